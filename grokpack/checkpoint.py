@@ -1,0 +1,132 @@
+"""A checkpoint as a source: what it holds, where each byte lies, and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from grokpack import storage
+from grokpack.layout import Part
+from grokpack.layout import Literal as LiteralBytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.layout import FileLayout, Layout
+    from grokpack.models.grok1 import Geometry
+    from grokpack.tensor import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found.
+
+    Attributes:
+        code: Which kind, GP1xx (or GP2xx for a file that cannot be read).
+        message: One sentence.
+        file: Path below the checkpoint's folder.
+        tensor: Parameter name, where one is concerned.
+        expected: What should be there, for people.
+        found: What is there.
+        severity: `error` makes the answer no; `warning` does not.
+    """
+
+    code: str
+    message: str
+    file: str | None = None
+    tensor: str | None = None
+    expected: str | None = None
+    found: str | None = None
+    severity: Literal["error", "warning"] = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An opened checkpoint; only headers have been read.
+
+    Attributes:
+        folder: Where the tensor files lie; paths in `layout` are relative to it.
+        home: The folder above them that has config.json and grokpack.json; may equal `folder`.
+        format: `ckpt-0` or `safetensors`.
+        geometry: Dimensions of the model.
+        tensors: Whole tensors as stored, by name, in file order.
+        layout: The files.
+        ranks: Tensor-parallel ranks that the files are cut for; 1 where they hold whole tensors.
+        config: The config.json found, or empty.
+        framings: Literal bytes of pickles that are not framed as the release's are, by tensor.
+    """
+
+    folder: str
+    home: str
+    format: str
+    geometry: Geometry
+    tensors: Mapping[str, TensorSpec]
+    layout: Layout
+    ranks: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
+    framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def path(self, relative: str) -> str:
+        """Where a file of the layout is."""
+        return os.path.join(self.folder, relative)
+
+    def identity(self) -> str:
+        """Digest of every file's name, size and non-payload bytes (sha256, hex).
+
+        It says which checkpoint this is by its headers, wherever it is mounted; it does not
+        vouch for the payload, which only checksums can.
+        """
+        rows = sorted((f.path, f.nbytes, _literal_digest(f)) for f in self.layout.files())
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Size and modification time of every file, to notice a change between runs."""
+        return {f.path: storage.stamp(self.path(f.path)) for f in self.layout.files()}
+
+
+def _literal_digest(file: FileLayout) -> str:
+    digest = hashlib.sha256()
+    for segment in file.segments:
+        if isinstance(segment, LiteralBytes):
+            digest.update(segment.data)
+        else:
+            digest.update(f"<{segment.nbytes} {segment.dtype.value}>".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A look at every header of a checkpoint, whether or not it is whole.
+
+    Attributes:
+        folder: Where the tensor files lie.
+        format: `ckpt-0` or `safetensors`.
+        expected: Number of files that the model should have.
+        findings: What is wrong, in file order; empty for a whole checkpoint.
+        checkpoint: What could be read, None where the dimensions cannot be told.
+    """
+
+    folder: str
+    format: str
+    expected: int
+    findings: tuple[Finding, ...]
+    checkpoint: Checkpoint | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every file is there and as it should be."""
+        return self.checkpoint is not None and not any(
+            finding.severity == "error" for finding in self.findings
+        )
+
+
+def array_parts(file: FileLayout) -> dict[str, tuple[int, Part]]:
+    """Parts of a file by array name, with their offsets in the file."""
+    return {
+        segment.array: (end - segment.nbytes, segment)
+        for segment, end in zip(file.segments, file.ends, strict=True)
+        if isinstance(segment, Part)
+    }

@@ -1,0 +1,66 @@
+"""The one error type of the library: a code, what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the process tells its caller; the table of `grokpack help exit-codes`."""
+
+    OK = 0
+    ANSWER_IS_NO = 1
+    USAGE = 2
+    SOURCE = 3
+    UNSAFE = 4
+    TARGET = 5
+    BUG = 70
+    TRY_AGAIN = 75
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A point in a file: which file, and the byte where the trouble begins, if one is known."""
+
+    path: str
+    byte: int | None = None
+    tensor: str | None = None
+
+    def __str__(self) -> str:
+        """Render as `path, byte N   tensor`, the form every message uses."""
+        text = self.path if self.byte is None else f"{self.path}, byte {self.byte:,}"
+        return text if self.tensor is None else f"{text}   {self.tensor}"
+
+
+@dataclass(slots=True)
+class GrokpackError(Exception):
+    """Something the user can act on.
+
+    Attributes:
+        code: One of `grokpack.codes.CODES`, for example `GP204`; decides the exit status.
+        what: One sentence without a full stop.
+        where: The file (and byte) the error is about.
+        facts: Label and value pairs that explain it: found, expected, needed.
+        hint: What to do next, one or more lines.
+    """
+
+    code: str
+    what: str
+    where: Place | None = None
+    facts: tuple[tuple[str, str], ...] = field(default=())
+    hint: str | None = None
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The exit status that the table of codes gives this error."""
+        from grokpack.codes import CODES  # the table is prose-heavy; only failures pay for it
+
+        return CODES[self.code].exit_status
+
+    def __str__(self) -> str:
+        """Render on one line: code, sentence, place."""
+        place = f" ({self.where})" if self.where else ""
+        return f"[{self.code}] {self.what}{place}"

@@ -1,0 +1,45 @@
+"""xAI's ckpt-0: one pickle per tensor and host, named `tensor{index:05d}_{host:03d}`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from grokpack import pickles
+from grokpack.layout import FileLayout, Literal, Part, Segment
+
+if TYPE_CHECKING:
+    from grokpack.layout import Box
+    from grokpack.tensor import TensorSpec
+
+NAME = "ckpt-0"
+FOLDER = "ckpt-0"  # xAI's loader appends this to the path that it is given
+_FILE = re.compile(r"tensor(\d{5})_(\d{3})")
+
+
+def file_name(index: int, host: int = 0) -> str:
+    """Name of the file that holds a host's share of a tensor."""
+    return f"tensor{index:05d}_{host:03d}"
+
+
+def parse_name(name: str) -> tuple[int, int] | None:
+    """Tensor index and host of a file name; None for any other name."""
+    match = _FILE.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def lay_out(path: str, tensor: TensorSpec, boxes: dict[str, Box],
+            literals: tuple[bytes, ...] | None = None) -> FileLayout:
+    """One pickle file that holds `boxes` of a tensor's arrays.
+
+    Args:
+        path: Path of the file below the root.
+        tensor: The tensor, or this host's share of it: shapes as they are to stand in the file.
+        boxes: Region of each of the tensor's whole arrays that the file holds.
+        literals: Framing to use in place of the release's.
+    """
+    framing = literals or pickles.frame(tensor.values, tensor.scales).literals
+    segments: list[Segment] = [Literal(framing[0])]
+    for literal, (array, spec) in zip(framing[1:], tensor.arrays().items(), strict=True):
+        segments += [Part(array, boxes[array], spec.dtype), Literal(literal)]
+    return FileLayout(path, tuple(segments))

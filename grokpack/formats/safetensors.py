@@ -1,0 +1,133 @@
+"""safetensors: an 8-byte header length, a JSON header, then the arrays without gaps.
+
+Source of the rules: the format's specification in the safetensors repository: offsets begin at 0,
+leave no gap and no overlap, cover the file to its end; the header is at most 100 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.pickles import StoredArray
+from grokpack.tensor import ArraySpec, DType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.pickles import Bytes
+
+SUFFIX = ".safetensors"
+HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit
+_LENGTH = struct.Struct("<Q")
+_ALIGNMENT = 8  # the reference writer pads the header so that the first array is 8-byte aligned
+_MAX_DIMENSIONS = 16  # far above any tensor's; bounds what a hostile header can cost
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A parsed header.
+
+    Attributes:
+        arrays: Arrays in the order of their bytes.
+        metadata: The `__metadata__` strings.
+        literal: All bytes before the first array.
+    """
+
+    arrays: dict[str, StoredArray]
+    metadata: dict[str, str]
+    literal: bytes
+
+
+def header_bytes(arrays: Mapping[str, ArraySpec], metadata: Mapping[str, str]) -> bytes:
+    """The header for arrays stored in this order."""
+    table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for name, array in arrays.items():
+        offsets = [offset, offset + array.nbytes]
+        table[name] = {"dtype": array.dtype.value, "shape": array.shape, "data_offsets": offsets}
+        offset += array.nbytes
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return _LENGTH.pack(len(text)) + text
+
+
+def read(data: Bytes, path: str) -> Header:
+    """Read and check a header; no array is read.
+
+    Raises:
+        GrokpackError: GP209 for a header that breaks the format's rules, GP208 for a dtype that
+            no Grok-1 checkpoint has.
+    """
+    size = data.size()
+    if size < _LENGTH.size:
+        raise _broken(path, f"{size} bytes are too few for a header", 0)
+    (length,) = _LENGTH.unpack(data.read(0, _LENGTH.size))
+    if length > HEADER_LIMIT_BYTES or length > size - _LENGTH.size:
+        raise _broken(path, f"header of {length:,} bytes does not fit", 0)
+    text = data.read(_LENGTH.size, length)
+    try:
+        table = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"header is not JSON: {error}", _LENGTH.size) from error
+    if not isinstance(table, dict):
+        raise _broken(path, "header is not a JSON object", _LENGTH.size)
+    begins = _LENGTH.size + length
+    metadata = table.pop("__metadata__", {})
+    arrays = [_entry(path, name, row, begins) for name, row in table.items()]
+    return Header(_contiguous(path, arrays, begins, size), _strings(metadata),
+                  _LENGTH.pack(length) + text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        message = "a name stands twice"
+        raise ValueError(message)
+    return table
+
+
+def _strings(metadata: object) -> dict[str, str]:
+    if not isinstance(metadata, dict):
+        return {}
+    return {key: text for key, text in metadata.items() if isinstance(text, str)}
+
+
+def _entry(path: str, name: str, row: object, begins: int) -> tuple[str, StoredArray, int]:
+    """One row of the table, checked: name, array, end offset."""
+    try:
+        dtype, shape, (start, stop) = row["dtype"], row["shape"], row["data_offsets"]  # type: ignore[index]
+        numbers = [*shape, start, stop]
+    except (TypeError, KeyError, ValueError) as error:
+        raise _broken(path, f"`{name}` lacks dtype, shape or offsets", 8) from error
+    if len(numbers) > _MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in numbers):
+        raise _broken(path, f"`{name}` has a shape or offsets that are no sizes", 8)
+    if dtype not in DType.__members__:
+        what = f"`{name}` has dtype {str(dtype)[:20]}, which no Grok-1 checkpoint has"
+        raise GrokpackError("GP208", what, Place(path))
+    spec = ArraySpec(tuple(shape), DType(dtype))
+    if stop - start != spec.nbytes:
+        raise _broken(path, f"`{name}` needs {spec.nbytes:,} bytes, has {stop - start:,}", 8)
+    return name, StoredArray(spec, begins + start), begins + stop
+
+
+def _contiguous(path: str, rows: list[tuple[str, StoredArray, int]], begins: int, size: int
+                ) -> dict[str, StoredArray]:
+    rows.sort(key=lambda row: (row[1].offset, row[2]))
+    at = begins
+    for name, array, end in rows:
+        if array.offset != at:
+            kind = "overlaps what is before it" if array.offset < at else "leaves a gap before it"
+            raise _broken(path, f"`{name}` {kind}", array.offset)
+        at = end
+    if at != size:
+        facts = (("expected", f"{at:,} bytes"), ("found", f"{size:,} bytes"))
+        raise GrokpackError("GP209", "file size is not what its header says", Place(path, at), facts)
+    return {name: array for name, array, _ in rows}
+
+
+def _broken(path: str, what: str, byte: int) -> GrokpackError:
+    return GrokpackError("GP209", what, Place(path, byte))

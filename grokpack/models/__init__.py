@@ -1,0 +1,1 @@
+"""The model families that grokpack knows, one module each."""

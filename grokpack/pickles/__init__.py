@@ -1,0 +1,11 @@
+"""Read and write the pickles of ckpt-0 without ever running one.
+
+`read` walks the opcodes of a file with an allowlist and limits, skips the payloads, and says where
+each array's bytes are. `frame` gives the bytes that go around them, as xAI's release has them.
+"""
+
+from grokpack.pickles.framing import check_literals, frame
+from grokpack.pickles.reader import read
+from grokpack.pickles.records import Bytes, Pickled, StoredArray
+
+__all__ = ["Bytes", "Pickled", "StoredArray", "check_literals", "frame", "read"]

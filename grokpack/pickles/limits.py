@@ -1,0 +1,14 @@
+"""How large a tensor's header may be; beyond it the file is refused as hostile.
+
+A real header has about 110 opcodes, 33 memo entries, a stack of 12 and strings of at most 21
+bytes; each limit leaves room for other writers and none for a bomb.
+"""
+
+MAX_OPCODES = 2_000
+MAX_MEMO = 1_000
+MAX_STACK = 256
+MAX_DEPTH = 16  # marks open at once
+MAX_STRING_BYTES = 256
+MAX_LITERAL_BYTES = 64 * 1024  # bytes that are not payload, in the whole file
+MAX_DIMENSIONS = 8
+MAX_INTEGER_BYTES = 8

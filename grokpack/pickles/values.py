@@ -1,0 +1,73 @@
+"""What may stand on the stack of the pickle reader: descriptions, never the things themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from grokpack.tensor import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name from the allowlist; it is never imported."""
+
+    kind: str  # "reconstruct", "frombuffer", "ndarray", "dtype", "bfloat16", "quantized"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A bytes object in the file."""
+
+    offset: int
+    nbytes: int
+    small: bytes | None  # contents, where it is short enough to be an argument
+
+
+@dataclass(slots=True)
+class DTypeValue:
+    """`numpy.dtype(code, False, True)`, and whether its state has been set."""
+
+    dtype: DType
+    built: bool = False
+
+
+@dataclass(slots=True)
+class Array:
+    """An ndarray: shape, dtype and payload once its state has been set."""
+
+    shape: tuple[int, ...] | None = None
+    dtype: DTypeValue | None = None
+    payload: Payload | None = None
+
+
+@dataclass(slots=True)
+class Quantized:
+    """A QuantizedWeight8bit with the fields set so far."""
+
+    fields: dict[str, Array] = field(default_factory=dict)
+    built: bool = False
+
+
+class Mark:
+    """The MARK object."""
+
+
+MARK = Mark()
+
+Value = (
+    Global | Payload | DTypeValue | Array | Quantized | Mark
+    | int | bool | str | None | tuple["Value", ...] | dict[str, "Value"]
+)
+"""Anything the reader can have on its stack."""
+
+ALLOWED: dict[tuple[str, str], str] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): "reconstruct" for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): "frombuffer" for core in ("core", "_core")},
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): "dtype",
+    ("ml_dtypes", "bfloat16"): "bfloat16",
+    ("ml_dtypes._ml_dtypes_ext", "bfloat16"): "bfloat16",
+    ("__main__", "QuantizedWeight8bit"): "quantized",
+    ("model", "QuantizedWeight8bit"): "quantized",
+}
+"""Every global that a tensor file may name; source: pickles of numpy 1.x and 2.x, xAI's model.py."""
