@@ -242,7 +242,7 @@ def shares(geometry: Geometry, entry: Entry, arrays: dict[str, ArraySpec], ranks
     """
     held: dict[str, tuple[Box, ...] | None] = {}
     for name, array in arrays.items():
-        axis = _cut_axis(entry.rule, convention)
+        axis = cut_axis(entry.rule, convention)
         if axis is None:
             held[name] = None
             continue
@@ -255,15 +255,11 @@ def shares(geometry: Geometry, entry: Entry, arrays: dict[str, ArraySpec], ranks
     return held
 
 
-def _cut_axis(rule: Rule, convention: Convention) -> int | None:
+def cut_axis(rule: Rule, convention: Convention) -> int | None:
+    """The axis that ranks cut, counted from the end; None for what every rank holds whole."""
     if rule.cut == "features":
         return -2 if convention == "engines" else -1
     return {"columns": -1, "rows": -2, "none": None}[rule.cut]
-
-
-def tp_axis(rule: Rule) -> int | None:
-    """The axis that ranks cut, counted from the end; None for what is replicated."""
-    return _cut_axis(rule, "engines")
 
 
 def remainders(geometry: Geometry, ranks: int) -> list[str]:

@@ -1,0 +1,85 @@
+"""OUT/.grokpack: which plan an unfinished output belongs to, and which tiles are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.task import Receipt
+
+if TYPE_CHECKING:
+    from grokpack.plan import Plan
+
+FOLDER = ".grokpack"
+_PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
+_SCHEMA = "grokpack/journal/1"
+
+
+class Journal:
+    """The record of a run in its output folder."""
+
+    def __init__(self, out: str) -> None:
+        self.out = out
+        self.folder = os.path.join(out, FOLDER)
+
+    def path(self, name: str) -> str:
+        """A file of the journal."""
+        return os.path.join(self.folder, name)
+
+    @property
+    def lock_path(self) -> str:
+        """The file that the process at work holds locked."""
+        return self.path(_LOCK)
+
+    def exists(self) -> bool:
+        """Whether a run has begun here and not been published."""
+        return storage.exists(self.path(_PLAN))
+
+    def begin(self, plan: Plan, stamps: dict[str, tuple[int, int]]) -> None:
+        """Record the plan and the source's stamps, before anything is written."""
+        files = [file.path for file in plan.target.layout.files()]
+        document = {"schema": _SCHEMA, "digest": plan.digest(), **plan.description(),
+                    "files": files + list(plan.target.finals)}
+        storage.write_whole(self.path(_RUN), json.dumps({"stamps": stamps}).encode())
+        storage.write_whole(self.path(_PLAN), json.dumps(document, indent=1).encode())
+
+    def plan(self) -> dict[str, Any]:
+        """The recorded plan.
+
+        Raises:
+            GrokpackError: GP209 where the record is broken.
+        """
+        document = storage.read_json(self.path(_PLAN))
+        if not isinstance(document, dict) or document.get("schema") != _SCHEMA:
+            raise GrokpackError("GP209", "the journal's plan is broken", Place(self.path(_PLAN)),
+                                hint="`--restart` discards what is there")
+        return document
+
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Size and modification time of the source's files when the run began."""
+        table = storage.read_json(self.path(_RUN))["stamps"]
+        return {path: (row[0], row[1]) for path, row in table.items()}
+
+    def record(self, receipts: list[Receipt]) -> None:
+        """Append receipts, durably; the tiles themselves are durable already."""
+        if receipts:
+            body = json.dumps([[r.band, r.first, r.sums] for r in receipts])
+            storage.append_line(self.path(_LOG), f"{zlib.crc32(body.encode()):08x} {body}")
+
+    def receipts(self) -> list[Receipt]:
+        """All receipts; lines that are torn or damaged are left out."""
+        found = []
+        for line in storage.lines(self.path(_LOG)):
+            check, _, body = line.partition(" ")
+            if check == f"{zlib.crc32(body.encode()):08x}":
+                found += [Receipt(band, first, tuple(map(tuple, sums)))
+                          for band, first, sums in json.loads(body)]
+        return found
+
+    def discard(self) -> None:
+        """Remove the journal."""
+        storage.remove_folder(self.folder)

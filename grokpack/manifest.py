@@ -1,0 +1,105 @@
+"""grokpack.json: what an output is, where it came from, and a checksum for each tile of each file.
+
+It holds no clock, host, path, worker count or budget: two runs of one plan write it identically.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import __version__, storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.tiling import TILE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE = "grokpack.json"
+SCHEMA = "grokpack/manifest/1"
+_DIGEST_CHARS = 32  # xxh3_128 in hex
+
+
+def render(description: Mapping[str, Any], files: Mapping[str, tuple[int, list[str]]],
+           framings: Mapping[str, tuple[bytes, ...]]) -> bytes:
+    """The manifest as bytes.
+
+    Args:
+        description: Format, plan, source, model: JSON values without anything that varies.
+        files: By path the size and the checksum (xxh3_128, hex) of each tile.
+        framings: Pickle framing that differs from the release's, by tensor.
+    """
+    variants: list[tuple[bytes, ...]] = sorted(set(framings.values()))
+    document = {
+        "schema": SCHEMA,
+        "tool": {"name": "grokpack", "version": __version__},
+        "licence": "Apache-2.0",
+        **description,
+        "tile_bytes": TILE_BYTES,
+        "checksum": "xxh3_128",
+        "files": {
+            path: {"bytes": nbytes, "tiles": "".join(tiles)}
+            for path, (nbytes, tiles) in sorted(files.items())
+        },
+    }
+    if framings:
+        document["framings"] = {
+            "literals": [[base64.b64encode(b).decode() for b in row] for row in variants],
+            "tensors": {name: variants.index(row) for name, row in sorted(framings.items())},
+        }
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def load(home: str) -> dict[str, Any] | None:
+    """The manifest in a folder; None where there is none.
+
+    Raises:
+        GrokpackError: GP209 where it is there and is not one.
+    """
+    path = os.path.join(home, FILE)
+    return load_file(path) if storage.exists(path) else None
+
+
+def load_file(path: str) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        GrokpackError: GP209 where it is not one.
+    """
+    document = storage.read_json(path)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise GrokpackError("GP209", "not a grokpack manifest", Place(path))
+    files = document.get("files")
+    if not isinstance(files, dict) or not all(_row_is_sound(r) for r in files.values()):
+        raise GrokpackError("GP209", "the manifest's table of files is broken", Place(path))
+    return document
+
+
+def _row_is_sound(row: object) -> bool:
+    if not isinstance(row, dict):
+        return False
+    nbytes, tiles = row.get("bytes"), row.get("tiles")
+    if type(nbytes) is not int or not isinstance(tiles, str):
+        return False
+    return len(tiles) == -(-nbytes // TILE_BYTES) * _DIGEST_CHARS
+
+
+def tiles(document: Mapping[str, Any], path: str) -> list[str]:
+    """Checksums of a file's tiles, in order."""
+    text = document["files"][path]["tiles"]
+    return [text[i : i + _DIGEST_CHARS] for i in range(0, len(text), _DIGEST_CHARS)]
+
+
+def framings(document: Mapping[str, Any] | None) -> dict[str, tuple[bytes, ...]]:
+    """Framing by tensor, as the manifest keeps it; the bytes are not to be trusted unchecked."""
+    table = (document or {}).get("framings")
+    try:
+        if not table:
+            return {}
+        rows = [tuple(base64.b64decode(b, validate=True) for b in row) for row in table["literals"]]
+        return {str(name): rows[index] for name, index in table["tensors"].items()}
+    except (KeyError, TypeError, IndexError, AttributeError, binascii.Error, ValueError) as error:
+        raise GrokpackError("GP209", "the manifest's table of framings is broken") from error

@@ -1,0 +1,152 @@
+"""How one output array is made from the source's: each op makes any box of it on demand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from grokpack.errors import GrokpackError
+from grokpack.layout import Box
+
+if TYPE_CHECKING:
+    from grokpack.reading import ArrayReader
+
+_BAND_BYTES = 4 << 20  # what a check of equal rows holds at a time; larger reads gain nothing
+
+
+class Op(Protocol):
+    """Makes boxes of one output array."""
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """The box's values as raw unsigned integers of the output's element size."""
+
+    def describe(self) -> list[object]:
+        """The op as JSON, for the plan's digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The source's array as it is."""
+
+    array: str
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """Read the box."""
+        return reader.read(self.array, box)
+
+    def describe(self) -> list[object]:
+        """`["copy", array]`."""
+        return ["copy", self.array]
+
+
+@dataclass(frozen=True, slots=True)
+class Regroup:
+    """Scales with another number of rows: equal rows collapse, rows repeat; values stay exact.
+
+    Attributes:
+        array: The source's scales, `bf16[..., rows_in, out]`.
+        rows_in: Its rows per matrix.
+        rows_out: Rows to be made, `bf16[..., rows_out, out]`.
+    """
+
+    array: str
+    rows_in: int
+    rows_out: int
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """Collapse to the groups that both have, then repeat.
+
+        Raises:
+            GrokpackError: GP215 where rows that should collapse differ.
+        """
+        groups = math.gcd(self.rows_in, self.rows_out)
+        repeat = self.rows_out // groups
+        first, rows = box.start[-2], box.shape[-2]
+        low, high = first // repeat, -(-(first + rows) // repeat)
+        kept = np.stack([self._group(box, g, groups, reader) for g in range(low, high)], axis=-2)
+        index = (np.arange(first, first + rows) // repeat) - low
+        return np.ascontiguousarray(kept[..., index, :])
+
+    def _group(self, box: Box, group: int, groups: int, reader: ArrayReader) -> np.ndarray:
+        """The one scale row of a group, after seeing that all its rows are equal."""
+        per_group = self.rows_in // groups
+        begin, end = group * per_group, (group + 1) * per_group
+        step = max(1, _BAND_BYTES // max(1, 2 * box.elements // box.shape[-2]))
+        row = None
+        for at in range(begin, end, step):
+            rows = min(step, end - at)
+            start = (*box.start[:-2], at, box.start[-1])
+            values = reader.read(self.array, Box(start, (*box.shape[:-2], rows, box.shape[-1])))
+            row = values[..., 0, :].copy() if row is None else row
+            if not (values == row[..., None, :]).all():
+                raise self._unequal(begin, end)
+        assert row is not None  # noqa: S101  # a group has at least one row
+        return row
+
+    def _unequal(self, begin: int, end: int) -> GrokpackError:
+        what = f"scale rows {begin} to {end - 1} of {self.array} differ and have no single scale"
+        hint = "keep one row per weight row with `--scales expanded`"
+        return GrokpackError("GP215", what, hint=hint)
+
+    def describe(self) -> list[object]:
+        """`["regroup", array, rows in, rows out]`."""
+        return ["regroup", self.array, self.rows_in, self.rows_out]
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize:
+    """A weight times its scales, rounded once to bfloat16: what xAI's code computes with.
+
+    Attributes:
+        weight: `int8[..., in, out]`.
+        scales: `bf16[..., group, out]`.
+        rows: Input rows of the whole weight.
+        groups: Groups of its scales.
+    """
+
+    weight: str
+    scales: str
+    rows: int
+    groups: int
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """`bf16(float32(weight) * float32(scale))`, to nearest even."""
+        import ml_dtypes
+
+        per_group = self.rows // self.groups
+        first, rows = box.start[-2], box.shape[-2]
+        low, high = first // per_group, -(-(first + rows) // per_group)
+        scales_box = Box((*box.start[:-2], low, box.start[-1]),
+                         (*box.shape[:-2], high - low, box.shape[-1]))
+        codes = reader.read(self.weight, box).view(np.int8)
+        scales = reader.read(self.scales, scales_box).view(ml_dtypes.bfloat16).astype(np.float32)
+        index = np.arange(first, first + rows) // per_group - low
+        product = codes.astype(np.float32) * scales[..., index, :]
+        return product.astype(ml_dtypes.bfloat16).view(np.uint16)
+
+    def describe(self) -> list[object]:
+        """`["dequantize", weight, scales]`."""
+        return ["dequantize", self.weight, self.scales]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The same element everywhere, given by its bits."""
+
+    bits: int
+    itemsize: int
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # needs no source
+        """An array full of it."""
+        return np.full(box.shape, self.bits, np.dtype(f"<u{self.itemsize}"))
+
+    def describe(self) -> list[object]:
+        """`["constant", bits]`."""
+        return ["constant", self.bits]
+
+
+BF16_ONE = 0x3F80
+"""Bits of 1.0 in bfloat16."""

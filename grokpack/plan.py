@@ -1,0 +1,173 @@
+"""What will be written, from what, and what it will cost: settled before the first byte. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack.errors import GrokpackError
+from grokpack.tiling import TILE_BYTES, tile_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.layout import Layout
+    from grokpack.ops import Op
+
+DEFAULT_MEMORY_BYTES = 512 << 20
+RESERVED_BYTES = 128 << 20
+"""Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
+STEP_BYTES = 4 << 20
+"""What one thread reads at a time; more gains nothing, less pays more system calls."""
+SMALLEST_STEP_BYTES = 256 << 10
+BUFFERS_PER_STEP = 6
+"""Copies of a step's bytes a thread may hold: what was read, what is made of it, float32 twins."""
+TASK_BYTES = 256 << 20
+"""Output of one task: what a crash loses at most per worker, and what one receipt covers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be written.
+
+    Attributes:
+        format: Name of the format.
+        layout: Files that are filled from arrays, paths relative to the output folder.
+        ops: How each array of the layout is made.
+        finals: Small files (config, index) that are written last, in order, before the manifest.
+        framings: Pickle framing to be remembered in the manifest.
+        notes: What the user should know before it starts: sizes that surprise, what is rounded.
+        lossless: Whether the source can be had back to the byte.
+    """
+
+    format: str
+    layout: Layout
+    ops: Mapping[str, Op]
+    finals: Mapping[str, bytes] = field(default_factory=dict)
+    framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    lossless: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive tiles of the files of a band."""
+
+    band: int
+    first: int
+    last: int  # one past
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run, before it begins.
+
+    Attributes:
+        command: The command that made it, `reshard` or `synth`.
+        parameters: Its options that change the output, as JSON values.
+        source: What is read; None for a synthetic checkpoint.
+        target: What is written.
+    """
+
+    command: str
+    parameters: Mapping[str, Any]
+    source: Checkpoint | None
+    target: Target
+
+    def description(self) -> dict[str, Any]:
+        """What the manifest says of where the output came from."""
+        return {
+            "command": self.command,
+            "parameters": dict(self.parameters),
+            "source": None if self.source is None else self.source.identity(),
+            "format": self.target.format,
+        }
+
+    def digest(self) -> str:
+        """Digest of source identity, target layout, ops and parameters (sha256, hex).
+
+        Not in it: paths, memory, tiling, workers. So those may change between runs.
+        """
+        files = [
+            [file.path, file.nbytes, [_segment(s) for s in file.segments]]
+            for file in self.target.layout.files()
+        ]
+        ops = {name: op.describe() for name, op in self.target.ops.items()}
+        finals = {name: hashlib.sha256(data).hexdigest() for name, data in self.target.finals.items()}
+        document = [self.description(), files, ops, finals]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def writes_bytes(self) -> int:
+        """Exact bytes of the output, but for the manifest."""
+        return self.target.layout.nbytes + sum(map(len, self.target.finals.values()))
+
+    @property
+    def reads_bytes(self) -> int:
+        """Bytes of the source's files; each byte is read once."""
+        return self.source.layout.nbytes if self.source else 0
+
+
+def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part
+    data = getattr(segment, "data", None)
+    if data is not None:
+        return [hashlib.sha256(data).hexdigest()]
+    return [segment.array, segment.box.start, segment.box.shape, segment.dtype.value]
+
+
+def step_bytes(memory_bytes: int, workers: int) -> int:
+    """How much each thread may read at a time.
+
+    Raises:
+        GrokpackError: GP312 where the memory allowed is less than this many threads need.
+    """
+    share = (memory_bytes - RESERVED_BYTES) // workers // BUFFERS_PER_STEP
+    if share < SMALLEST_STEP_BYTES:
+        needs, alone = needed_bytes(SMALLEST_STEP_BYTES, workers), needed_bytes(SMALLEST_STEP_BYTES, 1)
+        what = (f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to "
+                f"({needs / 1e6:.0f} MB with {workers} threads, {alone / 1e6:.0f} MB with 1)")
+        hint = f"--memory {-(-needs // 10**6)}MB, or --memory {-(-alone // 10**6)}MB --workers 1"
+        raise GrokpackError("GP312", what, hint=hint)
+    return min(share, STEP_BYTES)
+
+
+def needed_bytes(step: int, workers: int) -> int:
+    """Memory that a run keeps to."""
+    return RESERVED_BYTES + workers * BUFFERS_PER_STEP * step
+
+
+def tasks(layout: Layout, done: Mapping[int, set[int]]) -> Iterator[tuple[Run, ...]]:
+    """Group the tiles that are outstanding into tasks of about `TASK_BYTES`.
+
+    Args:
+        layout: The target's files.
+        done: Tiles that are finished already, by band.
+    """
+    batch: list[Run] = []
+    nbytes = 0
+    for number, band in enumerate(layout.bands):
+        per_run = max(1, TASK_BYTES // (len(band) * TILE_BYTES))
+        for run in _outstanding(number, tile_count(band[0].nbytes), done.get(number, set())):
+            for first in range(run.first, run.last, per_run):
+                piece = Run(number, first, min(first + per_run, run.last))
+                batch.append(piece)
+                nbytes += min((piece.last - piece.first) * TILE_BYTES, band[0].nbytes) * len(band)
+                if nbytes >= TASK_BYTES:
+                    yield tuple(batch)
+                    batch, nbytes = [], 0
+    if batch:
+        yield tuple(batch)
+
+
+def _outstanding(band: int, tiles: int, done: set[int]) -> Iterator[Run]:
+    first = None
+    for tile in range(tiles + 1):
+        open_tile = tile < tiles and tile not in done
+        if open_tile and first is None:
+            first = tile
+        elif not open_tile and first is not None:
+            yield Run(band, first, tile)
+            first = None

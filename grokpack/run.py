@@ -1,0 +1,372 @@
+"""Drive a plan: refuse what cannot work, continue what was begun, work, publish."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack import manifest, storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.journal import FOLDER, Journal
+from grokpack.plan import DEFAULT_MEMORY_BYTES, Plan, step_bytes, tasks
+from grokpack.reading import ArrayReader
+from grokpack.task import Context, Receipt, run_task
+from grokpack.tiling import TILE_BYTES, tile_count, tile_range
+
+if TYPE_CHECKING:
+    from grokpack.layout import Layout
+
+_POLL_S = 0.2  # how often the main thread wakes, so that signals are handled at once
+_SLACK_BYTES = 16 << 20  # manifest, journal and folders
+
+
+@dataclass(slots=True)
+class Limits:
+    """How a plan is run; none of this changes what is written.
+
+    Attributes:
+        memory_bytes: Resident memory of the process.
+        workers: Threads.
+        deadline_s: Seconds after which the run stops cleanly; None for no limit.
+        restart: Discard what an earlier run left.
+        stop: Set it to stop the run between two tiles.
+    """
+
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
+    deadline_s: float | None = None
+    restart: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        out: The output folder.
+        already_done: Whether an earlier run had finished it.
+        written_bytes: Bytes written by this run.
+        total_bytes: Bytes of the output's files.
+        seconds: Wall time of this run.
+    """
+
+    out: str
+    already_done: bool
+    written_bytes: int
+    total_bytes: int
+    seconds: float
+
+
+def execute(plan: Plan, out: str, limits: Limits | None = None, listen: Listener = ignore,
+            executor: Executor | None = None) -> Outcome:
+    """Write a plan's output, or continue it, or find that it is there already.
+
+    Args:
+        plan: What to write.
+        out: The output folder; new, empty, or of the same plan.
+        limits: Memory, workers, deadline.
+        listen: Receives progress.
+        executor: Runs the tasks; threads of this process by default.
+
+    Raises:
+        GrokpackError: GP311 and GP312 for too little disk or memory, GP32x for an output that
+            cannot be used, GP403 and GP404 when stopped, and what reading and writing raise.
+    """
+    limits = limits or Limits()
+    step = step_bytes(limits.memory_bytes, limits.workers)
+    refuse_overlap(plan, out)
+    if limits.restart:
+        discard(out)
+    if finished(plan, out):
+        return Outcome(out, True, 0, plan.target.layout.nbytes, 0.0)
+    check_output(plan, out)
+    check_disk(plan, out)
+    journal = Journal(out)
+    storage.make_folder(journal.folder)
+    with storage.locked(journal.lock_path):
+        outcome = _Session(plan, out, limits, listen, journal, step).run(executor)
+    return outcome
+
+
+def refuse_overlap(plan: Plan, out: str) -> None:
+    """Refuse an output inside the source, or around it."""
+    if plan.source is None:
+        return
+    source, target = os.path.realpath(plan.source.folder), os.path.realpath(out)
+    if os.path.commonpath([source, target]) in (source, target):
+        raise GrokpackError("GP325", "output and source overlap", Place(out),
+                            hint="use an `--out` beside the source")
+
+
+def finished(plan: Plan, out: str) -> bool:
+    """Whether this plan's output is published at `out`, all files at their size."""
+    document = manifest.load(out)
+    if document is None or document.get("plan") != plan.digest():
+        return False
+    return all(_size(os.path.join(out, f.path)) == f.nbytes for f in plan.target.layout.files())
+
+
+def check_output(plan: Plan, out: str) -> None:
+    """Refuse a folder that holds anything but this plan's own unfinished output.
+
+    Raises:
+        GrokpackError: GP321 for another plan's output, GP323 for other files.
+    """
+    journal = Journal(out)
+    if journal.exists():
+        recorded = journal.plan()
+        if recorded["digest"] != plan.digest():
+            raise _other_plan(recorded, plan, out)
+        return
+    document = manifest.load(out)
+    if document is not None:
+        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, out)
+    if [name for name in storage.names(out) if name != FOLDER]:
+        raise GrokpackError("GP323", "the output folder holds other files", Place(out),
+                            hint="use another `--out`; grokpack writes to a new or empty folder")
+
+
+def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError:
+    here = plan.description()
+    differences = [
+        f"{key}: {_short(recorded.get(key))} there, {_short(here[key])} here"
+        for key in ("command", "format", "source") if recorded.get(key) != here[key]
+    ]
+    theirs, ours = recorded.get("parameters") or {}, here["parameters"]
+    differences += [
+        f"{key}: {_short(theirs.get(key))} there, {_short(ours.get(key))} here"
+        for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)
+    ]
+    facts = (("plan", f"{recorded['digest'][:6]} there, {plan.digest()[:6]} here"),
+             *(("differs", text) for text in differences))
+    hint = "use another `--out`, or `--restart` to discard what is there"
+    return GrokpackError("GP321", "the output belongs to another plan", Place(out), facts, hint)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 24 else text[:8]
+
+
+def check_disk(plan: Plan, out: str) -> None:
+    """Refuse where the output does not fit.
+
+    Raises:
+        GrokpackError: GP311.
+    """
+    there = sum(
+        storage.allocated_bytes(os.path.join(out, f.path + end))
+        for f in plan.target.layout.files() for end in ("", storage.PART)
+    )
+    needs = max(0, plan.writes_bytes - there) + _SLACK_BYTES
+    free = storage.free_bytes(out)
+    if needs > free:
+        facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
+        hint = "choose another disk with `--out`, or free some space"
+        raise GrokpackError("GP311", "not enough disk", Place(out), facts, hint)
+
+
+def discard(out: str) -> None:
+    """Remove an earlier run's files, and only those.
+
+    Raises:
+        GrokpackError: GP209 where the record of them is broken.
+    """
+    journal = Journal(out)
+    document = manifest.load(out)
+    paths = list(journal.plan()["files"]) if journal.exists() else []
+    paths += list(document["files"]) + list(document.get("finals", [])) if document else []
+    paths = [p for p in paths if isinstance(p, str) and _stays_inside(p)]
+    storage.remove(os.path.join(out, manifest.FILE))
+    for path in paths:
+        storage.remove(os.path.join(out, path))
+        storage.remove(os.path.join(out, path + storage.PART))
+    storage.remove_empty_folders(out, paths)
+    journal.discard()
+
+
+def _stays_inside(path: str) -> bool:
+    return not os.path.isabs(path) and ".." not in path.split("/")
+
+
+def _size(path: str) -> int | None:
+    return storage.stamp(path)[0] if storage.exists(path) else None
+
+
+class _Session:
+    """One process's work on one output, under its lock."""
+
+    def __init__(self, plan: Plan, out: str, limits: Limits, listen: Listener, journal: Journal,
+                 step: int) -> None:
+        self.plan, self.out, self.limits, self.journal = plan, out, limits, journal
+        self.listen, self.step = listen, step
+        self.layout: Layout = plan.target.layout
+        self.began = time.monotonic()
+        self.written = 0
+        self._guard = threading.Lock()
+
+    def run(self, executor: Executor | None) -> Outcome:
+        receipts = self._begin_or_continue()
+        done = _tiles_done(receipts)
+        total = self.layout.nbytes
+        left = sum(_run_bytes(self.layout, run) for task in tasks(self.layout, done) for run in task)
+        self.listen(Started(self.plan.command, total, total - left))
+        receipts += self._work(executor, done)
+        self._check_source()
+        self._publish(receipts)
+        seconds = time.monotonic() - self.began
+        self.listen(Finished(self.plan.command, seconds))
+        return Outcome(self.out, False, self.written, total, seconds)
+
+    def _begin_or_continue(self) -> list[Receipt]:
+        source = self.plan.source
+        receipts: list[Receipt] = []
+        if self.journal.exists():
+            self._check_source()
+            receipts = [r for r in self.journal.receipts() if self._still_there(r)]
+        else:
+            self.journal.begin(self.plan, source.stamps() if source else {})
+        for file in self.layout.files():
+            if not storage.exists(os.path.join(self.out, file.path)):
+                storage.create_part(self.out, file)
+        return receipts
+
+    def _still_there(self, receipt: Receipt) -> bool:
+        """Whether the files of a receipt are there at their size; one cut short is done again."""
+        for file in self.layout.bands[receipt.band]:
+            path = os.path.join(self.out, file.path)
+            if file.nbytes not in (_size(path), _size(path + storage.PART)):
+                return False
+        return True
+
+    def _check_source(self) -> None:
+        source = self.plan.source
+        if source is None:
+            return
+        then, now = self.journal.stamps(), source.stamps()
+        changed = [path for path in now if then.get(path) != now[path]]
+        if changed:
+            hint = "restore the source, or begin anew with `--restart`"
+            raise GrokpackError("GP213", "source changed since this run began",
+                                Place(source.path(changed[0])), hint=hint)
+
+    def _work(self, executor: Executor | None, done: dict[int, set[int]]) -> list[Receipt]:
+        context = Context(
+            self.plan.target, ArrayReader(self.plan.source), self.out, self.step, self._advance,
+            self._stopping,
+        )
+        own = None if executor else ThreadPoolExecutor(self.limits.workers, "grokpack")
+        pool = executor or own
+        assert pool is not None  # noqa: S101
+        receipts: list[Receipt] = []
+        queue = tasks(self.layout, done)
+        try:
+            for finished_task in _completed(pool, context, queue, self.limits.workers):
+                self.journal.record(finished_task)
+                receipts += finished_task
+        except BaseException:
+            self.limits.stop.set()
+            raise
+        finally:
+            if own:
+                own.shutdown(wait=True)
+        self._raise_if_stopped()
+        return receipts
+
+    def _advance(self, nbytes: int) -> None:
+        with self._guard:
+            self.written += nbytes
+        self.listen(Advanced(nbytes))
+
+    def _stopping(self) -> bool:
+        return self.limits.stop.is_set() or self._late()
+
+    def _late(self) -> bool:
+        deadline = self.limits.deadline_s
+        return deadline is not None and time.monotonic() - self.began > deadline
+
+    def _raise_if_stopped(self) -> None:
+        hint = "run the same command again to continue"
+        if self.limits.stop.is_set():
+            raise GrokpackError("GP403", "stopped; finished tiles are recorded", hint=hint)
+        if self._late():
+            raise GrokpackError("GP404", "stopped at the deadline; finished tiles are recorded",
+                                hint=hint)
+
+    def _publish(self, receipts: list[Receipt]) -> None:
+        """Give the files their names, then the small files, then the manifest."""
+        sums = _file_sums(self.layout, receipts)
+        folders = {self.out}
+        for file in self.layout.files():
+            path = os.path.join(self.out, file.path)
+            folders.add(os.path.dirname(path))
+            if storage.exists(path + storage.PART):
+                storage.publish(path)
+        for folder in sorted(folders):
+            storage.sync_folder(folder)
+        for name, data in self.plan.target.finals.items():
+            storage.write_whole(os.path.join(self.out, name), data)
+        description = {"plan": self.plan.digest(), **self.plan.description(),
+                       "finals": sorted(self.plan.target.finals),
+                       "lossless": self.plan.target.lossless}
+        document = manifest.render(description, sums, self.plan.target.framings)
+        storage.write_whole(os.path.join(self.out, manifest.FILE), document)
+        self.journal.discard()
+
+
+def _completed(pool: Executor, context: Context, queue: Iterator[Any], width: int
+               ) -> Iterator[list[Receipt]]:
+    """Keep `width` tasks in flight; yields their receipts as they finish."""
+    submit: Callable[[], Future[list[Receipt]] | None] = lambda: (  # noqa: E731
+        None if context.stopping() or (task := next(queue, None)) is None
+        else pool.submit(run_task, context, task)
+    )
+    flying = {future for _ in range(width) if (future := submit())}
+    failure: BaseException | None = None
+    while flying:
+        landed, flying = wait(flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        for future in landed:
+            if future.exception() is not None:
+                failure = failure or future.exception()
+                continue
+            yield future.result()
+            if failure is None and (after := submit()):
+                flying.add(after)
+    if failure is not None:
+        raise failure
+
+
+def _tiles_done(receipts: list[Receipt]) -> dict[int, set[int]]:
+    done: dict[int, set[int]] = {}
+    for receipt in receipts:
+        done.setdefault(receipt.band, set()).update(range(receipt.first, receipt.last))
+    return done
+
+
+def _run_bytes(layout: Layout, run: Any) -> int:  # noqa: ANN401  # plan.Run
+    band = layout.bands[run.band]
+    low = run.first * TILE_BYTES
+    high = tile_range(run.last - 1, band[0].nbytes)[1]
+    return (high - low) * len(band)
+
+
+def _file_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
+    """Size and checksums of every file.
+
+    Raises:
+        GrokpackError: GP901 where a tile has no receipt: nothing may be published then.
+    """
+    sums = {f.path: (f.nbytes, [""] * tile_count(f.nbytes)) for f in layout.files()}
+    for receipt in receipts:
+        for file, digests in zip(layout.bands[receipt.band], receipt.sums, strict=True):
+            sums[file.path][1][receipt.first : receipt.last] = digests
+    if any("" in digests for _, digests in sums.values()):
+        raise GrokpackError("GP901", "a tile was never written, so nothing was published")
+    return sums

@@ -1,0 +1,183 @@
+"""Grok-1 in ckpt-0: surveying the pickles of a folder, and laying out new ones."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import config, manifest, pickles, storage
+from grokpack.checkpoint import Checkpoint, Finding, Survey
+from grokpack.errors import GrokpackError
+from grokpack.formats import ckpt0
+from grokpack.layout import FileLayout, Layout, whole
+from grokpack.models import grok1
+from grokpack.models.inference import infer, infer_layers
+from grokpack.stores import structure
+from grokpack.tensor import ArraySpec, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.layout import Box
+    from grokpack.models.grok1 import Entry, Geometry
+    from grokpack.pickles import Pickled
+
+
+@dataclass(slots=True)
+class _Folder:
+    """The files of a folder: what could be read, and what not."""
+
+    read: dict[tuple[int, int], Pickled]
+    failed: dict[tuple[int, int], GrokpackError]
+    sizes: dict[str, int]
+    stray: list[str]
+
+    @property
+    def present(self) -> set[tuple[int, int]]:
+        return set(self.read) | set(self.failed)
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder holds tensor files under their final names."""
+    return any(ckpt0.parse_name(name) for name in storage.names(folder))
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read every header of a folder of pickles; the pickles are never run.
+
+    Args:
+        folder: The folder with the `tensor` files.
+        head_dim: Head size, where no config.json gives it.
+    """
+    files = _read_folder(folder)
+    homes = [folder, os.path.dirname(os.path.abspath(folder))]
+    found_config, _ = config.find(homes)
+    hints = config.hints(found_config, head_dim)
+    layers = hints.layers or infer_layers({index for index, _ in files.present})
+    entries = grok1.entries(layers)
+    hosts = _host_count(files, len(entries))
+    tensors = _assemble(files, entries, hosts)
+    geometry = infer(tensors, layers, hints)
+    findings = structure.check_names(files, entries, hosts)
+    if geometry is None:
+        findings += structure.check_failures(files, entries, None, hosts)
+        return Survey(folder, ckpt0.NAME, len(entries) * hosts, tuple(findings), None)
+    findings += structure.check_failures(files, entries, geometry, hosts)
+    findings += structure.check_shapes(tensors, entries, geometry)
+    findings += [Finding("GP130", text, config.FILE)
+                 for text in config.contradictions(found_config, geometry)]
+    checkpoint = _checkpoint(folder, geometry, tensors, files, hosts)
+    checkpoint = _with_home(checkpoint, homes, found_config)
+    return Survey(folder, ckpt0.NAME, len(entries) * hosts, tuple(findings), checkpoint)
+
+
+def _read_folder(folder: str) -> _Folder:
+    files = _Folder({}, {}, {}, [])
+    for name in storage.names(folder):
+        key = ckpt0.parse_name(name)
+        if key is None:
+            if name.startswith("tensor") and not name.endswith(storage.PART):
+                files.stray.append(name)
+            continue
+        data = storage.FileBytes(os.path.join(folder, name))
+        files.sizes[name] = data.size()
+        try:
+            files.read[key] = pickles.read(data, data.path)
+        except GrokpackError as error:
+            files.failed[key] = error
+    return files
+
+
+def _host_count(files: _Folder, tensors: int) -> int:
+    """Hosts that the checkpoint was written by: those that have at least half of the tensors."""
+    hosts = 1
+    while sum((i, hosts) in files.present for i in range(tensors)) * 2 >= max(tensors, 1):
+        hosts += 1
+    return hosts
+
+
+def _assemble(files: _Folder, entries: tuple[Entry, ...], hosts: int) -> dict[int, TensorSpec]:
+    """Whole tensors from the shares of the hosts, where all shares are there and alike."""
+    tensors = {}
+    for entry in entries:
+        shares = [files.read.get((entry.index, host)) for host in range(hosts)]
+        first = shares[0]
+        if first is None:
+            continue
+        specs = {tuple(a.spec for a in share.arrays()) for share in shares if share}
+        if len(specs) == 1 and None not in shares:
+            tensors[entry.index] = _joined(entry, first, hosts)
+    return tensors
+
+
+def _joined(entry: Entry, share: Pickled, hosts: int) -> TensorSpec:
+    axis = grok1.cut_axis(entry.rule, "jax")
+    specs = [_widened(array.spec, axis, hosts) for array in share.arrays()]
+    return TensorSpec(entry.name, specs[0], specs[1] if len(specs) > 1 else None)
+
+
+def _widened(array: ArraySpec, axis: int | None, hosts: int) -> ArraySpec:
+    if axis is None or len(array.shape) < -axis:
+        return array
+    shape = list(array.shape)
+    shape[axis] *= hosts
+    return ArraySpec(tuple(shape), array.dtype)
+
+
+def _checkpoint(folder: str, geometry: Geometry, tensors: dict[int, TensorSpec], files: _Folder,
+                hosts: int) -> Checkpoint:
+    arrays: dict[str, ArraySpec] = {}
+    bands = []
+    framings = {}
+    entries = grok1.entries(geometry.layers)
+    for index, tensor in tensors.items():
+        arrays |= tensor.arrays()
+        pickled = [files.read[index, host] for host in range(hosts)]
+        literals = [p.literals for p in pickled]
+        bands.append(lay_out_tensor("", geometry, entries[index], tensor, hosts, literals))
+        canonical = pickles.frame(tensor.values, tensor.scales).literals
+        if hosts == 1 and canonical != literals[0]:
+            framings[tensor.name] = literals[0]
+    named = {tensor.name: tensor for tensor in tensors.values()}
+    return Checkpoint(folder, folder, ckpt0.NAME, geometry, named, Layout(arrays, tuple(bands)),
+                      framings=framings)
+
+
+def _with_home(checkpoint: Checkpoint, homes: list[str], found: Mapping[str, object]) -> Checkpoint:
+    from dataclasses import replace
+
+    home = next((h for h in homes if storage.exists(os.path.join(h, manifest.FILE))), homes[0])
+    framings = manifest.framings(manifest.load(home)) | dict(checkpoint.framings)
+    return replace(checkpoint, home=home, config=found, framings=framings)
+
+
+def lay_out_tensor(prefix: str, geometry: Geometry, entry: Entry, tensor: TensorSpec, hosts: int,
+                   literals: list[tuple[bytes, ...]] | None = None) -> tuple[FileLayout, ...]:
+    """The band of files, one per host, that hold a tensor.
+
+    Args:
+        prefix: Folder of the files below the root, empty or ending in a slash.
+        geometry: The model.
+        entry: Which tensor of it.
+        tensor: The whole tensor as it is to be stored.
+        hosts: Hosts that share it as xAI's partition rules say.
+        literals: Framing for each host's file, in place of the release's.
+    """
+    arrays = tensor.arrays()
+    shares = grok1.shares(geometry, entry, arrays, hosts, "jax")
+    band = []
+    for host in range(hosts):
+        boxes = {name: share[host] if share else whole(arrays[name].shape)
+                 for name, share in shares.items()}
+        path = prefix + ckpt0.file_name(entry.index, host)
+        share_spec = _share_spec(tensor, boxes)
+        framing = literals[host] if literals else None
+        band.append(ckpt0.lay_out(path, share_spec, boxes, framing))
+    return tuple(band)
+
+
+def _share_spec(tensor: TensorSpec, boxes: dict[str, Box]) -> TensorSpec:
+    """A tensor of the same name with the shapes of one host's share."""
+    specs = [ArraySpec(boxes[name].shape, array.dtype) for name, array in tensor.arrays().items()]
+    return TensorSpec(tensor.name, specs[0], specs[1] if len(specs) > 1 else None)

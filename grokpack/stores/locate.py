@@ -1,0 +1,115 @@
+"""Find the checkpoint that a path, or no path, means; open it, or say why not."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.journal import Journal
+from grokpack.stores import ckpt0, ranks
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint, Finding, Survey
+
+VARIABLE = "GROKPACK_CHECKPOINT"
+_USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
+_DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
+_UNSAFE = ("GP204", "GP205")
+
+
+def default_source() -> str:
+    """The checkpoint that is meant where none is named.
+
+    Raises:
+        GrokpackError: GP201 with the places looked at.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named
+    for place in _USUAL:
+        if _folder_of(place):
+            return place
+    facts = tuple(("looked at", place) for place in (f"${VARIABLE}", *_USUAL))
+    hint = f"name the folder, or fetch the release:\n{_DOWNLOAD}"
+    raise GrokpackError("GP201", "no checkpoint found", None, facts, hint)
+
+
+def _folder_of(path: str) -> str | None:
+    """The folder with the files: `path` itself or the ckpt-0 in it."""
+    for folder in (path, os.path.join(path, ckpt0_format.FOLDER)):
+        if ckpt0.is_store(folder) or ranks.is_store(folder):
+            return folder
+    return None
+
+
+def survey(path: str, head_dim: int | None = None) -> Survey:
+    """Read every header of the checkpoint at `path`, whole or not.
+
+    Args:
+        path: The folder of the files, or the one above `ckpt-0`.
+        head_dim: Size of an attention head, where no config.json tells it.
+
+    Raises:
+        GrokpackError: GP201 where there is nothing, GP203 where there is no format that is known,
+            GP212 for the output of a run that is not finished.
+    """
+    for home in (path, os.path.dirname(os.path.abspath(path))):
+        if Journal(home).exists():
+            raise GrokpackError("GP212", "output of a run that is not finished", Place(home),
+                                hint="run the command that began it once more; it continues")
+    folder = _folder_of(path)
+    if folder is None:
+        raise _nothing(path)
+    return (ckpt0 if ckpt0.is_store(folder) else ranks).survey(folder, head_dim)
+
+
+def _nothing(path: str) -> GrokpackError:
+    if not storage.exists(path):
+        return GrokpackError("GP201", "no such folder", Place(path),
+                             hint=f"fetch the release:\n{_DOWNLOAD}")
+    if storage.is_folder(path) and not storage.names(path):
+        return GrokpackError("GP201", "the folder is empty", Place(path),
+                             hint=f"fetch the release:\n{_DOWNLOAD}")
+    return GrokpackError("GP203", "no checkpoint of a known format here", Place(path),
+                         hint="expected `tensorNNNNN_000` files, or `rank-NNN-of-NNN` folders")
+
+
+def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
+    """Open a checkpoint that is whole.
+
+    Raises:
+        GrokpackError: GP204 or GP205 for a hostile file, GP202 for one that is missing or wrong,
+            and what `survey` raises.
+    """
+    found = survey(path, head_dim)
+    errors = [f for f in found.findings if f.severity == "error"]
+    hostile = [f for f in errors if f.code in _UNSAFE]
+    if hostile:
+        raise unsafe(found, hostile[0])
+    if errors or found.checkpoint is None:
+        raise _incomplete(found, errors)
+    return found.checkpoint
+
+
+def unsafe(found: Survey, finding: Finding) -> GrokpackError:
+    """The error for a file that would run code."""
+    facts = (("found", finding.found or "?"), ("allowed", finding.expected or "?"))
+    hint = "nothing was executed; grokpack never runs a pickle\nfetch the file again"
+    where = Place(os.path.join(found.folder, finding.file or ""))
+    return GrokpackError(finding.code, finding.message, where, facts, hint)
+
+
+def _incomplete(found: Survey, errors: list[Finding]) -> GrokpackError:
+    what = "the tensors are not those of a Grok-1 model"
+    if found.checkpoint is None and not errors:
+        return GrokpackError("GP210", what, Place(found.folder))
+    first = errors[0]
+    facts = tuple((f.file or "?", f"{f.message} ({f.code})") for f in errors[:5])
+    if len(errors) > len(facts):
+        facts += (("and", f"{len(errors) - len(facts)} more"),)
+    where = Place(os.path.join(found.folder, first.file or ""), tensor=first.tensor)
+    hint = f"`grokpack verify {found.folder}` says more, and how to fetch what is wrong"
+    return GrokpackError("GP202", "the checkpoint is not whole", where, facts, hint)

@@ -1,0 +1,253 @@
+"""Grok-1 in safetensors for tensor-parallel ranks: a folder per rank, one for what all hold.
+
+    rank-003-of-008/model-00001-of-00009.safetensors   this rank's slices
+    common/model-00001-of-00001.safetensors            norms and routers, whole
+    grokpack.index.json                                geometry, width, and every tensor's place
+
+Tensor names are xAI's; scales are `<name>/scales`. A rank loads its own folder and `common`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from grokpack import config, manifest, storage
+from grokpack.checkpoint import Checkpoint, Finding, Survey
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats import safetensors
+from grokpack.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
+from grokpack.models import grok1
+from grokpack.models.grok1 import Geometry
+from grokpack.tensor import ArraySpec, DType, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "safetensors"
+INDEX = "grokpack.index.json"
+COMMON = "common"
+SCHEMA = "grokpack/index/1"
+SHARD_BYTES = 5_000_000_000
+"""Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
+_RANK = re.compile(r"rank-(\d{3})-of-(\d{3})")
+
+
+def rank_folder(rank: int, ranks: int) -> str:
+    """Folder of a rank's files."""
+    return f"rank-{rank:03d}-of-{ranks:03d}"
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder has an index or folders of ranks."""
+    return any(name == INDEX or _RANK.fullmatch(name) for name in storage.names(folder))
+
+
+def lay_out(geometry: Geometry, tensors: Mapping[str, TensorSpec], ranks: int) -> Layout:
+    """The files of all ranks and the common ones.
+
+    Args:
+        geometry: The model; its head size must be known.
+        tensors: Whole tensors as they are to be stored.
+        ranks: Tensor-parallel width.
+    """
+    arrays: dict[str, ArraySpec] = {}
+    cut: dict[str, tuple[Box, ...]] = {}
+    common: dict[str, tuple[Box, ...]] = {}
+    by_name = grok1.entries_by_name(geometry.layers)
+    for tensor in sorted(tensors.values(), key=lambda t: _reading_order(t.name)):
+        stored = tensor.arrays()
+        arrays |= stored
+        shares = grok1.shares(geometry, by_name[tensor.name], stored, ranks, "engines")
+        for name, share in shares.items():
+            if share is None:
+                common[name] = (whole(arrays[name].shape),)
+            else:
+                cut[name] = share
+    folders = [rank_folder(r, ranks) for r in range(ranks)]
+    bands = [*_bands(folders, cut, arrays), *_bands([COMMON], common, arrays)]
+    return Layout(arrays, tuple(bands))
+
+
+def _reading_order(name: str) -> tuple[int, str]:
+    layer = grok1.layer_of(name)
+    return (-1 if layer is None else layer, name)
+
+
+def _bands(folders: list[str], boxes: Mapping[str, tuple[Box, ...]],
+           arrays: Mapping[str, ArraySpec]) -> Iterator[tuple[FileLayout, ...]]:
+    shards = list(_shards({name: row[0] for name, row in boxes.items()}, arrays))
+    for number, names in enumerate(shards):
+        file = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
+        yield tuple(
+            _file(f"{folder}/{file}", {name: boxes[name][rank] for name in names}, arrays)
+            for rank, folder in enumerate(folders)
+        )
+
+
+def _shards(boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> Iterator[list[str]]:
+    """Array names file by file: whole layers, aligned dtypes first within a file."""
+    shard: list[str] = []
+    nbytes, layer = 0, None
+    for name, box in boxes.items():
+        if nbytes >= SHARD_BYTES and grok1.layer_of(name) != layer:
+            yield _aligned(shard, arrays)
+            shard, nbytes = [], 0
+        shard.append(name)
+        nbytes += box.elements * arrays[name].dtype.itemsize
+        layer = grok1.layer_of(name)
+    if shard:
+        yield _aligned(shard, arrays)
+
+
+def _aligned(names: list[str], arrays: Mapping[str, ArraySpec]) -> list[str]:
+    """Wider elements first, so that every array begins at a multiple of its element size."""
+    return sorted(names, key=lambda name: -arrays[name].dtype.itemsize)
+
+
+def _file(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> FileLayout:
+    specs = {name: ArraySpec(box.shape, arrays[name].dtype) for name, box in boxes.items()}
+    header = safetensors.header_bytes(specs, {"format": "pt"})
+    parts: list[Segment] = [Part(name, box, arrays[name].dtype) for name, box in boxes.items()]
+    return FileLayout(path, (Literal(header), *parts))
+
+
+def index(geometry: Geometry, layout: Layout, ranks: int) -> bytes:
+    """The index: geometry, width, and for each array its shape, dtype and the slice per file."""
+    arrays: dict[str, Any] = {
+        name: {"shape": spec.shape, "dtype": spec.dtype.value, "parts": []}
+        for name, spec in layout.arrays.items()
+    }
+    for file in layout.files():
+        for segment in file.segments:
+            if isinstance(segment, Part):
+                row = {"file": file.path, "start": segment.box.start, "shape": segment.box.shape}
+                arrays[segment.array]["parts"].append(row)
+    document = {
+        "schema": SCHEMA,
+        "ranks": ranks,
+        "geometry": {name: getattr(geometry, name) for name in Geometry.__slots__},
+        "arrays": arrays,
+    }
+    return (json.dumps(document, sort_keys=True) + "\n").encode()
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read the index and every header of a folder of ranks.
+
+    Args:
+        folder: The folder with the index.
+        head_dim: Ignored where the index knows the head size, as it does unless edited.
+
+    Raises:
+        GrokpackError: GP212 where there is no index yet, GP209 where it is broken.
+    """
+    path = os.path.join(folder, INDEX)
+    if not storage.exists(path):
+        raise GrokpackError("GP212", "no index: the run that writes this folder is not finished",
+                            Place(path), hint="run the command that began it once more")
+    geometry, tensors, ranks = _parse_index(path, head_dim)
+    layout = lay_out(geometry, tensors, ranks)
+    findings = []
+    bands = []
+    for band in layout.bands:
+        found = [_check_file(folder, file, findings) for file in band]
+        if all(found):
+            bands.append(tuple(file for file in found if file))
+    findings += _strangers(folder, {file.path for file in layout.files()})
+    settings, _ = config.find([folder])
+    findings += [Finding("GP130", text, config.FILE)
+                 for text in config.contradictions(settings, geometry)]
+    kept = Layout(layout.arrays, tuple(bands))
+    framings = manifest.framings(manifest.load(folder))
+    checkpoint = Checkpoint(folder, folder, NAME, geometry, tensors, kept, ranks, settings, framings)
+    return Survey(folder, NAME, sum(map(len, layout.bands)), tuple(findings), checkpoint)
+
+
+def _parse_index(path: str, head_dim: int | None) -> tuple[Geometry, dict[str, TensorSpec], int]:
+    document = storage.read_json(path)
+    try:
+        if document["schema"] != SCHEMA:
+            raise ValueError(document["schema"])
+        numbers = {name: document["geometry"][name] for name in Geometry.__slots__}
+        if numbers["head_dim"] is None:
+            numbers["head_dim"] = head_dim
+        geometry = Geometry(**{name: _size(n, name) for name, n in numbers.items()})
+        arrays = {name: ArraySpec(tuple(_size(n, name) for n in row["shape"]), DType(row["dtype"]))
+                  for name, row in document["arrays"].items()}
+        ranks = _size(document["ranks"], "ranks")
+        tensors = _tensors(geometry, arrays)
+        if grok1.remainders(geometry, ranks):
+            raise ValueError(ranks)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GrokpackError("GP209", f"the index is broken: {error}", Place(path)) from error
+    return geometry, tensors, ranks
+
+
+_LARGEST_SIZE = 1 << 40  # bounds what a hostile index can make us compute
+
+
+def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None where that is allowed
+    if number is None and name in ("head_dim", "scale_groups"):
+        return None
+    if type(number) is not int or not 0 < number < _LARGEST_SIZE:
+        message = f"{name} is {number!r}"
+        raise ValueError(message)
+    return number
+
+
+def _tensors(geometry: Geometry, arrays: Mapping[str, ArraySpec]) -> dict[str, TensorSpec]:
+    """The model's tensors with the shapes and dtypes that the index gives their arrays."""
+    if geometry.layers * grok1.LAYER_SLOTS > len(arrays):
+        message = f"{len(arrays)} arrays for {geometry.layers} layers"
+        raise ValueError(message)
+    tensors = {}
+    for entry in grok1.entries(geometry.layers):
+        model = grok1.spec(geometry, entry)
+        values = arrays[entry.name]
+        scales = arrays[f"{entry.name}/scales"] if model.scales else None
+        wrong_scales = scales and (*scales.shape[:-2], scales.shape[-1]) != (
+            *values.shape[:-2], values.shape[-1])
+        if values.shape != model.values.shape or wrong_scales:
+            message = f"shapes of {entry.name}"
+            raise ValueError(message)
+        tensors[entry.name] = TensorSpec(entry.name, values, scales)
+    return tensors
+
+
+def _check_file(folder: str, expected: FileLayout, findings: list[Finding]) -> FileLayout | None:
+    """The file as it is, where it holds what it should in whatever order; else a finding."""
+    path = os.path.join(folder, expected.path)
+    if not storage.exists(path):
+        findings.append(Finding("GP101", "file is missing", expected.path))
+        return None
+    data = storage.FileBytes(path)
+    try:
+        header = safetensors.read(data, path)
+    except GrokpackError as error:
+        short = data.size() < expected.nbytes
+        code = "GP103" if short else "GP111"
+        findings.append(Finding(code, error.what, expected.path, None,
+                                f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"))
+        return None
+    parts = {s.array: s for s in expected.segments if isinstance(s, Part)}
+    specs = {name: ArraySpec(part.box.shape, part.dtype) for name, part in parts.items()}
+    found = {name: array.spec for name, array in header.arrays.items()}
+    if specs != found:
+        wrong = sorted(name for name in {*specs, *found} if specs.get(name) != found.get(name))
+        findings.append(Finding("GP105", "file holds other arrays than the index says",
+                                expected.path, wrong[0], str(specs.get(wrong[0])),
+                                str(found.get(wrong[0]))))
+        return None
+    return FileLayout(expected.path, (Literal(header.literal), *(parts[n] for n in header.arrays)))
+
+
+def _strangers(folder: str, known: set[str]) -> list[Finding]:
+    return [
+        Finding("GP102", "no rank of this checkpoint has a file of that name", path)
+        for path in storage.tree(folder)
+        if path.endswith(safetensors.SUFFIX) and path not in known
+    ]
