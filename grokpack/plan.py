@@ -41,6 +41,7 @@ class Target:
         framings: Pickle framing to be remembered in the manifest.
         notes: What the user should know before it starts: sizes that surprise, what is rounded.
         lossless: Whether the source can be had back to the byte.
+        sparse: Whether every array is zero and left as a hole in its file.
     """
 
     format: str
@@ -50,6 +51,7 @@ class Target:
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     lossless: bool = True
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,11 @@ class Plan:
     def writes_bytes(self) -> int:
         """Exact bytes of the output, but for the manifest."""
         return self.target.layout.nbytes + sum(map(len, self.target.finals.values()))
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that the output takes on disk: all of them, unless its arrays are holes."""
+        return 0 if self.target.sparse else self.writes_bytes
 
     @property
     def reads_bytes(self) -> int:

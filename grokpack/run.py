@@ -165,7 +165,7 @@ def check_disk(plan: Plan, out: str) -> None:
         storage.allocated_bytes(os.path.join(out, f.path + end))
         for f in plan.target.layout.files() for end in ("", storage.PART)
     )
-    needs = max(0, plan.writes_bytes - there) + _SLACK_BYTES
+    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES
     free = storage.free_bytes(out)
     if needs > free:
         facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))

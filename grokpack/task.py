@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,15 +88,32 @@ def _fill_tile(context: Context, band: tuple[FileLayout, ...], writers: list[Par
                tile: int) -> list[str]:
     """Write one tile of every file of a band; returns their checksums."""
     start, stop = tile_range(tile, band[0].nbytes)
+    if context.target.sparse and _is_hole(band[0], start, stop):
+        context.advanced((stop - start) * len(band))
+        return [_sum_of_zeros(stop - start)] * len(band)
     hashes = [xxhash.xxh3_128() for _ in band]
     at = start
     for blocks in tile_blocks(context, band, start, stop):
         for block, writer, digest in zip(blocks, writers, hashes, strict=True):
-            writer.write(at, block)
+            if not context.target.sparse or np.frombuffer(block, np.uint8).any():
+                writer.write(at, block)
             digest.update(block)
         at += len(blocks[0])
         context.advanced(len(blocks[0]) * len(band))
     return [digest.hexdigest() for digest in hashes]
+
+
+def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
+    """Whether a tile of a sparse output lies wholly within one array."""
+    return any(
+        isinstance(file.segments[index], Part) and high - low == stop - start
+        for index, low, high in file.covering(start, stop)
+    )
+
+
+@cache
+def _sum_of_zeros(nbytes: int) -> str:
+    return xxhash.xxh3_128(bytes(nbytes)).hexdigest()
 
 
 def tile_blocks(context: Context, band: tuple[FileLayout, ...], start: int, stop: int

@@ -1,0 +1,103 @@
+"""Synthetic checkpoints, byte for byte in the release's format, of any size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack import config, noise, ops
+from grokpack.errors import GrokpackError
+from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.layout import Layout
+from grokpack.models import grok1
+from grokpack.models.grok1 import GROK1, Geometry
+from grokpack.plan import Plan, Target
+from grokpack.stores import ckpt0
+from grokpack.tensor import scales_name
+
+if TYPE_CHECKING:
+    from grokpack.models.grok1 import Entry
+    from grokpack.ops import Op
+    from grokpack.tensor import TensorSpec
+
+PRESETS = {
+    "tiny": Geometry(vocab=1024, d_model=128, layers=3, experts=8, ffn=512, q_width=256,
+                     kv_width=128, head_dim=16),
+    "small": Geometry(vocab=8192, d_model=768, layers=4, experts=8, ffn=4096, q_width=1024,
+                      kv_width=512, head_dim=64),
+    "medium": Geometry(vocab=65536, d_model=1536, layers=8, experts=8, ffn=8192, q_width=2048,
+                       kv_width=1024, head_dim=128),
+    "real-layer": replace(GROK1, layers=1),
+    "grok-1": GROK1,
+}
+"""`tiny` 5 MB, `small` 0.3 GB, `medium` 3 GB, `real-layer` 8 GB, `grok-1` 318 GB."""
+
+EMBEDDING_RMS = 0.0128  # of the release, as published measurements of it say
+_SCALE_SPREAD = 0.1  # relative; scales stay positive: the noise ends at 2 * sqrt(3)
+
+
+def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Plan:
+    """Plan a checkpoint of random weights with magnitudes that a trained model has.
+
+    Args:
+        geometry: Dimensions, head size included.
+        seed: Another seed makes other weights.
+        sparse: Lay out the files at full size as holes: headers true, weights zero, no disk.
+
+    Raises:
+        GrokpackError: GP305 where the dimensions do not make a model.
+    """
+    _refuse(geometry)
+    bands, arrays, made = [], {}, {}
+    for entry in grok1.entries(geometry.layers):
+        tensor = grok1.spec(geometry, entry)
+        arrays |= tensor.arrays()
+        bands.append(ckpt0.lay_out_tensor(f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, 1))
+        made |= _zeros(tensor) if sparse else _weights(entry, tensor, geometry, seed)
+    finals = {config.FILE: config.render(geometry, {})}
+    target = Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, sparse=sparse)
+    parameters = {name: getattr(geometry, name) for name in Geometry.__slots__}
+    return Plan("synth", parameters | {"seed": seed, "sparse": sparse}, None, target)
+
+
+def _zeros(tensor: TensorSpec) -> dict[str, Op]:
+    return {name: ops.Constant(0, array.dtype.itemsize) for name, array in tensor.arrays().items()}
+
+
+def _weights(entry: Entry, tensor: TensorSpec, geometry: Geometry, seed: int) -> dict[str, Op]:
+    name, shape = tensor.name, tensor.values.shape
+    if tensor.scales is not None:
+        mean = 1 / (noise.CODE_RMS * math.sqrt(shape[-2]))
+        scales, spread = scales_name(name), mean * _SCALE_SPREAD
+        return {
+            name: noise.Codes(name, shape, seed),
+            scales: noise.Floats(scales, tensor.scales.shape, seed, mean, spread, bf16=True),
+        }
+    mean, spread = {
+        "embedding": (0.0, EMBEDDING_RMS),
+        "norm": (1.0, 0.1),
+        "router": (0.0, 1 / math.sqrt(geometry.d_model)),
+    }[entry.rule.role]
+    return {name: noise.Floats(name, shape, seed, mean, spread)}
+
+
+def _refuse(geometry: Geometry) -> None:
+    """Refuse dimensions that the architecture cannot have."""
+    sizes = {name: getattr(geometry, name) for name in Geometry.__slots__}
+    for name, size in sizes.items():
+        if size is None or size < 1:
+            raise GrokpackError("GP305", f"{name} must be at least 1, not {size}")
+    if geometry.layers >= 8000:  # noqa: PLR2004  # file names have five digits
+        raise GrokpackError("GP305", f"{geometry.layers} layers do not fit five-digit file names")
+    head_dim, groups = geometry.head_dim or 1, geometry.scale_groups or 1
+    checks = (
+        (geometry.q_width % head_dim, "the head size does not divide the query width"),
+        (geometry.kv_width % head_dim, "the head size does not divide the key/value width"),
+        (geometry.q_width % geometry.kv_width, "key/value heads do not divide the query heads"),
+        (geometry.ffn % groups, "the scale groups do not divide the expert width"),
+        (geometry.q_width % groups, "the scale groups do not divide the query width"),
+    )
+    for rest, what in checks:
+        if rest:
+            raise GrokpackError("GP305", what)
