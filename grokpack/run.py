@@ -14,7 +14,7 @@ from grokpack import manifest, storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.journal import FOLDER, Journal
-from grokpack.plan import DEFAULT_MEMORY_BYTES, Plan, step_bytes, tasks
+from grokpack.plan import DEFAULT_MEMORY_BYTES, Plan, needed_bytes, step_bytes, tasks
 from grokpack.reading import ArrayReader
 from grokpack.task import Context, Receipt, run_task
 from grokpack.tiling import TILE_BYTES, tile_count, tile_range
@@ -80,19 +80,35 @@ def execute(plan: Plan, out: str, limits: Limits | None = None, listen: Listener
             cannot be used, GP403 and GP404 when stopped, and what reading and writing raise.
     """
     limits = limits or Limits()
+    preflight(plan, out, limits)
     step = step_bytes(limits.memory_bytes, limits.workers)
-    refuse_overlap(plan, out)
     if limits.restart:
         discard(out)
     if finished(plan, out):
         return Outcome(out, True, 0, plan.target.layout.nbytes, 0.0)
-    check_output(plan, out)
-    check_disk(plan, out)
     journal = Journal(out)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
         outcome = _Session(plan, out, limits, listen, journal, step).run(executor)
     return outcome
+
+
+def preflight(plan: Plan, out: str, limits: Limits) -> int:
+    """Refuse, before anything is written, what the run would refuse.
+
+    Returns:
+        Bytes of memory that the run keeps to.
+
+    Raises:
+        GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
+    """
+    step = step_bytes(limits.memory_bytes, limits.workers)
+    refuse_overlap(plan, out)
+    if limits.restart or not finished(plan, out):
+        if not limits.restart:
+            check_output(plan, out)
+        check_disk(plan, out)
+    return needed_bytes(step, limits.workers)
 
 
 def refuse_overlap(plan: Plan, out: str) -> None:

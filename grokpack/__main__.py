@@ -1,0 +1,5 @@
+"""`python -m grokpack` is the command line."""
+
+from grokpack.cli.app import main
+
+main()

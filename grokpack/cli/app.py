@@ -1,0 +1,46 @@
+"""The commands, gathered; nothing heavy is imported until one of them runs."""
+
+from __future__ import annotations
+
+import typer
+
+from grokpack import __version__
+from grokpack.cli import explain, helping, inspect, reshard, synth, verify
+
+app = typer.Typer(
+    name="grokpack",
+    help="Check, look into and cut Grok-1 checkpoints that are too big for memory.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    suggest_commands=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"grokpack {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True,
+                                 help="Print the version"),
+) -> None:
+    """Check, look into and cut Grok-1 checkpoints that are too big for memory."""
+    del version
+
+
+app.command("verify")(verify.verify)
+app.command("inspect")(inspect.inspect)
+app.command("reshard")(reshard.reshard)
+app.command("synth")(synth.synth)
+app.command("explain")(explain.explain)
+app.command("help")(helping.topics)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

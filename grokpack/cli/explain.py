@@ -1,0 +1,28 @@
+"""`grokpack explain`: what a code means and what to do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from grokpack.cli.session import session
+from grokpack.errors import GrokpackError
+
+
+def explain(
+    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="For example GP204")] = None,
+) -> None:
+    """Say what an error code means and what to do; lists all codes without one."""
+    with session("explain") as current:
+        from grokpack.codes import CODES
+        from grokpack.render import codes
+
+        if code is None:
+            current.result(codes.listing(CODES), {})
+            return
+        row = CODES.get(code.upper())
+        if row is None:
+            raise GrokpackError("GP304", f"there is no code `{code}`",
+                                hint="`grokpack explain` lists them")
+        current.result(codes.page(row), {})

@@ -1,0 +1,63 @@
+"""Run a plan from the command line: show it, write it, say what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grokpack.cli import quantities
+from grokpack.render import numbers
+
+if TYPE_CHECKING:
+    from grokpack.cli.session import Session
+    from grokpack.plan import Plan
+
+
+def carry_out(session: Session, plan: Plan, out: str, *, workers: str | None, memory: str,
+              max_duration: str | None, dry_run: bool, restart: bool, following: str) -> None:
+    """Show the plan; unless it is a dry run, execute it and report.
+
+    Args:
+        session: Where output goes.
+        plan: What to do.
+        out: The output folder.
+        workers: As given on the command line; memory, max_duration likewise.
+        memory: Resident memory.
+        max_duration: Deadline.
+        dry_run: Stop after showing the plan.
+        restart: Discard what is there.
+        following: A sensible next command.
+    """
+    from grokpack.estimate import estimate
+    from grokpack.render import plan as text
+    from grokpack.render import progress as bars
+    from grokpack.run import Limits, execute, finished, preflight
+
+    limits = Limits(
+        quantities.parse_bytes(memory), quantities.parse_workers(workers),
+        quantities.parse_seconds(max_duration), restart, session.stop,
+    )
+    needs = preflight(plan, out, limits)
+    already = not restart and finished(plan, out)
+    guess = estimate(plan, out, limits.workers) if dry_run else None
+    data: dict[str, Any] = text.document(plan, out, limits, needs, guess)
+    if dry_run:
+        session.result(text.render(data, out) + "\nnothing written (--dry-run)", data)
+        return
+    if already:
+        session.result(f"already done: {numbers.shown(out)}", data | {"already_done": True})
+        return
+    session.say(text.summary(data))
+    for note in plan.target.notes:
+        session.say(f"note: {note}")
+    outcome = execute(plan, out, limits, bars.listener(session.progress, quiet=session.quiet))
+    data |= {"already_done": False, "seconds": round(outcome.seconds, 3),
+             "written_bytes": outcome.written_bytes}
+    lines = [f"wrote {numbers.shown(out)}: {text.contents(plan)}   "
+             f"{numbers.duration(outcome.seconds)}", "", f"  next     {following}"]
+    session.result("\n".join(lines), data)
+
+
+def absolute(out: Path | None, default: str) -> str:
+    """The output folder as an absolute path."""
+    return str(out.absolute()) if out is not None else default

@@ -1,0 +1,139 @@
+"""One invocation: where its result, progress and errors go, and with what exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import typer
+
+from grokpack import storage
+from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.render import envelope, errors
+
+_FORMATS = ("auto", "text", "json")
+_PROGRESS = ("auto", "bar", "lines", "json", "none")
+
+
+@dataclass(slots=True)
+class Session:
+    """The output side of one command.
+
+    Attributes:
+        command: Its name, in the JSON schema and in log lines.
+        json: Whether stdout gets one JSON document in place of text.
+        progress: Form of the progress.
+        report: File that also gets the JSON document.
+        quiet: Nothing on stderr but errors.
+        verbose: Tracebacks of bugs on stderr.
+        color: Whether stderr and stdout may be coloured.
+        stop: Set by a signal; asks a run to stop between two tiles.
+    """
+
+    command: str
+    json: bool = False
+    progress: str = "auto"
+    report: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+    color: str = "auto"
+    stop: threading.Event = field(default_factory=threading.Event)
+    signal_status: ExitStatus = ExitStatus.INTERRUPTED
+
+    def say(self, text: str) -> None:
+        """A line for people, on stderr."""
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+    def result(self, text: str, data: dict[str, Any], status: ExitStatus = ExitStatus.OK,
+               findings: list[dict[str, Any]] | None = None, word: str = "ok") -> None:
+        """The command's answer: text or JSON on stdout, the report, then the exit status."""
+        document = envelope.render(self.command, word, status, data, findings or [], [])
+        self._write_report(document)
+        typer.echo(document if self.json else text)
+        if status is not ExitStatus.OK:
+            raise typer.Exit(int(status))
+
+    def _write_report(self, document: str) -> None:
+        if self.report is not None:
+            storage.write_whole(str(self.report.absolute()), document.encode() + b"\n")
+
+    def fail(self, error: GrokpackError) -> None:
+        """Show an error and leave with its status."""
+        status = error.exit_status
+        if error.code == "GP403":
+            status = self.signal_status
+        if self.json:
+            row = envelope.error_row(error)
+            typer.echo(envelope.render(self.command, "error", status, {}, [], [row]))
+        typer.echo(errors.render(error), err=True)
+        raise typer.Exit(int(status))
+
+
+@contextmanager
+def session(command: str, *, fmt: str = "auto", json: bool = False, progress: str = "auto",
+            report: Path | None = None, quiet: bool = False, verbose: bool = False,
+            color: str = "auto") -> Iterator[Session]:
+    """Run a command's body: errors become messages and statuses, signals ask it to stop."""
+    current = Session(command, json or fmt == "json", progress, report, quiet, verbose, color)
+    try:
+        if fmt not in _FORMATS or progress not in _PROGRESS:
+            what = f"--format takes {', '.join(_FORMATS)}; --progress {', '.join(_PROGRESS)}"
+            raise GrokpackError("GP304", what)
+        with _signals(current):
+            yield current
+    except GrokpackError as error:
+        current.fail(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(int(ExitStatus.ANSWER_IS_NO)) from None
+    except (typer.Exit, typer.Abort, KeyboardInterrupt):
+        raise
+    except Exception as error:  # noqa: BLE001  # the last resort of the command line
+        current.fail(_bug(error, verbose=verbose))
+
+
+def _bug(error: Exception, *, verbose: bool) -> GrokpackError:
+    text = "".join(traceback.format_exception(error))
+    if verbose:
+        typer.echo(text, err=True)
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grokpack"
+    where = folder / f"crash-{os.getpid()}.txt"
+    try:
+        storage.write_whole(str(where), text.encode())
+    except (GrokpackError, OSError):
+        where = Path(tempfile.gettempdir()) / where.name
+    hint = f"please report it, with {where}"
+    return GrokpackError("GP901", f"bug in grokpack: {type(error).__name__}: {error}", hint=hint)
+
+
+@contextmanager
+def _signals(current: Session) -> Iterator[None]:
+    """First Ctrl-C or SIGTERM: stop cleanly. Second: at once; nothing is damaged by it."""
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if current.stop.is_set():
+            os._exit(128 + number)
+        current.stop.set()
+        if number == signal.SIGTERM:
+            current.signal_status = ExitStatus.TERMINATED
+        current.say("\nstopping: finishing the tiles in flight")
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore: Callable[[int, Any], Any] = signal.signal
+        for number, handler in before.items():
+            restore(number, handler)

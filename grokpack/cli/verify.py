@@ -1,0 +1,80 @@
+"""`grokpack verify`: whether a checkpoint is whole."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grokpack.cli import options
+from grokpack.cli.session import session
+from grokpack.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from grokpack.verification import Verdict
+
+
+def verify(
+    source: options.Source = None,
+    values: Annotated[bool, typer.Option(
+        "--values", help="Read all values: NaN, infinities, zero or negative scales")] = False,
+    head_dim: options.HeadDim = None,
+    fmt: options.Format = "auto",
+    json: options.Json = False,
+    progress: options.Progress = "auto",
+    report: options.Report = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    color: options.Color = "auto",
+) -> None:
+    """Check that a checkpoint is whole: every file, framing, size, shape, dtype and order."""
+    with session("verify", fmt=fmt, json=json, progress=progress, report=report, quiet=quiet,
+                 verbose=verbose, color=color) as current:
+        import time
+
+        from grokpack import verification
+        from grokpack.cli.source import resolve
+        from grokpack.render import progress as bars
+        from grokpack.render import verification as text
+        from grokpack.stores.locate import survey
+
+        path = resolve(source, current)
+        began = time.monotonic()
+        verdict = verification.verify_structure(survey(path, head_dim))
+        if values and verdict.survey.checkpoint is not None:
+            from grokpack.values import verify_values
+
+            verdict = verify_values(verdict, bars.listener(progress, quiet=quiet))
+        seconds = time.monotonic() - began
+        current.result(text.render(verdict, seconds), document(verdict, seconds), status(verdict),
+                       [asdict(f) for f in verdict.findings],
+                       "whole" if verdict.whole else "damaged")
+
+
+def status(verdict: Verdict) -> ExitStatus:
+    """0 for whole, 4 where a pickle is hostile, 1 for any other error."""
+    if verdict.whole:
+        return ExitStatus.OK
+    hostile = any(f.code in ("GP204", "GP205") for f in verdict.findings)
+    return ExitStatus.UNSAFE if hostile else ExitStatus.ANSWER_IS_NO
+
+
+def document(verdict: Verdict, seconds: float) -> dict[str, object]:
+    """`data` of `grokpack verify --json`."""
+    from grokpack.verification import repair_command
+
+    found = verdict.survey
+    checkpoint = found.checkpoint
+    bad = len(verdict.bad_files)
+    grok1 = checkpoint is not None and checkpoint.geometry.is_grok1()
+    return {
+        "source": found.folder,
+        "format": found.format,
+        "family": "grok-1" if grok1 else "grok-1 architecture",
+        "files": {"expected": found.expected, "ok": max(0, found.expected - bad), "bad": bad},
+        "bytes": checkpoint.layout.nbytes if checkpoint else 0,
+        "checks": verdict.checks,
+        "fix": repair_command(verdict),
+        "seconds": round(seconds, 3),
+    }

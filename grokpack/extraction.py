@@ -1,0 +1,93 @@
+"""Tensors written to one .npy or .safetensors file, streamed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats import safetensors
+from grokpack.inspection import views
+from grokpack.layout import FileLayout, Literal, Part, Segment, whole
+from grokpack.reading import ArrayReader
+from grokpack.tensor import ArraySpec, DType
+from grokpack.tiling import row_bands
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+
+_STEP_BYTES = 4 << 20
+
+
+def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str, Any]:
+    """Write tensors, as they are stored, to a file whose suffix says the format.
+
+    Args:
+        checkpoint: Where from.
+        patterns: Which; `.npy` takes one tensor and leaves its scales out.
+        path: A new file that ends in `.npy` or `.safetensors`.
+
+    Raises:
+        GrokpackError: GP304 for another suffix or no names, GP323 where the file exists.
+    """
+    chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
+    suffix = os.path.splitext(path)[1]
+    if not patterns or suffix not in (".npy", safetensors.SUFFIX):
+        raise GrokpackError("GP304", "--extract needs tensor names and a file that ends in .npy or "
+                                     ".safetensors")
+    if storage.exists(path):
+        raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
+    if suffix == ".npy":
+        if len(chosen) != 1:
+            raise GrokpackError("GP304", f".npy holds one array, {len(chosen)} tensors match")
+        arrays = {chosen[0].name: chosen[0].values}
+        header = _npy_header(chosen[0].values)
+    else:
+        arrays = {name: spec for tensor in chosen for name, spec in tensor.arrays().items()}
+        arrays = dict(sorted(arrays.items(), key=lambda row: -row[1].dtype.itemsize))
+        header = safetensors.header_bytes(arrays, {"format": "pt"})
+    parts: list[Segment] = [Part(n, whole(s.shape), s.dtype) for n, s in arrays.items()]
+    file = FileLayout(os.path.basename(path), (Literal(header), *parts))
+    _write(checkpoint, file, os.path.dirname(os.path.abspath(path)))
+    return {"file": path, "bytes": file.nbytes, "arrays": list(arrays)}
+
+
+def _npy_header(spec: ArraySpec) -> bytes:
+    import io
+
+    import numpy as np
+
+    # .npy knows no bfloat16: its bits are written as uint16
+    kind = "<u2" if spec.dtype is DType.BF16 else spec.dtype.numpy().str
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": kind, "fortran_order": False, "shape": spec.shape}
+    )
+    return stream.getvalue()
+
+
+def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
+    reader = ArrayReader(checkpoint)
+    storage.create_part(folder, file)
+    path = os.path.join(folder, file.path)
+    writer = storage.PartWriter(path + storage.PART)
+    try:
+        for segment, end in zip(file.segments, file.ends, strict=True):
+            at = end - segment.nbytes
+            if isinstance(segment, Literal):
+                writer.write(at, memoryview(segment.data))
+                continue
+            bands = row_bands(segment.box.shape, segment.dtype.itemsize, 0, segment.nbytes,
+                              _STEP_BYTES)
+            for band in bands:
+                values = reader.read(segment.array, band.box)
+                writer.write(at, memoryview(values.reshape(-1)).cast("B"))
+                at += band.nbytes
+        writer.sync()
+    finally:
+        writer.close()
+    storage.publish(path)
+    storage.sync_folder(folder)
+
+

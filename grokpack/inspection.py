@@ -1,0 +1,182 @@
+"""What a checkpoint holds, from its headers alone."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack.errors import GrokpackError
+from grokpack.models import grok1
+from grokpack.tensor import scales_name
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint, Survey
+    from grokpack.layout import Piece
+    from grokpack.models.grok1 import Entry
+
+_PARTS = (  # order and names of the parts in the overview
+    ("expert", "experts"), ("attention", "attention"), ("embedding", "embedding"),
+    ("router", "router"), ("norm", "norms"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PartSummary:
+    """All tensors of one role: how many, how stored, how large."""
+
+    part: str
+    tensors: int
+    stored_as: str
+    shapes: tuple[tuple[int, ...], ...]
+    nbytes: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class TensorView:
+    """One tensor and where its bytes are.
+
+    Attributes:
+        tp_axis: Axis that tensor-parallel ranks cut, counted from 0; None for a replicated tensor.
+        scale_groups: Scale rows per matrix; None for a tensor without scales.
+        rows_per_group: Input rows that share a scale.
+        pieces: Per array the slices stored: file, first byte, bytes, start, shape.
+    """
+
+    name: str
+    role: str
+    title: str
+    layer: int | None
+    dtype: str
+    shape: tuple[int, ...]
+    parameters: int
+    scales_shape: tuple[int, ...] | None
+    scale_groups: int | None
+    rows_per_group: int | None
+    tp_axis: int | None
+    gguf: str
+    pieces: dict[str, list[dict[str, Any]]]
+
+
+def parts(checkpoint: Checkpoint) -> list[PartSummary]:
+    """The overview by role; replicas in files of several ranks count each time."""
+    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    stored = _stored_bytes(checkpoint)
+    total = sum(stored.values()) or 1
+    rows = []
+    for role, title in _PARTS:
+        tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
+        nbytes = sum(stored[array] for t in tensors for array in t.arrays())
+        kinds = sorted({t.values.dtype.label + (f", {t.scales.dtype.label} scales" if t.scales
+                                                else "") for t in tensors})
+        shapes = tuple(sorted({t.values.shape for t in tensors}, reverse=True))
+        rows.append(PartSummary(title, len(tensors), "; ".join(kinds), shapes, nbytes,
+                                nbytes / total))
+    return rows
+
+
+def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
+    pieces = checkpoint.layout.pieces()
+    return {name: sum(p.extent.nbytes for p in rows) for name, rows in pieces.items()}
+
+
+def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorView]:
+    """Tensors whose name fits one of the patterns, in file order; all without patterns.
+
+    Args:
+        checkpoint: Where to look.
+        patterns: Full names, ends of names, or shell patterns over either.
+
+    Raises:
+        GrokpackError: GP216 for a pattern that no tensor fits, with the nearest names.
+    """
+    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    pieces = checkpoint.layout.pieces()
+    chosen = list(checkpoint.tensors)
+    if patterns:
+        matched = {name for pattern in patterns for name in _matching(chosen, pattern)}
+        chosen = [name for name in chosen if name in matched]
+    return [_view(checkpoint, by_name[name], pieces) for name in chosen]
+
+
+def _matching(names: list[str], pattern: str) -> list[str]:
+    found = [n for n in names
+             if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, f"*/{pattern}")]
+    if not found:
+        import difflib
+
+        near = difflib.get_close_matches(pattern, names, 3, 0.3)
+        facts = tuple(("nearest", name) for name in near)
+        raise GrokpackError("GP216", f"no tensor matches `{pattern}`", None, facts,
+                            "`grokpack inspect --tree` lists them all")
+    return found
+
+
+def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]
+          ) -> TensorView:
+    tensor = checkpoint.tensors[entry.name]
+    axis = grok1.cut_axis(entry.rule, "engines")
+    groups = tensor.scales.shape[-2] if tensor.scales else None
+    arrays = {
+        name.removeprefix(entry.name).lstrip("/") or "values": [_piece(p) for p in pieces[name]]
+        for name in (entry.name, scales_name(entry.name)) if name in pieces
+    }
+    return TensorView(
+        entry.name, entry.rule.role, entry.rule.title, entry.layer, tensor.values.dtype.label,
+        tensor.values.shape, tensor.values.elements,
+        tensor.scales.shape if tensor.scales else None, groups,
+        tensor.values.shape[-2] // groups if groups else None,
+        None if axis is None else axis % len(tensor.values.shape), entry.gguf, arrays,
+    )
+
+
+def _piece(piece: Piece) -> dict[str, Any]:
+    extent = piece.extent
+    return {"file": extent.path, "offset": extent.offset, "bytes": extent.nbytes,
+            "start": piece.box.start, "shape": piece.box.shape}
+
+
+def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any]:
+    """Everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
+
+    Raises:
+        GrokpackError: GP210 where the dimensions cannot be told, GP216 for a wrong pattern.
+    """
+    checkpoint = readable(survey)
+    geometry = checkpoint.geometry
+    counted = grok1.count_parameters(geometry)
+    bad = {f.file for f in survey.findings if f.severity == "error"}
+    return {
+        "source": survey.folder,
+        "format": survey.format,
+        "family": "grok-1" if geometry.is_grok1() else "grok-1 architecture",
+        "complete": survey.whole,
+        "files": {"expected": survey.expected, "bad": len(bad)},
+        "bytes": checkpoint.layout.nbytes,
+        "ranks": checkpoint.ranks,
+        "geometry": asdict(geometry) | {"q_heads": geometry.q_heads, "kv_heads": geometry.kv_heads},
+        "parameters": asdict(counted),
+        "widths": grok1.legal_widths(geometry) if geometry.head_dim else None,
+        "parts": [asdict(row) for row in parts(checkpoint)],
+        "tensors": [asdict(view) for view in views(checkpoint, patterns)],
+    }
+
+
+def readable(survey: Survey) -> Checkpoint:
+    """The checkpoint of a survey, whole or not.
+
+    Raises:
+        GrokpackError: GP204 for a hostile file, GP210 where the dimensions cannot be told.
+    """
+    from grokpack.stores.locate import unsafe
+
+    for finding in survey.findings:
+        if finding.code in ("GP204", "GP205"):
+            raise unsafe(survey, finding)
+    if survey.checkpoint is None:
+        first = survey.findings[0] if survey.findings else None
+        facts = ((first.file or "?", first.message),) if first else ()
+        raise GrokpackError("GP210", "the tensors do not tell a model's dimensions", None, facts,
+                            "`grokpack verify` says which files are wrong")
+    return survey.checkpoint

@@ -1,0 +1,40 @@
+"""The one JSON document that a command prints: schema, status, data, findings, errors."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from grokpack import __version__
+
+if TYPE_CHECKING:
+    from grokpack.errors import ExitStatus, GrokpackError
+
+
+def render(command: str, status: str, exit_code: ExitStatus, data: dict[str, Any],
+           findings: list[dict[str, Any]], errors: list[dict[str, Any]]) -> str:
+    """The document as text."""
+    document = {
+        "schema": f"grokpack/{command}/1",
+        "tool": {"name": "grokpack", "version": __version__},
+        "status": status,
+        "exit_code": int(exit_code),
+        "data": data,
+        "findings": findings,
+        "errors": errors,
+    }
+    return json.dumps(document, indent=2)
+
+
+def error_row(error: GrokpackError) -> dict[str, Any]:
+    """An error as JSON values."""
+    place = error.where
+    return {
+        "code": error.code,
+        "message": error.what,
+        "file": place.path if place else None,
+        "byte": place.byte if place else None,
+        "facts": [{"label": label, "value": value} for label, value in error.facts],
+        "hint": error.hint,
+        "help": f"docs/reference/codes.md#{error.code.lower()}",
+    }

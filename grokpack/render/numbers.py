@@ -1,0 +1,47 @@
+"""Numbers as the command line shows them: decimal units, separators, short durations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_THOUSAND = 1000.0
+
+
+def size(nbytes: float) -> str:
+    """`318.24 GB`, `12.58 MB`, `24.6 kB`, `512 B`."""
+    for unit, digits in (("B", 0), ("kB", 1), ("MB", 2), ("GB", 2)):
+        if abs(nbytes) < _THOUSAND:
+            return f"{nbytes:.{digits}f} {unit}"
+        nbytes /= _THOUSAND
+    return f"{nbytes:.2f} TB"
+
+
+def duration(seconds: float) -> str:
+    """`0.6 s`, `1m51s`, `2h05m`."""
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004  # an hour
+        return f"{minutes}m{rest:02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def rate(bytes_per_s: float) -> str:
+    """`1.31 GB/s`."""
+    return f"{size(bytes_per_s)}/s"
+
+
+def count(parameters: int) -> str:
+    """`315.68 B`, `5.64 M`."""
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= scale:
+            return f"{parameters / scale:.2f} {unit}"
+    return str(parameters)
+
+
+def shown(path: str) -> str:
+    """A path as short as it can be said: relative to the current folder where it is below it."""
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return path

@@ -1,0 +1,91 @@
+"""A plan as text and as JSON."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack.render import numbers
+
+if TYPE_CHECKING:
+    from grokpack.estimate import Estimate
+    from grokpack.plan import Plan
+    from grokpack.run import Limits
+
+
+def document(plan: Plan, out: str, limits: Limits, needs_bytes: int, guess: Estimate | None
+             ) -> dict[str, Any]:
+    """The plan as JSON values."""
+    from grokpack import storage
+
+    return {
+        "plan": plan.digest(),
+        **plan.description(),
+        "source_folder": plan.source.folder if plan.source else None,
+        "out": out,
+        "reads_bytes": plan.reads_bytes,
+        "source_files": sum(1 for _ in plan.source.layout.files()) if plan.source else 0,
+        "writes_bytes": plan.writes_bytes,
+        "files": sum(1 for _ in plan.target.layout.files()),
+        "disk_bytes": plan.disk_bytes,
+        "disk_free_bytes": storage.free_bytes(out),
+        "memory_bytes": needs_bytes,
+        "memory_allowed_bytes": limits.memory_bytes,
+        "workers": limits.workers,
+        "lossless": plan.target.lossless,
+        "notes": list(plan.target.notes),
+        "estimate": None if guess is None else {
+            "seconds": guess.seconds,
+            "read_bytes_per_s": guess.read_bytes_per_s,
+            "write_bytes_per_s": guess.write_bytes_per_s,
+        },
+    }
+
+
+def summary(data: dict[str, Any]) -> str:
+    """One line, before a run."""
+    what = f"{numbers.size(data['writes_bytes'])} to write"
+    if data["reads_bytes"]:
+        what = f"{numbers.size(data['reads_bytes'])} -> {numbers.size(data['writes_bytes'])}"
+    return f"plan {data['plan'][:6]}  {what}, {numbers.size(data['memory_bytes'])} memory"
+
+
+def render(data: dict[str, Any], out: str) -> str:
+    """The whole plan, for --dry-run."""
+    made = "int8 kept as it is (lossless)" if data["lossless"] else "rounded once: NOT lossless"
+    source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
+    options = ", ".join(f"{k} {v}" for k, v in data["parameters"].items())
+    rows = [f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
+            f"  options  {options}"]
+    if data["reads_bytes"]:
+        rows.append(f"  reads    {numbers.size(data['reads_bytes']):>10}   "
+                    f"{data['source_files']} files, each byte once")
+    rows += [
+        f"  writes   {numbers.size(data['writes_bytes']):>10}   {data['writes_bytes']:,} bytes in "
+        f"{data['files']} files",
+        f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
+        f"{numbers.size(data['memory_allowed_bytes'])} allowed ({data['workers']} threads)",
+        f"  disk     {numbers.size(data['disk_bytes']):>10}   "
+        f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}",
+    ]
+    if data["estimate"]:
+        rows.append("  time     " + _time(data["estimate"]))
+    return "\n".join(rows + [f"  note     {note}" for note in data["notes"]])
+
+
+def _time(guess: dict[str, Any]) -> str:
+    basis = [f"{verb} {numbers.rate(guess[key])}"
+             for verb, key in (("read", "read_bytes_per_s"), ("write", "write_bytes_per_s"))
+             if guess[key]]
+    return f"about {numbers.duration(guess['seconds'])}, from a 64 MiB probe: {', '.join(basis)}"
+
+
+def contents(plan: Plan) -> str:
+    """What an output folder holds, in a phrase."""
+    layout, parameters = plan.target.layout, plan.parameters
+    total = numbers.size(layout.nbytes)
+    if plan.target.format == "safetensors":
+        ranks = parameters["tp"]
+        per_rank = sum(band[0].nbytes for band in layout.bands if len(band) == ranks)
+        return f"{ranks} ranks x {numbers.size(per_rank)}, common, grokpack.json"
+    return f"{sum(1 for _ in layout.files())} files, {total}, config.json, grokpack.json"

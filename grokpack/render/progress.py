@@ -1,0 +1,154 @@
+"""Progress on stderr: a bar on a terminal, plain lines in a log, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from grokpack.events import Advanced, Event, Finished, Listener, Started, Warned, ignore
+from grokpack.render import numbers
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_LINE_S = 30.0  # a log gets a line at least this often
+_LINE_SHARE = 0.1  # and at each tenth of the work
+
+
+def listener(form: str, *, quiet: bool, stream: TextIO | None = None) -> Listener:
+    """The listener for a form of progress.
+
+    Args:
+        form: auto, bar, lines, json or none.
+        quiet: Show nothing whatever the form.
+        stream: Where to, stderr by default.
+    """
+    stream = stream or sys.stderr
+    if form == "none" or quiet:
+        return ignore
+    if form == "auto":
+        form = "bar" if stream.isatty() else "lines"
+    return {"bar": Bar, "lines": Lines, "json": JsonLines}[form](stream)
+
+
+class _Meter:
+    """Bytes done and their rate; events come from several threads."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.what, self.total, self.done, self.before = "", 0, 0, 0
+        self.began = time.monotonic()
+        self._guard = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._guard:
+            if isinstance(event, Started):
+                self.what, self.total = event.what, event.total_bytes
+                self.done = self.before = event.done_bytes
+                self.began = time.monotonic()
+            elif isinstance(event, Advanced):
+                self.done += event.nbytes
+            self.show(event)
+
+    def show(self, event: Event) -> None:
+        """Draw the state after an event."""
+        raise NotImplementedError
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second in this run."""
+        return (self.done - self.before) / max(time.monotonic() - self.began, 1e-6)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left at this rate."""
+        return (self.total - self.done) / max(self.rate, 1.0)
+
+
+class Lines(_Meter):
+    """One plain line per tenth or half minute, with the clock."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._shown, self._shown_at = 0.0, time.monotonic()
+
+    def show(self, event: Event) -> None:
+        """Write a line where one is due."""
+        if isinstance(event, Warned):
+            self._line(f"warning: {event.message}")
+        elif isinstance(event, Started):
+            self._shown = self.done / max(self.total, 1)
+            text = f"{numbers.size(self.total)} to write"
+            done = f", {numbers.size(self.done)} done before" if self.done else ""
+            self._line(text + done)
+        elif isinstance(event, Finished):
+            self._line(f"{numbers.size(self.done)} in {numbers.duration(event.seconds)}")
+        elif self._is_due():
+            self._shown, self._shown_at = self.done / self.total, time.monotonic()
+            self._line(f"{self._shown:4.0%}  {numbers.size(self.done)}  {numbers.rate(self.rate)}"
+                       f"  eta {numbers.duration(self.left_s)}")
+
+    def _is_due(self) -> bool:
+        share = self.done / max(self.total, 1)
+        late = time.monotonic() - self._shown_at > _LINE_S
+        return share < 1 and (share - self._shown >= _LINE_SHARE or late)
+
+    def _line(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {self.what} {text}", file=self.stream, flush=True)
+
+
+class JsonLines(_Meter):
+    """Every event as a JSON line; steps at most five times a second."""
+
+    _SPACING_S = 0.2
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._last = 0.0
+
+    def show(self, event: Event) -> None:
+        """Write the event."""
+        now = time.monotonic()
+        if isinstance(event, Advanced) and now - self._last < self._SPACING_S:
+            return
+        self._last = now
+        row: dict[str, Any] = {"event": type(event).__name__.lower(), "what": self.what,
+                               "done_bytes": self.done, "total_bytes": self.total}
+        if isinstance(event, Warned):
+            row["message"] = event.message
+        print(json.dumps(row), file=self.stream, flush=True)
+
+
+class Bar(_Meter):
+    """A bar, drawn by rich."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._progress: Progress | None = None
+
+    def show(self, event: Event) -> None:
+        """Start, move or end the bar."""
+        if isinstance(event, Started):
+            self._start()
+        elif self._progress is not None and not isinstance(event, Warned):
+            self._progress.update(self._progress.task_ids[0], completed=self.done)
+        if isinstance(event, Finished) and self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _start(self) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        columns = (
+            progress.TextColumn("  {task.description}"), progress.BarColumn(),
+            progress.TaskProgressColumn(), progress.DownloadColumn(),
+            progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
+        )
+        self._progress = progress.Progress(*columns, console=Console(file=self.stream),
+                                           transient=False)
+        self._progress.add_task(self.what, total=self.total, completed=self.done)
+        self._progress.start()

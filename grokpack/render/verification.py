@@ -1,0 +1,59 @@
+"""The answer of `grokpack verify` as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.render import numbers
+from grokpack.verification import repair_command
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Finding
+    from grokpack.verification import Verdict
+
+_MOST_SHOWN = 50  # more findings than this say the same thing over again
+
+
+def render(verdict: Verdict, seconds: float) -> str:
+    """Findings, the verdict, and what to do."""
+    lines: list[str] = []
+    shown = verdict.findings[:_MOST_SHOWN]
+    for finding in shown:
+        lines += [_finding(verdict, finding), ""]
+    if len(verdict.findings) > len(shown):
+        lines += [f"and {len(verdict.findings) - len(shown)} findings more (`--json` has all)", ""]
+    lines += _verdict(verdict, seconds)
+    fix = repair_command(verdict)
+    if fix:
+        lines += ["", "hint: fetch just these again, then verify", f"      {fix}"]
+    elif not verdict.whole:
+        lines += ["", "hint: fetch the files named above again from where they came from"]
+    return "\n".join(lines)
+
+
+def _finding(verdict: Verdict, finding: Finding) -> str:
+    lines = [f"{finding.severity}[{finding.code}]: {finding.message}"]
+    if finding.file:
+        folder = numbers.shown(verdict.survey.folder)
+        place = f"  --> {folder}/{finding.file}"
+        lines.append(place + (f"   {finding.tensor}" if finding.tensor else ""))
+    facts = (("expected", finding.expected), ("found", finding.found))
+    lines += [f"      {label:<8}  {value}" for label, value in facts if value]
+    return "\n".join(lines)
+
+
+def _verdict(verdict: Verdict, seconds: float) -> list[str]:
+    found = verdict.survey
+    rows = []
+    if verdict.checks["structure"] == "ok":
+        rows.append(f"ok  structure: {found.expected} files, names, framing, shapes, dtypes and "
+                    f"sizes all as they should be   ({numbers.duration(seconds)})")
+    if verdict.checks["values"] == "ok":
+        rows.append("ok  values: no NaN, no infinities, every scale positive")
+    if verdict.checks["values"] == "skipped" and verdict.whole:
+        rows.append("--  values: not read; `--values` reads them all")
+    if not verdict.whole:
+        bad = len(verdict.bad_files)
+        rows.append(f"damaged: {bad} of {found.expected} files; the other "
+                    f"{max(0, found.expected - bad)} are as they should be")
+    return rows

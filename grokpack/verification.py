@@ -1,0 +1,162 @@
+"""Whether a checkpoint is whole: files, framing, shapes, duplicates, recorded sizes and tails."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from grokpack import manifest, storage
+from grokpack.checkpoint import Finding, array_parts
+from grokpack.models import grok1
+from grokpack.tiling import tile_count, tile_range
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint, Survey
+    from grokpack.layout import FileLayout
+
+_SAMPLE_BYTES = 4096  # enough to tell two trained tensors apart; one page
+_COMPARE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a verification.
+
+    Attributes:
+        survey: What the headers showed.
+        findings: All findings, the survey's first.
+        checks: Each check and how it went: `ok`, `failed` or `skipped`.
+    """
+
+    survey: Survey
+    findings: tuple[Finding, ...]
+    checks: dict[str, str]
+
+    @property
+    def whole(self) -> bool:
+        """Whether no error was found."""
+        return not any(f.severity == "error" for f in self.findings)
+
+    @property
+    def bad_files(self) -> list[str]:
+        """Files that have an error, in order."""
+        return sorted({f.file for f in self.findings if f.severity == "error" and f.file})
+
+
+def verify_structure(survey: Survey) -> Verdict:
+    """Check what can be known without reading the payload.
+
+    Beyond the survey: tensors that stand twice, and, where a manifest is there, the size and the
+    last tile of every file, which holds the scales of a quantised one.
+    """
+    findings = list(survey.findings)
+    checkpoint = survey.checkpoint
+    if checkpoint is None:
+        if not findings:
+            findings.append(Finding("GP210", "the tensors do not tell a model's dimensions"))
+    else:
+        findings += duplicates(checkpoint)
+        findings += against_manifest(checkpoint)
+    failed = any(f.severity == "error" for f in findings)
+    checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
+    return Verdict(survey, tuple(findings), checks)
+
+
+def duplicates(checkpoint: Checkpoint) -> list[Finding]:
+    """Quantised tensors of equal contents: one file was copied over another."""
+    seen: dict[tuple[int, bytes], list[FileLayout]] = defaultdict(list)
+    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    findings = []
+    if checkpoint.format != "ckpt-0":
+        return []
+    for file in checkpoint.layout.files():
+        name, (offset, part) = next(iter(array_parts(file).items()))
+        if not by_name[name].rule.quantised:
+            continue
+        data = storage.FileBytes(checkpoint.path(file.path))
+        sample = data.read(offset, min(_SAMPLE_BYTES, part.nbytes))
+        if sample.count(sample[:1]) == len(sample):  # constant, as in a sparse layout
+            continue
+        for other in seen[part.nbytes, sample]:
+            if _equal(checkpoint, file, other):
+                findings.append(Finding("GP109", f"file holds the same bytes as {other.path}",
+                                        file.path, name))
+                break
+        seen[part.nbytes, sample].append(file)
+    return findings
+
+
+def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
+    if one.nbytes != other.nbytes:
+        return False
+    left, right = (storage.FileBytes(checkpoint.path(f.path)) for f in (one, other))
+    return all(
+        left.read(at, n) == right.read(at, n)
+        for at in range(0, one.nbytes, _COMPARE_BYTES)
+        for n in (min(_COMPARE_BYTES, one.nbytes - at),)
+    )
+
+
+def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
+    """Sizes and last tiles that differ from what the manifest recorded; none without one."""
+    document = manifest.load(checkpoint.home)
+    if document is None:
+        return []
+    prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
+    prefix = "" if prefix == "." else f"{prefix}/"
+    tails = {}
+    for file in checkpoint.layout.files():
+        recorded = prefix + file.path
+        if recorded in document["files"]:
+            tails[file.path] = (document["files"][recorded]["bytes"],
+                                manifest.tiles(document, recorded)[-1:])
+    owners = {tuple(tail): path for path, (_, tail) in tails.items()}
+    findings = []
+    for file in checkpoint.layout.files():
+        if file.path not in tails:
+            continue
+        nbytes, tail = tails[file.path]
+        if nbytes != file.nbytes:
+            findings.append(Finding("GP112", "file has another size than the manifest recorded",
+                                    file.path, None, f"{nbytes:,} bytes", f"{file.nbytes:,} bytes"))
+            continue
+        found = last_tile_sum(checkpoint, file)
+        if tail and found != tail[0]:
+            findings.append(_changed(file, owners.get((found,))))
+    return findings
+
+
+def last_tile_sum(checkpoint: Checkpoint, file: FileLayout) -> str:
+    """Checksum (xxh3_128, hex) of a file's last tile."""
+    start, stop = tile_range(tile_count(file.nbytes) - 1, file.nbytes)
+    data = storage.FileBytes(checkpoint.path(file.path))
+    return xxhash.xxh3_128(data.read(start, stop - start)).hexdigest()
+
+
+def _changed(file: FileLayout, owner: str | None) -> Finding:
+    if owner and owner != file.path:
+        return Finding("GP108", f"file holds the tensor of {owner}: swapped, or copied over",
+                       file.path, None, f"contents of {file.path}", f"contents of {owner}")
+    start, stop = tile_range(tile_count(file.nbytes) - 1, file.nbytes)
+    return Finding("GP110", "contents changed: the last tile differs from the manifest", file.path,
+                   None, None, f"bytes {start:,} to {stop:,}")
+
+
+def repair_command(verdict: Verdict) -> str | None:
+    """The command that fetches only what is bad, for the released checkpoint; else None."""
+    checkpoint = verdict.survey.checkpoint
+    if verdict.survey.format != "ckpt-0" or checkpoint is None:
+        return None
+    if not checkpoint.geometry.is_grok1() or checkpoint.layout.nbytes == 0:
+        return None
+    fetch = [f for f in verdict.bad_files if f.startswith("tensor")
+             and not any(x.file == f and x.code == "GP102" for x in verdict.findings)]
+    if not fetch:
+        return None
+    names = " ".join(f"ckpt-0/{name}" for name in fetch)
+    folder = os.path.dirname(os.path.abspath(checkpoint.folder))
+    return f"hf download xai-org/grok-1 {names} --local-dir {os.path.relpath(folder)}"
