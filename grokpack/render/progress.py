@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LINE_S = 30.0  # a log gets a line at least this often
 _LINE_SHARE = 0.1  # and at each tenth of the work
+_SPACING_S = 1.0  # but never more often than this
 
 
 def listener(form: str, *, quiet: bool, stream: TextIO | None = None) -> Listener:
@@ -93,8 +94,9 @@ class Lines(_Meter):
 
     def _is_due(self) -> bool:
         share = self.done / max(self.total, 1)
-        late = time.monotonic() - self._shown_at > _LINE_S
-        return share < 1 and (share - self._shown >= _LINE_SHARE or late)
+        since = time.monotonic() - self._shown_at
+        due = share - self._shown >= _LINE_SHARE or since > _LINE_S
+        return share < 1 and since > _SPACING_S and due
 
     def _line(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {self.what} {text}", file=self.stream, flush=True)

@@ -1,0 +1,93 @@
+# Everything here needs Python >= 3.11, make and the package index; nothing else.
+# Environments are made in .venv and kept until pyproject.toml changes.
+
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build
+
+# The first interpreter that is new enough and can make environments; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { command -v $$p; break; }; done)
+
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --root-user-action=ignore
+PYTEST := $(BIN)/python -m pytest
+
+# pip runs in one environment at a time.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets (the default)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.ready-run ## Make a checkpoint, check it, cut it for 8 ranks, merge it, compare
+	@if [ -f examples/demo.py ]; then PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py; \
+	else PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh; fi
+
+.PHONY: test
+test: lint types ## Everything that must pass before a commit: lint, types, tests
+	$(PYTEST) -n 2 -q
+
+.PHONY: lint
+lint: $(VENV)/.ready-test ## Check style
+	$(BIN)/ruff check --quiet .
+
+.PHONY: types
+types: $(VENV)/.ready-test ## Check types
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.ready-test ## Sort imports and apply the fixes that are safe
+	$(BIN)/ruff check --quiet --fix --exit-zero .
+
+.PHONY: slow
+slow: $(VENV)/.ready-test ## Tests that take minutes or gigabytes, with fresh random examples
+	$(PYTEST) -m slow --hypothesis-profile=explore
+
+.PHONY: docs
+docs: $(VENV)/.ready-docs ## Build the documentation; any warning fails
+	$(BIN)/python docs/_generate.py
+	$(BIN)/sphinx-build -q -n -W --keep-going -d $(BUILD)/doctrees -b html docs $(BUILD)/docs
+	@echo "docs: $(BUILD)/docs/index.html"
+
+.PHONY: docs-check
+docs-check: $(VENV)/.ready-docs ## Check the documentation without writing anything outside build/
+	$(BIN)/python docs/_generate.py --check
+	$(BIN)/sphinx-build -q -n -W --keep-going -d $(BUILD)/doctrees -b dummy docs $(BUILD)/docs-check
+
+.PHONY: bench
+bench: $(VENV)/.ready-run ## Measure speed and memory; prints ratios of one run
+	$(BIN)/python -m benchmarks
+
+.PHONY: clean
+clean: ## Remove everything that make and the tools made
+	rm -rf $(VENV) $(BUILD) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 that can make environments was found." \
+		"Install one (Debian and Ubuntu: apt install python3-venv), or name it: make PYTHON=..." >&2; \
+		exit 1; }
+	@rm -rf $(VENV)
+	@echo "making $(VENV) with $(PYTHON)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(INSTALL) --upgrade "pip>=25.1"  # the first that knows dependency groups
+	@touch $@
+
+$(VENV)/.ready-run: $(VENV)/.made pyproject.toml
+	@echo "installing grokpack into $(VENV)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready-run pyproject.toml
+	@echo "installing what the tests need"
+	@$(INSTALL) --group test --group lint --group typing
+	@touch $@
+
+$(VENV)/.ready-docs: $(VENV)/.ready-run pyproject.toml
+	@echo "installing what the documentation needs"
+	@$(INSTALL) --group docs
+	@touch $@

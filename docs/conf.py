@@ -1,0 +1,20 @@
+"""Sphinx settings: MyST Markdown, the Furo theme, and no network while building."""
+
+import grokpack
+
+project = "grokpack"
+author = "the grokpack authors"
+copyright = author  # noqa: A001  # Sphinx asks for this name
+release = version = grokpack.__version__
+
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+nitpicky = True
+
+# Headings down to this depth can be linked to: `codes.md#gp103` is what messages print.
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"grokpack {release}"
+html_copy_source = False

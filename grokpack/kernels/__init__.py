@@ -1,0 +1,1 @@
+"""Pure functions on arrays; they know no files and no model."""

@@ -1,0 +1,113 @@
+"""The documentation says what the program does: pages made from tables, and numbers in prose."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from grokpack.errors import ExitStatus
+from grokpack.pickles import limits
+from grokpack.pickles.values import ALLOWED
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+def _rows(page: str) -> list[list[str]]:
+    """Cells of every table row of a page, without backticks and thousands separators."""
+    text = (DOCS / page).read_text(encoding="utf-8").replace("`", "")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def _numbers(row: list[str]) -> list[int]:
+    plain = (cell.replace(",", "") for cell in row)
+    return [int(cell) for cell in plain if cell.isdigit()]
+
+
+def _generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "_generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    assert not _generator().stale(), "run `make docs`"
+
+
+def test_every_code_falls_into_a_group_of_the_page() -> None:
+    from grokpack.codes import CODES
+
+    page = _generator().codes_page()
+    assert [code for code in CODES if f"### {code}\n" not in page] == []
+
+
+def test_the_page_of_exit_statuses_has_all_of_them_and_no_other() -> None:
+    stated = [int(row[0]) for row in _rows("reference/exit-codes.md") if row[0].isdigit()]
+    assert stated == sorted(status.value for status in ExitStatus)
+
+
+@pytest.mark.parametrize("name", [n for n in vars(limits) if n.startswith("MAX_")])
+def test_the_page_on_safety_states_every_limit(name: str) -> None:
+    stated = [number for row in _rows("explanation/safety.md") for number in _numbers(row)]
+    assert getattr(limits, name) in stated
+
+
+def test_the_page_on_safety_lists_the_names_that_the_reader_knows() -> None:
+    stated = {
+        (module, name)
+        for row in _rows("explanation/safety.md")
+        if len(row) == 3
+        for module in row[0].split(", ")
+        for name in row[1].split(", ")
+    }
+    assert set(ALLOWED) <= stated
+    assert {pair for pair in stated if pair[0].startswith(("numpy", "ml_", "__"))} <= set(ALLOWED)
+
+
+def test_the_byte_map_has_the_sizes_and_offsets_of_the_release() -> None:
+    table = json.loads((ROOT / "tests/data/grok1_tensors.json").read_text(encoding="utf-8"))
+    rows = [tuple(_numbers(row)) for row in _rows("explanation/ckpt-0.md")]
+    sizes = Counter(entry["file_bytes"] for entry in table)
+    assert {(count, size) for size, count in sizes.items()} <= {row[:2] for row in rows}
+    fields = ("weight_offset", "weight_bytes", "scales_offset", "scales_bytes", "tail_bytes")
+    maps = {tuple(entry[field] for field in fields if entry[field]) for entry in table}
+    assert maps <= set(rows)
+
+
+def test_the_header_shown_in_full_is_the_one_that_is_written() -> None:
+    from grokpack import pickles
+    from grokpack.tensor import ArraySpec, DType
+
+    page = (DOCS / "explanation/ckpt-0.md").read_text(encoding="utf-8")
+    shown = page.split("one line for each thought:")[1].split("```")[1]
+    lines = [_dump(line) for line in shown.splitlines()[1:]]
+    head, tail = b"".join(lines).split(b"\xff" * 32)
+    router = pickles.frame(ArraySpec((6144, 8), DType.F32), None)
+    assert (head, tail) == router.literals
+
+
+def _dump(line: str) -> bytes:
+    """Bytes of a line of the dump: hex pairs and quoted text, up to the first plain word."""
+    if line == "…":
+        return b"\xff" * 32  # stands for the payload
+    found = b""
+    for word in line.split():
+        if word.startswith("'") and word.endswith("'"):
+            found += word.strip("'").encode()
+        elif len(word) == 2 and all(c in "0123456789abcdef" for c in word):
+            found += bytes.fromhex(word)
+        else:
+            break
+    return found

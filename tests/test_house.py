@@ -1,0 +1,304 @@
+"""The rules of the house, held mechanically: sizes, names, who imports whom, who touches files."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import grokpack
+from grokpack.codes import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "grokpack"
+
+MAX_FILE_LINES = 400  # what can be read at one sitting
+MAX_FUNCTION_LINES = 60  # the hard limit; 40 is the aim
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"}
+
+LOW = ("codes", "errors", "layout", "tensor")
+HIGH = ("checks", "engines", "plan", "run", "task")
+# Importer -> what it must not know. A prefix stands for the module and everything below it.
+FORBIDDEN_IMPORTS = {
+    "formats": ("models", "stores", *HIGH),
+    "kernels": ("formats", "models", "pickles", "storage", "stores", *HIGH),
+    "models": ("formats", "kernels", "storage", "stores", *HIGH),
+    "pickles": ("formats", "models", "storage", "stores", *HIGH),
+    "plan": ("engines", "run", "storage", "task"),  # plans are pure: no file is touched
+    "tiling": ("storage", *HIGH),
+    **dict.fromkeys(LOW, ("formats", "kernels", "models", "pickles", "storage", "stores", *HIGH)),
+}
+KERNEL_LIBRARIES = {"ml_dtypes", "numba", "numpy"}  # ml_dtypes is numpy's bfloat16
+EXECUTING_MODULES = {  # they run what a file says
+    "_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "pickletools", "shelve",
+    "torch",
+}
+OPENING_CALLS = {
+    "fdopen", "fromfile", "memmap", "open", "read_bytes", "read_text", "tofile", "write_bytes",
+    "write_text",
+}
+SPEAKING_CALLS = {"_exit", "breakpoint", "exit", "input", "print", "quit"}
+SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore"}
+
+# Folders that no version of the project contains.
+UNTRACKED = {
+    ".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__",
+    "build", "dist",
+}
+
+
+@cache
+def _modules() -> dict[str, ast.Module]:
+    """Every module of the package by dotted name, `grokpack` left out: `formats.ckpt0`."""
+    trees = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        trees[name] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return trees
+
+
+def _within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Full dotted names that a module imports, wherever in it: at the top, lazily, for types."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _own_imports(tree: ast.AST) -> Iterator[str]:
+    prefix = "grokpack."
+    return (name.removeprefix(prefix) for name in _imports(tree) if name.startswith(prefix))
+
+
+def _calls(tree: ast.AST, names: set[str]) -> Iterator[str]:
+    """Calls of a bare or dotted name in `names`, but for functions that are grokpack's own."""
+    ours = _names_of_ours(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        owner = _root(called)
+        name = called.attr if isinstance(called, ast.Attribute) else owner
+        if name in names and owner not in ours and not _is_harmless(node):
+            yield f"{name}() in line {node.lineno}"
+
+
+def _is_harmless(call: ast.Call) -> bool:
+    """`os.open(os.devnull)` opens no file; `print(..., file=stream)` writes where it is told."""
+    arguments = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "file")]
+    given = {node.attr for node in arguments if isinstance(node, ast.Attribute)}
+    written = any(k.arg == "file" for k in call.keywords) and not given & {"stdout", "stderr"}
+    return written or "devnull" in given
+
+
+def _names_of_ours(tree: ast.AST) -> set[str]:
+    """Names that a module binds to something of grokpack: by import or by definition."""
+    top = tree.body if isinstance(tree, ast.Module) else []
+    names = {node.name for node in top if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "grokpack":
+            names.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            ours = (alias for alias in node.names if _within(alias.name, ("grokpack",)))
+            names.update(alias.asname or "grokpack" for alias in ours)
+    return names
+
+
+def _root(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _name_parts(module: str) -> set[str]:
+    return {part for piece in module.split(".") for part in (piece, piece.strip("_"))}
+
+
+def _files() -> Iterator[Path]:
+    """Every file that belongs to the project, tracked or about to be."""
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = sorted(set(folders) - UNTRACKED)
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def test_the_package_has_modules_to_check() -> None:
+    assert {"errors", "codes", "layout", "storage", "formats.ckpt0"} <= set(_modules())
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert not {path: lines for path, lines in lengths.items() if lines > MAX_FILE_LINES}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = [
+        f"{module}.{node.name}"
+        for module, tree in _modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno >= MAX_FUNCTION_LINES
+    ]
+    assert not long
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert not [module for module in _modules() if _name_parts(module) & VAGUE_NAMES]
+
+
+def test_no_layer_imports_what_lies_above_it() -> None:
+    broken = [
+        f"{module} imports {imported}"
+        for module, tree in _modules().items()
+        for layer, forbidden in FORBIDDEN_IMPORTS.items()
+        if _within(module, (layer,))
+        for imported in _own_imports(tree)
+        if _within(imported, forbidden)
+    ]
+    assert not broken
+
+
+def test_nothing_but_the_command_line_imports_the_command_line() -> None:
+    broken = [
+        f"{module} imports {imported}"
+        for module, tree in _modules().items()
+        if not _within(module, ("cli", "render", "__main__"))
+        for imported in _own_imports(tree)
+        if _within(imported, ("cli", "render"))
+    ]
+    broken += [
+        f"{module} imports the command line"
+        for module, tree in _modules().items()
+        if _within(module, ("render",)) and any(_within(n, ("cli",)) for n in _own_imports(tree))
+    ]
+    assert not broken
+
+
+def test_kernels_import_numpy_and_numba_only() -> None:
+    allowed = KERNEL_LIBRARIES | set(sys.stdlib_module_names) | {"grokpack"}
+    broken = [
+        f"{module} imports {imported}"
+        for module, tree in _modules().items()
+        if _within(module, ("kernels",))
+        for imported in _imports(tree)
+        if imported.split(".")[0] not in allowed
+    ]
+    assert not broken
+
+
+def test_only_storage_opens_files() -> None:
+    broken = [
+        f"{module}: {call}"
+        for module, tree in _modules().items()
+        if not _within(module, ("storage",))
+        for call in _calls(tree, OPENING_CALLS)
+    ]
+    assert not broken
+
+
+def test_the_library_never_prints_prompts_or_exits() -> None:
+    broken = [
+        f"{module}: {call}"
+        for module, tree in _modules().items()
+        if not _within(module, ("cli", "__main__"))
+        for call in _calls(tree, SPEAKING_CALLS)
+    ]
+    assert not broken
+
+
+def test_nothing_imports_a_module_that_runs_what_a_file_says() -> None:
+    broken = [
+        f"{module} imports {imported}"
+        for module, tree in _modules().items()
+        for imported in _imports(tree)
+        if imported.split(".")[0] in EXECUTING_MODULES
+    ]
+    assert not broken
+
+
+def test_every_error_has_a_code_of_the_table() -> None:
+    unknown = [
+        f"{module}: {node.args[0].value!r}"
+        for module, tree in _modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _root(node.func) == "GrokpackError"
+        if node.args and isinstance(node.args[0], ast.Constant)
+        if node.args[0].value not in CODES
+    ]
+    assert not unknown
+
+
+def test_the_version_has_a_heading_in_the_changelog() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith(f"## [{grokpack.__version__}]") for line in lines)
+
+
+def test_every_ignored_rule_is_given_a_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
+    by_file = lint["per-file-ignores"].values()
+    ignored = [*lint["ignore"], *(code for codes in by_file for code in codes)]
+    reasoned = [line for line in text.splitlines() if line.strip().startswith('"') and "#" in line]
+    bare = [code for code in ignored if not any(f'"{code}"' in line for line in reasoned)]
+    assert not bare
+
+
+def _loaded_after(program: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds when `program` has run."""
+    ending = "\nimport json, sys\nsys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program + ending],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    return {name.split(".")[0] for name in json.loads(run.stderr.splitlines()[-1])}
+
+
+def test_importing_the_library_loads_nothing_slow() -> None:
+    assert not _loaded_after("import grokpack") & SLOW_IMPORTS
+
+
+@pytest.mark.parametrize("command", ["", "inspect", "verify", "reshard", "synth"])
+def test_help_loads_nothing_slow(command: str) -> None:
+    arguments = [word for word in ("grokpack", command, "--help") if word]
+    program = f"""
+import runpy, sys
+sys.argv = {arguments!r}
+try:
+    runpy.run_module("grokpack", run_name="__main__", alter_sys=True)
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+    assert not _loaded_after(program) & SLOW_IMPORTS
+
+
+def test_no_file_names_a_folder_of_the_machine_it_was_made_on() -> None:
+    """Examples use relative folders or `/data`, so that what these find is a leak."""
+    places = {str(ROOT), *(f"/{name}/" for name in ("home", "root", "tmp", "work", "Users"))}
+    leaks = [
+        f"{path.relative_to(ROOT)}: {place}"
+        for path in _files()
+        for place in places
+        if place.encode() in path.read_bytes()
+    ]
+    assert not leaks
