@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from grokpack import storage
-from grokpack.layout import Part
 from grokpack.layout import Literal as LiteralBytes
+from grokpack.layout import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -86,8 +86,10 @@ def contradictions(config: Mapping[str, Any], geometry: Geometry) -> list[str]:
             wrong.append(f"{_SAME[dimension][0]} is {said} there, {seen} by the shapes")
     head_dim = geometry.head_dim
     if head_dim and (geometry.q_width % head_dim or geometry.kv_width % head_dim):
-        wrong.append(f"head size {head_dim} does not divide the attention widths "
-                     f"{geometry.q_width} and {geometry.kv_width}")
+        wrong.append(
+            f"head size {head_dim} does not divide the attention widths "
+            f"{geometry.q_width} and {geometry.kv_width}"
+        )
     return wrong
 
 

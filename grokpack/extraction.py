@@ -10,7 +10,7 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.formats import safetensors
 from grokpack.inspection import views
 from grokpack.layout import FileLayout, Literal, Part, Segment, whole
-from grokpack.reading import ArrayReader
+from grokpack.reading import ArrayReader, bytes_of
 from grokpack.tensor import ArraySpec, DType
 from grokpack.tiling import row_bands
 
@@ -34,8 +34,9 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
     chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
     suffix = os.path.splitext(path)[1]
     if not patterns or suffix not in (".npy", safetensors.SUFFIX):
-        raise GrokpackError("GP304", "--extract needs tensor names and a file that ends in .npy or "
-                                     ".safetensors")
+        raise GrokpackError(
+            "GP304", "--extract needs tensor names and a file that ends in .npy or .safetensors"
+        )
     if storage.exists(path):
         raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
     if suffix == ".npy":
@@ -78,16 +79,15 @@ def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
             if isinstance(segment, Literal):
                 writer.write(at, memoryview(segment.data))
                 continue
-            bands = row_bands(segment.box.shape, segment.dtype.itemsize, 0, segment.nbytes,
-                              _STEP_BYTES)
+            bands = row_bands(
+                segment.box.shape, segment.dtype.itemsize, 0, segment.nbytes, _STEP_BYTES
+            )
             for band in bands:
                 values = reader.read(segment.array, band.box)
-                writer.write(at, memoryview(values.reshape(-1)).cast("B"))
+                writer.write(at, bytes_of(values))
                 at += band.nbytes
         writer.sync()
     finally:
         writer.close()
     storage.publish(path)
     storage.sync_folder(folder)
-
-

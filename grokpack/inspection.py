@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from grokpack.models.grok1 import Entry
 
 _PARTS = (  # order and names of the parts in the overview
-    ("expert", "experts"), ("attention", "attention"), ("embedding", "embedding"),
-    ("router", "router"), ("norm", "norms"),
+    ("expert", "experts"),
+    ("attention", "attention"),
+    ("embedding", "embedding"),
+    ("router", "router"),
+    ("norm", "norms"),
 )
 
 
@@ -68,11 +71,16 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
     for role, title in _PARTS:
         tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
         nbytes = sum(stored[array] for t in tensors for array in t.arrays())
-        kinds = sorted({t.values.dtype.label + (f", {t.scales.dtype.label} scales" if t.scales
-                                                else "") for t in tensors})
+        kinds = sorted(
+            {
+                t.values.dtype.label + (f", {t.scales.dtype.label} scales" if t.scales else "")
+                for t in tensors
+            }
+        )
         shapes = tuple(sorted({t.values.shape for t in tensors}, reverse=True))
-        rows.append(PartSummary(title, len(tensors), "; ".join(kinds), shapes, nbytes,
-                                nbytes / total))
+        rows.append(
+            PartSummary(title, len(tensors), "; ".join(kinds), shapes, nbytes, nbytes / total)
+        )
     return rows
 
 
@@ -86,7 +94,7 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
 
     Args:
         checkpoint: Where to look.
-        patterns: Full names, ends of names, or shell patterns over either.
+        patterns: Full names, parts of names between slashes, or shell patterns over either.
 
     Raises:
         GrokpackError: GP216 for a pattern that no tensor fits, with the nearest names.
@@ -101,40 +109,58 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
 
 
 def _matching(names: list[str], pattern: str) -> list[str]:
-    found = [n for n in names
-             if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, f"*/{pattern}")]
+    forms = (pattern, f"*/{pattern}", f"*/{pattern}/*")
+    found = [n for n in names if any(fnmatch.fnmatchcase(n, form) for form in forms)]
     if not found:
         import difflib
 
         near = difflib.get_close_matches(pattern, names, 3, 0.3)
         facts = tuple(("nearest", name) for name in near)
-        raise GrokpackError("GP216", f"no tensor matches `{pattern}`", None, facts,
-                            "`grokpack inspect --tree` lists them all")
+        raise GrokpackError(
+            "GP216",
+            f"no tensor matches `{pattern}`",
+            None,
+            facts,
+            "`grokpack inspect --tree` lists them all",
+        )
     return found
 
 
-def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]
-          ) -> TensorView:
+def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]) -> TensorView:
     tensor = checkpoint.tensors[entry.name]
     axis = grok1.cut_axis(entry.rule, "engines")
     groups = tensor.scales.shape[-2] if tensor.scales else None
     arrays = {
         name.removeprefix(entry.name).lstrip("/") or "values": [_piece(p) for p in pieces[name]]
-        for name in (entry.name, scales_name(entry.name)) if name in pieces
+        for name in (entry.name, scales_name(entry.name))
+        if name in pieces
     }
     return TensorView(
-        entry.name, entry.rule.role, entry.rule.title, entry.layer, tensor.values.dtype.label,
-        tensor.values.shape, tensor.values.elements,
-        tensor.scales.shape if tensor.scales else None, groups,
+        entry.name,
+        entry.rule.role,
+        entry.rule.title,
+        entry.layer,
+        tensor.values.dtype.label,
+        tensor.values.shape,
+        tensor.values.elements,
+        tensor.scales.shape if tensor.scales else None,
+        groups,
         tensor.values.shape[-2] // groups if groups else None,
-        None if axis is None else axis % len(tensor.values.shape), entry.gguf, arrays,
+        None if axis is None else axis % len(tensor.values.shape),
+        entry.gguf,
+        arrays,
     )
 
 
 def _piece(piece: Piece) -> dict[str, Any]:
     extent = piece.extent
-    return {"file": extent.path, "offset": extent.offset, "bytes": extent.nbytes,
-            "start": piece.box.start, "shape": piece.box.shape}
+    return {
+        "file": extent.path,
+        "offset": extent.offset,
+        "bytes": extent.nbytes,
+        "start": piece.box.start,
+        "shape": piece.box.shape,
+    }
 
 
 def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any]:
@@ -177,6 +203,11 @@ def readable(survey: Survey) -> Checkpoint:
     if survey.checkpoint is None:
         first = survey.findings[0] if survey.findings else None
         facts = ((first.file or "?", first.message),) if first else ()
-        raise GrokpackError("GP210", "the tensors do not tell a model's dimensions", None, facts,
-                            "`grokpack verify` says which files are wrong")
+        raise GrokpackError(
+            "GP210",
+            "the tensors do not tell a model's dimensions",
+            None,
+            facts,
+            "`grokpack verify` says which files are wrong",
+        )
     return survey.checkpoint

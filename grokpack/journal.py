@@ -42,8 +42,12 @@ class Journal:
     def begin(self, plan: Plan, stamps: dict[str, tuple[int, int]]) -> None:
         """Record the plan and the source's stamps, before anything is written."""
         files = [file.path for file in plan.target.layout.files()]
-        document = {"schema": _SCHEMA, "digest": plan.digest(), **plan.description(),
-                    "files": files + list(plan.target.finals)}
+        document = {
+            "schema": _SCHEMA,
+            "digest": plan.digest(),
+            **plan.description(),
+            "files": files + list(plan.target.finals),
+        }
         storage.write_whole(self.path(_RUN), json.dumps({"stamps": stamps}).encode())
         storage.write_whole(self.path(_PLAN), json.dumps(document, indent=1).encode())
 
@@ -55,8 +59,12 @@ class Journal:
         """
         document = storage.read_json(self.path(_PLAN))
         if not isinstance(document, dict) or document.get("schema") != _SCHEMA:
-            raise GrokpackError("GP209", "the journal's plan is broken", Place(self.path(_PLAN)),
-                                hint="`--restart` discards what is there")
+            raise GrokpackError(
+                "GP209",
+                "the journal's plan is broken",
+                Place(self.path(_PLAN)),
+                hint="`--restart` discards what is there",
+            )
         return document
 
     def stamps(self) -> dict[str, tuple[int, int]]:
@@ -76,10 +84,13 @@ class Journal:
         for line in storage.lines(self.path(_LOG)):
             check, _, body = line.partition(" ")
             if check == f"{zlib.crc32(body.encode()):08x}":
-                found += [Receipt(band, first, tuple(map(tuple, sums)))
-                          for band, first, sums in json.loads(body)]
+                found += [
+                    Receipt(band, first, tuple(map(tuple, sums)))
+                    for band, first, sums in json.loads(body)
+                ]
         return found
 
     def discard(self) -> None:
-        """Remove the journal."""
-        storage.remove_folder(self.folder)
+        """Forget the run; the lock stays with the process that holds it."""
+        for name in (_PLAN, _RUN, _LOG):
+            storage.remove(self.path(name))

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from grokpack.tensor import ArraySpec, DType, Shape
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from grokpack.tensor import ArraySpec, DType, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class FileLayout:
         return self.ends[-1] if self.ends else 0
 
     def covering(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Segments that meet bytes `start` to `stop`: (index, first byte, last byte + 1) in each."""
+        """Segments that meet bytes `start` to `stop`: (index, first, last + 1) in each."""
         index = bisect_right(self.ends, start)
         while index < len(self.ends) and start < stop:
             begins = self.ends[index] - self.segments[index].nbytes

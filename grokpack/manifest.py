@@ -23,8 +23,11 @@ SCHEMA = "grokpack/manifest/1"
 _DIGEST_CHARS = 32  # xxh3_128 in hex
 
 
-def render(description: Mapping[str, Any], files: Mapping[str, tuple[int, list[str]]],
-           framings: Mapping[str, tuple[bytes, ...]]) -> bytes:
+def render(
+    description: Mapping[str, Any],
+    files: Mapping[str, tuple[int, list[str]]],
+    framings: Mapping[str, tuple[bytes, ...]],
+) -> bytes:
     """The manifest as bytes.
 
     Args:

@@ -49,7 +49,8 @@ class _Block:
     def normal(self, count: int) -> np.ndarray:
         """`count` values that are nearly standard normal: sums of four uniform ones."""
         parts = self.raw(8 * count).view(np.uint16).reshape(count, 4).astype(np.float32)
-        return (parts.sum(axis=1) / np.float32(65535) - np.float32(2)) * np.float32(math.sqrt(3))
+        total: np.ndarray = parts.sum(axis=1) / np.float32(65535) - np.float32(2)
+        return total * np.float32(math.sqrt(3))
 
 
 def _span(shape: Shape, box: Box) -> tuple[int, int]:

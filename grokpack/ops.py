@@ -119,13 +119,15 @@ class Dequantize:
         per_group = self.rows // self.groups
         first, rows = box.start[-2], box.shape[-2]
         low, high = first // per_group, -(-(first + rows) // per_group)
-        scales_box = Box((*box.start[:-2], low, box.start[-1]),
-                         (*box.shape[:-2], high - low, box.shape[-1]))
+        scales_box = Box(
+            (*box.start[:-2], low, box.start[-1]), (*box.shape[:-2], high - low, box.shape[-1])
+        )
         codes = reader.read(self.weight, box).view(np.int8)
         scales = reader.read(self.scales, scales_box).view(ml_dtypes.bfloat16).astype(np.float32)
         index = np.arange(first, first + rows) // per_group - low
         product = codes.astype(np.float32) * scales[..., index, :]
-        return product.astype(ml_dtypes.bfloat16).view(np.uint16)
+        rounded: np.ndarray = product.astype(ml_dtypes.bfloat16)
+        return rounded.view(np.uint16)
 
     def describe(self) -> list[object]:
         """`["dequantize", weight, scales]`."""

@@ -98,7 +98,9 @@ class Plan:
             for file in self.target.layout.files()
         ]
         ops = {name: op.describe() for name, op in self.target.ops.items()}
-        finals = {name: hashlib.sha256(data).hexdigest() for name, data in self.target.finals.items()}
+        finals = {
+            name: hashlib.sha256(data).hexdigest() for name, data in self.target.finals.items()
+        }
         document = [self.description(), files, ops, finals]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -133,9 +135,14 @@ def step_bytes(memory_bytes: int, workers: int) -> int:
     """
     share = (memory_bytes - RESERVED_BYTES) // workers // BUFFERS_PER_STEP
     if share < SMALLEST_STEP_BYTES:
-        needs, alone = needed_bytes(SMALLEST_STEP_BYTES, workers), needed_bytes(SMALLEST_STEP_BYTES, 1)
-        what = (f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to "
-                f"({needs / 1e6:.0f} MB with {workers} threads, {alone / 1e6:.0f} MB with 1)")
+        needs, alone = (
+            needed_bytes(SMALLEST_STEP_BYTES, workers),
+            needed_bytes(SMALLEST_STEP_BYTES, 1),
+        )
+        what = (
+            f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to "
+            f"({needs / 1e6:.0f} MB with {workers} threads, {alone / 1e6:.0f} MB with 1)"
+        )
         hint = f"--memory {-(-needs // 10**6)}MB, or --memory {-(-alone // 10**6)}MB --workers 1"
         raise GrokpackError("GP312", what, hint=hint)
     return min(share, STEP_BYTES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.layout import Box, Piece
 
-_RAW = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_RAW: dict[int, np.dtype[Any]] = {
+    1: np.dtype("u1"),
+    2: np.dtype("<u2"),
+    4: np.dtype("<u4"),
+}
 """Weights are moved as unsigned integers of their size: no value is looked at, none can change."""
 
 
@@ -40,7 +44,7 @@ class ArrayReader:
         Raises:
             GrokpackError: GP213 or GP214 where a file cannot be read as its header promised.
         """
-        out = np.empty(box.shape, _RAW[self._arrays[array].dtype.itemsize])
+        out: np.ndarray = np.empty(box.shape, _RAW[self._arrays[array].dtype.itemsize])
         missing = box.elements
         for piece in self._pieces[array]:
             shared = box.intersect(piece.box)
@@ -58,20 +62,24 @@ class ArrayReader:
         for index, offset, count in dense_runs(piece, box, view.itemsize):
             part = view[index]
             buffer = part if part.flags.c_contiguous else np.empty(part.shape, part.dtype)
-            flat = buffer.reshape(-1)
-            storage.read_into(path, offset, memoryview(flat).cast("B")[: count * view.itemsize])
+            storage.read_into(path, offset, bytes_of(buffer)[: count * view.itemsize])
             if buffer is not part:
                 part[...] = buffer
 
 
-def dense_runs(piece: Piece, box: Box, itemsize: int
-               ) -> Iterator[tuple[tuple[int, ...], int, int]]:
+def bytes_of(array: np.ndarray) -> memoryview:
+    """The bytes of a contiguous array, not copied."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def dense_runs(piece: Piece, box: Box, itemsize: int) -> Iterator[tuple[tuple[int, ...], int, int]]:
     """The runs of bytes in a piece that make up a box: (leading index, offset, elements).
 
     Trailing axes that the box takes whole make one run together with the axis before them.
     """
-    shape, start = piece.box.shape, tuple(
-        a - b for a, b in zip(box.start, piece.box.start, strict=True)
+    shape, start = (
+        piece.box.shape,
+        tuple(a - b for a, b in zip(box.start, piece.box.start, strict=True)),
     )
     axis = len(shape) - 1
     while axis > 0 and box.shape[axis] == shape[axis]:

@@ -28,8 +28,15 @@ Scales = Literal["auto", "expanded", "bf16-weights"]
 `bf16-weights`: row-parallel weights as bf16 with scales of one (one rounding)."""
 
 
-def plan_reshard(source: Checkpoint, tp: int, to: str = "safetensors", *, hosts: int = 1,
-                 scales: Scales = "auto", forward_only: bool = False) -> Plan:
+def plan_reshard(
+    source: Checkpoint,
+    tp: int,
+    to: str = "safetensors",
+    *,
+    hosts: int = 1,
+    scales: Scales = "auto",
+    forward_only: bool = False,
+) -> Plan:
     """Plan the cut of a checkpoint for `tp` ranks.
 
     Args:
@@ -68,8 +75,9 @@ def _refuse_width(geometry: Geometry, tp: int) -> None:
     if wrong:
         legal = ", ".join(map(str, grok1.legal_widths(geometry)))
         facts = tuple(("remainder", text) for text in wrong)
-        raise GrokpackError("GP301", f"the model cannot be cut into {tp} equal ranks", None, facts,
-                            f"--tp {legal}")
+        raise GrokpackError(
+            "GP301", f"the model cannot be cut into {tp} equal ranks", None, facts, f"--tp {legal}"
+        )
 
 
 def _with_groups(source: Checkpoint) -> Geometry:
@@ -77,8 +85,9 @@ def _with_groups(source: Checkpoint) -> Geometry:
     geometry = source.geometry
     if geometry.scale_groups is not None:
         return geometry
-    entry = next(e for e in grok1.entries(geometry.layers)
-                 if e.rule.path == "multi_head_attention/linear/w")
+    entry = next(
+        e for e in grok1.entries(geometry.layers) if e.rule.path == "multi_head_attention/linear/w"
+    )
     return replace(geometry, scale_groups=probe_groups(source, source.tensors[entry.name]))
 
 
@@ -104,7 +113,8 @@ def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
 
 def _to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
     geometry = source.geometry
-    tensors, made = {}, {}
+    tensors: dict[str, TensorSpec] = {}
+    made: dict[str, Op] = {}
     for entry in grok1.entries(geometry.layers):
         rows = None if scales == "expanded" else geometry.scale_groups
         tensor, tensor_ops = _with_scale_rows(source.tensors[entry.name], entry, rows)
@@ -118,8 +128,9 @@ def _to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
     return Target(ranks.NAME, layout, made, finals, source.framings)
 
 
-def _with_scale_rows(tensor: TensorSpec, entry: Entry, rows: int | None
-                     ) -> tuple[TensorSpec, dict[str, Op]]:
+def _with_scale_rows(
+    tensor: TensorSpec, entry: Entry, rows: int | None
+) -> tuple[TensorSpec, dict[str, Op]]:
     """A tensor with `rows` scale rows (None: one per weight row), and how it is made."""
     made: dict[str, Op] = {name: ops.Copy(name) for name in tensor.arrays()}
     if tensor.scales is None or entry.rule.cut != "rows":
@@ -133,12 +144,15 @@ def _with_scale_rows(tensor: TensorSpec, entry: Entry, rows: int | None
     return replace(tensor, scales=ArraySpec(shape, scales.dtype)), made
 
 
-def _to_ckpt0(source: Checkpoint, tp: int, hosts: int, scales: Scales, *, forward_only: bool
-              ) -> Target:
+def _to_ckpt0(
+    source: Checkpoint, tp: int, hosts: int, scales: Scales, *, forward_only: bool
+) -> Target:
     geometry = source.geometry
     _refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
     rows = _ckpt0_rows(geometry, tp, scales)
-    bands, arrays, made = [], {}, {}
+    bands = []
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op] = {}
     for entry in grok1.entries(geometry.layers):
         tensor = source.tensors[entry.name]
         if scales == "bf16-weights" and entry.rule.cut == "rows":
@@ -148,22 +162,38 @@ def _to_ckpt0(source: Checkpoint, tp: int, hosts: int, scales: Scales, *, forwar
         made |= tensor_ops
         arrays |= tensor.arrays()
         literals = _framing(source.framings, tensor) if hosts == 1 else None
-        bands.append(ckpt0.lay_out_tensor(f"{ckpt0_format.FOLDER}/", geometry, entry, tensor,
-                                          hosts, literals))
+        bands.append(
+            ckpt0.lay_out_tensor(
+                f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, hosts, literals
+            )
+        )
     layout = Layout(arrays, tuple(bands))
     lossless = scales != "bf16-weights"
     finals = {config.FILE: config.render(geometry, source.config)}
-    return Target(ckpt0_format.NAME, layout, made, finals, source.framings,
-                  _notes(source, layout, rows, scales), lossless)
+    return Target(
+        ckpt0_format.NAME,
+        layout,
+        made,
+        finals,
+        source.framings,
+        _notes(source, layout, rows, scales),
+        lossless,
+    )
 
 
 def _refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:
     if hosts < 1 or tp % hosts:
-        raise GrokpackError("GP303", f"{hosts} hosts do not share {tp} ranks evenly",
-                            hint="each host holds the same number of ranks: --hosts divides --tp")
+        raise GrokpackError(
+            "GP303",
+            f"{hosts} hosts do not share {tp} ranks evenly",
+            hint="each host holds the same number of ranks: --hosts divides --tp",
+        )
     if geometry.d_model % tp:
-        raise GrokpackError("GP301", f"xAI's code cuts the embedding by features, and "
-                                     f"{geometry.d_model} features / {tp} leave a remainder")
+        raise GrokpackError(
+            "GP301",
+            f"xAI's code cuts the embedding by features, and "
+            f"{geometry.d_model} features / {tp} leave a remainder",
+        )
     heads = geometry.kv_heads or 0
     if tp > heads and not forward_only:
         what = f"xAI's key/value cache fails with {tp} ranks and {heads} key-value heads"
@@ -194,8 +224,9 @@ def _as_bf16(tensor: TensorSpec, tp: int) -> tuple[TensorSpec, dict[str, Op]]:
     return TensorSpec(tensor.name, values, scales), made
 
 
-def _framing(framings: Mapping[str, tuple[bytes, ...]], tensor: TensorSpec
-             ) -> list[tuple[bytes, ...]] | None:
+def _framing(
+    framings: Mapping[str, tuple[bytes, ...]], tensor: TensorSpec
+) -> list[tuple[bytes, ...]] | None:
     """The tensor's own framing, where it is known and fits these shapes."""
     literals = framings.get(tensor.name)
     if literals and pickles.check_literals(literals, tensor.values, tensor.scales):
@@ -203,13 +234,16 @@ def _framing(framings: Mapping[str, tuple[bytes, ...]], tensor: TensorSpec
     return None
 
 
-def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales
-           ) -> tuple[str, ...]:
+def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales) -> tuple[str, ...]:
     if scales == "bf16-weights":
         return ("row-parallel weights are rounded once to bf16: not lossless",)
     growth = layout.nbytes - source.layout.nbytes
     if rows is None and growth > 0:
-        return (f"xAI's code takes one scale row per rank or per weight row; at this width that is "
+        return (
+            (
+                f"xAI's code takes one scale row per rank or per weight row; at this width that is "
                 f"one per weight row, {growth / 1e9:.2f} GB more. "
-                "`--scales bf16-weights` is smaller, with one rounding",)
+                "`--scales bf16-weights` is smaller, with one rounding"
+            ),
+        )
     return ()

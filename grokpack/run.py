@@ -5,44 +5,26 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack import manifest, storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
-from grokpack.journal import FOLDER, Journal
-from grokpack.plan import DEFAULT_MEMORY_BYTES, Plan, needed_bytes, step_bytes, tasks
+from grokpack.journal import Journal
+from grokpack.plan import Plan, Run, step_bytes, tasks
+from grokpack.preflight import Limits, finished, preflight
 from grokpack.reading import ArrayReader
 from grokpack.task import Context, Receipt, run_task
 from grokpack.tiling import TILE_BYTES, tile_count, tile_range
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from grokpack.layout import Layout
 
 _POLL_S = 0.2  # how often the main thread wakes, so that signals are handled at once
-_SLACK_BYTES = 16 << 20  # manifest, journal and folders
-
-
-@dataclass(slots=True)
-class Limits:
-    """How a plan is run; none of this changes what is written.
-
-    Attributes:
-        memory_bytes: Resident memory of the process.
-        workers: Threads.
-        deadline_s: Seconds after which the run stops cleanly; None for no limit.
-        restart: Discard what an earlier run left.
-        stop: Set it to stop the run between two tiles.
-    """
-
-    memory_bytes: int = DEFAULT_MEMORY_BYTES
-    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
-    deadline_s: float | None = None
-    restart: bool = False
-    stop: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +33,26 @@ class Outcome:
 
     Attributes:
         out: The output folder.
-        already_done: Whether an earlier run had finished it.
         written_bytes: Bytes written by this run.
         total_bytes: Bytes of the output's files.
         seconds: Wall time of this run.
+        already_done: Whether an earlier run had finished it.
     """
 
     out: str
-    already_done: bool
     written_bytes: int
     total_bytes: int
     seconds: float
+    already_done: bool = False
 
 
-def execute(plan: Plan, out: str, limits: Limits | None = None, listen: Listener = ignore,
-            executor: Executor | None = None) -> Outcome:
+def execute(
+    plan: Plan,
+    out: str,
+    limits: Limits | None = None,
+    listen: Listener = ignore,
+    executor: Executor | None = None,
+) -> Outcome:
     """Write a plan's output, or continue it, or find that it is there already.
 
     Args:
@@ -82,145 +69,20 @@ def execute(plan: Plan, out: str, limits: Limits | None = None, listen: Listener
     limits = limits or Limits()
     preflight(plan, out, limits)
     step = step_bytes(limits.memory_bytes, limits.workers)
-    if limits.restart:
-        discard(out)
-    if finished(plan, out):
-        return Outcome(out, True, 0, plan.target.layout.nbytes, 0.0)
+    if not limits.restart and finished(plan, out):
+        return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
     journal = Journal(out)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
-        outcome = _Session(plan, out, limits, listen, journal, step).run(executor)
-    return outcome
-
-
-def preflight(plan: Plan, out: str, limits: Limits) -> int:
-    """Refuse, before anything is written, what the run would refuse.
-
-    Returns:
-        Bytes of memory that the run keeps to.
-
-    Raises:
-        GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
-    """
-    step = step_bytes(limits.memory_bytes, limits.workers)
-    refuse_overlap(plan, out)
-    if limits.restart or not finished(plan, out):
-        if not limits.restart:
-            check_output(plan, out)
-        check_disk(plan, out)
-    return needed_bytes(step, limits.workers)
-
-
-def refuse_overlap(plan: Plan, out: str) -> None:
-    """Refuse an output inside the source, or around it."""
-    if plan.source is None:
-        return
-    source, target = os.path.realpath(plan.source.folder), os.path.realpath(out)
-    if os.path.commonpath([source, target]) in (source, target):
-        raise GrokpackError("GP325", "output and source overlap", Place(out),
-                            hint="use an `--out` beside the source")
-
-
-def finished(plan: Plan, out: str) -> bool:
-    """Whether this plan's output is published at `out`, all files at their size."""
-    document = manifest.load(out)
-    if document is None or document.get("plan") != plan.digest():
-        return False
-    return all(_size(os.path.join(out, f.path)) == f.nbytes for f in plan.target.layout.files())
-
-
-def check_output(plan: Plan, out: str) -> None:
-    """Refuse a folder that holds anything but this plan's own unfinished output.
-
-    Raises:
-        GrokpackError: GP321 for another plan's output, GP323 for other files.
-    """
-    journal = Journal(out)
-    if journal.exists():
-        recorded = journal.plan()
-        if recorded["digest"] != plan.digest():
-            raise _other_plan(recorded, plan, out)
-        return
-    document = manifest.load(out)
-    if document is not None:
-        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, out)
-    if [name for name in storage.names(out) if name != FOLDER]:
-        raise GrokpackError("GP323", "the output folder holds other files", Place(out),
-                            hint="use another `--out`; grokpack writes to a new or empty folder")
-
-
-def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError:
-    here = plan.description()
-    differences = [
-        f"{key}: {_short(recorded.get(key))} there, {_short(here[key])} here"
-        for key in ("command", "format", "source") if recorded.get(key) != here[key]
-    ]
-    theirs, ours = recorded.get("parameters") or {}, here["parameters"]
-    differences += [
-        f"{key}: {_short(theirs.get(key))} there, {_short(ours.get(key))} here"
-        for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)
-    ]
-    facts = (("plan", f"{recorded['digest'][:6]} there, {plan.digest()[:6]} here"),
-             *(("differs", text) for text in differences))
-    hint = "use another `--out`, or `--restart` to discard what is there"
-    return GrokpackError("GP321", "the output belongs to another plan", Place(out), facts, hint)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 24 else text[:8]
-
-
-def check_disk(plan: Plan, out: str) -> None:
-    """Refuse where the output does not fit.
-
-    Raises:
-        GrokpackError: GP311.
-    """
-    there = sum(
-        storage.allocated_bytes(os.path.join(out, f.path + end))
-        for f in plan.target.layout.files() for end in ("", storage.PART)
-    )
-    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES
-    free = storage.free_bytes(out)
-    if needs > free:
-        facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
-        hint = "choose another disk with `--out`, or free some space"
-        raise GrokpackError("GP311", "not enough disk", Place(out), facts, hint)
-
-
-def discard(out: str) -> None:
-    """Remove an earlier run's files, and only those.
-
-    Raises:
-        GrokpackError: GP209 where the record of them is broken.
-    """
-    journal = Journal(out)
-    document = manifest.load(out)
-    paths = list(journal.plan()["files"]) if journal.exists() else []
-    paths += list(document["files"]) + list(document.get("finals", [])) if document else []
-    paths = [p for p in paths if isinstance(p, str) and _stays_inside(p)]
-    storage.remove(os.path.join(out, manifest.FILE))
-    for path in paths:
-        storage.remove(os.path.join(out, path))
-        storage.remove(os.path.join(out, path + storage.PART))
-    storage.remove_empty_folders(out, paths)
-    journal.discard()
-
-
-def _stays_inside(path: str) -> bool:
-    return not os.path.isabs(path) and ".." not in path.split("/")
-
-
-def _size(path: str) -> int | None:
-    return storage.stamp(path)[0] if storage.exists(path) else None
+        return _Session(plan, out, limits, listen, journal, step).run(executor)
 
 
 class _Session:
     """One process's work on one output, under its lock."""
 
-    def __init__(self, plan: Plan, out: str, limits: Limits, listen: Listener, journal: Journal,
-                 step: int) -> None:
+    def __init__(
+        self, plan: Plan, out: str, limits: Limits, listen: Listener, journal: Journal, step: int
+    ) -> None:
         self.plan, self.out, self.limits, self.journal = plan, out, limits, journal
         self.listen, self.step = listen, step
         self.layout: Layout = plan.target.layout
@@ -232,14 +94,16 @@ class _Session:
         receipts = self._begin_or_continue()
         done = _tiles_done(receipts)
         total = self.layout.nbytes
-        left = sum(_run_bytes(self.layout, run) for task in tasks(self.layout, done) for run in task)
+        left = sum(
+            _run_bytes(self.layout, run) for task in tasks(self.layout, done) for run in task
+        )
         self.listen(Started(self.plan.command, total, total - left))
         receipts += self._work(executor, done)
         self._check_source()
         self._publish(receipts)
         seconds = time.monotonic() - self.began
         self.listen(Finished(self.plan.command, seconds))
-        return Outcome(self.out, False, self.written, total, seconds)
+        return Outcome(self.out, self.written, total, seconds)
 
     def _begin_or_continue(self) -> list[Receipt]:
         source = self.plan.source
@@ -258,7 +122,7 @@ class _Session:
         """Whether the files of a receipt are there at their size; one cut short is done again."""
         for file in self.layout.bands[receipt.band]:
             path = os.path.join(self.out, file.path)
-            if file.nbytes not in (_size(path), _size(path + storage.PART)):
+            if file.nbytes not in (storage.size_of(path), storage.size_of(path + storage.PART)):
                 return False
         return True
 
@@ -270,12 +134,20 @@ class _Session:
         changed = [path for path in now if then.get(path) != now[path]]
         if changed:
             hint = "restore the source, or begin anew with `--restart`"
-            raise GrokpackError("GP213", "source changed since this run began",
-                                Place(source.path(changed[0])), hint=hint)
+            raise GrokpackError(
+                "GP213",
+                "source changed since this run began",
+                Place(source.path(changed[0])),
+                hint=hint,
+            )
 
     def _work(self, executor: Executor | None, done: dict[int, set[int]]) -> list[Receipt]:
         context = Context(
-            self.plan.target, ArrayReader(self.plan.source), self.out, self.step, self._advance,
+            self.plan.target,
+            ArrayReader(self.plan.source),
+            self.out,
+            self.step,
+            self._advance,
             self._stopping,
         )
         own = None if executor else ThreadPoolExecutor(self.limits.workers, "grokpack")
@@ -313,8 +185,9 @@ class _Session:
         if self.limits.stop.is_set():
             raise GrokpackError("GP403", "stopped; finished tiles are recorded", hint=hint)
         if self._late():
-            raise GrokpackError("GP404", "stopped at the deadline; finished tiles are recorded",
-                                hint=hint)
+            raise GrokpackError(
+                "GP404", "stopped at the deadline; finished tiles are recorded", hint=hint
+            )
 
     def _publish(self, receipts: list[Receipt]) -> None:
         """Give the files their names, then the small files, then the manifest."""
@@ -329,19 +202,24 @@ class _Session:
             storage.sync_folder(folder)
         for name, data in self.plan.target.finals.items():
             storage.write_whole(os.path.join(self.out, name), data)
-        description = {"plan": self.plan.digest(), **self.plan.description(),
-                       "finals": sorted(self.plan.target.finals),
-                       "lossless": self.plan.target.lossless}
+        description = {
+            "plan": self.plan.digest(),
+            **self.plan.description(),
+            "finals": sorted(self.plan.target.finals),
+            "lossless": self.plan.target.lossless,
+        }
         document = manifest.render(description, sums, self.plan.target.framings)
         storage.write_whole(os.path.join(self.out, manifest.FILE), document)
-        self.journal.discard()
+        storage.remove_folder(self.journal.folder)
 
 
-def _completed(pool: Executor, context: Context, queue: Iterator[Any], width: int
-               ) -> Iterator[list[Receipt]]:
+def _completed(
+    pool: Executor, context: Context, queue: Iterator[Any], width: int
+) -> Iterator[list[Receipt]]:
     """Keep `width` tasks in flight; yields their receipts as they finish."""
     submit: Callable[[], Future[list[Receipt]] | None] = lambda: (  # noqa: E731
-        None if context.stopping() or (task := next(queue, None)) is None
+        None
+        if context.stopping() or (task := next(queue, None)) is None
         else pool.submit(run_task, context, task)
     )
     flying = {future for _ in range(width) if (future := submit())}
@@ -366,7 +244,7 @@ def _tiles_done(receipts: list[Receipt]) -> dict[int, set[int]]:
     return done
 
 
-def _run_bytes(layout: Layout, run: Any) -> int:  # noqa: ANN401  # plan.Run
+def _run_bytes(layout: Layout, run: Run) -> int:
     band = layout.bands[run.band]
     low = run.first * TILE_BYTES
     high = tile_range(run.last - 1, band[0].nbytes)[1]

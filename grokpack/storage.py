@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from grokpack.errors import GrokpackError, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from grokpack.layout import FileLayout
 
 PART = ".part"  # what an unfinished file's name ends with
@@ -63,7 +64,9 @@ def _writing(operation: str, path: str) -> Iterator[None]:
         reason = error.strerror or str(error)
         if error.errno in _FULL:
             hint = "free some space and run the same command again; it continues"
-            raise GrokpackError("GP401", f"disk is full: {reason}", Place(path), hint=hint) from error
+            raise GrokpackError(
+                "GP401", f"disk is full: {reason}", Place(path), hint=hint
+            ) from error
         raise GrokpackError("GP324", f"cannot write: {reason}", Place(path)) from error
 
 
@@ -98,8 +101,10 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
             while filled < len(buffer):
                 got = os.preadv(handle, [buffer[filled:]], offset + filled)
                 if got == 0:
-                    facts = (("needed", f"{offset + len(buffer):,} bytes"),
-                             ("found", f"{offset + filled:,} bytes"))
+                    facts = (
+                        ("needed", f"{offset + len(buffer):,} bytes"),
+                        ("found", f"{offset + filled:,} bytes"),
+                    )
                     raise GrokpackError("GP213", "source file became shorter", Place(path), facts)
                 filled += got
         finally:
@@ -116,6 +121,11 @@ def stamp(path: str) -> tuple[int, int]:
 def exists(path: str) -> bool:
     """Whether anything is at the path."""
     return os.path.lexists(path)
+
+
+def size_of(path: str) -> int | None:
+    """Size of a file in bytes; None where there is none."""
+    return stamp(path)[0] if exists(path) else None
 
 
 def is_folder(path: str) -> bool:

@@ -19,15 +19,39 @@ from grokpack.tensor import scales_name
 if TYPE_CHECKING:
     from grokpack.models.grok1 import Entry
     from grokpack.ops import Op
-    from grokpack.tensor import TensorSpec
+    from grokpack.tensor import ArraySpec, TensorSpec
 
 PRESETS = {
-    "tiny": Geometry(vocab=1024, d_model=128, layers=3, experts=8, ffn=512, q_width=256,
-                     kv_width=128, head_dim=16),
-    "small": Geometry(vocab=8192, d_model=768, layers=4, experts=8, ffn=4096, q_width=1024,
-                      kv_width=512, head_dim=64),
-    "medium": Geometry(vocab=65536, d_model=1536, layers=8, experts=8, ffn=8192, q_width=2048,
-                       kv_width=1024, head_dim=128),
+    "tiny": Geometry(
+        vocab=1024,
+        d_model=128,
+        layers=3,
+        experts=8,
+        ffn=512,
+        q_width=256,
+        kv_width=128,
+        head_dim=16,
+    ),
+    "small": Geometry(
+        vocab=8192,
+        d_model=768,
+        layers=4,
+        experts=8,
+        ffn=4096,
+        q_width=1024,
+        kv_width=512,
+        head_dim=64,
+    ),
+    "medium": Geometry(
+        vocab=65536,
+        d_model=1536,
+        layers=8,
+        experts=8,
+        ffn=8192,
+        q_width=2048,
+        kv_width=1024,
+        head_dim=128,
+    ),
     "real-layer": replace(GROK1, layers=1),
     "grok-1": GROK1,
 }
@@ -49,7 +73,9 @@ def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Pl
         GrokpackError: GP305 where the dimensions do not make a model.
     """
     _refuse(geometry)
-    bands, arrays, made = [], {}, {}
+    bands = []
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op] = {}
     for entry in grok1.entries(geometry.layers):
         tensor = grok1.spec(geometry, entry)
         arrays |= tensor.arrays()

@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 
 from grokpack.layout import Box, FileLayout, Literal, Part
+from grokpack.reading import bytes_of
 from grokpack.storage import PART, PartWriter
 from grokpack.tiling import RowBand, row_bands, tile_range
 
@@ -84,8 +85,9 @@ def _run_band(context: Context, run: Run) -> Receipt:
     return Receipt(run.band, run.first, tuple(map(tuple, sums)))
 
 
-def _fill_tile(context: Context, band: tuple[FileLayout, ...], writers: list[PartWriter],
-               tile: int) -> list[str]:
+def _fill_tile(
+    context: Context, band: tuple[FileLayout, ...], writers: list[PartWriter], tile: int
+) -> list[str]:
     """Write one tile of every file of a band; returns their checksums."""
     start, stop = tile_range(tile, band[0].nbytes)
     if context.target.sparse and _is_hole(band[0], start, stop):
@@ -116,8 +118,9 @@ def _sum_of_zeros(nbytes: int) -> str:
     return xxhash.xxh3_128(bytes(nbytes)).hexdigest()
 
 
-def tile_blocks(context: Context, band: tuple[FileLayout, ...], start: int, stop: int
-                ) -> Iterator[list[memoryview]]:
+def tile_blocks(
+    context: Context, band: tuple[FileLayout, ...], start: int, stop: int
+) -> Iterator[list[memoryview]]:
     """The bytes `start` to `stop` of every file of a band, in order, in blocks of equal length."""
     for index, low, high in band[0].covering(start, stop):
         segments = [file.segments[index] for file in band]
@@ -128,8 +131,9 @@ def tile_blocks(context: Context, band: tuple[FileLayout, ...], start: int, stop
             yield [memoryview(s.data)[low:high] for s in segments if isinstance(s, Literal)]
 
 
-def _part_blocks(context: Context, parts: list[Part], low: int, high: int
-                 ) -> Iterator[list[memoryview]]:
+def _part_blocks(
+    context: Context, parts: list[Part], low: int, high: int
+) -> Iterator[list[memoryview]]:
     """The same for parts of one array that the files of a band share."""
     first = parts[0]
     itemsize = first.dtype.itemsize
@@ -153,19 +157,17 @@ def _union(parts: list[Part]) -> Box | None:
     return Box((*boxes[0].start[:-1], low), (*boxes[0].shape[:-1], high - low))
 
 
-def _blocks(context: Context, parts: list[Part], rows: RowBand, united: Box | None
-            ) -> list[memoryview]:
+def _blocks(
+    context: Context, parts: list[Part], rows: RowBand, united: Box | None
+) -> list[memoryview]:
     op = context.target.ops[parts[0].array]
     boxes = [rows.box.moved(part.box.start) for part in parts]
     if united is None:
         values = [op.make(box, context.reader) for box in boxes]
     else:
-        outer = Box((*boxes[0].start[:-1], united.start[-1]),
-                    (*boxes[0].shape[:-1], united.shape[-1]))
+        outer = Box(
+            (*boxes[0].start[:-1], united.start[-1]), (*boxes[0].shape[:-1], united.shape[-1])
+        )
         made = op.make(outer, context.reader)
         values = [np.ascontiguousarray(made[box.slices_in(outer)]) for box in boxes]
-    return [_bytes(array)[rows.skip_bytes : rows.skip_bytes + rows.nbytes] for array in values]
-
-
-def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(array.reshape(-1)).cast("B")
+    return [bytes_of(array)[rows.skip_bytes : rows.skip_bytes + rows.nbytes] for array in values]

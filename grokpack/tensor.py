@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,15 +31,17 @@ class DType(Enum):
         """The name that people use: int8, bf16, f16, f32."""
         return {"I8": "int8", "BF16": "bf16", "F16": "f16", "F32": "f32"}[self.value]
 
-    def numpy(self) -> np.dtype:  # type: ignore[type-arg]  # bfloat16 is not a numpy scalar type
+    def numpy(self) -> np.dtype[Any]:
         """The little-endian numpy dtype; bfloat16 comes from ml_dtypes."""
         import numpy as np
 
         if self is DType.BF16:
             import ml_dtypes
 
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype({"I8": "i1", "F16": "<f2", "F32": "<f4"}[self.value])
+            wide: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+            return wide
+        plain: np.dtype[Any] = np.dtype({"I8": "i1", "F16": "<f2", "F32": "<f4"}[self.value])
+        return plain
 
 
 @dataclass(frozen=True, slots=True)

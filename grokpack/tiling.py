@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from grokpack.layout import Box
-from grokpack.tensor import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.tensor import Shape
 
 TILE_BYTES = 16 << 20
 """Checksums cover fixed 16 MiB ranges of a file, so that headers and framing are covered too and
@@ -39,8 +43,9 @@ class RowBand:
     nbytes: int
 
 
-def row_bands(shape: Shape, itemsize: int, start: int, stop: int, limit_bytes: int
-              ) -> Iterator[RowBand]:
+def row_bands(
+    shape: Shape, itemsize: int, start: int, stop: int, limit_bytes: int
+) -> Iterator[RowBand]:
     """Cover bytes `start` to `stop` of a row-major array with bands of at most `limit_bytes`.
 
     A band never crosses from one matrix of a stack `[..., rows, columns]` into the next, and
@@ -65,7 +70,7 @@ def _matrix(shape: Shape) -> tuple[int, int]:
 
 def _box(shape: Shape, first: int, last: int) -> Box:
     """Rows `first` to `last`, counted through the whole stack, as a box of the array."""
-    if len(shape) < 2:
+    if len(shape) < 2:  # noqa: PLR2004  # no rows to cut
         return Box((0,) * len(shape), shape)
     lead, row = divmod(first, shape[-2])
     start: list[int] = []

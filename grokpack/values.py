@@ -30,8 +30,9 @@ _STEP_BYTES = 1 << 20  # float64 and int32 twins of a step are 4 to 8 times as l
 _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
 
 
-def statistics(checkpoint: Checkpoint, patterns: list[str] | None = None,
-               listen: Listener = ignore) -> list[dict[str, Any]]:
+def statistics(
+    checkpoint: Checkpoint, patterns: list[str] | None = None, listen: Listener = ignore
+) -> list[dict[str, Any]]:
     """Minimum, maximum, rms, NaN, infinities, saturated codes and histogram of each tensor.
 
     Args:
@@ -44,8 +45,9 @@ def statistics(checkpoint: Checkpoint, patterns: list[str] | None = None,
     return [{"name": name} | tally.summary() for name, tally in tallies.items()]
 
 
-def tally_all(checkpoint: Checkpoint, tensors: list[TensorSpec], listen: Listener = ignore
-              ) -> dict[str, Tally]:
+def tally_all(
+    checkpoint: Checkpoint, tensors: list[TensorSpec], listen: Listener = ignore
+) -> dict[str, Tally]:
     """Count every value of these tensors, a few at a time."""
     began = time.monotonic()
     total = sum(array.nbytes for tensor in tensors for array in tensor.arrays().values())
@@ -74,8 +76,9 @@ def _tally(reader: ArrayReader, tensor: TensorSpec, listen: Listener) -> Tally:
     return tally
 
 
-def _floats(reader: ArrayReader, name: str, spec: ArraySpec, tally: Tally, listen: Listener
-            ) -> None:
+def _floats(
+    reader: ArrayReader, name: str, spec: ArraySpec, tally: Tally, listen: Listener
+) -> None:
     for box in _bands(spec):
         raw = reader.read(name, box)
         count_floats(tally, widen(raw, spec.dtype))
@@ -91,9 +94,16 @@ def _codes(reader: ArrayReader, tensor: TensorSpec, tally: Tally, listen: Listen
         first, rows = box.start[-2], box.shape[-2]
         low, high = first // per_group, -(-(first + rows) // per_group)
         codes = reader.read(tensor.name, box).view(np.int8).reshape(rows, -1)
-        scales = widen(reader.read(scales_name(tensor.name), Box(
-            (*box.start[:-2], low, 0), (*box.shape[:-2], high - low, box.shape[-1]),
-        )), tensor.scales.dtype).reshape(high - low, -1)
+        scales = widen(
+            reader.read(
+                scales_name(tensor.name),
+                Box(
+                    (*box.start[:-2], low, 0),
+                    (*box.shape[:-2], high - low, box.shape[-1]),
+                ),
+            ),
+            tensor.scales.dtype,
+        ).reshape(high - low, -1)
         for group in range(low, high):
             begin, end = max(group * per_group, first), min((group + 1) * per_group, first + rows)
             count_codes(tally, codes[begin - first : end - first], scales[group - low])
@@ -125,15 +135,19 @@ def verify_values(verdict: Verdict, listen: Listener = ignore) -> Verdict:
     for name, tally in tally_all(checkpoint, sound, listen).items():
         findings += _findings(name, pieces[name][0].extent.path, tally)
     outcome = "failed" if findings else "ok"
-    return replace(verdict, findings=(*verdict.findings, *findings),
-                   checks=verdict.checks | {"values": outcome})
+    return replace(
+        verdict,
+        findings=(*verdict.findings, *findings),
+        checks=verdict.checks | {"values": outcome},
+    )
 
 
 def _complete_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
     """Tensors all of whose bytes are there and whose scales divide their rows."""
     pieces = checkpoint.layout.pieces()
     return [
-        tensor for tensor in checkpoint.tensors.values()
+        tensor
+        for tensor in checkpoint.tensors.values()
         if all(pieces[array] for array in tensor.arrays())
         and (tensor.scales is None or tensor.values.shape[-2] % tensor.scales.shape[-2] == 0)
     ]
@@ -147,5 +161,8 @@ def _findings(name: str, file: str, tally: Tally) -> list[Finding]:
         ("GP122", tally.negative_scales, "scales are negative", "scales"),
         ("GP120", tally.bad_scales, "scales are NaN or infinite", "scales"),
     )
-    return [Finding(code, message, file, name, None, f"{count:,} {of}")
-            for code, count, message, of in rows if count]
+    return [
+        Finding(code, message, file, name, None, f"{count:,} {of}")
+        for code, count, message, of in rows
+        if count
+    ]

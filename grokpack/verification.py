@@ -83,8 +83,9 @@ def duplicates(checkpoint: Checkpoint) -> list[Finding]:
             continue
         for other in seen[part.nbytes, sample]:
             if _equal(checkpoint, file, other):
-                findings.append(Finding("GP109", f"file holds the same bytes as {other.path}",
-                                        file.path, name))
+                findings.append(
+                    Finding("GP109", f"file holds the same bytes as {other.path}", file.path, name)
+                )
                 break
         seen[part.nbytes, sample].append(file)
     return findings
@@ -112,8 +113,10 @@ def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
     for file in checkpoint.layout.files():
         recorded = prefix + file.path
         if recorded in document["files"]:
-            tails[file.path] = (document["files"][recorded]["bytes"],
-                                manifest.tiles(document, recorded)[-1:])
+            tails[file.path] = (
+                document["files"][recorded]["bytes"],
+                manifest.tiles(document, recorded)[-1:],
+            )
     owners = {tuple(tail): path for path, (_, tail) in tails.items()}
     findings = []
     for file in checkpoint.layout.files():
@@ -121,8 +124,16 @@ def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
             continue
         nbytes, tail = tails[file.path]
         if nbytes != file.nbytes:
-            findings.append(Finding("GP112", "file has another size than the manifest recorded",
-                                    file.path, None, f"{nbytes:,} bytes", f"{file.nbytes:,} bytes"))
+            findings.append(
+                Finding(
+                    "GP112",
+                    "file has another size than the manifest recorded",
+                    file.path,
+                    None,
+                    f"{nbytes:,} bytes",
+                    f"{file.nbytes:,} bytes",
+                )
+            )
             continue
         found = last_tile_sum(checkpoint, file)
         if tail and found != tail[0]:
@@ -139,11 +150,23 @@ def last_tile_sum(checkpoint: Checkpoint, file: FileLayout) -> str:
 
 def _changed(file: FileLayout, owner: str | None) -> Finding:
     if owner and owner != file.path:
-        return Finding("GP108", f"file holds the tensor of {owner}: swapped, or copied over",
-                       file.path, None, f"contents of {file.path}", f"contents of {owner}")
+        return Finding(
+            "GP108",
+            f"file holds the tensor of {owner}: swapped, or copied over",
+            file.path,
+            None,
+            f"contents of {file.path}",
+            f"contents of {owner}",
+        )
     start, stop = tile_range(tile_count(file.nbytes) - 1, file.nbytes)
-    return Finding("GP110", "contents changed: the last tile differs from the manifest", file.path,
-                   None, None, f"bytes {start:,} to {stop:,}")
+    return Finding(
+        "GP110",
+        "contents changed: the last tile differs from the manifest",
+        file.path,
+        None,
+        None,
+        f"bytes {start:,} to {stop:,}",
+    )
 
 
 def repair_command(verdict: Verdict) -> str | None:
@@ -153,8 +176,12 @@ def repair_command(verdict: Verdict) -> str | None:
         return None
     if not checkpoint.geometry.is_grok1() or checkpoint.layout.nbytes == 0:
         return None
-    fetch = [f for f in verdict.bad_files if f.startswith("tensor")
-             and not any(x.file == f and x.code == "GP102" for x in verdict.findings)]
+    fetch = [
+        f
+        for f in verdict.bad_files
+        if f.startswith("tensor")
+        and not any(x.file == f and x.code == "GP102" for x in verdict.findings)
+    ]
     if not fetch:
         return None
     names = " ".join(f"ckpt-0/{name}" for name in fetch)

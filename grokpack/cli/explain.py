@@ -23,6 +23,7 @@ def explain(
             return
         row = CODES.get(code.upper())
         if row is None:
-            raise GrokpackError("GP304", f"there is no code `{code}`",
-                                hint="`grokpack explain` lists them")
+            raise GrokpackError(
+                "GP304", f"there is no code `{code}`", hint="`grokpack explain` lists them"
+            )
         current.result(codes.page(row), {})

@@ -18,9 +18,12 @@ def topics(
         from grokpack.render.topics import TOPICS
 
         if topic is None:
-            current.result("topics: " + ", ".join(TOPICS) + "\ncommands: grokpack COMMAND --help", {})
+            current.result(
+                "topics: " + ", ".join(TOPICS) + "\ncommands: grokpack COMMAND --help", {}
+            )
             return
         if topic not in TOPICS:
-            raise GrokpackError("GP304", f"there is no topic `{topic}`",
-                                hint=f"topics: {', '.join(TOPICS)}")
+            raise GrokpackError(
+                "GP304", f"there is no topic `{topic}`", hint=f"topics: {', '.join(TOPICS)}"
+            )
         current.result(TOPICS[topic], {})

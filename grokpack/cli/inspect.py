@@ -13,14 +13,25 @@ from grokpack.cli.session import session
 
 def inspect(
     source: options.Source = None,
-    names: Annotated[list[str] | None, typer.Argument(
-        metavar="[NAME]...", help="Tensors to show: names, ends of names, or patterns")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="Tensors to show: names, ends of names, or patterns"
+        ),
+    ] = None,
     tree: Annotated[bool, typer.Option("--tree", help="List every tensor")] = False,
     offsets: Annotated[bool, typer.Option("--offsets", help="Show where each byte lies")] = False,
-    stats: Annotated[bool, typer.Option("--stats", help="Read the values and describe them")] = False,
-    extract: Annotated[Path | None, typer.Option(
-        "--extract", metavar="FILE.npy|FILE.safetensors",
-        help="Write the tensors named to a file, streamed")] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Read the values and describe them")
+    ] = False,
+    extract: Annotated[
+        Path | None,
+        typer.Option(
+            "--extract",
+            metavar="FILE.npy|FILE.safetensors",
+            help="Write the tensors named to a file, streamed",
+        ),
+    ] = None,
     head_dim: options.HeadDim = None,
     fmt: options.Format = "auto",
     json: options.Json = False,
@@ -31,8 +42,16 @@ def inspect(
     color: options.Color = "auto",
 ) -> None:
     """Show what a checkpoint holds; reads headers only, but for --stats and --extract."""
-    with session("inspect", fmt=fmt, json=json, progress=progress, report=report, quiet=quiet,
-                 verbose=verbose, color=color) as current:
+    with session(
+        "inspect",
+        fmt=fmt,
+        json=json,
+        progress=progress,
+        report=report,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    ) as current:
         import time
 
         from grokpack import inspection
@@ -56,5 +75,6 @@ def inspect(
 
             listen = bars.listener(progress, quiet=quiet)
             data["statistics"] = statistics(checkpoint, names, listen)
-        current.result(text.render(found, data, seconds, tree=tree, offsets=offsets,
-                                   named=bool(names)), data)
+        current.result(
+            text.render(found, data, seconds, tree=tree, offsets=offsets, named=bool(names)), data
+        )

@@ -19,58 +19,104 @@ Source = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Where to write; a name beside SRC by default",
-                 rich_help_panel=_WORK),
+    typer.Option(
+        "--out", "-o", help="Where to write; a name beside SRC by default", rich_help_panel=_WORK
+    ),
 ]
 Workers = Annotated[
     str | None,
-    typer.Option("--workers", envvar="GROKPACK_WORKERS", metavar="N|serial",
-                 help="Threads; one per core by default, 8 at most", rich_help_panel=_WORK),
+    typer.Option(
+        "--workers",
+        envvar="GROKPACK_WORKERS",
+        metavar="N|serial",
+        help="Threads; one per core by default, 8 at most",
+        rich_help_panel=_WORK,
+    ),
 ]
 Memory = Annotated[
     str,
-    typer.Option("--memory", envvar="GROKPACK_MEMORY", metavar="SIZE",
-                 help="Resident memory that the run keeps to", rich_help_panel=_WORK),
+    typer.Option(
+        "--memory",
+        envvar="GROKPACK_MEMORY",
+        metavar="SIZE",
+        help="Resident memory that the run keeps to",
+        rich_help_panel=_WORK,
+    ),
 ]
 MaxDuration = Annotated[
     str | None,
-    typer.Option("--max-duration", metavar="30m",
-                 help="Stop cleanly after this time, with exit status 75", rich_help_panel=_WORK),
+    typer.Option(
+        "--max-duration",
+        metavar="30m",
+        help="Stop cleanly after this time, with exit status 75",
+        rich_help_panel=_WORK,
+    ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", "-n", help="Show the plan and write nothing",
-                       rich_help_panel=_WORK),
+    bool,
+    typer.Option("--dry-run", "-n", help="Show the plan and write nothing", rich_help_panel=_WORK),
 ]
 Restart = Annotated[
-    bool, typer.Option("--restart", help="Discard what an earlier run left in --out",
-                       rich_help_panel=_WORK),
+    bool,
+    typer.Option(
+        "--restart", help="Discard what an earlier run left in --out", rich_help_panel=_WORK
+    ),
 ]
 HeadDim = Annotated[
     int | None,
-    typer.Option("--head-dim", min=1, help="Size of an attention head, where no config.json has it",
-                 rich_help_panel=_MODEL),
+    typer.Option(
+        "--head-dim",
+        min=1,
+        help="Size of an attention head, where no config.json has it",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Format = Annotated[
-    str, typer.Option("--format", envvar="GROKPACK_FORMAT", metavar="auto|text|json",
-                      help="Form of the result on stdout", rich_help_panel=_OUTPUT),
+    str,
+    typer.Option(
+        "--format",
+        envvar="GROKPACK_FORMAT",
+        metavar="auto|text|json",
+        help="Form of the result on stdout",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="The same as --format json",
-                                    rich_help_panel=_OUTPUT)]
+Json = Annotated[
+    bool, typer.Option("--json", help="The same as --format json", rich_help_panel=_OUTPUT)
+]
 Progress = Annotated[
-    str, typer.Option("--progress", envvar="GROKPACK_PROGRESS", metavar="auto|bar|lines|json|none",
-                      help="Form of the progress on stderr", rich_help_panel=_OUTPUT),
+    str,
+    typer.Option(
+        "--progress",
+        envvar="GROKPACK_PROGRESS",
+        metavar="auto|bar|lines|json|none",
+        help="Form of the progress on stderr",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Report = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE.json",
-                              help="Write the JSON result to a file as well",
-                              rich_help_panel=_OUTPUT),
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.json",
+        help="Write the JSON result to a file as well",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors",
-                                     rich_help_panel=_OUTPUT)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks of bugs",
-                                       rich_help_panel=_OUTPUT)]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Nothing on stderr but errors", rich_help_panel=_OUTPUT),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show tracebacks of bugs", rich_help_panel=_OUTPUT)
+]
 Color = Annotated[
-    str, typer.Option("--color", envvar="GROKPACK_COLOR", metavar="auto|always|never",
-                      help="Colour on a terminal; NO_COLOR and FORCE_COLOR are heeded",
-                      rich_help_panel=_OUTPUT),
+    str,
+    typer.Option(
+        "--color",
+        envvar="GROKPACK_COLOR",
+        metavar="auto|always|never",
+        help="Colour on a terminal; NO_COLOR and FORCE_COLOR are heeded",
+        rich_help_panel=_OUTPUT,
+    ),
 ]

@@ -7,8 +7,18 @@ import re
 
 from grokpack.errors import GrokpackError
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+    "TIB": 1 << 40,
+}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -54,6 +64,9 @@ def parse_workers(text: str | None) -> int:
     if text == "serial":
         return 1
     if not text.isdecimal() or int(text) < 1:
-        raise GrokpackError("GP304", f"`{text}` is not a number of workers",
-                            hint="write --workers 4, or --workers serial")
+        raise GrokpackError(
+            "GP304",
+            f"`{text}` is not a number of workers",
+            hint="write --workers 4, or --workers serial",
+        )
     return int(text)

@@ -16,16 +16,29 @@ _SCALES = ("auto", "expanded", "bf16-weights")
 def reshard(
     source: options.Source = None,
     tp: Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks: 1, 2, 4, 8 or 16")] = 8,
-    to: Annotated[str, typer.Option(
-        "--to", metavar="safetensors|ckpt-0",
-        help="Folders per rank, or what xAI's JAX code loads")] = "safetensors",
-    hosts: Annotated[int, typer.Option(
-        "--hosts", help="Processes that share a ckpt-0: tensorNNNNN_HHH for each")] = 1,
-    scales: Annotated[str, typer.Option(
-        "--scales", metavar="auto|expanded|bf16-weights",
-        help="auto is exact and as compact as the target allows; bf16-weights rounds once")] = "auto",
-    forward_only: Annotated[bool, typer.Option(
-        "--forward-only", help="Allow a ckpt-0 with more ranks than key/value heads")] = False,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="safetensors|ckpt-0",
+            help="Folders per rank, or what xAI's JAX code loads",
+        ),
+    ] = "safetensors",
+    hosts: Annotated[
+        int, typer.Option("--hosts", help="Processes that share a ckpt-0: tensorNNNNN_HHH for each")
+    ] = 1,
+    scales: Annotated[
+        str,
+        typer.Option(
+            "--scales",
+            metavar="auto|expanded|bf16-weights",
+            help="auto is exact and as compact as the target allows; bf16-weights rounds once",
+        ),
+    ] = "auto",
+    forward_only: Annotated[
+        bool,
+        typer.Option("--forward-only", help="Allow a ckpt-0 with more ranks than key/value heads"),
+    ] = False,
     out: options.Out = None,
     head_dim: options.HeadDim = None,
     workers: options.Workers = None,
@@ -42,8 +55,16 @@ def reshard(
     color: options.Color = "auto",
 ) -> None:
     """Cut a checkpoint for tensor parallelism, streamed and without changing a value."""
-    with session("reshard", fmt=fmt, json=json, progress=progress, report=report, quiet=quiet,
-                 verbose=verbose, color=color) as current:
+    with session(
+        "reshard",
+        fmt=fmt,
+        json=json,
+        progress=progress,
+        report=report,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    ) as current:
         from grokpack.cli.running import absolute, carry_out
         from grokpack.cli.source import default_out, resolve
         from grokpack.render.numbers import shown
@@ -53,9 +74,24 @@ def reshard(
         if scales not in _SCALES:
             raise GrokpackError("GP304", f"--scales takes {', '.join(_SCALES)}")
         path = resolve(source, current)
-        plan = plan_reshard(open_checkpoint(path, head_dim), tp, to, hosts=hosts,
-                            scales=cast("Scales", scales), forward_only=forward_only)
+        plan = plan_reshard(
+            open_checkpoint(path, head_dim),
+            tp,
+            to,
+            hosts=hosts,
+            scales=cast("Scales", scales),
+            forward_only=forward_only,
+        )
         suffix = f"tp{tp}" if to == "safetensors" else f"tp{tp}-ckpt-0"
         target = absolute(out, default_out(path, suffix))
-        carry_out(current, plan, target, workers=workers, memory=memory, max_duration=max_duration,
-                  dry_run=dry_run, restart=restart, following=f"grokpack verify {shown(target)}")
+        carry_out(
+            current,
+            plan,
+            target,
+            workers=workers,
+            memory=memory,
+            max_duration=max_duration,
+            dry_run=dry_run,
+            restart=restart,
+            following=f"grokpack verify {shown(target)}",
+        )

@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from grokpack.plan import Plan
 
 
-def carry_out(session: Session, plan: Plan, out: str, *, workers: str | None, memory: str,
-              max_duration: str | None, dry_run: bool, restart: bool, following: str) -> None:
+def carry_out(
+    session: Session,
+    plan: Plan,
+    out: str,
+    *,
+    workers: str | None,
+    memory: str,
+    max_duration: str | None,
+    dry_run: bool,
+    restart: bool,
+    following: str,
+) -> None:
     """Show the plan; unless it is a dry run, execute it and report.
 
     Args:
@@ -29,13 +39,17 @@ def carry_out(session: Session, plan: Plan, out: str, *, workers: str | None, me
         following: A sensible next command.
     """
     from grokpack.estimate import estimate
+    from grokpack.preflight import Limits, finished, preflight
     from grokpack.render import plan as text
     from grokpack.render import progress as bars
-    from grokpack.run import Limits, execute, finished, preflight
+    from grokpack.run import execute
 
     limits = Limits(
-        quantities.parse_bytes(memory), quantities.parse_workers(workers),
-        quantities.parse_seconds(max_duration), restart, session.stop,
+        quantities.parse_bytes(memory),
+        quantities.parse_workers(workers),
+        quantities.parse_seconds(max_duration),
+        restart,
+        session.stop,
     )
     needs = preflight(plan, out, limits)
     already = not restart and finished(plan, out)
@@ -51,10 +65,19 @@ def carry_out(session: Session, plan: Plan, out: str, *, workers: str | None, me
     for note in plan.target.notes:
         session.say(f"note: {note}")
     outcome = execute(plan, out, limits, bars.listener(session.progress, quiet=session.quiet))
-    data |= {"already_done": False, "seconds": round(outcome.seconds, 3),
-             "written_bytes": outcome.written_bytes}
-    lines = [f"wrote {numbers.shown(out)}: {text.contents(plan)}   "
-             f"{numbers.duration(outcome.seconds)}", "", f"  next     {following}"]
+    data |= {
+        "already_done": False,
+        "seconds": round(outcome.seconds, 3),
+        "written_bytes": outcome.written_bytes,
+    }
+    lines = [
+        (
+            f"wrote {numbers.shown(out)}: {text.contents(plan)}   "
+            f"{numbers.duration(outcome.seconds)}"
+        ),
+        "",
+        f"  next     {following}",
+    ]
     session.result("\n".join(lines), data)
 
 

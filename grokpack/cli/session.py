@@ -55,8 +55,14 @@ class Session:
         if not self.quiet:
             typer.echo(text, err=True)
 
-    def result(self, text: str, data: dict[str, Any], status: ExitStatus = ExitStatus.OK,
-               findings: list[dict[str, Any]] | None = None, word: str = "ok") -> None:
+    def result(
+        self,
+        text: str,
+        data: dict[str, Any],
+        status: ExitStatus = ExitStatus.OK,
+        findings: list[dict[str, Any]] | None = None,
+        word: str = "ok",
+    ) -> None:
         """The command's answer: text or JSON on stdout, the report, then the exit status."""
         document = envelope.render(self.command, word, status, data, findings or [], [])
         self._write_report(document)
@@ -81,9 +87,17 @@ class Session:
 
 
 @contextmanager
-def session(command: str, *, fmt: str = "auto", json: bool = False, progress: str = "auto",
-            report: Path | None = None, quiet: bool = False, verbose: bool = False,
-            color: str = "auto") -> Iterator[Session]:
+def session(
+    command: str,
+    *,
+    fmt: str = "auto",
+    json: bool = False,
+    progress: str = "auto",
+    report: Path | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+    color: str = "auto",
+) -> Iterator[Session]:
     """Run a command's body: errors become messages and statuses, signals ask it to stop."""
     current = Session(command, json or fmt == "json", progress, report, quiet, verbose, color)
     try:
@@ -120,6 +134,7 @@ def _bug(error: Exception, *, verbose: bool) -> GrokpackError:
 @contextmanager
 def _signals(current: Session) -> Iterator[None]:
     """First Ctrl-C or SIGTERM: stop cleanly. Second: at once; nothing is damaged by it."""
+
     def handle(number: int, _frame: FrameType | None) -> None:
         if current.stop.is_set():
             os._exit(128 + number)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 def verify(
     source: options.Source = None,
-    values: Annotated[bool, typer.Option(
-        "--values", help="Read all values: NaN, infinities, zero or negative scales")] = False,
+    values: Annotated[
+        bool,
+        typer.Option("--values", help="Read all values: NaN, infinities, zero or negative scales"),
+    ] = False,
     head_dim: options.HeadDim = None,
     fmt: options.Format = "auto",
     json: options.Json = False,
@@ -29,8 +31,16 @@ def verify(
     color: options.Color = "auto",
 ) -> None:
     """Check that a checkpoint is whole: every file, framing, size, shape, dtype and order."""
-    with session("verify", fmt=fmt, json=json, progress=progress, report=report, quiet=quiet,
-                 verbose=verbose, color=color) as current:
+    with session(
+        "verify",
+        fmt=fmt,
+        json=json,
+        progress=progress,
+        report=report,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    ) as current:
         import time
 
         from grokpack import verification
@@ -47,9 +57,13 @@ def verify(
 
             verdict = verify_values(verdict, bars.listener(progress, quiet=quiet))
         seconds = time.monotonic() - began
-        current.result(text.render(verdict, seconds), document(verdict, seconds), status(verdict),
-                       [asdict(f) for f in verdict.findings],
-                       "whole" if verdict.whole else "damaged")
+        current.result(
+            text.render(verdict, seconds),
+            document(verdict, seconds),
+            status(verdict),
+            [asdict(f) for f in verdict.findings],
+            "whole" if verdict.whole else "damaged",
+        )
 
 
 def status(verdict: Verdict) -> ExitStatus:

@@ -28,8 +28,9 @@ def parse_name(name: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def lay_out(path: str, tensor: TensorSpec, boxes: dict[str, Box],
-            literals: tuple[bytes, ...] | None = None) -> FileLayout:
+def lay_out(
+    path: str, tensor: TensorSpec, boxes: dict[str, Box], literals: tuple[bytes, ...] | None = None
+) -> FileLayout:
     """One pickle file that holds `boxes` of a tensor's arrays.
 
     Args:

@@ -78,8 +78,9 @@ def read(data: Bytes, path: str) -> Header:
     begins = _LENGTH.size + length
     metadata = table.pop("__metadata__", {})
     arrays = [_entry(path, name, row, begins) for name, row in table.items()]
-    return Header(_contiguous(path, arrays, begins, size), _strings(metadata),
-                  _LENGTH.pack(length) + text)
+    return Header(
+        _contiguous(path, arrays, begins, size), _strings(metadata), _LENGTH.pack(length) + text
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -114,8 +115,9 @@ def _entry(path: str, name: str, row: object, begins: int) -> tuple[str, StoredA
     return name, StoredArray(spec, begins + start), begins + stop
 
 
-def _contiguous(path: str, rows: list[tuple[str, StoredArray, int]], begins: int, size: int
-                ) -> dict[str, StoredArray]:
+def _contiguous(
+    path: str, rows: list[tuple[str, StoredArray, int]], begins: int, size: int
+) -> dict[str, StoredArray]:
     rows.sort(key=lambda row: (row[1].offset, row[2]))
     at = begins
     for name, array, end in rows:
@@ -125,7 +127,9 @@ def _contiguous(path: str, rows: list[tuple[str, StoredArray, int]], begins: int
         at = end
     if at != size:
         facts = (("expected", f"{at:,} bytes"), ("found", f"{size:,} bytes"))
-        raise GrokpackError("GP209", "file size is not what its header says", Place(path, at), facts)
+        raise GrokpackError(
+            "GP209", "file size is not what its header says", Place(path, at), facts
+        )
     return {name: array for name, array, _ in rows}
 
 

@@ -53,34 +53,107 @@ class Rule:
 
 
 GLOBAL_RULES = (
-    Rule("language_model/in_out_embed/embeddings", ("vocab", "d_model"), "embedding",
-         "token embedding, tied output head", "features", "token_embd.weight"),
-    Rule("language_model/rms_norm/scale", ("d_model",), "norm", "final norm", "none",
-         "output_norm.weight"),
+    Rule(
+        "language_model/in_out_embed/embeddings",
+        ("vocab", "d_model"),
+        "embedding",
+        "token embedding, tied output head",
+        "features",
+        "token_embd.weight",
+    ),
+    Rule(
+        "language_model/rms_norm/scale",
+        ("d_model",),
+        "norm",
+        "final norm",
+        "none",
+        "output_norm.weight",
+    ),
 )
 LAYER_RULES = (
-    Rule("moe/linear/w", ("experts", "d_model", "ffn"), "expert", "experts, gate projection",
-         "columns", "ffn_gate_exps.weight"),
-    Rule("moe/linear_1/w", ("experts", "ffn", "d_model"), "expert", "experts, down projection",
-         "rows", "ffn_down_exps.weight"),
-    Rule("moe/linear_v/w", ("experts", "d_model", "ffn"), "expert", "experts, up projection",
-         "columns", "ffn_up_exps.weight"),
-    Rule("multi_head_attention/key/w", ("d_model", "kv_width"), "attention", "key projection",
-         "columns", "attn_k.weight"),
-    Rule("multi_head_attention/linear/w", ("q_width", "d_model"), "attention",
-         "output projection", "rows", "attn_output.weight"),
-    Rule("multi_head_attention/query/w", ("d_model", "q_width"), "attention", "query projection",
-         "columns", "attn_q.weight"),
-    Rule("multi_head_attention/value/w", ("d_model", "kv_width"), "attention", "value projection",
-         "columns", "attn_v.weight"),
-    Rule("rms_norm/scale", ("d_model",), "norm", "norm before attention", "none",
-         "attn_norm.weight"),
-    Rule("rms_norm_1/scale", ("d_model",), "norm", "norm after attention", "none",
-         "attn_output_norm.weight"),
-    Rule("rms_norm_2/scale", ("d_model",), "norm", "norm before the experts", "none",
-         "ffn_norm.weight"),
-    Rule("rms_norm_3/scale", ("d_model",), "norm", "norm after the experts", "none",
-         "layer_output_norm.weight"),
+    Rule(
+        "moe/linear/w",
+        ("experts", "d_model", "ffn"),
+        "expert",
+        "experts, gate projection",
+        "columns",
+        "ffn_gate_exps.weight",
+    ),
+    Rule(
+        "moe/linear_1/w",
+        ("experts", "ffn", "d_model"),
+        "expert",
+        "experts, down projection",
+        "rows",
+        "ffn_down_exps.weight",
+    ),
+    Rule(
+        "moe/linear_v/w",
+        ("experts", "d_model", "ffn"),
+        "expert",
+        "experts, up projection",
+        "columns",
+        "ffn_up_exps.weight",
+    ),
+    Rule(
+        "multi_head_attention/key/w",
+        ("d_model", "kv_width"),
+        "attention",
+        "key projection",
+        "columns",
+        "attn_k.weight",
+    ),
+    Rule(
+        "multi_head_attention/linear/w",
+        ("q_width", "d_model"),
+        "attention",
+        "output projection",
+        "rows",
+        "attn_output.weight",
+    ),
+    Rule(
+        "multi_head_attention/query/w",
+        ("d_model", "q_width"),
+        "attention",
+        "query projection",
+        "columns",
+        "attn_q.weight",
+    ),
+    Rule(
+        "multi_head_attention/value/w",
+        ("d_model", "kv_width"),
+        "attention",
+        "value projection",
+        "columns",
+        "attn_v.weight",
+    ),
+    Rule(
+        "rms_norm/scale", ("d_model",), "norm", "norm before attention", "none", "attn_norm.weight"
+    ),
+    Rule(
+        "rms_norm_1/scale",
+        ("d_model",),
+        "norm",
+        "norm after attention",
+        "none",
+        "attn_output_norm.weight",
+    ),
+    Rule(
+        "rms_norm_2/scale",
+        ("d_model",),
+        "norm",
+        "norm before the experts",
+        "none",
+        "ffn_norm.weight",
+    ),
+    Rule(
+        "rms_norm_3/scale",
+        ("d_model",),
+        "norm",
+        "norm after the experts",
+        "none",
+        "layer_output_norm.weight",
+    ),
     Rule("router/w", ("d_model", "experts"), "router", "router", "none", "ffn_gate_inp.weight"),
 )
 
@@ -133,8 +206,15 @@ class Geometry:
 
 
 GROK1 = Geometry(
-    vocab=131072, d_model=6144, layers=64, experts=8, ffn=32768, q_width=6144, kv_width=1024,
-    head_dim=128, scale_groups=8,
+    vocab=131072,
+    d_model=6144,
+    layers=64,
+    experts=8,
+    ffn=32768,
+    q_width=6144,
+    kv_width=1024,
+    head_dim=128,
+    scale_groups=8,
 )
 """The release; xAI's run.py gives the head size (key_size) of 128."""
 
@@ -232,8 +312,13 @@ Convention = Literal["engines", "jax"]
 """Who the ranks are: HF, SGLang and vLLM cut the embedding by rows; xAI's JAX by features."""
 
 
-def shares(geometry: Geometry, entry: Entry, arrays: dict[str, ArraySpec], ranks: int,
-           convention: Convention) -> dict[str, tuple[Box, ...] | None]:
+def shares(
+    geometry: Geometry,
+    entry: Entry,
+    arrays: dict[str, ArraySpec],
+    ranks: int,
+    convention: Convention,
+) -> dict[str, tuple[Box, ...] | None]:
     """The region of each of a tensor's arrays that each of `ranks` holds.
 
     Returns:
@@ -247,7 +332,7 @@ def shares(geometry: Geometry, entry: Entry, arrays: dict[str, ArraySpec], ranks
             held[name] = None
             continue
         count = ranks
-        if name == scales_name(entry.name) and axis == -2:
+        if name == scales_name(entry.name) and entry.rule.cut == "rows":
             count = min(ranks, array.shape[-2])
         elif entry.rule.dims[axis] == "kv_width" and geometry.kv_heads:
             count = min(ranks, geometry.kv_heads)

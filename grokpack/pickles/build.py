@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CODES = {"f4": DType.F32, "f2": DType.F16, "i1": DType.I8}
 _NATIVE = ("<", "|", "=")
+_STATE_VERSION = 3
 _STATE_ITEMS = 8  # numpy's dtype state: version, order, three Nones, itemsize, alignment, flags
 _LARGEST_DIMENSION = 1 << 40  # far above any axis; keeps products small
 
@@ -50,7 +51,9 @@ def _dtype(window: Window, arguments: tuple[Value, ...]) -> DTypeValue:
         case (str(code), False, True) if code in _CODES:
             return DTypeValue(_CODES[code])
         case (str(code), False, True):
-            raise _layout(window, f"dtype `{code[:20]}` is none of int8, bfloat16, float16, float32")
+            raise _layout(
+                window, f"dtype `{code[:20]}` is none of int8, bfloat16, float16, float32"
+            )
     raise window.broken("`dtype` has arguments that numpy does not write")
 
 
@@ -95,7 +98,7 @@ def _array_state(window: Window, array: Array, state: Value) -> None:
 def _dtype_state(window: Window, dtype: DTypeValue, state: Value) -> None:
     if dtype.built:
         raise window.broken("a dtype's state is set twice")
-    if not isinstance(state, tuple) or len(state) != _STATE_ITEMS or state[0] != 3:
+    if not isinstance(state, tuple) or len(state) != _STATE_ITEMS or state[0] != _STATE_VERSION:
         raise window.broken("a dtype has a state that numpy does not write")
     if state[1] not in _NATIVE:
         raise _layout(window, f"array is not little-endian: byte order `{str(state[1])[:4]}`")
@@ -144,8 +147,10 @@ def _stored(window: Window, array: Array) -> StoredArray:
         raise window.broken("an array was begun and never filled")
     spec = ArraySpec(array.shape, array.dtype.dtype)
     if spec.nbytes != array.payload.nbytes:
-        what = (f"array of shape {array.shape} needs {spec.nbytes:,} bytes, "
-                f"its payload has {array.payload.nbytes:,}")
+        what = (
+            f"array of shape {array.shape} needs {spec.nbytes:,} bytes, "
+            f"its payload has {array.payload.nbytes:,}"
+        )
         raise window.broken(what)
     return StoredArray(spec, array.payload.offset)
 

@@ -124,8 +124,9 @@ def frame(values: ArraySpec, scales: ArraySpec | None) -> Pickled:
     return _assemble(writer.chunks, values, scales)
 
 
-def _assemble(chunks: Sequence[bytes | int], values: ArraySpec, scales: ArraySpec | None
-              ) -> Pickled:
+def _assemble(
+    chunks: Sequence[bytes | int], values: ArraySpec, scales: ArraySpec | None
+) -> Pickled:
     literals, offsets, at = [b""], [], 0
     for chunk in chunks:
         if isinstance(chunk, int):
@@ -228,8 +229,9 @@ class _Hollow:
         return bytes(window)
 
 
-def check_literals(literals: tuple[bytes, ...], values: ArraySpec, scales: ArraySpec | None
-                   ) -> bool:
+def check_literals(
+    literals: tuple[bytes, ...], values: ArraySpec, scales: ArraySpec | None
+) -> bool:
     """Whether these bytes, put around the payloads, make a pickle of exactly these arrays.
 
     Framing that comes from a manifest is checked like a file that comes from the network: what

@@ -5,6 +5,7 @@ Opcodes and their meanings: Python's `pickletools` documentation and PEP 307, 31
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
@@ -27,8 +28,14 @@ if TYPE_CHECKING:
 _SMALL_BYTES = 16  # the longest bytes object that may be an argument: `_reconstruct` takes b"b"
 _OLDEST, _NEWEST = 3, 5
 _UNSAFE = {
-    b"i": "INST", b"o": "OBJ", b"P": "PERSID", b"Q": "BINPERSID", b"\x82": "EXT1",
-    b"\x83": "EXT2", b"\x84": "EXT4", b"\x92": "NEWOBJ_EX",
+    b"i": "INST",
+    b"o": "OBJ",
+    b"P": "PERSID",
+    b"Q": "BINPERSID",
+    b"\x82": "EXT1",
+    b"\x83": "EXT2",
+    b"\x84": "EXT4",
+    b"\x92": "NEWOBJ_EX",
 }
 _OUT_OF_BAND = {b"\x97": "NEXT_BUFFER", b"\x98": "READONLY_BUFFER"}
 
@@ -93,7 +100,9 @@ class _Machine:
             raise GrokpackError("GP209", what, place)
 
     def _too_old(self, version: int) -> GrokpackError:
-        what = f"pickle protocol {version} writes the payload as text, so that it cannot be streamed"
+        what = (
+            f"pickle protocol {version} writes the payload as text, so that it cannot be streamed"
+        )
         hint = "load it where it was made and save it again with protocol 4"
         return GrokpackError("GP206", what, Place(self.window.path, 0), hint=hint)
 
@@ -115,7 +124,7 @@ class _Machine:
             raise window.broken("the pickle holds more or less than one object")
         arrays = build.result(window, self.stack[0])
         runs = [(a.offset, a.offset + a.spec.nbytes) for a in arrays]
-        if any(end > start for (_, end), (start, _) in zip(runs, runs[1:], strict=False)):
+        if any(end > start for (_, end), (start, _) in itertools.pairwise(runs)):
             raise window.broken("scales come before the weight, or share its bytes")
         scales = arrays[1] if len(arrays) > 1 else None
         return Pickled(arrays[0], scales, window.literals(runs), window.size)
@@ -340,4 +349,3 @@ _HANDLERS: dict[bytes, Callable[[_Machine], None]] = {
     b"\x81": _new_object,
     b"b": _build,
 }
-

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from grokpack.tensor import DType
+if TYPE_CHECKING:
+    from grokpack.tensor import DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,18 @@ class Mark:
 MARK = Mark()
 
 Value = (
-    Global | Payload | DTypeValue | Array | Quantized | Mark
-    | int | bool | str | None | tuple["Value", ...] | dict[str, "Value"]
+    Global
+    | Payload
+    | DTypeValue
+    | Array
+    | Quantized
+    | Mark
+    | int
+    | bool
+    | str
+    | None
+    | tuple["Value", ...]
+    | dict[str, "Value"]
 )
 """Anything the reader can have on its stack."""
 
@@ -70,4 +82,4 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("__main__", "QuantizedWeight8bit"): "quantized",
     ("model", "QuantizedWeight8bit"): "quantized",
 }
-"""Every global that a tensor file may name; source: pickles of numpy 1.x and 2.x, xAI's model.py."""
+"""Every global that a tensor file may name; source: pickles of numpy 1.x and 2.x, xAI's code."""

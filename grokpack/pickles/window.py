@@ -87,7 +87,9 @@ class Window:
         """An error for a construct that would run code."""
         allowed = "numpy array and dtype constructors, bfloat16, QuantizedWeight8bit"
         facts = (("found", found[:120]), ("allowed", allowed))
-        hint = ("nothing was executed; grokpack never runs a pickle\n"
-                "this file is not as xAI published it: fetch it again from the published source")
+        hint = (
+            "nothing was executed; grokpack never runs a pickle\n"
+            "this file is not as xAI published it: fetch it again from the published source"
+        )
         what = "refused a pickle that names more than arrays"
         return GrokpackError("GP204", what, Place(self.path, self.opcode_at), facts, hint)

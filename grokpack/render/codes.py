@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 def page(code: Code) -> str:
     """All about one code."""
-    body = [f"{code.id}  {code.title}", f"  {code.meaning}",
-            f"  Do           {code.remedy}", f"  Exit status  {int(code.exit_status)}"]
+    body = [
+        f"{code.id}  {code.title}",
+        f"  {code.meaning}",
+        f"  Do           {code.remedy}",
+        f"  Exit status  {int(code.exit_status)}",
+    ]
     return "\n".join(textwrap.fill(line, 96, subsequent_indent=" " * 15) for line in body)
 
 

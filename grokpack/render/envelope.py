@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from grokpack.errors import ExitStatus, GrokpackError
 
 
-def render(command: str, status: str, exit_code: ExitStatus, data: dict[str, Any],
-           findings: list[dict[str, Any]], errors: list[dict[str, Any]]) -> str:
+def render(
+    command: str,
+    status: str,
+    exit_code: ExitStatus,
+    data: dict[str, Any],
+    findings: list[dict[str, Any]],
+    errors: list[dict[str, Any]],
+) -> str:
     """The document as text."""
     document = {
         "schema": f"grokpack/{command}/1",

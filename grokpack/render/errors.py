@@ -16,6 +16,11 @@ def render(error: GrokpackError) -> str:
     width = max((len(label) for label, _ in error.facts), default=0)
     lines += [f"      {label:<{width}}  {value}" for label, value in error.facts]
     if error.hint:
-        lines += ["", *(f"{'hint: ' if i == 0 else '      '}{line}"
-                        for i, line in enumerate(error.hint.split("\n")))]
+        lines += [
+            "",
+            *(
+                f"{'hint: ' if i == 0 else '      '}{line}"
+                for i, line in enumerate(error.hint.split("\n"))
+            ),
+        ]
     return "\n".join(lines)

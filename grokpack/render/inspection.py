@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 _FEW_PIECES = 4  # slices shown before the rest is counted
 
 
-def render(survey: Survey, data: dict[str, Any], seconds: float, *, tree: bool, offsets: bool,
-           named: bool) -> str:
+def render(
+    survey: Survey, data: dict[str, Any], seconds: float, *, tree: bool, offsets: bool, named: bool
+) -> str:
     """The overview, or the tensors that were asked for."""
     blocks = []
     if not named:
@@ -25,8 +26,9 @@ def render(survey: Survey, data: dict[str, Any], seconds: float, *, tree: bool, 
     if "statistics" in data:
         blocks.append(_statistics(data["statistics"]))
     if "extracted" in data:
-        blocks.append(f"wrote {data['extracted']['file']}: "
-                      f"{numbers.size(data['extracted']['bytes'])}")
+        blocks.append(
+            f"wrote {data['extracted']['file']}: {numbers.size(data['extracted']['bytes'])}"
+        )
     return "\n\n".join(blocks)
 
 
@@ -38,19 +40,28 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
     ranks = f", cut for {data['ranks']} ranks" if data["ranks"] > 1 else ""
     active = counted["active"] / counted["total"]
     lines = [
-        f"{numbers.shown(survey.folder)}: {name}, {data['format']} format{ranks}, {state} "
-        f"({good} of {data['files']['expected']} files)",
+        (
+            f"{numbers.shown(survey.folder)}: {name}, {data['format']} format{ranks}, {state} "
+            f"({good} of {data['files']['expected']} files)"
+        ),
         "",
-        f"  {numbers.count(counted['total'])} parameters in {numbers.size(data['bytes'])}; "
-        f"{numbers.count(counted['active'])} ({active:.1%}) active per token",
-        f"  {geometry['layers']} layers, {geometry['experts']} experts, {_heads(geometry)}"
-        f"d_model {geometry['d_model']}, ffn {geometry['ffn']}, vocab {geometry['vocab']}",
+        (
+            f"  {numbers.count(counted['total'])} parameters in {numbers.size(data['bytes'])}; "
+            f"{numbers.count(counted['active'])} ({active:.1%}) active per token"
+        ),
+        (
+            f"  {geometry['layers']} layers, {geometry['experts']} experts, {_heads(geometry)}"
+            f"d_model {geometry['d_model']}, ffn {geometry['ffn']}, vocab {geometry['vocab']}"
+        ),
         "",
         f"  {'part':<10} {'tensors':>7}  {'stored as':<20} {'shape':<30} {'size':>10} {'share':>6}",
     ]
     lines += [_part(row) for row in data["parts"]]
-    lines += ["", _widths(data), f"  read {good} headers in {numbers.duration(seconds)}; "
-              "no pickle was executed"]
+    lines += [
+        "",
+        _widths(data),
+        (f"  read {good} headers in {numbers.duration(seconds)}; no pickle was executed"),
+    ]
     if not data["complete"]:
         lines += ["", "hint: `grokpack verify` names what is missing or wrong"]
     return "\n".join(lines)
@@ -71,8 +82,10 @@ def _widths(data: dict[str, Any]) -> str:
 def _part(row: dict[str, Any]) -> str:
     shapes = row["shapes"]
     shape = ", ".join(" x ".join(map(str, s)) for s in shapes[:2]) + (", .." if shapes[2:] else "")
-    return (f"  {row['part']:<10} {row['tensors']:>7}  {row['stored_as']:<20} {shape:<30} "
-            f"{numbers.size(row['nbytes']):>10} {row['share']:>6.1%}")
+    return (
+        f"  {row['part']:<10} {row['tensors']:>7}  {row['stored_as']:<20} {shape:<30} "
+        f"{numbers.size(row['nbytes']):>10} {row['share']:>6.1%}"
+    )
 
 
 def _row(tensor: dict[str, Any]) -> str:
@@ -85,19 +98,26 @@ def _shape(shape: Any) -> str:  # noqa: ANN401  # list or tuple
 
 
 def _tensor(tensor: dict[str, Any], *, offsets: bool) -> str:
-    lines = [f"{tensor['name']}     {tensor['title']}",
-             f"  values   {tensor['dtype']}  {_shape(tensor['shape'])}   "
-             f"{tensor['parameters']:,} parameters"]
+    lines = [
+        f"{tensor['name']}     {tensor['title']}",
+        (
+            f"  values   {tensor['dtype']}  {_shape(tensor['shape'])}   "
+            f"{tensor['parameters']:,} parameters"
+        ),
+    ]
     if offsets:
         lines += _pieces(tensor["pieces"].get("values", []))
     if tensor["scales_shape"]:
-        lines.append(f"  scales   bf16  {_shape(tensor['scales_shape'])}   "
-                     f"one scale per {tensor['rows_per_group']} rows of a column")
+        lines.append(
+            f"  scales   bf16  {_shape(tensor['scales_shape'])}   "
+            f"one scale per {tensor['rows_per_group']} rows of a column"
+        )
         if offsets:
             lines += _pieces(tensor["pieces"].get("scales", []))
     axis = tensor["tp_axis"]
-    lines.append("  tp axis  none: every rank holds it whole" if axis is None
-                 else f"  tp axis  {axis}")
+    lines.append(
+        "  tp axis  none: every rank holds it whole" if axis is None else f"  tp axis  {axis}"
+    )
     return "\n".join([*lines, f"  gguf     {tensor['gguf']}"])
 
 
@@ -111,20 +131,25 @@ def _pieces(pieces: list[dict[str, Any]]) -> list[str]:
 
 
 def _statistics(rows: list[dict[str, Any]]) -> str:
-    head = (f"{'tensor':<52} {'min':>11} {'max':>11} {'rms':>11} {'nan':>5} {'inf':>5} "
-            f"{'zero sc.':>8} {'satur.':>8}  histogram")
-    lines = [head]
-    for row in rows:
-        lines.append(
-            f"{row['name']:<52} {row['min']:>11.4g} {row['max']:>11.4g} {row['rms']:>11.4g} "
-            f"{row['nan']:>5} {row['inf']:>5} {row['zero_scales']:>8} {row['saturated']:>8}  "
-            f"{_bars(row['histogram']['counts'])}")
-    return "\n".join(lines)
+    head = (
+        f"{'tensor':<52} {'min':>11} {'max':>11} {'rms':>11} {'nan':>5} {'inf':>5} "
+        f"{'zero sc.':>8} {'satur.':>8}  histogram"
+    )
+    return "\n".join([head, *map(_statistics_row, rows)])
+
+
+def _statistics_row(row: dict[str, Any]) -> str:
+    return (
+        f"{row['name']:<52} {row['min']:>11.4g} {row['max']:>11.4g} {row['rms']:>11.4g} "
+        f"{row['nan']:>5} {row['inf']:>5} {row['zero_scales']:>8} {row['saturated']:>8}  "
+        f"{_bars(row['histogram']['counts'])}"
+    )
 
 
 def _bars(counts: list[int]) -> str:
     """A histogram in one line of plain characters."""
     levels = " .:-=+*#%@"
     most = max(counts, default=0) or 1
-    return "".join(levels[min(len(levels) - 1, -(-count * (len(levels) - 1) // most))]
-                   for count in counts)
+    return "".join(
+        levels[min(len(levels) - 1, -(-count * (len(levels) - 1) // most))] for count in counts
+    )

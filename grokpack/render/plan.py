@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from grokpack.run import Limits
 
 
-def document(plan: Plan, out: str, limits: Limits, needs_bytes: int, guess: Estimate | None
-             ) -> dict[str, Any]:
+def document(
+    plan: Plan, out: str, limits: Limits, needs_bytes: int, guess: Estimate | None
+) -> dict[str, Any]:
     """The plan as JSON values."""
     from grokpack import storage
 
@@ -34,7 +35,9 @@ def document(plan: Plan, out: str, limits: Limits, needs_bytes: int, guess: Esti
         "workers": limits.workers,
         "lossless": plan.target.lossless,
         "notes": list(plan.target.notes),
-        "estimate": None if guess is None else {
+        "estimate": None
+        if guess is None
+        else {
             "seconds": guess.seconds,
             "read_bytes_per_s": guess.read_bytes_per_s,
             "write_bytes_per_s": guess.write_bytes_per_s,
@@ -55,18 +58,28 @@ def render(data: dict[str, Any], out: str) -> str:
     made = "int8 kept as it is (lossless)" if data["lossless"] else "rounded once: NOT lossless"
     source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
     options = ", ".join(f"{k} {v}" for k, v in data["parameters"].items())
-    rows = [f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
-            f"  options  {options}"]
+    rows = [
+        f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
+        f"  options  {options}",
+    ]
     if data["reads_bytes"]:
-        rows.append(f"  reads    {numbers.size(data['reads_bytes']):>10}   "
-                    f"{data['source_files']} files, each byte once")
+        rows.append(
+            f"  reads    {numbers.size(data['reads_bytes']):>10}   "
+            f"{data['source_files']} files, each byte once"
+        )
     rows += [
-        f"  writes   {numbers.size(data['writes_bytes']):>10}   {data['writes_bytes']:,} bytes in "
-        f"{data['files']} files",
-        f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
-        f"{numbers.size(data['memory_allowed_bytes'])} allowed ({data['workers']} threads)",
-        f"  disk     {numbers.size(data['disk_bytes']):>10}   "
-        f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}",
+        (
+            f"  writes   {numbers.size(data['writes_bytes']):>10}   {data['writes_bytes']:,} bytes "
+            f"in {data['files']} files"
+        ),
+        (
+            f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
+            f"{numbers.size(data['memory_allowed_bytes'])} allowed ({data['workers']} threads)"
+        ),
+        (
+            f"  disk     {numbers.size(data['disk_bytes']):>10}   "
+            f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}"
+        ),
     ]
     if data["estimate"]:
         rows.append("  time     " + _time(data["estimate"]))
@@ -74,9 +87,11 @@ def render(data: dict[str, Any], out: str) -> str:
 
 
 def _time(guess: dict[str, Any]) -> str:
-    basis = [f"{verb} {numbers.rate(guess[key])}"
-             for verb, key in (("read", "read_bytes_per_s"), ("write", "write_bytes_per_s"))
-             if guess[key]]
+    basis = [
+        f"{verb} {numbers.rate(guess[key])}"
+        for verb, key in (("read", "read_bytes_per_s"), ("write", "write_bytes_per_s"))
+        if guess[key]
+    ]
     return f"about {numbers.duration(guess['seconds'])}, from a 64 MiB probe: {', '.join(basis)}"
 
 

@@ -82,15 +82,17 @@ class Lines(_Meter):
             self._line(f"warning: {event.message}")
         elif isinstance(event, Started):
             self._shown = self.done / max(self.total, 1)
-            text = f"{numbers.size(self.total)} to write"
+            text = numbers.size(self.total)
             done = f", {numbers.size(self.done)} done before" if self.done else ""
             self._line(text + done)
         elif isinstance(event, Finished):
             self._line(f"{numbers.size(self.done)} in {numbers.duration(event.seconds)}")
         elif self._is_due():
             self._shown, self._shown_at = self.done / self.total, time.monotonic()
-            self._line(f"{self._shown:4.0%}  {numbers.size(self.done)}  {numbers.rate(self.rate)}"
-                       f"  eta {numbers.duration(self.left_s)}")
+            self._line(
+                f"{self._shown:4.0%}  {numbers.size(self.done)}  {numbers.rate(self.rate)}"
+                f"  eta {numbers.duration(self.left_s)}"
+            )
 
     def _is_due(self) -> bool:
         share = self.done / max(self.total, 1)
@@ -117,8 +119,12 @@ class JsonLines(_Meter):
         if isinstance(event, Advanced) and now - self._last < self._SPACING_S:
             return
         self._last = now
-        row: dict[str, Any] = {"event": type(event).__name__.lower(), "what": self.what,
-                               "done_bytes": self.done, "total_bytes": self.total}
+        row: dict[str, Any] = {
+            "event": type(event).__name__.lower(),
+            "what": self.what,
+            "done_bytes": self.done,
+            "total_bytes": self.total,
+        }
         if isinstance(event, Warned):
             row["message"] = event.message
         print(json.dumps(row), file=self.stream, flush=True)
@@ -146,11 +152,15 @@ class Bar(_Meter):
         from rich.console import Console
 
         columns = (
-            progress.TextColumn("  {task.description}"), progress.BarColumn(),
-            progress.TaskProgressColumn(), progress.DownloadColumn(),
-            progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
+            progress.TextColumn("  {task.description}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
         )
-        self._progress = progress.Progress(*columns, console=Console(file=self.stream),
-                                           transient=False)
+        self._progress = progress.Progress(
+            *columns, console=Console(file=self.stream), transient=False
+        )
         self._progress.add_task(self.what, total=self.total, completed=self.done)
         self._progress.start()

@@ -46,14 +46,18 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
     found = verdict.survey
     rows = []
     if verdict.checks["structure"] == "ok":
-        rows.append(f"ok  structure: {found.expected} files, names, framing, shapes, dtypes and "
-                    f"sizes all as they should be   ({numbers.duration(seconds)})")
+        rows.append(
+            f"ok  structure: {found.expected} files, names, framing, shapes, dtypes and "
+            f"sizes all as they should be   ({numbers.duration(seconds)})"
+        )
     if verdict.checks["values"] == "ok":
         rows.append("ok  values: no NaN, no infinities, every scale positive")
     if verdict.checks["values"] == "skipped" and verdict.whole:
         rows.append("--  values: not read; `--values` reads them all")
     if not verdict.whole:
         bad = len(verdict.bad_files)
-        rows.append(f"damaged: {bad} of {found.expected} files; the other "
-                    f"{max(0, found.expected - bad)} are as they should be")
+        rows.append(
+            f"damaged: {bad} of {found.expected} files; the other "
+            f"{max(0, found.expected - bad)} are as they should be"
+        )
     return rows

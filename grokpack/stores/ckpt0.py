@@ -65,8 +65,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         return Survey(folder, ckpt0.NAME, len(entries) * hosts, tuple(findings), None)
     findings += structure.check_failures(files, entries, geometry, hosts)
     findings += structure.check_shapes(tensors, entries, geometry)
-    findings += [Finding("GP130", text, config.FILE)
-                 for text in config.contradictions(found_config, geometry)]
+    findings += [
+        Finding("GP130", text, config.FILE)
+        for text in config.contradictions(found_config, geometry)
+    ]
     checkpoint = _checkpoint(folder, geometry, tensors, files, hosts)
     checkpoint = _with_home(checkpoint, homes, found_config)
     return Survey(folder, ckpt0.NAME, len(entries) * hosts, tuple(findings), checkpoint)
@@ -125,8 +127,9 @@ def _widened(array: ArraySpec, axis: int | None, hosts: int) -> ArraySpec:
     return ArraySpec(tuple(shape), array.dtype)
 
 
-def _checkpoint(folder: str, geometry: Geometry, tensors: dict[int, TensorSpec], files: _Folder,
-                hosts: int) -> Checkpoint:
+def _checkpoint(
+    folder: str, geometry: Geometry, tensors: dict[int, TensorSpec], files: _Folder, hosts: int
+) -> Checkpoint:
     arrays: dict[str, ArraySpec] = {}
     bands = []
     framings = {}
@@ -140,8 +143,9 @@ def _checkpoint(folder: str, geometry: Geometry, tensors: dict[int, TensorSpec],
         if hosts == 1 and canonical != literals[0]:
             framings[tensor.name] = literals[0]
     named = {tensor.name: tensor for tensor in tensors.values()}
-    return Checkpoint(folder, folder, ckpt0.NAME, geometry, named, Layout(arrays, tuple(bands)),
-                      framings=framings)
+    return Checkpoint(
+        folder, folder, ckpt0.NAME, geometry, named, Layout(arrays, tuple(bands)), framings=framings
+    )
 
 
 def _with_home(checkpoint: Checkpoint, homes: list[str], found: Mapping[str, object]) -> Checkpoint:
@@ -152,8 +156,14 @@ def _with_home(checkpoint: Checkpoint, homes: list[str], found: Mapping[str, obj
     return replace(checkpoint, home=home, config=found, framings=framings)
 
 
-def lay_out_tensor(prefix: str, geometry: Geometry, entry: Entry, tensor: TensorSpec, hosts: int,
-                   literals: list[tuple[bytes, ...]] | None = None) -> tuple[FileLayout, ...]:
+def lay_out_tensor(
+    prefix: str,
+    geometry: Geometry,
+    entry: Entry,
+    tensor: TensorSpec,
+    hosts: int,
+    literals: list[tuple[bytes, ...]] | None = None,
+) -> tuple[FileLayout, ...]:
     """The band of files, one per host, that hold a tensor.
 
     Args:
@@ -168,8 +178,10 @@ def lay_out_tensor(prefix: str, geometry: Geometry, entry: Entry, tensor: Tensor
     shares = grok1.shares(geometry, entry, arrays, hosts, "jax")
     band = []
     for host in range(hosts):
-        boxes = {name: share[host] if share else whole(arrays[name].shape)
-                 for name, share in shares.items()}
+        boxes = {
+            name: share[host] if share else whole(arrays[name].shape)
+            for name, share in shares.items()
+        }
         path = prefix + ckpt0.file_name(entry.index, host)
         share_spec = _share_spec(tensor, boxes)
         framing = literals[host] if literals else None

@@ -58,23 +58,35 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     """
     for home in (path, os.path.dirname(os.path.abspath(path))):
         if Journal(home).exists():
-            raise GrokpackError("GP212", "output of a run that is not finished", Place(home),
-                                hint="run the command that began it once more; it continues")
+            raise GrokpackError(
+                "GP212",
+                "output of a run that is not finished",
+                Place(home),
+                hint="run the command that began it once more; it continues",
+            )
     folder = _folder_of(path)
     if folder is None:
         raise _nothing(path)
-    return (ckpt0 if ckpt0.is_store(folder) else ranks).survey(folder, head_dim)
+    if ckpt0.is_store(folder):
+        return ckpt0.survey(folder, head_dim)
+    return ranks.survey(folder, head_dim)
 
 
 def _nothing(path: str) -> GrokpackError:
     if not storage.exists(path):
-        return GrokpackError("GP201", "no such folder", Place(path),
-                             hint=f"fetch the release:\n{_DOWNLOAD}")
+        return GrokpackError(
+            "GP201", "no such folder", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
+        )
     if storage.is_folder(path) and not storage.names(path):
-        return GrokpackError("GP201", "the folder is empty", Place(path),
-                             hint=f"fetch the release:\n{_DOWNLOAD}")
-    return GrokpackError("GP203", "no checkpoint of a known format here", Place(path),
-                         hint="expected `tensorNNNNN_000` files, or `rank-NNN-of-NNN` folders")
+        return GrokpackError(
+            "GP201", "the folder is empty", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
+        )
+    return GrokpackError(
+        "GP203",
+        "no checkpoint of a known format here",
+        Place(path),
+        hint="expected `tensorNNNNN_000` files, or `rank-NNN-of-NNN` folders",
+    )
 
 
 def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:

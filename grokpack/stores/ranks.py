@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from grokpack import config, manifest, storage
@@ -25,7 +24,7 @@ from grokpack.models.grok1 import Geometry
 from grokpack.tensor import ArraySpec, DType, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 NAME = "safetensors"
 INDEX = "grokpack.index.json"
@@ -77,8 +76,9 @@ def _reading_order(name: str) -> tuple[int, str]:
     return (-1 if layer is None else layer, name)
 
 
-def _bands(folders: list[str], boxes: Mapping[str, tuple[Box, ...]],
-           arrays: Mapping[str, ArraySpec]) -> Iterator[tuple[FileLayout, ...]]:
+def _bands(
+    folders: list[str], boxes: Mapping[str, tuple[Box, ...]], arrays: Mapping[str, ArraySpec]
+) -> Iterator[tuple[FileLayout, ...]]:
     shards = list(_shards({name: row[0] for name, row in boxes.items()}, arrays))
     for number, names in enumerate(shards):
         file = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
@@ -147,11 +147,15 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     """
     path = os.path.join(folder, INDEX)
     if not storage.exists(path):
-        raise GrokpackError("GP212", "no index: the run that writes this folder is not finished",
-                            Place(path), hint="run the command that began it once more")
+        raise GrokpackError(
+            "GP212",
+            "no index: the run that writes this folder is not finished",
+            Place(path),
+            hint="run the command that began it once more",
+        )
     geometry, tensors, ranks = _parse_index(path, head_dim)
     layout = lay_out(geometry, tensors, ranks)
-    findings = []
+    findings: list[Finding] = []
     bands = []
     for band in layout.bands:
         found = [_check_file(folder, file, findings) for file in band]
@@ -159,11 +163,14 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
             bands.append(tuple(file for file in found if file))
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config.find([folder])
-    findings += [Finding("GP130", text, config.FILE)
-                 for text in config.contradictions(settings, geometry)]
+    findings += [
+        Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
+    ]
     kept = Layout(layout.arrays, tuple(bands))
     framings = manifest.framings(manifest.load(folder))
-    checkpoint = Checkpoint(folder, folder, NAME, geometry, tensors, kept, ranks, settings, framings)
+    checkpoint = Checkpoint(
+        folder, folder, NAME, geometry, tensors, kept, ranks, settings, framings
+    )
     return Survey(folder, NAME, sum(map(len, layout.bands)), tuple(findings), checkpoint)
 
 
@@ -176,8 +183,10 @@ def _parse_index(path: str, head_dim: int | None) -> tuple[Geometry, dict[str, T
         if numbers["head_dim"] is None:
             numbers["head_dim"] = head_dim
         geometry = Geometry(**{name: _size(n, name) for name, n in numbers.items()})
-        arrays = {name: ArraySpec(tuple(_size(n, name) for n in row["shape"]), DType(row["dtype"]))
-                  for name, row in document["arrays"].items()}
+        arrays = {
+            name: ArraySpec(tuple(_size(n, name) for n in row["shape"]), DType(row["dtype"]))
+            for name, row in document["arrays"].items()
+        }
         ranks = _size(document["ranks"], "ranks")
         tensors = _tensors(geometry, arrays)
         if grok1.remainders(geometry, ranks):
@@ -210,7 +219,9 @@ def _tensors(geometry: Geometry, arrays: Mapping[str, ArraySpec]) -> dict[str, T
         values = arrays[entry.name]
         scales = arrays[f"{entry.name}/scales"] if model.scales else None
         wrong_scales = scales and (*scales.shape[:-2], scales.shape[-1]) != (
-            *values.shape[:-2], values.shape[-1])
+            *values.shape[:-2],
+            values.shape[-1],
+        )
         if values.shape != model.values.shape or wrong_scales:
             message = f"shapes of {entry.name}"
             raise ValueError(message)
@@ -230,17 +241,32 @@ def _check_file(folder: str, expected: FileLayout, findings: list[Finding]) -> F
     except GrokpackError as error:
         short = data.size() < expected.nbytes
         code = "GP103" if short else "GP111"
-        findings.append(Finding(code, error.what, expected.path, None,
-                                f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"))
+        findings.append(
+            Finding(
+                code,
+                error.what,
+                expected.path,
+                None,
+                f"{expected.nbytes:,} bytes",
+                f"{data.size():,} bytes",
+            )
+        )
         return None
     parts = {s.array: s for s in expected.segments if isinstance(s, Part)}
     specs = {name: ArraySpec(part.box.shape, part.dtype) for name, part in parts.items()}
     found = {name: array.spec for name, array in header.arrays.items()}
     if specs != found:
         wrong = sorted(name for name in {*specs, *found} if specs.get(name) != found.get(name))
-        findings.append(Finding("GP105", "file holds other arrays than the index says",
-                                expected.path, wrong[0], str(specs.get(wrong[0])),
-                                str(found.get(wrong[0]))))
+        findings.append(
+            Finding(
+                "GP105",
+                "file holds other arrays than the index says",
+                expected.path,
+                wrong[0],
+                str(specs.get(wrong[0])),
+                str(found.get(wrong[0])),
+            )
+        )
         return None
     return FileLayout(expected.path, (Literal(header.literal), *(parts[n] for n in header.arrays)))
 

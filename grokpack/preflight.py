@@ -1,0 +1,172 @@
+"""What a run refuses before it writes anything, and what of an earlier run it may discard."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack import manifest, storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.journal import FOLDER, Journal
+from grokpack.plan import DEFAULT_MEMORY_BYTES, needed_bytes, step_bytes
+
+if TYPE_CHECKING:
+    from grokpack.plan import Plan
+
+_SLACK_BYTES = 16 << 20  # manifest, journal and folders
+_LONGEST_VALUE = 24  # of an option; longer ones are digests, of which 8 digits tell enough
+
+
+@dataclass(slots=True)
+class Limits:
+    """How a plan is run; none of this changes what is written.
+
+    Attributes:
+        memory_bytes: Resident memory of the process.
+        workers: Threads.
+        deadline_s: Seconds after which the run stops cleanly; None for no limit.
+        restart: Discard what an earlier run left.
+        stop: Set it to stop the run between two tiles.
+    """
+
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
+    deadline_s: float | None = None
+    restart: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+def preflight(plan: Plan, out: str, limits: Limits) -> int:
+    """Refuse, before anything is written, what the run would refuse.
+
+    Returns:
+        Bytes of memory that the run keeps to.
+
+    Raises:
+        GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
+    """
+    step = step_bytes(limits.memory_bytes, limits.workers)
+    refuse_overlap(plan, out)
+    if limits.restart or not finished(plan, out):
+        if not limits.restart:
+            check_output(plan, out)
+        check_disk(plan, out)
+    return needed_bytes(step, limits.workers)
+
+
+def refuse_overlap(plan: Plan, out: str) -> None:
+    """Refuse an output inside the source, or around it."""
+    if plan.source is None:
+        return
+    source, target = os.path.realpath(plan.source.folder), os.path.realpath(out)
+    if os.path.commonpath([source, target]) in (source, target):
+        raise GrokpackError(
+            "GP325",
+            "output and source overlap",
+            Place(out),
+            hint="use an `--out` beside the source",
+        )
+
+
+def finished(plan: Plan, out: str) -> bool:
+    """Whether this plan's output is published at `out`, all files at their size."""
+    document = manifest.load(out)
+    if document is None or document.get("plan") != plan.digest():
+        return False
+    return all(
+        storage.size_of(os.path.join(out, f.path)) == f.nbytes for f in plan.target.layout.files()
+    )
+
+
+def check_output(plan: Plan, out: str) -> None:
+    """Refuse a folder that holds anything but this plan's own unfinished output.
+
+    Raises:
+        GrokpackError: GP321 for another plan's output, GP323 for other files.
+    """
+    journal = Journal(out)
+    if journal.exists():
+        recorded = journal.plan()
+        if recorded["digest"] != plan.digest():
+            raise _other_plan(recorded, plan, out)
+        return
+    document = manifest.load(out)
+    if document is not None:
+        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, out)
+    if [name for name in storage.names(out) if name != FOLDER]:
+        raise GrokpackError(
+            "GP323",
+            "the output folder holds other files",
+            Place(out),
+            hint="use another `--out`; grokpack writes to a new or empty folder",
+        )
+
+
+def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError:
+    here = plan.description()
+    differences = [
+        f"{key}: {_short(recorded.get(key))} there, {_short(here[key])} here"
+        for key in ("command", "format", "source")
+        if recorded.get(key) != here[key]
+    ]
+    theirs, ours = recorded.get("parameters") or {}, here["parameters"]
+    differences += [
+        f"{key}: {_short(theirs.get(key))} there, {_short(ours.get(key))} here"
+        for key in sorted({*theirs, *ours})
+        if theirs.get(key) != ours.get(key)
+    ]
+    facts = (
+        ("plan", f"{recorded['digest'][:6]} there, {plan.digest()[:6]} here"),
+        *(("differs", text) for text in differences),
+    )
+    hint = "use another `--out`, or `--restart` to discard what is there"
+    return GrokpackError("GP321", "the output belongs to another plan", Place(out), facts, hint)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else text[:8]
+
+
+def check_disk(plan: Plan, out: str) -> None:
+    """Refuse where the output does not fit.
+
+    Raises:
+        GrokpackError: GP311.
+    """
+    there = sum(
+        storage.allocated_bytes(os.path.join(out, f.path + end))
+        for f in plan.target.layout.files()
+        for end in ("", storage.PART)
+    )
+    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES
+    free = storage.free_bytes(out)
+    if needs > free:
+        facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
+        hint = "choose another disk with `--out`, or free some space"
+        raise GrokpackError("GP311", "not enough disk", Place(out), facts, hint)
+
+
+def discard(out: str) -> None:
+    """Remove an earlier run's files, and only those.
+
+    Raises:
+        GrokpackError: GP209 where the record of them is broken.
+    """
+    journal = Journal(out)
+    document = manifest.load(out)
+    paths = list(journal.plan()["files"]) if journal.exists() else []
+    paths += list(document["files"]) + list(document.get("finals", [])) if document else []
+    paths = [p for p in paths if isinstance(p, str) and _stays_inside(p)]
+    storage.remove(os.path.join(out, manifest.FILE))
+    for path in paths:
+        storage.remove(os.path.join(out, path))
+        storage.remove(os.path.join(out, path + storage.PART))
+    storage.remove_empty_folders(out, paths)
+    journal.discard()
+
+
+def _stays_inside(path: str) -> bool:
+    return not os.path.isabs(path) and ".." not in path.split("/")
