@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build
 
-# The first interpreter that is new enough and can make environments; PYTHON=... overrides.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	&& { command -v $$p; break; }; done)
+# The first interpreter that is new enough and can make environments; PYTHON=... overrides. Those
+# after 3.14 come last: tensorstore 0.1.86 has no wheels for them.
+PYTHON ?= $(shell for newest in 14 99; do \
+	for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c "import sys, venv, ensurepip; \
+	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $$newest))" 2>/dev/null \
+	&& { command -v $$p; break 2; }; done; done)
 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --root-user-action=ignore
@@ -34,14 +37,16 @@ test: lint types ## Everything that must pass before a commit: lint, types, test
 .PHONY: lint
 lint: $(VENV)/.ready-test ## Check style
 	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
 
 .PHONY: types
 types: $(VENV)/.ready-test ## Check types
 	$(BIN)/mypy
 
 .PHONY: format
-format: $(VENV)/.ready-test ## Sort imports and apply the fixes that are safe
+format: $(VENV)/.ready-test ## Lay out the code and apply the fixes that are safe
 	$(BIN)/ruff check --quiet --fix --exit-zero .
+	$(BIN)/ruff format --quiet .
 
 .PHONY: slow
 slow: $(VENV)/.ready-test ## Tests that take minutes or gigabytes, with fresh random examples

@@ -1,3 +1,53 @@
-"""grokpack: check, look into and convert Grok-1 checkpoints that are too big for memory."""
+"""grokpack: check, look into and convert Grok-1 checkpoints that are too big for memory.
+
+Everything the command line does is a function here; each is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint as Checkpoint
+    from grokpack.errors import GrokpackError as GrokpackError
+    from grokpack.extraction import extract as extract
+    from grokpack.inspection import document as inspect  # noqa: F401  # its public name
+    from grokpack.preflight import Limits as Limits
+    from grokpack.reshard import plan_reshard as plan_reshard
+    from grokpack.run import execute as execute
+    from grokpack.stores.locate import open_checkpoint as open_checkpoint
+    from grokpack.stores.locate import survey as survey
+    from grokpack.synth import plan_synth as plan_synth
+    from grokpack.values import statistics as statistics
+    from grokpack.values import verify_values as verify_values
+    from grokpack.verification import verify_structure as verify_structure
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Checkpoint": ("checkpoint", "Checkpoint"),
+    "GrokpackError": ("errors", "GrokpackError"),
+    "Limits": ("preflight", "Limits"),
+    "execute": ("run", "execute"),
+    "extract": ("extraction", "extract"),
+    "inspect": ("inspection", "document"),
+    "open_checkpoint": ("stores.locate", "open_checkpoint"),
+    "plan_reshard": ("reshard", "plan_reshard"),
+    "plan_synth": ("synth", "plan_synth"),
+    "statistics": ("values", "statistics"),
+    "survey": ("stores.locate", "survey"),
+    "verify_structure": ("verification", "verify_structure"),
+    "verify_values": ("values", "verify_values"),
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # names of the table above
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module when it is first asked for."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(f"grokpack.{module}"), attribute)

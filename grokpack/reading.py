@@ -11,7 +11,7 @@ import numpy as np
 from grokpack import storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.layout import Box, Piece
@@ -35,7 +35,7 @@ class ArrayReader:
 
     def __init__(self, checkpoint: Checkpoint | None) -> None:
         self._folder = checkpoint.folder if checkpoint else ""
-        self._pieces = checkpoint.layout.pieces() if checkpoint else {}
+        self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
 
     def read(self, array: str, box: Box) -> np.ndarray:
@@ -52,7 +52,7 @@ class ArrayReader:
                 continue
             self._fill(out[shared.slices_in(box)], piece, shared)
             missing -= shared.elements
-            if missing <= 0:  # replicas of what is filled already need no reading
+            if missing == 0:
                 break
         return out
 
@@ -65,6 +65,11 @@ class ArrayReader:
             storage.read_into(path, offset, bytes_of(buffer)[: count * view.itemsize])
             if buffer is not part:
                 part[...] = buffer
+
+
+def _distinct(pieces: Mapping[str, tuple[Piece, ...]]) -> dict[str, tuple[Piece, ...]]:
+    """One piece for each region: ranks may hold the same heads or groups twice."""
+    return {name: tuple({p.box: p for p in rows}.values()) for name, rows in pieces.items()}
 
 
 def bytes_of(array: np.ndarray) -> memoryview:

@@ -14,7 +14,7 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.journal import Journal
 from grokpack.plan import Plan, Run, step_bytes, tasks
-from grokpack.preflight import Limits, finished, preflight
+from grokpack.preflight import Limits, check_output, discard, finished, preflight
 from grokpack.reading import ArrayReader
 from grokpack.task import Context, Receipt, run_task
 from grokpack.tiling import TILE_BYTES, tile_count, tile_range
@@ -74,6 +74,9 @@ def execute(
     journal = Journal(out)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
+        if limits.restart:
+            discard(out)
+            check_output(plan, out)
         return _Session(plan, out, limits, listen, journal, step).run(executor)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from grokpack import config
 from grokpack.errors import ExitStatus
 from grokpack.pickles import limits
 from grokpack.pickles.values import ALLOWED
@@ -74,6 +75,12 @@ def test_the_page_on_safety_lists_the_names_that_the_reader_knows() -> None:
     }
     assert set(ALLOWED) <= stated
     assert {pair for pair in stated if pair[0].startswith(("numpy", "ml_", "__"))} <= set(ALLOWED)
+
+
+def test_the_page_on_formats_lists_the_keys_of_a_config_in_the_order_they_are_tried() -> None:
+    rows = [row for row in _rows("reference/formats.md") if len(row) == 3]
+    stated = [tuple(dict.fromkeys([row[1], *row[2].split(", ")])) for row in rows]
+    assert [keys for keys in config._SAME.values() if keys not in stated] == []
 
 
 def test_the_byte_map_has_the_sizes_and_offsets_of_the_release() -> None:

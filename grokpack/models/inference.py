@@ -88,13 +88,19 @@ def _with_assumptions(geometry: Geometry, hints: Hints) -> Geometry:
 
 
 def stored_groups(tensors: list[tuple[Entry, TensorSpec]]) -> int | None:
-    """Scale rows that row-parallel weights have in the files; None for one per weight row."""
-    votes: Counter[int] = Counter()
-    for entry, tensor in tensors:
-        if entry.rule.cut == "rows" and tensor.scales and len(tensor.scales.shape) > 1:
-            rows = tensor.scales.shape[-2]
-            votes[0 if rows == tensor.values.shape[-2] else rows] += 1
-    return _majority(votes) or None
+    """Scale rows that row-parallel weights have in the files; None for one per weight row.
+
+    The number that fits most tensors; a number of groups before rows, because a small tensor may
+    have as many rows as others have groups.
+    """
+    rows = [
+        (tensor.scales.shape[-2], tensor.values.shape[-2])
+        for entry, tensor in tensors
+        if entry.rule.cut == "rows" and tensor.scales and len(tensor.scales.shape) > 1
+    ]
+    fitting = Counter(groups for groups, _ in rows)
+    groups, fit = fitting.most_common(1)[0] if rows else (0, 0)
+    return groups if fit and fit >= sum(g == n for g, n in rows) else None
 
 
 def _named(entry: Entry, tensor: TensorSpec) -> dict[str, int]:

@@ -8,6 +8,7 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.pickles.limits import MAX_DIMENSIONS
 from grokpack.pickles.records import StoredArray
 from grokpack.pickles.values import Array, DTypeValue, Global, Payload, Quantized, Value
+from grokpack.pickles.window import printable
 from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def _dtype(window: Window, arguments: tuple[Value, ...]) -> DTypeValue:
             return DTypeValue(_CODES[code])
         case (str(code), False, True):
             raise _layout(
-                window, f"dtype `{code[:20]}` is none of int8, bfloat16, float16, float32"
+                window,
+                f"dtype `{printable(code[:20])}` is none of int8, bfloat16, float16, float32",
             )
     raise window.broken("`dtype` has arguments that numpy does not write")
 
@@ -100,8 +102,11 @@ def _dtype_state(window: Window, dtype: DTypeValue, state: Value) -> None:
         raise window.broken("a dtype's state is set twice")
     if not isinstance(state, tuple) or len(state) != _STATE_ITEMS or state[0] != _STATE_VERSION:
         raise window.broken("a dtype has a state that numpy does not write")
+    if not isinstance(state[1], str):  # and not shown either: it may unfold to any size
+        raise window.broken("a dtype has a byte order that is not text")
     if state[1] not in _NATIVE:
-        raise _layout(window, f"array is not little-endian: byte order `{str(state[1])[:4]}`")
+        order = printable(state[1][:4])
+        raise _layout(window, f"array is not little-endian: byte order `{order}`")
     if state[2:5] != (None, None, None):
         raise _layout(window, "array has fields or sub-arrays")
     dtype.built = True

@@ -24,77 +24,94 @@ _SHORT, _U32 = 1 << 8, 1 << 32
 _STATE = {DType.I8: ("i1", "|"), DType.F32: ("f4", "<"), DType.F16: ("f2", "<")}
 """Constructor argument and byte order in NumPy's dtype state."""
 
+_UNSET = b"J\xff\xff\xff\xff"
+_BUILTIN_NUMBERS = (_UNSET, _UNSET, b"K\x00")
+_BF16_NUMBERS = (b"K\x02", b"K\x02", b"K\x50")
+"""Size, alignment and flags in the state. Flags of 0x50 are those of ml_dtypes up to 0.5.0; later
+versions write 0x40, which is not the canonical framing and is kept in the manifest."""
+
 
 class _Writer:
-    """Collects opcodes into frames; remembers where the payloads go."""
+    """Collects opcodes into frames; remembers where the payloads go.
+
+    The pickler looks whether the frame is full each time it begins to save an object, and at no
+    other time: what an object's last opcodes are (its tuple, its memo entry) stays in its frame.
+    """
 
     def __init__(self) -> None:
         self.chunks: list[bytes | int] = [b"\x80\x04"]  # an int stands for a payload's length
         self._frame: list[bytes | int] = []
+        self._frame_bytes = 0
         self._memo: dict[str, int] = {}
         self._count = 0
 
-    def emit(self, data: bytes) -> None:
-        """One object's opcodes; a full frame is closed after it."""
-        self._frame.append(data)
-        if self._frame_bytes() >= FRAME_TARGET_BYTES:
+    def end(self, opcodes: bytes) -> None:
+        """Opcodes that complete an object begun earlier, whatever the frame holds by now."""
+        self._frame.append(opcodes)
+        self._frame_bytes += len(opcodes)
+
+    def begin(self, opcodes: bytes) -> None:
+        """The first opcodes of an object; a full frame is closed before them."""
+        if self._frame_bytes >= FRAME_TARGET_BYTES:
             self.close()
+        self.end(opcodes)
 
-    def known(self, key: str) -> bool:
-        """Whether an object has entered the memo already."""
-        return key in self._memo
-
-    def memoized(self, data: bytes, key: str | None = None) -> None:
-        """Opcodes of an object that enters the memo, or a reference to it if it has."""
-        if key is not None and self.known(key):
-            self.emit(b"h" + bytes([self._memo[key]]))
-            return
+    def memoize(self, key: str | None = None) -> None:
+        """Enter the object that was completed last into the memo."""
         if key is not None:
             self._memo[key] = self._count
         self._count += 1
-        self.emit(data + b"\x94")
+        self.end(b"\x94")
+
+    def recalled(self, key: str) -> bool:
+        """Refer to the object if it is in the memo already; False if it has to be written."""
+        if key not in self._memo:
+            return False
+        self.begin(b"h" + bytes([self._memo[key]]))
+        return True
 
     def text(self, text: str) -> None:
         """A short string."""
-        raw = text.encode()
-        self.memoized(b"\x8c" + bytes([len(raw)]) + raw, f"text {text}")
+        key, raw = f"text {text}", text.encode()
+        if not self.recalled(key):
+            self.begin(b"\x8c" + bytes([len(raw)]) + raw)
+            self.memoize(key)
 
     def name(self, module: str, attribute: str) -> None:
         """A global: module and attribute by STACK_GLOBAL."""
         key = f"global {module} {attribute}"
-        if self.known(key):
-            self.memoized(b"", key)
-            return
-        self.text(module)
-        self.text(attribute)
-        self.memoized(b"\x93", key)
+        if not self.recalled(key):
+            self.text(module)
+            self.text(attribute)
+            self.end(b"\x93")
+            self.memoize(key)
 
     def payload(self, nbytes: int) -> None:
-        """A bytes object of `nbytes` that the caller will fill in; it enters the memo."""
-        if nbytes < _SHORT:
-            opcode = b"C" + bytes([nbytes])
-        elif nbytes < _U32:
-            opcode = b"B" + struct.pack("<I", nbytes)
-        else:
-            opcode = b"\x8e" + struct.pack("<Q", nbytes)
+        """A bytes object of `nbytes` that the caller will fill in."""
+        self.begin(b"")
         if nbytes >= FRAME_TARGET_BYTES:
             self.close()
-            self.chunks += [opcode, nbytes]
+            self.chunks += [_bytes_opcode(nbytes), nbytes]
         else:
-            self._frame += [opcode, nbytes]
-        self._count += 1
-        self.emit(b"\x94")
+            self.end(_bytes_opcode(nbytes))
+            self._frame.append(nbytes)
+            self._frame_bytes += nbytes
+        self.memoize()
 
     def close(self) -> None:
         """End the frame."""
-        nbytes = self._frame_bytes()
-        if nbytes >= FRAME_MINIMUM_BYTES:
-            self.chunks.append(b"\x95" + struct.pack("<Q", nbytes))
+        if self._frame_bytes >= FRAME_MINIMUM_BYTES:
+            self.chunks.append(b"\x95" + struct.pack("<Q", self._frame_bytes))
         self.chunks += self._frame
-        self._frame = []
+        self._frame, self._frame_bytes = [], 0
 
-    def _frame_bytes(self) -> int:
-        return sum(c if isinstance(c, int) else len(c) for c in self._frame)
+
+def _bytes_opcode(nbytes: int) -> bytes:
+    if nbytes < _SHORT:
+        return b"C" + bytes([nbytes])
+    if nbytes < _U32:
+        return b"B" + struct.pack("<I", nbytes)
+    return b"\x8e" + struct.pack("<Q", nbytes)
 
 
 def frame(values: ArraySpec, scales: ArraySpec | None) -> Pickled:
@@ -108,18 +125,8 @@ def frame(values: ArraySpec, scales: ArraySpec | None) -> Pickled:
     if scales is None:
         _array(writer, values)
     else:
-        writer.name("__main__", "QuantizedWeight8bit")
-        writer.emit(b")")
-        writer.memoized(b"\x81")
-        writer.memoized(b"}")
-        writer.emit(b"(")
-        writer.text("weight")
-        _array(writer, values)
-        writer.text("scales")
-        _array(writer, scales)
-        writer.emit(b"u")
-        writer.emit(b"b")
-    writer.emit(b".")
+        _quantized(writer, values, scales)
+    writer.end(b".")
     writer.close()
     return _assemble(writer.chunks, values, scales)
 
@@ -140,23 +147,43 @@ def _assemble(
     return Pickled(StoredArray(values, offsets[0]), second, tuple(literals), at)
 
 
+def _quantized(writer: _Writer, values: ArraySpec, scales: ArraySpec) -> None:
+    """An instance of the class, made without arguments; then a dict of its fields."""
+    writer.name("__main__", "QuantizedWeight8bit")
+    writer.begin(b")")
+    writer.end(b"\x81")
+    writer.memoize()
+    writer.begin(b"}")
+    writer.memoize()
+    writer.end(b"(")
+    writer.text("weight")
+    _array(writer, values)
+    writer.text("scales")
+    _array(writer, scales)
+    writer.end(b"ub")
+
+
 def _array(writer: _Writer, spec: ArraySpec) -> None:
     """`_reconstruct(ndarray, (0,), b"b")`, then its state with the payload."""
     writer.name("numpy.core.multiarray", "_reconstruct")
     writer.name("numpy", "ndarray")
-    writer.emit(b"K\x00")
-    writer.memoized(b"\x85")
-    writer.memoized(b"C\x01b", "bytes b")
-    writer.memoized(b"\x87")
-    writer.memoized(b"R")
-    writer.emit(b"(")
-    writer.emit(b"K\x01")
-    _shape(writer, spec.shape)
+    _tuple(writer, (0,))
+    if not writer.recalled("bytes b"):
+        writer.begin(b"C\x01b")
+        writer.memoize("bytes b")
+    writer.end(b"\x87")
+    writer.memoize()
+    writer.end(b"R")
+    writer.memoize()
+    writer.begin(b"(")
+    writer.begin(b"K\x01")
+    _tuple(writer, spec.shape)
     _dtype(writer, spec.dtype)
-    writer.emit(b"\x89")
+    writer.begin(b"\x89")
     writer.payload(spec.nbytes)
-    writer.memoized(b"t")
-    writer.emit(b"b")
+    writer.end(b"t")
+    writer.memoize()
+    writer.end(b"b")
 
 
 def _integer(value: int) -> bytes:
@@ -170,40 +197,45 @@ def _integer(value: int) -> bytes:
     return b"\x8a" + bytes([len(raw)]) + raw
 
 
-def _shape(writer: _Writer, shape: tuple[int, ...]) -> None:
-    if not shape:
-        writer.emit(b")")
+def _tuple(writer: _Writer, items: tuple[int, ...]) -> None:
+    if not items:
+        writer.begin(b")")
         return
-    short = {1: b"\x85", 2: b"\x86", 3: b"\x87"}.get(len(shape))
+    short = {1: b"\x85", 2: b"\x86", 3: b"\x87"}.get(len(items))
     if short is None:
-        writer.emit(b"(")
-    for size in shape:
-        writer.emit(_integer(size))
-    writer.memoized(short or b"t")
+        writer.begin(b"(")
+    for item in items:
+        writer.begin(_integer(item))
+    writer.end(short or b"t")
+    writer.memoize()
 
 
 def _dtype(writer: _Writer, dtype: DType) -> None:
     key = f"dtype {dtype.value}"
-    if writer.known(key):
-        writer.memoized(b"", key)
+    if writer.recalled(key):
         return
     writer.name("numpy", "dtype")
     if dtype is DType.BF16:
         writer.name("ml_dtypes", "bfloat16")
-        order, sizes = "<", b"K\x02K\x02K\x50"
+        order, numbers = "<", _BF16_NUMBERS
     else:
         code, order = _STATE[dtype]
         writer.text(code)
-        sizes = b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00"
-    writer.emit(b"\x89\x88")
-    writer.memoized(b"\x87")
-    writer.memoized(b"R", key)
-    writer.emit(b"(K\x03")
+        numbers = _BUILTIN_NUMBERS
+    writer.begin(b"\x89")
+    writer.begin(b"\x88")
+    writer.end(b"\x87")
+    writer.memoize()
+    writer.end(b"R")
+    writer.memoize(key)
+    writer.begin(b"(")
+    writer.begin(b"K\x03")
     writer.text(order)
-    writer.emit(b"NNN")
-    writer.emit(sizes)
-    writer.memoized(b"t")
-    writer.emit(b"b")
+    for opcodes in (b"N", b"N", b"N", *numbers):
+        writer.begin(opcodes)
+    writer.end(b"t")
+    writer.memoize()
+    writer.end(b"b")
 
 
 class _Hollow:

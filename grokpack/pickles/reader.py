@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
 from grokpack.pickles import build
+from grokpack.pickles.inert import INERT
 from grokpack.pickles.limits import (
     MAX_DEPTH,
     MAX_INTEGER_BYTES,
@@ -19,14 +20,25 @@ from grokpack.pickles.limits import (
     MAX_STRING_BYTES,
 )
 from grokpack.pickles.records import Bytes, Pickled
-from grokpack.pickles.values import ALLOWED, MARK, Global, Mark, Payload, Quantized, Value
-from grokpack.pickles.window import Window
+from grokpack.pickles.values import (
+    ALLOWED,
+    MARK,
+    TRANSCODING,
+    Global,
+    Mark,
+    Payload,
+    Quantized,
+    Value,
+)
+from grokpack.pickles.window import Window, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SMALL_BYTES = 16  # the longest bytes object that may be an argument: `_reconstruct` takes b"b"
 _OLDEST, _NEWEST = 3, 5
+_OLD_BEGINNINGS = b"(cF]}I\x8cU"  # no other format that is found among weights begins so
+_WORSE_THAN_OLD = ("GP204", "GP205", "GP207")
 _UNSAFE = {
     b"i": "INST",
     b"o": "OBJ",
@@ -52,10 +64,10 @@ def read(data: Bytes, path: str) -> Pickled:
             protocols 0 to 2, GP207 for jax arrays, GP208 for layouts that are not C-ordered
             little-endian numbers, GP209 for a header that is broken or breaks off.
     """
-    return _Machine(Window(data, path)).run()
+    return Machine(Window(data, path)).run()
 
 
-class _Machine:
+class Machine:
     """Stack, memo and cursor."""
 
     def __init__(self, window: Window) -> None:
@@ -63,10 +75,27 @@ class _Machine:
         self.stack: list[Value] = []
         self.memo: dict[int, Value] = {}
         self.depth = 0
+        self.old = False  # protocol 0 to 2
 
     def run(self) -> Pickled:
+        """Walk to the end.
+
+        An old protocol is walked as well, though it cannot be used: a hostile file shall be
+        called hostile in every protocol.
+        """
+        version = self._protocol()
+        if version >= _OLDEST:
+            return self._walk()
+        self.old = True
+        try:
+            self._walk()
+        except GrokpackError as error:
+            if error.code in _WORSE_THAN_OLD:
+                raise
+        raise self._too_old(version)
+
+    def _walk(self) -> Pickled:
         window = self.window
-        self._protocol()
         for _ in range(MAX_OPCODES):
             if window.at == window.frame_end:
                 window.frame_end = None
@@ -82,22 +111,22 @@ class _Machine:
                 raise window.beyond("objects on the stack", MAX_STACK)
         raise window.beyond("opcodes", MAX_OPCODES)
 
-    def _protocol(self) -> None:
+    def _protocol(self) -> int:
         window = self.window
         place = Place(window.path, 0)
         if window.size == 0:
             raise GrokpackError("GP209", "file is empty", place)
         first = window.take(1)
         if first != b"\x80":
-            if first in b"(cF]}I\x8cU":
-                raise self._too_old(0)
+            if first in _OLD_BEGINNINGS:
+                window.at = 0
+                return 0
             raise GrokpackError("GP209", "file does not begin like a pickle", place)
         version = window.number("B")
-        if version < _OLDEST:
-            raise self._too_old(version)
         if version > _NEWEST:
             what = f"pickle protocol {version} does not exist"
             raise GrokpackError("GP209", what, place)
+        return version
 
     def _too_old(self, version: int) -> GrokpackError:
         what = (
@@ -130,14 +159,17 @@ class _Machine:
         return Pickled(arrays[0], scales, window.literals(runs), window.size)
 
     def push(self, value: Value) -> None:
+        """Put on the stack."""
         self.stack.append(value)
 
     def pop(self) -> Value:
+        """Take from the stack; never past a mark."""
         if not self.stack or isinstance(self.stack[-1], Mark):
             raise self.window.broken("an opcode takes more than the stack holds")
         return self.stack.pop()
 
     def top(self) -> Value:
+        """Look at the last value."""
         value = self.pop()
         self.stack.append(value)
         return value
@@ -153,16 +185,19 @@ class _Machine:
         raise self.window.broken("an opcode asks for a mark that was not set")
 
     def remember(self, index: int) -> None:
+        """Enter the last value into the memo."""
         if len(self.memo) >= MAX_MEMO:
             raise self.window.beyond("memo entries", MAX_MEMO)
         self.memo[index] = self.top()
 
     def recall(self, index: int) -> None:
+        """Put a value of the memo on the stack."""
         if index not in self.memo:
             raise self.window.broken(f"memo entry {index} was never written")
         self.push(self.memo[index])
 
     def string(self, nbytes: int) -> str:
+        """The next bytes as text."""
         if nbytes > MAX_STRING_BYTES:
             raise self.window.beyond("bytes in a string", MAX_STRING_BYTES)
         try:
@@ -170,23 +205,35 @@ class _Machine:
         except UnicodeDecodeError as error:
             raise self.window.broken("a string is not UTF-8") from error
 
+    def line(self) -> str:
+        """Text up to a newline, as the oldest opcodes have it."""
+        text = b""
+        while not text.endswith(b"\n"):
+            if len(text) > MAX_STRING_BYTES:
+                raise self.window.beyond("bytes in a name", MAX_STRING_BYTES)
+            text += self.window.take(1)
+        return text[:-1].decode("utf-8", "replace")
+
     def resolve(self, module: object, name: object) -> None:
+        """Put a name of the allowlist on the stack; nothing is imported."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise self.window.unsafe("a global whose name is not text")
         kind = ALLOWED.get((module, name))
         if kind is not None:
             self.push(Global(kind))
             return
+        if self.old and (module, name) in TRANSCODING:
+            raise self.window.broken("the payload is written as text")
         if module.split(".")[0] in ("jax", "jaxlib"):
             hint = "where it was made, save `numpy.asarray(x)` in place of `x`"
-            facts = (("found", f"{module}.{name}"),)
+            facts = (("found", printable(f"{module}.{name}")),)
             place = Place(self.window.path, self.window.opcode_at)
             what = "pickle holds jax arrays, not numpy arrays; nothing was executed"
             raise GrokpackError("GP207", what, place, facts, hint)
         raise self.window.unsafe(f"{module}.{name}")
 
 
-def _frame(m: _Machine) -> None:
+def _frame(m: Machine) -> None:
     nbytes = m.window.number("Q")
     if m.window.frame_end is not None:
         raise m.window.broken("a frame begins inside another")
@@ -196,34 +243,25 @@ def _frame(m: _Machine) -> None:
     m.window.frame_end = end
 
 
-def _mark(m: _Machine) -> None:
+def _mark(m: Machine) -> None:
     m.depth += 1
     if m.depth > MAX_DEPTH:
         raise m.window.beyond("marks open at once", MAX_DEPTH)
     m.push(MARK)
 
 
-def _line(m: _Machine) -> str:
-    text = b""
-    while not text.endswith(b"\n"):
-        if len(text) > MAX_STRING_BYTES:
-            raise m.window.beyond("bytes in a name", MAX_STRING_BYTES)
-        text += m.window.take(1)
-    return text[:-1].decode("utf-8", "replace")
+def _global(m: Machine) -> None:
+    module = m.line()
+    m.resolve(module, m.line())
 
 
-def _global(m: _Machine) -> None:
-    module = _line(m)
-    m.resolve(module, _line(m))
-
-
-def _stack_global(m: _Machine) -> None:
+def _stack_global(m: Machine) -> None:
     name = m.pop()
     m.resolve(m.pop(), name)
 
 
-def _payload(code: str) -> Callable[[_Machine], None]:
-    def handle(m: _Machine) -> None:
+def _payload(code: str) -> Callable[[Machine], None]:
+    def handle(m: Machine) -> None:
         nbytes = m.window.number(code)
         if nbytes <= _SMALL_BYTES:
             offset = m.window.at
@@ -234,34 +272,34 @@ def _payload(code: str) -> Callable[[_Machine], None]:
     return handle
 
 
-def _text(code: str) -> Callable[[_Machine], None]:
+def _text(code: str) -> Callable[[Machine], None]:
     return lambda m: m.push(m.string(m.window.number(code)))
 
 
-def _integer(code: str) -> Callable[[_Machine], None]:
+def _integer(code: str) -> Callable[[Machine], None]:
     return lambda m: m.push(m.window.number(code))
 
 
-def _long(m: _Machine) -> None:
+def _long(m: Machine) -> None:
     nbytes = m.window.number("B")
     if nbytes > MAX_INTEGER_BYTES:
         raise m.window.beyond("bytes in an integer", MAX_INTEGER_BYTES)
     m.push(int.from_bytes(m.window.take(nbytes), "little", signed=True))
 
 
-def _constant(value: Value) -> Callable[[_Machine], None]:
+def _constant(value: Value) -> Callable[[Machine], None]:
     return lambda m: m.push(value)
 
 
-def _tuple(count: int) -> Callable[[_Machine], None]:
-    def handle(m: _Machine) -> None:
+def _tuple(count: int) -> Callable[[Machine], None]:
+    def handle(m: Machine) -> None:
         items = [m.pop() for _ in range(count)]
         m.push(tuple(reversed(items)))
 
     return handle
 
 
-def _set_items(m: _Machine, items: list[Value]) -> None:
+def _set_items(m: Machine, items: list[Value]) -> None:
     target = m.top()
     if not isinstance(target, dict):
         raise m.window.broken("items are set on something that is not a dict")
@@ -273,30 +311,30 @@ def _set_items(m: _Machine, items: list[Value]) -> None:
         target[key] = value
 
 
-def _set_item(m: _Machine) -> None:
+def _set_item(m: Machine) -> None:
     value = m.pop()
     _set_items(m, [m.pop(), value])
 
 
-def _dict(m: _Machine) -> None:
+def _dict(m: Machine) -> None:
     items = m.pop_mark()
     m.push({})
     _set_items(m, items)
 
 
-def _pop(m: _Machine) -> None:
+def _pop(m: Machine) -> None:
     if m.stack and isinstance(m.stack[-1], Mark):
         m.pop_mark()
     else:
         m.pop()
 
 
-def _reduce(m: _Machine) -> None:
+def _reduce(m: Machine) -> None:
     arguments = m.pop()
     m.push(build.call(m.window, m.pop(), arguments))
 
 
-def _new_object(m: _Machine) -> None:
+def _new_object(m: Machine) -> None:
     arguments = m.pop()
     found = m.pop()
     if found != Global("quantized") or arguments != ():
@@ -304,12 +342,13 @@ def _new_object(m: _Machine) -> None:
     m.push(Quantized())
 
 
-def _build(m: _Machine) -> None:
+def _build(m: Machine) -> None:
     state = m.pop()
     build.set_state(m.window, m.top(), state)
 
 
-_HANDLERS: dict[bytes, Callable[[_Machine], None]] = {
+_HANDLERS: dict[bytes, Callable[[Machine], None]] = {
+    **INERT,
     b"\x95": _frame,
     b"(": _mark,
     b"0": _pop,

@@ -54,7 +54,12 @@ class Mark:
     """The MARK object."""
 
 
+class Opaque:
+    """A list, set, float or old string: no part of a tensor, so nothing more is known of it."""
+
+
 MARK = Mark()
+OPAQUE = Opaque()
 
 Value = (
     Global
@@ -63,6 +68,7 @@ Value = (
     | Array
     | Quantized
     | Mark
+    | Opaque
     | int
     | bool
     | str
@@ -83,3 +89,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("model", "QuantizedWeight8bit"): "quantized",
 }
 """Every global that a tensor file may name; source: pickles of numpy 1.x and 2.x, xAI's code."""
+
+TRANSCODING = {
+    ("_codecs", "encode"),
+    *((m, "_reconstructor") for m in ("copy_reg", "copyreg")),
+    *((m, name) for m in ("__builtin__", "builtins") for name in ("object", "bytes")),
+}
+"""What protocols 0 to 2 name to write bytes as text; their sight says that, and no more is read."""

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from grokpack.pickles.records import Bytes
 
 _WINDOW_BYTES = 512  # a real header is 200 bytes; a tail under 120
+_SHOWN_CHARACTERS = 120  # of a name that a file made up: enough to recognise it, one line
+
+
+def printable(text: str) -> str:
+    """Text from a file, fit for a terminal: one line, no control characters, not too long."""
+    return text[:_SHOWN_CHARACTERS].encode("unicode_escape").decode("ascii")[:_SHOWN_CHARACTERS]
 
 
 class Window:
@@ -86,7 +92,7 @@ class Window:
     def unsafe(self, found: str) -> GrokpackError:
         """An error for a construct that would run code."""
         allowed = "numpy array and dtype constructors, bfloat16, QuantizedWeight8bit"
-        facts = (("found", found[:120]), ("allowed", allowed))
+        facts = (("found", printable(found)), ("allowed", allowed))
         hint = (
             "nothing was executed; grokpack never runs a pickle\n"
             "this file is not as xAI published it: fetch it again from the published source"

@@ -10,7 +10,7 @@ from grokpack.render import numbers
 if TYPE_CHECKING:
     from grokpack.estimate import Estimate
     from grokpack.plan import Plan
-    from grokpack.run import Limits
+    from grokpack.preflight import Limits
 
 
 def document(

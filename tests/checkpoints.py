@@ -1,0 +1,43 @@
+"""Checkpoints for tests, and ways to compare folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from grokpack.models.grok1 import Geometry
+from grokpack.reshard import plan_reshard
+from grokpack.run import Outcome, execute
+from grokpack.stores.locate import open_checkpoint
+from grokpack.synth import plan_synth
+
+DATA = Path(__file__).parent / "data"
+GOLDEN = DATA / "tiny3"
+
+SMALL = Geometry(
+    vocab=64, d_model=32, layers=2, experts=2, ffn=64, q_width=128, kv_width=64, head_dim=8
+)
+"""16 query and 8 key/value heads: legal at every width up to 16, a few hundred kB."""
+
+
+def synthesise(out: Path, geometry: Geometry = SMALL, seed: int = 0) -> Path:
+    execute(plan_synth(geometry, seed), str(out))
+    return out
+
+
+def reshard(source: Path, out: Path, tp: int, to: str = "safetensors", **options: Any) -> Outcome:
+    return execute(plan_reshard(open_checkpoint(str(source)), tp, to, **options), str(out))
+
+
+def tensor_files(folder: Path) -> dict[str, bytes]:
+    """The pickles of a ckpt-0 folder, by name."""
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("tensor*"))}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file of an output but for the journal."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and ".grokpack" not in p.parts
+    }

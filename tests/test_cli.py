@@ -1,0 +1,181 @@
+"""The command line: statuses, streams, JSON, and what works with nothing else on the line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
+
+
+def run(
+    *arguments: str | Path, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, **env}
+    return subprocess.run(
+        [sys.executable, "-m", "grokpack", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=environment,
+    )
+
+
+def test_the_whole_job_from_the_command_line(tmp_path: Path) -> None:
+    assert run("synth", tmp_path / "m").returncode == 0
+    whole = run("verify", tmp_path / "m", "--values")
+    assert whole.returncode == 0
+    assert whole.stdout.startswith("ok  structure: 38 files")
+    assert run("reshard", tmp_path / "m", "--tp", "4", "-o", tmp_path / "t4").returncode == 0
+    back = run("reshard", tmp_path / "t4", "--to", "ckpt-0", "-o", tmp_path / "back")
+    assert back.returncode == 0
+    assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(tmp_path / "m" / "ckpt-0")
+
+
+def test_commands_find_the_checkpoint_that_xais_readme_describes(tmp_path: Path) -> None:
+    synthesise(tmp_path / "checkpoints")
+    for arguments in (("verify",), ("inspect",), ("reshard", "--tp", "8")):
+        done = run(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "using checkpoints/ckpt-0" in done.stderr
+    assert (tmp_path / "grok-1-tp8" / "grokpack.json").exists()
+    elsewhere = run("inspect", GROKPACK_CHECKPOINT=str(tmp_path / "checkpoints"))
+    assert elsewhere.returncode == 0
+
+
+def test_without_a_checkpoint_the_places_are_named_and_the_status_is_3(tmp_path: Path) -> None:
+    done = run("verify", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "error[GP201]" in done.stderr
+    assert "checkpoints/ckpt-0" in done.stderr
+    assert "hf download" in done.stderr
+
+
+def test_damage_ends_with_status_1_and_one_json_document(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "m")
+    (source / "ckpt-0" / "tensor00004_000").unlink()
+    done = run("verify", source, "--json", "--progress", "none")
+    document = json.loads(done.stdout)
+    assert done.returncode == document["exit_code"] == 1
+    assert document["schema"] == "grokpack/verify/1"
+    assert document["status"] == "damaged"
+    assert [f["code"] for f in document["findings"]] == ["GP101"]
+    assert done.stderr == ""
+
+
+def test_an_incomplete_source_is_refused_by_what_needs_it_whole(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "m")
+    (source / "ckpt-0" / "tensor00004_000").unlink()
+    done = run("reshard", source, "--tp", "2", "-o", tmp_path / "out")
+    assert done.returncode == 3
+    assert "error[GP202]" in done.stderr
+    assert not (tmp_path / "out").exists()
+    looked = run("inspect", source)
+    assert looked.returncode == 0
+    assert "NOT complete (25 of 26 files)" in looked.stdout
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect", "reshard"])
+def test_a_hostile_pickle_ends_every_command_with_status_4(tmp_path: Path, command: str) -> None:
+    source = synthesise(tmp_path / "m")
+    canary = tmp_path / "canary"
+    payload = f"touch {canary}".encode()
+    (source / "ckpt-0" / "tensor00004_000").write_bytes(
+        b"\x80\x04cposix\nsystem\n\x8c" + bytes([len(payload)]) + payload + b"\x85R."
+    )
+    out = ("-o", tmp_path / "out") if command == "reshard" else ()
+    done = run(command, source, *out)
+    assert done.returncode == 4
+    assert "posix.system" in done.stdout + done.stderr
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (("--tp", "3"), 2, "GP301"),
+        (("--tp", "16", "--to", "ckpt-0"), 2, "GP302"),
+        (("--tp", "2", "--memory", "100MB"), 5, "GP312"),
+        (("--tp", "2", "--memory", "lots"), 2, "GP304"),
+        (("--tp", "2", "--scales", "none"), 2, "GP304"),
+    ],
+)
+def test_refusals_have_statuses_and_json_carries_them(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, code: str
+) -> None:
+    source = synthesise(tmp_path / "m")
+    done = run("reshard", source, *arguments, "-o", tmp_path / "out", "--json")
+    assert done.returncode == status
+    document = json.loads(done.stdout)
+    assert document["errors"][0]["code"] == code
+    assert f"error[{code}]" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_shows_exact_bytes_and_writes_nothing(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "m")
+    before = tree(tmp_path)
+    planned = json.loads(
+        run("reshard", source, "--tp", "2", "-o", tmp_path / "out", "-n", "--json").stdout
+    )
+    assert tree(tmp_path) == before
+    run("reshard", source, "--tp", "2", "-o", tmp_path / "out")
+    written = tree(tmp_path / "out")
+    del written["grokpack.json"]
+    assert planned["data"]["writes_bytes"] == sum(map(len, written.values()))
+
+
+def test_the_full_geometry_as_holes_is_read_like_the_release(tmp_path: Path) -> None:
+    done = run("synth", tmp_path / "g", "--preset", "grok-1", "--sparse")
+    assert done.returncode == 0, done.stderr
+    used = sum(p.stat().st_blocks for p in (tmp_path / "g").rglob("*")) * 512
+    assert used < 64 << 20
+    data = json.loads(run("inspect", tmp_path / "g", "--json").stdout)["data"]
+    assert data["bytes"] == 318_239_886_140
+    assert data["parameters"]["total"] == 315_684_820_992
+    assert data["parameters"]["active"] == 83_756_587_008
+    assert data["complete"]
+    plan = json.loads(
+        run("reshard", tmp_path / "g", "--tp", "8", "--json", "-n", "-o", tmp_path / "o").stdout
+    )
+    assert plan["errors"][0]["code"] == "GP311" or plan["data"]["writes_bytes"] > 318e9
+
+
+def test_inspect_shows_offsets_and_extracts(tmp_path: Path) -> None:
+    name = "decoder_layer_0/moe/linear_1/w"
+    done = run("inspect", GOLDEN, name, "--offsets", "--extract", tmp_path / "x.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert "one scale per 64 rows of a column" in done.stdout
+    from safetensors.numpy import load_file
+
+    arrays = load_file(tmp_path / "x.safetensors")
+    assert arrays[f"transformer/{name}"].shape == (8, 512, 96)
+    nothing = run("inspect", GOLDEN, "decoder_layer_9/*")
+    assert nothing.returncode == 2
+    assert "GP216" in nothing.stderr
+
+
+def test_explain_help_and_version() -> None:
+    assert "GP204" in run("explain", "gp204").stdout
+    assert run("explain", "GP999").returncode == 2
+    assert "130" in run("help", "exit-codes").stdout
+    assert run("--version").stdout.startswith("grokpack ")
+    assert run("frobnicate").returncode == 2
+
+
+def test_the_library_has_the_names_of_the_readme(tmp_path: Path) -> None:
+    import grokpack
+
+    source = synthesise(tmp_path / "m")
+    checkpoint = grokpack.open_checkpoint(str(source))
+    plan = grokpack.plan_reshard(checkpoint, tp=2)
+    assert grokpack.execute(plan, str(tmp_path / "out")).total_bytes == plan.target.layout.nbytes
+    for name in grokpack.__all__:
+        assert getattr(grokpack, name) is not None

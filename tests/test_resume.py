@@ -1,0 +1,269 @@
+"""Crashes: at every storage operation, by SIGKILL, on a full disk; continued to the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grokpack import storage
+from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.journal import Journal
+from grokpack.preflight import Limits
+from grokpack.reshard import plan_reshard
+from grokpack.run import execute
+from grokpack.stores.locate import open_checkpoint, survey
+from tests.checkpoints import SMALL, reshard, synthesise, tree
+
+
+class Crash(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(autouse=True)
+def _no_hook_stays() -> Iterator[None]:
+    yield
+    storage.faults.hook = None
+
+
+def crash_after(count: int) -> None:
+    left = [count]
+
+    def hook(_operation: str, _path: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Crash
+
+    storage.faults.hook = hook
+
+
+def operations(source: Path, out: Path) -> int:
+    seen: list[str] = []
+    storage.faults.hook = lambda operation, _: seen.append(operation)
+    reshard(source, out, 2)
+    storage.faults.hook = None
+    return len(seen)
+
+
+def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source", seed=1)
+    total = operations(source, tmp_path / "clean")
+    expected = tree(tmp_path / "clean")
+    assert total > 30
+    for count in range(total):
+        out = tmp_path / f"crash{count}"
+        crash_after(count)
+        with pytest.raises(Crash):
+            execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), Limits(workers=1))
+        storage.faults.hook = None
+        assert not (out / "grokpack.json").exists() or tree(out) == expected
+        reshard(source, out, 2)
+        assert tree(out) == expected, f"crashed at operation {count}"
+        shutil.rmtree(out)
+
+
+def test_an_unfinished_output_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    crash_after(40)
+    with pytest.raises(Crash):
+        reshard(source, tmp_path / "out", 2, "ckpt-0")
+    storage.faults.hook = None
+    for path in (tmp_path / "out", tmp_path / "out" / "ckpt-0"):
+        with pytest.raises(GrokpackError) as caught:
+            survey(str(path))
+        assert caught.value.code == "GP212"
+
+
+def test_the_real_process_survives_sigkill_at_random_moments(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    source = synthesise(tmp_path / "source", replace(SMALL, vocab=32768, d_model=512))
+    reshard(source, tmp_path / "clean", 4)
+    command = [
+        sys.executable,
+        "-m",
+        "grokpack",
+        "reshard",
+        str(source),
+        "--tp",
+        "4",
+        "-o",
+        str(tmp_path / "out"),
+        "--progress",
+        "none",
+    ]
+    chance = random.Random(7)
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0.2, 0.8))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_cleanly_and_it_continues(
+    tmp_path: Path, number: int, status: int
+) -> None:
+    out = tmp_path / "model"
+    command = [
+        sys.executable,
+        "-m",
+        "grokpack",
+        "synth",
+        str(out),
+        "--preset",
+        "small",
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not Journal(str(out)).exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "run the same command again to continue" in messages
+    assert Journal(str(out)).exists()
+    subprocess.run(command, check=True, capture_output=True)
+    assert survey(str(out)).whole
+
+
+def test_a_full_disk_in_mid_run_is_told_and_continued(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    left = [25]
+
+    def full(operation: str, _path: str) -> None:
+        left[0] -= operation == "write"
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    storage.faults.hook = full
+    with pytest.raises(GrokpackError) as caught:
+        reshard(source, tmp_path / "out", 2)
+    assert caught.value.code == "GP401"
+    assert caught.value.exit_status is ExitStatus.TARGET
+    storage.faults.hook = None
+    reshard(source, tmp_path / "out", 2)
+    reshard(source, tmp_path / "clean", 2)
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def begun(source: Path, out: Path) -> None:
+    crash_after(60)
+    with pytest.raises(Crash):
+        execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), Limits(workers=1))
+    storage.faults.hook = None
+
+
+def test_another_plan_is_refused_with_the_difference_named(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    begun(source, tmp_path / "out")
+    with pytest.raises(GrokpackError) as caught:
+        reshard(source, tmp_path / "out", 4)
+    assert caught.value.code == "GP321"
+    assert ("differs", "tp: 2 there, 4 here") in caught.value.facts
+    execute(
+        plan_reshard(open_checkpoint(str(source)), 4), str(tmp_path / "out"), Limits(restart=True)
+    )
+    reshard(source, tmp_path / "clean", 4)
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_a_source_that_changed_between_runs_is_refused(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    begun(source, tmp_path / "out")
+    file = source / "ckpt-0" / "tensor00005_000"
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(GrokpackError) as caught:
+        reshard(source, tmp_path / "out", 2)
+    assert caught.value.code == "GP213"
+
+
+def test_a_part_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    begun(source, tmp_path / "out")
+    for part in (tmp_path / "out").rglob("*.part"):
+        os.truncate(part, 10)
+    reshard(source, tmp_path / "out", 2)
+    reshard(source, tmp_path / "clean", 2)
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_a_second_process_on_one_output_is_refused(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    journal = Journal(str(tmp_path / "out"))
+    storage.make_folder(journal.folder)
+    with storage.locked(journal.lock_path), pytest.raises(GrokpackError) as caught:
+        reshard(source, tmp_path / "out", 2)
+    assert caught.value.code == "GP322"
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("x")
+    for restart in (False, True):
+        with pytest.raises(GrokpackError) as caught:
+            execute(
+                plan_reshard(open_checkpoint(str(source)), 2),
+                str(tmp_path / "out"),
+                Limits(restart=restart),
+            )
+        assert caught.value.code == "GP323"
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "x"
+
+
+def test_an_output_inside_the_source_is_refused(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    with pytest.raises(GrokpackError) as caught:
+        reshard(source, source / "ckpt-0" / "out", 2)
+    assert caught.value.code == "GP325"
+
+
+def test_too_little_memory_and_disk_are_refused_before_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = synthesise(tmp_path / "source")
+    plan = plan_reshard(open_checkpoint(str(source)), 2)
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan, str(tmp_path / "out"), Limits(memory_bytes=100 << 20))
+    assert caught.value.code == "GP312"
+    monkeypatch.setattr(storage, "free_bytes", lambda _: 1000)
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan, str(tmp_path / "out"))
+    assert caught.value.code == "GP311"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_deadline_ends_the_run_with_try_again(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    with pytest.raises(GrokpackError) as caught:
+        execute(
+            plan_reshard(open_checkpoint(str(source)), 2),
+            str(tmp_path / "out"),
+            Limits(deadline_s=0),
+        )
+    assert caught.value.exit_status is ExitStatus.TRY_AGAIN
+    reshard(source, tmp_path / "out", 2)
+
+
+def test_a_finished_output_is_not_written_again(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source")
+    reshard(source, tmp_path / "out", 2)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    assert reshard(source, tmp_path / "out", 2).already_done
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}

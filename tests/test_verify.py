@@ -1,0 +1,169 @@
+"""Damage of every kind is found and named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from grokpack.stores.locate import survey
+from grokpack.values import verify_values
+from grokpack.verification import Verdict, verify_structure
+from tests.checkpoints import GOLDEN, reshard, synthesise
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return synthesise(tmp_path / "model") / "ckpt-0"
+
+
+def verify(folder: Path) -> Verdict:
+    return verify_structure(survey(str(folder)))
+
+
+def found(folder: Path) -> set[tuple[str, str | None]]:
+    return {(f.code, f.file) for f in verify(folder).findings}
+
+
+def test_a_whole_checkpoint_has_no_finding(folder: Path) -> None:
+    assert verify(folder).whole
+    assert verify_structure(survey(str(GOLDEN))).whole
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "tensor00007_000").unlink()
+    assert found(folder) == {("GP101", "tensor00007_000")}
+
+
+def test_the_last_file_is_missed_too(folder: Path) -> None:
+    (folder / "config.json").unlink(missing_ok=True)
+    (folder.parent / "config.json").unlink()
+    (folder / "tensor00025_000").unlink()
+    assert ("GP101", "tensor00025_000") in found(folder)
+
+
+def test_a_truncated_file_is_named(folder: Path) -> None:
+    os.truncate(folder / "tensor00003_000", 1000)
+    assert found(folder) == {("GP103", "tensor00003_000")}
+
+
+def test_a_file_with_a_tail_is_named(folder: Path) -> None:
+    with (folder / "tensor00003_000").open("ab") as handle:
+        handle.write(b"x" * 10)
+    assert found(folder) == {("GP104", "tensor00003_000")}
+
+
+def test_foreign_files_are_named(folder: Path) -> None:
+    (folder / "tensor00099_000").write_bytes((folder / "tensor00001_000").read_bytes())
+    (folder / "tensor_notes").write_text("x")
+    assert found(folder) == {("GP102", "tensor00099_000"), ("GP102", "tensor_notes")}
+
+
+def test_other_files_are_no_finding(folder: Path) -> None:
+    for name in ("tokenizer.model", ".hidden", "README.md"):
+        (folder / name).write_text("x")
+    assert verify(folder).whole
+
+
+def test_swapped_files_of_different_shapes_are_named_both(folder: Path) -> None:
+    one, other = folder / "tensor00002_000", folder / "tensor00005_000"
+    data = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+    assert {("GP108", one.name), ("GP108", other.name)} <= found(folder)
+
+
+def test_swapped_files_of_equal_shapes_are_found_by_the_manifest(folder: Path) -> None:
+    gate, up = folder / "tensor00002_000", folder / "tensor00004_000"
+    data = gate.read_bytes()
+    gate.write_bytes(up.read_bytes())
+    up.write_bytes(data)
+    assert found(folder) == {("GP108", gate.name), ("GP108", up.name)}
+
+
+def test_a_gate_copied_over_an_up_is_found_without_a_manifest(folder: Path) -> None:
+    (folder.parent / "grokpack.json").unlink()
+    shutil.copy(folder / "tensor00002_000", folder / "tensor00004_000")
+    assert found(folder) == {("GP109", "tensor00004_000")}
+
+
+def test_a_hostile_file_is_unsafe(folder: Path) -> None:
+    (folder / "tensor00002_000").write_bytes(b"\x80\x04cposix\nsystem\n\x8c\x01x\x85R.")
+    assert found(folder) == {("GP204", "tensor00002_000")}
+
+
+def test_a_wrong_config_is_a_finding(folder: Path) -> None:
+    config = folder.parent / "config.json"
+    config.write_text(config.read_text().replace('"emb_size": 32', '"emb_size": 48'))
+    assert found(folder) == {("GP130", "config.json")}
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "header", "stranger"])
+def test_damage_to_rank_folders_is_named(folder: Path, tmp_path: Path, damage: str) -> None:
+    out = tmp_path / "ranks"
+    reshard(folder, out, 2)
+    name = "rank-001-of-002/model-00001-of-00001.safetensors"
+    file = out / name
+    if damage == "missing":
+        file.unlink()
+    elif damage == "truncated":
+        os.truncate(file, 5000)
+    elif damage == "header":
+        file.write_bytes(file.read_bytes().replace(b"linear_v/w", b"linear_x/w", 1))
+    else:
+        shutil.copy(file, out / "common" / "more.safetensors")
+    codes = {"missing": "GP101", "truncated": "GP103", "header": "GP105", "stranger": "GP102"}
+    where = "common/more.safetensors" if damage == "stranger" else name
+    assert (codes[damage], where) in found(out)
+
+
+def _poke(file: Path, offset_from_end: int, data: bytes) -> None:
+    with file.open("r+b") as handle:
+        handle.seek(-offset_from_end, os.SEEK_END)
+        handle.write(data)
+
+
+def test_values_find_nan_infinities_and_bad_scales(folder: Path) -> None:
+    def bf16(value: float) -> bytes:
+        return np.array(value, ml_dtypes.bfloat16).tobytes()
+
+    _poke(folder / "tensor00001_000", 25, np.float32(np.nan).tobytes())
+    _poke(folder / "tensor00000_000", 45, np.float32(-np.inf).tobytes())
+    _poke(folder / "tensor00005_000", 47, bf16(0))
+    _poke(folder / "tensor00006_000", 47, bf16(-1))
+    verdict = verify_values(verify(folder))
+    values = {(f.code, f.file) for f in verdict.findings if f.code.startswith("GP12")}
+    assert values == {
+        ("GP120", "tensor00001_000"),
+        ("GP121", "tensor00000_000"),
+        ("GP122", "tensor00005_000"),
+        ("GP122", "tensor00006_000"),
+    }
+
+
+def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
+    from grokpack.layout import whole
+    from grokpack.reading import ArrayReader
+    from grokpack.stores.locate import open_checkpoint
+    from grokpack.values import statistics, widen
+
+    checkpoint = open_checkpoint(str(folder))
+    reader = ArrayReader(checkpoint)
+    for row in statistics(checkpoint):
+        tensor = checkpoint.tensors[row["name"]]
+        arrays = [reader.read(n, whole(s.shape)) for n, s in tensor.arrays().items()]
+        values = arrays[0].view(np.float32) if tensor.scales is None else None
+        if tensor.scales is not None:
+            scales = widen(arrays[1], tensor.scales.dtype)
+            repeat = tensor.values.shape[-2] // scales.shape[-2]
+            values = arrays[0].view(np.int8) * np.repeat(scales, repeat, axis=-2)
+        assert values is not None
+        assert row["min"] == values.min()
+        assert row["max"] == values.max()
+        assert row["elements"] == values.size
+        assert row["rms"] == pytest.approx(np.sqrt(np.square(values, dtype=np.float64).mean()))
+        assert sum(row["histogram"]["counts"]) == values.size
