@@ -1,0 +1,150 @@
+"""Measure what the project promises, against `cp` in the same run; medians of several runs.
+
+Memory is the peak resident set of the child process, from `resource.getrusage` of its own; the
+checkpoints lie in memory (/dev/shm) where there is room, so that the figures are steady.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+GROKPACK = [sys.executable, "-m", "grokpack"]
+RUNS = 3
+REAL_LAYER_BYTES = 20 << 30  # source and output of the real-layer preset, with room to spare
+_WATCH = (
+    "import resource, subprocess, sys\n"
+    "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    "sys.exit(code)"
+)
+
+
+def seconds_and_peak(command: list[str]) -> tuple[float, float]:
+    """Wall seconds of a command, and the peak resident memory of its processes in MiB."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCH, *command], check=True, capture_output=True, text=True
+    )
+    return time.perf_counter() - began, int(done.stdout.split()[-1]) / 1024
+
+
+def grokpack(*arguments: str | Path) -> tuple[float, float]:
+    """Run a grokpack command quietly."""
+    return seconds_and_peak([*GROKPACK, *map(str, arguments)])
+
+
+def median(measure: Callable[[], float]) -> float:
+    """The median of several runs."""
+    return statistics.median(measure() for _ in range(RUNS))
+
+
+def row(figure: str, value: str, reach: str) -> None:
+    """One line of the table."""
+    print(f"{figure:<58} {value:>22}   {reach}", flush=True)
+
+
+def reshard_once(source: Path, out: Path, *options: str) -> float:
+    """Seconds of one reshard into a fresh folder."""
+    shutil.rmtree(out, ignore_errors=True)
+    seconds, _ = grokpack("reshard", source, "--tp", "8", "-o", out, "-q", *options)
+    return seconds
+
+
+def copy_once(source: Path, out: Path) -> float:
+    """Seconds of `cp -r`."""
+    shutil.rmtree(out, ignore_errors=True)
+    seconds, _ = seconds_and_peak(["cp", "-r", str(source), str(out)])
+    return seconds
+
+
+def bench_starting(work: Path) -> None:
+    """Start-up, and headers of the full geometry."""
+    helping = median(lambda: grokpack("--help")[0])
+    bare = median(lambda: seconds_and_peak([sys.executable, "-c", "pass"])[0])
+    row(
+        "--help, less an empty interpreter under the same watch", f"{helping - bare:.2f} s", "0.2 s"
+    )
+    grokpack("synth", work / "full", "--preset", "grok-1", "--sparse", "-q")
+    inspect = median(lambda: grokpack("inspect", work / "full", "-q")[0])
+    row("inspect of 770 sparse files, less --help", f"{inspect - helping:.2f} s", "1 s")
+    shutil.rmtree(work / "full")
+
+
+def bench_speed(work: Path) -> None:
+    """Resharding 3 GB against copying the same files."""
+    grokpack("synth", work / "m", "--preset", "medium", "-q")
+    source = work / "m" / "ckpt-0"
+    reshard_once(source, work / "out")  # warm memory: first touch of pages costs the first run
+    copy = median(lambda: copy_once(source, work / "copy"))
+    shutil.rmtree(work / "copy")
+    cut = median(lambda: reshard_once(source, work / "out"))
+    row("reshard --tp 8 of 3 GB against cp -r", f"{cut / copy:.2f} x", "1.5 x")
+    _, peak = grokpack("reshard", source, "--tp", "8", "-o", work / "out", "-q", "--restart")
+    row("  peak resident memory, 8 layers", f"{peak:.0f} MiB", "512 MiB")
+    shutil.rmtree(work / "m")
+    shutil.rmtree(work / "out")
+
+
+def bench_marginal(work: Path) -> None:
+    """Cost of six more layers against proportional cost, wide layers without much else."""
+    rates = {}
+    for layers in (2, 8):
+        source = work / f"l{layers}"
+        grokpack(
+            "synth", source, "--preset", "medium", "--layers", str(layers), "--vocab", "1024", "-q"
+        )
+        nbytes = sum(p.stat().st_size for p in (source / "ckpt-0").iterdir())
+        reshard_once(source, work / "out")
+        rates[layers] = (median(lambda s=source: reshard_once(s, work / "out")), nbytes)  # type: ignore[misc]
+        shutil.rmtree(source)
+    shutil.rmtree(work / "out")
+    (few, few_bytes), (many, many_bytes) = rates[2], rates[8]
+    marginal = (many - few) / (many_bytes - few_bytes)
+    start = median(lambda: grokpack("--version")[0])
+    proportional = (few - start) / few_bytes
+    row(
+        "cost per GB of 6 more layers against that of the first 2",
+        f"{marginal / proportional:.2f} x",
+        "0.9 to 1.1 x",
+    )
+
+
+def bench_memory(work: Path) -> None:
+    """Peak memory on tensors of real width."""
+    if shutil.disk_usage(work).free < REAL_LAYER_BYTES:
+        row("real-layer preset: not measured", "too little room", "512 MiB")
+        return
+    real = work / "real"
+    peaks = {"synth": grokpack("synth", real, "--preset", "real-layer", "-q")[1]}
+    peaks["verify --values"] = grokpack("verify", real, "--values", "-q")[1]
+    peaks["inspect --stats"] = grokpack("inspect", real, "--stats", "-q")[1]
+    for tp, to in ((8, "safetensors"), (4, "ckpt-0")):
+        name = f"reshard --tp {tp} --to {to}"
+        seconds, peaks[name] = grokpack(
+            "reshard", real, "--tp", str(tp), "--to", to, "-o", work / "out", "-q"
+        )
+        row(f"{name}, real-layer", f"{seconds:.1f} s", "")
+        shutil.rmtree(work / "out")
+    for name, peak in peaks.items():
+        row(f"peak resident memory, real-layer, {name}", f"{peak:.0f} MiB", "512 MiB")
+
+
+def main() -> None:
+    """Run every benchmark in a folder of its own, and remove it."""
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    print(f"{'figure':<58} {'measured':>22}   to reach", flush=True)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        for bench in (bench_starting, bench_speed, bench_marginal, bench_memory):
+            bench(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
