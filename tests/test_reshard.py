@@ -110,15 +110,15 @@ def _slice(array: np.ndarray, entry: grok1.Entry, rank: int, tp: int) -> np.ndar
     if "norm" in path or "router" in path:
         return array
     if path.endswith("embeddings"):
-        return np.split(array, tp, axis=0)[rank]
+        return np.asarray(np.split(array, tp, axis=0)[rank])
     if "linear_1" in path or "attention/linear/" in path:
         rows = array.shape[-2]
         parts = min(tp, rows)
-        return np.split(array, parts, axis=-2)[rank * parts // tp]
+        return np.asarray(np.split(array, parts, axis=-2)[rank * parts // tp])
     if "key" in path or "value" in path:
         heads = min(tp, 8)
-        return np.split(array, heads, axis=-1)[rank * heads // tp]
-    return np.split(array, tp, axis=-1)[rank]
+        return np.asarray(np.split(array, heads, axis=-1)[rank * heads // tp])
+    return np.asarray(np.split(array, tp, axis=-1)[rank])
 
 
 def test_expanded_scales_repeat_each_group_row(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ _STATE = {DType.I8: ("i1", "|"), DType.F32: ("f4", "<"), DType.F16: ("f2", "<")}
 _UNSET = b"J\xff\xff\xff\xff"
 _BUILTIN_NUMBERS = (_UNSET, _UNSET, b"K\x00")
 _BF16_NUMBERS = (b"K\x02", b"K\x02", b"K\x50")
-"""Size, alignment and flags in the state. Flags of 0x50 are those of ml_dtypes up to 0.5.0; later
+"""Size, alignment and flags in the state. Flags of 0x50 are those of ml_dtypes up to 0.5.1; later
 versions write 0x40, which is not the canonical framing and is kept in the manifest."""
 
 
