@@ -167,6 +167,26 @@ def test_frames_close_where_the_c_pickler_closes_them(nbytes: int) -> None:
     assert [plain(x) for x in made.literals] == [plain(x) for x in found.literals]
 
 
+@pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [DType.I8, DType.BF16])
+def test_what_is_written_is_loaded_by_python_itself(dtype: DType) -> None:
+    values = np.arange(8 * 96 * 100).reshape(8, 96, 100).astype(DTYPES[dtype])
+    scales = np.arange(8 * 4 * 100).reshape(8, 4, 100).astype(ml_dtypes.bfloat16)
+    made = pickles.frame(ArraySpec(values.shape, dtype), ArraySpec(scales.shape, DType.BF16))
+    first, second, third = made.literals
+    data = first + values.tobytes() + second + scales.tobytes() + third
+    main = sys.modules["__main__"]
+    main.QuantizedWeight8bit = QuantizedWeight8bit  # type: ignore[attr-defined]
+    try:
+        loaded = pickle.loads(data)
+    finally:
+        del main.QuantizedWeight8bit
+    assert np.array_equal(loaded.weight, values)
+    assert loaded.weight.dtype == values.dtype
+    assert np.array_equal(loaded.scales, scales)
+    assert (loaded.scales.astype(np.float32) * 2 == scales.astype(np.float32) * 2).all()
+
+
 # --- hostile files ---
 
 BOMB = "raise SystemExit"
