@@ -119,6 +119,16 @@ def test_refusals_have_statuses_and_json_carries_them(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_usage_error_has_the_envelope_too_where_json_is_asked_for() -> None:
+    done = run("reshard", "--tp", "many", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["errors"][0]["code"] == "GP304"
+    assert "--tp" in done.stderr
+    plain = run("reshard", "--tq", "4")
+    assert plain.returncode == 2
+    assert plain.stdout == ""
+
+
 def test_a_dry_run_shows_exact_bytes_and_writes_nothing(tmp_path: Path) -> None:
     source = synthesise(tmp_path / "m")
     before = tree(tmp_path)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from grokpack import __version__
 from grokpack.cli import explain, helping, inspect, reshard, synth, verify
+from grokpack.errors import ExitStatus
+from grokpack.render.envelope import usage
 
 app = typer.Typer(
     name="grokpack",
@@ -43,5 +47,17 @@ app.command("help")(helping.topics)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; with --json a usage error gets the envelope too."""
+    try:
+        status = typer.main.get_command(app).main(prog_name="grokpack", standalone_mode=False)
+    except typer.Abort:
+        sys.exit(int(ExitStatus.INTERRUPTED))
+    except Exception as error:
+        show = getattr(error, "show", None)  # Typer's usage errors have it; nothing else does
+        if show is None:
+            raise
+        show()
+        if "--json" in sys.argv:
+            typer.echo(usage(str(error)))
+        sys.exit(int(ExitStatus.USAGE))
+    sys.exit(status if isinstance(status, int) else 0)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grokpack import __version__
-
-if TYPE_CHECKING:
-    from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.errors import ExitStatus, GrokpackError
 
 
 def render(
@@ -44,3 +42,9 @@ def error_row(error: GrokpackError) -> dict[str, Any]:
         "hint": error.hint,
         "help": f"docs/reference/codes.md#{error.code.lower()}",
     }
+
+
+def usage(message: str) -> str:
+    """The document for a command line that could not be understood, as text."""
+    error = GrokpackError("GP304", message, hint="see `grokpack COMMAND --help`")
+    return render("usage", "error", ExitStatus.USAGE, {}, [], [error_row(error)])
