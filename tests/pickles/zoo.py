@@ -161,7 +161,14 @@ def _contradicts() -> list[tuple[str, bytes]]:
         ("array never filled", blank + b"."),
         ("array filled twice", PROTOCOL + ARRAY + array_state(b"K\x04\x85", b"C\x04abcd") + b"."),
         ("blank of another shape", PROTOCOL + RECONSTRUCT + NDARRAY + b"K\x07\x85C\x01b\x87R."),
-        ("dtype changed after use", PROTOCOL + I1 + b"\x94" + DTYPE_STATE + b"."),
+        (
+            "dtype changed after use",
+            blank
+            + array_state(b"K\x04\x85", b"C\x04abcd", I1 + b"q\x05")
+            + b"h\x05"
+            + DTYPE_STATE
+            + b"0.",
+        ),
         (
             "byte order that unfolds without end",
             PROTOCOL
