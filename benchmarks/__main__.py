@@ -108,10 +108,10 @@ def bench_marginal(work: Path) -> None:
         reshard_once(source, work / "out")
         rates[layers] = (median(lambda s=source: reshard_once(s, work / "out")), nbytes)  # type: ignore[misc]
         shutil.rmtree(source)
-    shutil.rmtree(work / "out")
     (few, few_bytes), (many, many_bytes) = rates[2], rates[8]
     marginal = (many - few) / (many_bytes - few_bytes)
-    start = median(lambda: grokpack("--version")[0])
+    grokpack("synth", work / "tiny", "-q")
+    start = median(lambda: reshard_once(work / "tiny", work / "out"))
     proportional = (few - start) / few_bytes
     row(
         "cost per GB of 6 more layers against that of the first 2",
