@@ -106,3 +106,23 @@ class Grok1Config(PretrainedConfig):
             tie_word_embeddings=tie_word_embeddings,
             **kwargs,
         )
+
+
+# transformers 5 remembers one model class for each class of configurations, so each set of tensor
+# names has a class of its own: else the second folder loaded by a program would get the first's.
+
+
+class Grok1SGLangConfig(Grok1Config):
+    """Configuration of a model whose tensors have SGLang's names."""
+
+    def __init__(self, **kwargs):  # without one, transformers 5 makes a dataclass of it
+        super().__init__(**kwargs)
+
+
+class GrokConfig(Grok1Config):
+    """Configuration of a model whose tensors have keyfan's names."""
+
+    model_type = "grok"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)

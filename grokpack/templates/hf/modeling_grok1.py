@@ -19,7 +19,7 @@ from torch import nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .configuration_grok1 import Grok1Config
+from .configuration_grok1 import Grok1Config, Grok1SGLangConfig, GrokConfig
 
 # The field that holds keys and values: `past_key_values` became `cache` within transformers 5.
 CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
@@ -197,19 +197,20 @@ class Grok1DecoderLayer(nn.Module):
         if names.moe:
             self.add_module(names.moe, nn.Module())
         experts = nn.ModuleList(Grok1Expert(config, names) for _ in range(config.num_experts))
-        self.moe.add_module(names.router, linear(config.hidden_size, config.num_experts))
-        self.moe.add_module(names.experts, experts)
+        self.block.add_module(names.router, linear(config.hidden_size, config.num_experts))
+        self.block.add_module(names.experts, experts)
         for name in names.norms:
             self.add_module(name, Grok1RMSNorm(config, names))
 
     @property
-    def moe(self):
+    def block(self):
         """The module that holds router and experts."""
         return getattr(self, self.names.moe) if self.names.moe else self
 
     def mix(self, x):
         """Each token of `x[tokens, hidden]` through its best experts, weighted by the router."""
-        router, experts = getattr(self.moe, self.names.router), getattr(self.moe, self.names.experts)
+        block, names = self.block, self.names
+        router, experts = getattr(block, names.router), getattr(block, names.experts)
         # The matrix is made float32 in case the whole model was cast to 16 bits.
         gates = F.linear(x.float(), router.weight.float()).softmax(-1)
         gates, chosen = gates.topk(self.chosen, dim=-1)
@@ -228,10 +229,9 @@ class Grok1DecoderLayer(nn.Module):
         return x + after_moe(mixed)
 
 
-class Grok1PreTrainedModel(PreTrainedModel, GenerationMixin):
+class Grok1PreTrainedModel(PreTrainedModel):
     """The network, its head, and what loading and generating need to know of them."""
 
-    config_class = Grok1Config
     _no_split_modules = ["Grok1DecoderLayer"]
     _skip_keys_device_placement = ["cache"]
     names: Names
@@ -366,27 +366,30 @@ class Grok1PreTrainedModel(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: cache})
 
 
-class Grok1ModelForCausalLM(Grok1PreTrainedModel):
+class Grok1ModelForCausalLM(Grok1PreTrainedModel, GenerationMixin):
     """Grok-1 with hpcai-tech's names, which vLLM reads as well."""
 
+    config_class = Grok1Config
     names = HPCAI
     base_model_prefix = HPCAI.model
     _tied_weights_keys = HPCAI.head
     _keep_in_fp32_modules_strict = HPCAI.float32
 
 
-class Grok1ForCausalLM(Grok1PreTrainedModel):
+class Grok1ForCausalLM(Grok1PreTrainedModel, GenerationMixin):
     """Grok-1 with SGLang's names."""
 
+    config_class = Grok1SGLangConfig
     names = SGLANG
     base_model_prefix = SGLANG.model
     _tied_weights_keys = SGLANG.head
     _keep_in_fp32_modules_strict = SGLANG.float32
 
 
-class GrokForCausalLM(Grok1PreTrainedModel):
+class GrokForCausalLM(Grok1PreTrainedModel, GenerationMixin):
     """Grok-1 with keyfan's names, which are xAI's own with dots."""
 
+    config_class = GrokConfig
     names = KEYFAN
     base_model_prefix = KEYFAN.model
     _tied_weights_keys = KEYFAN.head
