@@ -211,8 +211,9 @@ class Grok1DecoderLayer(nn.Module):
         """Each token of `x[tokens, hidden]` through its best experts, weighted by the router."""
         block, names = self.block, self.names
         router, experts = getattr(block, names.router), getattr(block, names.experts)
-        # The matrix is made float32 in case the whole model was cast to 16 bits.
-        gates = F.linear(x.float(), router.weight.float()).softmax(-1)
+        # The router stays float32 when the rest is loaded in 16 bits; only a cast of the whole model
+        # changes that.
+        gates = router(x.to(router.weight.dtype)).float().softmax(-1)
         gates, chosen = gates.topk(self.chosen, dim=-1)
         mixed = torch.zeros_like(x, dtype=torch.float32)
         for expert in chosen.unique().tolist():
