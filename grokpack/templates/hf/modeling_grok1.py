@@ -98,9 +98,9 @@ KEYFAN = Names(
 )
 
 
-def linear(inputs, outputs):
+def linear(inputs, outputs, dtype=None):
     """A matrix `[outputs, inputs]`; no part of Grok-1 has a bias."""
-    return nn.Linear(inputs, outputs, bias=False)
+    return nn.Linear(inputs, outputs, bias=False, dtype=dtype)
 
 
 class Grok1RMSNorm(nn.Module):
@@ -110,7 +110,8 @@ class Grok1RMSNorm(nn.Module):
         super().__init__()
         self.eps = config.rms_norm_eps
         self.scale_name = names.scale
-        self.register_parameter(names.scale, nn.Parameter(torch.ones(config.hidden_size)))
+        scale = torch.ones(config.hidden_size, dtype=torch.float32)
+        self.register_parameter(names.scale, nn.Parameter(scale))
 
     def forward(self, x):
         scale = getattr(self, self.scale_name).float()
@@ -150,16 +151,26 @@ class Grok1Attention(nn.Module):
         for name, size in zip(names.projections, [*sizes, (queries, config.hidden_size)]):
             self.add_module(name, linear(*size))
 
-    def forward(self, x, turn, seen, cache):
-        """Attend from `x[batch, tokens, hidden]` to keys that `seen[batch, 1, tokens, keys]`."""
+    def forward(self, x, turn, seen, columns, cache):
+        """Attend from `x[batch, tokens, hidden]` to keys that `seen[batch, 1, tokens, keys]`.
+
+        Args:
+            x: What the norm before gives.
+            turn: Cosine and sine of the rotary angles.
+            seen: Which key each token may see.
+            columns: Where the tokens stand among the keys, `int[tokens]`.
+            cache: Keys and values of earlier calls, or None.
+        """
         query, key, value, output = (getattr(self, name) for name in self.names.projections)
         heads = (*x.shape[:2], -1, self.config.head_dim)
         q = rotate(query(x).view(heads), *turn).transpose(1, 2)
         k = rotate(key(x).view(heads), *turn).transpose(1, 2)
         v = value(x).view(heads).transpose(1, 2)
         if cache is not None:
-            # A cache of fixed size gives back empty places behind the last token as well.
-            k, v = (kept[:, :, : seen.shape[-1]] for kept in cache.update(k, v, self.layer))
+            # transformers 4 must be told where in a cache of fixed size these go. It gives back the
+            # empty places behind the last token as well.
+            kept = cache.update(k, v, self.layer, {"cache_position": columns})
+            k, v = (states[:, :, : seen.shape[-1]] for states in kept)
 
         # [batch, kv heads, query heads of each, tokens, head]: neighbours share keys.
         q = q.unflatten(1, (self.config.num_key_value_heads, -1))
@@ -197,7 +208,8 @@ class Grok1DecoderLayer(nn.Module):
         if names.moe:
             self.add_module(names.moe, nn.Module())
         experts = nn.ModuleList(Grok1Expert(config, names) for _ in range(config.num_experts))
-        self.block.add_module(names.router, linear(config.hidden_size, config.num_experts))
+        router = linear(config.hidden_size, config.num_experts, torch.float32)
+        self.block.add_module(names.router, router)
         self.block.add_module(names.experts, experts)
         for name in names.norms:
             self.add_module(name, Grok1RMSNorm(config, names))
@@ -222,10 +234,10 @@ class Grok1DecoderLayer(nn.Module):
             mixed.index_add_(0, token, worked.float())
         return mixed.to(x.dtype)
 
-    def forward(self, x, turn, seen, cache):
+    def forward(self, x, turn, seen, columns, cache):
         before, after, before_moe, after_moe = (getattr(self, name) for name in self.names.norms)
         attend = getattr(self, self.names.attention)
-        x = x + after(attend(before(x), turn, seen, cache))
+        x = x + after(attend(before(x), turn, seen, columns, cache))
         mixed = self.mix(before_moe(x).flatten(0, 1)).view_as(x)
         return x + after_moe(mixed)
 
@@ -288,12 +300,12 @@ class Grok1PreTrainedModel(PreTrainedModel):
         earlier = attention_mask.shape[1] - ids.shape[1]
         return attention_mask.bool() & F.pad(shown, (earlier, 0), value=True)
 
-    def seen(self, ids, attention_mask, positions, keys):
+    def seen(self, ids, attention_mask, columns, keys):
         """Which key each token may see, `bool[batch or 1, 1, tokens, keys]`."""
         if attention_mask is not None and attention_mask.dim() == 4:  # made by the caller, causal
             shown = attention_mask
             return shown if shown.dtype == torch.bool else shown == 0
-        causal = torch.arange(keys, device=positions.device) <= positions[:, None]
+        causal = torch.arange(keys, device=columns.device) <= columns[:, None]
         shown = self.visible(ids, attention_mask)
         if shown is None:
             return causal[None, None]
@@ -352,11 +364,11 @@ class Grok1PreTrainedModel(PreTrainedModel):
 
         past = 0 if cache is None else int(cache.get_seq_length())
         keys = past + hidden.shape[1]
-        positions = torch.arange(past, keys, device=hidden.device)
-        seen = self.seen(input_ids, attention_mask, positions, keys)
-        turn = rotary(positions[None] if position_ids is None else position_ids, self.config)
+        columns = torch.arange(past, keys, device=hidden.device)
+        seen = self.seen(input_ids, attention_mask, columns, keys)
+        turn = rotary(columns[None] if position_ids is None else position_ids, self.config)
         for layer in getattr(self.trunk, self.names.layers):
-            hidden = layer(hidden, turn, seen, cache=cache)
+            hidden = layer(hidden, turn, seen, columns, cache=cache)
         hidden = getattr(self.trunk, self.names.norm)(hidden)
 
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
