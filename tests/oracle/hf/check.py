@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 GOLDEN = Path("tests/data/tiny3")
-LIMIT = 1e-3  # in any logit, whose spread is about 3: two float32 programs differ by a tenth of it
-SAME = 1e-4  # between two loads of the same files: sums depend on how memory is aligned
+# Largest difference in any logit over the spread of all (3.0 in tiny3). Two float32 programs differ
+# by a quarter of it, erf in place of tanh by 24 times as much.
+LIMIT = 1e-4
+SAME = 3e-5  # between two loads of the same files: sums depend on how memory is aligned
 
 BROKEN = {  # what is wrong -> a line of modeling_grok1.py, and what it becomes
     "erf in GELU": ('approximate="tanh"', 'approximate="none"'),
@@ -139,9 +141,9 @@ def load_model(folder: Path, dtype: str, **options: Any) -> Any:
 
 
 def distance(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
-    """Largest difference of a logit; infinite where one is not a number."""
-    worst = max(np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True))
-    return float("inf") if np.isnan(worst) else float(worst)
+    """Largest difference of a logit over their spread; infinite where one is not a number."""
+    worst = np.abs(np.concatenate(ours) - np.concatenate(theirs)).max()
+    return float("inf") if np.isnan(worst) else float(worst / np.concatenate(theirs).std())
 
 
 def check_logits(model: Any, case: Case) -> Iterator[Result]:
@@ -179,6 +181,8 @@ def check_other_loads(folder: Path, dtype: str, model: Any, case: Case) -> Itera
         yield Result("saved and loaded again", distance(again, ours), SAME)
         auto = one_by_one(load_model(folder, dtype, device_map="auto"), case.prompts)
         yield Result('device_map="auto"', distance(auto, ours), SAME)
+        if dtype == "bfloat16" and transformers.__version__ < "5":
+            return  # which rounds all that it leaves on disk, the router too
         places = dict(_places(model))
         disk = load_model(folder, dtype, device_map=places, offload_folder=Path(scratch, "disk"))
         yield Result("layers left on disk", distance(one_by_one(disk, case.prompts), ours), SAME)
@@ -274,8 +278,8 @@ def report(title: str, results: Iterator[Result]) -> bool:
 def unnoticed(source: Path, scratch: Path) -> Iterator[str]:
     """Ways to break the code that a comparison of logits does not see."""
     dims = load(source)[1]
-    broken = BROKEN | (KV_ORDER if dims["num_q_heads"] > dims["num_kv_heads"] else {})
-    for number, (what, (line, instead)) in enumerate(broken.items()):
+    shared = dims["num_q_heads"] > dims["num_kv_heads"]
+    for number, (what, (line, instead)) in enumerate((KV_ORDER if shared else BROKEN).items()):
         folder = make_folder(source, scratch / f"broken{number}", "hpcai", "float32", tied=True)
         code = folder / "modeling_grok1.py"
         text = code.read_text(encoding="utf-8")
@@ -294,10 +298,11 @@ def unnoticed(source: Path, scratch: Path) -> Iterator[str]:
 
 
 def check_made_folders(source: Path) -> bool:
-    """Every naming, head and dtype, made here; then the broken ones."""
-    good = True
+    """Folders made here, of the golden in every naming, head and dtype; then broken ones."""
+    good, golden = True, source == GOLDEN
+    kinds = (NAMINGS, (True, False)) if golden else (("hpcai",), (True,))
     with tempfile.TemporaryDirectory() as scratch:
-        for naming, tied, dtype in product(NAMINGS, (True, False), ("float32", "bfloat16")):
+        for naming, tied, dtype in product(*kinds, ("float32", "bfloat16")):
             name = f"{naming}-{'tied' if tied else 'head'}-{dtype}"
             folder = make_folder(source, Path(scratch, name), naming, dtype, tied=tied)
             good = report(name, check_folder(folder, source)) and good
@@ -307,7 +312,7 @@ def check_made_folders(source: Path) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", type=Path, default=GOLDEN, help="the ckpt-0 checkpoint")
+    parser.add_argument("--source", type=Path, default=GOLDEN, help="a ckpt-0 checkpoint")
     parser.add_argument("--folder", type=Path, action="append", help="converted from it")
     parser.add_argument("--logits", action="store_true", help="compare float32 logits only")
     args = parser.parse_args()
