@@ -1,7 +1,7 @@
 """The Grok-1 network in numpy, written from xAI's model.py and from nothing of grokpack.
 
-It is the second opinion of the oracles: slow, plain, one prompt at a time. `python forward.py GOLDEN`
-compares it with the logits that xAI's own code computed for `tests/data/tiny3`.
+It is the second opinion of the oracles: slow, plain, one prompt at a time. `python -m
+tests.oracle.forward tests/data/tiny3` compares it with the logits that xAI's own code computed.
 
 A checkpoint is read here by a loader of its own too: file order, unpickling and dequantising are
 not grokpack's.
@@ -50,7 +50,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name == "QuantizedWeight8bit":
             return _Quantised
-        if module.split(".")[0] in {"numpy", "ml_dtypes"}:
+        if module.partition(".")[0] in {"numpy", "ml_dtypes"}:
             return super().find_class(module, name)
         message = f"{module}.{name} has no place in a checkpoint"
         raise pickle.UnpicklingError(message)
@@ -148,6 +148,11 @@ def mix(x: Array, weights: Weights, chosen: int) -> Array:
     return mixed
 
 
+def below(weights: Weights, prefix: str, dtype: type) -> Weights:
+    """The weights of one layer, by the rest of their names."""
+    return lambda name: weights(prefix + name).astype(dtype)
+
+
 def forward(
     weights: Weights, config: dict[str, Any], tokens: Array, dtype: type = np.float32
 ) -> Array:
@@ -159,10 +164,7 @@ def forward(
     hidden = (order[None, :] > order[:, None]) | (tokens == c.pad_token)[None, :]
 
     for layer in range(c.num_layers):
-        # The default binds this layer's number now, not when the lambda is called.
-        own: Weights = lambda name, n=layer: weights(f"transformer/decoder_layer_{n}/{name}").astype(  # noqa: E731
-            dtype
-        )
+        own = below(weights, f"transformer/decoder_layer_{layer}/", dtype)
         norms = [own(f"rms_norm{suffix}/scale") for suffix in ("", "_1", "_2", "_3")]
         h = h + rms_norm(
             attend(rms_norm(h, norms[0], c.rms_norm_eps), own, c, hidden), norms[1], c.rms_norm_eps

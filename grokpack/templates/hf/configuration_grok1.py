@@ -1,10 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of Grok-1 for transformers 4.57 and 5, written by grokpack.
+"""Configuration of Grok-1 for transformers 4.57 and 5, and names of its tensors; by grokpack.
 
 The defaults are the released model's, from run.py and model.py of github.com/xai-org/grok-1.
 """
 
+from dataclasses import dataclass
+
 from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True)
+class Names:
+    """What one convention calls each part."""
+
+    model: str
+    embedding: str
+    layers: str
+    norm: str
+    attention: str
+    projections: tuple[str, str, str, str]  # query, key, value, output
+    moe: str  # the module that holds router and experts; empty where the layer does
+    router: str
+    experts: str
+    expert: tuple[str, str, str]  # through GELU, beside it, back down
+    norms: tuple[str, str, str, str]  # before and after attention, before and after the experts
+    scale: str  # a norm's parameter
+
+    @property
+    def head(self):
+        """The tied parameter, and what it is tied to."""
+        return {"lm_head.weight": f"{self.model}.{self.embedding}.weight"}
+
+    @property
+    def float32(self):
+        """Modules that stay float32 when the rest is loaded in 16 bits."""
+        return sorted({self.router, self.norm, *self.norms})
+
+
+HPCAI = Names(
+    model="model",
+    embedding="embed_tokens",
+    layers="layers",
+    norm="norm",
+    attention="attn",
+    projections=("q_proj", "k_proj", "v_proj", "o_proj"),
+    moe="moe_block",
+    router="gate",
+    experts="experts",
+    expert=("linear", "linear_v", "linear_1"),
+    norms=("pre_attn_norm", "post_attn_norm", "pre_moe_norm", "post_moe_norm"),
+    scale="scale",
+)
+SGLANG = Names(
+    model="model",
+    embedding="embed_tokens",
+    layers="layers",
+    norm="norm",
+    attention="self_attn",
+    projections=("q_proj", "k_proj", "v_proj", "o_proj"),
+    moe="block_sparse_moe",
+    router="gate",
+    experts="experts",
+    expert=("w1", "w3", "w2"),
+    norms=("pre_attn_norm", "post_attn_norm", "pre_moe_norm", "post_moe_norm"),
+    scale="weight",
+)
+KEYFAN = Names(
+    model="transformer",
+    embedding="in_out_embed",
+    layers="decoder_layer",
+    norm="rms_norm",
+    attention="multi_head_attention",
+    projections=("query", "key", "value", "linear"),
+    moe="",
+    router="router",
+    experts="moe",
+    expert=("linear", "linear_v", "linear_1"),
+    norms=("rms_norm", "rms_norm_1", "rms_norm_2", "rms_norm_3"),
+    scale="weight",
+)
 
 
 class Grok1Config(PretrainedConfig):

@@ -11,91 +11,26 @@ config.json points to decides which of them are read and written: `Grok1ModelFor
 `Grok1ForCausalLM` (SGLang) or `GrokForCausalLM` (keyfan). Nothing else differs between them.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .configuration_grok1 import Grok1Config, Grok1SGLangConfig, GrokConfig
+from .configuration_grok1 import (
+    HPCAI,
+    KEYFAN,
+    SGLANG,
+    Grok1Config,
+    Grok1SGLangConfig,
+    GrokConfig,
+    Names,
+)
 
 # The field that holds keys and values: `past_key_values` became `cache` within transformers 5.
 CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+FULL_MASK_AXES = 4  # of a mask that says for each token what it may see
 HIDDEN = -1e30  # the logit of a key that must not be seen; the reference's figure
-
-
-@dataclass(frozen=True)
-class Names:
-    """What one convention calls each part."""
-
-    model: str
-    embedding: str
-    layers: str
-    norm: str
-    attention: str
-    projections: tuple[str, str, str, str]  # query, key, value, output
-    moe: str  # the module that holds router and experts; empty where the layer does
-    router: str
-    experts: str
-    expert: tuple[str, str, str]  # through GELU, beside it, back down
-    norms: tuple[str, str, str, str]  # before and after attention, before and after the experts
-    scale: str  # a norm's parameter
-
-    @property
-    def head(self):
-        """The tied parameter, and what it is tied to."""
-        return {"lm_head.weight": f"{self.model}.{self.embedding}.weight"}
-
-    @property
-    def float32(self):
-        """Modules that stay float32 when the rest is loaded in 16 bits."""
-        return sorted({self.router, self.norm, *self.norms})
-
-
-HPCAI = Names(
-    model="model",
-    embedding="embed_tokens",
-    layers="layers",
-    norm="norm",
-    attention="attn",
-    projections=("q_proj", "k_proj", "v_proj", "o_proj"),
-    moe="moe_block",
-    router="gate",
-    experts="experts",
-    expert=("linear", "linear_v", "linear_1"),
-    norms=("pre_attn_norm", "post_attn_norm", "pre_moe_norm", "post_moe_norm"),
-    scale="scale",
-)
-SGLANG = Names(
-    model="model",
-    embedding="embed_tokens",
-    layers="layers",
-    norm="norm",
-    attention="self_attn",
-    projections=("q_proj", "k_proj", "v_proj", "o_proj"),
-    moe="block_sparse_moe",
-    router="gate",
-    experts="experts",
-    expert=("w1", "w3", "w2"),
-    norms=("pre_attn_norm", "post_attn_norm", "pre_moe_norm", "post_moe_norm"),
-    scale="weight",
-)
-KEYFAN = Names(
-    model="transformer",
-    embedding="in_out_embed",
-    layers="decoder_layer",
-    norm="rms_norm",
-    attention="multi_head_attention",
-    projections=("query", "key", "value", "linear"),
-    moe="",
-    router="router",
-    experts="moe",
-    expert=("linear", "linear_v", "linear_1"),
-    norms=("rms_norm", "rms_norm_1", "rms_norm_2", "rms_norm_3"),
-    scale="weight",
-)
 
 
 def linear(inputs, outputs, dtype=None):
@@ -114,6 +49,7 @@ class Grok1RMSNorm(nn.Module):
         self.register_parameter(names.scale, nn.Parameter(scale))
 
     def forward(self, x):
+        """Norm of `x[..., hidden]`, in its dtype."""
         scale = getattr(self, self.scale_name).float()
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
@@ -194,6 +130,7 @@ class Grok1Expert(nn.Module):
             self.add_module(name, linear(*size))
 
     def forward(self, x):
+        """Output `[tokens, hidden]` for `x[tokens, hidden]`."""
         gated, beside, down = (getattr(self, name) for name in self.names.expert)
         return down(F.gelu(gated(x), approximate="tanh") * beside(x))
 
@@ -223,8 +160,7 @@ class Grok1DecoderLayer(nn.Module):
         """Each token of `x[tokens, hidden]` through its best experts, weighted by the router."""
         block, names = self.block, self.names
         router, experts = getattr(block, names.router), getattr(block, names.experts)
-        # The router stays float32 when the rest is loaded in 16 bits; only a cast of the whole model
-        # changes that.
+        # float32 when the rest is loaded in 16 bits; only a cast of the whole model changes that.
         gates = router(x.to(router.weight.dtype)).float().softmax(-1)
         gates, chosen = gates.topk(self.chosen, dim=-1)
         mixed = torch.zeros_like(x, dtype=torch.float32)
@@ -235,6 +171,7 @@ class Grok1DecoderLayer(nn.Module):
         return mixed.to(x.dtype)
 
     def forward(self, x, turn, seen, columns, cache):
+        """The residual stream `x[batch, tokens, hidden]` after this layer."""
         before, after, before_moe, after_moe = (getattr(self, name) for name in self.names.norms)
         attend = getattr(self, self.names.attention)
         x = x + after(attend(before(x), turn, seen, columns, cache))
@@ -274,15 +211,19 @@ class Grok1PreTrainedModel(PreTrainedModel):
         return getattr(self, self.names.model)
 
     def get_input_embeddings(self):
+        """The embedding, whatever its name."""
         return getattr(self.trunk, self.names.embedding)
 
     def set_input_embeddings(self, value):
+        """Take another embedding, for example one with more tokens."""
         setattr(self.trunk, self.names.embedding, value)
 
     def get_output_embeddings(self):
+        """The head."""
         return self.lm_head
 
     def set_output_embeddings(self, value):
+        """Take another head."""
         self.lm_head = value
 
     def visible(self, ids, attention_mask):
@@ -302,7 +243,7 @@ class Grok1PreTrainedModel(PreTrainedModel):
 
     def seen(self, ids, attention_mask, columns, keys):
         """Which key each token may see, `bool[batch or 1, 1, tokens, keys]`."""
-        if attention_mask is not None and attention_mask.dim() == 4:  # made by the caller, causal
+        if attention_mask is not None and attention_mask.dim() == FULL_MASK_AXES:
             shown = attention_mask
             return shown if shown.dtype == torch.bool else shown == 0
         causal = torch.arange(keys, device=columns.device) <= columns[:, None]

@@ -36,7 +36,8 @@ class Naming:
     config_class: str
     embedding: str
     norm: str
-    layer: dict[str, str]  # xAI's name below a layer -> its name
+    layer: str
+    parts: dict[str, str]  # xAI's name below a layer -> its name there
 
 
 NAMINGS = {
@@ -45,19 +46,20 @@ NAMINGS = {
         "Grok1Config",
         "model.embed_tokens.weight",
         "model.norm.scale",
+        "model.layers.N.",
         {
-            "multi_head_attention/query/w": "model.layers.N.attn.q_proj.weight",
-            "multi_head_attention/key/w": "model.layers.N.attn.k_proj.weight",
-            "multi_head_attention/value/w": "model.layers.N.attn.v_proj.weight",
-            "multi_head_attention/linear/w": "model.layers.N.attn.o_proj.weight",
-            "moe/linear/w": "model.layers.N.moe_block.experts.E.linear.weight",
-            "moe/linear_v/w": "model.layers.N.moe_block.experts.E.linear_v.weight",
-            "moe/linear_1/w": "model.layers.N.moe_block.experts.E.linear_1.weight",
-            "router/w": "model.layers.N.moe_block.gate.weight",
-            "rms_norm/scale": "model.layers.N.pre_attn_norm.scale",
-            "rms_norm_1/scale": "model.layers.N.post_attn_norm.scale",
-            "rms_norm_2/scale": "model.layers.N.pre_moe_norm.scale",
-            "rms_norm_3/scale": "model.layers.N.post_moe_norm.scale",
+            "multi_head_attention/query/w": "attn.q_proj.weight",
+            "multi_head_attention/key/w": "attn.k_proj.weight",
+            "multi_head_attention/value/w": "attn.v_proj.weight",
+            "multi_head_attention/linear/w": "attn.o_proj.weight",
+            "moe/linear/w": "moe_block.experts.E.linear.weight",
+            "moe/linear_v/w": "moe_block.experts.E.linear_v.weight",
+            "moe/linear_1/w": "moe_block.experts.E.linear_1.weight",
+            "router/w": "moe_block.gate.weight",
+            "rms_norm/scale": "pre_attn_norm.scale",
+            "rms_norm_1/scale": "post_attn_norm.scale",
+            "rms_norm_2/scale": "pre_moe_norm.scale",
+            "rms_norm_3/scale": "post_moe_norm.scale",
         },
     ),
     "sglang": Naming(
@@ -65,19 +67,20 @@ NAMINGS = {
         "Grok1SGLangConfig",
         "model.embed_tokens.weight",
         "model.norm.weight",
+        "model.layers.N.",
         {
-            "multi_head_attention/query/w": "model.layers.N.self_attn.q_proj.weight",
-            "multi_head_attention/key/w": "model.layers.N.self_attn.k_proj.weight",
-            "multi_head_attention/value/w": "model.layers.N.self_attn.v_proj.weight",
-            "multi_head_attention/linear/w": "model.layers.N.self_attn.o_proj.weight",
-            "moe/linear/w": "model.layers.N.block_sparse_moe.experts.E.w1.weight",
-            "moe/linear_v/w": "model.layers.N.block_sparse_moe.experts.E.w3.weight",
-            "moe/linear_1/w": "model.layers.N.block_sparse_moe.experts.E.w2.weight",
-            "router/w": "model.layers.N.block_sparse_moe.gate.weight",
-            "rms_norm/scale": "model.layers.N.pre_attn_norm.weight",
-            "rms_norm_1/scale": "model.layers.N.post_attn_norm.weight",
-            "rms_norm_2/scale": "model.layers.N.pre_moe_norm.weight",
-            "rms_norm_3/scale": "model.layers.N.post_moe_norm.weight",
+            "multi_head_attention/query/w": "self_attn.q_proj.weight",
+            "multi_head_attention/key/w": "self_attn.k_proj.weight",
+            "multi_head_attention/value/w": "self_attn.v_proj.weight",
+            "multi_head_attention/linear/w": "self_attn.o_proj.weight",
+            "moe/linear/w": "block_sparse_moe.experts.E.w1.weight",
+            "moe/linear_v/w": "block_sparse_moe.experts.E.w3.weight",
+            "moe/linear_1/w": "block_sparse_moe.experts.E.w2.weight",
+            "router/w": "block_sparse_moe.gate.weight",
+            "rms_norm/scale": "pre_attn_norm.weight",
+            "rms_norm_1/scale": "post_attn_norm.weight",
+            "rms_norm_2/scale": "pre_moe_norm.weight",
+            "rms_norm_3/scale": "post_moe_norm.weight",
         },
     ),
     "keyfan": Naming(
@@ -85,19 +88,20 @@ NAMINGS = {
         "GrokConfig",
         "transformer.in_out_embed.weight",
         "transformer.rms_norm.weight",
+        "transformer.decoder_layer.N.",
         {
-            "multi_head_attention/query/w": "transformer.decoder_layer.N.multi_head_attention.query.weight",
-            "multi_head_attention/key/w": "transformer.decoder_layer.N.multi_head_attention.key.weight",
-            "multi_head_attention/value/w": "transformer.decoder_layer.N.multi_head_attention.value.weight",
-            "multi_head_attention/linear/w": "transformer.decoder_layer.N.multi_head_attention.linear.weight",
-            "moe/linear/w": "transformer.decoder_layer.N.moe.E.linear.weight",
-            "moe/linear_v/w": "transformer.decoder_layer.N.moe.E.linear_v.weight",
-            "moe/linear_1/w": "transformer.decoder_layer.N.moe.E.linear_1.weight",
-            "router/w": "transformer.decoder_layer.N.router.weight",
-            "rms_norm/scale": "transformer.decoder_layer.N.rms_norm.weight",
-            "rms_norm_1/scale": "transformer.decoder_layer.N.rms_norm_1.weight",
-            "rms_norm_2/scale": "transformer.decoder_layer.N.rms_norm_2.weight",
-            "rms_norm_3/scale": "transformer.decoder_layer.N.rms_norm_3.weight",
+            "multi_head_attention/query/w": "multi_head_attention.query.weight",
+            "multi_head_attention/key/w": "multi_head_attention.key.weight",
+            "multi_head_attention/value/w": "multi_head_attention.value.weight",
+            "multi_head_attention/linear/w": "multi_head_attention.linear.weight",
+            "moe/linear/w": "moe.E.linear.weight",
+            "moe/linear_v/w": "moe.E.linear_v.weight",
+            "moe/linear_1/w": "moe.E.linear_1.weight",
+            "router/w": "router.weight",
+            "rms_norm/scale": "rms_norm.weight",
+            "rms_norm_1/scale": "rms_norm_1.weight",
+            "rms_norm_2/scale": "rms_norm_2.weight",
+            "rms_norm_3/scale": "rms_norm_3.weight",
         },
     ),
 }
@@ -147,9 +151,7 @@ def config_json(naming: str, dims: dict[str, Any], dtype: str, *, tied: bool) ->
     return config
 
 
-def tensors(
-    folder: Path, naming: str, *, tied: bool
-) -> Iterator[tuple[str, torch.Tensor, bool]]:
+def tensors(folder: Path, naming: str, *, tied: bool) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """Name, values `f32[out, in]`, and whether they stay float32, of every tensor."""
     weights, dims = load(folder)
     names = NAMINGS[naming]
@@ -157,8 +159,8 @@ def tensors(
     yield names.embedding, embedding, False
     yield names.norm, torch.from_numpy(weights(FINAL_NORM)), True
     for layer in range(dims["num_layers"]):
-        for raw, name in names.layer.items():
-            own = name.replace(".N.", f".{layer}.")
+        for raw, name in names.parts.items():
+            own = (names.layer + name).replace(".N.", f".{layer}.")
             values = torch.from_numpy(weights(LAYER.format(layer) + raw))
             if ".E." in own:
                 for expert, matrix in enumerate(values):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 PAD = 0
 NEW_TOKENS = 12
 
-Prompts = "Sequence[np.ndarray]"
+Prompts = Sequence[np.ndarray]
 
 
 def one_by_one(model: Any, prompts: Prompts) -> list[np.ndarray]:
