@@ -7,7 +7,7 @@ import sys
 import typer
 
 from grokpack import __version__
-from grokpack.cli import explain, helping, inspect, reshard, synth, verify
+from grokpack.cli import convert, explain, helping, inspect, reshard, synth, verify
 from grokpack.errors import ExitStatus
 from grokpack.render.envelope import usage
 
@@ -41,6 +41,7 @@ def root(
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("reshard")(reshard.reshard)
+app.command("convert")(convert.convert)
 app.command("synth")(synth.synth)
 app.command("explain")(explain.explain)
 app.command("help")(helping.topics)

@@ -42,9 +42,7 @@ class Convention:
         rest = self.table[entry.rule.path]
         if expert is not None:
             rest = rest.format(expert=expert)
-        return (
-            rest if entry.layer is None else self.layer.format(layer=entry.layer, rest=rest)
-        )
+        return rest if entry.layer is None else self.layer.format(layer=entry.layer, rest=rest)
 
 
 def _keyfan(path: str) -> str:

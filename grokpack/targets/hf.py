@@ -57,9 +57,7 @@ def to_hf(source: Checkpoint, options: Options) -> Target:
     made: dict[str, Op | StreamedOp] = {}
     for name, spec, op in engine_arrays(source, convention, dtype):
         arrays[name], made[name] = spec, op
-    shards = list(
-        safetensors.shards({n: a.nbytes for n, a in arrays.items()}, options.shard_bytes)
-    )
+    shards = list(safetensors.shards({n: a.nbytes for n, a in arrays.items()}, options.shard_bytes))
     files = []
     for number, shard in enumerate(shards):
         path = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
@@ -71,7 +69,9 @@ def to_hf(source: Checkpoint, options: Options) -> Target:
         "README.md": companions.card(
             f"Grok-1 in {options.dtype}, {options.names} names", source, _how(options), _USAGE
         ),
-        **hf_config.render(options.names, source.geometry, source.config, TORCH[options.dtype], _whole(options)),
+        **hf_config.render(
+            options.names, source.geometry, source.config, TORCH[options.dtype], _whole(options)
+        ),
         INDEX: index(files, arrays),
     }
     return Target(
@@ -106,7 +106,9 @@ def engine_arrays(
     and writes them when something else follows.
     """
     by_name = grok1.entries_by_name(source.geometry.layers)
-    ordered = sorted(by_name.values(), key=lambda e: (e.layer is None and e.index > 0, e.layer or 0, e.index))
+    ordered = sorted(
+        by_name.values(), key=lambda e: (e.layer is None and e.index > 0, e.layer or 0, e.index)
+    )
     embedding = ordered[0]
     for entry in ordered:
         tensor = source.tensors[entry.name]
