@@ -294,6 +294,13 @@ CODES: dict[str, Code] = _table(
         "Change the dimension named.",
     ),
     Code(
+        "GP308",
+        "environment variable has a wrong value",
+        _USAGE,
+        "A variable may have only certain values, or asks for what this machine does not have.",
+        "Unset it, or give it a value that `grokpack help environment` names.",
+    ),
+    Code(
         "GP311",
         "not enough disk",
         _TARGET,
