@@ -48,7 +48,9 @@ def choose_engine(work_bytes: int) -> Engine:
     wanted = os.environ.get(VARIABLE) or "auto"
     if wanted not in ("auto", "numpy", "numba"):
         raise GrokpackError(
-            "GP308", f"{VARIABLE}={wanted} is none of auto, numba and numpy", hint=f"unset {VARIABLE}"
+            "GP308",
+            f"{VARIABLE}={wanted} is none of auto, numba and numpy",
+            hint=f"unset {VARIABLE}",
         )
     if wanted == "numpy" or (wanted == "auto" and work_bytes < COMPILED_PAYS_BYTES):
         return "numpy"
@@ -71,10 +73,10 @@ def compiler_loads() -> bool:
     with OSError. With NUMBA_DISABLE_JIT its functions are loops that Python itself walks.
     """
     try:
-        import numba
+        from numba import config
     except (ImportError, OSError):
         return False
-    return not numba.config.DISABLE_JIT
+    return not getattr(config, "DISABLE_JIT", 0)  # set when numba is imported
 
 
 def twin(kernel: Kernel, engine: Engine) -> Kernel:

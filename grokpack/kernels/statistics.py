@@ -77,7 +77,7 @@ def _count_bytes(octets: np.ndarray) -> np.ndarray:
     return counts
 
 
-def fold_columns(  # noqa: PLR0913, PLR0917  # what was gathered, what scales it, where it goes
+def fold_columns(
     squares: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from grokpack.kernels.dispatch import twin
 from grokpack.kernels.statistics import CODES, EXPONENTS, MOST_ROWS, PART_BITS, WORD_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from typing import Self
 
     from grokpack.kernels.dispatch import Engine
 
@@ -29,6 +29,16 @@ _CODES_PER_BIN = 16
 _HALF = CODES // 2
 _LARGEST_CODE = 127
 _ROOM = 1 << (WORD_BITS - 1)  # values that may be added before words are taken out
+
+
+class Tally(Protocol):
+    """What was counted of an array."""
+
+    def merge(self, other: Self) -> None:
+        """Take in the tally of another part, of the same kind."""
+
+    def summary(self) -> dict[str, Any]:
+        """The result as JSON values."""
 
 
 @dataclass(slots=True)
@@ -159,7 +169,7 @@ class FloatTally:
         }
 
     def _histogram(self) -> dict[str, Any]:
-        """Finite values that are not zero, by magnitude: bin i is edges[i] <= |x| < edges[i + 1]."""
+        """Finite values but zeros, by magnitude: bin i is edges[i] <= |x| < edges[i + 1]."""
         by_exponent = self.counts[:EXPONENTS] + self.counts[EXPONENTS:]
         by_exponent[0] -= self.zero
         first, last = SMALLEST_BIN + _BIAS, LARGEST_BIN + _BIAS
@@ -284,11 +294,3 @@ class _Group:
         return cls(
             scales, np.zeros(out, np.int64), np.full(out, 127, np.int8), np.full(out, -128, np.int8)
         )
-
-
-def merged[T: (FloatTally, CodeTally)](tallies: Sequence[T]) -> T:
-    """One tally of all parts; the first is the one that grows."""
-    whole, *rest = tallies
-    for part in rest:
-        whole.merge(part)
-    return whole

@@ -66,7 +66,7 @@ def _gather(strip: np.ndarray, sums: np.ndarray, low: np.ndarray, high: np.ndarr
 
 
 @compiled
-def fold_columns(  # noqa: PLR0913, PLR0917  # as the specification
+def fold_columns(
     squares: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
@@ -76,6 +76,7 @@ def fold_columns(  # noqa: PLR0913, PLR0917  # as the specification
 ) -> int:
     """See the specification."""
     left_out = 0
+    lowest, highest = ends[0], ends[1]
     bits = scales.view(np.uint32)
     for column in range(scales.size):
         exponent = (bits[column] >> _FRACTION_BITS) & _NOT_FINITE
@@ -84,16 +85,17 @@ def fold_columns(  # noqa: PLR0913, PLR0917  # as the specification
             continue
         scale = float(scales[column])
         one, other = low[column] * scale + 0.0, high[column] * scale + 0.0
-        ends[0] = min(ends[0], one, other)
-        ends[1] = max(ends[1], one, other)
+        lowest = min(lowest, min(one, other))  # noqa: PLW3301  # of three it is not compiled well
+        highest = max(highest, max(one, other))  # noqa: PLW3301  # likewise
         square = _square(bits[column], exponent)
         total = np.uint64(squares[column])
         lower, upper = (square & _PART) * total, (square >> _PART_BITS) * total
-        row = max(np.int64(exponent), 1)
+        row = np.int64(exponent | np.uint32(exponent == 0))  # max(e, 1)
         words[row, 0] += lower & _LOW
         words[row, 1] += lower >> _HALF
         words[row, 2] += upper & _LOW
         words[row, 3] += upper >> _HALF
+    ends[0], ends[1] = lowest, highest
     return left_out
 
 
@@ -128,7 +130,7 @@ def count_floats(
         if pattern << np.uint32(1) == np.uint32(0):
             special[np.int64(pattern >> np.uint32(31))] += 1
         square = _square(pattern, exponent)
-        row = max(np.int64(exponent), 1)
+        row = np.int64(exponent | np.uint32(exponent == 0))  # max(e, 1)
         words[row, 0] += square & _LOW
         words[row, 1] += square >> _HALF
         value = float(values[at]) + 0.0
