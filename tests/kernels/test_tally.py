@@ -72,7 +72,7 @@ def test_a_power_of_two_is_the_first_of_its_bin(exponent: int) -> None:
     filled = [i for i, count in enumerate(histogram["counts"]) for _ in range(count)]
     edges = histogram["edges"]
     assert len(filled) == 2  # zero is in no bin
-    for bin_, single in zip(filled, (below, value), strict=True):
+    for bin_, single in zip(filled, (float(below), float(value)), strict=True):
         assert edges[bin_] <= single < edges[bin_ + 1]
 
 

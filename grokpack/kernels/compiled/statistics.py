@@ -10,6 +10,7 @@ _COLUMNS = 1024  # their sums take 4 kB; with a row's codes they stay in the fir
 _ROWS = 65536  # squares of so many codes fit 32 bits
 _FRACTION_BITS = np.uint32(23)
 _FRACTION = np.uint32((1 << 23) - 1)
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
 _NOT_FINITE = np.uint32(255)
 _LOW = np.uint64((1 << 32) - 1)
 _HALF = np.uint64(32)
@@ -83,7 +84,7 @@ def fold_columns(
         if exponent == _NOT_FINITE:
             left_out += 1
             continue
-        scale = float(scales[column])
+        scale = np.float64(scales[column])
         one, other = low[column] * scale + 0.0, high[column] * scale + 0.0
         lowest = min(lowest, min(one, other))  # noqa: PLW3301  # of three it is not compiled well
         highest = max(highest, max(one, other))  # noqa: PLW3301  # likewise
@@ -127,13 +128,13 @@ def count_floats(
             if pattern & _FRACTION == np.uint32(0):
                 special[2 + np.int64(pattern >> np.uint32(31))] += 1
             continue
-        if pattern << np.uint32(1) == np.uint32(0):
+        if pattern & _MAGNITUDE == np.uint32(0):
             special[np.int64(pattern >> np.uint32(31))] += 1
         square = _square(pattern, exponent)
         row = np.int64(exponent | np.uint32(exponent == 0))  # max(e, 1)
         words[row, 0] += square & _LOW
         words[row, 1] += square >> _HALF
-        value = float(values[at]) + 0.0
+        value = np.float64(values[at]) + 0.0
         lowest = min(lowest, value)
         highest = max(highest, value)
     ends[0], ends[1] = lowest, highest
