@@ -22,19 +22,20 @@ def render(rows: list[dict[str, Any]], asked: int) -> str:
     if len(rows) <= _FEW:
         text = "\n\n".join(map(_page, rows))
     else:
+        width = max(len(row["name"]) for row in rows)
         head = (
-            f"{'tensor':<52} {'min':>10} {'max':>10} {'rms':>10} {'zero':>6} {'bad':>5} "
+            f"{'tensor':<{width}} {'min':>10} {'max':>10} {'rms':>10} {'zero':>6} {'bad':>5} "
             f"{'bad scales':>10}  distribution"
         )
-        text = "\n".join([head, *map(_line, rows), "", *_LEGEND])
+        text = "\n".join([head, *(_line(row, width) for row in rows), "", *_LEGEND])
     absent = asked - len(rows)
     return f"{text}\n\n{absent} tensors not read: parts of them are missing" if absent else text
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], width: int) -> str:
     share = f"{row['zero'] / max(row['elements'], 1):.1%}"
     return (
-        f"{row['name']:<52} {row['min']:>10.3g} {row['max']:>10.3g} {row['rms']:>10.3g} "
+        f"{row['name']:<{width}} {row['min']:>10.3g} {row['max']:>10.3g} {row['rms']:>10.3g} "
         f"{share:>6} {_bad(row):>5} {_bad_scales(row['scales']):>10}  "
         f"{_sparks(row['histogram']['counts'])}"
     )
@@ -69,7 +70,7 @@ def _figures(row: dict[str, Any], *, scales: bool = False) -> list[str]:
     lines = [
         f"    {moments}",
         f"    {row['elements']:,} values: "
-        + ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts),
+        + ", ".join(f"{count:,} {kind.replace('minus_', 'of -')}" for kind, count in counts),
     ]
     for kind, spots in row["places"].items():
         places = "; ".join(describe(index, scales=scales) for index in spots)
