@@ -21,6 +21,7 @@ GROKPACK_WORKERS     --workers
 GROKPACK_FORMAT      --format
 GROKPACK_PROGRESS    --progress
 GROKPACK_COLOR       --color
+GROKPACK_KERNELS     numpy, numba or auto: what counts and converts values (same results)
 NO_COLOR, FORCE_COLOR are heeded""",
     "formatting": """\
 stdout has the result and nothing else; stderr has the plan, progress, hints and errors
