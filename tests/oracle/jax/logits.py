@@ -21,7 +21,7 @@ _OPTIONS.add_argument("--width", type=int, default=8, help="devices on the model
 _OPTIONS.add_argument("--mode", default="stock", help="stock, f32 or exact; see reference.py")
 _OPTIONS.add_argument("--tokens", required=True, help="int32 [prompts, T], padded on the right")
 _OPTIONS.add_argument("--lengths", required=True, help="of the prompts, separated by commas")
-_OPTIONS.add_argument("--out", required=True, help="float32 [prompts, T, vocab]")
+_OPTIONS.add_argument("--out", help="float32 [prompts, T, vocab]; without it, only restore")
 _OPTIONS.add_argument("--hosts", type=int, default=1)
 _OPTIONS.add_argument("--host", type=int, default=0)
 _OPTIONS.add_argument("--port", type=int, default=0, help="of the coordinator")
@@ -72,6 +72,8 @@ def main() -> None:
     params = runner.load_or_init(reference.dummy_data())
     if options.shards:
         _write_shards(params, options.shards)
+    if not options.out:
+        return
     tokens = np.load(options.tokens)
     found = np.zeros((*tokens.shape, values["vocab_size"]), np.float32)
     with runner.mesh:
