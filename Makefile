@@ -67,6 +67,34 @@ docs-check: $(VENV)/.ready-docs ## Check the documentation without writing anyth
 bench: $(VENV)/.ready-run ## Measure speed and memory; prints ratios of one run
 	$(BIN)/python -m benchmarks
 
+# xAI's code is not in this repository: name a clone of github.com/xai-org/grok-1.
+XAI ?=
+ORACLE_JAX := $(BUILD)/oracle-jax
+ORACLE_JAX_PYTHON ?= python3.11
+
+.PHONY: oracle-jax
+oracle-jax: $(VENV)/.ready-run ## Let xAI's own JAX code load outputs: make oracle-jax XAI=/path/to/grok-1
+	@test -f "$(XAI)/model.py" || { echo "oracle-jax needs xAI's code:" \
+		"git clone https://github.com/xai-org/grok-1, then make oracle-jax XAI=/path/to/grok-1" >&2; \
+		exit 2; }
+	@$(MAKE) --no-print-directory $(ORACLE_JAX)/.ready
+	$(BIN)/python tests/oracle/jax/check.py --xai "$(abspath $(XAI))" \
+		--python "$(CURDIR)/$(ORACLE_JAX)/env/bin/python" --newer "$(CURDIR)/$(ORACLE_JAX)/newer" \
+		--work "$(CURDIR)/$(ORACLE_JAX)/work"
+
+$(ORACLE_JAX)/.ready: tests/oracle/jax/requirements.txt tests/oracle/jax/newer.txt
+	@command -v "$(ORACLE_JAX_PYTHON)" >/dev/null || { echo "oracle-jax needs Python 3.11 for jaxlib" \
+		"of March 2024; name it: ORACLE_JAX_PYTHON=..." >&2; exit 1; }
+	@rm -rf $(ORACLE_JAX)
+	@mkdir -p $(ORACLE_JAX)
+	@echo "making $(ORACLE_JAX)/env with jax of March 2024"
+	@"$(ORACLE_JAX_PYTHON)" -m venv $(ORACLE_JAX)/env
+	@$(ORACLE_JAX)/env/bin/pip install -qq --disable-pip-version-check \
+		-r tests/oracle/jax/requirements.txt
+	@$(ORACLE_JAX)/env/bin/pip install -qq --disable-pip-version-check --no-deps \
+		--target $(ORACLE_JAX)/newer -r tests/oracle/jax/newer.txt
+	@touch $@
+
 .PHONY: clean
 clean: ## Remove everything that make and the tools made
 	rm -rf $(VENV) $(BUILD) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -37,7 +37,7 @@ def set_devices(count: int) -> None:
 def _join(options: argparse.Namespace) -> None:
     import jax
 
-    jax.config.update("jax_cpu_enable_gloo_collectives", True)  # noqa: FBT003  # jax's own form
+    jax.config.update("jax_cpu_enable_gloo_collectives", True)
     place = f"127.0.0.1:{options.port}"
     jax.distributed.initialize(place, options.hosts, options.host)
 

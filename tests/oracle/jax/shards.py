@@ -61,6 +61,33 @@ def _span(slices: list[tuple[slice, ...]], shape: tuple[int, ...]) -> tuple[slic
     )
 
 
+def _blocks(dump: Any, name: str) -> list[Any]:
+    """One host's blocks of a parameter, in the order of its devices."""
+    keys = [key for key in dump.files if key.rpartition("|")[0] == name]
+    return [dump[key] for key in sorted(keys, key=lambda key: int(key.rpartition("|")[2]))]
+
+
+def _same(first: Any, second: Any) -> bool:
+    return first.shape == second.shape and bool((_bits(first) == _bits(second)).all())
+
+
+def _compare(
+    name: str, whole: Any, shares: list[Any], slices: list[Any], dumps: list[Any]
+) -> list[str]:
+    """What is wrong with an array's share on each host, and with its block on each device."""
+    each, wrong = len(slices) // len(shares), []
+    for host, share in enumerate(shares):
+        mine = slices[host * each : (host + 1) * each]
+        if not _same(whole[_span(mine, whole.shape)], share):
+            wrong.append(f"share of host {host}: {name}")
+        if dumps:
+            expected = [whole[place] for place in mine]
+            blocks = _blocks(dumps[host], name)
+            if len(blocks) != each or not all(map(_same, expected, blocks)):
+                wrong.append(f"blocks of host {host}: {name}")
+    return wrong
+
+
 def main() -> int:
     """Compare every file and every device's block; print what differs."""
     options = _OPTIONS.parse_args()
@@ -74,41 +101,25 @@ def main() -> int:
 
     values = json.loads(Path(options.whole, "config.json").read_text(encoding="utf-8"))
     runner = reference.make_runner(runners, values, options.whole, options.width)
-    devices = list(runner.mesh.devices.flat)
-    each = options.width // options.hosts
-    # Processes number their devices on their own; blocks of process 0 come first on the mesh.
+    devices = list(runner.mesh.devices.flat)  # those of host 0 come first
     dumps = [np.load(path) for path in options.dumps]
-    files = blocks = 0
-    wrong: list[str] = []
+    arrays, wrong = 0, []
     for index, (name, spec) in enumerate(_specs(runner)):
-        whole = _parts(fast_unpickle(f"{options.whole}/ckpt-0/tensor{index:05d}_000"))
+        file = f"ckpt-0/tensor{index:05d}"
         hosted = [
-            _parts(fast_unpickle(f"{options.hosted}/ckpt-0/tensor{index:05d}_{host:03d}"))
+            _parts(fast_unpickle(f"{options.hosted}/{file}_{host:03d}"))
             for host in range(options.hosts)
         ]
-        for part, (suffix, array) in enumerate(whole):
-            where = NamedSharding(runner.mesh, spec).devices_indices_map(array.shape)
+        for part, (suffix, whole) in enumerate(
+            _parts(fast_unpickle(f"{options.whole}/{file}_000"))
+        ):
+            where = NamedSharding(runner.mesh, spec).devices_indices_map(whole.shape)
             slices = [where[device] for device in devices]
-            for host in range(options.hosts):
-                mine = slices[host * each : (host + 1) * each]
-                expected, found = array[_span(mine, array.shape)], hosted[host][part][1]
-                files += not part
-                if expected.shape != found.shape or (_bits(expected) != _bits(found)).any():
-                    wrong.append(f"file {index} of host {host}: {name}{suffix}")
-                if not dumps:
-                    continue
-                keys = sorted(
-                    (k for k in dumps[host].files if k.rpartition("|")[0] == name + suffix),
-                    key=lambda key: int(key.rpartition("|")[2]),
-                )
-                if len(keys) != each:
-                    wrong.append(f"{len(keys)} blocks of {name}{suffix} on host {host}")
-                for key, place in zip(keys, mine, strict=False):
-                    blocks += 1
-                    if not np.array_equal(dumps[host][key], _bits(array[place])):
-                        wrong.append(f"block {key} on host {host}")
+            shares = [host[part][1] for host in hosted]
+            wrong += _compare(name + suffix, whole, shares, slices, dumps)
+            arrays += 1
     sys.stdout.write("".join(f"{line}\n" for line in wrong[:5]))
-    sys.stdout.write(f"{files} files, {blocks} blocks, {len(wrong)} wrong\n")
+    sys.stdout.write(f"{arrays} arrays on {options.hosts} hosts, {len(wrong)} wrong\n")
     return 1 if wrong else 0
 
 
