@@ -72,11 +72,14 @@ XAI ?=
 ORACLE_JAX := $(BUILD)/oracle-jax
 ORACLE_JAX_PYTHON ?= python3.11
 
-.PHONY: oracle-jax
-oracle-jax: $(VENV)/.ready-run ## Let xAI's own JAX code load outputs: make oracle-jax XAI=/path/to/grok-1
+.PHONY: .xai
+.xai:
 	@test -f "$(XAI)/model.py" || { echo "oracle-jax needs xAI's code:" \
 		"git clone https://github.com/xai-org/grok-1, then make oracle-jax XAI=/path/to/grok-1" >&2; \
 		exit 2; }
+
+.PHONY: oracle-jax
+oracle-jax: .xai $(VENV)/.ready-run ## Let xAI's own JAX code load outputs: make oracle-jax XAI=/path/to/grok-1
 	@$(MAKE) --no-print-directory $(ORACLE_JAX)/.ready
 	$(BIN)/python tests/oracle/jax/check.py --xai "$(abspath $(XAI))" \
 		--python "$(CURDIR)/$(ORACLE_JAX)/env/bin/python" --newer "$(CURDIR)/$(ORACLE_JAX)/newer" \

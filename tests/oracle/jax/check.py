@@ -139,7 +139,7 @@ class Check:
         median, largest = _difference(golden, found, mode)
         right = (largest if limit == EXACT else median) <= limit
         devices = f"{width} devices" + (f", {hosts} processes" if hosts > 1 else "")
-        figures = f"median {median:.1e}  max {largest:.1e}  limit {limit:.0e}"
+        figures = f"median {median:.1e}  max {largest:.1e}  limit {limit:g}"
         self.judge(f"{name}: {mode}, {devices}", figures, right=right)
 
     def must_differ(self, golden: Golden, name: str, width: int) -> None:
