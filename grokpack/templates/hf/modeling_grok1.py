@@ -183,7 +183,7 @@ class Grok1PreTrainedModel(PreTrainedModel):
     """The network, its head, and what loading and generating need to know of them."""
 
     _no_split_modules = ["Grok1DecoderLayer"]
-    _skip_keys_device_placement = ["cache"]
+    _skip_keys_device_placement = ["cache", "past_key_values"]
     names: Names
 
     def __init__(self, config):
@@ -254,7 +254,9 @@ class Grok1PreTrainedModel(PreTrainedModel):
         shown = F.pad(shown, (keys - shown.shape[1], 0), value=True)
         return causal & shown[:, None, None]
 
-    def prepare_inputs_for_generation(self, input_ids, *args, attention_mask=None, **kwargs):
+    def prepare_inputs_for_generation(
+        self, input_ids, *args, attention_mask=None, inputs_embeds=None, **kwargs
+    ):
         """Hide padding in all tokens so far, and leave positions to `forward`.
 
         Positions from the mask, which generate() makes, would leave out a hidden token in the
@@ -263,7 +265,7 @@ class Grok1PreTrainedModel(PreTrainedModel):
         """
         shown = self.visible(input_ids, attention_mask)
         inputs = super().prepare_inputs_for_generation(
-            input_ids, *args, attention_mask=shown, **kwargs
+            input_ids, *args, attention_mask=shown, inputs_embeds=inputs_embeds, **kwargs
         )
         inputs["position_ids"] = None
         return inputs

@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM
 from tests.oracle.forward import forward, load
 from tests.oracle.hf.make_folder import NAMINGS, make_folder
 from tests.oracle.hf.runs import (
+    differing_from_embeddings,
     differing_tokens,
     differing_when_sampled,
     differing_with_fixed_cache,
@@ -165,6 +166,8 @@ def check_generation(model: Any, case: Case) -> Iterator[Result]:
         yield Result("share of the reference's greedy tokens not ours", figure, 0.03)
     figure = differing_with_fixed_cache(model, case.prompts)
     yield Result("greedy tokens unlike those of a static cache", figure, 0)
+    figure = differing_from_embeddings(model, case.prompts)
+    yield Result("greedy tokens unlike those from embeddings", figure, 0)
 
 
 def check_other_loads(folder: Path, dtype: str, model: Any, case: Case) -> Iterator[Result]:
@@ -299,10 +302,13 @@ def unnoticed(source: Path, scratch: Path) -> Iterator[str]:
 
 def check_made_folders(source: Path) -> bool:
     """Folders made here, of the golden in every naming, head and dtype; then broken ones."""
-    good, golden = True, source == GOLDEN
-    kinds = (NAMINGS, (True, False)) if golden else (("hpcai",), (True,))
+    good = True
+    kinds = list(product(NAMINGS, (True, False), ("float32",)))
+    kinds += product(NAMINGS, (True,), ("bfloat16",))
+    if source != GOLDEN:
+        kinds = [("hpcai", True, "float32"), ("hpcai", True, "bfloat16")]
     with tempfile.TemporaryDirectory() as scratch:
-        for naming, tied, dtype in product(*kinds, ("float32", "bfloat16")):
+        for naming, tied, dtype in kinds:
             name = f"{naming}-{'tied' if tied else 'head'}-{dtype}"
             folder = make_folder(source, Path(scratch, name), naming, dtype, tied=tied)
             good = report(name, check_folder(folder, source)) and good

@@ -144,8 +144,8 @@ def config_json(naming: str, dims: dict[str, Any], dtype: str, *, tied: bool) ->
         "torch_dtype": dtype,
         "use_cache": True,
     }
-    if naming == "hpcai":  # vLLM's defaults are other networks'
-        config |= {"router_logit_softcapping": 0, "moe_router_renormalize": False}
+    # What vLLM and SGLang do unless told otherwise is another network's.
+    config |= {"router_logit_softcapping": 0, "moe_router_renormalize": False}
     if naming == "sglang":  # whole matrices, not one rank's share of them
         config |= {"load_presharded_moe": False}
     return config

@@ -63,6 +63,15 @@ def differing_with_fixed_cache(model: Any, prompts: Prompts) -> int:
     return int((fixed != _generate(model, prompts, do_sample=False)).sum())
 
 
+def differing_from_embeddings(model: Any, prompts: Prompts) -> int:
+    """Greedy tokens that depend on whether a prompt is given as tokens or as their embeddings."""
+    ids = torch.from_numpy(prompts[0])[None]
+    options = {"do_sample": False, "max_new_tokens": NEW_TOKENS}
+    rows = model.get_input_embeddings()(ids)
+    made = model.generate(ids, **options)[:, ids.shape[1] :]
+    return int((made != model.generate(inputs_embeds=rows, **options)).sum())
+
+
 def unlike(model: Any, prompts: Prompts, continued: np.ndarray) -> float:
     """Share of the tokens that follow each prompt which the model would not choose itself."""
     wrong = []
