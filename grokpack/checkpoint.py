@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from grokpack.layout import FileLayout, Layout
     from grokpack.models.grok1 import Geometry
-    from grokpack.ops import Op
+    from grokpack.ops import View
     from grokpack.tensor import TensorSpec
 
 
@@ -51,7 +51,7 @@ class Checkpoint:
     Attributes:
         folder: Where the tensor files lie; paths in `layout` are relative to it.
         home: The folder above them that has config.json and grokpack.json; may equal `folder`.
-        format: `ckpt-0` or `safetensors`.
+        format: `ckpt-0`, `safetensors`, `hf` or `gguf`.
         geometry: Dimensions of the model.
         tensors: Whole tensors as stored, by name, in file order.
         layout: The files.
@@ -71,11 +71,16 @@ class Checkpoint:
     ranks: int = 1
     config: Mapping[str, Any] = field(default_factory=dict)
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
-    views: Mapping[str, Op] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)
 
     def path(self, relative: str) -> str:
         """Where a file of the layout is."""
         return os.path.join(self.folder, relative)
+
+    def stored(self, array: str) -> tuple[str, ...]:
+        """Arrays in the files that a tensor's array is made of; usually itself."""
+        view = self.views.get(array)
+        return (array,) if view is None else view.stored
 
     def identity(self) -> str:
         """Digest of every file's name, size and non-payload bytes (sha256, hex).

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError
 from grokpack.models import grok1
-from grokpack.tensor import scales_name
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Survey
@@ -70,7 +69,8 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
     rows = []
     for role, title in _PARTS:
         tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
-        nbytes = sum(stored[array] for t in tensors for array in t.arrays())
+        arrays = {a for t in tensors for array in t.arrays() for a in checkpoint.stored(array)}
+        nbytes = sum(stored[array] for array in arrays)
         kinds = sorted(
             {
                 t.values.dtype.label + (f", {t.scales.dtype.label} scales" if t.scales else "")
@@ -131,9 +131,10 @@ def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, .
     axis = grok1.cut_axis(entry.rule, "engines")
     groups = tensor.scales.shape[-2] if tensor.scales else None
     arrays = {
-        name.removeprefix(entry.name).lstrip("/") or "values": [_piece(p) for p in pieces[name]]
-        for name in (entry.name, scales_name(entry.name))
-        if name in pieces
+        array.removeprefix(entry.name).lstrip("/") or "values": [
+            _piece(p) for name in checkpoint.stored(array) for p in pieces.get(name, ())
+        ]
+        for array in tensor.arrays()
     }
     return TensorView(
         entry.name,

@@ -80,7 +80,8 @@ def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None
     tallies = tally_all(checkpoint, sound, listen, cuts)
     for tensor in sound:
         for array in tensor.arrays():
-            findings += _findings(tensor.name, array, tallies[array], pieces[array])
+            held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
+            findings += _findings(tensor.name, array, tallies[array], held)
     outcome = "failed" if findings else "ok"
     return replace(
         verdict,
@@ -97,8 +98,10 @@ def _sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
         for tensor in checkpoint.tensors.values()
         if _scales_fit(tensor)
         and all(
-            sum(box.elements for box in {piece.box for piece in pieces[array]}) >= spec.elements
-            for array, spec in tensor.arrays().items()
+            sum(box.elements for box in {piece.box for piece in pieces.get(name, ())})
+            >= checkpoint.layout.arrays[name].elements
+            for array in tensor.arrays()
+            for name in checkpoint.stored(array)
         )
     ]
 
@@ -129,6 +132,7 @@ def _findings(
 
 
 def _file_of(index: Shape, pieces: tuple[Piece, ...]) -> str:
-    """The file that holds an element."""
+    """The file that holds an element; the first of several where it is stored in another form."""
     point = Box(index, (1,) * len(index))
-    return next(p.extent.path for p in pieces if p.box.intersect(point))
+    alike = (p for p in pieces if len(p.box.start) == len(index) and p.box.intersect(point))
+    return next(alike, pieces[0]).extent.path

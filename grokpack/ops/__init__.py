@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from grokpack.ops.blocks import PackQ8
 from grokpack.ops.moving import BF16_ONE, Constant, Copy, Regroup
+from grokpack.ops.views import (
+    BlockCodes,
+    BlockProducts,
+    BlockScales,
+    Renamed,
+    Stacked,
+    Turned,
+    View,
+)
 from grokpack.ops.weights import Dequantize, Recast, Transpose
 
 if TYPE_CHECKING:
@@ -19,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BF16_ONE",
+    "BlockCodes",
+    "BlockProducts",
+    "BlockScales",
     "Constant",
     "Copy",
     "Dequantize",
@@ -26,8 +38,12 @@ __all__ = [
     "PackQ8",
     "Recast",
     "Regroup",
+    "Renamed",
+    "Stacked",
     "StreamedOp",
     "Transpose",
+    "Turned",
+    "View",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -17,11 +17,50 @@ if TYPE_CHECKING:
     from grokpack.reading import ArrayReader
 
 
+class View(Protocol):
+    """Makes boxes of a tensor's array from arrays that the files hold."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Arrays that it is made of."""
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """The box's values as raw unsigned integers; they need not be contiguous."""
+
+    def describe(self) -> list[object]:
+        """The view as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """An array under another name."""
+
+    array: str
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """Read the box."""
+        return reader.read(self.array, box)
+
+    def describe(self) -> list[object]:
+        """`["renamed", array]`."""
+        return ["renamed", self.array]
+
+
 @dataclass(frozen=True, slots=True)
 class Turned:
     """`[..., in, out]` from an array stored `[..., out, in]`."""
 
     array: str
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """Read the box the other way round; the result is not contiguous."""
@@ -37,6 +76,11 @@ class Stacked:
     """`[expert, in, out]` from one array `[out, in]` for each expert."""
 
     arrays: tuple[str, ...]
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """One array for each expert."""
+        return self.arrays
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """Read each expert's part of the box."""
@@ -56,6 +100,11 @@ class BlockCodes:
     """The int8 codes `[..., in, out]` of blocks of Q8_0, `u8[..., out, in / 32 * 34]`."""
 
     array: str
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """Read the blocks that the box meets, and leave their scales out."""
@@ -81,6 +130,11 @@ class BlockScales:
     array: str
     per_group: int
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
+
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """Read all blocks of the groups, see that they agree, and keep one scale of each.
 
@@ -98,7 +152,8 @@ class BlockScales:
         bits: np.ndarray = values.view(np.uint32)
         if (bits & 0xFFFF).any():
             raise self._refusal("bfloat16 cannot hold a scale of its blocks")
-        return (bits >> 16).astype(np.uint16).swapaxes(-1, -2)
+        kept: np.ndarray = (bits >> 16).astype(np.uint16)
+        return kept.swapaxes(-1, -2)
 
     def _refusal(self, what: str) -> GrokpackError:
         hint = "it was not re-packaged from released int8; `--to hf` or `--type bf16` reads it"
@@ -116,6 +171,11 @@ class BlockProducts:
     array: str
     turned: bool = True
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
+
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """Codes times the scale of their block."""
         wanted = box if self.turned else _turned(box)
@@ -124,7 +184,7 @@ class BlockProducts:
         codes = blocks[..., 2:].view(np.int8).astype(np.float32)
         products = (codes * to_f32(d, DType.F16)).reshape(*blocks.shape[:-2], -1)
         skip = wanted.start[-2] - first * Q8_BLOCK
-        made = products[..., skip : skip + wanted.shape[-2]].view(np.uint32)
+        made: np.ndarray = products[..., skip : skip + wanted.shape[-2]].view(np.uint32)
         return made.swapaxes(-1, -2) if self.turned else made
 
     def describe(self) -> list[object]:

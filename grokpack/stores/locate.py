@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.journal import FOLDER, Journal
-from grokpack.stores import ckpt0, ranks
+from grokpack.stores import ckpt0, hf, ranks
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Finding, Survey
 
+
+class Store(Protocol):
+    """A module that reads one kind of folder."""
+
+    def is_store(self, folder: str) -> bool:
+        """Whether a folder is of this kind."""
+
+    def survey(self, folder: str, head_dim: int | None = None) -> Survey:
+        """Read every header of it."""
+
+
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
+_STORES: tuple[Store, ...] = (ckpt0, ranks, hf)  # the first that knows a folder reads it
 _UNSAFE = ("GP204", "GP205")
 
 
@@ -40,7 +52,7 @@ def default_source() -> str:
 def _folder_of(path: str) -> str | None:
     """The folder with the files: `path` itself or the ckpt-0 in it."""
     for folder in (path, os.path.join(path, ckpt0_format.FOLDER)):
-        if ckpt0.is_store(folder) or ranks.is_store(folder):
+        if any(store.is_store(folder) for store in _STORES):
             return folder
     return None
 
@@ -67,9 +79,8 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     folder = _folder_of(path)
     if folder is None:
         raise _nothing(path)
-    if ckpt0.is_store(folder):
-        return ckpt0.survey(folder, head_dim)
-    return ranks.survey(folder, head_dim)
+    store = next(store for store in _STORES if store.is_store(folder))
+    return store.survey(folder, head_dim)
 
 
 def _nothing(path: str) -> GrokpackError:
@@ -85,7 +96,7 @@ def _nothing(path: str) -> GrokpackError:
         "GP203",
         "no checkpoint of a known format here",
         Place(path),
-        hint="expected `tensorNNNNN_000` files, or `rank-NNN-of-NNN` folders",
+        hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders or safetensors files",
     )
 
 

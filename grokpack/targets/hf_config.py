@@ -87,6 +87,7 @@ def render(
         "moe_router_renormalize": False,
         "embedding_multiplier_scale": known.embedding_multiplier,
         "output_multiplier_scale": known.output_multiplier,
+        "mask_pad_token": True,
         "tie_word_embeddings": classes.tied,
         "torch_dtype": dtype,
         "use_cache": True,

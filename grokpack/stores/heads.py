@@ -1,0 +1,42 @@
+"""Whether an output head that is stored apart is the embedding, as Grok-1's is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint import Finding
+from grokpack.layout import Box
+from grokpack.reading import ArrayReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint import Checkpoint
+
+_SAMPLES = 64  # rows, evenly spaced: a head that was trained apart differs in every one
+
+
+def check_head(checkpoint: Checkpoint, embedding: str, head: str) -> list[Finding]:
+    """Compare rows of the head with those of the embedding.
+
+    Args:
+        checkpoint: Where both are.
+        embedding: Name of the embedding as it is stored, `[vocab, d_model]`.
+        head: Name of the head, of the same shape.
+    """
+    arrays = checkpoint.layout.arrays
+    if arrays[embedding] != arrays[head]:
+        facts = str(arrays[embedding].shape), str(arrays[head].shape)
+        what = "the output head has another shape or dtype than the embedding"
+        return [Finding("GP218", what, None, head, *facts)]
+    reader = ArrayReader(checkpoint)
+    for box in _rows(arrays[embedding].shape):
+        if (reader.read(embedding, box) != reader.read(head, box)).any():
+            what = "the output head differs from the embedding, to which Grok-1 ties it"
+            return [Finding("GP218", what, None, head, None, f"row {box.start[0]}")]
+    return []
+
+
+def _rows(shape: tuple[int, ...]) -> Iterator[Box]:
+    step = max(1, shape[0] // _SAMPLES)
+    return (Box((row, 0), (1, shape[1])) for row in range(0, shape[0], step))

@@ -1,0 +1,273 @@
+"""Grok-1 in Hugging Face folders: reading them, in any of three conventions of names.
+
+Read alike: folders that `convert --to hf` and `--to sglang` wrote, and those that other people
+published. Matrices are stored `[out, in]`, one for each expert; the tensors that grokpack works
+with are views that turn and stack them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from grokpack import config, storage
+from grokpack.checkpoint import Checkpoint, Finding, Survey
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats import safetensors
+from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
+from grokpack.models import grok1, names
+from grokpack.models.inference import infer
+from grokpack.ops import Renamed, Stacked, Turned
+from grokpack.stores.heads import check_head
+from grokpack.tensor import ArraySpec, DType, TensorSpec
+
+if TYPE_CHECKING:
+    from grokpack.formats.safetensors import Header
+    from grokpack.models.grok1 import Entry, Geometry
+    from grokpack.models.names import Convention, Named
+    from grokpack.ops import View
+    from grokpack.tensor import Shape
+
+NAME = "hf"
+INDEX = "model.safetensors.index.json"
+_RANK = re.compile(r".*-TP-(\d{3})\.safetensors")
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
+_FEW = 5  # names that a message lists
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder holds safetensors files itself, not in folders of ranks."""
+    return any(name.endswith(safetensors.SUFFIX) for name in storage.names(folder))
+
+
+@dataclass(slots=True)
+class _Folder:
+    """What the headers say: for each array where its parts are."""
+
+    headers: dict[str, Header] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    arrays: dict[str, ArraySpec] = field(default_factory=dict)
+    boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read the index and every header.
+
+    Args:
+        folder: The folder with the safetensors files.
+        head_dim: Head size, where config.json does not give it.
+
+    Raises:
+        GrokpackError: GP217 where the names follow no convention.
+    """
+    found = _read_headers(folder)
+    convention = _convention(found, folder)
+    _join_ranks(found, convention)
+    settings, _ = config.find([folder])
+    hints = config.hints(settings, head_dim)
+    held = _held(found, convention)
+    layers = hints.layers or 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
+    experts = 1 + max((-1 if n.expert is None else n.expert for n in held), default=-1)
+    tensors, views = _assemble(found, convention, layers, experts)
+    geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
+    expected = len(found.headers)
+    if geometry is None:
+        return Survey(folder, NAME, expected, tuple(found.findings), None)
+    found.findings += _check_shapes(tensors, geometry, convention)
+    found.findings += [
+        Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
+    ]
+    named = {e.name: tensors[e] for e in grok1.entries(layers) if e in tensors}
+    layout = Layout(found.arrays, tuple((_file_layout(found, path),) for path in found.headers))
+    checkpoint = Checkpoint(
+        folder, folder, NAME, geometry, named, layout, config=settings, views=views
+    )
+    if convention.head in found.arrays and not found.findings:
+        embedding = convention.of(grok1.entries(layers)[0])
+        found.findings += check_head(checkpoint, embedding, convention.head)
+    return Survey(folder, NAME, expected, tuple(found.findings), checkpoint)
+
+
+def _read_headers(folder: str) -> _Folder:
+    found = _Folder()
+    wanted = _indexed(folder)
+    present = [name for name in storage.names(folder) if name.endswith(safetensors.SUFFIX)]
+    for path in dict.fromkeys([*wanted.values(), *present]):
+        if not storage.exists(os.path.join(folder, path)):
+            found.findings.append(Finding("GP101", "file is missing", path))
+            continue
+        data = storage.FileBytes(os.path.join(folder, path))
+        try:
+            found.headers[path] = safetensors.read(data, path)
+        except GrokpackError as error:
+            found.findings.append(Finding("GP111", error.what, path))
+    for name, path in wanted.items():
+        header = found.headers.get(path)
+        if header is not None and name not in header.arrays:
+            what = "the index places a tensor here that the file does not hold"
+            found.findings.append(Finding("GP105", what, path, name))
+    return found
+
+
+def _indexed(folder: str) -> dict[str, str]:
+    """The index's table: file by tensor name; empty where there is no index."""
+    path = os.path.join(folder, INDEX)
+    if not storage.exists(path):
+        return {}
+    document = storage.read_json(path)
+    table = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(table, dict) or not all(_is_plain(name) for name in table.values()):
+        raise GrokpackError("GP209", "the index is broken: weight_map names no files", Place(path))
+    return table
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and name == os.path.basename(name) and name not in ("", ".", "..")
+
+
+def _convention(found: _Folder, folder: str) -> Convention:
+    """The convention of the names.
+
+    Raises:
+        GrokpackError: GP217 with the names nearest to those that no convention has.
+    """
+    listed = [name for header in found.headers.values() for name in header.arrays]
+    convention = names.recognise(listed)
+    if convention is None:
+        facts = tuple((name, _nearest(name)) for name in listed[:_FEW])
+        what = "the tensor names follow no convention that Grok-1 is published in"
+        hint = "names of hpcai-tech, SGLang and keyfan are read; see docs/reference/formats.md"
+        raise GrokpackError("GP217", what, Place(folder), facts, hint)
+    return convention
+
+
+def _nearest(name: str) -> str:
+    near = (names.nearest(convention, name) for convention in names.CONVENTIONS.values())
+    return next((f"near {text}" for text in near if text), "unlike any known")
+
+
+def _join_ranks(found: _Folder, convention: Convention) -> None:
+    """Whole arrays of the parts in the files; SGLang's rank files hold slices of experts."""
+    ranks = 1 + max((_rank(path) or 0 for path in found.headers), default=0)
+    for path, header in found.headers.items():
+        rank = _rank(path)
+        for name, stored in header.arrays.items():
+            axis = None if rank is None else _rank_axis(convention, name)
+            box, shape = _slice(stored.spec.shape, axis, rank or 0, ranks)
+            spec = ArraySpec(shape, stored.spec.dtype)
+            if axis is None and name in found.arrays:
+                found.findings.append(Finding("GP109", "tensor stands in two files", path, name))
+            elif found.arrays.setdefault(name, spec) != spec:
+                found.findings.append(Finding("GP105", "ranks hold unequal slices", path, name))
+            else:
+                found.boxes[path, name] = box
+
+
+def _slice(shape: Shape, axis: int | None, rank: int, ranks: int) -> tuple[Box, Shape]:
+    """Where a rank's slice lies in the whole array, and the whole array's shape."""
+    if axis is None or len(shape) < -axis:
+        return whole(shape), shape
+    full, start = list(shape), [0] * len(shape)
+    full[axis], start[axis] = ranks * shape[axis], rank * shape[axis]
+    return Box(tuple(start), shape), tuple(full)
+
+
+def _rank(path: str) -> int | None:
+    match = _RANK.fullmatch(path)
+    return int(match[1]) if match else None
+
+
+def _rank_axis(convention: Convention, name: str) -> int | None:
+    parsed = names.parse(convention, name)
+    if parsed is None or parsed.expert is None:
+        return None
+    return -1 if parsed.path == "moe/linear_1/w" else -2
+
+
+def _held(found: _Folder, convention: Convention) -> list[Named]:
+    """What the names mean; those that the convention lacks become findings."""
+    held = []
+    for path, header in found.headers.items():
+        for name in header.arrays:
+            parsed = names.parse(convention, name)
+            if parsed is not None:
+                held.append(parsed)
+            elif name != convention.head:
+                near = names.nearest(convention, name)
+                found.findings.append(
+                    Finding(
+                        "GP102",
+                        f"tensor name is not in the convention of {convention.name}",
+                        path,
+                        name,
+                        near,
+                    )
+                )
+    return held
+
+
+def _assemble(
+    found: _Folder, convention: Convention, layers: int, experts: int
+) -> tuple[dict[Entry, TensorSpec], dict[str, View]]:
+    """The model's tensors as views of the arrays; those that are not whole become findings."""
+    tensors: dict[Entry, TensorSpec] = {}
+    views: dict[str, View] = {}
+    for entry in grok1.entries(layers):
+        stored = _stored_names(entry, convention, experts)
+        missing = [name for name in stored if name not in found.arrays]
+        if missing:
+            found.findings.append(Finding("GP101", "tensor is missing", None, missing[0]))
+            continue
+        specs = {found.arrays[name] for name in stored}
+        spec = found.arrays[stored[0]]
+        if len(specs) > 1 or spec.dtype not in _FLOATS:
+            what = "experts differ in shape or dtype" if len(specs) > 1 else "dtype is no float"
+            found.findings.append(Finding("GP106", what, None, stored[0], None, spec.dtype.label))
+            continue
+        tensors[entry], view = _view(entry, stored, spec)
+        views[entry.name] = view
+    return tensors, views
+
+
+def _stored_names(entry: Entry, convention: Convention, experts: int) -> list[str]:
+    if entry.rule.role != "expert":
+        return [convention.of(entry)]
+    return [convention.of(entry, expert) for expert in range(max(experts, 1))]
+
+
+def _view(entry: Entry, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, View]:
+    if entry.rule.role == "expert":
+        shape = (len(stored), *reversed(spec.shape))
+        return TensorSpec(entry.name, ArraySpec(shape, spec.dtype)), Stacked(tuple(stored))
+    if entry.rule.role in ("attention", "router"):
+        turned = tuple(reversed(spec.shape))
+        return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Turned(stored[0])
+    return TensorSpec(entry.name, spec), Renamed(stored[0])
+
+
+def _check_shapes(
+    tensors: dict[Entry, TensorSpec], geometry: Geometry, convention: Convention
+) -> list[Finding]:
+    return [
+        Finding(
+            "GP105",
+            "tensor has another shape than its place asks for",
+            None,
+            convention.of(entry, 0 if entry.rule.role == "expert" else None),
+            str(geometry.shape(entry.rule)),
+            str(tensor.values.shape),
+        )
+        for entry, tensor in tensors.items()
+        if tensor.values.shape != geometry.shape(entry.rule)
+    ]
+
+
+def _file_layout(found: _Folder, path: str) -> FileLayout:
+    header = found.headers[path]
+    parts = tuple(
+        Part(name, found.boxes.get((path, name), whole(stored.spec.shape)), stored.spec.dtype)
+        for name, stored in header.arrays.items()
+    )
+    return FileLayout(path, (Literal(header.literal), *parts))
