@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -46,6 +47,13 @@ app.command("explain")(explain.explain)
 app.command("help")(helping.topics)
 
 
+def _asks_for_json(words: list[str]) -> bool:
+    """Whether a command line that could not be understood asked for JSON all the same."""
+    last = {"--format=json"} | ({"json"} if "--format" in words else set())
+    named = os.environ.get("GROKPACK_FORMAT") == "json"
+    return named or "--json" in words or bool(last & set(words))
+
+
 def main() -> None:
     """Run the command line; with --json a usage error gets the envelope too."""
     try:
@@ -57,7 +65,7 @@ def main() -> None:
         if show is None:
             raise
         show()
-        if "--json" in sys.argv:
+        if _asks_for_json(sys.argv):
             typer.echo(usage(str(error)))
         sys.exit(int(ExitStatus.USAGE))
     sys.exit(status if isinstance(status, int) else 0)

@@ -57,7 +57,6 @@ def inspect(
         from grokpack import inspection
         from grokpack.cli.source import resolve
         from grokpack.render import inspection as text
-        from grokpack.render import progress as bars
         from grokpack.stores.locate import survey
 
         path = resolve(source, current)
@@ -73,8 +72,7 @@ def inspect(
         if stats:
             from grokpack.values import statistics
 
-            listen = bars.listener(progress, quiet=quiet)
-            data["statistics"] = statistics(checkpoint, names, listen)
+            data["statistics"] = statistics(checkpoint, names, current.listener())
         current.result(
             text.render(found, data, seconds, tree=tree, offsets=offsets, named=bool(names)), data
         )
