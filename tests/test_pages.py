@@ -17,7 +17,7 @@ from grokpack.render import html, svg
 from tests.checkpoints import GOLDEN, synthesise
 from tests.test_schemas import check
 
-VOID = {"meta", "br"}
+VOID = {"meta"}
 
 
 class Page(HTMLParser):

@@ -51,18 +51,18 @@ def _overview(data: dict[str, Any]) -> Html:
 def _parts(data: dict[str, Any]) -> Html:
     rows = [
         (
-            html.join((svg.swatch(number), row["part"])),
+            html.element("span", svg.swatch(number), row["part"], class_="whole"),
+            f"{row['share']:.2%}",
+            numbers.size(row["nbytes"]),
             row["tensors"],
             row["stored_as"],
             ", ".join(" x ".join(map(str, shape)) for shape in row["shapes"]),
-            numbers.size(row["nbytes"]),
-            f"{row['share']:.2%}",
         )
         for number, row in enumerate(data["parts"])
     ]
-    head = ("part", "tensors", "stored as", "shapes", "size", "share")
+    head = ("part", "share", "size", "tensors", "stored as", "shapes")
     picture = svg.shares([(row["part"], row["share"]) for row in data["parts"]])
-    return html.section("Where the bytes are", picture, html.table(head, rows, (1, 4, 5)))
+    return html.section("Where the bytes are", picture, html.table(head, rows, (1, 2, 3)))
 
 
 def _tensors(data: dict[str, Any]) -> Html:

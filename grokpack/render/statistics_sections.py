@@ -54,7 +54,7 @@ def _heat_map(rows: list[dict[str, Any]]) -> Html:
     ]
     head = [
         "layer",
-        *(html.element("th", title, class_="number", title=k) for k, title in kinds.items()),
+        *(html.element("th", title, class_="kind", title=k) for k, title in kinds.items()),
     ]
     text = (
         "Root of the mean square of each tensor, scales applied. Orange is above, blue below the "
@@ -99,7 +99,7 @@ def _figure(row: dict[str, Any], counts: list[int]) -> Html:
     names = _bins(row["histogram"]["of"], len(counts))
     title = row["about"]["title"]
     ends = f"{names[0]} to {names[-1]}; tallest bar {max(counts) / (sum(counts) or 1):.0%}"
-    caption = html.element("figcaption", title, html.element("br"), html.element("small", ends))
+    caption = html.element("figcaption", title, html.element("div", html.element("small", ends)))
     return html.element(
         "figure", svg.histogram(counts, f"histogram of {title}, {ends}", names), caption
     )
@@ -109,7 +109,7 @@ def _bins(of: str, count: int) -> list[str]:
     """Names of a histogram's bins."""
     if of == "codes":
         starts = range(-128, -128 + count * _CODES_PER_BIN, _CODES_PER_BIN)
-        return [f"codes {start} .. {start + _CODES_PER_BIN - 1}" for start in starts]
+        return [f"{start} .. {start + _CODES_PER_BIN - 1}" for start in starts]
     return [f"below 2^{_LOWEST_EXPONENT + i}" for i in range(count)]
 
 

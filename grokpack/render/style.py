@@ -46,6 +46,10 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
   border-bottom: 1px solid var(--line); }
 th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
+.whole { white-space: nowrap; }
+th.kind { text-align: right; white-space: normal; min-width: 5rem; max-width: 7rem;
+  vertical-align: bottom; padding: .3rem .5rem; }
+th[scope=row] { border: 0; padding-top: .1rem; padding-bottom: .1rem; }
 .heat { text-align: right; padding: .1rem .5rem; border: 0; white-space: nowrap;
   background: color-mix(in srgb, var(--cold) calc(var(--low) * 1%), transparent); }
 .heat.high { background: color-mix(in srgb, var(--hot) calc(var(--low) * 1%), transparent); }

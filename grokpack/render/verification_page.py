@@ -44,15 +44,21 @@ def _findings(findings: list[dict[str, Any]]) -> Html:
             html.element("code", row["code"]),
             html.element("span", row["severity"], class_="bad" if _is_bad(row) else None),
             row["message"],
-            html.element("code", row["file"]) if row["file"] else "",
-            html.element("code", row["tensor"]) if row["tensor"] else "",
-            row["expected"],
-            row["found"],
+            html.join(html.element("div", html.element("code", at)) for at in _places(row)),
+            html.join(html.element("div", fact) for fact in _facts(row)),
         )
         for row in findings
     ]
-    head = ("code", "severity", "what", "file", "tensor", "expected", "found")
+    head = ("code", "severity", "what", "where", "expected and found")
     return html.section(f"Findings: {len(findings)}", html.table(head, rows))
+
+
+def _places(finding: dict[str, Any]) -> list[str]:
+    return [finding[key] for key in ("file", "tensor") if finding[key]]
+
+
+def _facts(finding: dict[str, Any]) -> list[str]:
+    return [f"{key} {finding[key]}" for key in ("expected", "found") if finding[key]]
 
 
 def _is_bad(finding: dict[str, Any]) -> bool:
