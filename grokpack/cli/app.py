@@ -8,7 +8,7 @@ import sys
 import typer
 
 from grokpack import __version__
-from grokpack.cli import explain, helping, inspect, reshard, synth, verify
+from grokpack.cli import explain, helping, inspect, overview, reshard, synth, verify
 from grokpack.errors import ExitStatus
 from grokpack.render.envelope import usage
 
@@ -17,7 +17,6 @@ app = typer.Typer(
     help="Check, look into and cut Grok-1 checkpoints that are too big for memory.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     suggest_commands=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -29,14 +28,17 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version"
     ),
 ) -> None:
     """Check, look into and cut Grok-1 checkpoints that are too big for memory."""
     del version
+    if context.invoked_subcommand is None:
+        typer.echo(overview.render(context))
 
 
 app.command("verify")(verify.verify)

@@ -11,7 +11,7 @@ from grokpack.errors import GrokpackError
 
 
 def explain(
-    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="For example GP204")] = None,
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="For example GP204")] = None,
     schema: Annotated[
         str | None,
         typer.Option("--schema", metavar="COMMAND", help="Print the JSON Schema of its --json"),

@@ -15,9 +15,7 @@ def inspect(
     source: options.Source = None,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...", help="Tensors to show: names, ends of names, or patterns"
-        ),
+        typer.Argument(metavar="NAME", help="Tensors to show: names, ends of names, or patterns"),
     ] = None,
     tree: Annotated[bool, typer.Option("--tree", help="List every tensor")] = False,
     offsets: Annotated[bool, typer.Option("--offsets", help="Show where each byte lies")] = False,
@@ -41,7 +39,10 @@ def inspect(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> None:
-    """Show what a checkpoint holds; reads headers only, but for --stats and --extract."""
+    """Show what a checkpoint holds.
+
+    Reads headers only, but for --stats and --extract.
+    """
     with session(
         "inspect",
         fmt=fmt,

@@ -12,7 +12,7 @@ _WORK, _OUTPUT, _MODEL = "Work", "Output", "Model"
 Source = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[SRC]",
+        metavar="SRC",
         envvar="GROKPACK_CHECKPOINT",
         help="Folder of the checkpoint; found in ./checkpoints/ckpt-0, ./ckpt-0 or . by default",
     ),

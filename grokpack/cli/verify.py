@@ -30,7 +30,11 @@ def verify(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> None:
-    """Check that a checkpoint is whole: every file, framing, size, shape, dtype and order."""
+    """Check that a checkpoint is whole.
+
+    Looks at every file's name, framing, size, shape, dtype and order; reads values only for
+    --values.
+    """
     with session(
         "verify",
         fmt=fmt,
