@@ -15,10 +15,9 @@ from grokpack.codes import CODES
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))  # the makers of the other pages stand beside this file
 
-from _json import json_page  # noqa: E402
-
 from _api import api_page  # noqa: E402
 from _cli import cli_page, environment_page  # noqa: E402
+from _documents import json_page  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

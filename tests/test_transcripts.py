@@ -23,7 +23,9 @@ def _environment(folder: Path) -> dict[str, str]:
     """That of a user with two cores, without progress on the screen."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROKPACK_")}
     return inherited | {
-        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(
+            (str(folder), str(Path(sys.executable).parent), os.environ["PATH"])
+        ),
         "PYTHONPATH": str(ROOT),
         "GROKPACK_PROGRESS": "none",
         "GROKPACK_WORKERS": "2",
