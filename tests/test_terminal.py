@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from grokpack.codes import CODES
-from grokpack.render import terminal
+from grokpack.events import Finished, Started, Warned
+from grokpack.render import progress, terminal
 from tests.checkpoints import synthesise
 
 ROOT = str(Path(__file__).resolve().parents[1])
@@ -98,6 +99,27 @@ def test_each_stream_is_judged_on_its_own(tmp_path: Path) -> None:
             if stderr:
                 assert stderr in os.read(leader, 4096)
     os.close(follower)
+
+
+@pytest.mark.parametrize(
+    ("tty", "term", "form"),
+    [(True, "xterm", "Bar"), (True, "dumb", "Lines"), (False, "xterm", "Lines")],
+)
+def test_a_bar_is_drawn_only_where_the_cursor_can_go_back(
+    monkeypatch: pytest.MonkeyPatch, tty: bool, term: str, form: str
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    made = progress.listener("auto", quiet=False, stream=Stream(tty=tty))
+    assert type(made).__name__ == form
+
+
+def test_a_warning_is_seen_above_a_bar_and_in_lines() -> None:
+    for form in ("bar", "lines"):
+        stream = Stream(tty=False)
+        listen = progress.listener(form, quiet=False, stream=stream)
+        for event in (Started("reshard", 10), Warned("slow [disk]"), Finished("reshard", 1.0)):
+            listen(event)
+        assert "warning: slow [disk]" in stream.getvalue()
 
 
 def test_json_is_never_coloured(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -35,7 +36,8 @@ def listener(
     if form == "none" or quiet:
         return ignore
     if form == "auto":
-        form = "bar" if stream.isatty() else "lines"
+        movable = stream.isatty() and os.environ.get("TERM") != "dumb"
+        form = "bar" if movable else "lines"
     if form == "bar":
         return Bar(stream, coloured=is_coloured(color, stream))
     return {"lines": Lines, "json": JsonLines}[form](stream)
