@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from grokpack.layout import FileLayout, Layout
     from grokpack.models.grok1 import Geometry
+    from grokpack.ops import Op
     from grokpack.tensor import TensorSpec
 
 
@@ -57,6 +58,8 @@ class Checkpoint:
         ranks: Tensor-parallel ranks that the files are cut for; 1 where they hold whole tensors.
         config: The config.json found, or empty.
         framings: Literal bytes of pickles that are not framed as the release's are, by tensor.
+        views: How the tensors' arrays are made of those that the files hold, where these have
+            another form (transposed, one per expert, in blocks); empty where they are the same.
     """
 
     folder: str
@@ -68,6 +71,7 @@ class Checkpoint:
     ranks: int = 1
     config: Mapping[str, Any] = field(default_factory=dict)
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    views: Mapping[str, Op] = field(default_factory=dict)
 
     def path(self, relative: str) -> str:
         """Where a file of the layout is."""

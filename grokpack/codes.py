@@ -259,6 +259,30 @@ CODES: dict[str, Code] = _table(
     ),
     # plan and target
     Code(
+        "GP217",
+        "tensor names follow no convention",
+        _SOURCE,
+        "Names are read in the conventions of hpcai-tech, SGLang and keyfan; most names "
+        "of this folder are in none of them, or in more than one.",
+        "Rename them to a convention of docs/reference/formats.md; the message lists the nearest.",
+    ),
+    Code(
+        "GP218",
+        "output head differs from the embedding",
+        _SOURCE,
+        "Grok-1 ties its output head to the embedding. This source stores a head of its own whose "
+        "values are others, which no tied format can hold.",
+        "Take the original checkpoint; a changed head belongs to another model.",
+    ),
+    Code(
+        "GP219",
+        "GGUF file that grokpack does not read",
+        _SOURCE,
+        "It is of another architecture, of another version, or holds types other than F32, F16, "
+        "BF16 and Q8_0.",
+        "Convert the original checkpoint instead.",
+    ),
+    Code(
         "GP301",
         "model cannot be cut into that many ranks",
         _USAGE,
@@ -292,6 +316,28 @@ CODES: dict[str, Code] = _table(
         _USAGE,
         "A dimension does not divide as the architecture needs.",
         "Change the dimension named.",
+    ),
+    Code(
+        "GP306",
+        "target cannot be made from this source",
+        _USAGE,
+        "The format needs something that the source does not have: int8 codes, a tokenizer, widths "
+        "that its blocks divide, a type that was not named.",
+        "Choose what the hint names; `convert` only re-packages and rounds, it never requantises.",
+    ),
+    Code(
+        "GP307",
+        "an optional package is missing",
+        _USAGE,
+        "This target is written with the help of a package that grokpack does not install itself.",
+        "Install the extra that the message names: `pip install 'grokpack[gguf]'`.",
+    ),
+    Code(
+        "GP308",
+        "environment variable has a wrong value",
+        _USAGE,
+        "A variable may have only certain values, or asks for what this machine does not have.",
+        "Unset it, or give it a value that `grokpack help environment` names.",
     ),
     Code(
         "GP311",
@@ -363,6 +409,21 @@ CODES: dict[str, Code] = _table(
         _AGAIN,
         "`--max-duration` ended the run between two tiles.",
         "Run the same command again; it continues.",
+    ),
+    Code(
+        "GP405",
+        "value does not fit the target's dtype",
+        _USAGE,
+        "A finite value of the source would become infinite in float16. Nothing was published.",
+        "Choose bf16 or f32; both hold every value of the release.",
+    ),
+    Code(
+        "GP406",
+        "scale does not fit float16 exactly",
+        _USAGE,
+        "Q8_0 keeps scales in float16. A scale of the source has no exact float16 value, so the "
+        "re-packaging would not be lossless. Nothing was published.",
+        "Choose a type that holds every scale.",
     ),
     Code(
         "GP901",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
+from grokpack.models import constants
 from grokpack.models.inference import Hints
 
 if TYPE_CHECKING:
@@ -30,17 +30,7 @@ _SAME = {  # our dimension: its names in xAI's run.py, then in Hugging Face conf
     "scale_groups": ("scale_groups",),
 }
 
-_GROK1 = {  # xAI's run.py and model.py; the same for every size unless a config says otherwise
-    "num_selected_experts": 2,
-    "pad_token": 0,
-    "eos_token": 2,
-    "sequence_len": 8192,
-    "output_multiplier_scale": 0.5773502691896257,
-    "rms_norm_eps": 1e-05,
-    "rope_theta": 10000.0,
-    "attn_logit_cap": 30.0,
-}
-_CARRIED = (*_GROK1, "widening_factor", "embedding_multiplier_scale", "attn_output_multiplier")
+_CARRIED = ("widening_factor",)
 
 
 def find(folders: list[str]) -> tuple[dict[str, Any], str | None]:
@@ -111,9 +101,7 @@ def render(geometry: Geometry, source: Mapping[str, Any]) -> bytes:
         "key_size": geometry.head_dim,
         "num_q_heads": geometry.q_heads,
         "num_kv_heads": geometry.kv_heads,
-        "embedding_multiplier_scale": math.sqrt(geometry.d_model),
-        "attn_output_multiplier": 1 / math.sqrt(geometry.head_dim),
-        **_GROK1,
+        **constants.xai(constants.read(source, geometry)),
     }
     config |= {key: source[key] for key in _CARRIED if key in source}
     if geometry.scale_groups is not None:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack.errors import GrokpackError
+from grokpack.ops import StreamedOp
 from grokpack.tiling import TILE_BYTES, tile_count
 
 if TYPE_CHECKING:
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from grokpack.layout import Layout
     from grokpack.ops import Op
 
-DEFAULT_MEMORY_BYTES = 512 << 20
-RESERVED_BYTES = 128 << 20
-"""Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
-STEP_BYTES = 4 << 20
-"""What one thread reads at a time; more gains nothing, less pays more system calls."""
-SMALLEST_STEP_BYTES = 256 << 10
-BUFFERS_PER_STEP = 6
-"""Copies of a step's bytes a thread may hold: what was read, what is made of it, float32 twins."""
 TASK_BYTES = 256 << 20
 """Output of one task: what a crash loses at most per worker, and what one receipt covers."""
 
@@ -52,6 +44,11 @@ class Target:
     notes: tuple[str, ...] = ()
     lossless: bool = True
     sparse: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether an op reads blocks of the source, for kernels to make pieces of."""
+        return any(isinstance(op, StreamedOp) for op in self.ops.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +122,6 @@ def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part
     if data is not None:
         return [hashlib.sha256(data).hexdigest()]
     return [segment.array, segment.box.start, segment.box.shape, segment.dtype.value]
-
-
-def step_bytes(memory_bytes: int, workers: int) -> int:
-    """How much each thread may read at a time.
-
-    Raises:
-        GrokpackError: GP312 where the memory allowed is less than this many threads need.
-    """
-    share = (memory_bytes - RESERVED_BYTES) // workers // BUFFERS_PER_STEP
-    if share < SMALLEST_STEP_BYTES:
-        needs, alone = (
-            needed_bytes(SMALLEST_STEP_BYTES, workers),
-            needed_bytes(SMALLEST_STEP_BYTES, 1),
-        )
-        what = (
-            f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to "
-            f"({needs / 1e6:.0f} MB with {workers} threads, {alone / 1e6:.0f} MB with 1)"
-        )
-        hint = f"--memory {-(-needs // 10**6)}MB, or --memory {-(-alone // 10**6)}MB --workers 1"
-        raise GrokpackError("GP312", what, hint=hint)
-    return min(share, STEP_BYTES)
-
-
-def needed_bytes(step: int, workers: int) -> int:
-    """Memory that a run keeps to."""
-    return RESERVED_BYTES + workers * BUFFERS_PER_STEP * step
 
 
 def tasks(layout: Layout, done: Mapping[int, set[int]]) -> Iterator[tuple[Run, ...]]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import manifest, storage
+from grokpack.budget import DEFAULT_MEMORY_BYTES, Budget, budget
 from grokpack.errors import GrokpackError, Place
 from grokpack.journal import FOLDER, Journal
-from grokpack.plan import DEFAULT_MEMORY_BYTES, needed_bytes, step_bytes
 
 if TYPE_CHECKING:
     from grokpack.plan import Plan
@@ -38,22 +38,22 @@ class Limits:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def preflight(plan: Plan, out: str, limits: Limits) -> int:
+def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     """Refuse, before anything is written, what the run would refuse.
 
     Returns:
-        Bytes of memory that the run keeps to.
+        How the run keeps its memory promise.
 
     Raises:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
     """
-    step = step_bytes(limits.memory_bytes, limits.workers)
+    allowed = budget(plan, limits.memory_bytes, limits.workers)
     refuse_overlap(plan, out)
     if limits.restart or not finished(plan, out):
         if not limits.restart:
             check_output(plan, out)
         check_disk(plan, out)
-    return needed_bytes(step, limits.workers)
+    return allowed
 
 
 def refuse_overlap(plan: Plan, out: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.kernels.dispatch import Engine
     from grokpack.layout import Box, Piece
 
-_RAW: dict[int, np.dtype[Any]] = {
+RAW: dict[int, np.dtype[Any]] = {
     1: np.dtype("u1"),
     2: np.dtype("<u2"),
     4: np.dtype("<u4"),
@@ -27,16 +29,20 @@ _RAW: dict[int, np.dtype[Any]] = {
 class ArrayReader:
     """Reads boxes of whole arrays from the pieces that the files hold.
 
-    One reader serves many threads: it keeps no file open and no state.
+    One reader serves many threads: it keeps no file open and no state. An array that the files
+    hold in another form (transposed, one per expert, in blocks) is made by the checkpoint's views.
 
     Args:
         checkpoint: The source; None for ops that make their values from nothing.
+        engine: Which twin of each kernel runs, that which reads many short runs among them.
     """
 
-    def __init__(self, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, checkpoint: Checkpoint | None, engine: Engine = "numpy") -> None:
         self._folder = checkpoint.folder if checkpoint else ""
         self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
+        self._views = checkpoint.views if checkpoint else {}
+        self._compiled = engine == "numba"
 
     def read(self, array: str, box: Box) -> np.ndarray:
         """The values in `box` of an array, as raw unsigned integers of its element size.
@@ -44,7 +50,10 @@ class ArrayReader:
         Raises:
             GrokpackError: GP213 or GP214 where a file cannot be read as its header promised.
         """
-        out: np.ndarray = np.empty(box.shape, _RAW[self._arrays[array].dtype.itemsize])
+        view = self._views.get(array)
+        if view is not None:
+            return view.make(box, self)
+        out: np.ndarray = np.empty(box.shape, RAW[self._arrays[array].dtype.itemsize])
         missing = box.elements
         for piece in self._pieces[array]:
             shared = box.intersect(piece.box)
@@ -59,12 +68,19 @@ class ArrayReader:
     def _fill(self, view: np.ndarray, piece: Piece, box: Box) -> None:
         """Read `box`, which lies in the piece, into `view`."""
         path = os.path.join(self._folder, piece.extent.path)
-        for index, offset, count in dense_runs(piece, box, view.itemsize):
+        for index, runs in spaced_runs(piece, box, view.itemsize):
             part = view[index]
-            buffer = part if part.flags.c_contiguous else np.empty(part.shape, part.dtype)
-            storage.read_into(path, offset, bytes_of(buffer)[: count * view.itemsize])
-            if buffer is not part:
-                part[...] = buffer
+            rows = part.reshape(runs.count, -1) if part.flags.c_contiguous else None
+            buffer = np.empty((runs.count, runs.nbytes // view.itemsize), view.dtype)
+            buffer = buffer if rows is None else rows
+            if runs.count == 1:
+                storage.read_into(path, runs.offset, bytes_of(buffer))
+            else:
+                storage.read_rows(
+                    path, runs.offset, runs.stride, buffer.view(np.uint8), compiled=self._compiled
+                )
+            if rows is None:
+                part[...] = buffer.reshape(part.shape)
 
 
 def _distinct(pieces: Mapping[str, tuple[Piece, ...]]) -> dict[str, tuple[Piece, ...]]:
@@ -77,22 +93,34 @@ def bytes_of(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def dense_runs(piece: Piece, box: Box, itemsize: int) -> Iterator[tuple[tuple[int, ...], int, int]]:
-    """The runs of bytes in a piece that make up a box: (leading index, offset, elements).
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Equally spaced runs of bytes in a file: run `i` begins at `offset + i * stride`."""
 
-    Trailing axes that the box takes whole make one run together with the axis before them.
+    offset: int
+    count: int
+    nbytes: int
+    stride: int
+
+
+def spaced_runs(piece: Piece, box: Box, itemsize: int) -> Iterator[tuple[tuple[int, ...], Runs]]:
+    """The runs of bytes in a piece that make up a box, by leading index.
+
+    Trailing axes that the box takes whole make one run together with the axis before them; the
+    axis before that gives the equally spaced ones.
     """
-    shape, start = (
-        piece.box.shape,
-        tuple(a - b for a, b in zip(box.start, piece.box.start, strict=True)),
-    )
+    shape = piece.box.shape
+    start = tuple(a - b for a, b in zip(box.start, piece.box.start, strict=True))
+    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     axis = len(shape) - 1
     while axis > 0 and box.shape[axis] == shape[axis]:
         axis -= 1
     axis = max(axis, 0)
-    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    count = math.prod(box.shape[axis:])
+    spaced = max(axis - 1, 0)
+    count = box.shape[spaced] if spaced < axis else 1
+    nbytes = math.prod(box.shape[axis:]) * itemsize
     base = sum(a * s for a, s in zip(start, strides, strict=True))
-    for index in np.ndindex(*box.shape[:axis]):
+    for index in np.ndindex(*box.shape[:spaced]):
         element = base + sum(i * strides[k] for k, i in enumerate(index))
-        yield index, piece.extent.offset + element * itemsize, count
+        stride = strides[spaced] * itemsize
+        yield index, Runs(piece.extent.offset + element * itemsize, count, nbytes, stride)

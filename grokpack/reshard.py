@@ -216,9 +216,8 @@ def _as_bf16(tensor: TensorSpec, tp: int) -> tuple[TensorSpec, dict[str, Op]]:
     name, shape = scales_name(tensor.name), tensor.values.shape
     values = ArraySpec(shape, DType.BF16)
     scales = ArraySpec((*shape[:-2], tp, shape[-1]), DType.BF16)
-    groups = tensor.scales.shape[-2]
     made: dict[str, Op] = {
-        tensor.name: ops.Dequantize(tensor.name, name, shape[-2], groups),
+        tensor.name: ops.Dequantize(tensor),
         name: ops.Constant(ops.BF16_ONE, DType.BF16.itemsize),
     }
     return TensorSpec(tensor.name, values, scales), made

@@ -13,7 +13,7 @@ from grokpack import manifest, storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.journal import Journal
-from grokpack.plan import Plan, Run, step_bytes, tasks
+from grokpack.plan import Plan, Run, tasks
 from grokpack.preflight import Limits, check_output, discard, finished, preflight
 from grokpack.reading import ArrayReader
 from grokpack.task import Context, Receipt, run_task
@@ -22,6 +22,7 @@ from grokpack.tiling import TILE_BYTES, tile_count, tile_range
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from grokpack.budget import Pace
     from grokpack.layout import Layout
 
 _POLL_S = 0.2  # how often the main thread wakes, so that signals are handled at once
@@ -67,8 +68,7 @@ def execute(
             cannot be used, GP403 and GP404 when stopped, and what reading and writing raise.
     """
     limits = limits or Limits()
-    preflight(plan, out, limits)
-    step = step_bytes(limits.memory_bytes, limits.workers)
+    pace = preflight(plan, out, limits).pace
     if not limits.restart and finished(plan, out):
         return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
     journal = Journal(out)
@@ -77,17 +77,17 @@ def execute(
         if limits.restart:
             discard(out)
             check_output(plan, out)
-        return _Session(plan, out, limits, listen, journal, step).run(executor)
+        return _Session(plan, out, limits, listen, journal, pace).run(executor)
 
 
 class _Session:
     """One process's work on one output, under its lock."""
 
     def __init__(
-        self, plan: Plan, out: str, limits: Limits, listen: Listener, journal: Journal, step: int
+        self, plan: Plan, out: str, limits: Limits, listen: Listener, journal: Journal, pace: Pace
     ) -> None:
         self.plan, self.out, self.limits, self.journal = plan, out, limits, journal
-        self.listen, self.step = listen, step
+        self.listen, self.pace = listen, pace
         self.layout: Layout = plan.target.layout
         self.began = time.monotonic()
         self.written = 0
@@ -147,9 +147,9 @@ class _Session:
     def _work(self, executor: Executor | None, done: dict[int, set[int]]) -> list[Receipt]:
         context = Context(
             self.plan.target,
-            ArrayReader(self.plan.source),
+            ArrayReader(self.plan.source, self.pace.engine),
             self.out,
-            self.step,
+            self.pace,
             self._advance,
             self._stopping,
         )

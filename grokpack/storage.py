@@ -24,6 +24,8 @@ from grokpack.errors import GrokpackError, Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+
     from grokpack.layout import FileLayout
 
 PART = ".part"  # what an unfinished file's name ends with
@@ -94,21 +96,57 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
     Raises:
         GrokpackError: GP214 where the file cannot be read, GP213 where it ends too early.
     """
-    with _reading(path):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            filled = 0
-            while filled < len(buffer):
-                got = os.preadv(handle, [buffer[filled:]], offset + filled)
-                if got == 0:
-                    facts = (
-                        ("needed", f"{offset + len(buffer):,} bytes"),
-                        ("found", f"{offset + filled:,} bytes"),
-                    )
-                    raise GrokpackError("GP213", "source file became shorter", Place(path), facts)
-                filled += got
-        finally:
-            os.close(handle)
+    with _reading(path), _opened(path) as handle:
+        _fill(handle, path, offset, buffer)
+
+
+def read_rows(
+    path: str, offset: int, stride: int, rows: np.ndarray, *, compiled: bool = False
+) -> None:
+    """Fill row `i` of `rows`, `u8[row, byte]`, from byte `offset + i * stride` of a file.
+
+    Args:
+        path: The file.
+        offset: Where the first row lies.
+        stride: Bytes from one row to the next.
+        rows: Dense array to be filled.
+        compiled: Whether compiled code reads; it pays for many short rows.
+
+    Raises:
+        GrokpackError: GP214 where the file cannot be read, GP213 where it ends too early.
+    """
+    with _reading(path), _opened(path) as handle:
+        done = 0
+        if compiled:
+            from grokpack.kernels.compiled.rows import pread_rows
+
+            count, nbytes = rows.shape
+            address = rows.ctypes.data
+            done = pread_rows(handle, address, nbytes, count, nbytes, offset, stride)
+        for row in range(done, len(rows)):
+            _fill(handle, path, offset + row * stride, rows[row].data)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _fill(handle: int, path: str, offset: int, buffer: memoryview) -> None:
+    filled = 0
+    while filled < len(buffer):
+        got = os.preadv(handle, [buffer[filled:]], offset + filled)
+        if got == 0:
+            facts = (
+                ("needed", f"{offset + len(buffer):,} bytes"),
+                ("found", f"{offset + filled:,} bytes"),
+            )
+            raise GrokpackError("GP213", "source file became shorter", Place(path), facts)
+        filled += got
 
 
 def stamp(path: str) -> tuple[int, int]:

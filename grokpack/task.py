@@ -11,13 +11,16 @@ import numpy as np
 import xxhash
 
 from grokpack.layout import Box, FileLayout, Literal, Part
+from grokpack.ops import StreamedOp
 from grokpack.reading import bytes_of
 from grokpack.storage import PART, PartWriter
-from grokpack.tiling import RowBand, row_bands, tile_range
+from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from grokpack.budget import Pace
+    from grokpack.ops import Op
     from grokpack.plan import Run, Target
     from grokpack.reading import ArrayReader
 
@@ -30,7 +33,7 @@ class Context:
         target: What is written.
         reader: Where values come from.
         out: The output folder.
-        step_bytes: How much is read at a time.
+        pace: How much is handled at a time.
         advanced: Told the bytes of each step.
         stopping: Asked between tiles whether to stop.
     """
@@ -38,7 +41,7 @@ class Context:
     target: Target
     reader: ArrayReader
     out: str
-    step_bytes: int
+    pace: Pace
     advanced: Callable[[int], None]
     stopping: Callable[[], bool]
 
@@ -70,39 +73,93 @@ def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
 def _run_band(context: Context, run: Run) -> Receipt:
     band = context.target.layout.bands[run.band]
     writers = [PartWriter(os.path.join(context.out, file.path + PART)) for file in band]
-    sums: list[list[str]] = [[] for _ in band]
+    sums = TileSums(len(band), band[0].nbytes)
     try:
-        for tile in range(run.first, run.last):
-            if context.stopping():
-                break
-            for row, digest in zip(sums, _fill_tile(context, band, writers, tile), strict=True):
-                row.append(digest)
+        fill = _fill_sparse if context.target.sparse else _fill
+        fill(context, run, writers, sums)
         for writer in writers:
             writer.sync()
     finally:
         for writer in writers:
             writer.close()
-    return Receipt(run.band, run.first, tuple(map(tuple, sums)))
+    return Receipt(run.band, run.first, sums.rows())
 
 
-def _fill_tile(
-    context: Context, band: tuple[FileLayout, ...], writers: list[PartWriter], tile: int
-) -> list[str]:
-    """Write one tile of every file of a band; returns their checksums."""
-    start, stop = tile_range(tile, band[0].nbytes)
-    if context.target.sparse and _is_hole(band[0], start, stop):
-        context.advanced((stop - start) * len(band))
-        return [_sum_of_zeros(stop - start)] * len(band)
-    hashes = [xxhash.xxh3_128() for _ in band]
-    at = start
-    for blocks in tile_blocks(context, band, start, stop):
-        for block, writer, digest in zip(blocks, writers, hashes, strict=True):
-            if not context.target.sparse or np.frombuffer(block, np.uint8).any():
-                writer.write(at, block)
-            digest.update(block)
+def _fill(context: Context, run: Run, writers: list[PartWriter], sums: TileSums) -> None:
+    """Write the tiles of a run to every file of its band, until asked to stop."""
+    band = context.target.layout.bands[run.band]
+    at, stop = tile_range(run.first, band[0].nbytes)[0], tile_range(run.last - 1, band[0].nbytes)[1]
+    for blocks in band_blocks(context, band, at, stop):
+        for block, writer in zip(blocks, writers, strict=True):
+            writer.write(at, block)
+        tile_ended = sums.update(at, blocks)
         at += len(blocks[0])
         context.advanced(len(blocks[0]) * len(band))
-    return [digest.hexdigest() for digest in hashes]
+        if tile_ended and context.stopping():
+            break
+
+
+def _fill_sparse(context: Context, run: Run, writers: list[PartWriter], sums: TileSums) -> None:
+    """The same where arrays are holes: only what is not zero is written."""
+    band = context.target.layout.bands[run.band]
+    for tile in range(run.first, run.last):
+        at, stop = tile_range(tile, band[0].nbytes)
+        if context.stopping():
+            break
+        if _is_hole(band[0], at, stop):
+            sums.append_zeros(stop - at)
+            context.advanced((stop - at) * len(band))
+            continue
+        for blocks in band_blocks(context, band, at, stop):
+            for block, writer in zip(blocks, writers, strict=True):
+                if np.frombuffer(block, np.uint8).any():
+                    writer.write(at, block)
+            sums.update(at, blocks)
+            at += len(blocks[0])
+            context.advanced(len(blocks[0]) * len(band))
+
+
+class TileSums:
+    """Checksums of the tiles of a band's files, fed with consecutive blocks of any length.
+
+    Args:
+        files: Files in the band.
+        nbytes: Size of each.
+    """
+
+    def __init__(self, files: int, nbytes: int) -> None:
+        self._nbytes = nbytes
+        self._open = [xxhash.xxh3_128() for _ in range(files)]
+        self._done: list[list[str]] = [[] for _ in range(files)]
+
+    def update(self, at: int, blocks: list[memoryview]) -> bool:
+        """Take the bytes from `at` on of every file; tells whether a tile ended in them."""
+        ended = False
+        done, length = 0, len(blocks[0])
+        while done < length:
+            edge = tile_range((at + done) // TILE_BYTES, self._nbytes)[1]
+            take = min(length - done, edge - at - done)
+            for digest, block in zip(self._open, blocks, strict=True):
+                digest.update(block[done : done + take])
+            done += take
+            if at + done == edge:
+                self._close()
+                ended = True
+        return ended
+
+    def append_zeros(self, nbytes: int) -> None:
+        """Take a whole tile of zeros."""
+        for row in self._done:
+            row.append(_sum_of_zeros(nbytes))
+
+    def _close(self) -> None:
+        for row, digest in zip(self._done, self._open, strict=True):
+            row.append(digest.hexdigest())
+            digest.reset()
+
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """Checksums of the tiles that are complete, `[file][tile]`."""
+        return tuple(map(tuple, self._done))
 
 
 def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
@@ -118,7 +175,7 @@ def _sum_of_zeros(nbytes: int) -> str:
     return xxhash.xxh3_128(bytes(nbytes)).hexdigest()
 
 
-def tile_blocks(
+def band_blocks(
     context: Context, band: tuple[FileLayout, ...], start: int, stop: int
 ) -> Iterator[list[memoryview]]:
     """The bytes `start` to `stop` of every file of a band, in order, in blocks of equal length."""
@@ -135,16 +192,35 @@ def _part_blocks(
     context: Context, parts: list[Part], low: int, high: int
 ) -> Iterator[list[memoryview]]:
     """The same for parts of one array that the files of a band share."""
+    op = context.target.ops[parts[0].array]
+    if isinstance(op, StreamedOp):
+        yield from _streamed_blocks(context, op, parts, low, high)
+        return
     first = parts[0]
     itemsize = first.dtype.itemsize
     united = _union(parts)
-    limit = context.step_bytes
+    limit = context.pace.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
         own = first.box.shape[-1] if first.box.shape else 1
         limit = max(1, limit * own // columns)
     for rows in row_bands(first.box.shape, itemsize, low, high, limit):
-        yield _blocks(context, parts, rows, united)
+        yield _blocks(context, op, parts, rows, united)
+
+
+def _streamed_blocks(
+    context: Context, op: StreamedOp, parts: list[Part], low: int, high: int
+) -> Iterator[list[memoryview]]:
+    """The bytes of an array that its op makes in order; its files are bands of their own."""
+    (part,) = parts
+    for rows in row_bands(part.box.shape, part.dtype.itemsize, low, high, part.nbytes):
+        skip, left = rows.skip_bytes, rows.nbytes
+        box = rows.box.moved(part.box.start)
+        for piece in op.stream(box, context.reader, context.pace):
+            block = bytes_of(piece)[skip : skip + left]
+            skip, left = max(0, skip - piece.nbytes), left - len(block)
+            if len(block):
+                yield [block]
 
 
 def _union(parts: list[Part]) -> Box | None:
@@ -158,9 +234,8 @@ def _union(parts: list[Part]) -> Box | None:
 
 
 def _blocks(
-    context: Context, parts: list[Part], rows: RowBand, united: Box | None
+    context: Context, op: Op, parts: list[Part], rows: RowBand, united: Box | None
 ) -> list[memoryview]:
-    op = context.target.ops[parts[0].array]
     boxes = [rows.box.moved(part.box.start) for part in parts]
     if united is None:
         values = [op.make(box, context.reader) for box in boxes]

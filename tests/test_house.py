@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "grokpack"
+TEMPLATES = PACKAGE / "templates"
 
 MAX_FILE_LINES = 400  # what can be read at one sitting
 MAX_FUNCTION_LINES = 60  # the hard limit; 40 is the aim
@@ -90,9 +91,14 @@ HIDDEN = {".ci", ".github"}  # the hidden folders that it may contain
 
 @cache
 def _modules() -> dict[str, ast.Module]:
-    """Every module of the package by dotted name, `grokpack` left out: `formats.ckpt0`."""
+    """Every module of the package by dotted name, `grokpack` left out: `formats.ckpt0`.
+
+    Not those of `templates`, which are data: copied into outputs, imported by transformers there.
+    """
     trees = {}
     for path in sorted(PACKAGE.rglob("*.py")):
+        if TEMPLATES in path.parents:
+            continue
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
         trees[name] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))

@@ -50,7 +50,7 @@ def carry_out(
         restart,
         session.stop,
     )
-    needs = preflight(plan, out, limits)
+    needs = preflight(plan, out, limits).memory_bytes
     already = not restart and finished(plan, out)
     guess = estimate(plan, out, limits.workers) if dry_run else None
     data: dict[str, Any] = text.document(plan, out, limits, needs, guess)

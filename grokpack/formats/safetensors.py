@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError, Place
+from grokpack.layout import FileLayout, Literal, Part, Segment
 from grokpack.pickles import StoredArray
 from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from grokpack.layout import Box
     from grokpack.pickles import Bytes
 
 SUFFIX = ".safetensors"
@@ -53,6 +55,39 @@ def header_bytes(arrays: Mapping[str, ArraySpec], metadata: Mapping[str, str]) -
     text = json.dumps(table, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     return _LENGTH.pack(len(text)) + text
+
+
+def lay_out(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> FileLayout:
+    """A file that holds regions of arrays, in this order.
+
+    Args:
+        path: Path of the file below the root.
+        boxes: The region of each array.
+        arrays: Shape and dtype of whole arrays.
+    """
+    specs = {name: ArraySpec(box.shape, arrays[name].dtype) for name, box in boxes.items()}
+    header = header_bytes(specs, {"format": "pt"})
+    parts: list[Segment] = [Part(name, box, arrays[name].dtype) for name, box in boxes.items()]
+    return FileLayout(path, (Literal(header), *parts))
+
+
+def aligned(names: Iterable[str], arrays: Mapping[str, ArraySpec]) -> list[str]:
+    """Wider elements first, so that every array begins at a multiple of its element size."""
+    return sorted(names, key=lambda name: -arrays[name].dtype.itemsize)
+
+
+def shards(sizes: Mapping[str, int], limit_bytes: int) -> Iterator[list[str]]:
+    """Names in order, in files of at most this size; an array that is larger has one of its own."""
+    shard: list[str] = []
+    nbytes = 0
+    for name, size in sizes.items():
+        if shard and nbytes + size > limit_bytes:
+            yield shard
+            shard, nbytes = [], 0
+        shard.append(name)
+        nbytes += size
+    if shard:
+        yield shard
 
 
 def read(data: Bytes, path: str) -> Header:

@@ -18,7 +18,7 @@ from grokpack import config, manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import safetensors
-from grokpack.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
+from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.tensor import ArraySpec, DType, TensorSpec
@@ -83,7 +83,9 @@ def _bands(
     for number, names in enumerate(shards):
         file = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
         yield tuple(
-            _file(f"{folder}/{file}", {name: boxes[name][rank] for name in names}, arrays)
+            safetensors.lay_out(
+                f"{folder}/{file}", {name: boxes[name][rank] for name in names}, arrays
+            )
             for rank, folder in enumerate(folders)
         )
 
@@ -94,25 +96,13 @@ def _shards(boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> Iterat
     nbytes, layer = 0, None
     for name, box in boxes.items():
         if nbytes >= SHARD_BYTES and grok1.layer_of(name) != layer:
-            yield _aligned(shard, arrays)
+            yield safetensors.aligned(shard, arrays)
             shard, nbytes = [], 0
         shard.append(name)
         nbytes += box.elements * arrays[name].dtype.itemsize
         layer = grok1.layer_of(name)
     if shard:
-        yield _aligned(shard, arrays)
-
-
-def _aligned(names: list[str], arrays: Mapping[str, ArraySpec]) -> list[str]:
-    """Wider elements first, so that every array begins at a multiple of its element size."""
-    return sorted(names, key=lambda name: -arrays[name].dtype.itemsize)
-
-
-def _file(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> FileLayout:
-    specs = {name: ArraySpec(box.shape, arrays[name].dtype) for name, box in boxes.items()}
-    header = safetensors.header_bytes(specs, {"format": "pt"})
-    parts: list[Segment] = [Part(name, box, arrays[name].dtype) for name, box in boxes.items()]
-    return FileLayout(path, (Literal(header), *parts))
+        yield safetensors.aligned(shard, arrays)
 
 
 def index(geometry: Geometry, layout: Layout, ranks: int) -> bytes:

@@ -1,10 +1,10 @@
-"""How one output array is made from the source's: each op makes any box of it on demand."""
+"""Ops that move values and change none: copies, regrouped scales, constants."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,16 +15,6 @@ if TYPE_CHECKING:
     from grokpack.reading import ArrayReader
 
 _BAND_BYTES = 4 << 20  # what a check of equal rows holds at a time; larger reads gain nothing
-
-
-class Op(Protocol):
-    """Makes boxes of one output array."""
-
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
-        """The box's values as raw unsigned integers of the output's element size."""
-
-    def describe(self) -> list[object]:
-        """The op as JSON, for the plan's digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,44 +84,6 @@ class Regroup:
     def describe(self) -> list[object]:
         """`["regroup", array, rows in, rows out]`."""
         return ["regroup", self.array, self.rows_in, self.rows_out]
-
-
-@dataclass(frozen=True, slots=True)
-class Dequantize:
-    """A weight times its scales, rounded once to bfloat16: what xAI's code computes with.
-
-    Attributes:
-        weight: `int8[..., in, out]`.
-        scales: `bf16[..., group, out]`.
-        rows: Input rows of the whole weight.
-        groups: Groups of its scales.
-    """
-
-    weight: str
-    scales: str
-    rows: int
-    groups: int
-
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
-        """`bf16(float32(weight) * float32(scale))`, to nearest even."""
-        import ml_dtypes
-
-        per_group = self.rows // self.groups
-        first, rows = box.start[-2], box.shape[-2]
-        low, high = first // per_group, -(-(first + rows) // per_group)
-        scales_box = Box(
-            (*box.start[:-2], low, box.start[-1]), (*box.shape[:-2], high - low, box.shape[-1])
-        )
-        codes = reader.read(self.weight, box).view(np.int8)
-        scales = reader.read(self.scales, scales_box).view(ml_dtypes.bfloat16).astype(np.float32)
-        index = np.arange(first, first + rows) // per_group - low
-        product = codes.astype(np.float32) * scales[..., index, :]
-        rounded: np.ndarray = product.astype(ml_dtypes.bfloat16)
-        return rounded.view(np.uint16)
-
-    def describe(self) -> list[object]:
-        """`["dequantize", weight, scales]`."""
-        return ["dequantize", self.weight, self.scales]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,82 @@
+"""The memory promise: how much each thread may handle at a time, and what the process keeps to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError
+from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
+
+if TYPE_CHECKING:
+    from grokpack.plan import Plan
+
+DEFAULT_MEMORY_BYTES = 512 << 20
+RESERVED_BYTES = 128 << 20
+"""Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
+STEP_BYTES = 4 << 20
+"""What one thread makes at a time; more gains nothing, less pays more system calls."""
+SMALLEST_STEP_BYTES = 256 << 10
+BUFFERS_PER_STEP = 6
+"""Copies of a step's bytes a thread may hold: what was read, what is made of it, float32 twins."""
+BLOCK_STEPS = 8
+"""Steps in a block that is read once for many pieces. A block of 32 MiB of a down projection,
+32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, which a system call each can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much a thread handles at a time.
+
+    Attributes:
+        step_bytes: Of a piece that is made and written.
+        block_bytes: Of a block that is read once for many pieces.
+        engine: Which twin of each kernel runs.
+    """
+
+    step_bytes: int
+    block_bytes: int
+    engine: Engine = "numpy"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How a run keeps its memory promise.
+
+    Attributes:
+        pace: What each thread handles at a time.
+        memory_bytes: Resident memory that the run keeps to.
+    """
+
+    pace: Pace
+    memory_bytes: int
+
+
+def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
+    """Share out the memory allowed between threads, and settle the engine of the kernels.
+
+    Where the compiled kernels' own memory would leave too little, numpy's run instead.
+
+    Raises:
+        GrokpackError: GP312 where the memory allowed is less than this many threads need.
+    """
+    streams = plan.target.streams
+    held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
+    preferred: Engine = choose_engine(plan.reads_bytes) if streams else "numpy"
+    for engine in dict.fromkeys((preferred, "numpy")):
+        reserved = RESERVED_BYTES + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+        step = min((memory_bytes - reserved) // workers // held, STEP_BYTES)
+        if step >= SMALLEST_STEP_BYTES:
+            pace = Pace(step, BLOCK_STEPS * step, engine)
+            return Budget(pace, reserved + workers * held * step)
+    raise _too_little(memory_bytes, held * SMALLEST_STEP_BYTES, workers)
+
+
+def _too_little(memory_bytes: int, per_thread: int, workers: int) -> GrokpackError:
+    needs, alone = RESERVED_BYTES + workers * per_thread, RESERVED_BYTES + per_thread
+    what = (
+        f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to "
+        f"({needs / 1e6:.0f} MB with {workers} threads, {alone / 1e6:.0f} MB with 1)"
+    )
+    hint = f"--memory {-(-needs // 10**6)}MB, or --memory {-(-alone // 10**6)}MB --workers 1"
+    return GrokpackError("GP312", what, hint=hint)

@@ -1,0 +1,27 @@
+"""Float casts on raw bits, to nearest even."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def widen_bf16(bits: np.ndarray) -> np.ndarray:
+    """Bits of bfloat16 as float32; exact."""
+    wide: np.ndarray = (bits.astype(np.uint32) << 16).view(np.float32)
+    return wide
+
+
+def narrow_bf16(values: np.ndarray) -> np.ndarray:
+    """Float32 rounded to bits of bfloat16."""
+    import ml_dtypes
+
+    rounded: np.ndarray = values.astype(ml_dtypes.bfloat16).view(np.uint16)
+    return rounded
+
+
+def narrow_f16(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Float32 rounded to bits of float16, and how many finite values became infinite."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float16)
+    lost = np.count_nonzero(np.isinf(rounded)) - np.count_nonzero(np.isinf(values))
+    return rounded.view(np.uint16), int(lost)

@@ -1,0 +1,90 @@
+"""Transposing small tiles of bytes, eight by eight, in 64-bit words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels.compiled import compiled
+
+COLUMNS = 64  # one cache line of a row of codes
+ROWS = 256  # a tile is 16 KiB: it stays in the first-level cache with what is made of it
+_WORDS = COLUMNS // 8
+
+_BYTES = np.uint64(0x00FF00FF00FF00FF)
+_PAIRS = np.uint64(0x0000FFFF0000FFFF)
+_FOURS = np.uint64(0x00000000FFFFFFFF)
+
+
+@compiled
+def _exchange(square: np.ndarray, near: int, far: int, shift: np.uint64, mask: np.uint64) -> None:
+    """Swap the high parts of one row of words with the low parts of another, for all columns."""
+    for w in range(_WORDS):
+        low, high = square[near, w], square[far, w]
+        moved = ((low >> shift) ^ high) & mask
+        square[far, w] = high ^ moved
+        square[near, w] = low ^ (moved << shift)
+
+
+@compiled
+def _turn_squares(square: np.ndarray) -> None:
+    """Eight 8 x 8 byte matrices side by side, in three rounds of exchanges.
+
+    Source: Warren, Hacker's Delight, section 7-3.
+    """
+    for k in (0, 2, 4, 6):
+        _exchange(square, k, k + 1, np.uint64(8), _BYTES)
+    for k in (0, 1, 4, 5):
+        _exchange(square, k, k + 2, np.uint64(16), _PAIRS)
+    for k in (0, 1, 2, 3):
+        _exchange(square, k, k + 4, np.uint64(32), _FOURS)
+
+
+@compiled
+def _turn_words(
+    words: np.ndarray, row: int, height: int, word: int, square: np.ndarray, tile: np.ndarray
+) -> None:
+    """The fast path: whole squares of 8 by 8 bytes, eight of them side by side."""
+    for band in range(height // 8):
+        for k in range(8):
+            for w in range(_WORDS):
+                square[k, w] = words[row + band * 8 + k, word + w]
+        _turn_squares(square)
+        for k in range(8):
+            for w in range(_WORDS):
+                tile[w * 8 + k, band] = square[k, w]
+
+
+@compiled
+def turn(
+    codes: np.ndarray,
+    row: int,
+    height: int,
+    column: int,
+    width: int,
+    square: np.ndarray,
+    tile: np.ndarray,
+) -> None:
+    """`tile[c, r] = codes[row + r, column + c]` for `height` rows and `width` columns.
+
+    Args:
+        codes: `i8[in, column]`, dense.
+        row: First row.
+        height: Rows, at most `ROWS`.
+        column: First column.
+        width: Columns, at most `COLUMNS`.
+        square: Scratch, `u64[8, COLUMNS / 8]`.
+        tile: Receives them, `i8[COLUMNS, ROWS]`.
+    """
+    whole = width == COLUMNS and height % 8 == 0 and codes.shape[1] % 8 == 0 and column % 8 == 0
+    if whole:
+        _turn_words(codes.view(np.uint64), row, height, column // 8, square, tile.view(np.uint64))
+        return
+    for r in range(height):
+        for c in range(width):
+            tile[c, r] = codes[row + r, column + c]
+
+
+@compiled
+def scratch() -> tuple[np.ndarray, np.ndarray]:
+    """What `turn` needs: a square and a tile."""
+    return np.empty((8, _WORDS), np.uint64), np.empty((COLUMNS, ROWS), np.int8)

@@ -1,0 +1,137 @@
+"""Weights as engines want them, compiled: twins of `grokpack.kernels.weights`.
+
+Codes are transposed a tile at a time, as bytes, before anything becomes wider; everything after
+runs along contiguous memory that is in the first-level cache.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled.turning import COLUMNS, ROWS, scratch, turn
+
+_Q8_BLOCK, _Q8_BYTES = 32, 34
+
+
+@compiled
+def _scaled(
+    codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
+) -> None:
+    """One tile row times its scales; `start` counts inputs from the first group's beginning."""
+    r, height = 0, len(codes)
+    while r < height:
+        group = (start + r) // per_group
+        end = min(height, (group + 1) * per_group - start)
+        _times(codes[r:end], scales[group, column], out[r:end])
+        r = end
+
+
+@compiled
+def _times(codes: np.ndarray, scale: float, out: np.ndarray) -> None:
+    for i in range(len(codes)):
+        out[i] = np.float32(codes[i]) * scale
+
+
+@compiled
+def product_f32(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    first: int,
+    per_group: int,
+    out: np.ndarray,
+) -> None:
+    """See the specification."""
+    rows, columns = len(codes), len(out)
+    offset = first % per_group
+    square, tile = scratch()
+    for row in range(0, rows, ROWS):
+        height = min(ROWS, rows - row)
+        for done in range(0, columns, COLUMNS):
+            width = min(COLUMNS, columns - done)
+            turn(codes, row, height, column + done, width, square, tile)
+            for c in range(width):
+                line, own = out[done + c, row : row + height], column + done + c
+                _scaled(tile[c, :height], scales, own, offset + row, per_group, line)
+
+
+@compiled
+def product_bf16(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    first: int,
+    per_group: int,
+    out: np.ndarray,
+) -> None:
+    """See the specification."""
+    rows, columns = len(codes), len(out)
+    offset = first % per_group
+    square, tile = scratch()
+    exact = np.empty(ROWS, np.float32)
+    for row in range(0, rows, ROWS):
+        height = min(ROWS, rows - row)
+        for done in range(0, columns, COLUMNS):
+            width = min(COLUMNS, columns - done)
+            turn(codes, row, height, column + done, width, square, tile)
+            for c in range(width):
+                line, own = out[done + c, row : row + height], column + done + c
+                _scaled(tile[c, :height], scales, own, offset + row, per_group, exact[:height])
+                _round(exact.view(np.uint32)[:height], line)
+
+
+@compiled
+def _round(bits: np.ndarray, out: np.ndarray) -> None:
+    """Float32 bits to bfloat16 bits, to nearest even; a NaN becomes the quiet one of its sign.
+
+    Each step is cast back to 32 bits, because numba widens a sum of two u32 to u64, which would
+    halve what a vector register holds.
+    """
+    u32 = np.uint32
+    for i in range(len(bits)):
+        x = bits[i]
+        kept = u32(x >> u32(16))
+        rounded = u32(u32(u32(x + u32(0x7FFF)) + u32(kept & u32(1))) >> u32(16))
+        quiet = u32(u32(kept & u32(0x8000)) | u32(0x7FC0))
+        is_nan = u32(x & u32(0x7FFFFFFF)) > u32(0x7F800000)
+        out[i] = np.uint16(quiet if is_nan else rounded)
+
+
+@compiled
+def q8_0(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    first: int,
+    per_group: int,
+    out: np.ndarray,
+) -> None:
+    """See the specification."""
+    rows, columns = len(codes), len(out)
+    offset = first % per_group
+    square, tile = scratch()
+    for row in range(0, rows, ROWS):
+        height = min(ROWS, rows - row)
+        at = row // _Q8_BLOCK * _Q8_BYTES
+        for done in range(0, columns, COLUMNS):
+            width = min(COLUMNS, columns - done)
+            turn(codes, row, height, column + done, width, square, tile)
+            for c in range(width):
+                line = out[done + c, at : at + height // _Q8_BLOCK * _Q8_BYTES]
+                _pack(tile[c, :height], scales, column + done + c, offset + row, per_group, line)
+
+
+@compiled
+def _pack(
+    codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
+) -> None:
+    """The blocks of one tile row."""
+    unsigned = codes.view(np.uint8)
+    for block in range(len(codes) // _Q8_BLOCK):
+        d = scales[(start + block * _Q8_BLOCK) // per_group, column]
+        to = block * _Q8_BYTES
+        out[to] = d & 0xFF
+        out[to + 1] = d >> 8
+        for i in range(_Q8_BLOCK):
+            out[to + 2 + i] = unsigned[block * _Q8_BLOCK + i]

@@ -1,0 +1,81 @@
+"""Weights as engines want them, from int8 codes: transposed, dequantised, or packed in blocks.
+
+All take a block of codes as xAI stores a weight, `codes i8[in, column]`, whose first row is input
+`first` of the weight, and one row of scales per `per_group` inputs, the first of them for the
+group that input `first` belongs to. They make as many columns as `out` has rows, from `column` on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Q8_BLOCK = 32
+"""Weights in a block of Q8_0; ggml-common.h: QK8_0."""
+Q8_BYTES = 34
+"""Bytes of such a block: one float16 and 32 codes."""
+
+
+def groups_of(rows: int, first: int, per_group: int) -> np.ndarray:
+    """Which row of scales each row of a block takes, `i64[rows]`."""
+    index: np.ndarray = (np.arange(rows) + first % per_group) // per_group
+    return index
+
+
+def product_f32(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    first: int,
+    per_group: int,
+    out: np.ndarray,
+) -> None:
+    """`out f32[column, in]` = codes times `scales f32[group, column]`, transposed; exact."""
+    part = slice(column, column + len(out))
+    out[...] = np.ascontiguousarray(codes[:, part].T)
+    offset = first % per_group
+    for group, row in enumerate(scales[:, part]):
+        rows = slice(max(0, group * per_group - offset), (group + 1) * per_group - offset)
+        out[:, rows] *= row[:, None]
+
+
+def product_bf16(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    first: int,
+    per_group: int,
+    out: np.ndarray,
+) -> None:
+    """The same rounded to nearest even, as bits `u16[column, in]` of bfloat16."""
+    import ml_dtypes
+
+    exact = np.empty(out.shape, np.float32)
+    product_f32(codes, scales, column, first, per_group, exact)
+    out[...] = exact.astype(ml_dtypes.bfloat16).view(np.uint16)
+
+
+def q8_0(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    first: int,
+    per_group: int,
+    out: np.ndarray,
+) -> None:
+    """Blocks of Q8_0, `u8[column, in / 32 * 34]`, with the codes as they are.
+
+    Args:
+        codes: `i8[in, column]`; `in` and `per_group` are multiples of 32.
+        scales: Bits of float16, `u16[group, column]`.
+        column: First column to be made.
+        first: Input that the first row is; a multiple of 32.
+        per_group: Inputs that share a scale.
+        out: Receives the blocks. Source of their form: ggml-common.h, block_q8_0.
+    """
+    part = slice(column, column + len(out))
+    blocks = out.reshape(len(out), -1, Q8_BYTES)
+    index = groups_of(len(codes), first, per_group)[::Q8_BLOCK]
+    d = np.ascontiguousarray(scales.T[part][:, index])
+    blocks[:, :, :2] = d.astype("<u2")[..., None].view(np.uint8)
+    turned = np.ascontiguousarray(codes[:, part].T).view(np.uint8)
+    blocks[:, :, 2:] = turned.reshape(len(out), -1, Q8_BLOCK)

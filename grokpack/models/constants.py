@@ -1,0 +1,102 @@
+"""The constants of the network that no tensor shows, by each program's name for them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.models.grok1 import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """What xAI's code computes with, beside the weights; defaults from its run.py and model.py.
+
+    Attributes:
+        embedding_multiplier: Of the embedding; the root of the model's width.
+        output_multiplier: Of the logits.
+        attn_output_multiplier: Of the attention logits, before their cap: the softmax scale.
+        attn_logit_cap: `c` in `c * tanh(x / c)`.
+        rms_norm_eps: Added to the mean square in every norm.
+        rope_theta: Base of the rotary embedding.
+        context: Tokens of a sequence.
+        selected_experts: Experts that work on each token.
+        pad: Token that attention masks; bos, eos likewise by their ids.
+        bos: Beginning of a sequence; the reference adds none.
+        eos: End of a sequence.
+    """
+
+    embedding_multiplier: float
+    attn_output_multiplier: float
+    output_multiplier: float = 0.5773502691896257
+    attn_logit_cap: float = 30.0
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    context: int = 8192
+    selected_experts: int = 2
+    pad: int = 0
+    bos: int = 1
+    eos: int = 2
+
+
+_KEYS = {  # ours: xAI's key, then Hugging Face's
+    "embedding_multiplier": ("embedding_multiplier_scale",),
+    "attn_output_multiplier": ("attn_output_multiplier",),
+    "output_multiplier": ("output_multiplier_scale",),
+    "attn_logit_cap": ("attn_logit_cap", "attn_logit_softcapping", "max_attn_value"),
+    "rms_norm_eps": ("rms_norm_eps",),
+    "rope_theta": ("rope_theta",),
+    "context": ("sequence_len", "max_position_embeddings"),
+    "selected_experts": ("num_selected_experts", "num_experts_per_tok"),
+    "pad": ("pad_token", "pad_token_id"),
+    "bos": ("bos_token", "bos_token_id"),
+    "eos": ("eos_token", "eos_token_id"),
+}
+
+
+def defaults(geometry: Geometry) -> Constants:
+    """The reference's constants for a model of these dimensions; its head size must be known."""
+    head_dim = geometry.head_dim or 1
+    return Constants(math.sqrt(geometry.d_model), 1 / math.sqrt(head_dim))
+
+
+def read(config: Mapping[str, Any], geometry: Geometry) -> Constants:
+    """The constants that a config gives, in xAI's keys or Hugging Face's; else the reference's."""
+    found = {}
+    for field in fields(Constants):
+        for key in _KEYS[field.name]:
+            number = _number(config, key)
+            if number is not None:
+                kind = int if field.type == "int" else float
+                found[field.name] = kind(number)
+                break
+    return replace(defaults(geometry), **found)  # type: ignore[arg-type]
+
+
+def _number(config: Mapping[str, Any], key: str) -> float | None:
+    number = config.get(key)
+    if key == "rope_theta" and number is None:
+        nested = config.get("rope_parameters")  # where transformers 5 keeps it
+        number = nested.get(key) if isinstance(nested, dict) else None
+    usable = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return number if usable and math.isfinite(number) else None
+
+
+def differences(constants: Constants, geometry: Geometry) -> list[str]:
+    """Constants that are not the reference's, as `rope_theta 100000.0, not 10000.0`."""
+    usual = defaults(geometry)
+    return [
+        f"{f.name} {getattr(constants, f.name)!r}, not {getattr(usual, f.name)!r}"
+        for f in fields(Constants)
+        if f.name not in ("context", "pad", "bos", "eos")
+        and getattr(constants, f.name) != getattr(usual, f.name)
+    ]
+
+
+def xai(constants: Constants) -> dict[str, Any]:
+    """The constants by xAI's keys."""
+    return {_KEYS[f.name][0]: getattr(constants, f.name) for f in fields(Constants)}

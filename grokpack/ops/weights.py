@@ -1,0 +1,217 @@
+"""Ops that make weights in floating point: dequantised, cast, and transposed for engines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.kernels import cast, weights
+from grokpack.kernels.dispatch import twin
+from grokpack.layout import Box
+from grokpack.tensor import DType, TensorSpec, scales_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.budget import Pace
+    from grokpack.reading import ArrayReader
+
+_LANES = 64  # columns that the kernels turn at a time; blocks are cut at multiples of it
+
+
+@dataclass(frozen=True, slots=True)
+class Recast:
+    """An array in another float dtype, to nearest even.
+
+    Attributes:
+        array: The source's array.
+        source: Its dtype.
+        dtype: The dtype to be made.
+    """
+
+    array: str
+    source: DType
+    dtype: DType
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """Read the box and cast it.
+
+        Raises:
+            GrokpackError: GP405 where a value does not fit float16.
+        """
+        return recast(reader.read(self.array, box), self.source, self.dtype, self.array)
+
+    def describe(self) -> list[object]:
+        """`["recast", array, dtype]`."""
+        return ["recast", self.array, self.dtype.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize:
+    """A weight as xAI stores it times its scales, rounded once to bfloat16.
+
+    Attributes:
+        tensor: The weight, `int8[..., in, out]` with scales.
+    """
+
+    tensor: TensorSpec
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """`bf16(float32(weight) * float32(scale))`: what xAI's code computes with."""
+        first, rows = box.start[-2], box.shape[-2]
+        per_group = rows_per_group(self.tensor)
+        codes = reader.read(self.tensor.name, box).view(np.int8)
+        scales = read_scales(self.tensor, box, reader)
+        index = weights.groups_of(rows, first, per_group)
+        return cast.narrow_bf16(codes.astype(np.float32) * scales[..., index, :])
+
+    def describe(self) -> list[object]:
+        """`["dequantize", weight]`."""
+        return ["dequantize", self.tensor.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """A matrix as engines store it, `[..., out, in]`, in floating point.
+
+    An int8 weight is multiplied with its scales: exactly in float32, and rounded once, to nearest
+    even, to anything narrower.
+
+    Attributes:
+        tensor: The source's tensor, `[..., in, out]`.
+        dtype: The dtype to be made.
+        expert: The one expert of a stack that the array holds; None for all, or where there is
+            no stack.
+    """
+
+    tensor: TensorSpec
+    dtype: DType
+    expert: int | None = None
+
+    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, `[row, in]`, in order.
+
+        Raises:
+            GrokpackError: GP405 where a value does not fit float16.
+        """
+        for block, height in column_blocks(self.tensor, self.expert, box, pace, self.dtype):
+            if self.tensor.scales is None:
+                yield from self._plain(block, height, reader)
+            else:
+                yield from self._products(block, height, reader, pace)
+
+    def _plain(self, block: Box, height: int, reader: ArrayReader) -> Iterator[np.ndarray]:
+        source = self.tensor.values.dtype
+        turned = matrix(reader.read(self.tensor.name, block)).T
+        for row in range(0, len(turned), height):
+            piece = np.ascontiguousarray(turned[row : row + height])
+            yield recast(piece, source, self.dtype, self.tensor.name)
+
+    def _products(
+        self, block: Box, height: int, reader: ArrayReader, pace: Pace
+    ) -> Iterator[np.ndarray]:
+        direct = self.dtype is DType.BF16  # the others pass through exact float32
+        product = twin(weights.product_bf16 if direct else weights.product_f32, pace.engine)
+        codes = np.ascontiguousarray(matrix(reader.read(self.tensor.name, block))).view(np.int8)
+        scales = matrix(read_scales(self.tensor, block, reader))
+        first, per_group = block.start[-2], rows_per_group(self.tensor)
+        inputs, columns = codes.shape
+        for column in range(0, columns, height):
+            count = min(height, columns - column)
+            out = np.empty((count, inputs), np.uint16 if direct else np.float32)
+            product(codes, scales, column, first, per_group, out)
+            made = out if direct else out.view(np.uint32)
+            yield recast(made, DType.BF16 if direct else DType.F32, self.dtype, self.tensor.name)
+
+    def describe(self) -> list[object]:
+        """`["transpose", tensor, expert, dtype]`."""
+        return ["transpose", self.tensor.name, self.expert, self.dtype.value]
+
+
+def column_blocks(
+    tensor: TensorSpec, expert: int | None, box: Box, pace: Pace, dtype: DType
+) -> Iterator[tuple[Box, int]]:
+    """What to read for rows of a transposed output, band by band.
+
+    Args:
+        tensor: The source's tensor, `[..., in, out]`.
+        expert: The expert that is wanted, where the output has one only.
+        box: Of the output, `[..., out, in]`, within one matrix.
+        pace: How much to read, and how much to make, at a time.
+        dtype: Of the output.
+
+    Yields:
+        A box of the source, `[..., in, a band of columns]`, and the number of output rows to be
+        made at a time.
+    """
+    lead = tuple(box.start[:-2]) if expert is None else (expert,)
+    ones = (1,) * len(lead)
+    inputs, first_input = box.shape[-1], box.start[-1]
+    width = _lanes(pace.block_bytes // (inputs * tensor.values.dtype.itemsize))
+    height = _lanes(pace.step_bytes // (inputs * dtype.itemsize))
+    for column in range(box.start[-2], box.stop[-2], width):
+        count = min(width, box.stop[-2] - column)
+        yield Box((*lead, first_input, column), (*ones, inputs, count)), min(height, count)
+
+
+def _lanes(columns: int) -> int:
+    return max(_LANES, columns // _LANES * _LANES)
+
+
+def matrix(array: np.ndarray) -> np.ndarray:
+    """The last two axes of an array whose others have one element."""
+    return array.reshape(array.shape[-2:])
+
+
+def rows_per_group(tensor: TensorSpec) -> int:
+    """Inputs that share a scale."""
+    assert tensor.scales is not None  # noqa: S101  # callers have looked
+    return tensor.values.shape[-2] // tensor.scales.shape[-2]
+
+
+def read_scales(tensor: TensorSpec, box: Box, reader: ArrayReader) -> np.ndarray:
+    """The scales that a box of a weight needs, `f32[..., group, column]`.
+
+    The first row is that of the group which the first input of the box belongs to.
+    """
+    assert tensor.scales is not None  # noqa: S101  # callers have looked
+    per_group = rows_per_group(tensor)
+    low, high = box.start[-2] // per_group, -(-box.stop[-2] // per_group)
+    start = (*box.start[:-2], low, box.start[-1])
+    shape = (*box.shape[:-2], high - low, box.shape[-1])
+    bits = reader.read(scales_name(tensor.name), Box(start, shape))
+    return to_f32(bits, tensor.scales.dtype)
+
+
+def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
+    """Raw bits of a float dtype as float32; exact."""
+    if dtype is DType.BF16:
+        return cast.widen_bf16(bits)
+    values: np.ndarray = bits.view(dtype.numpy()).astype(np.float32, copy=False)
+    return values
+
+
+def recast(bits: np.ndarray, source: DType, dtype: DType, name: str) -> np.ndarray:
+    """Raw bits of one float dtype as raw bits of another.
+
+    Raises:
+        GrokpackError: GP405 where a finite value does not fit float16.
+    """
+    if source is dtype:
+        return bits
+    values = to_f32(bits, source)
+    if dtype is DType.BF16:
+        return cast.narrow_bf16(values)
+    if dtype is DType.F32:
+        return values.view(np.uint32)
+    rounded, lost = cast.narrow_f16(values)
+    if lost:
+        largest = float(np.abs(values[np.isfinite(values)]).max())
+        facts = (("largest", f"{largest:.6g}"), ("float16 holds", "65504"))
+        what = f"{lost:,} values are too large for float16"
+        hint = "`--dtype bf16` or `--type bf16` holds them"
+        raise GrokpackError("GP405", what, Place(name), facts, hint)
+    return rounded
