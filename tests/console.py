@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FENCE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(  # a backslash at the end of a line continues the command
+    r"^\$ (?P<command>(?:.*\\\n)*.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE
+)
 _BEFORE = re.compile(r"<!-- (not run|run): ((?:(?!-->).)*?) -->\s*\Z", re.DOTALL)
 _VARYING = (
     (re.compile(r"^  time     about .*$", re.MULTILINE), "  time     about"),
@@ -44,11 +47,13 @@ class Step:
         line: Where in the page its block begins.
         command: What is run.
         expected: What it should print; None for one that is run unseen.
+        at: Where in the page that begins.
     """
 
     line: int
     command: str
     expected: str | None
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +74,22 @@ def read(text: str) -> Iterator[Step | Unrun]:
             continue
         if before:
             yield from (Step(line, command, None) for command in before[2].splitlines())
-        yield from _steps(fence[1], line)
+        yield from _steps(text, fence, line)
 
 
-def _steps(block: str, line: int) -> Iterator[Step]:
-    first, *rest = re.split(r"^\$ ", block, flags=re.MULTILINE)
-    assert not first, f"line {line}: a block begins with a command"
-    for part in rest:
-        command, _, expected = part.partition("\n")
-        while command.endswith("\\"):
-            more, _, expected = expected.partition("\n")
-            command = command[:-1] + more.strip()
-        yield Step(line, command, expected)
+def _steps(text: str, fence: re.Match[str], line: int) -> Iterator[Step]:
+    assert fence[1].startswith("$ "), f"line {line}: a block begins with a command"
+    for found in _COMMAND.finditer(text, fence.start(1), fence.end(1)):
+        command = re.sub(r"\\\n\s*", "", found["command"])
+        yield Step(line, command, found["output"], found.start("output"))
 
 
-def run(steps: list[Step], folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run a page's commands; yields what is not as the page says."""
+def results(
+    steps: list[Step], folder: Path, environment: Mapping[str, str]
+) -> Iterator[tuple[Step, subprocess.CompletedProcess[str]]]:
+    """Run a page's commands, each with the status of the one before as `$?`."""
     status = 0
-    for step, following in zip(steps, [*steps[1:], None], strict=False):
+    for step in steps:
         done = subprocess.run(
             ["sh", "-c", f"(exit {status}); {step.command}"],
             cwd=folder,
@@ -97,10 +100,18 @@ def run(steps: list[Step], folder: Path, environment: Mapping[str, str]) -> Iter
             check=False,
         )
         status = done.returncode
+        yield step, done
+
+
+def run(steps: list[Step], folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run a page's commands; yields what is not as the page says."""
+    asked = [step.command == _STATUS for step in steps[1:]] + [False]
+    for (step, done), is_asked in zip(results(steps, folder, environment), asked, strict=False):
         if step.expected is not None and not matches(step.expected, done.stdout):
             yield f"line {step.line}: $ {step.command}\nexpected\n{step.expected}\n{done.stdout}"
-        if status and not (following and following.command == _STATUS):
-            yield f"line {step.line}: $ {step.command}\nended with {status}, unsaid\n{done.stdout}"
+        if done.returncode and not is_asked:
+            ending = f"ended with {done.returncode}, unsaid"
+            yield f"line {step.line}: $ {step.command}\n{ending}\n{done.stdout}"
 
 
 def matches(expected: str, printed: str) -> bool:

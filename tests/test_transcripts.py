@@ -19,7 +19,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MOST_LINES = 40  # an example is read at a glance
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """That of a user with two cores, without progress on the screen."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROKPACK_")}
     return inherited | {
@@ -46,7 +46,7 @@ def test_a_page_shows_what_happens(page: Path, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     console.shim(tmp_path / "bin")
     steps = [block for block in blocks if isinstance(block, console.Step)]
-    wrong = list(console.run(steps, tmp_path / "work", _environment(tmp_path / "bin")))
+    wrong = list(console.run(steps, tmp_path / "work", environment(tmp_path / "bin")))
     assert not wrong, "\n".join(wrong)
 
 
@@ -83,6 +83,25 @@ def test_a_comment_belongs_to_the_block_below_it_alone() -> None:
     assert [step.expected for step in steps if isinstance(step, console.Step)] == [None, "", ""]
 
 
+def test_a_command_may_go_on_in_the_next_line() -> None:
+    page = "```console\n$ echo a \\\n    b\na b\n$ true\n```\n"
+    first, second = (block for block in console.read(page) if isinstance(block, console.Step))
+    assert (first.command, first.expected) == ("echo a b", "a b\n")
+    assert page[first.at :].startswith("a b\n$ true")
+    assert second.expected == ""
+
+
+def test_a_page_is_rewritten_where_it_is_wrong_and_nowhere_else(tmp_path: Path) -> None:
+    from tests.rewrite_console import rewrite
+
+    page = tmp_path / "page.md"
+    text = "one\n\n```console\n$ echo a\n{}\n$ echo 5.0 s\n7.1 s\n```\n\ntwo\n"
+    page.write_text(text.format("b"), encoding="utf-8")
+    (tmp_path / "scratch").mkdir()
+    assert rewrite(page, tmp_path / "scratch")
+    assert page.read_text(encoding="utf-8") == text.format("a")
+
+
 def test_a_page_that_says_what_does_not_happen_is_noticed(tmp_path: Path) -> None:
     page = "```console\n$ echo one\ntwo\n$ false\n$ echo three\nthree\n$ false\n$ echo $?\n1\n```\n"
     steps = [block for block in console.read(page) if isinstance(block, console.Step)]
@@ -107,7 +126,7 @@ def test_an_example_runs_and_is_short(example: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(example), str(source / "ckpt-0")],
         cwd=tmp_path,
-        env=_environment(tmp_path),
+        env=environment(tmp_path),
         capture_output=True,
         text=True,
         check=False,
