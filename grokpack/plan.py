@@ -38,7 +38,7 @@ class Target:
 
     format: str
     layout: Layout
-    ops: Mapping[str, Op]
+    ops: Mapping[str, Op | StreamedOp]
     finals: Mapping[str, bytes] = field(default_factory=dict)
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -17,8 +17,9 @@ from grokpack.errors import GrokpackError
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.reading import ArrayReader
-from grokpack.reshard import plan_reshard, probe_groups
+from grokpack.reshard import plan_reshard
 from grokpack.stores.locate import open_checkpoint
+from grokpack.targets.groups import probe_groups
 from tests.checkpoints import GOLDEN, SMALL, reshard, synthesise, tensor_files, tree
 
 ORIGINAL = tensor_files(GOLDEN / "ckpt-0")

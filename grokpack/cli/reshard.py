@@ -72,8 +72,9 @@ def reshard(
         from grokpack.cli.running import absolute, carry_out
         from grokpack.cli.source import default_out, resolve
         from grokpack.render.numbers import shown
-        from grokpack.reshard import Scales, plan_reshard
+        from grokpack.reshard import plan_reshard
         from grokpack.stores.locate import open_checkpoint
+        from grokpack.targets.groups import Scales
 
         if scales not in _SCALES:
             raise GrokpackError("GP304", f"--scales takes {', '.join(_SCALES)}")

@@ -82,18 +82,23 @@ def _number(config: Mapping[str, Any], key: str) -> float | None:
     if key == "rope_theta" and number is None:
         nested = config.get("rope_parameters")  # where transformers 5 keeps it
         number = nested.get(key) if isinstance(nested, dict) else None
-    usable = isinstance(number, (int, float)) and not isinstance(number, bool)
-    return number if usable and math.isfinite(number) else None
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def differences(constants: Constants, geometry: Geometry) -> list[str]:
     """Constants that are not the reference's, as `rope_theta 100000.0, not 10000.0`."""
     usual = defaults(geometry)
-    return [
-        f"{f.name} {getattr(constants, f.name)!r}, not {getattr(usual, f.name)!r}"
+    pairs = [
+        (f.name, getattr(constants, f.name), getattr(usual, f.name))
         for f in fields(Constants)
         if f.name not in ("context", "pad", "bos", "eos")
-        and getattr(constants, f.name) != getattr(usual, f.name)
+    ]
+    return [
+        f"{name} {found!r}, not {wanted!r}"
+        for name, found, wanted in pairs
+        if not math.isclose(found, wanted, rel_tol=1e-6)  # what a decimal in a config may lose
     ]
 
 

@@ -97,10 +97,10 @@ def _time(guess: dict[str, Any]) -> str:
 
 def contents(plan: Plan) -> str:
     """What an output folder holds, in a phrase."""
-    layout, parameters = plan.target.layout, plan.parameters
+    layout = plan.target.layout
     total = numbers.size(layout.nbytes)
     if plan.target.format == "safetensors":
-        ranks = parameters["tp"]
+        ranks = len(layout.bands[0])
         per_rank = sum(band[0].nbytes for band in layout.bands if len(band) == ranks)
         return f"{ranks} ranks x {numbers.size(per_rank)}, common, grokpack.json"
     return f"{sum(1 for _ in layout.files())} files, {total}, config.json, grokpack.json"

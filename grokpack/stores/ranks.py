@@ -21,7 +21,7 @@ from grokpack.formats import safetensors
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
-from grokpack.tensor import ArraySpec, DType, TensorSpec
+from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -207,7 +207,7 @@ def _tensors(geometry: Geometry, arrays: Mapping[str, ArraySpec]) -> dict[str, T
     for entry in grok1.entries(geometry.layers):
         model = grok1.spec(geometry, entry)
         values = arrays[entry.name]
-        scales = arrays[f"{entry.name}/scales"] if model.scales else None
+        scales = arrays.get(scales_name(entry.name)) if model.scales else None
         wrong_scales = scales and (*scales.shape[:-2], scales.shape[-1]) != (
             *values.shape[:-2],
             values.shape[-1],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from importlib import resources
 from typing import TYPE_CHECKING
 
+import grokpack
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 
@@ -73,7 +73,7 @@ def read_small(path: str) -> bytes:
 
 def template(folder: str, name: str) -> bytes:
     """A file that is shipped with grokpack to be put into outputs."""
-    return resources.files("grokpack").joinpath("templates", folder, name).read_bytes()
+    return read_small(os.path.join(os.path.dirname(grokpack.__file__), "templates", folder, name))
 
 
 def card(title: str, source: Checkpoint, how: str, usage: str) -> bytes:

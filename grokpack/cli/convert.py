@@ -1,0 +1,123 @@
+"""`grokpack convert`: write the format that another program loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grokpack.cli import options
+from grokpack.cli.session import session
+
+
+def convert(
+    source: options.Source = None,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="TARGET", help="hf, sglang, gguf, safetensors or ckpt-0"),
+    ] = "",
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--names",
+            metavar="hpcai|sglang|keyfan",
+            help="hf: whose tensor names; hpcai by default",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype", metavar="bf16|f16|f32", help="hf, sglang: of the matrices; bf16 by default"
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--type", metavar="q8_0|bf16|f16|f32", help="gguf: of the matrices"),
+    ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option(
+            "--embedding",
+            metavar="bf16|f16|f32",
+            help="gguf: of the embedding; bf16 by default, f32 with --type f32",
+        ),
+    ] = None,
+    tp: Annotated[
+        int | None,
+        typer.Option("--tp", help="sglang, safetensors, ckpt-0: tensor-parallel ranks"),
+    ] = None,
+    shard_size: Annotated[
+        str | None,
+        typer.Option(
+            "--shard-size",
+            "--split",
+            metavar="SIZE",
+            help="hf, sglang: largest file, 5GB by default; gguf: split into files of this size",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            "--tokenizer", help="tokenizer.model or its folder; looked for beside SRC by default"
+        ),
+    ] = None,
+    out: options.Out = None,
+    head_dim: options.HeadDim = None,
+    workers: options.Workers = None,
+    memory: options.Memory = "512MiB",
+    max_duration: options.MaxDuration = None,
+    dry_run: options.DryRun = False,
+    restart: options.Restart = False,
+    fmt: options.Format = "auto",
+    json: options.Json = False,
+    progress: options.Progress = "auto",
+    report: options.Report = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    color: options.Color = "auto",
+) -> None:
+    """Write the format that another program loads.
+
+    Goes straight from int8 and scales to the target, streamed.
+    """
+    with session(
+        "convert",
+        fmt=fmt,
+        json=json,
+        progress=progress,
+        report=report,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    ) as current:
+        from grokpack.cli import quantities
+        from grokpack.cli.running import absolute, carry_out
+        from grokpack.cli.source import default_out, resolve
+        from grokpack.convert import TARGETS, Options, plan_convert
+        from grokpack.render.numbers import shown
+        from grokpack.stores.locate import open_checkpoint
+
+        chosen = Options(
+            names=names,
+            dtype=dtype,
+            type=kind,
+            embedding=embedding,
+            tp=tp,
+            shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
+            tokenizer=str(tokenizer) if tokenizer else None,
+        )
+        path = resolve(source, current)
+        plan = plan_convert(open_checkpoint(path, head_dim), to, chosen)
+        target = absolute(out, default_out(path, TARGETS[to].suffix(chosen)))
+        carry_out(
+            current,
+            plan,
+            target,
+            workers=workers,
+            memory=memory,
+            max_duration=max_duration,
+            dry_run=dry_run,
+            restart=restart,
+            following=f"grokpack verify {shown(target)}",
+        )

@@ -1,0 +1,116 @@
+"""What `verify` reports: GP1xx."""
+
+from __future__ import annotations
+
+from grokpack.codes.code import Code
+from grokpack.errors import ExitStatus
+
+_FETCH = "Fetch the file again; `verify` prints the command."
+
+FINDINGS = (
+    Code(
+        "GP101",
+        "file is missing",
+        ExitStatus.ANSWER_IS_NO,
+        "The checkpoint should hold this file, and the folder does not.",
+        _FETCH,
+    ),
+    Code(
+        "GP102",
+        "file does not belong here",
+        ExitStatus.ANSWER_IS_NO,
+        "The name begins like a tensor file's, but no tensor of this model has it.",
+        "Move it out of the folder, or find out which download put it there.",
+    ),
+    Code(
+        "GP103",
+        "file ends before its tensor does",
+        ExitStatus.ANSWER_IS_NO,
+        "The header announces more bytes than the file has: an interrupted download or copy.",
+        _FETCH,
+    ),
+    Code(
+        "GP104",
+        "file goes on after its tensor ended",
+        ExitStatus.ANSWER_IS_NO,
+        "Bytes follow the end of the pickle: two files run together, or an edited file.",
+        _FETCH,
+    ),
+    Code(
+        "GP105",
+        "tensor has another shape than its place asks for",
+        ExitStatus.ANSWER_IS_NO,
+        "The header names a shape that this position of the model cannot have.",
+        _FETCH,
+    ),
+    Code(
+        "GP106",
+        "tensor has another dtype than its place asks for",
+        ExitStatus.ANSWER_IS_NO,
+        "Experts and attention are int8 with bfloat16 scales; router, norms and embedding float32.",
+        _FETCH,
+    ),
+    Code(
+        "GP107",
+        "scale groups do not fit the tensor",
+        ExitStatus.ANSWER_IS_NO,
+        "The scales divide the weight's rows unevenly, or have no row for every shard.",
+        _FETCH,
+    ),
+    Code(
+        "GP108",
+        "file holds the tensor of another file",
+        ExitStatus.ANSWER_IS_NO,
+        "The contents belong to another position: files were swapped or renumbered.",
+        "Rename the files if the finding names a pair; otherwise fetch both again.",
+    ),
+    Code(
+        "GP109",
+        "two files hold the same tensor",
+        ExitStatus.ANSWER_IS_NO,
+        "Two large tensors of a trained model are never equal: one file was copied over another.",
+        "Fetch both again: which of the two is the original cannot be told from the files.",
+    ),
+    Code(
+        "GP110",
+        "contents changed",
+        ExitStatus.ANSWER_IS_NO,
+        "The bytes of a tile do not have the checksum that the manifest recorded.",
+        "Read it again: if the result changes, suspect memory or disk. Then fetch the file again.",
+    ),
+    Code(
+        "GP111",
+        "header cannot be read",
+        ExitStatus.ANSWER_IS_NO,
+        "The file does not begin like a tensor file, or its header breaks off.",
+        _FETCH,
+    ),
+    Code(
+        "GP112",
+        "file has another size than the manifest recorded",
+        ExitStatus.ANSWER_IS_NO,
+        "Something changed, cut or extended the file after it was written.",
+        _FETCH,
+    ),
+    Code(
+        "GP113",
+        "header differs from what the manifest recorded",
+        ExitStatus.ANSWER_IS_NO,
+        "Shape, dtype or framing are not those the manifest was made from.",
+        _FETCH,
+    ),
+    Code(
+        "GP122",
+        "scale is zero or negative",
+        ExitStatus.ANSWER_IS_NO,
+        "A scale of the release is positive; zero erases a column, a negative one flips its sign.",
+        _FETCH,
+    ),
+    Code(
+        "GP130",
+        "config.json contradicts the tensors",
+        ExitStatus.ANSWER_IS_NO,
+        "A dimension in config.json is not the one that the shapes show.",
+        "Correct config.json, or remove it and give `--head-dim` where it is needed.",
+    ),
+)

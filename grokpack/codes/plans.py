@@ -1,0 +1,115 @@
+"""A plan or a target that cannot be: GP3xx."""
+
+from __future__ import annotations
+
+from grokpack.codes.code import Code
+from grokpack.errors import ExitStatus
+
+PLANS = (
+    Code(
+        "GP301",
+        "model cannot be cut into that many ranks",
+        ExitStatus.USAGE,
+        "Heads, expert width, vocabulary or scale groups leave a remainder.",
+        "Use one of the widths that the error lists.",
+    ),
+    Code(
+        "GP302",
+        "target cannot hold this width",
+        ExitStatus.USAGE,
+        "The program that reads the target fails at this width.",
+        "Use a smaller width, another target, or the flag that the error names.",
+    ),
+    Code(
+        "GP303",
+        "hosts do not divide the ranks",
+        ExitStatus.USAGE,
+        "Each host holds the same number of model shards.",
+        "Use a number of hosts that divides --tp.",
+    ),
+    Code(
+        "GP304",
+        "options contradict each other",
+        ExitStatus.USAGE,
+        "Two options of the command exclude one another.",
+        "Leave one of them out.",
+    ),
+    Code(
+        "GP305",
+        "dimensions do not make a model",
+        ExitStatus.USAGE,
+        "A dimension does not divide as the architecture needs.",
+        "Change the dimension named.",
+    ),
+    Code(
+        "GP306",
+        "target cannot be made from this source",
+        ExitStatus.USAGE,
+        "The format needs something that the source does not have: int8 codes, a tokenizer, widths "
+        "that its blocks divide, a type that was not named.",
+        "Choose what the hint names; `convert` only re-packages and rounds, it never requantises.",
+    ),
+    Code(
+        "GP307",
+        "an optional package is missing",
+        ExitStatus.USAGE,
+        "This target is written with the help of a package that grokpack does not install itself.",
+        "Install the extra that the message names: `pip install 'grokpack[gguf]'`.",
+    ),
+    Code(
+        "GP308",
+        "environment variable has a wrong value",
+        ExitStatus.USAGE,
+        "A variable may have only certain values, or asks for what this machine does not have.",
+        "Unset it, or give it a value that `grokpack help environment` names.",
+    ),
+    Code(
+        "GP311",
+        "not enough disk",
+        ExitStatus.TARGET,
+        "The output needs more bytes than the file system has free. Nothing was written.",
+        "Choose another disk or a smaller target.",
+    ),
+    Code(
+        "GP312",
+        "not enough memory allowed",
+        ExitStatus.TARGET,
+        "The plan cannot keep to the memory it was given.",
+        "Raise --memory or lower --workers, as the error says.",
+    ),
+    Code(
+        "GP321",
+        "output belongs to another plan",
+        ExitStatus.TARGET,
+        "The folder was begun or finished by a run with another source or other options.",
+        "Use another --out, or `--restart` to discard what is there.",
+    ),
+    Code(
+        "GP322",
+        "output is in use",
+        ExitStatus.TARGET,
+        "Another process works on this output.",
+        "Wait for it, or use another --out.",
+    ),
+    Code(
+        "GP323",
+        "output folder holds other files",
+        ExitStatus.TARGET,
+        "grokpack writes to a new or empty folder, or continues its own run.",
+        "Use another --out.",
+    ),
+    Code(
+        "GP324",
+        "output cannot be written",
+        ExitStatus.TARGET,
+        "The operating system refused to create or write a file.",
+        "Check permissions and mounts.",
+    ),
+    Code(
+        "GP325",
+        "output and source overlap",
+        ExitStatus.TARGET,
+        "One is inside the other; writing would damage what is being read.",
+        "Use an --out beside the source.",
+    ),
+)

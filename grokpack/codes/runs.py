@@ -1,0 +1,52 @@
+"""What happens while a run is under way, GP4xx, and bugs, GP9xx."""
+
+from __future__ import annotations
+
+from grokpack.codes.code import Code
+from grokpack.errors import ExitStatus
+
+RUNS = (
+    Code(
+        "GP401",
+        "disk is full",
+        ExitStatus.TARGET,
+        "The file system ran out of space in mid-run. What was finished is kept.",
+        "Free space and run the same command again; it continues.",
+    ),
+    Code(
+        "GP403",
+        "stopped",
+        ExitStatus.INTERRUPTED,
+        "The run was interrupted. Finished tiles are recorded.",
+        "Run the same command again; it continues.",
+    ),
+    Code(
+        "GP404",
+        "stopped at the deadline",
+        ExitStatus.TRY_AGAIN,
+        "`--max-duration` ended the run between two tiles.",
+        "Run the same command again; it continues.",
+    ),
+    Code(
+        "GP405",
+        "value does not fit the target's dtype",
+        ExitStatus.USAGE,
+        "A finite value of the source would become infinite in float16. Nothing was published.",
+        "Choose bf16 or f32; both hold every value of the release.",
+    ),
+    Code(
+        "GP406",
+        "scale does not fit float16 exactly",
+        ExitStatus.USAGE,
+        "Q8_0 keeps scales in float16. A scale of the source has no exact float16 value, so the "
+        "re-packaging would not be lossless. Nothing was published.",
+        "Choose a type that holds every scale.",
+    ),
+    Code(
+        "GP901",
+        "bug in grokpack",
+        ExitStatus.BUG,
+        "Something happened that the program does not expect.",
+        "Report it with the crash file that the message names.",
+    ),
+)

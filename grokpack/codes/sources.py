@@ -1,0 +1,145 @@
+"""A source that cannot be used: GP2xx."""
+
+from __future__ import annotations
+
+from grokpack.codes.code import Code
+from grokpack.errors import ExitStatus
+
+SOURCES = (
+    Code(
+        "GP201",
+        "no checkpoint found",
+        ExitStatus.SOURCE,
+        "None of the places that grokpack looks at holds a checkpoint.",
+        "Name the folder, or set GROKPACK_CHECKPOINT.",
+    ),
+    Code(
+        "GP202",
+        "checkpoint is incomplete",
+        ExitStatus.SOURCE,
+        "Files are missing or unusable, and this command needs all of them.",
+        "Run `grokpack verify` on it: it names the files and the command that fetches them.",
+    ),
+    Code(
+        "GP203",
+        "unknown format",
+        ExitStatus.SOURCE,
+        "The folder holds files, but none of the formats that grokpack reads.",
+        "See docs/reference/formats.md for what can be read.",
+    ),
+    Code(
+        "GP204",
+        "refused a pickle that names more than arrays",
+        ExitStatus.UNSAFE,
+        "The file asks Python to import or call something that no array needs. Nothing was run.",
+        "Do not open it with anything else. Compare where it came from with the published files.",
+    ),
+    Code(
+        "GP205",
+        "refused a pickle beyond all limits",
+        ExitStatus.UNSAFE,
+        "More opcodes, nesting, memo entries or string bytes than any tensor header has.",
+        "Treat the file as hostile; fetch it again from the published source.",
+    ),
+    Code(
+        "GP206",
+        "pickle protocol that cannot be streamed",
+        ExitStatus.SOURCE,
+        "Protocols 0 to 2 transcode the payload to text, so it has no byte range to read.",
+        "Load it where it was made and save it again with protocol 4.",
+    ),
+    Code(
+        "GP207",
+        "pickle holds jax arrays",
+        ExitStatus.SOURCE,
+        "Only numpy arrays are laid out as plain bytes.",
+        "Where it was made, save `numpy.asarray(x)` instead of `x`.",
+    ),
+    Code(
+        "GP208",
+        "array layout is not supported",
+        ExitStatus.SOURCE,
+        "Fortran order, big-endian, or a dtype outside int8, bfloat16, float16 and float32.",
+        "Save it in C order, little-endian, with one of these dtypes.",
+    ),
+    Code(
+        "GP209",
+        "header cannot be read",
+        ExitStatus.SOURCE,
+        "The header breaks off, contradicts itself or does not begin as its format does.",
+        "Fetch the file again; `grokpack verify` checks all of them.",
+    ),
+    Code(
+        "GP210",
+        "tensors are not those of a Grok-1 model",
+        ExitStatus.SOURCE,
+        "Number, shapes or dtypes do not fit the architecture at any size.",
+        "Run `grokpack verify`: it says which file does not fit.",
+    ),
+    Code(
+        "GP211",
+        "head size is not known",
+        ExitStatus.SOURCE,
+        "Shapes do not tell the size of an attention head, and no config.json does.",
+        "Give `--head-dim`, or put a config.json with `key_size` beside the checkpoint.",
+    ),
+    Code(
+        "GP212",
+        "output of an unfinished run",
+        ExitStatus.SOURCE,
+        "The folder belongs to a run that has not been completed.",
+        "Run the command that began it once more; it continues.",
+    ),
+    Code(
+        "GP213",
+        "source changed during the run",
+        ExitStatus.SOURCE,
+        "A source file is not the one the run began with; its output would be a mixture.",
+        "Restore the source, or begin anew with `--restart`.",
+    ),
+    Code(
+        "GP214",
+        "source cannot be read",
+        ExitStatus.SOURCE,
+        "The operating system refused to open or read a file.",
+        "Check permissions, mounts and the disk's health.",
+    ),
+    Code(
+        "GP215",
+        "scales do not collapse to groups",
+        ExitStatus.SOURCE,
+        "Rows of one scale group differ, so that the group has no single scale.",
+        "Keep the rows with `--scales expanded`.",
+    ),
+    Code(
+        "GP216",
+        "no tensor matches",
+        ExitStatus.USAGE,
+        "No tensor of this checkpoint has that name or fits that pattern.",
+        "List them with `grokpack inspect --tree`.",
+    ),
+    Code(
+        "GP217",
+        "tensor names follow no convention",
+        ExitStatus.SOURCE,
+        "Names are read in the conventions of hpcai-tech, SGLang and keyfan; most names "
+        "of this folder are in none of them, or in more than one.",
+        "Rename them to a convention of docs/reference/formats.md; the message lists the nearest.",
+    ),
+    Code(
+        "GP218",
+        "output head differs from the embedding",
+        ExitStatus.SOURCE,
+        "Grok-1 ties its output head to the embedding. This source stores a head of its own whose "
+        "values are others, which no tied format can hold.",
+        "Take the original checkpoint; a changed head belongs to another model.",
+    ),
+    Code(
+        "GP219",
+        "GGUF file that grokpack does not read",
+        ExitStatus.SOURCE,
+        "It is of another architecture, of another version, or holds types other than F32, F16, "
+        "BF16 and Q8_0.",
+        "Convert the original checkpoint instead.",
+    ),
+)

@@ -1,0 +1,153 @@
+"""Write a checkpoint in the format that another program loads, tile by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack import config
+from grokpack.errors import GrokpackError
+from grokpack.plan import Plan, Target
+from grokpack.reshard import refuse_width
+from grokpack.targets import hf, sglang
+from grokpack.targets.ckpt0 import to_ckpt0
+from grokpack.targets.groups import with_groups
+from grokpack.targets.ranks import to_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything that targets can be told; each uses what concerns it and refuses the rest.
+
+    Attributes:
+        names: Convention of tensor names, for `hf`.
+        dtype: Dtype of the matrices, for `hf` and `sglang`.
+        type: Type of the matrices, for `gguf`.
+        embedding: Dtype of the embedding, for `gguf`.
+        tp: Tensor-parallel ranks, for `sglang`, `safetensors` and `ckpt-0`.
+        shard_bytes: Size that a file keeps to, for `hf`, `sglang` and split `gguf`.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+    """
+
+    names: str | None = None
+    dtype: str | None = None
+    type: str | None = None
+    embedding: str | None = None
+    tp: int | None = None
+    shard_bytes: int | None = None
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the table of targets: the truth for `--to`.
+
+    Attributes:
+        title: What it is and who loads it.
+        takes: Options that concern it.
+        suffix: What a default name ends with, by the options.
+        plan: Makes the target.
+    """
+
+    title: str
+    takes: frozenset[str]
+    suffix: Callable[[Options], str]
+    plan: Callable[[Checkpoint, Options], Target]
+
+
+def _hf(source: Checkpoint, options: Options) -> Target:
+    return hf.to_hf(
+        source, hf.Options(**_given(options, "names", "dtype", "shard_bytes", "tokenizer"))
+    )
+
+
+def _sglang(source: Checkpoint, options: Options) -> Target:
+    given = _given(options, "dtype", "shard_bytes", "tokenizer")
+    return sglang.to_sglang(
+        source, options.tp or sglang.DEFAULT_TP, hf.Options(names="sglang", **given)
+    )
+
+
+def _ranks(source: Checkpoint, options: Options) -> Target:
+    refuse_width(source.geometry, options.tp or 1)
+    return to_ranks(source, options.tp or 1, "auto")
+
+
+def _ckpt0(source: Checkpoint, options: Options) -> Target:
+    tp = options.tp or source.geometry.scale_groups or 1
+    refuse_width(source.geometry, tp)
+    return to_ckpt0(source, tp, 1, "auto", forward_only=False)
+
+
+def _given(options: Options, *names: str) -> dict[str, Any]:
+    """Options that were given, so that a target's own defaults hold for the others."""
+    values = ((name, getattr(options, name)) for name in names)
+    return {name: value for name, value in values if value is not None}
+
+
+TARGETS: dict[str, Kind] = {
+    "hf": Kind(
+        "Hugging Face folder: transformers, vLLM up to 0.24, SGLang, llama.cpp's converter",
+        frozenset({"names", "dtype", "shard_bytes", "tokenizer"}),
+        lambda o: f"hf-{o.names or 'hpcai'}-{o.dtype or 'bf16'}",
+        _hf,
+    ),
+    "sglang": Kind(
+        "presharded files for SGLang at exactly --tp ranks",
+        frozenset({"tp", "dtype", "shard_bytes", "tokenizer"}),
+        lambda o: f"sglang-tp{o.tp or sglang.DEFAULT_TP}",
+        _sglang,
+    ),
+    "safetensors": Kind(
+        "xAI's names, int8 and scales as they are; `reshard` cuts it for ranks",
+        frozenset({"tp"}),
+        lambda o: f"tp{o.tp or 1}",
+        _ranks,
+    ),
+    "ckpt-0": Kind(
+        "xAI's pickles: what its JAX code loads",
+        frozenset({"tp"}),
+        lambda _: "ckpt-0",
+        _ckpt0,
+    ),
+}
+
+
+def plan_convert(source: Checkpoint, to: str, options: Options | None = None) -> Plan:
+    """Plan a conversion.
+
+    Args:
+        source: Any checkpoint that grokpack reads.
+        to: Name of a target, one of `TARGETS`.
+        options: What the target is told.
+
+    Raises:
+        GrokpackError: GP304 for an unknown target or an option that is not its own, GP211 where
+            the head size is unknown, and what the target refuses.
+    """
+    options = options or Options()
+    kind = TARGETS.get(to)
+    if kind is None:
+        raise GrokpackError("GP304", f"--to takes {', '.join(TARGETS)}")
+    _refuse_foreign(kind, to, options)
+    if source.geometry.head_dim is None:
+        raise config.unknown_head_size()
+    source = replace(source, geometry=with_groups(source))
+    target = kind.plan(source, options)
+    given = _given(options, *(Options.__slots__))
+    given.pop("tokenizer", None)  # a path; the file's contents are in the digest
+    return Plan("convert", {"to": to, **given}, source, target)
+
+
+def _refuse_foreign(kind: Kind, to: str, options: Options) -> None:
+    foreign = [name for name in _given(options, *Options.__slots__) if name not in kind.takes]
+    if foreign:
+        flags = ", ".join(
+            f"--{name.replace('_bytes', '-size').replace('_', '-')}" for name in foreign
+        )
+        raise GrokpackError("GP304", f"{flags} does not belong to --to {to}")

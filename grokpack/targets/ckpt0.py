@@ -1,0 +1,143 @@
+"""xAI's ckpt-0, as its JAX code loads it on any number of devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack import config, ops, pickles
+from grokpack.errors import GrokpackError
+from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.layout import Layout
+from grokpack.models import grok1
+from grokpack.plan import Target
+from grokpack.stores import ckpt0
+from grokpack.targets.groups import ROUNDED, quantised, release_form
+from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Geometry
+    from grokpack.ops import Op
+    from grokpack.targets.groups import Scales
+
+
+def to_ckpt0(
+    source: Checkpoint, tp: int, hosts: int, scales: Scales, *, forward_only: bool
+) -> Target:
+    """The target: one pickle per tensor and host, below `ckpt-0/`.
+
+    Args:
+        source: Its head size is known.
+        tp: Ranks that xAI's code is to run on.
+        hosts: Processes that share them.
+        scales: How row-parallel scales are stored.
+        forward_only: Allow more ranks than key/value heads.
+
+    Raises:
+        GrokpackError: GP301 to GP303 for a width or hosts that cannot be.
+    """
+    geometry = source.geometry
+    _refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
+    rows = _ckpt0_rows(geometry, tp, scales, has_codes=quantised(source))
+    bands = []
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op] = {}
+    for entry in grok1.entries(geometry.layers):
+        tensor = source.tensors[entry.name]
+        if scales == "bf16-weights" and entry.rule.cut == "rows":
+            tensor, tensor_ops = _as_bf16(tensor, tp)
+        else:
+            tensor, tensor_ops = release_form(tensor, entry, rows)
+        made |= tensor_ops
+        arrays |= tensor.arrays()
+        literals = _framing(source.framings, tensor) if hosts == 1 else None
+        bands.append(
+            ckpt0.lay_out_tensor(
+                f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, hosts, literals
+            )
+        )
+    layout = Layout(arrays, tuple(bands))
+    lossless = scales != "bf16-weights" and quantised(source)
+    finals = {config.FILE: config.render(geometry, source.config)}
+    return Target(
+        ckpt0_format.NAME,
+        layout,
+        made,
+        finals,
+        source.framings,
+        _notes(source, layout, rows, scales),
+        lossless,
+    )
+
+
+def _refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:
+    if hosts < 1 or tp % hosts:
+        raise GrokpackError(
+            "GP303",
+            f"{hosts} hosts do not share {tp} ranks evenly",
+            hint="each host holds the same number of ranks: --hosts divides --tp",
+        )
+    if geometry.d_model % tp:
+        raise GrokpackError(
+            "GP301",
+            f"xAI's code cuts the embedding by features, and "
+            f"{geometry.d_model} features / {tp} leave a remainder",
+        )
+    heads = geometry.kv_heads or 0
+    if tp > heads and not forward_only:
+        what = f"xAI's key/value cache fails with {tp} ranks and {heads} key-value heads"
+        hint = "`--forward-only` writes it for the forward pass; or use `--to safetensors`"
+        raise GrokpackError("GP302", what, hint=hint)
+
+
+def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool) -> int | None:
+    """Scale rows that xAI's code takes at this width: one per rank, or one per weight row."""
+    groups = geometry.scale_groups
+    if scales != "expanded" and not has_codes:
+        return tp  # scales of one: as many rows as there are ranks
+    if scales == "expanded" or groups is None or tp % groups:
+        return None
+    return tp
+
+
+def _as_bf16(tensor: TensorSpec, tp: int) -> tuple[TensorSpec, dict[str, Op]]:
+    """A row-parallel weight dequantised to bf16, with a scale row of ones per rank."""
+    if tensor.scales is None or tensor.values.dtype is DType.BF16:
+        return tensor, {name: ops.Copy(name) for name in tensor.arrays()}
+    name, shape = scales_name(tensor.name), tensor.values.shape
+    values = ArraySpec(shape, DType.BF16)
+    scales = ArraySpec((*shape[:-2], tp, shape[-1]), DType.BF16)
+    made: dict[str, Op] = {
+        tensor.name: ops.Dequantize(tensor),
+        name: ops.Constant(ops.BF16_ONE, DType.BF16.itemsize),
+    }
+    return TensorSpec(tensor.name, values, scales), made
+
+
+def _framing(
+    framings: Mapping[str, tuple[bytes, ...]], tensor: TensorSpec
+) -> list[tuple[bytes, ...]] | None:
+    """The tensor's own framing, where it is known and fits these shapes."""
+    literals = framings.get(tensor.name)
+    if literals and pickles.check_literals(literals, tensor.values, tensor.scales):
+        return [literals]
+    return None
+
+
+def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales) -> tuple[str, ...]:
+    if not quantised(source):
+        return ROUNDED
+    if scales == "bf16-weights":
+        return ("row-parallel weights are rounded once to bf16: not lossless",)
+    growth = layout.nbytes - source.layout.nbytes
+    if rows is None and growth > 0:
+        return (
+            (
+                f"xAI's code takes one scale row per rank or per weight row; at this width that is "
+                f"one per weight row, {growth / 1e9:.2f} GB more. "
+                "`--scales bf16-weights` is smaller, with one rounding"
+            ),
+        )
+    return ()

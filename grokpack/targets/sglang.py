@@ -1,0 +1,102 @@
+"""SGLang's presharded files: each rank loads its own experts and what all ranks share.
+
+    model-00001-TP-003.safetensors      rank 3's slices of the experts
+    model-00001-TP-common.safetensors   everything else, whole
+
+SGLang's loader (models/grok.py, `_prepare_presharded_weights`) takes every file whose name ends in
+its rank's number or in `common`; experts go in as they are, all else it cuts itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.formats import safetensors
+from grokpack.layout import Box, FileLayout, Layout, cut, whole
+from grokpack.models import names
+from grokpack.plan import Target
+from grokpack.reshard import refuse_width
+from grokpack.targets import companions, hf, hf_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.ops import Op, StreamedOp
+    from grokpack.tensor import ArraySpec
+
+NAME = "sglang"
+DEFAULT_TP = 8
+_CUT = {"w1": -2, "w3": -2, "w2": -1}  # of a matrix [out, in]: by outputs, by outputs, by inputs
+
+
+def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
+    """The target: rank files for the experts, common files for the rest.
+
+    Raises:
+        GrokpackError: GP301 for a width that the model cannot be cut into.
+    """
+    refuse_width(source.geometry, tp)
+    _, dtype = hf.choices(options)
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op | StreamedOp] = {}
+    for name, spec, op in hf.engine_arrays(source, names.SGLANG, dtype):
+        arrays[name], made[name] = spec, op
+    cuts = {name: axis for name in arrays if (axis := _axis(name)) is not None}
+    files = [
+        file
+        for rank in range(tp)
+        for file in _files(
+            f"TP-{rank:03d}",
+            {name: cut(arrays[name].shape, axis, rank, tp) for name, axis in cuts.items()},
+            arrays,
+            options.shard_bytes,
+        )
+    ]
+    shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
+    files += _files("TP-common", shared, arrays, options.shard_bytes)
+    finals = {
+        **companions.tokenizer_files(source, options.tokenizer),
+        **{name: companions.template("hf", name) for name in hf_config.CODE},
+        "README.md": companions.card(
+            f"Grok-1 presharded for SGLang, {tp} ranks",
+            source,
+            f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
+            f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} --trust-remote-code`; "
+            "another width loads incomplete experts.",
+        ),
+        **hf_config.render(
+            "sglang",
+            source.geometry,
+            source.config,
+            hf.TORCH[options.dtype],
+            {"load_presharded_moe": tp > 1},
+        ),
+    }
+    return Target(
+        NAME,
+        Layout(arrays, tuple((file,) for file in files)),
+        made,
+        finals,
+        notes=hf.notes(source, options.dtype, finals),
+        lossless=False,
+    )
+
+
+def _axis(name: str) -> int | None:
+    """The axis that ranks cut of an expert's matrix; None for what they share."""
+    parsed = names.parse(names.SGLANG, name)
+    if parsed is None or parsed.expert is None:
+        return None
+    return _CUT[name.split(".")[-2]]
+
+
+def _files(
+    group: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec], shard_bytes: int
+) -> Iterator[FileLayout]:
+    sizes = {name: box.elements * arrays[name].dtype.itemsize for name, box in boxes.items()}
+    for number, shard in enumerate(safetensors.shards(sizes, shard_bytes)):
+        path = f"model-{number + 1:05d}-{group}{safetensors.SUFFIX}"
+        yield safetensors.lay_out(
+            path, {name: boxes[name] for name in safetensors.aligned(shard, arrays)}, arrays
+        )
