@@ -12,6 +12,7 @@ _EXAMPLES = (  # shown where the command is there
     ("inspect", "grokpack inspect ckpt-0"),
     ("verify", "grokpack verify ckpt-0"),
     ("reshard", "grokpack reshard ckpt-0 --tp 8 -o grok-1-tp8 --dry-run"),
+    ("convert", "grokpack convert ckpt-0 --to hf -o grok-1-hf"),
     ("synth", "grokpack synth tiny"),
 )
 _FULL = 200  # characters, far beyond the one line that a command has
