@@ -11,9 +11,9 @@ _PURPOSE = "check, look into and convert Grok checkpoints too big for memory"
 _EXAMPLES = (  # shown where the command is there
     ("inspect", "grokpack inspect ckpt-0"),
     ("verify", "grokpack verify ckpt-0"),
+    ("synth", "grokpack synth tiny"),
     ("reshard", "grokpack reshard ckpt-0 --tp 8 -o grok-1-tp8 --dry-run"),
     ("convert", "grokpack convert ckpt-0 --to hf -o grok-1-hf"),
-    ("synth", "grokpack synth tiny"),
 )
 _FULL = 200  # characters, far beyond the one line that a command has
 
