@@ -140,12 +140,22 @@ def bench_memory(work: Path) -> None:
         row(f"peak resident memory, real-layer, {name}", f"{peak:.0f} MiB", "512 MiB")
 
 
+def bench_kernels(_work: Path) -> None:
+    """Counting int8 codes on one thread against copying them, and on two."""
+    for engine in ("numpy", "numba"):
+        command = [sys.executable, "-m", "benchmarks.counting", engine]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        for line in done.stdout.splitlines():
+            figure, value, reach = line.split("\t")
+            row(f"{engine}: {figure}", value, reach)
+
+
 def main() -> None:
     """Run every benchmark in a folder of its own, and remove it."""
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     print(f"{'figure':<58} {'measured':>22}   to reach", flush=True)
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        for bench in (bench_starting, bench_speed, bench_marginal, bench_memory):
+        for bench in (bench_starting, bench_kernels, bench_speed, bench_marginal, bench_memory):
             bench(Path(folder))
 
 

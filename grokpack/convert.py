@@ -9,7 +9,7 @@ from grokpack import config
 from grokpack.errors import GrokpackError
 from grokpack.plan import Plan, Target
 from grokpack.reshard import refuse_width
-from grokpack.targets import hf, sglang
+from grokpack.targets import gguf, hf, sglang
 from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
 from grokpack.targets.ranks import to_ranks
@@ -73,6 +73,11 @@ def _sglang(source: Checkpoint, options: Options) -> Target:
     )
 
 
+def _gguf(source: Checkpoint, options: Options) -> Target:
+    given = _given(options, "type", "embedding", "tokenizer")
+    return gguf.to_gguf(source, gguf.Options(split_bytes=options.shard_bytes, **given))
+
+
 def _ranks(source: Checkpoint, options: Options) -> Target:
     refuse_width(source.geometry, options.tp or 1)
     return to_ranks(source, options.tp or 1, "auto")
@@ -102,6 +107,12 @@ TARGETS: dict[str, Kind] = {
         frozenset({"tp", "dtype", "shard_bytes", "tokenizer"}),
         lambda o: f"sglang-tp{o.tp or sglang.DEFAULT_TP}",
         _sglang,
+    ),
+    "gguf": Kind(
+        "llama.cpp",
+        frozenset({"type", "embedding", "shard_bytes", "tokenizer"}),
+        lambda o: f"{o.type}" if o.shard_bytes else f"{o.type}.gguf",
+        _gguf,
     ),
     "safetensors": Kind(
         "xAI's names, int8 and scales as they are; `reshard` cuts it for ranks",

@@ -70,8 +70,8 @@ def _npy_header(spec: ArraySpec) -> bytes:
 
 def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
     reader = ArrayReader(checkpoint)
-    storage.create_part(folder, file)
     path = os.path.join(folder, file.path)
+    storage.create_part(path, file.nbytes)
     writer = storage.PartWriter(path + storage.PART)
     try:
         for segment, end in zip(file.segments, file.ends, strict=True):

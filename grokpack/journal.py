@@ -20,11 +20,10 @@ _SCHEMA = "grokpack/journal/1"
 
 
 class Journal:
-    """The record of a run in its output folder."""
+    """The record of a run, in a folder of its own."""
 
-    def __init__(self, out: str) -> None:
-        self.out = out
-        self.folder = os.path.join(out, FOLDER)
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
 
     def path(self, name: str) -> str:
         """A file of the journal."""

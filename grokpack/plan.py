@@ -33,6 +33,7 @@ class Target:
         framings: Pickle framing to be remembered in the manifest.
         notes: What the user should know before it starts: sizes that surprise, what is rounded.
         lossless: Whether the source can be had back to the byte.
+        single: Whether the output is one file of the name that the user gives.
         sparse: Whether every array is zero and left as a hole in its file.
     """
 
@@ -43,6 +44,7 @@ class Target:
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     lossless: bool = True
+    single: bool = False
     sparse: bool = False
 
     @property

@@ -7,10 +7,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack import manifest, storage
+from grokpack import storage
 from grokpack.budget import DEFAULT_MEMORY_BYTES, Budget, budget
 from grokpack.errors import GrokpackError, Place
-from grokpack.journal import FOLDER, Journal
+from grokpack.output import Output
 
 if TYPE_CHECKING:
     from grokpack.plan import Plan
@@ -48,11 +48,12 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
     """
     allowed = budget(plan, limits.memory_bytes, limits.workers)
+    place = Output.of(plan.target, out)
     refuse_overlap(plan, out)
-    if limits.restart or not finished(plan, out):
+    if limits.restart or not finished(plan, place):
         if not limits.restart:
-            check_output(plan, out)
-        check_disk(plan, out)
+            check_output(plan, place)
+        check_disk(plan, place)
     return allowed
 
 
@@ -70,38 +71,33 @@ def refuse_overlap(plan: Plan, out: str) -> None:
         )
 
 
-def finished(plan: Plan, out: str) -> bool:
-    """Whether this plan's output is published at `out`, all files at their size."""
-    document = manifest.load(out)
+def finished(plan: Plan, place: Output) -> bool:
+    """Whether this plan's output is published, all files at their size."""
+    document = place.manifest()
     if document is None or document.get("plan") != plan.digest():
         return False
-    return all(
-        storage.size_of(os.path.join(out, f.path)) == f.nbytes for f in plan.target.layout.files()
-    )
+    return all(storage.size_of(place.file(f.path)) == f.nbytes for f in plan.target.layout.files())
 
 
-def check_output(plan: Plan, out: str) -> None:
+def check_output(plan: Plan, place: Output) -> None:
     """Refuse a folder that holds anything but this plan's own unfinished output.
 
     Raises:
         GrokpackError: GP321 for another plan's output, GP323 for other files.
     """
-    journal = Journal(out)
+    journal = place.journal
     if journal.exists():
         recorded = journal.plan()
         if recorded["digest"] != plan.digest():
-            raise _other_plan(recorded, plan, out)
+            raise _other_plan(recorded, plan, place.path)
         return
-    document = manifest.load(out)
+    document = place.manifest()
     if document is not None:
-        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, out)
-    if [name for name in storage.names(out) if name != FOLDER]:
-        raise GrokpackError(
-            "GP323",
-            "the output folder holds other files",
-            Place(out),
-            hint="use another `--out`; grokpack writes to a new or empty folder",
-        )
+        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, place.path)
+    if place.strangers():
+        what = "a file of that name is there" if place.single else "the folder holds other files"
+        hint = "use another `--out`; grokpack overwrites nothing and writes to empty folders only"
+        raise GrokpackError("GP323", what, Place(place.path), hint=hint)
 
 
 def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError:
@@ -130,41 +126,41 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[:8]
 
 
-def check_disk(plan: Plan, out: str) -> None:
+def check_disk(plan: Plan, place: Output) -> None:
     """Refuse where the output does not fit.
 
     Raises:
         GrokpackError: GP311.
     """
     there = sum(
-        storage.allocated_bytes(os.path.join(out, f.path + end))
+        storage.allocated_bytes(place.file(f.path) + end)
         for f in plan.target.layout.files()
         for end in ("", storage.PART)
     )
     needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES
-    free = storage.free_bytes(out)
+    free = storage.free_bytes(place.root)
     if needs > free:
         facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
         hint = "choose another disk with `--out`, or free some space"
-        raise GrokpackError("GP311", "not enough disk", Place(out), facts, hint)
+        raise GrokpackError("GP311", "not enough disk", Place(place.path), facts, hint)
 
 
-def discard(out: str) -> None:
+def discard(place: Output) -> None:
     """Remove an earlier run's files, and only those.
 
     Raises:
         GrokpackError: GP209 where the record of them is broken.
     """
-    journal = Journal(out)
-    document = manifest.load(out)
+    journal, document = place.journal, place.manifest()
     paths = list(journal.plan()["files"]) if journal.exists() else []
     paths += list(document["files"]) + list(document.get("finals", [])) if document else []
     paths = [p for p in paths if isinstance(p, str) and _stays_inside(p)]
-    storage.remove(os.path.join(out, manifest.FILE))
+    storage.remove(place.manifest_path)
     for path in paths:
-        storage.remove(os.path.join(out, path))
-        storage.remove(os.path.join(out, path + storage.PART))
-    storage.remove_empty_folders(out, paths)
+        storage.remove(place.file(path))
+        storage.remove(place.file(path) + storage.PART)
+    if not place.single:
+        storage.remove_empty_folders(place.path, paths)
     journal.discard()
 
 

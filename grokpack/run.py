@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import manifest, storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
-from grokpack.journal import Journal
+from grokpack.output import Output
 from grokpack.plan import Plan, Run, tasks
 from grokpack.preflight import Limits, check_output, discard, finished, preflight
 from grokpack.reading import ArrayReader
@@ -69,24 +69,25 @@ def execute(
     """
     limits = limits or Limits()
     pace = preflight(plan, out, limits).pace
-    if not limits.restart and finished(plan, out):
+    place = Output.of(plan.target, out)
+    if not limits.restart and finished(plan, place):
         return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
-    journal = Journal(out)
+    journal = place.journal
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
         if limits.restart:
-            discard(out)
-            check_output(plan, out)
-        return _Session(plan, out, limits, listen, journal, pace).run(executor)
+            discard(place)
+            check_output(plan, place)
+        return _Session(plan, place, limits, listen, pace).run(executor)
 
 
 class _Session:
     """One process's work on one output, under its lock."""
 
     def __init__(
-        self, plan: Plan, out: str, limits: Limits, listen: Listener, journal: Journal, pace: Pace
+        self, plan: Plan, place: Output, limits: Limits, listen: Listener, pace: Pace
     ) -> None:
-        self.plan, self.out, self.limits, self.journal = plan, out, limits, journal
+        self.plan, self.place, self.limits, self.journal = plan, place, limits, place.journal
         self.listen, self.pace = listen, pace
         self.layout: Layout = plan.target.layout
         self.began = time.monotonic()
@@ -106,7 +107,7 @@ class _Session:
         self._publish(receipts)
         seconds = time.monotonic() - self.began
         self.listen(Finished(self.plan.command, seconds))
-        return Outcome(self.out, self.written, total, seconds)
+        return Outcome(self.place.path, self.written, total, seconds)
 
     def _begin_or_continue(self) -> list[Receipt]:
         source = self.plan.source
@@ -117,14 +118,15 @@ class _Session:
         else:
             self.journal.begin(self.plan, source.stamps() if source else {})
         for file in self.layout.files():
-            if not storage.exists(os.path.join(self.out, file.path)):
-                storage.create_part(self.out, file)
+            path = self.place.file(file.path)
+            if not storage.exists(path):
+                storage.create_part(path, file.nbytes)
         return receipts
 
     def _still_there(self, receipt: Receipt) -> bool:
         """Whether the files of a receipt are there at their size; one cut short is done again."""
         for file in self.layout.bands[receipt.band]:
-            path = os.path.join(self.out, file.path)
+            path = self.place.file(file.path)
             if file.nbytes not in (storage.size_of(path), storage.size_of(path + storage.PART)):
                 return False
         return True
@@ -148,7 +150,7 @@ class _Session:
         context = Context(
             self.plan.target,
             ArrayReader(self.plan.source, self.pace.engine),
-            self.out,
+            self.place,
             self.pace,
             self._advance,
             self._stopping,
@@ -195,16 +197,16 @@ class _Session:
     def _publish(self, receipts: list[Receipt]) -> None:
         """Give the files their names, then the small files, then the manifest."""
         sums = _file_sums(self.layout, receipts)
-        folders = {self.out}
+        folders = {self.place.root}
         for file in self.layout.files():
-            path = os.path.join(self.out, file.path)
+            path = self.place.file(file.path)
             folders.add(os.path.dirname(path))
             if storage.exists(path + storage.PART):
                 storage.publish(path)
         for folder in sorted(folders):
             storage.sync_folder(folder)
         for name, data in self.plan.target.finals.items():
-            storage.write_whole(os.path.join(self.out, name), data)
+            storage.write_whole(os.path.join(self.place.root, name), data)
         description = {
             "plan": self.plan.digest(),
             **self.plan.description(),
@@ -212,7 +214,7 @@ class _Session:
             "lossless": self.plan.target.lossless,
         }
         document = manifest.render(description, sums, self.plan.target.framings)
-        storage.write_whole(os.path.join(self.out, manifest.FILE), document)
+        storage.write_whole(self.place.manifest_path, document)
         storage.remove_folder(self.journal.folder)
 
 

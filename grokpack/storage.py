@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from grokpack.layout import FileLayout
-
 PART = ".part"  # what an unfinished file's name ends with
 JSON_LIMIT_BYTES = 256 << 20  # larger than any manifest; a bound on what a hostile one may cost
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -229,13 +227,13 @@ def make_folder(path: str) -> None:
             os.makedirs(path, exist_ok=True)
 
 
-def create_part(root: str, file: FileLayout) -> None:
+def create_part(path: str, nbytes: int) -> None:
     """Create and size `NAME.part`, sparse; nothing changes where it has that size already."""
-    path = os.path.join(root, file.path + PART)
+    path += PART
     make_folder(os.path.dirname(path))
     with _writing("create", path), open(path, "ab") as handle:
-        if os.fstat(handle.fileno()).st_size != file.nbytes:
-            os.truncate(handle.fileno(), file.nbytes)
+        if os.fstat(handle.fileno()).st_size != nbytes:
+            os.truncate(handle.fileno(), nbytes)
 
 
 class PartWriter:

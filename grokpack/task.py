@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from grokpack.budget import Pace
     from grokpack.ops import Op
+    from grokpack.output import Output
     from grokpack.plan import Run, Target
     from grokpack.reading import ArrayReader
 
@@ -32,7 +32,7 @@ class Context:
     Attributes:
         target: What is written.
         reader: Where values come from.
-        out: The output folder.
+        place: Where the output goes.
         pace: How much is handled at a time.
         advanced: Told the bytes of each step.
         stopping: Asked between tiles whether to stop.
@@ -40,7 +40,7 @@ class Context:
 
     target: Target
     reader: ArrayReader
-    out: str
+    place: Output
     pace: Pace
     advanced: Callable[[int], None]
     stopping: Callable[[], bool]
@@ -72,7 +72,7 @@ def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
 
 def _run_band(context: Context, run: Run) -> Receipt:
     band = context.target.layout.bands[run.band]
-    writers = [PartWriter(os.path.join(context.out, file.path + PART)) for file in band]
+    writers = [PartWriter(context.place.file(file.path) + PART) for file in band]
     sums = TileSums(len(band), band[0].nbytes)
     try:
         fill = _fill_sparse if context.target.sparse else _fill

@@ -16,6 +16,7 @@ Shape = tuple[int, ...]
 class DType(Enum):
     """An element type, named as safetensors names it."""
 
+    U8 = "U8"  # bytes of blocks: GGUF's quantised types
     I8 = "I8"
     BF16 = "BF16"
     F16 = "F16"
@@ -24,12 +25,13 @@ class DType(Enum):
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
-        return {"I8": 1, "BF16": 2, "F16": 2, "F32": 4}[self.value]
+        return {"U8": 1, "I8": 1, "BF16": 2, "F16": 2, "F32": 4}[self.value]
 
     @property
     def label(self) -> str:
         """The name that people use: int8, bf16, f16, f32."""
-        return {"I8": "int8", "BF16": "bf16", "F16": "f16", "F32": "f32"}[self.value]
+        labels = {"U8": "blocks", "I8": "int8", "BF16": "bf16", "F16": "f16", "F32": "f32"}
+        return labels[self.value]
 
     def numpy(self) -> np.dtype[Any]:
         """The little-endian numpy dtype; bfloat16 comes from ml_dtypes."""
@@ -40,7 +42,9 @@ class DType(Enum):
 
             wide: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
             return wide
-        plain: np.dtype[Any] = np.dtype({"I8": "i1", "F16": "<f2", "F32": "<f4"}[self.value])
+        plain: np.dtype[Any] = np.dtype(
+            {"U8": "u1", "I8": "i1", "F16": "<f2", "F32": "<f4"}[self.value]
+        )
         return plain
 
 

@@ -2,138 +2,85 @@
 
 from __future__ import annotations
 
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from grokpack.checkpoint import Finding
-from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.counting import ArrayTally, tally_all
+from grokpack.events import Listener, ignore
 from grokpack.inspection import views
-from grokpack.kernels.statistics import Tally, count_codes, count_floats, count_scales
+from grokpack.kernels.tally import FloatTally
 from grokpack.layout import Box
-from grokpack.reading import ArrayReader
-from grokpack.tensor import DType, scales_name
-from grokpack.tiling import row_bands
+from grokpack.spots import describe
+from grokpack.tensor import scales_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.checkpoint import Checkpoint
-    from grokpack.tensor import ArraySpec, TensorSpec
+    from grokpack.counting import Cuts
+    from grokpack.layout import Piece
+    from grokpack.tensor import Shape, TensorSpec
     from grokpack.verification import Verdict
 
-_STEP_BYTES = 1 << 20  # float64 and int32 twins of a step are 4 to 8 times as large
-_MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
+_VALUES = (
+    ("GP120", "nan", "tensor holds NaN", "values"),
+    ("GP121", "posinf", "tensor holds infinities", "values +infinite"),
+    ("GP121", "neginf", "tensor holds infinities", "values -infinite"),
+)
+_SCALES = (
+    ("GP122", "zero", "scales are zero", "scales"),
+    ("GP122", "negative", "scales are negative", "scales"),
+    ("GP120", "nan", "scales are NaN", "scales"),
+    ("GP121", "posinf", "scales are infinite", "scales +infinite"),
+    ("GP121", "neginf", "scales are infinite", "scales -infinite"),
+)
 
 
 def statistics(
-    checkpoint: Checkpoint, patterns: list[str] | None = None, listen: Listener = ignore
+    checkpoint: Checkpoint,
+    patterns: list[str] | None = None,
+    listen: Listener = ignore,
+    cuts: Cuts | None = None,
 ) -> list[dict[str, Any]]:
-    """Minimum, maximum, rms, NaN, infinities, saturated codes and histogram of each tensor.
+    """What the values of each tensor are like, as JSON values; see `docs/reference/statistics.md`.
+
+    Tensors of which a part is missing are left out.
 
     Args:
         checkpoint: What to read.
         patterns: Which tensors, as `inspection.views` takes them.
         listen: Receives progress.
+        cuts: How the work is cut; no figure depends on it.
     """
-    chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
-    tallies = tally_all(checkpoint, chosen, listen)
-    return [{"name": name} | tally.summary() for name, tally in tallies.items()]
+    named = {view.name for view in views(checkpoint, patterns)}
+    chosen = [tensor for tensor in _sound_tensors(checkpoint) if tensor.name in named]
+    tallies = tally_all(checkpoint, chosen, listen, cuts)
+    return [_row(tensor, tallies) for tensor in chosen]
 
 
-def tally_all(
-    checkpoint: Checkpoint, tensors: list[TensorSpec], listen: Listener = ignore
-) -> dict[str, Tally]:
-    """Count every value of these tensors, a few at a time."""
-    began = time.monotonic()
-    total = sum(array.nbytes for tensor in tensors for array in tensor.arrays().values())
-    listen(Started("values", total))
-    reader = ArrayReader(checkpoint)
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_WORKERS)) as pool:
-        counted = pool.map(lambda tensor: _tally(reader, tensor, listen), tensors)
-        tallies = {tensor.name: tally for tensor, tally in zip(tensors, counted, strict=True)}
-    listen(Finished("values", time.monotonic() - began))
-    return tallies
+def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> dict[str, Any]:
+    scales = tallies[scales_name(tensor.name)].summary() if tensor.scales else None
+    return {
+        "name": tensor.name,
+        "dtype": tensor.values.dtype.label,
+        **tallies[tensor.name].summary(),
+        "scales": scales,
+    }
 
 
-def _tally(reader: ArrayReader, tensor: TensorSpec, listen: Listener) -> Tally:
-    tally = Tally()
-    if tensor.scales is None:
-        _floats(reader, tensor.name, tensor.values, tally, listen)
-        return tally
-    for box in _bands(tensor.scales):
-        raw = reader.read(scales_name(tensor.name), box)
-        count_scales(tally, widen(raw, tensor.scales.dtype))
-        listen(Advanced(raw.nbytes))
-    if tensor.values.dtype is DType.I8:
-        _codes(reader, tensor, tally, listen)
-    else:
-        _floats(reader, tensor.name, tensor.values, tally, listen)
-    return tally
-
-
-def _floats(
-    reader: ArrayReader, name: str, spec: ArraySpec, tally: Tally, listen: Listener
-) -> None:
-    for box in _bands(spec):
-        raw = reader.read(name, box)
-        count_floats(tally, widen(raw, spec.dtype))
-        listen(Advanced(raw.nbytes))
-
-
-def _codes(reader: ArrayReader, tensor: TensorSpec, tally: Tally, listen: Listener) -> None:
-    """Count codes band by band, each band cut where its scale group ends."""
-    if tensor.scales is None:
-        return
-    per_group = tensor.values.shape[-2] // tensor.scales.shape[-2]
-    for box in _bands(tensor.values):
-        first, rows = box.start[-2], box.shape[-2]
-        low, high = first // per_group, -(-(first + rows) // per_group)
-        codes = reader.read(tensor.name, box).view(np.int8).reshape(rows, -1)
-        scales = widen(
-            reader.read(
-                scales_name(tensor.name),
-                Box(
-                    (*box.start[:-2], low, 0),
-                    (*box.shape[:-2], high - low, box.shape[-1]),
-                ),
-            ),
-            tensor.scales.dtype,
-        ).reshape(high - low, -1)
-        for group in range(low, high):
-            begin, end = max(group * per_group, first), min((group + 1) * per_group, first + rows)
-            count_codes(tally, codes[begin - first : end - first], scales[group - low])
-        listen(Advanced(codes.nbytes))
-
-
-def widen(raw: np.ndarray, dtype: DType) -> np.ndarray:
-    """Raw elements as float32, exactly."""
-    if dtype is DType.F32:
-        return raw.view(np.float32)
-    if dtype is DType.BF16:
-        return (raw.astype(np.uint32) << 16).view(np.float32)
-    return raw.view(dtype.numpy()).astype(np.float32)
-
-
-def _bands(spec: ArraySpec) -> Iterator[Box]:
-    for band in row_bands(spec.shape, spec.dtype.itemsize, 0, spec.nbytes, _STEP_BYTES):
-        yield band.box
-
-
-def verify_values(verdict: Verdict, listen: Listener = ignore) -> Verdict:
-    """Add findings about values to a verdict: NaN, infinities, zero or negative scales."""
+def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None = None) -> Verdict:
+    """Add findings about values to a verdict: NaN, infinities, scales that are not positive."""
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
         return verdict
-    sound = _complete_tensors(checkpoint)
-    findings = []
     pieces = checkpoint.layout.pieces()
-    for name, tally in tally_all(checkpoint, sound, listen).items():
-        findings += _findings(name, pieces[name][0].extent.path, tally)
+    findings: list[Finding] = []
+    sound = _sound_tensors(checkpoint)
+    tallies = tally_all(checkpoint, sound, listen, cuts)
+    for tensor in sound:
+        for array in tensor.arrays():
+            findings += _findings(tensor.name, array, tallies[array], pieces[array])
     outcome = "failed" if findings else "ok"
     return replace(
         verdict,
@@ -142,27 +89,46 @@ def verify_values(verdict: Verdict, listen: Listener = ignore) -> Verdict:
     )
 
 
-def _complete_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
-    """Tensors all of whose bytes are there and whose scales divide their rows."""
+def _sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
+    """Tensors all of whose elements are there and whose scales fit their values."""
     pieces = checkpoint.layout.pieces()
     return [
         tensor
         for tensor in checkpoint.tensors.values()
-        if all(pieces[array] for array in tensor.arrays())
-        and (tensor.scales is None or tensor.values.shape[-2] % tensor.scales.shape[-2] == 0)
+        if _scales_fit(tensor)
+        and all(
+            sum(box.elements for box in {piece.box for piece in pieces[array]}) >= spec.elements
+            for array, spec in tensor.arrays().items()
+        )
     ]
 
 
-def _findings(name: str, file: str, tally: Tally) -> list[Finding]:
-    rows = (
-        ("GP120", tally.nan, "tensor holds NaN", "values"),
-        ("GP121", tally.inf, "tensor holds infinities", "values"),
-        ("GP122", tally.zero_scales, "scales are zero", "scales"),
-        ("GP122", tally.negative_scales, "scales are negative", "scales"),
-        ("GP120", tally.bad_scales, "scales are NaN or infinite", "scales"),
-    )
-    return [
-        Finding(code, message, file, name, None, f"{count:,} {of}")
-        for code, count, message, of in rows
-        if count
-    ]
+def _scales_fit(tensor: TensorSpec) -> bool:
+    if tensor.scales is None:
+        return True
+    (*lead, rows, out), (*scale_lead, groups, columns) = tensor.values.shape, tensor.scales.shape
+    return (lead, out) == (scale_lead, columns) and groups > 0 and rows % groups == 0
+
+
+def _findings(
+    name: str, array: str, counted: ArrayTally, pieces: tuple[Piece, ...]
+) -> Iterator[Finding]:
+    """Findings of one array of a tensor, each with the file and index of its first spots."""
+    if not isinstance(counted.tally, FloatTally):
+        return
+    of_scales = array != name
+    for code, kind, message, of in _SCALES if of_scales else _VALUES:
+        count = getattr(counted.tally, kind)
+        if not count:
+            continue
+        spots = counted.spots.found[kind]
+        places = "; ".join(describe(index, scales=of_scales) for index in spots)
+        more = "; .." if count > len(spots) else ""
+        file = _file_of(spots[0], pieces)
+        yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")
+
+
+def _file_of(index: Shape, pieces: tuple[Piece, ...]) -> str:
+    """The file that holds an element."""
+    point = Box(index, (1,) * len(index))
+    return next(p.extent.path for p in pieces if p.box.intersect(point))

@@ -130,14 +130,14 @@ def test_a_signal_stops_the_run_cleanly_and_it_continues(
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    while not Journal(str(out)).exists() and process.poll() is None:
+    while not Journal(str(out / ".grokpack")).exists() and process.poll() is None:
         time.sleep(0.01)
     time.sleep(0.1)
     process.send_signal(number)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == status
     assert "run the same command again to continue" in messages
-    assert Journal(str(out)).exists()
+    assert Journal(str(out / ".grokpack")).exists()
     subprocess.run(command, check=True, capture_output=True)
     assert survey(str(out)).whole
 
@@ -205,7 +205,7 @@ def test_a_part_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
 
 def test_a_second_process_on_one_output_is_refused(tmp_path: Path) -> None:
     source = synthesise(tmp_path / "source")
-    journal = Journal(str(tmp_path / "out"))
+    journal = Journal(str(tmp_path / "out" / ".grokpack"))
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path), pytest.raises(GrokpackError) as caught:
         reshard(source, tmp_path / "out", 2)

@@ -146,10 +146,11 @@ def test_values_find_nan_infinities_and_bad_scales(folder: Path) -> None:
 
 
 def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
+    from grokpack.counting import widen
     from grokpack.layout import whole
     from grokpack.reading import ArrayReader
     from grokpack.stores.locate import open_checkpoint
-    from grokpack.values import statistics, widen
+    from grokpack.values import statistics
 
     checkpoint = open_checkpoint(str(folder))
     reader = ArrayReader(checkpoint)

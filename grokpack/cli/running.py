@@ -39,6 +39,7 @@ def carry_out(
         following: A sensible next command.
     """
     from grokpack.estimate import estimate
+    from grokpack.output import Output
     from grokpack.preflight import Limits, finished, preflight
     from grokpack.render import plan as text
     from grokpack.run import execute
@@ -51,7 +52,7 @@ def carry_out(
         session.stop,
     )
     needs = preflight(plan, out, limits).memory_bytes
-    already = not restart and finished(plan, out)
+    already = not restart and finished(plan, Output.of(plan.target, out))
     guess = estimate(plan, out, limits.workers) if dry_run else None
     data: dict[str, Any] = text.document(plan, out, limits, needs, guess)
     if dry_run:

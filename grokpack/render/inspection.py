@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.render import numbers
+from grokpack.render import numbers, statistics
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Survey
@@ -24,7 +24,7 @@ def render(
     if named or (offsets and not tree):
         blocks.append("\n\n".join(_tensor(t, offsets=offsets) for t in data["tensors"]))
     if "statistics" in data:
-        blocks.append(_statistics(data["statistics"]))
+        blocks.append(statistics.render(data["statistics"], len(data["tensors"])))
     if "extracted" in data:
         blocks.append(
             f"wrote {data['extracted']['file']}: {numbers.size(data['extracted']['bytes'])}"
@@ -128,28 +128,3 @@ def _pieces(pieces: list[dict[str, Any]]) -> list[str]:
     ]
     more = len(pieces) - len(rows)
     return [*rows, f"           and {more} slices more"] if more > 0 else rows
-
-
-def _statistics(rows: list[dict[str, Any]]) -> str:
-    head = (
-        f"{'tensor':<52} {'min':>11} {'max':>11} {'rms':>11} {'nan':>5} {'inf':>5} "
-        f"{'zero sc.':>8} {'satur.':>8}  histogram"
-    )
-    return "\n".join([head, *map(_statistics_row, rows)])
-
-
-def _statistics_row(row: dict[str, Any]) -> str:
-    return (
-        f"{row['name']:<52} {row['min']:>11.4g} {row['max']:>11.4g} {row['rms']:>11.4g} "
-        f"{row['nan']:>5} {row['inf']:>5} {row['zero_scales']:>8} {row['saturated']:>8}  "
-        f"{_bars(row['histogram']['counts'])}"
-    )
-
-
-def _bars(counts: list[int]) -> str:
-    """A histogram in one line of plain characters."""
-    levels = " .:-=+*#%@"
-    most = max(counts, default=0) or 1
-    return "".join(
-        levels[min(len(levels) - 1, -(-count * (len(levels) - 1) // most))] for count in counts
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 _FULL_OCTAVES = 1.0  # a factor of two from the median gets the full colour
 _MOST_PERCENT = 80  # of colour, so that the number stays readable
-_LOWEST_EXPONENT = -20  # of the first bin, as the counts are made
-_CODES_PER_BIN = 16
-_COUNTED = ("nan", "inf", "zero_scales", "negative_scales")
+_LARGEST = 2.0**100  # an edge above it stands for no bound
+_BAD_VALUES = ("nan", "posinf", "neginf", "undefined")
+_BAD_SCALES = ("nan", "posinf", "neginf", "zero", "negative")
 
 
 def sections(data: dict[str, Any]) -> list[Html]:
@@ -86,17 +87,14 @@ def _histograms(rows: list[dict[str, Any]]) -> Html:
         )
         first.setdefault(row["kind"], row)
     figures = [_figure(first[kind], held) for kind, held in counts.items() if held]
-    text = (
-        "Quantised tensors by int8 code, others by binary exponent of the magnitude; all layers "
-        "of a kind together."
-    )
+    text = "Quantised tensors by int8 code, others by magnitude; all layers of a kind together."
     return html.section(
         "Distributions", html.element("p", text), html.element("div", *figures, class_="many")
     )
 
 
 def _figure(row: dict[str, Any], counts: list[int]) -> Html:
-    names = _bins(row["histogram"]["of"], len(counts))
+    names = _bins(row["histogram"])
     title = row["about"]["title"]
     ends = f"{names[0]} to {names[-1]}; tallest bar {max(counts) / (sum(counts) or 1):.0%}"
     caption = html.element("figcaption", title, html.element("div", html.element("small", ends)))
@@ -105,22 +103,36 @@ def _figure(row: dict[str, Any], counts: list[int]) -> Html:
     )
 
 
-def _bins(of: str, count: int) -> list[str]:
+def _bins(histogram: dict[str, Any]) -> list[str]:
     """Names of a histogram's bins."""
-    if of == "codes":
-        starts = range(-128, -128 + count * _CODES_PER_BIN, _CODES_PER_BIN)
-        return [f"{start} .. {start + _CODES_PER_BIN - 1}" for start in starts]
-    return [f"below 2^{_LOWEST_EXPONENT + i}" for i in range(count)]
+    spans = itertools.pairwise(histogram["edges"])
+    if histogram["of"] == "codes":
+        return [f"{low} .. {high - 1}" for low, high in spans]
+    return [
+        f"{f'from {_power(low)} ' if low else ''}{'up' if high > _LARGEST else f'to {_power(high)}'}"
+        for low, high in spans
+    ]
+
+
+def _power(edge: float) -> str:
+    return f"2^{round(math.log2(edge))}"
 
 
 def _unsound(rows: list[dict[str, Any]]) -> Html:
-    bad = [row for row in rows if any(row[key] for key in _COUNTED)]
+    lines = [
+        (html.element("code", row["name"]), f"{values:,}", f"{scales:,}")
+        for row in rows
+        for values, scales in [(_bad(row, _BAD_VALUES), _bad(row["scales"] or {}, _BAD_SCALES))]
+        if values or scales
+    ]
     title = "NaN, infinities, scales that are not positive"
-    if not bad:
+    if not lines:
         return html.section(title, html.element("p", f"None in {len(rows)} tensors."))
-    lines = [(html.element("code", r["name"]), *(f"{r[key]:,}" for key in _COUNTED)) for r in bad]
-    head = ("name", "NaN", "infinite", "zero scales", "negative scales")
-    return html.section(title, html.table(head, lines, (1, 2, 3, 4)))
+    return html.section(title, html.table(("name", "bad values", "bad scales"), lines, (1, 2)))
+
+
+def _bad(figures: dict[str, Any], kinds: tuple[str, ...]) -> int:
+    return sum(figures.get(kind, 0) for kind in kinds)
 
 
 def _table(rows: list[dict[str, Any]]) -> Html:
@@ -128,7 +140,7 @@ def _table(rows: list[dict[str, Any]]) -> Html:
         (
             html.element("code", row["name"]),
             *(f"{row[key]:.4g}" for key in ("min", "max", "rms")),
-            f"{row['saturated']:,}",
+            f"{row['saturated']:,}" if "saturated" in row else "",
         )
         for row in rows
     ]

@@ -9,6 +9,7 @@ ENVIRONMENT = (
     ("GROKPACK_FORMAT", "--format: auto, text or json"),
     ("GROKPACK_PROGRESS", "--progress: auto, bar, lines, json or none"),
     ("GROKPACK_COLOR", "--color: auto, always or never"),
+    ("GROKPACK_KERNELS", "numpy, numba or auto: what counts and converts values (same results)"),
     ("NO_COLOR", "set to anything: no colour, where --color is auto"),
     ("FORCE_COLOR", "set to anything: colour also in pipes, where --color is auto"),
     ("TERM", "dumb: no colour"),

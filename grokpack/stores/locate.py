@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
-from grokpack.journal import Journal
+from grokpack.journal import FOLDER, Journal
 from grokpack.stores import ckpt0, ranks
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
             GP212 for the output of a run that is not finished.
     """
     for home in (path, os.path.dirname(os.path.abspath(path))):
-        if Journal(home).exists():
+        if Journal(os.path.join(home, FOLDER)).exists():
             raise GrokpackError(
                 "GP212",
                 "output of a run that is not finished",

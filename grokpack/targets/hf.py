@@ -163,9 +163,13 @@ def notes(source: Checkpoint, dtype: str, finals: dict[str, bytes]) -> tuple[str
         said.append("products are rounded once to f16, and checked to fit its range: not lossless")
     if companions.TOKENIZER not in finals:
         said.append("no tokenizer.model found beside the checkpoint: none is written")
+    return (*said, *constant_notes(source))
+
+
+def constant_notes(source: Checkpoint) -> list[str]:
+    """What in the source's config is not as in xAI's code."""
     geometry = source.geometry
-    said += [
+    return [
         f"config.json of the source has {text}; it is carried over"
         for text in constants.differences(constants.read(source.config, geometry), geometry)
     ]
-    return tuple(said)

@@ -1,0 +1,112 @@
+"""GGUF: llama.cpp's files: keys and values, a table of tensors, then the tensors, each aligned.
+
+The header's own bytes are written by the `gguf` package, llama.cpp's; the streaming of what
+follows is grokpack's. Source of the rules: docs/gguf.md in the ggml repository.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from grokpack import extras
+from grokpack.layout import FileLayout, Literal, Part, Segment, whole
+from grokpack.tensor import ArraySpec, DType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+EXTRA = "gguf"
+ALIGNMENT = 32  # of tensors, where no key says otherwise; GGUF_DEFAULT_ALIGNMENT
+
+
+class GGMLType(IntEnum):
+    """Types of tensors that grokpack handles, by ggml's numbers."""
+
+    F32 = 0
+    F16 = 1
+    Q8_0 = 8
+    BF16 = 30
+
+
+_BLOCKS = {GGMLType.Q8_0: (32, 34)}  # weights in a block, its bytes
+STORED = {
+    GGMLType.F32: DType.F32,
+    GGMLType.F16: DType.F16,
+    GGMLType.BF16: DType.BF16,
+    GGMLType.Q8_0: DType.U8,
+}
+"""How the bytes of a type are held here; those of a row of blocks as bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One row of the table: type and shape, slowest axis first, `[out, in]`."""
+
+    type: GGMLType
+    shape: tuple[int, ...]
+
+    @property
+    def stored(self) -> ArraySpec:
+        """The array of its bytes: the last axis of a quantised tensor counts bytes."""
+        weights, nbytes = _BLOCKS.get(self.type, (1, 1))
+        return ArraySpec((*self.shape[:-1], self.shape[-1] // weights * nbytes), STORED[self.type])
+
+
+def lay_out(
+    paths: Sequence[str],
+    groups: Sequence[Mapping[str, TensorInfo]],
+    add_keys: Callable[[Any], None],
+    arch: str,
+) -> list[FileLayout]:
+    """One file, or the files of a split, with their headers.
+
+    Args:
+        paths: Where each file lies below the root.
+        groups: The tensors of each file, in order.
+        add_keys: Adds keys and values to a `gguf.GGUFWriter`; the first file holds them.
+        arch: llama.cpp's name of the architecture.
+
+    Raises:
+        GrokpackError: GP307 where the `gguf` package is missing.
+    """
+    headers = _headers(groups, add_keys, arch)
+    return [
+        _file(path, header, group)
+        for path, header, group in zip(paths, headers, groups, strict=True)
+    ]
+
+
+def _headers(
+    groups: Sequence[Mapping[str, TensorInfo]], add_keys: Callable[[Any], None], arch: str
+) -> list[bytes]:
+    gguf = extras.load("gguf", EXTRA)
+
+    writer = gguf.GGUFWriter(None, arch)
+    add_keys(writer)
+    writer.tensors = [{} for _ in groups]
+    for table, group in zip(writer.tensors, groups, strict=True):
+        for name, info in group.items():
+            kind = gguf.GGMLQuantizationType(int(info.type))
+            table[name] = gguf.gguf_writer.TensorInfo(
+                shape=info.shape, dtype=kind, nbytes=info.stored.nbytes
+            )
+    streams = [io.BytesIO() for _ in groups]
+    writer.fout, writer.state = streams, gguf.gguf_writer.WriterState.EMPTY
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    return [stream.getvalue() for stream in streams]
+
+
+def _file(path: str, header: bytes, tensors: Mapping[str, TensorInfo]) -> FileLayout:
+    segments: list[Segment] = [Literal(header + bytes(-len(header) % ALIGNMENT))]
+    for name, info in tensors.items():
+        array = info.stored
+        segments.append(Part(name, whole(array.shape), array.dtype))
+        padding = -array.nbytes % ALIGNMENT
+        if padding:
+            segments.append(Literal(bytes(padding)))
+    return FileLayout(path, tuple(segments))

@@ -1,0 +1,234 @@
+"""GGUF for llama.cpp: architecture `grok`, experts merged, router and norms in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack import tokenizer as vocabularies
+from grokpack.errors import GrokpackError
+from grokpack.formats import gguf
+from grokpack.formats.gguf import GGMLType, TensorInfo
+from grokpack.formats.safetensors import shards
+from grokpack.kernels.weights import Q8_BLOCK
+from grokpack.layout import Layout
+from grokpack.models import constants, grok1
+from grokpack.ops import PackQ8
+from grokpack.plan import Target
+from grokpack.targets import companions
+from grokpack.targets.engine import FLOATS, engine_array
+from grokpack.targets.hf import constant_notes
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Entry, Geometry
+    from grokpack.ops import Op, StreamedOp
+    from grokpack.tensor import TensorSpec
+    from grokpack.tokenizer import Vocabulary
+
+NAME = "gguf"
+ARCH = "grok"
+NO_TOKENIZER = "none"
+TYPES = {"q8_0": GGMLType.Q8_0, "bf16": GGMLType.BF16, "f16": GGMLType.F16, "f32": GGMLType.F32}
+_FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # llama.h: llama_ftype
+_QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
+_REPOSITORY = "https://github.com/xai-org/grok-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a GGUF is to be written.
+
+    Attributes:
+        type: Of the matrices: `q8_0`, `bf16`, `f16` or `f32`.
+        embedding: Dtype of the embedding; None for float32 with `f32`, else bfloat16.
+        split_bytes: Size that each file of a split keeps to; None for a single file.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint, `none`
+            for a file without vocabulary.
+    """
+
+    type: str | None = None
+    embedding: str | None = None
+    split_bytes: int | None = None
+    tokenizer: str | None = None
+
+
+def to_gguf(source: Checkpoint, options: Options) -> Target:
+    """The target: one file, or the files of a split in a folder.
+
+    Raises:
+        GrokpackError: GP306 where the type is missing or cannot hold the source, or there is no
+            tokenizer that fits; GP307 where a package is missing.
+    """
+    kind = _kind(source, options)
+    vocabulary = _vocabulary(source, options.tokenizer)
+    infos: dict[str, TensorInfo] = {}
+    made: dict[str, Op | StreamedOp] = {}
+    embedding, final_norm, *layers = grok1.entries(source.geometry.layers)
+    layers.sort(key=lambda entry: entry.layer or 0)
+    for entry in (embedding, *layers, final_norm):
+        own = _embedding_type(kind, options) if entry is embedding else kind
+        infos[entry.gguf], made[entry.gguf] = _tensor(entry, source.tensors[entry.name], own)
+    groups = _groups(infos, options.split_bytes)
+    files = gguf.lay_out(
+        _paths(kind, len(groups)),
+        groups,
+        lambda writer: _add_keys(writer, source, kind, vocabulary),
+        ARCH,
+    )
+    arrays = {name: info.stored for name, info in infos.items()}
+    return Target(
+        NAME,
+        Layout(arrays, tuple((file,) for file in files)),
+        made,
+        notes=(*_notes(kind, vocabulary), *constant_notes(source)),
+        lossless=kind is GGMLType.Q8_0,
+        single=options.split_bytes is None,
+    )
+
+
+def _kind(source: Checkpoint, options: Options) -> GGMLType:
+    """The type asked for, after seeing that it can hold the source."""
+    if options.type not in TYPES:
+        what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
+        hint = f"--type {', '.join(TYPES)}; q8_0 keeps the released int8 as it is"
+        raise GrokpackError("GP306", what, hint=hint)
+    if options.embedding is not None and options.embedding not in FLOATS:
+        raise GrokpackError("GP304", f"--embedding takes {', '.join(FLOATS)}")
+    if options.type == "q8_0":
+        _refuse_q8(source)
+    return TYPES[options.type]
+
+
+def _refuse_q8(source: Checkpoint) -> None:
+    for entry in grok1.entries(source.geometry.layers):
+        tensor = source.tensors[entry.name]
+        if not entry.rule.quantised:
+            continue
+        if tensor.scales is None:
+            what = f"q8_0 re-packages int8 codes, and {tensor.name} has none in this source"
+            raise GrokpackError("GP306", what, hint="--type bf16 keeps what the source has")
+        per_group = tensor.values.shape[-2] // tensor.scales.shape[-2]
+        if per_group % Q8_BLOCK:
+            what = (
+                f"a block of q8_0 has {Q8_BLOCK} weights and one scale, and {tensor.name} has a "
+                f"scale for every {per_group}"
+            )
+            raise GrokpackError("GP306", what, hint="--type bf16, f16 or f32")
+
+
+def _embedding_type(kind: GGMLType, options: Options) -> GGMLType:
+    """bfloat16, to which xAI's code casts it as well, unless told otherwise."""
+    return TYPES[options.embedding or ("f32" if kind is GGMLType.F32 else "bf16")]
+
+
+def _tensor(entry: Entry, tensor: TensorSpec, kind: GGMLType) -> tuple[TensorInfo, Op | StreamedOp]:
+    if kind is GGMLType.Q8_0 and entry.rule.quantised:
+        *lead, inputs, outputs = tensor.values.shape
+        return TensorInfo(kind, (*lead, outputs, inputs)), PackQ8(tensor)
+    dtype = FLOATS["f32"] if kind is GGMLType.Q8_0 else gguf.STORED[kind]
+    spec, op = engine_array(entry, tensor, dtype)
+    return TensorInfo(GGMLType[spec.dtype.name], spec.shape), op
+
+
+def _groups(infos: dict[str, TensorInfo], split_bytes: int | None) -> list[dict[str, TensorInfo]]:
+    if split_bytes is None:
+        return [infos]
+    sizes = {name: info.stored.nbytes for name, info in infos.items()}
+    return [{name: infos[name] for name in names} for names in shards(sizes, split_bytes)]
+
+
+def _paths(kind: GGMLType, count: int) -> list[str]:
+    """A split's files as llama.cpp names them; a single file has the name that the user gives."""
+    stem = f"grok-1-{kind.name.lower()}"
+    if count == 1:
+        return [f"{stem}.gguf"]
+    return [f"{stem}-{number + 1:05d}-of-{count:05d}.gguf" for number in range(count)]
+
+
+def _vocabulary(source: Checkpoint, given: str | None) -> Vocabulary | None:
+    if given == NO_TOKENIZER:
+        return None
+    path = companions.find_tokenizer(source, given)
+    if path is None:
+        hint = "name it with --tokenizer; `--tokenizer none` writes a file without vocabulary"
+        raise GrokpackError("GP306", "no tokenizer.model found beside the checkpoint", hint=hint)
+    vocabulary = vocabularies.read(companions.read_small(path), path)
+    if len(vocabulary.tokens) != source.geometry.vocab:
+        facts = (
+            ("tokenizer", f"{len(vocabulary.tokens):,} pieces"),
+            ("embedding", f"{source.geometry.vocab:,} rows"),
+        )
+        what = "the tokenizer is another model's"
+        hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
+        raise GrokpackError("GP306", what, None, facts, hint)
+    return vocabulary
+
+
+def _add_keys(
+    writer: Any,  # noqa: ANN401  # gguf.GGUFWriter
+    source: Checkpoint,
+    kind: GGMLType,
+    vocabulary: Vocabulary | None,
+) -> None:
+    writer.add_name("Grok 1" if source.geometry.is_grok1() else "Grok")
+    writer.add_organization("xAI")
+    writer.add_license("apache-2.0")
+    writer.add_repo_url(_REPOSITORY)
+    writer.add_file_type(_FILE_TYPES[kind.name.lower()])
+    writer.add_quantization_version(_QUANTIZATION_VERSION)
+    _add_dimensions(writer, source.geometry)
+    known = constants.read(source.config, source.geometry)
+    writer.add_context_length(known.context)
+    writer.add_expert_used_count(known.selected_experts)
+    writer.add_layer_norm_rms_eps(known.rms_norm_eps)
+    writer.add_rope_freq_base(known.rope_theta)
+    writer.add_logit_scale(known.output_multiplier)
+    writer.add_embedding_scale(known.embedding_multiplier)
+    writer.add_attn_output_scale(known.attn_output_multiplier)
+    writer.add_attn_logit_softcapping(known.attn_logit_cap)
+    if vocabulary is None:
+        writer.add_tokenizer_model("no_vocab")
+        writer.add_vocab_size(source.geometry.vocab)
+        return
+    _add_vocabulary(writer, vocabulary)
+    writer.add_bos_token_id(known.bos)
+    writer.add_eos_token_id(known.eos)
+    writer.add_pad_token_id(known.pad)
+
+
+def _add_dimensions(writer: Any, geometry: Geometry) -> None:  # noqa: ANN401  # gguf.GGUFWriter
+    writer.add_block_count(geometry.layers)
+    writer.add_embedding_length(geometry.d_model)
+    writer.add_feed_forward_length(geometry.ffn)
+    writer.add_expert_feed_forward_length(geometry.ffn)
+    writer.add_expert_count(geometry.experts)
+    writer.add_head_count(geometry.q_heads)
+    writer.add_head_count_kv(geometry.kv_heads)
+    writer.add_key_length(geometry.head_dim)
+    writer.add_value_length(geometry.head_dim)
+    writer.add_rope_dimension_count(geometry.head_dim)
+    if geometry.scale_groups is not None:
+        writer.add_uint32("grokpack.scale_groups", geometry.scale_groups)
+
+
+def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN401
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_scores(vocabulary.scores)
+    writer.add_token_types(vocabulary.types)
+    writer.add_unk_token_id(vocabulary.unknown)
+    writer.add_add_bos_token(False)  # noqa: FBT003  # the reference adds none to its prompts
+    writer.add_add_space_prefix(vocabulary.space_prefix)
+
+
+def _notes(kind: GGMLType, vocabulary: Vocabulary | None) -> list[str]:
+    said = []
+    if kind in (GGMLType.BF16, GGMLType.F16):
+        said.append(f"products are rounded once to {kind.name.lower()}: not lossless")
+    if kind is GGMLType.Q8_0:
+        said.append("int8 codes are copied; each scale is checked to be exact in float16")
+    if vocabulary is None:
+        said.append("the file has no vocabulary: it takes token ids only")
+    return said

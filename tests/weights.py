@@ -1,0 +1,41 @@
+"""A second formula for what the weights are: unpickled by Python, multiplied head-on by numpy."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  # pickles name it
+import numpy as np
+
+from grokpack.models import grok1
+
+
+class _Weight:
+    """Stands in for xAI's QuantizedWeight8bit."""
+
+    weight: np.ndarray
+    scales: np.ndarray
+
+
+class _Loader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _Weight if name == "QuantizedWeight8bit" else super().find_class(module, name)
+
+
+def exact_weights(folder: Path) -> dict[str, np.ndarray]:
+    """Every tensor in float32 by xAI's name; products of int8 and bf16 are exact in it."""
+    found = folder / "ckpt-0" if (folder / "ckpt-0").is_dir() else folder
+    files = sorted(found.glob("tensor*_000"))
+    entries = grok1.entries(grok1.layers_of(len(files)))
+    return {e.name: _values(path) for e, path in zip(entries, files, strict=True)}
+
+
+def _values(path: Path) -> np.ndarray:
+    with path.open("rb") as handle:
+        stored = _Loader(handle).load()
+    if isinstance(stored, np.ndarray):
+        return stored
+    weight, scales = stored.weight.astype(np.float32), stored.scales.astype(np.float32)
+    return weight * np.repeat(scales, weight.shape[-2] // scales.shape[-2], axis=-2)
