@@ -108,10 +108,15 @@ def _bins(histogram: dict[str, Any]) -> list[str]:
     spans = itertools.pairwise(histogram["edges"])
     if histogram["of"] == "codes":
         return [f"{low} .. {high - 1}" for low, high in spans]
-    return [
-        f"{f'from {_power(low)} ' if low else ''}{'up' if high > _LARGEST else f'to {_power(high)}'}"
-        for low, high in spans
-    ]
+    return [f"{_from(low)}{_to(high)}".lstrip() for low, high in spans]
+
+
+def _from(edge: float) -> str:
+    return f"from {_power(edge)}" if edge else ""
+
+
+def _to(edge: float) -> str:
+    return " up" if edge > _LARGEST else f" to {_power(edge)}"
 
 
 def _power(edge: float) -> str:
