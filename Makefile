@@ -77,28 +77,7 @@ docs-check: $(VENV)/.ready-docs ## Check the documentation without writing anyth
 bench: $(VENV)/.ready-run ## Measure speed and memory; prints ratios of one run
 	$(BIN)/python -m benchmarks
 
-# FOLDERS="OUT ..." checks folders converted from tests/data/tiny3 instead of those it makes itself.
-HF := $(BUILD)/oracle-hf
-HF_CHECK := tests.oracle.hf.check
-FOLDERS ?=
-.PHONY: oracle-hf
-oracle-hf: $(HF)/4/.ready $(HF)/5/.ready $(VENV)/.ready-run ## Compare the Hugging Face code with xAI's logits
-	@rm -rf $(HF)/shared
-	@$(BIN)/python -m grokpack synth $(HF)/shared --quiet --layers 2 --d-model 96 --ffn 256 \
-		--experts 4 --vocab 300 --heads 12 --kv-heads 4 --head-dim 32
-	$(HF)/5/bin/python -m tests.oracle.forward tests/data/tiny3
-	@for env in 5 4; do \
-		run() { HF_HOME=$(CURDIR)/$(HF)/home HF_HUB_OFFLINE=1 $(HF)/$$env/bin/python -m $(HF_CHECK) "$$@"; }; \
-		if [ -n "$(FOLDERS)" ]; then run $(FOLDERS:%=--folder %) || exit 1; \
-		else run && run --source $(HF)/shared || exit 1; fi; done
-
-$(HF)/%/.ready: tests/oracle/hf/requirements-%.txt $(VENV)/.made
-	@echo "making an environment of transformers $*"
-	@rm -rf $(@D)
-	@"$(PYTHON)" -m venv $(@D)
-	@$(@D)/bin/python -m pip -qq --disable-pip-version-check --no-input install \
-		--root-user-action=ignore -r $<
-	@touch $@
+include tests/oracle/oracles.mk
 
 .PHONY: clean
 clean: ## Remove everything that make and the tools made

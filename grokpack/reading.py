@@ -42,7 +42,7 @@ class ArrayReader:
         self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
         self._views = checkpoint.views if checkpoint else {}
-        self._compiled = engine == "numba"
+        self._engine: Engine = engine
 
     def read(self, array: str, box: Box) -> np.ndarray:
         """The values in `box` of an array, as raw unsigned integers of its element size.
@@ -77,7 +77,7 @@ class ArrayReader:
                 storage.read_into(path, runs.offset, bytes_of(buffer))
             else:
                 storage.read_rows(
-                    path, runs.offset, runs.stride, buffer.view(np.uint8), compiled=self._compiled
+                    path, runs.offset, runs.stride, buffer.view(np.uint8), self._engine
                 )
             if rows is None:
                 part[...] = buffer.reshape(part.shape)

@@ -20,11 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError, Place
+from grokpack.kernels.dispatch import twin
+from grokpack.kernels.rows import pread_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
 
 PART = ".part"  # what an unfinished file's name ends with
 JSON_LIMIT_BYTES = 256 << 20  # larger than any manifest; a bound on what a hostile one may cost
@@ -99,7 +103,7 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
 
 
 def read_rows(
-    path: str, offset: int, stride: int, rows: np.ndarray, *, compiled: bool = False
+    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
 ) -> None:
     """Fill row `i` of `rows`, `u8[row, byte]`, from byte `offset + i * stride` of a file.
 
@@ -108,19 +112,15 @@ def read_rows(
         offset: Where the first row lies.
         stride: Bytes from one row to the next.
         rows: Dense array to be filled.
-        compiled: Whether compiled code reads; it pays for many short rows.
+        engine: Which twin of the loop reads.
 
     Raises:
         GrokpackError: GP214 where the file cannot be read, GP213 where it ends too early.
     """
     with _reading(path), _opened(path) as handle:
-        done = 0
-        if compiled:
-            from grokpack.kernels.compiled.rows import pread_rows
-
-            count, nbytes = rows.shape
-            address = rows.ctypes.data
-            done = pread_rows(handle, address, nbytes, count, nbytes, offset, stride)
+        count, nbytes = rows.shape
+        read = twin(pread_rows, engine)
+        done = read(handle, rows.ctypes.data, nbytes, count, nbytes, offset, stride)
         for row in range(done, len(rows)):
             _fill(handle, path, offset + row * stride, rows[row].data)
 

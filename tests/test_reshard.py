@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -31,6 +34,34 @@ def test_the_golden_checkpoint_comes_back_to_the_byte(tmp_path: Path, tp: int, t
     reshard(GOLDEN, tmp_path / "there", tp, to)
     reshard(tmp_path / "there", tmp_path / "back", 8, "ckpt-0")
     assert tensor_files(tmp_path / "back" / "ckpt-0") == ORIGINAL
+
+
+@pytest.mark.parametrize("options", [{}, {"scales": "bf16-weights"}, {"hosts": 2}])
+def test_one_checkpoint_has_one_kind_of_bfloat16(tmp_path: Path, options: dict[str, Any]) -> None:
+    """jax refuses a bfloat16 whose flags are not those of the ml_dtypes that it runs with."""
+    old, new = (b"NNNK\x02K\x02K" + flags for flags in (b"\x50", b"\x40"))
+    reshard(GOLDEN, tmp_path / "there", 4, "ckpt-0", **options)
+    files = tensor_files(tmp_path / "there" / "ckpt-0").values()
+    assert any(new in data for data in files)
+    assert not any(old in data for data in files)
+
+
+def test_framing_of_another_numpy_returns_from_a_width_that_it_does_not_fit(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(GOLDEN, source)
+    for path in (source / "ckpt-0").iterdir():
+        path.write_bytes(_as_numpy_2_writes(path.read_bytes()))
+    original = tensor_files(source / "ckpt-0")
+    reshard(source, tmp_path / "there", 4, "ckpt-0")
+    reshard(tmp_path / "there", tmp_path / "back", 8, "ckpt-0")
+    assert tensor_files(tmp_path / "back" / "ckpt-0") == original
+
+
+def _as_numpy_2_writes(data: bytes) -> bytes:
+    old, new = b"\x8c\x15numpy.core.multiarray", b"\x8c\x16numpy._core.multiarray"
+    assert data.count(old) == 1
+    (frame,) = struct.unpack("<Q", data[3:11])
+    return data[:3] + struct.pack("<Q", frame + 1) + data[11:].replace(old, new)
 
 
 def test_a_long_way_round_comes_back_to_the_byte(tmp_path: Path) -> None:

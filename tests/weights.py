@@ -36,6 +36,7 @@ def _values(path: Path) -> np.ndarray:
     with path.open("rb") as handle:
         stored = _Loader(handle).load()
     if isinstance(stored, np.ndarray):
-        return stored
+        return np.asarray(stored)
     weight, scales = stored.weight.astype(np.float32), stored.scales.astype(np.float32)
-    return weight * np.repeat(scales, weight.shape[-2] // scales.shape[-2], axis=-2)
+    product: np.ndarray = weight * np.repeat(scales, weight.shape[-2] // scales.shape[-2], axis=-2)
+    return product

@@ -29,7 +29,11 @@ def parse_name(name: str) -> tuple[int, int] | None:
 
 
 def lay_out(
-    path: str, tensor: TensorSpec, boxes: dict[str, Box], literals: tuple[bytes, ...] | None = None
+    path: str,
+    tensor: TensorSpec,
+    boxes: dict[str, Box],
+    literals: tuple[bytes, ...] | None = None,
+    bf16_flags: int = pickles.RELEASED_BF16_FLAGS,
 ) -> FileLayout:
     """One pickle file that holds `boxes` of a tensor's arrays.
 
@@ -38,8 +42,9 @@ def lay_out(
         tensor: The tensor, or this host's share of it: shapes as they are to stand in the file.
         boxes: Region of each of the tensor's whole arrays that the file holds.
         literals: Framing to use in place of the release's.
+        bf16_flags: Flags of bfloat16 in the framing that is made here.
     """
-    framing = literals or pickles.frame(tensor.values, tensor.scales).literals
+    framing = literals or pickles.frame(tensor.values, tensor.scales, bf16_flags).literals
     segments: list[Segment] = [Literal(framing[0])]
     for literal, (array, spec) in zip(framing[1:], tensor.arrays().items(), strict=True):
         segments += [Part(array, boxes[array], spec.dtype), Literal(literal)]

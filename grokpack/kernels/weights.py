@@ -15,7 +15,7 @@ Q8_BYTES = 34
 """Bytes of such a block: one float16 and 32 codes."""
 
 
-def groups_of(rows: int, first: int, per_group: int) -> np.ndarray:
+def _groups_of(rows: int, first: int, per_group: int) -> np.ndarray:
     """Which row of scales each row of a block takes, `i64[rows]`."""
     index: np.ndarray = (np.arange(rows) + first % per_group) // per_group
     return index
@@ -74,7 +74,7 @@ def q8_0(
     """
     part = slice(column, column + len(out))
     blocks = out.reshape(len(out), -1, Q8_BYTES)
-    index = groups_of(len(codes), first, per_group)[::Q8_BLOCK]
+    index = _groups_of(len(codes), first, per_group)[::Q8_BLOCK]
     d = np.ascontiguousarray(scales.T[part][:, index])
     blocks[:, :, :2] = d.astype("<u2")[..., None].view(np.uint8)
     turned = np.ascontiguousarray(codes[:, part].T).view(np.uint8)

@@ -65,7 +65,7 @@ class Dequantize:
         per_group = rows_per_group(self.tensor)
         codes = reader.read(self.tensor.name, box).view(np.int8)
         scales = read_scales(self.tensor, box, reader)
-        index = weights.groups_of(rows, first, per_group)
+        index = (np.arange(rows) + first % per_group) // per_group
         return cast.narrow_bf16(codes.astype(np.float32) * scales[..., index, :])
 
     def describe(self) -> list[object]:

@@ -4,8 +4,17 @@
 each array's bytes are. `frame` gives the bytes that go around them, as xAI's release has them.
 """
 
-from grokpack.pickles.framing import check_literals, frame
+from grokpack.pickles.framing import RELEASED_BF16_FLAGS, bf16_flags, check_literals, frame
 from grokpack.pickles.reader import read
 from grokpack.pickles.records import Bytes, Pickled, StoredArray
 
-__all__ = ["Bytes", "Pickled", "StoredArray", "check_literals", "frame", "read"]
+__all__ = [
+    "RELEASED_BF16_FLAGS",
+    "Bytes",
+    "Pickled",
+    "StoredArray",
+    "bf16_flags",
+    "check_literals",
+    "frame",
+    "read",
+]

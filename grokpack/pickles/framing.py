@@ -16,7 +16,7 @@ from grokpack.pickles.records import Pickled, StoredArray
 from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 FRAME_TARGET_BYTES = 64 * 1024  # a frame this full is closed; bytes this long go outside frames
 FRAME_MINIMUM_BYTES = 4  # shorter frames are written bare
@@ -27,9 +27,12 @@ _STATE = {DType.I8: ("i1", "|"), DType.F32: ("f4", "<"), DType.F16: ("f2", "<")}
 
 _UNSET = b"J\xff\xff\xff\xff"
 _BUILTIN_NUMBERS = (_UNSET, _UNSET, b"K\x00")
-_BF16_NUMBERS = (b"K\x02", b"K\x02", b"K\x50")
-"""Size, alignment and flags in the state. Flags of 0x50 are those of ml_dtypes up to 0.5.1; later
-versions write 0x40, which is not the canonical framing and is kept in the manifest."""
+RELEASED_BF16_FLAGS = 0x50
+_NEWER_BF16_FLAGS = 0x40
+"""Flags in bfloat16's state. The release's are those of ml_dtypes up to 0.5.1; later versions write
+0x40, which is not the canonical framing and is kept in the manifest. jax takes a file's bfloat16
+for its own only where the flags are those of the ml_dtypes that it runs with, so that one
+checkpoint must not have both."""
 
 
 class _Writer:
@@ -39,7 +42,8 @@ class _Writer:
     other time: what an object's last opcodes are (its tuple, its memo entry) stays in its frame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bf16_flags: int) -> None:
+        self.bf16_flags = bf16_flags
         self.chunks: list[bytes | int] = [b"\x80\x04"]  # an int stands for a payload's length
         self._frame: list[bytes | int] = []
         self._frame_bytes = 0
@@ -116,14 +120,17 @@ def _bytes_opcode(nbytes: int) -> bytes:
 
 
 @cache  # the 770 files of the release have eight framings
-def frame(values: ArraySpec, scales: ArraySpec | None) -> Pickled:
+def frame(
+    values: ArraySpec, scales: ArraySpec | None, bf16_flags: int = RELEASED_BF16_FLAGS
+) -> Pickled:
     """Lay out a pickle as the release would have it.
 
     Args:
         values: The plain array, or the weight.
         scales: Its scales, for a QuantizedWeight8bit; None for a plain array.
+        bf16_flags: As `bf16_flags()` finds them where other framing is carried on.
     """
-    writer = _Writer()
+    writer = _Writer(bf16_flags)
     if scales is None:
         _array(writer, values)
     else:
@@ -131,6 +138,18 @@ def frame(values: ArraySpec, scales: ArraySpec | None) -> Pickled:
     writer.end(b".")
     writer.close()
     return _assemble(writer.chunks, values, scales)
+
+
+def bf16_flags(literals: Iterable[Sequence[bytes]]) -> int:
+    """The flags of bfloat16 in these framings; the release's where none says otherwise."""
+    newer = b"".join(_bf16_numbers(_NEWER_BF16_FLAGS))
+    found = any(newer in literal for framing in literals for literal in framing)
+    return _NEWER_BF16_FLAGS if found else RELEASED_BF16_FLAGS
+
+
+def _bf16_numbers(flags: int) -> tuple[bytes, ...]:
+    """Size, alignment and flags, as the pickler writes them."""
+    return b"K\x02", b"K\x02", b"K" + bytes([flags])
 
 
 def _assemble(
@@ -219,7 +238,7 @@ def _dtype(writer: _Writer, dtype: DType) -> None:
     writer.name("numpy", "dtype")
     if dtype is DType.BF16:
         writer.name("ml_dtypes", "bfloat16")
-        order, numbers = "<", _BF16_NUMBERS
+        order, numbers = "<", _bf16_numbers(writer.bf16_flags)
     else:
         code, order = _STATE[dtype]
         writer.text(code)

@@ -152,8 +152,19 @@ def _with_home(checkpoint: Checkpoint, homes: list[str], found: Mapping[str, obj
     from dataclasses import replace
 
     home = next((h for h in homes if storage.exists(os.path.join(h, manifest.FILE))), homes[0])
-    framings = manifest.framings(manifest.load(home)) | dict(checkpoint.framings)
-    return replace(checkpoint, home=home, config=found, framings=framings)
+    remembered = manifest.framings(manifest.load(home))
+    own = {
+        name: literals
+        for name, literals in checkpoint.framings.items()
+        if name not in remembered or not _is_plain(checkpoint.tensors[name], literals)
+    }
+    return replace(checkpoint, home=home, config=found, framings=remembered | own)
+
+
+def _is_plain(tensor: TensorSpec, literals: tuple[bytes, ...]) -> bool:
+    """Whether this is framing that grokpack makes itself, where a tensor's own does not fit."""
+    flags = pickles.bf16_flags([literals])
+    return literals == pickles.frame(tensor.values, tensor.scales, flags).literals
 
 
 def lay_out_tensor(
@@ -163,6 +174,7 @@ def lay_out_tensor(
     tensor: TensorSpec,
     hosts: int,
     literals: list[tuple[bytes, ...]] | None = None,
+    bf16_flags: int = pickles.RELEASED_BF16_FLAGS,
 ) -> tuple[FileLayout, ...]:
     """The band of files, one per host, that hold a tensor.
 
@@ -173,6 +185,7 @@ def lay_out_tensor(
         tensor: The whole tensor as it is to be stored.
         hosts: Hosts that share it as xAI's partition rules say.
         literals: Framing for each host's file, in place of the release's.
+        bf16_flags: Flags of bfloat16 where there are no literals.
     """
     arrays = tensor.arrays()
     shares = grok1.shares(geometry, entry, arrays, hosts, "jax")
@@ -185,7 +198,7 @@ def lay_out_tensor(
         path = prefix + ckpt0.file_name(entry.index, host)
         share_spec = _share_spec(tensor, boxes)
         framing = literals[host] if literals else None
-        band.append(ckpt0.lay_out(path, share_spec, boxes, framing))
+        band.append(ckpt0.lay_out(path, share_spec, boxes, framing, bf16_flags))
     return tuple(band)
 
 

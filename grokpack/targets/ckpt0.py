@@ -44,6 +44,7 @@ def to_ckpt0(
     bands = []
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op] = {}
+    flags = pickles.bf16_flags(source.framings.values())
     for entry in grok1.entries(geometry.layers):
         tensor = source.tensors[entry.name]
         if scales == "bf16-weights" and entry.rule.cut == "rows":
@@ -55,7 +56,7 @@ def to_ckpt0(
         literals = _framing(source.framings, tensor) if hosts == 1 else None
         bands.append(
             ckpt0.lay_out_tensor(
-                f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, hosts, literals
+                f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, hosts, literals, flags
             )
         )
     layout = Layout(arrays, tuple(bands))

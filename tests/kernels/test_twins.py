@@ -20,7 +20,7 @@ from tests.kernels.arrays import code_sums, codes, float_sums, floats, moments
 if TYPE_CHECKING:
     from types import ModuleType
 
-MODULES = [module.name for module in pkgutil.iter_modules(compiled.__path__)]
+MODULES = [m.name for m in pkgutil.iter_modules(compiled.__path__) if m.name[0] != "_"]
 pytestmark = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
 
 shapes = st.tuples(st.integers(0, 40), st.integers(1, 40))

@@ -48,9 +48,10 @@ def test_a_golden_file_has_the_canonical_framing(path: object) -> None:
     assert filled(found, payloads(data, found)) == data
 
 
+PICKLED = [dtype for dtype in DType if dtype is not DType.U8]  # blocks stand in GGUF only
 sizes = st.one_of(st.integers(1, 9), st.sampled_from([255, 256, 257, 65535, 65536, 65537]))
 specs = st.builds(
-    ArraySpec, st.lists(sizes, max_size=5).map(tuple), st.sampled_from(list(DType))
+    ArraySpec, st.lists(sizes, max_size=5).map(tuple), st.sampled_from(PICKLED)
 ).filter(lambda spec: 1 < spec.nbytes < 300_000)
 
 
@@ -85,8 +86,8 @@ def test_shapes_of_any_rank_are_framed(shape: tuple[int, ...]) -> None:
 
 
 def test_what_two_arrays_share_is_written_once() -> None:
-    for dtype in DType:
-        for other in DType:
+    for dtype in PICKLED:
+        for other in PICKLED:
             values, scales = ArraySpec((3, 5), dtype), ArraySpec((1, 5), other)
             assert_framed_as_python_does(values, scales)
 

@@ -1,9 +1,4 @@
-"""Read equally spaced runs of a file into the rows of an array, without the interpreter between.
-
-A column band of a row-major matrix is a short run of bytes in every row: 32,768 of them for one
-band of a down projection. Python spends about 1.4 us on each `preadv` and holds the interpreter
-lock for half of it; this loop spends what the system call takes (0.7 us) and holds no lock.
-"""
+"""Reading equally spaced runs, compiled: the twin of `grokpack.kernels.rows`."""
 
 from __future__ import annotations
 
@@ -22,14 +17,7 @@ _pread: Any = types.ExternalFunction(
 def pread_rows(
     handle: int, address: int, row_bytes: int, rows: int, run_bytes: int, offset: int, stride: int
 ) -> int:
-    """Fill the rows of a buffer until one call does not fill one; the caller finds out why.
-
-    Row `i` of the buffer begins at `address + i * row_bytes` and gets `run_bytes` bytes from byte
-    `offset + i * stride` of the file.
-
-    Returns:
-        Rows that were filled.
-    """
+    """See the specification."""
     for row in range(rows):
         got = _pread(handle, address + row * row_bytes, run_bytes, offset + row * stride)
         if got != run_bytes:

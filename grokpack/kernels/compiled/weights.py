@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled
-from grokpack.kernels.compiled.turning import COLUMNS, ROWS, scratch, turn
+from grokpack.kernels.compiled._turning import COLUMNS, ROWS, scratch, turn
 
 _Q8_BLOCK, _Q8_BYTES = 32, 34
 
