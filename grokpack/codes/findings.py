@@ -99,8 +99,20 @@ FINDINGS = (
         "Shape, dtype or framing are not those the manifest was made from.",
         _FETCH,
     ),
-    Code("GP120", "tensor holds NaN", _NO, "At least one value is not a number.", _FETCH),
-    Code("GP121", "tensor holds infinities", _NO, "At least one value is infinite.", _FETCH),
+    Code(
+        "GP120",
+        "tensor holds NaN",
+        ExitStatus.ANSWER_IS_NO,
+        "At least one value is not a number.",
+        _FETCH,
+    ),
+    Code(
+        "GP121",
+        "tensor holds infinities",
+        ExitStatus.ANSWER_IS_NO,
+        "At least one value is infinite.",
+        _FETCH,
+    ),
     Code(
         "GP122",
         "scale is zero or negative",
