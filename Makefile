@@ -58,6 +58,16 @@ docs: $(VENV)/.ready-docs ## Build the documentation; any warning fails
 	$(BIN)/sphinx-build -q -n -W --keep-going -d $(BUILD)/doctrees -b html docs $(BUILD)/docs
 	@echo "docs: $(BUILD)/docs/index.html"
 
+.PHONY: transcripts
+transcripts: $(VENV)/.ready-test ## Write what commands print now into the documentation
+	$(BIN)/python -m tests.rewrite_console
+
+.PHONY: man
+man: $(VENV)/.ready-docs ## Build the manual pages
+	$(BIN)/python docs/_generate.py
+	$(BIN)/sphinx-build -q -n -W --keep-going -d $(BUILD)/doctrees -b man docs $(BUILD)/man
+	@echo "man: man $(BUILD)/man/grokpack.1"
+
 .PHONY: docs-check
 docs-check: $(VENV)/.ready-docs ## Check the documentation without writing anything outside build/
 	$(BIN)/python docs/_generate.py --check

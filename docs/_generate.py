@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 
 from grokpack.codes import CODES
 
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS))  # the makers of the other pages stand beside this file
+
+from _api import api_page  # noqa: E402
+from _cli import cli_page, environment_page  # noqa: E402
+from _documents import json_page  # noqa: E402
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from grokpack.codes import Code
-
-DOCS = Path(__file__).resolve().parent
 
 GROUPS = {
     "GP1": ("Findings", "What `verify` reports about a checkpoint."),
@@ -54,7 +59,13 @@ def _entry(code: Code) -> Iterator[str]:
     yield from (f"What to do: {code.remedy}", "")
 
 
-PAGES: dict[str, Callable[[], str]] = {"reference/codes.md": codes_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/api.md": api_page,
+    "reference/cli.md": cli_page,
+    "reference/codes.md": codes_page,
+    "reference/environment.md": environment_page,
+    "reference/json.md": json_page,
+}
 
 
 def stale() -> list[str]:

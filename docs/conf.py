@@ -18,3 +18,16 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"grokpack {release}"
 html_copy_source = False
+
+man_pages = [
+    (
+        "reference/cli",
+        "grokpack",
+        "check, look into, cut and convert Grok-1 checkpoints",
+        author,
+        1,
+    ),
+    ("reference/codes", "grokpack-codes", "codes of findings and errors", author, 7),
+    ("reference/environment", "grokpack-environment", "environment variables", author, 7),
+    ("reference/exit-codes", "grokpack-exit-codes", "exit statuses", author, 7),
+]

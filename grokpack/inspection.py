@@ -112,10 +112,7 @@ def _matching(names: list[str], pattern: str) -> list[str]:
     forms = (pattern, f"*/{pattern}", f"*/{pattern}/*")
     found = [n for n in names if any(fnmatch.fnmatchcase(n, form) for form in forms)]
     if not found:
-        import difflib
-
-        near = difflib.get_close_matches(pattern, names, 3, 0.3)
-        facts = tuple(("nearest", name) for name in near)
+        facts = tuple(("nearest", name) for name in _nearest(names, pattern))
         raise GrokpackError(
             "GP216",
             f"no tensor matches `{pattern}`",
@@ -124,6 +121,19 @@ def _matching(names: list[str], pattern: str) -> list[str]:
             "`grokpack inspect --tree` lists them all",
         )
     return found
+
+
+def _nearest(names: list[str], pattern: str) -> list[str]:
+    """Up to three patterns of as many words as this one that tensors do fit."""
+    import difflib
+
+    wanted = pattern.strip("/").split("/")
+    runs = {
+        "/".join(words[i : i + len(wanted)]): None
+        for words in (name.split("/") for name in names)
+        for i in range(len(words) - len(wanted) + 1)
+    }
+    return difflib.get_close_matches(pattern, runs, 3, 0.6)
 
 
 def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]) -> TensorView:

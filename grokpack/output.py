@@ -1,6 +1,6 @@
 """Where an output's files, its manifest and its journal lie: in a folder, or beside a single file.
 
-OUT/…files…, OUT/grokpack.json, OUT/.grokpack/         a folder
+OUT/...files..., OUT/grokpack.json, OUT/.grokpack/         a folder
 X.gguf, X.gguf.grokpack.json, X.gguf.grokpack/         a single file
 """
 

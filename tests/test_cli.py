@@ -189,3 +189,61 @@ def test_the_library_has_the_names_of_the_readme(tmp_path: Path) -> None:
     assert grokpack.execute(plan, str(tmp_path / "out")).total_bytes == plan.target.layout.nbytes
     for name in grokpack.__all__:
         assert getattr(grokpack, name) is not None
+
+
+def test_alone_it_shows_every_command_and_how_one_begins() -> None:
+    done = run()
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("grokpack 0.")
+    for command in ("verify", "inspect", "reshard", "synth", "explain", "help"):
+        (line,) = [line for line in lines if line.startswith(f"  {command} ")]
+        assert not line.endswith(("...", "."))
+    assert any("grokpack inspect ckpt-0" in line for line in lines)
+    assert run("help").stdout == done.stdout
+    assert max(map(len, lines)) <= 100
+
+
+def test_help_of_a_command_is_what_its_own_option_shows() -> None:
+    assert run("help", "verify").stdout == run("verify", "--help").stdout
+    assert run("help", "sideways").returncode == 2
+
+
+def test_topics_name_every_status_and_every_variable_of_an_option() -> None:
+    import typer
+
+    from grokpack.cli.app import app
+    from grokpack.errors import ExitStatus
+    from grokpack.render.topics import ENVIRONMENT, TOPICS
+
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    options = {p.envvar for command in commands for p in command.params if p.envvar}
+    named = [name for name, _ in ENVIRONMENT]
+    package = Path(__file__).parents[1] / "grokpack"
+    sources = [p for p in package.rglob("*.py") if p.name != "topics.py"]
+    code = "".join(p.read_text(encoding="utf-8") for p in sources)
+    assert options <= set(named)
+    assert [name for name in named if f'"{name}"' not in code] == []
+    assert all(name in TOPICS["environment"] for name in named)
+    assert all(str(int(status)) in TOPICS["exit-codes"] for status in ExitStatus)
+
+
+def test_a_mistyped_tensor_or_folder_names_the_nearest(tmp_path: Path) -> None:
+    synthesise(tmp_path / "model")
+    mistyped = run("inspect", tmp_path / "model", "decoder_layer_1/moe/liner_1/w")
+    assert "nearest  decoder_layer_1/moe/linear_1/w" in mistyped.stderr.splitlines()[1]
+    assert run("inspect", tmp_path / "model", "routr/w").stderr.count("nearest") == 1
+    assert f"did you mean `{tmp_path / 'model'}`?" in run("verify", tmp_path / "modell").stderr
+    assert "hf download" in run("verify", tmp_path / "unlike").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [(("--format", "json"), ""), (("--format=json",), ""), ((), "json"), (("--json",), "")],
+)
+def test_each_way_to_ask_for_json_gets_it_for_a_usage_error_too(
+    arguments: tuple[str, ...], variable: str
+) -> None:
+    done = run("reshard", "--tp", "many", *arguments, GROKPACK_FORMAT=variable)
+    assert json.loads(done.stdout)["errors"][0]["code"] == "GP304"

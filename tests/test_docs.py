@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,14 @@ def test_every_code_falls_into_a_group_of_the_page() -> None:
 
     page = _generator().codes_page()
     assert [code for code in CODES if f"### {code}\n" not in page] == []
+
+
+def test_every_code_that_the_program_names_is_in_the_table() -> None:
+    from grokpack.codes import CODES
+
+    sources = [p for p in (ROOT / "grokpack").rglob("*.py") if p.parent.name != "codes"]
+    named = {c for p in sources for c in re.findall(r'"(GP\d{3})"', p.read_text(encoding="utf-8"))}
+    assert named - set(CODES) == set()
 
 
 def test_the_page_of_exit_statuses_has_all_of_them_and_no_other() -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
 from grokpack import __version__
-from grokpack.cli import convert, explain, helping, inspect, reshard, synth, verify
+from grokpack.cli import convert, explain, helping, inspect, overview, reshard, synth, verify
 from grokpack.errors import ExitStatus
 from grokpack.render.envelope import usage
 
 app = typer.Typer(
     name="grokpack",
-    help="Check, look into and cut Grok-1 checkpoints that are too big for memory.",
+    help="Check, look into, cut and convert Grok-1 checkpoints that are too big for memory.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     suggest_commands=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -28,14 +28,17 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version"
     ),
 ) -> None:
-    """Check, look into and cut Grok-1 checkpoints that are too big for memory."""
+    """Check, look into, cut and convert Grok-1 checkpoints that are too big for memory."""
     del version
+    if context.invoked_subcommand is None:
+        typer.echo(overview.render(context))
 
 
 app.command("verify")(verify.verify)
@@ -45,6 +48,13 @@ app.command("convert")(convert.convert)
 app.command("synth")(synth.synth)
 app.command("explain")(explain.explain)
 app.command("help")(helping.topics)
+
+
+def _asks_for_json(words: list[str]) -> bool:
+    """Whether a command line that could not be understood asked for JSON all the same."""
+    last = {"--format=json"} | ({"json"} if "--format" in words else set())
+    named = os.environ.get("GROKPACK_FORMAT") == "json"
+    return named or "--json" in words or bool(last & set(words))
 
 
 def main() -> None:
@@ -58,7 +68,7 @@ def main() -> None:
         if show is None:
             raise
         show()
-        if "--json" in sys.argv:
+        if _asks_for_json(sys.argv):
             typer.echo(usage(str(error)))
         sys.exit(int(ExitStatus.USAGE))
     sys.exit(status if isinstance(status, int) else 0)

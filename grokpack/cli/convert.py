@@ -77,7 +77,10 @@ def convert(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> None:
-    """Write the format that another program loads, straight from int8 and scales."""
+    """Write the format that another program loads.
+
+    Goes straight from int8 and scales to the target, streamed.
+    """
     with session(
         "convert",
         fmt=fmt,

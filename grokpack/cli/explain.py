@@ -11,13 +11,27 @@ from grokpack.errors import GrokpackError
 
 
 def explain(
-    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="For example GP204")] = None,
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="For example GP204")] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option("--schema", metavar="COMMAND", help="Print the JSON Schema of its --json"),
+    ] = None,
 ) -> None:
-    """Say what an error code means and what to do; lists all codes without one."""
+    """Say what an error code means and what to do.
+
+    Lists all codes without one; with --schema prints what a command's JSON looks like.
+    """
     with session("explain") as current:
         from grokpack.codes import CODES
         from grokpack.render import codes
 
+        if schema is not None:
+            from json import dumps
+
+            from grokpack.render import schemas
+
+            current.result(dumps(schemas.schema(schema), indent=2), {})
+            return
         if code is None:
             current.result(codes.listing(CODES), {})
             return

@@ -15,9 +15,7 @@ def inspect(
     source: options.Source = None,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...", help="Tensors to show: names, ends of names, or patterns"
-        ),
+        typer.Argument(metavar="NAME", help="Tensors to show: names, ends of names, or patterns"),
     ] = None,
     tree: Annotated[bool, typer.Option("--tree", help="List every tensor")] = False,
     offsets: Annotated[bool, typer.Option("--offsets", help="Show where each byte lies")] = False,
@@ -41,7 +39,10 @@ def inspect(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> None:
-    """Show what a checkpoint holds; reads headers only, but for --stats and --extract."""
+    """Show what a checkpoint holds.
+
+    Reads headers only, but for --stats and --extract.
+    """
     with session(
         "inspect",
         fmt=fmt,
@@ -57,7 +58,6 @@ def inspect(
         from grokpack import inspection
         from grokpack.cli.source import resolve
         from grokpack.render import inspection as text
-        from grokpack.render import progress as bars
         from grokpack.stores.locate import survey
 
         path = resolve(source, current)
@@ -73,8 +73,7 @@ def inspect(
         if stats:
             from grokpack.values import statistics
 
-            listen = bars.listener(progress, quiet=quiet)
-            data["statistics"] = statistics(checkpoint, names, listen)
+            data["statistics"] = statistics(checkpoint, names, current.listener())
         current.result(
             text.render(found, data, seconds, tree=tree, offsets=offsets, named=bool(names)), data
         )

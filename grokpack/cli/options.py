@@ -12,7 +12,7 @@ _WORK, _OUTPUT, _MODEL = "Work", "Output", "Model"
 Source = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[SRC]",
+        metavar="SRC",
         envvar="GROKPACK_CHECKPOINT",
         help="Folder of the checkpoint; found in ./checkpoints/ckpt-0, ./ckpt-0 or . by default",
     ),
@@ -98,8 +98,8 @@ Report = Annotated[
     Path | None,
     typer.Option(
         "--report",
-        metavar="FILE.json",
-        help="Write the JSON result to a file as well",
+        metavar="FILE.json|FILE.html",
+        help="Write the answer to a file as well: the JSON document, or (verify, inspect) a page",
         rich_help_panel=_OUTPUT,
     ),
 ]

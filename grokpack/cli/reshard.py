@@ -54,7 +54,11 @@ def reshard(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> None:
-    """Cut a checkpoint for tensor parallelism, streamed and without changing a value."""
+    """Cut a checkpoint for tensor parallelism.
+
+    Streams it, and changes no value unless --scales asks for it. The same command continues a
+    run that was stopped.
+    """
     with session(
         "reshard",
         fmt=fmt,

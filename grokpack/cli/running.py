@@ -42,7 +42,6 @@ def carry_out(
     from grokpack.output import Output
     from grokpack.preflight import Limits, finished, preflight
     from grokpack.render import plan as text
-    from grokpack.render import progress as bars
     from grokpack.run import execute
 
     limits = Limits(
@@ -65,7 +64,7 @@ def carry_out(
     session.say(text.summary(data))
     for note in plan.target.notes:
         session.say(f"note: {note}")
-    outcome = execute(plan, out, limits, bars.listener(session.progress, quiet=session.quiet))
+    outcome = execute(plan, out, limits, session.listener())
     data |= {
         "already_done": False,
         "seconds": round(outcome.seconds, 3),

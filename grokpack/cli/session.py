@@ -9,17 +9,19 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
 from grokpack import storage
+from grokpack.cli import reporting
 from grokpack.errors import ExitStatus, GrokpackError
-from grokpack.render import envelope, errors
+from grokpack.events import Listener
+from grokpack.render import envelope, errors, terminal
 
 _FORMATS = ("auto", "text", "json")
 _PROGRESS = ("auto", "bar", "lines", "json", "none")
@@ -33,10 +35,10 @@ class Session:
         command: Its name, in the JSON schema and in log lines.
         json: Whether stdout gets one JSON document in place of text.
         progress: Form of the progress.
-        report: File that also gets the JSON document.
+        report: File that also gets the answer: `.json` the document, `.html` a page.
         quiet: Nothing on stderr but errors.
         verbose: Tracebacks of bugs on stderr.
-        color: Whether stderr and stdout may be coloured.
+        color: `auto`, `always` or `never`; what auto means is told for each stream apart.
         stop: Set by a signal; asks a run to stop between two tiles.
     """
 
@@ -53,7 +55,13 @@ class Session:
     def say(self, text: str) -> None:
         """A line for people, on stderr."""
         if not self.quiet:
-            typer.echo(text, err=True)
+            self._write(text, sys.stderr)
+
+    def listener(self) -> Listener:
+        """What shows the progress of this command."""
+        from grokpack.render import progress
+
+        return progress.listener(self.progress, quiet=self.quiet, color=self.color)
 
     def result(
         self,
@@ -64,26 +72,38 @@ class Session:
         word: str = "ok",
     ) -> None:
         """The command's answer: text or JSON on stdout, the report, then the exit status."""
-        document = envelope.render(self.command, word, status, data, findings or [], [])
-        self._write_report(document)
-        typer.echo(document if self.json else text)
+        document = envelope.document(self.command, word, status, data, findings or [], [])
+        if self.report is not None:
+            reporting.write(self.report, document)
+        if self.json:
+            typer.echo(envelope.text(document))
+        else:
+            self._write(text, sys.stdout)
         if status is not ExitStatus.OK:
             raise typer.Exit(int(status))
-
-    def _write_report(self, document: str) -> None:
-        if self.report is not None:
-            storage.write_whole(str(self.report.absolute()), document.encode() + b"\n")
 
     def fail(self, error: GrokpackError) -> None:
         """Show an error and leave with its status."""
         status = error.exit_status
         if error.code == "GP403":
             status = self.signal_status
+        document = envelope.document(
+            self.command, "error", status, {}, [], [envelope.error_row(error)]
+        )
+        self._report_failure(document)
         if self.json:
-            row = envelope.error_row(error)
-            typer.echo(envelope.render(self.command, "error", status, {}, [], [row]))
-        typer.echo(errors.render(error), err=True)
+            typer.echo(envelope.text(document))
+        self._write(errors.render(error), sys.stderr)
         raise typer.Exit(int(status))
+
+    def _report_failure(self, document: dict[str, Any]) -> None:
+        """Write the report of a failed command; where it cannot be written, the error stands."""
+        if self.report is not None and reporting.is_possible(self.report, self.command):
+            with suppress(GrokpackError):
+                reporting.write(self.report, document)
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        typer.echo(terminal.fitted(text, stream, self.color), file=stream, color=True)
 
 
 @contextmanager
@@ -101,9 +121,10 @@ def session(
     """Run a command's body: errors become messages and statuses, signals ask it to stop."""
     current = Session(command, json or fmt == "json", progress, report, quiet, verbose, color)
     try:
-        if fmt not in _FORMATS or progress not in _PROGRESS:
-            what = f"--format takes {', '.join(_FORMATS)}; --progress {', '.join(_PROGRESS)}"
-            raise GrokpackError("GP304", what)
+        _refuse("--format", fmt, _FORMATS)
+        _refuse("--progress", progress, _PROGRESS)
+        _refuse("--color", color, terminal.CHOICES)
+        reporting.check(report, command)
         with _signals(current):
             yield current
     except GrokpackError as error:
@@ -115,6 +136,12 @@ def session(
         raise
     except Exception as error:  # noqa: BLE001  # the last resort of the command line
         current.fail(_bug(error, verbose=verbose))
+
+
+def _refuse(option: str, given: str, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        what = f"{option} takes {', '.join(choices)}, not `{given}`"
+        raise GrokpackError("GP304", what)
 
 
 def _bug(error: Exception, *, verbose: bool) -> GrokpackError:

@@ -65,7 +65,10 @@ def synth(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> None:
-    """Write a synthetic checkpoint, byte for byte in the release's format."""
+    """Write a synthetic checkpoint of any size.
+
+    It is byte for byte in the release's format; the weights are noise.
+    """
     with session(
         "synth",
         fmt=fmt,

@@ -30,7 +30,11 @@ def verify(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> None:
-    """Check that a checkpoint is whole: every file, framing, size, shape, dtype and order."""
+    """Check that a checkpoint is whole.
+
+    Looks at every file's name, framing, size, shape, dtype and order; reads values only for
+    --values.
+    """
     with session(
         "verify",
         fmt=fmt,
@@ -45,7 +49,6 @@ def verify(
 
         from grokpack import verification
         from grokpack.cli.source import resolve
-        from grokpack.render import progress as bars
         from grokpack.render import verification as text
         from grokpack.stores.locate import survey
 
@@ -55,7 +58,7 @@ def verify(
         if values and verdict.survey.checkpoint is not None:
             from grokpack.values import verify_values
 
-            verdict = verify_values(verdict, bars.listener(progress, quiet=quiet))
+            verdict = verify_values(verdict, current.listener())
         seconds = time.monotonic() - began
         current.result(
             text.render(verdict, seconds),
@@ -76,6 +79,7 @@ def status(verdict: Verdict) -> ExitStatus:
 
 def document(verdict: Verdict, seconds: float) -> dict[str, object]:
     """`data` of `grokpack verify --json`."""
+    from grokpack.layerstate import layers
     from grokpack.verification import repair_command
 
     found = verdict.survey
@@ -89,6 +93,7 @@ def document(verdict: Verdict, seconds: float) -> dict[str, object]:
         "files": {"expected": found.expected, "ok": max(0, found.expected - bad), "bad": bad},
         "bytes": checkpoint.layout.nbytes if checkpoint else 0,
         "checks": verdict.checks,
+        "layers": layers(verdict),
         "fix": repair_command(verdict),
         "seconds": round(seconds, 3),
     }

@@ -100,6 +100,20 @@ FINDINGS = (
         _FETCH,
     ),
     Code(
+        "GP120",
+        "tensor holds NaN",
+        ExitStatus.ANSWER_IS_NO,
+        "At least one value is not a number.",
+        _FETCH,
+    ),
+    Code(
+        "GP121",
+        "tensor holds infinities",
+        ExitStatus.ANSWER_IS_NO,
+        "At least one value is infinite.",
+        _FETCH,
+    ),
+    Code(
         "GP122",
         "scale is zero or negative",
         ExitStatus.ANSWER_IS_NO,

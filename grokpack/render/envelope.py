@@ -9,16 +9,16 @@ from grokpack import __version__
 from grokpack.errors import ExitStatus, GrokpackError
 
 
-def render(
+def document(
     command: str,
     status: str,
     exit_code: ExitStatus,
     data: dict[str, Any],
     findings: list[dict[str, Any]],
     errors: list[dict[str, Any]],
-) -> str:
-    """The document as text."""
-    document = {
+) -> dict[str, Any]:
+    """The document as JSON values; `grokpack explain --schema COMMAND` says what is in it."""
+    return {
         "schema": f"grokpack/{command}/1",
         "tool": {"name": "grokpack", "version": __version__},
         "status": status,
@@ -27,6 +27,10 @@ def render(
         "findings": findings,
         "errors": errors,
     }
+
+
+def text(document: dict[str, Any]) -> str:
+    """The document as it is printed and stored."""
     return json.dumps(document, indent=2)
 
 
@@ -47,4 +51,4 @@ def error_row(error: GrokpackError) -> dict[str, Any]:
 def usage(message: str) -> str:
     """The document for a command line that could not be understood, as text."""
     error = GrokpackError("GP304", message, hint="see `grokpack COMMAND --help`")
-    return render("usage", "error", ExitStatus.USAGE, {}, [], [error_row(error)])
+    return text(document("usage", "error", ExitStatus.USAGE, {}, [], [error_row(error)]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from grokpack.render import numbers
 
 if TYPE_CHECKING:
     from grokpack.errors import GrokpackError
@@ -12,7 +15,8 @@ def render(error: GrokpackError) -> str:
     """The message for stderr; understandable without colour."""
     lines = [f"error[{error.code}]: {error.what}"]
     if error.where is not None:
-        lines.append(f"  --> {error.where}")
+        place = replace(error.where, path=numbers.shown(error.where.path))
+        lines.append(f"  --> {place}")
     width = max((len(label) for label, _ in error.facts), default=0)
     lines += [f"      {label:<{width}}  {value}" for label, value in error.facts]
     if error.hint:

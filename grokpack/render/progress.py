@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from grokpack.events import Advanced, Event, Finished, Listener, Started, Warned, ignore
 from grokpack.render import numbers
+from grokpack.render.terminal import is_coloured
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -19,20 +21,26 @@ _LINE_SHARE = 0.1  # and at each tenth of the work
 _SPACING_S = 1.0  # but never more often than this
 
 
-def listener(form: str, *, quiet: bool, stream: TextIO | None = None) -> Listener:
+def listener(
+    form: str, *, quiet: bool, stream: TextIO | None = None, color: str = "auto"
+) -> Listener:
     """The listener for a form of progress.
 
     Args:
         form: auto, bar, lines, json or none.
         quiet: Show nothing whatever the form.
         stream: Where to, stderr by default.
+        color: `auto`, `always` or `never`, for the bar.
     """
     stream = stream or sys.stderr
     if form == "none" or quiet:
         return ignore
     if form == "auto":
-        form = "bar" if stream.isatty() else "lines"
-    return {"bar": Bar, "lines": Lines, "json": JsonLines}[form](stream)
+        movable = stream.isatty() and os.environ.get("TERM") != "dumb"
+        form = "bar" if movable else "lines"
+    if form == "bar":
+        return Bar(stream, coloured=is_coloured(color, stream))
+    return {"lines": Lines, "json": JsonLines}[form](stream)
 
 
 class _Meter:
@@ -133,15 +141,18 @@ class JsonLines(_Meter):
 class Bar(_Meter):
     """A bar, drawn by rich."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, coloured: bool) -> None:
         super().__init__(stream)
+        self._coloured = coloured
         self._progress: Progress | None = None
 
     def show(self, event: Event) -> None:
         """Start, move or end the bar."""
         if isinstance(event, Started):
             self._start()
-        elif self._progress is not None and not isinstance(event, Warned):
+        elif self._progress is not None and isinstance(event, Warned):
+            self._progress.console.out(f"warning: {event.message}", highlight=False)
+        elif self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self.done)
         if isinstance(event, Finished) and self._progress is not None:
             self._progress.stop()
@@ -159,8 +170,7 @@ class Bar(_Meter):
             progress.TransferSpeedColumn(),
             progress.TimeRemainingColumn(),
         )
-        self._progress = progress.Progress(
-            *columns, console=Console(file=self.stream), transient=False
-        )
+        console = Console(file=self.stream, no_color=not self._coloured)
+        self._progress = progress.Progress(*columns, console=console, transient=False)
         self._progress.add_task(self.what, total=self.total, completed=self.done)
         self._progress.start()

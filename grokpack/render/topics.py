@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+ENVIRONMENT = (
+    ("GROKPACK_CHECKPOINT", "the checkpoint, where SRC is left out"),
+    ("GROKPACK_MEMORY", "--memory: resident memory that a run keeps to"),
+    ("GROKPACK_WORKERS", "--workers: threads"),
+    ("GROKPACK_FORMAT", "--format: auto, text or json"),
+    ("GROKPACK_PROGRESS", "--progress: auto, bar, lines, json or none"),
+    ("GROKPACK_COLOR", "--color: auto, always or never"),
+    ("GROKPACK_KERNELS", "numpy, numba or auto: what counts and converts values (same results)"),
+    ("NO_COLOR", "set to anything: no colour, where --color is auto"),
+    ("FORCE_COLOR", "set to anything: colour also in pipes, where --color is auto"),
+    ("TERM", "dumb: no colour"),
+    ("XDG_CACHE_HOME", "where the report of a bug is written, in its grokpack folder"),
+)
+
 TOPICS = {
     "exit-codes": """\
 0    done; or verified and whole
@@ -14,19 +28,14 @@ TOPICS = {
 75   stopped cleanly at --max-duration; run again to continue
 130  interrupted (143: terminated); run again to continue
 any other status means failure""",
-    "environment": """\
-GROKPACK_CHECKPOINT  the checkpoint, where SRC is left out
-GROKPACK_MEMORY      --memory
-GROKPACK_WORKERS     --workers
-GROKPACK_FORMAT      --format
-GROKPACK_PROGRESS    --progress
-GROKPACK_COLOR       --color
-GROKPACK_KERNELS     numpy, numba or auto: what counts and converts values (same results)
-NO_COLOR, FORCE_COLOR are heeded""",
+    "environment": "\n".join(f"{name:<20} {meaning}" for name, meaning in ENVIRONMENT),
     "formatting": """\
 stdout has the result and nothing else; stderr has the plan, progress, hints and errors
 --json puts exactly one document on stdout, on failure too:
   schema, tool, status, exit_code, data, findings, errors
 sizes are decimal (1 GB = 10^9 bytes) in text and exact bytes in JSON
---progress bar|lines|json|none is independent of --format""",
+  `grokpack explain --schema COMMAND` prints the JSON Schema that it keeps to
+--report FILE.json or FILE.html writes the answer to a file as well, on failure too
+--progress bar|lines|json|none is independent of --format
+--color auto colours the first word of a line, on terminals only; no meaning is in colour alone""",
 }

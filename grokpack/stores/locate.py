@@ -85,9 +85,9 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
 
 def _nothing(path: str) -> GrokpackError:
     if not storage.exists(path):
-        return GrokpackError(
-            "GP201", "no such folder", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
-        )
+        near = _nearest(path)
+        hint = f"did you mean `{near}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
+        return GrokpackError("GP201", "no such folder", Place(path), hint=hint)
     if storage.is_folder(path) and not storage.names(path):
         return GrokpackError(
             "GP201", "the folder is empty", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
@@ -98,6 +98,16 @@ def _nothing(path: str) -> GrokpackError:
         Place(path),
         hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders or safetensors files",
     )
+
+
+def _nearest(path: str) -> str | None:
+    """The folder beside it that has almost this name."""
+    import difflib
+
+    above, name = os.path.split(os.path.normpath(path))
+    folders = [n for n in storage.names(above or ".") if storage.is_folder(os.path.join(above, n))]
+    near = difflib.get_close_matches(name, folders, 1, 0.7)
+    return os.path.join(above, near[0]) if near else None
 
 
 def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
