@@ -60,6 +60,7 @@ class Checkpoint:
         framings: Literal bytes of pickles that are not framed as the release's are, by tensor.
         views: How the tensors' arrays are made of those that the files hold, where these have
             another form (transposed, one per expert, in blocks); empty where they are the same.
+        owns_folder: Whether the folder is the checkpoint's alone; a GGUF file may lie anywhere.
     """
 
     folder: str
@@ -72,6 +73,7 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
+    owns_folder: bool = True
 
     def path(self, relative: str) -> str:
         """Where a file of the layout is."""

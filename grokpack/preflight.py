@@ -62,7 +62,8 @@ def refuse_overlap(plan: Plan, out: str) -> None:
     if plan.source is None:
         return
     source, target = os.path.realpath(plan.source.folder), os.path.realpath(out)
-    if os.path.commonpath([source, target]) in (source, target):
+    common = os.path.commonpath([source, target])
+    if common == target or (common == source and plan.source.owns_folder):
         raise GrokpackError(
             "GP325",
             "output and source overlap",

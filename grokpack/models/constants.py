@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,25 @@ def _number(config: Mapping[str, Any], key: str) -> float | None:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return None
     return number if math.isfinite(number) else None
+
+
+def from_float32(config: Mapping[str, Any], geometry: Geometry) -> dict[str, Any]:
+    """A config whose constants passed through float32, with the reference's digits again.
+
+    A constant that float32 rounds to the same value as the reference's is the reference's.
+    """
+    usual, mended = defaults(geometry), dict(config)
+    for field in fields(Constants):
+        wanted = getattr(usual, field.name)
+        for key in _KEYS[field.name]:
+            found = config.get(key)
+            if isinstance(found, float) and _as_float32(found) == _as_float32(wanted):
+                mended[key] = wanted
+    return mended
+
+
+def _as_float32(number: float) -> bytes:
+    return struct.pack("<f", number)
 
 
 def differences(constants: Constants, geometry: Geometry) -> list[str]:

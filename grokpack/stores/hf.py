@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grokpack import config, storage
+from grokpack import config, manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import safetensors
@@ -82,7 +82,15 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     named = {e.name: tensors[e] for e in grok1.entries(layers) if e in tensors}
     layout = Layout(found.arrays, tuple((_file_layout(found, path),) for path in found.headers))
     checkpoint = Checkpoint(
-        folder, folder, NAME, geometry, named, layout, config=settings, views=views
+        folder,
+        folder,
+        NAME,
+        geometry,
+        named,
+        layout,
+        config=settings,
+        framings=manifest.framings(manifest.load(folder)),
+        views=views,
     )
     if convention.head in found.arrays and not found.findings:
         embedding = convention.of(grok1.entries(layers)[0])

@@ -9,7 +9,7 @@ from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.journal import FOLDER, Journal
-from grokpack.stores import ckpt0, hf, ranks
+from grokpack.stores import ckpt0, gguf, hf, ranks
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Finding, Survey
@@ -28,7 +28,7 @@ class Store(Protocol):
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
-_STORES: tuple[Store, ...] = (ckpt0, ranks, hf)  # the first that knows a folder reads it
+_STORES: tuple[Store, ...] = (ckpt0, ranks, hf, gguf)  # the first that knows a folder reads it
 _UNSAFE = ("GP204", "GP205")
 
 

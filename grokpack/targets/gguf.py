@@ -81,6 +81,7 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
         NAME,
         Layout(arrays, tuple((file,) for file in files)),
         made,
+        framings=source.framings,
         notes=(*_notes(kind, vocabulary), *constant_notes(source)),
         lossless=kind is GGMLType.Q8_0,
         single=options.split_bytes is None,

@@ -79,6 +79,7 @@ def to_hf(source: Checkpoint, options: Options) -> Target:
         Layout(arrays, tuple((file,) for file in files)),
         made,
         finals,
+        source.framings,
         notes=notes(source, options.dtype, finals),
         lossless=False,
     )

@@ -78,6 +78,7 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
         Layout(arrays, tuple((file,) for file in files)),
         made,
         finals,
+        source.framings,
         notes=hf.notes(source, options.dtype, finals),
         lossless=False,
     )

@@ -1,0 +1,226 @@
+"""Reading GGUF headers without trusting them: counts, lengths and offsets are bounded.
+
+Source of the rules: docs/gguf.md in the ggml repository. The `gguf` package maps the whole file
+and believes its counts; this reader takes only the header, in pieces, and only what it needs.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats.gguf import ALIGNMENT, GGMLType, TensorInfo
+
+if TYPE_CHECKING:
+    from grokpack.pickles import Bytes
+
+Value = int | float | bool | str
+
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)  # 3 allows big-endian files, which begin with another number
+_SCALARS = {  # value types by number: gguf.h, gguf_type
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_STRING, _ARRAY = 8, 9
+_MAX_HEADER_BYTES = 256 << 20  # Grok-1's vocabulary takes 3 MB
+_MAX_KEYS = 1 << 16
+_MAX_TENSORS = 1 << 16  # llama.cpp's own limit for a file is lower
+_MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
+_MAX_TEXT_BYTES = 1 << 20  # of a key, a name or a value that is kept
+_WINDOW_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A parsed header.
+
+    Attributes:
+        keys: Scalars and strings by key; of arrays the number of elements.
+        tensors: Type and shape by name, in the order of the table.
+        offsets: First byte of each tensor in the file.
+        literal_bytes: Bytes before the first tensor.
+    """
+
+    keys: dict[str, Value]
+    tensors: dict[str, TensorInfo]
+    offsets: dict[str, int]
+    literal_bytes: int
+
+
+class _Cursor:
+    """Reads forward through the beginning of a file, a window at a time."""
+
+    def __init__(self, data: Bytes, path: str) -> None:
+        self._data, self.path = data, path
+        self._size = min(data.size(), _MAX_HEADER_BYTES)
+        self._window, self._begins = b"", 0
+        self.at = 0
+
+    def take(self, count: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            GrokpackError: GP209 where the file, or what a header may take, ends before them.
+        """
+        end = self.at + count
+        if end > self._size:
+            raise self.broken(f"{count:,} bytes do not fit the header")
+        if end > self._begins + len(self._window):
+            length = min(max(count, _WINDOW_BYTES), self._size - self.at)
+            self._window, self._begins = self._data.read(self.at, length), self.at
+        piece = self._window[self.at - self._begins : end - self._begins]
+        self.at = end
+        return piece
+
+    def skip(self, count: int) -> None:
+        """Pass bytes without reading them."""
+        if self.at + count > self._size:
+            raise self.broken(f"{count:,} bytes do not fit the header")
+        self.at += count
+
+    def number(self, form: str) -> int:
+        """A number of a `struct` form."""
+        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
+
+    def text(self) -> str:
+        """A string that is kept."""
+        length = self.number("<Q")
+        if length > _MAX_TEXT_BYTES:
+            raise self.broken(f"a text of {length:,} bytes")
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError as error:
+            raise self.broken("a text is not UTF-8") from error
+
+    def broken(self, what: str) -> GrokpackError:
+        """The error for a header that breaks the rules here."""
+        return GrokpackError("GP209", f"GGUF header is broken: {what}", Place(self.path, self.at))
+
+
+def is_gguf(data: Bytes) -> bool:
+    """Whether a file begins as GGUF does."""
+    return data.size() >= len(_MAGIC) and data.read(0, len(_MAGIC)) == _MAGIC
+
+
+def read(data: Bytes, path: str) -> Header:
+    """Read and check a header; no tensor is read.
+
+    Raises:
+        GrokpackError: GP209 for a header that breaks the format's rules, GP219 for a version or a
+            tensor type that grokpack does not read.
+    """
+    cursor = _Cursor(data, path)
+    if cursor.take(4) != _MAGIC:
+        raise cursor.broken("it does not begin with GGUF")
+    version = cursor.number("<I")
+    if version not in _VERSIONS:
+        what = f"GGUF version {version} is none of {', '.join(map(str, _VERSIONS))}"
+        raise GrokpackError("GP219", what, Place(path, 4))
+    tensors, keys = cursor.number("<Q"), cursor.number("<Q")
+    if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
+        raise cursor.broken(f"{tensors:,} tensors and {keys:,} keys")
+    values = _keys(cursor, keys)
+    table = [_row(cursor, path) for _ in range(tensors)]
+    return _checked(cursor, values, table, data.size())
+
+
+def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for _ in range(count):
+        key = cursor.text()
+        if key in values:
+            raise cursor.broken(f"the key `{key}` stands twice")
+        values[key] = _value(cursor, cursor.number("<I"))
+    return values
+
+
+def _value(cursor: _Cursor, kind: int) -> Value:
+    if kind in _SCALARS:
+        form = _SCALARS[kind]
+        number: Value = struct.unpack(form, cursor.take(struct.calcsize(form)))[0]
+        return number
+    if kind == _STRING:
+        return cursor.text()
+    if kind == _ARRAY:
+        return _skip_array(cursor)
+    raise cursor.broken(f"value type {kind}")
+
+
+def _skip_array(cursor: _Cursor) -> int:
+    """Pass an array by; nothing that grokpack needs stands in one."""
+    kind, count = cursor.number("<I"), cursor.number("<Q")
+    if kind in _SCALARS:
+        cursor.skip(count * struct.calcsize(_SCALARS[kind]))
+    elif kind == _STRING:
+        if count > _MAX_HEADER_BYTES // 8:  # each takes 8 bytes at least
+            raise cursor.broken(f"an array of {count:,} texts")
+        for _ in range(count):
+            cursor.skip(cursor.number("<Q"))
+    else:
+        raise cursor.broken(f"an array of type {kind}")
+    return count
+
+
+def _row(cursor: _Cursor, path: str) -> tuple[str, TensorInfo, int]:
+    """One row of the table: name, type and shape, offset from the first tensor."""
+    name = cursor.text()
+    dimensions = cursor.number("<I")
+    if not 0 < dimensions <= _MAX_DIMENSIONS:
+        raise cursor.broken(f"`{name}` has {dimensions} dimensions")
+    shape = tuple(cursor.number("<Q") for _ in range(dimensions))[::-1]
+    kind = cursor.number("<I")
+    if kind not in GGMLType.__members__.values():
+        what = f"`{name}` has ggml type {kind}, none of {', '.join(GGMLType.__members__)}"
+        raise GrokpackError("GP219", what, Place(path, cursor.at))
+    if 0 in shape or math.prod(shape) >= 1 << 48 or shape[-1] % _block(GGMLType(kind)):
+        raise cursor.broken(f"`{name}` has shape {shape}")
+    return name, TensorInfo(GGMLType(kind), shape), cursor.number("<Q")
+
+
+def _block(kind: GGMLType) -> int:
+    return 32 if kind is GGMLType.Q8_0 else 1
+
+
+def _checked(
+    cursor: _Cursor,
+    keys: dict[str, Value],
+    table: list[tuple[str, TensorInfo, int]],
+    size: int,
+) -> Header:
+    """Tensors that follow each other, aligned, within the file."""
+    alignment = keys.get("general.alignment", ALIGNMENT)
+    if type(alignment) is not int or alignment not in (1 << n for n in range(17)):
+        raise cursor.broken(f"alignment {alignment!r}")
+    first = -(-cursor.at // alignment) * alignment
+    expected = 0
+    for name, info, offset in table:
+        if offset != expected:
+            raise cursor.broken(f"`{name}` begins at {offset:,}, not at {expected:,}")
+        end = offset + info.stored.nbytes
+        if first + end > size:
+            facts = (("expected", f"at least {first + end:,} bytes"), ("found", f"{size:,} bytes"))
+            what = "file ends before its tensors do"
+            raise GrokpackError("GP209", what, Place(cursor.path, size), facts)
+        expected = -(-end // alignment) * alignment
+    names = {name for name, _, _ in table}
+    if len(names) != len(table):
+        raise cursor.broken("a tensor stands twice")
+    return Header(
+        keys,
+        {name: info for name, info, _ in table},
+        {name: first + offset for name, _, offset in table},
+        first,
+    )
