@@ -8,63 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from benchmarks.converting import bench_convert, bench_convert_memory
+from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 
-GROKPACK = [sys.executable, "-m", "grokpack"]
-RUNS = 3
 REAL_LAYER_BYTES = 20 << 30  # source and output of the real-layer preset, with room to spare
-_WATCH = (
-    "import resource, subprocess, sys\n"
-    "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode\n"
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
-    "sys.exit(code)"
-)
-
-
-def seconds_and_peak(command: list[str]) -> tuple[float, float]:
-    """Wall seconds of a command, and the peak resident memory of its processes in MiB."""
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _WATCH, *command], check=True, capture_output=True, text=True
-    )
-    return time.perf_counter() - began, int(done.stdout.split()[-1]) / 1024
-
-
-def grokpack(*arguments: str | Path) -> tuple[float, float]:
-    """Run a grokpack command quietly."""
-    return seconds_and_peak([*GROKPACK, *map(str, arguments)])
-
-
-def median(measure: Callable[[], float]) -> float:
-    """The median of several runs."""
-    return statistics.median(measure() for _ in range(RUNS))
-
-
-def row(figure: str, value: str, reach: str) -> None:
-    """One line of the table."""
-    print(f"{figure:<58} {value:>22}   {reach}", flush=True)
 
 
 def reshard_once(source: Path, out: Path, *options: str) -> float:
     """Seconds of one reshard into a fresh folder."""
     shutil.rmtree(out, ignore_errors=True)
     seconds, _ = grokpack("reshard", source, "--tp", "8", "-o", out, "-q", *options)
-    return seconds
-
-
-def copy_once(source: Path, out: Path) -> float:
-    """Seconds of `cp -r`."""
-    shutil.rmtree(out, ignore_errors=True)
-    seconds, _ = seconds_and_peak(["cp", "-r", str(source), str(out)])
     return seconds
 
 
@@ -138,6 +96,7 @@ def bench_memory(work: Path) -> None:
         shutil.rmtree(work / "out")
     for name, peak in peaks.items():
         row(f"peak resident memory, real-layer, {name}", f"{peak:.0f} MiB", "512 MiB")
+    bench_convert_memory(real)
 
 
 def bench_kernels(_work: Path) -> None:
@@ -150,12 +109,22 @@ def bench_kernels(_work: Path) -> None:
             row(f"{engine}: {figure}", value, reach)
 
 
+BENCHES = (
+    bench_starting,
+    bench_kernels,
+    bench_speed,
+    bench_convert,
+    bench_marginal,
+    bench_memory,
+)
+
+
 def main() -> None:
     """Run every benchmark in a folder of its own, and remove it."""
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     print(f"{'figure':<58} {'measured':>22}   to reach", flush=True)
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        for bench in (bench_starting, bench_kernels, bench_speed, bench_marginal, bench_memory):
+        for bench in BENCHES:
             bench(Path(folder))
 
 
