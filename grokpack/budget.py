@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
+from grokpack.memo import MEMO_BYTES
 
 if TYPE_CHECKING:
     from grokpack.plan import Plan
@@ -22,6 +23,9 @@ BUFFERS_PER_STEP = 6
 BLOCK_STEPS = 8
 """Steps in a block that is read once for many pieces. A block of 32 MiB of a down projection,
 32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, which a system call each can carry."""
+
+
+_FITTING = 8  # numpy quantises a byte as much more slowly than it moves one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +66,22 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     """
     streams = plan.target.streams
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
-    preferred: Engine = choose_engine(plan.reads_bytes) if streams else "numpy"
+    work = plan.reads_bytes * (_FITTING if plan.target.remembers else 1)
+    preferred: Engine = choose_engine(work) if streams else "numpy"
+    fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
     for engine in dict.fromkeys((preferred, "numpy")):
-        reserved = RESERVED_BYTES + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
         step = min((memory_bytes - reserved) // workers // held, STEP_BYTES)
         if step >= SMALLEST_STEP_BYTES:
             pace = Pace(step, BLOCK_STEPS * step, engine)
             return Budget(pace, reserved + workers * held * step)
-    raise _too_little(memory_bytes, held * SMALLEST_STEP_BYTES, workers)
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
 
 
-def _too_little(memory_bytes: int, per_thread: int, workers: int) -> GrokpackError:
-    needs, alone = RESERVED_BYTES + workers * per_thread, RESERVED_BYTES + per_thread
+def _too_little(
+    memory_bytes: int, fixed_bytes: int, per_thread: int, workers: int
+) -> GrokpackError:
+    needs, alone = fixed_bytes + workers * per_thread, fixed_bytes + per_thread
     what = (
         f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to "
         f"({needs / 1e6:.0f} MB with {workers} threads, {alone / 1e6:.0f} MB with 1)"

@@ -60,6 +60,8 @@ class Checkpoint:
         framings: Literal bytes of pickles that are not framed as the release's are, by tensor.
         views: How the tensors' arrays are made of those that the files hold, where these have
             another form (transposed, one per expert, in blocks); empty where they are the same.
+        bits: Of the codes of weights that were quantised anew, after the release, by tensor; they
+            are read as int8 codes, with the scales of their own groups.
         owns_folder: Whether the folder is the checkpoint's alone; a GGUF file may lie anywhere.
     """
 
@@ -73,6 +75,7 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
+    bits: Mapping[str, int] = field(default_factory=dict)
     owns_folder: bool = True
 
     def path(self, relative: str) -> str:
@@ -83,6 +86,11 @@ class Checkpoint:
         """Arrays in the files that a tensor's array is made of; usually itself."""
         view = self.views.get(array)
         return (array,) if view is None else view.stored
+
+    def label(self, tensor: TensorSpec) -> str:
+        """What people call a tensor's dtype, as it is stored: `int8`, `int4`, `f32`."""
+        bits = self.bits.get(tensor.name)
+        return tensor.values.dtype.label if bits is None else f"int{bits}"
 
     def identity(self) -> str:
         """Digest of every file's name, size and non-payload bytes (sha256, hex).

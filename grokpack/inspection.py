@@ -73,7 +73,7 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
         nbytes = sum(stored[array] for array in arrays)
         kinds = sorted(
             {
-                t.values.dtype.label + (f", {t.scales.dtype.label} scales" if t.scales else "")
+                checkpoint.label(t) + (f", {t.scales.dtype.label} scales" if t.scales else "")
                 for t in tensors
             }
         )
@@ -151,7 +151,7 @@ def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, .
         entry.rule.role,
         entry.rule.title,
         entry.layer,
-        tensor.values.dtype.label,
+        checkpoint.label(tensor),
         tensor.values.shape,
         tensor.values.elements,
         tensor.scales.shape if tensor.scales else None,

@@ -8,6 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
+from grokpack.account import Account
 from grokpack.errors import GrokpackError, Place
 from grokpack.task import Receipt
 
@@ -74,7 +75,7 @@ class Journal:
     def record(self, receipts: list[Receipt]) -> None:
         """Append receipts, durably; the tiles themselves are durable already."""
         if receipts:
-            body = json.dumps([[r.band, r.first, r.sums] for r in receipts])
+            body = json.dumps([_row(receipt) for receipt in receipts])
             storage.append_line(self.path(_LOG), f"{zlib.crc32(body.encode()):08x} {body}")
 
     def receipts(self) -> list[Receipt]:
@@ -83,13 +84,26 @@ class Journal:
         for line in storage.lines(self.path(_LOG)):
             check, _, body = line.partition(" ")
             if check == f"{zlib.crc32(body.encode()):08x}":
-                found += [
-                    Receipt(band, first, tuple(map(tuple, sums)))
-                    for band, first, sums in json.loads(body)
-                ]
+                found += [_receipt(row) for row in json.loads(body)]
         return found
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""
         for name in (_PLAN, _RUN, _LOG):
             storage.remove(self.path(name))
+
+
+def _row(receipt: Receipt) -> list[Any]:
+    accounts = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.accounts]
+    return [receipt.band, receipt.first, receipt.sums, accounts]
+
+
+def _receipt(row: list[Any]) -> Receipt:
+    band, first, sums, *rest = row
+    accounts = rest[0] if rest else []  # journals of 0.1 have none
+    return Receipt(
+        band,
+        first,
+        tuple(map(tuple, sums)),
+        tuple({t: Account.from_json(a) for t, a in tile.items()} for tile in accounts),
+    )

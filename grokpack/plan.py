@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack.ops import StreamedOp
+from grokpack.ops import Fitted, StreamedOp
 from grokpack.tiling import TILE_BYTES, tile_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint import Checkpoint
-    from grokpack.layout import Layout
+    from grokpack.layout import FileLayout, Layout
     from grokpack.ops import Op
 
 TASK_BYTES = 256 << 20
@@ -51,6 +52,11 @@ class Target:
     def streams(self) -> bool:
         """Whether an op reads blocks of the source, for kernels to make pieces of."""
         return any(isinstance(op, StreamedOp) for op in self.ops.values())
+
+    @property
+    def remembers(self) -> bool:
+        """Whether an op's fit serves several arrays, so that some of it is kept."""
+        return any(isinstance(op, Fitted) for op in self.ops.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +142,39 @@ def tasks(layout: Layout, done: Mapping[int, set[int]]) -> Iterator[tuple[Run, .
     batch: list[Run] = []
     nbytes = 0
     for number, band in enumerate(layout.bands):
-        per_run = max(1, TASK_BYTES // (len(band) * TILE_BYTES))
+        most = max(1, TASK_BYTES // (len(band) * TILE_BYTES))
+        edges = _good_edges(band[0])
         for run in _outstanding(number, tile_count(band[0].nbytes), done.get(number, set())):
-            for first in range(run.first, run.last, per_run):
-                piece = Run(number, first, min(first + per_run, run.last))
+            for piece in _pieces(run, most, edges):
                 batch.append(piece)
                 nbytes += min((piece.last - piece.first) * TILE_BYTES, band[0].nbytes) * len(band)
-                if nbytes >= TASK_BYTES:
+                if nbytes >= TASK_BYTES // 2:
                     yield tuple(batch)
                     batch, nbytes = [], 0
     if batch:
         yield tuple(batch)
+
+
+def _good_edges(file: FileLayout) -> list[int]:
+    """Tiles at which a task had best begin: the first that lies wholly behind an array's beginning.
+
+    What is fitted for an array serves those that follow it, and has to be fitted again where a
+    task begins between them.
+    """
+    starts = (end - s.nbytes for s, end in zip(file.segments, file.ends, strict=True))
+    return sorted({-(-start // TILE_BYTES) for start in starts})
+
+
+def _pieces(run: Run, most: int, edges: list[int]) -> Iterator[Run]:
+    """Cut a run into pieces of at most so many tiles, at good edges where there are any."""
+    first = run.first
+    while first < run.last:
+        last = min(first + most, run.last)
+        good = bisect_right(edges, last) - 1
+        if last < run.last and good >= 0 and edges[good] - first > most // 2:
+            last = edges[good]
+        yield Run(run.band, first, last)
+        first = last
 
 
 def _outstanding(band: int, tiles: int, done: set[int]) -> Iterator[Run]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack import storage
+from grokpack.memo import Memo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ RAW: dict[int, np.dtype[Any]] = {
     1: np.dtype("u1"),
     2: np.dtype("<u2"),
     4: np.dtype("<u4"),
+    8: np.dtype("<u8"),
 }
 """Weights are moved as unsigned integers of their size: no value is looked at, none can change."""
 
@@ -29,8 +31,12 @@ RAW: dict[int, np.dtype[Any]] = {
 class ArrayReader:
     """Reads boxes of whole arrays from the pieces that the files hold.
 
-    One reader serves many threads: it keeps no file open and no state. An array that the files
-    hold in another form (transposed, one per expert, in blocks) is made by the checkpoint's views.
+    One reader serves many threads: it keeps no file open and decides no result by what it
+    remembers. An array that the files hold in another form (transposed, one per expert, in blocks)
+    is made by the checkpoint's views.
+
+    Attributes:
+        memo: What ops keep for arrays that are made of the same work.
 
     Args:
         checkpoint: The source; None for ops that make their values from nothing.
@@ -43,6 +49,7 @@ class ArrayReader:
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
         self._views = checkpoint.views if checkpoint else {}
         self._engine: Engine = engine
+        self.memo = Memo()
 
     def read(self, array: str, box: Box) -> np.ndarray:
         """The values in `box` of an array, as raw unsigned integers of its element size.

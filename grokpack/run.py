@@ -6,10 +6,11 @@ import os
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import manifest, storage
+from grokpack.account import Account, document
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.output import Output
@@ -38,6 +39,7 @@ class Outcome:
         total_bytes: Bytes of the output's files.
         seconds: Wall time of this run.
         already_done: Whether an earlier run had finished it.
+        account: What was lost, by role and by tensor, where weights were quantised anew.
     """
 
     out: str
@@ -45,6 +47,7 @@ class Outcome:
     total_bytes: int
     seconds: float
     already_done: bool = False
+    account: dict[str, Any] = field(default_factory=dict)
 
 
 def execute(
@@ -104,10 +107,11 @@ class _Session:
         self.listen(Started(self.plan.command, total, total - left))
         receipts += self._work(executor, done)
         self._check_source()
-        self._publish(receipts)
+        account = self._account(receipts)
+        self._publish(receipts, account)
         seconds = time.monotonic() - self.began
         self.listen(Finished(self.plan.command, seconds))
-        return Outcome(self.place.path, self.written, total, seconds)
+        return Outcome(self.place.path, self.written, total, seconds, account=account)
 
     def _begin_or_continue(self) -> list[Receipt]:
         source = self.plan.source
@@ -194,7 +198,17 @@ class _Session:
                 "GP404", "stopped at the deadline; finished tiles are recorded", hint=hint
             )
 
-    def _publish(self, receipts: list[Receipt]) -> None:
+    def _account(self, receipts: list[Receipt]) -> dict[str, Any]:
+        """What was lost in all tiles; empty where nothing was quantised anew."""
+        total: dict[str, Account] = {}
+        for receipt in receipts:
+            for tile in receipt.accounts:
+                for name, own in tile.items():
+                    total.setdefault(name, Account()).merge(own)
+        source = self.plan.source
+        return document(total, source.geometry.layers) if total and source else {}
+
+    def _publish(self, receipts: list[Receipt], account: dict[str, Any]) -> None:
         """Give the files their names, then the small files, then the manifest."""
         sums = _file_sums(self.layout, receipts)
         folders = {self.place.root}
@@ -213,8 +227,10 @@ class _Session:
             "finals": sorted(self.plan.target.finals),
             "lossless": self.plan.target.lossless,
         }
-        document = manifest.render(description, sums, self.plan.target.framings)
-        storage.write_whole(self.place.manifest_path, document)
+        if account:
+            description["account"] = account
+        rendered = manifest.render(description, sums, self.plan.target.framings)
+        storage.write_whole(self.place.manifest_path, rendered)
         storage.remove_folder(self.journal.folder)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
+from grokpack.account import Ledger
 from grokpack.layout import Box, FileLayout, Literal, Part
-from grokpack.ops import StreamedOp
+from grokpack.ops import Measured, StreamedOp
 from grokpack.reading import bytes_of
 from grokpack.storage import PART, PartWriter
 from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
@@ -18,6 +19,7 @@ from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from grokpack.account import Accounts, Page
     from grokpack.budget import Pace
     from grokpack.ops import Op
     from grokpack.output import Output
@@ -53,6 +55,7 @@ class Receipt:
     band: int
     first: int
     sums: tuple[tuple[str, ...], ...]  # [file in band][tile]
+    accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantised
 
     @property
     def last(self) -> int:
@@ -73,23 +76,27 @@ def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
 def _run_band(context: Context, run: Run) -> Receipt:
     band = context.target.layout.bands[run.band]
     writers = [PartWriter(context.place.file(file.path) + PART) for file in band]
-    sums = TileSums(len(band), band[0].nbytes)
+    sums, ledger = TileSums(len(band), band[0].nbytes), Ledger()
     try:
         fill = _fill_sparse if context.target.sparse else _fill
-        fill(context, run, writers, sums)
+        fill(context, run, writers, sums, ledger)
         for writer in writers:
             writer.sync()
     finally:
         for writer in writers:
             writer.close()
-    return Receipt(run.band, run.first, sums.rows())
+    rows = sums.rows()
+    accounts = ledger.tiles(run.first, run.first + len(rows[0]))
+    return Receipt(run.band, run.first, rows, accounts)
 
 
-def _fill(context: Context, run: Run, writers: list[PartWriter], sums: TileSums) -> None:
+def _fill(
+    context: Context, run: Run, writers: list[PartWriter], sums: TileSums, ledger: Ledger
+) -> None:
     """Write the tiles of a run to every file of its band, until asked to stop."""
     band = context.target.layout.bands[run.band]
     at, stop = tile_range(run.first, band[0].nbytes)[0], tile_range(run.last - 1, band[0].nbytes)[1]
-    for blocks in band_blocks(context, band, at, stop):
+    for blocks in band_blocks(context, band, at, stop, ledger):
         for block, writer in zip(blocks, writers, strict=True):
             writer.write(at, block)
         tile_ended = sums.update(at, blocks)
@@ -99,7 +106,9 @@ def _fill(context: Context, run: Run, writers: list[PartWriter], sums: TileSums)
             break
 
 
-def _fill_sparse(context: Context, run: Run, writers: list[PartWriter], sums: TileSums) -> None:
+def _fill_sparse(
+    context: Context, run: Run, writers: list[PartWriter], sums: TileSums, ledger: Ledger
+) -> None:
     """The same where arrays are holes: only what is not zero is written."""
     band = context.target.layout.bands[run.band]
     for tile in range(run.first, run.last):
@@ -110,7 +119,7 @@ def _fill_sparse(context: Context, run: Run, writers: list[PartWriter], sums: Ti
             sums.append_zeros(stop - at)
             context.advanced((stop - at) * len(band))
             continue
-        for blocks in band_blocks(context, band, at, stop):
+        for blocks in band_blocks(context, band, at, stop, ledger):
             for block, writer in zip(blocks, writers, strict=True):
                 if np.frombuffer(block, np.uint8).any():
                     writer.write(at, block)
@@ -176,26 +185,27 @@ def _sum_of_zeros(nbytes: int) -> str:
 
 
 def band_blocks(
-    context: Context, band: tuple[FileLayout, ...], start: int, stop: int
+    context: Context, band: tuple[FileLayout, ...], start: int, stop: int, ledger: Ledger
 ) -> Iterator[list[memoryview]]:
     """The bytes `start` to `stop` of every file of a band, in order, in blocks of equal length."""
     for index, low, high in band[0].covering(start, stop):
         segments = [file.segments[index] for file in band]
         parts = [segment for segment in segments if isinstance(segment, Part)]
-        if parts:
-            yield from _part_blocks(context, parts, low, high)
-        else:
+        if not parts:
             yield [memoryview(s.data)[low:high] for s in segments if isinstance(s, Literal)]
+            continue
+        op = context.target.ops[parts[0].array]
+        if isinstance(op, StreamedOp):
+            begins = band[0].ends[index] - parts[0].nbytes
+            yield from _streamed_blocks(context, op, parts, (low, high), ledger.from_byte(begins))
+        else:
+            yield from _part_blocks(context, op, parts, low, high)
 
 
 def _part_blocks(
-    context: Context, parts: list[Part], low: int, high: int
+    context: Context, op: Op, parts: list[Part], low: int, high: int
 ) -> Iterator[list[memoryview]]:
     """The same for parts of one array that the files of a band share."""
-    op = context.target.ops[parts[0].array]
-    if isinstance(op, StreamedOp):
-        yield from _streamed_blocks(context, op, parts, low, high)
-        return
     first = parts[0]
     itemsize = first.dtype.itemsize
     united = _union(parts)
@@ -209,18 +219,26 @@ def _part_blocks(
 
 
 def _streamed_blocks(
-    context: Context, op: StreamedOp, parts: list[Part], low: int, high: int
+    context: Context, op: StreamedOp, parts: list[Part], run: tuple[int, int], page: Page
 ) -> Iterator[list[memoryview]]:
     """The bytes of an array that its op makes in order; its files are bands of their own."""
     (part,) = parts
-    for rows in row_bands(part.box.shape, part.dtype.itemsize, low, high, part.nbytes):
+    shape, itemsize = part.box.shape, part.dtype.itemsize
+    at = run[0]
+    for rows in row_bands(shape, itemsize, *run, part.nbytes):
         skip, left = rows.skip_bytes, rows.nbytes
+        row_at = at - skip
         box = rows.box.moved(part.box.start)
         for piece in op.stream(box, context.reader, context.pace):
-            block = bytes_of(piece)[skip : skip + left]
-            skip, left = max(0, skip - piece.nbytes), left - len(block)
+            values = piece.values if isinstance(piece, Measured) else piece
+            if isinstance(piece, Measured):
+                page.enter(piece, row_at, run)
+            block = bytes_of(values)[skip : skip + left]
+            skip, left = max(0, skip - values.nbytes), left - len(block)
+            row_at += values.nbytes
             if len(block):
                 yield [block]
+        at += rows.nbytes
 
 
 def _union(parts: list[Part]) -> Box | None:

@@ -18,6 +18,8 @@ class DType(Enum):
 
     U8 = "U8"  # bytes of blocks: GGUF's quantised types
     I8 = "I8"
+    I32 = "I32"  # words of packed codes
+    I64 = "I64"  # shapes, beside packed codes
     BF16 = "BF16"
     F16 = "F16"
     F32 = "F32"
@@ -25,13 +27,13 @@ class DType(Enum):
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
-        return {"U8": 1, "I8": 1, "BF16": 2, "F16": 2, "F32": 4}[self.value]
+        return {"U8": 1, "I8": 1, "BF16": 2, "F16": 2, "F32": 4, "I32": 4, "I64": 8}[self.value]
 
     @property
     def label(self) -> str:
         """The name that people use: int8, bf16, f16, f32."""
-        labels = {"U8": "blocks", "I8": "int8", "BF16": "bf16", "F16": "f16", "F32": "f32"}
-        return labels[self.value]
+        labels = {"U8": "blocks", "I8": "int8", "I32": "packed", "I64": "int64"}
+        return labels.get(self.value, self.value.lower())
 
     def numpy(self) -> np.dtype[Any]:
         """The little-endian numpy dtype; bfloat16 comes from ml_dtypes."""
@@ -43,7 +45,14 @@ class DType(Enum):
             wide: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
             return wide
         plain: np.dtype[Any] = np.dtype(
-            {"U8": "u1", "I8": "i1", "F16": "<f2", "F32": "<f4"}[self.value]
+            {
+                "U8": "u1",
+                "I8": "i1",
+                "I32": "<i4",
+                "I64": "<i8",
+                "F16": "<f2",
+                "F32": "<f4",
+            }[self.value]
         )
         return plain
 

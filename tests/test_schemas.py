@@ -72,6 +72,7 @@ def test_answers_keep_to_their_schemas(tmp_path: Path) -> None:
     assert answer("synth", model, "--layers", "1")["data"]["already_done"] is True
     assert answer("reshard", model, "--tp", "2", "-o", cut)["data"]["lossless"] is True
     assert answer("convert", model, "--to", "hf", "-o", tmp_path / "h")["data"]["files"] == 1
+    assert answer("quantize", model, "--bits", "8", "-o", tmp_path / "q")["data"]["account"]
     assert answer("verify", model, "--values")["status"] == "whole"
     assert answer("verify", cut)["data"]["layers"] == [{"layer": 0, "tensors": 12, "bad": []}]
     assert answer("inspect", cut)["data"]["ranks"] == 2
@@ -111,6 +112,8 @@ def test_a_file_whose_contents_changed_is_counted_to_its_layer(tmp_path: Path) -
         (("synth", "out", "--preset", "huge"), 2),
         (("synth", "out", "--heads", "3"), 2),
         (("convert", GOLDEN, "--to", "nothing"), 2),
+        (("quantize", GOLDEN, "--bits", "5"), 2),
+        (("quantize", GOLDEN, "--for", "vllm", "--group", "256"), 2),
         (("verify", GOLDEN, "--color", "blue"), 2),
         (("verify", GOLDEN, "--report", "answer.txt"), 2),
     ],

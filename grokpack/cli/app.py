@@ -8,7 +8,17 @@ import sys
 import typer
 
 from grokpack import __version__
-from grokpack.cli import convert, explain, helping, inspect, overview, reshard, synth, verify
+from grokpack.cli import (
+    convert,
+    explain,
+    helping,
+    inspect,
+    overview,
+    quantize,
+    reshard,
+    synth,
+    verify,
+)
 from grokpack.errors import ExitStatus
 from grokpack.render.envelope import usage
 
@@ -44,6 +54,7 @@ def root(
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("reshard")(reshard.reshard)
+app.command("quantize")(quantize.quantize)
 app.command("convert")(convert.convert)
 app.command("synth")(synth.synth)
 app.command("explain")(explain.explain)

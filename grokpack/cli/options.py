@@ -99,7 +99,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.json|FILE.html",
-        help="Write the answer to a file as well: the JSON document, or (verify, inspect) a page",
+        help="Write the answer to a file as well: as JSON, or (inspect, verify, quantize) a page",
         rich_help_panel=_OUTPUT,
     ),
 ]

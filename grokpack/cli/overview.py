@@ -13,6 +13,7 @@ _EXAMPLES = (  # shown where the command is there
     ("verify", "grokpack verify ckpt-0"),
     ("synth", "grokpack synth tiny"),
     ("reshard", "grokpack reshard ckpt-0 --tp 8 -o grok-1-tp8 --dry-run"),
+    ("quantize", "grokpack quantize ckpt-0 --bits 4 -o grok-1-int4"),
     ("convert", "grokpack convert ckpt-0 --to hf -o grok-1-hf"),
 )
 _FULL = 200  # characters, far beyond the one line that a command has

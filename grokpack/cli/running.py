@@ -78,6 +78,11 @@ def carry_out(
         "",
         f"  next     {following}",
     ]
+    if outcome.account:
+        from grokpack.render import account
+
+        data["account"] = outcome.account
+        lines[1:1] = ["", account.table(outcome.account)]
     session.result("\n".join(lines), data)
 
 

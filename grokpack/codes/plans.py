@@ -64,6 +64,21 @@ PLANS = (
         "Unset it, or give it a value that `grokpack help environment` names.",
     ),
     Code(
+        "GP309",
+        "weights cannot be quantised so",
+        ExitStatus.USAGE,
+        "Groups do not divide the inputs, the format has no such groups or zero points, or the "
+        "source is quantised to 4 bits already.",
+        "Use what the hint names; `--keep` leaves single weights in bf16.",
+    ),
+    Code(
+        "GP310",
+        "policy file is wrong",
+        ExitStatus.USAGE,
+        "A table of the file has a key or a value that a policy does not have.",
+        "Mend the table that the error names.",
+    ),
+    Code(
         "GP311",
         "not enough disk",
         ExitStatus.TARGET,
@@ -76,6 +91,13 @@ PLANS = (
         ExitStatus.TARGET,
         "The plan cannot keep to the memory it was given.",
         "Raise --memory or lower --workers, as the error says.",
+    ),
+    Code(
+        "GP313",
+        "engine does not load this",
+        ExitStatus.USAGE,
+        "The program that --for names is known not to load this format, or not for this model.",
+        "Use what the hint names, or leave --for out.",
     ),
     Code(
         "GP321",

@@ -43,6 +43,13 @@ RUNS = (
         "Choose a type that holds every scale.",
     ),
     Code(
+        "GP407",
+        "value cannot be quantised",
+        ExitStatus.USAGE,
+        "A weight of the source is infinite or no number. Nothing was published.",
+        "Find it with `inspect --stats`; `--keep` leaves the weight in bf16.",
+    ),
+    Code(
         "GP901",
         "bug in grokpack",
         ExitStatus.BUG,

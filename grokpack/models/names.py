@@ -123,6 +123,19 @@ def parse(convention: Convention, name: str) -> Named | None:
     return None
 
 
+def pattern_of(convention: Convention, path: str, layers: list[int] | None) -> str:
+    """A pattern of the modules of one kind of weight, as quantisation configs have them.
+
+    Args:
+        convention: Whose names.
+        path: xAI's path of the weight, below its layer.
+        layers: The layers that are meant; None for all.
+    """
+    which = r"\d+" if layers is None else f"({'|'.join(map(str, layers))})"
+    rest = re.escape(convention.table[path].removesuffix(".weight")).replace(r"\{expert\}", r"\d+")
+    return "re:" + re.escape(convention.layer.partition("{")[0]) + which + r"\." + rest + "$"
+
+
 _CACHE: dict[str, dict[str, re.Pattern[str]]] = {}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from grokpack.ops.blocks import PackQ8
-from grokpack.ops.moving import BF16_ONE, Constant, Copy, Regroup
+from grokpack.ops.measured import Measured
+from grokpack.ops.moving import BF16_ONE, Constant, Copy, GroupIndex, Listed, Regroup
 from grokpack.ops.views import (
     BlockCodes,
     BlockProducts,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from grokpack.budget import Pace
     from grokpack.layout import Box
+    from grokpack.ops.fitting import Fitter
     from grokpack.reading import ArrayReader
 
 __all__ = [
@@ -34,6 +36,10 @@ __all__ = [
     "Constant",
     "Copy",
     "Dequantize",
+    "Fitted",
+    "GroupIndex",
+    "Listed",
+    "Measured",
     "Op",
     "PackQ8",
     "Recast",
@@ -58,6 +64,13 @@ class Op(Protocol):
 
 
 @runtime_checkable
+class Fitted(Protocol):
+    """An op whose fit serves other arrays as well; the reader's memo keeps what they need."""
+
+    fitter: Fitter
+
+
+@runtime_checkable
 class StreamedOp(Protocol):
     """An op that reads the source in blocks larger than the pieces that it makes of them.
 
@@ -66,7 +79,7 @@ class StreamedOp(Protocol):
     a wide band of columns for many pieces.
     """
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray | Measured]:
         """Consecutive whole rows that together make up a box within one matrix, in order."""
 
     def describe(self) -> list[object]:

@@ -104,3 +104,33 @@ class Constant:
 
 BF16_ONE = 0x3F80
 """Bits of 1.0 in bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A short array of integers that are known beforehand, `i64[n]`."""
+
+    numbers: tuple[int, ...]
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # needs no source
+        """Those of the box."""
+        return np.array(self.numbers, "<u8")[box.start[0] : box.stop[0]]
+
+    def describe(self) -> list[object]:
+        """`["listed", numbers...]`."""
+        return ["listed", *self.numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupIndex:
+    """The group of each input, `i32[in]`, where groups follow one another."""
+
+    group: int
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # needs no source
+        """Those of the box."""
+        return (np.arange(box.start[0], box.stop[0]) // self.group).astype("<u4")
+
+    def describe(self) -> list[object]:
+        """`["group index", group]`."""
+        return ["group index", self.group]

@@ -10,6 +10,7 @@ from typing import Any
 
 COMMANDS = {
     "inspect": "grokpack.render.inspection_page",
+    "quantize": "grokpack.render.account_page",
     "verify": "grokpack.render.verification_page",
 }
 

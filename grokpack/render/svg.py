@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from grokpack.render.html import Html, element
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _WIDTH, _HEIGHT = 1000.0, 100.0
 _GAP = 0.1  # of a bar's width
@@ -62,6 +62,43 @@ def histogram(counts: Sequence[int], label: str, bins: Sequence[str]) -> Html:
         for i, (count, name) in enumerate(zip(counts, bins, strict=True))
     ]
     return _picture(bars, "bars", label)
+
+
+def heat(
+    columns: Sequence[str], rows: Sequence[str], values: Mapping[tuple[str, str], float]
+) -> Html:
+    """A grid of squares, darker where a value is larger; each says its value on hover.
+
+    Args:
+        columns: Names of the columns.
+        rows: Names of the rows.
+        values: Of (column, row); squares without one are left out.
+    """
+    if not values:
+        return element("p", "no values")
+    low, high = min(values.values()), max(values.values())
+    wide, tall = _WIDTH / len(columns), _HEIGHT / len(rows)
+    squares = [
+        element(
+            "rect",
+            element("title", f"{row}, {column}: {value:.4g}"),
+            x=f"{columns.index(column) * wide:.2f}",
+            y=f"{rows.index(row) * tall:.2f}",
+            width=f"{wide * (1 - _GAP):.2f}",
+            height=f"{tall * (1 - _GAP):.2f}",
+            style=f"fill: var(--part-0); fill-opacity: {_shade(value, low, high):.2f}",
+        )
+        for (column, row), value in values.items()
+    ]
+    label = f"{len(rows)} rows by {len(columns)} columns, from {low:.4g} to {high:.4g}"
+    legend = element("p", f"Rows from above: {', '.join(rows)}. Lightest {low:.4g}, ",
+                     f"darkest {high:.4g}.")  # fmt: skip
+    return Html(_picture(squares, "heat", label) + legend)
+
+
+def _shade(value: float, low: float, high: float) -> float:
+    """Opacity: the smallest value can still be seen."""
+    return 0.15 + 0.85 * (value - low) / ((high - low) or 1.0)
 
 
 def _picture(children: Sequence[Html], kind: str, label: str) -> Html:

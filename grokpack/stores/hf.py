@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from grokpack import config, manifest, storage
@@ -20,8 +22,10 @@ from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1, names
 from grokpack.models.inference import infer
 from grokpack.ops import Renamed, Stacked, Turned
+from grokpack.ops.packed import Stack
+from grokpack.stores import packed
 from grokpack.stores.heads import check_head
-from grokpack.tensor import ArraySpec, DType, TensorSpec
+from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
     from grokpack.formats.safetensors import Header
@@ -34,6 +38,7 @@ NAME = "hf"
 INDEX = "model.safetensors.index.json"
 _RANK = re.compile(r".*-TP-(\d{3})\.safetensors")
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
+_SHORT_BYTES = 64  # of an array of integers that is read with the headers: a shape
 _FEW = 5  # names that a message lists
 
 
@@ -70,7 +75,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     held = _held(found, convention)
     layers = hints.layers or 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
     experts = 1 + max((-1 if n.expert is None else n.expert for n in held), default=-1)
-    tensors, views = _assemble(found, convention, layers, experts)
+    tensors, views, bits = _assemble(found, convention, layers, experts, folder)
     geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
     expected = len(found.headers)
     if geometry is None:
@@ -91,6 +96,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         config=settings,
         framings=manifest.framings(manifest.load(folder)),
         views=views,
+        bits=bits,
     )
     if convention.head in found.arrays and not found.findings:
         embedding = convention.of(grok1.entries(layers)[0])
@@ -141,7 +147,7 @@ def _convention(found: _Folder, folder: str) -> Convention:
     Raises:
         GrokpackError: GP217 with the names nearest to those that no convention has.
     """
-    listed = [name for header in found.headers.values() for name in header.arrays]
+    listed = [packed.weight_of(n) for header in found.headers.values() for n in header.arrays]
     convention = names.recognise(listed)
     if convention is None:
         facts = tuple((name, _nearest(name)) for name in listed[:_FEW])
@@ -188,7 +194,7 @@ def _rank(path: str) -> int | None:
 
 
 def _rank_axis(convention: Convention, name: str) -> int | None:
-    parsed = names.parse(convention, name)
+    parsed = names.parse(convention, packed.weight_of(name))
     if parsed is None or parsed.expert is None:
         return None
     return -1 if parsed.path == "moe/linear_1/w" else -2
@@ -199,7 +205,7 @@ def _held(found: _Folder, convention: Convention) -> list[Named]:
     held = []
     for path, header in found.headers.items():
         for name in header.arrays:
-            parsed = names.parse(convention, name)
+            parsed = names.parse(convention, packed.weight_of(name))
             if parsed is not None:
                 held.append(parsed)
             elif name != convention.head:
@@ -217,13 +223,27 @@ def _held(found: _Folder, convention: Convention) -> list[Named]:
 
 
 def _assemble(
-    found: _Folder, convention: Convention, layers: int, experts: int
-) -> tuple[dict[Entry, TensorSpec], dict[str, View]]:
-    """The model's tensors as views of the arrays; those that are not whole become findings."""
+    found: _Folder, convention: Convention, layers: int, experts: int, folder: str
+) -> tuple[dict[Entry, TensorSpec], dict[str, View], dict[str, int]]:
+    """The model's tensors as views of the arrays; those that are not whole become findings.
+
+    Returns:
+        Tensors, views of their arrays, and the bits of weights that are packed.
+    """
     tensors: dict[Entry, TensorSpec] = {}
     views: dict[str, View] = {}
+    bits: dict[str, int] = {}
+    numbers = partial(_numbers, found, folder)
     for entry in grok1.entries(layers):
         stored = _stored_names(entry, convention, experts)
+        matrices = [packed.find(found.arrays, name, numbers) for name in stored]
+        if any(m is not None for m in matrices) and entry.rule.quantised:
+            tensor, own = _packed(found, entry, stored, matrices)
+            if tensor is not None:
+                tensors[entry] = tensor
+                views |= own
+                bits[entry.name] = min(m.bits for m in matrices if isinstance(m, packed.Packed))
+            continue
         missing = [name for name in stored if name not in found.arrays]
         if missing:
             found.findings.append(Finding("GP101", "tensor is missing", None, missing[0]))
@@ -236,7 +256,44 @@ def _assemble(
             continue
         tensors[entry], view = _view(entry, stored, spec)
         views[entry.name] = view
-    return tensors, views
+    return tensors, views, bits
+
+
+def _packed(
+    found: _Folder,
+    entry: Entry,
+    stored: list[str],
+    matrices: list[packed.Packed | str | None],
+) -> tuple[TensorSpec | None, dict[str, View]]:
+    """A packed weight as codes and scales; None, and findings, where it is not whole."""
+    good = [matrix for matrix in matrices if isinstance(matrix, packed.Packed)]
+    for name, matrix in zip(stored, matrices, strict=True):
+        if not isinstance(matrix, packed.Packed):
+            what = matrix or "expert is not packed, as others are"
+            found.findings.append(Finding("GP105", what, None, name))
+    if len(good) < len(matrices):
+        return None, {}
+    if len({(matrix.codes, matrix.scales) for matrix in good}) > 1:
+        found.findings.append(Finding("GP106", "experts differ in shape or dtype", None, stored[0]))
+        return None, {}
+    lead = (len(good),) if entry.rule.role == "expert" else ()
+    codes = ArraySpec((*lead, *good[0].codes.shape), good[0].codes.dtype)
+    scales = ArraySpec((*lead, *good[0].scales.shape), good[0].scales.dtype)
+    both = [m.codes_view for m in good], [m.scales_view for m in good]
+    made = [Stack(tuple(own)) if lead else own[0] for own in both]
+    names_of = (entry.name, scales_name(entry.name))
+    return TensorSpec(entry.name, codes, scales), dict(zip(names_of, made, strict=True))
+
+
+def _numbers(found: _Folder, folder: str, name: str) -> tuple[int, ...]:
+    """A short array of 64-bit integers, read."""
+    for path, header in found.headers.items():
+        stored = header.arrays.get(name)
+        if stored is not None and stored.spec.dtype is DType.I64:
+            data = storage.FileBytes(os.path.join(folder, path))
+            octets = data.read(stored.offset, min(stored.spec.nbytes, _SHORT_BYTES))
+            return struct.unpack(f"<{len(octets) // 8}q", octets)
+    return ()
 
 
 def _stored_names(entry: Entry, convention: Convention, experts: int) -> list[str]:

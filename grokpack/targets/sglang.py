@@ -42,11 +42,11 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
     made: dict[str, Op | StreamedOp] = {}
     for name, spec, op in hf.engine_arrays(source, names.SGLANG, dtype):
         arrays[name], made[name] = spec, op
-    cuts = {name: axis for name in arrays if (axis := _axis(name)) is not None}
+    cuts = {name: axis for name in arrays if (axis := axis_of(name)) is not None}
     files = [
         file
         for rank in range(tp)
-        for file in _files(
+        for file in files_of(
             f"TP-{rank:03d}",
             {name: cut(arrays[name].shape, axis, rank, tp) for name, axis in cuts.items()},
             arrays,
@@ -54,7 +54,7 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
         )
     ]
     shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
-    files += _files("TP-common", shared, arrays, options.shard_bytes)
+    files += files_of("TP-common", shared, arrays, options.shard_bytes)
     finals = {
         **companions.tokenizer_files(source, options.tokenizer),
         **{name: companions.template("hf", name) for name in hf_config.CODE},
@@ -84,7 +84,7 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
     )
 
 
-def _axis(name: str) -> int | None:
+def axis_of(name: str) -> int | None:
     """The axis that ranks cut of an expert's matrix; None for what they share."""
     parsed = names.parse(names.SGLANG, name)
     if parsed is None or parsed.expert is None:
@@ -92,9 +92,17 @@ def _axis(name: str) -> int | None:
     return _CUT[name.split(".")[-2]]
 
 
-def _files(
+def files_of(
     group: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec], shard_bytes: int
 ) -> Iterator[FileLayout]:
+    """Files of one rank, or of what ranks share.
+
+    Args:
+        group: `TP-003` or `TP-common`.
+        boxes: What the files hold of each array.
+        arrays: Whole arrays.
+        shard_bytes: Size that a file keeps to.
+    """
     sizes = {name: box.elements * arrays[name].dtype.itemsize for name, box in boxes.items()}
     for number, shard in enumerate(safetensors.shards(sizes, shard_bytes)):
         path = f"model-{number + 1:05d}-{group}{safetensors.SUFFIX}"

@@ -1,0 +1,151 @@
+"""`grokpack quantize`: write a 4-bit or 8-bit copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grokpack.cli import options
+from grokpack.cli.session import session
+
+
+def quantize(
+    source: options.Source = None,
+    bits: Annotated[int, typer.Option("--bits", metavar="4|8", help="Bits of a weight")] = 4,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="compressed-tensors (4 bits by default), gptq (8 bits by default) or w8a8-int8",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="32|64|128|256|channel",
+            help="Inputs that share a scale; 128 by default",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="rtn|mse|lsq",
+            help="How scales are found; mse by default for 4 bits, rtn for 8",
+        ),
+    ] = None,
+    asymmetric: Annotated[
+        bool, typer.Option("--asymmetric", help="compressed-tensors: with zero points")
+    ] = False,
+    scales: Annotated[
+        str, typer.Option("--scale-dtype", metavar="bf16|f16|f32", help="Dtype of the scales")
+    ] = "bf16",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep",
+            metavar="PATTERN",
+            help="Leave in bf16: `attention`, `experts`, or a pattern of names; may be repeated",
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="FILE", help="Bits by role, name and layer, in TOML"),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="llama.cpp|vllm|sglang|transformers",
+            help="Refuse what this program does not load",
+        ),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--names", metavar="hpcai|sglang|keyfan", help="Tensor names; hpcai by default"
+        ),
+    ] = None,
+    tp: Annotated[
+        int | None,
+        typer.Option("--tp", help="w8a8-int8: ranks; those of the scale groups by default"),
+    ] = None,
+    shard_size: Annotated[
+        str | None,
+        typer.Option("--shard-size", metavar="SIZE", help="Largest file, 5GB by default"),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            "--tokenizer", help="tokenizer.model or its folder; looked for beside SRC by default"
+        ),
+    ] = None,
+    out: options.Out = None,
+    head_dim: options.HeadDim = None,
+    workers: options.Workers = None,
+    memory: options.Memory = "512MiB",
+    max_duration: options.MaxDuration = None,
+    dry_run: options.DryRun = False,
+    restart: options.Restart = False,
+    fmt: options.Format = "auto",
+    json: options.Json = False,
+    progress: options.Progress = "auto",
+    report: options.Report = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    color: options.Color = "auto",
+) -> None:
+    """Write a 4-bit or 8-bit copy.
+
+    Says what was lost, tensor by tensor.
+    """
+    with session(
+        "quantize",
+        fmt=fmt,
+        json=json,
+        progress=progress,
+        report=report,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    ) as current:
+        from grokpack.cli import quantities
+        from grokpack.cli.running import absolute, carry_out
+        from grokpack.cli.source import default_out, resolve
+        from grokpack.quantize import Options, plan_quantize
+        from grokpack.render.numbers import shown
+        from grokpack.stores.locate import open_checkpoint
+
+        chosen = Options(
+            bits=bits,
+            to=to,
+            group=group,
+            method=method,
+            symmetric=not asymmetric,
+            scales=scales,
+            keep=tuple(keep or ()),
+            policy=str(policy) if policy else None,
+            engine=engine,
+            names=names,
+            tp=tp,
+            shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
+            tokenizer=str(tokenizer) if tokenizer else None,
+        )
+        path = resolve(source, current)
+        plan = plan_quantize(open_checkpoint(path, head_dim), chosen)
+        target = absolute(out, default_out(path, chosen.suffix))
+        carry_out(
+            current,
+            plan,
+            target,
+            workers=workers,
+            memory=memory,
+            max_duration=max_duration,
+            dry_run=dry_run,
+            restart=restart,
+            following=f"grokpack verify {shown(target)}",
+        )

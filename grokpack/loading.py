@@ -1,0 +1,93 @@
+"""Which engine loads which quantised format of this model, and why others do not.
+
+Sources: code of vLLM 0.24, SGLang 0.5.23, llama.cpp and compressed-tensors 0.20, read or run; the
+model's activation is GELU, which most of their kernels for quantised experts refuse.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.policy import Policy
+    from grokpack.recipe import Recipe
+
+    Check = Callable[[Recipe], str | None]
+
+_MARLIN_GROUPS = (None, 32, 64, 128)
+
+
+def _anything(_: Recipe) -> str | None:
+    return None
+
+
+def _vllm_compressed(recipe: Recipe) -> str | None:
+    if not recipe.symmetric:
+        return "its kernels for experts take no zero points"
+    if recipe.bits == 8 and recipe.group is not None:  # noqa: PLR2004  # bits
+        return "it takes int8 experts with one scale per output only"
+    return _marlin(recipe)
+
+
+def _marlin(recipe: Recipe) -> str | None:
+    if recipe.group not in _MARLIN_GROUPS:
+        return f"its kernels have no groups of {recipe.group}"
+    return None
+
+
+LOADS: dict[str, dict[str, Check]] = {
+    "llama.cpp": {"gguf": _anything},
+    "vllm": {"compressed-tensors": _vllm_compressed, "gptq": _marlin},
+    "sglang": {"w8a8-int8": _anything},
+    "transformers": {"compressed-tensors": _anything},
+}
+"""For each engine the formats that it loads; None from the check where it does."""
+_INSTEAD = {
+    "llama.cpp": "--to gguf",
+    "vllm": "--bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",
+    "sglang": "--bits 8 --to w8a8-int8",
+    "transformers": "--bits 4 --to compressed-tensors",
+}
+
+
+_PREFERRED = {
+    ("llama.cpp", 4): "gguf",
+    ("llama.cpp", 8): "gguf",
+    ("vllm", 8): "gptq",
+    ("sglang", 8): "w8a8-int8",
+    ("transformers", 8): "compressed-tensors",
+}
+
+
+def preferred(engine: str | None, bits: int) -> str | None:
+    """The format that an engine had best be given, where it is not the usual one."""
+    return _PREFERRED.get((engine or "", bits))
+
+
+def refuse_engine(engine: str | None, target: str, policy: Policy, source: Checkpoint) -> None:
+    """See that an engine loads what is planned.
+
+    Raises:
+        GrokpackError: GP304 for an engine that is not known, GP313 where it does not load it.
+    """
+    if engine is None:
+        return
+    if engine not in LOADS:
+        raise GrokpackError("GP304", f"--for takes {', '.join(LOADS)}, not `{engine}`")
+    check = LOADS[engine].get(target)
+    if check is None:
+        raise _refused(engine, target, "it does not read this format for a model with GELU experts")
+    for recipe in {r for _, r in policy.recipes(source.geometry) if r is not None}:
+        reason = check(recipe)
+        if reason is not None:
+            raise _refused(engine, target, reason)
+
+
+def _refused(engine: str, target: str, reason: str) -> GrokpackError:
+    what = f"{engine} does not load this: {reason}"
+    return GrokpackError("GP313", what, None, (("target", target),), f"{_INSTEAD[engine]}")

@@ -1,0 +1,115 @@
+"""GPTQ's packing, 4 and 8 bits, symmetric: what vLLM up to 0.24 reads.
+
+Each weight becomes `qweight`, `qzeros`, `scales` and `g_idx`. The released int8 goes into 8 bits as
+it is, where the groups divide its own: the codes are copied, each with 128 added, and the scales
+repeated. Source of the form: GPTQModel's v1 checkpoints, in which a zero point is stored less one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.errors import GrokpackError
+from grokpack.ops import Constant, GroupIndex
+from grokpack.ops.fitting import Fitter
+from grokpack.ops.quantised import PackedColumns, StepColumns
+from grokpack.ops.repacked import CodeColumns, RepeatedScales
+from grokpack.ops.weights import rows_per_group
+from grokpack.targets import quantised
+from grokpack.tensor import ArraySpec, DType
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.plan import Target
+    from grokpack.policy import Policy
+    from grokpack.recipe import Recipe
+    from grokpack.targets.folder import Unit
+    from grokpack.tensor import TensorSpec
+
+NAME = "gptq"
+_BITS = 8  # of the release
+_ZEROS = {4: 0x77777777, 8: 0x7F7F7F7F}
+"""Words of zero points in the middle of the codes, each stored less one."""
+
+
+def to_gptq(source: Checkpoint, policy: Policy, options: quantised.Options) -> Target:
+    """The target.
+
+    Raises:
+        GrokpackError: GP304 for an unknown convention, GP309 for what the packing cannot hold.
+    """
+    recipes = {recipe for _, recipe in policy.recipes(source.geometry) if recipe is not None}
+    for recipe in recipes:
+        _refuse(recipe)
+    if len(recipes) > 1:
+        what = "a GPTQ folder has one number of bits and one group for all of its weights"
+        hint = "`--to compressed-tensors` takes several; --keep leaves weights in bf16 here too"
+        raise GrokpackError("GP309", what, hint=hint)
+    (recipe,) = recipes or {policy.default}
+    config = {
+        "quant_method": NAME,
+        "checkpoint_format": NAME,
+        "bits": recipe.bits,
+        "group_size": recipe.group,
+        "desc_act": False,
+        "sym": True,
+        "lm_head": False,
+        **_kept(source, policy, options),
+    }
+    return quantised.folder(NAME, source, policy, options, unit, config)
+
+
+def _refuse(recipe: Recipe) -> None:
+    if recipe.group is None:
+        what = "GPTQ's packing is written here in groups of inputs"
+        raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
+    if not recipe.symmetric:
+        what = "engines read GPTQ's packing with the zero point in the middle only"
+        raise GrokpackError("GP309", what, hint="leave --asymmetric out")
+
+
+def _kept(source: Checkpoint, policy: Policy, options: quantised.Options) -> dict[str, Any]:
+    """GPTQModel's and vLLM's way to say which modules are not quantised."""
+    own = quantised.convention(options)
+    kept = [entry for entry, recipe in policy.recipes(source.geometry) if recipe is None]
+    patterns = quantised.module_patterns(own, kept, source.geometry.layers)
+    table: dict[str, Any] = {"-:" + pattern.removeprefix("re:"): {} for pattern in patterns}
+    return {"dynamic": table} if table else {}
+
+
+def unit(base: str, tensor: TensorSpec, expert: int | None, recipe: Recipe) -> Unit:
+    """The arrays of one weight; see `compressed_tensors.unit`."""
+    assert recipe.group is not None  # noqa: S101  # refused before
+    inputs, outputs = tensor.values.shape[-2:]
+    groups, words = inputs // recipe.group, outputs // recipe.per_word
+    if outputs % recipe.per_word:
+        what = f"{outputs} outputs do not fill words of {recipe.per_word} zero points"
+        raise GrokpackError("GP309", what, hint=f"--keep '{tensor.name}'")
+    codes: Any
+    if repacks(tensor, recipe):
+        codes = CodeColumns(tensor, expert)
+        scales: Any = RepeatedScales(tensor, expert, recipe.group, recipe.scales)
+    else:
+        fitter = Fitter(tensor, expert, recipe)
+        codes, scales = PackedColumns(fitter), StepColumns(fitter)
+    return {
+        f"{base}.qweight": (ArraySpec((inputs // recipe.per_word, outputs), DType.I32), codes),
+        f"{base}.scales": (ArraySpec((groups, outputs), recipe.scales), scales),
+        f"{base}.qzeros": (
+            ArraySpec((groups, words), DType.I32),
+            Constant(_ZEROS[recipe.bits], DType.I32.itemsize),
+        ),
+        f"{base}.g_idx": (ArraySpec((inputs,), DType.I32), GroupIndex(recipe.group)),
+    }
+
+
+def repacks(tensor: TensorSpec, recipe: Recipe) -> bool:
+    """Whether the source's own codes and scales can stand as they are.
+
+    They can where they are int8, each group lies within one of the source's, and the scales fit
+    their dtype: bfloat16 as in the release, or float32.
+    """
+    if tensor.scales is None or recipe.bits != _BITS or recipe.group is None:
+        return False
+    exact = recipe.scales in (tensor.scales.dtype, DType.F32)
+    return exact and rows_per_group(tensor) % recipe.group == 0

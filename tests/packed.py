@@ -1,0 +1,60 @@
+"""A second formula for packed weights: bit by bit, from what the safetensors library reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  # numpy learns bfloat16
+import numpy as np
+from safetensors.numpy import load_file
+
+from grokpack.models import names
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Every array of a folder's files; slices of ranks one after another under `NAME@RANK`."""
+    found: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        rank = path.stem.partition("-TP-")[2]
+        for name, array in load_file(path).items():
+            found[f"{name}@{rank}" if rank not in ("", "common") else name] = array
+    return found
+
+
+def fields(words: np.ndarray, bits: int) -> np.ndarray:
+    """Unsigned codes along the last axis: code i in bits `i * bits` of the little-endian stream."""
+    octets = np.ascontiguousarray(words).view(np.uint8)
+    stream = np.unpackbits(octets, axis=-1, bitorder="little")
+    weights = 1 << np.arange(bits)
+    codes: np.ndarray = (stream.reshape(*octets.shape[:-1], -1, bits) * weights).sum(-1)
+    return codes
+
+
+def compressed_tensors(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
+    """A weight `f64[out, in]` of pack-quantized arrays."""
+    outputs, inputs = found[f"{base}.weight_shape"]
+    codes = fields(found[f"{base}.weight_packed"], bits)[:, :inputs]
+    scales = found[f"{base}.weight_scale"].astype(np.float64)
+    zeros: Any = 1 << (bits - 1)
+    if f"{base}.weight_zero_point" in found:
+        packed = found[f"{base}.weight_zero_point"]
+        zeros = fields(packed.T, bits)[:, :outputs].T
+        zeros = np.repeat(zeros, inputs // zeros.shape[1], axis=1)
+    product: np.ndarray = (codes - zeros) * np.repeat(scales, inputs // scales.shape[1], axis=1)
+    return product
+
+
+def gptq(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
+    """A weight `f64[out, in]` of GPTQ's arrays."""
+    codes = fields(found[f"{base}.qweight"].T, bits).T
+    zeros = fields(found[f"{base}.qzeros"], bits) + 1
+    group = found[f"{base}.g_idx"]
+    scales = found[f"{base}.scales"].astype(np.float64)
+    product: np.ndarray = (scales[group] * (codes - zeros[group])).T
+    return product
+
+
+def module(convention: str, entry: Any, expert: int | None) -> str:
+    """Name of a weight's module in a folder."""
+    return names.CONVENTIONS[convention].of(entry, expert).removesuffix(".weight")

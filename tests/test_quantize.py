@@ -1,0 +1,289 @@
+"""Quantised folders, decoded by a second formula: values, bounds, the account, interruptions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from grokpack import storage
+from grokpack.errors import GrokpackError
+from grokpack.models import grok1
+from grokpack.models.grok1 import Entry, Geometry
+from grokpack.preflight import Limits
+from grokpack.quantize import Options, plan_quantize
+from grokpack.run import execute
+from grokpack.stores.locate import open_checkpoint
+from tests import packed
+from tests.checkpoints import GOLDEN, synthesise, tree
+from tests.weights import exact_weights
+
+WIDE = Geometry(
+    vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
+)
+"""Groups of 256 divide it; its scale groups of 32 and 64 inputs lie within those of 128."""
+BLOCKY = Geometry(
+    vocab=64, d_model=128, layers=1, experts=2, ffn=1024, q_width=1024, kv_width=128, head_dim=32
+)
+"""Its own groups have 128 inputs, so that 8 bits are the released codes."""
+
+Decode = Callable[[dict[str, np.ndarray], str, int], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesise(tmp_path_factory.mktemp("wide") / "in", WIDE)
+
+
+@pytest.fixture(scope="module")
+def blocky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesise(tmp_path_factory.mktemp("blocky") / "in", BLOCKY)
+
+
+def quantise(source: Path, out: Path, limits: Limits | None = None, **options: Any) -> Path:
+    checkpoint = open_checkpoint(str(source))
+    execute(plan_quantize(checkpoint, Options(**options)), str(out), limits)
+    return out
+
+
+def weights(source: Path, layers: int) -> Iterator[tuple[Entry, int | None, np.ndarray]]:
+    """Every weight that can be quantised, `f64[out, in]`, one for each expert."""
+    exact = exact_weights(source)
+    for entry in grok1.entries(layers):
+        if entry.rule.role == "expert":
+            for expert, values in enumerate(exact[entry.name]):
+                yield entry, expert, values.T.astype(np.float64)
+        elif entry.rule.role == "attention":
+            yield entry, None, exact[entry.name].T.astype(np.float64)
+
+
+@pytest.mark.parametrize("group", ["32", "64", "128", "256", "channel"])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_compressed_tensors_are_near_the_weights_and_the_account_says_how_near(
+    wide: Path, tmp_path: Path, group: str, bits: int, symmetric: bool
+) -> None:
+    out = quantise(
+        wide, tmp_path / "out", bits=bits, to="compressed-tensors", group=group, symmetric=symmetric
+    )
+    found = packed.arrays(out)
+    check_account(out, wide, 2, lambda base: packed.compressed_tensors(found, base, bits))
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    scheme = config["config_groups"]["group_0"]["weights"]
+    assert scheme["num_bits"] == bits
+    assert scheme["group_size"] == (-1 if group == "channel" else int(group))
+    assert scheme["symmetric"] is symmetric
+
+
+@pytest.mark.parametrize("group", ["32", "128", "256"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_gptq_is_near_the_weights_and_the_account_says_how_near(
+    wide: Path, tmp_path: Path, group: str, bits: int
+) -> None:
+    out = quantise(wide, tmp_path / "out", bits=bits, to="gptq", group=group)
+    found = packed.arrays(out)
+    check_account(out, wide, 2, lambda base: packed.gptq(found, base, bits))
+
+
+def check_account(
+    out: Path, source: Path, layers: int, decode: Callable[[str], np.ndarray]
+) -> None:
+    """Compare decoded weights with the source's, and the account with what that gives."""
+    manifest = json.loads((out / "grokpack.json").read_text())
+    account = manifest.get("account", {}).get("tensors", {})
+    sums: dict[str, np.ndarray] = {}
+    for entry, expert, exact in weights(source, layers):
+        made = decode(packed.module("hpcai", entry, expert))
+        error = exact - made
+        assert np.abs(error).max() <= np.abs(exact).max() / 4
+        row = np.array([(exact**2).sum(), (error**2).sum(), (exact * made).sum(), (made**2).sum()])
+        sums[entry.name] = sums.get(entry.name, 0) + row
+    for name, (squares, errors, both, made_squares) in sums.items():
+        if name not in account:
+            assert errors == 0, name
+            continue
+        figures = account[name]
+        assert figures["relative_error"] == pytest.approx(np.sqrt(errors / squares), rel=1e-4)
+        assert figures["sqnr_db"] == pytest.approx(10 * np.log10(squares / errors), abs=1e-3)
+        assert figures["cosine"] == pytest.approx(both / np.sqrt(squares * made_squares), abs=1e-6)
+    assert account or manifest["parameters"]["bits"] == 8
+
+
+def test_eight_bits_of_gptq_are_the_released_codes_and_scales(blocky: Path, tmp_path: Path) -> None:
+    out = quantise(blocky, tmp_path / "out", bits=8)
+    found = packed.arrays(out)
+    for entry, expert, exact in weights(blocky, 1):
+        made = packed.gptq(found, packed.module("hpcai", entry, expert), 8)
+        np.testing.assert_array_equal(made, exact, err_msg=entry.name)
+    assert "account" not in json.loads((out / "grokpack.json").read_text())
+
+
+def test_experts_presharded_for_sglang_are_exact(blocky: Path, tmp_path: Path) -> None:
+    found = packed.arrays(quantise(blocky, tmp_path / "out", bits=8, to="w8a8-int8"))
+    for entry, expert, exact in weights(blocky, 1):
+        base = packed.module("sglang", entry, expert)
+        parts = [""] if expert is None else [f"@{rank:03d}" for rank in range(8)]
+        axis = 1 if entry.rule.cut == "rows" else 0
+        made = np.concatenate(
+            [
+                found[f"{base}.weight{part}"] * found[f"{base}.weight_scale{part}"].astype(float)
+                for part in parts
+            ],
+            axis=axis,
+        )
+        if entry.rule.path == "multi_head_attention/linear/w":
+            assert np.abs(made - exact).max() <= np.abs(exact).max() / 127
+        else:
+            np.testing.assert_array_equal(made, exact, err_msg=entry.name)
+
+
+def test_router_and_norms_stay_float32_and_the_embedding_becomes_bf16(
+    wide: Path, tmp_path: Path
+) -> None:
+    found = packed.arrays(quantise(wide, tmp_path / "out"))
+    exact = exact_weights(wide)
+    router = found["model.layers.1.moe_block.gate.weight"]
+    np.testing.assert_array_equal(router, exact["transformer/decoder_layer_1/router/w"].T)
+    assert router.dtype == np.float32
+    assert found["model.norm.scale"].dtype == np.float32
+    embedding = found["model.embed_tokens.weight"]
+    wanted = exact["language_model/in_out_embed/embeddings"].astype(embedding.dtype)
+    assert embedding.tobytes() == wanted.tobytes()
+    assert embedding.dtype.name == "bfloat16"
+
+
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq"])
+def test_memory_and_threads_change_nothing(wide: Path, tmp_path: Path, to: str) -> None:
+    first = tree(quantise(wide, tmp_path / "a", Limits(workers=1), to=to))
+    small = Limits(memory_bytes=200 << 20, workers=2)
+    assert tree(quantise(wide, tmp_path / "b", small, to=to)) == first
+
+
+class Crash(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq"])
+def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """Tiles are made small, so that tasks end within matrices and within groups."""
+    for module in ("tiling", "task", "run", "plan", "account", "manifest"):
+        monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
+    monkeypatch.setattr("grokpack.plan.TASK_BYTES", 20_000)
+    source = synthesise(tmp_path / "in", BLOCKY)
+    clean = tree(quantise(source, tmp_path / "clean", Limits(workers=1), to=to))
+    for count in (15, 60, 151):
+        left = [count]
+
+        def hook(_operation: str, _path: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Crash
+
+        out = tmp_path / f"crash{count}"
+        storage.faults.hook = hook
+        try:
+            with pytest.raises(Crash):
+                quantise(source, out, Limits(workers=1), to=to)
+        finally:
+            storage.faults.hook = None
+        assert tree(quantise(source, out, Limits(workers=2), to=to)) == clean
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ({"bits": 3}, "GP304", "--bits takes 4, 8"),
+        ({"to": "zarr"}, "GP304", "--to takes"),
+        ({"to": "w8a8-int8"}, "GP304", "has 8 bits"),
+        ({"group": "100"}, "GP304", "--group takes"),
+        ({"method": "best"}, "GP304", "--method takes"),
+        ({"to": "gptq", "symmetric": False}, "GP304", "--asymmetric does not belong"),
+        ({"to": "gptq", "group": "channel"}, "GP309", "groups of inputs"),
+        ({"bits": 8, "to": "w8a8-int8", "tp": 4}, "GP309", "8 groups of inputs"),
+        ({"engine": "ollama"}, "GP304", "--for takes"),
+        ({"engine": "sglang"}, "GP313", "does not read this format"),
+        ({"engine": "llama.cpp", "to": "gptq"}, "GP313", "does not read this format"),
+        ({"engine": "vllm", "group": "256"}, "GP313", "no groups of 256"),
+        ({"engine": "vllm", "symmetric": False}, "GP313", "no zero points"),
+        (
+            {"engine": "vllm", "bits": 8, "to": "compressed-tensors"},
+            "GP313",
+            "one scale per output",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    wide: Path, options: dict[str, Any], code: str, words: str
+) -> None:
+    with pytest.raises(GrokpackError, match=words) as caught:
+        plan_quantize(open_checkpoint(str(wide)), Options(**options))
+    assert caught.value.code == code
+
+
+def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
+    with pytest.raises(GrokpackError, match="do not divide the 96 inputs") as caught:
+        plan_quantize(open_checkpoint(str(GOLDEN)), Options(group="64"))
+    assert caught.value.code == "GP309"
+    assert caught.value.hint is not None
+    assert "--group 32" in caught.value.hint
+
+
+def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text(
+        '[[tensors]]\nrole = "attention"\nbits = 8\n'
+        '[[tensors]]\nname = "*/moe/linear_1/w"\nlayers = [-1]\ngroup = 32\n'
+        '[[tensors]]\nname = "*/value/w"\nbits = 16\n'
+    )
+    out = quantise(wide, tmp_path / "out", policy=str(rules))
+    found = packed.arrays(out)
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    schemes = {
+        tuple(row["targets"]): (row["weights"]["num_bits"], row["weights"]["group_size"])
+        for row in config["config_groups"].values()
+    }
+    assert schemes[("Linear",)] == (4, 128)
+    assert (8, 128) in schemes.values()
+    down = r"re:model\.layers\.(1)\.moe_block\.experts\.\d+\.linear_1$"
+    assert schemes[(down,)] == (4, 32)
+    assert r"re:model\.layers\.\d+\.attn\.v_proj$" in config["ignore"]
+    assert found["model.layers.0.attn.v_proj.weight"].dtype.name == "bfloat16"
+    assert found["model.layers.0.attn.q_proj.weight_packed"].shape == (256, 64)
+    assert found["model.layers.1.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 16)
+    assert found["model.layers.0.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[tensors", "not TOML"),
+        ("a = 1", r"tables \[\[tensors\]\] and nothing else"),
+        ("[[tensors]]\nbit = 4", "`bit` is no key"),
+        ("[[tensors]]\nrole = 'router'\nbits = 4", "role takes attention, expert"),
+        ("[[tensors]]\nbits = 5", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = true", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = 4\nlayers = [2]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = 'all'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nlayers = [0]", "nothing is changed"),
+    ],
+)
+def test_a_wrong_policy_is_refused_with_its_place(
+    wide: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "policy.toml").write_text(text)
+    with pytest.raises(GrokpackError, match=words) as caught:
+        plan_quantize(open_checkpoint(str(wide)), Options(policy=str(tmp_path / "policy.toml")))
+    assert caught.value.code == "GP310"
+
+
+def test_kept_weights_are_bf16(wide: Path, tmp_path: Path) -> None:
+    found = packed.arrays(quantise(wide, tmp_path / "out", keep=("experts", "key")))
+    assert "model.layers.0.moe_block.experts.0.linear.weight" in found
+    assert "model.layers.0.attn.k_proj.weight" in found
+    assert "model.layers.0.attn.q_proj.weight_packed" in found
