@@ -55,6 +55,24 @@ def gptq(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
     return product
 
 
+def w8a8(found: dict[str, np.ndarray], base: str) -> np.ndarray:
+    """A weight `f64[out, in]` of int8 codes; slices of ranks are put together."""
+    parts = [name.partition("@")[2] for name in found if name.startswith(f"{base}.weight@")]
+    endings = [f"@{rank}" for rank in sorted(parts)] or [""]
+    products = [
+        found[f"{base}.weight{end}"] * found[f"{base}.weight_scale{end}"].astype(np.float64)
+        for end in endings
+    ]
+    return np.concatenate(products, axis=1 if base.endswith("w2") else 0)
+
+
+def decoded(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
+    """A weight `f64[out, in]`, whatever its form."""
+    if f"{base}.weight_packed" in found:
+        return compressed_tensors(found, base, bits)
+    return gptq(found, base, bits) if f"{base}.qweight" in found else w8a8(found, base)
+
+
 def module(convention: str, entry: Any, expert: int | None) -> str:
     """Name of a weight's module in a folder."""
     return names.CONVENTIONS[convention].of(entry, expert).removesuffix(".weight")

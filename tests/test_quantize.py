@@ -9,15 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from grokpack import storage
 from grokpack.errors import GrokpackError
+from grokpack.layout import Box, whole
 from grokpack.models import grok1
 from grokpack.models.grok1 import Entry, Geometry
+from grokpack.ops.weights import to_f32
 from grokpack.preflight import Limits
 from grokpack.quantize import Options, plan_quantize
+from grokpack.reading import ArrayReader
 from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.stores.locate import open_checkpoint, survey
 from tests import packed
 from tests.checkpoints import GOLDEN, synthesise, tree
 from tests.weights import exact_weights
@@ -126,15 +132,7 @@ def test_experts_presharded_for_sglang_are_exact(blocky: Path, tmp_path: Path) -
     found = packed.arrays(quantise(blocky, tmp_path / "out", bits=8, to="w8a8-int8"))
     for entry, expert, exact in weights(blocky, 1):
         base = packed.module("sglang", entry, expert)
-        parts = [""] if expert is None else [f"@{rank:03d}" for rank in range(8)]
-        axis = 1 if entry.rule.cut == "rows" else 0
-        made = np.concatenate(
-            [
-                found[f"{base}.weight{part}"] * found[f"{base}.weight_scale{part}"].astype(float)
-                for part in parts
-            ],
-            axis=axis,
-        )
+        made = packed.w8a8(found, base)
         if entry.rule.path == "multi_head_attention/linear/w":
             assert np.abs(made - exact).max() <= np.abs(exact).max() / 127
         else:
@@ -287,3 +285,92 @@ def test_kept_weights_are_bf16(wide: Path, tmp_path: Path) -> None:
     assert "model.layers.0.moe_block.experts.0.linear.weight" in found
     assert "model.layers.0.attn.k_proj.weight" in found
     assert "model.layers.0.attn.q_proj.weight_packed" in found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"group": "32"},
+        {"group": "channel", "symmetric": False},
+        {"group": "64", "symmetric": False},
+        {"bits": 8, "to": "compressed-tensors"},
+        {"to": "gptq"},
+        {"bits": 8, "to": "gptq", "group": "32"},
+        {"bits": 8, "to": "w8a8-int8"},
+        {"bits": 8, "to": "w8a8-int8", "tp": 1},
+    ],
+)
+def test_what_is_packed_is_read_back_as_it_is(
+    wide: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    out = quantise(wide, tmp_path / "out", **options)
+    checkpoint = open_checkpoint(str(out))
+    found = packed.arrays(out)
+    reader = ArrayReader(checkpoint)
+    convention = "sglang" if options.get("to") == "w8a8-int8" else "hpcai"
+    for entry, expert, _ in weights(wide, 2):
+        tensor = checkpoint.tensors[entry.name]
+        whole_box = whole(tensor.values.shape)
+        assert tensor.scales is not None
+        codes = reader.read(entry.name, whole_box).view(np.int8).astype(np.float64)
+        bits = reader.read(f"{entry.name}/scales", whole(tensor.scales.shape))
+        scales = to_f32(np.ascontiguousarray(bits), tensor.scales.dtype).astype(np.float64)
+        per_group = codes.shape[-2] // scales.shape[-2]
+        made = (codes * np.repeat(scales, per_group, axis=-2)).swapaxes(-1, -2)
+        base = packed.module(convention, entry, expert)
+        wanted = packed.decoded(found, base, options.get("bits", 4))
+        np.testing.assert_array_equal(made if expert is None else made[expert], wanted)
+
+
+@given(st.data())
+def test_any_box_of_packed_codes_is_that_of_the_whole(wide_packed: Path, data: Any) -> None:
+    checkpoint = open_checkpoint(str(wide_packed))
+    reader = ArrayReader(checkpoint)
+    name = "transformer/decoder_layer_0/multi_head_attention/key/w"
+    shape = checkpoint.tensors[name].values.shape
+    start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    size = tuple(data.draw(st.integers(1, n - a)) for n, a in zip(shape, start, strict=True))
+    box = Box(start, size)
+    all_of_it = reader.read(name, whole(shape))
+    np.testing.assert_array_equal(reader.read(name, box), all_of_it[box.slices_in(whole(shape))])
+
+
+@pytest.fixture(scope="module", params=["compressed-tensors", "gptq"])
+def wide_packed(
+    wide: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    options = {"symmetric": False} if request.param == "compressed-tensors" else {}
+    out = tmp_path_factory.mktemp("packed") / "out"
+    return quantise(wide, out, to=request.param, group="64", **options)
+
+
+def test_four_bits_are_not_quantised_again(wide_packed: Path) -> None:
+    with pytest.raises(GrokpackError, match="already int4") as caught:
+        plan_quantize(open_checkpoint(str(wide_packed)), Options())
+    assert caught.value.code == "GP309"
+
+
+@pytest.mark.parametrize("change", [{"desc_act": True}, {"checkpoint_format": "gptq_v2"}])
+def test_other_forms_of_gptq_are_refused(
+    wide: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    out = quantise(wide, tmp_path / "out", to="gptq")
+    config = json.loads((out / "config.json").read_text())
+    config["quantization_config"] |= change
+    (out / "config.json").write_text(json.dumps(config))
+    with pytest.raises(GrokpackError, match="GPTQ weights") as caught:
+        survey(str(out))
+    assert caught.value.code == "GP208"
+
+
+@pytest.mark.parametrize("part", ["weight_scale", "weight_shape", "weight_zero_point"])
+def test_a_packed_weight_of_which_a_part_is_missing_or_unfit_is_named(
+    wide: Path, tmp_path: Path, part: str
+) -> None:
+    out = quantise(wide, tmp_path / "out", symmetric=False)
+    (file,) = out.glob("*.safetensors")
+    name = f"model.layers.0.attn.k_proj.{part}"
+    kept = load_file(file)
+    kept[name] = np.ascontiguousarray(kept[name][:1])
+    save_file(kept, file)
+    assert "model.layers.0.attn.k_proj.weight" in {f.tensor for f in survey(str(out)).findings}

@@ -7,8 +7,9 @@ folder has: nothing is rounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from grokpack.errors import GrokpackError, Place
 from grokpack.ops.packed import ColumnCodes, RowCodes
 from grokpack.ops.views import Renamed, Turned
 from grokpack.tensor import ArraySpec, DType
@@ -61,6 +62,28 @@ def weight_of(name: str) -> str:
         if name.endswith(ending):
             return name.removesuffix(ending) + _WEIGHT
     return name
+
+
+def refuse_variants(settings: Mapping[str, Any], path: str) -> None:
+    """See that packed weights mean what this module takes them to mean.
+
+    Args:
+        settings: The folder's config.json.
+        path: Where that lies.
+
+    Raises:
+        GrokpackError: GP208 for GPTQ with inputs in another order, or with zero points as they are.
+    """
+    how = settings.get("quantization_config")
+    if not isinstance(how, dict) or how.get("quant_method") != "gptq":
+        return
+    facts = tuple((key, str(how.get(key))) for key in ("desc_act", "checkpoint_format"))
+    if how.get("desc_act"):
+        what = "GPTQ weights whose inputs stand in another order (desc_act) are not read"
+        raise GrokpackError("GP208", what, Place(path), facts)
+    if how.get("checkpoint_format", "gptq") != "gptq":
+        what = "GPTQ weights are read in the first form only, whose zero points are less one"
+        raise GrokpackError("GP208", what, Place(path), facts)
 
 
 def find(
