@@ -10,7 +10,7 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.plan import Plan, Target
 from grokpack.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.recipe import METHODS, Recipe
-from grokpack.targets import compressed_tensors, gptq, hf, quantised, w8a8
+from grokpack.targets import compressed_tensors, gptq, hf, plain, quantised, w8a8
 from grokpack.targets.groups import with_groups
 from grokpack.tensor import DType
 
@@ -112,6 +112,12 @@ TARGETS: dict[str, Kind] = {
         (8,),
         frozenset({"tp"}),
         lambda s, p, o: w8a8.to_w8a8(s, p, _folder(o), o.tp),
+    ),
+    plain.NAME: Kind(
+        "plain arrays in xAI's names, a byte for each code: for study",
+        (4, 8),
+        frozenset({"group", "symmetric"}),
+        lambda s, p, _: plain.to_plain(s, p),
     ),
 }
 

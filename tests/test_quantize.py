@@ -22,6 +22,7 @@ from grokpack.ops.weights import to_f32
 from grokpack.preflight import Limits
 from grokpack.quantize import Options, plan_quantize
 from grokpack.reading import ArrayReader
+from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
 from tests import packed
@@ -204,6 +205,8 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         ({"to": "gptq", "symmetric": False}, "GP304", "--asymmetric does not belong"),
         ({"to": "gptq", "group": "channel"}, "GP309", "groups of inputs"),
         ({"bits": 8, "to": "w8a8-int8", "tp": 4}, "GP309", "8 groups of inputs"),
+        ({"to": "safetensors", "group": "channel"}, "GP309", "groups of inputs"),
+        ({"to": "safetensors", "bits": 8, "symmetric": False}, "GP309", "do not fit int8"),
         ({"engine": "ollama"}, "GP304", "--for takes"),
         ({"engine": "sglang"}, "GP313", "does not read this format"),
         ({"engine": "llama.cpp", "to": "gptq"}, "GP313", "does not read this format"),
@@ -374,3 +377,38 @@ def test_a_packed_weight_of_which_a_part_is_missing_or_unfit_is_named(
     kept[name] = np.ascontiguousarray(kept[name][:1])
     save_file(kept, file)
     assert "model.layers.0.attn.k_proj.weight" in {f.tensor for f in survey(str(out)).findings}
+
+
+@pytest.mark.parametrize(("bits", "symmetric"), [(4, True), (4, False), (8, True)])
+def test_plain_arrays_hold_the_codes_that_packed_ones_do(
+    wide: Path, tmp_path: Path, bits: int, symmetric: bool
+) -> None:
+    options = {"bits": bits, "symmetric": symmetric, "group": "64"}
+    plain = open_checkpoint(str(quantise(wide, tmp_path / "a", to="safetensors", **options)))
+    other = open_checkpoint(str(quantise(wide, tmp_path / "b", to="compressed-tensors", **options)))
+    assert dict(plain.bits) == dict(other.bits)
+    for name, tensor in other.tensors.items():
+        for array, spec in tensor.arrays().items():
+            if name in plain.bits:
+                one, two = (ArrayReader(c).read(array, whole(spec.shape)) for c in (plain, other))
+                np.testing.assert_array_equal(one, two, err_msg=array)
+    accounts = [
+        json.loads((tmp_path / n / "grokpack.json").read_text())["account"] for n in ("a", "b")
+    ]
+    assert accounts[0] == accounts[1]
+
+
+@pytest.mark.parametrize("tp", [1, 2, 4])
+def test_quantised_folders_are_cut_for_ranks_as_they_are(
+    wide_packed: Path, tmp_path: Path, tp: int
+) -> None:
+    source = open_checkpoint(str(wide_packed))
+    execute(plan_reshard(source, tp), str(tmp_path / "cut"))
+    cut = open_checkpoint(str(tmp_path / "cut"))
+    assert cut.ranks == tp
+    assert dict(cut.bits) == dict(source.bits)
+    for tensor in source.tensors.values():
+        for array, spec in tensor.arrays().items():
+            if tensor.name in source.bits:
+                one, two = (ArrayReader(c).read(array, whole(spec.shape)) for c in (source, cut))
+                np.testing.assert_array_equal(one, two, err_msg=array)

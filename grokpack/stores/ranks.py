@@ -105,8 +105,17 @@ def _shards(boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> Iterat
         yield safetensors.aligned(shard, arrays)
 
 
-def index(geometry: Geometry, layout: Layout, ranks: int) -> bytes:
-    """The index: geometry, width, and for each array its shape, dtype and the slice per file."""
+def index(
+    geometry: Geometry, layout: Layout, ranks: int, bits: Mapping[str, int] | None = None
+) -> bytes:
+    """The index: geometry, width, and for each array its shape, dtype and the slice per file.
+
+    Args:
+        geometry: The model.
+        layout: The files.
+        ranks: Tensor-parallel width.
+        bits: Of the codes of weights that were quantised anew, by tensor.
+    """
     arrays: dict[str, Any] = {
         name: {"shape": spec.shape, "dtype": spec.dtype.value, "parts": []}
         for name, spec in layout.arrays.items()
@@ -121,6 +130,7 @@ def index(geometry: Geometry, layout: Layout, ranks: int) -> bytes:
         "ranks": ranks,
         "geometry": {name: getattr(geometry, name) for name in Geometry.__slots__},
         "arrays": arrays,
+        **({"bits": dict(bits)} if bits else {}),
     }
     return (json.dumps(document, sort_keys=True) + "\n").encode()
 
@@ -143,7 +153,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
             Place(path),
             hint="run the command that began it once more",
         )
-    geometry, tensors, ranks = _parse_index(path, head_dim)
+    geometry, tensors, ranks, bits = _parse_index(path, head_dim)
     layout = lay_out(geometry, tensors, ranks)
     findings: list[Finding] = []
     bands = []
@@ -159,12 +169,14 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     kept = Layout(layout.arrays, tuple(bands))
     framings = manifest.framings(manifest.load(folder))
     checkpoint = Checkpoint(
-        folder, folder, NAME, geometry, tensors, kept, ranks, settings, framings
+        folder, folder, NAME, geometry, tensors, kept, ranks, settings, framings, bits=bits
     )
     return Survey(folder, NAME, sum(map(len, layout.bands)), tuple(findings), checkpoint)
 
 
-def _parse_index(path: str, head_dim: int | None) -> tuple[Geometry, dict[str, TensorSpec], int]:
+def _parse_index(
+    path: str, head_dim: int | None
+) -> tuple[Geometry, dict[str, TensorSpec], int, dict[str, int]]:
     document = storage.read_json(path)
     try:
         if document["schema"] != SCHEMA:
@@ -179,11 +191,12 @@ def _parse_index(path: str, head_dim: int | None) -> tuple[Geometry, dict[str, T
         }
         ranks = _size(document["ranks"], "ranks")
         tensors = _tensors(geometry, arrays)
+        bits = {n: _size(b, n) for n, b in document.get("bits", {}).items() if n in tensors}
         if grok1.remainders(geometry, ranks):
             raise ValueError(ranks)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GrokpackError("GP209", f"the index is broken: {error}", Place(path)) from error
-    return geometry, tensors, ranks
+    return geometry, tensors, ranks, bits
 
 
 _LARGEST_SIZE = 1 << 40  # bounds what a hostile index can make us compute

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from grokpack import ops
+from grokpack.errors import GrokpackError
 from grokpack.layout import Box
 from grokpack.models import grok1
 from grokpack.reading import ArrayReader
@@ -33,7 +34,7 @@ ROUNDED = (
 def with_groups(source: Checkpoint) -> Geometry:
     """The geometry with its scale groups; probes one tensor where scales stand expanded."""
     geometry = source.geometry
-    if geometry.scale_groups is not None or not quantised(source):
+    if source.bits or geometry.scale_groups is not None or not quantised(source):
         return geometry
     entry = next(
         e for e in grok1.entries(geometry.layers) if e.rule.path == "multi_head_attention/linear/w"
@@ -64,6 +65,20 @@ def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
                 common = math.gcd(common, first + offset)
             last = values[offset]
     return None if common == 1 else rows // common
+
+
+def own_rows(entry: Entry, tensor: TensorSpec, tp: int) -> int:
+    """Scale rows of a weight that was quantised anew: those that it has, if ranks can share them.
+
+    Raises:
+        GrokpackError: GP301 where they cannot.
+    """
+    assert tensor.scales is not None  # noqa: S101  # it was quantised
+    rows = tensor.scales.shape[-2]
+    if entry.rule.cut == "rows" and rows % min(tp, rows):
+        what = f"{tp} ranks do not share the {rows} scale groups of {tensor.name}"
+        raise GrokpackError("GP301", what, hint="choose a width that divides them")
+    return rows
 
 
 def release_form(

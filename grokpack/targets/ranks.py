@@ -8,7 +8,7 @@ from grokpack import config
 from grokpack.models import grok1
 from grokpack.plan import Target
 from grokpack.stores import ranks
-from grokpack.targets.groups import ROUNDED, quantised, release_form
+from grokpack.targets.groups import ROUNDED, own_rows, quantised, release_form
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
@@ -30,13 +30,15 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
     made: dict[str, Op] = {}
     for entry in grok1.entries(geometry.layers):
         rows = None if scales == "expanded" else geometry.scale_groups
+        if entry.name in source.bits:
+            rows = own_rows(entry, source.tensors[entry.name], tp)
         tensor, tensor_ops = release_form(source.tensors[entry.name], entry, rows)
         tensors[tensor.name] = tensor
         made |= tensor_ops
     layout = ranks.lay_out(geometry, tensors, tp)
     finals = {
         config.FILE: config.render(geometry, source.config),
-        ranks.INDEX: ranks.index(geometry, layout, tp),
+        ranks.INDEX: ranks.index(geometry, layout, tp, source.bits),
     }
     return Target(
         ranks.NAME,
