@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
+from benchmarks.shrinking import bench_quantize, bench_quantize_memory
 
 REAL_LAYER_BYTES = 20 << 30  # source and output of the real-layer preset, with room to spare
 
@@ -97,6 +98,7 @@ def bench_memory(work: Path) -> None:
     for name, peak in peaks.items():
         row(f"peak resident memory, real-layer, {name}", f"{peak:.0f} MiB", "512 MiB")
     bench_convert_memory(real)
+    bench_quantize_memory(real)
 
 
 def bench_kernels(_work: Path) -> None:
@@ -114,6 +116,7 @@ BENCHES = (
     bench_kernels,
     bench_speed,
     bench_convert,
+    bench_quantize,
     bench_marginal,
     bench_memory,
 )
