@@ -60,7 +60,7 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     Raises:
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
     """
-    streams = plan.target.streams
+    streams = plan.streams
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     preferred: Engine = choose_engine(plan.reads_bytes) if streams else "numpy"
     for engine in dict.fromkeys((preferred, "numpy")):
