@@ -64,7 +64,7 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     Raises:
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
     """
-    streams = plan.target.streams
+    streams = plan.streams
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     work = plan.reads_bytes * (_FITTING if plan.target.remembers else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"

@@ -30,6 +30,7 @@ _SAME = {  # our dimension: its names in xAI's run.py, then in Hugging Face conf
     "scale_groups": ("scale_groups",),
 }
 
+_MOST_LAYERS = 1024  # more are not believed: a hostile number must not cost time; Grok-1 has 64
 _CARRIED = ("widening_factor",)
 
 
@@ -60,9 +61,10 @@ def value(config: Mapping[str, Any], dimension: str) -> int | None:
 
 def hints(config: Mapping[str, Any], head_dim: int | None = None) -> Hints:
     """What the config adds to the shapes; an explicit `head_dim` wins."""
+    layers = value(config, "layers")
     return Hints(
         head_dim=head_dim or value(config, "head_dim"),
-        layers=value(config, "layers"),
+        layers=layers if layers and layers <= _MOST_LAYERS else None,
         scale_groups=value(config, "scale_groups"),
     )
 

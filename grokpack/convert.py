@@ -100,7 +100,7 @@ TARGETS: dict[str, Kind] = {
     "hf": Kind(
         "Hugging Face folder: transformers, vLLM up to 0.24, SGLang, llama.cpp's converter",
         frozenset({"names", "dtype", "shard_bytes", "tokenizer"}),
-        lambda o: f"hf-{o.names or 'hpcai'}-{o.dtype or 'bf16'}",
+        lambda o: "-".join(["hf", *_unusual(o.names, "hpcai"), *_unusual(o.dtype, "bf16")]),
         _hf,
     ),
     "sglang": Kind(
@@ -145,7 +145,7 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
     options = options or Options()
     kind = TARGETS.get(to)
     if kind is None:
-        raise GrokpackError("GP304", f"--to takes {', '.join(TARGETS)}")
+        raise _no_target(to)
     _refuse_foreign(kind, to, options)
     if source.geometry.head_dim is None:
         raise config.unknown_head_size()
@@ -154,6 +154,17 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
     given = _given(options, *(Options.__slots__))
     given.pop("tokenizer", None)  # a path; the file's contents are in the digest
     return Plan("convert", {"to": to, **given}, source, target)
+
+
+def _unusual(given: str | None, usual: str) -> list[str]:
+    """A part of a name that says what is not as by default."""
+    return [] if given in (None, usual) else [str(given)]
+
+
+def _no_target(to: str) -> GrokpackError:
+    what = f"there is no target `{to}`; --to takes" if to else "convert needs a target; --to takes"
+    facts = tuple((name, kind.title) for name, kind in TARGETS.items())
+    return GrokpackError("GP304", what, None, facts, "`grokpack convert --help` has the options")
 
 
 def _refuse_foreign(kind: Kind, to: str, options: Options) -> None:

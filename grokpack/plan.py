@@ -33,7 +33,7 @@ class Target:
         finals: Small files (config, index) that are written last, in order, before the manifest.
         framings: Pickle framing to be remembered in the manifest.
         notes: What the user should know before it starts: sizes that surprise, what is rounded.
-        lossless: Whether the source can be had back to the byte.
+        lossless: Whether every value, code and scale of the source can be had back.
         single: Whether the output is one file of the name that the user gives.
         sparse: Whether every array is zero and left as a hole in its file.
     """
@@ -108,6 +108,11 @@ class Plan:
         }
         document = [self.description(), files, ops, finals]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def streams(self) -> bool:
+        """Whether blocks are read for many pieces: by an op, or by a view of the source."""
+        return self.target.streams or bool(self.source and self.source.views)
 
     @property
     def writes_bytes(self) -> int:

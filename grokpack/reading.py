@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grokpack import storage
+from grokpack.layout import Box
 from grokpack.memo import Memo
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.kernels.dispatch import Engine
-    from grokpack.layout import Box, Piece
+    from grokpack.layout import Piece
 
 RAW: dict[int, np.dtype[Any]] = {
     1: np.dtype("u1"),
@@ -41,15 +43,21 @@ class ArrayReader:
     Args:
         checkpoint: The source; None for ops that make their values from nothing.
         engine: Which twin of each kernel runs, that which reads many short runs among them.
+        ahead_bytes: What `read_ahead` reads at a time and keeps for each thread; 0 for no more
+            than it is asked for.
     """
 
-    def __init__(self, checkpoint: Checkpoint | None, engine: Engine = "numpy") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint | None, engine: Engine = "numpy", ahead_bytes: int = 0
+    ) -> None:
         self._folder = checkpoint.folder if checkpoint else ""
         self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
         self._views = checkpoint.views if checkpoint else {}
         self._engine: Engine = engine
         self.memo = Memo()
+        self._ahead_bytes = ahead_bytes
+        self._kept = threading.local()
 
     def read(self, array: str, box: Box) -> np.ndarray:
         """The values in `box` of an array, as raw unsigned integers of its element size.
@@ -71,6 +79,31 @@ class ArrayReader:
             if missing == 0:
                 break
         return out
+
+    def read_ahead(self, array: str, box: Box) -> np.ndarray:
+        """The same for a caller that goes on along the last axis, a few elements at a time.
+
+        Views that turn a matrix do. Each read takes a short run out of every row; so a wide band
+        is read at once, and kept until the thread leaves it.
+        """
+        name, outer, values = getattr(self._kept, "band", ("", box, np.empty(0)))
+        if name == array and box.intersect(outer) == box:
+            kept: np.ndarray = values[box.slices_in(outer)]
+            return kept
+        self._kept.band = None, box, np.empty(0)  # frees it before the next is read
+        wide = self._widened(array, box)
+        values = self.read(array, wide)
+        if wide != box:
+            self._kept.band = array, wide, values
+        return values[box.slices_in(wide)]
+
+    def _widened(self, array: str, box: Box) -> Box:
+        """The box, wider along the last axis as far as the array and the memory go."""
+        spec = self._arrays[array]
+        column_bytes = math.prod(box.shape[:-1]) * spec.dtype.itemsize
+        width = max(box.shape[-1], self._ahead_bytes // column_bytes)
+        width = min(width, spec.shape[-1] - box.start[-1])
+        return Box(box.start, (*box.shape[:-1], width))
 
     def _fill(self, view: np.ndarray, piece: Piece, box: Box) -> None:
         """Read `box`, which lies in the piece, into `view`."""

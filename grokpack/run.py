@@ -153,7 +153,7 @@ class _Session:
     def _work(self, executor: Executor | None, done: dict[int, set[int]]) -> list[Receipt]:
         context = Context(
             self.plan.target,
-            ArrayReader(self.plan.source, self.pace.engine),
+            ArrayReader(self.plan.source, self.pace.engine, self.pace.block_bytes),
             self.place,
             self.pace,
             self._advance,

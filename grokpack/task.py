@@ -256,7 +256,7 @@ def _blocks(
 ) -> list[memoryview]:
     boxes = [rows.box.moved(part.box.start) for part in parts]
     if united is None:
-        values = [op.make(box, context.reader) for box in boxes]
+        values = [np.ascontiguousarray(op.make(box, context.reader)) for box in boxes]
     else:
         outer = Box(
             (*boxes[0].start[:-1], united.start[-1]), (*boxes[0].shape[:-1], united.shape[-1])

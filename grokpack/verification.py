@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
@@ -104,19 +104,14 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
 
 def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
     """Sizes and last tiles that differ from what the manifest recorded; none without one."""
-    document = manifest.load(checkpoint.home)
+    document, names = _recorded(checkpoint)
     if document is None:
         return []
-    prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
-    prefix = "" if prefix == "." else f"{prefix}/"
-    tails = {}
-    for file in checkpoint.layout.files():
-        recorded = prefix + file.path
-        if recorded in document["files"]:
-            tails[file.path] = (
-                document["files"][recorded]["bytes"],
-                manifest.tiles(document, recorded)[-1:],
-            )
+    tails = {
+        path: (document["files"][name]["bytes"], manifest.tiles(document, name)[-1:])
+        for path, name in names.items()
+        if name in document["files"]
+    }
     owners = {tuple(tail): path for path, (_, tail) in tails.items()}
     findings = []
     for file in checkpoint.layout.files():
@@ -139,6 +134,21 @@ def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
         if tail and found != tail[0]:
             findings.append(_changed(file, owners.get((found,))))
     return findings
+
+
+def _recorded(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """The manifest, and by the path of each file the name that it has there.
+
+    A single file's manifest lies beside it, whatever the file was called when it was written.
+    """
+    paths = [file.path for file in checkpoint.layout.files()]
+    if not checkpoint.owns_folder and len(paths) == 1:
+        beside = f"{checkpoint.path(paths[0])}.{manifest.FILE}"
+        document = manifest.load_file(beside) if storage.exists(beside) else None
+        return document, dict(zip(paths, (document or {}).get("files", ()), strict=False))
+    prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
+    prefix = "" if prefix == "." else f"{prefix}/"
+    return manifest.load(checkpoint.home), {path: prefix + path for path in paths}
 
 
 def last_tile_sum(checkpoint: Checkpoint, file: FileLayout) -> str:

@@ -342,7 +342,7 @@ def test_any_box_of_packed_codes_is_that_of_the_whole(wide_packed: Path, data: A
 def wide_packed(
     wide: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
-    options = {"symmetric": False} if request.param == "compressed-tensors" else {}
+    options: dict[str, Any] = {"symmetric": False} if request.param == "compressed-tensors" else {}
     out = tmp_path_factory.mktemp("packed") / "out"
     return quantise(wide, out, to=request.param, group="64", **options)
 
@@ -383,7 +383,7 @@ def test_a_packed_weight_of_which_a_part_is_missing_or_unfit_is_named(
 def test_plain_arrays_hold_the_codes_that_packed_ones_do(
     wide: Path, tmp_path: Path, bits: int, symmetric: bool
 ) -> None:
-    options = {"bits": bits, "symmetric": symmetric, "group": "64"}
+    options: dict[str, Any] = {"bits": bits, "symmetric": symmetric, "group": "64"}
     plain = open_checkpoint(str(quantise(wide, tmp_path / "a", to="safetensors", **options)))
     other = open_checkpoint(str(quantise(wide, tmp_path / "b", to="compressed-tensors", **options)))
     assert dict(plain.bits) == dict(other.bits)

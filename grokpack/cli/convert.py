@@ -59,7 +59,8 @@ def convert(
     tokenizer: Annotated[
         Path | None,
         typer.Option(
-            "--tokenizer", help="tokenizer.model or its folder; looked for beside SRC by default"
+            "--tokenizer",
+            help="its file or folder, or `none`; looked for beside SRC by default",
         ),
     ] = None,
     out: options.Out = None,

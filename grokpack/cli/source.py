@@ -29,4 +29,4 @@ def default_out(source: str, suffix: str) -> str:
     if folder.name == "ckpt-0":
         folder = folder.parent
     stem = folder.name if folder.name not in ("checkpoints", "") else "grok-1"
-    return str(folder.parent / f"{stem}-{suffix}")
+    return str(folder.parent / f"{stem.removesuffix('.gguf')}-{suffix}")

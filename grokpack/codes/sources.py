@@ -142,4 +142,12 @@ SOURCES = (
         "BF16 and Q8_0.",
         "Convert the original checkpoint instead.",
     ),
+    Code(
+        "GP220",
+        "weights are PyTorch pickles",
+        ExitStatus.SOURCE,
+        "The folder holds `.bin`, `.pt` or `.pth` files only. To load a pickle is to run what it "
+        "names, and these hold no tensors that can be read in place otherwise.",
+        "Take a copy in safetensors, or start from xAI's release, as the hint says.",
+    ),
 )

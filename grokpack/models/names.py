@@ -157,9 +157,14 @@ def _pattern(convention: Convention, path: str, *, in_layer: bool) -> re.Pattern
     return re.compile(text)
 
 
+def is_buffer(name: str) -> bool:
+    """Whether a name is that of a buffer which older modelling code saved with its weights."""
+    return name.endswith(("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"))
+
+
 def recognise(names: Iterable[str]) -> Convention | None:
     """The convention that explains the most of these names, and more than half; None for none."""
-    listed = list(names)
+    listed = [name for name in names if not is_buffer(name)]
     votes = Counter(
         {
             name: sum(parse(convention, text) is not None for text in listed)

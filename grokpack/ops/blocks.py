@@ -14,6 +14,7 @@ from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
 from grokpack.layout import Box
 from grokpack.ops.weights import (
     column_blocks,
+    engine_for,
     matrix,
     read_scales,
     rows_per_group,
@@ -35,9 +36,11 @@ class PackQ8:
 
     Attributes:
         tensor: The weight, `int8[..., in, out]` with scales whose groups are multiples of 32.
+        groups: Scale groups that expanded rows fall into; None for the rows as they are.
     """
 
     tensor: TensorSpec
+    groups: int | None = None
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order.
@@ -45,13 +48,12 @@ class PackQ8:
         Raises:
             GrokpackError: GP406 where float16 cannot hold a scale.
         """
-        pack = twin(weights.q8_0, pace.engine)
-        per_group = rows_per_group(self.tensor)
+        per_group = rows_per_group(self.tensor, self.groups)
         whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
         for block, height in column_blocks(self.tensor, None, whole, pace, DType.I8):
-            codes = np.ascontiguousarray(matrix(reader.read(self.tensor.name, block)))
-            codes = codes.view(np.int8)
-            scales = self._f16(matrix(read_scales(self.tensor, block, reader)), block)
+            codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
+            pack = twin(weights.q8_0, engine_for(codes, pace))
+            scales = self.scales(block, reader)
             inputs, columns = codes.shape
             for column in range(0, columns, height):
                 count = min(height, columns - column)
@@ -59,8 +61,19 @@ class PackQ8:
                 pack(codes, scales, column, 0, per_group, out)
                 yield out
 
-    def _f16(self, scales: np.ndarray, block: Box) -> np.ndarray:
-        """Scales as bits of float16, after seeing that each is exact."""
+    def check(self, reader: ArrayReader) -> None:
+        """See that float16 holds every scale, before anything is written.
+
+        Raises:
+            GrokpackError: GP406 where it does not.
+        """
+        shape = self.tensor.values.shape
+        for lead in np.ndindex(*shape[:-2]):
+            self.scales(Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:])), reader)
+
+    def scales(self, block: Box, reader: ArrayReader) -> np.ndarray:
+        """Scales of a block of the weight as bits of float16, after seeing that each is exact."""
+        scales = matrix(read_scales(self.tensor, block, reader, self.groups))
         with np.errstate(over="ignore", invalid="ignore"):
             narrow = scales.astype(np.float16)
         wrong = np.argwhere(narrow.astype(np.float32) != scales)
@@ -77,7 +90,10 @@ class PackQ8:
             ("in this block", f"{len(wrong):,} of {scales.size:,} scales"),
         )
         what = "float16 cannot hold a scale exactly, and Q8_0 keeps scales in float16"
-        hint = "`--type bf16` or `--type f32` holds every scale"
+        hint = (
+            "`grokpack quantize --to gguf --type q8_0` requantises, with a scale of its own for "
+            "each block; `--type bf16` and `--type f32` hold every product"
+        )
         return GrokpackError("GP406", what, Place(self.tensor.name), facts, hint)
 
     def describe(self) -> list[object]:

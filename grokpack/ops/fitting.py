@@ -16,20 +16,20 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.kernels import groupwise
 from grokpack.kernels.dispatch import twin
 from grokpack.layout import Box
-from grokpack.ops.weights import matrix, read_scales, recast, to_f32
+from grokpack.ops.weights import recast
 from grokpack.recipe import METHODS, PRECISIONS, Recipe
-from grokpack.tensor import DType, TensorSpec
+from grokpack.tensor import DType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.reading import ArrayReader
 
 CHUNK = 64
 """Outputs whose scales are kept together; the kernels' strips are as wide."""
 _KEPT_TOGETHER = 16 * CHUNK  # outputs that are fitted again together where their scales are gone
-_WIDE_BYTES = 4  # of an input that is no int8: it is widened to float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +57,24 @@ class Fitter:
     """Quantises one matrix.
 
     Attributes:
-        tensor: The source's tensor, `[..., in, out]`, with scales or in floating point.
+        weight: The source's weight, `[..., in, out]`.
         expert: The one of a stack; None where there is no stack.
         recipe: How.
     """
 
-    tensor: TensorSpec
+    weight: SourceWeight
     expert: int | None
     recipe: Recipe
 
     @property
     def shape(self) -> tuple[int, int]:
         """Inputs and outputs."""
-        inputs, outputs = self.tensor.values.shape[-2:]
-        return inputs, outputs
+        return self.weight.shape
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Which matrix of a stack."""
+        return () if self.expert is None else (self.expert,)
 
     @property
     def per_group(self) -> int:
@@ -87,10 +91,12 @@ class Fitter:
     ) -> Iterator[tuple[int, Fit]]:
         """Outputs `first` to `last`, a few at a time, each with the first that it is of."""
         inputs = self.shape[0]
-        width = _whole_chunks(pace.block_bytes // (inputs * self._value_bytes))
+        width = _whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
         height = _whole_chunks(pace.step_bytes * 8 // (inputs * self.recipe.bits))
         for left, right in edges(first, last, width):
-            values, scales = self._read(Box((0, left), (inputs, right - left)), reader)
+            values, scales = self.weight.read(
+                self.lead, Box((0, left), (inputs, right - left)), reader
+            )
             per_group = inputs // len(scales)
             for begin, end in edges(left, right, height):
                 fit = self._fit(values, scales, begin - left, end - begin, per_group, pace)
@@ -107,12 +113,12 @@ class Fitter:
     ) -> Iterator[tuple[int, Fit]]:
         """Groups `first` to `last` of all outputs, a few at a time, each with its first group."""
         outputs, group = self.shape[1], self.per_group
-        row_bytes = group * outputs * self._value_bytes
+        row_bytes = group * outputs * self.weight.value_bytes
         count = max(1, 2 * pace.step_bytes // row_bytes)
         for begin in range(first, last, count):
             end = min(begin + count, last)
             box = Box((begin * group, 0), ((end - begin) * group, outputs))
-            values, scales = self._read(box, reader)
+            values, scales = self.weight.read(self.lead, box, reader)
             fine, scales = self._aligned(box, scales)
             fit = self._fit(values, scales, 0, outputs, fine, pace)
             for row, bits in enumerate(self.bits_of(fit.steps)):
@@ -163,21 +169,11 @@ class Fitter:
 
     def bits_of(self, steps: np.ndarray) -> np.ndarray:
         """Scales as raw bits of the recipe's dtype; they are exact in it."""
-        return recast(steps.view(np.uint32), DType.F32, self.recipe.scales, self.tensor.name)
+        return recast(steps.view(np.uint32), DType.F32, self.recipe.scales, self.weight.name)
 
     def describe(self) -> list[object]:
         """`[tensor, expert, recipe]`."""
-        return [self.tensor.name, self.expert, self.recipe.describe()]
-
-    @property
-    def _value_bytes(self) -> int:
-        return 1 if self.tensor.scales is not None else _WIDE_BYTES
-
-    def _read(self, box: Box, reader: ArrayReader) -> tuple[np.ndarray, np.ndarray]:
-        """Codes and scales of a box of the matrix, or values and a scale of one."""
-        lead = () if self.expert is None else (self.expert,)
-        (top, left), (bottom, right) = box.start, box.stop
-        return read_values(self.tensor, lead, (top, bottom), (left, right), reader)
+        return [self.weight.name, self.expert, self.recipe.describe()]
 
     def _aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
         """Scales of a band that may begin within a group of the source.
@@ -185,9 +181,9 @@ class Fitter:
         Returns:
             Inputs of a part of the band, and one row of scales for each part.
         """
-        if self.tensor.scales is None:
+        if not self.weight.coded:
             return box.shape[0], scales
-        per_group = self.shape[0] // self.tensor.scales.shape[-2]
+        per_group = self.weight.per_scale
         first, rows = box.start[0], box.shape[0]
         fine = int(np.gcd.reduce([per_group, first, rows]))
         index = (first + np.arange(0, rows, fine)) // per_group - first // per_group
@@ -231,12 +227,12 @@ class Fitter:
     def _check(self, fit: Fit) -> None:
         if not np.isfinite(fit.sums[0]).all():
             what = "a value is infinite or no number and cannot be quantised"
-            hint = f"`grokpack inspect SRC {self.tensor.name} --stats` shows how many"
-            raise GrokpackError("GP407", what, Place(self.tensor.name), hint=hint)
+            hint = f"`grokpack inspect SRC {self.weight.name} --stats` shows how many"
+            raise GrokpackError("GP407", what, Place(self.weight.name), hint=hint)
         if not np.isfinite(fit.steps).all():
             what = f"a scale does not fit {self.recipe.scales.label}"
             raise GrokpackError(
-                "GP405", what, Place(self.tensor.name), hint="--scale-dtype bf16 holds it"
+                "GP405", what, Place(self.weight.name), hint="--scale-dtype bf16 holds it"
             )
 
     def _remember(self, begin: int, fit: Fit, reader: ArrayReader) -> None:
@@ -248,36 +244,6 @@ class Fitter:
             if stop <= end:
                 part = slice(chunk * CHUNK - begin, stop - begin)
                 reader.memo.put((self, chunk), (bits[part].copy(), zeros[part].copy()))
-
-
-def read_values(
-    tensor: TensorSpec,
-    lead: tuple[int, ...],
-    inputs: tuple[int, int],
-    outputs: tuple[int, int],
-    reader: ArrayReader,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A part of a weight as the kernels take it.
-
-    Args:
-        tensor: The source's tensor, `[..., in, out]`.
-        lead: Which matrix of a stack.
-        inputs: First and last.
-        outputs: First and last.
-        reader: Where values come from.
-
-    Returns:
-        Codes `i8[in, out]` and scales `f32[group, out]`; for a tensor without scales its values
-        `f32[in, out]` and one row of ones.
-    """
-    start = (*lead, inputs[0], outputs[0])
-    shape = (*(1 for _ in lead), inputs[1] - inputs[0], outputs[1] - outputs[0])
-    raw = np.ascontiguousarray(matrix(reader.read(tensor.name, Box(start, shape))))
-    if tensor.scales is None:
-        values = np.ascontiguousarray(to_f32(raw, tensor.values.dtype))
-        return values, np.ones((1, shape[-1]), np.float32)
-    scales = matrix(read_scales(tensor, Box(start, shape), reader))
-    return raw.view(np.int8), np.ascontiguousarray(scales)
 
 
 def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:

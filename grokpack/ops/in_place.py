@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from grokpack.budget import Pace
     from grokpack.layout import Box
     from grokpack.ops.fitting import Fit
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.reading import ArrayReader
     from grokpack.recipe import Recipe
-    from grokpack.tensor import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class CodesInPlace:
     """Codes, `i8[..., in, out]`, whatever their bits; less their zero points.
 
     Attributes:
-        tensor: The source's tensor.
+        weight: The source's weight.
         recipe: How it is quantised, in groups of inputs.
     """
 
-    tensor: TensorSpec
+    weight: SourceWeight
     recipe: Recipe
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
@@ -39,7 +39,7 @@ class CodesInPlace:
         Raises:
             GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
         """
-        fitter = fitter_of(self.tensor, self.recipe, box)
+        fitter = fitter_of(self.weight, self.recipe, box)
         group = fitter.per_group
         low, high = box.start[-2] // group, -(-box.stop[-2] // group)
         for first, fit in fitter.rows(low, high, reader, pace):
@@ -47,7 +47,7 @@ class CodesInPlace:
             codes = _codes(fit, group)[skip : box.stop[-2] - first * group]
             yield Measured(
                 codes,
-                self.tensor.name,
+                self.weight.name,
                 fit.sums,
                 fit.counts,
                 group,
@@ -58,7 +58,7 @@ class CodesInPlace:
 
     def describe(self) -> list[object]:
         """`["codes in place", tensor, recipe]`."""
-        return ["codes in place", self.tensor.name, self.recipe.describe()]
+        return ["codes in place", self.weight.name, self.recipe.describe()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +66,27 @@ class StepsInPlace:
     """Scales, `[..., group, out]`.
 
     Attributes:
-        tensor: The source's tensor.
+        weight: The source's weight.
         recipe: How it is quantised, in groups of inputs.
     """
 
-    tensor: TensorSpec
+    weight: SourceWeight
     recipe: Recipe
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
-        fitter = fitter_of(self.tensor, self.recipe, box)
+        fitter = fitter_of(self.weight, self.recipe, box)
         yield from fitter.found_rows(box.start[-2], box.stop[-2], reader, pace)
 
     def describe(self) -> list[object]:
         """`["steps in place", tensor, recipe]`."""
-        return ["steps in place", self.tensor.name, self.recipe.describe()]
+        return ["steps in place", self.weight.name, self.recipe.describe()]
 
 
-def fitter_of(tensor: TensorSpec, recipe: Recipe, box: Box) -> Fitter:
+def fitter_of(weight: SourceWeight, recipe: Recipe, box: Box) -> Fitter:
     """What quantises the matrix that a box lies in."""
     lead = box.start[:-2]
-    return Fitter(tensor, lead[0] if lead else None, recipe)
+    return Fitter(weight, lead[0] if lead else None, recipe)
 
 
 def _codes(fit: Fit, group: int) -> np.ndarray:
@@ -96,4 +96,5 @@ def _codes(fit: Fit, group: int) -> np.ndarray:
         shifts = np.arange(8, dtype=np.uint32) * np.uint32(4)
         lanes = (words[:, None, :] >> shifts[:, None]) & np.uint32(15)
         words = lanes.astype(np.uint8).reshape(-1, words.shape[1])
-    return words - np.repeat(fit.zeros, group, axis=0)
+    codes: np.ndarray = words - np.repeat(fit.zeros, group, axis=0)
+    return codes

@@ -38,7 +38,7 @@ class PackedRows:
         Raises:
             GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
         """
-        name, per_group = self.fitter.tensor.name, self.fitter.per_group
+        name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
             yield Measured(_turned(fit.words, pace.engine), name, fit.sums, fit.counts, per_group)
 
@@ -98,7 +98,7 @@ class PackedColumns:
         Raises:
             GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
         """
-        name, per_group = self.fitter.tensor.name, self.fitter.per_group
+        name, per_group = self.fitter.weight.name, self.fitter.per_group
         rows = self.fitter.rows_per_group
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
         for group, fit in self.fitter.rows(low, high, reader, pace):
@@ -143,7 +143,7 @@ class CodesRefitted:
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order; see `PackedRows`."""
-        name, per_group = self.fitter.tensor.name, self.fitter.per_group
+        name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
             codes = _turned(fit.words, pace.engine).view(np.uint8) ^ np.uint8(_MIDDLE)
             yield Measured(codes, name, fit.sums, fit.counts, per_group)

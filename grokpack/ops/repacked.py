@@ -10,13 +10,14 @@ import numpy as np
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import twin
 from grokpack.layout import Box
-from grokpack.ops.weights import column_blocks, matrix, read_scales, recast, rows_per_group
+from grokpack.ops.weights import column_blocks, matrix, read_scales, recast
 from grokpack.tensor import DType, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.reading import ArrayReader
 
 _PER_WORD = 4
@@ -84,13 +85,13 @@ class RepeatedScales:
     """Scales of the source once for each smaller group, `[group, out]`.
 
     Attributes:
-        tensor: The weight; its scale groups are multiples of `group`.
+        weight: The source's weight; its scale groups are multiples of `group`.
         expert: The one of a stack; None where there is no stack.
         group: Inputs in a smaller group.
         dtype: Dtype to be made.
     """
 
-    tensor: TensorSpec
+    weight: SourceWeight
     expert: int | None
     group: int
     dtype: DType
@@ -99,15 +100,15 @@ class RepeatedScales:
         """Read the rows that the box needs and repeat them."""
         start, rows = box.start[-2] * self.group, box.shape[-2] * self.group
         part = _of_expert(Box((start, box.start[-1]), (rows, box.shape[-1])), self.expert)
-        scales = matrix(read_scales(self.tensor, part, reader))
-        per_group = rows_per_group(self.tensor)
+        scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
+        per_group = self.weight.per_scale
         index = (start + np.arange(0, rows, self.group)) // per_group - start // per_group
         bits = np.ascontiguousarray(scales[index]).view(np.uint32)
-        return recast(bits, DType.F32, self.dtype, self.tensor.name)
+        return recast(bits, DType.F32, self.dtype, self.weight.name)
 
     def describe(self) -> list[object]:
         """`["repeated scales", tensor, expert, group, dtype]`."""
-        return ["repeated scales", self.tensor.name, self.expert, self.group, self.dtype.value]
+        return ["repeated scales", self.weight.name, self.expert, self.group, self.dtype.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +116,24 @@ class OutputScales:
     """The one scale of each output, `f32[out, 1]`, of some inputs that share a scale group.
 
     Attributes:
-        tensor: The weight.
+        weight: The source's weight.
         expert: The one of a stack; None where there is no stack.
     """
 
-    tensor: TensorSpec
+    weight: SourceWeight
     expert: int | None
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """Column `g` of the box is the scales of group `g` of the source."""
-        per_group = rows_per_group(self.tensor)
+        per_group = self.weight.per_scale
         start = (box.start[-1] * per_group, box.start[-2])
         part = _of_expert(Box(start, (box.shape[-1] * per_group, box.shape[-2])), self.expert)
-        scales = matrix(read_scales(self.tensor, part, reader))
+        scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
         return np.ascontiguousarray(scales.T).view(np.uint32)
 
     def describe(self) -> list[object]:
         """`["output scales", tensor, expert]`."""
-        return ["output scales", self.tensor.name, self.expert]
+        return ["output scales", self.weight.name, self.expert]
 
 
 def _of_expert(box: Box, expert: int | None) -> Box:

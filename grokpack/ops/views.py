@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from grokpack.reading import ArrayReader
 
 
+_BAND_BYTES = 4 << 20  # of blocks that are looked through at a time for their scales
+
+
 class View(Protocol):
     """Makes boxes of a tensor's array from arrays that the files hold."""
 
@@ -64,7 +67,7 @@ class Turned:
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """Read the box the other way round; the result is not contiguous."""
-        return reader.read(self.array, _turned(box)).swapaxes(-1, -2)
+        return reader.read_ahead(self.array, _turned(box)).swapaxes(-1, -2)
 
     def describe(self) -> list[object]:
         """`["turned", array]`."""
@@ -87,7 +90,7 @@ class Stacked:
         one = _turned(Box(box.start[1:], box.shape[1:]))
         experts = range(box.start[0], box.stop[0])
         if len(experts) == 1:
-            return reader.read(self.arrays[experts[0]], one).T[None]
+            return reader.read_ahead(self.arrays[experts[0]], one).T[None]
         return np.stack([reader.read(self.arrays[e], one).T for e in experts])
 
     def describe(self) -> list[object]:
@@ -141,11 +144,23 @@ class BlockScales:
         Raises:
             GrokpackError: GP215 where blocks of a group differ, or bfloat16 cannot hold a scale.
         """
-        start = (*box.start[:-2], box.start[-2] * self.per_group, box.start[-1])
-        shape = (*box.shape[:-2], box.shape[-2] * self.per_group, box.shape[-1])
-        _, blocks = read_blocks(self.array, Box(start, shape), reader)
-        d = np.ascontiguousarray(blocks[..., :2]).view("<u2")[..., 0]
-        grouped = d.reshape(*d.shape[:-1], box.shape[-2], -1)
+        out = np.empty(box.shape, np.uint16)
+        inputs = box.shape[-2] * self.per_group
+        step = max(1, _BAND_BYTES // (inputs // Q8_BLOCK * Q8_BYTES))
+        for lead in np.ndindex(*box.shape[:-2]):
+            first = tuple(a + b for a, b in zip(box.start, lead, strict=False))
+            for column in range(0, box.shape[-1], step):
+                count = min(step, box.shape[-1] - column)
+                start = (*first, box.start[-2] * self.per_group, box.start[-1] + column)
+                band = Box(start, (*(1 for _ in lead), inputs, count))
+                out[(*lead, slice(None), slice(column, column + count))] = self._band(band, reader)
+        return out
+
+    def _band(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """The scales `bf16[group, out]` of the blocks in a box `[..., in, out]` of one matrix."""
+        _, blocks = read_blocks(self.array, box, reader)
+        d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
+        grouped = d.reshape(box.shape[-1], box.shape[-2] // self.per_group, -1)
         if (grouped != grouped[..., :1]).any():
             raise self._refusal("blocks of a group have different scales")
         values = to_f32(grouped[..., 0], DType.F16)
@@ -153,7 +168,7 @@ class BlockScales:
         if (bits & 0xFFFF).any():
             raise self._refusal("bfloat16 cannot hold a scale of its blocks")
         kept: np.ndarray = (bits >> 16).astype(np.uint16)
-        return kept.swapaxes(-1, -2)
+        return kept.T
 
     def _refusal(self, what: str) -> GrokpackError:
         hint = "it was not re-packaged from released int8; `--to hf` or `--type bf16` reads it"
@@ -197,7 +212,7 @@ def read_blocks(array: str, box: Box, reader: ArrayReader) -> tuple[int, np.ndar
     low, high = box.start[-2] // Q8_BLOCK, -(-box.stop[-2] // Q8_BLOCK)
     start = (*box.start[:-2], box.start[-1], low * Q8_BYTES)
     shape = (*box.shape[:-2], box.shape[-1], (high - low) * Q8_BYTES)
-    octets = reader.read(array, Box(start, shape))
+    octets = reader.read_ahead(array, Box(start, shape))
     return low, octets.reshape(*shape[:-1], high - low, Q8_BYTES)
 
 

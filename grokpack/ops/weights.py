@@ -11,12 +11,14 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.kernels import cast, weights
 from grokpack.kernels.dispatch import twin
 from grokpack.layout import Box
+from grokpack.ops.moving import Regroup
 from grokpack.tensor import DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
+    from grokpack.kernels.dispatch import Engine
     from grokpack.reading import ArrayReader
 
 _LANES = 64  # columns that the kernels turn at a time; blocks are cut at multiples of it
@@ -77,19 +79,21 @@ class Dequantize:
 class Transpose:
     """A matrix as engines store it, `[..., out, in]`, in floating point.
 
-    An int8 weight is multiplied with its scales: exactly in float32, and rounded once, to nearest
-    even, to anything narrower.
+    A weight is multiplied with its scales: int8 codes exactly in float32, and rounded once, to
+    nearest even, to anything narrower. The scales of bfloat16 weights are ones.
 
     Attributes:
         tensor: The source's tensor, `[..., in, out]`.
         dtype: The dtype to be made.
         expert: The one expert of a stack that the array holds; None for all, or where there is
             no stack.
+        groups: Scale groups that expanded rows fall into; None for the rows as they are.
     """
 
     tensor: TensorSpec
     dtype: DType
     expert: int | None = None
+    groups: int | None = None
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, `[row, in]`, in order.
@@ -100,8 +104,10 @@ class Transpose:
         for block, height in column_blocks(self.tensor, self.expert, box, pace, self.dtype):
             if self.tensor.scales is None:
                 yield from self._plain(block, height, reader)
-            else:
+            elif self.tensor.values.dtype is DType.I8:
                 yield from self._products(block, height, reader, pace)
+            else:
+                yield from self._scaled(block, height, reader)
 
     def _plain(self, block: Box, height: int, reader: ArrayReader) -> Iterator[np.ndarray]:
         source = self.tensor.values.dtype
@@ -114,10 +120,11 @@ class Transpose:
         self, block: Box, height: int, reader: ArrayReader, pace: Pace
     ) -> Iterator[np.ndarray]:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
-        product = twin(weights.product_bf16 if direct else weights.product_f32, pace.engine)
-        codes = np.ascontiguousarray(matrix(reader.read(self.tensor.name, block))).view(np.int8)
-        scales = matrix(read_scales(self.tensor, block, reader))
-        first, per_group = block.start[-2], rows_per_group(self.tensor)
+        codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
+        kernel = weights.product_bf16 if direct else weights.product_f32
+        product = twin(kernel, engine_for(codes, pace))
+        scales = matrix(read_scales(self.tensor, block, reader, self.groups))
+        first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
         inputs, columns = codes.shape
         for column in range(0, columns, height):
             count = min(height, columns - column)
@@ -125,6 +132,21 @@ class Transpose:
             product(codes, scales, column, first, per_group, out)
             made = out if direct else out.view(np.uint32)
             yield recast(made, DType.BF16 if direct else DType.F32, self.dtype, self.tensor.name)
+
+    def _scaled(self, block: Box, height: int, reader: ArrayReader) -> Iterator[np.ndarray]:
+        """Weights in floating point that have scales all the same: ones, where xAI's code asks."""
+        source, name = self.tensor.values.dtype, self.tensor.name
+        turned = matrix(reader.read(name, block)).T
+        scales = matrix(read_scales(self.tensor, block, reader, self.groups)).T
+        first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
+        group = (np.arange(turned.shape[-1]) + first % per_group) // per_group
+        for row in range(0, len(turned), height):
+            piece = np.ascontiguousarray(turned[row : row + height])
+            own = scales[row : row + height]
+            if source is not self.dtype or (own != 1).any():
+                product = to_f32(piece, source) * own[:, group]
+                piece = recast(product.view(np.uint32), DType.F32, self.dtype, name)
+            yield piece
 
     def describe(self) -> list[object]:
         """`["transpose", tensor, expert, dtype]`."""
@@ -150,15 +172,32 @@ def column_blocks(
     lead = tuple(box.start[:-2]) if expert is None else (expert,)
     ones = (1,) * len(lead)
     inputs, first_input = box.shape[-1], box.start[-1]
-    width = _lanes(pace.block_bytes // (inputs * tensor.values.dtype.itemsize))
+    width = _lanes(pace.block_bytes // _column_bytes(tensor, inputs))
     height = _lanes(pace.step_bytes // (inputs * dtype.itemsize))
     for column in range(box.start[-2], box.stop[-2], width):
         count = min(width, box.stop[-2] - column)
         yield Box((*lead, first_input, column), (*ones, inputs, count)), min(height, count)
 
 
+def _column_bytes(tensor: TensorSpec, inputs: int) -> int:
+    """Memory that a column of a source's block takes, its scales in two forms among it."""
+    rows = tensor.scales.shape[-2] if tensor.scales else 0
+    return inputs * tensor.values.dtype.itemsize + rows * _SCALE_BYTES
+
+
+_SCALE_BYTES = DType.BF16.itemsize + DType.F32.itemsize  # as they are read, and as they multiply
+
+
 def _lanes(columns: int) -> int:
     return max(_LANES, columns // _LANES * _LANES)
+
+
+def engine_for(codes: np.ndarray, pace: Pace) -> Engine:
+    """Which twin of a kernel that transposes: there is nothing to turn in what a view has turned.
+
+    Such codes lie in memory as they are wanted; numpy's twin copies them as they are.
+    """
+    return pace.engine if codes.flags.c_contiguous else "numpy"
 
 
 def matrix(array: np.ndarray) -> np.ndarray:
@@ -166,23 +205,32 @@ def matrix(array: np.ndarray) -> np.ndarray:
     return array.reshape(array.shape[-2:])
 
 
-def rows_per_group(tensor: TensorSpec) -> int:
+def rows_per_group(tensor: TensorSpec, groups: int | None = None) -> int:
     """Inputs that share a scale."""
     assert tensor.scales is not None  # noqa: S101  # callers have looked
-    return tensor.values.shape[-2] // tensor.scales.shape[-2]
+    return tensor.values.shape[-2] // (groups or tensor.scales.shape[-2])
 
 
-def read_scales(tensor: TensorSpec, box: Box, reader: ArrayReader) -> np.ndarray:
+def read_scales(
+    tensor: TensorSpec, box: Box, reader: ArrayReader, groups: int | None = None
+) -> np.ndarray:
     """The scales that a box of a weight needs, `f32[..., group, column]`.
 
     The first row is that of the group which the first input of the box belongs to.
+
+    Raises:
+        GrokpackError: GP215 where rows do not fall into as many groups as are asked for.
     """
     assert tensor.scales is not None  # noqa: S101  # callers have looked
-    per_group = rows_per_group(tensor)
+    per_group, rows = rows_per_group(tensor, groups), tensor.scales.shape[-2]
     low, high = box.start[-2] // per_group, -(-box.stop[-2] // per_group)
     start = (*box.start[:-2], low, box.start[-1])
-    shape = (*box.shape[:-2], high - low, box.shape[-1])
-    bits = reader.read(scales_name(tensor.name), Box(start, shape))
+    wanted = Box(start, (*box.shape[:-2], high - low, box.shape[-1]))
+    name = scales_name(tensor.name)
+    if groups in (None, rows):
+        bits = reader.read(name, wanted)
+    else:
+        bits = Regroup(name, rows, groups).make(wanted, reader)
     return to_f32(bits, tensor.scales.dtype)
 
 

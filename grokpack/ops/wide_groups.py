@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.layout import Box
-from grokpack.ops.fitting import read_values
 from grokpack.ops.in_place import fitter_of
 from grokpack.ops.measured import Measured
-from grokpack.ops.weights import matrix, to_f32
+from grokpack.ops.weights import to_f32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
     from grokpack.ops.fitting import Fitter
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.reading import ArrayReader
     from grokpack.recipe import Recipe
-    from grokpack.tensor import TensorSpec
 
 _LOWEST, _HIGHEST = -128, 127
 _MOST_ROWS = 64  # in a part of a group whose error is measured on its own
@@ -36,11 +35,11 @@ class WideCodes:
     """Codes, `i8[..., in, out]`.
 
     Attributes:
-        tensor: The source's tensor.
+        weight: The source's weight.
         recipe: 8 bits, symmetric.
     """
 
-    tensor: TensorSpec
+    weight: SourceWeight
     recipe: Recipe
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
@@ -49,20 +48,19 @@ class WideCodes:
         Raises:
             GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
         """
-        fitter = fitter_of(self.tensor, self.recipe, box)
+        fitter = fitter_of(self.weight, self.recipe, box)
         outputs, unit = fitter.shape[1], unit_rows(fitter.per_group)
         steps = wide_steps(fitter, Box((0, 0), (fitter.groups, outputs)), reader, pace)
         count = max(1, pace.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
         first, last = box.start[-2] // unit * unit, -(-box.stop[-2] // unit) * unit
         for begin in range(first, last, count):
             end = min(begin + count, last)
-            rows = np.arange(begin, end)
-            made = self._piece(box.start[:-2], (begin, end), steps[rows // fitter.per_group], reader)
+            own = steps[np.arange(begin, end) // fitter.per_group]
+            codes, sums, counts = self._piece(box.start[:-2], (begin, end), own, reader)
             skip = max(0, box.start[-2] - begin)
-            codes, sums, counts = made
             yield Measured(
                 codes[skip : box.stop[-2] - begin],
-                self.tensor.name,
+                self.weight.name,
                 sums.reshape(3, -1, unit, outputs).sum(2),
                 counts.reshape(2, -1, unit, outputs).sum(2, dtype=np.int32),
                 unit,
@@ -79,8 +77,8 @@ class WideCodes:
         reader: ArrayReader,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Codes `u8[row, out]` of some rows, and what each contributes to sums and counts."""
-        box = Box((*lead, rows[0], 0), (*(1 for _ in lead), rows[1] - rows[0], steps.shape[1]))
-        values = exact_values(self.tensor, box, reader)
+        box = Box((rows[0], 0), (rows[1] - rows[0], steps.shape[1]))
+        values = self.weight.exact(lead, box, reader)
         rounded = np.clip(np.rint(values / steps), _LOWEST, _HIGHEST)
         errors = values - rounded * steps
         sums = np.stack([values * values, errors * errors, values * errors])
@@ -90,7 +88,7 @@ class WideCodes:
 
     def describe(self) -> list[object]:
         """`["wide codes", tensor, recipe]`."""
-        return ["wide codes", self.tensor.name, self.recipe.describe()]
+        return ["wide codes", self.weight.name, self.recipe.describe()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +96,22 @@ class WideSteps:
     """Scales, `[..., group, out]`.
 
     Attributes:
-        tensor: The source's tensor.
+        weight: The source's weight.
         recipe: 8 bits, symmetric.
     """
 
-    tensor: TensorSpec
+    weight: SourceWeight
     recipe: Recipe
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
-        fitter = fitter_of(self.tensor, self.recipe, box)
+        fitter = fitter_of(self.weight, self.recipe, box)
         part = Box(box.start[-2:], box.shape[-2:])
         yield fitter.bits_of(wide_steps(fitter, part, reader, pace))
 
     def describe(self) -> list[object]:
         """`["wide steps", tensor, recipe]`."""
-        return ["wide steps", self.tensor.name, self.recipe.describe()]
+        return ["wide steps", self.weight.name, self.recipe.describe()]
 
 
 def wide_steps(fitter: Fitter, box: Box, reader: ArrayReader, pace: Pace) -> np.ndarray:
@@ -126,15 +124,3 @@ def wide_steps(fitter: Fitter, box: Box, reader: ArrayReader, pace: Pace) -> np.
 def unit_rows(per_group: int) -> int:
     """Rows of a part of a group that is measured on its own: the most that divide it."""
     return next(rows for rows in range(_MOST_ROWS, 0, -1) if per_group % rows == 0)
-
-
-def exact_values(tensor: TensorSpec, box: Box, reader: ArrayReader) -> np.ndarray:
-    """Weights of a box, `f32[in, out]`."""
-    lead, (top, left), (bottom, right) = box.start[:-2], box.start[-2:], box.stop[-2:]
-    if tensor.scales is None:
-        return to_f32(matrix(reader.read(tensor.name, box)), tensor.values.dtype)
-    values, scales = read_values(tensor, lead, (top, bottom), (left, right), reader)
-    per_group = tensor.values.shape[-2] // tensor.scales.shape[-2]
-    index = np.arange(top, bottom) // per_group - top // per_group
-    product: np.ndarray = values * scales[index]
-    return product

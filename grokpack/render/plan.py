@@ -55,7 +55,7 @@ def summary(data: dict[str, Any]) -> str:
 
 def render(data: dict[str, Any], out: str) -> str:
     """The whole plan, for --dry-run."""
-    made = "int8 kept as it is (lossless)" if data["lossless"] else "rounded once: NOT lossless"
+    made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
     source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
     options = ", ".join(f"{k} {v}" for k, v in data["parameters"].items())
     rows = [
@@ -103,4 +103,9 @@ def contents(plan: Plan) -> str:
         ranks = len(layout.bands[0])
         per_rank = sum(band[0].nbytes for band in layout.bands if len(band) == ranks)
         return f"{ranks} ranks x {numbers.size(per_rank)}, common, grokpack.json"
-    return f"{sum(1 for _ in layout.files())} files, {total}, config.json, grokpack.json"
+    if plan.target.single:
+        return total
+    count = sum(1 for _ in layout.files())
+    small = [name for name in ("config.json",) if name in plan.target.finals]
+    files = f"{count} file{'' if count == 1 else 's'}"
+    return ", ".join([files, total, *small, "grokpack.json"])

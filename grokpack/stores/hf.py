@@ -39,6 +39,7 @@ INDEX = "model.safetensors.index.json"
 _RANK = re.compile(r".*-TP-(\d{3})\.safetensors")
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _SHORT_BYTES = 64  # of an array of integers that is read with the headers: a shape
+_MOST = 1024  # layers, and experts, that a model may have; Grok-1 has 64 and 8
 _FEW = 5  # names that a message lists
 
 
@@ -74,8 +75,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     packed.refuse_variants(settings, path or folder)
     hints = config.hints(settings, head_dim)
     held = _held(found, convention)
-    layers = hints.layers or 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
-    experts = 1 + max((-1 if n.expert is None else n.expert for n in held), default=-1)
+    layers, experts = _extent(held, hints.layers)
     tensors, views, bits = _assemble(found, convention, layers, experts, folder)
     geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
     expected = len(found.headers)
@@ -99,7 +99,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         views=views,
         bits=bits,
     )
-    if convention.head in found.arrays and not found.findings:
+    if convention.head in found.arrays and all(f.severity == "warning" for f in found.findings):
         embedding = convention.of(grok1.entries(layers)[0])
         found.findings += check_head(checkpoint, embedding, convention.head)
     return Survey(folder, NAME, expected, tuple(found.findings), checkpoint)
@@ -209,6 +209,9 @@ def _held(found: _Folder, convention: Convention) -> list[Named]:
             parsed = names.parse(convention, packed.weight_of(name))
             if parsed is not None:
                 held.append(parsed)
+            elif names.is_buffer(name):
+                what = "a buffer of the rotary embedding, which is computed: not read"
+                found.findings.append(Finding("GP102", what, path, name, severity="warning"))
             elif name != convention.head:
                 near = names.nearest(convention, name)
                 found.findings.append(
@@ -221,6 +224,13 @@ def _held(found: _Folder, convention: Convention) -> list[Named]:
                     )
                 )
     return held
+
+
+def _extent(held: list[Named], layers: int | None) -> tuple[int, int]:
+    """Layers and experts; what a hostile name or config could claim is bounded."""
+    experts = min(1 + max((n.expert or 0 for n in held), default=0), _MOST)
+    claimed = 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
+    return min(layers or claimed, _MOST), experts
 
 
 def _assemble(

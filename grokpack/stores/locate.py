@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Protocol
 
 from grokpack import storage
@@ -29,6 +30,8 @@ VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
 _STORES: tuple[Store, ...] = (ckpt0, ranks, hf, gguf)  # the first that knows a folder reads it
+_TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
+"""Names of weights as torch.save writes them; training_args.bin and the like are none."""
 _UNSAFE = ("GP204", "GP205")
 
 
@@ -92,12 +95,27 @@ def _nothing(path: str) -> GrokpackError:
         return GrokpackError(
             "GP201", "the folder is empty", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
         )
+    pickled = [n for n in storage.names(path) if _TORCH.fullmatch(n)]
+    if pickled:
+        return _torch_pickles(path, pickled)
     return GrokpackError(
         "GP203",
         "no checkpoint of a known format here",
         Place(path),
-        hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders or safetensors files",
+        hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders, safetensors or GGUF",
     )
+
+
+def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
+    """The error for a folder of which PyTorch's own format is all there is."""
+    hint = (
+        "take a copy in safetensors, or make one where you trust the files: "
+        "`safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)` for each;\n"
+        f"or start from the release:\n{_DOWNLOAD}"
+    )
+    facts = ((f"{len(found)} files", f"{found[0]}{' ...' if len(found) > 1 else ''}"),)
+    what = "PyTorch's pickles are not read: to load one runs what it names"
+    return GrokpackError("GP220", what, Place(path), facts, hint)
 
 
 def _nearest(path: str) -> str | None:

@@ -11,7 +11,8 @@ from grokpack.layout import Layout
 from grokpack.models import grok1
 from grokpack.plan import Target
 from grokpack.stores import ckpt0
-from grokpack.targets.groups import ROUNDED, quantised, release_form
+from grokpack.targets import fidelity
+from grokpack.targets.groups import NO_CODES, quantised, release_form, row_parallel_codes
 from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def to_ckpt0(
     """
     geometry = source.geometry
     _refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
-    rows = _ckpt0_rows(geometry, tp, scales, has_codes=quantised(source))
+    rows = _ckpt0_rows(geometry, tp, scales, has_codes=row_parallel_codes(source))
     bands = []
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op] = {}
@@ -60,7 +61,7 @@ def to_ckpt0(
             )
         )
     layout = Layout(arrays, tuple(bands))
-    lossless = scales != "bf16-weights" and quantised(source)
+    kept = fidelity.judge(source, made)
     finals = {config.FILE: config.render(geometry, source.config)}
     return Target(
         ckpt0_format.NAME,
@@ -68,8 +69,8 @@ def to_ckpt0(
         made,
         finals,
         source.framings,
-        _notes(source, layout, rows, scales),
-        lossless,
+        (*_notes(source, layout, rows, scales), *kept.notes),
+        kept.lossless,
     )
 
 
@@ -129,9 +130,9 @@ def _framing(
 
 def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales) -> tuple[str, ...]:
     if not quantised(source):
-        return ROUNDED
+        return (NO_CODES,)
     if scales == "bf16-weights":
-        return ("row-parallel weights are rounded once to bf16: not lossless",)
+        return ()
     growth = layout.nbytes - source.layout.nbytes
     if rows is None and growth > 0:
         return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -13,13 +15,30 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
 
 TOKENIZER = "tokenizer.model"
+TOKENIZER_JSON = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+NO_TOKENIZER = "none"
+"""What an option says instead of a path where none is wanted."""
 _TOKENIZER_FILES = (
     TOKENIZER,
-    "tokenizer.json",
-    "tokenizer_config.json",
+    TOKENIZER_JSON,
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
 )
+_XAI_TOKENIZER = "5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f"
+"""sha256 of tokenizer.model in xAI's repository."""
+_XAI_CONFIG = {
+    "add_bos_token": False,  # the reference adds none to its prompts
+    "add_eos_token": False,
+    "bos_token": "[BOS]",
+    "clean_up_tokenization_spaces": False,
+    "eos_token": "[EOS]",
+    "model_max_length": 8192,
+    "pad_token": "[PAD]",
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "unk_token": "[UNK]",
+}
 _LIMIT_BYTES = 64 << 20  # thirty times the release's; these files are held in memory
 
 
@@ -34,27 +53,57 @@ def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
         if not storage.exists(path):
             raise GrokpackError("GP306", "no tokenizer here", Place(path))
         return path
-    folders = dict.fromkeys(
-        [
-            source.folder,
-            source.home,
-            os.path.dirname(os.path.abspath(source.folder)),
-            os.path.dirname(os.path.abspath(source.home)),
-        ]
-    )
-    paths = (os.path.join(folder, TOKENIZER) for folder in folders)
+    paths = (os.path.join(folder, TOKENIZER) for folder in _folders(source))
     return next((path for path in paths if storage.exists(path)), None)
 
 
+def _folders(source: Checkpoint) -> list[str]:
+    """Where the tokenizer may lie: with the checkpoint, or above it."""
+    held = (source.folder, source.home)
+    above = (os.path.dirname(os.path.abspath(folder)) for folder in held)
+    return list(dict.fromkeys([*held, *above]))
+
+
 def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
-    """tokenizer.model, and the files that describe it to transformers, where they are there."""
-    path = find_tokenizer(source, given)
-    folder = os.path.dirname(path) if path else source.home
-    found = {} if path is None else {TOKENIZER: read_small(path)}
-    for name in _TOKENIZER_FILES:
-        beside = os.path.join(folder, name)
-        if name not in found and storage.exists(beside):
-            found[name] = read_small(beside)
+    """tokenizer.model, and the files that describe it to transformers, where they are there.
+
+    Raises:
+        GrokpackError: GP306 where none is at the place that was given.
+    """
+    if given == NO_TOKENIZER:
+        return {}
+    if given is not None and not storage.is_folder(given):
+        if os.path.basename(given) not in _TOKENIZER_FILES:
+            return _described({TOKENIZER: read_small(_existing(given))})
+        given = os.path.dirname(_existing(given)) or "."
+    for folder in [given] if given is not None else _folders(source):
+        found = {
+            name: read_small(path)
+            for name in _TOKENIZER_FILES
+            if storage.exists(path := os.path.join(folder, name))
+        }
+        if found.keys() & {TOKENIZER, TOKENIZER_JSON}:
+            return _described(found)
+    if given is not None:
+        raise GrokpackError("GP306", "no tokenizer here", Place(given))
+    return {}
+
+
+def _existing(path: str) -> str:
+    if not storage.exists(path):
+        raise GrokpackError("GP306", "no tokenizer here", Place(path))
+    return path
+
+
+def _described(found: dict[str, bytes]) -> dict[str, bytes]:
+    """The files, with what tells transformers how to read xAI's tokenizer.model where it is alone.
+
+    transformers 5 makes the exact tokenizer of it if it is told the general class; with Llama's,
+    which is what such a file usually belongs to, it cuts most texts otherwise than SentencePiece.
+    """
+    alone = not found.keys() & {TOKENIZER_JSON, TOKENIZER_CONFIG}
+    if alone and hashlib.sha256(found[TOKENIZER]).hexdigest() == _XAI_TOKENIZER:
+        return found | {TOKENIZER_CONFIG: (json.dumps(_XAI_CONFIG, indent=2) + "\n").encode()}
     return found
 
 

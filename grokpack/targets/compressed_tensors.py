@@ -18,11 +18,11 @@ from grokpack.tensor import ArraySpec, DType
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.models.names import Convention
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.plan import Target
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
     from grokpack.targets.folder import Unit
-    from grokpack.tensor import TensorSpec
 
 NAME = "compressed-tensors"
 _ROUTER = "router/w"
@@ -39,16 +39,16 @@ def to_compressed_tensors(source: Checkpoint, policy: Policy, options: quantised
     return quantised.folder(NAME, source, policy, options, unit, config)
 
 
-def unit(base: str, tensor: TensorSpec, expert: int | None, recipe: Recipe) -> Unit:
+def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
     """The arrays of one weight.
 
     Args:
         base: Name of its module.
-        tensor: The source's tensor, `[..., in, out]`.
+        weight: The source's weight, `[..., in, out]`.
         expert: The one of a stack; None where there is no stack.
         recipe: How it is quantised.
     """
-    fitter = Fitter(tensor, expert, recipe)
+    fitter = Fitter(weight, expert, recipe)
     inputs, outputs = fitter.shape
     words, groups = -(-inputs // recipe.per_word), fitter.groups
     made: dict[str, Any] = {

@@ -16,7 +16,11 @@ FLOATS = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
 
 def engine_array(
-    entry: Entry, tensor: TensorSpec, dtype: DType, expert: int | None = None
+    entry: Entry,
+    tensor: TensorSpec,
+    dtype: DType,
+    expert: int | None = None,
+    groups: int | None = None,
 ) -> tuple[ArraySpec, Op | StreamedOp]:
     """Shape and dtype of a tensor as engines store it, and how it is made.
 
@@ -28,6 +32,7 @@ def engine_array(
         tensor: The source's, `[..., in, out]`.
         dtype: Of matrices and the embedding.
         expert: The one expert that the array holds; None for the whole stack.
+        groups: Scale groups of the tensor, where the source has them expanded.
     """
     shape, source = tensor.values.shape, tensor.values.dtype
     if entry.rule.role == "norm":
@@ -37,4 +42,4 @@ def engine_array(
     kept = DType.F32 if entry.rule.role == "router" else dtype
     lead = shape[:-2] if expert is None else ()
     turned = (*lead, shape[-1], shape[-2])
-    return ArraySpec(turned, kept), Transpose(tensor, kept, expert)
+    return ArraySpec(turned, kept), Transpose(tensor, kept, expert, groups)

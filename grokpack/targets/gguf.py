@@ -15,22 +15,25 @@ from grokpack.layout import Layout
 from grokpack.models import constants, grok1
 from grokpack.ops import PackQ8
 from grokpack.plan import Target
-from grokpack.targets import companions
+from grokpack.targets import companions, fidelity
 from grokpack.targets.engine import FLOATS, engine_array
+from grokpack.targets.groups import collapsed, quantised
 from grokpack.targets.hf import constant_notes
+from grokpack.targets.prechecks import refuse_inexact
+from grokpack.tensor import DType
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.ops import Op, StreamedOp
-    from grokpack.tensor import TensorSpec
+    from grokpack.targets.fidelity import Fidelity
     from grokpack.tokenizer import Vocabulary
 
 NAME = "gguf"
 ARCH = "grok"
-NO_TOKENIZER = "none"
 TYPES = {"q8_0": GGMLType.Q8_0, "bf16": GGMLType.BF16, "f16": GGMLType.F16, "f32": GGMLType.F32}
 _FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # llama.h: llama_ftype
+_ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
 _REPOSITORY = "https://github.com/xai-org/grok-1"
 
@@ -68,7 +71,10 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
     layers.sort(key=lambda entry: entry.layer or 0)
     for entry in (embedding, *layers, final_norm):
         own = _embedding_type(kind, options) if entry is embedding else kind
-        infos[entry.gguf], made[entry.gguf] = _tensor(entry, source.tensors[entry.name], own)
+        infos[entry.gguf], made[entry.gguf] = _tensor(source, entry, own)
+    if kind is GGMLType.Q8_0:
+        refuse_inexact(source, [op for op in made.values() if isinstance(op, PackQ8)])
+    kept = fidelity.judge(source, made)
     groups = _groups(infos, options.split_bytes)
     files = gguf.lay_out(
         _paths(kind, len(groups)),
@@ -82,8 +88,8 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
         Layout(arrays, tuple((file,) for file in files)),
         made,
         framings=source.framings,
-        notes=(*_notes(kind, vocabulary), *constant_notes(source)),
-        lossless=kind is GGMLType.Q8_0,
+        notes=(*_notes(kind, kept, vocabulary), *constant_notes(source)),
+        lossless=kept.lossless,
         single=options.split_bytes is None,
     )
 
@@ -92,8 +98,7 @@ def _kind(source: Checkpoint, options: Options) -> GGMLType:
     """The type asked for, after seeing that it can hold the source."""
     if options.type not in TYPES:
         what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
-        hint = f"--type {', '.join(TYPES)}; q8_0 keeps the released int8 as it is"
-        raise GrokpackError("GP306", what, hint=hint)
+        raise GrokpackError("GP306", what, hint=f"--type {_offer(source)}")
     if options.embedding is not None and options.embedding not in FLOATS:
         raise GrokpackError("GP304", f"--embedding takes {', '.join(FLOATS)}")
     if options.type == "q8_0":
@@ -101,15 +106,32 @@ def _kind(source: Checkpoint, options: Options) -> GGMLType:
     return TYPES[options.type]
 
 
+def _offer(source: Checkpoint) -> str:
+    """Types that can hold the source, and what they take: `q8_0 (336.24 GB) or bf16 (632.0 GB)`."""
+    rows = []
+    for name, kind in TYPES.items():
+        if kind is GGMLType.Q8_0 and not quantised(source):
+            continue
+        nbytes = 0
+        for entry in grok1.entries(source.geometry.layers):
+            own = _embedding_type(kind, Options()) if entry.rule.role == "embedding" else kind
+            nbytes += _tensor(source, entry, own)[0].stored.nbytes
+        kept = ", the int8 as it is" if kind is GGMLType.Q8_0 else ""
+        rows.append(f"{name} ({nbytes / 1e9:.2f} GB{kept})")
+    return f"{', '.join(rows[:-1])} or {rows[-1]}"
+
+
 def _refuse_q8(source: Checkpoint) -> None:
     for entry in grok1.entries(source.geometry.layers):
         tensor = source.tensors[entry.name]
         if not entry.rule.quantised:
             continue
-        if tensor.scales is None:
+        if tensor.scales is None or tensor.values.dtype is not DType.I8:
             what = f"q8_0 re-packages int8 codes, and {tensor.name} has none in this source"
-            raise GrokpackError("GP306", what, hint="--type bf16 keeps what the source has")
-        per_group = tensor.values.shape[-2] // tensor.scales.shape[-2]
+            hint = "--type bf16 keeps what the source has; `grokpack quantize` requantises"
+            raise GrokpackError("GP306", what, hint=hint)
+        groups = collapsed(source.geometry, entry, tensor) or tensor.scales.shape[-2]
+        per_group = tensor.values.shape[-2] // groups
         if per_group % Q8_BLOCK:
             what = (
                 f"a block of q8_0 has {Q8_BLOCK} weights and one scale, and {tensor.name} has a "
@@ -123,12 +145,14 @@ def _embedding_type(kind: GGMLType, options: Options) -> GGMLType:
     return TYPES[options.embedding or ("f32" if kind is GGMLType.F32 else "bf16")]
 
 
-def _tensor(entry: Entry, tensor: TensorSpec, kind: GGMLType) -> tuple[TensorInfo, Op | StreamedOp]:
+def _tensor(source: Checkpoint, entry: Entry, kind: GGMLType) -> tuple[TensorInfo, Op | StreamedOp]:
+    tensor = source.tensors[entry.name]
+    groups = collapsed(source.geometry, entry, tensor)
     if kind is GGMLType.Q8_0 and entry.rule.quantised:
         *lead, inputs, outputs = tensor.values.shape
-        return TensorInfo(kind, (*lead, outputs, inputs)), PackQ8(tensor)
+        return TensorInfo(kind, (*lead, outputs, inputs)), PackQ8(tensor, groups)
     dtype = FLOATS["f32"] if kind is GGMLType.Q8_0 else gguf.STORED[kind]
-    spec, op = engine_array(entry, tensor, dtype)
+    spec, op = engine_array(entry, tensor, dtype, groups=groups)
     return TensorInfo(GGMLType[spec.dtype.name], spec.shape), op
 
 
@@ -148,7 +172,7 @@ def _paths(kind: GGMLType, count: int) -> list[str]:
 
 
 def _vocabulary(source: Checkpoint, given: str | None) -> Vocabulary | None:
-    if given == NO_TOKENIZER:
+    if given == companions.NO_TOKENIZER:
         return None
     path = companions.find_tokenizer(source, given)
     if path is None:
@@ -188,6 +212,7 @@ def _add_keys(
     writer.add_embedding_scale(known.embedding_multiplier)
     writer.add_attn_output_scale(known.attn_output_multiplier)
     writer.add_attn_logit_softcapping(known.attn_logit_cap)
+    writer.add_router_logit_softcapping(_ROUTER_CAP)
     if vocabulary is None:
         writer.add_tokenizer_model("no_vocab")
         writer.add_vocab_size(source.geometry.vocab)
@@ -224,12 +249,12 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN40
     writer.add_add_space_prefix(vocabulary.space_prefix)
 
 
-def _notes(kind: GGMLType, vocabulary: Vocabulary | None) -> list[str]:
-    said = []
-    if kind in (GGMLType.BF16, GGMLType.F16):
-        said.append(f"products are rounded once to {kind.name.lower()}: not lossless")
+def _notes(kind: GGMLType, kept: Fidelity, vocabulary: Vocabulary | None) -> list[str]:
+    said = list(kept.notes)
     if kind is GGMLType.Q8_0:
-        said.append("int8 codes are copied; each scale is checked to be exact in float16")
+        said.insert(0, "int8 codes and their scales are kept exactly")
+        if not kept.lossless:
+            said.append("`--embedding f32` keeps the embedding too, and the whole is lossless")
     if vocabulary is None:
         said.append("the file has no vocabulary: it takes token ids only")
     return said

@@ -14,17 +14,16 @@ from grokpack.ops import Constant, GroupIndex
 from grokpack.ops.fitting import Fitter
 from grokpack.ops.quantised import PackedColumns, StepColumns
 from grokpack.ops.repacked import CodeColumns, RepeatedScales
-from grokpack.ops.weights import rows_per_group
 from grokpack.targets import quantised
 from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.plan import Target
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
     from grokpack.targets.folder import Unit
-    from grokpack.tensor import TensorSpec
 
 NAME = "gptq"
 _BITS = 8  # of the release
@@ -77,20 +76,20 @@ def _kept(source: Checkpoint, policy: Policy, options: quantised.Options) -> dic
     return {"dynamic": table} if table else {}
 
 
-def unit(base: str, tensor: TensorSpec, expert: int | None, recipe: Recipe) -> Unit:
+def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
     """The arrays of one weight; see `compressed_tensors.unit`."""
     assert recipe.group is not None  # noqa: S101  # refused before
-    inputs, outputs = tensor.values.shape[-2:]
+    inputs, outputs = weight.shape
     groups, words = inputs // recipe.group, outputs // recipe.per_word
     if outputs % recipe.per_word:
         what = f"{outputs} outputs do not fill words of {recipe.per_word} zero points"
-        raise GrokpackError("GP309", what, hint=f"--keep '{tensor.name}'")
+        raise GrokpackError("GP309", what, hint=f"--keep '{weight.name}'")
     codes: Any
-    if repacks(tensor, recipe):
-        codes = CodeColumns(tensor, expert)
-        scales: Any = RepeatedScales(tensor, expert, recipe.group, recipe.scales)
+    if repacks(weight, recipe):
+        codes = CodeColumns(weight.tensor, expert)
+        scales: Any = RepeatedScales(weight, expert, recipe.group, recipe.scales)
     else:
-        fitter = Fitter(tensor, expert, recipe)
+        fitter = Fitter(weight, expert, recipe)
         codes, scales = PackedColumns(fitter), StepColumns(fitter)
     return {
         f"{base}.qweight": (ArraySpec((inputs // recipe.per_word, outputs), DType.I32), codes),
@@ -103,13 +102,14 @@ def unit(base: str, tensor: TensorSpec, expert: int | None, recipe: Recipe) -> U
     }
 
 
-def repacks(tensor: TensorSpec, recipe: Recipe) -> bool:
+def repacks(weight: SourceWeight, recipe: Recipe) -> bool:
     """Whether the source's own codes and scales can stand as they are.
 
     They can where they are int8, each group lies within one of the source's, and the scales fit
     their dtype: bfloat16 as in the release, or float32.
     """
-    if tensor.scales is None or recipe.bits != _BITS or recipe.group is None:
+    scales = weight.tensor.scales
+    if not weight.coded or scales is None or recipe.bits != _BITS or recipe.group is None:
         return False
-    exact = recipe.scales in (tensor.scales.dtype, DType.F32)
-    return exact and rows_per_group(tensor) % recipe.group == 0
+    exact = recipe.scales in (scales.dtype, DType.F32)
+    return exact and weight.per_scale % recipe.group == 0

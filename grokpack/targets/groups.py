@@ -22,29 +22,59 @@ Scales = Literal["auto", "expanded", "bf16-weights"]
 """`auto`: as compact as the target can hold exactly; `expanded`: one scale row per weight row;
 `bf16-weights`: row-parallel weights as bf16 with scales of one (one rounding)."""
 
-ROUNDED = (
-    (
-        "the source has no int8 codes: weights are written as bf16 with scales of one, "
-        "not as the release's int8"
-    ),
+NO_CODES = (
+    "the source has no int8 codes: weights are written as bf16 with scales of one, "
+    "not as the release's int8"
 )
 """What a run says that makes xAI's layout of a source in floating point."""
 
 
 def with_groups(source: Checkpoint) -> Geometry:
-    """The geometry with its scale groups; probes one tensor where scales stand expanded."""
+    """The geometry with its scale groups; probes one tensor where scales stand expanded.
+
+    Raises:
+        GrokpackError: GP215 where a config tells of groups that this tensor does not have.
+    """
     geometry = source.geometry
-    if source.bits or geometry.scale_groups is not None or not quantised(source):
+    if source.bits:
         return geometry
     entry = next(
         e for e in grok1.entries(geometry.layers) if e.rule.path == "multi_head_attention/linear/w"
     )
-    return replace(geometry, scale_groups=probe_groups(source, source.tensors[entry.name]))
+    tensor = source.tensors[entry.name]
+    told = geometry.scale_groups
+    if tensor.scales is None or tensor.scales.shape[-2] == told:
+        return geometry
+    found = probe_groups(source, tensor)
+    if told is None:
+        return replace(geometry, scale_groups=found)
+    if found is None or told % found:
+        what = f"scales of {tensor.name} do not fall into {told} groups, as config.json has it"
+        raise GrokpackError("GP215", what, hint="correct `scale_groups` there, or remove it")
+    return geometry
+
+
+def collapsed(geometry: Geometry, entry: Entry, tensor: TensorSpec) -> int | None:
+    """Groups that a tensor's scale rows fall into, where it has more rows; else None."""
+    groups = geometry.scale_groups
+    if entry.rule.cut != "rows" or tensor.scales is None or groups is None:
+        return None
+    rows = tensor.scales.shape[-2]
+    return groups if rows > groups and rows % groups == 0 else None
 
 
 def quantised(source: Checkpoint) -> bool:
     """Whether the source has int8 codes with scales."""
-    return any(tensor.scales is not None for tensor in source.tensors.values())
+    return any(tensor.values.dtype is DType.I8 for tensor in source.tensors.values())
+
+
+def row_parallel_codes(source: Checkpoint) -> bool:
+    """Whether row-parallel weights are int8 codes; else their scales, if any, are ones."""
+    return any(
+        source.tensors[e.name].values.dtype is DType.I8
+        for e in grok1.entries(source.geometry.layers)
+        if e.rule.cut == "rows"
+    )
 
 
 def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:

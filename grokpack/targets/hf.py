@@ -11,8 +11,9 @@ from grokpack.formats import safetensors
 from grokpack.layout import FileLayout, Layout, whole
 from grokpack.models import constants, grok1, names
 from grokpack.plan import Target
-from grokpack.targets import companions, hf_config
+from grokpack.targets import companions, fidelity, hf_config
 from grokpack.targets.engine import FLOATS, engine_array
+from grokpack.targets.groups import collapsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.models.names import Convention
     from grokpack.ops import Op, StreamedOp
+    from grokpack.targets.fidelity import Fidelity
     from grokpack.tensor import ArraySpec, DType
 
 NAME = "hf"
@@ -57,6 +59,7 @@ def to_hf(source: Checkpoint, options: Options) -> Target:
     made: dict[str, Op | StreamedOp] = {}
     for name, spec, op in engine_arrays(source, convention, dtype):
         arrays[name], made[name] = spec, op
+    kept = fidelity.judge(source, made)
     shards = list(safetensors.shards({n: a.nbytes for n, a in arrays.items()}, options.shard_bytes))
     files = []
     for number, shard in enumerate(shards):
@@ -80,8 +83,8 @@ def to_hf(source: Checkpoint, options: Options) -> Target:
         made,
         finals,
         source.framings,
-        notes=notes(source, options.dtype, finals),
-        lossless=False,
+        notes=notes(source, kept, finals),
+        lossless=kept.lossless,
     )
 
 
@@ -114,8 +117,9 @@ def engine_arrays(
     for entry in ordered:
         tensor = source.tensors[entry.name]
         stack = range(source.geometry.experts) if entry.rule.role == "expert" else (None,)
+        groups = collapsed(source.geometry, entry, tensor)
         for expert in stack:
-            yield convention.of(entry, expert), *engine_array(entry, tensor, dtype, expert)
+            yield convention.of(entry, expert), *engine_array(entry, tensor, dtype, expert, groups)
     if not hf_config.CLASSES[convention.name].tied:
         tensor = source.tensors[embedding.name]
         yield convention.head, *engine_array(embedding, tensor, dtype)
@@ -155,15 +159,11 @@ _USAGE = """`AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True
 transformers 4.57 and 5, with the modelling code in this folder."""
 
 
-def notes(source: Checkpoint, dtype: str, finals: dict[str, bytes]) -> tuple[str, ...]:
+def notes(source: Checkpoint, kept: Fidelity, finals: dict[str, bytes]) -> tuple[str, ...]:
     """What the user should know before it starts."""
-    said = []
-    if dtype == "bf16":
-        said.append("products are rounded once to bf16, as xAI's code does: not lossless")
-    elif dtype == "f16":
-        said.append("products are rounded once to f16, and checked to fit its range: not lossless")
-    if companions.TOKENIZER not in finals:
-        said.append("no tokenizer.model found beside the checkpoint: none is written")
+    said = list(kept.notes)
+    if not finals.keys() & {companions.TOKENIZER, companions.TOKENIZER_JSON}:
+        said.append("no tokenizer is written: none was found beside the checkpoint, or asked for")
     return (*said, *constant_notes(source))
 
 

@@ -6,7 +6,6 @@ commands do, and no engine does. For study.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack import config
@@ -14,18 +13,19 @@ from grokpack.errors import GrokpackError
 from grokpack.models import grok1
 from grokpack.ops import Copy
 from grokpack.ops.in_place import CodesInPlace, StepsInPlace
+from grokpack.ops.source_weight import SourceWeight
 from grokpack.plan import Target
 from grokpack.policy import in_words
 from grokpack.stores import ranks
+from grokpack.targets.groups import collapsed
 from grokpack.targets.quantised import refuse_group
-from grokpack.tensor import ArraySpec, DType, scales_name
+from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.ops import Op, StreamedOp
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
-    from grokpack.tensor import TensorSpec
 
 NAME = "safetensors"
 
@@ -46,7 +46,8 @@ def to_plain(source: Checkpoint, policy: Policy) -> Target:
             made |= {name: Copy(name) for name in tensor.arrays()}
         else:
             refuse_group(entry, tensor, recipe)
-            tensor, ops = _weight(tensor, recipe)
+            groups = collapsed(source.geometry, entry, tensor)
+            tensor, ops = _weight(SourceWeight(tensor, groups), recipe)
             made |= ops
             bits[entry.name] = recipe.bits
             words = f"{entry.rule.role} {in_words(recipe)}"
@@ -61,18 +62,19 @@ def to_plain(source: Checkpoint, policy: Policy) -> Target:
     return Target(NAME, layout, made, finals, source.framings, notes, lossless=False)
 
 
-def _weight(tensor: TensorSpec, recipe: Recipe) -> tuple[TensorSpec, dict[str, Op | StreamedOp]]:
+def _weight(weight: SourceWeight, recipe: Recipe) -> tuple[TensorSpec, dict[str, Op | StreamedOp]]:
     if recipe.group is None:
         what = "plain arrays are written in groups of inputs"
         raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
     if not recipe.symmetric and recipe.bits == DType.I8.itemsize * 8:
         what = "codes of 8 bits less their zero points do not fit int8"
         raise GrokpackError("GP309", what, hint="leave --asymmetric out")
-    *lead, inputs, outputs = tensor.values.shape
-    values = ArraySpec(tensor.values.shape, DType.I8)
+    shape = weight.tensor.values.shape
+    *lead, inputs, outputs = shape
+    values = ArraySpec(shape, DType.I8)
     scales = ArraySpec((*lead, inputs // recipe.group, outputs), recipe.scales)
     made: dict[str, Op | StreamedOp] = {
-        tensor.name: CodesInPlace(tensor, recipe),
-        scales_name(tensor.name): StepsInPlace(tensor, recipe),
+        weight.name: CodesInPlace(weight, recipe),
+        scales_name(weight.name): StepsInPlace(weight, recipe),
     }
-    return replace(tensor, values=values, scales=scales), made
+    return TensorSpec(weight.name, values, scales), made

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from grokpack.errors import GrokpackError
 from grokpack.models import grok1, names
 from grokpack.ops.repacked import CodeColumns, CodeRows
+from grokpack.ops.source_weight import SourceWeight
 from grokpack.plan import Target
 from grokpack.policy import in_words
 from grokpack.targets import companions, hf, hf_config
 from grokpack.targets.engine import engine_array
 from grokpack.targets.folder import Arrays
+from grokpack.targets.groups import collapsed
 from grokpack.tensor import DType
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from grokpack.targets.folder import Unit
     from grokpack.tensor import TensorSpec
 
-    MakeUnit = Callable[[str, TensorSpec, int | None, Recipe], Unit]
+    MakeUnit = Callable[[str, SourceWeight, int | None, Recipe], Unit]
 
 _WEIGHT = ".weight"
 
@@ -119,15 +121,17 @@ def _units(
     ordered = sorted(by_index, key=_place)
     for entry in ordered:
         tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
+        groups = collapsed(source.geometry, entry, tensor)
         stack = range(source.geometry.experts) if entry.rule.role == "expert" else (None,)
         for expert in stack:
             name = own.of(entry, expert)
             if recipe is None:
                 kept = f"{entry.rule.role} kept in bf16" if entry.rule.quantised else ""
-                yield kept, {name: engine_array(entry, tensor, DType.BF16, expert)}
+                yield kept, {name: engine_array(entry, tensor, DType.BF16, expert, groups)}
             else:
                 refuse_group(entry, tensor, recipe)
-                made = unit(name.removesuffix(_WEIGHT), tensor, expert, recipe)
+                weight = SourceWeight(tensor, groups)
+                made = unit(name.removesuffix(_WEIGHT), weight, expert, recipe)
                 yield f"{entry.rule.role} {_in_words(recipe, made)}", made
     if not hf_config.CLASSES[own.name].tied:
         yield "", {own.head: engine_array(ordered[0], source.tensors[ordered[0].name], DType.BF16)}

@@ -8,7 +8,8 @@ from grokpack import config
 from grokpack.models import grok1
 from grokpack.plan import Target
 from grokpack.stores import ranks
-from grokpack.targets.groups import ROUNDED, own_rows, quantised, release_form
+from grokpack.targets import fidelity
+from grokpack.targets.groups import NO_CODES, own_rows, quantised, release_form
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
@@ -35,6 +36,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         tensor, tensor_ops = release_form(source.tensors[entry.name], entry, rows)
         tensors[tensor.name] = tensor
         made |= tensor_ops
+    kept = fidelity.judge(source, made)
     layout = ranks.lay_out(geometry, tensors, tp)
     finals = {
         config.FILE: config.render(geometry, source.config),
@@ -46,6 +48,6 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         made,
         finals,
         source.framings,
-        ROUNDED if not quantised(source) else (),
-        lossless=quantised(source),
+        (*(() if quantised(source) else (NO_CODES,)), *kept.notes),
+        kept.lossless,
     )

@@ -16,7 +16,7 @@ from grokpack.layout import Box, FileLayout, Layout, cut, whole
 from grokpack.models import names
 from grokpack.plan import Target
 from grokpack.reshard import refuse_width
-from grokpack.targets import companions, hf, hf_config
+from grokpack.targets import companions, fidelity, hf, hf_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +42,7 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
     made: dict[str, Op | StreamedOp] = {}
     for name, spec, op in hf.engine_arrays(source, names.SGLANG, dtype):
         arrays[name], made[name] = spec, op
+    kept = fidelity.judge(source, made)
     cuts = {name: axis for name in arrays if (axis := axis_of(name)) is not None}
     files = [
         file
@@ -79,8 +80,8 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
         made,
         finals,
         source.framings,
-        notes=hf.notes(source, options.dtype, finals),
-        lossless=False,
+        notes=hf.notes(source, kept, finals),
+        lossless=kept.lossless,
     )
 
 

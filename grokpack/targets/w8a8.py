@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.plan import Target
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
     from grokpack.targets.folder import Unit
-    from grokpack.tensor import TensorSpec
 
 NAME = "w8a8-int8"
 
@@ -55,8 +55,8 @@ def to_w8a8(
         hint = f"--tp {groups} keeps them exact; --tp 1 quantises them anew and loads at any width"
         raise GrokpackError("GP309", what, hint=hint)
 
-    def unit(base: str, tensor: TensorSpec, expert: int | None, recipe: Recipe) -> Unit:
-        return _unit(base, tensor, expert, recipe, ranks)
+    def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
+        return _unit(base, weight, expert, recipe, ranks)
 
     config = {
         "quant_method": "w8a8_int8",
@@ -74,16 +74,16 @@ def to_w8a8(
     return replace(target, layout=layout, finals=finals)
 
 
-def _unit(base: str, tensor: TensorSpec, expert: int | None, recipe: Recipe, ranks: int) -> Unit:
+def _unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe, ranks: int) -> Unit:
     """Codes and scales of one weight, exact where the source's groups allow it."""
-    inputs, outputs = tensor.values.shape[-2:]
+    inputs, outputs = weight.shape
     codes: Any
     scales: Any
-    groups = tensor.scales.shape[-2] if tensor.scales is not None else 0
+    groups = weight.scale_rows if weight.coded else 0
     if groups == 1 or (groups == ranks and expert is not None):
-        codes, scales = CodeRows(tensor, expert), OutputScales(tensor, expert)
+        codes, scales = CodeRows(weight.tensor, expert), OutputScales(weight, expert)
     else:
-        fitter, groups = Fitter(tensor, expert, recipe), 1
+        fitter, groups = Fitter(weight, expert, recipe), 1
         codes, scales = CodesRefitted(fitter), StepRows(fitter)
     return {
         f"{base}.weight": (ArraySpec((outputs, inputs), DType.I8), codes),

@@ -1,0 +1,102 @@
+"""A weight of the source as kernels that quantise take it: int8 codes and scales, or float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.layout import Box
+from grokpack.ops.weights import matrix, read_scales, to_f32
+from grokpack.tensor import DType, TensorSpec
+
+if TYPE_CHECKING:
+    from grokpack.reading import ArrayReader
+
+_WIDE_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWeight:
+    """A tensor `[..., in, out]` that is to be quantised.
+
+    Attributes:
+        tensor: The source's tensor.
+        groups: Scale groups that expanded rows fall into; None for the rows as they are.
+    """
+
+    tensor: TensorSpec
+    groups: int | None = None
+
+    @property
+    def name(self) -> str:
+        """xAI's name."""
+        return self.tensor.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs and outputs of a matrix."""
+        inputs, outputs = self.tensor.values.shape[-2:]
+        return inputs, outputs
+
+    @property
+    def coded(self) -> bool:
+        """Whether it is int8 codes with scales; anything else is read as float32."""
+        return self.tensor.values.dtype is DType.I8 and self.tensor.scales is not None
+
+    @property
+    def scale_rows(self) -> int:
+        """Groups of inputs that share a scale; 1 where it is read as float32."""
+        if not self.coded or self.tensor.scales is None:
+            return 1
+        return self.groups or self.tensor.scales.shape[-2]
+
+    @property
+    def per_scale(self) -> int:
+        """Inputs that share a scale."""
+        return self.shape[0] // self.scale_rows
+
+    @property
+    def value_bytes(self) -> int:
+        """Of a value, as it is read."""
+        return 1 if self.coded else _WIDE_BYTES
+
+    def read(
+        self, lead: tuple[int, ...], box: Box, reader: ArrayReader
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A part of one matrix.
+
+        Args:
+            lead: Which matrix of a stack.
+            box: Of the matrix, `[in, out]`.
+            reader: Where values come from.
+
+        Returns:
+            Codes `i8[in, out]` and the scales of the groups that they lie in, `f32[group, out]`;
+            or values `f32[in, out]` and a row of ones.
+        """
+        whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
+        raw = np.ascontiguousarray(matrix(reader.read(self.name, whole)))
+        if self.coded:
+            scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
+            return raw.view(np.int8), np.ascontiguousarray(scales)
+        values = to_f32(raw, self.tensor.values.dtype)
+        if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
+            scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
+            values = values * scales[self._index(box, self.groups or self.tensor.scales.shape[-2])]
+        return np.ascontiguousarray(values), np.ones((1, box.shape[1]), np.float32)
+
+    def exact(self, lead: tuple[int, ...], box: Box, reader: ArrayReader) -> np.ndarray:
+        """A part of one matrix in float32, `[in, out]`."""
+        values, scales = self.read(lead, box, reader)
+        if not self.coded:
+            return values
+        product: np.ndarray = values * scales[self._index(box, self.scale_rows)]
+        return product
+
+    def _index(self, box: Box, rows: int) -> np.ndarray:
+        """Of each input of a box the row of scales, counted from the first that it needs."""
+        per_scale = self.shape[0] // rows
+        first = box.start[0]
+        return np.arange(first, box.stop[0]) // per_scale - first // per_scale
