@@ -61,7 +61,7 @@ class Checkpoint:
         views: How the tensors' arrays are made of those that the files hold, where these have
             another form (transposed, one per expert, in blocks); empty where they are the same.
         bits: Of the codes of weights that were quantised anew, after the release, by tensor; they
-            are read as int8 codes, with the scales of their own groups.
+            are read as int8 codes with the scales of their own groups, or as float32.
         owns_folder: Whether the folder is the checkpoint's alone; a GGUF file may lie anywhere.
     """
 

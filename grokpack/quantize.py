@@ -10,7 +10,7 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.plan import Plan, Target
 from grokpack.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.recipe import METHODS, Recipe
-from grokpack.targets import compressed_tensors, gptq, hf, plain, quantised, w8a8
+from grokpack.targets import compressed_tensors, gguf_quantised, gptq, hf, plain, quantised, w8a8
 from grokpack.targets.groups import with_groups
 from grokpack.tensor import DType
 
@@ -38,6 +38,8 @@ class Options:
         keep: Patterns of weights that stay bfloat16.
         policy: A policy file.
         engine: The program that is to load it; refused where it is known not to.
+        type: Of a GGUF's blocks: `q4_0` (the default), `q4_1` or `q4_k` for 4 bits, `q8_0` for 8.
+        embedding: Dtype of a GGUF's embedding; bfloat16 by default.
         names: Convention of tensor names, for compressed-tensors and GPTQ.
         tp: Ranks, for w8a8-int8.
         shard_bytes: Size that a file keeps to.
@@ -53,6 +55,8 @@ class Options:
     keep: tuple[str, ...] = ()
     policy: str | None = None
     engine: str | None = None
+    type: str | None = None
+    embedding: str | None = None
     names: str | None = None
     tp: int | None = None
     shard_bytes: int | None = None
@@ -67,6 +71,9 @@ class Options:
     @property
     def suffix(self) -> str:
         """What a default name ends with: `int4`, `int8-w8a8`."""
+        if self.target == gguf_quantised.NAME:
+            kind = self.type or gguf_quantised.DEFAULTS[self.bits]
+            return kind if self.shard_bytes else f"{kind}.gguf"
         usual = Options(self.bits).target
         return f"int{self.bits}" + ("" if self.target == usual else f"-{self.target}")
 
@@ -94,6 +101,12 @@ def _folder(options: Options) -> quantised.Options:
     )
 
 
+def _gguf(options: Options) -> gguf_quantised.Options:
+    return gguf_quantised.Options(
+        options.type, options.embedding, options.shard_bytes, options.tokenizer
+    )
+
+
 TARGETS: dict[str, Kind] = {
     compressed_tensors.NAME: Kind(
         "pack-quantized: transformers, vLLM up to 0.24",
@@ -112,6 +125,12 @@ TARGETS: dict[str, Kind] = {
         (8,),
         frozenset({"tp"}),
         lambda s, p, o: w8a8.to_w8a8(s, p, _folder(o), o.tp),
+    ),
+    gguf_quantised.NAME: Kind(
+        "q4_0, q4_1, q4_k or q8_0 blocks: llama.cpp",
+        (4, 8),
+        frozenset({"type", "embedding"}),
+        lambda s, p, o: gguf_quantised.to_gguf(s, p, _gguf(o)),
     ),
     plain.NAME: Kind(
         "plain arrays in xAI's names, a byte for each code: for study",
@@ -173,6 +192,8 @@ def _refuse_foreign(options: Options, kind: Kind) -> None:
         raise GrokpackError("GP304", f"{options.target} has {listed} bits, not {options.bits}")
     given = {
         "--group": options.group is not None and "group" not in kind.takes,
+        "--type": options.type is not None and "type" not in kind.takes,
+        "--embedding": options.embedding is not None and "embedding" not in kind.takes,
         "--names": options.names is not None and "names" not in kind.takes,
         "--asymmetric": not options.symmetric and "symmetric" not in kind.takes,
         "--tp": options.tp is not None and "tp" not in kind.takes,
@@ -200,6 +221,8 @@ def _parameters(options: Options, chosen: Policy) -> dict[str, Any]:
         "symmetric": options.symmetric,
         "scales": options.scales,
         "keep": list(options.keep),
+        "type": options.type,
+        "embedding": options.embedding,
         "names": options.names,
         "tp": options.tp,
         "shard_bytes": options.shard_bytes,

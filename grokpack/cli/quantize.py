@@ -19,7 +19,8 @@ def quantize(
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="compressed-tensors (4 bits by default), gptq (8 bits by default) or w8a8-int8",
+            help="compressed-tensors (of 4 bits the default), gptq (of 8 bits), w8a8-int8, gguf "
+            "or safetensors",
         ),
     ] = None,
     group: Annotated[
@@ -63,6 +64,18 @@ def quantize(
             metavar="llama.cpp|vllm|sglang|transformers",
             help="Refuse what this program does not load",
         ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="q4_0|q4_1|q4_k|q8_0",
+            help="gguf: type of the blocks; q4_0 or q8_0 by default",
+        ),
+    ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option("--embedding", metavar="bf16|f16|f32", help="gguf: dtype of the embedding"),
     ] = None,
     names: Annotated[
         str | None,
@@ -130,6 +143,8 @@ def quantize(
             keep=tuple(keep or ()),
             policy=str(policy) if policy else None,
             engine=engine,
+            type=kind,
+            embedding=embedding,
             names=names,
             tp=tp,
             shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,

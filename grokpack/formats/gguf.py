@@ -27,16 +27,27 @@ class GGMLType(IntEnum):
 
     F32 = 0
     F16 = 1
+    Q4_0 = 2
+    Q4_1 = 3
     Q8_0 = 8
+    Q4_K = 12
     BF16 = 30
 
 
-_BLOCKS = {GGMLType.Q8_0: (32, 34)}  # weights in a block, its bytes
+BLOCKS = {
+    GGMLType.Q4_0: (32, 18),
+    GGMLType.Q4_1: (32, 20),
+    GGMLType.Q8_0: (32, 34),
+    GGMLType.Q4_K: (256, 144),
+}
+"""Weights in a block, and its bytes; ggml-common.h."""
+BITS = {GGMLType.Q4_0: 4, GGMLType.Q4_1: 4, GGMLType.Q4_K: 4, GGMLType.Q8_0: 8}
+"""Bits of a code."""
 STORED = {
     GGMLType.F32: DType.F32,
     GGMLType.F16: DType.F16,
     GGMLType.BF16: DType.BF16,
-    GGMLType.Q8_0: DType.U8,
+    **dict.fromkeys(BLOCKS, DType.U8),
 }
 """How the bytes of a type are held here; those of a row of blocks as bytes."""
 
@@ -51,7 +62,7 @@ class TensorInfo:
     @property
     def stored(self) -> ArraySpec:
         """The array of its bytes: the last axis of a quantised tensor counts bytes."""
-        weights, nbytes = _BLOCKS.get(self.type, (1, 1))
+        weights, nbytes = BLOCKS.get(self.type, (1, 1))
         return ArraySpec((*self.shape[:-1], self.shape[-1] // weights * nbytes), STORED[self.type])
 
 

@@ -18,11 +18,12 @@ from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.config import hints
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import gguf_header
-from grokpack.formats.gguf import GGMLType, TensorInfo
+from grokpack.formats.gguf import BITS, BLOCKS, GGMLType, TensorInfo
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
 from grokpack.models import constants, grok1
 from grokpack.models.inference import infer
 from grokpack.ops import BlockCodes, BlockProducts, BlockScales, Renamed, Turned
+from grokpack.ops.block_values import BlockValues
 from grokpack.ops.views import read_blocks
 from grokpack.reading import ArrayReader
 from grokpack.stores.heads import check_head
@@ -206,7 +207,7 @@ def _known(
 
 def _logical(entry: Entry, info: TensorInfo) -> ArraySpec:
     """The tensor as xAI stores it, as far as shape goes; products where it has blocks."""
-    dtype = DType.F32 if info.type is GGMLType.Q8_0 else info.stored.dtype
+    dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
     return ArraySpec(_orient(entry, info.shape), dtype)
 
 
@@ -251,7 +252,12 @@ def _with_tensors(bare: Checkpoint, found: Mapping[Entry, TensorInfo], files: in
         tensors[entry.name], own = _view(entry, found[entry], groups)
         views |= own
     geometry = replace(bare.geometry, scale_groups=groups)
-    checkpoint = replace(bare, tensors=tensors, views=views, geometry=geometry)
+    bits = {
+        e.name: BITS[info.type]
+        for e, info in found.items()
+        if info.type in BITS and tensors[e.name].scales is None
+    }
+    checkpoint = replace(bare, tensors=tensors, views=views, geometry=geometry, bits=bits)
     findings: list[Finding] = []
     if HEAD in bare.layout.arrays:
         findings = check_head(checkpoint, grok1.entries(0)[0].gguf, HEAD)
@@ -290,6 +296,9 @@ def _blocks_agree(bare: Checkpoint, entry: Entry, info: TensorInfo, groups: int)
 def _view(entry: Entry, info: TensorInfo, groups: int | None) -> tuple[TensorSpec, dict[str, View]]:
     name, shape, stored = entry.name, _orient(entry, info.shape), entry.gguf
     turned = shape != info.shape or entry.rule.quantised
+    if info.type in BLOCKS and info.type is not GGMLType.Q8_0:
+        values = BlockValues(stored, info.type.name.lower(), turned)
+        return TensorSpec(name, ArraySpec(shape, DType.F32)), {name: values}
     if info.type is not GGMLType.Q8_0:
         view: View = Turned(stored) if turned or entry.rule.role == "router" else Renamed(stored)
         return TensorSpec(name, ArraySpec(shape, info.stored.dtype)), {name: view}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import tokenizer as vocabularies
@@ -23,6 +23,8 @@ from grokpack.targets.prechecks import refuse_inexact
 from grokpack.tensor import DType
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from grokpack.checkpoint import Checkpoint
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.ops import Op, StreamedOp
@@ -32,7 +34,15 @@ if TYPE_CHECKING:
 NAME = "gguf"
 ARCH = "grok"
 TYPES = {"q8_0": GGMLType.Q8_0, "bf16": GGMLType.BF16, "f16": GGMLType.F16, "f32": GGMLType.F32}
-_FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # llama.h: llama_ftype
+_FILE_TYPES = {  # llama.h: llama_ftype; a file that is Q4_K throughout is Q4_K_S
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q8_0": 7,
+    "q4_k": 14,
+    "bf16": 32,
+}
 _ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
 _REPOSITORY = "https://github.com/xai-org/grok-1"
@@ -64,17 +74,41 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
             tokenizer that fits; GP307 where a package is missing.
     """
     kind = _kind(source, options)
+
+    def tensor(entry: Entry) -> tuple[TensorInfo, Op | StreamedOp]:
+        embedding = entry.rule.role == "embedding"
+        own = embedding_type(options.embedding, kind) if embedding else kind
+        return plain_tensor(source, entry, own)
+
+    target = assemble(source, kind, tensor, options)
+    if kind is GGMLType.Q8_0:
+        refuse_inexact(source, [op for op in target.ops.values() if isinstance(op, PackQ8)])
+    kept = fidelity.judge(source, target.ops)
+    notes = (*_notes(kind, kept), *target.notes)
+    return replace(target, notes=notes, lossless=kept.lossless)
+
+
+def assemble(
+    source: Checkpoint,
+    kind: GGMLType,
+    tensor: Callable[[Entry], tuple[TensorInfo, Op | StreamedOp]],
+    options: Options,
+) -> Target:
+    """The target, whatever its tensors are made of.
+
+    Args:
+        source: What is converted.
+        kind: Type that the file goes by.
+        tensor: Type and shape of a tensor, and how it is made.
+        options: Split and tokenizer.
+    """
     vocabulary = _vocabulary(source, options.tokenizer)
     infos: dict[str, TensorInfo] = {}
     made: dict[str, Op | StreamedOp] = {}
     embedding, final_norm, *layers = grok1.entries(source.geometry.layers)
     layers.sort(key=lambda entry: entry.layer or 0)
     for entry in (embedding, *layers, final_norm):
-        own = _embedding_type(kind, options) if entry is embedding else kind
-        infos[entry.gguf], made[entry.gguf] = _tensor(source, entry, own)
-    if kind is GGMLType.Q8_0:
-        refuse_inexact(source, [op for op in made.values() if isinstance(op, PackQ8)])
-    kept = fidelity.judge(source, made)
+        infos[entry.gguf], made[entry.gguf] = tensor(entry)
     groups = _groups(infos, options.split_bytes)
     files = gguf.lay_out(
         _paths(kind, len(groups)),
@@ -83,13 +117,13 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
         ARCH,
     )
     arrays = {name: info.stored for name, info in infos.items()}
+    absent = () if vocabulary else ("the file has no vocabulary: it takes token ids only",)
     return Target(
         NAME,
         Layout(arrays, tuple((file,) for file in files)),
         made,
         framings=source.framings,
-        notes=(*_notes(kind, kept, vocabulary), *constant_notes(source)),
-        lossless=kept.lossless,
+        notes=(*absent, *constant_notes(source)),
         single=options.split_bytes is None,
     )
 
@@ -114,8 +148,8 @@ def _offer(source: Checkpoint) -> str:
             continue
         nbytes = 0
         for entry in grok1.entries(source.geometry.layers):
-            own = _embedding_type(kind, Options()) if entry.rule.role == "embedding" else kind
-            nbytes += _tensor(source, entry, own)[0].stored.nbytes
+            own = embedding_type(None, kind) if entry.rule.role == "embedding" else kind
+            nbytes += plain_tensor(source, entry, own)[0].stored.nbytes
         kept = ", the int8 as it is" if kind is GGMLType.Q8_0 else ""
         rows.append(f"{name} ({nbytes / 1e9:.2f} GB{kept})")
     return f"{', '.join(rows[:-1])} or {rows[-1]}"
@@ -140,12 +174,15 @@ def _refuse_q8(source: Checkpoint) -> None:
             raise GrokpackError("GP306", what, hint="--type bf16, f16 or f32")
 
 
-def _embedding_type(kind: GGMLType, options: Options) -> GGMLType:
+def embedding_type(given: str | None, kind: GGMLType) -> GGMLType:
     """bfloat16, to which xAI's code casts it as well, unless told otherwise."""
-    return TYPES[options.embedding or ("f32" if kind is GGMLType.F32 else "bf16")]
+    return TYPES[given or ("f32" if kind is GGMLType.F32 else "bf16")]
 
 
-def _tensor(source: Checkpoint, entry: Entry, kind: GGMLType) -> tuple[TensorInfo, Op | StreamedOp]:
+def plain_tensor(
+    source: Checkpoint, entry: Entry, kind: GGMLType
+) -> tuple[TensorInfo, Op | StreamedOp]:
+    """A tensor in floating point, or in blocks of the released codes and scales."""
     tensor = source.tensors[entry.name]
     groups = collapsed(source.geometry, entry, tensor)
     if kind is GGMLType.Q8_0 and entry.rule.quantised:
@@ -249,12 +286,10 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN40
     writer.add_add_space_prefix(vocabulary.space_prefix)
 
 
-def _notes(kind: GGMLType, kept: Fidelity, vocabulary: Vocabulary | None) -> list[str]:
+def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
     said = list(kept.notes)
     if kind is GGMLType.Q8_0:
         said.insert(0, "int8 codes and their scales are kept exactly")
         if not kept.lossless:
             said.append("`--embedding f32` keeps the embedding too, and the whole is lossless")
-    if vocabulary is None:
-        said.append("the file has no vocabulary: it takes token ids only")
     return said

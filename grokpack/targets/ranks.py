@@ -31,7 +31,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
     made: dict[str, Op] = {}
     for entry in grok1.entries(geometry.layers):
         rows = None if scales == "expanded" else geometry.scale_groups
-        if entry.name in source.bits:
+        if entry.name in source.bits and source.tensors[entry.name].scales:
             rows = own_rows(entry, source.tensors[entry.name], tp)
         tensor, tensor_ops = release_form(source.tensors[entry.name], entry, rows)
         tensors[tensor.name] = tensor
