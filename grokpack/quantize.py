@@ -10,7 +10,16 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.plan import Plan, Target
 from grokpack.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.recipe import METHODS, Recipe
-from grokpack.targets import compressed_tensors, gguf_quantised, gptq, hf, plain, quantised, w8a8
+from grokpack.targets import (
+    ckpt0_requantised,
+    compressed_tensors,
+    gguf_quantised,
+    gptq,
+    hf,
+    plain,
+    quantised,
+    w8a8,
+)
 from grokpack.targets.groups import with_groups
 from grokpack.tensor import DType
 
@@ -41,7 +50,7 @@ class Options:
         type: Of a GGUF's blocks: `q4_0` (the default), `q4_1` or `q4_k` for 4 bits, `q8_0` for 8.
         embedding: Dtype of a GGUF's embedding; bfloat16 by default.
         names: Convention of tensor names, for compressed-tensors and GPTQ.
-        tp: Ranks, for w8a8-int8.
+        tp: Ranks, for w8a8-int8 and ckpt-0.
         shard_bytes: Size that a file keeps to.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
@@ -131,6 +140,12 @@ TARGETS: dict[str, Kind] = {
         (4, 8),
         frozenset({"type", "embedding"}),
         lambda s, p, o: gguf_quantised.to_gguf(s, p, _gguf(o)),
+    ),
+    ckpt0_requantised.NAME: Kind(
+        "xAI's pickles, int8 in one scale group for each of --tp ranks: its JAX code",
+        (8,),
+        frozenset({"tp"}),
+        lambda s, p, o: ckpt0_requantised.to_requantised(s, p, o.tp),
     ),
     plain.NAME: Kind(
         "plain arrays in xAI's names, a byte for each code: for study",

@@ -26,7 +26,7 @@ from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
 from tests import packed
-from tests.checkpoints import GOLDEN, synthesise, tree
+from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
 from tests.weights import exact_weights
 
 WIDE = Geometry(
@@ -412,3 +412,30 @@ def test_quantised_folders_are_cut_for_ranks_as_they_are(
             if tensor.name in source.bits:
                 one, two = (ArrayReader(c).read(array, whole(spec.shape)) for c in (source, cut))
                 np.testing.assert_array_equal(one, two, err_msg=array)
+
+
+@pytest.mark.parametrize(("tp", "workers"), [(1, 1), (2, 2)])
+def test_int8_in_other_groups_is_near_the_weights(
+    wide: Path, tmp_path: Path, tp: int, workers: int
+) -> None:
+    out = quantise(wide, tmp_path / "out", Limits(workers=workers), bits=8, to="ckpt-0", tp=tp)
+    found, exact = exact_weights(out), exact_weights(wide)
+    checkpoint = open_checkpoint(str(out))
+    account = json.loads((out / "grokpack.json").read_text())["account"]["tensors"]
+    assert checkpoint.geometry.scale_groups == tp
+    for entry in grok1.entries(2):
+        error = found[entry.name].astype(np.float64) - exact[entry.name]
+        if entry.rule.cut != "rows":
+            assert not error.any(), entry.name
+            continue
+        scales = checkpoint.tensors[entry.name].scales
+        assert scales is not None
+        assert scales.shape[-2] == tp
+        ratio = np.sqrt((error**2).sum() / (exact[entry.name].astype(np.float64) ** 2).sum())
+        assert 0 < ratio < 0.02
+        assert account[entry.name]["relative_error"] == pytest.approx(ratio, rel=1e-3)
+
+
+def test_int8_in_the_groups_that_it_has_is_the_source(tmp_path: Path) -> None:
+    out = quantise(GOLDEN, tmp_path / "out", bits=8, to="ckpt-0", tp=8)
+    assert tensor_files(out / "ckpt-0") == tensor_files(GOLDEN / "ckpt-0")

@@ -24,7 +24,7 @@ from tests.weights import exact_weights
 GEOMETRY = Geometry(
     vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
 )
-TYPES = gguf.GGMLQuantizationType
+TYPES: Any = gguf.GGMLQuantizationType
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ def quantize(
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="compressed-tensors (of 4 bits the default), gptq (of 8 bits), w8a8-int8, gguf "
-            "or safetensors",
+            help="compressed-tensors (of 4 bits the default), gptq (of 8 bits), w8a8-int8, gguf, "
+            "ckpt-0 or safetensors",
         ),
     ] = None,
     group: Annotated[
@@ -85,7 +85,7 @@ def quantize(
     ] = None,
     tp: Annotated[
         int | None,
-        typer.Option("--tp", help="w8a8-int8: ranks; those of the scale groups by default"),
+        typer.Option("--tp", help="w8a8-int8, ckpt-0: ranks"),
     ] = None,
     shard_size: Annotated[
         str | None,

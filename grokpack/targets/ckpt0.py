@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack import config, ops, pickles
@@ -16,12 +17,14 @@ from grokpack.targets.groups import NO_CODES, quantised, release_form, row_paral
 from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from grokpack.checkpoint import Checkpoint
-    from grokpack.models.grok1 import Geometry
-    from grokpack.ops import Op
+    from grokpack.models.grok1 import Entry, Geometry
+    from grokpack.ops import Op, StreamedOp
     from grokpack.targets.groups import Scales
+
+    Form = Callable[[TensorSpec, Entry], tuple[TensorSpec, Mapping[str, Op | StreamedOp]]]
 
 
 def to_ckpt0(
@@ -40,18 +43,35 @@ def to_ckpt0(
         GrokpackError: GP301 to GP303 for a width or hosts that cannot be.
     """
     geometry = source.geometry
-    _refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
+    refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
     rows = _ckpt0_rows(geometry, tp, scales, has_codes=row_parallel_codes(source))
+
+    def form(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+        if scales == "bf16-weights" and entry.rule.cut == "rows":
+            return as_bf16(tensor, tp)
+        return release_form(tensor, entry, rows)
+
+    target = assemble(source, geometry, form, hosts)
+    kept = fidelity.judge(source, target.ops)
+    notes = (*_notes(source, target.layout, rows, scales), *kept.notes)
+    return replace(target, notes=notes, lossless=kept.lossless)
+
+
+def assemble(source: Checkpoint, geometry: Geometry, form: Form, hosts: int) -> Target:
+    """The target, whatever its tensors are made of.
+
+    Args:
+        source: What is converted.
+        geometry: The model, with the scale groups that the output has.
+        form: A tensor as it is to be stored, and how its arrays are made.
+        hosts: Processes that share them.
+    """
     bands = []
     arrays: dict[str, ArraySpec] = {}
-    made: dict[str, Op] = {}
+    made: dict[str, Op | StreamedOp] = {}
     flags = pickles.bf16_flags(source.framings.values())
     for entry in grok1.entries(geometry.layers):
-        tensor = source.tensors[entry.name]
-        if scales == "bf16-weights" and entry.rule.cut == "rows":
-            tensor, tensor_ops = _as_bf16(tensor, tp)
-        else:
-            tensor, tensor_ops = release_form(tensor, entry, rows)
+        tensor, tensor_ops = form(source.tensors[entry.name], entry)
         made |= tensor_ops
         arrays |= tensor.arrays()
         literals = _framing(source.framings, tensor) if hosts == 1 else None
@@ -60,21 +80,16 @@ def to_ckpt0(
                 f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, hosts, literals, flags
             )
         )
-    layout = Layout(arrays, tuple(bands))
-    kept = fidelity.judge(source, made)
     finals = {config.FILE: config.render(geometry, source.config)}
-    return Target(
-        ckpt0_format.NAME,
-        layout,
-        made,
-        finals,
-        source.framings,
-        (*_notes(source, layout, rows, scales), *kept.notes),
-        kept.lossless,
-    )
+    return Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, source.framings)
 
 
-def _refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:
+def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:
+    """See that xAI's code can run on so many ranks, shared by so many processes.
+
+    Raises:
+        GrokpackError: GP301 to GP303 where it cannot.
+    """
     if hosts < 1 or tp % hosts:
         raise GrokpackError(
             "GP303",
@@ -104,13 +119,13 @@ def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool)
     return tp
 
 
-def _as_bf16(tensor: TensorSpec, tp: int) -> tuple[TensorSpec, dict[str, Op]]:
-    """A row-parallel weight dequantised to bf16, with a scale row of ones per rank."""
+def as_bf16(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
+    """A weight dequantised to bf16, with rows of scales of one: one for each rank."""
     if tensor.scales is None or tensor.values.dtype is DType.BF16:
         return tensor, {name: ops.Copy(name) for name in tensor.arrays()}
     name, shape = scales_name(tensor.name), tensor.values.shape
     values = ArraySpec(shape, DType.BF16)
-    scales = ArraySpec((*shape[:-2], tp, shape[-1]), DType.BF16)
+    scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
     made: dict[str, Op] = {
         tensor.name: ops.Dequantize(tensor),
         name: ops.Constant(ops.BF16_ONE, DType.BF16.itemsize),
