@@ -1,0 +1,237 @@
+"""Steps and zero points of a group, 64 columns abreast; see `_lanes` for the form of loops.
+
+Each function is called from as few places as can be, and none copies arrays by slices: LLVM
+optimises a function anew wherever it is called, and numba compiles the message of an error for
+shapes that differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._lanes import (
+    ERROR,
+    INVERSE,
+    LANES,
+    LEAST,
+    MOST,
+    SIGN,
+    STEP,
+    SUM_Q,
+    SUM_QQ,
+    SUM_T,
+    SUM_TQ,
+    TILE,
+    ZERO,
+    errors,
+    extremes,
+    regress,
+)
+from grokpack.kernels.groupwise import LSQ, REFINEMENTS, RTN, SMALLEST
+
+_NIL, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_INFINITY = 0x7F800000
+
+# What each precision drops of a fraction, as bits; the bits from which on it is infinite; below
+# which value it is subnormal, and a number where float32 are as far apart as it is then.
+_DROPPED = np.array([0, 16, 13], np.uint32)
+_BEYOND = np.array([_INFINITY, _INFINITY, 0x47800000], np.uint32)  # 65536 in float16
+_NORMAL = np.array([0, 0, 2.0**-14], np.float32)
+_GRID = np.array([0, 0, 0.75], np.float32)
+_SMALLEST = np.array(SMALLEST, np.float32)
+
+
+@compiled
+def _round(steps: np.ndarray, precision: int) -> None:
+    """Steps, not negative, to nearest even of a precision, and no less than its least."""
+    u32 = np.uint32
+    dropped, beyond, least = _DROPPED[precision], _BEYOND[precision], _SMALLEST[precision]
+    normal, grid = _NORMAL[precision], _GRID[precision]
+    unit = u32(u32(1) << dropped)
+    some = u32(dropped != u32(0))
+    half, mask = u32(u32(unit >> u32(1)) - some), u32(~u32(unit - u32(1)))
+    for lane in range(LANES):
+        step = steps[lane]
+        bits = np.float32(step).view(np.uint32)
+        odd = u32(u32(bits >> dropped) & some)
+        kept = u32(u32(u32(bits + half) + odd) & mask)
+        kept = u32(u32(_INFINITY) if kept >= beyond else kept)
+        kept = u32(bits if bits > u32(_INFINITY) else kept)
+        step = (
+            np.float32(np.float32(step + grid) - grid) if step < normal else kept.view(np.float32)
+        )
+        steps[lane] = least if step < least else step  # noqa: FURB136
+
+
+@compiled
+def _within(t: np.float32, low: np.float32, high: np.float32) -> np.float32:
+    """Clamped to a range; the low end where it is NaN."""
+    c = t if t > low else low  # noqa: FURB136
+    return c if c < high else high  # noqa: FURB136
+
+
+@compiled
+def _scale(ends: np.ndarray, top: np.float32, symmetric: bool, base: np.ndarray) -> None:  # noqa: FBT001
+    """Steps of the reference before they are rounded; see the specification's `_reference`."""
+    high, low = ends.view(np.float32)[:LANES], ends.view(np.float32)[LANES:]
+    for lane in range(LANES):
+        largest = high[lane] if ends[lane] > ends[LANES + lane] else low[lane]
+        symmetrical = np.divide(largest, top * _HALF)
+        base[lane] = symmetrical if symmetric else np.divide(high[lane] + low[lane], top)
+
+
+@compiled
+def _settle(
+    high: np.ndarray,
+    low: np.ndarray,
+    top: np.float32,
+    kind: tuple[bool, bool, bool],
+    trial: np.ndarray,
+) -> None:
+    """Sign of the step, and the zero point, of a trial whose step is rounded.
+
+    Args:
+        high: Magnitude of the largest value above zero.
+        low: The same below.
+        top: Highest code.
+        kind: Whether it is symmetric, whether the step may be negative, and whether this is the
+            reference.
+        trial: Gets them.
+    """
+    symmetric, signed, reference = kind
+    half = (top + _ONE) * _HALF
+    for lane in range(LANES):
+        step = trial[STEP * LANES + lane]
+        negative = signed & (high[lane] > low[lane])
+        trial[SIGN * LANES + lane] = -_ONE if negative else _ONE
+        if reference:
+            step = _ONE if (high[lane] == _NIL) & (low[lane] == _NIL) else step
+            trial[STEP * LANES + lane] = step
+            first = np.rint(_within(np.divide(low[lane], step) - half, -half, half - _ONE)) + half
+        else:
+            off = (high[lane] - low[lane]) * _HALF
+            first = np.rint(_within(top * _HALF - off * np.divide(_ONE, step), _NIL, top))
+        trial[ZERO * LANES + lane] = half if symmetric else first
+
+
+@compiled
+def _open(trial: np.ndarray, top: np.float32) -> None:
+    """Give a trial's step its sign, derive what passes need, and set its sums to nothing."""
+    for lane in range(LANES):
+        step = trial[STEP * LANES + lane] * trial[SIGN * LANES + lane]
+        zero = trial[ZERO * LANES + lane]
+        trial[STEP * LANES + lane] = step
+        trial[INVERSE * LANES + lane] = np.divide(_ONE, step)
+        trial[LEAST * LANES + lane] = -zero
+        trial[MOST * LANES + lane] = top - zero
+        trial[ERROR * LANES + lane] = trial[SUM_T * LANES + lane] = _NIL
+        trial[SUM_Q * LANES + lane] = trial[SUM_TQ * LANES + lane] = _NIL
+        trial[SUM_QQ * LANES + lane] = _NIL
+
+
+@compiled
+def _keep(trial: np.ndarray, unit: np.ndarray, best: np.ndarray, first: bool) -> None:  # noqa: FBT001
+    """Keep a trial where its error, in units of `unit`'s step, is less than the best's."""
+    for lane in range(LANES):
+        step = trial[STEP * LANES + lane]
+        weight = step * unit[INVERSE * LANES + lane]
+        error = trial[ERROR * LANES + lane] * weight * weight
+        better = first | (error < best[ERROR * LANES + lane])
+        best[ERROR * LANES + lane] = error if better else best[ERROR * LANES + lane]
+        best[STEP * LANES + lane] = step if better else best[STEP * LANES + lane]
+        zero = trial[ZERO * LANES + lane]
+        best[ZERO * LANES + lane] = zero if better else best[ZERO * LANES + lane]
+
+
+@compiled
+def _move(trial: np.ndarray, n: np.float32, top: np.float32, symmetric: bool) -> None:  # noqa: FBT001
+    """Magnitude of the step, and zero point, by least squares; the specification's `_regressed`."""
+    for lane in range(LANES):
+        st, sq = trial[SUM_T * LANES + lane], trial[SUM_Q * LANES + lane]
+        stq, sqq = trial[SUM_TQ * LANES + lane], trial[SUM_QQ * LANES + lane]
+        zero, step = trial[ZERO * LANES + lane], trial[STEP * LANES + lane]
+        slope = np.divide(n * stq - st * sq, n * sqq - sq * sq)
+        offset = np.divide(st - slope * sq, n)
+        moved = np.rint(_within(zero - np.divide(offset, slope), _NIL, top))
+        moved = zero if symmetric else moved
+        by = zero - moved
+        slope = np.divide(stq + by * st, sqq + (by + by) * sq + (n * by) * by)
+        slope = slope if slope > _NIL else _ONE
+        trial[STEP * LANES + lane] = step * trial[SIGN * LANES + lane] * slope
+        trial[ZERO * LANES + lane] = moved
+
+
+@compiled
+def fit(
+    group: np.ndarray,
+    form: tuple[int, int, int],
+    symmetric: bool,  # noqa: FBT001
+    factors: np.ndarray,
+    ends: np.ndarray,
+    trials: np.ndarray,
+) -> np.ndarray:
+    """Choose for the lanes of a group.
+
+    Args:
+        group: `f32[row * LANES]`.
+        form: Bits; method; precision of the step.
+        symmetric: Whether the zero point is fixed.
+        factors: Parts of the reference's step that are tried; the first is 1 and stands for it.
+        ends: Scratch, `i32[2 * LANES]`.
+        trials: Scratch, `f32[factors + 1, TRIAL_ROWS * LANES]`.
+
+    Returns:
+        The best trial, a row of `trials`, of which `STEP` and `ZERO` are defined.
+    """
+    bits, method, precision = form
+    top = np.float32((1 << bits) - 1)
+    count = 1 if method == RTN else len(factors)
+    best: np.ndarray = trials[len(factors)]
+    ends[:] = 0
+    extremes(group.view(np.int32), ends)
+    high, low = ends.view(np.float32)[:LANES], ends.view(np.float32)[LANES:]
+    base = best[:LANES]
+    _scale(ends, top, symmetric, base)
+    for k in range(count):
+        trial = trials[k]
+        for lane in range(LANES):
+            trial[STEP * LANES + lane] = base[lane] * factors[k]
+        _round(trial[STEP * LANES : STEP * LANES + LANES], precision)
+        signed = symmetric & (method == LSQ) & (k > 0)
+        _settle(high, low, top, (symmetric, signed, k == 0), trial)
+        _open(trial, top)
+    if method != RTN:
+        for at in range(0, len(group), TILE):
+            for k in range(count):
+                errors(group[at : at + TILE], trials[k])
+    for k in range(count):
+        _keep(trials[k], trials[0], best, k == 0)
+    if method == LSQ:
+        _refine(group, top, symmetric, precision, trials)
+    return best
+
+
+@compiled
+def _refine(
+    group: np.ndarray,
+    top: np.float32,
+    symmetric: bool,  # noqa: FBT001
+    precision: int,
+    trials: np.ndarray,
+) -> None:
+    """Move the best, the last of the trials, by least squares; keep what is better."""
+    unit, trial, best = trials[0], trials[1], trials[len(trials) - 1]
+    n = np.float32(len(group) // LANES)
+    for lane in range(LANES):
+        step = best[STEP * LANES + lane]
+        trial[SIGN * LANES + lane] = -_ONE if step < _NIL else _ONE
+        trial[STEP * LANES + lane] = abs(step)
+        trial[ZERO * LANES + lane] = best[ZERO * LANES + lane]
+    for k in range(REFINEMENTS + 1):
+        if k > 0:
+            _move(trial, n, top, symmetric)
+            _round(trial[STEP * LANES : STEP * LANES + LANES], precision)
+        _open(trial, top)
+        regress(group, trial)
+        _keep(trial, unit, best, False)  # noqa: FBT003

@@ -1,0 +1,124 @@
+"""Passes over a group, 64 columns abreast, that LLVM turns into vector instructions.
+
+A lane is a column. The values of a group lie row after row in one dimension, `f32[row * LANES]`;
+what there is one of for each lane lies in one array too, as rows of `LANES`. So everything that an
+inner loop touches is at a constant distance of something else: nothing has to be checked for
+overlap, and sums stay in registers for the eight rows that the loop over `i` is unrolled to. They
+are in the order of rows. Conditional expressions stand for min() and max(), which are not
+vectorised, and take the side that the specification takes where a value is NaN. `np.divide` stands
+for `/`, which would look for a zero to raise an error.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels.compiled import compiled
+
+LANES = 64  # a cache line of int8
+BLOCK = 8 * LANES  # values of eight rows; groups are multiples of eight
+TILE = 16 * BLOCK  # values that passes over more than one candidate keep in the cache
+
+INVERSE, LEAST, MOST, ERROR, SUM_T, SUM_Q, SUM_TQ, SUM_QQ, STEP, ZERO, SIGN = range(11)
+"""Rows of a trial: 1 / step, lowest and highest code less the zero point, sums of d * d, of
+t = x / step, of the nearest code q less the zero point, of t * q, of q * q; step, zero point, sign
+of the step."""
+TRIAL_ROWS = 11
+
+_AHEAD = 256  # rows that are fetched together
+_HIGH_BIT = np.int32(-(1 << 31))
+_E, _T, _Q = ERROR * LANES, SUM_T * LANES, SUM_Q * LANES
+_TQ, _QQ = SUM_TQ * LANES, SUM_QQ * LANES
+
+
+@compiled
+def widen(
+    values: np.ndarray, scales: np.ndarray, row: int, column: int, per_group: int, group: np.ndarray
+) -> None:
+    """The values of a group times their scales.
+
+    Args:
+        values: `[in, all columns]`, int8 or float32.
+        scales: `f32[source group, all columns]`.
+        row: First input of the group.
+        column: First column; there are `LANES`, or as many as are left.
+        per_group: Inputs that share a scale.
+        group: Receives them; lanes beyond the last column are left alone.
+    """
+    rows = len(group) // LANES
+    width = min(LANES, values.shape[1] - column)
+    seen, r = np.int64(0), 0
+    for k in range(min(rows, _AHEAD)):  # so tight that the processor fetches many rows at once
+        seen |= np.int64(values[row + k, column])
+    group[0] = seen  # or the loop would be left out
+    while r < rows:
+        end = min(rows, ((row + r) // per_group + 1) * per_group - row)
+        scale = scales[(row + r) // per_group, column : column + width]
+        for k in range(r, end):
+            line = group[k * LANES : k * LANES + width]
+            own = values[row + k, column : column + width]
+            for lane in range(width):
+                line[lane] = np.float32(own[lane]) * scale[lane]
+        r = end
+
+
+@compiled
+def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
+    """Magnitudes of the largest value above and below zero, as bits.
+
+    Args:
+        bits: Bits of the group, `i32[row * LANES]`; as integers, those of positive floats are in
+            the order of their values, NaN beyond infinity.
+        ends: `i32[2 * LANES]`, zeros, for the magnitudes above and below.
+    """
+    for at in range(0, len(bits), BLOCK):
+        block = bits[at : at + BLOCK]
+        for lane in range(LANES):
+            high, low = ends[lane], ends[LANES + lane]
+            for i in range(8):
+                one = block[i * LANES + lane]
+                other = np.int32(one ^ _HIGH_BIT)
+                high = one if one > high else high  # noqa: FURB136
+                low = other if other > low else low  # noqa: FURB136
+            ends[lane], ends[LANES + lane] = high, low
+
+
+@compiled
+def errors(group: np.ndarray, trial: np.ndarray) -> None:
+    """Add to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
+    for at in range(0, len(group), BLOCK):
+        block = group[at : at + BLOCK]
+        for lane in range(LANES):
+            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
+            total = trial[_E + lane]
+            for i in range(8):
+                t = block[i * LANES + lane] * inverse
+                c = t if t > low else low  # noqa: FURB136
+                c = c if c < high else high  # noqa: FURB136
+                d = t - np.rint(c)
+                total += d * d
+            trial[_E + lane] = total
+
+
+@compiled
+def regress(group: np.ndarray, trial: np.ndarray) -> None:
+    """Add to all the sums of a trial."""
+    for at in range(0, len(group), BLOCK):
+        block = group[at : at + BLOCK]
+        for lane in range(LANES):
+            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
+            total, st, sq = trial[_E + lane], trial[_T + lane], trial[_Q + lane]
+            stq, sqq = trial[_TQ + lane], trial[_QQ + lane]
+            for i in range(8):
+                t = block[i * LANES + lane] * inverse
+                c = t if t > low else low  # noqa: FURB136
+                c = c if c < high else high  # noqa: FURB136
+                q = np.rint(c)
+                d = t - q
+                total += d * d
+                st += t
+                sq += q
+                stq += t * q
+                sqq += q * q
+            trial[_E + lane], trial[_T + lane], trial[_Q + lane] = total, st, sq
+            trial[_TQ + lane], trial[_QQ + lane] = stq, sqq
