@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._turning import turn
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
 BLOCK = 32
@@ -74,6 +75,14 @@ def from_f16(half: int) -> float:
 
 
 @compiled
+def pick(condition: bool, one: float, other: float) -> float:  # noqa: FBT001
+    """A select. Written out where a lane is updated, it would become a store under a condition,
+    which keeps the loop from becoming vector instructions.
+    """
+    return one if condition else other
+
+
+@compiled
 def cast(value: float) -> int:
     """Towards zero; what has no code becomes 0."""
     return I(value if abs(value) < _CAST_LIMIT else ZERO)
@@ -99,20 +108,36 @@ def load(
 
 
 @compiled
-def survey(x: np.ndarray, lanes: np.ndarray) -> None:
-    """Farthest, least and largest of each column; NaN is passed over."""
+def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
+    """The first value of largest magnitude in each column; NaN is passed over.
+
+    By rows in fours: with a store for each, those of unchanged values are put under a condition,
+    and masked stores take five times as long.
+    """
     for c in range(WIDTH):
         lanes[FAR + c] = ZERO
-        lanes[LOW + c] = _LARGEST
-        lanes[HIGH + c] = -_LARGEST
-    for r in range(BLOCK):
-        line = x[r]
+    for r in range(0, BLOCK, 4):
         for c in range(WIDTH):
-            v = line[c]
-            far, low, high = lanes[FAR + c], lanes[LOW + c], lanes[HIGH + c]
-            lanes[FAR + c] = v if abs(v) > abs(far) else far
-            lanes[LOW + c] = v if v < low else low
-            lanes[HIGH + c] = v if v > high else high
+            far = lanes[FAR + c]
+            for i in range(4):
+                v = x[r + i, c]
+                far = v if abs(v) > abs(far) else far
+            lanes[FAR + c] = far
+
+
+@compiled
+def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
+    """Least and largest of each column; NaN is passed over."""
+    for c in range(WIDTH):
+        lanes[LOW + c], lanes[HIGH + c] = _LARGEST, -_LARGEST
+    for r in range(0, BLOCK, 4):
+        for c in range(WIDTH):
+            low, high = lanes[LOW + c], lanes[HIGH + c]
+            for i in range(4):
+                v = x[r + i, c]
+                low = v if v < low else low
+                high = v if v > high else high
+            lanes[LOW + c], lanes[HIGH + c] = low, high
 
 
 @compiled
@@ -133,7 +158,7 @@ def invert(d: float) -> float:
 @compiled
 def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """See the specification."""
-    survey(x, lanes)
+    find_farthest(x, lanes)
     for c in range(WIDTH):
         d = abs(lanes[FAR + c]) / _TOP8
         lanes[RAW + c], lanes[RAW_M + c] = d, ZERO
@@ -166,7 +191,7 @@ def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 @compiled
 def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """See the specification."""
-    survey(x, lanes)
+    find_farthest(x, lanes)
     for c in range(WIDTH):
         d = lanes[FAR + c] / _LEAST_DIVISOR
         lanes[RAW + c], lanes[RAW_M + c] = d, ZERO
@@ -189,7 +214,7 @@ def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 @compiled
 def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """See the specification."""
-    survey(x, lanes)
+    find_range(x, lanes)
     for c in range(WIDTH):
         low = lanes[LOW + c]
         d = (lanes[HIGH + c] - low) / _TOP4
@@ -236,12 +261,21 @@ def heads_of(lanes: np.ndarray, packed: np.ndarray) -> None:
 
 
 @compiled
-def put(packed: np.ndarray, out: np.ndarray) -> None:
-    """Bytes of a strip's blocks `u8[bytes, WIDTH]` to their rows, `u8[width, bytes]`."""
+def put(
+    packed: np.ndarray, heads: int, square: np.ndarray, tile: np.ndarray, out: np.ndarray
+) -> None:
+    """Bytes of a strip's blocks `u8[bytes, WIDTH]` to their rows, `u8[width, bytes]`.
+
+    The first `heads` one by one; those after them are a multiple of eight, turned as words.
+    """
+    rest = packed[heads:].view(np.int8)
+    turn(rest, 0, len(rest), 0, WIDTH, square, tile)
     for c in range(len(out)):
-        to = out[c]
-        for b in range(len(to)):
+        to, line = out[c], tile[c]
+        for b in range(heads):
             to[b] = packed[b, c]
+        for b in range(len(rest)):
+            to[heads + b] = np.uint8(line[b])
 
 
 @compiled

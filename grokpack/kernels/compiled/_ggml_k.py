@@ -28,6 +28,7 @@ from grokpack.kernels.compiled._ggml_blocks import (
     M,
     from_f16,
     pair_up,
+    pick,
     to_f16,
 )
 
@@ -94,16 +95,18 @@ def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
     for c in range(WIDTH):
         lanes[LOW + c] = lanes[HIGH + c] = x[0, c]
         lanes[SUM + c] = lanes[_SUM_W + c] = lanes[_SUM_X + c] = ZERO
-    for r in range(BLOCK):
-        line = x[r]
+    for r in range(0, BLOCK, 4):  # in fours: see `find_farthest`
         for c in range(WIDTH):
-            v, low, high = line[c], lanes[LOW + c], lanes[HIGH + c]
-            lanes[SUM + c] += v * v
-            lanes[LOW + c] = v if v < low else low
-            lanes[HIGH + c] = v if v > high else high
+            low, high, squares = lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c]
+            for i in range(4):
+                v = x[r + i, c]
+                squares += v * v
+                low = v if v < low else low
+                high = v if v > high else high
+            lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c] = low, high, squares
     for c in range(WIDTH):
         lanes[_MEAN + c] = np.sqrt(lanes[SUM + c] / _COUNT)
-        lanes[LOW + c] = ZERO if lanes[LOW + c] > ZERO else lanes[LOW + c]
+        lanes[LOW + c] = pick(lanes[LOW + c] > ZERO, ZERO, lanes[LOW + c])
     for r in range(BLOCK):
         line = x[r]
         for c in range(WIDTH):
@@ -138,11 +141,11 @@ def _keep_better(lanes: np.ndarray) -> None:
     for c in range(WIDTH):
         found, error, low = lanes[SUM + c], lanes[ERROR + c], lanes[LOW + c]
         better = (lanes[D + c] > ZERO) & (found < error)
-        lanes[_KEPT + c] = lanes[_TRY + c] if better else lanes[_KEPT + c]
-        lanes[BASE + c] = low if better else lanes[BASE + c]
-        lanes[_SCALE + c] = lanes[_THIS + c] if better else lanes[_SCALE + c]
-        lanes[ERROR + c] = found if better else error
-        lanes[LOW + c] = lanes[_LEAST + c] if better else low
+        lanes[_KEPT + c] = pick(better, lanes[_TRY + c], lanes[_KEPT + c])
+        lanes[BASE + c] = pick(better, low, lanes[BASE + c])
+        lanes[_SCALE + c] = pick(better, lanes[_THIS + c], lanes[_SCALE + c])
+        lanes[ERROR + c] = pick(better, found, error)
+        lanes[LOW + c] = pick(better, lanes[_LEAST + c], low)
 
 
 @compiled

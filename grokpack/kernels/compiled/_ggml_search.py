@@ -34,6 +34,7 @@ from grokpack.kernels.compiled._ggml_blocks import (
     fit_q4_0,
     fit_q4_1,
     invert,
+    pick,
     round_heads,
 )
 
@@ -69,14 +70,14 @@ def _keep_better(
     for r in range(BLOCK):
         codes, others = q[r], other_q[r]
         for c in range(WIDTH):
-            codes[c] = others[c] if other[ERROR + c] < lanes[ERROR + c] else codes[c]
+            codes[c] = pick(other[ERROR + c] < lanes[ERROR + c], others[c], codes[c])
     for c in range(WIDTH):
         better = other[ERROR + c] < lanes[ERROR + c]
-        lanes[D + c] = other[D + c] if better else lanes[D + c]
-        lanes[M + c] = other[M + c] if better else lanes[M + c]
-        lanes[HEAD + c] = other[HEAD + c] if better else lanes[HEAD + c]
-        lanes[HEAD_M + c] = other[HEAD_M + c] if better else lanes[HEAD_M + c]
-        lanes[ERROR + c] = other[ERROR + c] if better else lanes[ERROR + c]
+        lanes[D + c] = pick(better, other[D + c], lanes[D + c])
+        lanes[M + c] = pick(better, other[M + c], lanes[M + c])
+        lanes[HEAD + c] = pick(better, other[HEAD + c], lanes[HEAD + c])
+        lanes[HEAD_M + c] = pick(better, other[HEAD_M + c], lanes[HEAD_M + c])
+        lanes[ERROR + c] = pick(better, other[ERROR + c], lanes[ERROR + c])
 
 
 @compiled
@@ -108,8 +109,8 @@ def _try_q4_0(x: np.ndarray, own: np.ndarray, divisor: float) -> None:
         d = np.divide(own[SUM + c], own[SUM_2 + c])
         gain = d * own[SUM + c]
         better = gain > own[_GAIN + c]
-        own[RAW + c] = d if better else own[RAW + c]
-        own[_GAIN + c] = gain if better else own[_GAIN + c]
+        own[RAW + c] = pick(better, d, own[RAW + c])
+        own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
 
 
 @compiled
@@ -178,9 +179,9 @@ def _try_q4_1(x: np.ndarray, own: np.ndarray, span: float) -> None:
         d = _slope(own, c, shared)
         gain = d * shared
         better = gain > own[_GAIN + c]
-        own[RAW_M + c] = _intercept(own, c, d) if better else own[RAW_M + c]
-        own[RAW + c] = d if better else own[RAW + c]
-        own[_GAIN + c] = gain if better else own[_GAIN + c]
+        own[RAW_M + c] = pick(better, _intercept(own, c, d), own[RAW_M + c])
+        own[RAW + c] = pick(better, d, own[RAW + c])
+        own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
 
 
 @compiled

@@ -10,7 +10,6 @@ import numpy as np
 from grokpack.kernels.compiled import compiled
 from grokpack.kernels.compiled._ggml_blocks import (
     BLOCK,
-    LANES,
     WIDTH,
     F,
     I,
@@ -27,6 +26,7 @@ from grokpack.kernels.compiled._ggml_blocks import (
 )
 from grokpack.kernels.compiled._ggml_k import SUBS, SUPER, fit_q4_k, pack_q4_k, read_lanes
 from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
+from grokpack.kernels.compiled._turning import scratch as turning
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
 _LOW8, _HIGH8, _LOW4, _HIGH4, _EIGHT = F(-127), F(127), F(0), F(15), F(8)
@@ -43,6 +43,7 @@ def quantise_q8_0(
 ) -> None:
     """See the specification."""
     x, q, lanes = scratch()
+    square, tile = turning()
     packed = np.empty((_BYTES8, WIDTH), np.uint8)
     for done in range(0, len(out), WIDTH):
         end = min(done + WIDTH, len(out))
@@ -50,7 +51,8 @@ def quantise_q8_0(
             load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
             fit_q8_0(x, q, lanes)
             pack_eight(q, lanes, packed)
-            put(packed, out[done:end, at * _BYTES8 : (at + 1) * _BYTES8])
+            own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
+            put(packed, 2, square, tile, own)
             measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -66,6 +68,7 @@ def quantise_q4_0(
 ) -> None:
     """See the specification."""
     x, q, lanes = scratch()
+    square, tile = turning()
     packed = np.empty((_BYTES4_0, WIDTH), np.uint8)
     for done in range(0, len(out), WIDTH):
         end = min(done + WIDTH, len(out))
@@ -73,7 +76,8 @@ def quantise_q4_0(
             load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
             fit_q4_0(x, q, lanes)
             pack_four(q, lanes, 1, packed)
-            put(packed, out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0])
+            own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+            put(packed, 2, square, tile, own)
             measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -89,6 +93,7 @@ def quantise_q4_1(
 ) -> None:
     """See the specification."""
     x, q, lanes = scratch()
+    square, tile = turning()
     packed = np.empty((_BYTES4_1, WIDTH), np.uint8)
     for done in range(0, len(out), WIDTH):
         end = min(done + WIDTH, len(out))
@@ -96,7 +101,8 @@ def quantise_q4_1(
             load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
             fit_q4_1(x, q, lanes)
             pack_four(q, lanes, 2, packed)
-            put(packed, out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1])
+            own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+            put(packed, 4, square, tile, own)
             measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -112,6 +118,7 @@ def search_q4_0(
 ) -> None:
     """See the specification."""
     x, q, lanes = scratch()
+    square, tile = turning()
     _x, other_q, other = scratch()
     packed = np.empty((_BYTES4_0, WIDTH), np.uint8)
     for done in range(0, len(out), WIDTH):
@@ -120,7 +127,8 @@ def search_q4_0(
             load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
             best_q4_0(x, q, lanes, other_q, other)
             pack_four(q, lanes, 1, packed)
-            put(packed, out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0])
+            own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+            put(packed, 2, square, tile, own)
             measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -136,6 +144,7 @@ def search_q4_1(
 ) -> None:
     """See the specification."""
     x, q, lanes = scratch()
+    square, tile = turning()
     _x, other_q, other = scratch()
     packed = np.empty((_BYTES4_1, WIDTH), np.uint8)
     for done in range(0, len(out), WIDTH):
@@ -144,7 +153,8 @@ def search_q4_1(
             load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
             best_q4_1(x, q, lanes, other_q, other)
             pack_four(q, lanes, 2, packed)
-            put(packed, out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1])
+            own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+            put(packed, 4, square, tile, own)
             measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -161,6 +171,7 @@ def quantise_q4_k(
     """See the specification."""
     x, q = np.zeros((SUPER, WIDTH), np.float32), np.empty((SUPER, WIDTH), np.int8)
     k, _q, lanes = scratch()
+    square, tile = turning()
     subs, heads = np.empty((8 * SUBS, WIDTH), np.float32), np.empty((2, WIDTH), np.float32)
     packed = np.empty((_BYTES4_K, WIDTH), np.uint8)
     for done in range(0, len(out), WIDTH):
@@ -169,7 +180,8 @@ def quantise_q4_k(
             load(values, scales, at * SUPER, column + done, end - done, per_group, x)
             fit_q4_k(x, q, k, subs, heads, lanes)
             pack_q4_k(q, subs, heads, packed)
-            put(packed, out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K])
+            line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
+            put(packed, 0, square, tile, line)
             for sub in range(SUBS):
                 to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
                 read_lanes(subs, sub, lanes)
