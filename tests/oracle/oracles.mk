@@ -54,3 +54,24 @@ $(ORACLE_JAX)/.ready: tests/oracle/jax/requirements.txt tests/oracle/jax/newer.t
 	@$(ORACLE_JAX)/env/bin/pip install -qq --disable-pip-version-check --no-deps \
 		--target $(ORACLE_JAX)/newer -r tests/oracle/jax/newer.txt
 	@touch $@
+
+# ggml's sources come inside the source distribution of llama-cpp-python; of them one file is compiled.
+GGML := $(BUILD)/oracle-ggml
+.PHONY: oracle-ggml
+oracle-ggml: $(GGML)/libquants.so $(VENV)/.ready-test ## Compare GGUF blocks, bit for bit, with ggml's C code
+	$(BIN)/python -m tests.oracle.ggml.check --library $<
+
+.PHONY: oracle-ggml-fixture
+oracle-ggml-fixture: $(GGML)/libquants.so $(VENV)/.ready-test
+	$(BIN)/python -m tests.oracle.ggml.check --library $< --fixture tests/data/ggml/q4_k.npz
+
+$(GGML)/libquants.so: tests/oracle/ggml/requirements.txt $(VENV)/.made
+	@command -v cc >/dev/null || { echo "oracle-ggml needs a C compiler" >&2; exit 2; }
+	@echo "making $@ from the sources of $$(cat $<)"
+	@rm -rf $(GGML)
+	@mkdir -p $(GGML)/ggml
+	@$(BIN)/python -m pip -qq --disable-pip-version-check --no-input download --no-deps \
+		--no-binary :all: --dest $(GGML) -r $<
+	@tar xzf $(GGML)/*.tar.gz -C $(GGML)/ggml --strip-components=4 --wildcards '*/vendor/llama.cpp/ggml/*'
+	@cc -O2 -ffp-contract=off -DNDEBUG -fPIC -shared -Wl,-z,lazy -o $@ -I$(GGML)/ggml/include \
+		-I$(GGML)/ggml/src -I$(GGML)/ggml/src/ggml-cpu $(GGML)/ggml/src/ggml-quants.c -lm

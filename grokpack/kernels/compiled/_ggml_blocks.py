@@ -1,0 +1,303 @@
+"""Blocks of 32 weights, compiled: the arithmetic of `grokpack.kernels._ggml_blocks`.
+
+All work on a strip of 64 columns at a time, rows outside and columns inside, so that the inner loop
+becomes vector instructions while each column adds in the order of its rows. What a column has of its
+own (a lane) lies in one flat array, at offsets that are constants: the compiler then sees that lanes
+do not overlap, and needs no checks at run time. Without branches, for the same reason.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._turning import turn
+
+WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
+BLOCK = 32
+F = np.float32
+I = np.int32  # noqa: E741  # stands in every line of arithmetic
+ZERO, ONE, HALF = F(0), F(1), F(0.5)
+MAGIC = F(12582912)
+INFINITE = F(np.inf)
+_LARGEST = F(np.finfo(np.float32).max)
+_CAST_LIMIT = F(1024)
+_TO_INF, _TO_ZERO, _RAISE = F(2.0**112), F(2.0**-110), F(2.0**112)
+_TOP4, _TOP8 = F(15), F(127)
+_LEAST_DIVISOR, _EIGHT_HALF = F(-8), F(8.5)
+
+# Lanes. What a fit is: scale, minimum, both as float16 bits (a number up to 65,535), its error.
+D, M, HEAD, HEAD_M, ERROR = 0, 64, 128, 192, 256
+# What it is made from: scale and minimum as float32, multiplier, base.
+RAW, RAW_M, INVERSE, BASE = 320, 384, 448, 512
+# What a block has: farthest, least, largest, and running sums.
+FAR, LOW, HIGH, SUM = 576, 640, 704, 768
+SUM_2, SUM_3, SUM_4, SUM_5 = 832, 896, 960, 1024
+LANES = 1088
+
+
+@compiled
+def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, codes and lanes of a block."""
+    return (
+        np.zeros((BLOCK, WIDTH), np.float32),
+        np.zeros((BLOCK, WIDTH), np.int8),
+        np.zeros(LANES, np.float32),
+    )
+
+
+@compiled
+def to_f16(value: float) -> int:
+    """Bits of float16, to nearest even; a NaN becomes the quiet one without sign.
+
+    The sum with a power of two rounds to the bits that float16 keeps. Source of the idea:
+    github.com/Maratyszcza/FP16, which ggml uses too.
+    """
+    bits = F(value).view(np.int32)
+    magnitude = I(bits & I(0x7FFFFFFF))
+    base = (abs(value) * _TO_INF) * _TO_ZERO
+    bias = I(magnitude & I(0x7F800000))
+    bias = bias if bias > I(0x38800000) else I(0x38800000)
+    rounded = F(I(bias + I(0x07800000)).view(np.float32) + base).view(np.int32)
+    half = I(I(I(rounded >> I(13)) & I(0x7C00)) + I(rounded & I(0xFFF)))
+    sign = I(I(bits >> I(16)) & I(0x8000))
+    return I(0x7E00) if magnitude > I(0x7F800000) else I(sign | half)
+
+
+@compiled
+def from_f16(half: int) -> float:
+    """Bits of float16 as float32; exact."""
+    magnitude = I(half & I(0x7FFF))
+    finite = I(magnitude << I(13)).view(np.float32) * _RAISE
+    other = I(I(magnitude << I(13)) | I(0x7F800000)).view(np.float32)
+    value = finite if magnitude < I(0x7C00) else other
+    return -value if I(half & I(0x8000)) != I(0) else value
+
+
+@compiled
+def pick(condition: bool, one: float, other: float) -> float:  # noqa: FBT001
+    """A select. Written out where a lane is updated, it would become a store under a condition,
+    which keeps the loop from becoming vector instructions.
+    """
+    return one if condition else other
+
+
+@compiled
+def cast(value: float) -> int:
+    """Towards zero; what has no code becomes 0."""
+    return I(value if abs(value) < _CAST_LIMIT else ZERO)
+
+
+@compiled
+def load(
+    values: np.ndarray,
+    scales: np.ndarray,
+    row: int,
+    column: int,
+    width: int,
+    per_group: int,
+    x: np.ndarray,
+) -> None:
+    """Values times scales of as many rows as `x` has, and `width` columns."""
+    for r in range(len(x)):
+        line = values[row + r, column : column + width]
+        scale = scales[(row + r) // per_group, column : column + width]
+        to = x[r]
+        for c in range(width):
+            to[c] = F(line[c]) * scale[c]
+
+
+@compiled
+def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
+    """The first value of largest magnitude in each column; NaN is passed over.
+
+    By rows in fours: with a store for each, those of unchanged values are put under a condition,
+    and masked stores take five times as long.
+    """
+    for c in range(WIDTH):
+        lanes[FAR + c] = ZERO
+    for r in range(0, BLOCK, 4):
+        for c in range(WIDTH):
+            far = lanes[FAR + c]
+            for i in range(4):
+                v = x[r + i, c]
+                far = v if abs(v) > abs(far) else far
+            lanes[FAR + c] = far
+
+
+@compiled
+def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
+    """Least and largest of each column; NaN is passed over."""
+    for c in range(WIDTH):
+        lanes[LOW + c], lanes[HIGH + c] = _LARGEST, -_LARGEST
+    for r in range(0, BLOCK, 4):
+        for c in range(WIDTH):
+            low, high = lanes[LOW + c], lanes[HIGH + c]
+            for i in range(4):
+                v = x[r + i, c]
+                low = v if v < low else low
+                high = v if v > high else high
+            lanes[LOW + c], lanes[HIGH + c] = low, high
+
+
+@compiled
+def round_heads(lanes: np.ndarray) -> None:
+    """Scale and minimum as float16 keeps them."""
+    for c in range(WIDTH):
+        half, half_m = to_f16(lanes[RAW + c]), to_f16(lanes[RAW_M + c])
+        lanes[HEAD + c], lanes[HEAD_M + c] = F(half), F(half_m)
+        lanes[D + c], lanes[M + c] = from_f16(half), from_f16(half_m)
+
+
+@compiled
+def invert(d: float) -> float:
+    """`1 / d`, and zero for zero."""
+    return ZERO if d == ZERO else np.divide(ONE, d)
+
+
+@compiled
+def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """See the specification."""
+    find_farthest(x, lanes)
+    for c in range(WIDTH):
+        d = abs(lanes[FAR + c]) / _TOP8
+        lanes[RAW + c], lanes[RAW_M + c] = d, ZERO
+        lanes[INVERSE + c] = invert(d)
+    round_heads(lanes)
+    for r in range(BLOCK):
+        line, to = x[r], q[r]
+        for c in range(WIDTH):
+            y = line[c] * lanes[INVERSE + c]
+            size = abs(y)
+            whole = np.floor(size)
+            size = whole + (ONE if size - whole >= HALF else ZERO)
+            to[c] = np.int8(cast(-size if y < ZERO else size))
+
+
+@compiled
+def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """Heads from RAW, and codes by INVERSE."""
+    round_heads(lanes)
+    for c in range(WIDTH):
+        lanes[M + c] = lanes[D + c] * _LEAST_DIVISOR
+    for r in range(BLOCK):
+        line, to = x[r], q[r]
+        for c in range(WIDTH):
+            code = cast(line[c] * lanes[INVERSE + c] + _EIGHT_HALF)
+            code = code if code < I(15) else I(15)
+            to[c] = np.int8(code if code > I(0) else I(0))
+
+
+@compiled
+def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """See the specification."""
+    find_farthest(x, lanes)
+    for c in range(WIDTH):
+        d = lanes[FAR + c] / _LEAST_DIVISOR
+        lanes[RAW + c], lanes[RAW_M + c] = d, ZERO
+        lanes[INVERSE + c] = invert(d)
+    codes_q4_0(x, q, lanes)
+
+
+@compiled
+def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """Heads from RAW and RAW_M, and codes above BASE by INVERSE."""
+    round_heads(lanes)
+    for r in range(BLOCK):
+        line, to = x[r], q[r]
+        for c in range(WIDTH):
+            code = cast((line[c] - lanes[BASE + c]) * lanes[INVERSE + c] + HALF)
+            code = code if code < I(15) else I(15)
+            to[c] = np.int8(code if code > I(0) else I(0))
+
+
+@compiled
+def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """See the specification."""
+    find_range(x, lanes)
+    for c in range(WIDTH):
+        low = lanes[LOW + c]
+        d = (lanes[HIGH + c] - low) / _TOP4
+        lanes[RAW + c], lanes[RAW_M + c], lanes[BASE + c] = d, low, low
+        lanes[INVERSE + c] = invert(d)
+    codes_q4_1(x, q, lanes)
+
+
+@compiled
+def measure(
+    x: np.ndarray,
+    q: np.ndarray,
+    lanes: np.ndarray,
+    low: float,
+    high: float,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Sums `f32[3, width]` and counts `i32[2, width]` of a block; see the specification."""
+    lanes[SUM : SUM_5 + WIDTH] = ZERO
+    for r in range(BLOCK):
+        line, codes = x[r], q[r]
+        for c in range(WIDTH):
+            v, code = line[c], F(codes[c])
+            restored = lanes[D + c] * code + lanes[M + c]
+            e = v - restored
+            lanes[SUM + c] += v * v
+            lanes[SUM_2 + c] += e * e
+            lanes[SUM_3 + c] += v * e
+            lanes[SUM_4 + c] += ONE if (code <= low) | (code >= high) else ZERO
+            lanes[SUM_5 + c] += ONE if (v != ZERO) & (restored == ZERO) else ZERO
+    for c in range(sums.shape[1]):
+        sums[0, c], sums[1, c], sums[2, c] = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
+        counts[0, c], counts[1, c] = I(lanes[SUM_4 + c]), I(lanes[SUM_5 + c])
+
+
+@compiled
+def heads_of(lanes: np.ndarray, packed: np.ndarray) -> None:
+    """The first four bytes of each block: both heads, little end first."""
+    for c in range(WIDTH):
+        head, least = I(lanes[HEAD + c]), I(lanes[HEAD_M + c])
+        packed[0, c], packed[1, c] = np.uint8(head & I(255)), np.uint8(head >> I(8))
+        packed[2, c], packed[3, c] = np.uint8(least & I(255)), np.uint8(least >> I(8))
+
+
+@compiled
+def put(
+    packed: np.ndarray, heads: int, square: np.ndarray, tile: np.ndarray, out: np.ndarray
+) -> None:
+    """Bytes of a strip's blocks `u8[bytes, WIDTH]` to their rows, `u8[width, bytes]`.
+
+    The first `heads` one by one; those after them are a multiple of eight, turned as words.
+    """
+    rest = packed[heads:].view(np.int8)
+    turn(rest, 0, len(rest), 0, WIDTH, square, tile)
+    for c in range(len(out)):
+        to, line = out[c], tile[c]
+        for b in range(heads):
+            to[b] = packed[b, c]
+        for b in range(len(rest)):
+            to[heads + b] = np.uint8(line[b])
+
+
+@compiled
+def pack_eight(q: np.ndarray, lanes: np.ndarray, packed: np.ndarray) -> None:
+    """Blocks of Q8_0."""
+    heads_of(lanes, packed)
+    for r in range(BLOCK):
+        codes, to = q[r], packed[2 + r]
+        for c in range(WIDTH):
+            to[c] = np.uint8(codes[c])
+
+
+@compiled
+def pack_four(q: np.ndarray, lanes: np.ndarray, heads: int, packed: np.ndarray) -> None:
+    """Blocks of Q4_0 and Q4_1, which have one head and two."""
+    heads_of(lanes, packed)
+    for r in range(BLOCK // 2):
+        pair_up(q[r], q[BLOCK // 2 + r], packed[2 * heads + r])
+
+
+@compiled
+def pair_up(low: np.ndarray, high: np.ndarray, out: np.ndarray) -> None:
+    """Two codes of four bits in each byte."""
+    for c in range(WIDTH):
+        out[c] = np.uint8(np.uint8(low[c]) | np.uint8(np.uint8(high[c]) << np.uint8(4)))

@@ -1,0 +1,256 @@
+"""Q4_K, compiled: the arithmetic of `grokpack.kernels._ggml_k`, 64 columns at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels import _ggml_k as spec
+from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._ggml_blocks import (
+    BASE,
+    BLOCK,
+    ERROR,
+    HIGH,
+    INFINITE,
+    LOW,
+    MAGIC,
+    ONE,
+    SUM,
+    SUM_2,
+    SUM_3,
+    SUM_4,
+    SUM_5,
+    WIDTH,
+    ZERO,
+    D,
+    F,
+    I,
+    M,
+    from_f16,
+    pair_up,
+    pick,
+    to_f16,
+)
+
+SUBS, SUPER = 8, 256
+_STEPS = spec.STEPS
+_TOP4, _TOP6, _COUNT = F(15), F(63), F(32)
+# Lanes of a sub-block's search, in places that only other fits use.
+_MEAN, _TRY, _SCALE, _KEPT, _THIS, _LEAST = 64, 128, 192, 320, 384, 448
+_SUM_W, _SUM_X = SUM_4, SUM_5
+# What sub-blocks have: rows of `subs f32[8 * SUBS, WIDTH]` from here on.
+SCALES, MINIMA, KEPT, BASES = 0, SUBS, 2 * SUBS, 3 * SUBS
+SIX, SIX_M = 4 * SUBS, 5 * SUBS  # their six-bit numbers
+READ, READ_M = 6 * SUBS, 7 * SUBS  # what is read of them, as float32
+
+
+@compiled
+def nearest(y: float) -> int:
+    """ggml's `nearest_int`; NaN becomes 0."""
+    bits = F(y + MAGIC).view(np.int32)
+    whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
+    return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
+
+
+@compiled
+def _code(y: float) -> float:
+    whole = (y + MAGIC) - MAGIC
+    whole = whole if whole > ZERO else ZERO
+    return whole if whole < _TOP4 else _TOP4
+
+
+@compiled
+def _find_error(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
+    """Weighted error of codes with _THIS and _LEAST, in SUM."""
+    for c in range(WIDTH):
+        lanes[SUM + c] = ZERO
+    for r in range(BLOCK):
+        line, codes = x[r], k[r]
+        for c in range(WIDTH):
+            v = line[c]
+            e = (lanes[_THIS + c] * codes[c] + lanes[_LEAST + c]) - v
+            lanes[SUM + c] += (lanes[_MEAN + c] + abs(v)) * (e * e)
+
+
+@compiled
+def _find_codes(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
+    """Codes above LOW by _TRY, with the sums that least squares needs in SUM, SUM_2 and SUM_3."""
+    for c in range(WIDTH):
+        lanes[SUM + c] = lanes[SUM_2 + c] = lanes[SUM_3 + c] = ZERO
+    for r in range(BLOCK):
+        line, codes = x[r], k[r]
+        for c in range(WIDTH):
+            v = line[c]
+            code = _code(lanes[_TRY + c] * (v - lanes[LOW + c]))
+            codes[c] = code
+            weighted = (lanes[_MEAN + c] + abs(v)) * code
+            lanes[SUM + c] += weighted
+            lanes[SUM_2 + c] += weighted * code
+            lanes[SUM_3 + c] += weighted * v
+
+
+@compiled
+def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
+    """Range, mean magnitude and weighted sums of a sub-block."""
+    for c in range(WIDTH):
+        lanes[LOW + c] = lanes[HIGH + c] = x[0, c]
+        lanes[SUM + c] = lanes[_SUM_W + c] = lanes[_SUM_X + c] = ZERO
+    for r in range(0, BLOCK, 4):  # in fours: see `find_farthest`
+        for c in range(WIDTH):
+            low, high, squares = lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c]
+            for i in range(4):
+                v = x[r + i, c]
+                squares += v * v
+                low = v if v < low else low
+                high = v if v > high else high
+            lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c] = low, high, squares
+    for c in range(WIDTH):
+        lanes[_MEAN + c] = np.sqrt(lanes[SUM + c] / _COUNT)
+        lanes[LOW + c] = pick(lanes[LOW + c] > ZERO, ZERO, lanes[LOW + c])
+    for r in range(BLOCK):
+        line = x[r]
+        for c in range(WIDTH):
+            w = lanes[_MEAN + c] + abs(line[c])
+            lanes[_SUM_W + c] += w
+            lanes[_SUM_X + c] += w * line[c]
+
+
+@compiled
+def _finite(multiplier: float) -> float:
+    return multiplier if multiplier < INFINITE else ZERO
+
+
+@compiled
+def _regress(lanes: np.ndarray) -> None:
+    """Least squares: _THIS and _LEAST, and whether there was a solution (1 or 0) ."""
+    for c in range(WIDTH):
+        sum_l, sum_l2, sum_xl = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
+        sum_w, sum_x = lanes[_SUM_W + c], lanes[_SUM_X + c]
+        det = sum_w * sum_l2 - sum_l * sum_l
+        this = np.divide(sum_w * sum_xl - sum_x * sum_l, det)
+        least = np.divide(sum_l2 * sum_x - sum_l * sum_xl, det)
+        above = least > ZERO
+        lanes[_THIS + c] = np.divide(sum_xl, sum_l2) if above else this
+        lanes[_LEAST + c] = ZERO if above else least
+        lanes[D + c] = det
+
+
+@compiled
+def _keep_better(lanes: np.ndarray) -> None:
+    """Take what was tried in the columns where it has less weighted error."""
+    for c in range(WIDTH):
+        found, error, low = lanes[SUM + c], lanes[ERROR + c], lanes[LOW + c]
+        better = (lanes[D + c] > ZERO) & (found < error)
+        lanes[_KEPT + c] = pick(better, lanes[_TRY + c], lanes[_KEPT + c])
+        lanes[BASE + c] = pick(better, low, lanes[BASE + c])
+        lanes[_SCALE + c] = pick(better, lanes[_THIS + c], lanes[_SCALE + c])
+        lanes[ERROR + c] = pick(better, found, error)
+        lanes[LOW + c] = pick(better, lanes[_LEAST + c], low)
+
+
+@compiled
+def search(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
+    """`make_qkx2_quants` for a sub-block; the codes can be made again from _KEPT and BASE."""
+    _survey(x, lanes)
+    for c in range(WIDTH):
+        low, high = lanes[LOW + c], lanes[HIGH + c]
+        multiplier = np.divide(_TOP4, high - low)
+        scale = ZERO if high == low else np.divide(ONE, multiplier)
+        lanes[_TRY + c] = _finite(multiplier)
+        lanes[_KEPT + c] = ZERO if high == low else lanes[_TRY + c]
+        lanes[BASE + c], lanes[_LEAST + c] = low, low
+        lanes[_SCALE + c], lanes[_THIS + c] = scale, scale
+    _find_codes(x, k, lanes)
+    _find_error(x, k, lanes)
+    for c in range(WIDTH):
+        lanes[ERROR + c] = -ONE if lanes[HIGH + c] == lanes[LOW + c] else lanes[SUM + c]
+    for step in _STEPS:
+        for c in range(WIDTH):
+            lanes[_TRY + c] = _finite(np.divide(step, lanes[HIGH + c] - lanes[LOW + c]))
+        _find_codes(x, k, lanes)
+        _regress(lanes)
+        _find_error(x, k, lanes)
+        _keep_better(lanes)
+
+
+@compiled
+def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray) -> None:
+    """Sub-blocks' values in steps of a 63rd of the largest; `heads f32[WIDTH]` are their bits."""
+    for c in range(WIDTH):
+        largest = ZERO
+        for sub in range(SUBS):
+            value = subs[of + sub, c]
+            largest = value if value > largest else largest
+        multiplier = np.divide(_TOP6, largest) if largest > ZERO else ZERO
+        half = to_f16(largest / _TOP6)
+        back = from_f16(half)
+        heads[c] = F(half)
+        for sub in range(SUBS):
+            whole = I(nearest(multiplier * subs[of + sub, c]) & I(255))
+            whole = whole if whole < I(63) else I(63)
+            subs[six + sub, c] = F(whole)
+            subs[read + sub, c] = back * F(whole)
+
+
+@compiled
+def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> None:
+    """Codes for what is read of a sub-block; those of the search where its scale is read as 0."""
+    d, m, kept, base = subs[READ + sub], subs[READ_M + sub], subs[KEPT + sub], subs[BASES + sub]
+    for r in range(BLOCK):
+        line, codes = x[r], q[r]
+        for c in range(WIDTH):
+            v = line[c]
+            whole = nearest(np.divide(v + m[c], d[c]))
+            whole = whole if whole < I(15) else I(15)
+            whole = whole if whole > I(0) else I(0)
+            found = I(_code(kept[c] * (v - base[c])))
+            codes[c] = np.int8(found if d[c] == ZERO else whole)
+
+
+@compiled
+def fit_q4_k(
+    x: np.ndarray,
+    q: np.ndarray,
+    k: np.ndarray,
+    subs: np.ndarray,
+    heads: np.ndarray,
+    lanes: np.ndarray,
+) -> None:
+    """Quantise `f32[256, WIDTH]` to codes, numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
+    for sub in range(SUBS):
+        search(x[sub * BLOCK : (sub + 1) * BLOCK], k, lanes)
+        for c in range(WIDTH):
+            subs[SCALES + sub, c], subs[MINIMA + sub, c] = lanes[_SCALE + c], -lanes[LOW + c]
+            subs[KEPT + sub, c], subs[BASES + sub, c] = lanes[_KEPT + c], lanes[BASE + c]
+    _six_bits(subs, SCALES, SIX, READ, heads[0])
+    _six_bits(subs, MINIMA, SIX_M, READ_M, heads[1])
+    for sub in range(SUBS):
+        rows = slice(sub * BLOCK, (sub + 1) * BLOCK)
+        _final_codes(x[rows], q[rows], subs, sub)
+
+
+@compiled
+def read_lanes(subs: np.ndarray, sub: int, lanes: np.ndarray) -> None:
+    """Scale and minimum of a sub-block where `measure` looks for them."""
+    for c in range(WIDTH):
+        lanes[D + c], lanes[M + c] = subs[READ + sub, c], -subs[READ_M + sub, c]
+
+
+@compiled
+def pack_q4_k(q: np.ndarray, subs: np.ndarray, heads: np.ndarray, packed: np.ndarray) -> None:
+    """Blocks of Q4_K, `u8[144, WIDTH]`."""
+    for c in range(WIDTH):
+        for head in range(2):
+            bits = I(heads[head, c])
+            packed[2 * head, c] = np.uint8(bits & I(255))
+            packed[2 * head + 1, c] = np.uint8(bits >> I(8))
+    for sub in range(SUBS // 2):
+        for c in range(WIDTH):
+            scale, later = I(subs[SIX + sub, c]), I(subs[SIX + 4 + sub, c])
+            least, later_m = I(subs[SIX_M + sub, c]), I(subs[SIX_M + 4 + sub, c])
+            packed[4 + sub, c] = np.uint8(scale | ((later >> I(4)) << I(6)))
+            packed[8 + sub, c] = np.uint8(least | ((later_m >> I(4)) << I(6)))
+            packed[12 + sub, c] = np.uint8((later & I(15)) | ((later_m & I(15)) << I(4)))
+        for r in range(BLOCK):
+            first = sub * 2 * BLOCK + r
+            pair_up(q[first], q[first + BLOCK], packed[16 + sub * BLOCK + r])

@@ -1,0 +1,230 @@
+"""Searched scales, compiled: the arithmetic of `grokpack.kernels._ggml_search`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels import _ggml_search as spec
+from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._ggml_blocks import (
+    BASE,
+    BLOCK,
+    ERROR,
+    FAR,
+    HALF,
+    HEAD,
+    HEAD_M,
+    HIGH,
+    INVERSE,
+    LOW,
+    MAGIC,
+    RAW,
+    RAW_M,
+    SUM,
+    SUM_2,
+    SUM_3,
+    SUM_4,
+    WIDTH,
+    ZERO,
+    D,
+    F,
+    M,
+    codes_q4_0,
+    codes_q4_1,
+    fit_q4_0,
+    fit_q4_1,
+    invert,
+    pick,
+    round_heads,
+)
+
+_DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
+_COUNT, _HALF_SPAN, _EIGHT = F(32), F(7.5), F(8)
+_GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: the best gain, and the sum of the weights
+
+
+@compiled
+def _clip(y: float, low: float, high: float) -> float:
+    whole = (y + MAGIC) - MAGIC
+    whole = whole if whole < high else high
+    return whole if whole > low else low
+
+
+@compiled
+def _find_error(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """Squared error, in ERROR."""
+    for c in range(WIDTH):
+        lanes[ERROR + c] = ZERO
+    for r in range(BLOCK):
+        line, codes = x[r], q[r]
+        for c in range(WIDTH):
+            e = line[c] - (lanes[D + c] * F(codes[c]) + lanes[M + c])
+            lanes[ERROR + c] += e * e
+
+
+@compiled
+def _keep_better(
+    q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray
+) -> None:
+    """Take the other fit in the columns where its error is less."""
+    for r in range(BLOCK):
+        codes, others = q[r], other_q[r]
+        for c in range(WIDTH):
+            codes[c] = pick(other[ERROR + c] < lanes[ERROR + c], others[c], codes[c])
+    for c in range(WIDTH):
+        better = other[ERROR + c] < lanes[ERROR + c]
+        lanes[D + c] = pick(better, other[D + c], lanes[D + c])
+        lanes[M + c] = pick(better, other[M + c], lanes[M + c])
+        lanes[HEAD + c] = pick(better, other[HEAD + c], lanes[HEAD + c])
+        lanes[HEAD_M + c] = pick(better, other[HEAD_M + c], lanes[HEAD_M + c])
+        lanes[ERROR + c] = pick(better, other[ERROR + c], lanes[ERROR + c])
+
+
+@compiled
+def _sum_q4_0(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
+    """Sums of x * k and k * k for codes that are there."""
+    for c in range(WIDTH):
+        own[SUM + c] = own[SUM_2 + c] = ZERO
+    for r in range(BLOCK):
+        line, codes = x[r], q[r]
+        for c in range(WIDTH):
+            k = F(codes[c]) - _EIGHT
+            own[SUM + c] += line[c] * k
+            own[SUM_2 + c] += k * k
+
+
+@compiled
+def _try_q4_0(x: np.ndarray, own: np.ndarray, divisor: float) -> None:
+    """One candidate: its scale becomes RAW where it takes more off the squares."""
+    for c in range(WIDTH):
+        own[INVERSE + c] = invert(own[FAR + c] / divisor)
+        own[SUM + c] = own[SUM_2 + c] = ZERO
+    for r in range(BLOCK):
+        line = x[r]
+        for c in range(WIDTH):
+            k = _clip(line[c] * own[INVERSE + c], F(-8), F(7))
+            own[SUM + c] += line[c] * k
+            own[SUM_2 + c] += k * k
+    for c in range(WIDTH):
+        d = np.divide(own[SUM + c], own[SUM_2 + c])
+        gain = d * own[SUM + c]
+        better = gain > own[_GAIN + c]
+        own[RAW + c] = pick(better, d, own[RAW + c])
+        own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
+
+
+@compiled
+def best_q4_0(
+    x: np.ndarray, q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray
+) -> None:
+    """See the specification."""
+    fit_q4_0(x, q, lanes)
+    _find_error(x, q, lanes)
+    other[...] = ZERO
+    for c in range(WIDTH):
+        other[FAR + c] = lanes[FAR + c]
+    for divisor in _DIVISORS:
+        _try_q4_0(x, other, divisor)
+    for again in range(_REFINEMENTS):
+        if again:
+            _sum_q4_0(x, other_q, other)
+            for c in range(WIDTH):
+                other[RAW + c] = np.divide(other[SUM + c], other[SUM_2 + c])
+        _round_then_invert(other)
+        codes_q4_0(x, other_q, other)
+        _find_error(x, other_q, other)
+        _keep_better(q, lanes, other_q, other)
+
+
+@compiled
+def _round_then_invert(own: np.ndarray) -> None:
+    """Scale and minimum as float16 keeps them, and codes by just these."""
+    round_heads(own)
+    for c in range(WIDTH):
+        own[RAW + c], own[RAW_M + c] = own[D + c], own[M + c]
+        own[INVERSE + c] = invert(own[D + c])
+        own[BASE + c] = own[M + c]
+
+
+@compiled
+def _sum_q4_1(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
+    """Sums of k, k * k and x * k for codes that are there."""
+    for c in range(WIDTH):
+        own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
+    for r in range(BLOCK):
+        line, codes = x[r], q[r]
+        for c in range(WIDTH):
+            k = F(codes[c])
+            own[SUM + c] += k
+            own[SUM_2 + c] += k * k
+            own[SUM_3 + c] += line[c] * k
+
+
+@compiled
+def _try_q4_1(x: np.ndarray, own: np.ndarray, span: float) -> None:
+    """One candidate; FAR has the middle of the range here."""
+    for c in range(WIDTH):
+        own[INVERSE + c] = invert((own[HIGH + c] - own[LOW + c]) / span)
+        own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
+    for r in range(BLOCK):
+        line = x[r]
+        for c in range(WIDTH):
+            y = (line[c] - own[FAR + c]) * own[INVERSE + c]
+            k = _clip(y + _HALF_SPAN, ZERO, F(15))
+            own[SUM + c] += k
+            own[SUM_2 + c] += k * k
+            own[SUM_3 + c] += line[c] * k
+    for c in range(WIDTH):
+        shared = _shared(own, c)
+        d = _slope(own, c, shared)
+        gain = d * shared
+        better = gain > own[_GAIN + c]
+        own[RAW_M + c] = pick(better, _intercept(own, c, d), own[RAW_M + c])
+        own[RAW + c] = pick(better, d, own[RAW + c])
+        own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
+
+
+@compiled
+def _shared(own: np.ndarray, c: int) -> float:
+    return _COUNT * own[SUM_3 + c] - own[_ALL + c] * own[SUM + c]
+
+
+@compiled
+def _slope(own: np.ndarray, c: int, shared: float) -> float:
+    sk = own[SUM + c]
+    return np.divide(shared, _COUNT * own[SUM_2 + c] - sk * sk)
+
+
+@compiled
+def _intercept(own: np.ndarray, c: int, d: float) -> float:
+    return (own[_ALL + c] - d * own[SUM + c]) / _COUNT
+
+
+@compiled
+def best_q4_1(
+    x: np.ndarray, q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray
+) -> None:
+    """See the specification."""
+    fit_q4_1(x, q, lanes)
+    _find_error(x, q, lanes)
+    other[...] = ZERO
+    for c in range(WIDTH):
+        low, high = lanes[LOW + c], lanes[HIGH + c]
+        other[LOW + c], other[HIGH + c] = low, high
+        other[FAR + c] = low + (high - low) * HALF
+    for r in range(BLOCK):
+        line = x[r]
+        for c in range(WIDTH):
+            other[_ALL + c] += line[c]
+    for span in _SPANS:
+        _try_q4_1(x, other, span)
+    for again in range(_REFINEMENTS):
+        if again:
+            _sum_q4_1(x, other_q, other)
+            for c in range(WIDTH):
+                d = _slope(other, c, _shared(other, c))
+                other[RAW + c], other[RAW_M + c] = d, _intercept(other, c, d)
+        _round_then_invert(other)
+        codes_q4_1(x, other_q, other)
+        _find_error(x, other_q, other)
+        _keep_better(q, lanes, other_q, other)

@@ -1,0 +1,249 @@
+"""GGUF's block types, compiled: twins of `grokpack.kernels.ggml`.
+
+A strip of 64 columns goes down the rows block by block; only packed bytes are transposed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._ggml_blocks import (
+    BLOCK,
+    WIDTH,
+    F,
+    I,
+    fit_q4_0,
+    fit_q4_1,
+    fit_q8_0,
+    from_f16,
+    load,
+    measure,
+    pack_eight,
+    pack_four,
+    put,
+    scratch,
+)
+from grokpack.kernels.compiled._ggml_k import SUBS, SUPER, fit_q4_k, pack_q4_k, read_lanes
+from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
+from grokpack.kernels.compiled._turning import scratch as turning
+
+_BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
+_LOW8, _HIGH8, _LOW4, _HIGH4, _EIGHT = F(-127), F(127), F(0), F(15), F(8)
+
+@compiled
+def quantise_q8_0(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """See the specification."""
+    x, q, lanes = scratch()
+    square, tile = turning()
+    packed = np.empty((_BYTES8, WIDTH), np.uint8)
+    for done in range(0, len(out), WIDTH):
+        end = min(done + WIDTH, len(out))
+        for at in range(len(values) // BLOCK):
+            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+            fit_q8_0(x, q, lanes)
+            pack_eight(q, lanes, packed)
+            own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
+            put(packed, 2, square, tile, own)
+            measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
+
+
+@compiled
+def quantise_q4_0(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """See the specification."""
+    x, q, lanes = scratch()
+    square, tile = turning()
+    packed = np.empty((_BYTES4_0, WIDTH), np.uint8)
+    for done in range(0, len(out), WIDTH):
+        end = min(done + WIDTH, len(out))
+        for at in range(len(values) // BLOCK):
+            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+            fit_q4_0(x, q, lanes)
+            pack_four(q, lanes, 1, packed)
+            own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+            put(packed, 2, square, tile, own)
+            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
+@compiled
+def quantise_q4_1(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """See the specification."""
+    x, q, lanes = scratch()
+    square, tile = turning()
+    packed = np.empty((_BYTES4_1, WIDTH), np.uint8)
+    for done in range(0, len(out), WIDTH):
+        end = min(done + WIDTH, len(out))
+        for at in range(len(values) // BLOCK):
+            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+            fit_q4_1(x, q, lanes)
+            pack_four(q, lanes, 2, packed)
+            own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+            put(packed, 4, square, tile, own)
+            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
+@compiled
+def search_q4_0(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """See the specification."""
+    x, q, lanes = scratch()
+    square, tile = turning()
+    _x, other_q, other = scratch()
+    packed = np.empty((_BYTES4_0, WIDTH), np.uint8)
+    for done in range(0, len(out), WIDTH):
+        end = min(done + WIDTH, len(out))
+        for at in range(len(values) // BLOCK):
+            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+            best_q4_0(x, q, lanes, other_q, other)
+            pack_four(q, lanes, 1, packed)
+            own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+            put(packed, 2, square, tile, own)
+            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
+@compiled
+def search_q4_1(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """See the specification."""
+    x, q, lanes = scratch()
+    square, tile = turning()
+    _x, other_q, other = scratch()
+    packed = np.empty((_BYTES4_1, WIDTH), np.uint8)
+    for done in range(0, len(out), WIDTH):
+        end = min(done + WIDTH, len(out))
+        for at in range(len(values) // BLOCK):
+            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+            best_q4_1(x, q, lanes, other_q, other)
+            pack_four(q, lanes, 2, packed)
+            own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+            put(packed, 4, square, tile, own)
+            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
+@compiled
+def quantise_q4_k(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """See the specification."""
+    x, q = np.zeros((SUPER, WIDTH), np.float32), np.empty((SUPER, WIDTH), np.int8)
+    k, _q, lanes = scratch()
+    square, tile = turning()
+    subs, heads = np.empty((8 * SUBS, WIDTH), np.float32), np.empty((2, WIDTH), np.float32)
+    packed = np.empty((_BYTES4_K, WIDTH), np.uint8)
+    for done in range(0, len(out), WIDTH):
+        end = min(done + WIDTH, len(out))
+        for at in range(len(values) // SUPER):
+            load(values, scales, at * SUPER, column + done, end - done, per_group, x)
+            fit_q4_k(x, q, k, subs, heads, lanes)
+            pack_q4_k(q, subs, heads, packed)
+            line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
+            put(packed, 0, square, tile, line)
+            for sub in range(SUBS):
+                to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
+                read_lanes(subs, sub, lanes)
+                own, number = sums[:, to, done:end], counts[:, to, done:end]
+                measure(x[rows], q[rows], lanes, _LOW4, _HIGH4, own, number)
+
+
+@compiled
+def _half(blocks: np.ndarray, at: int) -> float:
+    return from_f16(I(I(blocks[at]) | I(I(blocks[at + 1]) << I(8))))
+
+
+@compiled
+def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
+    """See the specification."""
+    half = BLOCK // 2
+    for column in range(len(blocks)):
+        for block in range(out.shape[1] // BLOCK):
+            own = blocks[column, block * _BYTES4_0 : (block + 1) * _BYTES4_0]
+            line = out[column, block * BLOCK : (block + 1) * BLOCK]
+            d = _half(own, 0)
+            for i in range(half):
+                code = own[2 + i]
+                line[i] = d * (F(code & np.uint8(15)) - _EIGHT)
+                line[half + i] = d * (F(code >> np.uint8(4)) - _EIGHT)
+
+
+@compiled
+def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
+    """See the specification."""
+    half = BLOCK // 2
+    for column in range(len(blocks)):
+        for block in range(out.shape[1] // BLOCK):
+            own = blocks[column, block * _BYTES4_1 : (block + 1) * _BYTES4_1]
+            line = out[column, block * BLOCK : (block + 1) * BLOCK]
+            d, m = _half(own, 0), _half(own, 2)
+            for i in range(half):
+                code = own[4 + i]
+                line[i] = d * F(code & np.uint8(15)) + m
+                line[half + i] = d * F(code >> np.uint8(4)) + m
+
+
+@compiled
+def _six(own: np.ndarray, sub: int) -> tuple[int, int]:
+    """Six-bit scale and minimum of a sub-block."""
+    if sub < SUBS // 2:
+        return I(own[4 + sub]) & I(63), I(own[8 + sub]) & I(63)
+    low, scale, least = I(own[8 + sub]), I(own[sub]), I(own[4 + sub])
+    return (low & I(15)) | (scale >> I(6) << I(4)), (low >> I(4)) | (least >> I(6) << I(4))
+
+
+@compiled
+def products_q4_k(blocks: np.ndarray, out: np.ndarray) -> None:
+    """See the specification."""
+    for column in range(len(blocks)):
+        for block in range(out.shape[1] // SUPER):
+            own = blocks[column, block * _BYTES4_K : (block + 1) * _BYTES4_K]
+            d, m = _half(own, 0), _half(own, 2)
+            for sub in range(SUBS):
+                scale, least = _six(own, sub)
+                first = block * SUPER + sub * BLOCK
+                line, codes = out[column, first : first + BLOCK], own[16 + sub // 2 * BLOCK :]
+                ds, ms, shift = d * F(scale), m * F(least), np.uint8(sub % 2 * 4)
+                for i in range(BLOCK):
+                    line[i] = ds * F((codes[i] >> shift) & np.uint8(15)) - ms

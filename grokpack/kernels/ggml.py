@@ -1,0 +1,219 @@
+"""Weights quantised to GGUF's block types, and read back.
+
+The quantisers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and
+`scales f32[group, column]`; row r of the values is in group `r // per_group`, and
+`x = float32(value) * scale`. They make as many columns as `out` has rows, from `column` on, and
+leave in `out u8[column, in / block * bytes]` the blocks of each column over its inputs. `quantise_*`
+leave ggml's own bytes; `search_*` the same format with less squared error in every block.
+
+For each block of 32 inputs (a sub-block, of Q4_K) and column they also set, for the account,
+
+* `sums f32[3, in / 32, column]`: of x * x, e * e and x * e, where `e = x - x^` and x^ is what a
+  reader makes of the block; added in float32 in the order of the rows;
+* `counts i32[2, in / 32, column]`: codes at either end of their range, and weights that are not
+  zero but are read as zero.
+
+A block that its format cannot hold has a sum of e * e that is not finite: its scale is infinite
+in float16, or it had a NaN or an infinity. Else that sum is finite. A scale that float16 rounds to
+zero shows as weights read as zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.kernels._ggml_blocks import (
+    BLOCK,
+    TOP4,
+    TOP8,
+    Fit,
+    fit_q4_0,
+    fit_q4_1,
+    fit_q8_0,
+    from_f16,
+    head_bytes,
+    measure,
+    nibbles,
+)
+from grokpack.kernels._ggml_k import SUBS, SUPER, fit_q4_k, pack_scales, unpack_scales
+from grokpack.kernels._ggml_search import best_q4_0, best_q4_1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144}
+"""Bytes of a block; ggml-common.h: block_q8_0 and its like. Those of Q4_K have 256 weights."""
+_ENDS4 = (0, TOP4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the quantisers read; see the module."""
+
+    values: np.ndarray
+    scales: np.ndarray
+    column: int
+    per_group: int
+
+    def blocks(self, height: int, columns: int) -> Iterator[np.ndarray]:
+        """Weights in blocks of so many rows, `f32[height, column]`."""
+        part = slice(self.column, self.column + columns)
+        for row in range(0, len(self.values), height):
+            groups = np.arange(row, row + height) // self.per_group
+            x = self.values[row : row + height, part].astype(np.float32)
+            yield x * self.scales[groups][:, part]
+
+
+def _make(
+    source: _Source,
+    fit: Callable[[np.ndarray], Fit],
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Blocks of 32: heads, then codes of eight bits, or of four when there are 16 bytes for them."""
+    blocks = out.reshape(len(out), len(source.values) // BLOCK, -1)
+    eight = blocks.shape[2] == BLOCK_BYTES["q8_0"]
+    with np.errstate(all="ignore"):
+        for at, x in enumerate(source.blocks(BLOCK, len(out))):
+            made = fit(x)
+            head = 2 * len(made.heads)
+            blocks[:, at, :head] = head_bytes(made.heads)
+            half = BLOCK // 2
+            codes = made.codes if eight else nibbles(made.codes[:half], made.codes[half:])
+            blocks[:, at, head:] = codes.T.view(np.uint8)
+            measure(x, made, (-TOP8, TOP8) if eight else _ENDS4, sums[:, at], counts[:, at])
+
+
+def quantise_q8_0(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Q8_0: a float16 scale and 32 codes in 34 bytes; `quantize_row_q8_0_ref`."""
+    _make(_Source(values, scales, column, per_group), fit_q8_0, out, sums, counts)
+
+
+def quantise_q4_0(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Q4_0: a float16 scale and 32 codes in 18 bytes; `quantize_row_q4_0_ref`."""
+    _make(_Source(values, scales, column, per_group), fit_q4_0, out, sums, counts)
+
+
+def quantise_q4_1(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Q4_1: a float16 scale and minimum and 32 codes in 20 bytes; `quantize_row_q4_1_ref`."""
+    _make(_Source(values, scales, column, per_group), fit_q4_1, out, sums, counts)
+
+
+def search_q4_0(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Q4_0 with scales of either sign, searched for the least squared error."""
+    _make(_Source(values, scales, column, per_group), best_q4_0, out, sums, counts)
+
+
+def search_q4_1(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Q4_1 with scale and minimum searched for the least squared error."""
+    _make(_Source(values, scales, column, per_group), best_q4_1, out, sums, counts)
+
+
+def quantise_q4_k(
+    values: np.ndarray,
+    scales: np.ndarray,
+    column: int,
+    per_group: int,
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Q4_K: 256 weights in 144 bytes; `quantize_row_q4_K_ref`. `in` is a multiple of 256."""
+    source = _Source(values, scales, column, per_group)
+    blocks = out.reshape(len(out), -1, BLOCK_BYTES["q4_k"])
+    with np.errstate(all="ignore"):
+        for at, rows in enumerate(source.blocks(SUPER, len(out))):
+            x = rows.reshape(SUBS, BLOCK, -1)
+            made = fit_q4_k(x)
+            blocks[:, at, :4] = head_bytes(made.heads)
+            blocks[:, at, 4:16] = pack_scales(made.scales, made.minima)
+            packed = nibbles(made.codes[0::2], made.codes[1::2])
+            blocks[:, at, 16:] = packed.reshape(SUPER // 2, -1).T
+            for sub in range(SUBS):
+                to = at * SUBS + sub
+                measure(x[sub], made.sub_block(sub), _ENDS4, sums[:, to], counts[:, to])
+
+
+def _heads(blocks: np.ndarray, count: int) -> list[np.ndarray]:
+    """The float16 numbers that blocks `u8[..., bytes]` begin with, as `f32[..., 1]`."""
+    bits = np.ascontiguousarray(blocks[..., : 2 * count]).view("<u2").astype(np.uint16)
+    return [from_f16(bits[..., i : i + 1]) for i in range(count)]
+
+
+def _unpacked(packed: np.ndarray) -> np.ndarray:
+    """Low nibbles, then high ones, of `u8[..., bytes]` as float32."""
+    return np.concatenate([packed & 15, packed >> 4], axis=-1).astype(np.float32)
+
+
+def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
+    """`out f32[column, in]` of blocks `u8[column, in / 32 * 18]`: `d * (code - 8)`."""
+    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_0"])
+    (d,) = _heads(each, 1)
+    with np.errstate(all="ignore"):
+        out.reshape(*each.shape[:2], BLOCK)[...] = d * (_unpacked(each[..., 2:]) - np.float32(8))
+
+
+def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
+    """`out f32[column, in]` of blocks `u8[column, in / 32 * 20]`: `d * code + m`."""
+    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_1"])
+    d, m = _heads(each, 2)
+    with np.errstate(all="ignore"):
+        out.reshape(*each.shape[:2], BLOCK)[...] = d * _unpacked(each[..., 4:]) + m
+
+
+def products_q4_k(blocks: np.ndarray, out: np.ndarray) -> None:
+    """`out f32[column, in]` of blocks `u8[column, in / 256 * 144]`: `d * s * code - m * t`."""
+    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_k"])
+    heads = _heads(each, 2)
+    with np.errstate(all="ignore"):
+        d, m = (
+            head * six.astype(np.float32)
+            for head, six in zip(heads, unpack_scales(each[..., 4:16]), strict=True)
+        )
+        codes = _unpacked(each[..., 16:].reshape(*each.shape[:2], SUBS // 2, BLOCK))
+        codes = codes.reshape(*each.shape[:2], SUBS, BLOCK)
+        out.reshape(codes.shape)[...] = d[..., None] * codes - m[..., None]

@@ -1,0 +1,84 @@
+"""Weights of every kind that GGUF's blocks meet, the same on every machine and numpy.
+
+They are made from the raw words of PCG64 by exact arithmetic, because numpy may change the streams
+of its distributions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+TYPES = ("q8_0", "q4_0", "q4_1", "q4_k")
+BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144}
+NAMES = {"q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1", "q4_k": "Q4_K"}
+
+
+def blocks_of(kind: str, inputs: int) -> int:
+    return inputs // (256 if kind == "q4_k" else 32)
+
+
+def quantised(
+    kernel: Any,
+    values: np.ndarray,
+    scales: np.ndarray | None = None,
+    per_group: int | None = None,
+    part: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a quantiser fills: blocks, sums and counts; `part` is first column and number."""
+    inputs, columns = values.shape
+    column, count = part or (0, columns)
+    if scales is None:
+        scales = np.ones((1, columns), np.float32)
+    kind = kernel.__name__.partition("_")[2]
+    out = np.full((count, blocks_of(kind, inputs) * BLOCK_BYTES[kind]), 0xAA, np.uint8)
+    sums = np.full((3, inputs // 32, count), 7, np.float32)
+    counts = np.full((2, inputs // 32, count), 7, np.int32)
+    kernel(values, scales, column, per_group or inputs, out, sums, counts)
+    return out, sums, counts
+
+
+def normal(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Near normal, of deviation 1: four numbers of 16 bits added, f32."""
+    words = np.random.PCG64(seed).random_raw(int(np.prod(shape))).astype(np.uint64)
+    parts = [(words >> np.uint64(16 * i)).astype(np.uint16).astype(np.int64) for i in range(4)]
+    total = np.sum(parts, axis=0) - 2 * 65535
+    return (total.astype(np.float32) / np.float32(37837)).reshape(shape)
+
+
+def cases(seed: int, inputs: int = 512, columns: int = 4) -> dict[str, np.ndarray]:
+    """`f32[in, column]` of each kind."""
+    shape = (inputs, columns)
+    z = normal(seed, shape)
+    codes = np.clip(np.round(z * 34), -128, 127).astype(np.float32)
+    scale = np.float32(0.00037384033203125)  # a bfloat16
+    one = np.float32
+    spikes, ends, sparse, mixed = z.copy(), codes.copy(), z.copy(), z.copy()
+    spikes[17::256] *= one(200)
+    ends[::5] = -128
+    sparse[np.abs(z) < one(1.9)] = 0
+    for sub in range(0, inputs, 32):
+        mixed[sub : sub + 32] *= one(2.0 ** (sub // 32 % 17 - 8))
+    constant = np.zeros(shape, np.float32) + z[:1]
+    return {
+        "normal": z * one(0.0127),
+        "int8 codes": codes * scale,
+        "int8 codes, negative scale": codes * -scale,
+        "ends of int8": ends * scale,
+        "outliers": spikes,
+        "sparse": sparse,
+        "sub-blocks of all sizes": mixed,
+        "positive": np.abs(z) + one(3),
+        "negative": -np.abs(z) - one(3),
+        "zero": np.zeros(shape, np.float32),
+        "negative zero": -np.zeros(shape, np.float32),
+        "constant": constant,
+        "two values": np.sign(z),
+        "scale subnormal in float16": z * one(1e-6),
+        "scale zero in float16": z * one(1e-9),
+        "subnormal": z * one(2.0**-140),
+        "inverse infinite": z * one(2.0**-130),
+        "scale infinite in float16": z * one(1e7),
+        "large": z * one(1e30),
+    }

@@ -1,0 +1,129 @@
+"""Compare the quantisers, bit for bit, with ggml's C code: `python -m tests.oracle.ggml.check`.
+
+`--library` names a shared library of ggml-quants.c; `make oracle-ggml` makes one. `--fixture FILE`
+writes what the ordinary tests compare Q4_K with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grokpack.kernels import ggml
+from grokpack.kernels.dispatch import twin
+from tests.kernels.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantised
+
+SEEDS = 40
+SPECIFICATION_SEEDS = 4  # numpy takes a hundred times as long
+COLUMNS = 64
+FIXTURE_SEED = 20240317
+
+
+class Library:
+    """ggml's reference functions on rows of float32."""
+
+    def __init__(self, path: Path) -> None:
+        # What the file needs of the rest of ggml is never called, and so never looked for.
+        self.code = ctypes.CDLL(str(path), mode=os.RTLD_LAZY)
+
+    def quantise(self, kind: str, rows: np.ndarray) -> np.ndarray:
+        """`f32[column, in]` to blocks `u8[column, bytes]`."""
+        out = np.zeros((len(rows), blocks_of(kind, rows.shape[1]) * BLOCK_BYTES[kind]), np.uint8)
+        function = getattr(self.code, f"quantize_row_{NAMES[kind].replace('Q', 'q', 1)}_ref")
+        self._call(function, rows, out, rows.size)
+        return out
+
+    def restore(self, kind: str, blocks: np.ndarray, inputs: int) -> np.ndarray:
+        """Blocks to `f32[column, in]`."""
+        out = np.zeros((len(blocks), inputs), np.float32)
+        function = getattr(self.code, f"dequantize_row_{NAMES[kind].replace('Q', 'q', 1)}")
+        self._call(function, blocks, out, out.size)
+        return out
+
+    @staticmethod
+    def _call(function: Any, source: np.ndarray, target: np.ndarray, count: int) -> None:
+        function(
+            source.ctypes.data_as(ctypes.c_void_p),
+            target.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_int64(count),
+        )
+
+
+def worst_block(one: np.ndarray, other: np.ndarray, kind: str) -> tuple[int, int]:
+    """Blocks that differ, and bits that differ in the worst."""
+    differing = np.bitwise_count(one ^ other).reshape(-1, BLOCK_BYTES[kind]).sum(axis=1)
+    return int(np.count_nonzero(differing)), int(differing.max(initial=0))
+
+
+def compare(library: Library, kind: str, broken: bool = False) -> int:  # noqa: FBT001, FBT002
+    """Print a line for each kind of weights; the number of blocks that differ."""
+    kernel = getattr(ggml, f"quantise_{kind}")
+    found: dict[str, list[int]] = {}
+    for seed in range(1 if broken else SEEDS):
+        for name, x in cases(seed, 512, COLUMNS).items():
+            rows = np.ascontiguousarray(x.T)
+            wanted = library.quantise(kind, rows)
+            seen = x * np.float32(1 + 2**-20) if broken else x
+            engines = ("numba", "numpy") if seed < SPECIFICATION_SEEDS else ("numba",)
+            for engine in engines:
+                made = quantised(twin(kernel, engine), seen)[0]  # type: ignore[arg-type]
+                count, bits = worst_block(made, wanted, kind)
+                line = found.setdefault(name, [0, 0, 0])
+                line[0] += made.size // BLOCK_BYTES[kind]
+                line[1] += count
+                line[2] = max(line[2], bits)
+            if kind != "q8_0" and not broken:
+                found[name][1] += restored_otherwise(library, kind, wanted, x.shape[0])
+    if broken:
+        return sum(line[1] for line in found.values())
+    for name, (blocks, count, bits) in found.items():
+        print(f"{NAMES[kind]}  {name:<28} {blocks:>9,} blocks {count:>6,} differ, worst {bits} bits")
+    return sum(line[1] for line in found.values())
+
+
+def restored_otherwise(library: Library, kind: str, blocks: np.ndarray, inputs: int) -> int:
+    """Columns that the dequantiser reads otherwise than ggml does; one NaN is like another."""
+    out = np.zeros((len(blocks), inputs), np.float32)
+    twin(getattr(ggml, f"products_{kind}"), "numba")(blocks, out)
+    wanted = library.restore(kind, blocks, inputs)
+    same = (out.view(np.uint32) == wanted.view(np.uint32)) | (np.isnan(out) & np.isnan(wanted))
+    return int(np.count_nonzero(~same.all(axis=1)))
+
+
+def write_fixture(library: Library, path: Path) -> None:
+    """Blocks of Q4_K for `tests/kernels/test_ggml.py`."""
+    made = {
+        name: library.quantise("q4_k", np.ascontiguousarray(x.T))
+        for name, x in cases(FIXTURE_SEED).items()
+    }
+    np.savez_compressed(path, **made)
+    print(f"wrote {path}")
+
+
+def main() -> int:
+    """Compare all types; 1 where anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", type=Path, required=True)
+    parser.add_argument("--fixture", type=Path)
+    options = parser.parse_args()
+    library = Library(options.library)
+    if options.fixture:
+        write_fixture(library, options.fixture)
+        return 0
+    differing = sum(compare(library, kind) for kind in TYPES)
+    for kind in TYPES:
+        if not compare(library, kind, broken=True):
+            print(f"{NAMES[kind]}: weights that are 1 in a million off gave the same blocks")
+            return 1
+    print("all blocks agree" if not differing else f"{differing:,} blocks differ")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
