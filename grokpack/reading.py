@@ -122,8 +122,8 @@ def _distinct(pieces: Mapping[str, tuple[Piece, ...]]) -> dict[str, tuple[Piece,
 
 
 def bytes_of(array: np.ndarray) -> memoryview:
-    """The bytes of a contiguous array, not copied."""
-    return array.reshape(-1).view(np.uint8).data
+    """The bytes of an array; not copied where it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ TYPES = {"q8_0": GGMLType.Q8_0, "bf16": GGMLType.BF16, "f16": GGMLType.F16, "f32
 _FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # llama.h: llama_ftype
 _ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
+_GIGABYTE = 10**9
 _REPOSITORY = "https://github.com/xai-org/grok-1"
 
 
@@ -117,8 +118,12 @@ def _offer(source: Checkpoint) -> str:
             own = _embedding_type(kind, Options()) if entry.rule.role == "embedding" else kind
             nbytes += _tensor(source, entry, own)[0].stored.nbytes
         kept = ", the int8 as it is" if kind is GGMLType.Q8_0 else ""
-        rows.append(f"{name} ({nbytes / 1e9:.2f} GB{kept})")
+        rows.append(f"{name} ({_size(nbytes)}{kept})")
     return f"{', '.join(rows[:-1])} or {rows[-1]}"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= _GIGABYTE else f"{nbytes / 1e6:.2f} MB"
 
 
 def _refuse_q8(source: Checkpoint) -> None:
