@@ -58,14 +58,14 @@ $(ORACLE_JAX)/.ready: tests/oracle/jax/requirements.txt tests/oracle/jax/newer.t
 ORACLE_VLLM := $(BUILD)/oracle-vllm
 .PHONY: oracle-vllm
 oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CPU with xAI's network
-	@rm -rf $(ORACLE_VLLM)/work
-	@$(BIN)/python -m grokpack synth $(ORACLE_VLLM)/work/source --quiet --layers 3 --d-model 512 \
+	@rm -rf $(ORACLE_VLLM)/made
+	@$(BIN)/python -m grokpack synth $(ORACLE_VLLM)/made/source --quiet --layers 3 --d-model 512 \
 		--ffn 1024 --experts 8 --vocab 1024 --heads 4 --kv-heads 2 --head-dim 128
-	@for dtype in f32 bf16; do $(BIN)/python -m grokpack convert $(ORACLE_VLLM)/work/source --quiet \
-		--to hf --names hpcai --dtype $$dtype -o $(ORACLE_VLLM)/work/$$dtype || exit 1; done
+	@for dtype in f32 bf16; do $(BIN)/python -m grokpack convert $(ORACLE_VLLM)/made/source --quiet \
+		--to hf --names hpcai --dtype $$dtype -o $(ORACLE_VLLM)/made/$$dtype || exit 1; done
 	HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
 		VLLM_CPU_KVCACHE_SPACE=1 $(ORACLE_VLLM)/env/bin/python -m tests.oracle.vllm.check \
-		$(ORACLE_VLLM)/work/source $(ORACLE_VLLM)/work/f32 $(ORACLE_VLLM)/work/bf16
+		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
 
 $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm.txt $(VENV)/.made
 	@echo "making $(ORACLE_VLLM)/env with vLLM 0.24 for CPU"
