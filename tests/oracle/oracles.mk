@@ -54,3 +54,25 @@ $(ORACLE_JAX)/.ready: tests/oracle/jax/requirements.txt tests/oracle/jax/newer.t
 	@$(ORACLE_JAX)/env/bin/pip install -qq --disable-pip-version-check --no-deps \
 		--target $(ORACLE_JAX)/newer -r tests/oracle/jax/newer.txt
 	@touch $@
+
+ORACLE_VLLM := $(BUILD)/oracle-vllm
+.PHONY: oracle-vllm
+oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CPU with xAI's network
+	@rm -rf $(ORACLE_VLLM)/made
+	@$(BIN)/python -m grokpack synth $(ORACLE_VLLM)/made/source --quiet --layers 3 --d-model 512 \
+		--ffn 1024 --experts 8 --vocab 1024 --heads 4 --kv-heads 2 --head-dim 128
+	@for dtype in f32 bf16; do $(BIN)/python -m grokpack convert $(ORACLE_VLLM)/made/source --quiet \
+		--to hf --names hpcai --dtype $$dtype -o $(ORACLE_VLLM)/made/$$dtype || exit 1; done
+	HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
+		VLLM_CPU_KVCACHE_SPACE=1 $(ORACLE_VLLM)/env/bin/python -m tests.oracle.vllm.check \
+		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
+
+$(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm.txt $(VENV)/.made
+	@echo "making $(ORACLE_VLLM)/env with vLLM 0.24 for CPU"
+	@rm -rf $(ORACLE_VLLM)
+	@"$(PYTHON)" -m venv $(ORACLE_VLLM)/env
+	@$(ORACLE_VLLM)/env/bin/pip install -qq --disable-pip-version-check \
+		-r tests/oracle/vllm/requirements.txt
+	@$(ORACLE_VLLM)/env/bin/pip install -qq --disable-pip-version-check --no-deps \
+		-r tests/oracle/vllm/vllm.txt
+	@touch $@
