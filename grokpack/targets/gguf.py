@@ -82,7 +82,7 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
         Layout(arrays, tuple((file,) for file in files)),
         made,
         framings=source.framings,
-        notes=(*_notes(kind, vocabulary), *constant_notes(source)),
+        notes=(*_notes(kind, vocabulary, source.geometry), *constant_notes(source)),
         lossless=kind is GGMLType.Q8_0,
         single=options.split_bytes is None,
     )
@@ -224,7 +224,7 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN40
     writer.add_add_space_prefix(vocabulary.space_prefix)
 
 
-def _notes(kind: GGMLType, vocabulary: Vocabulary | None) -> list[str]:
+def _notes(kind: GGMLType, vocabulary: Vocabulary | None, geometry: Geometry) -> list[str]:
     said = []
     if kind in (GGMLType.BF16, GGMLType.F16):
         said.append(f"products are rounded once to {kind.name.lower()}: not lossless")
@@ -232,4 +232,9 @@ def _notes(kind: GGMLType, vocabulary: Vocabulary | None) -> list[str]:
         said.append("int8 codes are copied; each scale is checked to be exact in float16")
     if vocabulary is None:
         said.append("the file has no vocabulary: it takes token ids only")
+    if geometry.q_width != geometry.d_model:  # llama.cpp: src/models/grok.cpp, load_arch_tensors
+        said.append(
+            "llama.cpp will not load it: it takes no Grok whose query heads together are "
+            f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
+        )
     return said
