@@ -89,7 +89,7 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
         Layout(arrays, tuple((file,) for file in files)),
         made,
         framings=source.framings,
-        notes=(*_notes(kind, kept, vocabulary), *constant_notes(source)),
+        notes=(*_notes(kind, kept, vocabulary, source.geometry), *constant_notes(source)),
         lossless=kept.lossless,
         single=options.split_bytes is None,
     )
@@ -254,7 +254,9 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN40
     writer.add_add_space_prefix(vocabulary.space_prefix)
 
 
-def _notes(kind: GGMLType, kept: Fidelity, vocabulary: Vocabulary | None) -> list[str]:
+def _notes(
+    kind: GGMLType, kept: Fidelity, vocabulary: Vocabulary | None, geometry: Geometry
+) -> list[str]:
     said = list(kept.notes)
     if kind is GGMLType.Q8_0:
         said.insert(0, "int8 codes and their scales are kept exactly")
@@ -262,4 +264,9 @@ def _notes(kind: GGMLType, kept: Fidelity, vocabulary: Vocabulary | None) -> lis
             said.append("`--embedding f32` keeps the embedding too, and the whole is lossless")
     if vocabulary is None:
         said.append("the file has no vocabulary: it takes token ids only")
+    if geometry.q_width != geometry.d_model:  # llama.cpp: src/models/grok.cpp, load_arch_tensors
+        said.append(
+            "llama.cpp will not load it: it takes no Grok whose query heads together are "
+            f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
+        )
     return said

@@ -24,6 +24,31 @@ $(HF)/%/.ready: tests/oracle/hf/requirements-%.txt $(VENV)/.made
 		--root-user-action=ignore -r $<
 	@touch $@
 
+# llama.cpp is compiled, without AMX: see tests/oracle/llama/cmake_flags.py. pip's cache might hold one
+# that was compiled with other flags.
+TOKENIZER ?=
+ORACLE_LLAMA := $(BUILD)/oracle-llama
+.PHONY: oracle-llama
+oracle-llama: $(ORACLE_LLAMA)/.ready $(VENV)/.ready-test ## Let llama.cpp load GGUF files: make oracle-llama TOKENIZER=/path/to/tokenizer.model
+	@test -z "$(TOKENIZER)" || test -f "$(TOKENIZER)" || { \
+		echo "oracle-llama: no file $(TOKENIZER)" >&2; exit 2; }
+	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.llama.check --grokpack $(BIN)/python \
+		--work $(ORACLE_LLAMA)/work $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)")
+
+$(ORACLE_LLAMA)/.ready: tests/oracle/llama/requirements.txt tests/oracle/llama/cmake_flags.py \
+		$(VENV)/.made
+	@for tool in cmake "$(CXX)"; do command -v "$$tool" >/dev/null || { \
+		echo "oracle-llama compiles llama.cpp, and there is no $$tool: install cmake and a C++17" \
+		"compiler (Debian and Ubuntu: apt install cmake g++)" >&2; exit 1; }; done
+	@rm -rf $(ORACLE_LLAMA)
+	@mkdir -p $(ORACLE_LLAMA)
+	@echo "compiling llama.cpp for $(ORACLE_LLAMA)/env: about 15 minutes on two cores"
+	@"$(PYTHON)" -m venv $(ORACLE_LLAMA)/env
+	@CMAKE_ARGS="$$($(ORACLE_LLAMA)/env/bin/python tests/oracle/llama/cmake_flags.py)" \
+		$(ORACLE_LLAMA)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore --no-cache-dir --no-binary llama-cpp-python -r $<
+	@touch $@
+
 # xAI's code is not in this repository: name a clone of github.com/xai-org/grok-1.
 XAI ?=
 ORACLE_JAX := $(BUILD)/oracle-jax
