@@ -415,3 +415,18 @@ def test_layers_keep_their_numbers_beyond_nine(tmp_path: Path) -> None:
     assert len(found) == len(grok1.entries(11))
     for name, values in found.items():
         np.testing.assert_array_equal(values, exact[name], err_msg=name)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3, "common"])
+def test_a_rank_of_which_nothing_is_here_is_missed(
+    tmp_path: Path, origin: Path, rank: int | str
+) -> None:
+    out = tmp_path / "sg"
+    convert(origin, out, "sglang", tp=4)
+    ending = rank if isinstance(rank, str) else f"{rank:03d}"
+    for path in out.glob(f"*-TP-{ending}.safetensors"):
+        path.unlink()
+    assert survey(str(out)).findings
+    with pytest.raises(GrokpackError) as caught:
+        open_checkpoint(str(out))
+    assert caught.value.code == "GP202"
