@@ -103,6 +103,17 @@ def test_a_small_file_copied_over_another_is_found_without_a_manifest(
     assert found(folder) == {("GP109", f"tensor{lost:05d}_000")}
 
 
+def test_what_every_host_has_whole_is_no_copy_but_a_hosts_share_is(
+    folder: Path, tmp_path: Path
+) -> None:
+    reshard(folder, tmp_path / "out", 2, "ckpt-0", hosts=2)
+    (tmp_path / "out" / "grokpack.json").unlink()
+    shares = tmp_path / "out" / "ckpt-0"
+    assert verify(shares).whole
+    shutil.copy(shares / "tensor00002_000", shares / "tensor00002_001")
+    assert found(shares) == {("GP109", "tensor00002_001")}
+
+
 def test_norms_of_one_value_are_no_copies(folder: Path) -> None:
     (folder.parent / "grokpack.json").unlink()
     for index in (1, 9, 10):

@@ -58,7 +58,7 @@ def verify(
         if values and verdict.survey.checkpoint is not None:
             from grokpack.values import verify_values
 
-            verdict = verify_values(verdict, current.listener())
+            verdict = verify_values(verdict, current.stoppable())
         seconds = time.monotonic() - began
         current.result(
             text.render(verdict, seconds),
