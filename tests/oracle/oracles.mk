@@ -32,6 +32,7 @@ ORACLE_LLAMA := $(BUILD)/oracle-llama
 oracle-llama: $(ORACLE_LLAMA)/.ready $(VENV)/.ready-test ## Let llama.cpp load GGUF files: make oracle-llama TOKENIZER=/path/to/tokenizer.model
 	@test -z "$(TOKENIZER)" || test -f "$(TOKENIZER)" || { \
 		echo "oracle-llama: no file $(TOKENIZER)" >&2; exit 2; }
+	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.forward tests/data/tiny3
 	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.llama.check --grokpack $(BIN)/python \
 		--work $(ORACLE_LLAMA)/work $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)")
 
