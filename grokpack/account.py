@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grokpack.kernels.dispatch import Engine, twin
+from grokpack.kernels.groupwise import HISTOGRAM_BINS, HISTOGRAM_EDGES, tally_groups
 from grokpack.models import grok1
 from grokpack.tiling import TILE_BYTES
 
@@ -25,71 +27,60 @@ if TYPE_CHECKING:
     Accounts = Mapping[str, "Account"]
     """By tensor."""
 
-SUMS = 3
-_EXPONENTS = 256
-_BINS = 2048
-"""Of the relative error e^2 / x^2 of a group, by the upper bits of its float32: four an octave."""
-_BIN_SHIFT = 21
+_SUMS = 3
 _UNIT = 150  # a float32 is m * 2^(exponent bits - 150); bits of zero count as one
+_GROUPS, _ZERO, _EXACT, _BAD, _ENDS, _GONE = range(6)  # of the totals that the kernel counts
 
 
 @dataclass(slots=True)
 class Account:
-    """What was lost in some groups.
+    """What was lost in some groups; the arrays are those of `kernels.groupwise.tally_groups`.
 
     Attributes:
-        groups: How many, those of zeros only left out.
-        zero_groups: Those of zeros only.
         weights: Weights in all of them.
-        saturated: Codes at either end of their range.
-        zeroed: Weights that are not zero and became zero.
-        worst: The largest e^2 / x^2 of a group.
         powers: Exact sums of x^2, e^2 and x * e, `i64[3, exponent]`.
-        bins: Groups by e^2 / x^2, `i64[bin]`.
+        totals: Groups, those of zeros, those without error, those not finite, codes at an end of
+            their range, and weights that became zero.
+        worst: The largest e^2 / x^2 of a group, `f32[1]`.
+        bins: Groups by e^2 / x^2, four bins an octave.
     """
 
-    groups: int = 0
-    zero_groups: int = 0
     weights: int = 0
-    saturated: int = 0
-    zeroed: int = 0
-    worst: float = 0.0
-    powers: np.ndarray = field(default_factory=lambda: np.zeros((SUMS, _EXPONENTS), np.int64))
-    bins: np.ndarray = field(default_factory=lambda: np.zeros(_BINS, np.int64))
+    powers: np.ndarray = field(default_factory=lambda: np.zeros((_SUMS, 256), np.int64))
+    totals: np.ndarray = field(default_factory=lambda: np.zeros(6, np.int64))
+    worst: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
+    bins: np.ndarray = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
 
-    def add(self, sums: np.ndarray, counts: np.ndarray, per_group: int) -> None:
+    def add(
+        self, sums: np.ndarray, counts: np.ndarray, per_group: int, engine: Engine = "numpy"
+    ) -> None:
         """Count groups.
 
         Args:
-            sums: x^2, e^2, x * e of each, `f32[3, ...]`, finite.
-            counts: Codes at an end, weights that became zero, `i32[2, ...]`.
+            sums: x^2, e^2, x * e of each, `f32[3, group, out]`.
+            counts: Codes at an end, weights that became zero, `i32[2, group, out]`.
             per_group: Weights in a group.
+            engine: Which twin of the kernel counts.
         """
-        flat = np.ascontiguousarray(sums).reshape(SUMS, -1)
-        self.powers += np.stack([exact_sums(row) for row in flat])
-        squares, errors = flat[0][flat[0] > 0], flat[1][flat[0] > 0]
-        self.groups += len(squares)
-        self.zero_groups += flat.shape[1] - len(squares)
-        self.weights += flat.shape[1] * per_group
-        self.saturated += int(counts[0].sum(dtype=np.int64))
-        self.zeroed += int(counts[1].sum(dtype=np.int64))
-        if len(squares):
-            ratios = errors / squares
-            self.worst = max(self.worst, float(ratios.max()))
-            self.bins += np.bincount(ratios.view(np.uint32) >> _BIN_SHIFT, minlength=_BINS)
+        self.weights += sums[0].size * per_group
+        twin(tally_groups, engine)(
+            np.ascontiguousarray(sums),
+            np.ascontiguousarray(counts),
+            self.powers,
+            self.totals,
+            self.worst,
+            self.bins,
+        )
 
     def merge(self, other: Account) -> None:
         """Count the groups of another account as well."""
-        self.groups += other.groups
-        self.zero_groups += other.zero_groups
         self.weights += other.weights
-        self.saturated += other.saturated
-        self.zeroed += other.zeroed
-        self.worst = max(self.worst, other.worst)
         self.powers += other.powers
+        self.totals += other.totals
+        self.worst = np.maximum(self.worst, other.worst)
         self.bins += other.bins
 
-    def totals(self) -> tuple[Fraction, Fraction, Fraction]:
+    def exact_totals(self) -> tuple[Fraction, Fraction, Fraction]:
         """Exact sums of x^2, e^2 and x * e."""
         squares, errors, products = (
             Fraction(sum(int(m) << int(e) for e, m in enumerate(row) if m), 1 << _UNIT)
@@ -103,33 +94,35 @@ class Account:
         `relative_error` is the root of e^2 / x^2, `sqnr_db` the same in decibels, `cosine` that of
         the angle between weights and what they became, `worst_group` the largest relative error.
         """
-        squares, errors, products = self.totals()
+        squares, errors, products = self.exact_totals()
+        zero = int(self.totals[_ZERO])
+        counted = {
+            "weights": self.weights,
+            "groups": int(self.totals[_GROUPS]) - zero,
+            "zero_groups": zero,
+        }
         if not squares:
-            return {"weights": self.weights, "groups": self.groups, "zero_groups": self.zero_groups}
+            return counted
         ratio = float(errors / squares)
         made = squares - 2 * products + errors
-        cosine = (
-            float(squares - products) / math.sqrt(float(squares) * float(made)) if made else 0.0
-        )
+        norms = math.sqrt(float(squares) * float(made))
         return {
-            "weights": self.weights,
-            "groups": self.groups,
-            "zero_groups": self.zero_groups,
+            **counted,
             "relative_error": _short(math.sqrt(ratio)),
             "sqnr_db": round(-10 * math.log10(ratio), 3) if ratio else None,
-            "cosine": round(cosine, 9),
-            "worst_group": _short(math.sqrt(self.worst)),
-            "saturated_share": _short(self.saturated / self.weights),
-            "zeroed_share": _short(self.zeroed / self.weights),
+            "cosine": round(float(squares - products) / norms, 9) if norms else 0.0,
+            "worst_group": _short(math.sqrt(self.worst[0])),
+            "saturated_share": _short(int(self.totals[_ENDS]) / self.weights),
+            "zeroed_share": _short(int(self.totals[_GONE]) / self.weights),
             "histogram_db": {str(db): n for db, n in sorted(self._by_decibel().items())},
         }
 
     def _by_decibel(self) -> dict[int, int]:
-        """Groups by their own signal to noise ratio in whole decibels; exact ones at 200."""
+        """Groups by their own signal to noise ratio in whole decibels, but those without error."""
         found: dict[int, int] = {}
-        for index in np.flatnonzero(self.bins):
-            low = np.array([int(index) << _BIN_SHIFT], np.uint32).view(np.float32)[0]
-            decibel = min(200, math.floor(-10 * math.log10(low))) if low > 0 else 200
+        for index in np.flatnonzero(self.bins).tolist():
+            edge = HISTOGRAM_EDGES[index] or HISTOGRAM_EDGES[index + 1]
+            decibel = math.floor(-10 * math.log10(edge))
             found[decibel] = found.get(decibel, 0) + int(self.bins[index])
         return found
 
@@ -137,14 +130,14 @@ class Account:
         """All of it as JSON values."""
         sparse = [{str(e): int(row[e]) for e in np.flatnonzero(row)} for row in self.powers]
         bins = {str(i): int(self.bins[i]) for i in np.flatnonzero(self.bins)}
-        counts = [self.groups, self.zero_groups, self.weights, self.saturated, self.zeroed]
-        return [counts, self.worst, sparse, bins]
+        return [self.weights, self.totals.tolist(), float(self.worst[0]), sparse, bins]
 
     @classmethod
     def from_json(cls, row: list[Any]) -> Account:
         """What `to_json` gave."""
-        (groups, zero_groups, weights, saturated, zeroed), worst, sparse, bins = row
-        account = cls(groups, zero_groups, weights, saturated, zeroed, worst)
+        weights, totals, worst, sparse, bins = row
+        account = cls(weights)
+        account.totals[:], account.worst[0] = totals, worst
         for power, sums in zip(account.powers, sparse, strict=True):
             for exponent, total in sums.items():
                 power[int(exponent)] = total
@@ -166,17 +159,6 @@ def document(accounts: Accounts, layers: int) -> dict[str, Any]:
     }
 
 
-def exact_sums(values: np.ndarray) -> np.ndarray:
-    """One integer sum for each exponent of `f32[n]`, exact up to 2^29 values: `i64[256]`."""
-    bits = values.view(np.uint32)
-    exponents = (bits >> 23) & 0xFF
-    fractions = (bits & 0x7FFFFF).astype(np.float64) + np.where(exponents > 0, 1 << 23, 0)
-    fractions = np.where(bits >> 31, -fractions, fractions)
-    # sums of integers below 2^53 are exact in float64
-    sums = np.bincount(np.maximum(exponents, 1), fractions, minlength=_EXPONENTS)
-    return sums.astype(np.int64)
-
-
 def _short(ratio: float) -> float:
     """Six digits: enough for people, and the same text on every machine."""
     return float(f"{ratio:.6g}")
@@ -185,12 +167,13 @@ def _short(ratio: float) -> float:
 class Ledger:
     """Accounts of the tiles of a run, for each tile by tensor."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine = "numpy") -> None:
+        self._engine: Engine = engine
         self._tiles: dict[int, dict[str, Account]] = {}
 
     def from_byte(self, begins: int) -> Page:
         """The entries of an array that begins at a byte of the file."""
-        return Page(self._tiles, begins)
+        return Page(self._tiles, begins, self._engine)
 
     def tiles(self, first: int, last: int) -> tuple[Accounts, ...]:
         """Accounts of tiles `first` to `last`; none where nothing was quantised."""
@@ -204,6 +187,7 @@ class Page:
 
     tiles: dict[int, dict[str, Account]]
     begins: int
+    engine: Engine
 
     def enter(self, piece: Measured, row_at: int, run: tuple[int, int]) -> None:
         """Count each group of a piece in the tile in which its first row begins.
@@ -224,4 +208,4 @@ class Page:
             sums, counts = piece.cut(-(-low // row_bytes), -(-high // row_bytes))
             if sums.size:
                 own = self.tiles.setdefault(tile, {}).setdefault(piece.tensor, Account())
-                own.add(sums, counts, piece.per_group)
+                own.add(sums, counts, piece.per_group, self.engine)

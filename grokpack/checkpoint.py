@@ -82,6 +82,12 @@ class Checkpoint:
         """Where a file of the layout is."""
         return os.path.join(self.folder, relative)
 
+    @property
+    def place(self) -> str:
+        """What a user calls it: the folder, or a single file that shares its folder."""
+        paths = [file.path for file in self.layout.files()]
+        return self.folder if self.owns_folder or len(paths) != 1 else self.path(paths[0])
+
     def stored(self, array: str) -> tuple[str, ...]:
         """Arrays in the files that a tensor's array is made of; usually itself."""
         view = self.views.get(array)
@@ -133,6 +139,11 @@ class Survey:
     expected: int
     findings: tuple[Finding, ...]
     checkpoint: Checkpoint | None
+
+    @property
+    def place(self) -> str:
+        """What a user calls it."""
+        return self.folder if self.checkpoint is None else self.checkpoint.place
 
     @property
     def whole(self) -> bool:

@@ -85,7 +85,7 @@ def _ranks(source: Checkpoint, options: Options) -> Target:
 
 def _ckpt0(source: Checkpoint, options: Options) -> Target:
     tp = options.tp or source.geometry.scale_groups or 1
-    refuse_width(source.geometry, tp)
+    refuse_width(source.geometry, tp, "jax")
     # without a width it is the source's own grouping that is kept, whatever may run on it
     return to_ckpt0(source, tp, 1, "auto", forward_only=options.tp is None)
 

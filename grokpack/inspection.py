@@ -185,7 +185,7 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
     counted = grok1.count_parameters(geometry)
     bad = {f.file for f in survey.findings if f.severity == "error"}
     return {
-        "source": survey.folder,
+        "source": survey.place,
         "format": survey.format,
         "family": "grok-1" if geometry.is_grok1() else "grok-1 architecture",
         "complete": survey.whole,

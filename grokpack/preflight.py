@@ -50,6 +50,7 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     allowed = budget(plan, limits.memory_bytes, limits.workers)
     place = Output.of(plan.target, out)
     refuse_overlap(plan, out)
+    refuse_file(place)
     if limits.restart or not finished(plan, place):
         if not limits.restart:
             check_output(plan, place)
@@ -70,6 +71,14 @@ def refuse_overlap(plan: Plan, out: str) -> None:
             Place(out),
             hint="use an `--out` beside the source",
         )
+
+
+def refuse_file(place: Output) -> None:
+    """Refuse a folder whose name, or that of a folder above it, is that of a file."""
+    file = storage.in_the_way(place.root)
+    if file is not None:
+        what = "a file stands where the output's folder is to be"
+        raise GrokpackError("GP323", what, Place(file), hint="use another `--out`")
 
 
 def finished(plan: Plan, place: Output) -> bool:

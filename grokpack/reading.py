@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack import storage
+from grokpack.errors import GrokpackError
 from grokpack.layout import Box
 from grokpack.memo import Memo
 
@@ -63,7 +64,8 @@ class ArrayReader:
         """The values in `box` of an array, as raw unsigned integers of its element size.
 
         Raises:
-            GrokpackError: GP213 or GP214 where a file cannot be read as its header promised.
+            GrokpackError: GP213 or GP214 where a file cannot be read as its header promised,
+                GP202 where no file holds a part of the box.
         """
         view = self._views.get(array)
         if view is not None:
@@ -78,6 +80,8 @@ class ArrayReader:
             missing -= shared.elements
             if missing == 0:
                 break
+        if missing:
+            raise GrokpackError("GP202", f"no file holds {missing:,} of the values of {array}")
         return out
 
     def read_ahead(self, array: str, box: Box) -> np.ndarray:
@@ -129,8 +133,8 @@ def _distinct(pieces: Mapping[str, tuple[Piece, ...]]) -> dict[str, tuple[Piece,
 
 
 def bytes_of(array: np.ndarray) -> memoryview:
-    """The bytes of a contiguous array, not copied."""
-    return array.reshape(-1).view(np.uint8).data
+    """The bytes of an array; not copied where it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from grokpack.targets.ranks import to_ranks
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
-    from grokpack.models.grok1 import Geometry
+    from grokpack.models.grok1 import Convention, Geometry
     from grokpack.targets.groups import Scales
 
 
@@ -46,7 +46,7 @@ def plan_reshard(
     geometry = with_groups(source)
     if geometry.head_dim is None:
         raise config.unknown_head_size()
-    refuse_width(geometry, tp)
+    refuse_width(geometry, tp, "jax" if to == "ckpt-0" else "engines")
     source = replace(source, geometry=geometry)
     if to == "safetensors":
         if hosts != 1 or forward_only or scales == "bf16-weights":
@@ -61,15 +61,15 @@ def plan_reshard(
     return Plan("reshard", parameters, source, target)
 
 
-def refuse_width(geometry: Geometry, tp: int) -> None:
+def refuse_width(geometry: Geometry, tp: int, convention: Convention = "engines") -> None:
     """Refuse a width that the model cannot be cut into.
 
     Raises:
         GrokpackError: GP301 with what leaves a remainder and the widths that do not.
     """
-    wrong = grok1.remainders(geometry, tp) if tp > 0 else [f"{tp} ranks"]
+    wrong = grok1.remainders(geometry, tp, convention) if tp > 0 else [f"{tp} ranks"]
     if wrong:
-        legal = ", ".join(map(str, grok1.legal_widths(geometry)))
+        legal = ", ".join(map(str, grok1.legal_widths(geometry, convention)))
         facts = tuple(("remainder", text) for text in wrong)
         raise GrokpackError(
             "GP301", f"the model cannot be cut into {tp} equal ranks", None, facts, f"--tp {legal}"

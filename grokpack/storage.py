@@ -212,6 +212,14 @@ def nearest_folder(path: str) -> str:
     return str(place)
 
 
+def in_the_way(path: str) -> str | None:
+    """What stands where a folder is to be, at `path` or above it; None where nothing does."""
+    place = Path(path).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    return None if place.is_dir() else str(place)
+
+
 def allocated_bytes(path: str) -> int:
     """Bytes that a file occupies on disk already; 0 where there is none."""
     try:

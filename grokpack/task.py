@@ -76,7 +76,7 @@ def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
 def _run_band(context: Context, run: Run) -> Receipt:
     band = context.target.layout.bands[run.band]
     writers = [PartWriter(context.place.file(file.path) + PART) for file in band]
-    sums, ledger = TileSums(len(band), band[0].nbytes), Ledger()
+    sums, ledger = TileSums(len(band), band[0].nbytes), Ledger(context.pace.engine)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
         fill(context, run, writers, sums, ledger)

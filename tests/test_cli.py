@@ -247,3 +247,26 @@ def test_each_way_to_ask_for_json_gets_it_for_a_usage_error_too(
 ) -> None:
     done = run("reshard", "--tp", "many", *arguments, GROKPACK_FORMAT=variable)
     assert json.loads(done.stdout)["errors"][0]["code"] == "GP304"
+
+
+def test_convert_says_what_it_wrote_and_each_output_can_be_looked_at(tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    synthesise(model)
+    for target, named in (
+        (("gguf", "--type", "bf16", "--tokenizer", "none"), "m-bf16.gguf"),
+        (("hf",), "m-hf"),
+        (("hf", "--names", "keyfan", "--dtype", "f32"), "m-hf-keyfan-f32"),
+        (("sglang", "--tp", "2"), "m-sglang-tp2"),
+        (("safetensors",), "m-tp1"),
+    ):
+        done = run("convert", "m", "--to", *target, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"wrote {named}: ")
+        assert ("config.json" in done.stdout) == (target[0] in ("hf", "sglang"))
+        assert "rounded once" in done.stderr or "not lossless" in done.stderr or named == "m-tp1"
+        assert run("verify", named, "--values", cwd=tmp_path).returncode == 0
+        assert run("inspect", named, cwd=tmp_path).stdout.startswith(f"{named}: ")
+        again = run("convert", "m", "--to", *target, cwd=tmp_path)
+        assert again.stdout.startswith("already done")
+        back = run("convert", named, "--to", "ckpt-0", "-o", f"{named}-ck", cwd=tmp_path)
+        assert back.returncode == 0, back.stderr

@@ -92,6 +92,19 @@ def test_the_page_on_formats_lists_the_keys_of_a_config_in_the_order_they_are_tr
     assert [keys for keys in config._SAME.values() if keys not in stated] == []
 
 
+def test_the_page_on_formats_has_every_name_of_every_convention() -> None:
+    from grokpack.models import grok1, names
+
+    rows = {row[0]: row[1:] for row in _rows("reference/formats.md") if len(row) == 5}
+    conventions = (names.HPCAI, names.SGLANG, names.KEYFAN)
+    for rule in (*grok1.GLOBAL_RULES, *grok1.LAYER_RULES):
+        theirs = [c.table[rule.path].replace("{expert}", "E") for c in conventions]
+        gguf = rule.gguf.rpartition("}.")[2]
+        assert rows[rule.path] == [*theirs, gguf], rule.path
+    layer = [c.layer.replace("{layer}", "N").replace("{rest}", "") for c in conventions]
+    assert rows["transformer/decoder_layer_N/"] == [*layer, "blk.N."]
+
+
 def test_the_byte_map_has_the_sizes_and_offsets_of_the_release() -> None:
     table = json.loads((ROOT / "tests/data/grok1_tensors.json").read_text(encoding="utf-8"))
     rows = [tuple(_numbers(row)) for row in _rows("explanation/ckpt-0.md")]

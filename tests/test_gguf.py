@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,3 +131,11 @@ def test_widths_that_blocks_do_not_divide_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GrokpackError, match="scale for every") as caught:
         convert(synthesise(tmp_path / "in", SMALL), tmp_path / "x.gguf", type="q8_0")
     assert caught.value.code == "GP306"
+
+
+def test_a_plan_says_where_llama_cpp_will_not_load_the_file(tmp_path: Path) -> None:
+    square = dataclasses.replace(BLOCKS, d_model=256)
+    for folder, said in ((GOLDEN, True), (synthesise(tmp_path / "in", square), False)):
+        given = Options(tokenizer="none", type="q8_0")
+        plan = plan_convert(open_checkpoint(str(folder)), "gguf", given)
+        assert any("will not load" in note for note in plan.target.notes) == said

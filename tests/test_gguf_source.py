@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from grokpack.convert import Options, plan_convert
 from grokpack.errors import GrokpackError
 from grokpack.formats import gguf_header
+from grokpack.layout import Box
+from grokpack.reading import ArrayReader, bytes_of
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
@@ -35,6 +37,24 @@ def test_q8_0_comes_back_to_the_byte(tmp_path: Path, source: str, split: int | N
     convert(folder, there, type="q8_0", embedding="f32", shard_bytes=split)
     returned = back(there, tmp_path / "back")
     assert tensor_files(returned / "ckpt-0") == tensor_files(folder / "ckpt-0")
+
+
+@pytest.mark.parametrize("to", ["gguf", "hf"])
+def test_reading_ahead_gives_the_same_rows_whatever_the_box(tmp_path: Path, to: str) -> None:
+    options = {"type": "q8_0", "tokenizer": "none"} if to == "gguf" else {}
+    there = back(synthesise(tmp_path / "in", BLOCKS), tmp_path / "x.gguf", to, **options)
+    checkpoint = open_checkpoint(str(there))
+    whole, ahead = ArrayReader(checkpoint), ArrayReader(checkpoint, "numpy", 1 << 13)
+    for name in checkpoint.views:
+        if "scale" not in name and "embed" not in name:
+            shape = checkpoint.tensors[name].values.shape
+            lead = (0,) * (len(shape) - 2)
+            ones = (1,) * len(lead)
+            wanted = whole.read(name, Box((0,) * len(shape), (*ones, *shape[-2:])))
+            for row, count in ((0, 1), (1, 1), (2, 5), (7, 1), (3, 2), (shape[-2] - 1, 1)):
+                box = Box((*lead, row, 0), (*ones, count, shape[-1]))
+                found = bytes_of(ahead.read(name, box))
+                assert found == bytes_of(wanted[..., row : row + count, :]), (name, row)
 
 
 def test_constants_come_back_with_all_their_digits(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.reading import ArrayReader
 from grokpack.reshard import plan_reshard
-from grokpack.stores.locate import open_checkpoint
+from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.targets.groups import probe_groups
+from grokpack.verification import verify_structure
 from tests.checkpoints import GOLDEN, SMALL, reshard, synthesise, tensor_files, tree
 
 ORIGINAL = tensor_files(GOLDEN / "ckpt-0")
@@ -77,7 +78,7 @@ def test_a_long_way_round_comes_back_to_the_byte(tmp_path: Path) -> None:
 @st.composite
 def geometries(draw: st.DrawFn) -> Geometry:
     groups = draw(st.sampled_from([1, 2, 4, 8]))
-    head_dim, kv = draw(st.sampled_from([2, 6])), draw(st.sampled_from([4, 8]))
+    head_dim, kv = draw(st.sampled_from([4, 12])), draw(st.sampled_from([4, 8]))
     return Geometry(
         vocab=16 * draw(st.integers(1, 3)),
         d_model=16 * draw(st.integers(1, 2)),
@@ -198,6 +199,35 @@ def test_host_files_follow_the_partition_rules_of_xais_code(tmp_path: Path) -> N
     assert shape(2, 1) == (2, 32, 32)  # experts, gate: columns
     assert shape(3, 1) == (2, 32, 32)  # experts, down: rows
     assert shape(9, 1) == (32,)  # norms are whole on every host
+
+
+def test_more_hosts_than_key_value_heads_cut_keys_by_columns_and_come_back(tmp_path: Path) -> None:
+    geometry = replace(SMALL, kv_width=32)  # four heads of eight columns
+    source = synthesise(tmp_path / "source", geometry)
+    reshard(source, tmp_path / "out", 16, "ckpt-0", hosts=16, forward_only=True)
+    assert open_checkpoint(str(tmp_path / "out")).geometry.kv_width == 32
+    reshard(tmp_path / "out", tmp_path / "back", 8, "ckpt-0", forward_only=True)
+    assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(source / "ckpt-0")
+
+
+def test_xais_layout_needs_no_vocabulary_or_groups_that_its_ranks_divide(tmp_path: Path) -> None:
+    geometry = replace(SMALL, vocab=33, ffn=72, q_width=96, kv_width=48, scale_groups=3)
+    source = synthesise(tmp_path / "source", geometry)
+    reshard(source, tmp_path / "out", 2, "ckpt-0", hosts=2)
+    assert verify_structure(survey(str(tmp_path / "out"))).findings == ()
+    with pytest.raises(GrokpackError) as caught:
+        reshard(source, tmp_path / "ranks", 2)
+    assert [text for _, text in caught.value.facts] == ["vocabulary 33 / 2", "3 scale groups / 2"]
+    assert caught.value.hint == "--tp 1, 3"
+
+
+def test_a_vocabulary_of_any_size_returns_at_the_width_that_it_was_written_for(
+    tmp_path: Path,
+) -> None:
+    source = synthesise(tmp_path / "source", replace(SMALL, vocab=33))
+    reshard(source, tmp_path / "one", 1)
+    reshard(tmp_path / "one", tmp_path / "back", 8, "ckpt-0")
+    assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(source / "ckpt-0")
 
 
 def test_expanded_scales_without_a_config_tell_their_groups(tmp_path: Path) -> None:

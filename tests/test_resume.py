@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ from grokpack.preflight import Limits
 from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
+from grokpack.synth import PRESETS, plan_synth
 from tests.checkpoints import SMALL, reshard, synthesise, tree
 
 
@@ -142,6 +144,28 @@ def test_a_signal_stops_the_run_cleanly_and_it_continues(
     assert survey(str(out)).whole
 
 
+@pytest.mark.parametrize(
+    ("command", "number", "status"),
+    [(["verify", "--values"], signal.SIGINT, 130), (["inspect", "--stats"], signal.SIGTERM, 143)],
+)
+def test_a_signal_ends_a_command_that_only_reads(
+    tmp_path: Path, command: list[str], number: int, status: int
+) -> None:
+    execute(plan_synth(PRESETS["medium"], sparse=True), str(tmp_path))
+    words = [sys.executable, "-m", "grokpack", *command, str(tmp_path), "--progress", "json"]
+    process = subprocess.Popen(
+        [*words, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while "advanced" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    answer, messages = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "stopped before everything was read" in messages
+    assert json.loads(answer)["exit_code"] == status
+
+
 def test_a_full_disk_in_mid_run_is_told_and_continued(tmp_path: Path) -> None:
     source = synthesise(tmp_path / "source")
     left = [25]
@@ -225,6 +249,19 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
             )
         assert caught.value.code == "GP323"
     assert (tmp_path / "out" / "thesis.tex").read_text() == "x"
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "link"])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_file_where_the_folder_is_to_be_is_refused_and_kept(
+    tmp_path: Path, out: str, restart: bool
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan_synth(SMALL, 0), str(tmp_path / out), Limits(restart=restart))
+    assert caught.value.code == "GP323"
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_an_output_inside_the_source_is_refused(tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from grokpack.models import grok1
+from grokpack.run import execute
 from grokpack.stores.locate import survey
+from grokpack.synth import plan_synth
 from grokpack.values import verify_values
-from grokpack.verification import Verdict, verify_structure
+from grokpack.verification import Verdict, repair_command, verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise
 
 
@@ -89,6 +92,54 @@ def test_a_gate_copied_over_an_up_is_found_without_a_manifest(folder: Path) -> N
     (folder.parent / "grokpack.json").unlink()
     shutil.copy(folder / "tensor00002_000", folder / "tensor00004_000")
     assert found(folder) == {("GP109", "tensor00004_000")}
+
+
+@pytest.mark.parametrize(("original", "lost"), [(9, 10), (13, 25)])  # two norms, two routers
+def test_a_small_file_copied_over_another_is_found_without_a_manifest(
+    folder: Path, original: int, lost: int
+) -> None:
+    (folder.parent / "grokpack.json").unlink()
+    shutil.copy(folder / f"tensor{original:05d}_000", folder / f"tensor{lost:05d}_000")
+    assert found(folder) == {("GP109", f"tensor{lost:05d}_000")}
+
+
+def test_what_every_host_has_whole_is_no_copy_but_a_hosts_share_is(
+    folder: Path, tmp_path: Path
+) -> None:
+    reshard(folder, tmp_path / "out", 2, "ckpt-0", hosts=2)
+    (tmp_path / "out" / "grokpack.json").unlink()
+    shares = tmp_path / "out" / "ckpt-0"
+    assert verify(shares).whole
+    shutil.copy(shares / "tensor00002_000", shares / "tensor00002_001")
+    assert found(shares) == {("GP109", "tensor00002_001")}
+
+
+def test_norms_of_one_value_are_no_copies(folder: Path) -> None:
+    (folder.parent / "grokpack.json").unlink()
+    for index in (1, 9, 10):
+        path = folder / f"tensor{index:05d}_000"
+        data = bytearray(path.read_bytes())
+        data[-133:-5] = np.ones(32, np.float32).tobytes()
+        path.write_bytes(data)
+    assert verify(folder).whole
+
+
+@pytest.mark.parametrize("target", ["nowhere", "tensor00005_000"])
+def test_a_link_to_nowhere_is_a_finding_and_the_others_are_read(folder: Path, target: str) -> None:
+    (folder / "tensor00005_000").unlink()
+    (folder / "tensor00005_000").symlink_to(target)
+    (folder / "tensor00007_000").unlink()
+    assert found(folder) == {("GP214", "tensor00005_000"), ("GP101", "tensor00007_000")}
+
+
+def test_the_release_without_its_embedding_is_still_known_and_repaired(tmp_path: Path) -> None:
+    execute(plan_synth(grok1.GROK1, sparse=True), str(tmp_path))
+    for name in ("config.json", "grokpack.json", "ckpt-0/tensor00000_000"):
+        (tmp_path / name).unlink()
+    verdict = verify(tmp_path)
+    assert {(f.code, f.file) for f in verdict.findings} == {("GP101", "tensor00000_000")}
+    command = "hf download xai-org/grok-1 ckpt-0/tensor00000_000 --local-dir "
+    assert (repair_command(verdict) or "").startswith(command)
 
 
 def test_a_hostile_file_is_unsafe(folder: Path) -> None:

@@ -73,7 +73,7 @@ def inspect(
         if stats:
             from grokpack.values import statistics
 
-            data["statistics"] = statistics(checkpoint, names, current.listener())
+            data["statistics"] = statistics(checkpoint, names, current.stoppable())
         current.result(
             text.render(found, data, seconds, tree=tree, offsets=offsets, named=bool(names)), data
         )

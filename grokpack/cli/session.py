@@ -20,7 +20,7 @@ import typer
 from grokpack import storage
 from grokpack.cli import reporting
 from grokpack.errors import ExitStatus, GrokpackError
-from grokpack.events import Listener
+from grokpack.events import Event, Listener
 from grokpack.render import envelope, errors, terminal
 
 _FORMATS = ("auto", "text", "json")
@@ -62,6 +62,22 @@ class Session:
         from grokpack.render import progress
 
         return progress.listener(self.progress, quiet=self.quiet, color=self.color)
+
+    def stoppable(self) -> Listener:
+        """The same for a command that only reads: a signal ends it at its next step.
+
+        Raises:
+            GrokpackError: GP403, from within the listener, once a signal has come.
+        """
+        show = self.listener()
+
+        def listen(event: Event) -> None:
+            if self.stop.is_set():
+                what = "stopped before everything was read"
+                raise GrokpackError("GP403", what, hint="the same command begins anew")
+            show(event)
+
+        return listen
 
     def result(
         self,

@@ -58,7 +58,7 @@ def verify(
         if values and verdict.survey.checkpoint is not None:
             from grokpack.values import verify_values
 
-            verdict = verify_values(verdict, current.listener())
+            verdict = verify_values(verdict, current.stoppable())
         seconds = time.monotonic() - began
         current.result(
             text.render(verdict, seconds),
@@ -87,7 +87,7 @@ def document(verdict: Verdict, seconds: float) -> dict[str, object]:
     bad = len(verdict.bad_files)
     grok1 = checkpoint is not None and checkpoint.geometry.is_grok1()
     return {
-        "source": found.folder,
+        "source": found.place,
         "format": found.format,
         "family": "grok-1" if grok1 else "grok-1 architecture",
         "files": {"expected": found.expected, "ok": max(0, found.expected - bad), "bad": bad},

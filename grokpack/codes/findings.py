@@ -68,7 +68,7 @@ FINDINGS = (
         "GP109",
         "two files hold the same tensor",
         ExitStatus.ANSWER_IS_NO,
-        "Two large tensors of a trained model are never equal: one file was copied over another.",
+        "Two tensors of a trained model are never equal: one file was copied over another.",
         "Fetch both again: which of the two is the original cannot be told from the files.",
     ),
     Code(

@@ -323,8 +323,11 @@ def shares(
 
     Returns:
         By array name one box per rank, or None for an array that every rank holds whole. A rank
-        may share its box with others: key/value heads and scale groups are fewer than 16.
+        may share its box with others: engines hold whole key/value heads, and those and the scale
+        groups are fewer than 16. xAI's code cuts keys and values by columns, heads or not: jax
+        takes the sum of what the hosts hold for the whole.
     """
+    whole_heads = convention == "engines"
     held: dict[str, tuple[Box, ...] | None] = {}
     for name, array in arrays.items():
         axis = cut_axis(entry.rule, convention)
@@ -334,7 +337,7 @@ def shares(
         count = ranks
         if name == scales_name(entry.name) and entry.rule.cut == "rows":
             count = min(ranks, array.shape[-2])
-        elif entry.rule.dims[axis] == "kv_width" and geometry.kv_heads:
+        elif whole_heads and entry.rule.dims[axis] == "kv_width" and geometry.kv_heads:
             count = min(ranks, geometry.kv_heads)
         held[name] = tuple(cut(array.shape, axis, r * count // ranks, count) for r in range(ranks))
     return held
@@ -347,8 +350,11 @@ def cut_axis(rule: Rule, convention: Convention) -> int | None:
     return {"columns": -1, "rows": -2, "none": None}[rule.cut]
 
 
-def remainders(geometry: Geometry, ranks: int) -> list[str]:
+def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines") -> list[str]:
     """Why the model cannot be cut into `ranks` equal parts; empty where it can.
+
+    Engines cut the embedding by rows and take the scale groups as they are; xAI's code cuts the
+    embedding by features, keys and values by columns, and can be given a scale row per weight row.
 
     Raises:
         ValueError: The head size is not known.
@@ -357,19 +363,27 @@ def remainders(geometry: Geometry, ranks: int) -> list[str]:
         message = "the head size is not known"
         raise ValueError(message)
     kv, groups = geometry.kv_heads, geometry.scale_groups or geometry.ffn
-    checks = (
+    checks = [
         (geometry.q_heads % ranks, f"{geometry.q_heads} query heads"),
         (kv % ranks and ranks % kv, f"{kv} key-value heads"),
         (geometry.ffn % ranks, f"expert width {geometry.ffn}"),
-        (geometry.vocab % ranks, f"vocabulary {geometry.vocab}"),
-        (groups % ranks and ranks % groups, f"{groups} scale groups"),
-    )
+    ]
+    if convention == "engines":
+        checks += [
+            (geometry.vocab % ranks, f"vocabulary {geometry.vocab}"),
+            (groups % ranks and ranks % groups, f"{groups} scale groups"),
+        ]
+    else:
+        checks += [
+            (geometry.d_model % ranks, f"{geometry.d_model} features of the embedding"),
+            (geometry.kv_width % ranks, f"{geometry.kv_width} columns of keys and values"),
+        ]
     return [f"{what} / {ranks}" for rest, what in checks if rest]
 
 
 WIDEST = 64  # ranks that `legal_widths` looks at: the release can be cut into 16 at most
 
 
-def legal_widths(geometry: Geometry) -> list[int]:
+def legal_widths(geometry: Geometry, convention: Convention = "engines") -> list[int]:
     """The numbers of ranks that the model can be cut into."""
-    return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n)]
+    return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n, convention)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.models.grok1 import (
     GLOBAL_SLOTS,
+    GROK1,
     LAYER_SLOTS,
     Entry,
     Geometry,
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from grokpack.tensor import TensorSpec
+
+_DIMENSIONS = ("vocab", "d_model", "experts", "ffn", "q_width", "kv_width")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,18 @@ def infer(found: Mapping[int, TensorSpec], layers: int, hints: Hints) -> Geometr
             for dim, size in named.items():
                 votes.setdefault(dim, Counter())[size] += 1
     dims = {dim: _majority(counts) for dim, counts in votes.items()}
-    if set(dims) != {"vocab", "d_model", "experts", "ffn", "q_width", "kv_width"}:
+    if set(dims) == set(_DIMENSIONS) - {"vocab"} and _is_release_without_embedding(dims, layers):
+        dims["vocab"] = GROK1.vocab
+    if set(dims) != set(_DIMENSIONS):
         return None
     stored = stored_groups([(e, t) for e, t in voters if _named(e, t)["d_model"] == width])
     geometry = Geometry(**dims, layers=layers, head_dim=hints.head_dim, scale_groups=stored)
     return _with_assumptions(geometry, hints)
+
+
+def _is_release_without_embedding(dims: Mapping[str, int], layers: int) -> bool:
+    """Whether all but the vocabulary is Grok-1's: then a missing embedding can only be its own."""
+    return layers == GROK1.layers and all(getattr(GROK1, dim) == n for dim, n in dims.items())
 
 
 def _with_assumptions(geometry: Geometry, hints: Hints) -> Geometry:

@@ -9,7 +9,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
-from grokpack.pickles import build
+from grokpack.pickles import build, scan
 from grokpack.pickles.inert import INERT
 from grokpack.pickles.limits import (
     MAX_DEPTH,
@@ -24,6 +24,7 @@ from grokpack.pickles.values import (
     ALLOWED,
     MARK,
     TRANSCODING,
+    UNSAFE,
     Global,
     Mark,
     Payload,
@@ -37,18 +38,9 @@ if TYPE_CHECKING:
 
 _SMALL_BYTES = 16  # the longest bytes object that may be an argument: `_reconstruct` takes b"b"
 _OLDEST, _NEWEST = 3, 5
+_LENGTHS_OLD = 2  # the old protocol whose strings say how long they are
 _OLD_BEGINNINGS = b"(cF]}I\x8cU"  # no other format that is found among weights begins so
 _WORSE_THAN_OLD = ("GP204", "GP205", "GP207")
-_UNSAFE = {
-    b"i": "INST",
-    b"o": "OBJ",
-    b"P": "PERSID",
-    b"Q": "BINPERSID",
-    b"\x82": "EXT1",
-    b"\x83": "EXT2",
-    b"\x84": "EXT4",
-    b"\x92": "NEWOBJ_EX",
-}
 _OUT_OF_BAND = {b"\x97": "NEXT_BUFFER", b"\x98": "READONLY_BUFFER"}
 
 
@@ -76,6 +68,7 @@ class Machine:
         self.memo: dict[int, Value] = {}
         self.depth = 0
         self.old = False  # protocol 0 to 2
+        self.spelled_out = False  # bytes stand as text from here on
 
     def run(self) -> Pickled:
         """Walk to the end.
@@ -87,12 +80,19 @@ class Machine:
         if version >= _OLDEST:
             return self._walk()
         self.old = True
-        try:
-            self._walk()
-        except GrokpackError as error:
-            if error.code in _WORSE_THAN_OLD:
-                raise
+        for walk in (self._walk, self._search if version == _LENGTHS_OLD else None):
+            try:
+                if walk:
+                    walk()
+            except GrokpackError as error:
+                if error.code in _WORSE_THAN_OLD:
+                    raise
         raise self._too_old(version)
+
+    def _search(self) -> None:
+        """Look at what follows the bytes that are spelled out, if that is where the walk ended."""
+        if self.spelled_out:
+            scan.search(self.window)
 
     def _walk(self) -> Pickled:
         window = self.window
@@ -136,8 +136,8 @@ class Machine:
         return GrokpackError("GP206", what, Place(self.window.path, 0), hint=hint)
 
     def _unknown(self, code: bytes) -> GrokpackError:
-        if code in _UNSAFE:
-            return self.window.unsafe(f"opcode {_UNSAFE[code]}")
+        if code in UNSAFE:
+            return self.window.unsafe(f"opcode {UNSAFE[code]}")
         if code in _OUT_OF_BAND:
             return self.window.broken("the payload is out of band: it is not in this file")
         return self.window.broken(f"opcode 0x{code.hex()} has no place in a tensor file")
@@ -223,6 +223,7 @@ class Machine:
             self.push(Global(kind))
             return
         if self.old and (module, name) in TRANSCODING:
+            self.spelled_out = True
             raise self.window.broken("the payload is written as text")
         if module.split(".")[0] in ("jax", "jaxlib"):
             hint = "where it was made, save `numpy.asarray(x)` in place of `x`"

@@ -96,3 +96,15 @@ TRANSCODING = {
     *((m, name) for m in ("__builtin__", "builtins") for name in ("object", "bytes")),
 }
 """What protocols 0 to 2 name to write bytes as text; their sight says that, and no more is read."""
+
+UNSAFE = {
+    b"i": "INST",
+    b"o": "OBJ",
+    b"P": "PERSID",
+    b"Q": "BINPERSID",
+    b"\x82": "EXT1",
+    b"\x83": "EXT2",
+    b"\x84": "EXT4",
+    b"\x92": "NEWOBJ_EX",
+}
+"""Opcodes that would import or call something."""

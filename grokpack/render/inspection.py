@@ -41,8 +41,8 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
     active = counted["active"] / counted["total"]
     lines = [
         (
-            f"{numbers.shown(survey.folder)}: {name}, {data['format']} format{ranks}, {state} "
-            f"({good} of {data['files']['expected']} files)"
+            f"{numbers.shown(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
+            f"({good} of {numbers.files(data['files']['expected'])})"
         ),
         "",
         (

@@ -26,6 +26,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
+def files(number: int) -> str:
+    """`1 file`, `770 files`."""
+    return f"{number} file{'s' * (number != 1)}"
+
+
 def rate(bytes_per_s: float) -> str:
     """`1.31 GB/s`."""
     return f"{size(bytes_per_s)}/s"

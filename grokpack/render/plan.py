@@ -22,7 +22,7 @@ def document(
     return {
         "plan": plan.digest(),
         **plan.description(),
-        "source_folder": plan.source.folder if plan.source else None,
+        "source_folder": plan.source.place if plan.source else None,
         "out": out,
         "reads_bytes": plan.reads_bytes,
         "source_files": sum(1 for _ in plan.source.layout.files()) if plan.source else 0,
@@ -65,12 +65,12 @@ def render(data: dict[str, Any], out: str) -> str:
     if data["reads_bytes"]:
         rows.append(
             f"  reads    {numbers.size(data['reads_bytes']):>10}   "
-            f"{data['source_files']} files, each byte once"
+            f"{numbers.files(data['source_files'])}, each byte once"
         )
     rows += [
         (
             f"  writes   {numbers.size(data['writes_bytes']):>10}   {data['writes_bytes']:,} bytes "
-            f"in {data['files']} files"
+            f"in {numbers.files(data['files'])}"
         ),
         (
             f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
@@ -102,10 +102,9 @@ def contents(plan: Plan) -> str:
     if plan.target.format == "safetensors":
         ranks = len(layout.bands[0])
         per_rank = sum(band[0].nbytes for band in layout.bands if len(band) == ranks)
-        return f"{ranks} ranks x {numbers.size(per_rank)}, common, grokpack.json"
+        return f"{ranks} rank{'s' * (ranks != 1)} x {numbers.size(per_rank)}, common, grokpack.json"
     if plan.target.single:
         return total
     count = sum(1 for _ in layout.files())
     small = [name for name in ("config.json",) if name in plan.target.finals]
-    files = f"{count} file{'' if count == 1 else 's'}"
-    return ", ".join([files, total, *small, "grokpack.json"])
+    return ", ".join([numbers.files(count), total, *small, "grokpack.json"])

@@ -34,7 +34,7 @@ def render(verdict: Verdict, seconds: float) -> str:
 def _finding(verdict: Verdict, finding: Finding) -> str:
     lines = [f"{finding.severity}[{finding.code}]: {finding.message}"]
     if finding.file:
-        folder = numbers.shown(verdict.survey.folder)
+        folder = numbers.shown(verdict.survey.place)
         place = f"  --> {folder}/{finding.file}"
         lines.append(place + (f"   {finding.tensor}" if finding.tensor else ""))
     facts = (("expected", finding.expected), ("found", finding.found))
@@ -47,7 +47,7 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
     rows = []
     if verdict.checks["structure"] == "ok":
         rows.append(
-            f"ok  structure: {found.expected} files, names, framing, shapes, dtypes and "
+            f"ok  structure: {numbers.files(found.expected)}, names, framing, shapes, dtypes and "
             f"sizes all as they should be   ({numbers.duration(seconds)})"
         )
     if verdict.checks["values"] == "ok":

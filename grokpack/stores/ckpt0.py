@@ -83,8 +83,11 @@ def _read_folder(folder: str) -> _Folder:
                 files.stray.append(name)
             continue
         data = storage.FileBytes(os.path.join(folder, name))
-        files.sizes[name] = data.size()
+        files.sizes[name] = (
+            0  # of a link to nowhere, for example: the others are still worth reading
+        )
         try:
+            files.sizes[name] = data.size()
             files.read[key] = pickles.read(data, data.path)
         except GrokpackError as error:
             files.failed[key] = error

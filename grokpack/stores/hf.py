@@ -178,6 +178,12 @@ def _join_ranks(found: _Folder, convention: Convention) -> None:
                 found.findings.append(Finding("GP105", "ranks hold unequal slices", path, name))
             else:
                 found.boxes[path, name] = box
+    present = {rank for path in found.headers if (rank := _rank(path)) is not None}
+    found.findings += [
+        Finding("GP101", f"no file of rank {rank} is here", f"*-TP-{rank:03d}.safetensors")
+        for rank in sorted(set(range(ranks)) - present)
+        if present
+    ]
 
 
 def _slice(shape: Shape, axis: int | None, rank: int, ranks: int) -> tuple[Box, Shape]:

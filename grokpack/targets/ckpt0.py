@@ -40,7 +40,7 @@ def to_ckpt0(
         forward_only: Allow more ranks than key/value heads.
 
     Raises:
-        GrokpackError: GP301 to GP303 for a width or hosts that cannot be.
+        GrokpackError: GP302 or GP303 for a width or hosts that cannot be.
     """
     geometry = source.geometry
     refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
@@ -95,12 +95,6 @@ def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool)
             "GP303",
             f"{hosts} hosts do not share {tp} ranks evenly",
             hint="each host holds the same number of ranks: --hosts divides --tp",
-        )
-    if geometry.d_model % tp:
-        raise GrokpackError(
-            "GP301",
-            f"xAI's code cuts the embedding by features, and "
-            f"{geometry.d_model} features / {tp} leave a remainder",
         )
     heads = geometry.kv_heads or 0
     if tp > heads and not forward_only:

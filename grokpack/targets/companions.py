@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grokpack
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
+from grokpack.models.grok1 import GROK1
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
@@ -68,10 +69,22 @@ def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
     """tokenizer.model, and the files that describe it to transformers, where they are there.
 
     Raises:
-        GrokpackError: GP306 where none is at the place that was given.
+        GrokpackError: GP306 where none is at the place that was given, or another model's is.
     """
-    if given == NO_TOKENIZER:
-        return {}
+    found = {} if given == NO_TOKENIZER else _read_tokenizer(source, given)
+    digest = hashlib.sha256(found.get(TOKENIZER, b"")).hexdigest()
+    if digest == _XAI_TOKENIZER and source.geometry.vocab != GROK1.vocab:
+        facts = (
+            ("tokenizer", f"xAI's, {GROK1.vocab:,} pieces"),
+            ("embedding", f"{source.geometry.vocab:,} rows"),
+        )
+        hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
+        raise GrokpackError("GP306", "the tokenizer is another model's", None, facts, hint)
+    return found
+
+
+def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
+    """The files at the place that was given, or at the first that has some."""
     if given is not None and not storage.is_folder(given):
         if os.path.basename(given) not in _TOKENIZER_FILES:
             return _described({TOKENIZER: read_small(_existing(given))})
@@ -101,6 +114,8 @@ def _described(found: dict[str, bytes]) -> dict[str, bytes]:
     transformers 5 makes the exact tokenizer of it if it is told the general class; with Llama's,
     which is what such a file usually belongs to, it cuts most texts otherwise than SentencePiece.
     """
+    if TOKENIZER not in found:
+        return found
     alone = not found.keys() & {TOKENIZER_JSON, TOKENIZER_CONFIG}
     if alone and hashlib.sha256(found[TOKENIZER]).hexdigest() == _XAI_TOKENIZER:
         return found | {TOKENIZER_CONFIG: (json.dumps(_XAI_CONFIG, indent=2) + "\n").encode()}

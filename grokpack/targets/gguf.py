@@ -45,6 +45,7 @@ _FILE_TYPES = {  # llama.h: llama_ftype; a file that is Q4_K throughout is Q4_K_
 }
 _ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
+_GIGABYTE = 10**9
 _REPOSITORY = "https://github.com/xai-org/grok-1"
 
 
@@ -117,13 +118,12 @@ def assemble(
         ARCH,
     )
     arrays = {name: info.stored for name, info in infos.items()}
-    absent = () if vocabulary else ("the file has no vocabulary: it takes token ids only",)
     return Target(
         NAME,
         Layout(arrays, tuple((file,) for file in files)),
         made,
         framings=source.framings,
-        notes=(*absent, *constant_notes(source)),
+        notes=(*_limits(source, vocabulary), *constant_notes(source)),
         single=options.split_bytes is None,
     )
 
@@ -151,8 +151,12 @@ def _offer(source: Checkpoint) -> str:
             own = embedding_type(None, kind) if entry.rule.role == "embedding" else kind
             nbytes += plain_tensor(source, entry, own)[0].stored.nbytes
         kept = ", the int8 as it is" if kind is GGMLType.Q8_0 else ""
-        rows.append(f"{name} ({nbytes / 1e9:.2f} GB{kept})")
+        rows.append(f"{name} ({_size(nbytes)}{kept})")
     return f"{', '.join(rows[:-1])} or {rows[-1]}"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= _GIGABYTE else f"{nbytes / 1e6:.2f} MB"
 
 
 def _refuse_q8(source: Checkpoint) -> None:
@@ -292,4 +296,18 @@ def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
         said.insert(0, "int8 codes and their scales are kept exactly")
         if not kept.lossless:
             said.append("`--embedding f32` keeps the embedding too, and the whole is lossless")
+    return said
+
+
+def _limits(source: Checkpoint, vocabulary: Vocabulary | None) -> list[str]:
+    """What the file cannot do."""
+    said = []
+    geometry = source.geometry
+    if vocabulary is None:
+        said.append("the file has no vocabulary: it takes token ids only")
+    if geometry.q_width != geometry.d_model:  # llama.cpp: src/models/grok.cpp, load_arch_tensors
+        said.append(
+            "llama.cpp will not load it: it takes no Grok whose query heads together are "
+            f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
+        )
     return said

@@ -70,15 +70,21 @@ def files(folder: Path, layers: int) -> dict[str, Path]:
     return {name: folder / f"tensor{i:05d}_000" for i, name in enumerate(names)}
 
 
+def stored(path: Path) -> tuple[Array, Array | None]:
+    """One tensor as it lies in its file: codes and scales, or values and None."""
+    with path.open("rb") as stream:
+        found = _Unpickler(stream).load()
+    return (found.weight, found.scales) if isinstance(found, _Quantised) else (found, None)
+
+
 def read(path: Path) -> Array:
     """One tensor, as float32. Scale row `g` of `G` covers the g-th part of the input rows."""
-    with path.open("rb") as stream:
-        stored = _Unpickler(stream).load()
-    if not isinstance(stored, _Quantised):
-        return np.asarray(stored, np.float32)
-    codes = np.asarray(stored.weight, np.float32)
-    scales = np.asarray(stored.scales, np.float32)
-    return codes * np.repeat(scales, codes.shape[-2] // scales.shape[-2], axis=-2)
+    values, scales = stored(path)
+    values = np.asarray(values, np.float32)
+    if scales is None:
+        return values
+    scales = np.asarray(scales, np.float32)
+    return values * np.repeat(scales, values.shape[-2] // scales.shape[-2], axis=-2)
 
 
 def load(folder: Path) -> tuple[Weights, dict[str, Any]]:
@@ -135,10 +141,15 @@ def attend(x: Array, weights: Weights, config: SimpleNamespace, hidden: Array) -
     return np.concatenate(heads, axis=1) @ weights("multi_head_attention/linear/w")
 
 
-def mix(x: Array, weights: Weights, chosen: int) -> Array:
-    """The experts: each token through its best `chosen`, gates left as the softmax gave them."""
+def mix(x: Array, weights: Weights, chosen: int, *, renormalised: bool = False) -> Array:
+    """The experts: each token through its best `chosen`, gates left as the softmax gave them.
+
+    `renormalised` is what other programs do and model.py does not: gates that add up to one.
+    """
     gates = softmax(x @ weights("router/w"))
     best = np.argsort(-gates, axis=-1, kind="stable")[:, :chosen]
+    if renormalised:
+        gates = gates / np.take_along_axis(gates, best, axis=-1).sum(axis=-1, keepdims=True)
     into, out, up = (weights(f"moe/{name}/w") for name in ("linear", "linear_1", "linear_v"))
     mixed = np.zeros_like(x)
     for expert in range(gates.shape[-1]):
@@ -154,7 +165,12 @@ def below(weights: Weights, prefix: str, dtype: type) -> Weights:
 
 
 def forward(
-    weights: Weights, config: dict[str, Any], tokens: Array, dtype: type = np.float32
+    weights: Weights,
+    config: dict[str, Any],
+    tokens: Array,
+    dtype: type = np.float32,
+    *,
+    renormalised: bool = False,
 ) -> Array:
     """Logits `f[T, vocab]` of a prompt `i[T]`."""
     c = SimpleNamespace(cap=config["attn_logit_cap"], theta=config["rope_theta"], **config)
@@ -170,7 +186,12 @@ def forward(
             attend(rms_norm(h, norms[0], c.rms_norm_eps), own, c, hidden), norms[1], c.rms_norm_eps
         )
         h = h + rms_norm(
-            mix(rms_norm(h, norms[2], c.rms_norm_eps), own, c.num_selected_experts),
+            mix(
+                rms_norm(h, norms[2], c.rms_norm_eps),
+                own,
+                c.num_selected_experts,
+                renormalised=renormalised,
+            ),
             norms[3],
             c.rms_norm_eps,
         )

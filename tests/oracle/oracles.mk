@@ -24,6 +24,32 @@ $(HF)/%/.ready: tests/oracle/hf/requirements-%.txt $(VENV)/.made
 		--root-user-action=ignore -r $<
 	@touch $@
 
+# llama.cpp is compiled, without AMX: see tests/oracle/llama/cmake_flags.py. pip's cache might hold one
+# that was compiled with other flags.
+TOKENIZER ?=
+ORACLE_LLAMA := $(BUILD)/oracle-llama
+.PHONY: oracle-llama
+oracle-llama: $(ORACLE_LLAMA)/.ready $(VENV)/.ready-test ## Let llama.cpp load GGUF files: make oracle-llama TOKENIZER=/path/to/tokenizer.model
+	@test -z "$(TOKENIZER)" || test -f "$(TOKENIZER)" || { \
+		echo "oracle-llama: no file $(TOKENIZER)" >&2; exit 2; }
+	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.forward tests/data/tiny3
+	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.llama.check --grokpack $(BIN)/python \
+		--work $(ORACLE_LLAMA)/work $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)")
+
+$(ORACLE_LLAMA)/.ready: tests/oracle/llama/requirements.txt tests/oracle/llama/cmake_flags.py \
+		$(VENV)/.made
+	@for tool in cmake "$(CXX)"; do command -v "$$tool" >/dev/null || { \
+		echo "oracle-llama compiles llama.cpp, and there is no $$tool: install cmake and a C++17" \
+		"compiler (Debian and Ubuntu: apt install cmake g++)" >&2; exit 1; }; done
+	@rm -rf $(ORACLE_LLAMA)
+	@mkdir -p $(ORACLE_LLAMA)
+	@echo "compiling llama.cpp for $(ORACLE_LLAMA)/env: about 15 minutes on two cores"
+	@"$(PYTHON)" -m venv $(ORACLE_LLAMA)/env
+	@CMAKE_ARGS="$$($(ORACLE_LLAMA)/env/bin/python tests/oracle/llama/cmake_flags.py)" \
+		$(ORACLE_LLAMA)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore --no-cache-dir --no-binary llama-cpp-python -r $<
+	@touch $@
+
 # xAI's code is not in this repository: name a clone of github.com/xai-org/grok-1.
 XAI ?=
 ORACLE_JAX := $(BUILD)/oracle-jax
@@ -75,3 +101,25 @@ $(GGML)/libquants.so: tests/oracle/ggml/requirements.txt $(VENV)/.made
 	@tar xzf $(GGML)/*.tar.gz -C $(GGML)/ggml --strip-components=4 --wildcards '*/vendor/llama.cpp/ggml/*'
 	@cc -O2 -ffp-contract=off -DNDEBUG -fPIC -shared -Wl,-z,lazy -o $@ -I$(GGML)/ggml/include \
 		-I$(GGML)/ggml/src -I$(GGML)/ggml/src/ggml-cpu $(GGML)/ggml/src/ggml-quants.c -lm
+
+ORACLE_VLLM := $(BUILD)/oracle-vllm
+.PHONY: oracle-vllm
+oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CPU with xAI's network
+	@rm -rf $(ORACLE_VLLM)/made
+	@$(BIN)/python -m grokpack synth $(ORACLE_VLLM)/made/source --quiet --layers 3 --d-model 512 \
+		--ffn 1024 --experts 8 --vocab 1024 --heads 4 --kv-heads 2 --head-dim 128
+	@for dtype in f32 bf16; do $(BIN)/python -m grokpack convert $(ORACLE_VLLM)/made/source --quiet \
+		--to hf --names hpcai --dtype $$dtype -o $(ORACLE_VLLM)/made/$$dtype || exit 1; done
+	HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
+		VLLM_CPU_KVCACHE_SPACE=1 $(ORACLE_VLLM)/env/bin/python -m tests.oracle.vllm.check \
+		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
+
+$(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm.txt $(VENV)/.made
+	@echo "making $(ORACLE_VLLM)/env with vLLM 0.24 for CPU"
+	@rm -rf $(ORACLE_VLLM)
+	@"$(PYTHON)" -m venv $(ORACLE_VLLM)/env
+	@$(ORACLE_VLLM)/env/bin/pip install -qq --disable-pip-version-check \
+		-r tests/oracle/vllm/requirements.txt
+	@$(ORACLE_VLLM)/env/bin/pip install -qq --disable-pip-version-check --no-deps \
+		-r tests/oracle/vllm/vllm.txt
+	@touch $@

@@ -106,3 +106,14 @@ def test_an_old_array_is_called_old_and_not_hostile(protocol: int) -> None:
     with pytest.raises(GrokpackError) as caught:
         read(pickle.dumps(np.zeros((3, 4), np.float32), protocol))
     assert caught.value.code == "GP206"
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_old_arrays_of_any_bytes_are_not_called_hostile(count: int) -> None:
+    import numpy as np
+
+    weight = np.arange(256 * count, dtype=np.uint8).view(np.int8).reshape(count, 256)
+    pair = {"weight": weight, "scales": np.ones((1, 256), np.float16), "more": [1.5, -7, "x"]}
+    with pytest.raises(GrokpackError) as caught:
+        read(pickle.dumps(pair, 2))
+    assert caught.value.code == "GP206"

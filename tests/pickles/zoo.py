@@ -107,6 +107,16 @@ def _runs() -> list[tuple[str, bytes]]:
         ("protocol 0, in a list", b"(lp0\nc" + SING_LINE + b"(tRa."),
         ("protocol 1", b"]q\x00(c" + SING_LINE + b")Re."),
         ("protocol 2", b"\x80\x02c" + SING_LINE + b")R."),
+        (
+            "protocol 2, behind an array whose bytes are spelled out",
+            b"\x80\x02(c_codecs\nencode\nX\x00\x00\x02\x00"
+            + b"a" * (1 << 17)
+            + b"X\x06\x00\x00\x00latin1\x86Rc"
+            + SING_LINE
+            + b")Rt.",
+        ),
+        ("protocol 2, an extension behind it", b"\x80\x02c_codecs\nencode\n0\x82\x01."),
+        ("protocol 2, a newer opcode behind it", b"\x80\x02c_codecs\nencode\n0" + SONG + b"."),
         ("protocol 3", b"\x80\x03c" + SING_LINE + b")R."),
         ("protocol 5", b"\x80\x05" + SONG + b"."),
         ("a name that would paint the terminal", PROTOCOL + named("\x1b[2J\n", "x") + b"."),

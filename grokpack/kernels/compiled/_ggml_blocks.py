@@ -57,7 +57,7 @@ def to_f16(value: float) -> int:
     magnitude = I(bits & I(0x7FFFFFFF))
     base = (abs(value) * _TO_INF) * _TO_ZERO
     bias = I(magnitude & I(0x7F800000))
-    bias = bias if bias > I(0x38800000) else I(0x38800000)
+    bias = max(I(947912704), bias)
     rounded = F(I(bias + I(0x07800000)).view(np.float32) + base).view(np.int32)
     half = I(I(I(rounded >> I(13)) & I(0x7C00)) + I(rounded & I(0xFFF)))
     sign = I(I(bits >> I(16)) & I(0x8000))
@@ -135,8 +135,8 @@ def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
             low, high = lanes[LOW + c], lanes[HIGH + c]
             for i in range(4):
                 v = x[r + i, c]
-                low = v if v < low else low
-                high = v if v > high else high
+                low = min(low, v)
+                high = max(high, v)
             lanes[LOW + c], lanes[HIGH + c] = low, high
 
 
@@ -184,8 +184,8 @@ def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
         line, to = x[r], q[r]
         for c in range(WIDTH):
             code = cast(line[c] * lanes[INVERSE + c] + _EIGHT_HALF)
-            code = code if code < I(15) else I(15)
-            to[c] = np.int8(code if code > I(0) else I(0))
+            code = min(I(15), code)
+            to[c] = np.int8(max(I(0), code))
 
 
 @compiled
@@ -207,8 +207,8 @@ def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
         line, to = x[r], q[r]
         for c in range(WIDTH):
             code = cast((line[c] - lanes[BASE + c]) * lanes[INVERSE + c] + HALF)
-            code = code if code < I(15) else I(15)
-            to[c] = np.int8(code if code > I(0) else I(0))
+            code = min(I(15), code)
+            to[c] = np.int8(max(I(0), code))
 
 
 @compiled

@@ -55,8 +55,8 @@ def nearest(y: float) -> int:
 @compiled
 def _code(y: float) -> float:
     whole = (y + MAGIC) - MAGIC
-    whole = whole if whole > ZERO else ZERO
-    return whole if whole < _TOP4 else _TOP4
+    whole = max(ZERO, whole)
+    return min(_TOP4, whole)
 
 
 @compiled
@@ -101,8 +101,8 @@ def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
             for i in range(4):
                 v = x[r + i, c]
                 squares += v * v
-                low = v if v < low else low
-                high = v if v > high else high
+                low = min(low, v)
+                high = max(high, v)
             lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c] = low, high, squares
     for c in range(WIDTH):
         lanes[_MEAN + c] = np.sqrt(lanes[SUM + c] / _COUNT)
@@ -180,14 +180,14 @@ def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray)
         largest = ZERO
         for sub in range(SUBS):
             value = subs[of + sub, c]
-            largest = value if value > largest else largest
+            largest = max(largest, value)
         multiplier = np.divide(_TOP6, largest) if largest > ZERO else ZERO
         half = to_f16(largest / _TOP6)
         back = from_f16(half)
         heads[c] = F(half)
         for sub in range(SUBS):
             whole = I(nearest(multiplier * subs[of + sub, c]) & I(255))
-            whole = whole if whole < I(63) else I(63)
+            whole = min(I(63), whole)
             subs[six + sub, c] = F(whole)
             subs[read + sub, c] = back * F(whole)
 
@@ -201,8 +201,8 @@ def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> No
         for c in range(WIDTH):
             v = line[c]
             whole = nearest(np.divide(v + m[c], d[c]))
-            whole = whole if whole < I(15) else I(15)
-            whole = whole if whole > I(0) else I(0)
+            whole = min(I(15), whole)
+            whole = max(I(0), whole)
             found = I(_code(kept[c] * (v - base[c])))
             codes[c] = np.int8(found if d[c] == ZERO else whole)
 

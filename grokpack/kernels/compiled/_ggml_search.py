@@ -46,8 +46,8 @@ _GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: the best gain, and the
 @compiled
 def _clip(y: float, low: float, high: float) -> float:
     whole = (y + MAGIC) - MAGIC
-    whole = whole if whole < high else high
-    return whole if whole > low else low
+    whole = min(high, whole)
+    return max(low, whole)
 
 
 @compiled
@@ -63,9 +63,7 @@ def _find_error(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 
 
 @compiled
-def _keep_better(
-    q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray
-) -> None:
+def _keep_better(q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray) -> None:
     """Take the other fit in the columns where its error is less."""
     for r in range(BLOCK):
         codes, others = q[r], other_q[r]

@@ -31,6 +31,7 @@ from grokpack.kernels.compiled._turning import scratch as turning
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
 _LOW8, _HIGH8, _LOW4, _HIGH4, _EIGHT = F(-127), F(127), F(0), F(15), F(8)
 
+
 @compiled
 def quantise_q8_0(
     values: np.ndarray,
