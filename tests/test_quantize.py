@@ -106,7 +106,7 @@ def check_account(
     for entry, expert, exact in weights(source, layers):
         made = decode(packed.module("hpcai", entry, expert))
         error = exact - made
-        assert np.abs(error).max() <= np.abs(exact).max() / 4
+        assert np.abs(error).max() <= np.abs(exact).max() / 2  # a search cuts outliers
         row = np.array([(exact**2).sum(), (error**2).sum(), (exact * made).sum(), (made**2).sum()])
         sums[entry.name] = sums.get(entry.name, 0) + row
     for name, (squares, errors, both, made_squares) in sums.items():
