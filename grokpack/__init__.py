@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint as Checkpoint
+    from grokpack.convert import Options as ConvertOptions  # noqa: F401  # its public name
+    from grokpack.convert import plan_convert as plan_convert
     from grokpack.errors import GrokpackError as GrokpackError
     from grokpack.extraction import extract as extract
     from grokpack.inspection import document as inspect  # noqa: F401  # its public name
     from grokpack.preflight import Limits as Limits
+    from grokpack.quantize import Options as QuantizeOptions  # noqa: F401  # its public name
+    from grokpack.quantize import plan_quantize as plan_quantize
     from grokpack.reshard import plan_reshard as plan_reshard
     from grokpack.run import execute as execute
     from grokpack.stores.locate import open_checkpoint as open_checkpoint
@@ -27,12 +31,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Checkpoint": ("checkpoint", "Checkpoint"),
+    "ConvertOptions": ("convert", "Options"),
     "GrokpackError": ("errors", "GrokpackError"),
     "Limits": ("preflight", "Limits"),
+    "QuantizeOptions": ("quantize", "Options"),
     "execute": ("run", "execute"),
     "extract": ("extraction", "extract"),
     "inspect": ("inspection", "document"),
     "open_checkpoint": ("stores.locate", "open_checkpoint"),
+    "plan_convert": ("convert", "plan_convert"),
+    "plan_quantize": ("quantize", "plan_quantize"),
     "plan_reshard": ("reshard", "plan_reshard"),
     "plan_synth": ("synth", "plan_synth"),
     "statistics": ("values", "statistics"),

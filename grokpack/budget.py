@@ -25,7 +25,7 @@ BLOCK_STEPS = 8
 32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, which a system call each can carry."""
 
 
-_FITTING = 8  # numpy quantises a byte as much more slowly than it moves one
+_FITTING = 64  # numpy takes as much longer to search a scale for a byte than to move it
 
 
 @dataclass(frozen=True, slots=True)
