@@ -51,9 +51,7 @@ class Fit:
 
     def where(self, better: np.ndarray, other: Fit) -> Fit:
         """The other fit in columns where it is better."""
-        heads = tuple(
-            np.where(better, b, a) for a, b in zip(self.heads, other.heads, strict=True)
-        )
+        heads = tuple(np.where(better, b, a) for a, b in zip(self.heads, other.heads, strict=True))
         codes = np.where(better, other.codes, self.codes)
         return Fit(
             codes, heads, np.where(better, other.d, self.d), np.where(better, other.m, self.m)

@@ -185,11 +185,10 @@ def test_the_account_is_that_of_the_blocks(name: str, case: str) -> None:
 def test_codes_at_the_ends_are_counted() -> None:
     x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
     assert quantised(ggml.quantise_q8_0, x)[2][0].tolist() == [[2, 2, 2]]
-    low, high = quantised(ggml.quantise_q4_1, x)[0][:, 4:] & 15, None
-    nibbles = np.concatenate([low, quantised(ggml.quantise_q4_1, x)[0][:, 4:] >> 4], axis=1)
-    ends = np.isin(nibbles, (0, 15)).sum(axis=1)
-    assert high is None
-    assert quantised(ggml.quantise_q4_1, x)[2][0].tolist() == [ends.tolist()]
+    for name in ("quantise_q4_1", "search_q4_1"):
+        blocks, _, counts = quantised(kernel_of(name), x)
+        nibbles = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
+        assert counts[0].tolist() == [np.isin(nibbles, (0, 15)).sum(axis=1).tolist()]
 
 
 @both_engines

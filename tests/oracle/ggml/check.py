@@ -61,7 +61,7 @@ def worst_block(one: np.ndarray, other: np.ndarray, kind: str) -> tuple[int, int
     return int(np.count_nonzero(differing)), int(differing.max(initial=0))
 
 
-def compare(library: Library, kind: str, broken: bool = False) -> int:  # noqa: FBT001, FBT002
+def compare(library: Library, kind: str, broken: bool = False) -> int:
     """Print a line for each kind of weights; the number of blocks that differ."""
     kernel = getattr(ggml, f"quantise_{kind}")
     found: dict[str, list[int]] = {}
@@ -83,7 +83,9 @@ def compare(library: Library, kind: str, broken: bool = False) -> int:  # noqa: 
     if broken:
         return sum(line[1] for line in found.values())
     for name, (blocks, count, bits) in found.items():
-        print(f"{NAMES[kind]}  {name:<28} {blocks:>9,} blocks {count:>6,} differ, worst {bits} bits")
+        print(
+            f"{NAMES[kind]}  {name:<28} {blocks:>9,} blocks {count:>6,} differ, worst {bits} bits"
+        )
     return sum(line[1] for line in found.values())
 
 
