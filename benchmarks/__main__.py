@@ -111,9 +111,18 @@ def bench_kernels(_work: Path) -> None:
             row(f"{engine}: {figure}", value, reach)
 
 
+def bench_blocks(_work: Path) -> None:
+    """Quantising to GGUF's blocks."""
+    command = [sys.executable, "-m", "benchmarks.blocks"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        row(*line.split("\t"))
+
+
 BENCHES = (
     bench_starting,
     bench_kernels,
+    bench_blocks,
     bench_speed,
     bench_convert,
     bench_quantize,

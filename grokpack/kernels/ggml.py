@@ -3,8 +3,9 @@
 The quantisers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and
 `scales f32[group, column]`; row r of the values is in group `r // per_group`, and
 `x = float32(value) * scale`. They make as many columns as `out` has rows, from `column` on, and
-leave in `out u8[column, in / block * bytes]` the blocks of each column over its inputs. `quantise_*`
-leave ggml's own bytes; `search_*` the same format with less squared error in every block.
+leave in `out u8[column, in / block * bytes]` the blocks of each column over its inputs.
+`quantise_*` leave ggml's own bytes; `search_*` the same format, with no more squared error in any
+block and less in nearly all.
 
 For each block of 32 inputs (a sub-block, of Q4_K) and column they also set, for the account,
 
@@ -74,7 +75,7 @@ def _make(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Blocks of 32: heads, then codes of eight bits, or of four when there are 16 bytes for them."""
+    """Blocks of 32: heads, then codes of eight bits, or of four where a block has fewer bytes."""
     blocks = out.reshape(len(out), len(source.values) // BLOCK, -1)
     eight = blocks.shape[2] == BLOCK_BYTES["q8_0"]
     with np.errstate(all="ignore"):

@@ -44,7 +44,8 @@ def normal(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     words = np.random.PCG64(seed).random_raw(int(np.prod(shape))).astype(np.uint64)
     parts = [(words >> np.uint64(16 * i)).astype(np.uint16).astype(np.int64) for i in range(4)]
     total = np.sum(parts, axis=0) - 2 * 65535
-    return (total.astype(np.float32) / np.float32(37837)).reshape(shape)
+    scaled: np.ndarray = total.astype(np.float32) / np.float32(37837)
+    return scaled.reshape(shape)
 
 
 def cases(seed: int, inputs: int = 512, columns: int = 4) -> dict[str, np.ndarray]:

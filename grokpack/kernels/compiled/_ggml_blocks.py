@@ -1,12 +1,15 @@
+# min and max treat NaN otherwise than these comparisons do
 """Blocks of 32 weights, compiled: the arithmetic of `grokpack.kernels._ggml_blocks`.
 
-All work on a strip of 64 columns at a time, rows outside and columns inside, so that the inner loop
-becomes vector instructions while each column adds in the order of its rows. What a column has of its
-own (a lane) lies in one flat array, at offsets that are constants: the compiler then sees that lanes
-do not overlap, and needs no checks at run time. Without branches, for the same reason.
+All work on a strip of 64 columns at a time, rows outside and columns inside, so that the inner
+loop becomes vector instructions while each column adds in the order of its rows. What a column has
+of its own (a lane) lies in one flat array, at offsets that are constants: the compiler then sees
+that lanes do not overlap, and needs no checks at run time. Without branches, for the same reason.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +18,9 @@ from grokpack.kernels.compiled._turning import turn
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
 BLOCK = 32
-F = np.float32
-I = np.int32  # noqa: E741  # stands in every line of arithmetic
+Scalar = Any  # float32 or int32: numba finds out which, and mixes it with no other
+F: Any = np.float32
+I: Any = np.int32  # noqa: E741  # stands in every line of arithmetic
 ZERO, ONE, HALF = F(0), F(1), F(0.5)
 MAGIC = F(12582912)
 INFINITE = F(np.inf)
@@ -47,7 +51,7 @@ def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @compiled
-def to_f16(value: float) -> int:
+def to_f16(value: Scalar) -> Scalar:
     """Bits of float16, to nearest even; a NaN becomes the quiet one without sign.
 
     The sum with a power of two rounds to the bits that float16 keeps. Source of the idea:
@@ -65,7 +69,7 @@ def to_f16(value: float) -> int:
 
 
 @compiled
-def from_f16(half: int) -> float:
+def from_f16(half: Scalar) -> Scalar:
     """Bits of float16 as float32; exact."""
     magnitude = I(half & I(0x7FFF))
     finite = I(magnitude << I(13)).view(np.float32) * _RAISE
@@ -75,15 +79,17 @@ def from_f16(half: int) -> float:
 
 
 @compiled
-def pick(condition: bool, one: float, other: float) -> float:  # noqa: FBT001
-    """A select. Written out where a lane is updated, it would become a store under a condition,
-    which keeps the loop from becoming vector instructions.
+def pick(condition: bool, one: Scalar, other: Scalar) -> Scalar:  # noqa: FBT001
+    """A select.
+
+    Written out where a lane is updated, it would become a store under a condition, which keeps
+    the loop from becoming vector instructions.
     """
     return one if condition else other
 
 
 @compiled
-def cast(value: float) -> int:
+def cast(value: Scalar) -> Scalar:
     """Towards zero; what has no code becomes 0."""
     return I(value if abs(value) < _CAST_LIMIT else ZERO)
 
@@ -150,7 +156,7 @@ def round_heads(lanes: np.ndarray) -> None:
 
 
 @compiled
-def invert(d: float) -> float:
+def invert(d: Scalar) -> Scalar:
     """`1 / d`, and zero for zero."""
     return ZERO if d == ZERO else np.divide(ONE, d)
 
@@ -228,8 +234,8 @@ def measure(
     x: np.ndarray,
     q: np.ndarray,
     lanes: np.ndarray,
-    low: float,
-    high: float,
+    low: Scalar,
+    high: Scalar,
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
@@ -262,42 +268,37 @@ def heads_of(lanes: np.ndarray, packed: np.ndarray) -> None:
 
 @compiled
 def put(
-    packed: np.ndarray, heads: int, square: np.ndarray, tile: np.ndarray, out: np.ndarray
+    codes: np.ndarray,
+    lanes: np.ndarray,
+    heads: int,
+    square: np.ndarray,
+    tile: np.ndarray,
+    out: np.ndarray,
 ) -> None:
-    """Bytes of a strip's blocks `u8[bytes, WIDTH]` to their rows, `u8[width, bytes]`.
+    """Blocks of a strip to their rows, `u8[width, bytes]`.
 
-    The first `heads` one by one; those after them are a multiple of eight, turned as words.
+    So many heads, little end first, then `codes i8[bytes, WIDTH]`, turned as words of eight.
     """
-    rest = packed[heads:].view(np.int8)
-    turn(rest, 0, len(rest), 0, WIDTH, square, tile)
+    height = len(codes)
+    turn(codes, 0, height, 0, WIDTH, square, tile)
     for c in range(len(out)):
         to, line = out[c], tile[c]
-        for b in range(heads):
-            to[b] = packed[b, c]
-        for b in range(len(rest)):
-            to[heads + b] = np.uint8(line[b])
+        for head in range(heads):
+            bits = I(lanes[HEAD + head * WIDTH + c])
+            to[2 * head], to[2 * head + 1] = np.uint8(bits & I(255)), np.uint8(bits >> I(8))
+        for at in range(height):
+            to[2 * heads + at] = np.uint8(line[at])
 
 
 @compiled
-def pack_eight(q: np.ndarray, lanes: np.ndarray, packed: np.ndarray) -> None:
-    """Blocks of Q8_0."""
-    heads_of(lanes, packed)
-    for r in range(BLOCK):
-        codes, to = q[r], packed[2 + r]
-        for c in range(WIDTH):
-            to[c] = np.uint8(codes[c])
-
-
-@compiled
-def pack_four(q: np.ndarray, lanes: np.ndarray, heads: int, packed: np.ndarray) -> None:
-    """Blocks of Q4_0 and Q4_1, which have one head and two."""
-    heads_of(lanes, packed)
+def pack_four(q: np.ndarray, packed: np.ndarray) -> None:
+    """Codes of Q4_0 and Q4_1, `i8[16, WIDTH]`: byte j has the codes of rows j and j + 16."""
     for r in range(BLOCK // 2):
-        pair_up(q[r], q[BLOCK // 2 + r], packed[2 * heads + r])
+        pair_up(q[r], q[BLOCK // 2 + r], packed[r])
 
 
 @compiled
 def pair_up(low: np.ndarray, high: np.ndarray, out: np.ndarray) -> None:
     """Two codes of four bits in each byte."""
     for c in range(WIDTH):
-        out[c] = np.uint8(np.uint8(low[c]) | np.uint8(np.uint8(high[c]) << np.uint8(4)))
+        out[c] = np.int8(I(I(low[c]) | I(I(high[c]) << I(4))))

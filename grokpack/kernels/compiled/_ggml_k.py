@@ -1,3 +1,4 @@
+# min and max treat NaN otherwise than these comparisons do
 """Q4_K, compiled: the arithmetic of `grokpack.kernels._ggml_k`, 64 columns at a time."""
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from grokpack.kernels.compiled._ggml_blocks import (
     F,
     I,
     M,
+    Scalar,
     from_f16,
     pair_up,
     pick,
@@ -45,7 +47,7 @@ READ, READ_M = 6 * SUBS, 7 * SUBS  # what is read of them, as float32
 
 
 @compiled
-def nearest(y: float) -> int:
+def nearest(y: Scalar) -> Scalar:
     """ggml's `nearest_int`; NaN becomes 0."""
     bits = F(y + MAGIC).view(np.int32)
     whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
@@ -53,7 +55,7 @@ def nearest(y: float) -> int:
 
 
 @compiled
-def _code(y: float) -> float:
+def _code(y: Scalar) -> Scalar:
     whole = (y + MAGIC) - MAGIC
     whole = max(ZERO, whole)
     return min(_TOP4, whole)
@@ -116,7 +118,7 @@ def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
 
 
 @compiled
-def _finite(multiplier: float) -> float:
+def _finite(multiplier: Scalar) -> Scalar:
     return multiplier if multiplier < INFINITE else ZERO
 
 
@@ -238,19 +240,19 @@ def read_lanes(subs: np.ndarray, sub: int, lanes: np.ndarray) -> None:
 
 @compiled
 def pack_q4_k(q: np.ndarray, subs: np.ndarray, heads: np.ndarray, packed: np.ndarray) -> None:
-    """Blocks of Q4_K, `u8[144, WIDTH]`."""
+    """Blocks of Q4_K, `i8[144, WIDTH]`."""
     for c in range(WIDTH):
         for head in range(2):
             bits = I(heads[head, c])
-            packed[2 * head, c] = np.uint8(bits & I(255))
-            packed[2 * head + 1, c] = np.uint8(bits >> I(8))
+            packed[2 * head, c] = np.int8(bits & I(255))
+            packed[2 * head + 1, c] = np.int8(bits >> I(8))
     for sub in range(SUBS // 2):
         for c in range(WIDTH):
             scale, later = I(subs[SIX + sub, c]), I(subs[SIX + 4 + sub, c])
             least, later_m = I(subs[SIX_M + sub, c]), I(subs[SIX_M + 4 + sub, c])
-            packed[4 + sub, c] = np.uint8(scale | ((later >> I(4)) << I(6)))
-            packed[8 + sub, c] = np.uint8(least | ((later_m >> I(4)) << I(6)))
-            packed[12 + sub, c] = np.uint8((later & I(15)) | ((later_m & I(15)) << I(4)))
+            packed[4 + sub, c] = np.int8(scale | ((later >> I(4)) << I(6)))
+            packed[8 + sub, c] = np.int8(least | ((later_m >> I(4)) << I(6)))
+            packed[12 + sub, c] = np.int8((later & I(15)) | ((later_m & I(15)) << I(4)))
         for r in range(BLOCK):
             first = sub * 2 * BLOCK + r
             pair_up(q[first], q[first + BLOCK], packed[16 + sub * BLOCK + r])

@@ -1,3 +1,4 @@
+# min and max treat NaN otherwise than these comparisons do
 """Searched scales, compiled: the arithmetic of `grokpack.kernels._ggml_search`."""
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from grokpack.kernels.compiled._ggml_blocks import (
     D,
     F,
     M,
+    Scalar,
     codes_q4_0,
     codes_q4_1,
     fit_q4_0,
@@ -44,7 +46,7 @@ _GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: the best gain, and the
 
 
 @compiled
-def _clip(y: float, low: float, high: float) -> float:
+def _clip(y: Scalar, low: Scalar, high: Scalar) -> Scalar:
     whole = (y + MAGIC) - MAGIC
     whole = min(high, whole)
     return max(low, whole)
@@ -92,7 +94,7 @@ def _sum_q4_0(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
 
 
 @compiled
-def _try_q4_0(x: np.ndarray, own: np.ndarray, divisor: float) -> None:
+def _try_q4_0(x: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
     """One candidate: its scale becomes RAW where it takes more off the squares."""
     for c in range(WIDTH):
         own[INVERSE + c] = invert(own[FAR + c] / divisor)
@@ -159,7 +161,7 @@ def _sum_q4_1(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
 
 
 @compiled
-def _try_q4_1(x: np.ndarray, own: np.ndarray, span: float) -> None:
+def _try_q4_1(x: np.ndarray, own: np.ndarray, span: Scalar) -> None:
     """One candidate; FAR has the middle of the range here."""
     for c in range(WIDTH):
         own[INVERSE + c] = invert((own[HIGH + c] - own[LOW + c]) / span)
@@ -183,18 +185,18 @@ def _try_q4_1(x: np.ndarray, own: np.ndarray, span: float) -> None:
 
 
 @compiled
-def _shared(own: np.ndarray, c: int) -> float:
+def _shared(own: np.ndarray, c: int) -> Scalar:
     return _COUNT * own[SUM_3 + c] - own[_ALL + c] * own[SUM + c]
 
 
 @compiled
-def _slope(own: np.ndarray, c: int, shared: float) -> float:
+def _slope(own: np.ndarray, c: int, shared: Scalar) -> Scalar:
     sk = own[SUM + c]
     return np.divide(shared, _COUNT * own[SUM_2 + c] - sk * sk)
 
 
 @compiled
-def _intercept(own: np.ndarray, c: int, d: float) -> float:
+def _intercept(own: np.ndarray, c: int, d: Scalar) -> Scalar:
     return (own[_ALL + c] - d * own[SUM + c]) / _COUNT
 
 

@@ -13,13 +13,13 @@ from grokpack.kernels.compiled._ggml_blocks import (
     WIDTH,
     F,
     I,
+    Scalar,
     fit_q4_0,
     fit_q4_1,
     fit_q8_0,
     from_f16,
     load,
     measure,
-    pack_eight,
     pack_four,
     put,
     scratch,
@@ -29,7 +29,25 @@ from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
 from grokpack.kernels.compiled._turning import scratch as turning
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
+_SPAN = 512  # columns that go down together: half a kilobyte of each row is read in one go
 _LOW8, _HIGH8, _LOW4, _HIGH4, _EIGHT = F(-127), F(127), F(0), F(15), F(8)
+
+
+@compiled
+def _steps(out: np.ndarray, blocks: int) -> int:
+    """Strips times blocks, with those that the last span lacks."""
+    return (len(out) + _SPAN - 1) // _SPAN * blocks * (_SPAN // WIDTH)
+
+
+@compiled
+def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
+    """Block, first column and end of the strip of a step.
+
+    Strip by strip, block by block, and span by span.
+    """
+    strips = _SPAN // WIDTH
+    done = step // (blocks * strips) * _SPAN + step % strips * WIDTH
+    return step // strips % blocks, done, min(done + WIDTH, len(out))
 
 
 @compiled
@@ -45,16 +63,15 @@ def quantise_q8_0(
     """See the specification."""
     x, q, lanes = scratch()
     square, tile = turning()
-    packed = np.empty((_BYTES8, WIDTH), np.uint8)
-    for done in range(0, len(out), WIDTH):
-        end = min(done + WIDTH, len(out))
-        for at in range(len(values) // BLOCK):
-            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-            fit_q8_0(x, q, lanes)
-            pack_eight(q, lanes, packed)
-            own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
-            put(packed, 2, square, tile, own)
-            measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
+    for step in range(_steps(out, len(values) // BLOCK)):
+        at, done, end = _place(step, out, len(values) // BLOCK)
+        if done >= end:
+            continue
+        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+        fit_q8_0(x, q, lanes)
+        own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
+        put(q, lanes, 1, square, tile, own)
+        measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
 
 
 @compiled
@@ -70,16 +87,17 @@ def quantise_q4_0(
     """See the specification."""
     x, q, lanes = scratch()
     square, tile = turning()
-    packed = np.empty((_BYTES4_0, WIDTH), np.uint8)
-    for done in range(0, len(out), WIDTH):
-        end = min(done + WIDTH, len(out))
-        for at in range(len(values) // BLOCK):
-            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-            fit_q4_0(x, q, lanes)
-            pack_four(q, lanes, 1, packed)
-            own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-            put(packed, 2, square, tile, own)
-            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
+    for step in range(_steps(out, len(values) // BLOCK)):
+        at, done, end = _place(step, out, len(values) // BLOCK)
+        if done >= end:
+            continue
+        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+        fit_q4_0(x, q, lanes)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+        put(packed, lanes, 1, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
 @compiled
@@ -95,16 +113,17 @@ def quantise_q4_1(
     """See the specification."""
     x, q, lanes = scratch()
     square, tile = turning()
-    packed = np.empty((_BYTES4_1, WIDTH), np.uint8)
-    for done in range(0, len(out), WIDTH):
-        end = min(done + WIDTH, len(out))
-        for at in range(len(values) // BLOCK):
-            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-            fit_q4_1(x, q, lanes)
-            pack_four(q, lanes, 2, packed)
-            own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-            put(packed, 4, square, tile, own)
-            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
+    for step in range(_steps(out, len(values) // BLOCK)):
+        at, done, end = _place(step, out, len(values) // BLOCK)
+        if done >= end:
+            continue
+        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+        fit_q4_1(x, q, lanes)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+        put(packed, lanes, 2, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
 @compiled
@@ -121,16 +140,17 @@ def search_q4_0(
     x, q, lanes = scratch()
     square, tile = turning()
     _x, other_q, other = scratch()
-    packed = np.empty((_BYTES4_0, WIDTH), np.uint8)
-    for done in range(0, len(out), WIDTH):
-        end = min(done + WIDTH, len(out))
-        for at in range(len(values) // BLOCK):
-            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-            best_q4_0(x, q, lanes, other_q, other)
-            pack_four(q, lanes, 1, packed)
-            own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-            put(packed, 2, square, tile, own)
-            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
+    for step in range(_steps(out, len(values) // BLOCK)):
+        at, done, end = _place(step, out, len(values) // BLOCK)
+        if done >= end:
+            continue
+        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+        best_q4_0(x, q, lanes, other_q, other)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+        put(packed, lanes, 1, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
 @compiled
@@ -147,16 +167,17 @@ def search_q4_1(
     x, q, lanes = scratch()
     square, tile = turning()
     _x, other_q, other = scratch()
-    packed = np.empty((_BYTES4_1, WIDTH), np.uint8)
-    for done in range(0, len(out), WIDTH):
-        end = min(done + WIDTH, len(out))
-        for at in range(len(values) // BLOCK):
-            load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-            best_q4_1(x, q, lanes, other_q, other)
-            pack_four(q, lanes, 2, packed)
-            own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-            put(packed, 4, square, tile, own)
-            measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
+    for step in range(_steps(out, len(values) // BLOCK)):
+        at, done, end = _place(step, out, len(values) // BLOCK)
+        if done >= end:
+            continue
+        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
+        best_q4_1(x, q, lanes, other_q, other)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+        put(packed, lanes, 2, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
 @compiled
@@ -174,24 +195,25 @@ def quantise_q4_k(
     k, _q, lanes = scratch()
     square, tile = turning()
     subs, heads = np.empty((8 * SUBS, WIDTH), np.float32), np.empty((2, WIDTH), np.float32)
-    packed = np.empty((_BYTES4_K, WIDTH), np.uint8)
-    for done in range(0, len(out), WIDTH):
-        end = min(done + WIDTH, len(out))
-        for at in range(len(values) // SUPER):
-            load(values, scales, at * SUPER, column + done, end - done, per_group, x)
-            fit_q4_k(x, q, k, subs, heads, lanes)
-            pack_q4_k(q, subs, heads, packed)
-            line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
-            put(packed, 0, square, tile, line)
-            for sub in range(SUBS):
-                to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
-                read_lanes(subs, sub, lanes)
-                own, number = sums[:, to, done:end], counts[:, to, done:end]
-                measure(x[rows], q[rows], lanes, _LOW4, _HIGH4, own, number)
+    packed = np.empty((_BYTES4_K, WIDTH), np.int8)
+    for step in range(_steps(out, len(values) // SUPER)):
+        at, done, end = _place(step, out, len(values) // SUPER)
+        if done >= end:
+            continue
+        load(values, scales, at * SUPER, column + done, end - done, per_group, x)
+        fit_q4_k(x, q, k, subs, heads, lanes)
+        pack_q4_k(q, subs, heads, packed)
+        line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
+        put(packed, lanes, 0, square, tile, line)
+        for sub in range(SUBS):
+            to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
+            read_lanes(subs, sub, lanes)
+            own, number = sums[:, to, done:end], counts[:, to, done:end]
+            measure(x[rows], q[rows], lanes, _LOW4, _HIGH4, own, number)
 
 
 @compiled
-def _half(blocks: np.ndarray, at: int) -> float:
+def _half(blocks: np.ndarray, at: int) -> Scalar:
     return from_f16(I(I(blocks[at]) | I(I(blocks[at + 1]) << I(8))))
 
 
@@ -226,7 +248,7 @@ def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def _six(own: np.ndarray, sub: int) -> tuple[int, int]:
+def _six(own: np.ndarray, sub: int) -> tuple[Scalar, Scalar]:
     """Six-bit scale and minimum of a sub-block."""
     if sub < SUBS // 2:
         return I(own[4 + sub]) & I(63), I(own[8 + sub]) & I(63)

@@ -1,0 +1,91 @@
+"""Speed and error of quantising to GGUF's blocks, as `python -m benchmarks.blocks`.
+
+Lines of figure, value and what is to be reached, separated by tabs. One expert's down projection or
+what of it fits the time: int8 codes of normal weights, with one bfloat16 scale per output.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack.kernels import ggml
+from grokpack.kernels.dispatch import twin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INPUTS, COLUMNS = 6144, 4096
+COPIED_BYTES = 1 << 28
+ROUNDS = 5
+REACH = {
+    "quantise_q8_0": "1 GB/s",
+    "quantise_q4_0": "0.8 GB/s",
+    "quantise_q4_1": "",
+    "quantise_q4_k": "",
+    "search_q4_0": "0.15 GB/s",
+    "search_q4_1": "0.15 GB/s",
+}
+
+
+class Work:
+    """One kernel and what it reads and fills."""
+
+    def __init__(self, name: str, codes: np.ndarray, scales: np.ndarray) -> None:
+        kind = name.partition("_")[2]
+        height = 256 if kind == "q4_k" else 32
+        columns = codes.shape[1]
+        self.kernel: Any = twin(getattr(ggml, name), "numba")
+        self.source = codes, scales, 0, INPUTS
+        self.out = np.zeros((columns, INPUTS // height * ggml.BLOCK_BYTES[kind]), np.uint8)
+        self.sums = np.zeros((3, INPUTS // 32, columns), np.float32)
+        self.counts = np.zeros((2, INPUTS // 32, columns), np.int32)
+
+    def __call__(self, _: int = 0) -> None:
+        """Quantise all of it."""
+        self.kernel(*self.source, self.out, self.sums, self.counts)
+
+    def decibels(self) -> float:
+        """Signal over error, of what was quantised last."""
+        signal, error, _ = self.sums.sum(axis=(1, 2), dtype=np.float64)
+        return float(10 * np.log10(signal / error))
+
+
+def rate(work: Callable[[], object], nbytes: int) -> float:
+    """GB/s, the median of several runs."""
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return nbytes / statistics.median(seconds) / 1e9
+
+
+def main() -> None:
+    """Measure every quantiser."""
+    rng = np.random.default_rng(0)
+    codes = np.clip(np.round(rng.normal(0, 34, (INPUTS, COLUMNS))), -127, 127).astype(np.int8)
+    scales = rng.uniform(1e-4, 1e-3, (1, COLUMNS)).astype(np.float32)
+    scales = (scales.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    source, target = np.ones(COPIED_BYTES, np.uint8), np.zeros(COPIED_BYTES, np.uint8)
+    copy = rate(lambda: np.copyto(target, source), COPIED_BYTES)
+    for name, reach in REACH.items():
+        work, other = Work(name, codes, scales), Work(name, codes, scales)
+        began = time.perf_counter()
+        Work(name, codes[:, :64].copy(), scales[:, :64].copy())()
+        print(f"{name}, first call: loading or compiling\t{time.perf_counter() - began:.2f} s\t")
+        alone = rate(work, codes.nbytes)
+        print(f"{name}, one thread\t{alone:.3f} GB/s\t{reach}")
+        print(f"  as a share of numpy.copyto\t{alone / copy:.3f}\t")
+        with ThreadPoolExecutor(2) as pool:
+            both = rate(lambda w=(work, other): list(pool.map(lambda o: o(), w)), 2 * codes.nbytes)  # type: ignore[misc]
+        print(f"  two threads against one\t{both / alone:.2f} x\t1.8 x")
+        print(f"  signal over error\t{work.decibels():.2f} dB\t")
+
+
+if __name__ == "__main__":
+    main()
