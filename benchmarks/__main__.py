@@ -6,6 +6,7 @@ checkpoints lie in memory (/dev/shm) where there is room, so that the figures ar
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -102,9 +103,9 @@ def bench_memory(work: Path) -> None:
 
 
 def bench_kernels(_work: Path) -> None:
-    """Counting int8 codes on one thread against copying them, and on two."""
-    for engine in ("numpy", "numba"):
-        command = [sys.executable, "-m", "benchmarks.counting", engine]
+    """Counting and quantising int8 codes on one thread against copying them, and on two."""
+    for module, engine in itertools.product(("counting", "quantising"), ("numpy", "numba")):
+        command = [sys.executable, "-m", f"benchmarks.{module}", engine]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         for line in done.stdout.splitlines():
             figure, value, reach = line.split("\t")
