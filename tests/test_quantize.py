@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from grokpack import storage
+from grokpack.convert import Options as ConvertOptions
+from grokpack.convert import plan_convert
 from grokpack.errors import GrokpackError
 from grokpack.layout import Box, whole
 from grokpack.models import grok1
 from grokpack.models.grok1 import Entry, Geometry
+from grokpack.ops.source_weight import SourceWeight
 from grokpack.ops.weights import to_f32
 from grokpack.preflight import Limits
 from grokpack.quantize import Options, plan_quantize
@@ -439,3 +442,38 @@ def test_int8_in_other_groups_is_near_the_weights(
 def test_int8_in_the_groups_that_it_has_is_the_source(tmp_path: Path) -> None:
     out = quantise(GOLDEN, tmp_path / "out", bits=8, to="ckpt-0", tp=8)
     assert tensor_files(out / "ckpt-0") == tensor_files(GOLDEN / "ckpt-0")
+
+
+@pytest.mark.parametrize(
+    ("to", "options"),
+    [
+        ("ckpt-0", {}),
+        ("ckpt-0", {"tp": 2}),
+        ("hf", {"dtype": "f32"}),
+        ("sglang", {"tp": 2, "dtype": "f32"}),
+        ("gguf", {"type": "q8_0", "tokenizer": "none"}),
+        ("safetensors", {"tp": 2}),
+    ],
+)
+def test_quantised_folders_become_every_target(
+    wide: Path, wide_packed: Path, tmp_path: Path, to: str, options: dict[str, Any]
+) -> None:
+    source = open_checkpoint(str(wide_packed))
+    out = tmp_path / ("x.gguf" if to == "gguf" else "out")
+    execute(plan_convert(source, to, ConvertOptions(**options)), str(out))
+    found = open_checkpoint(str(out))
+    decoded_arrays = packed.arrays(wide_packed)
+    for entry, expert, _ in weights(wide, 2):
+        base = packed.module("hpcai", entry, expert)
+        wanted = packed.decoded(decoded_arrays, base, 4)
+        tensor = found.tensors[entry.name]
+        box = whole(tensor.values.shape)
+        made = SourceWeight(tensor).exact(
+            () if expert is None else (expert,),
+            Box((0, 0), box.shape[-2:]),
+            ArrayReader(found),
+        )
+        if to == "ckpt-0":  # one rounding to bfloat16
+            np.testing.assert_allclose(made.T, wanted, rtol=2**-8)
+        else:
+            np.testing.assert_array_equal(made.T, wanted.astype(np.float32))

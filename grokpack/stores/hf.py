@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     expected = len(found.headers)
     if geometry is None:
         return Survey(folder, NAME, expected, tuple(found.findings), None)
+    if bits:  # groups of their own, which ranks do not share as the release's
+        geometry = replace(geometry, scale_groups=None)
     found.findings += _check_shapes(tensors, geometry, convention)
     found.findings += [
         Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)

@@ -44,9 +44,12 @@ def to_ckpt0(
     """
     geometry = source.geometry
     refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
-    rows = _ckpt0_rows(geometry, tp, scales, has_codes=row_parallel_codes(source))
+    has_codes = row_parallel_codes(source) and not source.bits
+    rows = _ckpt0_rows(geometry, tp, scales, has_codes=has_codes)
 
     def form(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+        if entry.name in source.bits and tensor.scales:  # xAI's code takes no such groups
+            return as_bf16(tensor, tp if entry.rule.cut == "rows" else 1)
         if scales == "bf16-weights" and entry.rule.cut == "rows":
             return as_bf16(tensor, tp)
         return release_form(tensor, entry, rows)
