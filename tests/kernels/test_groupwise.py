@@ -172,11 +172,12 @@ def test_codes_are_those_of_a_division_done_in_twice_the_digits(
 def test_codes_are_those_of_compressed_tensors_arithmetic(
     engine: Any, symmetric: bool, bits: int, data: st.DataObject
 ) -> None:
-    """Also at ties: integers times a step that is a power of two."""
+    """Also at ties, and where x times 1 / step is on their other side: halves of steps."""
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    x = (rng.integers(-40, 41, (64, 9)) / 4).astype(np.float32)
-    x[0] = 7.5 * 2.0 ** data.draw(st.integers(-2, 2))
-    made = make(x, (bits, RTN, symmetric, BF16), 32, engine=engine)
+    size = data.draw(st.sampled_from([1.0, 2.0, 0.1, 0.3, 0.7, 1.1]))
+    x = (rng.integers(-30, 31, (64, 9)) / 4 * size).astype(np.float32)
+    x[::32] = 7.5 * size
+    made = make(x, (bits, RTN, symmetric, F32), 32, engine=engine)
     half = np.float32(2 ** (bits - 1))
     scale = np.repeat(made["steps"], 32, axis=0)
     zero = np.repeat(made["zeros"], 32, axis=0).astype(np.float32) - half
