@@ -32,7 +32,8 @@ def plan_reshard(
 
     Args:
         source: What to cut, in any width and format.
-        tp: Ranks.
+        tp: Ranks. A source returns to ckpt-0 of as many ranks as it has scale groups, whatever
+            can run it there.
         to: `safetensors` (a folder per rank) or `ckpt-0` (what xAI's JAX code loads).
         hosts: Processes that share a ckpt-0; each reads `tensorNNNNN_HHH` of its own.
         scales: How row-parallel scales are stored.
@@ -46,7 +47,9 @@ def plan_reshard(
     geometry = with_groups(source)
     if geometry.head_dim is None:
         raise config.unknown_head_size()
-    refuse_width(geometry, tp, "jax" if to == "ckpt-0" else "engines")
+    returning = to == "ckpt-0" and tp == geometry.scale_groups and hosts == 1
+    if not returning:
+        refuse_width(geometry, tp, "jax" if to == "ckpt-0" else "engines")
     source = replace(source, geometry=geometry)
     if to == "safetensors":
         if hosts != 1 or forward_only or scales == "bf16-weights":
@@ -54,11 +57,23 @@ def plan_reshard(
             raise GrokpackError("GP304", what)
         target = to_ranks(source, tp, scales)
     elif to == "ckpt-0":
-        target = to_ckpt0(source, tp, hosts, scales, forward_only=forward_only)
+        target = to_ckpt0(source, tp, hosts, scales, forward_only=forward_only or returning)
+        if returning:
+            target = replace(target, notes=(*target.notes, *_returned(geometry, tp)))
     else:
         raise GrokpackError("GP304", f"reshard writes safetensors or ckpt-0, not {to}")
     parameters = {"tp": tp, "to": to, "hosts": hosts, "scales": scales}
     return Plan("reshard", parameters, source, target)
+
+
+def _returned(geometry: Geometry, tp: int) -> tuple[str, ...]:
+    """What to say of a model that returns to the width it was written for, if none can run it."""
+    wrong = grok1.remainders(geometry, tp, "jax")
+    if tp > (geometry.kv_heads or tp):
+        wrong.append(f"{geometry.kv_heads} key-value heads for {tp} ranks")
+    if not wrong:
+        return ()
+    return (f"as the source was written; xAI's code does not run it there: {', '.join(wrong)}",)
 
 
 def refuse_width(geometry: Geometry, tp: int, convention: Convention = "engines") -> None:

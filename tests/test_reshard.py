@@ -210,6 +210,13 @@ def test_more_hosts_than_key_value_heads_cut_keys_by_columns_and_come_back(tmp_p
     assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(source / "ckpt-0")
 
 
+def test_hosts_that_do_not_share_the_keys_evenly_are_refused(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "source", replace(SMALL, kv_width=8))
+    with pytest.raises(GrokpackError) as caught:
+        reshard(source, tmp_path / "out", 16, "ckpt-0", hosts=16, forward_only=True)
+    assert caught.value.code == "GP303"
+
+
 def test_xais_layout_needs_no_vocabulary_or_groups_that_its_ranks_divide(tmp_path: Path) -> None:
     geometry = replace(SMALL, vocab=33, ffn=72, q_width=96, kv_width=48, scale_groups=3)
     source = synthesise(tmp_path / "source", geometry)
@@ -221,13 +228,24 @@ def test_xais_layout_needs_no_vocabulary_or_groups_that_its_ranks_divide(tmp_pat
     assert caught.value.hint == "--tp 1, 3"
 
 
-def test_a_vocabulary_of_any_size_returns_at_the_width_that_it_was_written_for(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"vocab": 33},
+        {"d_model": 36},
+        {"kv_width": 28, "q_width": 112, "head_dim": 7},
+        {"kv_width": 24, "q_width": 96, "head_dim": 8},
+    ],
+)
+def test_any_model_returns_to_the_width_that_it_was_written_for(
+    tmp_path: Path, odd: dict[str, int]
 ) -> None:
-    source = synthesise(tmp_path / "source", replace(SMALL, vocab=33))
+    source = synthesise(tmp_path / "source", replace(SMALL, **odd))
     reshard(source, tmp_path / "one", 1)
     reshard(tmp_path / "one", tmp_path / "back", 8, "ckpt-0")
     assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(source / "ckpt-0")
+    notes = plan_reshard(open_checkpoint(str(source)), 8, "ckpt-0").target.notes
+    assert len(notes) == ("vocab" not in odd)
 
 
 def test_expanded_scales_without_a_config_tell_their_groups(tmp_path: Path) -> None:

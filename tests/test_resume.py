@@ -24,6 +24,7 @@ from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.synth import PRESETS, plan_synth
+from grokpack.task import Receipt
 from tests.checkpoints import SMALL, reshard, synthesise, tree
 
 
@@ -225,6 +226,33 @@ def test_a_part_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
     reshard(source, tmp_path / "out", 2)
     reshard(source, tmp_path / "clean", 2)
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_a_damaged_receipt_is_not_believed(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path))
+    journal.record([Receipt(0, 0, (("aa",),))])
+    journal.record([Receipt(1, 0, (("bb",),))])
+    log = Path(journal.path("done.jsonl"))
+    log.write_text(log.read_text().replace("aa", "ac"))
+    assert journal.receipts() == [Receipt(1, 0, (("bb",),))]
+
+
+def test_what_is_not_durable_has_no_receipt_and_the_manifest_comes_last(tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+    storage.faults.hook = lambda operation, path: seen.append((operation, Path(path).name))
+    execute(plan_synth(SMALL, 0), str(tmp_path / "out"), Limits(workers=1))
+    storage.faults.hook = None
+    unsafe: set[str] = set()
+    for operation, name in seen:
+        if operation == "write":
+            unsafe.add(name)
+        if operation == "sync":
+            unsafe.discard(name)
+        assert operation != "append" or not unsafe
+    published = [name for operation, name in seen if operation == "publish"]
+    small = ["config.json", "grokpack.json"]
+    assert published[-2:] == small
+    assert all(name.startswith("tensor") for name in published[2:-2])  # after run and plan
 
 
 def test_a_second_process_on_one_output_is_refused(tmp_path: Path) -> None:

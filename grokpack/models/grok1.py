@@ -354,7 +354,7 @@ def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines
     """Why the model cannot be cut into `ranks` equal parts; empty where it can.
 
     Engines cut the embedding by rows and take the scale groups as they are; xAI's code cuts the
-    embedding by features, keys and values by columns, and can be given a scale row per weight row.
+    embedding by features, and can be given a scale row per weight row.
 
     Raises:
         ValueError: The head size is not known.
@@ -374,10 +374,7 @@ def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines
             (groups % ranks and ranks % groups, f"{groups} scale groups"),
         ]
     else:
-        checks += [
-            (geometry.d_model % ranks, f"{geometry.d_model} features of the embedding"),
-            (geometry.kv_width % ranks, f"{geometry.kv_width} columns of keys and values"),
-        ]
+        checks.append((geometry.d_model % ranks, f"{geometry.d_model} features of the embedding"))
     return [f"{what} / {ranks}" for rest, what in checks if rest]
 
 

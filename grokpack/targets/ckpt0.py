@@ -99,6 +99,10 @@ def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool)
             f"{hosts} hosts do not share {tp} ranks evenly",
             hint="each host holds the same number of ranks: --hosts divides --tp",
         )
+    if geometry.kv_width % hosts:
+        raise GrokpackError(
+            "GP303", f"{hosts} hosts do not share {geometry.kv_width} columns of keys evenly"
+        )
     heads = geometry.kv_heads or 0
     if tp > heads and not forward_only:
         what = f"xAI's key/value cache fails with {tp} ranks and {heads} key-value heads"
