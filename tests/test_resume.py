@@ -219,13 +219,36 @@ def test_a_source_that_changed_between_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_part_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
-    begun(source, tmp_path / "out")
-    for part in (tmp_path / "out").rglob("*.part"):
+    source, out = synthesise(tmp_path / "source"), tmp_path / "out"
+
+    def hook(operation: str, path: str) -> None:
+        if operation == "publish" and path.endswith(".safetensors"):
+            raise Crash
+
+    storage.faults.hook = hook
+    with pytest.raises(Crash):
+        reshard(source, out, 2)
+    storage.faults.hook = None
+    assert len(Journal(str(out / ".grokpack")).receipts()) > 1
+    for part in out.rglob("*.part"):
         os.truncate(part, 10)
-    reshard(source, tmp_path / "out", 2)
+    reshard(source, out, 2)
     reshard(source, tmp_path / "clean", 2)
-    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+    assert tree(out) == tree(tmp_path / "clean")
+
+
+def test_restarting_removes_nothing_outside_the_output_whatever_the_manifest_says(
+    tmp_path: Path,
+) -> None:
+    out, mine = synthesise(tmp_path / "out"), tmp_path / "mine"
+    mine.write_text("mine")
+    document = json.loads((out / "grokpack.json").read_text())
+    entry = next(iter(document["files"].values()))
+    document["files"] |= {"../mine": entry, "ckpt-0/../../mine": entry, str(mine): entry}
+    document["finals"] += ["../mine"]
+    (out / "grokpack.json").write_text(json.dumps(document))
+    execute(plan_synth(SMALL, 1), str(out), Limits(restart=True))
+    assert mine.read_text() == "mine"
 
 
 def test_a_damaged_receipt_is_not_believed(tmp_path: Path) -> None:
