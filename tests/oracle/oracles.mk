@@ -48,6 +48,26 @@ $(ORACLE_LLAMA)/.ready: tests/oracle/llama/requirements.txt tests/oracle/llama/c
 	@CMAKE_ARGS="$$($(ORACLE_LLAMA)/env/bin/python tests/oracle/llama/cmake_flags.py)" \
 		$(ORACLE_LLAMA)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
 		--root-user-action=ignore --no-cache-dir --no-binary llama-cpp-python -r $<
+
+# FOLDERS="OUT ..." checks folders quantised from SOURCE instead of those it makes itself.
+CT := $(BUILD)/oracle-ct
+SOURCE ?= tests/data/tiny3
+.PHONY: oracle-ct
+oracle-ct: $(CT)/4/.ready $(CT)/5/.ready $(VENV)/.ready-run ## Compare packed weights with compressed-tensors and GPTQModel
+	@rm -rf $(CT)/work
+	@for env in 4 5; do \
+		TQDM_DISABLE=1 HF_HOME=$(CURDIR)/$(CT)/home HF_HUB_OFFLINE=1 $(CT)/$$env/bin/python \
+		-m tests.oracle.ct.check --python "$(CURDIR)/$(BIN)/python" --work $(CT)/work \
+		--source $(SOURCE) $(FOLDERS:%=--folder %) || exit 1; done
+
+$(CT)/%/.ready: tests/oracle/ct/requirements-%.txt tests/oracle/ct/gptq.txt $(VENV)/.made
+	@echo "making an environment of compressed-tensors for transformers $*"
+	@rm -rf $(@D)
+	@"$(PYTHON)" -m venv $(@D)
+	@$(@D)/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore -r $<
+	@test $* = 4 || $(@D)/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore --no-deps -r tests/oracle/ct/gptq.txt
 	@touch $@
 
 # xAI's code is not in this repository: name a clone of github.com/xai-org/grok-1.

@@ -1,0 +1,250 @@
+"""Let compressed-tensors and transformers read what `grokpack quantize` writes.
+
+It makes the folders itself, compares, and then breaks one in several ways to see that the
+comparison notices. Run it from the root of the tree in an environment of `requirements-*.txt`:
+`python -m tests.oracle.ct.check --python PYTHON_OF_GROKPACK --work FOLDER`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import sys
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+import compressed_tensors
+import torch
+import transformers
+
+from tests.oracle.ct import broken, codec, models
+from tests.oracle.ct.folders import Folder, grokpack
+from tests.oracle.ct.results import report, summary
+
+TINY = Path("tests/data/tiny3")
+CHECKPOINTS = {  # what `grokpack synth` is given
+    # Groups of 256 divide it; its own scale groups have 32 inputs; 8 query and 2 kv heads.
+    "shared": "--layers 2 --d-model 256 --ffn 256 --experts 4 --vocab 300 --heads 8 --kv-heads 2"
+    " --head-dim 32",
+    # 36 outputs of key and value do not fill words of zero points.
+    "ragged": "--layers 1 --d-model 96 --ffn 256 --experts 2 --vocab 100 --heads 12 --kv-heads 3"
+    " --head-dim 12 --scale-groups 2",
+    # Its own scale groups have 128 inputs: 8 bits are the released codes.
+    "blocky": "--layers 1 --d-model 128 --ffn 1024 --experts 2 --vocab 64 --heads 32 --kv-heads 4"
+    " --head-dim 32",
+}
+W4, W8 = "--bits 4", "--bits 8 --to compressed-tensors"
+CODECS = [
+    *(
+        ("shared", f"{bits} --group {group}{zeros}")
+        for bits, group, zeros in product(
+            (W4, W8), (32, 64, 128, 256, "channel"), ("", " --asymmetric")
+        )
+    ),
+    *(
+        ("ragged", f"{bits} --group channel{zeros}")
+        for bits in (W4, W8)
+        for zeros in ("", " --asymmetric")
+    ),
+    ("shared", f"{W4} --method rtn"),
+    ("shared", f"{W4} --method lsq"),
+    ("shared", f"{W4} --method lsq --asymmetric"),
+    ("shared", f"{W8} --method mse --scale-dtype f32"),
+    ("shared", f"{W4} --scale-dtype f16 --asymmetric"),
+    ("shared", f"{W4} --scale-dtype f32"),
+]
+GPTQS = [
+    *(
+        ("shared", f"--bits {bits} --to gptq --group {group}")
+        for bits, group in product((4, 8), (32, 64, 128, 256))
+    ),
+    ("blocky", "--bits 8"),
+]
+POLICY = """[[tensors]]
+role = "attention"
+bits = 8
+group = 32
+
+[[tensors]]
+name = "*/moe/linear_1/w"
+layers = [-1]
+bits = 8
+group = "channel"
+
+[[tensors]]
+name = "*/value/w"
+layers = [0]
+bits = 16
+"""
+ZEROS = """[[tensors]]
+role = "expert"
+symmetric = false
+"""
+MODELS = {  # name -> options for tiny3 and for the synthetic checkpoint
+    "int4, groups": (f"{W4} --group 32", f"{W4} --group 128"),
+    "int4, groups, zero points": (f"{W4} --group 32 --asymmetric", f"{W4} --group 64 --asymmetric"),
+    "int8, per output": (f"{W8} --group channel", f"{W8} --group channel"),
+    "int8, groups, zero points": (f"{W8} --group 32 --asymmetric", f"{W8} --asymmetric"),
+    "by a policy": (f"{W4} --group 32 --policy POLICY", f"{W4} --group 64 --policy POLICY"),
+    "zero points by a policy": (
+        f"{W4} --group 32 --policy ZEROS",
+        f"{W4} --group 64 --policy ZEROS",
+    ),
+    "attention kept": (f"{W4} --group 32 --keep attention", f"{W4} --keep attention"),
+    "an expert's matrix kept": (f"{W4} --group 32 --keep linear_v", f"{W4} --keep linear_v"),
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A folder to be made: of which checkpoint, and how."""
+
+    title: str
+    source: Path
+    options: str
+
+    def folder(self, work: Path) -> Folder:
+        words = self.options.replace(str(work), "").replace("/", "").replace("--", "").split()
+        return Folder(work / "-".join([self.source.name, *words]), self.source)
+
+
+def codec_cases(work: Path) -> list[Made]:
+    return [Made(f"{name} {options}", work / name, options) for name, options in CODECS]
+
+
+def model_cases(work: Path) -> list[Made]:
+    sources = list(enumerate((TINY, work / "shared")))
+    return [
+        Made(
+            f"{what}; {source.name}, {names}",
+            source,
+            f"{_with_policy(options[column], work)} --names {names}",
+        )
+        for (what, options), (column, source), names in product(
+            MODELS.items(), sources, ("hpcai", "sglang")
+        )
+    ]
+
+
+def _with_policy(options: str, work: Path) -> str:
+    for word, file in (("POLICY", "policy.toml"), ("ZEROS", "zeros.toml")):
+        options = options.replace(word, str(work / file))
+    return options
+
+
+def gptq_cases(work: Path) -> list[Made]:
+    return [Made(f"{name} {options}", work / name, options) for name, options in GPTQS]
+
+
+def broken_case(work: Path) -> Made:
+    """The folder that is broken, with zero points where they can be loaded."""
+    zeros = " --asymmetric" if models.loads_zero_points() else ""
+    return Made("to be broken", work / "shared", f"{W4} --group 32{zeros}")
+
+
+def check_codecs(work: Path) -> bool:
+    print("\narrays against compressed-tensors' own code")
+    good = True
+    for case in codec_cases(work):
+        good = summary(case.title, codec.check_codec(case.folder(work))) and good
+    return good
+
+
+def check_gptqs(work: Path) -> bool:
+    """Where GPTQModel is installed."""
+    if find_spec("gptqmodel") is None:
+        print("\nGPTQModel is not in this environment; that of transformers 5 has it")
+        return True
+    from tests.oracle.ct.gptq import check_gptq
+
+    print("\narrays against GPTQModel's own code")
+    good = True
+    for case in gptq_cases(work):
+        good = summary(case.title, check_gptq(case.folder(work))) and good
+    print("\nbroken GPTQ folders, and what was noticed")
+    whole = gptq_cases(work)[0].folder(work)
+    return not list(broken.unnoticed(whole, work, {"gptq": check_gptq})) and good
+
+
+def check_broken(work: Path) -> bool:
+    print("\nbroken folders, and who noticed")
+    checks = {"arrays": codec.check_codec, "model": models.check_model}
+    whole = broken_case(work).folder(work)
+    with redirect_stderr(io.StringIO()):
+        return not list(broken.unnoticed(whole, work, checks))
+
+
+def check_models(work: Path) -> bool:
+    print("\nfolders loaded by transformers")
+    good = True
+    for case in model_cases(work):
+        folder = case.folder(work)
+        good = summary(case.title, codec.check_codec(folder)) and good
+        zeros = any(name.endswith("zero_point") for name in folder.arrays)
+        if zeros and not models.loads_zero_points():
+            print("       not loaded: this compressed-tensors cannot, see README.md")
+            continue
+        with redirect_stderr(io.StringIO()):  # progress bars
+            good = summary("  as a model", models.check_model(folder)) and good
+            if case.title.startswith("int4, groups;"):
+                good = summary("  without a dtype", models.check_default(folder)) and good
+    return good
+
+
+def prepare(work: Path, python: str) -> None:
+    """Make the sources and the folders that are not there yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "policy.toml").write_text(POLICY, encoding="utf-8")
+    (work / "zeros.toml").write_text(ZEROS, encoding="utf-8")
+    commands = [
+        ["synth", str(work / name), *options.split()]
+        for name, options in CHECKPOINTS.items()
+        if not (work / name).exists()
+    ]
+    for case in (*codec_cases(work), *model_cases(work), *gptq_cases(work), broken_case(work)):
+        out = case.folder(work).path
+        if not (out / "config.json").exists():
+            commands.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
+    grokpack(python, commands)
+
+
+def quiet() -> None:
+    """No progress bars, no hints."""
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", default=sys.executable, help="an interpreter that has grokpack")
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is made")
+    parser.add_argument("--folder", type=Path, action="append", help="check this folder instead")
+    parser.add_argument("--source", type=Path, default=TINY, help="the checkpoint it was made of")
+    args = parser.parse_args()
+    quiet()
+    print(
+        f"compressed-tensors {compressed_tensors.__version__}, transformers"
+        f" {transformers.__version__}, torch {torch.__version__}"
+    )
+    if args.folder:
+        folders = [Folder(path, args.source) for path in args.folder]
+        good = [
+            report(str(folder.path), check(folder))
+            for folder in folders
+            for check in (codec.check_codec, models.check_model)
+        ]
+        return 0 if all(good) else 1
+    prepare(args.work, args.python)
+    good = check_codecs(args.work)
+    good = check_gptqs(args.work) and good
+    good = check_models(args.work) and good
+    return 0 if check_broken(args.work) and good else 1
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        sys.exit(main())
