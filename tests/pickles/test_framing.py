@@ -48,7 +48,7 @@ def test_a_golden_file_has_the_canonical_framing(path: object) -> None:
     assert filled(found, payloads(data, found)) == data
 
 
-PICKLED = [dtype for dtype in DType if dtype is not DType.U8]  # blocks stand in GGUF only
+PICKLED = [DType.I8, DType.BF16, DType.F16, DType.F32]  # the others stand in no pickle
 sizes = st.one_of(st.integers(1, 9), st.sampled_from([255, 256, 257, 65535, 65536, 65537]))
 specs = st.builds(
     ArraySpec, st.lists(sizes, max_size=5).map(tuple), st.sampled_from(PICKLED)
