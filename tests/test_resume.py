@@ -251,6 +251,16 @@ def test_restarting_removes_nothing_outside_the_output_whatever_the_manifest_say
     assert mine.read_text() == "mine"
 
 
+def test_nothing_is_published_where_a_tile_was_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grokpack.run.tasks", lambda *_: iter(()))
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan_synth(SMALL, 0), str(tmp_path))
+    assert caught.value.code == "GP901"
+    assert {p.suffix for p in (tmp_path / "ckpt-0").iterdir()} == {".part"}
+
+
 def test_a_damaged_receipt_is_not_believed(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path))
     journal.record([Receipt(0, 0, (("aa",),))])
