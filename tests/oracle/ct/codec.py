@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.oracle.ct.folders import Folder, Part
 
 COUNTED = (
+    "weights whose shape is not theirs",
     "weights whose scheme is not what their arrays are",
     "codes that it unpacks otherwise",
     "zero points that it unpacks otherwise",
@@ -39,7 +40,7 @@ def check_codec(folder: Folder) -> Iterator[Result]:
     schemes = {t: scheme for scheme in config.config_groups.values() for t in scheme.targets}
     found, weights = Counter[str](), 0
     for part in folder.parts():
-        if folder.bits(part.module) == 16:
+        if not folder.packed(part.module):
             continue
         target = match_targets(part.module, torch.nn.Linear(1, 1), schemes)[0]
         found.update(dict(zip(COUNTED, _weight(folder, part, schemes[target]), strict=True)))
@@ -64,6 +65,7 @@ def _weight(folder: Folder, part: Part, scheme: QuantizationScheme) -> list[int]
         its_zeros = unpack_from_int32(packed_zeros, bits, rows, packed_dim=0)
     chosen = quantize(torch.from_numpy(part.exact), scale, zeros, scheme.weights, dtype=torch.int8)
     return [
+        int(tuple(state["weight_shape"].tolist()) != shape),
         int(_described(scheme, shape[1]) != _found(state, bits, shape[1])),
         _unlike(unpacked, codes),
         0 if its_zeros is None else _unlike(its_zeros, zeros),

@@ -73,6 +73,9 @@ class Folder:
                 base = packed.module(self.names, entry, expert)
                 yield Part(base, entry, expert, np.ascontiguousarray(matrix.T))
 
+    def packed(self, module: str) -> bool:
+        return any(f"{module}.{part}" in self.arrays for part in ("weight_packed", "qweight"))
+
     def bits(self, module: str) -> int:
         """Bits of a weight: 16 where it is not quantised."""
         if f"{module}.weight_packed" in self.arrays:

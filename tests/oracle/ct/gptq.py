@@ -45,7 +45,7 @@ def check_gptq(folder: Folder) -> Iterator[Result]:
     found, weights = Counter[str](), 0
     manifest = json.loads((folder.path / "grokpack.json").read_text(encoding="utf-8"))
     for part in folder.parts():
-        if folder.bits(part.module) != 16:
+        if folder.packed(part.module):
             found.update(dict(zip(COUNTED, _weight(folder, part), strict=True)))
             found[CHANGED] += not np.array_equal(folder.matrix(part.module), part.exact)
             weights += 1

@@ -28,6 +28,7 @@ HALF = {
     "float16": 0.1,
     "bfloat16": 0.1,
 }  # median row difference over the spread, in arithmetic of 16 bits
+FAR = 0.3  # relative error; int4 leaves 0.1
 
 Prompts = list[np.ndarray]
 
@@ -103,7 +104,7 @@ def check_modules(folder: Folder, model: Any) -> Iterator[Result]:
     """Which modules wait for packed weights, and which pattern says so."""
     linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     waiting = {name for name, module in linear.items() if hasattr(module, "quantization_scheme")}
-    stored = {part.module for part in folder.parts() if folder.bits(part.module) != 16}
+    stored = {part.module for part in folder.parts() if folder.packed(part.module)}
     yield Result("modules quantised in the model or the files only", len(waiting ^ stored))
     yield Result("other modules that are quantised", len(_quantised(model) - waiting))
     schemes = {name: linear[name].quantization_scheme.weights for name in waiting & stored}
@@ -125,14 +126,17 @@ def check_modules(folder: Folder, model: Any) -> Iterator[Result]:
 def check_values(folder: Folder, model: Any) -> Iterator[Result]:
     """Decompressed weights against the second formula; everything else as it is in the files."""
     parameters = dict(model.named_parameters())
-    unlike = absent = 0
+    unlike = absent = far = 0
     for part in folder.parts():
         wanted = torch.from_numpy(folder.matrix(part.module)).float()
         own = parameters.get(f"{part.module}.weight")
         absent += own is None
         unlike += own is not None and not torch.equal(own, wanted)
+        lost = np.linalg.norm(wanted.numpy() - part.exact)
+        far += not lost <= FAR * np.linalg.norm(part.exact)
     yield Result("weights that are not there after the first forward", absent)
     yield Result("weights decompressed otherwise", unlike)
+    yield Result("weights far from the exact ones", far)
     plain = {n: a for n, a in folder.arrays.items() if n.endswith((".weight", ".scale"))}
     changed = sum(
         name not in parameters or not torch.equal(parameters[name], tensor(array).float())

@@ -47,4 +47,5 @@ def failures(results: Iterable[Result]) -> list[str]:
     try:
         return [result.what for result in results if not result.good]
     except Exception as error:  # noqa: BLE001  # whatever it is, it was noticed
-        return [f"{type(error).__name__}: {str(error).strip().splitlines()[0][:70]}"]
+        words = str(error).strip().partition("\n")[0]
+        return [f"{type(error).__name__}: {words[:70]}"]
