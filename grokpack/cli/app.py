@@ -24,7 +24,7 @@ from grokpack.render.envelope import usage
 
 app = typer.Typer(
     name="grokpack",
-    help="Check, look into, cut and convert Grok-1 checkpoints that are too big for memory.",
+    help="Check, look into, cut, quantize and convert Grok-1 checkpoints too big for memory.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     suggest_commands=True,
@@ -45,7 +45,7 @@ def root(
         False, "--version", callback=_version, is_eager=True, help="Print the version"
     ),
 ) -> None:
-    """Check, look into, cut and convert Grok-1 checkpoints that are too big for memory."""
+    """Check, look into, cut, quantize and convert Grok-1 checkpoints too big for memory."""
     del version
     if context.invoked_subcommand is None:
         typer.echo(overview.render(context))

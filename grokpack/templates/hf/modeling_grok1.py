@@ -202,7 +202,8 @@ class Grok1PreTrainedModel(PreTrainedModel):
         """Fill a module that no file fills."""
         if isinstance(module, Grok1RMSNorm):
             nn.init.ones_(getattr(module, module.scale_name))
-        elif isinstance(module, (nn.Linear, nn.Embedding)):
+        elif isinstance(module, (nn.Linear, nn.Embedding)) and hasattr(module, "weight"):
+            # a packed Linear has codes and scales in its place
             nn.init.normal_(module.weight, std=self.config.initializer_range)
 
     @property
