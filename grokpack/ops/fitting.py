@@ -91,8 +91,8 @@ class Fitter:
     ) -> Iterator[tuple[int, Fit]]:
         """Outputs `first` to `last`, a few at a time, each with the first that it is of."""
         inputs = self.shape[0]
-        width = _whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
-        height = _whole_chunks(pace.step_bytes * 8 // (inputs * self.recipe.bits))
+        width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(pace.step_bytes * 8 // (inputs * self.recipe.bits))
         for left, right in edges(first, last, width):
             values, scales = self.weight.read(
                 self.lead, Box((0, left), (inputs, right - left)), reader
@@ -254,5 +254,6 @@ def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
         first = stop
 
 
-def _whole_chunks(columns: int) -> int:
+def whole_chunks(columns: int) -> int:
+    """A number of outputs in whole chunks, one at least."""
     return max(CHUNK, columns // CHUNK * CHUNK)

@@ -12,7 +12,7 @@ from grokpack.formats.gguf import BLOCKS, GGMLType
 from grokpack.kernels import ggml
 from grokpack.kernels.dispatch import twin
 from grokpack.layout import Box
-from grokpack.ops.fitting import CHUNK, edges
+from grokpack.ops.fitting import edges, whole_chunks
 from grokpack.ops.measured import Measured
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class QuantiseBlocks:
         """
         inputs = self.weight.shape[0]
         weights, nbytes = BLOCKS[GGMLType[self.kind.upper()]]
-        width = _chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
-        height = _chunks(pace.step_bytes // (inputs // weights * nbytes))
+        width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(pace.step_bytes // (inputs // weights * nbytes))
         for left, right in edges(box.start[-2], box.stop[-2], width):
             part = Box((0, left), (inputs, right - left))
             values, scales = self.weight.read(box.start[:-2], part, reader)
@@ -88,7 +88,3 @@ class QuantiseBlocks:
     def describe(self) -> list[object]:
         """`["blocks", tensor, type, searched]`."""
         return ["blocks", self.weight.name, self.kind, self.searched]
-
-
-def _chunks(columns: int) -> int:
-    return max(CHUNK, columns // CHUNK * CHUNK)
