@@ -477,3 +477,20 @@ def test_quantised_folders_become_every_target(
             np.testing.assert_allclose(made.T, wanted, rtol=2**-8)
         else:
             np.testing.assert_array_equal(made.T, wanted.astype(np.float32))
+
+
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "gguf"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_with_its_tensor(
+    wide: Path, tmp_path: Path, to: str, bad: float
+) -> None:
+    plan = plan_convert(open_checkpoint(str(wide)), "hf", ConvertOptions(dtype="f32"))
+    execute(plan, str(tmp_path / "in"))
+    (file,) = (tmp_path / "in").glob("*.safetensors")
+    kept = load_file(file)
+    kept["model.layers.1.attn.q_proj.weight"][3, 5] = bad
+    save_file(kept, file)
+    with pytest.raises(GrokpackError) as caught:
+        quantise(tmp_path / "in", tmp_path / "out", to=to, tokenizer="none")
+    assert caught.value.code == "GP407"
+    assert "decoder_layer_1/multi_head_attention/query/w" in str(caught.value.where)

@@ -225,10 +225,7 @@ class Fitter:
         return fit
 
     def _check(self, fit: Fit) -> None:
-        if not np.isfinite(fit.sums[0]).all():
-            what = "a value is infinite or no number and cannot be quantised"
-            hint = f"`grokpack inspect SRC {self.weight.name} --stats` shows how many"
-            raise GrokpackError("GP407", what, Place(self.weight.name), hint=hint)
+        self.weight.refuse_not_finite(fit.sums[0])
         if not np.isfinite(fit.steps).all():
             what = f"a scale does not fit {self.recipe.scales.label}"
             raise GrokpackError(

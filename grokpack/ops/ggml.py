@@ -77,10 +77,7 @@ class QuantiseBlocks:
                 yield Measured(out, self.weight.name, sums, counts, _MEASURED)
 
     def _check(self, sums: np.ndarray) -> None:
-        if not np.isfinite(sums[0]).all():
-            what = "a value is infinite or no number and cannot be quantised"
-            hint = f"`grokpack inspect SRC {self.weight.name} --stats` shows how many"
-            raise GrokpackError("GP407", what, Place(self.weight.name), hint=hint)
+        self.weight.refuse_not_finite(sums[0])
         if not np.isfinite(sums[1]).all():
             what = "a scale does not fit float16, in which GGUF keeps scales"
             raise GrokpackError("GP405", what, Place(self.weight.name), hint="convert --type bf16")

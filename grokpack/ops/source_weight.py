@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 from grokpack.ops.weights import matrix, read_scales, to_f32
 from grokpack.tensor import DType, TensorSpec
@@ -94,6 +95,17 @@ class SourceWeight:
             return values
         product: np.ndarray = values * scales[self._index(box, self.scale_rows)]
         return product
+
+    def refuse_not_finite(self, squares: np.ndarray) -> None:
+        """See that no value was infinite or no number, by the sums of squares of its groups.
+
+        Raises:
+            GrokpackError: GP407 where one was.
+        """
+        if not np.isfinite(squares).all():
+            what = "a value is infinite or no number and cannot be quantised"
+            hint = f"`grokpack inspect SRC {self.name} --stats` shows how many"
+            raise GrokpackError("GP407", what, Place(self.name), hint=hint)
 
     def _index(self, box: Box, rows: int) -> np.ndarray:
         """Of each input of a box the row of scales, counted from the first that it needs."""
