@@ -258,15 +258,6 @@ def measure(
 
 
 @compiled
-def heads_of(lanes: np.ndarray, packed: np.ndarray) -> None:
-    """The first four bytes of each block: both heads, little end first."""
-    for c in range(WIDTH):
-        head, least = I(lanes[HEAD + c]), I(lanes[HEAD_M + c])
-        packed[0, c], packed[1, c] = np.uint8(head & I(255)), np.uint8(head >> I(8))
-        packed[2, c], packed[3, c] = np.uint8(least & I(255)), np.uint8(least >> I(8))
-
-
-@compiled
 def put(
     codes: np.ndarray,
     lanes: np.ndarray,
