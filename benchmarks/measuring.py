@@ -27,7 +27,7 @@ def seconds_and_peak(command: list[str]) -> tuple[float, float]:
     """Wall seconds of a command, and the peak resident memory of its processes in MiB."""
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _WATCH, *command], check=True, capture_output=True, text=True
+        [sys.executable, "-c", _WATCH, *command], check=True, stdout=subprocess.PIPE, text=True
     )
     return time.perf_counter() - began, int(done.stdout.split()[-1]) / 1024
 
