@@ -69,13 +69,15 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     work = plan.reads_bytes * (_FITTING if plan.target.remembers else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
     fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
+    fixed += plan.source.cache_bytes if plan.source else 0
+    whole = plan.target.thread_bytes
     for engine in dict.fromkeys((preferred, "numpy")):
-        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0) + workers * whole
         step = min((memory_bytes - reserved) // workers // held, STEP_BYTES)
         if step >= SMALLEST_STEP_BYTES:
             pace = Pace(step, BLOCK_STEPS * step, engine)
             return Budget(pace, reserved + workers * held * step)
-    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + whole, workers)
 
 
 def _too_little(

@@ -51,7 +51,7 @@ class Checkpoint:
     Attributes:
         folder: Where the tensor files lie; paths in `layout` are relative to it.
         home: The folder above them that has config.json and grokpack.json; may equal `folder`.
-        format: `ckpt-0`, `safetensors`, `hf` or `gguf`.
+        format: `ckpt-0`, `safetensors`, `hf`, `gguf`, `zarr` or `orbax`.
         geometry: Dimensions of the model.
         tensors: Whole tensors as stored, by name, in file order.
         layout: The files.
@@ -62,6 +62,7 @@ class Checkpoint:
             another form (transposed, one per expert, in blocks); empty where they are the same.
         bits: Of the codes of weights that were quantised anew, after the release, by tensor; they
             are read as int8 codes with the scales of their own groups, or as float32.
+        cache_bytes: Memory that reading it takes beside what is asked for: chunks that are decoded.
         owns_folder: Whether the folder is the checkpoint's alone; a GGUF file may lie anywhere.
     """
 
@@ -76,6 +77,7 @@ class Checkpoint:
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
+    cache_bytes: int = 0
     owns_folder: bool = True
 
     def path(self, relative: str) -> str:

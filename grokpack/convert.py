@@ -9,10 +9,12 @@ from grokpack import config
 from grokpack.errors import GrokpackError
 from grokpack.plan import Plan, Target
 from grokpack.reshard import refuse_width
-from grokpack.targets import gguf, hf, sglang
+from grokpack.targets import chunked, gguf, hf, sglang
 from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
+from grokpack.targets.orbax import to_orbax
 from grokpack.targets.ranks import to_ranks
+from grokpack.targets.zarr import to_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +28,11 @@ class Options:
 
     Attributes:
         names: Convention of tensor names, for `hf`.
-        dtype: Dtype of the matrices, for `hf` and `sglang`.
+        dtype: Dtype of the matrices, for `hf`, `sglang`, `zarr` and `orbax`.
         type: Type of the matrices, for `gguf`.
         embedding: Dtype of the embedding, for `gguf`.
-        tp: Tensor-parallel ranks, for `sglang`, `safetensors` and `ckpt-0`.
-        shard_bytes: Size that a file keeps to, for `hf`, `sglang` and split `gguf`.
+        tp: Tensor-parallel ranks, for `sglang`, `safetensors`, `ckpt-0`, `zarr` and `orbax`.
+        shard_bytes: Size that a file keeps to; split `gguf` has it too.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
@@ -90,6 +92,14 @@ def _ckpt0(source: Checkpoint, options: Options) -> Target:
     return to_ckpt0(source, tp, 1, "auto", forward_only=options.tp is None)
 
 
+def _zarr(source: Checkpoint, options: Options) -> Target:
+    return to_zarr(source, chunked.Options(**_given(options, "dtype", "tp", "shard_bytes")))
+
+
+def _orbax(source: Checkpoint, options: Options) -> Target:
+    return to_orbax(source, chunked.Options(**_given(options, "dtype", "tp", "shard_bytes")))
+
+
 def _given(options: Options, *names: str) -> dict[str, Any]:
     """Options that were given, so that a target's own defaults hold for the others."""
     values = ((name, getattr(options, name)) for name in names)
@@ -126,6 +136,18 @@ TARGETS: dict[str, Kind] = {
         frozenset({"tp"}),
         lambda _: "ckpt-0",
         _ckpt0,
+    ),
+    "zarr": Kind(
+        "zarr 3 folder: TensorStore, zarr-python; sharded by rank, with checksums",
+        frozenset({"dtype", "tp", "shard_bytes"}),
+        lambda o: "-".join(["zarr", *_unusual(o.dtype, "")]),
+        _zarr,
+    ),
+    "orbax": Kind(
+        "checkpoint of xAI's pytree that Orbax restores, on any mesh of devices",
+        frozenset({"dtype", "tp", "shard_bytes"}),
+        lambda o: "-".join(["orbax", *_unusual(o.dtype, "")]),
+        _orbax,
     ),
 }
 

@@ -36,6 +36,7 @@ class Target:
         lossless: Whether every value, code and scale of the source can be had back.
         single: Whether the output is one file of the name that the user gives.
         sparse: Whether every array is zero and left as a hole in its file.
+        thread_bytes: Memory that each thread needs beside its steps: what an op must make whole.
     """
 
     format: str
@@ -47,6 +48,7 @@ class Target:
     lossless: bool = True
     single: bool = False
     sparse: bool = False
+    thread_bytes: int = 0
 
     @property
     def streams(self) -> bool:

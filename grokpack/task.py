@@ -11,7 +11,7 @@ import xxhash
 
 from grokpack.account import Ledger
 from grokpack.layout import Box, FileLayout, Literal, Part
-from grokpack.ops import Measured, StreamedOp
+from grokpack.ops import BandedOp, Measured, StreamedOp
 from grokpack.reading import bytes_of
 from grokpack.storage import PART, PartWriter
 from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
@@ -214,6 +214,8 @@ def _part_blocks(
         columns = united.shape[-1] if united.shape else 1
         own = first.box.shape[-1] if first.box.shape else 1
         limit = max(1, limit * own // columns)
+    elif isinstance(op, BandedOp):
+        limit = max(1, limit // len(parts))
     for rows in row_bands(first.box.shape, itemsize, low, high, limit):
         yield _blocks(context, op, parts, rows, united)
 
@@ -255,7 +257,9 @@ def _blocks(
     context: Context, op: Op, parts: list[Part], rows: RowBand, united: Box | None
 ) -> list[memoryview]:
     boxes = [rows.box.moved(part.box.start) for part in parts]
-    if united is None:
+    if isinstance(op, BandedOp):
+        values = op.make_band(boxes, context.reader)
+    elif united is None:
         values = [np.ascontiguousarray(op.make(box, context.reader)) for box in boxes]
     else:
         outer = Box(

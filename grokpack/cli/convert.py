@@ -15,7 +15,11 @@ def convert(
     source: options.Source = None,
     to: Annotated[
         str,
-        typer.Option("--to", metavar="TARGET", help="hf, sglang, gguf, safetensors or ckpt-0"),
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="hf, sglang, gguf, safetensors, ckpt-0, zarr or orbax",
+        ),
     ] = "",
     names: Annotated[
         str | None,
@@ -28,7 +32,9 @@ def convert(
     dtype: Annotated[
         str | None,
         typer.Option(
-            "--dtype", metavar="bf16|f16|f32", help="hf, sglang: of the matrices; bf16 by default"
+            "--dtype",
+            metavar="bf16|f16|f32",
+            help="hf, sglang: of the matrices; bf16 by default. zarr, orbax: bf16 dequantises",
         ),
     ] = None,
     kind: Annotated[
@@ -45,7 +51,7 @@ def convert(
     ] = None,
     tp: Annotated[
         int | None,
-        typer.Option("--tp", help="sglang, safetensors, ckpt-0: tensor-parallel ranks"),
+        typer.Option("--tp", help="all but hf and gguf: tensor-parallel ranks"),
     ] = None,
     shard_size: Annotated[
         str | None,
@@ -53,7 +59,8 @@ def convert(
             "--shard-size",
             "--split",
             metavar="SIZE",
-            help="hf, sglang: largest file, 5GB by default; gguf: split into files of this size",
+            help="hf, sglang: largest file, 5GB by default; zarr, orbax: 256MiB; "
+            "gguf: split into files of this size",
         ),
     ] = None,
     tokenizer: Annotated[

@@ -100,6 +100,14 @@ FINDINGS = (
         _FETCH,
     ),
     Code(
+        "GP114",
+        "chunk is damaged or missing",
+        ExitStatus.ANSWER_IS_NO,
+        "A chunk of a zarr or Orbax store does not decode: its checksum is another, it is cut short, "
+        "or it is not there.",
+        "Fetch the file again, or write it again from its source.",
+    ),
+    Code(
         "GP120",
         "tensor holds NaN",
         ExitStatus.ANSWER_IS_NO,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from grokpack.ops.blocks import PackQ8
+from grokpack.ops.frames import BandedOp, Frames
 from grokpack.ops.measured import Measured
 from grokpack.ops.moving import BF16_ONE, Constant, Copy, GroupIndex, Listed, Regroup
 from grokpack.ops.views import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BF16_ONE",
+    "BandedOp",
     "BlockCodes",
     "BlockProducts",
     "BlockScales",
@@ -37,6 +39,7 @@ __all__ = [
     "Copy",
     "Dequantize",
     "Fitted",
+    "Frames",
     "GroupIndex",
     "Listed",
     "Measured",

@@ -10,7 +10,7 @@ from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.journal import FOLDER, Journal
-from grokpack.stores import ckpt0, gguf, hf, ranks
+from grokpack.stores import ckpt0, gguf, hf, orbax, ranks, zarr
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Finding, Survey
@@ -29,7 +29,14 @@ class Store(Protocol):
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
-_STORES: tuple[Store, ...] = (ckpt0, ranks, hf, gguf)  # the first that knows a folder reads it
+_STORES: tuple[Store, ...] = (
+    ckpt0,
+    ranks,
+    hf,
+    gguf,
+    orbax,
+    zarr,
+)  # the first that knows a folder reads it
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
 """Names of weights as torch.save writes them; training_args.bin and the like are none."""
 _UNSAFE = ("GP204", "GP205")
@@ -102,7 +109,8 @@ def _nothing(path: str) -> GrokpackError:
         "GP203",
         "no checkpoint of a known format here",
         Place(path),
-        hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders, safetensors or GGUF",
+        hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders, safetensors, GGUF, "
+        "zarr or Orbax",
     )
 
 

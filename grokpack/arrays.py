@@ -1,0 +1,137 @@
+"""Arrays that TensorStore decodes: the only module that opens them.
+
+A store's arrays share a small cache of decoded chunks, so that bands of rows that meet the same
+chunk decode it once; nothing else is kept. A chunk that is missing is an error: TensorStore would
+give zeros for it otherwise, and say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from grokpack.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+    import tensorstore
+
+    from grokpack.layout import Box
+
+CACHE_BYTES = 32 << 20
+"""Two threads' bands of rows meet 16 chunks of a mebibyte; as much again for what follows."""
+_CONCURRENT = 4  # chunks in flight: more gain nothing and each takes its bytes twice
+_HANDLES = 256  # arrays that stay open; a layer has 19
+_MOST_KEYS = 1 << 20  # of a key-value store that are listed; Grok-1 has a few thousand
+_FILE = re.compile(r'local file "([^"]+)"')
+
+
+class Shelf:
+    """The arrays of one store, opened when they are first read. One serves all threads.
+
+    Args:
+        folder: The store's folder.
+        cache_bytes: Decoded chunks that are kept.
+    """
+
+    def __init__(self, folder: str, cache_bytes: int = CACHE_BYTES) -> None:
+        self.folder = folder
+        self.cache_bytes = cache_bytes
+        self._guard = threading.Lock()
+        self._context: tensorstore.Context | None = None
+        self._open: dict[str, tensorstore.TensorStore] = {}
+
+    def __reduce__(self) -> tuple[type[Shelf], tuple[str, int]]:
+        return Shelf, (self.folder, self.cache_bytes)
+
+    def read(self, spec: Mapping[str, Any], box: Box) -> np.ndarray:
+        """The values in a box of an array.
+
+        Args:
+            spec: TensorStore's, with paths below the folder.
+            box: What is read.
+
+        Raises:
+            GrokpackError: GP225 for a chunk that is missing or cannot be decoded.
+        """
+        region = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
+        with decoding(self.folder):
+            values: np.ndarray = self._array(spec)[region].read().result()
+        return values
+
+    def _array(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
+        key = json.dumps(spec)
+        with self._guard:
+            if key not in self._open:
+                if len(self._open) >= _HANDLES:
+                    self._open.clear()
+                self._open[key] = self._opened(spec)
+            return self._open[key]
+
+    def _opened(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
+        import tensorstore as ts
+
+        if self._context is None:
+            limits = {"limit": _CONCURRENT}
+            self._context = ts.Context(
+                {
+                    "cache_pool": {"total_bytes_limit": self.cache_bytes},
+                    "data_copy_concurrency": limits,
+                    "file_io_concurrency": limits,
+                }
+            )
+        whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"]), "open": True}
+        whole["fill_missing_data_reads"] = False
+        return ts.open(whole, read=True, context=self._context).result()
+
+
+class decoding:  # noqa: N801  # it is used as a function, as contextlib's are
+    """Turns what TensorStore raises into an error with the file that it is about."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (ValueError, OSError, NotImplementedError)):
+            raise _undecoded(self.folder, str(error)) from error
+
+
+def _undecoded(folder: str, text: str) -> GrokpackError:
+    found = _FILE.search(text)
+    path = found[1] if found else folder
+    missing = text.startswith("NOT_FOUND")
+    what = "a chunk is missing" if missing else "a chunk cannot be decoded"
+    reason = _FILE.sub(lambda m: os.path.relpath(m[1], folder), text)
+    hint = "`grokpack verify --values` finds all that are wrong; fetch or write these files again"
+    return GrokpackError("GP225", what, Place(path), (("reason", reason),), hint)
+
+
+def rooted(folder: str, kvstore: Mapping[str, Any]) -> dict[str, Any]:
+    """A key-value store's spec whose paths are below a folder, as one that opens."""
+    place = os.path.abspath(folder) + "/"
+    if kvstore["driver"] == "ocdbt":
+        return {**kvstore, "base": {"driver": "file", "path": place}}
+    return {**kvstore, "path": os.path.join(place, kvstore["path"])}
+
+
+def read_keys(folder: str, kvstore: Mapping[str, Any], keys: Iterable[str]) -> dict[str, bytes]:
+    """The values of small keys, those that are there.
+
+    Raises:
+        GrokpackError: GP225 where the store cannot be read.
+    """
+    import tensorstore as ts
+
+    with decoding(folder):
+        store = ts.KvStore.open(rooted(folder, kvstore)).result()
+        futures = {key: store.read(key) for key in keys}
+        found = {key: future.result() for key, future in futures.items()}
+    return {key: bytes(r.value) for key, r in found.items() if r.state == "value"}

@@ -1,0 +1,119 @@
+"""Chunks of an array with their checksums, as the shards of a zarr store hold them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from grokpack.formats.zarr import CRC_BYTES, crc32c
+from grokpack.layout import Box, whole
+from grokpack.reading import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grokpack.formats.zarr import Grid
+    from grokpack.ops import Op
+    from grokpack.reading import ArrayReader
+
+_STEP_BYTES = 2 << 20  # of values that are made at a time: what is scattered then is in cache still
+
+
+@runtime_checkable
+class BandedOp(Protocol):
+    """An op that makes what sibling files hold in one go, because it lies side by side."""
+
+    def make_band(self, boxes: Sequence[Box], reader: ArrayReader) -> list[np.ndarray]:
+        """The values of each file's box, as raw unsigned integers."""
+
+    def describe(self) -> list[object]:
+        """The op as JSON, for the plan's digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Every chunk of an array, and behind each its crc32c: `u8[chunk, bytes + 4]`.
+
+    Attributes:
+        op: Makes boxes of the array.
+        grid: How it is cut.
+        itemsize: Bytes of its elements.
+    """
+
+    op: Op
+    grid: Grid
+    itemsize: int
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """The frames in a box of whole rows."""
+        return self.make_band([box], reader)[0]
+
+    def make_band(self, boxes: Sequence[Box], reader: ArrayReader) -> list[np.ndarray]:
+        """The same frames of shards that lie side by side along the last axis."""
+        made = [np.empty(box.shape, np.uint8) for box in boxes]
+        checksum = crc32c()
+        for row in range(boxes[0].shape[0]):
+            self._fill(
+                [(box.start[0] + row, m[row]) for box, m in zip(boxes, made, strict=True)], reader
+            )
+            for frames in made:
+                octets = checksum(frames[row, :-CRC_BYTES]).to_bytes(CRC_BYTES, "little")
+                frames[row, -CRC_BYTES:] = np.frombuffer(octets, np.uint8)
+        return made
+
+    def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArrayReader) -> None:
+        """Put the values of chunks side by side, by number, into their frames."""
+        array, dtype = whole(self.grid.shape), RAW[self.itemsize]
+        held = [
+            (box, frame[:-CRC_BYTES].view(dtype).reshape(box.shape))
+            for number, frame in frames
+            for box in (self.grid.box(number),)
+        ]
+        inside = [box.intersect(array) for box, _ in held]
+        for (box, values), part in zip(held, inside, strict=True):
+            if part != box:  # it reaches beyond the array, where zarr wants the fill value
+                values[...] = 0
+        parts = [part for part in inside if part is not None]
+        for band in _bands(_hull(parts), self.itemsize):
+            made = self.op.make(band, reader)
+            for box, values in held:
+                shared = box.intersect(band)
+                if shared is not None:
+                    values[shared.slices_in(box)] = made[shared.slices_in(band)]
+
+    def describe(self) -> list[object]:
+        """`["frames", op, shard, chunk]`."""
+        return ["frames", self.op.describe(), self.grid.shard, self.grid.chunk]
+
+
+def _hull(boxes: list[Box]) -> Box:
+    """The box that covers boxes which differ in the last axis only; scalars cover themselves."""
+    first, last = boxes[0], boxes[-1]
+    if not first.shape:
+        return first
+    return Box(first.start, (*first.shape[:-1], last.stop[-1] - first.start[-1]))
+
+
+def _bands(box: Box, itemsize: int) -> list[Box]:
+    """Bands of rows of a box, each of one matrix and of about the bytes of a step."""
+    if len(box.shape) < 2:  # noqa: PLR2004  # no rows
+        return [box]
+    rows = max(1, _STEP_BYTES // (box.shape[-1] * itemsize))
+    lead = len(box.shape) - 2
+    return [
+        Box(
+            (*(a + b for a, b in zip(box.start[:lead], at, strict=True)), first, box.start[-1]),
+            (*(1,) * lead, min(rows, box.stop[-2] - first), box.shape[-1]),
+        )
+        for at in np.ndindex(*box.shape[:lead])
+        for first in range(box.start[-2], box.stop[-2], rows)
+    ]
+
+
+def held_bytes(grid: Grid, itemsize: int) -> int:
+    """Memory that a thread needs for the frames of sibling files, and what they are made of."""
+    siblings = grid.shards[-1] if grid.shards else 1
+    return siblings * math.prod(grid.chunk) * itemsize + 2 * _STEP_BYTES

@@ -1,0 +1,288 @@
+"""Grok-1 in stores of chunked arrays: what zarr folders and Orbax checkpoints have in common.
+
+TensorStore decodes the arrays, whatever their chunks, shards and codecs are. The layout lists the
+files, as bytes, so that size, identity and changes between runs are told as for any checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack import config, manifest, storage
+from grokpack.arrays import CACHE_BYTES, Shelf
+from grokpack.checkpoint import Checkpoint, Finding, Survey
+from grokpack.errors import GrokpackError
+from grokpack.formats import zarr
+from grokpack.layout import Box, FileLayout, Layout, Literal, Part
+from grokpack.models import grok1
+from grokpack.models.inference import infer
+from grokpack.ops.chunked import Chunked
+from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.formats.zarr import Stored
+    from grokpack.models.grok1 import Entry, Geometry
+    from grokpack.ops import View
+
+_PLACE = re.compile(r"(?:.*/)?((?:transformer/decoder_layer_\d{1,4}|language_model)/.+)")
+_VALUES = ("", "/weight", "/0")
+_SCALES = ("_scales", "/scales", "/1")
+"""What follows a tensor's name: grokpack's zarr, and xAI's pytree as Orbax names its leaves."""
+_MOST = 1024  # layers that a model may have; Grok-1 has 64
+_FEW = 5  # findings of a kind that an array may have
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
+_HELD = 3  # of the largest chunk: two that are kept for two threads, and one being decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An array of a store.
+
+    Attributes:
+        path: Its name there, keys joined by slashes.
+        folder: Folder of its files below the store's; empty where files hold many arrays.
+        document: Its metadata.
+        spec: How TensorStore opens it.
+    """
+
+    path: str
+    folder: str
+    document: bytes
+    spec: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Contents:
+    """What is found in a store.
+
+    Attributes:
+        members: Its arrays.
+        literals: Small files that say what it is, by path.
+        files: Paths of all other files.
+        common: Those of them that hold many arrays.
+        bits: Of the codes of weights that were quantised anew, by tensor.
+        findings: What is wrong.
+    """
+
+    members: list[Member]
+    literals: dict[str, bytes]
+    files: set[str]
+    common: list[str] = field(default_factory=list)
+    bits: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Store:
+    """The arrays of the model that a store has."""
+
+    folder: str
+    shelf: Shelf
+    contents: Contents
+    arrays: dict[str, ArraySpec] = field(default_factory=dict)
+    bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
+    views: dict[str, View] = field(default_factory=dict)
+    stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
+
+
+def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> Survey:
+    """Make a survey of what a store holds.
+
+    Args:
+        folder: Where the store is.
+        name: Of the format.
+        contents: What was found there.
+        head_dim: Head size, where no config.json gives it.
+    """
+    store = _Store(folder, Shelf(folder), contents)
+    layers = _take_members(store)
+    store.shelf.cache_bytes = cache = _cache_bytes(store.stored)
+    tensors = _tensors(store, layers)
+    settings, _ = config.find([folder])
+    geometry = infer(
+        {e.index: t for e, t in tensors.items()}, layers, config.hints(settings, head_dim)
+    )
+    files = sum(map(len, store.bands)) + len(contents.literals) + len(contents.common)
+    missing = sum(f.code == "GP101" and f.file is not None for f in contents.findings)
+    findings = contents.findings
+    if geometry is None:
+        return Survey(folder, name, files + missing, tuple(findings), None)
+    findings += _misfits(tensors, geometry)
+    findings += [
+        Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
+    ]
+    checkpoint = Checkpoint(
+        folder,
+        folder,
+        name,
+        geometry,
+        {tensor.name: tensor for tensor in tensors.values()},
+        _layout(store),
+        config=settings,
+        framings=manifest.framings(manifest.load(folder)),
+        views=store.views,
+        bits={tensor: bits for tensor, bits in contents.bits.items() if tensor in store.stored},
+        cache_bytes=cache,
+    )
+    return Survey(folder, name, files + missing, tuple(findings), checkpoint)
+
+
+def _cache_bytes(stored: Mapping[str, Stored]) -> int:
+    """Memory for decoded chunks: whole ones, however large whoever wrote them made them."""
+    return max([CACHE_BYTES, *(_HELD * array.chunk_bytes for array in stored.values())])
+
+
+def _take_members(store: _Store) -> int:
+    """Take the arrays that belong to the model; tells its number of layers."""
+    contents = store.contents
+    places = {m.path: _PLACE.fullmatch(m.path) for m in contents.members}
+    layers = [grok1.layer_of(place[1]) for place in places.values() if place]
+    count = min(1 + max((n for n in layers if n is not None), default=-1), _MOST)
+    names = {
+        f"{name}{ending}": array
+        for name in grok1.entries_by_name(count)
+        for endings, array in ((_VALUES, name), (_SCALES, scales_name(name)))
+        for ending in endings
+    }
+    for member in contents.members:
+        place = places[member.path]
+        array = names.get(place[1]) if place else None
+        if array is None:
+            what = "array does not belong to the model: not read"
+            finding = Finding("GP102", what, member.folder or None, member.path, severity="warning")
+            contents.findings.append(finding)
+        elif array in store.stored:
+            what = "two arrays of the store are the same tensor"
+            contents.findings.append(Finding("GP109", what, member.folder or None, array))
+        else:
+            _take(store, member, array)
+    return count
+
+
+def _take(store: _Store, member: Member, array: str) -> None:
+    """Take an array, and see that its files are there."""
+    try:
+        stored = zarr.parse(member.document)
+    except GrokpackError as error:
+        code = "GP106" if error.code == "GP208" else "GP111"
+        store.contents.findings.append(Finding(code, error.what, member.folder or None, array))
+        return
+    if stored is None:
+        return
+    store.stored[array] = stored
+    name = member.path if member.folder else ""
+    spec = json.dumps(member.spec, sort_keys=True)
+    store.views[array] = Chunked(store.shelf, spec, stored, name, member.folder)
+    if member.folder:
+        _take_files(store, member, array, stored)
+
+
+def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> None:
+    """Lay out an array's files; those that are missing or cut short become findings."""
+    findings, at, missing = store.contents.findings, 0, 0
+    if stored.files > _MOST_FILES:
+        findings.append(Finding("GP111", f"{stored.files:,} files are too many", None, array))
+        return
+    for key in stored.keys():  # noqa: SIM118  # it is no mapping
+        path = f"{member.folder}/{key}"
+        if path not in store.contents.files:
+            missing += 1
+            if missing <= _FEW:
+                findings.append(Finding("GP101", "file is missing", path, array))
+            continue
+        size = storage.size_of(os.path.join(store.folder, path)) or 0
+        finding = _damage(store, path, size, stored)
+        if finding:
+            findings.append(Finding(*finding[:2], path, array, *finding[2:]))
+        part = Part(member.path, Box((at,), (size,)), DType.U8)
+        store.bands.append((FileLayout(path, (part,)),))
+        at += size
+    # an array of which files are missing is longer than its pieces, so that it is not read
+    store.arrays[member.path] = ArraySpec((at + missing,), DType.U8)
+
+
+_MOST_FILES = 1 << 20  # of an array; an embedding in chunks of a mebibyte has 3,072
+
+
+def _damage(store: _Store, path: str, size: int, stored: Stored) -> tuple[str, ...] | None:
+    """What can be seen to be wrong with a file without decoding it."""
+    if stored.file_bytes is not None and size != stored.file_bytes:
+        code = "GP103" if size < stored.file_bytes else "GP104"
+        words = "shorter" if size < stored.file_bytes else "longer"
+        what = f"chunk is {words} than its shape asks for"
+        return code, what, f"{stored.file_bytes:,} bytes", f"{size:,} bytes"
+    if stored.index is None:
+        return None
+    nbytes, at_end = stored.index
+    if size < nbytes:
+        return "GP103", "shard is shorter than its index", f"{nbytes:,} bytes", f"{size:,} bytes"
+    data = storage.FileBytes(os.path.join(store.folder, path))
+    what = zarr.misplaced(data.read(size - nbytes if at_end else 0, nbytes), size)
+    return None if what is None else ("GP103", what)
+
+
+def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:
+    """The model's tensors; those that are not whole become findings."""
+    tensors = {}
+    for entry in grok1.entries(layers):
+        values, scales = store.stored.get(entry.name), store.stored.get(scales_name(entry.name))
+        if values is None:
+            store.contents.findings.append(Finding("GP101", "tensor is missing", None, entry.name))
+            continue
+        own = scales.spec if scales else None
+        if values.spec.dtype is DType.I8 and own is None:
+            what = "scales of an int8 weight are missing"
+            store.contents.findings.append(Finding("GP101", what, None, scales_name(entry.name)))
+            continue
+        tensors[entry] = TensorSpec(entry.name, values.spec, own)
+    return tensors
+
+
+def _misfits(tensors: Mapping[Entry, TensorSpec], geometry: Geometry) -> Iterator[Finding]:
+    for entry, tensor in tensors.items():
+        shape, wanted = tensor.values.shape, geometry.shape(entry.rule)
+        if shape != wanted:
+            what = "tensor has another shape than its place asks for"
+            yield Finding("GP105", what, None, entry.name, str(wanted), str(shape))
+        elif tensor.values.dtype not in ((DType.I8, *_FLOATS) if entry.rule.quantised else _FLOATS):
+            what = "tensor has another dtype than its place asks for"
+            yield Finding("GP106", what, None, entry.name, None, tensor.values.dtype.label)
+        elif tensor.scales is not None:
+            yield from _misfit_scales(entry, tensor)
+
+
+def _misfit_scales(entry: Entry, tensor: TensorSpec) -> Iterator[Finding]:
+    assert tensor.scales is not None  # noqa: S101  # the caller has looked
+    (*lead, rows, out), scales = tensor.values.shape, tensor.scales.shape
+    fits = len(scales) == len(lead) + 2 and (*scales[:-2], scales[-1]) == (*lead, out)
+    if not fits or rows % scales[-2]:
+        wanted = str((*lead, "groups", out))
+        what = "scale groups do not fit the tensor"
+        yield Finding("GP107", what, None, entry.name, wanted, str(scales))
+    elif tensor.scales.dtype not in _FLOATS:
+        what = "scales are no floats"
+        yield Finding("GP106", what, None, entry.name, None, tensor.scales.dtype.label)
+
+
+def _layout(store: _Store) -> Layout:
+    """The model's files, and those that say what the store is."""
+    bands, at = list(store.bands), 0
+    bands += [(FileLayout(p, (Literal(d),)),) for p, d in sorted(store.contents.literals.items())]
+    for path in store.contents.common:
+        size = storage.size_of(os.path.join(store.folder, path)) or 0
+        part = Part(_DATABASE, Box((at,), (size,)), DType.U8)
+        bands.append((FileLayout(path, (part,)),))
+        at += size
+    arrays = dict(store.arrays)
+    if store.contents.common:
+        arrays[_DATABASE] = ArraySpec((at,), DType.U8)
+    return Layout(arrays, tuple(bands))
+
+
+_DATABASE = "key-value store"  # name of the bytes of files that hold many arrays

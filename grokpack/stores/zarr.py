@@ -1,0 +1,112 @@
+"""Grok-1 in a zarr folder: grokpack's own, and those that others wrote under xAI's names.
+
+    transformer/decoder_layer_4/moe/linear/w/zarr.json            int8[expert, in, out]
+    transformer/decoder_layer_4/moe/linear/w_scales/zarr.json     bf16[expert, group, out]
+
+Version 3 and version 2, sharded or not, compressed or not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats import zarr
+from grokpack.models import grok1
+from grokpack.stores import chunked
+from grokpack.stores.chunked import Contents, Member
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Survey
+
+NAME = "zarr"
+SCHEMA = "grokpack/zarr/1"
+_GROUPS = (zarr.METADATA, ".zgroup", ".zmetadata")
+_DOCUMENTS = (zarr.METADATA, zarr.METADATA_2)
+_LIMIT_BYTES = 16 << 20  # of a metadata file; consolidated ones hold all others
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder is a zarr group, or holds arrays under xAI's names without one."""
+    embedding = os.path.join(folder, grok1.GLOBAL_RULES[0].path)
+    return any(storage.exists(os.path.join(folder, name)) for name in _GROUPS) or any(
+        storage.exists(os.path.join(embedding, name)) for name in _DOCUMENTS
+    )
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read the metadata of every array, and look for its files.
+
+    Args:
+        folder: The group's folder.
+        head_dim: Head size, where no config.json gives it.
+
+    Raises:
+        GrokpackError: GP209 where the group's metadata is broken, GP210 where no array has a
+            name of xAI's.
+    """
+    files = set(storage.tree(folder))
+    documents = {path: read_document(folder, path) for path in sorted(files) if _is_metadata(path)}
+    members = [
+        Member(
+            os.path.dirname(path),
+            os.path.dirname(path),
+            data,
+            spec_of(path, {"driver": "file", "path": os.path.dirname(path) + "/"}),
+        )
+        for path, data in documents.items()
+        if not is_group(data)
+    ]
+    contents = Contents(members, documents, files, bits=_bits(documents, folder))
+    found = chunked.survey(folder, NAME, contents, head_dim)
+    if found.checkpoint is None and not members:
+        raise GrokpackError("GP210", "no array of this zarr group is a tensor's", Place(folder))
+    return found
+
+
+def _is_metadata(path: str) -> bool:
+    return os.path.basename(path) in _DOCUMENTS
+
+
+def read_document(folder: str, path: str) -> bytes:
+    """A metadata file.
+
+    Raises:
+        GrokpackError: GP209 where it is too large to be one.
+    """
+    data = storage.FileBytes(os.path.join(folder, path))
+    size = data.size()
+    if size > _LIMIT_BYTES:
+        raise GrokpackError("GP209", f"{size:,} bytes are too many for this file", Place(data.path))
+    return data.read(0, size)
+
+
+def is_group(document: bytes) -> bool:
+    """Whether metadata says that it is a group's; what is broken is taken for an array's."""
+    try:
+        parsed = json.loads(document)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(parsed, dict) and parsed.get("node_type") == "group"
+
+
+def spec_of(metadata: str, kvstore: dict[str, Any]) -> dict[str, Any]:
+    """How TensorStore opens the array that a metadata file describes."""
+    driver = "zarr" if os.path.basename(metadata) == zarr.METADATA_2 else "zarr3"
+    return {"driver": driver, "kvstore": kvstore}
+
+
+def _bits(documents: dict[str, bytes], folder: str) -> dict[str, int]:
+    """Bits of the codes of weights that were quantised anew, as the group's attributes tell."""
+    root = documents.get(zarr.METADATA)
+    if root is None:
+        return {}
+    try:
+        own = json.loads(root).get("attributes", {}).get("grokpack", {}).get("bits", {})
+        return {str(name): int(bits) for name, bits in own.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        where = Place(os.path.join(folder, zarr.METADATA))
+        raise GrokpackError("GP209", f"the group's metadata is broken: {error}", where) from error

@@ -1,0 +1,62 @@
+"""A checkpoint that Orbax restores: xAI's pytree, each leaf a zarr 3 array in raw chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack import config
+from grokpack.formats import orbax as orbax_format
+from grokpack.plan import Target
+from grokpack.stores import orbax
+from grokpack.targets import fidelity
+from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.formats.orbax import Keys
+    from grokpack.models.grok1 import Entry
+    from grokpack.tensor import TensorSpec
+
+_VALUES, _SCALES = "0", "1"  # leaves of xAI's QuantizedWeight8bit, a pytree node without names
+
+
+def to_orbax(source: Checkpoint, options: Options) -> Target:
+    """The target.
+
+    Raises:
+        GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
+    """
+    refuse_options(options)
+    arrays = Arrays()
+    leaves = []
+    for entry, tensor, ops in tensors(source, options.dtype):
+        for name, spec in tensor.arrays().items():
+            keys = _keys(entry, tensor, scales=name != entry.name)
+            leaves.append(keys)
+            made = spec, ops[name]
+            arrays.add(name, ".".join(keys), made, cuts(entry, spec, options.tp), options)
+    finals = {
+        config.FILE: config.render(source.geometry, source.config),
+        orbax_format.CHECKPOINT: orbax_format.checkpoint_document(),
+        orbax_format.TREE: orbax_format.tree_document(leaves),
+        orbax_format.COMMIT: b"Checkpoint commit was successful\n",
+    }
+    kept = fidelity.judge(source, arrays.values())
+    return Target(
+        orbax.NAME,
+        arrays.layout(),
+        arrays.ops,
+        finals,
+        source.framings,
+        kept.notes,
+        kept.lossless,
+        thread_bytes=arrays.thread_bytes,
+    )
+
+
+def _keys(entry: Entry, tensor: TensorSpec, *, scales: bool) -> Keys:
+    """Keys of an array in xAI's pytree: haiku's module, its parameter, and a weight's two leaves."""
+    module, _, parameter = entry.name.rpartition("/")
+    if tensor.scales is None:
+        return module, parameter
+    return module, parameter, _SCALES if scales else _VALUES

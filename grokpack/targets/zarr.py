@@ -1,0 +1,123 @@
+"""A zarr 3 folder: a group with an array for each tensor under xAI's name, sharded by rank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack import config
+from grokpack.formats import zarr as zarr_format
+from grokpack.models import grok1
+from grokpack.models.grok1 import Geometry
+from grokpack.plan import Target
+from grokpack.stores import zarr
+from grokpack.targets import fidelity
+from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
+from grokpack.tensor import scales_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Entry
+    from grokpack.tensor import TensorSpec
+
+SCALES = "_scales"  # behind the name of a weight: an array has no children in zarr 3
+
+
+def to_zarr(source: Checkpoint, options: Options) -> Target:
+    """The target.
+
+    Raises:
+        GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
+    """
+    refuse_options(options)
+    arrays = Arrays()
+    for entry, tensor, ops in tensors(source, options.dtype):
+        for name, spec in tensor.arrays().items():
+            scales = name != entry.name
+            own = _about_scales(entry, tensor) if scales else _about(entry, tensor, source)
+            arrays.add(
+                name,
+                entry.name + (SCALES if scales else ""),
+                (spec, ops[name]),
+                cuts(entry, spec, options.tp),
+                options,
+                attributes=own,
+                axes=_axes(entry, scales=scales),
+            )
+    for group in _groups(arrays):
+        arrays.add_file(f"{group}/{zarr_format.METADATA}", zarr_format.group_document())
+    finals = {
+        config.FILE: config.render(source.geometry, source.config),
+        zarr_format.METADATA: zarr_format.group_document(_about_model(source)),
+    }
+    kept = fidelity.judge(source, arrays.values())
+    return Target(
+        zarr.NAME,
+        arrays.layout(),
+        arrays.ops,
+        finals,
+        source.framings,
+        kept.notes,
+        kept.lossless,
+        thread_bytes=arrays.thread_bytes,
+    )
+
+
+def _groups(arrays: Arrays) -> Iterable[str]:
+    """Every group between the root and an array."""
+    found = set()
+    for name in arrays.specs:
+        parts = name.split("/")[:-1]
+        found |= {"/".join(parts[: n + 1]) for n in range(len(parts))}
+    owners = {name for name in arrays.specs if scales_name(name) in arrays.specs}
+    return sorted(found - owners)
+
+
+def _about(entry: Entry, tensor: TensorSpec, source: Checkpoint) -> dict[str, Any]:
+    """Attributes of a weight or a plain array."""
+    axis = grok1.cut_axis(entry.rule, "engines")
+    about: dict[str, Any] = {
+        "name": entry.name,
+        "role": entry.rule.role,
+        "title": entry.rule.title,
+        "tensor_parallel_axis": None if axis is None else axis % len(tensor.values.shape),
+    }
+    if tensor.scales is not None:
+        groups = tensor.scales.shape[-2]
+        about["scales"] = entry.name.rpartition("/")[2] + SCALES
+        about["scale_groups"] = groups
+        about["rows_per_group"] = tensor.values.shape[-2] // groups
+    if entry.name in source.bits and tensor.scales is not None:
+        about["bits"] = source.bits[entry.name]
+    return about
+
+
+def _about_scales(entry: Entry, tensor: TensorSpec) -> dict[str, Any]:
+    """Attributes of the scales of a weight."""
+    assert tensor.scales is not None  # noqa: S101  # these are its attributes
+    groups = tensor.scales.shape[-2]
+    return {
+        "name": scales_name(entry.name),
+        "role": "scales",
+        "scales_of": entry.name.rpartition("/")[2],
+        "scale_groups": groups,
+        "rows_per_group": tensor.values.shape[-2] // groups,
+    }
+
+
+def _axes(entry: Entry, *, scales: bool) -> tuple[str, ...]:
+    """Names of an array's axes."""
+    dims = entry.rule.dims
+    return (*dims[:-2], "scale_groups", dims[-1]) if scales else dims
+
+
+def _about_model(source: Checkpoint) -> dict[str, Any]:
+    """Attributes of the group: the geometry, and what was quantised anew."""
+    about: dict[str, Any] = {
+        "schema": zarr.SCHEMA,
+        "geometry": {name: getattr(source.geometry, name) for name in Geometry.__slots__},
+    }
+    if source.bits:
+        about["bits"] = dict(source.bits)
+    return {"grokpack": about}
