@@ -103,8 +103,8 @@ FINDINGS = (
         "GP114",
         "chunk is damaged or missing",
         ExitStatus.ANSWER_IS_NO,
-        "A chunk of a zarr or Orbax store does not decode: its checksum is another, it is cut short, "
-        "or it is not there.",
+        "A chunk of a zarr or Orbax store does not decode: its checksum is another, it is cut "
+        "short, or it is not there.",
         "Fetch the file again, or write it again from its source.",
     ),
     Code(

@@ -154,8 +154,8 @@ SOURCES = (
         "GP225",
         "chunk cannot be read",
         ExitStatus.SOURCE,
-        "A chunk of a zarr or Orbax store is missing, has another checksum than its store recorded, "
-        "or cannot be decompressed.",
+        "A chunk of a zarr or Orbax store is missing, has another checksum than its store "
+        "recorded, or cannot be decompressed.",
         "`grokpack verify --values` finds all that are wrong; fetch or write these files again. "
         "Stores that leave chunks of zeros out have to be written with all chunks.",
     ),

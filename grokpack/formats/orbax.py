@@ -106,7 +106,7 @@ def tree_document(leaves: Iterable[Keys]) -> bytes:
 
 def checkpoint_document() -> bytes:
     """Who restores the checkpoint; it holds no times, so that runs write it identically."""
-    document = {
+    document: dict[str, Any] = {
         "item_handlers": _HANDLER,
         "metrics": {},
         "performance_metrics": {},

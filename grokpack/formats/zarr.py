@@ -126,11 +126,14 @@ def choose_grid(spec: ArraySpec, cuts: Shape, chunk_bytes: int, shard_bytes: int
         shard_bytes: Largest shard, but for its index.
     """
     own = tuple(n // c if n % c == 0 else n for n, c in zip(spec.shape, cuts, strict=True))
-    chunk: Shape = ()
-    while not chunk or any(n % c and n != whole for n, c, whole in zip(own, chunk, spec.shape)):
-        if chunk:  # it does not divide a rank's slice, and may reach beyond the whole array only
-            own = tuple(n if n % c == 0 else whole for n, c, whole in zip(own, chunk, spec.shape))
+    while True:
         chunk = _grow((1,) * len(own), own, chunk_bytes // spec.dtype.itemsize)
+        # what does not divide a rank's slice may reach beyond the whole array only
+        sizes = zip(own, chunk, spec.shape, strict=True)
+        wider = tuple(n if n % c == 0 else whole for n, c, whole in sizes)
+        if wider == own:
+            break
+        own = wider
     shard = _grow(chunk, own, shard_bytes // spec.dtype.itemsize)
     return Grid(spec.shape, shard, chunk)
 

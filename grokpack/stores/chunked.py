@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import config, manifest, storage
@@ -197,9 +197,8 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
                 findings.append(Finding("GP101", "file is missing", path, array))
             continue
         size = storage.size_of(os.path.join(store.folder, path)) or 0
-        finding = _damage(store, path, size, stored)
-        if finding:
-            findings.append(Finding(*finding[:2], path, array, *finding[2:]))
+        finding = _damage(store, Finding("GP103", "", path, array), size, stored)
+        findings += [finding] if finding else []
         part = Part(member.path, Box((at,), (size,)), DType.U8)
         store.bands.append((FileLayout(path, (part,)),))
         at += size
@@ -210,21 +209,32 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
 _MOST_FILES = 1 << 20  # of an array; an embedding in chunks of a mebibyte has 3,072
 
 
-def _damage(store: _Store, path: str, size: int, stored: Stored) -> tuple[str, ...] | None:
-    """What can be seen to be wrong with a file without decoding it."""
-    if stored.file_bytes is not None and size != stored.file_bytes:
-        code = "GP103" if size < stored.file_bytes else "GP104"
-        words = "shorter" if size < stored.file_bytes else "longer"
-        what = f"chunk is {words} than its shape asks for"
-        return code, what, f"{stored.file_bytes:,} bytes", f"{size:,} bytes"
+def _damage(store: _Store, place: Finding, size: int, stored: Stored) -> Finding | None:
+    """What can be seen to be wrong with a file without decoding it.
+
+    Args:
+        store: Where it is.
+        place: A finding about it that says nothing yet.
+        size: Its bytes.
+        stored: The array.
+    """
+    if stored.file_bytes is not None:
+        wanted, what = stored.file_bytes, "chunk is longer than its shape asks for"
+        if size < wanted:
+            what = "chunk is shorter than its shape asks for"
+        code = "GP103" if size < wanted else "GP104"
+        if size == wanted:
+            return None
+        facts = f"{wanted:,} bytes", f"{size:,} bytes"
+        return replace(place, code=code, message=what, expected=facts[0], found=facts[1])
     if stored.index is None:
         return None
     nbytes, at_end = stored.index
     if size < nbytes:
-        return "GP103", "shard is shorter than its index", f"{nbytes:,} bytes", f"{size:,} bytes"
-    data = storage.FileBytes(os.path.join(store.folder, path))
-    what = zarr.misplaced(data.read(size - nbytes if at_end else 0, nbytes), size)
-    return None if what is None else ("GP103", what)
+        return replace(place, message="shard is shorter than its index", found=f"{size:,} bytes")
+    data = storage.FileBytes(os.path.join(store.folder, place.file or ""))
+    wrong = zarr.misplaced(data.read(size - nbytes if at_end else 0, nbytes), size)
+    return replace(place, message=wrong) if wrong else None
 
 
 def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:

@@ -1,4 +1,4 @@
-"""What zarr folders and Orbax checkpoints have in common: arrays in shards of checksummed chunks."""
+"""What zarr folders and Orbax checkpoints have in common: shards of checksummed chunks."""
 
 from __future__ import annotations
 

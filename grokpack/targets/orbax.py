@@ -55,7 +55,7 @@ def to_orbax(source: Checkpoint, options: Options) -> Target:
 
 
 def _keys(entry: Entry, tensor: TensorSpec, *, scales: bool) -> Keys:
-    """Keys of an array in xAI's pytree: haiku's module, its parameter, and a weight's two leaves."""
+    """Keys of an array in xAI's pytree: module, parameter, and which leaf of a weight it is."""
     module, _, parameter = entry.name.rpartition("/")
     if tensor.scales is None:
         return module, parameter
