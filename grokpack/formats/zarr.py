@@ -255,16 +255,29 @@ class Stored:
     index: tuple[int, bool] | None = None
     file_bytes: int | None = None
 
-    def keys(self) -> Iterator[str]:
-        """Names of all files of the array, below its folder."""
+    def places(self) -> Iterator[Shape]:
+        """Places of all files of the array in its grid."""
         counts = (-(-n // s) for n, s in zip(self.spec.shape, self.file, strict=True))
-        for at in product(*map(range, counts)):
-            yield self.key_of(at)
+        return product(*map(range, counts))
 
     def key_of(self, at: Shape) -> str:
         """Name of the file at a place of the grid."""
         prefix, separator = self.key
         return separator.join([*([prefix] if prefix else []), *map(str, at)]) or "0"
+
+    def outside(self, at: Shape) -> set[int]:
+        """Chunks, by number, of the shard at a place that lie wholly beyond the array."""
+        counts = tuple(f // c for f, c in zip(self.file, self.chunk, strict=True))
+        sizes = zip(at, self.file, self.chunk, self.spec.shape, strict=True)
+        inside = tuple(-(-(whole - i * f) // c) for i, f, c, whole in sizes)
+        if all(n >= count for n, count in zip(inside, counts, strict=True)):
+            return set()
+        places = enumerate(product(*map(range, counts)))
+        return {
+            number
+            for number, place in places
+            if any(i >= n for i, n in zip(place, inside, strict=True))
+        }
 
     def holder(self, index: Shape) -> str:
         """Name of the file that holds an element."""
@@ -362,17 +375,19 @@ def _dtype(name: object) -> DType:
     return _DTYPES[name]
 
 
-def misplaced(index: bytes, size: int) -> str | None:
+def misplaced(index: bytes, size: int, outside: set[int]) -> str | None:
     """What is wrong with the index of a shard, as a sentence; None where nothing can be seen.
 
     Args:
         index: Its bytes; a checksum behind the entries is not looked at.
         size: Bytes of the file.
+        outside: Chunks that lie beyond the array, which need not be stored.
     """
-    for at in range(0, len(index) // _ENTRY.size * _ENTRY.size, _ENTRY.size):
-        offset, nbytes = _ENTRY.unpack_from(index, at)
+    for chunk in range(len(index) // _ENTRY.size):
+        offset, nbytes = _ENTRY.unpack_from(index, chunk * _ENTRY.size)
         if offset == nbytes == _ABSENT:
-            return f"chunk {at // _ENTRY.size} of the shard is missing"
-        if offset + nbytes > size:
-            return f"the shard's index places chunk {at // _ENTRY.size} beyond the file's end"
+            if chunk not in outside:
+                return f"chunk {chunk} of the shard is missing"
+        elif offset + nbytes > size:
+            return f"the shard's index places chunk {chunk} beyond the file's end"
     return None

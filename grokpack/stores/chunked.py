@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from grokpack.formats.zarr import Stored
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.ops import View
+    from grokpack.tensor import Shape
 
 _PLACE = re.compile(r"(?:.*/)?((?:transformer/decoder_layer_\d{1,4}|language_model)/.+)")
 _VALUES = ("", "/weight", "/0")
@@ -189,15 +190,15 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
     if stored.files > _MOST_FILES:
         findings.append(Finding("GP111", f"{stored.files:,} files are too many", None, array))
         return
-    for key in stored.keys():  # noqa: SIM118  # it is no mapping
-        path = f"{member.folder}/{key}"
+    for place in stored.places():
+        path = f"{member.folder}/{stored.key_of(place)}"
         if path not in store.contents.files:
             missing += 1
             if missing <= _FEW:
                 findings.append(Finding("GP101", "file is missing", path, array))
             continue
         size = storage.size_of(os.path.join(store.folder, path)) or 0
-        finding = _damage(store, Finding("GP103", "", path, array), size, stored)
+        finding = _damage(store, Finding("GP103", "", path, array), size, stored, place)
         findings += [finding] if finding else []
         part = Part(member.path, Box((at,), (size,)), DType.U8)
         store.bands.append((FileLayout(path, (part,)),))
@@ -209,14 +210,17 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
 _MOST_FILES = 1 << 20  # of an array; an embedding in chunks of a mebibyte has 3,072
 
 
-def _damage(store: _Store, place: Finding, size: int, stored: Stored) -> Finding | None:
+def _damage(
+    store: _Store, blank: Finding, size: int, stored: Stored, place: Shape
+) -> Finding | None:
     """What can be seen to be wrong with a file without decoding it.
 
     Args:
         store: Where it is.
-        place: A finding about it that says nothing yet.
+        blank: A finding about it that says nothing yet.
         size: Its bytes.
         stored: The array.
+        place: The file's in the grid.
     """
     if stored.file_bytes is not None:
         wanted, what = stored.file_bytes, "chunk is longer than its shape asks for"
@@ -226,15 +230,17 @@ def _damage(store: _Store, place: Finding, size: int, stored: Stored) -> Finding
         if size == wanted:
             return None
         facts = f"{wanted:,} bytes", f"{size:,} bytes"
-        return replace(place, code=code, message=what, expected=facts[0], found=facts[1])
+        return replace(blank, code=code, message=what, expected=facts[0], found=facts[1])
     if stored.index is None:
         return None
     nbytes, at_end = stored.index
     if size < nbytes:
-        return replace(place, message="shard is shorter than its index", found=f"{size:,} bytes")
-    data = storage.FileBytes(os.path.join(store.folder, place.file or ""))
-    wrong = zarr.misplaced(data.read(size - nbytes if at_end else 0, nbytes), size)
-    return replace(place, message=wrong) if wrong else None
+        return replace(blank, message="shard is shorter than its index", found=f"{size:,} bytes")
+    data = storage.FileBytes(os.path.join(store.folder, blank.file or ""))
+    wrong = zarr.misplaced(
+        data.read(size - nbytes if at_end else 0, nbytes), size, stored.outside(place)
+    )
+    return replace(blank, message=wrong) if wrong else None
 
 
 def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:

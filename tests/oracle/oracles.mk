@@ -143,3 +143,47 @@ $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm
 	@$(ORACLE_VLLM)/env/bin/pip install -qq --disable-pip-version-check --no-deps \
 		-r tests/oracle/vllm/vllm.txt
 	@touch $@
+
+# Stores of chunked arrays: opened, restored and written by the libraries that they are for.
+ZARR := $(BUILD)/oracle-zarr
+.PHONY: oracle-zarr
+oracle-zarr: $(ZARR)/.ready $(VENV)/.ready-test ## Let TensorStore and zarr-python open what is written, and write what is read
+	@rm -rf $(ZARR)/wide
+	@$(BIN)/python -m grokpack synth $(ZARR)/wide --quiet --layers 2 --d-model 96 --ffn 200 \
+		--experts 3 --vocab 331 --heads 4 --kv-heads 2 --head-dim 24 --scale-groups 4
+	$(ZARR)/env/bin/python -m tests.oracle.zarr.check --grokpack $(CURDIR)/$(BIN)/python \
+		--work $(ZARR)/work tests/data/tiny3 $(ZARR)/wide
+
+ORBAX := $(BUILD)/oracle-orbax
+.PHONY: oracle-orbax
+oracle-orbax: $(ORBAX)/12/.ready $(ORBAX)/11/.ready $(VENV)/.ready-test ## Let Orbax restore what is written, on a mesh, and write what is read
+	@rm -rf $(ORBAX)/small
+	@$(BIN)/python -m grokpack synth $(ORBAX)/small --quiet --layers 2 --d-model 64 --ffn 192 \
+		--experts 4 --vocab 160 --heads 8 --kv-heads 8 --head-dim 16
+	@for version in 12 11; do \
+		$(ORBAX)/$$version/env/bin/python -m tests.oracle.orbax.check --work $(ORBAX)/$$version/work \
+		--grokpack $(CURDIR)/$(BIN)/python tests/data/tiny3 $(ORBAX)/small || exit 1; done
+
+.PHONY: oracle-orbax-fixture
+oracle-orbax-fixture: $(ORBAX)/12/.ready $(VENV)/.ready-test
+	@rm -rf $(ORBAX)/tiny
+	@$(BIN)/python -m grokpack synth $(ORBAX)/tiny --quiet --layers 1 --d-model 32 --ffn 64 \
+		--experts 2 --vocab 48 --heads 4 --kv-heads 2 --head-dim 8
+	$(ORBAX)/12/env/bin/python -m tests.oracle.orbax.check --work $(ORBAX)/12/work \
+		--grokpack $(CURDIR)/$(BIN)/python --fixture tests/data/orbax $(ORBAX)/tiny
+
+$(ZARR)/.ready: tests/oracle/zarr/requirements.txt $(VENV)/.made
+	@echo "making $(@D)/env with TensorStore and zarr-python"
+	@rm -rf $(@D)
+	@"$(PYTHON)" -m venv $(@D)/env
+	@$(@D)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore -r $<
+	@touch $@
+
+$(ORBAX)/%/.ready: tests/oracle/orbax/requirements-%.txt $(VENV)/.made
+	@echo "making $(@D)/env with Orbax 0.$* and jax for CPU"
+	@rm -rf $(@D)
+	@"$(PYTHON)" -m venv $(@D)/env
+	@$(@D)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore -r $<
+	@touch $@
