@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grokpack.errors import GrokpackError
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.kernels.dispatch import choose_engine
 from grokpack.kernels.tally import CodeTally, FloatTally
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
 _SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
 _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
+_UNDECODED = "GP225"  # a chunk's error, which says nothing of other arrays
 _CELL_BYTES = 16  # sums and extremes that a code has of its own where each row has its own scales
 
 
@@ -85,8 +87,21 @@ def tally_all(
     tensors: list[TensorSpec],
     listen: Listener = ignore,
     cuts: Cuts | None = None,
+    failed: dict[str, GrokpackError] | None = None,
 ) -> dict[str, ArrayTally]:
-    """Count every value of these tensors; the result is by array, scales are `<name>/scales`."""
+    """Count every value of these tensors; the result is by array, scales are `<name>/scales`.
+
+    Args:
+        checkpoint: What to read.
+        tensors: Which.
+        listen: Receives progress.
+        cuts: How the work is cut.
+        failed: Is given the first error of each array that cannot be decoded, which is left out
+            then; without it the error is raised.
+
+    Raises:
+        GrokpackError: What reading raises.
+    """
     cuts = cuts or Cuts()
     began = time.monotonic()
     total = sum(spec.nbytes for tensor in tensors for spec in tensor.arrays().values())
@@ -95,13 +110,17 @@ def tally_all(
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
     with ThreadPoolExecutor(cuts.workers) as pool:
-        for slab, part in zip(slabs, pool.map(counter.count, slabs), strict=True):
-            if slab.array in tallies:
+        for slab, part in zip(slabs, pool.map(counter.attempt, slabs), strict=True):
+            if isinstance(part, GrokpackError):
+                if failed is None:
+                    raise part
+                failed.setdefault(slab.array, part)
+            elif slab.array in tallies:
                 tallies[slab.array].merge(part)
             else:
                 tallies[slab.array] = part
     listen(Finished("values", time.monotonic() - began))
-    return tallies
+    return {array: tally for array, tally in tallies.items() if array not in (failed or {})}
 
 
 def _slabs(tensor: TensorSpec, limit_bytes: int) -> Iterator[_Slab]:
@@ -120,6 +139,15 @@ class _Counter:
     engine: Engine
     listen: Listener
     cuts: Cuts
+
+    def attempt(self, slab: _Slab) -> ArrayTally | GrokpackError:
+        """What is in a slab, or the error that says that it cannot be decoded."""
+        try:
+            return self.count(slab)
+        except GrokpackError as error:
+            if error.code != _UNDECODED:
+                raise
+            return error
 
     def count(self, slab: _Slab) -> ArrayTally:
         """What is in a slab."""

@@ -69,7 +69,9 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
     rows = []
     for role, title in _PARTS:
         tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
-        arrays = {a for t in tensors for array in t.arrays() for a in checkpoint.stored(array)}
+        arrays = {
+            a for t in tensors for array in t.arrays() for a in checkpoint.stored(array) or (array,)
+        }
         nbytes = sum(stored[array] for array in arrays)
         kinds = sorted(
             {
@@ -85,6 +87,10 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
 
 
 def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
+    """Bytes of each array in the files; decoded ones where a database holds all arrays."""
+    specs = {name: spec for t in checkpoint.tensors.values() for name, spec in t.arrays().items()}
+    if not any(checkpoint.stored(name) for name in specs):
+        return {name: spec.nbytes for name, spec in specs.items()}
     pieces = checkpoint.layout.pieces()
     return {name: sum(p.extent.nbytes for p in rows) for name, rows in pieces.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from grokpack.spots import describe
 from grokpack.tensor import scales_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.counting import Cuts
+    from grokpack.errors import GrokpackError
     from grokpack.layout import Piece
     from grokpack.tensor import Shape, TensorSpec
     from grokpack.verification import Verdict
@@ -77,11 +79,16 @@ def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None
     pieces = checkpoint.layout.pieces()
     findings: list[Finding] = []
     sound = _sound_tensors(checkpoint)
-    tallies = tally_all(checkpoint, sound, listen, cuts)
+    failed: dict[str, GrokpackError] = {}
+    tallies = tally_all(checkpoint, sound, listen, cuts, failed)
     for tensor in sound:
         for array in tensor.arrays():
+            if array in failed:
+                findings.append(_undecoded(checkpoint, tensor.name, failed[array]))
+                continue
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
-            findings += _findings(tensor.name, array, tallies[array], held)
+            holder = getattr(checkpoint.views.get(array), "holder", None)
+            findings += _findings(tensor.name, array, tallies[array], held, holder)
     outcome = "failed" if findings else "ok"
     return replace(
         verdict,
@@ -113,8 +120,19 @@ def _scales_fit(tensor: TensorSpec) -> bool:
     return (lead, out) == (scale_lead, columns) and groups > 0 and rows % groups == 0
 
 
+def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Finding:
+    """The finding for an array of which a chunk is missing or damaged."""
+    path = error.where.path if error.where else None
+    file = os.path.relpath(path, checkpoint.folder) if path else None
+    return Finding("GP114", error.what, file, tensor, None, dict(error.facts).get("reason"))
+
+
 def _findings(
-    name: str, array: str, counted: ArrayTally, pieces: tuple[Piece, ...]
+    name: str,
+    array: str,
+    counted: ArrayTally,
+    pieces: tuple[Piece, ...],
+    holder: Callable[[Shape], str | None] | None,
 ) -> Iterator[Finding]:
     """Findings of one array of a tensor, each with the file and index of its first spots."""
     if not isinstance(counted.tally, FloatTally):
@@ -127,7 +145,7 @@ def _findings(
         spots = counted.spots.found[kind]
         places = "; ".join(describe(index, scales=of_scales) for index in spots)
         more = "; .." if count > len(spots) else ""
-        file = _file_of(spots[0], pieces)
+        file = holder(spots[0]) if holder else _file_of(spots[0], pieces)
         yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")
 
 

@@ -43,8 +43,12 @@ CONVERTED: dict[str, tuple[str, dict[str, Any]]] = {
     "gguf f16 split": ("gguf", {"type": "f16", "shard_bytes": 1 << 19}),
     "gguf bf16": ("gguf", {"type": "bf16"}),
     "gguf q8_0": ("gguf", {"type": "q8_0"}),
+    "zarr": ("zarr", {}),
+    "zarr bf16": ("zarr", {"dtype": "bf16"}),
+    "orbax": ("orbax", {"tp": 4}),
+    "orbax bf16": ("orbax", {"dtype": "bf16"}),
 }
-CODES = (*CUT, "gguf q8_0")  # sources that hold the released codes
+CODES = (*CUT, "gguf q8_0", "zarr", "orbax")  # sources that hold the released codes
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +156,11 @@ def test_where_codes_are_kept_the_way_back_is_exact_to_the_byte(
         ("hf hpcai bf16", "ckpt-0", {}, None),
         ("sglang for 4", "hf", {}, None),
         ("ckpt-0", "safetensors", {"tp": 8}, None),
+        ("ckpt-0", "zarr", {}, None),
+        ("ckpt-0", "zarr", {"dtype": "bf16"}, "products are rounded once to bf16"),
+        ("ckpt-0", "orbax", {}, None),
+        ("zarr", "orbax", {"dtype": "bf16"}, "the embedding is rounded once from f32 to bf16"),
+        ("orbax", "ckpt-0", {}, None),
     ],
 )
 def test_what_is_lost_is_said_before_it_starts_and_nothing_else(
@@ -195,6 +204,7 @@ RESUMED = [
     ("ckpt-0", "hf", {"shard_bytes": 1 << 19}),
     ("ckpt-0", "gguf", {"type": "q8_0"}),
     ("hf hpcai bf16", "sglang", {"tp": 2}),
+    ("ckpt-0", "zarr", {"tp": 2}),
 ]
 
 
@@ -231,7 +241,7 @@ def all_files(folder: Path, stem: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("name", "to", "options"),
-    [*RESUMED, ("gguf q8_0", "ckpt-0", {}), ("ckpt-0 expanded", "hf", {})],
+    [*RESUMED, ("gguf q8_0", "ckpt-0", {}), ("ckpt-0 expanded", "hf", {}), ("zarr", "hf", {})],
 )
 def test_memory_workers_and_engine_change_no_byte(
     tmp_path: Path,

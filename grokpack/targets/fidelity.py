@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Rule
     from grokpack.ops import Op, StreamedOp
 
 _HOLDS = {
@@ -47,14 +48,18 @@ class _Loss:
 
 def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
     """What the ops that make a target keep of their source."""
-    roles = {e.name: e.rule.role for e in grok1.entries(source.geometry.layers)}
-    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, roles))
+    rules = {e.name: e.rule for e in grok1.entries(source.geometry.layers)}
+    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules))
+    if _Loss("products", DType.I8, DType.BF16) in losses:  # those are all of them
+        losses.pop(_Loss("row-parallel products", DType.I8, DType.BF16), None)
     return Fidelity(not losses, tuple(_sentences(list(losses))))
 
 
-def _losses(op: Op | StreamedOp, roles: Mapping[str, str]) -> Iterator[_Loss]:
+def _losses(op: Op | StreamedOp, rules: Mapping[str, Rule]) -> Iterator[_Loss]:
     if isinstance(op, Dequantize):
-        yield _Loss("row-parallel products", DType.I8, DType.BF16)
+        rule = rules.get(op.tensor.name)
+        some = "row-parallel " if rule is None or rule.cut == "rows" else ""
+        yield _Loss(f"{some}products", DType.I8, DType.BF16)
     elif isinstance(op, Transpose):
         kind = op.tensor.values.dtype
         if kind is DType.I8:
@@ -62,7 +67,8 @@ def _losses(op: Op | StreamedOp, roles: Mapping[str, str]) -> Iterator[_Loss]:
         elif kind not in _HOLDS[op.dtype]:
             yield _Loss("weights", kind, op.dtype)
     elif isinstance(op, Recast) and op.source not in _HOLDS[op.dtype]:
-        embedding = roles.get(op.array) == "embedding"
+        rule = rules.get(op.array)
+        embedding = rule is not None and rule.role == "embedding"
         yield _Loss("embedding" if embedding else "weights", op.source, op.dtype)
 
 

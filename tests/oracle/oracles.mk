@@ -168,7 +168,7 @@ oracle-orbax: $(ORBAX)/12/.ready $(ORBAX)/11/.ready $(VENV)/.ready-test ## Let O
 oracle-orbax-fixture: $(ORBAX)/12/.ready $(VENV)/.ready-test
 	@rm -rf $(ORBAX)/tiny
 	@$(BIN)/python -m grokpack synth $(ORBAX)/tiny --quiet --layers 1 --d-model 32 --ffn 64 \
-		--experts 2 --vocab 48 --heads 4 --kv-heads 2 --head-dim 8
+		--experts 2 --vocab 48 --heads 8 --kv-heads 8 --head-dim 8
 	$(ORBAX)/12/env/bin/python -m tests.oracle.orbax.check --work $(ORBAX)/12/work \
 		--grokpack $(CURDIR)/$(BIN)/python --fixture tests/data/orbax $(ORBAX)/tiny
 
