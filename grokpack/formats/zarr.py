@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 METADATA = "zarr.json"
 METADATA_2 = ".zarray"
+NIBBLES = "two int4 in a byte of the last axis, the first in the low bits, two's complement"
+"""What the attribute `packing` says of codes of four bits."""
 CRC_BYTES = 4  # behind each chunk, and behind the index of a shard
 _ENTRY = struct.Struct("<QQ")  # of an index: where a chunk begins, and its length
 _ABSENT = 2**64 - 1  # both numbers of a chunk that is not stored
@@ -245,6 +247,7 @@ class Stored:
         index: Bytes of a shard's index and whether it stands at the end; None where there is no
             index, or one of a kind that is not looked into.
         file_bytes: Size of each file, where it is the same for all; None otherwise.
+        packing: How its elements hold several codes each, where they do.
     """
 
     spec: ArraySpec
@@ -254,6 +257,7 @@ class Stored:
     key: tuple[str, str]
     index: tuple[int, bool] | None = None
     file_bytes: int | None = None
+    packing: str | None = None
 
     def places(self) -> Iterator[Shape]:
         """Places of all files of the array in its grid."""
@@ -331,6 +335,7 @@ def _parse_3(document: dict[str, Any]) -> Stored:
         ("c" if default else "", str(separator)),
         _index_place(inner, file, chunk) if shards else None,
         None if shards else _plain_bytes(codecs, file, spec.dtype),
+        document.get("attributes", {}).get("packing"),
     )
 
 

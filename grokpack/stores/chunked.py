@@ -21,6 +21,7 @@ from grokpack.layout import Box, FileLayout, Layout, Literal, Part
 from grokpack.models import grok1
 from grokpack.models.inference import infer
 from grokpack.ops.chunked import Chunked
+from grokpack.ops.nibbles import Nibbles
 from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class _Store:
     bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
+    specs: dict[str, ArraySpec] = field(default_factory=dict)  # what they are when unpacked
 
 
 def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> Survey:
@@ -114,6 +116,9 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
     findings = contents.findings
     if geometry is None:
         return Survey(folder, name, files + missing, tuple(findings), None)
+    bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
+    if bits:  # groups of their own, which ranks do not share as the release's
+        geometry = replace(geometry, scale_groups=None)
     findings += _misfits(tensors, geometry)
     findings += [
         Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
@@ -128,7 +133,7 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
         config=settings,
         framings=manifest.framings(manifest.load(folder)),
         views=store.views,
-        bits={tensor: bits for tensor, bits in contents.bits.items() if tensor in store.stored},
+        bits=bits,
         cache_bytes=cache,
     )
     return Survey(folder, name, files + missing, tuple(findings), checkpoint)
@@ -179,7 +184,13 @@ def _take(store: _Store, member: Member, array: str) -> None:
     store.stored[array] = stored
     name = member.path if member.folder else ""
     spec = json.dumps(member.spec, sort_keys=True)
-    store.views[array] = Chunked(store.shelf, spec, stored, name, member.folder)
+    view = Chunked(store.shelf, spec, stored, name, member.folder)
+    packed = stored.packing == zarr.NIBBLES and stored.spec.dtype is DType.U8
+    store.views[array] = Nibbles(view) if packed else view
+    store.specs[array] = stored.spec
+    if packed:
+        *rows, columns = stored.spec.shape
+        store.specs[array] = ArraySpec((*rows, 2 * columns), DType.I8)
     if member.folder:
         _take_files(store, member, array, stored)
 
@@ -247,16 +258,15 @@ def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:
     """The model's tensors; those that are not whole become findings."""
     tensors = {}
     for entry in grok1.entries(layers):
-        values, scales = store.stored.get(entry.name), store.stored.get(scales_name(entry.name))
+        values, own = store.specs.get(entry.name), store.specs.get(scales_name(entry.name))
         if values is None:
             store.contents.findings.append(Finding("GP101", "tensor is missing", None, entry.name))
             continue
-        own = scales.spec if scales else None
-        if values.spec.dtype is DType.I8 and own is None:
+        if values.dtype is DType.I8 and own is None:
             what = "scales of an int8 weight are missing"
             store.contents.findings.append(Finding("GP101", what, None, scales_name(entry.name)))
             continue
-        tensors[entry] = TensorSpec(entry.name, values.spec, own)
+        tensors[entry] = TensorSpec(entry.name, values, own)
     return tensors
 
 

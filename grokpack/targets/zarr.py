@@ -8,17 +8,20 @@ from grokpack import config
 from grokpack.formats import zarr as zarr_format
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
+from grokpack.ops.nibbles import Nibbles, PackNibbles
+from grokpack.ops.packed import ColumnCodes, RowCodes, Stack
 from grokpack.plan import Target
 from grokpack.stores import zarr
 from grokpack.targets import fidelity
 from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
-from grokpack.tensor import scales_name
+from grokpack.tensor import ArraySpec, DType, scales_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.models.grok1 import Entry
+    from grokpack.ops import Op
     from grokpack.tensor import TensorSpec
 
 SCALES = "_scales"  # behind the name of a weight: an array has no children in zarr 3
@@ -36,11 +39,16 @@ def to_zarr(source: Checkpoint, options: Options) -> Target:
         for name, spec in tensor.arrays().items():
             scales = name != entry.name
             own = _about_scales(entry, tensor) if scales else _about(entry, tensor, source)
+            made: tuple[ArraySpec, Op] = spec, ops[name]
+            if not scales and _packs(source, entry, tensor):
+                *rows, columns = spec.shape
+                made = ArraySpec((*rows, columns // 2), DType.U8), PackNibbles(name)
+                own["packing"] = zarr_format.NIBBLES
             arrays.add(
                 name,
                 entry.name + (SCALES if scales else ""),
-                (spec, ops[name]),
-                cuts(entry, spec, options.tp),
+                made,
+                cuts(entry, made[0], options.tp),
                 options,
                 attributes=own,
                 axes=_axes(entry, scales=scales),
@@ -62,6 +70,26 @@ def to_zarr(source: Checkpoint, options: Options) -> Target:
         kept.lossless,
         thread_bytes=arrays.thread_bytes,
     )
+
+
+def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
+    """Whether a weight's codes are known to have four bits, and none more by a zero point."""
+    if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
+        return False
+    view = source.views.get(entry.name)
+    views = view.views if isinstance(view, Stack) else (view,)
+    how = source.config.get("quantization_config")
+    symmetric = isinstance(how, dict) and how.get("sym") is True
+    fits = all(
+        isinstance(own, Nibbles)
+        or (isinstance(own, RowCodes) and own.zeros is None)
+        or (isinstance(own, ColumnCodes) and symmetric)
+        for own in views
+    )
+    return fits and tensor.values.shape[-1] % 2 == 0
+
+
+_FOUR = 4  # bits
 
 
 def _groups(arrays: Arrays) -> Iterable[str]:
