@@ -12,7 +12,7 @@ from grokpack.reading import RAW
 
 if TYPE_CHECKING:
     from grokpack.arrays import Shelf
-    from grokpack.formats.zarr import Stored
+    from grokpack.formats.zarr_metadata import Stored
     from grokpack.layout import Box
     from grokpack.reading import ArrayReader
     from grokpack.tensor import Shape

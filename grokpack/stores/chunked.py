@@ -16,7 +16,7 @@ from grokpack import config, manifest, storage
 from grokpack.arrays import CACHE_BYTES, Shelf
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError
-from grokpack.formats import zarr
+from grokpack.formats import zarr, zarr_metadata
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part
 from grokpack.models import grok1
 from grokpack.models.inference import infer
@@ -27,7 +27,7 @@ from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from grokpack.formats.zarr import Stored
+    from grokpack.formats.zarr_metadata import Stored
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.ops import View
     from grokpack.tensor import Shape
@@ -174,7 +174,7 @@ def _take_members(store: _Store) -> int:
 def _take(store: _Store, member: Member, array: str) -> None:
     """Take an array, and see that its files are there."""
     try:
-        stored = zarr.parse(member.document)
+        stored = zarr_metadata.parse(member.document)
     except GrokpackError as error:
         code = "GP106" if error.code == "GP208" else "GP111"
         store.contents.findings.append(Finding(code, error.what, member.folder or None, array))
@@ -248,7 +248,7 @@ def _damage(
     if size < nbytes:
         return replace(blank, message="shard is shorter than its index", found=f"{size:,} bytes")
     data = storage.FileBytes(os.path.join(store.folder, blank.file or ""))
-    wrong = zarr.misplaced(
+    wrong = zarr_metadata.misplaced(
         data.read(size - nbytes if at_end else 0, nbytes), size, stored.outside(place)
     )
     return replace(blank, message=wrong) if wrong else None
