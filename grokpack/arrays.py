@@ -114,12 +114,13 @@ def _undecoded(folder: str, text: str) -> GrokpackError:
     return GrokpackError("GP225", what, Place(path), (("reason", reason),), hint)
 
 
-def rooted(folder: str, kvstore: Mapping[str, Any]) -> dict[str, Any]:
-    """A key-value store's spec whose paths are below a folder, as one that opens."""
-    place = os.path.abspath(folder) + "/"
+def rooted(folder: str, kvstore: Mapping[str, Any]) -> Any:  # noqa: ANN401  # JSON
+    """A key-value store's spec whose paths are below a folder, or a URL, as one that opens."""
     if kvstore["driver"] == "ocdbt":
-        return {**kvstore, "base": {"driver": "file", "path": place}}
-    return {**kvstore, "path": os.path.join(place, kvstore["path"])}
+        return {**kvstore, "base": rooted(folder, {"driver": "file", "path": ""})}
+    if "://" in folder:
+        return f"{folder.rstrip('/')}/{kvstore['path']}"
+    return {**kvstore, "path": os.path.join(os.path.abspath(folder), kvstore["path"])}
 
 
 def read_keys(folder: str, kvstore: Mapping[str, Any], keys: Iterable[str]) -> dict[str, bytes]:

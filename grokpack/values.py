@@ -124,7 +124,7 @@ def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Fin
     """The finding for an array of which a chunk is missing or damaged."""
     path = error.where.path if error.where else None
     file = os.path.relpath(path, checkpoint.folder) if path else None
-    return Finding("GP114", error.what, file, tensor, None, dict(error.facts).get("reason"))
+    return Finding("GP115", error.what, file, tensor, None, dict(error.facts).get("reason"))
 
 
 def _findings(

@@ -433,9 +433,9 @@ def test_a_damaged_chunk_is_found_among_the_values_and_the_others_are_counted(
     bad = f"{NORM}/c/0"
     flip(folder / bad, 5)
     verdict = verify_values(verify_structure(survey(str(folder))))
-    assert {(f.code, f.file) for f in verdict.findings if f.code == "GP114"} == {
-        ("GP114", SHARD),
-        ("GP114", bad),
+    assert {(f.code, f.file) for f in verdict.findings if f.code == "GP115"} == {
+        ("GP115", SHARD),
+        ("GP115", bad),
     }
     assert verdict.checks["values"] == "failed"
     with pytest.raises(GrokpackError) as caught:

@@ -100,7 +100,7 @@ FINDINGS = (
         _FETCH,
     ),
     Code(
-        "GP114",
+        "GP115",
         "chunk is damaged or missing",
         ExitStatus.ANSWER_IS_NO,
         "A chunk of a zarr or Orbax store does not decode: its checksum is another, it is cut "
