@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -511,3 +512,13 @@ def test_inspect_counts_the_bytes_of_the_files(small: Path) -> None:
         f"{QUERY}/c/0/1",
     }
     assert sum(row["share"] for row in data["parts"]) == pytest.approx(1)
+
+
+def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(synthesise(tmp_path / "m", WIDE), tmp_path / "tiny-zarr", "zarr")
+    monkeypatch.chdir(tmp_path)
+    guide = Path(__file__).parents[1] / "docs" / "how-to" / "convert-to-zarr.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, guide.name, "exec"), {})  # noqa: S102  # the guide's own words

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,17 @@ def check_damage(out: Path) -> None:
     print("a flipped bit is noticed")
 
 
+def check_guide(grokpack: list[str], work: Path) -> None:
+    """Run the Python of the guide, as it stands there."""
+    subprocess.run([*grokpack, "synth", work / "tiny", "--quiet"], check=True)
+    convert = [*grokpack, "convert", work / "tiny", "--to", "orbax", "-o", work / "tiny-orbax"]
+    subprocess.run([*convert, "--quiet"], check=True)
+    guide = Path(__file__).parents[3] / "docs" / "how-to" / "convert-to-orbax.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=work, check=True)
+    print(f"{guide.name}: {len(blocks)} blocks run")
+
+
 def save(place: Path, tree: Any, **options: Any) -> Path:
     """Let Orbax write a checkpoint."""
     if options:
@@ -223,6 +235,7 @@ def main() -> None:
                 same_pickles(source, again)
                 print(f"{source}: back to the same pickles")
     check_read(grokpack, given.source[-1], work)
+    check_guide(grokpack, work)
 
 
 if __name__ == "__main__":
