@@ -69,6 +69,7 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     work = plan.reads_bytes * (_FITTING if plan.target.remembers else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
     fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
+    fixed += workers * _encoders_bytes(plan)
     for engine in dict.fromkeys((preferred, "numpy")):
         reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
         step = min((memory_bytes - reserved) // workers // held, STEP_BYTES)
@@ -76,6 +77,14 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
             pace = Pace(step, BLOCK_STEPS * step, engine)
             return Budget(pace, reserved + workers * held * step)
     raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
+
+
+def _encoders_bytes(plan: Plan) -> int:
+    """Memory that one thread's files take while they are encoded."""
+    target = plan.target
+    if target.encoding is None:
+        return 0
+    return target.encoding.held_bytes * max(map(len, target.layout.bands), default=0)
 
 
 def _too_little(

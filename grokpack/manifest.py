@@ -27,6 +27,7 @@ def render(
     description: Mapping[str, Any],
     files: Mapping[str, tuple[int, list[str]]],
     framings: Mapping[str, tuple[bytes, ...]],
+    decoded: Mapping[str, tuple[int, list[str]]] | None = None,
 ) -> bytes:
     """The manifest as bytes.
 
@@ -34,6 +35,7 @@ def render(
         description: Format, plan, source, model: JSON values without anything that varies.
         files: By path the size and the checksum (xxh3_128, hex) of each tile.
         framings: Pickle framing that differs from the release's, by tensor.
+        decoded: Size and checksums of what encoded files stand for, by the same path.
     """
     variants: list[tuple[bytes, ...]] = sorted(set(framings.values()))
     document = {
@@ -44,8 +46,8 @@ def render(
         "tile_bytes": TILE_BYTES,
         "checksum": "xxh3_128",
         "files": {
-            path: {"bytes": nbytes, "tiles": "".join(tiles)}
-            for path, (nbytes, tiles) in sorted(files.items())
+            path: _row(*entry) | ({"decoded": _row(*decoded[path])} if decoded else {})
+            for path, entry in sorted(files.items())
         },
     }
     if framings:
@@ -54,6 +56,10 @@ def render(
             "tensors": {name: variants.index(row) for name, row in sorted(framings.items())},
         }
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _row(nbytes: int, tiles: list[str]) -> dict[str, object]:
+    return {"bytes": nbytes, "tiles": "".join(tiles)}
 
 
 def load(home: str) -> dict[str, Any] | None:
