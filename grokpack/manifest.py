@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import __version__, storage
 from grokpack.errors import GrokpackError, Place
+from grokpack.formats import seekable
 from grokpack.tiling import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -93,12 +94,21 @@ def _row_is_sound(row: object) -> bool:
     nbytes, tiles = row.get("bytes"), row.get("tiles")
     if type(nbytes) is not int or not isinstance(tiles, str):
         return False
-    return len(tiles) == -(-nbytes // TILE_BYTES) * _DIGEST_CHARS
+    if len(tiles) != -(-nbytes // TILE_BYTES) * _DIGEST_CHARS:
+        return False
+    return "decoded" not in row or _row_is_sound(row["decoded"])
 
 
-def tiles(document: Mapping[str, Any], path: str) -> list[str]:
+def row(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+    """Size and checksums of a file as it was written, or of what a compressed one stands for."""
+    files: dict[str, dict[str, Any]] = document["files"]
+    compressed = files.get(path + seekable.SUFFIX, {})
+    return files.get(path) or compressed.get("decoded")
+
+
+def tiles(row: Mapping[str, Any]) -> list[str]:
     """Checksums of a file's tiles, in order."""
-    text = document["files"][path]["tiles"]
+    text = row["tiles"]
     return [text[i : i + _DIGEST_CHARS] for i in range(0, len(text), _DIGEST_CHARS)]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.checkpoint import Finding
 from grokpack.counting import ArrayTally, tally_all
+from grokpack.errors import GrokpackError
 from grokpack.events import Listener, ignore
 from grokpack.inspection import views
 from grokpack.kernels.tally import FloatTally
@@ -77,7 +79,12 @@ def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None
     pieces = checkpoint.layout.pieces()
     findings: list[Finding] = []
     sound = _sound_tensors(checkpoint)
-    tallies = tally_all(checkpoint, sound, listen, cuts)
+    try:
+        tallies = tally_all(checkpoint, sound, listen, cuts)
+    except GrokpackError as error:
+        if error.code != "GP221" or error.where is None:
+            raise
+        sound, findings = [], [_damaged(checkpoint, error.what, error.where.path)]
     for tensor in sound:
         for array in tensor.arrays():
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
@@ -88,6 +95,13 @@ def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None
         findings=(*verdict.findings, *findings),
         checks=verdict.checks | {"values": outcome},
     )
+
+
+def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
+    """The finding for a compressed file whose frames cannot be read; none behind it was."""
+    paths = (file.path for file in checkpoint.layout.files())
+    file = next((p for p in paths if storage.stored(checkpoint.path(p)) == path), path)
+    return Finding("GP221", what, file)
 
 
 def _sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:

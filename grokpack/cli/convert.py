@@ -15,7 +15,11 @@ def convert(
     source: options.Source = None,
     to: Annotated[
         str,
-        typer.Option("--to", metavar="TARGET", help="hf, sglang, gguf, safetensors or ckpt-0"),
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="hf, sglang, gguf, safetensors, ckpt-0, archive or files",
+        ),
     ] = "",
     names: Annotated[
         str | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from grokpack.ops.blocks import PackQ8
 from grokpack.ops.measured import Measured
-from grokpack.ops.moving import BF16_ONE, Constant, Copy, GroupIndex, Listed, Regroup
+from grokpack.ops.moving import BF16_ONE, Constant, Copy, CopyFile, GroupIndex, Listed, Regroup
 from grokpack.ops.views import (
     BlockCodes,
     BlockProducts,
@@ -35,6 +35,7 @@ __all__ = [
     "BlockScales",
     "Constant",
     "Copy",
+    "CopyFile",
     "Dequantize",
     "Fitted",
     "GroupIndex",
