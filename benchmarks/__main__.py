@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.archiving import bench_archive
 from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 from benchmarks.shrinking import bench_quantize, bench_quantize_memory
@@ -126,6 +127,7 @@ BENCHES = (
     bench_blocks,
     bench_speed,
     bench_convert,
+    bench_archive,
     bench_quantize,
     bench_marginal,
     bench_memory,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack.errors import GrokpackError
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
 from grokpack.memo import MEMO_BYTES
+from grokpack.storage.sealed import HELD_BYTES
 
 if TYPE_CHECKING:
     from grokpack.plan import Plan
@@ -23,7 +24,9 @@ BUFFERS_PER_STEP = 6
 BLOCK_STEPS = 8
 """Steps in a block that is read once for many pieces. A block of 32 MiB of a down projection,
 32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, which a system call each can carry."""
-
+MOST_BLOCK_STEPS = 48
+"""The same where the source is compressed: each block of columns decodes the whole matrix again, so
+that it is worth what memory is left; 48 steps are a whole one of Grok-1's."""
 
 _FITTING = 64  # numpy takes as much longer to search a scale for a byte than to move it
 
@@ -65,19 +68,38 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
     """
     streams = plan.streams
-    held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     work = plan.reads_bytes * (_FITTING if plan.target.remembers else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
     fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
     fixed += plan.source.cache_bytes if plan.source else 0
-    whole = plan.target.thread_bytes
+    fixed += workers * (_codecs_bytes(plan) + plan.target.thread_bytes)
     for engine in dict.fromkeys((preferred, "numpy")):
-        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0) + workers * whole
-        step = min((memory_bytes - reserved) // workers // held, STEP_BYTES)
+        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+        share = (memory_bytes - reserved) // workers
+        block = _block_steps(plan, share) if streams else 0
+        held = BUFFERS_PER_STEP + block
+        step = min(share // held, STEP_BYTES)
         if step >= SMALLEST_STEP_BYTES:
-            pace = Pace(step, BLOCK_STEPS * step, engine)
+            pace = Pace(step, (block or BLOCK_STEPS) * step, engine)
             return Budget(pace, reserved + workers * held * step)
-    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + whole, workers)
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
+
+
+def _block_steps(plan: Plan, share: int) -> int:
+    """Steps in a block, in a thread's share of the memory."""
+    if plan.source is None or not plan.source.sealed:
+        return BLOCK_STEPS
+    room = share // STEP_BYTES - BUFFERS_PER_STEP
+    return min(max(BLOCK_STEPS, room), MOST_BLOCK_STEPS)
+
+
+def _codecs_bytes(plan: Plan) -> int:
+    """Memory that one thread takes to decode what it reads, and to encode the files of a band."""
+    target = plan.target
+    held = HELD_BYTES if plan.source and plan.source.sealed else 0
+    if target.encoding is not None:
+        held += target.encoding.held_bytes * max(map(len, target.layout.bands), default=0)
+    return held
 
 
 def _too_little(

@@ -90,6 +90,12 @@ class Checkpoint:
         paths = [file.path for file in self.layout.files()]
         return self.folder if self.owns_folder or len(paths) != 1 else self.path(paths[0])
 
+    @property
+    def sealed(self) -> bool:
+        """Whether any of its files is compressed."""
+        paths = (self.path(file.path) for file in self.layout.files())
+        return any(storage.stored(path) != path for path in paths)
+
     def stored(self, array: str) -> tuple[str, ...]:
         """Arrays in the files that a tensor's array is made of; usually itself."""
         view = self.views.get(array)

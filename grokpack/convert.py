@@ -10,6 +10,7 @@ from grokpack.errors import GrokpackError
 from grokpack.plan import Plan, Target
 from grokpack.reshard import refuse_width
 from grokpack.targets import chunked, gguf, hf, sglang
+from grokpack.targets.archive import to_archive, to_files
 from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
 from grokpack.targets.orbax import to_orbax
@@ -148,6 +149,18 @@ TARGETS: dict[str, Kind] = {
         frozenset({"dtype", "tp", "shard_bytes"}),
         lambda o: "-".join(["orbax", *_unusual(o.dtype, "")]),
         _orbax,
+    ),
+    "archive": Kind(
+        "its own files, compressed; every command reads them in place",
+        frozenset(),
+        lambda _: "archive",
+        lambda source, _: to_archive(source),
+    ),
+    "files": Kind(
+        "its own files as they are; what an archive was made of",
+        frozenset(),
+        lambda _: "files",
+        lambda source, _: to_files(source),
     ),
 }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.account import Account
+from grokpack.encoded import EncodedFile
 from grokpack.errors import GrokpackError, Place
 from grokpack.task import Receipt
 
@@ -95,15 +96,17 @@ class Journal:
 
 def _row(receipt: Receipt) -> list[Any]:
     accounts = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.accounts]
-    return [receipt.band, receipt.first, receipt.sums, accounts]
+    encoded = [[file.nbytes, file.sums] for file in receipt.encoded]
+    return [receipt.band, receipt.first, receipt.sums, accounts, encoded]
 
 
 def _receipt(row: list[Any]) -> Receipt:
     band, first, sums, *rest = row
-    accounts = rest[0] if rest else []  # journals of 0.1 have none
+    accounts, encoded = [*rest, [], []][:2]  # journals of 0.1 have none
     return Receipt(
         band,
         first,
         tuple(map(tuple, sums)),
         tuple({t: Account.from_json(a) for t, a in tile.items()} for tile in accounts),
+        tuple(EncodedFile(nbytes, tuple(tiles)) for nbytes, tiles in encoded),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import __version__, storage
 from grokpack.errors import GrokpackError, Place
+from grokpack.formats import seekable
 from grokpack.tiling import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def render(
     description: Mapping[str, Any],
     files: Mapping[str, tuple[int, list[str]]],
     framings: Mapping[str, tuple[bytes, ...]],
+    decoded: Mapping[str, tuple[int, list[str]]] | None = None,
 ) -> bytes:
     """The manifest as bytes.
 
@@ -34,6 +36,7 @@ def render(
         description: Format, plan, source, model: JSON values without anything that varies.
         files: By path the size and the checksum (xxh3_128, hex) of each tile.
         framings: Pickle framing that differs from the release's, by tensor.
+        decoded: Size and checksums of what encoded files stand for, by the same path.
     """
     variants: list[tuple[bytes, ...]] = sorted(set(framings.values()))
     document = {
@@ -44,8 +47,8 @@ def render(
         "tile_bytes": TILE_BYTES,
         "checksum": "xxh3_128",
         "files": {
-            path: {"bytes": nbytes, "tiles": "".join(tiles)}
-            for path, (nbytes, tiles) in sorted(files.items())
+            path: _row(*entry) | ({"decoded": _row(*decoded[path])} if decoded else {})
+            for path, entry in sorted(files.items())
         },
     }
     if framings:
@@ -54,6 +57,10 @@ def render(
             "tensors": {name: variants.index(row) for name, row in sorted(framings.items())},
         }
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _row(nbytes: int, tiles: list[str]) -> dict[str, object]:
+    return {"bytes": nbytes, "tiles": "".join(tiles)}
 
 
 def load(home: str) -> dict[str, Any] | None:
@@ -87,12 +94,21 @@ def _row_is_sound(row: object) -> bool:
     nbytes, tiles = row.get("bytes"), row.get("tiles")
     if type(nbytes) is not int or not isinstance(tiles, str):
         return False
-    return len(tiles) == -(-nbytes // TILE_BYTES) * _DIGEST_CHARS
+    if len(tiles) != -(-nbytes // TILE_BYTES) * _DIGEST_CHARS:
+        return False
+    return "decoded" not in row or _row_is_sound(row["decoded"])
 
 
-def tiles(document: Mapping[str, Any], path: str) -> list[str]:
+def row(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+    """Size and checksums of a file as it was written, or of what a compressed one stands for."""
+    files: dict[str, dict[str, Any]] = document["files"]
+    compressed = files.get(path + seekable.SUFFIX, {})
+    return files.get(path) or compressed.get("decoded")
+
+
+def tiles(row: Mapping[str, Any]) -> list[str]:
     """Checksums of a file's tiles, in order."""
-    text = document["files"][path]["tiles"]
+    text = row["tiles"]
     return [text[i : i + _DIGEST_CHARS] for i in range(0, len(text), _DIGEST_CHARS)]
 
 

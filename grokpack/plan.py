@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.encoding import Encoding
     from grokpack.layout import FileLayout, Layout
     from grokpack.ops import Op
 
@@ -37,6 +38,8 @@ class Target:
         single: Whether the output is one file of the name that the user gives.
         sparse: Whether every array is zero and left as a hole in its file.
         thread_bytes: Memory that each thread needs beside its steps: what an op must make whole.
+        encoding: How the files are kept, where not as the layout has them; what they take is known
+            when they are written.
     """
 
     format: str
@@ -48,7 +51,15 @@ class Target:
     lossless: bool = True
     single: bool = False
     sparse: bool = False
+    encoding: Encoding | None = None
     thread_bytes: int = 0
+
+    @property
+    def files_bytes(self) -> int:
+        """Bytes of the layout's files; the most they can be where they are encoded."""
+        if self.encoding is None:
+            return self.layout.nbytes
+        return sum(self.encoding.bound(file) for file in self.layout.files())
 
     @property
     def streams(self) -> bool:
@@ -88,11 +99,13 @@ class Plan:
 
     def description(self) -> dict[str, Any]:
         """What the manifest says of where the output came from."""
+        encoding = self.target.encoding
         return {
             "command": self.command,
             "parameters": dict(self.parameters),
             "source": None if self.source is None else self.source.identity(),
             "format": self.target.format,
+            **({} if encoding is None else {"encoding": encoding.describe()}),
         }
 
     def digest(self) -> str:
@@ -118,8 +131,8 @@ class Plan:
 
     @property
     def writes_bytes(self) -> int:
-        """Exact bytes of the output, but for the manifest."""
-        return self.target.layout.nbytes + sum(map(len, self.target.finals.values()))
+        """Exact bytes of the output, but for the manifest; the most where files are encoded."""
+        return self.target.files_bytes + sum(map(len, self.target.finals.values()))
 
     @property
     def disk_bytes(self) -> int:
@@ -139,17 +152,21 @@ def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part
     return [segment.array, segment.box.start, segment.box.shape, segment.dtype.value]
 
 
-def tasks(layout: Layout, done: Mapping[int, set[int]]) -> Iterator[tuple[Run, ...]]:
+def tasks(target: Target, done: Mapping[int, set[int]]) -> Iterator[tuple[Run, ...]]:
     """Group the tiles that are outstanding into tasks of about `TASK_BYTES`.
 
+    A file that is encoded is one task's, however large: where its parts lie is known in order only.
+
     Args:
-        layout: The target's files.
+        target: What is written.
         done: Tiles that are finished already, by band.
     """
     batch: list[Run] = []
     nbytes = 0
-    for number, band in enumerate(layout.bands):
+    for number, band in enumerate(target.layout.bands):
         most = max(1, TASK_BYTES // (len(band) * TILE_BYTES))
+        if target.encoding is not None:
+            most = tile_count(band[0].nbytes)
         edges = _good_edges(band[0])
         for run in _outstanding(number, tile_count(band[0].nbytes), done.get(number, set())):
             for piece in _pieces(run, most, edges):

@@ -86,7 +86,9 @@ def finished(plan: Plan, place: Output) -> bool:
     document = place.manifest()
     if document is None or document.get("plan") != plan.digest():
         return False
-    return all(storage.size_of(place.file(f.path)) == f.nbytes for f in plan.target.layout.files())
+    recorded = {path: row["bytes"] for path, row in document["files"].items()}
+    paths = [file.path for file in plan.target.layout.files()]
+    return all(storage.size_of(place.file(path)) == recorded.get(path, -1) for path in paths)
 
 
 def check_output(plan: Plan, place: Output) -> None:

@@ -84,6 +84,12 @@ class ArrayReader:
             raise GrokpackError("GP202", f"no file holds {missing:,} of the values of {array}")
         return out
 
+    def read_file(self, path: str, offset: int, nbytes: int) -> np.ndarray:
+        """Bytes of a file of the checkpoint, whatever they mean, `u8[byte]`."""
+        out: np.ndarray = np.empty(nbytes, np.uint8)
+        storage.read_into(os.path.join(self._folder, path), offset, out.data)
+        return out
+
     def read_ahead(self, array: str, box: Box) -> np.ndarray:
         """The same for a caller that goes on along the last axis, a few elements at a time.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from grokpack.budget import Pace
-    from grokpack.layout import Layout
+    from grokpack.layout import FileLayout, Layout
 
 _POLL_S = 0.2  # how often the main thread wakes, so that signals are handled at once
 
@@ -35,7 +35,7 @@ class Outcome:
 
     Attributes:
         out: The output folder.
-        written_bytes: Bytes written by this run.
+        written_bytes: Bytes written by this run, before they are encoded where they are.
         total_bytes: Bytes of the output's files.
         seconds: Wall time of this run.
         already_done: Whether an earlier run had finished it.
@@ -74,7 +74,7 @@ def execute(
     pace = preflight(plan, out, limits).pace
     place = Output.of(plan.target, out)
     if not limits.restart and finished(plan, place):
-        return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
+        return Outcome(out, 0, _published_bytes(place), 0.0, already_done=True)
     journal = place.journal
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
@@ -102,16 +102,16 @@ class _Session:
         done = _tiles_done(receipts)
         total = self.layout.nbytes
         left = sum(
-            _run_bytes(self.layout, run) for task in tasks(self.layout, done) for run in task
+            _run_bytes(self.layout, run) for task in tasks(self.plan.target, done) for run in task
         )
         self.listen(Started(self.plan.command, total, total - left))
         receipts += self._work(executor, done)
         self._check_source()
         account = self._account(receipts)
-        self._publish(receipts, account)
+        written = self._publish(receipts, account)
         seconds = time.monotonic() - self.began
         self.listen(Finished(self.plan.command, seconds))
-        return Outcome(self.place.path, self.written, total, seconds, account=account)
+        return Outcome(self.place.path, self.written, written, seconds, account=account)
 
     def _begin_or_continue(self) -> list[Receipt]:
         source = self.plan.source
@@ -121,17 +121,22 @@ class _Session:
             receipts = [r for r in self.journal.receipts() if self._still_there(r)]
         else:
             self.journal.begin(self.plan, source.stamps() if source else {})
+        if self.plan.target.encoding is None:  # others have no size before they are written
+            self._create_parts()
+        return receipts
+
+    def _create_parts(self) -> None:
         for file in self.layout.files():
             path = self.place.file(file.path)
             if not storage.exists(path):
                 storage.create_part(path, file.nbytes)
-        return receipts
 
     def _still_there(self, receipt: Receipt) -> bool:
         """Whether the files of a receipt are there at their size; one cut short is done again."""
-        for file in self.layout.bands[receipt.band]:
+        band = self.layout.bands[receipt.band]
+        for file, nbytes in zip(band, _sizes(receipt, band), strict=True):
             path = self.place.file(file.path)
-            if file.nbytes not in (storage.size_of(path), storage.size_of(path + storage.PART)):
+            if nbytes not in (storage.size_of(path), storage.size_of(path + storage.PART)):
                 return False
         return True
 
@@ -163,7 +168,7 @@ class _Session:
         pool = executor or own
         assert pool is not None  # noqa: S101
         receipts: list[Receipt] = []
-        queue = tasks(self.layout, done)
+        queue = tasks(self.plan.target, done)
         try:
             for finished_task in _completed(pool, context, queue, self.limits.workers):
                 self.journal.record(finished_task)
@@ -208,9 +213,15 @@ class _Session:
         source = self.plan.source
         return document(total, source.geometry.layers) if total and source else {}
 
-    def _publish(self, receipts: list[Receipt], account: dict[str, Any]) -> None:
-        """Give the files their names, then the small files, then the manifest."""
-        sums = _file_sums(self.layout, receipts)
+    def _publish(self, receipts: list[Receipt], account: dict[str, Any]) -> int:
+        """Give the files their names, then the small files, then the manifest.
+
+        Returns:
+            Bytes of the files.
+        """
+        sums, decoded = _file_sums(self.layout, receipts), {}
+        if self.plan.target.encoding is not None:
+            sums, decoded = _encoded_sums(self.layout, receipts), sums
         folders = {self.place.root}
         for file in self.layout.files():
             path = self.place.file(file.path)
@@ -229,9 +240,10 @@ class _Session:
         }
         if account:
             description["account"] = account
-        rendered = manifest.render(description, sums, self.plan.target.framings)
+        rendered = manifest.render(description, sums, self.plan.target.framings, decoded)
         storage.write_whole(self.place.manifest_path, rendered)
         storage.remove_folder(self.journal.folder)
+        return sum(nbytes for nbytes, _ in sums.values())
 
 
 def _completed(
@@ -272,8 +284,27 @@ def _run_bytes(layout: Layout, run: Run) -> int:
     return (high - low) * len(band)
 
 
+def _sizes(receipt: Receipt, band: tuple[FileLayout, ...]) -> list[int]:
+    """Bytes on disk of the files that a receipt is for."""
+    return [file.nbytes for file in receipt.encoded or band]
+
+
+def _published_bytes(place: Output) -> int:
+    document = place.manifest() or {"files": {}}
+    return sum(row["bytes"] for row in document["files"].values())
+
+
+def _encoded_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
+    """The same of files that are encoded, as they are on disk; each has one receipt at least."""
+    return {
+        file.path: (written.nbytes, list(written.sums))
+        for receipt in receipts
+        for file, written in zip(layout.bands[receipt.band], receipt.encoded, strict=True)
+    }
+
+
 def _file_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
-    """Size and checksums of every file.
+    """Size and checksums of every file, as the layout has it.
 
     Raises:
         GrokpackError: GP901 where a tile has no receipt: nothing may be published then.

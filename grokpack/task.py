@@ -10,6 +10,7 @@ import numpy as np
 import xxhash
 
 from grokpack.account import Ledger
+from grokpack.encoded import EncodedFile, EncodedWriter
 from grokpack.layout import Box, FileLayout, Literal, Part
 from grokpack.ops import BandedOp, Measured, StreamedOp
 from grokpack.reading import bytes_of
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from grokpack.output import Output
     from grokpack.plan import Run, Target
     from grokpack.reading import ArrayReader
+
+
+Writer = PartWriter | EncodedWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,17 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Tiles that are written: for each file of a band one checksum per tile."""
+    """Tiles that are written: for each file of a band one checksum per tile.
+
+    Of files that are written encoded the tiles are those of what they stand for, and all of them
+    at once.
+    """
 
     band: int
     first: int
     sums: tuple[tuple[str, ...], ...]  # [file in band][tile]
     accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantised
+    encoded: tuple[EncodedFile, ...] = ()  # [file in band], where files are written encoded
 
     @property
     def last(self) -> int:
@@ -75,7 +84,7 @@ def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
 
 def _run_band(context: Context, run: Run) -> Receipt:
     band = context.target.layout.bands[run.band]
-    writers = [PartWriter(context.place.file(file.path) + PART) for file in band]
+    writers = [_writer(context, file) for file in band]
     sums, ledger = TileSums(len(band), band[0].nbytes), Ledger(context.pace.engine)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
@@ -87,11 +96,21 @@ def _run_band(context: Context, run: Run) -> Receipt:
             writer.close()
     rows = sums.rows()
     accounts = ledger.tiles(run.first, run.first + len(rows[0]))
-    return Receipt(run.band, run.first, rows, accounts)
+    if context.target.encoding is None:
+        return Receipt(run.band, run.first, rows, accounts)
+    ended = tuple(w.ended for w in writers if isinstance(w, EncodedWriter) and w.ended)
+    if len(ended) < len(writers):  # stopped within the files, which are worth nothing then
+        return Receipt(run.band, run.first, ((),) * len(band))
+    return Receipt(run.band, run.first, rows, accounts, ended)
+
+
+def _writer(context: Context, file: FileLayout) -> Writer:
+    path, encoding = context.place.file(file.path), context.target.encoding
+    return EncodedWriter(encoding, file, path) if encoding else PartWriter(path + PART)
 
 
 def _fill(
-    context: Context, run: Run, writers: list[PartWriter], sums: TileSums, ledger: Ledger
+    context: Context, run: Run, writers: list[Writer], sums: TileSums, ledger: Ledger
 ) -> None:
     """Write the tiles of a run to every file of its band, until asked to stop."""
     band = context.target.layout.bands[run.band]
@@ -107,7 +126,7 @@ def _fill(
 
 
 def _fill_sparse(
-    context: Context, run: Run, writers: list[PartWriter], sums: TileSums, ledger: Ledger
+    context: Context, run: Run, writers: list[Writer], sums: TileSums, ledger: Ledger
 ) -> None:
     """The same where arrays are holes: only what is not zero is written."""
     band = context.target.layout.bands[run.band]

@@ -6,8 +6,10 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.checkpoint import Finding
 from grokpack.counting import ArrayTally, tally_all
+from grokpack.errors import GrokpackError
 from grokpack.events import Listener, ignore
 from grokpack.inspection import views
 from grokpack.kernels.tally import FloatTally
@@ -97,6 +99,13 @@ def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None
     )
 
 
+def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
+    """The finding for a compressed file whose frames cannot be read."""
+    paths = (file.path for file in checkpoint.layout.files())
+    file = next((p for p in paths if storage.stored(checkpoint.path(p)) == path), path)
+    return Finding("GP221", what, file)
+
+
 def _sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
     """Tensors all of whose elements are there and whose scales fit their values."""
     pieces = checkpoint.layout.pieces()
@@ -123,6 +132,8 @@ def _scales_fit(tensor: TensorSpec) -> bool:
 def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Finding:
     """The finding for an array of which a chunk is missing or damaged."""
     path = error.where.path if error.where else None
+    if error.code == "GP221" and path:
+        return _damaged(checkpoint, error.what, path)
     file = os.path.relpath(path, checkpoint.folder) if path else None
     return Finding("GP115", error.what, file, tensor, None, dict(error.facts).get("reason"))
 

@@ -11,9 +11,12 @@ import xxhash
 
 from grokpack import manifest, storage
 from grokpack.checkpoint import Finding, array_parts
+from grokpack.formats import seekable
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from grokpack.checkpoint import Checkpoint, Survey
     from grokpack.layout import FileLayout, Part
 
@@ -59,10 +62,23 @@ def verify_structure(survey: Survey) -> Verdict:
             findings.append(Finding("GP210", "the tensors do not tell a model's dimensions"))
     else:
         findings += duplicates(checkpoint)
+        findings += _twice(checkpoint)
         findings += against_manifest(checkpoint)
     failed = any(f.severity == "error" for f in findings)
     checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
     return Verdict(survey, tuple(findings), checks)
+
+
+def _twice(checkpoint: Checkpoint) -> list[Finding]:
+    """Files that lie there both as they are and compressed; the compressed one is not read."""
+    files = list(checkpoint.layout.files())
+    folders = {os.path.dirname(checkpoint.path(file.path)) for file in files}
+    there = {os.path.join(folder, name) for folder in folders for name in storage.names(folder)}
+    return [
+        Finding("GP114", f"{path}.zst lies beside it, and is not read", path, severity="warning")
+        for path in (file.path for file in files)
+        if checkpoint.path(path) + seekable.SUFFIX in there
+    ]
 
 
 def duplicates(checkpoint: Checkpoint) -> list[Finding]:
@@ -106,36 +122,62 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
 
 def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
     """Sizes and last tiles that differ from what the manifest recorded; none without one."""
-    document, names = _recorded(checkpoint)
-    if document is None:
-        return []
-    tails = {
-        path: (document["files"][name]["bytes"], manifest.tiles(document, name)[-1:])
-        for path, name in names.items()
-        if name in document["files"]
-    }
-    owners = {tuple(tail): path for path, (_, tail) in tails.items()}
+    records = list(_records(checkpoint))
+    owners = {record.tail: record.file.path for record in records}
     findings = []
-    for file in checkpoint.layout.files():
-        if file.path not in tails:
-            continue
-        nbytes, tail = tails[file.path]
-        if nbytes != file.nbytes:
+    for record in records:
+        file, nbytes = record.file, storage.stamp(record.path)[0]
+        if nbytes != record.nbytes:
             findings.append(
                 Finding(
                     "GP112",
                     "file has another size than the manifest recorded",
                     file.path,
                     None,
+                    f"{record.nbytes:,} bytes",
                     f"{nbytes:,} bytes",
-                    f"{file.nbytes:,} bytes",
                 )
             )
             continue
-        found = last_tile_sum(checkpoint, file)
-        if tail and found != tail[0]:
-            findings.append(_changed(file, owners.get((found,))))
+        found = _last_tile_sum(record.path, nbytes) if record.tail else ""
+        if found != record.tail:
+            findings.append(_changed(file, nbytes, owners.get(found)))
     return findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What a manifest says of a file.
+
+    Attributes:
+        file: The file.
+        path: What to compare: the file as it lies there, compressed or not, or what it stands for.
+        nbytes: The size that was recorded.
+        tail: Checksum of the last tile (xxh3_128, hex); empty where there is none.
+    """
+
+    file: FileLayout
+    path: str
+    nbytes: int
+    tail: str
+
+
+def _records(checkpoint: Checkpoint) -> Iterator[_Record]:
+    """The manifest's rows of the checkpoint's files.
+
+    A compressed file is compared as it lies there, if it was recorded so: no frame is read for it.
+    """
+    document, names = _recorded(checkpoint)
+    if document is None:
+        return
+    for file in checkpoint.layout.files():
+        path, name = checkpoint.path(file.path), names[file.path]
+        held = storage.stored(path)
+        row = manifest.row(document, name + held.removeprefix(path))
+        if row is None:
+            held, row = path, manifest.row(document, name)
+        if row is not None:
+            yield _Record(file, held, row["bytes"], (manifest.tiles(row) or [""])[-1])
 
 
 def _recorded(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, str]]:
@@ -153,14 +195,12 @@ def _recorded(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, 
     return manifest.load(checkpoint.home), {path: prefix + path for path in paths}
 
 
-def last_tile_sum(checkpoint: Checkpoint, file: FileLayout) -> str:
-    """Checksum (xxh3_128, hex) of a file's last tile."""
-    start, stop = tile_range(tile_count(file.nbytes) - 1, file.nbytes)
-    data = storage.FileBytes(checkpoint.path(file.path))
-    return xxhash.xxh3_128(data.read(start, stop - start)).hexdigest()
+def _last_tile_sum(path: str, nbytes: int) -> str:
+    start, stop = tile_range(tile_count(nbytes) - 1, nbytes)
+    return xxhash.xxh3_128(storage.FileBytes(path).read(start, stop - start)).hexdigest()
 
 
-def _changed(file: FileLayout, owner: str | None) -> Finding:
+def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:
     if owner and owner != file.path:
         return Finding(
             "GP108",
@@ -170,7 +210,7 @@ def _changed(file: FileLayout, owner: str | None) -> Finding:
             f"contents of {file.path}",
             f"contents of {owner}",
         )
-    start, stop = tile_range(tile_count(file.nbytes) - 1, file.nbytes)
+    start, stop = tile_range(tile_count(nbytes) - 1, nbytes)
     return Finding(
         "GP110",
         "contents changed: the last tile differs from the manifest",

@@ -18,7 +18,7 @@ def convert(
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="hf, sglang, gguf, safetensors, ckpt-0, zarr or orbax",
+            help="hf, sglang, gguf, safetensors, ckpt-0, zarr, orbax, archive or files",
         ),
     ] = "",
     names: Annotated[

@@ -72,7 +72,7 @@ def carry_out(
     }
     lines = [
         (
-            f"wrote {numbers.shown(out)}: {text.contents(plan)}   "
+            f"wrote {numbers.shown(out)}: {text.contents(plan, outcome.total_bytes)}   "
             f"{numbers.duration(outcome.seconds)}"
         ),
         "",

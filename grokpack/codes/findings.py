@@ -100,6 +100,13 @@ FINDINGS = (
         _FETCH,
     ),
     Code(
+        "GP114",
+        "file is there twice, once compressed",
+        ExitStatus.OK,
+        "NAME and NAME.zst lie in one folder. NAME is read; the other is neither read nor checked.",
+        "Remove one of them: `zstd -d --rm` leaves none behind.",
+    ),
+    Code(
         "GP115",
         "chunk is damaged or missing",
         ExitStatus.ANSWER_IS_NO,

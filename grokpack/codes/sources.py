@@ -151,6 +151,22 @@ SOURCES = (
         "Take a copy in safetensors, or start from xAI's release, as the hint says.",
     ),
     Code(
+        "GP221",
+        "compressed file is damaged",
+        ExitStatus.SOURCE,
+        "A frame does not have the size or the checksum that it should, or the table of frames "
+        "contradicts the file.",
+        "Fetch the file again, or make the archive again; `verify --values` reads every frame.",
+    ),
+    Code(
+        "GP222",
+        "compressed file without a table of frames",
+        ExitStatus.SOURCE,
+        "Files that end in `.zst` are read in place where a table says which frame holds what. "
+        "This one was cut short, or compressed by a program that writes no table.",
+        "Decompress it with `zstd -d`; `convert --to archive` makes one that is read in place.",
+    ),
+    Code(
         "GP225",
         "chunk cannot be read",
         ExitStatus.SOURCE,

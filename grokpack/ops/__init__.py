@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from grokpack.ops.blocks import PackQ8
 from grokpack.ops.frames import BandedOp, Frames
 from grokpack.ops.measured import Measured
-from grokpack.ops.moving import BF16_ONE, Constant, Copy, GroupIndex, Listed, Regroup
+from grokpack.ops.moving import BF16_ONE, Constant, Copy, CopyFile, GroupIndex, Listed, Regroup
 from grokpack.ops.views import (
     BlockCodes,
     BlockProducts,
@@ -37,6 +37,7 @@ __all__ = [
     "BlockScales",
     "Constant",
     "Copy",
+    "CopyFile",
     "Dequantize",
     "Fitted",
     "Frames",

@@ -33,6 +33,21 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyFile:
+    """A file of the source as it is, headers and all, `u8[byte, 1]`."""
+
+    path: str
+
+    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+        """Read the bytes."""
+        return reader.read_file(self.path, box.start[0], box.shape[0]).reshape(box.shape)
+
+    def describe(self) -> list[object]:
+        """`["file", path]`."""
+        return ["file", self.path]
+
+
+@dataclass(frozen=True, slots=True)
 class Regroup:
     """Scales with another number of rows: equal rows collapse, rows repeat; values stay exact.
 

@@ -21,6 +21,7 @@ def document(
 
     return {
         "plan": plan.digest(),
+        "encoding": None,
         **plan.description(),
         "source_folder": plan.source.place if plan.source else None,
         "out": out,
@@ -47,9 +48,10 @@ def document(
 
 def summary(data: dict[str, Any]) -> str:
     """One line, before a run."""
-    what = f"{numbers.size(data['writes_bytes'])} to write"
+    writes = f"{'at most ' if data['encoding'] else ''}{numbers.size(data['writes_bytes'])}"
+    what = f"{writes} to write"
     if data["reads_bytes"]:
-        what = f"{numbers.size(data['reads_bytes'])} -> {numbers.size(data['writes_bytes'])}"
+        what = f"{numbers.size(data['reads_bytes'])} -> {writes}"
     return f"plan {data['plan'][:6]}  {what}, {numbers.size(data['memory_bytes'])} memory"
 
 
@@ -69,7 +71,7 @@ def render(data: dict[str, Any], out: str) -> str:
         )
     rows += [
         (
-            f"  writes   {numbers.size(data['writes_bytes']):>10}   {data['writes_bytes']:,} bytes "
+            f"  writes   {numbers.size(data['writes_bytes']):>10}   {_bytes_written(data)} "
             f"in {numbers.files(data['files'])}"
         ),
         (
@@ -86,6 +88,12 @@ def render(data: dict[str, Any], out: str) -> str:
     return "\n".join(rows + [f"  note     {note}" for note in data["notes"]])
 
 
+def _bytes_written(data: dict[str, Any]) -> str:
+    """Exact bytes; where files are compressed, what they take is known when they are written."""
+    exact = f"{data['writes_bytes']:,} bytes"
+    return f"at most {exact}, less what compressing saves," if data["encoding"] else exact
+
+
 def _time(guess: dict[str, Any]) -> str:
     basis = [
         f"{verb} {numbers.rate(guess[key])}"
@@ -95,10 +103,15 @@ def _time(guess: dict[str, Any]) -> str:
     return f"about {numbers.duration(guess['seconds'])}, from a 64 MiB probe: {', '.join(basis)}"
 
 
-def contents(plan: Plan) -> str:
-    """What an output folder holds, in a phrase."""
+def contents(plan: Plan, nbytes: int) -> str:
+    """What an output folder holds, in a phrase.
+
+    Args:
+        plan: What was written.
+        nbytes: Bytes of its files.
+    """
     layout = plan.target.layout
-    total = numbers.size(layout.nbytes)
+    total = numbers.size(nbytes)
     if plan.target.format == "safetensors":
         ranks = len(layout.bands[0])
         per_rank = sum(band[0].nbytes for band in layout.bands if len(band) == ranks)

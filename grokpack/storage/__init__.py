@@ -1,6 +1,7 @@
 """The only package that opens, reads, writes, renames or removes files.
 
-`sources` reads, wherever a file lies; `local` is the medium that everything has; `parts` writes.
+`sources` reads, wherever a file lies; `local` is the medium that everything has; `sealed` reads
+compressed files as what they stand for; `parts` writes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from grokpack.storage.sources import (
     read_rows,
     size_of,
     stamp,
+    stored,
     tree,
 )
 
@@ -68,6 +70,7 @@ __all__ = [
     "scratch_file",
     "size_of",
     "stamp",
+    "stored",
     "sync_folder",
     "tree",
     "write_whole",

@@ -1,6 +1,7 @@
 """Reading, wherever a source lies: each function asks the medium that a path belongs to.
 
 A path is a local one or a URL; `os.path.join` puts both together, and `parent` takes both apart.
+On every medium NAME.zst is read as NAME, where NAME is not there (`sealed`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from grokpack.errors import GrokpackError, Place
 from grokpack.storage import local
+from grokpack.storage.sealed import Unsealing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +50,11 @@ class Medium(Protocol):
         """See `sources.tree`."""
 
 
-def _medium(_path: str) -> Medium:
-    return cast("Medium", local)
+_LOCAL = Unsealing(cast("Medium", local))
+
+
+def _medium(_path: str) -> Unsealing:
+    return _LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,11 @@ def exists(path: str) -> bool:
 def size_of(path: str) -> int | None:
     """Size of a file in bytes; None where there is none."""
     return stamp(path)[0] if exists(path) else None
+
+
+def stored(path: str) -> str:
+    """The file that a path was read from: itself, or the compressed one that stands for it."""
+    return _medium(path).stored(path)
 
 
 def is_folder(path: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grokpack import config, manifest, pickles, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError
-from grokpack.formats import ckpt0
+from grokpack.formats import ckpt0, seekable
 from grokpack.layout import FileLayout, Layout, whole
 from grokpack.models import grok1
 from grokpack.models.inference import infer, infer_layers
@@ -79,7 +79,7 @@ def _read_folder(folder: str) -> _Folder:
     for name in storage.names(folder):
         key = ckpt0.parse_name(name)
         if key is None:
-            if name.startswith("tensor") and not name.endswith(storage.PART):
+            if _is_stray(name):
                 files.stray.append(name)
             continue
         data = storage.FileBytes(os.path.join(folder, name))
@@ -92,6 +92,12 @@ def _read_folder(folder: str) -> _Folder:
         except GrokpackError as error:
             files.failed[key] = error
     return files
+
+
+def _is_stray(name: str) -> bool:
+    """Whether a name is like a tensor's and none; unfinished or compressed ones are not meant."""
+    compressed = ckpt0.parse_name(name.removesuffix(seekable.SUFFIX))
+    return name.startswith("tensor") and not name.endswith(storage.PART) and not compressed
 
 
 def _host_count(files: _Folder, tensors: int) -> int:

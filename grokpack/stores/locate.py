@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.formats import seekable
 from grokpack.journal import FOLDER, Journal
 from grokpack.stores import ckpt0, gguf, hf, orbax, ranks, zarr
 
@@ -60,8 +61,9 @@ def default_source() -> str:
 
 
 def _folder_of(path: str) -> str | None:
-    """The folder with the files: `path` itself or the ckpt-0 in it."""
-    for folder in (path, os.path.join(path, ckpt0_format.FOLDER)):
+    """The folder with the files: `path` itself or the ckpt-0 in it, or a compressed file."""
+    places = (path, os.path.join(path, ckpt0_format.FOLDER), path.removesuffix(seekable.SUFFIX))
+    for folder in dict.fromkeys(places):
         if any(store.is_store(folder) for store in _STORES):
             return folder
     return None

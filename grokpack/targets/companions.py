@@ -40,7 +40,7 @@ _XAI_CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "unk_token": "[UNK]",
 }
-_LIMIT_BYTES = 64 << 20  # thirty times the release's; these files are held in memory
+LIMIT_BYTES = 64 << 20  # thirty times the release's; these files are held in memory
 
 
 def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
@@ -130,7 +130,7 @@ def read_small(path: str) -> bytes:
     """
     data = storage.FileBytes(path)
     size = data.size()
-    if size > _LIMIT_BYTES:
+    if size > LIMIT_BYTES:
         raise GrokpackError("GP209", f"{size:,} bytes are too many for this file", Place(path))
     return data.read(0, size)
 

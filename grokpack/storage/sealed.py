@@ -1,0 +1,238 @@
+"""Compressed files read as what they stand for: NAME, where only NAME.zst is there.
+
+NAME.zst is in zstd's seekable format, so that any range of NAME costs the frames that it meets.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats import seekable
+from grokpack.formats.seekable import LARGEST_FRAME_BYTES, SUFFIX, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.storage.sources import Medium
+
+    _Frames = OrderedDict[tuple[str, tuple[int, int], int], bytes]
+    """By file, its stamp and number."""
+
+KEPT_BYTES = 4 << 20  # decoded, for each thread: frames that the next read may begin in
+HELD_BYTES = KEPT_BYTES + 2 * LARGEST_FRAME_BYTES
+"""Memory that a thread needs to read: frames that are kept, one as it is stored, zstd's window."""
+_NO_TABLE = (
+    "no table of frames at the end of the compressed file: it was cut short, or compressed by a "
+    "program that writes none; `zstd -d` it, `convert --to archive` makes one that is read in place"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A compressed file.
+
+    Attributes:
+        path: Where it is, with its suffix.
+        stamp: Its size and modification time when its table was read.
+        table: Where its frames lie.
+    """
+
+    path: str
+    stamp: tuple[int, int]
+    table: Table
+
+
+class Unsealing:
+    """A medium in which NAME.zst is read as NAME, where there is no NAME.
+
+    A file that is there itself costs nothing more than in the medium.
+    """
+
+    def __init__(self, medium: Medium) -> None:
+        self._medium = medium
+        self._sealed: dict[str, Sealed] = {}  # by the path that they are read as
+        self._kept = threading.local()
+
+    def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
+        """See `sources.read_into`."""
+        sealed = self._sealed.get(path)
+        if sealed is None:
+            try:
+                self._medium.read_into(path, offset, buffer)
+            except GrokpackError:
+                sealed = self._find(path)
+                if sealed is None:
+                    raise
+        if sealed is not None:
+            self._fill(sealed, offset, buffer)
+
+    def read_rows(
+        self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+    ) -> None:
+        """See `sources.read_rows`."""
+        sealed = self._sealed.get(path)
+        if sealed is None:
+            try:
+                self._medium.read_rows(path, offset, stride, rows, engine)
+            except GrokpackError:
+                sealed = self._find(path)
+                if sealed is None:
+                    raise
+        if sealed is not None:
+            self._fill_rows(sealed, offset, stride, rows)
+
+    def stamp(self, path: str) -> tuple[int, int]:
+        """See `sources.stamp`; of a compressed file the size of what it stands for."""
+        try:
+            found = self._medium.stamp(path)
+        except GrokpackError:
+            sealed = self._find(path)
+            if sealed is None:
+                raise
+            return sealed.table.nbytes, sealed.stamp[1]
+        self._sealed.pop(path, None)
+        return found
+
+    def exists(self, path: str) -> bool:
+        """See `sources.exists`."""
+        return self._medium.exists(path) or self._medium.exists(path + SUFFIX)
+
+    def is_folder(self, path: str) -> bool:
+        """See `sources.is_folder`."""
+        return self._medium.is_folder(path)
+
+    def names(self, folder: str) -> list[str]:
+        """See `sources.names`."""
+        return _unsealed(self._medium.names(folder))
+
+    def tree(self, folder: str) -> list[str]:
+        """See `sources.tree`."""
+        return _unsealed(self._medium.tree(folder))
+
+    def stored(self, path: str) -> str:
+        """See `sources.stored`."""
+        sealed = self._sealed.get(path)
+        return path if sealed is None else sealed.path
+
+    def _find(self, path: str) -> Sealed | None:
+        """The compressed file that stands for a path, where there is no file of that name."""
+        if self._medium.exists(path) or not self._medium.exists(path + SUFFIX):
+            self._sealed.pop(path, None)
+            return None
+        stamp = self._medium.stamp(path + SUFFIX)
+        known = self._sealed.get(path)
+        if known is None or known.stamp != stamp:
+            table = self._read_table(path + SUFFIX, stamp[0])
+            known = self._sealed[path] = Sealed(path + SUFFIX, stamp, table)
+        return known
+
+    def _read_table(self, path: str, nbytes: int) -> Table:
+        with _placed(path):
+            tail = self._read(path, max(0, nbytes - seekable.FOOTER_BYTES), nbytes)
+            footer = seekable.read_footer(tail, nbytes)
+            if footer is None:
+                raise GrokpackError("GP222", _NO_TABLE)
+            data = self._read(path, nbytes - footer.table_bytes, nbytes)
+            return seekable.read_table(data, footer, nbytes)
+
+    def _read(self, path: str, start: int, stop: int) -> bytearray:
+        buffer = bytearray(stop - start)
+        self._medium.read_into(path, start, memoryview(buffer))
+        return buffer
+
+    def _fill(self, sealed: Sealed, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from byte `offset` of what the file stands for."""
+        _refuse_beyond(sealed, offset + len(buffer))
+        filled = 0
+        while filled < len(buffer):
+            frame = sealed.table.frame_at(offset + filled)
+            start, stop = sealed.table.span(frame)
+            skip = offset + filled - start
+            take = min(stop - start - skip, len(buffer) - filled)
+            data = self._frame(sealed, frame)
+            buffer[filled : filled + take] = memoryview(data)[skip : skip + take]
+            filled += take
+
+    def _fill_rows(self, sealed: Sealed, offset: int, stride: int, rows: np.ndarray) -> None:
+        """Fill the rows of an array, frame by frame: all rows that lie within one at a time."""
+        count, nbytes = rows.shape
+        _refuse_beyond(sealed, offset + (count - 1) * stride + nbytes)
+        row = 0
+        while row < count:
+            at = offset + row * stride
+            frame = sealed.table.frame_at(at)
+            start, stop = sealed.table.span(frame)
+            within = max(0, (stop - at - nbytes) // stride + 1)
+            if within == 0:  # goes on in the next frame
+                self._fill(sealed, at, rows[row].data)
+                row += 1
+                continue
+            within = min(within, count - row)
+            _spread(self._frame(sealed, frame), at - start, stride, rows[row : row + within])
+            row += within
+
+    def _frame(self, sealed: Sealed, frame: int) -> bytes:
+        """What a frame stands for; a thread keeps the last ones."""
+        kept: _Frames = self._kept.__dict__.setdefault("frames", OrderedDict())
+        key = sealed.path, sealed.stamp, frame
+        data = kept.get(key)
+        if data is None:
+            start, stop = sealed.table.span(frame)
+            _make_room(kept, stop - start)
+            stored = self._read(sealed.path, *sealed.table.extent(frame))
+            with _placed(sealed.path, f"frame {frame:,}"):
+                data = kept[key] = seekable.decompress(stored, stop - start)
+        return data
+
+
+def _make_room(kept: _Frames, nbytes: int) -> None:
+    held = sum(map(len, kept.values()))
+    while kept and held + nbytes > KEPT_BYTES:
+        held -= len(kept.popitem(last=False)[1])
+
+
+def _spread(data: bytes, first: int, stride: int, rows: np.ndarray) -> None:
+    """Fill rows with equally spaced runs of a frame."""
+    import numpy as np
+
+    count, nbytes = rows.shape
+    flat = np.frombuffer(data, np.uint8)
+    whole = (count - 1) * stride + nbytes
+    held = flat[first : first + whole]
+    rows[...] = np.lib.stride_tricks.as_strided(held, (count, nbytes), (stride, 1))
+
+
+def _refuse_beyond(sealed: Sealed, needed: int) -> None:
+    if needed > sealed.table.nbytes:
+        facts = (
+            ("needed", f"{needed:,} bytes"),
+            ("found", f"{sealed.table.nbytes:,} bytes"),
+        )
+        raise GrokpackError("GP213", "source file became shorter", Place(sealed.path), facts)
+
+
+@contextmanager
+def _placed(path: str, at: str | None = None) -> Iterator[None]:
+    """A block whose errors are about a file."""
+    try:
+        yield
+    except GrokpackError as error:
+        if error.where is not None:
+            raise
+        what = f"{error.what}, in {at}" if at else error.what
+        raise replace(error, what=what, where=Place(path)) from error
+
+
+def _unsealed(names: Iterable[str]) -> list[str]:
+    """Names with those of compressed files as what they stand for."""
+    there = set(names)
+    stems = {n.removesuffix(SUFFIX) for n in there if n.endswith(SUFFIX)} - there
+    return sorted(stems | {n for n in there if n.removesuffix(SUFFIX) not in stems})
