@@ -35,6 +35,7 @@ class Options:
         tp: Tensor-parallel ranks, for `sglang`, `safetensors`, `ckpt-0`, `zarr` and `orbax`.
         shard_bytes: Size that a file keeps to; split `gguf` has it too.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+        compress: `zstd` to compress chunks, for `zarr` and `orbax`.
     """
 
     names: str | None = None
@@ -44,6 +45,7 @@ class Options:
     tp: int | None = None
     shard_bytes: int | None = None
     tokenizer: str | None = None
+    compress: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,11 @@ def _ckpt0(source: Checkpoint, options: Options) -> Target:
 
 
 def _zarr(source: Checkpoint, options: Options) -> Target:
-    return to_zarr(source, chunked.Options(**_given(options, "dtype", "tp", "shard_bytes")))
+    return to_zarr(source, chunked.Options(**_given(options, *chunked.Options.__slots__)))
 
 
 def _orbax(source: Checkpoint, options: Options) -> Target:
-    return to_orbax(source, chunked.Options(**_given(options, "dtype", "tp", "shard_bytes")))
+    return to_orbax(source, chunked.Options(**_given(options, *chunked.Options.__slots__)))
 
 
 def _given(options: Options, *names: str) -> dict[str, Any]:
@@ -140,14 +142,14 @@ TARGETS: dict[str, Kind] = {
     ),
     "zarr": Kind(
         "zarr 3 folder: TensorStore, zarr-python; sharded by rank, with checksums",
-        frozenset({"dtype", "tp", "shard_bytes"}),
-        lambda o: "-".join(["zarr", *_unusual(o.dtype, "")]),
+        frozenset({"dtype", "tp", "shard_bytes", "compress"}),
+        lambda o: "-".join(["zarr", *_unusual(o.dtype, ""), *_unusual(o.compress, "")]),
         _zarr,
     ),
     "orbax": Kind(
         "checkpoint of xAI's pytree that Orbax restores, on any mesh of devices",
-        frozenset({"dtype", "tp", "shard_bytes"}),
-        lambda o: "-".join(["orbax", *_unusual(o.dtype, "")]),
+        frozenset({"dtype", "tp", "shard_bytes", "compress"}),
+        lambda o: "-".join(["orbax", *_unusual(o.dtype, ""), *_unusual(o.compress, "")]),
         _orbax,
     ),
     "archive": Kind(

@@ -45,7 +45,7 @@ CONVERTED: dict[str, tuple[str, dict[str, Any]]] = {
     "gguf q8_0": ("gguf", {"type": "q8_0"}),
     "zarr": ("zarr", {}),
     "zarr bf16": ("zarr", {"dtype": "bf16"}),
-    "orbax": ("orbax", {"tp": 4}),
+    "orbax": ("orbax", {"tp": 4, "compress": "zstd"}),
     "orbax bf16": ("orbax", {"dtype": "bf16"}),
 }
 CODES = (*CUT, "gguf q8_0", "zarr", "orbax")  # sources that hold the released codes
@@ -241,7 +241,13 @@ def all_files(folder: Path, stem: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("name", "to", "options"),
-    [*RESUMED, ("gguf q8_0", "ckpt-0", {}), ("ckpt-0 expanded", "hf", {}), ("zarr", "hf", {})],
+    [
+        *RESUMED,
+        ("gguf q8_0", "ckpt-0", {}),
+        ("ckpt-0 expanded", "hf", {}),
+        ("zarr", "hf", {}),
+        ("zarr", "zarr", {"compress": "zstd"}),
+    ],
 )
 def test_memory_workers_and_engine_change_no_byte(
     tmp_path: Path,

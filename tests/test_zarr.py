@@ -132,12 +132,12 @@ def test_chunks_cover_an_array_once_and_no_shard_straddles_the_slices_of_two_ran
 
 
 @pytest.mark.usefixtures("fine")
-@pytest.mark.parametrize("dtype", [None, "bf16"])
+@pytest.mark.parametrize(("dtype", "compress"), [(None, None), ("bf16", None), (None, "zstd")])
 def test_every_value_is_found_by_zarr_python_and_by_tensorstore(
-    tmp_path: Path, origin: Path, dtype: str | None
+    tmp_path: Path, origin: Path, dtype: str | None, compress: str | None
 ) -> None:
     out = tmp_path / "z"
-    plan = convert(origin, out, "zarr", tp=4, shard_bytes=1 << 13, dtype=dtype)
+    plan = convert(origin, out, "zarr", tp=4, shard_bytes=1 << 13, dtype=dtype, compress=compress)
     grids = [op.grid for op in plan.target.ops.values()]  # type: ignore[union-attr]
     assert any(math.prod(g.shards) > 4 and g.per_shard > 1 for g in grids)
     assert any(n % c for g in grids for n, c in zip(g.shape, g.chunk, strict=True)), "padded"
@@ -215,7 +215,14 @@ def test_without_the_package_of_checksums_it_is_named(
 
 
 @pytest.mark.parametrize(
-    "options", [{"dtype": "f16"}, {"tp": 0}, {"shard_bytes": 100}, {"names": "hpcai"}]
+    "options",
+    [
+        {"dtype": "f16"},
+        {"tp": 0},
+        {"shard_bytes": 100},
+        {"names": "hpcai"},
+        {"compress": "blosc"},
+    ],
 )
 def test_options_that_cannot_be_are_refused(origin: Path, options: dict[str, Any]) -> None:
     for target in ("zarr", "orbax"):
@@ -230,6 +237,32 @@ def test_a_budget_counts_the_chunks_that_are_made_together(origin: Path) -> None
     with pytest.raises(GrokpackError) as caught:
         execute(plan, "unused", Limits(memory_bytes=133 << 20, workers=1))
     assert caught.value.code == "GP312"
+
+
+def test_a_compressed_store_is_smaller_and_comes_back(tmp_path: Path, origin: Path) -> None:
+    plan = convert(origin, tmp_path / "z", "zarr", compress="zstd", tp=2)
+    written = sum(len(data) for name, data in tree(tmp_path / "z").items() if "/c/" in name)
+    plain = plan_convert(open_checkpoint(str(origin)), "zarr", Options(tp=2))
+    files_of = plain.target.layout.files()
+    assert written < 0.99 * sum(file.nbytes for file in files_of if "/c/" in file.path)
+    assert plan.target.lossless
+    convert(tmp_path / "z", tmp_path / "back", "ckpt-0")
+    assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(origin / "ckpt-0")
+    assert verify_structure(survey(str(tmp_path / "z"))).whole
+    flip(tmp_path / "z" / QUERY / "c" / "0" / "0", 5)
+    verdict = verify_values(verify_structure(survey(str(tmp_path / "z"))))
+    assert {"GP110", "GP115"} == {f.code for f in verdict.findings}
+
+
+@pytest.mark.parametrize("target", ["zarr", "orbax"])
+def test_a_store_is_not_archived_because_its_files_have_to_be_as_they_are(
+    tmp_path: Path, origin: Path, target: str
+) -> None:
+    convert(origin, tmp_path / "z", target)
+    with pytest.raises(GrokpackError) as caught:
+        convert(tmp_path / "z", tmp_path / "a", "archive")
+    assert caught.value.code == "GP306"
+    assert "--compress zstd" in (caught.value.hint or "")
 
 
 # Codes of four bits

@@ -70,6 +70,10 @@ def convert(
             help="its file or folder, or `none`; looked for beside SRC by default",
         ),
     ] = None,
+    compress: Annotated[
+        str | None,
+        typer.Option("--compress", metavar="zstd", help="zarr, orbax: compress each chunk"),
+    ] = None,
     out: options.Out = None,
     head_dim: options.HeadDim = None,
     workers: options.Workers = None,
@@ -114,6 +118,7 @@ def convert(
             tp=tp,
             shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
             tokenizer=str(tokenizer) if tokenizer else None,
+            compress=compress,
         )
         path = resolve(source, current)
         plan = plan_convert(open_checkpoint(path, head_dim), to, chosen)

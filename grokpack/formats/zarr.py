@@ -13,7 +13,7 @@ import json
 import math
 import struct
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
 from grokpack.extras import load
@@ -21,7 +21,7 @@ from grokpack.layout import Box, FileLayout, Literal, Part
 from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from grokpack.tensor import Shape
 
@@ -42,7 +42,9 @@ NAMES = {
     DType.F32: "float32",
 }
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
+LEVEL = 1  # of zstd: higher ones gain nothing on weights
 _CRC: dict[str, Any] = {"name": "crc32c"}
+_ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
 
 
 def crc32c() -> Callable[[Any], int]:
@@ -154,13 +156,15 @@ def array_document(
     grid: Grid,
     attributes: Mapping[str, Any] | None = None,
     axes: tuple[str, ...] | None = None,
+    *,
+    compressed: bool = False,
 ) -> bytes:
     """zarr.json of an array in shards of chunks with checksums."""
     little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
     plain: dict[str, Any] = {"name": "bytes"} if spec.dtype.itemsize == 1 else little
     sharding = {
         "chunk_shape": grid.chunk,
-        "codecs": [plain, _CRC],
+        "codecs": [plain, *([_ZSTD] if compressed else []), _CRC],
         "index_codecs": [little, _CRC],
         "index_location": "end",
     }
@@ -190,36 +194,44 @@ def _rendered(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
-def frames_spec(spec: ArraySpec, grid: Grid) -> ArraySpec:
-    """Every chunk of an array with its checksum, shard by shard: `u8[chunk, bytes + 4]`."""
-    frame = math.prod(grid.chunk) * spec.dtype.itemsize + CRC_BYTES
+def frames_spec(spec: ArraySpec, grid: Grid, *, checked: bool = True) -> ArraySpec:
+    """Every chunk of an array, shard by shard, with its checksum: `u8[chunk, bytes + 4]`.
+
+    Not `checked`, without it: of chunks that are compressed it covers what becomes of them.
+    """
+    frame = math.prod(grid.chunk) * spec.dtype.itemsize + CRC_BYTES * checked
     return ArraySpec((math.prod(grid.shards) * grid.per_shard, frame), DType.U8)
 
 
 def lay_out(
-    path: str, frames: str, spec: ArraySpec, grid: Grid
+    path: str, frames: str, spec: ArraySpec, grid: Grid, *, compressed: bool = False
 ) -> Iterator[tuple[FileLayout, ...]]:
     """The shards of an array, those that share rows in one band.
+
+    Of shards that are compressed, chunks are all that is known beforehand.
 
     Args:
         path: Folder of the array.
         frames: Name of the array of its chunks and their checksums.
         spec: The array.
         grid: How it is cut.
+        compressed: Whether chunks are compressed afterwards.
     """
-    per_shard, nbytes = grid.per_shard, frames_spec(spec, grid).shape[1]
-    index = Literal(_index(per_shard, nbytes))
+    per_shard = grid.per_shard
+    nbytes = frames_spec(spec, grid, checked=not compressed).shape[1]
+    ending = () if compressed else (Literal(render_index([nbytes] * per_shard)),)
     files = []
     for number, at in enumerate(product(*map(range, grid.shards))):
         box = Box((number * per_shard, 0), (per_shard, nbytes))
         file = "/".join([path, "c", *map(str, at)])
-        files.append(FileLayout(file, (Part(frames, box, DType.U8), index)))
+        files.append(FileLayout(file, (Part(frames, box, DType.U8), *ending)))
     width = grid.shards[-1] if grid.shards else 1
     for first in range(0, len(files), width):
         yield tuple(files[first : first + width])
 
 
-def _index(chunks: int, nbytes: int) -> bytes:
+def render_index(sizes: Sequence[int]) -> bytes:
     """Where each chunk of a shard begins, and how long it is, with a checksum."""
-    entries = b"".join(ENTRY.pack(i * nbytes, nbytes) for i in range(chunks))
+    starts = accumulate(sizes, initial=0)
+    entries = b"".join(map(ENTRY.pack, starts, sizes))
     return entries + crc32c()(entries).to_bytes(CRC_BYTES, "little")

@@ -41,11 +41,13 @@ class Frames:
         op: Makes boxes of the array.
         grid: How it is cut.
         itemsize: Bytes of its elements.
+        checked: Whether the checksum is there; it is not where chunks are compressed afterwards.
     """
 
     op: Op
     grid: Grid
     itemsize: int
+    checked: bool = True
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """The frames in a box of whole rows."""
@@ -54,21 +56,20 @@ class Frames:
     def make_band(self, boxes: Sequence[Box], reader: ArrayReader) -> list[np.ndarray]:
         """The same frames of shards that lie side by side along the last axis."""
         made = [np.empty(box.shape, np.uint8) for box in boxes]
-        checksum = crc32c()
         for row in range(boxes[0].shape[0]):
-            self._fill(
-                [(box.start[0] + row, m[row]) for box, m in zip(boxes, made, strict=True)], reader
-            )
-            for frames in made:
-                octets = checksum(frames[row, :-CRC_BYTES]).to_bytes(CRC_BYTES, "little")
-                frames[row, -CRC_BYTES:] = np.frombuffer(octets, np.uint8)
+            frames = zip(boxes, made, strict=True)
+            self._fill([(box.start[0] + row, held[row]) for box, held in frames], reader)
+            for held in made if self.checked else ():
+                octets = crc32c()(held[row, :-CRC_BYTES]).to_bytes(CRC_BYTES, "little")
+                held[row, -CRC_BYTES:] = np.frombuffer(octets, np.uint8)
         return made
 
     def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArrayReader) -> None:
         """Put the values of chunks side by side, by number, into their frames."""
         array, dtype = whole(self.grid.shape), RAW[self.itemsize]
+        nbytes = math.prod(self.grid.chunk) * self.itemsize
         held = [
-            (box, frame[:-CRC_BYTES].view(dtype).reshape(box.shape))
+            (box, frame[:nbytes].view(dtype).reshape(box.shape))
             for number, frame in frames
             for box in (self.grid.box(number),)
         ]
@@ -85,8 +86,8 @@ class Frames:
                     values[shared.slices_in(box)] = made[shared.slices_in(band)]
 
     def describe(self) -> list[object]:
-        """`["frames", op, shard, chunk]`."""
-        return ["frames", self.op.describe(), self.grid.shard, self.grid.chunk]
+        """`["frames", op, shard, chunk, checked]`."""
+        return ["frames", self.op.describe(), self.grid.shard, self.grid.chunk, self.checked]
 
 
 def _hull(boxes: list[Box]) -> Box:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import config, manifest, ops, storage
+from grokpack.errors import GrokpackError
 from grokpack.formats import ckpt0, seekable
 from grokpack.layout import FileLayout, Layout, Part, whole
 from grokpack.plan import Target
@@ -70,7 +71,15 @@ class Seekable:
 
 
 def to_archive(source: Checkpoint) -> Target:
-    """The target: every file of the checkpoint compressed, in frames that are read on their own."""
+    """The target: every file of the checkpoint compressed, in frames that are read on their own.
+
+    Raises:
+        GrokpackError: GP306 for stores whose chunks TensorStore decodes, and only as they are.
+    """
+    if source.cache_bytes:
+        what = f"a checkpoint in {source.format} form is not read when its files are compressed"
+        hint = f"`--to {source.format} --compress zstd` compresses its chunks"
+        raise GrokpackError("GP306", what, hint=hint)
     return _copied(source, ARCHIVE, Seekable())
 
 

@@ -37,11 +37,13 @@ class Options:
         dtype: `bf16` for matrices and embedding in bfloat16; None for all as stored.
         tp: Ranks whose slices no shard straddles.
         shard_bytes: Largest shard, but for its index.
+        compress: `zstd` to compress each chunk; None to leave them as they are.
     """
 
     dtype: str | None = None
     tp: int = RANKS
     shard_bytes: int = SHARD_BYTES
+    compress: str | None = None
 
 
 @dataclass(slots=True)
@@ -83,10 +85,12 @@ class Arrays:
         chunk = min(CHUNK_BYTES, _BAND_BYTES // cuts[-1])
         grid = zarr.choose_grid(spec, cuts, chunk, options.shard_bytes)
         itemsize = spec.dtype.itemsize
-        self.specs[name] = zarr.frames_spec(spec, grid)
-        self.ops[name] = Frames(op, grid, itemsize)
-        self.bands += zarr.lay_out(folder, name, spec, grid)
-        self.add_file(f"{folder}/{zarr.METADATA}", zarr.array_document(spec, grid, **document))
+        small = options.compress is not None
+        self.specs[name] = zarr.frames_spec(spec, grid, checked=not small)
+        self.ops[name] = Frames(op, grid, itemsize, checked=not small)
+        self.bands += zarr.lay_out(folder, name, spec, grid, compressed=small)
+        metadata = zarr.array_document(spec, grid, **document, compressed=small)
+        self.add_file(f"{folder}/{zarr.METADATA}", metadata)
         self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
 
     def add_file(self, path: str, data: bytes) -> None:
@@ -111,6 +115,8 @@ def refuse_options(options: Options) -> None:
     if options.dtype not in (None, "bf16"):
         what = "--dtype takes bf16 here; without it all is as stored"
         raise GrokpackError("GP304", what)
+    if options.compress not in (None, "zstd"):
+        raise GrokpackError("GP304", "--compress takes zstd")
     if options.tp < 1 or options.shard_bytes < CHUNK_BYTES:
         what = "--tp is at least 1, and --shard-size 1MiB"
         raise GrokpackError("GP304", what)

@@ -10,6 +10,7 @@ from grokpack.plan import Target
 from grokpack.stores import orbax
 from grokpack.targets import fidelity
 from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
+from grokpack.targets.shards import Shards
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
@@ -50,6 +51,7 @@ def to_orbax(source: Checkpoint, options: Options) -> Target:
         source.framings,
         kept.notes,
         kept.lossless,
+        encoding=Shards() if options.compress else None,
         thread_bytes=arrays.thread_bytes,
     )
 

@@ -14,6 +14,7 @@ from grokpack.plan import Target
 from grokpack.stores import zarr
 from grokpack.targets import fidelity
 from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
+from grokpack.targets.shards import Shards
 from grokpack.tensor import ArraySpec, DType, scales_name
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def to_zarr(source: Checkpoint, options: Options) -> Target:
         source.framings,
         kept.notes,
         kept.lossless,
+        encoding=Shards() if options.compress else None,
         thread_bytes=arrays.thread_bytes,
     )
 

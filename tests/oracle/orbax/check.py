@@ -222,12 +222,13 @@ def main() -> None:
     print(f"orbax-checkpoint {ocp.__version__}, jax {jax.__version__}")
     for number, source in enumerate(given.source):
         tree = params(source)
-        for dtype, wanted in ((None, tree), ("bf16", dequantised(tree))):
-            out = work / f"{number} {dtype or 'as stored'}"
+        small = dequantised(tree)
+        for options, wanted in (("", tree), ("--compress zstd", tree), ("--dtype bf16", small)):
+            out = work / f"{number} {options or 'as stored'}"
             run = [*grokpack, "convert", source, "--to", "orbax", "-o", out, "--quiet"]
-            subprocess.run([*run, *(["--dtype", dtype] if dtype else [])], check=True)
+            subprocess.run([*run, *options.split()], check=True)
             check_restored(out, wanted)
-            if dtype is None:
+            if not options:
                 check_damage(out)
                 again = work / f"again {number}"
                 run = [*grokpack, "convert", out, "--to", "ckpt-0", "-o", again, "--quiet"]

@@ -176,6 +176,10 @@ def main() -> None:
         subprocess.run([*convert, source, "--to", "zarr", "-o", out, "--quiet"], check=True)
         check_written(source, out)
         check_damage(out)
+        small = work / f"small {number}"
+        compressed = ["--to", "zarr", "--compress", "zstd", "-o", small, "--quiet"]
+        subprocess.run([*convert, source, *compressed], check=True)
+        check_written(source, small)
         subprocess.run([*convert, out, "--to", "ckpt-0", "-o", again, "--quiet"], check=True)
         compare(source, again)
         print(f"{source}: back to the same pickles")
