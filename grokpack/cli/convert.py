@@ -51,7 +51,7 @@ def convert(
     ] = None,
     tp: Annotated[
         int | None,
-        typer.Option("--tp", help="all but hf and gguf: tensor-parallel ranks"),
+        typer.Option("--tp", help="sglang, safetensors, ckpt-0, zarr, orbax: ranks"),
     ] = None,
     shard_size: Annotated[
         str | None,
