@@ -7,6 +7,7 @@ give zeros for it otherwise, and say nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 32 << 20
 """Two threads' bands of rows meet 16 chunks of a mebibyte; as much again for what follows."""
-_CONCURRENT = 4  # chunks in flight: more gain nothing and each takes its bytes twice
+WINDOW_BYTES = 4 << 20
+"""Decoded chunks that a thread asks for at a time. TensorStore decodes all that a read meets at
+once, whatever its limits say, so that a band of columns would decode a whole matrix."""
+_LIBRARY_BYTES = 80 << 20
+"""TensorStore itself, and what its threads gave back but malloc keeps: 60 to 75 MB were measured."""
+HELD_BYTES = 2 * WINDOW_BYTES  # chunks as they are read, and decoded
+_CONCURRENT = 2  # chunks in flight: more are no faster, and each takes its bytes twice
 _HANDLES = 256  # arrays that stay open; a layer has 19
 _MOST_KEYS = 1 << 20  # of a key-value store that are listed; Grok-1 has a few thousand
 _FILE = re.compile(r'local file "([^"]+)"')
@@ -36,21 +43,34 @@ class Shelf:
 
     Args:
         folder: The store's folder.
-        cache_bytes: Decoded chunks that are kept.
+        largest_bytes: The largest chunk that it has, decoded.
     """
 
-    def __init__(self, folder: str, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, folder: str, largest_bytes: int = 0) -> None:
         self.folder = folder
-        self.cache_bytes = cache_bytes
-        self._guard = threading.Lock()
+        self.largest_bytes = largest_bytes
+        self._guard, self._alone = threading.Lock(), threading.Lock()
         self._context: tensorstore.Context | None = None
         self._open: dict[str, tensorstore.TensorStore] = {}
 
     def __reduce__(self) -> tuple[type[Shelf], tuple[str, int]]:
-        return Shelf, (self.folder, self.cache_bytes)
+        return Shelf, (self.folder, self.largest_bytes)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Decoded chunks that are kept: two at least, for two threads."""
+        return max(CACHE_BYTES, 2 * self.largest_bytes)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that the store takes, but for `HELD_BYTES` of each thread."""
+        large = self.largest_bytes > WINDOW_BYTES
+        return _LIBRARY_BYTES + self.cache_bytes + (2 * self.largest_bytes if large else 0)
 
     def read(self, spec: Mapping[str, Any], box: Box) -> np.ndarray:
-        """The values in a box of an array.
+        """The values in a box of an array, which should meet no more than `WINDOW_BYTES` of chunks.
+
+        Where a single chunk is more than that, one is decoded at a time.
 
         Args:
             spec: TensorStore's, with paths below the folder.
@@ -60,7 +80,8 @@ class Shelf:
             GrokpackError: GP225 for a chunk that is missing or cannot be decoded.
         """
         region = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
-        with decoding(self.folder):
+        alone = self.largest_bytes > WINDOW_BYTES
+        with self._alone if alone else contextlib.nullcontext(), decoding(self.folder):
             values: np.ndarray = self._array(spec)[region].read().result()
         return values
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grokpack import arrays
 from grokpack.errors import GrokpackError
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
 from grokpack.memo import MEMO_BYTES
@@ -97,6 +98,7 @@ def _codecs_bytes(plan: Plan) -> int:
     """Memory that one thread takes to decode what it reads, and to encode the files of a band."""
     target = plan.target
     held = HELD_BYTES if plan.source and plan.source.sealed else 0
+    held += arrays.HELD_BYTES if plan.source and plan.source.cache_bytes else 0
     if target.encoding is not None:
         held += target.encoding.held_bytes * max(map(len, target.layout.bands), default=0)
     return held

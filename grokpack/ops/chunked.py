@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.arrays import WINDOW_BYTES
+from grokpack.layout import Box
 from grokpack.reading import RAW
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from grokpack.arrays import Shelf
     from grokpack.formats.zarr_metadata import Stored
-    from grokpack.layout import Box
     from grokpack.reading import ArrayReader
     from grokpack.tensor import Shape
 
@@ -42,13 +46,19 @@ class Chunked:
         return (self.files,) if self.files else ()
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # reads itself
-        """Decode the chunks that the box meets.
+        """Decode the chunks that the box meets, a few at a time.
 
         Raises:
             GrokpackError: GP225 for a chunk that is missing or cannot be decoded.
         """
-        values = self.shelf.read(json.loads(self.spec), box)
-        return np.ascontiguousarray(values).view(RAW[self.array.spec.dtype.itemsize])
+        spec, itemsize = json.loads(self.spec), self.array.spec.dtype.itemsize
+        windows = list(_windows(box, self.array.chunk, WINDOW_BYTES // itemsize))
+        if len(windows) == 1:
+            return np.ascontiguousarray(self.shelf.read(spec, box)).view(RAW[itemsize])
+        out = np.empty(box.shape, RAW[itemsize])
+        for window in windows:
+            out[window.slices_in(box)] = self.shelf.read(spec, window).view(RAW[itemsize])
+        return out
 
     def holder(self, index: Shape) -> str | None:
         """The file that holds an element; None where it cannot be told."""
@@ -57,3 +67,18 @@ class Chunked:
     def describe(self) -> list[object]:
         """`["chunked", spec]`."""
         return ["chunked", json.loads(self.spec)]
+
+
+def _windows(box: Box, chunk: Shape, elements: int) -> Iterator[Box]:
+    """Cut a box where chunks end, so that no part meets more chunks than hold so many elements."""
+    sides = zip(box.start, box.stop, chunk, strict=True)
+    counts = [-(-stop // side) - start // side for start, stop, side in sides]
+    if math.prod(counts) <= max(1, elements // math.prod(chunk)):
+        yield box
+        return
+    axis = next(axis for axis, count in enumerate(counts) if count > 1)
+    edge = (box.start[axis] // chunk[axis] + counts[axis] // 2) * chunk[axis]
+    for start, stop in ((box.start[axis], edge), (edge, box.stop[axis])):
+        first = (*box.start[:axis], start, *box.start[axis + 1 :])
+        shape = (*box.shape[:axis], stop - start, *box.shape[axis + 1 :])
+        yield from _windows(Box(first, shape), chunk, elements)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import config, manifest, storage
-from grokpack.arrays import CACHE_BYTES, Shelf
+from grokpack.arrays import Shelf
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError
 from grokpack.formats import zarr, zarr_metadata
@@ -39,7 +39,6 @@ _SCALES = ("_scales", "/scales", "/1")
 _MOST = 1024  # layers that a model may have; Grok-1 has 64
 _FEW = 5  # findings of a kind that an array may have
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
-_HELD = 3  # of the largest chunk: two that are kept for two threads, and one being decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,8 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
     """
     store = _Store(folder, Shelf(folder), contents)
     layers = _take_members(store)
-    store.shelf.cache_bytes = cache = _cache_bytes(store.stored)
+    chunks = [array.chunk_bytes for array in store.stored.values()]
+    store.shelf.largest_bytes = max(chunks, default=0)
     tensors = _tensors(store, layers)
     settings, _ = config.find([folder])
     geometry = infer(
@@ -134,14 +134,9 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
         framings=manifest.framings(manifest.load(folder)),
         views=store.views,
         bits=bits,
-        cache_bytes=cache,
+        cache_bytes=store.shelf.memory_bytes,
     )
     return Survey(folder, name, files + missing, tuple(findings), checkpoint)
-
-
-def _cache_bytes(stored: Mapping[str, Stored]) -> int:
-    """Memory for decoded chunks: whole ones, however large whoever wrote them made them."""
-    return max([CACHE_BYTES, *(_HELD * array.chunk_bytes for array in stored.values())])
 
 
 def _take_members(store: _Store) -> int:
