@@ -30,7 +30,7 @@ WINDOW_BYTES = 4 << 20
 """Decoded chunks that a thread asks for at a time. TensorStore decodes all that a read meets at
 once, whatever its limits say, so that a band of columns would decode a whole matrix."""
 _LIBRARY_BYTES = 80 << 20
-"""TensorStore itself, and what its threads gave back but malloc keeps: 60 to 75 MB were measured."""
+"""TensorStore itself, and what its threads gave back but malloc keeps: 60 to 75 MB measured."""
 HELD_BYTES = 2 * WINDOW_BYTES  # chunks as they are read, and decoded
 _CONCURRENT = 2  # chunks in flight: more are no faster, and each takes its bytes twice
 _HANDLES = 256  # arrays that stay open; a layer has 19
