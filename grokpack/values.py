@@ -82,7 +82,7 @@ def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None
     try:
         tallies = tally_all(checkpoint, sound, listen, cuts)
     except GrokpackError as error:
-        if error.code != "GP221" or error.where is None:
+        if error.code != "GP227" or error.where is None:
             raise
         sound, findings = [], [_damaged(checkpoint, error.what, error.where.path)]
     for tensor in sound:
@@ -101,7 +101,7 @@ def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
     """The finding for a compressed file whose frames cannot be read; none behind it was."""
     paths = (file.path for file in checkpoint.layout.files())
     file = next((p for p in paths if storage.stored(checkpoint.path(p)) == path), path)
-    return Finding("GP221", what, file)
+    return Finding("GP227", what, file)
 
 
 def _sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
