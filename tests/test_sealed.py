@@ -176,6 +176,8 @@ LIES = {
     "far more content than is read": table([(len(ONE), LARGEST_FRAME_BYTES + 1)]),
     "no content": table([(len(ONE), 0)]),
     "the same frame twice": table([(len(ONE), 5000)] * 2),
+    "bytes that are no frame's": bytes(100) + table([(len(ONE), 5000)]),
+    "two frames for one": ONE + table([(2 * len(ONE), 5000)]),
     "another beginning": b"\0" + table([(len(ONE), 5000)])[1:],
     "another length": b"\x5e\x2a\x4d\x18\0" + table([(len(ONE), 5000)])[5:],
 }
