@@ -192,6 +192,15 @@ def test_a_table_that_lies_is_found_out(tmp_path: Path, lie: str) -> None:
     assert error.value.code == ("GP213" if lie == "no content" else "GP227")
 
 
+def test_a_table_that_is_there_but_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    path, frames = tmp_path / "NAME", (1 << 21) + 1
+    with Path(f"{path}.zst").open("wb") as file:
+        file.truncate(8 * frames + 1000)  # a hole
+        file.seek(0, os.SEEK_END)
+        file.write(struct.pack("<IBI", frames, 0, 0x8F92EAB1))
+    assert caught(path).code == "GP227"
+
+
 def test_a_changed_payload_is_found_by_its_checksum(tmp_path: Path) -> None:
     path, chance = tmp_path / "NAME", random.Random(3)
     whole = seal(path, pieces_of(chance, [2000, 2000, 2000]))
