@@ -198,7 +198,10 @@ def test_a_table_that_is_there_but_larger_than_any_is_not_read(tmp_path: Path) -
         file.truncate(8 * frames + 1000)  # a hole
         file.seek(0, os.SEEK_END)
         file.write(struct.pack("<IBI", frames, 0, 0x8F92EAB1))
+    tracemalloc.start()
     assert caught(path).code == "GP227"
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_a_changed_payload_is_found_by_its_checksum(tmp_path: Path) -> None:
