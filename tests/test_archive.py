@@ -20,6 +20,7 @@ from grokpack import quantize, storage
 from grokpack.cli.app import app
 from grokpack.convert import Options, plan_convert
 from grokpack.errors import GrokpackError
+from grokpack.formats import seekable
 from grokpack.preflight import Limits
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
@@ -274,8 +275,6 @@ def test_a_changed_last_tile_is_found_without_reading_a_frame(tmp_path: Path, or
     convert(origin, archive, "archive")
     file = archive / "ckpt-0" / "tensor00003_000.zst"
     whole = unpacked(file.read_bytes())
-    from grokpack.formats import seekable
-
     frame = zstandard.ZstdCompressor(9, write_checksum=True).compress(whole)
     file.write_bytes(frame + seekable.render([(len(whole), len(frame))]))
     found = verify_structure(survey(str(archive))).findings
@@ -335,3 +334,22 @@ def test_the_command_line_says_that_the_size_is_a_bound_and_then_what_it_is(
     assert sum(map(len, written.values())) < bound
     again = json.loads(runner.invoke(app, [*words, "--progress", "none"]).stdout)
     assert again["data"]["already_done"]
+
+
+def test_looking_at_headers_decompresses_a_few_kilobytes_of_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = synthesise(tmp_path / "m", replace(SMALL, d_model=512, ffn=4096, layers=1))
+    convert(source, tmp_path / "archive", "archive")
+    decoded, decompress = [0], seekable.decompress
+
+    def counted(frame: bytes | memoryview, nbytes: int) -> bytes:
+        decoded[0] += nbytes
+        return decompress(frame, nbytes)
+
+    monkeypatch.setattr(seekable, "decompress", counted)
+    verdict = verify_structure(survey(str(tmp_path / "archive")))
+    assert verdict.whole
+    files = list((tmp_path / "archive" / "ckpt-0").iterdir())
+    assert max(file.stat().st_size for file in files) > 3 << 20
+    assert decoded[0] < len(files) * (16 << 10)

@@ -30,6 +30,7 @@ KEPT_BYTES = 4 << 20  # decoded, for each thread: frames that the next read may 
 STORED_BYTES = seekable.bound(LARGEST_FRAME_BYTES)  # read at once, for each thread
 HELD_BYTES = KEPT_BYTES + STORED_BYTES + LARGEST_FRAME_BYTES
 """Memory that reading takes in a thread: frames kept, some as they lie there, zstd's window."""
+TAIL_BYTES = 16 << 10  # read at first: the table of a file of 2 GB, and the end of a smaller one
 _NO_TABLE = (
     "no table of frames at the end of the compressed file: it was cut short, or compressed by a "
     "program that writes none; `zstd -d` it, `convert --to archive` makes one that is read in place"
@@ -152,12 +153,13 @@ class Unsealing:
 
     def _read_table(self, path: str, nbytes: int) -> Table:
         with _placed(path):
-            tail = self._read(path, max(0, nbytes - seekable.FOOTER_BYTES), nbytes)
-            footer = seekable.read_footer(tail, nbytes)
+            tail = self._read(path, max(0, nbytes - TAIL_BYTES), nbytes)
+            footer = seekable.read_footer(tail[-seekable.FOOTER_BYTES :], nbytes)
             if footer is None:
                 raise GrokpackError("GP228", _NO_TABLE)
-            data = self._read(path, nbytes - footer.table_bytes, nbytes)
-            return seekable.read_table(data, footer, nbytes)
+            if footer.table_bytes > len(tail):
+                tail = self._read(path, nbytes - footer.table_bytes, nbytes)
+            return seekable.read_table(tail[-footer.table_bytes :], footer, nbytes)
 
     def _read(self, path: str, start: int, stop: int) -> bytearray:
         buffer = bytearray(stop - start)

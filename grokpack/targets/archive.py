@@ -7,18 +7,20 @@ they are. Every command reads it in place; `zstd -d` gives the files back, as `f
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from grokpack import config, manifest, ops, storage
 from grokpack.formats import ckpt0, seekable
-from grokpack.layout import FileLayout, Layout, Part, whole
+from grokpack.layout import FileLayout, Layout, Literal, Part, whole
 from grokpack.plan import Target
 from grokpack.targets.companions import LIMIT_BYTES, read_small
 from grokpack.tensor import ArraySpec, DType
+from grokpack.verification import SAMPLE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.encoding import Frame
@@ -30,9 +32,15 @@ SOURCE_MANIFEST = f"source.{manifest.FILE}"
 
 @dataclass(frozen=True, slots=True)
 class Seekable:
-    """Files in zstd's seekable format, in frames of equal length."""
+    """Files in zstd's seekable format.
+
+    Attributes:
+        frame_bytes: What a frame stands for at most.
+        cuts: Bytes of each file at which a frame begins in any case, by path, in order.
+    """
 
     frame_bytes: int = seekable.FRAME_BYTES
+    cuts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def held_bytes(self) -> int:
@@ -40,11 +48,11 @@ class Seekable:
         return 2 * seekable.bound(self.frame_bytes) + (2 << 20)
 
     def frames(self, file: FileLayout) -> Iterable[int]:
-        """Frames of equal length; the last is what is left."""
-        whole_frames, rest = divmod(file.nbytes, self.frame_bytes)
-        yield from (self.frame_bytes for _ in range(whole_frames))
-        if rest:
-            yield rest
+        """Frames of equal length between the cuts; the last before each is what is left."""
+        edges = (0, *self.cuts.get(file.path, ()), file.nbytes)
+        for start, stop in pairwise(edges):
+            for at in range(start, stop, self.frame_bytes):
+                yield min(self.frame_bytes, stop - at)
 
     def encoder(self, file: FileLayout) -> Callable[[memoryview], bytes]:  # noqa: ARG002  # all alike
         """What compresses a frame."""
@@ -71,7 +79,23 @@ class Seekable:
 
 def to_archive(source: Checkpoint) -> Target:
     """The target: every file of the checkpoint compressed, in frames that are read on their own."""
-    return _copied(source, ARCHIVE, Seekable())
+    cuts = {
+        f"{_prefix(source)}{file.path}{seekable.SUFFIX}": _cuts(file)
+        for file in source.layout.files()
+    }
+    return _copied(source, ARCHIVE, Seekable(cuts=cuts))
+
+
+def _cuts(file: FileLayout) -> tuple[int, ...]:
+    """Where headers begin, and where a sample of what follows them ends.
+
+    So that what looks at headers only reads small frames.
+    """
+    edges: set[int] = set()
+    for segment, end in zip(file.segments, file.ends, strict=True):
+        if isinstance(segment, Literal):
+            edges |= {end - segment.nbytes, end + SAMPLE_BYTES}
+    return tuple(sorted(edge for edge in edges if 0 < edge < file.nbytes))
 
 
 def to_files(source: Checkpoint) -> Target:
@@ -81,7 +105,7 @@ def to_files(source: Checkpoint) -> Target:
 
 def _copied(source: Checkpoint, name: str, encoding: Seekable | None) -> Target:
     suffix = seekable.SUFFIX if encoding else ""
-    prefix = f"{ckpt0.FOLDER}/" if source.format == ckpt0.NAME else ""
+    prefix = _prefix(source)
     held = {f"{prefix}{file.path}{suffix}": file for file in source.layout.files()}
     files = [_file(path, file.nbytes) for path, file in held.items()]
     made = {path: ops.CopyFile(file.path) for path, file in held.items()}
@@ -96,6 +120,11 @@ def _copied(source: Checkpoint, name: str, encoding: Seekable | None) -> Target:
         notes,
         encoding=encoding,
     )
+
+
+def _prefix(source: Checkpoint) -> str:
+    """The folder of the files, below the output's."""
+    return f"{ckpt0.FOLDER}/" if source.format == ckpt0.NAME else ""
 
 
 def _file(path: str, nbytes: int) -> FileLayout:
