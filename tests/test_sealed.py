@@ -94,10 +94,12 @@ def test_any_range_and_any_rows_are_those_of_the_plain_file(
 def test_a_compressed_file_is_listed_as_what_it_stands_for(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "plain").write_bytes(b"here")
-    for name in ("one", "plain", "below/two"):
+    for name in ("one", "plain", "below/two", "small.json"):
         seal(tmp_path / name, [b"there"])
-    assert storage.names(str(tmp_path)) == ["below", "one", "plain", "plain.zst"]
-    assert storage.tree(str(tmp_path)) == ["below/two", "one", "plain", "plain.zst"]
+    own = ["one", "plain", "plain.zst", "small.json.zst"]
+    assert storage.names(str(tmp_path)) == ["below", *own]
+    assert storage.tree(str(tmp_path)) == ["below/two", *own]
+    assert not storage.exists(str(tmp_path / "small.json"))
     assert storage.exists(str(tmp_path / "one"))
     assert not storage.exists(str(tmp_path / "two"))
     assert read(tmp_path / "plain", 0, 4) == b"here"

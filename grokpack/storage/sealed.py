@@ -30,6 +30,8 @@ KEPT_BYTES = 4 << 20  # decoded, for each thread: frames that the next read may 
 STORED_BYTES = seekable.bound(LARGEST_FRAME_BYTES)  # read at once, for each thread
 HELD_BYTES = KEPT_BYTES + STORED_BYTES + LARGEST_FRAME_BYTES
 """Memory that reading takes in a thread: frames kept, some as they lie there, zstd's window."""
+_NEVER = (".json", ".jsonl", ".model", ".part", SUFFIX)
+"""Names that no compressed file stands for: small ones, looked for where they often are not."""
 TAIL_BYTES = 16 << 10  # read at first: the table of a file of 2 GB, and the end of a smaller one
 _NO_TABLE = (
     "no table of frames at the end of the compressed file: it was cut short, or compressed by a "
@@ -120,7 +122,7 @@ class Unsealing:
 
     def exists(self, path: str) -> bool:
         """See `sources.exists`."""
-        return self._medium.exists(path) or self._medium.exists(path + SUFFIX)
+        return self._medium.exists(path) or self._is_sealed(path)
 
     def is_folder(self, path: str) -> bool:
         """See `sources.is_folder`."""
@@ -139,9 +141,12 @@ class Unsealing:
         sealed = self._sealed.get(path)
         return path if sealed is None else sealed.path
 
+    def _is_sealed(self, path: str) -> bool:
+        return not path.endswith(_NEVER) and self._medium.exists(path + SUFFIX)
+
     def _find(self, path: str) -> Sealed | None:
         """The compressed file that stands for a path, where there is no file of that name."""
-        if self._medium.exists(path) or not self._medium.exists(path + SUFFIX):
+        if self._medium.exists(path) or not self._is_sealed(path):
             self._sealed.pop(path, None)
             return None
         stamp = self._medium.stamp(path + SUFFIX)
@@ -266,4 +271,5 @@ def _unsealed(names: Iterable[str]) -> list[str]:
     """Names with those of compressed files as what they stand for."""
     there = set(names)
     stems = {n.removesuffix(SUFFIX) for n in there if n.endswith(SUFFIX)} - there
+    stems = {stem for stem in stems if not stem.endswith(_NEVER)}
     return sorted(stems | {n for n in there if n.removesuffix(SUFFIX) not in stems})
