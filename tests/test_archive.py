@@ -318,6 +318,18 @@ def test_files_that_are_not_the_checkpoints_are_left_out_and_said(
     assert not [name for name in found if ".cache" in name or "dataset" in name]
 
 
+def test_config_and_tokenizer_above_the_pickles_are_taken_along(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "ckpt-0", tmp_path / "m" / "ckpt-0")
+    shutil.copy(GOLDEN / "config.json", tmp_path / "m")
+    (tmp_path / "m" / "tokenizer.model").write_bytes(b"pieces")
+    (tmp_path / "m" / "diary").write_text("mine")
+    convert(tmp_path / "m", tmp_path / "out", "archive")
+    found = tree(tmp_path / "out")
+    assert found["config.json"] == (GOLDEN / "config.json").read_bytes()
+    assert found["tokenizer.model"] == b"pieces"
+    assert "diary" not in found
+
+
 def test_the_command_line_says_that_the_size_is_a_bound_and_then_what_it_is(
     tmp_path: Path, origin: Path
 ) -> None:

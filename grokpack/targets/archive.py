@@ -15,7 +15,7 @@ from grokpack import config, manifest, ops, storage
 from grokpack.formats import ckpt0, seekable
 from grokpack.layout import FileLayout, Layout, Literal, Part, whole
 from grokpack.plan import Target
-from grokpack.targets.companions import LIMIT_BYTES, read_small
+from grokpack.targets.companions import LIMIT_BYTES, TOKENIZER_FILES, read_small
 from grokpack.tensor import ArraySpec, DType
 from grokpack.verification import SAMPLE_BYTES
 
@@ -149,8 +149,8 @@ def _companions(source: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
     own = small.pop(manifest.FILE, None)
     if own is not None:
         small.setdefault(SOURCE_MANIFEST, own)
-    if config.FILE not in small and source.owns_folder:
-        small[config.FILE] = _config(source)
+    if source.owns_folder:
+        small = _above(source) | small
     return small, tuple(f"not of the checkpoint, left out: {path}" for path in left)
 
 
@@ -162,10 +162,17 @@ def _beside(source: Checkpoint) -> list[str]:
     return [name for name in manifests if storage.exists(source.path(name))]
 
 
-def _config(source: Checkpoint) -> bytes:
-    """config.json of the folder above, as xAI's release is laid out, or what is known of it."""
-    _, path = config.find([storage.parent(source.home)])
-    return read_small(path) if path else config.render(source.geometry, source.config)
+def _above(source: Checkpoint) -> dict[str, bytes]:
+    """config.json, or what is known of it; with pickles also what lies in the folder above them.
+
+    So xAI's release is laid out; what else is there need not be the checkpoint's.
+    """
+    found = {config.FILE: config.render(source.geometry, source.config)}
+    if source.format == ckpt0.NAME:
+        folder = storage.parent(source.folder)
+        paths = {name: os.path.join(folder, name) for name in (config.FILE, *TOKENIZER_FILES)}
+        found |= {name: read_small(path) for name, path in paths.items() if storage.exists(path)}
+    return found
 
 
 def _is_ours(path: str) -> bool:
