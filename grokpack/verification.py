@@ -77,7 +77,8 @@ def _twice(checkpoint: Checkpoint) -> list[Finding]:
     return [
         Finding("GP114", f"{path}.zst lies beside it, and is not read", path, severity="warning")
         for path in (file.path for file in files)
-        if checkpoint.path(path) + seekable.SUFFIX in there
+        if (full := checkpoint.path(path)) + seekable.SUFFIX in there
+        and storage.stored(full) == full  # a name in an index need not be a file
     ]
 
 
