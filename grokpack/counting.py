@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
 _SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
 _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
-_UNDECODED = ("GP221", "GP225")  # errors of a frame and of a chunk, which say nothing of others
+_UNDECODED = ("GP227", "GP225")  # errors of a frame and of a chunk, which say nothing of others
 _CELL_BYTES = 16  # sums and extremes that a code has of its own where each row has its own scales
 
 

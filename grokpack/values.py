@@ -103,7 +103,7 @@ def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
     """The finding for a compressed file whose frames cannot be read."""
     paths = (file.path for file in checkpoint.layout.files())
     file = next((p for p in paths if storage.stored(checkpoint.path(p)) == path), path)
-    return Finding("GP221", what, file)
+    return Finding("GP227", what, file)
 
 
 def _sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
@@ -132,7 +132,7 @@ def _scales_fit(tensor: TensorSpec) -> bool:
 def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Finding:
     """The finding for an array of which a chunk is missing or damaged."""
     path = error.where.path if error.where else None
-    if error.code == "GP221" and path:
+    if error.code == "GP227" and path:
         return _damaged(checkpoint, error.what, path)
     file = os.path.relpath(path, checkpoint.folder) if path else None
     return Finding("GP115", error.what, file, tensor, None, dict(error.facts).get("reason"))

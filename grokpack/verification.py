@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Survey
     from grokpack.layout import FileLayout, Part
 
-_SAMPLE_BYTES = 4096  # enough to tell two trained tensors apart; one page
+SAMPLE_BYTES = 4096  # enough to tell two trained tensors apart; one page
 _COMPARE_BYTES = 4 << 20
 
 
@@ -77,7 +77,8 @@ def _twice(checkpoint: Checkpoint) -> list[Finding]:
     return [
         Finding("GP114", f"{path}.zst lies beside it, and is not read", path, severity="warning")
         for path in (file.path for file in files)
-        if checkpoint.path(path) + seekable.SUFFIX in there
+        if (full := checkpoint.path(path)) + seekable.SUFFIX in there
+        and storage.stored(full) == full  # a name in an index need not be a file
     ]
 
 
@@ -93,7 +94,7 @@ def duplicates(checkpoint: Checkpoint) -> list[Finding]:
     for file in checkpoint.layout.files():
         name, (offset, part) = next(iter(array_parts(file).items()))
         data = storage.FileBytes(checkpoint.path(file.path))
-        sample = data.read(offset, min(_SAMPLE_BYTES, part.nbytes))
+        sample = data.read(offset, min(SAMPLE_BYTES, part.nbytes))
         width = part.dtype.itemsize
         if sample[width:] == sample[:-width]:
             continue

@@ -20,6 +20,7 @@ from grokpack import quantize, storage
 from grokpack.cli.app import app
 from grokpack.convert import Options, plan_convert
 from grokpack.errors import GrokpackError
+from grokpack.formats import seekable
 from grokpack.preflight import Limits
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
@@ -243,12 +244,12 @@ LARGE = "tensor00002_000"
 
 
 CHANGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut by a byte": (lambda data: data[:-1], "GP222"),
-    "cut in half": (lambda data: data[: len(data) // 2], "GP222"),
-    "no table": (lambda data: zstandard.ZstdCompressor().compress(unpacked(data)), "GP222"),
-    "a lying table": (lambda data: data[:-9] + b"\xff\xff\xff\x7f" + data[-5:], "GP221"),
-    "a broken header": (lambda data: b"?" + data[1:], "GP221"),
-    "a changed frame": (lambda data: data[:200_000] + b"????" + data[200_004:], "GP221"),
+    "cut by a byte": (lambda data: data[:-1], "GP228"),
+    "cut in half": (lambda data: data[: len(data) // 2], "GP228"),
+    "no table": (lambda data: zstandard.ZstdCompressor().compress(unpacked(data)), "GP228"),
+    "a lying table": (lambda data: data[:-9] + b"\xff\xff\xff\x7f" + data[-5:], "GP227"),
+    "a broken header": (lambda data: b"?" + data[1:], "GP227"),
+    "a changed frame": (lambda data: data[:200_000] + b"????" + data[200_004:], "GP227"),
 }
 
 
@@ -265,7 +266,7 @@ def test_verify_names_the_file_that_is_damaged(tmp_path: Path, change: str) -> N
     assert {f.file for f in verdict.findings} == {LARGE}
     with pytest.raises(GrokpackError) as caught:
         convert(archive, tmp_path / "out", "ckpt-0")
-    assert caught.value.code in ("GP202", "GP221")
+    assert caught.value.code in ("GP202", "GP227")
     assert not (tmp_path / "out" / "grokpack.json").exists()
 
 
@@ -274,8 +275,6 @@ def test_a_changed_last_tile_is_found_without_reading_a_frame(tmp_path: Path, or
     convert(origin, archive, "archive")
     file = archive / "ckpt-0" / "tensor00003_000.zst"
     whole = unpacked(file.read_bytes())
-    from grokpack.formats import seekable
-
     frame = zstandard.ZstdCompressor(9, write_checksum=True).compress(whole)
     file.write_bytes(frame + seekable.render([(len(whole), len(frame))]))
     found = verify_structure(survey(str(archive))).findings
@@ -319,6 +318,18 @@ def test_files_that_are_not_the_checkpoints_are_left_out_and_said(
     assert not [name for name in found if ".cache" in name or "dataset" in name]
 
 
+def test_config_and_tokenizer_above_the_pickles_are_taken_along(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "ckpt-0", tmp_path / "m" / "ckpt-0")
+    shutil.copy(GOLDEN / "config.json", tmp_path / "m")
+    (tmp_path / "m" / "tokenizer.model").write_bytes(b"pieces")
+    (tmp_path / "m" / "diary").write_text("mine")
+    convert(tmp_path / "m", tmp_path / "out", "archive")
+    found = tree(tmp_path / "out")
+    assert found["config.json"] == (GOLDEN / "config.json").read_bytes()
+    assert found["tokenizer.model"] == b"pieces"
+    assert "diary" not in found
+
+
 def test_the_command_line_says_that_the_size_is_a_bound_and_then_what_it_is(
     tmp_path: Path, origin: Path
 ) -> None:
@@ -335,3 +346,22 @@ def test_the_command_line_says_that_the_size_is_a_bound_and_then_what_it_is(
     assert sum(map(len, written.values())) < bound
     again = json.loads(runner.invoke(app, [*words, "--progress", "none"]).stdout)
     assert again["data"]["already_done"]
+
+
+def test_looking_at_headers_decompresses_a_few_kilobytes_of_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = synthesise(tmp_path / "m", replace(SMALL, d_model=512, ffn=4096, layers=1))
+    convert(source, tmp_path / "archive", "archive")
+    decoded, decompress = [0], seekable.decompress
+
+    def counted(frame: bytes | memoryview, nbytes: int) -> bytes:
+        decoded[0] += nbytes
+        return decompress(frame, nbytes)
+
+    monkeypatch.setattr(seekable, "decompress", counted)
+    verdict = verify_structure(survey(str(tmp_path / "archive")))
+    assert verdict.whole
+    files = list((tmp_path / "archive" / "ckpt-0").iterdir())
+    assert max(file.stat().st_size for file in files) > 3 << 20
+    assert decoded[0] < len(files) * (16 << 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from grokpack import storage
+from grokpack.encoded import EncodedFile, EncodedWriter
 from grokpack.errors import GrokpackError
 from grokpack.events import Advanced
 from grokpack.journal import Journal
+from grokpack.layout import FileLayout, Literal
 from grokpack.preflight import Limits
 from grokpack.reshard import plan_reshard
 from grokpack.run import Outcome, execute
@@ -28,7 +33,6 @@ from tests.checkpoints import SMALL, reshard, synthesise, tree
 
 if TYPE_CHECKING:
     from grokpack.encoding import Frame
-    from grokpack.layout import FileLayout
     from grokpack.plan import Plan
 
 
@@ -282,3 +286,24 @@ def test_frames_that_are_not_the_file_publish_nothing(tmp_path: Path, surplus: i
     assert caught.value.code == "GP901"
     with pytest.raises(GrokpackError):
         survey(str(tmp_path / "out"))
+
+
+@given(st.integers(1, 9000), st.data())
+@settings(max_examples=40)
+def test_blocks_and_frames_of_any_length_make_the_same_file(
+    tmp_path_factory: pytest.TempPathFactory, nbytes: int, data: Any
+) -> None:
+    path = str(tmp_path_factory.mktemp("any") / "file")
+    whole = random.Random(nbytes).randbytes(nbytes)
+    file = FileLayout("file", (Literal(whole),))
+    writer = EncodedWriter(Deflated(data.draw(st.integers(1, 4000))), file, path)
+    at = 0
+    while at < nbytes:
+        block = whole[at : at + data.draw(st.integers(1, 4000))]
+        writer.write(at, memoryview(block))
+        at += len(block)
+    writer.sync()
+    writer.close()
+    written = Path(path + storage.PART).read_bytes()
+    assert writer.ended == EncodedFile(len(written), (xxhash.xxh3_128(written).hexdigest(),))
+    assert inflated(written) == whole

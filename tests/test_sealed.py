@@ -22,7 +22,7 @@ from grokpack.errors import GrokpackError
 from grokpack.formats import seekable
 from grokpack.formats.seekable import LARGEST_FRAME_BYTES
 
-TAME = ("GP213", "GP214", "GP221", "GP222")
+TAME = ("GP213", "GP214", "GP227", "GP228")
 """What a compressed file that is damaged, or made to deceive, may end in."""
 
 
@@ -94,10 +94,12 @@ def test_any_range_and_any_rows_are_those_of_the_plain_file(
 def test_a_compressed_file_is_listed_as_what_it_stands_for(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "plain").write_bytes(b"here")
-    for name in ("one", "plain", "below/two"):
+    for name in ("one", "plain", "below/two", "small.json"):
         seal(tmp_path / name, [b"there"])
-    assert storage.names(str(tmp_path)) == ["below", "one", "plain", "plain.zst"]
-    assert storage.tree(str(tmp_path)) == ["below/two", "one", "plain", "plain.zst"]
+    own = ["one", "plain", "plain.zst", "small.json.zst"]
+    assert storage.names(str(tmp_path)) == ["below", *own]
+    assert storage.tree(str(tmp_path)) == ["below/two", *own]
+    assert not storage.exists(str(tmp_path / "small.json"))
     assert storage.exists(str(tmp_path / "one"))
     assert not storage.exists(str(tmp_path / "two"))
     assert read(tmp_path / "plain", 0, 4) == b"here"
@@ -154,12 +156,12 @@ def test_a_file_without_a_table_is_refused_with_what_to_do(tmp_path: Path) -> No
     for data in (frame(b"whole"), b"", b"short", seal(path, [b"x" * 100]) and b""):
         Path(f"{path}.zst").write_bytes(data)
         error = caught(path)
-        assert error.code == "GP222"
+        assert error.code == "GP228"
         assert "convert --to archive" in error.what
     seal(path, [b"x" * 100])
     whole = Path(f"{path}.zst").read_bytes()
     Path(f"{path}.zst").write_bytes(whole[:-1])
-    assert caught(path).code == "GP222"
+    assert caught(path).code == "GP228"
 
 
 DATA = b"x" * 5000
@@ -176,6 +178,8 @@ LIES = {
     "far more content than is read": table([(len(ONE), LARGEST_FRAME_BYTES + 1)]),
     "no content": table([(len(ONE), 0)]),
     "the same frame twice": table([(len(ONE), 5000)] * 2),
+    "bytes that are no frame's": bytes(100) + table([(len(ONE), 5000)]),
+    "two frames for one": ONE + table([(2 * len(ONE), 5000)]),
     "another beginning": b"\0" + table([(len(ONE), 5000)])[1:],
     "another length": b"\x5e\x2a\x4d\x18\0" + table([(len(ONE), 5000)])[5:],
 }
@@ -187,7 +191,19 @@ def test_a_table_that_lies_is_found_out(tmp_path: Path, lie: str) -> None:
     Path(f"{path}.zst").write_bytes(ONE + LIES[lie])
     with pytest.raises(GrokpackError) as error:
         read(path, 0, storage.size_of(str(path)) or 5000)
-    assert error.value.code == ("GP213" if lie == "no content" else "GP221")
+    assert error.value.code == ("GP213" if lie == "no content" else "GP227")
+
+
+def test_a_table_that_is_there_but_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    path, frames = tmp_path / "NAME", (1 << 21) + 1
+    with Path(f"{path}.zst").open("wb") as file:
+        file.truncate(8 * frames + 1000)  # a hole
+        file.seek(0, os.SEEK_END)
+        file.write(struct.pack("<IBI", frames, 0, 0x8F92EAB1))
+    tracemalloc.start()
+    assert caught(path).code == "GP227"
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_a_changed_payload_is_found_by_its_checksum(tmp_path: Path) -> None:
@@ -199,7 +215,7 @@ def test_a_changed_payload_is_found_by_its_checksum(tmp_path: Path) -> None:
     assert read(path, 0, 2000) == whole[:2000]
     with pytest.raises(GrokpackError, match="frame 1") as error:
         read(path, 2000, 1)
-    assert error.value.code == "GP221"
+    assert error.value.code == "GP227"
     assert read(path, 4000, 2000) == whole[4000:]
 
 
@@ -220,7 +236,7 @@ def test_a_bomb_costs_no_more_than_the_largest_frame(tmp_path: Path, claim: int 
     path, data = tmp_path / "NAME", bomb(claim)
     Path(f"{path}.zst").write_bytes(data + table([(len(data), LARGEST_FRAME_BYTES)]))
     tracemalloc.start()
-    assert caught(path).code == "GP221"
+    assert caught(path).code == "GP227"
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * LARGEST_FRAME_BYTES

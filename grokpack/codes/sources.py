@@ -151,7 +151,7 @@ SOURCES = (
         "Take a copy in safetensors, or start from xAI's release, as the hint says.",
     ),
     Code(
-        "GP221",
+        "GP227",
         "compressed file is damaged",
         ExitStatus.SOURCE,
         "A frame does not have the size or the checksum that it should, or the table of frames "
@@ -159,7 +159,7 @@ SOURCES = (
         "Fetch the file again, or make the archive again; `verify --values` reads every frame.",
     ),
     Code(
-        "GP222",
+        "GP228",
         "compressed file without a table of frames",
         ExitStatus.SOURCE,
         "Files that end in `.zst` are read in place where a table says which frame holds what. "

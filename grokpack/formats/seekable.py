@@ -79,7 +79,7 @@ def read_footer(data: bytes | bytearray, file_bytes: int) -> Footer | None:
     """Understand the last bytes of a file; None where no table ends there.
 
     Raises:
-        GrokpackError: GP221 for a table that cannot be one.
+        GrokpackError: GP227 for a table that cannot be one.
     """
     if len(data) < FOOTER_BYTES:
         return None
@@ -123,12 +123,18 @@ class Table:
         """First and last byte + 1 that a frame takes in the file."""
         return self.encoded[frame - 1] if frame else 0, self.encoded[frame]
 
+    def fitting(self, first: int, last: int, nbytes: int) -> int:
+        """Where the frames from `first` on end that take so many bytes; no more than to `last`."""
+        start, stop = self.extent(first)
+        behind = bisect_right(self.encoded, start + nbytes, first, last + 1)
+        return self.encoded[behind - 1] if behind > first else stop
+
 
 def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Table:
     """Understand a table; it has to account for every byte of the file.
 
     Raises:
-        GrokpackError: GP221 where it does not, or a frame is larger than is read.
+        GrokpackError: GP227 where it does not, or a frame is larger than is read.
     """
     magic, nbytes = struct.unpack_from("<II", data)
     if magic != _MAGIC or nbytes != len(data) - _HEADER_BYTES:
@@ -148,11 +154,11 @@ def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Tabl
     return Table(decoded, encoded)
 
 
-def decompress(frame: bytes | bytearray, nbytes: int) -> bytes:
+def decompress(frame: bytes | memoryview, nbytes: int) -> bytes:
     """What a frame stands for.
 
     Raises:
-        GrokpackError: GP221 where it is damaged, or stands for another number of bytes.
+        GrokpackError: GP227 where it is damaged, or stands for another number of bytes.
     """
     import zstandard
 
@@ -170,4 +176,4 @@ def decompress(frame: bytes | bytearray, nbytes: int) -> bytes:
 
 
 def _broken(what: str) -> GrokpackError:
-    return GrokpackError("GP221", what)
+    return GrokpackError("GP227", what)

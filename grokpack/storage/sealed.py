@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     """By file, its stamp and number."""
 
 KEPT_BYTES = 4 << 20  # decoded, for each thread: frames that the next read may begin in
-HELD_BYTES = KEPT_BYTES + 2 * LARGEST_FRAME_BYTES
-"""Memory that a thread needs to read: frames that are kept, one as it is stored, zstd's window."""
+STORED_BYTES = seekable.bound(LARGEST_FRAME_BYTES)  # read at once, for each thread
+HELD_BYTES = KEPT_BYTES + STORED_BYTES + LARGEST_FRAME_BYTES
+"""Memory that reading takes in a thread: frames kept, some as they lie there, zstd's window."""
+_NEVER = (".json", ".jsonl", ".model", ".part", SUFFIX)
+"""Names that no compressed file stands for: small ones, looked for where they often are not."""
+TAIL_BYTES = 16 << 10  # read at first: the table of a file of 2 GB, and the end of a smaller one
 _NO_TABLE = (
     "no table of frames at the end of the compressed file: it was cut short, or compressed by a "
     "program that writes none; `zstd -d` it, `convert --to archive` makes one that is read in place"
@@ -48,6 +52,21 @@ class Sealed:
     path: str
     stamp: tuple[int, int]
     table: Table
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """Frames as they lie in a file that were read at once, for one reading.
+
+    Attributes:
+        last: The last frame that the reading wants.
+        start: Where in the file they begin.
+        data: Their bytes, of whole frames.
+    """
+
+    last: int
+    start: int = 0
+    data: bytearray = field(default_factory=bytearray)
 
 
 class Unsealing:
@@ -103,7 +122,7 @@ class Unsealing:
 
     def exists(self, path: str) -> bool:
         """See `sources.exists`."""
-        return self._medium.exists(path) or self._medium.exists(path + SUFFIX)
+        return self._medium.exists(path) or self._is_sealed(path)
 
     def is_folder(self, path: str) -> bool:
         """See `sources.is_folder`."""
@@ -122,9 +141,12 @@ class Unsealing:
         sealed = self._sealed.get(path)
         return path if sealed is None else sealed.path
 
+    def _is_sealed(self, path: str) -> bool:
+        return not path.endswith(_NEVER) and self._medium.exists(path + SUFFIX)
+
     def _find(self, path: str) -> Sealed | None:
         """The compressed file that stands for a path, where there is no file of that name."""
-        if self._medium.exists(path) or not self._medium.exists(path + SUFFIX):
+        if self._medium.exists(path) or not self._is_sealed(path):
             self._sealed.pop(path, None)
             return None
         stamp = self._medium.stamp(path + SUFFIX)
@@ -136,12 +158,13 @@ class Unsealing:
 
     def _read_table(self, path: str, nbytes: int) -> Table:
         with _placed(path):
-            tail = self._read(path, max(0, nbytes - seekable.FOOTER_BYTES), nbytes)
-            footer = seekable.read_footer(tail, nbytes)
+            tail = self._read(path, max(0, nbytes - TAIL_BYTES), nbytes)
+            footer = seekable.read_footer(tail[-seekable.FOOTER_BYTES :], nbytes)
             if footer is None:
-                raise GrokpackError("GP222", _NO_TABLE)
-            data = self._read(path, nbytes - footer.table_bytes, nbytes)
-            return seekable.read_table(data, footer, nbytes)
+                raise GrokpackError("GP228", _NO_TABLE)
+            if footer.table_bytes > len(tail):
+                tail = self._read(path, nbytes - footer.table_bytes, nbytes)
+            return seekable.read_table(tail[-footer.table_bytes :], footer, nbytes)
 
     def _read(self, path: str, start: int, stop: int) -> bytearray:
         buffer = bytearray(stop - start)
@@ -151,20 +174,23 @@ class Unsealing:
     def _fill(self, sealed: Sealed, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of what the file stands for."""
         _refuse_beyond(sealed, offset + len(buffer))
+        ahead = _Ahead(sealed.table.frame_at(offset + len(buffer) - 1))
         filled = 0
         while filled < len(buffer):
             frame = sealed.table.frame_at(offset + filled)
             start, stop = sealed.table.span(frame)
             skip = offset + filled - start
             take = min(stop - start - skip, len(buffer) - filled)
-            data = self._frame(sealed, frame)
+            data = self._frame(sealed, frame, ahead)
             buffer[filled : filled + take] = memoryview(data)[skip : skip + take]
             filled += take
 
     def _fill_rows(self, sealed: Sealed, offset: int, stride: int, rows: np.ndarray) -> None:
         """Fill the rows of an array, frame by frame: all rows that lie within one at a time."""
         count, nbytes = rows.shape
-        _refuse_beyond(sealed, offset + (count - 1) * stride + nbytes)
+        end = offset + (count - 1) * stride + nbytes
+        _refuse_beyond(sealed, end)
+        ahead = _Ahead(sealed.table.frame_at(end - 1))
         row = 0
         while row < count:
             at = offset + row * stride
@@ -176,10 +202,11 @@ class Unsealing:
                 row += 1
                 continue
             within = min(within, count - row)
-            _spread(self._frame(sealed, frame), at - start, stride, rows[row : row + within])
+            data = self._frame(sealed, frame, ahead)
+            _spread(data, at - start, stride, rows[row : row + within])
             row += within
 
-    def _frame(self, sealed: Sealed, frame: int) -> bytes:
+    def _frame(self, sealed: Sealed, frame: int, ahead: _Ahead) -> bytes:
         """What a frame stands for; a thread keeps the last ones."""
         kept: _Frames = self._kept.__dict__.setdefault("frames", OrderedDict())
         key = sealed.path, sealed.stamp, frame
@@ -187,10 +214,19 @@ class Unsealing:
         if data is None:
             start, stop = sealed.table.span(frame)
             _make_room(kept, stop - start)
-            stored = self._read(sealed.path, *sealed.table.extent(frame))
+            stored = self._stored(sealed, frame, ahead)
             with _placed(sealed.path, f"frame {frame:,}"):
                 data = kept[key] = seekable.decompress(stored, stop - start)
         return data
+
+    def _stored(self, sealed: Sealed, frame: int, ahead: _Ahead) -> memoryview:
+        """A frame as it lies in the file; those that are wanted next are read along with it."""
+        start, stop = sealed.table.extent(frame)
+        if not ahead.start <= start < ahead.start + len(ahead.data):
+            ahead.data = bytearray()  # freed before the next is read
+            end = sealed.table.fitting(frame, ahead.last, STORED_BYTES)
+            ahead.start, ahead.data = start, self._read(sealed.path, start, end)
+        return memoryview(ahead.data)[start - ahead.start : stop - ahead.start]
 
 
 def _make_room(kept: _Frames, nbytes: int) -> None:
@@ -235,4 +271,5 @@ def _unsealed(names: Iterable[str]) -> list[str]:
     """Names with those of compressed files as what they stand for."""
     there = set(names)
     stems = {n.removesuffix(SUFFIX) for n in there if n.endswith(SUFFIX)} - there
+    stems = {stem for stem in stems if not stem.endswith(_NEVER)}
     return sorted(stems | {n for n in there if n.removesuffix(SUFFIX) not in stems})

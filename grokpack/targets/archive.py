@@ -7,19 +7,21 @@ they are. Every command reads it in place; `zstd -d` gives the files back, as `f
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from grokpack import config, manifest, ops, storage
 from grokpack.errors import GrokpackError
 from grokpack.formats import ckpt0, seekable
-from grokpack.layout import FileLayout, Layout, Part, whole
+from grokpack.layout import FileLayout, Layout, Literal, Part, whole
 from grokpack.plan import Target
-from grokpack.targets.companions import LIMIT_BYTES, read_small
+from grokpack.targets.companions import LIMIT_BYTES, TOKENIZER_FILES, read_small
 from grokpack.tensor import ArraySpec, DType
+from grokpack.verification import SAMPLE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.encoding import Frame
@@ -31,9 +33,15 @@ SOURCE_MANIFEST = f"source.{manifest.FILE}"
 
 @dataclass(frozen=True, slots=True)
 class Seekable:
-    """Files in zstd's seekable format, in frames of equal length."""
+    """Files in zstd's seekable format.
+
+    Attributes:
+        frame_bytes: What a frame stands for at most.
+        cuts: Bytes of each file at which a frame begins in any case, by path, in order.
+    """
 
     frame_bytes: int = seekable.FRAME_BYTES
+    cuts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def held_bytes(self) -> int:
@@ -41,11 +49,11 @@ class Seekable:
         return 2 * seekable.bound(self.frame_bytes) + (2 << 20)
 
     def frames(self, file: FileLayout) -> Iterable[int]:
-        """Frames of equal length; the last is what is left."""
-        whole_frames, rest = divmod(file.nbytes, self.frame_bytes)
-        yield from (self.frame_bytes for _ in range(whole_frames))
-        if rest:
-            yield rest
+        """Frames of equal length between the cuts; the last before each is what is left."""
+        edges = (0, *self.cuts.get(file.path, ()), file.nbytes)
+        for start, stop in pairwise(edges):
+            for at in range(start, stop, self.frame_bytes):
+                yield min(self.frame_bytes, stop - at)
 
     def encoder(self, file: FileLayout) -> Callable[[memoryview], bytes]:  # noqa: ARG002  # all alike
         """What compresses a frame."""
@@ -80,7 +88,23 @@ def to_archive(source: Checkpoint) -> Target:
         what = f"a checkpoint in {source.format} form is not read when its files are compressed"
         hint = f"`--to {source.format} --compress zstd` compresses its chunks"
         raise GrokpackError("GP306", what, hint=hint)
-    return _copied(source, ARCHIVE, Seekable())
+    cuts = {
+        f"{_prefix(source)}{file.path}{seekable.SUFFIX}": _cuts(file)
+        for file in source.layout.files()
+    }
+    return _copied(source, ARCHIVE, Seekable(cuts=cuts))
+
+
+def _cuts(file: FileLayout) -> tuple[int, ...]:
+    """Where headers begin, and where a sample of what follows them ends.
+
+    So that what looks at headers only reads small frames.
+    """
+    edges: set[int] = set()
+    for segment, end in zip(file.segments, file.ends, strict=True):
+        if isinstance(segment, Literal):
+            edges |= {end - segment.nbytes, end + SAMPLE_BYTES}
+    return tuple(sorted(edge for edge in edges if 0 < edge < file.nbytes))
 
 
 def to_files(source: Checkpoint) -> Target:
@@ -90,7 +114,7 @@ def to_files(source: Checkpoint) -> Target:
 
 def _copied(source: Checkpoint, name: str, encoding: Seekable | None) -> Target:
     suffix = seekable.SUFFIX if encoding else ""
-    prefix = f"{ckpt0.FOLDER}/" if source.format == ckpt0.NAME else ""
+    prefix = _prefix(source)
     held = {f"{prefix}{file.path}{suffix}": file for file in source.layout.files()}
     files = [_file(path, file.nbytes) for path, file in held.items()]
     made = {path: ops.CopyFile(file.path) for path, file in held.items()}
@@ -105,6 +129,11 @@ def _copied(source: Checkpoint, name: str, encoding: Seekable | None) -> Target:
         notes,
         encoding=encoding,
     )
+
+
+def _prefix(source: Checkpoint) -> str:
+    """The folder of the files, below the output's."""
+    return f"{ckpt0.FOLDER}/" if source.format == ckpt0.NAME else ""
 
 
 def _file(path: str, nbytes: int) -> FileLayout:
@@ -129,8 +158,8 @@ def _companions(source: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
     own = small.pop(manifest.FILE, None)
     if own is not None:
         small.setdefault(SOURCE_MANIFEST, own)
-    if config.FILE not in small and source.owns_folder:
-        small[config.FILE] = _config(source)
+    if source.owns_folder:
+        small = _above(source) | small
     return small, tuple(f"not of the checkpoint, left out: {path}" for path in left)
 
 
@@ -142,10 +171,17 @@ def _beside(source: Checkpoint) -> list[str]:
     return [name for name in manifests if storage.exists(source.path(name))]
 
 
-def _config(source: Checkpoint) -> bytes:
-    """config.json of the folder above, as xAI's release is laid out, or what is known of it."""
-    _, path = config.find([storage.parent(source.home)])
-    return read_small(path) if path else config.render(source.geometry, source.config)
+def _above(source: Checkpoint) -> dict[str, bytes]:
+    """config.json, or what is known of it; with pickles also what lies in the folder above them.
+
+    So xAI's release is laid out; what else is there need not be the checkpoint's.
+    """
+    found = {config.FILE: config.render(source.geometry, source.config)}
+    if source.format == ckpt0.NAME:
+        folder = storage.parent(source.folder)
+        paths = {name: os.path.join(folder, name) for name in (config.FILE, *TOKENIZER_FILES)}
+        found |= {name: read_small(path) for name, path in paths.items() if storage.exists(path)}
+    return found
 
 
 def _is_ours(path: str) -> bool:

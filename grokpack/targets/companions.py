@@ -20,7 +20,7 @@ TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NO_TOKENIZER = "none"
 """What an option says instead of a path where none is wanted."""
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     TOKENIZER,
     TOKENIZER_JSON,
     TOKENIZER_CONFIG,
@@ -86,13 +86,13 @@ def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
 def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
     """The files at the place that was given, or at the first that has some."""
     if given is not None and not storage.is_folder(given):
-        if os.path.basename(given) not in _TOKENIZER_FILES:
+        if os.path.basename(given) not in TOKENIZER_FILES:
             return _described({TOKENIZER: read_small(_existing(given))})
         given = os.path.dirname(_existing(given)) or "."
     for folder in [given] if given is not None else _folders(source):
         found = {
             name: read_small(path)
-            for name in _TOKENIZER_FILES
+            for name in TOKENIZER_FILES
             if storage.exists(path := os.path.join(folder, name))
         }
         if found.keys() & {TOKENIZER, TOKENIZER_JSON}:
