@@ -9,7 +9,7 @@ from grokpack import config
 from grokpack.errors import GrokpackError
 from grokpack.plan import Plan, Target
 from grokpack.reshard import refuse_width
-from grokpack.targets import gguf, hf, sglang
+from grokpack.targets import gguf, hf, sglang, view
 from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
 from grokpack.targets.ranks import to_ranks
@@ -32,6 +32,7 @@ class Options:
         tp: Tensor-parallel ranks, for `sglang`, `safetensors` and `ckpt-0`.
         shard_bytes: Size that a file keeps to, for `hf`, `sglang` and split `gguf`.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+        out: The output's folder, for `view`, whose contents depend on it; None for the usual one.
     """
 
     names: str | None = None
@@ -41,6 +42,7 @@ class Options:
     tp: int | None = None
     shard_bytes: int | None = None
     tokenizer: str | None = None
+    out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,14 @@ class Kind:
         takes: Options that concern it.
         suffix: What a default name ends with, by the options.
         plan: Makes the target.
+        needs_heads: Whether it needs the head size.
     """
 
     title: str
     takes: frozenset[str]
     suffix: Callable[[Options], str]
     plan: Callable[[Checkpoint, Options], Target]
+    needs_heads: bool = True
 
 
 def _hf(source: Checkpoint, options: Options) -> Target:
@@ -127,6 +131,13 @@ TARGETS: dict[str, Kind] = {
         lambda _: "ckpt-0",
         _ckpt0,
     ),
+    view.NAME: Kind(
+        "an index that opens the files as they lie in any TensorStore program, nothing copied",
+        frozenset({"out"}),
+        lambda _: view.NAME,
+        lambda source, options: view.to_view(source, options.out),
+        needs_heads=False,
+    ),
 }
 
 
@@ -147,12 +158,13 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
     if kind is None:
         raise _no_target(to)
     _refuse_foreign(kind, to, options)
-    if source.geometry.head_dim is None:
+    if source.geometry.head_dim is None and kind.needs_heads:
         raise config.unknown_head_size()
     source = replace(source, geometry=with_groups(source))
     target = kind.plan(source, options)
     given = _given(options, *(Options.__slots__))
-    given.pop("tokenizer", None)  # a path; the file's contents are in the digest
+    for path in ("tokenizer", "out"):
+        given.pop(path, None)  # what is there, or depends on it, is in the digest
     return Plan("convert", {"to": to, **given}, source, target)
 
 

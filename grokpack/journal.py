@@ -72,6 +72,10 @@ class Journal:
         table = storage.read_json(self.path(_RUN))["stamps"]
         return {path: (row[0], row[1]) for path, row in table.items()}
 
+    def has_stamps(self) -> bool:
+        """Whether stamps are recorded."""
+        return storage.exists(self.path(_RUN))
+
     def record(self, receipts: list[Receipt]) -> None:
         """Append receipts, durably; the tiles themselves are durable already."""
         if receipts:
@@ -86,6 +90,14 @@ class Journal:
             if check == f"{zlib.crc32(body.encode()):08x}":
                 found += [_receipt(row) for row in json.loads(body)]
         return found
+
+    def finish(self, *, keep_stamps: bool) -> None:
+        """Remove the record of a run that is published, all or all but the source's stamps."""
+        if not keep_stamps:
+            storage.remove_folder(self.folder)
+            return
+        for name in (_PLAN, _LOG, _LOCK):
+            storage.remove(self.path(name))
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""

@@ -36,6 +36,8 @@ class Target:
         lossless: Whether every value, code and scale of the source can be had back.
         single: Whether the output is one file of the name that the user gives.
         sparse: Whether every array is zero and left as a hole in its file.
+        place: The one folder that it can be written to, for what points at the source's files from
+            there and reads none of them; None for any.
     """
 
     format: str
@@ -47,6 +49,7 @@ class Target:
     lossless: bool = True
     single: bool = False
     sparse: bool = False
+    place: str | None = None
 
     @property
     def streams(self) -> bool:
@@ -126,8 +129,8 @@ class Plan:
 
     @property
     def reads_bytes(self) -> int:
-        """Bytes of the source's files; each byte is read once."""
-        return self.source.layout.nbytes if self.source else 0
+        """Bytes of the source's files, each read once; none where they are only pointed at."""
+        return self.source.layout.nbytes if self.source and self.target.place is None else 0
 
 
 def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part

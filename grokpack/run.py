@@ -231,7 +231,7 @@ class _Session:
             description["account"] = account
         rendered = manifest.render(description, sums, self.plan.target.framings)
         storage.write_whole(self.place.manifest_path, rendered)
-        storage.remove_folder(self.journal.folder)
+        self.journal.finish(keep_stamps=self.plan.target.place is not None)
 
 
 def _completed(

@@ -24,6 +24,7 @@ def carry_out(
     dry_run: bool,
     restart: bool,
     following: str,
+    opens: dict[str, Any] | None = None,
 ) -> None:
     """Show the plan; unless it is a dry run, execute it and report.
 
@@ -37,6 +38,7 @@ def carry_out(
         dry_run: Stop after showing the plan.
         restart: Discard what is there.
         following: A sensible next command.
+        opens: What opens the output in TensorStore, where it is made for that.
     """
     from grokpack.estimate import estimate
     from grokpack.output import Output
@@ -70,20 +72,17 @@ def carry_out(
         "seconds": round(outcome.seconds, 3),
         "written_bytes": outcome.written_bytes,
     }
-    lines = [
-        (
-            f"wrote {numbers.shown(out)}: {text.contents(plan)}   "
-            f"{numbers.duration(outcome.seconds)}"
-        ),
-        "",
-        f"  next     {following}",
-    ]
+    wrote = f"wrote {numbers.shown(out)}: {text.contents(plan)}"
+    lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
     if outcome.account:
         from grokpack.render import account
 
         data["account"] = outcome.account
-        lines[1:1] = ["", account.table(outcome.account)]
-    session.result("\n".join(lines), data)
+        lines += [account.table(outcome.account), ""]
+    if opens is not None:
+        data["opens"] = opens
+        lines.append(f"  open it  tensorstore: {numbers.compact(opens)}")
+    session.result("\n".join([*lines, f"  next     {following}"]), data)
 
 
 def absolute(out: Path | None, default: str) -> str:

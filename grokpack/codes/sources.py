@@ -150,4 +150,12 @@ SOURCES = (
         "names, and these hold no tensors that can be read in place otherwise.",
         "Take a copy in safetensors, or start from xAI's release, as the hint says.",
     ),
+    Code(
+        "GP226",
+        "view of files that changed",
+        ExitStatus.SOURCE,
+        "The files that a view points at are gone, or not those that it was made of. TensorStore "
+        "would read their bytes all the same.",
+        "Restore the files, or make the view anew: `grokpack convert SRC --to view --restart`.",
+    ),
 )

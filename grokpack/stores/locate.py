@@ -10,7 +10,7 @@ from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.journal import FOLDER, Journal
-from grokpack.stores import ckpt0, gguf, hf, ranks
+from grokpack.stores import ckpt0, gguf, hf, ranks, view
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Finding, Survey
@@ -29,7 +29,7 @@ class Store(Protocol):
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
-_STORES: tuple[Store, ...] = (ckpt0, ranks, hf, gguf)  # the first that knows a folder reads it
+_STORES: tuple[Store, ...] = (view, ckpt0, ranks, hf, gguf)  # the first that knows it reads it
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
 """Names of weights as torch.save writes them; training_args.bin and the like are none."""
 _UNSAFE = ("GP204", "GP205")
@@ -133,16 +133,28 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
 
     Raises:
         GrokpackError: GP204 or GP205 for a hostile file, GP202 for one that is missing or wrong,
-            and what `survey` raises.
+            GP226 for one that changed since its view was made, and what `survey` raises.
     """
     found = survey(path, head_dim)
     errors = [f for f in found.findings if f.severity == "error"]
     hostile = [f for f in errors if f.code in _UNSAFE]
     if hostile:
         raise unsafe(found, hostile[0])
+    refuse_stale(found)
     if errors or found.checkpoint is None:
         raise _incomplete(found, errors)
     return found.checkpoint
+
+
+def refuse_stale(found: Survey) -> None:
+    """See that the files are those that a view was made of, where they were reached through one.
+
+    Raises:
+        GrokpackError: GP226 where one was changed.
+    """
+    changed = [f for f in found.findings if f.code == view.CHANGED]
+    if found.view is not None and changed:
+        raise view.read(found.view).stale(changed)
 
 
 def unsafe(found: Survey, finding: Finding) -> GrokpackError:

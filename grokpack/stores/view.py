@@ -1,0 +1,160 @@
+"""Views: folders that hold an index into the files of a checkpoint elsewhere.
+
+    grokpack.view.json     where the files are, from here
+    index.ocdbt            where in them each chunk of each array is
+    manifest.ocdbt         the index's root
+    .grokpack/run.json     size and modification time of each file when the view was made
+
+TensorStore reads whatever bytes lie at the places that the index names; so every command looks
+first whether the files are still those that the view was made of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack import attach, manifest, storage
+from grokpack.checkpoint import Finding, Survey
+from grokpack.errors import GrokpackError, Place
+from grokpack.journal import FOLDER, Journal
+from grokpack.stores import ckpt0, gguf, hf, ranks
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+
+NAME = "view"
+RECORD = "grokpack.view.json"
+NODES = "index.ocdbt"
+SCHEMA = "grokpack/view/1"
+CHANGED = "GP116"
+_STORES = {"ckpt-0": ckpt0, ranks.NAME: ranks, hf.NAME: hf, gguf.NAME: gguf}
+_AS_MODELS = ("ckpt-0", ranks.NAME)  # whose files hold the model's own arrays
+_AGAIN = "make the view anew: `grokpack convert {} --to view -o {} --restart`"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a view's index and files are.
+
+    Attributes:
+        folder: The view's own folder.
+        base: The folder that the index's paths begin at.
+        source: The checkpoint: its folder, or its file.
+        format: Of the checkpoint.
+    """
+
+    folder: str
+    base: str
+    source: str
+    format: str
+
+    @property
+    def holds_tensors(self) -> bool:
+        """Whether the files hold the model's arrays as they are, by xAI's names."""
+        return self.format in _AS_MODELS
+
+    def spec(self, array: str) -> dict[str, Any]:
+        """What opens an array of it in any TensorStore program."""
+        return attach.spec(self.base, self.folder, array)
+
+    def changes(self) -> list[Finding]:
+        """Files that are gone, or of another size or modification time than they were."""
+        folder = self.source if storage.is_folder(self.source) else os.path.dirname(self.source)
+        found = []
+        for path, then in self._stamps().items():
+            place = os.path.join(folder, path)
+            if not storage.exists(place):
+                found.append(Finding("GP101", "file is missing", path))
+            elif storage.stamp(place) != then:
+                found.append(Finding(CHANGED, "file changed since the view was made", path))
+        return found
+
+    def refuse_changes(self) -> bool:
+        """See that the files are those that the view was made of.
+
+        Returns:
+            Whether that could be told; False where their stamps were not kept.
+
+        Raises:
+            GrokpackError: GP226 where one was changed or is gone.
+        """
+        found = self.changes()
+        if found:
+            raise self.stale(found)
+        return bool(self._stamps())
+
+    def stale(self, found: list[Finding]) -> GrokpackError:
+        """The error for files that are others now."""
+        facts = tuple((f.file or "?", f.message) for f in found[:5])
+        facts += (("and", f"{len(found) - 5} more"),) * (len(found) > len(facts))
+        what = "the files are not those that the view was made of"
+        hint = "restore them, or " + _AGAIN.format(self.source, self.folder)
+        return GrokpackError("GP226", what, Place(self.folder), facts, hint)
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        journal = Journal(os.path.join(self.folder, FOLDER))
+        return journal.stamps() if journal.has_stamps() else {}
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder is a view."""
+    return storage.exists(os.path.join(folder, RECORD))
+
+
+def record(checkpoint: Checkpoint, base: str, folder: str) -> bytes:
+    """What a view's folder says of where it points, all paths relative to it."""
+    document = {
+        "schema": SCHEMA,
+        "base": os.path.relpath(base, folder),
+        "source": os.path.relpath(attach.absolute(checkpoint.place), base),
+        "format": checkpoint.format,
+    }
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def read(folder: str) -> View:
+    """Read that record.
+
+    Raises:
+        GrokpackError: GP209 where it is broken.
+    """
+    path = os.path.join(folder, RECORD)
+    document = storage.read_json(path)
+    keys = ("base", "source", "format")
+    fields = [document.get(key) for key in keys] if isinstance(document, dict) else [None]
+    good = all(isinstance(text, str) for text in fields) and document.get("schema") == SCHEMA
+    if not good or document["format"] not in _STORES:
+        raise GrokpackError("GP209", "the view's record is broken", Place(path))
+    here = attach.absolute(folder)
+    base = os.path.normpath(os.path.join(here, document["base"]))
+    source = os.path.normpath(os.path.join(base, document["source"]))
+    return View(here, base, source, document["format"])
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read every header of the checkpoint behind a view; say what has changed since.
+
+    Raises:
+        GrokpackError: GP226 where there is no checkpoint any more, GP209 for a broken record.
+    """
+    view = read(folder)
+    store = _STORES[view.format]
+    if not store.is_store(view.source):
+        gone = [Finding("GP101", "the checkpoint is gone", view.source)]
+        raise view.stale(gone)
+    found: Survey = store.survey(view.source, head_dim)
+    changed = [finding for finding in view.changes() if finding.code == CHANGED]
+    if found.checkpoint is not None and not changed and found.whole:
+        changed = _other_headers(view, found.checkpoint)
+    return replace(found, findings=(*found.findings, *changed), view=view.folder)
+
+
+def _other_headers(view: View, checkpoint: Checkpoint) -> list[Finding]:
+    """A finding where names, sizes or headers are not those that the view's manifest recorded."""
+    document = manifest.load(view.folder) or {}
+    if document.get("source") == checkpoint.identity():
+        return []
+    return [Finding(CHANGED, "headers changed since the view was made", None)]
