@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from grokpack.errors import GrokpackError as GrokpackError
     from grokpack.extraction import extract as extract
     from grokpack.inspection import document as inspect  # noqa: F401  # its public name
-    from grokpack.opening import open_arrays as open  # noqa: A004, F401  # its public name
+    from grokpack.opening import open as open  # noqa: A004  # its public name
     from grokpack.preflight import Limits as Limits
     from grokpack.quantize import Options as QuantizeOptions  # noqa: F401  # its public name
     from grokpack.quantize import plan_quantize as plan_quantize
@@ -39,7 +39,7 @@ _HOMES = {
     "execute": ("run", "execute"),
     "extract": ("extraction", "extract"),
     "inspect": ("inspection", "document"),
-    "open": ("opening", "open_arrays"),
+    "open": ("opening", "open"),
     "open_checkpoint": ("stores.locate", "open_checkpoint"),
     "plan_convert": ("convert", "plan_convert"),
     "plan_quantize": ("quantize", "plan_quantize"),

@@ -27,7 +27,7 @@ _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _LONG_NAMES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 
-def open_arrays(path: str, head_dim: int | None = None) -> Opened:
+def open(path: str, head_dim: int | None = None) -> Opened:  # noqa: A001  # as in `grokpack.open`
     """Open a checkpoint's arrays by name, lazily: no value is read yet.
 
     Args:

@@ -73,11 +73,15 @@ def execute(
     limits = limits or Limits()
     pace = preflight(plan, out, limits).pace
     place = Output.of(plan.target, out)
-    if not limits.restart and finished(plan, place):
-        return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
     journal = place.journal
+    done = not limits.restart and finished(plan, place)
+    if done and not journal.exists():
+        return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
+        if done:  # a run that ended between its last two steps
+            journal.finish(keep_stamps=plan.target.place is not None)
+            return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
         if limits.restart:
             discard(place)
             check_output(plan, place)

@@ -61,6 +61,7 @@ def carry_out(
         session.result(text.render(data, out) + "\nnothing written (--dry-run)", data)
         return
     if already:
+        execute(plan, out, limits)  # clears away what a crash at the very end has left
         session.result(f"already done: {numbers.shown(out)}", data | {"already_done": True})
         return
     session.say(text.summary(data))

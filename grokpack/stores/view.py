@@ -30,6 +30,7 @@ RECORD = "grokpack.view.json"
 NODES = "index.ocdbt"
 SCHEMA = "grokpack/view/1"
 CHANGED = "GP116"
+_OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points at
 _STORES = {"ckpt-0": ckpt0, ranks.NAME: ranks, hf.NAME: hf, gguf.NAME: gguf}
 _AS_MODELS = ("ckpt-0", ranks.NAME)  # whose files hold the model's own arrays
 _AGAIN = "make the view anew: `grokpack convert {} --to view -o {} --restart`"
@@ -147,7 +148,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         raise view.stale(gone)
     found: Survey = store.survey(view.source, head_dim)
     changed = [finding for finding in view.changes() if finding.code == CHANGED]
-    if found.checkpoint is not None and not changed and found.whole:
+    broken = [f for f in found.findings if f.severity == "error" and f.code not in _OF_CONFIGS]
+    if found.checkpoint is not None and not changed and not broken:
         changed = _other_headers(view, found.checkpoint)
     return replace(found, findings=(*found.findings, *changed), view=view.folder)
 
