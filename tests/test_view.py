@@ -25,7 +25,7 @@ from grokpack.stores import view
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
-from tests.converting import WIDE, convert, stored
+from tests.converting import WIDE, attach, convert, stored
 from tests.test_resume import Crash, crash_after
 from tests.weights import unpickled
 
@@ -57,15 +57,6 @@ def model(origin: Path, tmp_path: Path) -> Path:
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments), "--progress", "none"])
-
-
-def make(source: Path, out: Path | None = None) -> Path:
-    """A view, by the library."""
-    checkpoint = open_checkpoint(str(source))
-    plan = plan_convert(checkpoint, "view", Options(out=str(out) if out else None))
-    assert plan.target.place is not None
-    execute(plan, plan.target.place)
-    return Path(plan.target.place)
 
 
 def printed_spec(folder: Path) -> dict[str, Any]:
@@ -114,7 +105,7 @@ def test_pickles_are_read_in_place_as_python_unpickles_them(
     source = GOLDEN if golden else origin
     shutil.copytree(source, tmp_path / "m")
     before = {p: contents(p) for p in (tmp_path / "m").rglob("*") if p.is_file()}
-    folder = make(tmp_path / "m")
+    folder = attach(tmp_path / "m")
     assert folder == tmp_path / "m" / "ckpt-0.view"
     same(read_all(printed_spec(folder)), unpickled(source))
     assert {p: contents(p) for p in before} == before
@@ -126,13 +117,13 @@ def test_folders_of_ranks_are_read_as_whole_arrays(tmp_path: Path, tp: int) -> N
     geometry = grok1.Geometry(64, 32, 2, 2, 64, 128, 64, 8)
     source = synthesise(tmp_path / "m", geometry)
     reshard(source, tmp_path / "cut", tp)
-    spec = printed_spec(make(tmp_path / "cut"))
+    spec = printed_spec(attach(tmp_path / "cut"))
     same(read_all(spec), unpickled(source))
 
 
 def test_pickles_of_two_hosts_are_read_as_whole_arrays(tmp_path: Path, origin: Path) -> None:
     reshard(origin, tmp_path / "cut", 8, "ckpt-0", hosts=2, forward_only=True)
-    same(read_all(printed_spec(make(tmp_path / "cut"))), unpickled(origin))
+    same(read_all(printed_spec(attach(tmp_path / "cut"))), unpickled(origin))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +138,7 @@ def test_hugging_face_folders_are_read_as_the_arrays_that_they_hold(
     tmp_path: Path, origin: Path, to: str, options: dict[str, Any]
 ) -> None:
     convert(origin, tmp_path / "hf", to, **options)
-    found = read_all(printed_spec(make(tmp_path / "hf")))
+    found = read_all(printed_spec(attach(tmp_path / "hf")))
     wanted = stored(tmp_path / "hf")
     assert sorted(found) == sorted(wanted)
     for name, values in wanted.items():
@@ -157,14 +148,14 @@ def test_hugging_face_folders_are_read_as_the_arrays_that_they_hold(
 def test_sglangs_rank_files_are_read_as_whole_arrays(tmp_path: Path, origin: Path) -> None:
     convert(origin, tmp_path / "one", "sglang", tp=1)
     convert(origin, tmp_path / "four", "sglang", tp=4)
-    one, four = (read_all(printed_spec(make(tmp_path / name))) for name in ("one", "four"))
+    one, four = (read_all(printed_spec(attach(tmp_path / name))) for name in ("one", "four"))
     same(four, one)
 
 
 def test_packed_words_are_read_as_they_lie(tmp_path: Path, origin: Path) -> None:
     done = run("quantize", origin, "--bits", "4", "--group", "32", "-o", tmp_path / "q")
     assert done.exit_code == 0, done.stderr
-    found = read_all(printed_spec(make(tmp_path / "q")))
+    found = read_all(printed_spec(attach(tmp_path / "q")))
     kinds = {values.dtype for values in found.values()}
     assert {np.dtype("i4"), np.dtype("i8"), np.dtype(ml_dtypes.bfloat16)} <= kinds
     checkpoint = open_checkpoint(str(tmp_path / "q"))
@@ -172,7 +163,7 @@ def test_packed_words_are_read_as_they_lie(tmp_path: Path, origin: Path) -> None
 
 
 def test_attributes_say_role_scale_groups_and_axis(model: Path) -> None:
-    spec = printed_spec(make(model))
+    spec = printed_spec(attach(model))
 
     def said(name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(_value({**spec["kvstore"], "path": ""}, name))
@@ -216,7 +207,7 @@ NAMES = ["a b", "50%", "100%25", "größe", "模型", "a#b?c", "it's", '"q"', "a
 def test_any_name_of_a_folder_can_be_pasted(tmp_path: Path, origin: Path, name: str) -> None:
     place = tmp_path / name
     shutil.copytree(origin, place / name)
-    folder = make(place / name)
+    folder = attach(place / name)
     spec = printed_spec(folder)
     assert spec["kvstore"]["manifest"].startswith("file:///")
     opened = ts.open(spec, read=True).result()
@@ -243,19 +234,19 @@ def test_links_are_followed(tmp_path: Path, origin: Path) -> None:
     one.rename(tmp_path / "blob")
     one.symlink_to(tmp_path / "blob")
     shutil.copy(origin / "config.json", tmp_path / "near")
-    folder = make(tmp_path / "near" / "ckpt-0")
+    folder = attach(tmp_path / "near" / "ckpt-0")
     assert folder == tmp_path / "near" / "ckpt-0.view"
     same(read_all(printed_spec(folder)), unpickled(origin))
 
 
 def test_view_and_checkpoint_move_together(model: Path) -> None:
-    make(model)
+    attach(model)
     moved = model.rename(model.parent / "elsewhere")
     same(read_all(printed_spec(moved / "ckpt-0.view")), unpickled(moved))
 
 
 def test_a_view_can_lie_elsewhere_but_not_across_the_root(model: Path, tmp_path: Path) -> None:
-    folder = make(model, tmp_path / "views" / "mine")
+    folder = attach(model, tmp_path / "views" / "mine")
     same(read_all(printed_spec(folder)), unpickled(model))
     done = run("convert", model, "--to", "view", "-o", "/nowhere/at/all")
     assert done.exit_code == 2
@@ -276,7 +267,7 @@ def test_a_plan_is_not_written_to_another_folder_than_it_was_made_for(
 
 
 def test_two_runs_write_the_same_and_the_second_finds_it_done(model: Path) -> None:
-    folder = make(model)
+    folder = attach(model)
     first = tree(folder)
     done = run("convert", model, "--to", "view")
     assert done.stdout.startswith("already done")
@@ -288,30 +279,30 @@ def test_two_runs_write_the_same_and_the_second_finds_it_done(model: Path) -> No
 
 
 def test_a_crash_anywhere_leaves_nothing_that_looks_whole(model: Path) -> None:
-    whole = tree(make(model))
+    whole = tree(attach(model))
     shutil.rmtree(model / "ckpt-0.view")
     seen: list[str] = []
     storage.faults.hook = lambda operation, _: seen.append(operation)
-    make(model)
+    attach(model)
     storage.faults.hook = None
     shutil.rmtree(model / "ckpt-0.view")
     for count in range(len(seen)):
         crash_after(count)
         with pytest.raises(Crash):
-            make(model)
+            attach(model)
         storage.faults.hook = None
         if (model / "ckpt-0.view" / "manifest.ocdbt").exists():
             assert tree(model / "ckpt-0.view").items() >= {
                 (name, whole[name]) for name in (view.NODES, "manifest.ocdbt", view.RECORD)
             }
-        assert tree(make(model)) == whole, count
+        assert tree(attach(model)) == whole, count
         assert survey(str(model / "ckpt-0.view")).whole
         shutil.rmtree(model / "ckpt-0.view")
 
 
 def test_a_view_needs_no_head_size(model: Path) -> None:
     (model / "config.json").unlink()
-    folder = make(model)
+    folder = attach(model)
     assert run("inspect", folder).exit_code == 0
     assert survey(str(folder), 16).whole
 
@@ -322,7 +313,7 @@ def test_a_view_needs_no_head_size(model: Path) -> None:
 def test_every_command_takes_a_view_for_the_checkpoint_behind_it(
     model: Path, tmp_path: Path
 ) -> None:
-    folder = make(model)
+    folder = attach(model)
     assert run("verify", folder, "--values").exit_code == 0
     shown = run("inspect", folder, "--json")
     data = json.loads(shown.stdout)["data"]
@@ -339,7 +330,7 @@ def test_every_command_takes_a_view_for_the_checkpoint_behind_it(
         assert run(name, folder, *options, "-o", tmp_path / name).exit_code == 0
         assert run(name, model, *options, "-o", tmp_path / f"{name}2").exit_code == 0
         assert tree(tmp_path / name) == tree(tmp_path / f"{name}2")
-    again = make(folder, tmp_path / "again")
+    again = attach(folder, tmp_path / "again")
     same(read_all(printed_spec(again)), unpickled(model))
 
 
@@ -390,7 +381,7 @@ def test_a_change_behind_a_view_is_refused_by_all_who_would_read_it(
 ) -> None:
     import grokpack
 
-    folder = make(model)
+    folder = attach(model)
     assert verify_structure(survey(str(folder))).whole
     CHANGES[change](model / "ckpt-0" / "tensor00002_000")
     with pytest.raises(GrokpackError) as caught:
@@ -417,7 +408,7 @@ def test_a_change_behind_a_view_is_refused_by_all_who_would_read_it(
 
 
 def test_a_view_made_anew_is_good_again(model: Path) -> None:
-    folder = make(model)
+    folder = attach(model)
     later(model / "ckpt-0" / "tensor00002_000")
     assert run("inspect", folder).exit_code == 3
     assert run("convert", model, "--to", "view", "--restart").exit_code == 0
@@ -427,7 +418,7 @@ def test_a_view_made_anew_is_good_again(model: Path) -> None:
 def test_without_stamps_headers_still_tell_another_checkpoint(model: Path, tmp_path: Path) -> None:
     import grokpack
 
-    folder = make(model)
+    folder = attach(model)
     shutil.rmtree(folder / ".grokpack")
     assert survey(str(folder)).whole
     assert GATE in grokpack.open(str(folder))
@@ -442,7 +433,7 @@ def test_without_stamps_headers_still_tell_another_checkpoint(model: Path, tmp_p
 
 @pytest.mark.parametrize("change", ["gone", "broken record", "other record"])
 def test_a_view_of_nothing_is_refused(model: Path, change: str) -> None:
-    folder = make(model)
+    folder = attach(model)
     if change == "gone":
         shutil.rmtree(model / "ckpt-0")
     else:
