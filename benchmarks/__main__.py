@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 from benchmarks.shrinking import bench_quantize, bench_quantize_memory
+from benchmarks.viewing import bench_view, bench_view_reading
 
 REAL_LAYER_BYTES = 20 << 30  # source and output of the real-layer preset, with room to spare
 
@@ -127,6 +128,8 @@ BENCHES = (
     bench_speed,
     bench_convert,
     bench_quantize,
+    bench_view,
+    bench_view_reading,
     bench_marginal,
     bench_memory,
 )
