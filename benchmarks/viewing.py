@@ -77,7 +77,7 @@ def _open(how: str, view: str) -> float:
     import tensorstore as ts
 
     import grokpack.opening
-    import grokpack.tensorstores  # noqa: F401  # loaded beforehand
+    import grokpack.tensorstores
 
     name = _GATE.format(4)
     began = time.perf_counter()

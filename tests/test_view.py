@@ -407,6 +407,36 @@ def test_a_change_behind_a_view_is_refused_by_all_who_would_read_it(
         assert "--to view" in looked.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("manifest.ocdbt", c) for c in ("edited", "gone", "written to")]
+    + [(view.NODES, c) for c in ("edited", "gone")],
+)
+def test_a_view_whose_own_index_changed_is_refused(model: Path, name: str, change: str) -> None:
+    folder = attach(model)
+    spec = printed_spec(folder)
+    if change == "written to":
+        ts.open(spec).result()[0, 0, 0] = 3
+    elif change == "edited":
+        edit(folder / name, -1)
+    else:
+        (folder / name).unlink()
+    assert run("verify", folder).exit_code == 1
+    done = run("inspect", folder)
+    assert done.exit_code == 3
+    assert "error[GP226]" in done.stderr
+    assert run("convert", model, "--to", "view", "--restart").exit_code == 0
+    assert printed_spec(folder) == spec
+
+
+def test_writing_to_a_view_leaves_the_checkpoint_alone(model: Path) -> None:
+    before = {p: contents(p) for p in (model / "ckpt-0").iterdir()}
+    spec = printed_spec(attach(model))
+    ts.open(spec).result()[0, 0, 0] = 3
+    assert ts.open(spec).result()[0, 0, 0].read().result() == 3
+    assert {p: contents(p) for p in (model / "ckpt-0").iterdir()} == before
+
+
 def test_a_view_made_anew_is_good_again(model: Path) -> None:
     folder = attach(model)
     later(model / "ckpt-0" / "tensor00002_000")

@@ -1,6 +1,6 @@
 """Views: folders that hold an index into the files of a checkpoint elsewhere.
 
-    grokpack.view.json     where the files are, from here
+    grokpack.view.json     where the files are, from here; digests of the two that follow
     index.ocdbt            where in them each chunk of each array is
     manifest.ocdbt         the index's root
     .grokpack/run.json     size and modification time of each file when the view was made
@@ -11,6 +11,7 @@ first whether the files are still those that the view was made of.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
@@ -19,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 from grokpack import attach, manifest, storage
 from grokpack.checkpoint import Finding, Survey
 from grokpack.errors import GrokpackError, Place
+from grokpack.formats import ocdbt
 from grokpack.journal import FOLDER, Journal
 from grokpack.stores import ckpt0, gguf, hf, ranks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grokpack.checkpoint import Checkpoint
 
 NAME = "view"
@@ -45,12 +49,14 @@ class View:
         base: The folder that the index's paths begin at.
         source: The checkpoint: its folder, or its file.
         format: Of the checkpoint.
+        digests: Of the index's own files, sha256 in hex, by name.
     """
 
     folder: str
     base: str
     source: str
     format: str
+    digests: Mapping[str, str]
 
     @property
     def holds_tensors(self) -> bool:
@@ -62,9 +68,9 @@ class View:
         return attach.spec(self.base, self.folder, array)
 
     def changes(self) -> list[Finding]:
-        """Files that are gone, or of another size or modification time than they were."""
+        """Files that are gone or others now: the index's by contents, the rest by their stamps."""
+        found = self._changed_index()
         folder = self.source if storage.is_folder(self.source) else os.path.dirname(self.source)
-        found = []
         for path, then in self._stamps().items():
             place = os.path.join(folder, path)
             if not storage.exists(place):
@@ -72,6 +78,15 @@ class View:
             elif storage.stamp(place) != then:
                 found.append(Finding(CHANGED, "file changed since the view was made", path))
         return found
+
+    def _changed_index(self) -> list[Finding]:
+        """The index's own files that were changed; TensorStore writes there what it is given."""
+        own = {name: os.path.join(self.folder, name) for name in self.digests}
+        return [
+            Finding(CHANGED, "the view's own file was changed", path)
+            for name, path in own.items()
+            if not storage.exists(path) or _digest(path) != self.digests[name]
+        ]
 
     def refuse_changes(self) -> bool:
         """See that the files are those that the view was made of.
@@ -100,18 +115,24 @@ class View:
         return journal.stamps() if journal.has_stamps() else {}
 
 
+def _digest(path: str) -> str:
+    data = storage.FileBytes(path)
+    return hashlib.sha256(data.read(0, data.size())).hexdigest()
+
+
 def is_store(folder: str) -> bool:
     """Whether a folder is a view."""
     return storage.exists(os.path.join(folder, RECORD))
 
 
-def record(checkpoint: Checkpoint, base: str, folder: str) -> bytes:
-    """What a view's folder says of where it points, all paths relative to it."""
+def record(checkpoint: Checkpoint, base: str, folder: str, index: Mapping[str, bytes]) -> bytes:
+    """What a view's folder says of itself, and where it points, by paths relative to it."""
     document = {
         "schema": SCHEMA,
         "base": os.path.relpath(base, folder),
         "source": os.path.relpath(attach.absolute(checkpoint.place), base),
         "format": checkpoint.format,
+        "digests": {name: hashlib.sha256(data).hexdigest() for name, data in index.items()},
     }
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
@@ -124,15 +145,22 @@ def read(folder: str) -> View:
     """
     path = os.path.join(folder, RECORD)
     document = storage.read_json(path)
-    keys = ("base", "source", "format")
-    fields = [document.get(key) for key in keys] if isinstance(document, dict) else [None]
-    good = all(isinstance(text, str) for text in fields) and document.get("schema") == SCHEMA
-    if not good or document["format"] not in _STORES:
+    if not _is_sound(document):
         raise GrokpackError("GP209", "the view's record is broken", Place(path))
     here = attach.absolute(folder)
     base = os.path.normpath(os.path.join(here, document["base"]))
     source = os.path.normpath(os.path.join(base, document["source"]))
-    return View(here, base, source, document["format"])
+    return View(here, base, source, document["format"], document["digests"])
+
+
+def _is_sound(document: Any) -> bool:  # noqa: ANN401  # whatever JSON held
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        return False
+    digests = document.get("digests")
+    if not isinstance(digests, dict) or {*digests} != {NODES, ocdbt.MANIFEST}:
+        return False
+    texts = (document.get("base"), document.get("source"), document.get("format"))
+    return all(isinstance(t, str) for t in texts) and document["format"] in _STORES
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:

@@ -41,8 +41,9 @@ def to_view(source: Checkpoint, out: str | None = None) -> Target:
     prefix = os.path.join(os.path.relpath(data, base), "")
     database = attach.database(source, prefix.removeprefix("./"), nodes_path)
     nodes = FileLayout(view.NODES, (Literal(database.nodes),))
+    index = {view.NODES: database.nodes, ocdbt.MANIFEST: database.manifest}
     finals = {
-        view.RECORD: view.record(source, base, folder),
+        view.RECORD: view.record(source, base, folder, index),
         ocdbt.MANIFEST: database.manifest,
     }
     return Target(NAME, Layout({}, ((nodes,),)), {}, finals, place=folder)
