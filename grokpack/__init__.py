@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from grokpack.errors import GrokpackError as GrokpackError
     from grokpack.extraction import extract as extract
     from grokpack.inspection import document as inspect  # noqa: F401  # its public name
+    from grokpack.opening import Opened as Opened
     from grokpack.opening import open as open  # noqa: A004  # its public name
     from grokpack.preflight import Limits as Limits
     from grokpack.quantize import Options as QuantizeOptions  # noqa: F401  # its public name
@@ -35,6 +36,7 @@ _HOMES = {
     "ConvertOptions": ("convert", "Options"),
     "GrokpackError": ("errors", "GrokpackError"),
     "Limits": ("preflight", "Limits"),
+    "Opened": ("opening", "Opened"),
     "QuantizeOptions": ("quantize", "Options"),
     "execute": ("run", "execute"),
     "extract": ("extraction", "extract"),

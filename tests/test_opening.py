@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 import grokpack
 from grokpack import chunking
 from grokpack.errors import GrokpackError
+from grokpack.formats import ocdbt, zarr_metadata
 from grokpack.layout import Box
 from grokpack.ops import Dequantize
 from grokpack.reading import ArrayReader
 from grokpack.stores.locate import open_checkpoint
-from grokpack.tensor import scales_name
+from grokpack.tensor import ArraySpec, DType, scales_name
+from grokpack.tensorstores import MemoryIndex
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
 from tests.converting import WIDE, attach, convert, expected
 from tests.weights import exact_weights, unpickled
@@ -240,6 +242,15 @@ def test_a_file_that_shrinks_after_opening_is_an_error_not_zeros(
     for broken in (array, opened.dequantized()[DOWN]):
         with pytest.raises((GrokpackError, ValueError)):
             value(broken)
+
+
+def test_a_chunk_that_the_index_lacks_is_an_error_not_a_fill_value(tmp_path: Path) -> None:
+    spec = ArraySpec((4,), DType.I8)
+    metadata = zarr_metadata.array_json(spec, (4,))
+    database = ocdbt.database([ocdbt.Inline(b"a/zarr.json", metadata)], MemoryIndex.nodes_path)
+    array = MemoryIndex(str(tmp_path)).open_array(database, "a")
+    with pytest.raises(ValueError, match="missing"):
+        value(array)
 
 
 def test_several_threads_of_tensorstore_read_at_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,6 @@ CHANGED = "GP116"
 _OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points at
 _STORES = {"ckpt-0": ckpt0, ranks.NAME: ranks, hf.NAME: hf, gguf.NAME: gguf}
 _AS_MODELS = ("ckpt-0", ranks.NAME)  # whose files hold the model's own arrays
-_AGAIN = "make the view anew: `grokpack convert {} --to view -o {} --restart`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,21 @@ class View:
         facts = tuple((f.file or "?", f.message) for f in found[:5])
         facts += (("and", f"{len(found) - 5} more"),) * (len(found) > len(facts))
         what = "the files are not those that the view was made of"
-        hint = "restore them, or " + _AGAIN.format(self.source, self.folder)
+        again = (
+            f"grokpack convert {_typed(self.source)} --to view -o {_typed(self.folder)} --restart"
+        )
+        hint = f"restore them, or make the view anew: `{again}`"
         return GrokpackError("GP226", what, Place(self.folder), facts, hint)
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
         journal = Journal(os.path.join(self.folder, FOLDER))
         return journal.stamps() if journal.has_stamps() else {}
+
+
+def _typed(path: str) -> str:
+    """A path as one types it: from the current folder where it lies below that."""
+    relative = os.path.relpath(path)
+    return shlex.quote(path if relative.startswith(os.pardir) else relative)
 
 
 def _digest(path: str) -> str:
