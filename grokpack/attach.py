@@ -9,7 +9,7 @@ from urllib.parse import quote
 from grokpack import attributes
 from grokpack.chunking import Grid, in_place
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import ocdbt, zarr_metadata
+from grokpack.formats import ocdbt, plain_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,7 +47,7 @@ def database(
         if keys > MOST_KEYS:
             raise _refusal(checkpoint, ((name, f"more than {MOST_KEYS:,} chunks"),))
         items += _items(name, checkpoint.layout.arrays[name], grid, data, said.get(name, {}))
-    items += [ocdbt.Inline(key.encode(), zarr_metadata.group_json()) for key in _groups(chosen)]
+    items += [ocdbt.Inline(key.encode(), plain_zarr.group_json()) for key in _groups(chosen)]
     try:
         return ocdbt.database(items, nodes_path)
     except ValueError as error:
@@ -73,8 +73,8 @@ def _items(
     name: str, array: ArraySpec, grid: Grid, data: str, said: dict[str, Any]
 ) -> Iterator[Item]:
     """The keys of an array: its zarr.json, and its chunks."""
-    metadata = zarr_metadata.array_json(array, grid.chunk, said)
-    yield ocdbt.Inline(f"{name}/{zarr_metadata.FILE}".encode(), metadata)
+    metadata = plain_zarr.array_json(array, grid.chunk, said)
+    yield ocdbt.Inline(f"{name}/{plain_zarr.FILE}".encode(), metadata)
     if not len(grid.offsets):
         return
     tails = ocdbt.tails(grid.counts)
@@ -97,7 +97,7 @@ def _groups(names: Iterable[str]) -> list[str]:
     for name in held:
         parts = name.split("/")[:-1]
         above.update("/".join(parts[: i + 1]) for i in range(len(parts)))
-    return [f"{g}/{zarr_metadata.FILE}" if g else zarr_metadata.FILE for g in above - held]
+    return [f"{g}/{plain_zarr.FILE}" if g else plain_zarr.FILE for g in above - held]
 
 
 def example(checkpoint: Checkpoint) -> str:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import grokpack
 from grokpack import chunking
 from grokpack.errors import GrokpackError
-from grokpack.formats import ocdbt, zarr_metadata
+from grokpack.formats import ocdbt, plain_zarr
 from grokpack.layout import Box
 from grokpack.ops import Dequantize
 from grokpack.reading import ArrayReader
@@ -246,7 +246,7 @@ def test_a_file_that_shrinks_after_opening_is_an_error_not_zeros(
 
 def test_a_chunk_that_the_index_lacks_is_an_error_not_a_fill_value(tmp_path: Path) -> None:
     spec = ArraySpec((4,), DType.I8)
-    metadata = zarr_metadata.array_json(spec, (4,))
+    metadata = plain_zarr.array_json(spec, (4,))
     database = ocdbt.database([ocdbt.Inline(b"a/zarr.json", metadata)], MemoryIndex.nodes_path)
     array = MemoryIndex(str(tmp_path)).open_array(database, "a")
     with pytest.raises(ValueError, match="missing"):
