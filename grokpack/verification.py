@@ -197,5 +197,5 @@ def repair_command(verdict: Verdict) -> str | None:
     if not fetch:
         return None
     names = " ".join(f"ckpt-0/{name}" for name in fetch)
-    folder = os.path.dirname(os.path.abspath(checkpoint.folder))
+    folder = storage.parent(checkpoint.folder)
     return f"hf download xai-org/grok-1 {names} --local-dir {os.path.relpath(folder)}"

@@ -51,7 +51,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         head_dim: Head size, where no config.json gives it.
     """
     files = _read_folder(folder)
-    homes = [folder, os.path.dirname(os.path.abspath(folder))]
+    homes = [folder, storage.parent(folder)]
     found_config, _ = config.find(homes)
     hints = config.hints(found_config, head_dim)
     layers = hints.layers or infer_layers({index for index, _ in files.present})

@@ -71,7 +71,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         GrokpackError: GP201 where there is nothing, GP203 where there is no format that is known,
             GP212 for the output of a run that is not finished.
     """
-    for home in (path, os.path.dirname(os.path.abspath(path))):
+    for home in (path, storage.parent(path)):
         if Journal(os.path.join(home, FOLDER)).exists():
             raise GrokpackError(
                 "GP212",

@@ -61,7 +61,7 @@ def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
 def _folders(source: Checkpoint) -> list[str]:
     """Where the tokenizer may lie: with the checkpoint, or above it."""
     held = (source.folder, source.home)
-    above = (os.path.dirname(os.path.abspath(folder)) for folder in held)
+    above = (storage.parent(folder) for folder in held)
     return list(dict.fromkeys([*held, *above]))
 
 

@@ -1,0 +1,93 @@
+"""The file system as a medium: positional reading into buffers that the caller owns.
+
+Nothing is mapped, because touched pages of a mapping count as resident memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.kernels.dispatch import twin
+from grokpack.kernels.rows import pread_rows
+from grokpack.storage.faults import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+
+
+def read_into(path: str, offset: int, buffer: memoryview) -> None:
+    """See `sources.read_into`; the file is opened anew for each read."""
+    with reading(path), _opened(path) as handle:
+        _fill(handle, path, offset, buffer)
+
+
+def read_rows(
+    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+) -> None:
+    """See `sources.read_rows`."""
+    with reading(path), _opened(path) as handle:
+        count, nbytes = rows.shape
+        read = twin(pread_rows, engine)
+        done = read(handle, rows.ctypes.data, nbytes, count, nbytes, offset, stride)
+        for row in range(done, len(rows)):
+            _fill(handle, path, offset + row * stride, rows[row].data)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _fill(handle: int, path: str, offset: int, buffer: memoryview) -> None:
+    filled = 0
+    while filled < len(buffer):
+        got = os.preadv(handle, [buffer[filled:]], offset + filled)
+        if got == 0:
+            facts = (
+                ("needed", f"{offset + len(buffer):,} bytes"),
+                ("found", f"{offset + filled:,} bytes"),
+            )
+            raise GrokpackError("GP213", "source file became shorter", Place(path), facts)
+        filled += got
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """See `sources.stamp`."""
+    with reading(path):
+        state = os.stat(path)
+        return state.st_size, state.st_mtime_ns
+
+
+def exists(path: str) -> bool:
+    """See `sources.exists`."""
+    return os.path.lexists(path)
+
+
+def is_folder(path: str) -> bool:
+    """See `sources.is_folder`."""
+    return Path(path).is_dir()
+
+
+def names(folder: str) -> list[str]:
+    """See `sources.names`."""
+    with reading(folder):
+        return sorted(os.listdir(folder))
+
+
+def tree(folder: str) -> list[str]:
+    """See `sources.tree`."""
+    root = Path(folder)
+    with reading(folder):
+        return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if not p.is_dir())

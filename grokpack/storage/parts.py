@@ -1,0 +1,191 @@
+"""Writing: `NAME.part` files that tasks fill at disjoint offsets and that only publishing renames.
+
+One step creates and sizes them. Every operation that changes something first passes
+`faults.point`, so that a test can stop the program at each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.storage.faults import faults, writing
+from grokpack.storage.sources import is_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PART = ".part"  # what an unfinished file's name ends with
+
+
+def free_bytes(path: str) -> int:
+    """Bytes free on the file system that will hold `path`, which need not exist yet."""
+    return shutil.disk_usage(nearest_folder(path)).free
+
+
+def nearest_folder(path: str) -> str:
+    """The closest existing folder at or above `path`."""
+    place = Path(path).absolute()
+    while not place.is_dir():
+        place = place.parent
+    return str(place)
+
+
+def in_the_way(path: str) -> str | None:
+    """What stands where a folder is to be, at `path` or above it; None where nothing does."""
+    place = Path(path).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    return None if place.is_dir() else str(place)
+
+
+def allocated_bytes(path: str) -> int:
+    """Bytes that a file occupies on disk already; 0 where there is none."""
+    try:
+        return os.stat(path).st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def make_folder(path: str) -> None:
+    """Create a folder and those above it."""
+    if not is_folder(path):
+        with writing("make_folder", path):
+            os.makedirs(path, exist_ok=True)
+
+
+def create_part(path: str, nbytes: int) -> None:
+    """Create and size `NAME.part`, sparse; nothing changes where it has that size already."""
+    path += PART
+    make_folder(os.path.dirname(path))
+    with writing("create", path), open(path, "ab") as handle:
+        if os.fstat(handle.fileno()).st_size != nbytes:
+            os.truncate(handle.fileno(), nbytes)
+
+
+class PartWriter:
+    """Positional writes into one `.part` file that exists already."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with writing("open", path):
+            self._handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of `data` at `offset`."""
+        with writing("write", self.path):
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._handle, data[written:], offset + written)
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+        with writing("sync", self.path):
+            os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Give the handle back."""
+        os.close(self._handle)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    with writing("sync_folder", path):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def publish(path: str) -> None:
+    """Rename `NAME.part` to `NAME`; the caller makes the folder durable afterwards."""
+    with writing("publish", path):
+        os.rename(path + PART, path)
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a small file so that it is either absent, or the old one, or complete."""
+    make_folder(os.path.dirname(path))
+    temporary = f"{path}.tmp"
+    with writing("write_whole", path):
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        faults.point("publish", path)
+        os.rename(temporary, path)
+    sync_folder(os.path.dirname(path))
+
+
+def append_line(path: str, line: str) -> None:
+    """Append one line to a log, durably."""
+    with writing("append", path), open(path, "ab") as handle:
+        handle.write(line.encode() + b"\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    with writing("remove", path), contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def remove_folder(path: str) -> None:
+    """Remove a folder of grokpack's own and everything in it."""
+    with writing("remove_folder", path), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def remove_empty_folders(root: str, paths: list[str]) -> None:
+    """Remove the folders of these relative paths where nothing is left in them."""
+    for folder in sorted({os.path.dirname(path) for path in paths if "/" in path}, reverse=True):
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(root, folder))
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold an exclusive lock for as long as the block runs.
+
+    Raises:
+        GrokpackError: GP322 where another process holds it.
+    """
+    with writing("lock", path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            what = "another process is writing this output"
+            hint = "wait for it, or use another `--out`"
+            raise GrokpackError("GP322", what, Place(path), hint=hint) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def scratch_file(folder: str, nbytes: int) -> Iterator[PartWriter | None]:
+    """A nameless file to measure writing with, gone when the block ends; None if impossible."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or shutil.disk_usage(folder).free < 2 * nbytes:
+        yield None
+        return
+    writer = PartWriter.__new__(PartWriter)
+    writer.path = folder
+    try:
+        writer._handle = os.open(folder, os.O_WRONLY | flag)  # noqa: SLF001
+    except OSError:
+        yield None
+        return
+    try:
+        yield writer
+    finally:
+        writer.close()

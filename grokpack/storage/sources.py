@@ -1,0 +1,154 @@
+"""Reading, wherever a source lies: each function asks the medium that a path belongs to.
+
+A path is a local one or a URL; `os.path.join` puts both together, and `parent` takes both apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.storage import local
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+
+JSON_LIMIT_BYTES = 256 << 20  # larger than any manifest; a bound on what a hostile one may cost
+
+
+class Medium(Protocol):
+    """Where files lie. A module of this package is one; each function raises what is said below."""
+
+    def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
+        """See `sources.read_into`."""
+
+    def read_rows(
+        self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+    ) -> None:
+        """See `sources.read_rows`."""
+
+    def stamp(self, path: str) -> tuple[int, int]:
+        """See `sources.stamp`."""
+
+    def exists(self, path: str) -> bool:
+        """See `sources.exists`."""
+
+    def is_folder(self, path: str) -> bool:
+        """See `sources.is_folder`."""
+
+    def names(self, folder: str) -> list[str]:
+        """See `sources.names`."""
+
+    def tree(self, folder: str) -> list[str]:
+        """See `sources.tree`."""
+
+
+def _medium(_path: str) -> Medium:
+    return cast("Medium", local)
+
+
+@dataclass(frozen=True, slots=True)
+class FileBytes:
+    """Random access to the bytes of one file."""
+
+    path: str
+
+    def size(self) -> int:
+        """Size in bytes."""
+        return stamp(self.path)[0]
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Exactly `nbytes` bytes from `offset`."""
+        buffer = bytearray(nbytes)
+        read_into(self.path, offset, memoryview(buffer))
+        return bytes(buffer)
+
+
+def read_into(path: str, offset: int, buffer: memoryview) -> None:
+    """Fill `buffer` from byte `offset` of a file.
+
+    Raises:
+        GrokpackError: GP214 where the file cannot be read, GP213 where it ends too early.
+    """
+    _medium(path).read_into(path, offset, buffer)
+
+
+def read_rows(
+    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+) -> None:
+    """Fill row `i` of `rows`, `u8[row, byte]`, from byte `offset + i * stride` of a file.
+
+    Args:
+        path: The file.
+        offset: Where the first row lies.
+        stride: Bytes from one row to the next.
+        rows: Dense array to be filled.
+        engine: Which twin of the loop reads.
+
+    Raises:
+        GrokpackError: GP214 where the file cannot be read, GP213 where it ends too early.
+    """
+    _medium(path).read_rows(path, offset, stride, rows, engine)
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """Size and modification time (ns): what tells, cheaply, that a file was changed."""
+    return _medium(path).stamp(path)
+
+
+def exists(path: str) -> bool:
+    """Whether anything is at the path."""
+    return _medium(path).exists(path)
+
+
+def size_of(path: str) -> int | None:
+    """Size of a file in bytes; None where there is none."""
+    return stamp(path)[0] if exists(path) else None
+
+
+def is_folder(path: str) -> bool:
+    """Whether the path is a folder."""
+    return _medium(path).is_folder(path)
+
+
+def names(folder: str) -> list[str]:
+    """Names in a folder, sorted; empty where there is no such folder."""
+    return _medium(folder).names(folder) if is_folder(folder) else []
+
+
+def tree(folder: str) -> list[str]:
+    """Every file below a folder, as sorted paths relative to it."""
+    return _medium(folder).tree(folder)
+
+
+def parent(path: str) -> str:
+    """The folder above a path."""
+    return os.path.dirname(os.path.abspath(path))
+
+
+def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
+    """Parse a JSON file of bounded size.
+
+    Raises:
+        GrokpackError: GP209 where it is not JSON, or too large to be one of ours.
+    """
+    size = FileBytes(path).size()
+    if size > JSON_LIMIT_BYTES:
+        raise GrokpackError("GP209", f"{size:,} bytes are too many for this file", Place(path))
+    try:
+        return json.loads(FileBytes(path).read(0, size))
+    except (ValueError, RecursionError) as error:
+        raise GrokpackError("GP209", f"not JSON: {error}", Place(path)) from error
+
+
+def lines(path: str) -> list[str]:
+    """Complete lines of a log; a torn last line is left out."""
+    if not exists(path):
+        return []
+    text = FileBytes(path).read(0, FileBytes(path).size()).decode("utf-8", "replace")
+    return text.split("\n")[:-1]
