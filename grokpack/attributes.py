@@ -16,31 +16,32 @@ if TYPE_CHECKING:
 def of_arrays(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     """Attributes of the arrays that the files hold, by name; none for what no tensor is made of.
 
-    Arrays of the model's own form (`[in, out]`, experts stacked) also say which axis
-    tensor-parallel ranks cut, counted from 0, or null where each holds all.
+    `name` is xAI's. Arrays of the model's own form (`[in, out]`, experts stacked) also say which
+    axis tensor-parallel ranks cut, counted from 0, or null where each holds all, and how scales are
+    grouped.
     """
     by_name = grok1.entries_by_name(checkpoint.geometry.layers)
     found: dict[str, dict[str, Any]] = {}
     for tensor in checkpoint.tensors.values():
         entry = by_name[tensor.name]
         for array in tensor.arrays():
+            said = _said(entry, tensor, array)
             for stored in checkpoint.stored(array):
-                found[stored] = {"tensor": tensor.name, "role": _role(entry, tensor, array)}
-                if stored == array:
-                    found[stored] |= _own_form(entry, tensor, array)
+                found[stored] = said | (_own_form(entry, tensor, array) if stored == array else {})
     return found
 
 
-def _role(entry: Entry, tensor: TensorSpec, array: str) -> str:
-    return entry.rule.role if array == tensor.name else f"{entry.rule.role} scales"
+def _said(entry: Entry, tensor: TensorSpec, array: str) -> dict[str, Any]:
+    if array == tensor.name:
+        return {"name": array, "role": entry.rule.role, "title": entry.rule.title}
+    return {"name": array, "role": "scales", "scales_of": tensor.name}
 
 
 def _own_form(entry: Entry, tensor: TensorSpec, array: str) -> dict[str, Any]:
-    spec = tensor.arrays()[array]
     axis = grok1.cut_axis(entry.rule, "engines")
-    said: dict[str, Any] = {
-        "tensor_parallel_axis": None if axis is None else axis % len(spec.shape)
-    }
+    said: dict[str, Any] = {"tensor_parallel_axis": axis}
+    if axis is not None:
+        said["tensor_parallel_axis"] = axis % len(tensor.arrays()[array].shape)
     if tensor.scales is not None:
         groups = tensor.scales.shape[-2]
         said |= {"scale_groups": groups, "rows_per_group": tensor.values.shape[-2] // groups}

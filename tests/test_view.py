@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,16 +174,18 @@ def test_attributes_say_role_scale_groups_and_axis(model: Path) -> None:
 
     down = "transformer/decoder_layer_1/moe/linear_1/w"
     assert said(f"{down}/zarr.json") == {
-        "tensor": down,
+        "name": down,
         "role": "expert",
+        "title": "experts, down projection",
         "tensor_parallel_axis": 1,
         "scales": f"{down}/scales",
         "scale_groups": 8,
         "rows_per_group": 32,
     }
     assert said(f"{down}/scales/zarr.json") == {
-        "tensor": down,
-        "role": "expert scales",
+        "name": f"{down}/scales",
+        "role": "scales",
+        "scales_of": down,
         "tensor_parallel_axis": 1,
         "scale_groups": 8,
         "rows_per_group": 32,
@@ -190,8 +193,9 @@ def test_attributes_say_role_scale_groups_and_axis(model: Path) -> None:
     assert said(f"{GATE}/zarr.json")["tensor_parallel_axis"] == 2
     norm = "language_model/rms_norm/scale/zarr.json"
     assert said(norm) == {
-        "tensor": "language_model/rms_norm/scale",
+        "name": "language_model/rms_norm/scale",
         "role": "norm",
+        "title": "final norm",
         "tensor_parallel_axis": None,
     }
     groups = [
@@ -473,6 +477,15 @@ def test_a_view_of_nothing_is_refused(model: Path, change: str) -> None:
         done = run(command, folder)
         assert done.exit_code == 3
         assert ("error[GP226]" if change == "gone" else "error[GP209]") in done.stderr
+
+
+def test_only_files_that_hold_arrays_densely_can_be_pointed_at(
+    model: Path,
+) -> None:
+    other = replace(open_checkpoint(str(model)), format="another")
+    with pytest.raises(GrokpackError) as caught:
+        plan_convert(other, "view")
+    assert caught.value.code == "GP306"
 
 
 def test_arrays_that_are_no_chunks_in_place_are_refused(

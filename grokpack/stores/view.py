@@ -36,7 +36,8 @@ NODES = "index.ocdbt"
 SCHEMA = "grokpack/view/1"
 CHANGED = "GP116"
 _OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points at
-_STORES = {"ckpt-0": ckpt0, ranks.NAME: ranks, hf.NAME: hf, gguf.NAME: gguf}
+FORMATS = {"ckpt-0": ckpt0, ranks.NAME: ranks, hf.NAME: hf, gguf.NAME: gguf}
+"""What a view can point into, and who reads it."""
 _AS_MODELS = ("ckpt-0", ranks.NAME)  # whose files hold the model's own arrays
 
 
@@ -169,7 +170,7 @@ def _is_sound(document: Any) -> bool:  # noqa: ANN401  # whatever JSON held
     if not isinstance(digests, dict) or {*digests} != {NODES, ocdbt.MANIFEST}:
         return False
     texts = (document.get("base"), document.get("source"), document.get("format"))
-    return all(isinstance(t, str) for t in texts) and document["format"] in _STORES
+    return all(isinstance(t, str) for t in texts) and document["format"] in FORMATS
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:
@@ -179,7 +180,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         GrokpackError: GP226 where there is no checkpoint any more, GP209 for a broken record.
     """
     view = read(folder)
-    store = _STORES[view.format]
+    store = FORMATS[view.format]
     if not store.is_store(view.source):
         gone = [Finding("GP101", "the checkpoint is gone", view.source)]
         raise view.stale(gone)

@@ -34,6 +34,8 @@ def to_view(source: Checkpoint, out: str | None = None) -> Target:
         GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
             where an array cannot be chunks in place.
     """
+    if source.format not in view.FORMATS:
+        raise _not_dense(source)
     folder = attach.absolute(out or beside(source))
     data = attach.absolute(source.folder)
     base = _base(source, folder)
@@ -64,6 +66,12 @@ def _base(source: Checkpoint, folder: str) -> str:
     if base == os.path.sep:
         raise _no_common_folder(source, folder)
     return base
+
+
+def _not_dense(source: Checkpoint) -> GrokpackError:
+    what = f"a view points at dense arrays, which {source.format} files are not"
+    hint = "open it with TensorStore as it is, or write `--to safetensors` first"
+    return GrokpackError("GP306", what, Place(source.place), hint=hint)
 
 
 def _no_common_folder(source: Checkpoint, folder: str) -> GrokpackError:
