@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import ml_dtypes
 import numpy as np
 import pytest
@@ -151,6 +152,24 @@ def test_sglangs_rank_files_are_read_as_whole_arrays(tmp_path: Path, origin: Pat
     convert(origin, tmp_path / "four", "sglang", tp=4)
     one, four = (read_all(printed_spec(attach(tmp_path / name))) for name in ("one", "four"))
     same(four, one)
+
+
+@pytest.mark.parametrize("split", [None, 1 << 18])
+def test_blocks_of_a_gguf_are_read_as_they_lie(
+    tmp_path: Path, origin: Path, split: int | None
+) -> None:
+    source = tmp_path / ("g" if split else "g.gguf")
+    convert(origin, source, "gguf", type="q8_0", shard_bytes=split)
+    folder = attach(source)
+    assert folder == Path(f"{source}.view")
+    found = read_all(printed_spec(folder))
+    files = sorted(source.glob("*.gguf")) if split else [source]
+    tensors = {t.name: t for file in files for t in gguf.GGUFReader(file).tensors}
+    assert sorted(found) == sorted(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].tobytes() == np.ascontiguousarray(tensor.data).tobytes(), name
+    later(files[0])
+    assert run("inspect", folder).exit_code == 3
 
 
 def test_packed_words_are_read_as_they_lie(tmp_path: Path, origin: Path) -> None:
