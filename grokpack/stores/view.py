@@ -70,8 +70,8 @@ class View:
 
     def changes(self) -> list[Finding]:
         """Files that are gone or others now: the index's by contents, the rest by their stamps."""
-        found = self._changed_index()
         folder = self.source if storage.is_folder(self.source) else os.path.dirname(self.source)
+        found = self._changed_index(folder)
         for path, then in self._stamps().items():
             place = os.path.join(folder, path)
             if not storage.exists(place):
@@ -80,11 +80,11 @@ class View:
                 found.append(Finding(CHANGED, "file changed since the view was made", path))
         return found
 
-    def _changed_index(self) -> list[Finding]:
+    def _changed_index(self, folder: str) -> list[Finding]:
         """The index's own files that were changed; TensorStore writes there what it is given."""
         own = {name: os.path.join(self.folder, name) for name in self.digests}
         return [
-            Finding(CHANGED, "the view's own file was changed", path)
+            Finding(CHANGED, "the view's own file was changed", os.path.relpath(path, folder))
             for name, path in own.items()
             if not storage.exists(path) or _digest(path) != self.digests[name]
         ]
