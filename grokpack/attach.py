@@ -38,19 +38,19 @@ def database(
     Raises:
         GrokpackError: GP306 where an array is no regular grid of contiguous chunks in the files.
     """
-    items: list[Item] = []
     chosen = checkpoint.layout.arrays if names is None else tuple(names)
     said = attributes.of_arrays(checkpoint)
-    keys = 0
-    for name, grid in _grids(checkpoint, chosen).items():
-        keys += len(grid.offsets)
-        if keys > MOST_KEYS:
-            raise _refusal(checkpoint, ((name, f"more than {MOST_KEYS:,} chunks"),))
-        items += _items(name, checkpoint.layout.arrays[name], grid, data, said.get(name, {}))
-    items += [ocdbt.Inline(key.encode(), plain_zarr.group_json()) for key in _groups(chosen)]
+    grids = _grids(checkpoint, chosen)
+    if sum(len(grid.offsets) for grid in grids.values()) > MOST_KEYS:
+        raise _refusal(checkpoint, (("chunks", f"more than {MOST_KEYS:,}"),))
     try:
+        items: list[Item] = [
+            ocdbt.Inline(key.encode(), plain_zarr.group_json()) for key in _groups(chosen)
+        ]
+        for name, grid in grids.items():
+            items += _items(name, checkpoint.layout.arrays[name], grid, data, said.get(name, {}))
         return ocdbt.database(items, nodes_path)
-    except ValueError as error:
+    except ValueError as error:  # a key that stands twice, a name that is no text
         raise _refusal(checkpoint, (("names", str(error)),)) from error
 
 
@@ -125,6 +125,11 @@ def kvstore(base: str, manifest: str) -> dict[str, Any]:
 def folder_url(folder: str) -> str:
     """A folder as a URL: spaces, percent signs and letters beyond ASCII are escaped."""
     return f"file://{quote(absolute(folder).rstrip('/'))}/"
+
+
+def is_local(path: str) -> bool:
+    """Whether it is a path of this machine's file system, and no URL."""
+    return "://" not in path
 
 
 def absolute(path: str) -> str:

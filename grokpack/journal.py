@@ -68,9 +68,17 @@ class Journal:
         return document
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Size and modification time of the source's files when the run began."""
-        table = storage.read_json(self.path(_RUN))["stamps"]
-        return {path: (row[0], row[1]) for path, row in table.items()}
+        """Size and modification time of the source's files when the run began.
+
+        Raises:
+            GrokpackError: GP209 where the record is broken.
+        """
+        path = self.path(_RUN)
+        try:
+            table = storage.read_json(path)["stamps"]
+            return {name: (row[0], row[1]) for name, row in table.items()}
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise GrokpackError("GP209", "the record of stamps is broken", Place(path)) from error
 
     def has_stamps(self) -> bool:
         """Whether stamps are recorded."""

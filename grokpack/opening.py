@@ -126,7 +126,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
                     raise
         if name not in self._arrays:
             raise KeyError(name)
-        if name in self.checkpoint.views:
+        if name in self.checkpoint.views or not attach.is_local(self.checkpoint.folder):
             return self._compute(name)
         data, nodes = self._memory.data, self._memory.nodes_path
         database = attach.database(self.checkpoint, data, nodes, [name])

@@ -244,6 +244,15 @@ def test_a_file_that_shrinks_after_opening_is_an_error_not_zeros(
             value(broken)
 
 
+def test_what_does_not_lie_in_local_files_is_read_all_the_same(
+    origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grokpack.attach.is_local", lambda _: False)
+    opened = grokpack.open(str(origin))
+    for name, values in unpickled(origin).items():
+        assert value(opened[name]).tobytes() == values.tobytes(), name
+
+
 def test_a_chunk_that_the_index_lacks_is_an_error_not_a_fill_value(tmp_path: Path) -> None:
     spec = ArraySpec((4,), DType.I8)
     metadata = plain_zarr.array_json(spec, (4,))

@@ -21,6 +21,7 @@ from grokpack import chunking, storage
 from grokpack.cli.app import app
 from grokpack.convert import Options, plan_convert
 from grokpack.errors import GrokpackError
+from grokpack.layout import FileLayout, Layout, Part, whole
 from grokpack.models import grok1
 from grokpack.run import execute
 from grokpack.stores import view
@@ -236,6 +237,16 @@ def test_any_name_of_a_folder_can_be_pasted(tmp_path: Path, origin: Path, name: 
     opened = ts.open(spec, read=True).result()
     assert opened.read().result().tobytes() == unpickled(origin)[GATE].tobytes()
     assert survey(str(folder)).whole
+
+
+def test_a_name_that_is_no_text_is_refused_and_a_link_helps(tmp_path: Path, origin: Path) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))
+    shutil.copytree(origin, place)
+    done = run("convert", place, "--to", "view")
+    assert done.exit_code == 2
+    assert "error[GP306]" in done.stderr
+    (tmp_path / "link").symlink_to(place)
+    same(read_all(printed_spec(attach(tmp_path / "link"))), unpickled(origin))
 
 
 def test_a_relative_place_and_dots_are_the_folder_that_they_mean(
@@ -484,14 +495,23 @@ def test_without_stamps_headers_still_tell_another_checkpoint(model: Path, tmp_p
     assert caught.value.code == "GP226"
 
 
-@pytest.mark.parametrize("change", ["gone", "broken record", "other record"])
+BROKEN = {
+    "gone": None,
+    "no json": (view.RECORD, "{"),
+    "other record": (view.RECORD, '{"schema": "grokpack/view/1", "base": 3}'),
+    "a list": (view.RECORD, "[]"),
+    "no stamps": (".grokpack/run.json", "{}"),
+    "stamps of another kind": (".grokpack/run.json", '{"stamps": {"tensor00000_000": 3}}'),
+}
+
+
+@pytest.mark.parametrize("change", BROKEN)
 def test_a_view_of_nothing_is_refused(model: Path, change: str) -> None:
     folder = attach(model)
-    if change == "gone":
+    if (broken := BROKEN[change]) is None:
         shutil.rmtree(model / "ckpt-0")
     else:
-        text = "{" if change == "broken record" else '{"schema": "grokpack/view/1", "base": 3}'
-        (folder / view.RECORD).write_text(text)
+        (folder / broken[0]).write_text(broken[1])
     for command in ("inspect", "verify"):
         done = run(command, folder)
         assert done.exit_code == 3
@@ -501,10 +521,11 @@ def test_a_view_of_nothing_is_refused(model: Path, change: str) -> None:
 def test_only_files_that_hold_arrays_densely_can_be_pointed_at(
     model: Path,
 ) -> None:
-    other = replace(open_checkpoint(str(model)), format="another")
-    with pytest.raises(GrokpackError) as caught:
-        plan_convert(other, "view")
-    assert caught.value.code == "GP306"
+    source = open_checkpoint(str(model))
+    for other in (replace(source, format="another"), replace(source, folder="s3://a/ckpt-0")):
+        with pytest.raises(GrokpackError) as caught:
+            plan_convert(other, "view")
+        assert caught.value.code == "GP306"
 
 
 def test_arrays_that_are_no_chunks_in_place_are_refused(
@@ -524,4 +545,17 @@ def test_more_chunks_than_an_index_should_have_are_refused(
     monkeypatch.setattr("grokpack.attach.MOST_KEYS", 30)
     done = run("convert", model, "--to", "view")
     assert done.exit_code == 2
-    assert "more than 30 chunks" in done.stderr
+    assert "more than 30" in done.stderr
+
+
+def test_names_that_no_key_can_be_are_refused(model: Path) -> None:
+    checkpoint = open_checkpoint(str(model))
+    layout = checkpoint.layout
+    spec = layout.arrays[GATE]
+    for name in (f"{GATE}/c/x", "\ud800"):
+        part = Part(name, whole(spec.shape), spec.dtype)
+        file = FileLayout("other", (part,))
+        more = Layout({**layout.arrays, name: spec}, (*layout.bands, (file,)))
+        with pytest.raises(GrokpackError) as caught:
+            plan_convert(replace(checkpoint, layout=more), "view")
+        assert caught.value.code == "GP306"

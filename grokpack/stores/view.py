@@ -35,6 +35,7 @@ RECORD = "grokpack.view.json"
 NODES = "index.ocdbt"
 SCHEMA = "grokpack/view/1"
 CHANGED = "GP116"
+_LARGEST_BYTES = 64 << 20  # of an index; the release's is 0.7 MB
 _OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points at
 FORMATS = {"ckpt-0": ckpt0, ranks.NAME: ranks, hf.NAME: hf, gguf.NAME: gguf}
 """What a view can point into, and who reads it."""
@@ -127,6 +128,8 @@ def _typed(path: str) -> str:
 
 def _digest(path: str) -> str:
     data = storage.FileBytes(path)
+    if data.size() > _LARGEST_BYTES:
+        return "none: it is too large to be an index"
     return hashlib.sha256(data.read(0, data.size())).hexdigest()
 
 

@@ -34,10 +34,11 @@ def to_view(source: Checkpoint, out: str | None = None) -> Target:
         GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
             where an array cannot be chunks in place.
     """
-    if source.format not in view.FORMATS:
+    if source.format not in view.FORMATS or not attach.is_local(source.folder):
         raise _not_dense(source)
     folder = attach.absolute(out or beside(source))
     data = attach.absolute(source.folder)
+    _refuse_no_text(folder, data)
     base = _base(source, folder)
     nodes_path = os.path.join(os.path.relpath(folder, base), view.NODES)
     prefix = os.path.join(os.path.relpath(data, base), "")
@@ -68,9 +69,24 @@ def _base(source: Checkpoint, folder: str) -> str:
     return base
 
 
+def _refuse_no_text(*paths: str) -> None:
+    """See that TensorStore can be told where files are: its URLs are UTF-8.
+
+    Raises:
+        GrokpackError: GP306 where a folder's name is not.
+    """
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            what = "TensorStore opens no folder whose name is not UTF-8"
+            hint = "rename it, or reach it through a symbolic link"
+            raise GrokpackError("GP306", what, Place(path), hint=hint) from error
+
+
 def _not_dense(source: Checkpoint) -> GrokpackError:
-    what = f"a view points at dense arrays, which {source.format} files are not"
-    hint = "open it with TensorStore as it is, or write `--to safetensors` first"
+    what = "a view points at dense arrays in local files, and nothing else"
+    hint = "open it with `grokpack.open` as it is, or write `--to safetensors` first"
     return GrokpackError("GP306", what, Place(source.place), hint=hint)
 
 
