@@ -305,6 +305,7 @@ def test_two_runs_write_the_same_and_the_second_finds_it_done(model: Path) -> No
     first = tree(folder)
     done = run("convert", model, "--to", "view")
     assert done.stdout.startswith("already done")
+    assert json.dumps(printed_spec(folder), separators=(",", ":")) in done.stdout
     assert run("convert", model, "--to", "view", "--restart").exit_code == 0
     assert tree(folder) == first
     assert set(first) == {"grokpack.json", view.RECORD, view.NODES, "manifest.ocdbt"}
@@ -381,6 +382,7 @@ def test_dry_run_reads_nothing_and_writes_nothing(model: Path) -> None:
     done = run("convert", model, "--to", "view", "-n", "--json")
     data = json.loads(done.stdout)["data"]
     assert data["reads_bytes"] == 0
+    assert data["estimate"]["read_bytes_per_s"] is None
     assert data["writes_bytes"] < 100_000
     assert not (model / "ckpt-0.view").exists()
 

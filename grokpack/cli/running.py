@@ -60,9 +60,13 @@ def carry_out(
     if dry_run:
         session.result(text.render(data, out) + "\nnothing written (--dry-run)", data)
         return
+    shown = []
+    if opens is not None:
+        shown = [f"  open it  tensorstore: {numbers.compact(opens)}"]
     if already:
         execute(plan, out, limits)  # clears away what a crash at the very end has left
-        session.result(f"already done: {numbers.shown(out)}", data | {"already_done": True})
+        lines = [f"already done: {numbers.shown(out)}", *shown]
+        session.result("\n".join(lines), data | {"already_done": True} | _opens(opens))
         return
     session.say(text.summary(data))
     for note in plan.target.notes:
@@ -80,10 +84,12 @@ def carry_out(
 
         data["account"] = outcome.account
         lines += [account.table(outcome.account), ""]
-    if opens is not None:
-        data["opens"] = opens
-        lines.append(f"  open it  tensorstore: {numbers.compact(opens)}")
-    session.result("\n".join([*lines, f"  next     {following}"]), data)
+    lines += [*shown, f"  next     {following}"]
+    session.result("\n".join(lines), data | _opens(opens))
+
+
+def _opens(spec: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if spec is None else {"opens": spec}
 
 
 def absolute(out: Path | None, default: str) -> str:
