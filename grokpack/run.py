@@ -80,7 +80,7 @@ def execute(
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
         if done:  # a run that ended between its last two steps
-            journal.finish(keep_stamps=plan.target.place is not None)
+            journal.finish()
             return Outcome(out, 0, plan.target.layout.nbytes, 0.0, already_done=True)
         if limits.restart:
             discard(place)
@@ -233,9 +233,11 @@ class _Session:
         }
         if account:
             description["account"] = account
+        if self.plan.target.place is not None and self.plan.source is not None:
+            self.journal.keep(self.plan.source.stamps())
         rendered = manifest.render(description, sums, self.plan.target.framings)
         storage.write_whole(self.place.manifest_path, rendered)
-        self.journal.finish(keep_stamps=self.plan.target.place is not None)
+        self.journal.finish()
 
 
 def _completed(

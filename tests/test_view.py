@@ -502,8 +502,8 @@ BROKEN = {
     "no json": (view.RECORD, "{"),
     "other record": (view.RECORD, '{"schema": "grokpack/view/1", "base": 3}'),
     "a list": (view.RECORD, "[]"),
-    "no stamps": (".grokpack/run.json", "{}"),
-    "stamps of another kind": (".grokpack/run.json", '{"stamps": {"tensor00000_000": 3}}'),
+    "a list of stamps": (".grokpack/run.json", "[]"),
+    "stamps of another kind": (".grokpack/run.json", '{"kept": {"tensor00000_000": 3}}'),
 }
 
 

@@ -116,8 +116,7 @@ class View:
         return GrokpackError("GP226", what, Place(self.folder), facts, hint)
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
-        journal = Journal(os.path.join(self.folder, FOLDER))
-        return journal.stamps() if journal.has_stamps() else {}
+        return Journal(os.path.join(self.folder, FOLDER)).kept() or {}
 
 
 def _typed(path: str) -> str:
