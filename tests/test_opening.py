@@ -19,13 +19,17 @@ from grokpack import chunking
 from grokpack.errors import GrokpackError
 from grokpack.formats import ocdbt, plain_zarr
 from grokpack.layout import Box
+from grokpack.models import grok1
 from grokpack.ops import Dequantize
+from grokpack.quantize import Options as QuantizeOptions
+from grokpack.quantize import plan_quantize
 from grokpack.reading import ArrayReader
+from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint
 from grokpack.tensor import ArraySpec, DType, scales_name
 from grokpack.tensorstores import MemoryIndex
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
-from tests.converting import WIDE, attach, convert, expected
+from tests.converting import WIDE, attach, convert, expected, rounded
 from tests.weights import exact_weights, unpickled
 
 DOWN = "transformer/decoder_layer_0/moe/linear_1/w"
@@ -131,6 +135,32 @@ def test_tensors_are_dequantised_on_read_with_one_rounding_at_most(
         found = value(lazy[name])
         assert found.dtype == kinds[dtype]
         assert found.tobytes() == values.astype(kinds[dtype]).tobytes(), name
+
+
+@pytest.mark.parametrize("kind", ["expanded", "bf16-weights", "packed"])
+def test_weights_with_other_scales_than_the_releases_are_multiplied_with_their_own(
+    tmp_path: Path, origin: Path, kind: str
+) -> None:
+    if kind == "packed":
+        options = QuantizeOptions(bits=4, group="32", symmetric=False)
+        execute(plan_quantize(open_checkpoint(str(origin)), options), str(tmp_path / "m"))
+    else:
+        reshard(origin, tmp_path / "m", 4, "ckpt-0", scales=kind)
+    opened = grokpack.open(str(tmp_path / "m"))
+    lazy = opened.dequantized("f32")
+    for name, tensor in opened.tensors.items():
+        values = value(opened[name]).astype(np.float32)
+        if tensor.scales is not None:
+            scales = value(opened[scales_name(name)]).astype(np.float32)
+            values *= np.repeat(scales, values.shape[-2] // scales.shape[-2], axis=-2)
+        assert (value(lazy[name]) == values).all(), name
+    assert any(tensor.scales is not None for tensor in opened.tensors.values())
+    if kind != "packed":
+        dtype = "f32" if kind == "expanded" else "bf16"
+        by_name = grok1.entries_by_name(WIDE.layers)
+        for name, values in exact_weights(origin).items():
+            rounds = dtype if by_name[name].rule.cut == "rows" else "f32"
+            assert (value(lazy[name]) == rounded(values, rounds)).all(), name
 
 
 @settings(max_examples=40)
