@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.measuring import RUNS, grokpack, median, row
 
-_PIECE_BYTES = 8 << 20  # what a reader asks for at a time: eight chunks
+_PIECE_BYTES = 4 << 20  # what a reader asks for at a time: four chunks
 _GATE = "transformer/decoder_layer_{}/moe/linear/w"
 
 
