@@ -18,6 +18,7 @@ from benchmarks.archiving import bench_archive
 from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 from benchmarks.shrinking import bench_quantize, bench_quantize_memory
+from benchmarks.viewing import bench_view, bench_view_reading
 
 REAL_LAYER_BYTES = 20 << 30  # source and output of the real-layer preset, with room to spare
 
@@ -129,6 +130,8 @@ BENCHES = (
     bench_convert,
     bench_archive,
     bench_quantize,
+    bench_view,
+    bench_view_reading,
     bench_marginal,
     bench_memory,
 )

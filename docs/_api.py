@@ -28,7 +28,7 @@ neither numpy nor tensorstore. Errors are `GrokpackError`, with a [code](codes.m
 def api_page() -> str:
     """One heading for each public name."""
     lines = [_INTRODUCTION]
-    for name in grokpack.__all__:
+    for name in dir(grokpack):
         if not name.startswith("_"):
             lines += _entry(name, getattr(grokpack, name))
     return "\n".join(lines).rstrip() + "\n"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from grokpack.errors import GrokpackError as GrokpackError
     from grokpack.extraction import extract as extract
     from grokpack.inspection import document as inspect  # noqa: F401  # its public name
+    from grokpack.opening import Opened as Opened
+    from grokpack.opening import open as open  # noqa: A004  # its public name
     from grokpack.preflight import Limits as Limits
     from grokpack.quantize import Options as QuantizeOptions  # noqa: F401  # its public name
     from grokpack.quantize import plan_quantize as plan_quantize
@@ -34,10 +36,12 @@ _HOMES = {
     "ConvertOptions": ("convert", "Options"),
     "GrokpackError": ("errors", "GrokpackError"),
     "Limits": ("preflight", "Limits"),
+    "Opened": ("opening", "Opened"),
     "QuantizeOptions": ("quantize", "Options"),
     "execute": ("run", "execute"),
     "extract": ("extraction", "extract"),
     "inspect": ("inspection", "document"),
+    "open": ("opening", "open"),
     "open_checkpoint": ("stores.locate", "open_checkpoint"),
     "plan_convert": ("convert", "plan_convert"),
     "plan_quantize": ("quantize", "plan_quantize"),
@@ -49,7 +53,8 @@ _HOMES = {
     "verify_values": ("values", "verify_values"),
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # names of the table above
+# `from grokpack import *` leaves out what would hide Python's own `open`.
+__all__ = ["__version__", *(name for name in _HOMES if name != "open")]  # noqa: PLE0604  # the table
 
 
 def __getattr__(name: str) -> object:
@@ -59,3 +64,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(message)
     module, attribute = _HOMES[name]
     return getattr(importlib.import_module(f"grokpack.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    """Every public name."""
+    return ["__version__", *_HOMES]

@@ -140,6 +140,7 @@ class Survey:
         expected: Number of files that the model should have.
         findings: What is wrong, in file order; empty for a whole checkpoint.
         checkpoint: What could be read, None where the dimensions cannot be told.
+        view: Folder of the view through which it was reached; None where it was named itself.
     """
 
     folder: str
@@ -147,6 +148,7 @@ class Survey:
     expected: int
     findings: tuple[Finding, ...]
     checkpoint: Checkpoint | None
+    view: str | None = None
 
     @property
     def place(self) -> str:

@@ -9,7 +9,7 @@ from grokpack import config
 from grokpack.errors import GrokpackError
 from grokpack.plan import Plan, Target
 from grokpack.reshard import refuse_width
-from grokpack.targets import chunked, gguf, hf, sglang
+from grokpack.targets import chunked, gguf, hf, sglang, view
 from grokpack.targets.archive import to_archive, to_files
 from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
@@ -36,6 +36,7 @@ class Options:
         shard_bytes: Size that a file keeps to; split `gguf` has it too.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
         compress: `zstd` to compress chunks, for `zarr` and `orbax`.
+        out: The output's folder, for `view`, whose contents depend on it; None for the usual one.
     """
 
     names: str | None = None
@@ -46,6 +47,7 @@ class Options:
     shard_bytes: int | None = None
     tokenizer: str | None = None
     compress: str | None = None
+    out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,14 @@ class Kind:
         takes: Options that concern it.
         suffix: What a default name ends with, by the options.
         plan: Makes the target.
+        needs_heads: Whether it needs the head size.
     """
 
     title: str
     takes: frozenset[str]
     suffix: Callable[[Options], str]
     plan: Callable[[Checkpoint, Options], Target]
+    needs_heads: bool = True
 
 
 def _hf(source: Checkpoint, options: Options) -> Target:
@@ -164,6 +168,13 @@ TARGETS: dict[str, Kind] = {
         lambda _: "files",
         lambda source, _: to_files(source),
     ),
+    view.NAME: Kind(
+        "an index that opens the files as they lie in any TensorStore program, nothing copied",
+        frozenset({"out"}),
+        lambda _: view.NAME,
+        lambda source, options: view.to_view(source, options.out),
+        needs_heads=False,
+    ),
 }
 
 
@@ -184,12 +195,13 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
     if kind is None:
         raise _no_target(to)
     _refuse_foreign(kind, to, options)
-    if source.geometry.head_dim is None:
+    if source.geometry.head_dim is None and kind.needs_heads:
         raise config.unknown_head_size()
     source = replace(source, geometry=with_groups(source))
     target = kind.plan(source, options)
     given = _given(options, *(Options.__slots__))
-    given.pop("tokenizer", None)  # a path; the file's contents are in the digest
+    for path in ("tokenizer", "out"):
+        given.pop(path, None)  # what is there, or depends on it, is in the digest
     return Plan("convert", {"to": to, **given}, source, target)
 
 

@@ -22,7 +22,7 @@ class Estimate:
 
     Attributes:
         seconds: Wall time.
-        read_bytes_per_s: Of the source; None where there is none.
+        read_bytes_per_s: Of the source; None where none of it is read.
         write_bytes_per_s: Of the output's file system; None where it could not be tried.
     """
 
@@ -43,7 +43,7 @@ def estimate(plan: Plan, out: str, workers: int) -> Estimate:
 
 
 def _probe_read(plan: Plan) -> float | None:
-    if plan.source is None:
+    if plan.source is None or not plan.reads_bytes:
         return None
     largest = max(plan.source.layout.files(), key=lambda f: f.nbytes)
     path, nbytes = plan.source.path(largest.path), min(largest.nbytes, _PROBE_BYTES)

@@ -203,20 +203,34 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
         "widths": grok1.legal_widths(geometry) if geometry.head_dim else None,
         "parts": [asdict(row) for row in parts(checkpoint)],
         "tensors": [asdict(view) for view in views(checkpoint, patterns)],
+        "view": _through(survey, checkpoint),
     }
+
+
+def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The view by which the checkpoint was named, and what opens it in TensorStore."""
+    if survey.view is None:
+        return None
+    from grokpack import attach
+    from grokpack.stores.view import read
+
+    opens = read(survey.view).spec(attach.example(checkpoint))
+    return {"folder": survey.view, "opens": opens}
 
 
 def readable(survey: Survey) -> Checkpoint:
     """The checkpoint of a survey, whole or not.
 
     Raises:
-        GrokpackError: GP204 for a hostile file, GP210 where the dimensions cannot be told.
+        GrokpackError: GP204 for a hostile file, GP210 where the dimensions cannot be told, GP226
+            where files changed since the view was made through which they were reached.
     """
-    from grokpack.stores.locate import unsafe
+    from grokpack.stores.locate import refuse_stale, unsafe
 
     for finding in survey.findings:
         if finding.code in ("GP204", "GP205"):
             raise unsafe(survey, finding)
+    refuse_stale(survey)
     if survey.checkpoint is None:
         first = survey.findings[0] if survey.findings else None
         facts = ((first.file or "?", first.message),) if first else ()

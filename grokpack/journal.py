@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FOLDER = ".grokpack"
 _PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
 _SCHEMA = "grokpack/journal/1"
+_KEPT = "kept"
 
 
 class Journal:
@@ -73,6 +74,26 @@ class Journal:
         table = storage.read_json(self.path(_RUN))["stamps"]
         return {path: (row[0], row[1]) for path, row in table.items()}
 
+    def keep(self, stamps: dict[str, tuple[int, int]]) -> None:
+        """Record stamps that stay when the run is published, for what points at the files."""
+        document = storage.read_json(self.path(_RUN))
+        storage.write_whole(self.path(_RUN), json.dumps(document | {_KEPT: stamps}).encode())
+
+    def kept(self) -> dict[str, tuple[int, int]] | None:
+        """Those stamps; None where there are none.
+
+        Raises:
+            GrokpackError: GP209 where the record is broken.
+        """
+        path = self.path(_RUN)
+        if not storage.exists(path):
+            return None
+        try:
+            table = storage.read_json(path).get(_KEPT)
+            return table and {name: (row[0], row[1]) for name, row in table.items()}
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise GrokpackError("GP209", "the record of stamps is broken", Place(path)) from error
+
     def record(self, receipts: list[Receipt]) -> None:
         """Append receipts, durably; the tiles themselves are durable already."""
         if receipts:
@@ -87,6 +108,16 @@ class Journal:
             if check == f"{zlib.crc32(body.encode()):08x}":
                 found += [_receipt(row) for row in json.loads(body)]
         return found
+
+    def finish(self) -> None:
+        """Remove the record of a run that is published, but for stamps that are to be kept."""
+        kept = self.kept()
+        if kept is None:
+            storage.remove_folder(self.folder)
+            return
+        storage.write_whole(self.path(_RUN), json.dumps({_KEPT: kept}).encode())
+        for name in (_PLAN, _LOG, _LOCK):
+            storage.remove(self.path(name))
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""

@@ -40,6 +40,8 @@ class Target:
         thread_bytes: Memory that each thread needs beside its steps: what an op must make whole.
         encoding: How the files are kept, where not as the layout has them; what they take is known
             when they are written.
+        place: The one folder that it can be written to, for what points at the source's files from
+            there and reads none of them; None for any.
     """
 
     format: str
@@ -60,6 +62,8 @@ class Target:
         if self.encoding is None:
             return self.layout.nbytes
         return sum(self.encoding.bound(file) for file in self.layout.files())
+
+    place: str | None = None
 
     @property
     def streams(self) -> bool:
@@ -141,8 +145,8 @@ class Plan:
 
     @property
     def reads_bytes(self) -> int:
-        """Bytes of the source's files; each byte is read once."""
-        return self.source.layout.nbytes if self.source else 0
+        """Bytes of the source's files, each read once; none where they are only pointed at."""
+        return self.source.layout.nbytes if self.source and self.target.place is None else 0
 
 
 def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part

@@ -50,6 +50,7 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     allowed = budget(plan, limits.memory_bytes, limits.workers)
     place = Output.of(plan.target, out)
     refuse_overlap(plan, out)
+    refuse_other_place(plan, out)
     refuse_file(place)
     if limits.restart or not finished(plan, place):
         if not limits.restart:
@@ -71,6 +72,14 @@ def refuse_overlap(plan: Plan, out: str) -> None:
             Place(out),
             hint="use an `--out` beside the source",
         )
+
+
+def refuse_other_place(plan: Plan, out: str) -> None:
+    """Refuse to write what points at files anywhere but where its paths are right."""
+    place = plan.target.place
+    if place is not None and os.path.realpath(place) != os.path.realpath(out):
+        what = "the plan was made for another folder"
+        raise GrokpackError("GP304", what, Place(out), (("planned for", place),))
 
 
 def refuse_file(place: Output) -> None:

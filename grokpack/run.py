@@ -73,11 +73,15 @@ def execute(
     limits = limits or Limits()
     pace = preflight(plan, out, limits).pace
     place = Output.of(plan.target, out)
-    if not limits.restart and finished(plan, place):
-        return Outcome(out, 0, _published_bytes(place), 0.0, already_done=True)
     journal = place.journal
+    done = not limits.restart and finished(plan, place)
+    if done and not journal.exists():
+        return Outcome(out, 0, _published_bytes(place), 0.0, already_done=True)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
+        if done:  # a run that ended between its last two steps
+            journal.finish()
+            return Outcome(out, 0, _published_bytes(place), 0.0, already_done=True)
         if limits.restart:
             discard(place)
             check_output(plan, place)
@@ -240,9 +244,11 @@ class _Session:
         }
         if account:
             description["account"] = account
+        if self.plan.target.place is not None and self.plan.source is not None:
+            self.journal.keep(self.plan.source.stamps())
         rendered = manifest.render(description, sums, self.plan.target.framings, decoded)
         storage.write_whole(self.place.manifest_path, rendered)
-        storage.remove_folder(self.journal.folder)
+        self.journal.finish()
         return sum(nbytes for nbytes, _ in sums.values())
 
 

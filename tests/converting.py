@@ -34,6 +34,16 @@ def convert(source: Path, out: Path, to: str, **options: Any) -> Plan:
     return plan
 
 
+def attach(source: Path, out: Path | None = None) -> Path:
+    """Make a view; tells where it is."""
+    plan = plan_convert(
+        open_checkpoint(str(source)), "view", Options(out=str(out) if out else None)
+    )
+    assert plan.target.place is not None
+    execute(plan, plan.target.place)
+    return Path(plan.target.place)
+
+
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     """Float32 after one rounding to a dtype."""
     return np.asarray(values.astype(ROUNDED[dtype]).astype(np.float32))

@@ -26,15 +26,35 @@ class _Loader(pickle.Unpickler):
 
 def exact_weights(folder: Path) -> dict[str, np.ndarray]:
     """Every tensor in float32 by xAI's name; products of int8 and bf16 are exact in it."""
+    return {name: _values(path) for name, path in _files(folder).items()}
+
+
+def unpickled(folder: Path) -> dict[str, np.ndarray]:
+    """Every array as the pickles hold it, by xAI's name; scales are `<name>/scales`."""
+    arrays = {}
+    for name, path in _files(folder).items():
+        stored = _load(path)
+        if isinstance(stored, np.ndarray):
+            arrays[name] = stored
+        else:
+            arrays |= {name: stored.weight, f"{name}/scales": stored.scales}
+    return arrays
+
+
+def _files(folder: Path) -> dict[str, Path]:
     found = folder / "ckpt-0" if (folder / "ckpt-0").is_dir() else folder
     files = sorted(found.glob("tensor*_000"))
     entries = grok1.entries(grok1.layers_of(len(files)))
-    return {e.name: _values(path) for e, path in zip(entries, files, strict=True)}
+    return {e.name: path for e, path in zip(entries, files, strict=True)}
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as handle:
+        return _Loader(handle).load()
 
 
 def _values(path: Path) -> np.ndarray:
-    with path.open("rb") as handle:
-        stored = _Loader(handle).load()
+    stored = _load(path)
     if isinstance(stored, np.ndarray):
         return np.asarray(stored)
     weight, scales = stored.weight.astype(np.float32), stored.scales.astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ def convert(
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="hf, sglang, gguf, safetensors, ckpt-0, zarr, orbax, archive or files",
+            help="hf, sglang, gguf, safetensors, ckpt-0, zarr, orbax, archive, files or view",
         ),
     ] = "",
     names: Annotated[
@@ -109,6 +110,7 @@ def convert(
         from grokpack.convert import TARGETS, Options, plan_convert
         from grokpack.render.numbers import shown
         from grokpack.stores.locate import open_checkpoint
+        from grokpack.targets import view
 
         chosen = Options(
             names=names,
@@ -121,8 +123,11 @@ def convert(
             compress=compress,
         )
         path = resolve(source, current)
-        plan = plan_convert(open_checkpoint(path, head_dim), to, chosen)
-        target = absolute(out, default_out(path, TARGETS[to].suffix(chosen)))
+        checkpoint = open_checkpoint(path, head_dim)
+        if to == view.NAME:
+            chosen = replace(chosen, out=absolute(out, view.beside(checkpoint)))
+        plan = plan_convert(checkpoint, to, chosen)
+        target = chosen.out or absolute(out, default_out(path, TARGETS[to].suffix(chosen)))
         carry_out(
             current,
             plan,
@@ -133,4 +138,5 @@ def convert(
             dry_run=dry_run,
             restart=restart,
             following=f"grokpack verify {shown(target)}",
+            opens=view.opens(checkpoint, target) if to == view.NAME else None,
         )

@@ -24,6 +24,7 @@ def carry_out(
     dry_run: bool,
     restart: bool,
     following: str,
+    opens: dict[str, Any] | None = None,
 ) -> None:
     """Show the plan; unless it is a dry run, execute it and report.
 
@@ -37,6 +38,7 @@ def carry_out(
         dry_run: Stop after showing the plan.
         restart: Discard what is there.
         following: A sensible next command.
+        opens: What opens the output in TensorStore, where it is made for that.
     """
     from grokpack.estimate import estimate
     from grokpack.output import Output
@@ -58,8 +60,13 @@ def carry_out(
     if dry_run:
         session.result(text.render(data, out) + "\nnothing written (--dry-run)", data)
         return
+    shown = []
+    if opens is not None:
+        shown = [f"  open it  tensorstore: {numbers.compact(opens)}"]
     if already:
-        session.result(f"already done: {numbers.shown(out)}", data | {"already_done": True})
+        execute(plan, out, limits)  # clears away what a crash at the very end has left
+        lines = [f"already done: {numbers.shown(out)}", *shown]
+        session.result("\n".join(lines), data | {"already_done": True} | _opens(opens))
         return
     session.say(text.summary(data))
     for note in plan.target.notes:
@@ -70,20 +77,19 @@ def carry_out(
         "seconds": round(outcome.seconds, 3),
         "written_bytes": outcome.written_bytes,
     }
-    lines = [
-        (
-            f"wrote {numbers.shown(out)}: {text.contents(plan, outcome.total_bytes)}   "
-            f"{numbers.duration(outcome.seconds)}"
-        ),
-        "",
-        f"  next     {following}",
-    ]
+    wrote = f"wrote {numbers.shown(out)}: {text.contents(plan, outcome.total_bytes)}"
+    lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
     if outcome.account:
         from grokpack.render import account
 
         data["account"] = outcome.account
-        lines[1:1] = ["", account.table(outcome.account)]
-    session.result("\n".join(lines), data)
+        lines += [account.table(outcome.account), ""]
+    lines += [*shown, f"  next     {following}"]
+    session.result("\n".join(lines), data | _opens(opens))
+
+
+def _opens(spec: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if spec is None else {"opens": spec}
 
 
 def absolute(out: Path | None, default: str) -> str:

@@ -115,6 +115,14 @@ FINDINGS = (
         "Fetch the file again, or write it again from its source.",
     ),
     Code(
+        "GP116",
+        "file changed since the view was made",
+        ExitStatus.ANSWER_IS_NO,
+        "Its size, its modification time or its header is another than when the view was made. The "
+        "index points at byte ranges: what TensorStore reads there now may be anything.",
+        "Restore the file, or make the view anew with `--restart`; it takes a second.",
+    ),
+    Code(
         "GP120",
         "tensor holds NaN",
         ExitStatus.ANSWER_IS_NO,

@@ -100,6 +100,14 @@ PLANS = (
         "Use what the hint names, or leave --for out.",
     ),
     Code(
+        "GP316",
+        "view and checkpoint have no folder in common",
+        ExitStatus.USAGE,
+        "The index's paths begin at a folder that holds both; below the root of the file system "
+        "there is none.",
+        "Use an --out on the way to the checkpoint, or beside it.",
+    ),
+    Code(
         "GP321",
         "output belongs to another plan",
         ExitStatus.TARGET,

@@ -175,4 +175,12 @@ SOURCES = (
         "`grokpack verify --values` finds all that are wrong; fetch or write these files again. "
         "Stores that leave chunks of zeros out have to be written with all chunks.",
     ),
+    Code(
+        "GP226",
+        "view of files that changed",
+        ExitStatus.SOURCE,
+        "The files that a view points at are gone, or not those that it was made of. TensorStore "
+        "would read their bytes all the same.",
+        "Restore the files, or make the view anew: `grokpack convert SRC --to view --restart`.",
+    ),
 )

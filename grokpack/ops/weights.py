@@ -53,26 +53,35 @@ class Recast:
 
 @dataclass(frozen=True, slots=True)
 class Dequantize:
-    """A weight as xAI stores it times its scales, rounded once to bfloat16.
+    """A weight as xAI stores it times its scales, rounded at most once.
 
     Attributes:
-        tensor: The weight, `int8[..., in, out]` with scales.
+        tensor: The weight with scales, `[..., in, out]`: int8, or floats whose scales are ones.
+        dtype: The dtype to be made.
     """
 
     tensor: TensorSpec
+    dtype: DType = DType.BF16
 
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
-        """`bf16(float32(weight) * float32(scale))`: what xAI's code computes with."""
+        """`float32(weight) * float32(scale)`, exact; as bf16 it is what xAI's code computes with.
+
+        Raises:
+            GrokpackError: GP405 where a value does not fit float16.
+        """
         first, rows = box.start[-2], box.shape[-2]
         per_group = rows_per_group(self.tensor)
-        codes = reader.read(self.tensor.name, box).view(np.int8)
+        bits, dtype = reader.read(self.tensor.name, box), self.tensor.values.dtype
+        values = bits.view(np.int8).astype(np.float32) if dtype is DType.I8 else to_f32(bits, dtype)
         scales = read_scales(self.tensor, box, reader)
         index = (np.arange(rows) + first % per_group) // per_group
-        return cast.narrow_bf16(codes.astype(np.float32) * scales[..., index, :])
+        products: np.ndarray = values * scales[..., index, :]
+        return recast(products.view(np.uint32), DType.F32, self.dtype, self.tensor.name)
 
     def describe(self) -> list[object]:
-        """`["dequantize", weight]`."""
-        return ["dequantize", self.tensor.name]
+        """`["dequantize", weight]`, and the dtype where it is another than bf16."""
+        other = [] if self.dtype is DType.BF16 else [self.dtype.value]
+        return ["dequantize", self.tensor.name, *other]
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,12 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
         _widths(data),
         (f"  read {good} headers in {numbers.duration(seconds)}; no pickle was executed"),
     ]
+    if data["view"]:
+        lines += [
+            "",
+            f"  view     {numbers.shown(data['view']['folder'])}: files as when it was made",
+            f"  open it  tensorstore: {numbers.compact(data['view']['opens'])}",
+        ]
     if not data["complete"]:
         lines += ["", "hint: `grokpack verify` names what is missing or wrong"]
     return "\n".join(lines)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _THOUSAND = 1000.0
 
@@ -24,6 +29,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:  # noqa: PLR2004  # an hour
         return f"{minutes}m{rest:02d}s"
     return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def compact(document: Mapping[str, Any]) -> str:
+    """A JSON object on one line, to be pasted."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
 def files(number: int) -> str:

@@ -26,6 +26,8 @@ def render(verdict: Verdict, seconds: float) -> str:
     fix = repair_command(verdict)
     if fix:
         lines += ["", "hint: fetch just these again, then verify", f"      {fix}"]
+    elif any(finding.code == "GP116" for finding in verdict.findings):
+        lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
     elif not verdict.whole:
         lines += ["", "hint: fetch the files named above again from where they came from"]
     return "\n".join(lines)

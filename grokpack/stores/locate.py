@@ -11,7 +11,7 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import seekable
 from grokpack.journal import FOLDER, Journal
-from grokpack.stores import ckpt0, gguf, hf, orbax, ranks, zarr
+from grokpack.stores import ckpt0, gguf, hf, orbax, ranks, view, zarr
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Finding, Survey
@@ -31,6 +31,7 @@ VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
 _STORES: tuple[Store, ...] = (
+    view,
     ckpt0,
     ranks,
     hf,
@@ -143,16 +144,28 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
 
     Raises:
         GrokpackError: GP204 or GP205 for a hostile file, GP202 for one that is missing or wrong,
-            and what `survey` raises.
+            GP226 for one that changed since its view was made, and what `survey` raises.
     """
     found = survey(path, head_dim)
     errors = [f for f in found.findings if f.severity == "error"]
     hostile = [f for f in errors if f.code in _UNSAFE]
     if hostile:
         raise unsafe(found, hostile[0])
+    refuse_stale(found)
     if errors or found.checkpoint is None:
         raise _incomplete(found, errors)
     return found.checkpoint
+
+
+def refuse_stale(found: Survey) -> None:
+    """See that the files are those that a view was made of, where they were reached through one.
+
+    Raises:
+        GrokpackError: GP226 where one was changed.
+    """
+    changed = [f for f in found.findings if f.code == view.CHANGED]
+    if found.view is not None and changed:
+        raise view.read(found.view).stale(changed)
 
 
 def unsafe(found: Survey, finding: Finding) -> GrokpackError:

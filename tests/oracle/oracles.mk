@@ -187,3 +187,22 @@ $(ORBAX)/%/.ready: tests/oracle/orbax/requirements-%.txt $(VENV)/.made
 	@$(@D)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
 		--root-user-action=ignore -r $<
 	@touch $@
+
+# grokpack is not in these environments. The oldest TensorStore that opens views has no builds for
+# Pythons after 3.13.
+ORACLE_TS := $(BUILD)/oracle-tensorstore
+ORACLE_OLD_PYTHON ?= python3.11
+.PHONY: oracle-tensorstore
+oracle-tensorstore: $(ORACLE_TS)/newest/.ready $(ORACLE_TS)/oldest/.ready $(VENV)/.ready-run ## Let TensorStore alone, oldest and newest, read views
+	@for env in newest oldest; do $(ORACLE_TS)/$$env/bin/python -I tests/oracle/tensorstore/check.py \
+		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_TS)/work || exit 1; done
+
+$(ORACLE_TS)/%/.ready: tests/oracle/tensorstore/requirements-%.txt
+	@test $* = newest || command -v "$(ORACLE_OLD_PYTHON)" >/dev/null || { echo "oracle-tensorstore" \
+		"needs Python 3.11 for TensorStore of 2024; name it: ORACLE_OLD_PYTHON=..." >&2; exit 1; }
+	@echo "making an environment of the $* TensorStore"
+	@rm -rf $(@D)
+	@"$(if $(filter oldest,$*),$(ORACLE_OLD_PYTHON),$(PYTHON))" -m venv $(@D)
+	@$(@D)/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore -r $<
+	@touch $@

@@ -1,0 +1,143 @@
+"""Views: how fast they are made and opened, how small, and what reading through one costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import RUNS, grokpack, median, row
+
+_PIECE_BYTES = 4 << 20  # what a reader asks for at a time: four chunks
+_GATE = "transformer/decoder_layer_{}/moe/linear/w"
+
+
+def bench_view(work: Path) -> None:
+    """The full geometry, sparse: made, opened, and the size of the index."""
+    full, view = work / "full", work / "full" / "ckpt-0.view"
+    grokpack("synth", full, "--preset", "grok-1", "--sparse", "-q")
+    start = median(lambda: grokpack("--help")[0])
+    made = median(lambda: _make(full))
+    row("view of 770 sparse files made, less --help", f"{made - start:.2f} s", "1 s")
+    nbytes = sum((view / name).stat().st_size for name in ("index.ocdbt", "manifest.ocdbt"))
+    row("  size of its index", f"{nbytes / 1e6:.2f} MB", "2 MB")
+    for what in ("TensorStore", "grokpack.open"):
+        seconds = median(lambda w=what: _child("open", w, str(view))["seconds"])  # type: ignore[misc]
+        row(f"  opened by {what}, libraries loaded", f"{seconds * 1e3:.0f} ms", "50 ms")
+    shutil.rmtree(full)
+
+
+def bench_view_reading(work: Path) -> None:
+    """2.4 GB of experts, warm, through a view and by `preadv` of the same bytes, in turn."""
+    source = work / "m"
+    grokpack("synth", source, "--preset", "medium", "-q")
+    _make(source)
+    view = str(source / "ckpt-0.view")
+    runs = [(_child("read", "preadv", view), _child("read", "view", view)) for _ in range(RUNS)]
+    bare, through = runs[-1]
+    ratio = median(iter([a["seconds"] / b["seconds"] for a, b in runs]).__next__)
+    row("reading through a view against preadv", f"{ratio:.2f} x", "0.5 x")
+    row("  through the view", f"{through['bytes'] / through['seconds'] / 1e9:.2f} GB/s", "")
+    row("  preadv", f"{bare['bytes'] / bare['seconds'] / 1e9:.2f} GB/s", "")
+    row("  peak resident memory", f"{through['peak'] / 2**20:.0f} MiB", "150 MB")
+    shutil.rmtree(source)
+
+
+def _make(source: Path) -> float:
+    return grokpack("convert", source, "--to", "view", "--restart", "-q")[0]
+
+
+def _child(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.viewing", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _spec(view: str, name: str) -> dict[str, Any]:
+    """As `inspect` prints it."""
+    folder = Path(view)
+    kvstore = {
+        "driver": "ocdbt",
+        "base": f"file://{folder.parent}/",
+        "manifest": f"file://{view}/",
+        "path": f"{name}/",
+    }
+    return {"driver": "zarr3", "kvstore": kvstore}
+
+
+def _open(how: str, view: str) -> float:
+    """Seconds from nothing to an array that can be read; libraries are loaded before."""
+    import tensorstore as ts
+
+    import grokpack.opening
+    import grokpack.tensorstores
+
+    name = _GATE.format(4)
+    began = time.perf_counter()
+    if how == "TensorStore":
+        array = ts.open(_spec(view, name), read=True).result()
+    else:
+        array = grokpack.opening.open(view)[name]
+    seconds = time.perf_counter() - began
+    assert array.shape == (8, 6144, 32768)  # noqa: S101  # what was opened is what was asked for
+    return seconds
+
+
+def _read_preadv(view: str) -> tuple[float, int]:
+    """Seconds and bytes of reading every gate's payload into one buffer."""
+    from grokpack.stores.locate import open_checkpoint
+
+    checkpoint = open_checkpoint(view)
+    pieces = checkpoint.layout.pieces()
+    buffer = bytearray(_PIECE_BYTES)
+    nbytes, began = 0, time.perf_counter()
+    for array, (piece, *_) in pieces.items():
+        if "/moe/" not in array or array.endswith("scales"):
+            continue
+        handle = os.open(checkpoint.path(piece.extent.path), os.O_RDONLY)
+        for at in range(0, piece.extent.nbytes, _PIECE_BYTES):
+            count = min(_PIECE_BYTES, piece.extent.nbytes - at)
+            nbytes += os.preadv(handle, [memoryview(buffer)[:count]], piece.extent.offset + at)
+        os.close(handle)
+    return time.perf_counter() - began, nbytes
+
+
+def _read_view(view: str) -> tuple[float, int]:
+    """The same through TensorStore."""
+    import tensorstore as ts
+
+    names = [f"linear{end}" for end in ("", "_1", "_v")]
+    nbytes, began = 0, time.perf_counter()
+    for layer in range(8):
+        for name in names:
+            path = f"transformer/decoder_layer_{layer}/moe/{name}/w"
+            array = ts.open(_spec(view, path), read=True).result()
+            experts, rows, columns = array.shape
+            step = _PIECE_BYTES // columns
+            for expert in range(experts):
+                for first in range(0, rows, step):
+                    nbytes += array[expert, first : min(first + step, rows)].read().result().nbytes
+    return time.perf_counter() - began, nbytes
+
+
+def main() -> None:
+    """Measure one thing and print it as JSON: the memory is this process's own."""
+    what, how, view = sys.argv[1:]
+    nbytes = 0
+    if what == "open":
+        seconds = _open(how, view)
+    else:
+        seconds, nbytes = {"preadv": _read_preadv, "view": _read_view}[how](view)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "bytes": nbytes, "peak": peak}))
+
+
+if __name__ == "__main__":
+    main()
