@@ -48,19 +48,23 @@ class _Loss:
 def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
     """What the ops that make a target keep of their source."""
     roles = {e.name: e.rule.role for e in grok1.entries(source.geometry.layers)}
-    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, roles))
+    products = {n for n, packing in source.packings.items() if not packing.centred}
+    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, roles, products))
     return Fidelity(not losses, tuple(_sentences(list(losses))))
 
 
-def _losses(op: Op | StreamedOp, roles: Mapping[str, str]) -> Iterator[_Loss]:
+def _losses(op: Op | StreamedOp, roles: Mapping[str, str], products: set[str]) -> Iterator[_Loss]:
+    """What an op loses; `products` are weights that are read as products of codes and scales."""
     if isinstance(op, Dequantize):
         yield _Loss("row-parallel products", DType.I8, DType.BF16)
     elif isinstance(op, Transpose):
         kind = op.tensor.values.dtype
-        if kind is DType.I8:
-            yield _Loss("products", kind, op.dtype)
+        if kind is DType.I8 or op.tensor.name in products:
+            yield _Loss("products", DType.I8, op.dtype)
         elif kind not in _HOLDS[op.dtype]:
             yield _Loss("weights", kind, op.dtype)
+    elif isinstance(op, Recast) and op.array in products:
+        yield _Loss("products", DType.I8, op.dtype)
     elif isinstance(op, Recast) and op.source not in _HOLDS[op.dtype]:
         embedding = roles.get(op.array) == "embedding"
         yield _Loss("embedding" if embedding else "weights", op.source, op.dtype)
