@@ -58,6 +58,7 @@ PACKED: dict[str, dict[str, Any]] = {
         {"bits": 8, "to": "compressed-tensors", "symmetric": False, "group": "channel"},
         {"to": "gptq"},
         {"bits": 8, "to": "gptq", "group": "32"},
+        {"bits": 8, "to": "gptq", "group": "channel"},
         {"bits": 8, "to": "w8a8-int8"},
         {"bits": 8, "to": "w8a8-int8", "tp": 1},
     ],

@@ -62,7 +62,7 @@ def test_compressed_tensors_are_near_the_weights_and_the_account_says_how_near(
     assert scheme["symmetric"] is symmetric
 
 
-@pytest.mark.parametrize("group", ["32", "128", "256"])
+@pytest.mark.parametrize("group", ["32", "128", "256", "channel"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_gptq_is_near_the_weights_and_the_account_says_how_near(
     wide: Path, tmp_path: Path, group: str, bits: int
@@ -70,6 +70,24 @@ def test_gptq_is_near_the_weights_and_the_account_says_how_near(
     out = quantise(wide, tmp_path / "out", bits=bits, to="gptq", group=group)
     found = packed.arrays(out)
     check_account(out, wide, 2, lambda base: packed.gptq(found, base, bits))
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert config["group_size"] == (-1 if group == "channel" else int(group))
+
+
+@pytest.mark.parametrize("method", ["rtn", "lsq"])
+def test_a_scale_for_each_output_is_the_same_in_both_packings(
+    wide: Path, tmp_path: Path, method: str
+) -> None:
+    """GPTQ's rows run along the groups, so that its codes are made in another way."""
+    options: dict[str, Any] = {"group": "channel", "method": method}
+    one = packed.arrays(quantise(wide, tmp_path / "a", to="gptq", **options))
+    other = packed.arrays(quantise(wide, tmp_path / "b", to="compressed-tensors", **options))
+    for entry, expert, _ in weights(wide, 2):
+        base = packed.module("hpcai", entry, expert)
+        assert set(one[f"{base}.g_idx"]) == {0}
+        np.testing.assert_array_equal(
+            packed.gptq(one, base, 4), packed.compressed_tensors(other, base, 4)
+        )
 
 
 def check_account(
@@ -142,16 +160,20 @@ class Crash(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("to", ["compressed-tensors", "gptq"])
+@pytest.mark.parametrize(
+    ("to", "group"),
+    [("compressed-tensors", "128"), ("gptq", "128"), ("gptq", "channel"), ("safetensors", "128")],
+)
 def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, group: str
 ) -> None:
     """Tiles are made small, so that tasks end within matrices and within groups."""
     for module in ("tiling", "task", "run", "plan", "account", "manifest"):
         monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
     monkeypatch.setattr("grokpack.plan.TASK_BYTES", 20_000)
     source = synthesise(tmp_path / "in", BLOCKY)
-    clean = tree(quantise(source, tmp_path / "clean", Limits(workers=1), to=to))
+    options: dict[str, Any] = {"to": to, "group": group, "symmetric": to != "safetensors"}
+    clean = tree(quantise(source, tmp_path / "clean", Limits(workers=1), **options))
     for count in (15, 60, 151):
         left = [count]
 
@@ -164,10 +186,10 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         storage.faults.hook = hook
         try:
             with pytest.raises(Crash):
-                quantise(source, out, Limits(workers=1), to=to)
+                quantise(source, out, Limits(workers=1), **options)
         finally:
             storage.faults.hook = None
-        assert tree(quantise(source, out, Limits(workers=2), to=to)) == clean
+        assert tree(quantise(source, out, Limits(workers=2), **options)) == clean
 
 
 @pytest.mark.parametrize(
@@ -179,7 +201,6 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         ({"group": "100"}, "GP304", "--group takes"),
         ({"method": "best"}, "GP304", "--method takes"),
         ({"to": "gptq", "symmetric": False}, "GP304", "--asymmetric does not belong"),
-        ({"to": "gptq", "group": "channel"}, "GP309", "groups of inputs"),
         ({"bits": 8, "to": "w8a8-int8", "tp": 4}, "GP309", "8 groups of inputs"),
         ({"to": "safetensors", "group": "channel"}, "GP309", "groups of inputs"),
         ({"engine": "ollama"}, "GP304", "--for takes"),
@@ -187,6 +208,12 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         ({"engine": "llama.cpp", "to": "gptq"}, "GP313", "does not read this format"),
         ({"engine": "vllm", "group": "256"}, "GP313", "no groups of 256"),
         ({"engine": "vllm", "symmetric": False}, "GP313", "no zero points"),
+        ({"engine": "transformers", "symmetric": False}, "GP313", "no room for zero points"),
+        (
+            {"engine": "transformers", "symmetric": False, "bits": 8},
+            "GP313",
+            "no room for zero points",
+        ),
         (
             {"engine": "vllm", "bits": 8, "to": "compressed-tensors"},
             "GP313",

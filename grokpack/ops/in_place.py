@@ -113,7 +113,7 @@ class ZerosInPlace:
         return ["zeros in place", self.weight.name, self.recipe.describe()]
 
 
-def fitter_of(weight: SourceWeight, recipe: Recipe, box: Box) -> Fitter:
-    """What quantises the matrix that a box lies in."""
+def fitter_of(weight: SourceWeight, recipe: Recipe, box: Box, expert: int | None = None) -> Fitter:
+    """What quantises the matrix that a box lies in, or that of an expert."""
     lead = box.start[:-2]
-    return Fitter(weight, lead[0] if lead else None, recipe)
+    return Fitter(weight, lead[0] if lead else expert, recipe)
