@@ -12,6 +12,7 @@ from grokpack.reshard import refuse_width
 from grokpack.targets import gguf, hf, sglang
 from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
+from grokpack.targets.prechecks import float16_notes
 from grokpack.targets.ranks import to_ranks
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
         raise config.unknown_head_size()
     source = replace(source, geometry=with_groups(source))
     target = kind.plan(source, options)
+    target = replace(target, notes=(*target.notes, *float16_notes(source, target.ops)))
     given = _given(options, *(Options.__slots__))
     given.pop("tokenizer", None)  # a path; the file's contents are in the digest
     return Plan("convert", {"to": to, **given}, source, target)

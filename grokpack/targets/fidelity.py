@@ -81,8 +81,6 @@ def _sentences(losses: list[_Loss]) -> Iterator[str]:
         subject = "the embedding is" if loss.what == "embedding" else f"{loss.what} are"
         origin = "" if loss.source is DType.I8 else f" from {loss.source.label}"
         aside = ""
-        if loss.dtype is DType.F16:
-            aside = ", and checked to fit its range"
-        elif loss.what != "weights":
+        if loss.dtype is not DType.F16 and loss.what != "weights":
             aside = ", as xAI's code does"
         yield f"{subject} rounded once{origin} to {loss.dtype.label}{aside}: not lossless"
