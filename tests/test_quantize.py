@@ -273,6 +273,12 @@ def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> 
         ("[[tensors]]\nbits = true", "bits takes 4, 8, 16"),
         ("[[tensors]]\nbits = 4\nlayers = [2]", "layers takes numbers from 0 to 1"),
         ("[[tensors]]\nbits = 4\nlayers = 'all'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '0-999999999999'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '0, 7-9'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = [0.0]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nname = 7", "name takes a pattern"),
+        ("tensors = [1]", "has tables and nothing else"),
+        (f"[[tensors]]\nname = {'[' * 5000}", "not TOML"),
         ("[[tensors]]\nlayers = [0]", "nothing is changed"),
     ],
 )

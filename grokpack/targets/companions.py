@@ -180,7 +180,7 @@ def _tokenizer_usage(held: Collection[str]) -> str:
     return _FOR_4_57
 
 
-_FOR_4_57 = """The tokenizer is `tokenizer.model`; there is no `tokenizer.json`. transformers 5 reads it
-with `AutoTokenizer.from_pretrained(FOLDER)`. transformers 4.57 needs a `tokenizer.json`: without
-one, take ids from sentencepiece,
+_FOR_4_57 = """The tokenizer is `tokenizer.model`; there is no `tokenizer.json`.
+`AutoTokenizer.from_pretrained(FOLDER)` reads it in transformers 5. transformers 4.57 needs a
+`tokenizer.json`: without one, take ids from sentencepiece,
 `SentencePieceProcessor(model_file="FOLDER/tokenizer.model").encode(TEXT)`."""
