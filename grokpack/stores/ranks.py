@@ -183,7 +183,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config.find([folder])
     findings += [
-        Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
+        Finding("GP130", text, config.FILE) for text in _contradictions(settings, geometry)
     ]
     kept = Layout(layout.arrays, tuple(bands))
     framings = manifest.framings(manifest.load(folder))
@@ -205,6 +205,14 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         packings=packings,
     )
     return Survey(folder, NAME, sum(map(len, layout.bands)), tuple(findings), checkpoint)
+
+
+def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator[str]:
+    """What a config says otherwise than the index, which knows the head size as well."""
+    yield from config.contradictions(settings, geometry)
+    said = config.value(settings, "head_dim")
+    if said is not None and said != geometry.head_dim:
+        yield f"the head size is another there than the {geometry.head_dim} of the index"
 
 
 def _values(packing: Packing) -> View:
