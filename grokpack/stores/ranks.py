@@ -47,6 +47,7 @@ COMMON = "common"
 SCHEMA = "grokpack/index/1"
 SHARD_BYTES = 5_000_000_000
 """Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
 _RANK = re.compile(r"rank-(\d{3})-of-(\d{3})")
 
 
@@ -245,7 +246,7 @@ def _parse_index(
         bits = {name: number for name, number in bits.items() if name in known}
         if grok1.remainders(geometry, ranks):
             raise ValueError(ranks)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise GrokpackError("GP209", f"the index is broken: {error}", Place(path)) from error
     return geometry, stored, ranks, bits
 
@@ -290,10 +291,17 @@ def _one(
     else:
         stored = tensor = TensorSpec(entry.name, arrays[entry.name], scales)
         shape = tensor.values.shape
-    outer = (*shape[:-2], shape[-1])
-    unfit = scales and (*scales.shape[:-2], scales.shape[-1]) != outer
-    if shape != model.values.shape or unfit:
-        message = f"shapes of {entry.name}"
+        if tensor.values.dtype not in (_FLOATS if scales is None else (DType.I8, *_FLOATS)):
+            message = f"dtype of {entry.name}"
+            raise ValueError(message)
+    if scales and scales.dtype not in _FLOATS:
+        message = f"dtype of the scales of {entry.name}"
+        raise ValueError(message)
+    if shape != model.values.shape:
+        message = f"shape of {entry.name}"
+        raise ValueError(message)
+    if scales and (*scales.shape[:-2], scales.shape[-1]) != (*shape[:-2], shape[-1]):
+        message = f"shape of the scales of {entry.name}"
         raise ValueError(message)
     return stored
 
