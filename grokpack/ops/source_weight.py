@@ -10,6 +10,7 @@ import numpy as np
 from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 from grokpack.ops.weights import matrix, read_scales, to_f32
+from grokpack.reading import dense
 from grokpack.tensor import DType, TensorSpec
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SourceWeight:
         raw = matrix(reader.read(self.name, whole))
         if self.coded:
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
-            return np.ascontiguousarray(raw).view(np.int8), np.ascontiguousarray(scales)
+            return dense(raw).view(np.int8), dense(scales)
         values = _widened(raw, self.tensor.values.dtype)
         if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))

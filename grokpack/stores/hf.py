@@ -282,6 +282,13 @@ def _assemble(
             what = "experts differ in shape or dtype" if len(specs) > 1 else "dtype is no float"
             found.findings.append(Finding("GP106", what, None, stored[0], None, spec.dtype.label))
             continue
+        axes = 1 if entry.rule.role == "norm" else 2
+        if len(spec.shape) != axes:
+            what = "array has another number of axes than its place asks for"
+            found.findings.append(
+                Finding("GP105", what, None, stored[0], str(axes), str(spec.shape))
+            )
+            continue
         tensors[entry], view = _view(entry, stored, spec)
         views[entry.name] = view
     return tensors, views, weights
