@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import random
+import re
 import shutil
 import signal
 import struct
@@ -237,7 +238,15 @@ def mutate_safetensors(path: Path, dice: random.Random) -> None:
 
 
 def mutate_gguf(path: Path, dice: random.Random) -> None:
-    path.write_bytes(mutate_bytes(path.read_bytes(), dice, dice.choice([64, 2500, 5000])))
+    data = path.read_bytes()
+    keys = [match.end() for match in re.finditer(rb"grok(pack)?\.[a-z_.]+", data[:5000])]
+    if dice.random() < 0.5:
+        path.write_bytes(mutate_bytes(data, dice, dice.choice([64, 2500, 5000])))
+        return
+    at = dice.choice(keys)  # its type follows, then its value
+    kind = dice.choice([data[at : at + 4], struct.pack("<I", dice.randrange(14))])
+    number = struct.pack("<I", dice.choice([0, 1, 3, 7, 10**6, 2**31, 2**32 - 1, 0x7FC00000]))
+    path.write_bytes(data[:at] + kind + number + data[at + 8 :])
 
 
 def mutate_pickle(path: Path, dice: random.Random) -> None:
