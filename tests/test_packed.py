@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from grokpack.convert import Options as ConvertOptions
 from grokpack.convert import plan_convert
 from grokpack.errors import GrokpackError
+from grokpack.kernels import dispatch
 from grokpack.layout import Box, whole
 from grokpack.ops.weights import to_f32
 from grokpack.quantize import Options, plan_quantize
@@ -24,6 +25,7 @@ from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.tensor import DType
+from grokpack.values import statistics
 from tests import packed
 from tests.checkpoints import synthesise, tree
 from tests.quantising import WIDE, quantise, weights
@@ -325,3 +327,14 @@ def test_quantised_folders_become_every_target(
             np.testing.assert_allclose(made, wanted, rtol=2**-8)
         else:
             np.testing.assert_array_equal(made.astype(np.float32), wanted.astype(np.float32))
+
+
+@pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
+def test_statistics_of_packed_weights_do_not_depend_on_the_engine(
+    wide_packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for engine in ("numpy", "numba"):
+        monkeypatch.setenv(dispatch.VARIABLE, engine)
+        found.append(statistics(open_checkpoint(str(wide_packed))))
+    assert found[0] == found[1]

@@ -79,7 +79,7 @@ class Packed:
     @property
     def kind(self) -> tuple[object, ...]:
         """What all experts of a weight must have in common."""
-        return self.codes, self.scales, self.zeros_view is None
+        return self.bits, self.codes, self.scales, self.zeros_view is None
 
     def stacked(self, others: list[Packed]) -> Packed:
         """The same of all experts; this is the first."""
