@@ -48,6 +48,10 @@ format: $(VENV)/.ready-test ## Lay out the code and apply the fixes that are saf
 	$(BIN)/ruff check --quiet --fix --exit-zero .
 	$(BIN)/ruff format --quiet .
 
+.PHONY: fuzz
+fuzz: $(VENV)/.ready-test ## Thousands of mutated headers and configs through every command
+	$(BIN)/python -m tests.fuzzing 5000 $$(date +%s)
+
 .PHONY: slow
 slow: $(VENV)/.ready-test ## Tests that take minutes or gigabytes, with fresh random examples
 	$(PYTEST) -m slow --hypothesis-profile=explore

@@ -1,5 +1,29 @@
-"""`python -m grokpack` is the command line."""
+"""Where the program begins, as `grokpack` or `python -m grokpack`: nothing but signals is ready."""
 
-from grokpack.cli.app import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End at once, without a word: nothing has begun, or everything is done."""
+    os._exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line; until it has begun its work, Ctrl-C and SIGTERM end it quietly."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+    from grokpack.cli.app import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

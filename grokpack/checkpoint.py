@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from grokpack.layout import FileLayout, Layout
     from grokpack.models.grok1 import Geometry
     from grokpack.ops import View
-    from grokpack.tensor import TensorSpec
+    from grokpack.tensor import Packing, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Checkpoint:
         bits: Of the codes of weights that were quantised anew, after the release, by tensor; they
             are read as int8 codes with the scales of their own groups, or as float32.
         cache_bytes: Memory that reading it takes beside what is asked for: chunks that are decoded.
+        packings: Weights whose codes are stored unsigned, by tensor: arrays of their codes, scales
+            and zero points can be read beside what they are read as.
         owns_folder: Whether the folder is the checkpoint's alone; a GGUF file may lie anywhere.
     """
 
@@ -78,6 +80,7 @@ class Checkpoint:
     views: Mapping[str, View] = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
     cache_bytes: int = 0
+    packings: Mapping[str, Packing] = field(default_factory=dict)
     owns_folder: bool = True
 
     def path(self, relative: str) -> str:

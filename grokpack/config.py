@@ -31,6 +31,7 @@ _SAME = {  # our dimension: its names in xAI's run.py, then in Hugging Face conf
 }
 
 _MOST_LAYERS = 1024  # more are not believed: a hostile number must not cost time; Grok-1 has 64
+_LARGEST_SHOWN = 10**24
 _CARRIED = ("widening_factor",)
 
 
@@ -70,12 +71,12 @@ def hints(config: Mapping[str, Any], head_dim: int | None = None) -> Hints:
 
 
 def contradictions(config: Mapping[str, Any], geometry: Geometry) -> list[str]:
-    """Dimensions that the config gives otherwise than the shapes do, as sentences."""
-    wrong = []
+    """What the config gives otherwise than the shapes do, or as nothing can have it: sentences."""
+    wrong = constants.impossible(config)
     for dimension in ("vocab", "d_model", "layers", "experts", "ffn", "q_heads", "kv_heads"):
         said, seen = value(config, dimension), getattr(geometry, dimension)
         if said is not None and seen is not None and said != seen:
-            wrong.append(f"{_SAME[dimension][0]} is {said} there, {seen} by the shapes")
+            wrong.append(f"{_SAME[dimension][0]} is {_short(said)} there, {seen} by the shapes")
     head_dim = geometry.head_dim
     if head_dim and (geometry.q_width % head_dim or geometry.kv_width % head_dim):
         wrong.append(
@@ -83,6 +84,10 @@ def contradictions(config: Mapping[str, Any], geometry: Geometry) -> list[str]:
             f"{geometry.q_width} and {geometry.kv_width}"
         )
     return wrong
+
+
+def _short(number: int) -> str:
+    return str(number) if number < _LARGEST_SHOWN else "absurdly large"
 
 
 def render(geometry: Geometry, source: Mapping[str, Any]) -> bytes:

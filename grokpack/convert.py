@@ -14,6 +14,7 @@ from grokpack.targets.archive import to_archive, to_files
 from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
 from grokpack.targets.orbax import to_orbax
+from grokpack.targets.prechecks import float16_notes
 from grokpack.targets.ranks import to_ranks
 from grokpack.targets.zarr import to_zarr
 
@@ -199,6 +200,7 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
         raise config.unknown_head_size()
     source = replace(source, geometry=with_groups(source))
     target = kind.plan(source, options)
+    target = replace(target, notes=(*target.notes, *float16_notes(source, target.ops)))
     given = _given(options, *(Options.__slots__))
     for path in ("tokenizer", "out"):
         given.pop(path, None)  # what is there, or depends on it, is in the digest

@@ -19,7 +19,7 @@ from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.kernels.dispatch import choose_engine
 from grokpack.kernels.tally import CodeTally, FloatTally
 from grokpack.layout import Box
-from grokpack.reading import ArrayReader
+from grokpack.reading import ArrayReader, dense
 from grokpack.spots import SCALE_KINDS, VALUE_KINDS, Spots
 from grokpack.tensor import DType, scales_name
 from grokpack.tiling import row_bands
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from grokpack.tensor import ArraySpec, TensorSpec
 
 _STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
+_AHEAD_STEPS = 16  # runs of 512 bytes in a matrix of 32,768 rows; four threads keep to 64 MiB
 _SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
 _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
 _UNDECODED = ("GP227", "GP225")  # errors of a frame and of a chunk, which say nothing of others
@@ -52,6 +53,11 @@ class Cuts:
     step_bytes: int = _STEP_BYTES
     slab_bytes: int = _SLAB_BYTES
     workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, _MOST_WORKERS))
+
+    @property
+    def ahead_bytes(self) -> int:
+        """What a thread reads at once of a matrix that lies the other way round."""
+        return _AHEAD_STEPS * self.step_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,9 @@ def tally_all(
     began = time.monotonic()
     total = sum(spec.nbytes for tensor in tensors for spec in tensor.arrays().values())
     listen(Started("values", total))
-    counter = _Counter(ArrayReader(checkpoint), choose_engine(total), listen, cuts)
+    engine = choose_engine(total)
+    reader = ArrayReader(checkpoint, engine, cuts.ahead_bytes)
+    counter = _Counter(reader, engine, listen, cuts)
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
     with ThreadPoolExecutor(cuts.workers) as pool:
@@ -161,7 +169,7 @@ class _Counter:
         tally, spots = FloatTally(self.engine), Spots()
         kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
         for box in self._bands(slab, self.cuts.step_bytes):
-            raw = self.reader.read(slab.array, box)
+            raw = dense(self.reader.read(slab.array, box))
             values = widen(raw, slab.spec.dtype)
             tally.add(values)
             spots.search(values, box.start, {kind: getattr(tally, kind) for kind in kinds})
@@ -176,7 +184,8 @@ class _Counter:
         scales = _ScaleRows(self.reader, scales_name(slab.tensor.name), spec)
         step = self.cuts.step_bytes // (_CELL_BYTES if single else 1)
         for box in self._bands(slab, step):
-            codes = self.reader.read(slab.array, box).view(np.int8).reshape(box.shape[-2:])
+            raw = dense(self.reader.read(slab.array, box))
+            codes = raw.view(np.int8).reshape(box.shape[-2:])
             if single:  # each code has its own scale: one row of them all
                 tally.add(codes.reshape(1, -1), scales.read(box).reshape(-1))
             else:

@@ -26,6 +26,12 @@ def _anything(_: Recipe) -> str | None:
     return None
 
 
+def _transformers(recipe: Recipe) -> str | None:
+    if not recipe.symmetric:
+        return "compressed-tensors 0.20 makes no room for zero points and stops"
+    return None
+
+
 def _vllm_compressed(recipe: Recipe) -> str | None:
     if not recipe.symmetric:
         return "its kernels for experts take no zero points"
@@ -44,14 +50,14 @@ LOADS: dict[str, dict[str, Check]] = {
     "llama.cpp": {"gguf": _anything},
     "vllm": {"compressed-tensors": _vllm_compressed, "gptq": _marlin},
     "sglang": {"w8a8-int8": _anything},
-    "transformers": {"compressed-tensors": _anything},
+    "transformers": {"compressed-tensors": _transformers},
 }
 """For each engine the formats that it loads; None from the check where it does."""
 _INSTEAD = {
     "llama.cpp": "--to gguf",
-    "vllm": "--bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",
+    "vllm": "symmetric --bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",
     "sglang": "--bits 8 --to w8a8-int8",
-    "transformers": "--bits 4 --to compressed-tensors",
+    "transformers": "--to compressed-tensors without --asymmetric; --method lsq is nearest to it",
 }
 
 

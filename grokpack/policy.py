@@ -111,7 +111,7 @@ def read(path: str, layers: int) -> tuple[Rule, ...]:
     data = storage.FileBytes(path)
     try:
         document = tomllib.loads(data.read(0, min(data.size(), _LIMIT_BYTES)).decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GrokpackError("GP310", f"not TOML: {error}", Place(path)) from error
     tables = document.pop("tensors", [])
     if document or not isinstance(tables, list):
@@ -119,13 +119,17 @@ def read(path: str, layers: int) -> tuple[Rule, ...]:
     return tuple(_rule(path, number, table, layers) for number, table in enumerate(tables, 1))
 
 
-def _rule(path: str, number: int, table: dict[str, Any], layers: int) -> Rule:
+def _rule(path: str, number: int, table: object, layers: int) -> Rule:
     where = f"table {number}: "
+    if not isinstance(table, dict):
+        raise _wrong(path, f"{where}tensors has tables and nothing else")
     unknown = sorted(set(table) - _KEYS)
     if unknown:
         raise _wrong(path, f"{where}`{unknown[0]}` is no key; there are {', '.join(sorted(_KEYS))}")
     if table.get("role") not in (None, *ROLES):
         raise _wrong(path, f"{where}role takes {', '.join(ROLES)}")
+    if not isinstance(table.get("name", ""), str):
+        raise _wrong(path, f"{where}name takes a pattern of xAI's names")
     changes = {key: table[key] for key in _CHANGES if key in table}
     chosen = _layers(path, where, table["layers"], layers) if "layers" in table else None
     if changes.get("bits") == KEPT_BITS:
@@ -154,9 +158,9 @@ def _check(path: str, where: str, changes: dict[str, Any]) -> None:
 def _layers(path: str, where: str, value: object, layers: int) -> frozenset[int]:
     """`[0, -1]`, or `"0-3, 60-63"`."""
     try:
-        numbers = list(_numbers(value, layers))
+        numbers = set(_numbers(value, layers))
     except (TypeError, ValueError):
-        numbers = [layers]
+        numbers = {layers}
     if not numbers or any(not 0 <= n < layers for n in numbers):
         raise _wrong(path, f"{where}layers takes numbers from 0 to {layers - 1}, or ranges as text")
     return frozenset(numbers)
@@ -166,8 +170,9 @@ def _numbers(value: object, layers: int) -> Iterator[int]:
     if isinstance(value, str):
         for part in value.split(","):
             first, dash, last = part.strip().partition("-")
-            yield from range(int(first), int(last if dash else first) + 1)
-    elif isinstance(value, list):
+            begin, end = int(first), int(last if dash else first) + 1
+            yield from range(begin, min(end, max(begin, layers) + 1))  # one that is refused will do
+    elif isinstance(value, list) and all(type(n) is int for n in value):
         yield from (n + layers if n < 0 else n for n in value)
     else:
         raise TypeError

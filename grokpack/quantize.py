@@ -148,7 +148,7 @@ TARGETS: dict[str, Kind] = {
         lambda s, p, o: ckpt0_requantised.to_requantised(s, p, o.tp),
     ),
     plain.NAME: Kind(
-        "plain arrays in xAI's names, a byte for each code: for study",
+        "plain arrays in xAI's names: for study",
         (4, 8),
         frozenset({"group", "symmetric"}),
         lambda s, p, _: plain.to_plain(s, p),

@@ -13,7 +13,7 @@ from grokpack.account import Ledger
 from grokpack.encoded import EncodedFile, EncodedWriter
 from grokpack.layout import Box, FileLayout, Literal, Part
 from grokpack.ops import BandedOp, Measured, StreamedOp
-from grokpack.reading import bytes_of
+from grokpack.reading import bytes_of, dense
 from grokpack.storage import PART, PartWriter
 from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
 
@@ -279,11 +279,11 @@ def _blocks(
     if isinstance(op, BandedOp):
         values = op.make_band(boxes, context.reader)
     elif united is None:
-        values = [np.ascontiguousarray(op.make(box, context.reader)) for box in boxes]
+        values = [dense(op.make(box, context.reader)) for box in boxes]
     else:
         outer = Box(
             (*boxes[0].start[:-1], united.start[-1]), (*boxes[0].shape[:-1], united.shape[-1])
         )
         made = op.make(outer, context.reader)
-        values = [np.ascontiguousarray(made[box.slices_in(outer)]) for box in boxes]
+        values = [dense(made[box.slices_in(outer)]) for box in boxes]
     return [bytes_of(array)[rows.skip_bytes : rows.skip_bytes + rows.nbytes] for array in values]

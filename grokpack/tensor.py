@@ -98,6 +98,67 @@ class TensorSpec:
         return stored
 
 
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """A weight whose codes are stored unsigned, and as small as they are.
+
+    A weight is `(code - zero) * scale`.
+
+    Attributes:
+        name: xAI's own parameter name.
+        bits: Of a code, 4 or 8.
+        codes: `u8[..., in * bits / 8, out]`; of two inputs in a byte the first has its low half.
+        scales: `[..., group, out]`.
+        zeros: Zero points, `u8[..., group, out]`; None where all are in the middle, 2^(bits - 1).
+    """
+
+    name: str
+    bits: int
+    codes: ArraySpec
+    scales: ArraySpec
+    zeros: ArraySpec | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the weight, `[..., in, out]`."""
+        *lead, rows, outputs = self.codes.shape
+        return (*lead, rows * 8 // self.bits, outputs)
+
+    @property
+    def per_group(self) -> int:
+        """Inputs that share a scale."""
+        return self.shape[-2] // self.scales.shape[-2]
+
+    @property
+    def centred(self) -> bool:
+        """Whether codes less their zero points fit int8; those of 8 bits do with 128 alone."""
+        return self.bits < DType.I8.itemsize * 8 or self.zeros is None
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """What it is read as: int8 codes with scales, or float32 where they do not fit."""
+        if self.centred:
+            return TensorSpec(self.name, ArraySpec(self.shape, DType.I8), self.scales)
+        return TensorSpec(self.name, ArraySpec(self.shape, DType.F32))
+
+    def arrays(self) -> dict[str, ArraySpec]:
+        """The arrays that store it, by name."""
+        stored = {codes_name(self.name): self.codes, scales_name(self.name): self.scales}
+        if self.zeros is not None:
+            stored[zeros_name(self.name)] = self.zeros
+        return stored
+
+
 def scales_name(tensor: str) -> str:
     """The name of the array that holds the scales of `tensor`."""
     return f"{tensor}/scales"
+
+
+def codes_name(tensor: str) -> str:
+    """The name of the array that holds the unsigned codes of `tensor`."""
+    return f"{tensor}/codes"
+
+
+def zeros_name(tensor: str) -> str:
+    """The name of the array that holds the zero points of `tensor`."""
+    return f"{tensor}/zeros"

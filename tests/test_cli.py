@@ -270,3 +270,25 @@ def test_convert_says_what_it_wrote_and_each_output_can_be_looked_at(tmp_path: P
         assert again.stdout.startswith("already done")
         back = run("convert", named, "--to", "ckpt-0", "-o", f"{named}-ck", cwd=tmp_path)
         assert back.returncode == 0, back.stderr
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_the_program_starts_ends_it_quietly(
+    tmp_path: Path, name: str, status: int
+) -> None:
+    script = f"""
+import builtins, os, signal, sys
+real = builtins.__import__
+def watched(name, *rest, **named):
+    if name == "typer":
+        os.kill(os.getpid(), signal.{name})
+    return real(name, *rest, **named)
+from grokpack.__main__ import main
+builtins.__import__ = watched
+sys.argv = ["grokpack", "inspect", "nothing"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")

@@ -157,6 +157,11 @@ def test_tokenizer_files_beside_the_source_are_carried_along(tmp_path: Path) -> 
     assert not [note for note in target.notes if "tokenizer" in note]
     none = plan_convert(open_checkpoint(str(source)), "hf", Options(tokenizer="none")).target
     assert "tokenizer.json" not in none.finals
+    assert "no tokenizer here" in none.finals["README.md"].decode()
+    (source / "tokenizer.json").rename(source / "tokenizer.model")
+    alone = plan_convert(open_checkpoint(str(source)), "hf").target.finals["README.md"].decode()
+    assert "transformers 4.57 needs a `tokenizer.json`" in " ".join(alone.split())
+    assert "transformers 4.57 needs" not in target.finals["README.md"].decode()
 
 
 def test_a_tokenizer_may_be_named_by_file_or_folder(tmp_path: Path, origin: Path) -> None:

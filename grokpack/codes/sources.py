@@ -59,8 +59,10 @@ SOURCES = (
         "GP208",
         "array layout is not supported",
         ExitStatus.SOURCE,
-        "Fortran order, big-endian, or a dtype outside int8, bfloat16, float16 and float32.",
-        "Save it in C order, little-endian, with one of these dtypes.",
+        "Fortran order, big-endian, a dtype outside int8, bfloat16, float16 and float32, or packed "
+        "weights in a form that is not read.",
+        "Save it in C order, little-endian, with one of these dtypes; a message about packed "
+        "weights says which setting it is about.",
     ),
     Code(
         "GP209",

@@ -27,6 +27,7 @@ HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # the reference writer pads the header so that the first array is 8-byte aligned
 _MAX_DIMENSIONS = 16  # far above any tensor's; bounds what a hostile header can cost
+_LARGEST_SIZE = 1 << 63  # what no file reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +140,19 @@ def _entry(path: str, name: str, row: object, begins: int) -> tuple[str, StoredA
         numbers = [*shape, start, stop]
     except (TypeError, KeyError, ValueError) as error:
         raise _broken(path, f"`{name}` lacks dtype, shape or offsets", 8) from error
-    if len(numbers) > _MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in numbers):
+    if len(numbers) > _MAX_DIMENSIONS or not all(_is_size(n) for n in numbers):
         raise _broken(path, f"`{name}` has a shape or offsets that are no sizes", 8)
-    if dtype not in DType.__members__:
+    if not isinstance(dtype, str) or dtype not in DType.__members__:
         what = f"`{name}` has dtype {str(dtype)[:20]}, which no Grok-1 checkpoint has"
         raise GrokpackError("GP208", what, Place(path))
     spec = ArraySpec(tuple(shape), DType(dtype))
     if stop - start != spec.nbytes:
         raise _broken(path, f"`{name}` needs {spec.nbytes:,} bytes, has {stop - start:,}", 8)
     return name, StoredArray(spec, begins + start), begins + stop
+
+
+def _is_size(number: object) -> bool:
+    return type(number) is int and 0 <= number < _LARGEST_SIZE
 
 
 def _contiguous(

@@ -44,6 +44,11 @@ class Constants:
     eos: int = 2
 
 
+_LARGEST_WHOLE = (1 << 31) - 1
+_LARGEST_REAL = 3.4028234e38  # of float32
+_COUNTS = ("context", "selected_experts")
+_TOKENS = ("pad", "bos", "eos")  # -1 is what some write where there is none
+_LONGEST = 24  # digits of a number that a message shows
 _KEYS = {  # ours: xAI's key, then Hugging Face's
     "embedding_multiplier": ("embedding_multiplier_scale",),
     "attn_output_multiplier": ("attn_output_multiplier",),
@@ -70,7 +75,7 @@ def read(config: Mapping[str, Any], geometry: Geometry) -> Constants:
     found = {}
     for field in fields(Constants):
         for key in _KEYS[field.name]:
-            number = _number(config, key)
+            number = _number(config, key, field.name)
             if number is not None:
                 kind = int if field.type == "int" else float
                 found[field.name] = kind(number)
@@ -78,14 +83,45 @@ def read(config: Mapping[str, Any], geometry: Geometry) -> Constants:
     return replace(defaults(geometry), **found)  # type: ignore[arg-type]
 
 
-def _number(config: Mapping[str, Any], key: str) -> float | None:
+def impossible(config: Mapping[str, Any]) -> list[str]:
+    """Constants of a config that no program can hold, as sentences."""
+    wrong = []
+    for field in fields(Constants):
+        for key in _KEYS[field.name]:
+            number = _stated(config, key)
+            if number is not None and not _possible(number, field.name):
+                wrong.append(f"{key} is {_short(number)} there, which no program can hold")
+    return wrong
+
+
+def _number(config: Mapping[str, Any], key: str, name: str) -> float | None:
+    number = _stated(config, key)
+    return number if number is not None and _possible(number, name) else None
+
+
+def _stated(config: Mapping[str, Any], key: str) -> float | None:
+    """A number of a config; None where it has none by that key, or a text, a list, null."""
     number = config.get(key)
     if key == "rope_theta" and number is None:
         nested = config.get("rope_parameters")  # where transformers 5 keeps it
         number = nested.get(key) if isinstance(nested, dict) else None
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return None
-    return number if math.isfinite(number) else None
+    return number
+
+
+def _possible(number: float, name: str) -> bool:
+    """Whether a constant fits the 32 bits in which engines hold it; infinity and NaN do not."""
+    if name in _COUNTS:
+        return 1 <= number <= _LARGEST_WHOLE
+    if name in _TOKENS:
+        return -1 <= number <= _LARGEST_WHOLE
+    return abs(number) <= _LARGEST_REAL
+
+
+def _short(number: float) -> str:
+    text = str(number)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def from_float32(config: Mapping[str, Any], geometry: Geometry) -> dict[str, Any]:
@@ -98,7 +134,9 @@ def from_float32(config: Mapping[str, Any], geometry: Geometry) -> dict[str, Any
         wanted = getattr(usual, field.name)
         for key in _KEYS[field.name]:
             found = config.get(key)
-            if isinstance(found, float) and _as_float32(found) == _as_float32(wanted):
+            if not isinstance(found, float) or not _possible(found, field.name):
+                continue
+            if _as_float32(found) == _as_float32(wanted):
                 mended[key] = wanted
     return mended
 
@@ -113,7 +151,7 @@ def differences(constants: Constants, geometry: Geometry) -> list[str]:
     pairs = [
         (f.name, getattr(constants, f.name), getattr(usual, f.name))
         for f in fields(Constants)
-        if f.name not in ("context", "pad", "bos", "eos")
+        if f.name not in ("context", *_TOKENS)
     ]
     return [
         f"{name} {found!r}, not {wanted!r}"

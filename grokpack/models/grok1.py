@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from grokpack.layout import Box, cut
-from grokpack.tensor import ArraySpec, DType, Shape, TensorSpec, scales_name
+from grokpack.tensor import ArraySpec, DType, Shape, TensorSpec, scales_name, zeros_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -335,7 +335,8 @@ def shares(
             held[name] = None
             continue
         count = ranks
-        if name == scales_name(entry.name) and entry.rule.cut == "rows":
+        grouped = name in (scales_name(entry.name), zeros_name(entry.name))
+        if grouped and entry.rule.cut == "rows":
             count = min(ranks, array.shape[-2])
         elif whole_heads and entry.rule.dims[axis] == "kv_width" and geometry.kv_heads:
             count = min(ranks, geometry.kv_heads)

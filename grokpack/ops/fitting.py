@@ -121,8 +121,9 @@ class Fitter:
             values, scales = self.weight.read(self.lead, box, reader)
             fine, scales = self._aligned(box, scales)
             fit = self._fit(values, scales, 0, outputs, fine, pace)
-            for row, bits in enumerate(self.bits_of(fit.steps)):
-                reader.memo.put((self, "group", begin + row), (bits.copy(),))
+            for row, found in enumerate(zip(self.bits_of(fit.steps), fit.zeros, strict=True)):
+                kept = tuple(array.copy() for array in found)
+                reader.memo.put((self, "group", begin + row), kept)
             yield begin, fit
 
     def found(
@@ -139,15 +140,16 @@ class Fitter:
 
     def found_rows(
         self, first: int, last: int, reader: ArrayReader, pace: Pace
-    ) -> Iterator[np.ndarray]:
-        """Scales (bits) `[group, out]` of groups `first` to `last`, in order."""
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Scales (bits) and zero points `[group, out]` of groups `first` to `last`, in order."""
         for group in range(first, last):
             kept = reader.memo.take((self, "group", group))
             if kept is not None:
-                yield kept[0][None]
+                bits, zeros = kept
+                yield bits[None], zeros[None]
                 continue
             for _, fit in self.rows(group, group + 1, reader, pace):
-                yield self.bits_of(fit.steps)
+                yield self.bits_of(fit.steps), fit.zeros
 
     def _kept(
         self, begin: int, end: int, reader: ArrayReader

@@ -128,7 +128,8 @@ class StepColumns:
 
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
-        yield from self.fitter.found_rows(box.start[-2], box.stop[-2], reader, pace)
+        for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
+            yield bits
 
     def describe(self) -> list[object]:
         """`["scale columns", ...]`."""

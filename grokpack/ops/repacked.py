@@ -11,6 +11,7 @@ from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import twin
 from grokpack.layout import Box
 from grokpack.ops.weights import column_blocks, matrix, read_scales, recast
+from grokpack.reading import dense
 from grokpack.tensor import DType, TensorSpec
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class CodeColumns:
         for first in range(box.start[-2], box.stop[-2], count):
             rows = min(count, box.stop[-2] - first)
             part = _of_expert(Box((first * _PER_WORD, 0), (rows * _PER_WORD, outputs)), self.expert)
-            codes = np.ascontiguousarray(matrix(reader.read(self.tensor.name, part)))
+            codes = dense(matrix(reader.read(self.tensor.name, part)))
             words = np.empty((rows, outputs), np.uint32)
             twin(packing.interleave, pace.engine)(codes, _FLIP, words)
             yield words
@@ -68,7 +69,7 @@ class CodeRows:
     def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         for block, height in column_blocks(self.tensor, self.expert, box, pace, DType.I8):
-            codes = np.ascontiguousarray(matrix(reader.read(self.tensor.name, block)))
+            codes = dense(matrix(reader.read(self.tensor.name, block)))
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
                 turned = np.empty(part.shape[::-1], np.uint8)

@@ -10,12 +10,14 @@ import numpy as np
 from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 from grokpack.ops.weights import matrix, read_scales, to_f32
+from grokpack.reading import dense
 from grokpack.tensor import DType, TensorSpec
 
 if TYPE_CHECKING:
     from grokpack.reading import ArrayReader
 
 _WIDE_BYTES = 4
+_STRIP = 64  # rows or columns that are widened at a time; of columns, whole lines of the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +80,15 @@ class SourceWeight:
             or values `f32[in, out]` and a row of ones.
         """
         whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
-        raw = np.ascontiguousarray(matrix(reader.read(self.name, whole)))
+        raw = matrix(reader.read(self.name, whole))
         if self.coded:
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
-            return raw.view(np.int8), np.ascontiguousarray(scales)
-        values = to_f32(raw, self.tensor.values.dtype)
+            return dense(raw).view(np.int8), dense(scales)
+        values = _widened(raw, self.tensor.values.dtype)
         if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
-            values = values * scales[self._index(box, self.groups or self.tensor.scales.shape[-2])]
-        return np.ascontiguousarray(values), np.ones((1, box.shape[1]), np.float32)
+            values *= scales[self._index(box, self.groups or self.tensor.scales.shape[-2])]
+        return values, np.ones((1, box.shape[1]), np.float32)
 
     def exact(self, lead: tuple[int, ...], box: Box, reader: ArrayReader) -> np.ndarray:
         """A part of one matrix in float32, `[in, out]`."""
@@ -112,3 +114,17 @@ class SourceWeight:
         per_scale = self.shape[0] // rows
         first = box.start[0]
         return np.arange(first, box.stop[0]) // per_scale - first // per_scale
+
+
+def _widened(raw: np.ndarray, dtype: DType) -> np.ndarray:
+    """A matrix in float32, contiguous, from raw bits that may lie the other way round.
+
+    A strip at a time, as it lies in memory: of the whole there is one copy, and no second.
+    """
+    values = np.empty(raw.shape, np.float32)
+    turned = not raw.flags.c_contiguous
+    source, out = (raw.T, values.T) if turned else (raw, values)
+    for first in range(0, len(source), _STRIP):
+        strip = np.ascontiguousarray(source[first : first + _STRIP])
+        out[first : first + _STRIP] = to_f32(strip, dtype)
+    return values

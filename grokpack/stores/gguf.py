@@ -15,7 +15,7 @@ import numpy as np
 
 from grokpack import manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
-from grokpack.config import hints
+from grokpack.config import contradictions, hints
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import gguf_header
 from grokpack.formats.gguf import BITS, BLOCKS, GGMLType, TensorInfo
@@ -114,6 +114,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     if geometry is None:
         return Survey(files.folder, NAME, len(files.headers), tuple(findings), None)
     findings += _misshapen(found, geometry)
+    findings += [Finding("GP130", text) for text in contradictions(settings, geometry)]
     layout = Layout(
         {name: info.stored for name, info in infos.items()},
         tuple((_layout(files, name),) for name in files.headers),

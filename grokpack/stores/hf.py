@@ -22,17 +22,21 @@ from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1, names
 from grokpack.models.inference import infer
 from grokpack.ops import Renamed, Stacked, Turned
-from grokpack.ops.packed import Stack
 from grokpack.stores import packed
 from grokpack.stores.heads import check_head
-from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.stores.packed import Packed
+from grokpack.tensor import ArraySpec, DType, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from grokpack.formats.safetensors import Header
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.models.names import Convention, Named
     from grokpack.ops import View
     from grokpack.tensor import Shape
+
+    Find = Callable[[str], Packed | str | None]
 
 NAME = "hf"
 INDEX = "model.safetensors.index.json"
@@ -76,7 +80,12 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     hints = config.hints(settings, head_dim)
     held = _held(found, convention)
     layers, experts = _extent(held, hints.layers)
-    tensors, views, bits = _assemble(found, convention, layers, experts, folder)
+    symmetric = packed.is_symmetric(settings)
+    numbers = partial(_numbers, found, folder)
+    find = partial(packed.find, found.arrays, numbers=numbers, symmetric=symmetric)
+    tensors, views, whole_packed = _assemble(found, convention, layers, experts, find)
+    bits = {name: one.bits for name, one in whole_packed.items()}
+    packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
     geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
     expected = len(found.headers)
     if geometry is None:
@@ -100,6 +109,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         framings=manifest.framings(manifest.load(folder)),
         views=views,
         bits=bits,
+        packings=packings,
     )
     if convention.head in found.arrays and all(f.severity == "warning" for f in found.findings):
         embedding = convention.of(grok1.entries(layers)[0])
@@ -242,26 +252,25 @@ def _extent(held: list[Named], layers: int | None) -> tuple[int, int]:
 
 
 def _assemble(
-    found: _Folder, convention: Convention, layers: int, experts: int, folder: str
-) -> tuple[dict[Entry, TensorSpec], dict[str, View], dict[str, int]]:
+    found: _Folder, convention: Convention, layers: int, experts: int, find: Find
+) -> tuple[dict[Entry, TensorSpec], dict[str, View], dict[str, Packed]]:
     """The model's tensors as views of the arrays; those that are not whole become findings.
 
     Returns:
-        Tensors, views of their arrays, and the bits of weights that are packed.
+        Tensors, views of their arrays, and how weights are packed.
     """
     tensors: dict[Entry, TensorSpec] = {}
     views: dict[str, View] = {}
-    bits: dict[str, int] = {}
-    numbers = partial(_numbers, found, folder)
+    weights: dict[str, Packed] = {}
     for entry in grok1.entries(layers):
         stored = _stored_names(entry, convention, experts)
-        matrices = [packed.find(found.arrays, name, numbers) for name in stored]
+        matrices = [find(name) for name in stored]
         if any(m is not None for m in matrices) and entry.rule.quantised:
-            tensor, own = _packed(found, entry, stored, matrices)
-            if tensor is not None:
-                tensors[entry] = tensor
-                views |= own
-                bits[entry.name] = min(m.bits for m in matrices if isinstance(m, packed.Packed))
+            weight = _packed(found, entry, stored, matrices)
+            if weight is not None:
+                tensors[entry] = weight.tensor(entry.name)
+                views |= weight.views(entry.name)
+                weights[entry.name] = weight
             continue
         missing = [name for name in stored if name not in found.arrays]
         if missing:
@@ -273,35 +282,37 @@ def _assemble(
             what = "experts differ in shape or dtype" if len(specs) > 1 else "dtype is no float"
             found.findings.append(Finding("GP106", what, None, stored[0], None, spec.dtype.label))
             continue
+        axes = 1 if entry.rule.role == "norm" else 2
+        if len(spec.shape) != axes:
+            what = "array has another number of axes than its place asks for"
+            found.findings.append(
+                Finding("GP105", what, None, stored[0], str(axes), str(spec.shape))
+            )
+            continue
         tensors[entry], view = _view(entry, stored, spec)
         views[entry.name] = view
-    return tensors, views, bits
+    return tensors, views, weights
 
 
 def _packed(
     found: _Folder,
     entry: Entry,
     stored: list[str],
-    matrices: list[packed.Packed | str | None],
-) -> tuple[TensorSpec | None, dict[str, View]]:
-    """A packed weight as codes and scales; None, and findings, where it is not whole."""
-    good = [matrix for matrix in matrices if isinstance(matrix, packed.Packed)]
+    matrices: list[Packed | str | None],
+) -> Packed | None:
+    """A packed weight, of all experts together; None, and findings, where it is not whole."""
+    good = [matrix for matrix in matrices if isinstance(matrix, Packed)]
     for name, matrix in zip(stored, matrices, strict=True):
-        if not isinstance(matrix, packed.Packed):
+        if not isinstance(matrix, Packed):
             what = matrix or "expert is not packed, as others are"
             found.findings.append(Finding("GP105", what, None, name))
     if len(good) < len(matrices):
-        return None, {}
-    if len({(matrix.codes, matrix.scales) for matrix in good}) > 1:
-        found.findings.append(Finding("GP106", "experts differ in shape or dtype", None, stored[0]))
-        return None, {}
-    lead = (len(good),) if entry.rule.role == "expert" else ()
-    codes = ArraySpec((*lead, *good[0].codes.shape), good[0].codes.dtype)
-    scales = ArraySpec((*lead, *good[0].scales.shape), good[0].scales.dtype)
-    both = [m.codes_view for m in good], [m.scales_view for m in good]
-    made = [Stack(tuple(own)) if lead else own[0] for own in both]
-    names_of = (entry.name, scales_name(entry.name))
-    return TensorSpec(entry.name, codes, scales), dict(zip(names_of, made, strict=True))
+        return None
+    if len({matrix.kind for matrix in good}) > 1:
+        what = "experts differ in shape, dtype or bits"
+        found.findings.append(Finding("GP106", what, None, stored[0]))
+        return None
+    return good[0].stacked(good) if entry.rule.role == "expert" else good[0]
 
 
 def _numbers(found: _Folder, folder: str, name: str) -> tuple[int, ...]:

@@ -4,7 +4,8 @@
     common/model-00001-of-00001.safetensors            norms and routers, whole
     grokpack.index.json                                geometry, width, and every tensor's place
 
-Tensor names are xAI's; scales are `<name>/scales`. A rank loads its own folder and `common`.
+Tensor names are xAI's; scales are `<name>/scales`. Codes of 4 bits are `<name>/codes`, two to a
+byte, with zero points in `<name>/zeros`. A rank loads its own folder and `common`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,24 @@ from grokpack.formats import safetensors
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
-from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.ops.packed import Unsigned
+from grokpack.ops.views import Renamed
+from grokpack.stores.packed import values_of
+from grokpack.tensor import (
+    ArraySpec,
+    DType,
+    Packing,
+    TensorSpec,
+    codes_name,
+    scales_name,
+    zeros_name,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from grokpack.models.grok1 import Entry
+    from grokpack.ops import View
 
 NAME = "safetensors"
 INDEX = "grokpack.index.json"
@@ -32,6 +47,7 @@ COMMON = "common"
 SCHEMA = "grokpack/index/1"
 SHARD_BYTES = 5_000_000_000
 """Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
 _RANK = re.compile(r"rank-(\d{3})-of-(\d{3})")
 
 
@@ -45,19 +61,23 @@ def is_store(folder: str) -> bool:
     return any(name == INDEX or _RANK.fullmatch(name) for name in storage.names(folder))
 
 
-def lay_out(geometry: Geometry, tensors: Mapping[str, TensorSpec], ranks: int) -> Layout:
+Stored = TensorSpec | Packing
+"""A tensor as it lies in the files."""
+
+
+def lay_out(geometry: Geometry, tensors: Iterable[Stored], ranks: int) -> Layout:
     """The files of all ranks and the common ones.
 
     Args:
         geometry: The model; its head size must be known.
         tensors: Whole tensors as they are to be stored.
-        ranks: Tensor-parallel width.
+        ranks: Tensor-parallel width; it divides the bytes of packed inputs.
     """
     arrays: dict[str, ArraySpec] = {}
     cut: dict[str, tuple[Box, ...]] = {}
     common: dict[str, tuple[Box, ...]] = {}
     by_name = grok1.entries_by_name(geometry.layers)
-    for tensor in sorted(tensors.values(), key=lambda t: _reading_order(t.name)):
+    for tensor in sorted(tensors, key=lambda t: _reading_order(t.name)):
         stored = tensor.arrays()
         arrays |= stored
         shares = grok1.shares(geometry, by_name[tensor.name], stored, ranks, "engines")
@@ -153,8 +173,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
             Place(path),
             hint="run the command that began it once more",
         )
-    geometry, tensors, ranks, bits = _parse_index(path, head_dim)
-    layout = lay_out(geometry, tensors, ranks)
+    geometry, stored, ranks, bits = _parse_index(path, head_dim)
+    layout = lay_out(geometry, stored, ranks)
     findings: list[Finding] = []
     bands = []
     for band in layout.bands:
@@ -164,19 +184,49 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config.find([folder])
     findings += [
-        Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
+        Finding("GP130", text, config.FILE) for text in _contradictions(settings, geometry)
     ]
     kept = Layout(layout.arrays, tuple(bands))
     framings = manifest.framings(manifest.load(folder))
+    packings = {one.name: one for one in stored if isinstance(one, Packing)}
+    tensors = {t.name: t.tensor if isinstance(t, Packing) else t for t in stored}
+    views = {name: _values(packing) for name, packing in packings.items()}
     checkpoint = Checkpoint(
-        folder, folder, NAME, geometry, tensors, kept, ranks, settings, framings, bits=bits
+        folder,
+        folder,
+        NAME,
+        geometry,
+        tensors,
+        kept,
+        ranks,
+        settings,
+        framings,
+        views=views,
+        bits=bits,
+        packings=packings,
     )
     return Survey(folder, NAME, sum(map(len, layout.bands)), tuple(findings), checkpoint)
 
 
+def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator[str]:
+    """What a config says otherwise than the index, which knows the head size as well."""
+    yield from config.contradictions(settings, geometry)
+    said = config.value(settings, "head_dim")
+    if said is not None and said != geometry.head_dim:
+        yield f"the head size is another there than the {geometry.head_dim} of the index"
+
+
+def _values(packing: Packing) -> View:
+    """What a packed weight is read as, from arrays of its own."""
+    own = {name: Renamed(name) for name in packing.arrays()}
+    codes, zeros = own[codes_name(packing.name)], own.get(zeros_name(packing.name))
+    unsigned = Unsigned(codes, zeros, packing.bits, packing.per_group)
+    return values_of(packing, unsigned, own[scales_name(packing.name)])
+
+
 def _parse_index(
     path: str, head_dim: int | None
-) -> tuple[Geometry, dict[str, TensorSpec], int, dict[str, int]]:
+) -> tuple[Geometry, list[Stored], int, dict[str, int]]:
     document = storage.read_json(path)
     try:
         if document["schema"] != SCHEMA:
@@ -190,13 +240,15 @@ def _parse_index(
             for name, row in document["arrays"].items()
         }
         ranks = _size(document["ranks"], "ranks")
-        tensors = _tensors(geometry, arrays)
-        bits = {n: _size(b, n) for n, b in document.get("bits", {}).items() if n in tensors}
+        bits = {n: _size(b, n) for n, b in document.get("bits", {}).items()}
+        stored = _stored(geometry, arrays, bits)
+        known = {one.name for one in stored}
+        bits = {name: number for name, number in bits.items() if name in known}
         if grok1.remainders(geometry, ranks):
             raise ValueError(ranks)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise GrokpackError("GP209", f"the index is broken: {error}", Place(path)) from error
-    return geometry, tensors, ranks, bits
+    return geometry, stored, ranks, bits
 
 
 _LARGEST_SIZE = 1 << 40  # bounds what a hostile index can make us compute
@@ -211,25 +263,62 @@ def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None whe
     return number
 
 
-def _tensors(geometry: Geometry, arrays: Mapping[str, ArraySpec]) -> dict[str, TensorSpec]:
+def _stored(
+    geometry: Geometry, arrays: Mapping[str, ArraySpec], bits: Mapping[str, int]
+) -> list[Stored]:
     """The model's tensors with the shapes and dtypes that the index gives their arrays."""
     if geometry.layers * grok1.LAYER_SLOTS > len(arrays):
         message = f"{len(arrays)} arrays for {geometry.layers} layers"
         raise ValueError(message)
-    tensors = {}
-    for entry in grok1.entries(geometry.layers):
-        model = grok1.spec(geometry, entry)
-        values = arrays[entry.name]
-        scales = arrays.get(scales_name(entry.name)) if model.scales else None
-        wrong_scales = scales and (*scales.shape[:-2], scales.shape[-1]) != (
-            *values.shape[:-2],
-            values.shape[-1],
-        )
-        if values.shape != model.values.shape or wrong_scales:
-            message = f"shapes of {entry.name}"
+    return [
+        _one(entry, grok1.spec(geometry, entry), arrays, bits.get(entry.name))
+        for entry in grok1.entries(geometry.layers)
+    ]
+
+
+def _one(
+    entry: Entry, model: TensorSpec, arrays: Mapping[str, ArraySpec], bits: int | None
+) -> Stored:
+    """A tensor, packed or not; `model` is what the release has in its place."""
+    scales = arrays.get(scales_name(entry.name)) if model.scales else None
+    codes = arrays.get(codes_name(entry.name)) if model.scales else None
+    stored: Stored
+    if codes is not None and scales is not None:
+        zeros = arrays.get(zeros_name(entry.name))
+        stored = packing = Packing(entry.name, bits or 0, codes, scales, zeros)
+        _check_packing(packing)
+        shape = packing.shape
+    else:
+        stored = tensor = TensorSpec(entry.name, arrays[entry.name], scales)
+        shape = tensor.values.shape
+        if tensor.values.dtype not in (_FLOATS if scales is None else (DType.I8, *_FLOATS)):
+            message = f"dtype of {entry.name}"
             raise ValueError(message)
-        tensors[entry.name] = TensorSpec(entry.name, values, scales)
-    return tensors
+    if scales and scales.dtype not in _FLOATS:
+        message = f"dtype of the scales of {entry.name}"
+        raise ValueError(message)
+    if shape != model.values.shape:
+        message = f"shape of {entry.name}"
+        raise ValueError(message)
+    if scales and (*scales.shape[:-2], scales.shape[-1]) != (*shape[:-2], shape[-1]):
+        message = f"shape of the scales of {entry.name}"
+        raise ValueError(message)
+    return stored
+
+
+def _check_packing(packing: Packing) -> None:
+    wanted = packing.scales.shape
+    codes, zeros = packing.codes, packing.zeros
+    fits = (
+        packing.bits in (4, 8)
+        and codes.dtype is DType.U8
+        and len(codes.shape) == len(wanted)
+        and packing.shape[-2] % wanted[-2] == 0
+        and (zeros is None or zeros == ArraySpec(wanted, DType.U8))
+    )
+    if not fits:
+        message = f"codes, scales and zero points of {packing.name}"
+        raise ValueError(message)
 
 
 def _check_file(folder: str, expected: FileLayout, findings: list[Finding]) -> FileLayout | None:

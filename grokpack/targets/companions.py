@@ -13,6 +13,8 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.models.grok1 import GROK1
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from grokpack.checkpoint import Checkpoint
 
 TOKENIZER = "tokenizer.model"
@@ -140,7 +142,7 @@ def template(folder: str, name: str) -> bytes:
     return read_small(os.path.join(os.path.dirname(grokpack.__file__), "templates", folder, name))
 
 
-def card(title: str, source: Checkpoint, how: str, usage: str) -> bytes:
+def card(title: str, source: Checkpoint, how: str, usage: str, tokenizer: Collection[str]) -> bytes:
     """A README.md that says what the folder is, where it came from and how to load it.
 
     Args:
@@ -148,6 +150,7 @@ def card(title: str, source: Checkpoint, how: str, usage: str) -> bytes:
         source: What it was made from.
         how: One sentence: what was done to the weights.
         usage: A paragraph of Markdown: how to load it.
+        tokenizer: Names of the tokenizer's files in the folder.
     """
     text = f"""---
 license: apache-2.0
@@ -163,5 +166,21 @@ Made by grokpack from a {source.format} checkpoint whose identity (sha256 of its
 xAI's, released under the Apache License 2.0.
 
 {usage}
+
+{_tokenizer_usage(tokenizer)}
 """
     return text.encode()
+
+
+def _tokenizer_usage(held: Collection[str]) -> str:
+    if TOKENIZER_JSON in held:
+        return "`AutoTokenizer.from_pretrained(FOLDER)` reads the tokenizer."
+    if TOKENIZER not in held:
+        return "There is no tokenizer here; the model takes token ids."
+    return _FOR_4_57
+
+
+_FOR_4_57 = """The tokenizer is `tokenizer.model`; there is no `tokenizer.json`.
+`AutoTokenizer.from_pretrained(FOLDER)` reads it in transformers 5. transformers 4.57 needs a
+`tokenizer.json`: without one, take ids from sentencepiece,
+`SentencePieceProcessor(model_file="FOLDER/tokenizer.model").encode(TEXT)`."""

@@ -49,23 +49,27 @@ class _Loss:
 def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
     """What the ops that make a target keep of their source."""
     rules = {e.name: e.rule for e in grok1.entries(source.geometry.layers)}
-    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules))
+    products = {n for n, packing in source.packings.items() if not packing.centred}
+    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules, products))
     if _Loss("products", DType.I8, DType.BF16) in losses:  # those are all of them
         losses.pop(_Loss("row-parallel products", DType.I8, DType.BF16), None)
     return Fidelity(not losses, tuple(_sentences(list(losses))))
 
 
-def _losses(op: Op | StreamedOp, rules: Mapping[str, Rule]) -> Iterator[_Loss]:
+def _losses(op: Op | StreamedOp, rules: Mapping[str, Rule], products: set[str]) -> Iterator[_Loss]:
+    """What an op loses; `products` are weights that are read as products of codes and scales."""
     if isinstance(op, Dequantize):
         rule = rules.get(op.tensor.name)
         some = "row-parallel " if rule is None or rule.cut == "rows" else ""
         yield _Loss(f"{some}products", DType.I8, DType.BF16)
     elif isinstance(op, Transpose):
         kind = op.tensor.values.dtype
-        if kind is DType.I8:
-            yield _Loss("products", kind, op.dtype)
+        if kind is DType.I8 or op.tensor.name in products:
+            yield _Loss("products", DType.I8, op.dtype)
         elif kind not in _HOLDS[op.dtype]:
             yield _Loss("weights", kind, op.dtype)
+    elif isinstance(op, Recast) and op.array in products:
+        yield _Loss("products", DType.I8, op.dtype)
     elif isinstance(op, Recast) and op.source not in _HOLDS[op.dtype]:
         rule = rules.get(op.array)
         embedding = rule is not None and rule.role == "embedding"
@@ -83,8 +87,6 @@ def _sentences(losses: list[_Loss]) -> Iterator[str]:
         subject = "the embedding is" if loss.what == "embedding" else f"{loss.what} are"
         origin = "" if loss.source is DType.I8 else f" from {loss.source.label}"
         aside = ""
-        if loss.dtype is DType.F16:
-            aside = ", and checked to fit its range"
-        elif loss.what != "weights":
+        if loss.dtype is not DType.F16 and loss.what != "weights":
             aside = ", as xAI's code does"
         yield f"{subject} rounded once{origin} to {loss.dtype.label}{aside}: not lossless"

@@ -259,9 +259,10 @@ def _add_keys(
         writer.add_vocab_size(source.geometry.vocab)
         return
     _add_vocabulary(writer, vocabulary)
-    writer.add_bos_token_id(known.bos)
-    writer.add_eos_token_id(known.eos)
-    writer.add_pad_token_id(known.pad)
+    ids = {"bos": known.bos, "eos": known.eos, "padding": known.pad}
+    for name, number in ids.items():
+        if number >= 0:  # -1 is no token
+            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
 
 
 def _add_dimensions(writer: Any, geometry: Geometry) -> None:  # noqa: ANN401  # gguf.GGUFWriter

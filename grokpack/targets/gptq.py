@@ -2,7 +2,8 @@
 
 Each weight becomes `qweight`, `qzeros`, `scales` and `g_idx`. The released int8 goes into 8 bits as
 it is, where the groups divide its own: the codes are copied, each with 128 added, and the scales
-repeated. Source of the form: GPTQModel's v1 checkpoints, in which a zero point is stored less one.
+repeated. One scale for each output is a `group_size` of -1. Source of the form: GPTQModel's v1
+checkpoints, in which a zero point is stored less one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from grokpack.ops import Constant, GroupIndex
 from grokpack.ops.fitting import Fitter
 from grokpack.ops.quantised import PackedColumns, StepColumns
 from grokpack.ops.repacked import CodeColumns, RepeatedScales
+from grokpack.ops.wide_groups import WideSteps, WideWords
 from grokpack.targets import quantised
 from grokpack.tensor import ArraySpec, DType
 
@@ -49,7 +51,7 @@ def to_gptq(source: Checkpoint, policy: Policy, options: quantised.Options) -> T
         "quant_method": NAME,
         "checkpoint_format": NAME,
         "bits": recipe.bits,
-        "group_size": recipe.group,
+        "group_size": -1 if recipe.group is None else recipe.group,
         "desc_act": False,
         "sym": True,
         "lm_head": False,
@@ -59,9 +61,6 @@ def to_gptq(source: Checkpoint, policy: Policy, options: quantised.Options) -> T
 
 
 def _refuse(recipe: Recipe) -> None:
-    if recipe.group is None:
-        what = "GPTQ's packing is written here in groups of inputs"
-        raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
     if not recipe.symmetric:
         what = "engines read GPTQ's packing with the zero point in the middle only"
         raise GrokpackError("GP309", what, hint="leave --asymmetric out")
@@ -78,16 +77,18 @@ def _kept(source: Checkpoint, policy: Policy, options: quantised.Options) -> dic
 
 def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
     """The arrays of one weight; see `compressed_tensors.unit`."""
-    assert recipe.group is not None  # noqa: S101  # refused before
     inputs, outputs = weight.shape
-    groups, words = inputs // recipe.group, outputs // recipe.per_word
+    group = recipe.inputs_per_group(inputs)
+    groups, words = inputs // group, outputs // recipe.per_word
     if outputs % recipe.per_word:
         what = f"{outputs} outputs do not fill words of {recipe.per_word} zero points"
         raise GrokpackError("GP309", what, hint=f"--keep '{weight.name}'")
     codes: Any
     if repacks(weight, recipe):
         codes = CodeColumns(weight.tensor, expert)
-        scales: Any = RepeatedScales(weight, expert, recipe.group, recipe.scales)
+        scales: Any = RepeatedScales(weight, expert, group, recipe.scales)
+    elif recipe.group is None:
+        codes, scales = WideWords(weight, recipe, expert), WideSteps(weight, recipe, expert)
     else:
         fitter = Fitter(weight, expert, recipe)
         codes, scales = PackedColumns(fitter), StepColumns(fitter)
@@ -98,7 +99,7 @@ def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) ->
             ArraySpec((groups, words), DType.I32),
             Constant(_ZEROS[recipe.bits], DType.I32.itemsize),
         ),
-        f"{base}.g_idx": (ArraySpec((inputs,), DType.I32), GroupIndex(recipe.group)),
+        f"{base}.g_idx": (ArraySpec((inputs,), DType.I32), GroupIndex(group)),
     }
 
 
@@ -109,7 +110,7 @@ def repacks(weight: SourceWeight, recipe: Recipe) -> bool:
     their dtype: bfloat16 as in the release, or float32.
     """
     scales = weight.tensor.scales
-    if not weight.coded or scales is None or recipe.bits != _BITS or recipe.group is None:
+    if not weight.coded or scales is None or recipe.bits != _BITS:
         return False
     exact = recipe.scales in (scales.dtype, DType.F32)
-    return exact and weight.per_scale % recipe.group == 0
+    return exact and weight.per_scale % recipe.inputs_per_group(weight.shape[0]) == 0

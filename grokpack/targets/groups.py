@@ -97,16 +97,15 @@ def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
     return None if common == 1 else rows // common
 
 
-def own_rows(entry: Entry, tensor: TensorSpec, tp: int) -> int:
+def own_rows(entry: Entry, scales: ArraySpec, tp: int) -> int:
     """Scale rows of a weight that was quantised anew: those that it has, if ranks can share them.
 
     Raises:
         GrokpackError: GP301 where they cannot.
     """
-    assert tensor.scales is not None  # noqa: S101  # it was quantised
-    rows = tensor.scales.shape[-2]
-    if entry.rule.cut == "rows" and rows % min(tp, rows):
-        what = f"{tp} ranks do not share the {rows} scale groups of {tensor.name}"
+    rows = scales.shape[-2]
+    if entry.rule.cut == "rows" and rows % tp and tp % rows:
+        what = f"{tp} ranks do not share the {rows} scale groups of {entry.name}"
         raise GrokpackError("GP301", what, hint="choose a width that divides them")
     return rows
 

@@ -66,11 +66,16 @@ def to_hf(source: Checkpoint, options: Options) -> Target:
         path = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
         boxes = {n: whole(arrays[n].shape) for n in safetensors.aligned(shard, arrays)}
         files.append(safetensors.lay_out(path, boxes, arrays))
+    tokenizer = companions.tokenizer_files(source, options.tokenizer)
     finals = {
-        **companions.tokenizer_files(source, options.tokenizer),
+        **tokenizer,
         **{name: companions.template("hf", name) for name in hf_config.CODE},
         "README.md": companions.card(
-            f"Grok-1 in {options.dtype}, {options.names} names", source, _how(options), _USAGE
+            f"Grok-1 in {options.dtype}, {options.names} names",
+            source,
+            _how(options),
+            _USAGE,
+            tokenizer,
         ),
         **hf_config.render(
             options.names, source.geometry, source.config, TORCH[options.dtype], _whole(options)

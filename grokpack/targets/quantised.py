@@ -87,10 +87,11 @@ def folder(
         made[words] += 1
     layout = arrays.layout(options.shard_bytes)
     account = [f"{words}: {count} matrices" for words, count in made.items() if words]
+    tokenizer = companions.tokenizer_files(source, options.tokenizer)
     finals = {
-        **companions.tokenizer_files(source, options.tokenizer),
+        **tokenizer,
         **{name: companions.template("hf", name) for name in hf_config.CODE},
-        "README.md": companions.card(f"Grok-1, {form}", source, _how(account), _USAGE),
+        "README.md": companions.card(f"Grok-1, {form}", source, _how(account), _USAGE, tokenizer),
         **hf_config.render(
             options.names,
             source.geometry,

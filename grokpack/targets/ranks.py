@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack import config
+from grokpack.errors import GrokpackError
 from grokpack.models import grok1
+from grokpack.ops import Copy
 from grokpack.plan import Target
 from grokpack.stores import ranks
 from grokpack.targets import fidelity
@@ -13,9 +15,9 @@ from grokpack.targets.groups import NO_CODES, own_rows, quantised, release_form
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Entry
     from grokpack.ops import Op
     from grokpack.targets.groups import Scales
-    from grokpack.tensor import TensorSpec
 
 
 def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
@@ -27,17 +29,14 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         scales: How row-parallel scales are stored.
     """
     geometry = source.geometry
-    tensors: dict[str, TensorSpec] = {}
+    stored: list[ranks.Stored] = []
     made: dict[str, Op] = {}
     for entry in grok1.entries(geometry.layers):
-        rows = None if scales == "expanded" else geometry.scale_groups
-        if entry.name in source.bits and source.tensors[entry.name].scales:
-            rows = own_rows(entry, source.tensors[entry.name], tp)
-        tensor, tensor_ops = release_form(source.tensors[entry.name], entry, rows)
-        tensors[tensor.name] = tensor
-        made |= tensor_ops
+        own, own_ops = _form(source, entry, tp, scales)
+        stored.append(own)
+        made |= own_ops
     kept = fidelity.judge(source, made)
-    layout = ranks.lay_out(geometry, tensors, tp)
+    layout = ranks.lay_out(geometry, stored, tp)
     finals = {
         config.FILE: config.render(geometry, source.config),
         ranks.INDEX: ranks.index(geometry, layout, tp, source.bits),
@@ -48,6 +47,29 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         made,
         finals,
         source.framings,
-        (*(() if quantised(source) else (NO_CODES,)), *kept.notes),
+        (*(() if quantised(source) or source.packings else (NO_CODES,)), *kept.notes),
         kept.lossless,
     )
+
+
+def _form(
+    source: Checkpoint, entry: Entry, tp: int, scales: Scales
+) -> tuple[ranks.Stored, dict[str, Op]]:
+    """A tensor as the ranks hold it, and how its arrays are made.
+
+    What was quantised anew keeps its own groups, and what is packed stays so.
+
+    Raises:
+        GrokpackError: GP301 where the ranks cannot share groups or bytes.
+    """
+    tensor, packing = source.tensors[entry.name], source.packings.get(entry.name)
+    if packing is not None:
+        own_rows(entry, packing.scales, tp)
+        if entry.rule.cut == "rows" and packing.codes.shape[-2] % tp:
+            what = f"{tp} ranks would cut bytes of {entry.name}, which have the codes of two inputs"
+            raise GrokpackError("GP301", what, hint="choose a width that divides them")
+        return packing, {name: Copy(name) for name in packing.arrays()}
+    rows = None if scales == "expanded" else source.geometry.scale_groups
+    if entry.name in source.bits and tensor.scales:
+        rows = own_rows(entry, tensor.scales, tp)
+    return release_form(tensor, entry, rows)

@@ -56,8 +56,9 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
     ]
     shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
     files += files_of("TP-common", shared, arrays, options.shard_bytes)
+    tokenizer = companions.tokenizer_files(source, options.tokenizer)
     finals = {
-        **companions.tokenizer_files(source, options.tokenizer),
+        **tokenizer,
         **{name: companions.template("hf", name) for name in hf_config.CODE},
         "README.md": companions.card(
             f"Grok-1 presharded for SGLang, {tp} ranks",
@@ -65,6 +66,7 @@ def to_sglang(source: Checkpoint, tp: int, options: hf.Options) -> Target:
             f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
             f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} --trust-remote-code`; "
             "another width loads incomplete experts.",
+            tokenizer,
         ),
         **hf_config.render(
             "sglang",

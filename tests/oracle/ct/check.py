@@ -60,7 +60,7 @@ CODECS = [
 GPTQS = [
     *(
         ("shared", f"--bits {bits} --to gptq --group {group}")
-        for bits, group in product((4, 8), (32, 64, 128, 256))
+        for bits, group in product((4, 8), (32, 64, 128, 256, "channel"))
     ),
     ("blocky", "--bits 8"),
 ]

@@ -87,7 +87,8 @@ def _packed(
     plain.weight.data = values
     scales = state["scales"].float().T.contiguous()
     zeros = torch.full_like(scales, 1 << (config["bits"] - 1))
-    index = torch.arange(inputs, dtype=torch.int32) // config["group_size"]
+    group = inputs if config["group_size"] == -1 else config["group_size"]
+    index = torch.arange(inputs, dtype=torch.int32) // group
     made = _linear(config, inputs, outputs)
     made.pack_original(plain, scales, zeros, index)
     saved = SimpleNamespace(bits=config["bits"], pack_dtype=torch.int32)
