@@ -40,7 +40,8 @@ FORBIDDEN_IMPORTS = {
     "tiling": ("storage", *HIGH),
     **dict.fromkeys(LOW, ("formats", "kernels", "models", "pickles", "storage", "stores", *HIGH)),
 }
-KERNEL_LIBRARIES = {"ml_dtypes", "numba", "numpy"}  # ml_dtypes is numpy's bfloat16
+KERNEL_LIBRARIES = {"llvmlite", "ml_dtypes", "numba", "numpy"}
+# llvmlite is what numba writes code with, ml_dtypes numpy's bfloat16
 EXECUTING_MODULES = {  # they run what a file says
     "_pickle",
     "cloudpickle",
