@@ -21,7 +21,8 @@ TURNS = 3
 _QUANTISE = """
 import ctypes, sys
 import llama_cpp
-llama_cpp.llama_log_set(ctypes.cast(None, llama_cpp.llama_log_callback), None)
+silent = llama_cpp.llama_log_callback(lambda *_: None)
+llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
 parameters = llama_cpp.llama_model_quantize_default_params()
 parameters.ftype, parameters.nthread = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, int(sys.argv[3])
 sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), parameters))
