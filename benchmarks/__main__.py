@@ -6,9 +6,11 @@ checkpoints lie in memory (/dev/shm) where there is room, so that the figures ar
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,9 +19,11 @@ from pathlib import Path
 from benchmarks.archiving import bench_archive
 from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
+from benchmarks.peer import bench_peer
 from benchmarks.shrinking import bench_quantize, bench_quantize_memory
 from benchmarks.viewing import bench_view, bench_view_reading
 
+TURNS = 7
 REAL_LAYER_BYTES = 20 << 30  # source and output of the real-layer preset, with room to spare
 
 
@@ -59,27 +63,30 @@ def bench_speed(work: Path) -> None:
 
 
 def bench_marginal(work: Path) -> None:
-    """Cost of six more layers against proportional cost, wide layers without much else."""
-    rates = {}
-    for layers in (2, 8):
-        source = work / f"l{layers}"
-        grokpack(
-            "synth", source, "--preset", "medium", "--layers", str(layers), "--vocab", "1024", "-q"
-        )
-        nbytes = sum(p.stat().st_size for p in (source / "ckpt-0").iterdir())
-        reshard_once(source, work / "out")
-        rates[layers] = (median(lambda s=source: reshard_once(s, work / "out")), nbytes)  # type: ignore[misc]
-        shutil.rmtree(source)
-    (few, few_bytes), (many, many_bytes) = rates[2], rates[8]
-    marginal = (many - few) / (many_bytes - few_bytes)
-    grokpack("synth", work / "tiny", "-q")
-    start = median(lambda: reshard_once(work / "tiny", work / "out"))
-    proportional = (few - start) / few_bytes
+    """Cost of six more layers against proportional cost, wide layers without much else.
+
+    A machine that others use as well is slow for seconds at a time: the runs take turns.
+    """
+    wide = ("--preset", "medium", "--vocab", "1024")
+    shapes = {
+        "start": (),
+        "few": (*wide, "--layers", "2"),
+        "many": (*wide, "--layers", "8"),
+    }
+    for name, options in shapes.items():
+        grokpack("synth", work / name, *options, "-q")
+    turns = [[reshard_once(work / name, work / "out") for name in shapes] for _ in range(TURNS + 1)]
+    start, few, many = map(statistics.median, zip(*turns[1:], strict=True))  # the first warms up
+    size = {n: sum(p.stat().st_size for p in (work / n / "ckpt-0").iterdir()) for n in shapes}
+    marginal = (many - few) / (size["many"] - size["few"])
+    proportional = (few - start) / (size["few"] - size["start"])
     row(
         "cost per GB of 6 more layers against that of the first 2",
         f"{marginal / proportional:.2f} x",
         "0.9 to 1.1 x",
     )
+    for name in (*shapes, "out"):
+        shutil.rmtree(work / name)
 
 
 def bench_memory(work: Path) -> None:
@@ -122,28 +129,35 @@ def bench_blocks(_work: Path) -> None:
         row(*line.split("\t"))
 
 
-BENCHES = (
-    bench_starting,
-    bench_kernels,
-    bench_blocks,
-    bench_speed,
-    bench_convert,
-    bench_archive,
-    bench_quantize,
-    bench_view,
-    bench_view_reading,
-    bench_marginal,
-    bench_memory,
-)
+BENCHES = {
+    "starting": bench_starting,
+    "kernels": bench_kernels,
+    "blocks": bench_blocks,
+    "speed": bench_speed,
+    "convert": bench_convert,
+    "archive": bench_archive,
+    "quantize": bench_quantize,
+    "peer": bench_peer,
+    "view": bench_view,
+    "view-reading": bench_view_reading,
+    "marginal": bench_marginal,
+    "memory": bench_memory,
+}
 
 
 def main() -> None:
-    """Run every benchmark in a folder of its own, and remove it."""
+    """Run benchmarks, each in a folder of its own, which is removed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", metavar="PART", help=f"of {', '.join(BENCHES)}; all")
+    parts = parser.parse_args().part
+    unknown = set(parts) - set(BENCHES)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(BENCHES)}")
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     print(f"{'figure':<58} {'measured':>22}   to reach", flush=True)
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        for bench in BENCHES:
-            bench(Path(folder))
+    for part in parts or BENCHES:
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            BENCHES[part](Path(folder))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack.ops import Fitted, StreamedOp
+from grokpack.ops import Fitted, Quantising, StreamedOp
 from grokpack.tiling import TILE_BYTES, tile_count
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ class Target:
     def remembers(self) -> bool:
         """Whether an op's fit serves several arrays, so that some of it is kept."""
         return any(isinstance(op, Fitted) for op in self.ops.values())
+
+    @property
+    def quantises(self) -> bool:
+        """Whether an op chooses scales, which is arithmetic and no mere moving of bytes."""
+        return any(isinstance(op, Fitted | Quantising) for op in self.ops.values())
 
 
 @dataclass(frozen=True, slots=True)

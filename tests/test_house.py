@@ -40,7 +40,8 @@ FORBIDDEN_IMPORTS = {
     "tiling": ("storage", *HIGH),
     **dict.fromkeys(LOW, ("formats", "kernels", "models", "pickles", "storage", "stores", *HIGH)),
 }
-KERNEL_LIBRARIES = {"ml_dtypes", "numba", "numpy"}  # ml_dtypes is numpy's bfloat16
+KERNEL_LIBRARIES = {"llvmlite", "ml_dtypes", "numba", "numpy"}
+# llvmlite is what numba writes code with, ml_dtypes numpy's bfloat16
 EXECUTING_MODULES = {  # they run what a file says
     "_pickle",
     "cloudpickle",
@@ -138,7 +139,12 @@ def _calls(tree: ast.AST, names: set[str]) -> Iterator[str]:
 
 
 def _is_harmless(call: ast.Call) -> bool:
-    """`os.open(os.devnull)` opens no file; `print(..., file=stream)` writes where it is told."""
+    """`os.open(os.devnull)` opens no file; `print(..., file=stream)` writes where it is told.
+
+    `builder.load()` is an instruction of LLVM.
+    """
+    if ast.unparse(call.func) == "builder.load":
+        return True
     arguments = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "file")]
     given = {node.attr for node in arguments if isinstance(node, ast.Attribute)}
     written = any(k.arg == "file" for k in call.keywords) and not given & {"stdout", "stderr"}

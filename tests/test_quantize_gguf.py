@@ -10,9 +10,11 @@ import gguf
 import numpy as np
 import pytest
 
+from grokpack.budget import budget
 from grokpack.convert import Options as ConvertOptions
 from grokpack.convert import plan_convert
 from grokpack.errors import GrokpackError
+from grokpack.kernels import dispatch
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.quantize import Options, plan_quantize
@@ -66,6 +68,21 @@ def test_without_search_blocks_are_those_of_ggml(
     for name in ("blk.1.ffn_gate_inp.weight", "blk.0.attn_norm.weight", "output_norm.weight"):
         assert found[name].tensor_type is TYPES.F32
     assert found["token_embd.weight"].tensor_type is TYPES.BF16
+
+
+@pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
+@pytest.mark.parametrize("method", ["rtn", "lsq"])
+@pytest.mark.parametrize("form", [{"to": "gguf", "type": "q4_0", "tokenizer": "none"}, {}])
+def test_kernels_are_compiled_for_less_input_than_it_takes_where_bytes_are_moved(
+    source: Path, monkeypatch: pytest.MonkeyPatch, form: dict[str, Any], method: str
+) -> None:
+    monkeypatch.setenv(dispatch.VARIABLE, "auto")
+    checkpoint = open_checkpoint(str(source))
+    quantised = plan_quantize(checkpoint, Options(**form, method=method))
+    moved = plan_convert(checkpoint, "gguf", ConvertOptions(type="bf16", tokenizer="none"))
+    monkeypatch.setattr(dispatch, "COMPILED_PAYS_BYTES", 2 * quantised.reads_bytes)
+    engines = [budget(plan, 512 << 20, 1).pace.engine for plan in (quantised, moved)]
+    assert engines == ["numba", "numpy"]
 
 
 @pytest.mark.parametrize("kind", ["q4_0", "q4_1"])

@@ -21,7 +21,7 @@ ratio of signal to error (symmetric, asymmetric):
 
 For comparison, half-quadratic quantisation (Badri and Shaji 2023) leaves 20.3 dB with real zero
 points, which no integer format holds, and 20.0 dB when those are rounded.
-The best that any step and integer zero point can do there is 20.5 dB.
+The best that any step and integer zero point can do there is 20.49 dB; LSQ gives 20.45.
 
 A group whose step is not finite cannot be written: a value is not finite, or the step is beyond
 what `precision` holds (65504 for float16). Callers refuse it; its codes and sums mean nothing, its

@@ -46,6 +46,7 @@ __all__ = [
     "Measured",
     "Op",
     "PackQ8",
+    "Quantising",
     "Recast",
     "Regroup",
     "Renamed",
@@ -72,6 +73,15 @@ class Fitted(Protocol):
     """An op whose fit serves other arrays as well; the reader's memo keeps what they need."""
 
     fitter: Fitter
+
+
+@runtime_checkable
+class Quantising(Protocol):
+    """An op that chooses the scales of its blocks, and whether it searches for them."""
+
+    @property
+    def searched(self) -> bool:
+        """Whether several are tried."""
 
 
 @runtime_checkable

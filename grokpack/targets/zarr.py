@@ -9,7 +9,6 @@ from grokpack.formats import zarr as zarr_format
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.ops.nibbles import Nibbles, PackNibbles
-from grokpack.ops.packed import ColumnCodes, RowCodes, Stack
 from grokpack.plan import Target
 from grokpack.stores import zarr
 from grokpack.targets import fidelity
@@ -78,16 +77,8 @@ def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
     """Whether a weight's codes are known to have four bits, and none more by a zero point."""
     if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
         return False
-    view = source.views.get(entry.name)
-    views = view.views if isinstance(view, Stack) else (view,)
-    how = source.config.get("quantization_config")
-    symmetric = isinstance(how, dict) and how.get("sym") is True
-    fits = all(
-        isinstance(own, Nibbles)
-        or (isinstance(own, RowCodes) and own.zeros is None)
-        or (isinstance(own, ColumnCodes) and symmetric)
-        for own in views
-    )
+    packing, view = source.packings.get(entry.name), source.views.get(entry.name)
+    fits = isinstance(view, Nibbles) or (packing is not None and packing.zeros is None)
     return fits and tensor.values.shape[-1] % 2 == 0
 
 

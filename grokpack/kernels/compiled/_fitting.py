@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import uncounted
 from grokpack.kernels.compiled._lanes import (
     ERROR,
     INVERSE,
@@ -42,7 +42,7 @@ _GRID = np.array([0, 0, 0.75], np.float32)
 _SMALLEST = np.array(SMALLEST, np.float32)
 
 
-@compiled
+@uncounted
 def _round(steps: np.ndarray, precision: int) -> None:
     """Steps, not negative, to nearest even of a precision, and no less than its least."""
     u32 = np.uint32
@@ -64,14 +64,14 @@ def _round(steps: np.ndarray, precision: int) -> None:
         steps[lane] = least if step < least else step  # noqa: FURB136
 
 
-@compiled
+@uncounted
 def _within(t: np.float32, low: np.float32, high: np.float32) -> np.float32:
     """Clamped to a range; the low end where it is NaN."""
     c = t if t > low else low  # noqa: FURB136
     return c if c < high else high  # noqa: FURB136
 
 
-@compiled
+@uncounted
 def _scale(ends: np.ndarray, top: np.float32, symmetric: bool, base: np.ndarray) -> None:  # noqa: FBT001
     """Steps of the reference before they are rounded; see the specification's `_reference`."""
     high, low = ends.view(np.float32)[:LANES], ends.view(np.float32)[LANES:]
@@ -81,7 +81,7 @@ def _scale(ends: np.ndarray, top: np.float32, symmetric: bool, base: np.ndarray)
         base[lane] = symmetrical if symmetric else np.divide(high[lane] + low[lane], top)
 
 
-@compiled
+@uncounted
 def _settle(
     high: np.ndarray,
     low: np.ndarray,
@@ -115,7 +115,7 @@ def _settle(
         trial[ZERO * LANES + lane] = half if symmetric else first
 
 
-@compiled
+@uncounted
 def _open(trial: np.ndarray, top: np.float32) -> None:
     """Give a trial's step its sign, derive what passes need, and set its sums to nothing."""
     for lane in range(LANES):
@@ -130,7 +130,7 @@ def _open(trial: np.ndarray, top: np.float32) -> None:
         trial[SUM_QQ * LANES + lane] = _NIL
 
 
-@compiled
+@uncounted
 def _keep(trial: np.ndarray, unit: np.ndarray, best: np.ndarray, first: bool) -> None:  # noqa: FBT001
     """Keep a trial where its error, in units of `unit`'s step, is less than the best's."""
     for lane in range(LANES):
@@ -144,7 +144,7 @@ def _keep(trial: np.ndarray, unit: np.ndarray, best: np.ndarray, first: bool) ->
         best[ZERO * LANES + lane] = zero if better else best[ZERO * LANES + lane]
 
 
-@compiled
+@uncounted
 def _move(trial: np.ndarray, n: np.float32, top: np.float32, symmetric: bool) -> None:  # noqa: FBT001
     """Magnitude of the step, and zero point, by least squares; the specification's `_regressed`."""
     for lane in range(LANES):
@@ -162,7 +162,7 @@ def _move(trial: np.ndarray, n: np.float32, top: np.float32, symmetric: bool) ->
         trial[ZERO * LANES + lane] = moved
 
 
-@compiled
+@uncounted
 def fit(
     group: np.ndarray,
     form: tuple[int, int, int],
@@ -170,7 +170,7 @@ def fit(
     factors: np.ndarray,
     ends: np.ndarray,
     trials: np.ndarray,
-) -> np.ndarray:
+) -> None:
     """Choose for the lanes of a group.
 
     Args:
@@ -179,10 +179,8 @@ def fit(
         symmetric: Whether the zero point is fixed.
         factors: Parts of the reference's step that are tried; the first is 1 and stands for it.
         ends: Scratch, `i32[2 * LANES]`.
-        trials: Scratch, `f32[factors + 1, TRIAL_ROWS * LANES]`.
-
-    Returns:
-        The best trial, a row of `trials`, of which `STEP` and `ZERO` are defined.
+        trials: `f32[factors + 1, TRIAL_ROWS * LANES]`. The last receives the best, of which `STEP`
+            and `ZERO` are defined.
     """
     bits, method, precision = form
     top = np.float32((1 << bits) - 1)
@@ -209,10 +207,9 @@ def fit(
         _keep(trials[k], trials[0], best, k == 0)
     if method == LSQ:
         _refine(group, top, symmetric, precision, trials)
-    return best
 
 
-@compiled
+@uncounted
 def _refine(
     group: np.ndarray,
     top: np.float32,

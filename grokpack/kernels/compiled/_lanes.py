@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled._lines import LINE, copy, copy_line
 
-LANES = 64  # a cache line of int8
+LANES = LINE  # of int8
 BLOCK = 8 * LANES  # values of eight rows; groups are multiples of eight
 TILE = 16 * BLOCK  # values that passes over more than one candidate keep in the cache
 
@@ -25,44 +26,64 @@ t = x / step, of the nearest code q less the zero point, of t * q, of q * q; ste
 of the step."""
 TRIAL_ROWS = 11
 
-_AHEAD = 256  # rows that are fetched together
 _HIGH_BIT = np.int32(-(1 << 31))
 _E, _T, _Q = ERROR * LANES, SUM_T * LANES, SUM_Q * LANES
 _TQ, _QQ = SUM_TQ * LANES, SUM_QQ * LANES
 
 
-@compiled
-def widen(
-    values: np.ndarray, scales: np.ndarray, row: int, column: int, per_group: int, group: np.ndarray
+@uncounted
+def load(
+    raw: np.ndarray,
+    place: tuple[int, int, int],
+    scales: np.ndarray,
+    source: tuple[int, int, int],
+    codes: np.ndarray,
+    group: np.ndarray,
 ) -> None:
-    """The values of a group times their scales.
+    """The values of a group: int8 codes times their scales.
 
     Args:
-        values: `[in, all columns]`, int8 or float32.
+        raw: All codes, as bytes.
+        place: Where the first of the group is; bytes of a row; columns, at most `LANES`.
         scales: `f32[source group, all columns]`.
-        row: First input of the group.
-        column: First column; there are `LANES`, or as many as are left.
-        per_group: Inputs that share a scale.
-        group: Receives them; lanes beyond the last column are left alone.
+        source: First input and column of the group; inputs that share a scale.
+        codes: Scratch, `i8[BLOCK]`.
+        group: Receives them, `f32[row * LANES]`; lanes beyond the last column mean nothing.
     """
-    rows = len(group) // LANES
-    width = min(LANES, values.shape[1] - column)
-    seen, r = np.int64(0), 0
-    for k in range(min(rows, _AHEAD)):  # so tight that the processor fetches many rows at once
-        seen |= np.int64(values[row + k, column])
-    group[0] = seen  # or the loop would be left out
-    while r < rows:
-        end = min(rows, ((row + r) // per_group + 1) * per_group - row)
-        scale = scales[(row + r) // per_group, column : column + width]
-        for k in range(r, end):
-            line = group[k * LANES : k * LANES + width]
-            own = values[row + k, column : column + width]
+    at, pitch, width = place
+    row, column, per_group = source
+    octets = codes.view(np.uint8)
+    for k in range(0, len(group) // LANES, 8):
+        if width == LANES:
+            for i in range(8):
+                copy_line(raw, at + (k + i) * pitch, octets, i * LANES)
+        else:
+            for i in range(8):
+                copy(raw, at + (k + i) * pitch, octets, i * LANES, width)
+        block = group[k * LANES : k * LANES + BLOCK]
+        first, last = (row + k) // per_group, (row + k + 7) // per_group
+        if first == last:
+            scale = scales[first, column : column + width]
             for lane in range(width):
-                line[lane] = np.float32(own[lane]) * scale[lane]
-        r = end
+                for i in range(8):
+                    block[i * LANES + lane] = np.float32(codes[i * LANES + lane]) * scale[lane]
+        else:
+            _straddle(codes, scales, (row + k, column, per_group), block)
 
 
-@compiled
+@uncounted
+def _straddle(
+    codes: np.ndarray, scales: np.ndarray, source: tuple[int, int, int], block: np.ndarray
+) -> None:
+    """Eight rows that do not have one scale."""
+    row, column, per_group = source
+    for i in range(8):
+        scale = scales[(row + i) // per_group, column : column + LANES]
+        for lane in range(len(scale)):
+            block[i * LANES + lane] = np.float32(codes[i * LANES + lane]) * scale[lane]
+
+
+@uncounted
 def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
     """Magnitudes of the largest value above and below zero, as bits.
 
@@ -83,7 +104,7 @@ def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
             ends[lane], ends[LANES + lane] = high, low
 
 
-@compiled
+@uncounted
 def errors(group: np.ndarray, trial: np.ndarray) -> None:
     """Add to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
     for at in range(0, len(group), BLOCK):
@@ -100,7 +121,7 @@ def errors(group: np.ndarray, trial: np.ndarray) -> None:
             trial[_E + lane] = total
 
 
-@compiled
+@uncounted
 def regress(group: np.ndarray, trial: np.ndarray) -> None:
     """Add to all the sums of a trial."""
     for at in range(0, len(group), BLOCK):

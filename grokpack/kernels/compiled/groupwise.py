@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
-from grokpack.kernels.compiled._encoding import CHOICE_ROWS, encode_4, encode_8
+from grokpack.kernels.compiled import compiled, uncounted
+from grokpack.kernels.compiled._encoding import CHOICE_ROWS, encode
 from grokpack.kernels.compiled._fitting import fit
-from grokpack.kernels.compiled._lanes import LANES, STEP, TRIAL_ROWS, ZERO, widen
+from grokpack.kernels.compiled._lanes import BLOCK, LANES, STEP, TRIAL_ROWS, ZERO, load
+from grokpack.kernels.compiled._lines import copy
 from grokpack.kernels.compiled._turning import COLUMNS, ROWS, scratch, turn
 from grokpack.kernels.groupwise import (
     FACTORS,
@@ -51,14 +52,25 @@ def quantise(  # noqa: PLR0913, PLR0917
     Not compiled: whatever the types of values and codes are, what is compiled sees bytes, and is
     compiled and optimised once instead of four times.
     """
+    factors = np.append(_REFERENCE, FACTORS[bits])
+    scratch = (
+        np.zeros(group * LANES, np.float32),
+        np.empty(BLOCK, np.int8),
+        np.empty((len(factors) + 1, TRIAL_ROWS * LANES), np.float32),
+        np.empty(2 * LANES, np.int32),
+        np.empty(CHOICE_ROWS * LANES, np.float32),
+        np.empty(2 * LANES, np.int32),
+        np.empty(BLOCK, np.uint8),
+    )
     _quantise(
-        values.view(np.uint8),
+        values.reshape(-1).view(np.uint8),
         values.dtype == np.float32,
         scales,
         (column, per_group, group, bits, method, precision),
         symmetric,
-        np.append(_REFERENCE, FACTORS[bits]),
-        out.view(np.uint8),
+        factors,
+        scratch,
+        out.reshape(-1).view(np.uint8),
         steps,
         zeros,
         sums,
@@ -66,7 +78,7 @@ def quantise(  # noqa: PLR0913, PLR0917
     )
 
 
-@compiled
+@uncounted
 def _quantise(  # noqa: PLR0913, PLR0917
     raw: np.ndarray,
     wide: bool,  # noqa: FBT001
@@ -74,6 +86,7 @@ def _quantise(  # noqa: PLR0913, PLR0917
     form: tuple[int, int, int, int, int, int],
     symmetric: bool,  # noqa: FBT001
     factors: np.ndarray,
+    scratch: tuple[np.ndarray, ...],
     out: np.ndarray,
     steps: np.ndarray,
     zeros: np.ndarray,
@@ -82,75 +95,59 @@ def _quantise(  # noqa: PLR0913, PLR0917
 ) -> None:
     """All columns; `raw` and `out` are bytes, `wide` says that the values are float32."""
     column, per_group, rows, bits, method, precision = form
-    columns = steps.shape[1]
-    group = np.zeros(rows * LANES, np.float32)
-    trials = np.empty((len(factors) + 1, TRIAL_ROWS * LANES), np.float32)
-    ends = np.empty(2 * LANES, np.int32)
-    choice = np.empty(CHOICE_ROWS * LANES, np.float32)
-    octets = np.empty((rows // 8, 8 * LANES), np.uint8)
-    words = np.empty((rows // 8, LANES), np.uint32)
+    group, codes, trials, ends, choice, tally, line = scratch
+    columns, size, unit = steps.shape[1], 4 if wide else 1, 4 if bits == 4 else 1  # noqa: PLR2004
+    pitch, step = scales.shape[1] * size, columns * unit
+    best = trials[len(factors)]
+    octets = group.view(np.uint8)
     half = np.float32(1 << (bits - 1))
     for g in range(len(steps)):
+        row = g * rows
         for first in range(0, columns, LANES):
             width = min(LANES, columns - first)
+            at = row * pitch + (column + first) * size
             if wide:
-                floats = raw.view(np.float32)
-                widen(floats, scales, g * rows, column + first, per_group, group)
+                for k in range(rows):
+                    copy(raw, at + k * pitch, octets, k * LANES * size, width * size)
             else:
-                widen(raw.view(np.int8), scales, g * rows, column + first, per_group, group)
-            best = fit(group, (bits, method, precision), symmetric, factors, ends, trials)
-            for lane in range(width):
-                steps[g, first + lane] = best[STEP * LANES + lane]
-                zeros[g, first + lane] = np.uint8(np.int32(best[ZERO * LANES + lane]))
+                source = (row, column + first, per_group)
+                load(raw, (at, pitch, width), scales, source, codes, group)
+            fit(group, (bits, method, precision), symmetric, factors, ends, trials)
+            _note(best, steps[g, first : first + width], zeros[g, first : first + width])
             if len(out) == 0:
                 continue
-            _choose(best, half, choice)
-            if bits == 4:  # noqa: PLR2004
-                encode_4(group, choice, -half, half - np.float32(1), words)
-                _put_words(words, g, first, width, out.view(np.uint32))
-            else:
-                encode_8(group, choice, -half, half - np.float32(1), octets)
-                _put_octets(octets, g, first, width, out)
-            _account(choice, g, first, width, sums, counts)
+            _choose(best, half, choice, tally)
+            goal = (row * bits // (8 * unit) * step + first * unit, step, width * unit)
+            ahead = (at + 2 * LANES * size - 1, pitch)  # the last byte: rows may begin in a line
+            encode(group, bits, choice, tally, line, out, goal, raw, ahead)
+            for k in range(3):
+                _put(choice[(2 + k) * LANES :], sums[k, g, first : first + width])
+            for k in range(2):
+                _put(tally[k * LANES :], counts[k, g, first : first + width])
 
 
-@compiled
-def _choose(best: np.ndarray, half: np.float32, choice: np.ndarray) -> None:
+@uncounted
+def _note(best: np.ndarray, steps: np.ndarray, zeros: np.ndarray) -> None:
+    """Steps and zero points to where they belong."""
+    for lane in range(len(steps)):
+        steps[lane] = best[STEP * LANES + lane]
+        zeros[lane] = np.uint8(np.int32(best[ZERO * LANES + lane]))
+
+
+@uncounted
+def _choose(best: np.ndarray, half: np.float32, choice: np.ndarray, tally: np.ndarray) -> None:
     """What encoding takes, and sums of nothing."""
     choice[:] = np.float32(0)
+    tally[:] = 0
     for lane in range(LANES):
-        choice[lane], choice[LANES + lane] = (
-            best[STEP * LANES + lane],
-            best[ZERO * LANES + lane] - half,
-        )
+        choice[lane] = best[STEP * LANES + lane]
+        choice[LANES + lane] = best[ZERO * LANES + lane] - half
 
 
-@compiled
-def _put_words(words: np.ndarray, g: int, first: int, width: int, out: np.ndarray) -> None:
-    for k in range(len(words)):
-        line = out[g * len(words) + k, first : first + width]
-        for lane in range(width):
-            line[lane] = words[k, lane]
-
-
-@compiled
-def _put_octets(octets: np.ndarray, g: int, first: int, width: int, out: np.ndarray) -> None:
-    for k in range(len(octets)):
-        for i in range(8):
-            line = out[(g * len(octets) + k) * 8 + i, first : first + width]
-            for lane in range(width):
-                line[lane] = octets[k, i * LANES + lane]
-
-
-@compiled
-def _account(
-    choice: np.ndarray, g: int, first: int, width: int, sums: np.ndarray, counts: np.ndarray
-) -> None:
-    for lane in range(width):
-        for k in range(3):
-            sums[k, g, first + lane] = choice[(2 + k) * LANES + lane]
-        for k in range(2):
-            counts[k, g, first + lane] = np.int32(choice[(5 + k) * LANES + lane])
+@uncounted
+def _put(lanes: np.ndarray, out: np.ndarray) -> None:
+    for lane in range(len(out)):
+        out[lane] = lanes[lane]
 
 
 @compiled

@@ -1,0 +1,83 @@
+"""Bytes copied without a loop, and cache lines fetched before they are needed.
+
+Rows whose distance only the data says LLVM would copy after it compared every two for overlap, or
+byte after byte. A line, `LINE` bytes, is one load and one store here where vectors are that long.
+
+Of each row of a weight, 64 columns of codes are one line, on a page of its own: a processor does
+not guess which will be next, and it computes little while it waits for memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+LINE = 64  # bytes
+
+_Any: TypeAlias = Any  # what numba hands to those that write code for it: it has no types
+_memcpy: _Any = cgutils.raw_memcpy
+_BYTE = ir.IntType(8).as_pointer()
+_INT = ir.IntType(32)
+
+
+def _copying_lines(
+    _typing: _Any, source: _Any, _at: _Any, target: _Any, _to: _Any
+) -> tuple[_Any, _Any]:
+    def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
+        kinds, line = signature.args, ir.VectorType(ir.IntType(8), LINE).as_pointer()
+        origin = _pointer(context, builder, kinds[0], *arguments[:2])
+        goal = _pointer(context, builder, kinds[2], *arguments[2:])
+        loaded = builder.load(builder.bitcast(origin, line), align=1)
+        builder.store(loaded, builder.bitcast(goal, line), align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), write
+
+
+def _copying(
+    _typing: _Any, source: _Any, _at: _Any, target: _Any, _to: _Any, _count: _Any
+) -> tuple[_Any, _Any]:
+    def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
+        kinds = signature.args
+        origin = _pointer(context, builder, kinds[0], *arguments[:2])
+        goal = _pointer(context, builder, kinds[2], *arguments[2:4])
+        _memcpy(builder, goal, origin, arguments[4], 1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp, types.intp), write
+
+
+def _fetching(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
+    def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments)
+        kind = ir.FunctionType(ir.VoidType(), [_BYTE, _INT, _INT, _INT])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE], kind)
+        to_read, near, data = (ir.Constant(_INT, n) for n in (0, 3, 1))
+        builder.call(fetch, [pointer, to_read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp), write
+
+
+def _pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) -> _Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+
+
+copy_line = cast("Callable[[np.ndarray, int, np.ndarray, int], None]", intrinsic(_copying_lines))
+"""`copy_line(source, at, target, to)`: `LINE` bytes of one array, from `at` on, to those of another
+from `to` on. Nothing is checked."""
+
+copy = cast("Callable[[np.ndarray, int, np.ndarray, int, int], None]", intrinsic(_copying))
+"""`copy(source, at, target, to, count)`: as many as are counted."""
+
+prefetch = cast("Callable[[np.ndarray, int], None]", intrinsic(_fetching))
+"""`prefetch(source, at)`: have the line of a byte fetched, which may lie beyond the end."""
