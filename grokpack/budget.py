@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grokpack import storage
 from grokpack.errors import GrokpackError
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
 from grokpack.memo import MEMO_BYTES
@@ -68,14 +69,16 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     work = plan.reads_bytes * (_FITTING if plan.target.remembers else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
-    fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
+    own = storage.burden(plan.source.folder) if plan.source else storage.Burden()
+    aside = own.thread_bytes if streams else 0
+    fixed = RESERVED_BYTES + own.memory_bytes + (MEMO_BYTES if plan.target.remembers else 0)
     for engine in dict.fromkeys((preferred, "numpy")):
         reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
-        step = min((memory_bytes - reserved) // workers // held, STEP_BYTES)
+        step = min(((memory_bytes - reserved) // workers - aside) // held, STEP_BYTES)
         if step >= SMALLEST_STEP_BYTES:
             pace = Pace(step, BLOCK_STEPS * step, engine)
-            return Budget(pace, reserved + workers * held * step)
-    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
+            return Budget(pace, reserved + workers * (held * step + aside))
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers)
 
 
 def _too_little(

@@ -48,6 +48,7 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
     """
     allowed = budget(plan, limits.memory_bytes, limits.workers)
+    refuse_url(out)
     place = Output.of(plan.target, out)
     refuse_overlap(plan, out)
     refuse_file(place)
@@ -58,9 +59,17 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     return allowed
 
 
+def refuse_url(out: str) -> None:
+    """Refuse an output that lies on a server or in a bucket."""
+    if storage.is_url(out):
+        what = "outputs are written to local folders only"
+        hint = "write to a folder, and copy it with the bucket's own tool; grokpack.json goes last"
+        raise GrokpackError("GP326", what, Place(out), hint=hint)
+
+
 def refuse_overlap(plan: Plan, out: str) -> None:
     """Refuse an output inside the source, or around it."""
-    if plan.source is None:
+    if plan.source is None or storage.is_url(plan.source.folder):
         return
     source, target = os.path.realpath(plan.source.folder), os.path.realpath(out)
     common = os.path.commonpath([source, target])
@@ -147,12 +156,19 @@ def check_disk(plan: Plan, place: Output) -> None:
         for f in plan.target.layout.files()
         for end in ("", storage.PART)
     )
-    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES
+    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
     free = storage.free_bytes(place.root)
     if needs > free:
         facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
         hint = "choose another disk with `--out`, or free some space"
         raise GrokpackError("GP311", "not enough disk", Place(place.path), facts, hint)
+
+
+def _scratch_bytes(plan: Plan) -> int:
+    """What is put aside of a source that is far away, where it is read in strips."""
+    if plan.source is None or not plan.streams:
+        return 0
+    return min(storage.burden(plan.source.folder).scratch_bytes, plan.reads_bytes)
 
 
 def discard(place: Output) -> None:

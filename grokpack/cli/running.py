@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.cli import quantities
 from grokpack.render import numbers
 
@@ -86,6 +87,8 @@ def carry_out(
     session.result("\n".join(lines), data)
 
 
-def absolute(out: Path | None, default: str) -> str:
-    """The output folder as an absolute path."""
-    return str(out.absolute()) if out is not None else default
+def absolute(out: str | None, default: str) -> str:
+    """The output folder as an absolute path; a URL, which the plan refuses, as it is."""
+    if out is None or storage.is_url(out):
+        return out or default
+    return str(Path(out).absolute())

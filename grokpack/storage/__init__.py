@@ -1,10 +1,13 @@
 """The only package that opens, reads, writes, renames or removes files.
 
-`sources` reads, wherever a file lies; `local` is the medium that everything has; `parts` writes.
+`sources` reads, wherever a file lies; `local` is the medium that everything has, `remote` that of
+URLs; `parts` writes.
 """
 
 from __future__ import annotations
 
+from grokpack.storage.burden import Burden
+from grokpack.storage.errand import NO_FAULT_OF_FILES, interruptible
 from grokpack.storage.faults import faults
 from grokpack.storage.parts import (
     PART,
@@ -27,7 +30,13 @@ from grokpack.storage.parts import (
 )
 from grokpack.storage.sources import (
     FileBytes,
+    Stamp,
+    absolute,
+    burden,
+    each,
     exists,
+    explain_absence,
+    forget,
     is_folder,
     lines,
     names,
@@ -37,21 +46,33 @@ from grokpack.storage.sources import (
     read_rows,
     size_of,
     stamp,
+    tidy,
     tree,
 )
+from grokpack.storage.urls import is_url
 
 __all__ = [
+    "NO_FAULT_OF_FILES",
     "PART",
+    "Burden",
     "FileBytes",
     "PartWriter",
+    "Stamp",
+    "absolute",
     "allocated_bytes",
     "append_line",
+    "burden",
     "create_part",
+    "each",
     "exists",
+    "explain_absence",
     "faults",
+    "forget",
     "free_bytes",
     "in_the_way",
+    "interruptible",
     "is_folder",
+    "is_url",
     "lines",
     "locked",
     "make_folder",
@@ -69,6 +90,7 @@ __all__ = [
     "size_of",
     "stamp",
     "sync_folder",
+    "tidy",
     "tree",
     "write_whole",
 ]
