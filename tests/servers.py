@@ -1,8 +1,9 @@
-"""Servers on loopback, with what goes wrong between machines: they stall, break off, lie, change."""
+"""Servers on loopback, and what goes wrong with them: they stall, break off, lie and change."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,8 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from grokpack import storage
+from grokpack.storage.remote.wire import pool
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import pytest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Answer:
     Attributes:
         cut: Bytes of the body after which the connection breaks.
         stall: Bytes of the body after which nothing comes any more.
+        drip_s: Seconds between one byte and the next.
     """
 
     status: int
@@ -47,6 +54,7 @@ class Answer:
     body: bytes = b""
     cut: int | None = None
     stall: int | None = None
+    drip_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -118,12 +126,21 @@ class _Handler(BaseHTTPRequestHandler):
         body = answer.body[: ends[0]] if ends else answer.body
         with self.place.guard:
             self.place.sent_bytes += len(body)
+        if answer.drip_s is not None:
+            self._drip(body, answer.drip_s)
         self.wfile.write(body)
         if ends:
             self.wfile.flush()
             self.close_connection = True
         if answer.stall is not None:
             self.place.over.wait()
+
+    def _drip(self, body: bytes, pause_s: float) -> None:
+        for at in range(len(body)):
+            self.wfile.write(body[at : at + 1])
+            self.wfile.flush()
+            if self.place.over.wait(pause_s):
+                return
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -146,9 +163,25 @@ def serving(root: Path, port: int = 0) -> Iterator[Server]:
         place.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
+        storage.forget(place.url)  # another may have had this port
         try:
             yield place
         finally:
+            pool.close()
             place.over.set()
             server.shutdown()
             thread.join()
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pauses that do not hold up a test, and hide the keys of whoever runs it."""
+    from grokpack.storage.remote import exchange, sites
+
+    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0.001)
+    for name in list(os.environ):
+        own = name.startswith(("AWS_", "HF_", "GOOGLE_", "GROKPACK_"))
+        if own or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HF_TOKEN_PATH"):
+        monkeypatch.setenv(name, "/nowhere")
+    sites.forget()

@@ -10,12 +10,12 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from grokpack.storage.remote import exchange
+from grokpack.storage.remote import answers, exchange
 from grokpack.storage.remote.flights import fly
 from grokpack.storage.remote.sites import resource
 
 if TYPE_CHECKING:
-    from grokpack.storage.remote.exchange import Facts
+    from grokpack.storage.remote.answers import Facts
     from grokpack.storage.remote.flights import Flight
 
 HEAD_BYTES = 8 << 10
@@ -93,9 +93,9 @@ def _first_look(path: str) -> Facts | None:
 
     try:
         facts, data = fly(ask)
-    except exchange.Gone:
+    except answers.Gone:
         return None
-    except exchange.Refused as error:
+    except answers.Refused as error:
         _refused[path] = str(error)
         return None
     _windows.put(path, 0, data)
@@ -111,7 +111,7 @@ def look_again(path: str) -> Facts | None:
 
     try:
         return fly(ask)[0]
-    except (exchange.Gone, exchange.Refused):
+    except (answers.Gone, answers.Refused):
         return None
 
 

@@ -6,10 +6,11 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET  # noqa: S405  # documents with entities are refused
+from xml.etree import ElementTree as ET  # documents with entities are refused
 
 from grokpack.errors import GrokpackError, Place
-from grokpack.storage.remote.exchange import Gone, document
+from grokpack.storage.remote.answers import Gone
+from grokpack.storage.remote.exchange import document
 from grokpack.storage.remote.flights import fly
 from grokpack.storage.remote.sites import Bucket, Hub
 from grokpack.storage.urls import Url, parse
@@ -48,7 +49,7 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
     """List a folder; nothing is found where there is none.
 
     Raises:
-        exchange.Refused: Where listing is not allowed.
+        answers.Refused: Where listing is not allowed.
         GrokpackError: GP221 and GP223 as `exchange.document` does, GP209 for an answer that is no
             listing.
     """

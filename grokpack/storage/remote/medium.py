@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
 from grokpack.storage.burden import Burden
-from grokpack.storage.remote import exchange, files, shelf, sites
+from grokpack.storage.remote import answers, exchange, files, shelf, sites
 from grokpack.storage.remote.crowd import each
 from grokpack.storage.remote.flights import fly_all
 from grokpack.storage.remote.listing import Names, listed
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
-    from grokpack.storage.remote.exchange import Facts
+    from grokpack.storage.remote.answers import Facts
 
 __all__ = [
     "BURDEN",
@@ -168,7 +168,7 @@ def _listing(folder: str, *, deep: bool = False) -> Names:
             found = (
                 probed(folder) if isinstance(site, sites.Plain) else listed(folder, site, deep=deep)
             )
-        except exchange.Refused:
+        except answers.Refused:
             found = probed(folder)
         _names[key] = found
     return _names[key]

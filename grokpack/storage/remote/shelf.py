@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
-    from grokpack.storage.remote.exchange import Facts
+    from grokpack.storage.remote.answers import Facts
     from grokpack.storage.remote.flights import Flight
 
 BLOCK_BYTES = 4 << 20
@@ -223,7 +223,7 @@ class _Strips:
         return list(found)
 
     def copy(self, handle: int, number: int, at: int, rows: np.ndarray, engine: Engine) -> None:
-        """Copy from one block, which lies at byte `at` of the shelf, all that it has of the runs."""
+        """Copy all that a block has of the runs; it lies at byte `at` of the shelf."""
         low, high = number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES
         first = max(0, -(-(low - self.offset) // self.stride))  # the first that begins in it
         after = min(self.count, (high - self.nbytes - self.offset) // self.stride + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from grokpack.storage.remote import signing
-from grokpack.storage.remote.exchange import Resource
+from grokpack.storage.remote.routes import Resource
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ class Plain:
         """Where a file is."""
         return f"{url.scheme}://{url.host}/{quote(url.path, safe=_PATH)}"
 
-    def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `exchange.Site`
+    def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `routes.Site`
         """None."""
         return {}
 
-    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `exchange.Site`
+    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
         """Nothing."""
         return False
 
     def refused_hint(self) -> str:
-        """See `exchange.Site`."""
+        """See `routes.Site`."""
         return "the server lets nobody read this without a password, which grokpack does not send"
 
 
@@ -109,7 +109,7 @@ class Bucket:
         return True
 
     def refused_hint(self) -> str:
-        """See `exchange.Site`."""
+        """See `routes.Site`."""
         if self.google:
             how = "export GOOGLE_OAUTH_ACCESS_TOKEN=$(gcloud auth print-access-token)"
         else:
@@ -157,12 +157,12 @@ class Hub:
             return {"Authorization": f"Bearer {self.token}"}
         return {}
 
-    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `exchange.Site`
+    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
         """Nothing."""
         return False
 
     def refused_hint(self) -> str:
-        """See `exchange.Site`."""
+        """See `routes.Site`."""
         return "the repository is private or gated: set HF_TOKEN, or `hf auth login`"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import os
@@ -33,7 +34,8 @@ class Connection:
 
     def open(self) -> None:
         """Connect, unless it is connected; from then on silence is what counts."""
-        if self.http.sock is None:
+        connected = self.http.sock is not None
+        if not connected:
             self.http.connect()
             self.http.sock.settimeout(SILENCE_S)
 
@@ -124,3 +126,4 @@ class Pool:
 
 
 pool = Pool()
+atexit.register(pool.close)
