@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grokpack import storage
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.kernels.dispatch import choose_engine
 from grokpack.kernels.tally import CodeTally, FloatTally
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from grokpack.tensor import ArraySpec, TensorSpec
 
 _STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
+_FAR_STEP_BYTES = 4 << 20  # several requests at a time
 _SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
 _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
 _CELL_BYTES = 16  # sums and extremes that a code has of its own where each row has its own scales
@@ -50,6 +52,12 @@ class Cuts:
     step_bytes: int = _STEP_BYTES
     slab_bytes: int = _SLAB_BYTES
     workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, _MOST_WORKERS))
+
+
+def usual_cuts(checkpoint: Checkpoint) -> Cuts:
+    """Larger steps and more threads where each waits for a server."""
+    threads = storage.burden(checkpoint.folder).threads
+    return Cuts(_FAR_STEP_BYTES, workers=threads) if threads else Cuts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ def tally_all(
     cuts: Cuts | None = None,
 ) -> dict[str, ArrayTally]:
     """Count every value of these tensors; the result is by array, scales are `<name>/scales`."""
-    cuts = cuts or Cuts()
+    cuts = cuts or usual_cuts(checkpoint)
     began = time.monotonic()
     total = sum(spec.nbytes for tensor in tensors for spec in tensor.arrays().values())
     listen(Started("values", total))
@@ -95,7 +103,7 @@ def tally_all(
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
     with ThreadPoolExecutor(cuts.workers) as pool:
-        for slab, part in zip(slabs, pool.map(counter.count, slabs), strict=True):
+        for slab, part in zip(slabs, pool.map(storage.carried(counter.count), slabs), strict=True):
             if slab.array in tallies:
                 tallies[slab.array].merge(part)
             else:

@@ -15,6 +15,7 @@ from grokpack.output import Output
 if TYPE_CHECKING:
     from grokpack.plan import Plan
 
+_MOST_WORKERS = 8  # more threads than this only wait for memory bandwidth
 _SLACK_BYTES = 16 << 20  # manifest, journal and folders
 _LONGEST_VALUE = 24  # of an option; longer ones are digests, of which 8 digits tell enough
 
@@ -32,10 +33,21 @@ class Limits:
     """
 
     memory_bytes: int = DEFAULT_MEMORY_BYTES
-    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
+    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, _MOST_WORKERS))
     deadline_s: float | None = None
     restart: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+
+
+def usual_workers(plan: Plan) -> int:
+    """Threads where none are asked for: one per core, or as many as keep a far source busy.
+
+    Where strips are read, each of them fetches many blocks at a time itself.
+    """
+    cores = min(os.cpu_count() or 1, _MOST_WORKERS)
+    if plan.source is None or plan.streams:
+        return cores
+    return max(cores, storage.burden(plan.source.folder).threads)
 
 
 def preflight(plan: Plan, out: str, limits: Limits) -> Budget:

@@ -41,13 +41,13 @@ def carry_out(
     """
     from grokpack.estimate import estimate
     from grokpack.output import Output
-    from grokpack.preflight import Limits, finished, preflight
+    from grokpack.preflight import Limits, finished, preflight, usual_workers
     from grokpack.render import plan as text
     from grokpack.run import execute
 
     limits = Limits(
         quantities.parse_bytes(memory),
-        quantities.parse_workers(workers),
+        quantities.parse_workers(workers) or usual_workers(plan),
         quantities.parse_seconds(max_duration),
         restart,
         session.stop,

@@ -7,7 +7,7 @@ URLs; `parts` writes.
 from __future__ import annotations
 
 from grokpack.storage.burden import Burden
-from grokpack.storage.errand import NO_FAULT_OF_FILES, interruptible
+from grokpack.storage.errand import NO_FAULT_OF_FILES, carried, interruptible
 from grokpack.storage.faults import faults
 from grokpack.storage.parts import (
     PART,
@@ -62,6 +62,7 @@ __all__ = [
     "allocated_bytes",
     "append_line",
     "burden",
+    "carried",
     "create_part",
     "each",
     "exists",

@@ -9,12 +9,14 @@ import contextlib
 import tempfile
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+S = TypeVar("S")
+T = TypeVar("T")
 NO_FAULT_OF_FILES = ("GP213", "GP221", "GP222", "GP223", "GP403")
 """Codes of errors that say nothing of a file's contents: they end a survey, others are findings."""
 
@@ -55,6 +57,17 @@ def interruptible(stopping: Callable[[], bool], scratch: str | None = None) -> I
     """A block of this thread whose waits end, with GP403, once `stopping()` is true."""
     with sent(replace(current(), stopping=stopping, scratch=scratch)):
         yield
+
+
+def carried(work: Callable[[S], T]) -> Callable[[S], T]:
+    """The same work for other threads, on this thread's errand."""
+    own = current()
+
+    def on_errand(item: S) -> T:
+        with sent(own):
+            return work(item)
+
+    return on_errand
 
 
 @contextlib.contextmanager

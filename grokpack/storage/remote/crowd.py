@@ -18,15 +18,9 @@ WIDTH = 32  # answers waited for at a time
 
 def each(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Results in the order of the items; the first error ends it."""
-    own = errand.current()
-
-    def one(item: S) -> T:
-        with errand.sent(own):
-            return work(item)
-
     with ThreadPoolExecutor(min(WIDTH, max(len(items), 1)), "grokpack-crowd") as pool:
         try:
-            return list(pool.map(one, items))
+            return list(pool.map(errand.carried(work), items))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

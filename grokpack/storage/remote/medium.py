@@ -38,7 +38,7 @@ __all__ = [
 
 _LIBRARIES_BYTES = 16 << 20  # http and ssl, certificates, the threads of requests
 BURDEN = Burden(
-    _LIBRARIES_BYTES + files.KEPT_BYTES, shelf.IN_FLIGHT * shelf.BLOCK_BYTES, shelf.SHELF_BYTES
+    _LIBRARIES_BYTES + files.KEPT_BYTES, shelf.IN_FLIGHT * shelf.BLOCK_BYTES, shelf.SHELF_BYTES, 8
 )
 _RANGE_BYTES = 1 << 20  # smaller requests cost more than they gain
 _IN_FLIGHT = 4  # ranges of one read
