@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.converting import bench_convert, bench_convert_memory
+from benchmarks.fetching import bench_fetching
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 from benchmarks.shrinking import bench_quantize, bench_quantize_memory
 
@@ -126,6 +127,7 @@ BENCHES = (
     bench_blocks,
     bench_speed,
     bench_convert,
+    bench_fetching,
     bench_quantize,
     bench_marginal,
     bench_memory,

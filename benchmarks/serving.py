@@ -1,6 +1,6 @@
 """A server of byte ranges on loopback that costs little: `python -m benchmarks.serving DIR`.
 
-It prints its URL; the kernel sends the files. `--delay 0.05` makes it as far away as another country.
+It prints its URL; the kernel sends the files. `--delay 0.05` makes it as far as another country.
 """
 
 from __future__ import annotations

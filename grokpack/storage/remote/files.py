@@ -134,10 +134,21 @@ def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
 
 
 def forget(folder: str) -> None:
-    """Forget what is known of the files below a folder, and of itself."""
+    """Forget what is known of the files below a folder, and of the small ones beside it."""
     base = folder.rstrip("/")
-    known = [p for p in list(_facts) if p == base or p.startswith(f"{base}/")]
+    above = base.rpartition("/")[0]
+    known = [
+        path
+        for path in list(_facts)
+        if path == base or path.startswith(f"{base}/") or _is_small_in(path, above)
+    ]
     for path in known:
         _facts.pop(path, None)
         _refused.pop(path, None)
     _windows.forget(known)
+
+
+def _is_small_in(path: str, folder: str) -> bool:
+    """Whether this is a config, a manifest or the like in a folder, or nothing at all."""
+    small = path.endswith((".json", ".model")) or _facts.get(path) is None
+    return small and path.rpartition("/")[0] == folder

@@ -48,7 +48,7 @@ class _Slot:
     """A block's place; `holders` of it keep it from being given to another."""
 
     at: int
-    holders: int = 1
+    holders: int = 0
     ready: threading.Event = field(default_factory=threading.Event)
     failed: bool = False
 
@@ -72,41 +72,62 @@ class Shelf:
     @contextlib.contextmanager
     def holding(self, path: str, facts: Facts, numbers: list[int]) -> Iterator[dict[int, int]]:
         """Blocks of a file, fetched where they are not there: their places by number."""
-        held: dict[int, _Slot] = {}
+        held = self._taken(path, facts, numbers)
         try:
-            while left := [number for number in numbers if number not in held]:
-                mine = [n for n in left if self._hold((path, facts.tag, n), held)]
-                self._load(path, facts, mine, held)
-                self._settle(held)
             yield {number: slot.at for number, slot in held.items()}
         finally:
-            self._let_go(list(held.values()))
+            self._let_go(held)
 
-    def _hold(self, key: _Key, held: dict[int, _Slot]) -> bool:
-        """Hold a block; true where this thread is the one to fetch it."""
-        with self._changed:
-            slot = self._slots.get(key)
-            if slot is None:
-                slot = self._slots[key] = _Slot(self._room())
-                held[key[2]] = slot
-                return True
-            self._slots.move_to_end(key)
-            slot.holders += 1
-            held[key[2]] = slot
-            return False
+    def _taken(self, path: str, facts: Facts, numbers: list[int]) -> dict[int, _Slot]:
+        """Hold blocks and have them ready; anew where another thread failed to fetch one."""
+        while True:
+            held, mine = self._hold(path, facts, numbers)
+            try:
+                self._load(path, facts, mine, held)
+                whole = self._settled(held)
+            except BaseException:
+                self._let_go(held)
+                raise
+            if whole:
+                return held
+            self._let_go(held)
 
-    def _room(self) -> int:
-        """A free place; waits for one where all are held."""
+    def _hold(
+        self, path: str, facts: Facts, numbers: list[int]
+    ) -> tuple[dict[int, _Slot], list[int]]:
+        """Hold blocks, all at once: who held some and waited for others might wait for ever.
+
+        Returns:
+            The blocks by number, and the numbers of those that this thread is to fetch.
+        """
         stopping = errand.current().stopping
-        while not self._free:
-            for key, slot in self._slots.items():
-                if not slot.holders:
-                    del self._slots[key]
-                    return slot.at
-            self._changed.wait(_POLL_S)
-            if stopping():
-                raise GrokpackError("GP403", "stopped while waiting for room")
-        return self._free.pop()
+        keys: dict[int, _Key] = {number: (path, facts.tag, number) for number in numbers}
+        with self._changed:
+            while not self._make_room(keys):
+                self._changed.wait(_POLL_S)
+                if stopping():
+                    raise GrokpackError("GP403", "stopped while waiting for room")
+            held, mine = {}, []
+            for number, key in keys.items():
+                slot = self._slots.get(key)
+                if slot is None:
+                    slot = self._slots[key] = _Slot(self._free.pop())
+                    mine.append(number)
+                self._slots.move_to_end(key)
+                slot.holders += 1
+                held[number] = slot
+        return held, mine
+
+    def _make_room(self, keys: dict[int, _Key]) -> bool:
+        """Let the least used blocks give way for those that are missing; whether there is room."""
+        wanted = set(keys.values())
+        missing = len(wanted - self._slots.keys()) - len(self._free)
+        idle = [k for k, slot in self._slots.items() if not slot.holders and k not in wanted]
+        if len(idle) < missing:
+            return False
+        for key in idle[: max(missing, 0)]:
+            self._free.append(self._slots.pop(key).at)
+        return True
 
     def _load(self, path: str, facts: Facts, mine: list[int], held: dict[int, _Slot]) -> None:
         """Fetch blocks, a few at a time."""
@@ -144,21 +165,19 @@ class Shelf:
 
         return fetch
 
-    def _settle(self, held: dict[int, _Slot]) -> None:
-        """Wait for what other threads fetch; what failed there is let go, to be tried here."""
+    def _settled(self, held: dict[int, _Slot]) -> bool:
+        """Wait for what other threads fetch; whether all of it came."""
         stopping = errand.current().stopping
-        for number, slot in list(held.items()):
+        for slot in held.values():
             while not slot.ready.wait(_POLL_S):
                 if stopping():
                     raise GrokpackError("GP403", "stopped while waiting for another thread")
-            if slot.failed:
-                del held[number]
-                self._let_go([slot])
+        return not any(slot.failed for slot in held.values())
 
-    def _let_go(self, slots: list[_Slot]) -> None:
+    def _let_go(self, held: dict[int, _Slot]) -> None:
         """Hold blocks no more; the place of one that could not be fetched is free then."""
         with self._changed:
-            for slot in slots:
+            for slot in held.values():
                 slot.holders -= 1
                 if slot.failed and not slot.holders:
                     self._free.append(slot.at)
