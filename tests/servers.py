@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -155,12 +156,15 @@ class _Threads(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serving(root: Path, port: int = 0) -> Iterator[Server]:
-    """Serve a folder on loopback as long as the block runs."""
+def serving(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Serve a folder on loopback as long as the block runs; over TLS with a context."""
     place = Server(root)
     handler = type("Handler", (_Handler,), {"place": place})
-    with _Threads(("127.0.0.1", port), handler) as server:
-        place.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _Threads(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        place.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         storage.forget(place.url)  # another may have had this port

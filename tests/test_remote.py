@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,6 +268,10 @@ def _unranged(_: Asked, answer: Answer) -> None:
 
 def _zipped(_: Asked, answer: Answer) -> None:
     answer.headers["Content-Encoding"] = "gzip"
+
+
+def _stall(_: Asked, answer: Answer) -> None:
+    answer.stall = len(answer.body) // 2
 
 
 def _nonsense(_: Asked, answer: Answer) -> None:
@@ -542,6 +550,118 @@ def test_a_manifest_of_a_server_names_no_file_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "grok" / "grokpack.json").write_text(json.dumps({"files": dict.fromkeys(names)}))
     with serving(tmp_path) as server:
         assert storage.names(f"{server.url}/grok") == ["grokpack.json", "ok"]
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for loopback, and a server's context that has its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "certificate.pem"
+    pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, folder / "key.pem")
+    return pem, context
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_is_read_where_the_certificate_is_trusted(
+    trusted: bool, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from grokpack.storage.remote import exchange, wire
+
+    pem, context = certificate(tmp_path)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    wire._tls.cache_clear()
+    monkeypatch.setattr(exchange, "TRIES", 2)
+    with serving(served.root, context) as secure:
+        if not trusted:
+            with pytest.raises(GrokpackError) as caught:
+                survey(f"{secure.url}/grok")
+            assert caught.value.code == "GP221"
+            assert "certificate" in str(caught.value.facts).lower()
+            return
+        limits = Limits()
+        plan = plan_reshard(open_checkpoint(f"{secure.url}/grok"), 2)
+
+        def silent(_: Asked, answer: Answer) -> None:
+            answer.stall = 100
+            limits.stop.set()
+
+        secure.fault = only_payload(silent)
+        with pytest.raises(GrokpackError) as caught:
+            execute(plan, str(tmp_path / "out"), limits)
+        assert caught.value.code == "GP403"
+        secure.fault = only_payload(_drop, every=5)
+        execute(plan, str(tmp_path / "out"))
+    wire._tls.cache_clear()
+    reshard(served.root / "grok", tmp_path / "clean", 2)
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_a_proxy_is_asked_where_the_environment_names_one(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy gets whole URLs; the host itself does not exist."""
+    monkeypatch.setenv("http_proxy", served.url)
+    storage.forget("http://weights.invalid")
+    assert survey("http://weights.invalid/grok").whole
+    assert {asked.headers["host"] for asked in served.asked} == {"weights.invalid"}
+
+
+FAULTS = [_drop, _drop_at_once, _busy, _too_many, _page, _shifted, _longer, _shorter, _whole]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_chance_faults_of_every_kind_never_change_an_output(
+    seed: int, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs fail or do not; what is published at last is what the local folder gives."""
+    from grokpack.storage.remote import exchange, wire
+
+    monkeypatch.setattr(wire, "SILENCE_S", 0.3)
+    monkeypatch.setattr(exchange, "TRIES", 3)
+    chance, guard = random.Random(seed), threading.Lock()
+    name = chance.choice(sorted(PLANS))
+    execute(PLANS[name](open_checkpoint(str(served.root / "grok"))), str(tmp_path / "clean"))
+
+    shares, codes = [0.3, 0.2, 0.1, 0.05, 0.02, 0.0], []
+
+    def spoil(_: Asked, answer: Answer) -> None:
+        with guard:
+            strikes, fault = chance.random() < shares[0], chance.choice([*FAULTS, _stall])
+        if strikes and answer.status == 206:
+            fault(_, answer)
+
+    served.fault = spoil
+    while shares:
+        try:
+            execute(PLANS[name](open_checkpoint(f"{served.url}/grok")), str(tmp_path / "out"))
+            break
+        except GrokpackError as error:
+            codes.append(error.code)
+            del shares[0]
+    assert set(codes) <= {"GP221", "GP223"}
+    assert contents(tmp_path / "out") == contents(tmp_path / "clean")
 
 
 # --- the command line ----------------------------------------------------------------------------
