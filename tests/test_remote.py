@@ -127,7 +127,8 @@ def test_inspect_and_verify_read_little_more_than_headers(served: Server) -> Non
 
 
 def test_headers_are_fetched_many_at_a_time(served: Server) -> None:
-    waiting, enough, guard = 0, threading.Event(), threading.Lock()
+    waiting, guard = 0, threading.Lock()
+    enough, late = threading.Event(), threading.Event()
 
     def route(asked: Asked) -> None:
         nonlocal waiting
@@ -136,11 +137,13 @@ def test_headers_are_fetched_many_at_a_time(served: Server) -> None:
                 waiting += 1
                 if waiting == 8:
                     enough.set()
-            enough.wait(timeout=20)  # one after another, the eighth would never come
+            if not enough.wait(timeout=10):  # with few at a time, the eighth would not come
+                late.set()
 
     served.route = route
     assert survey(f"{served.url}/grok").expected == 38
     assert enough.is_set()
+    assert not late.is_set()
 
 
 def test_verify_reads_all_values_from_a_server(served: Server) -> None:
@@ -392,6 +395,33 @@ def test_an_object_that_changes_in_mid_run_never_makes_a_mixture(
         execute(plan, str(tmp_path / "out"))
     assert caught.value.code == "GP213"
     assert not (tmp_path / "out" / "grokpack.json").exists()
+
+
+def test_reads_ask_for_the_version_that_was_opened(served: Server) -> None:
+    path = f"{served.url}/grok/ckpt-0/tensor00000_000"
+    nbytes = storage.FileBytes(path).size()
+    storage.read_into(path, 0, memoryview(bytearray(nbytes)))
+    assert all("if-match" in asked.headers for asked in served.asked[1:])
+    assert len(served.asked) > 1
+
+
+@pytest.mark.parametrize("tag", ["ETag", "Last-Modified"])
+def test_a_read_of_another_version_is_refused_whatever_the_server_thinks_of_conditions(
+    tag: str, served: Server
+) -> None:
+    version = "one"
+
+    def tagged(_: Asked, answer: Answer) -> None:
+        answer.headers.pop("ETag", None)
+        answer.headers[tag] = f"W/{version}"
+
+    served.fault = tagged
+    path = f"{served.url}/grok/ckpt-0/tensor00000_000"
+    storage.read_into(path, 0, memoryview(bytearray(100_000)))
+    version = "two"
+    with pytest.raises(GrokpackError) as caught:
+        storage.read_into(path, 0, memoryview(bytearray(100_000)))
+    assert caught.value.code == "GP213"
 
 
 @pytest.mark.parametrize("held", [{}, {"Last-Modified": "Tue, 03 Mar 2026 10:00:00 GMT"}])
