@@ -48,6 +48,7 @@ class Answer:
         cut: Bytes of the body after which the connection breaks.
         stall: Bytes of the body after which nothing comes any more.
         drip_s: Seconds between one byte and the next.
+        chunked: Whether the body comes in chunks, its length untold.
     """
 
     status: int
@@ -56,6 +57,7 @@ class Answer:
     cut: int | None = None
     stall: int | None = None
     drip_s: float | None = None
+    chunked: bool = False
 
 
 @dataclass(slots=True)
@@ -120,7 +122,12 @@ class _Handler(BaseHTTPRequestHandler):
         asked = {name.lower(): text for name, text in self.headers.items()}
         answer = self.place.answer(self.path, asked)
         self.send_response(answer.status)
-        for name, text in ({"Content-Length": str(len(answer.body))} | answer.headers).items():
+        length = (
+            {"Transfer-Encoding": "chunked"}
+            if answer.chunked
+            else {"Content-Length": str(len(answer.body))}
+        )
+        for name, text in (length | answer.headers).items():
             self.send_header(name, text)
         self.end_headers()
         ends = [end for end in (answer.cut, answer.stall) if end is not None]
@@ -129,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.place.sent_bytes += len(body)
         if answer.drip_s is not None:
             self._drip(body, answer.drip_s)
-        self.wfile.write(body)
+        self.wfile.write(_chunks(body) if answer.chunked else body)
         if ends:
             self.wfile.flush()
             self.close_connection = True
@@ -145,6 +152,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+
+def _chunks(body: bytes) -> bytes:
+    """A body in chunks of a thousand bytes."""
+    pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
 
 
 class _Threads(ThreadingHTTPServer):

@@ -508,6 +508,31 @@ def test_a_run_whose_server_dies_goes_on_when_it_is_back(served: Server, tmp_pat
     assert tree(out) == tree(clean)
 
 
+@pytest.mark.parametrize("form", ["chunked", "closing"])
+def test_answers_of_other_forms_are_read_as_well(form: str, served: Server, tmp_path: Path) -> None:
+    def formed(_: Asked, answer: Answer) -> None:
+        answer.chunked = form == "chunked"
+        if form == "closing":
+            answer.headers["Connection"] = "close"
+
+    served.fault = formed
+    local, far = both(served, tmp_path, PLANS["reshard"])
+    assert contents(local) == contents(far)
+
+
+def test_chunks_that_go_on_behind_the_range_are_refused(served: Server) -> None:
+    path = f"{served.url}/grok/ckpt-0/tensor00000_000"
+    storage.FileBytes(path).size()
+
+    def longer(_: Asked, answer: Answer) -> None:
+        answer.chunked, answer.body = True, answer.body + b"more"
+
+    served.fault = longer
+    with pytest.raises(GrokpackError) as caught:
+        storage.read_into(path, 0, memoryview(bytearray(100_000)))
+    assert caught.value.code == "GP223"
+
+
 # --- what a server may be like -------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,9 +56,10 @@ def convert(
         ),
     ] = None,
     tokenizer: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--tokenizer",
+            metavar="PATH",
             help="its file or folder, or `none`; looked for beside SRC by default",
         ),
     ] = None,
@@ -106,7 +106,7 @@ def convert(
             embedding=embedding,
             tp=tp,
             shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
-            tokenizer=str(tokenizer) if tokenizer else None,
+            tokenizer=tokenizer or None,
         )
         path = resolve(source, current)
         plan = plan_convert(open_checkpoint(path, head_dim), to, chosen)
