@@ -155,6 +155,15 @@ def test_verify_reads_all_values_from_a_server(served: Server) -> None:
     assert served.sent_bytes > 3_000_000
 
 
+def test_statistics_of_turned_matrices_are_the_same_from_a_server(served: Server) -> None:
+    from grokpack.values import statistics
+
+    made = served.root / "made"
+    execute(PLANS["hf"](open_checkpoint(str(served.root / "grok"))), str(made))
+    near, far = open_checkpoint(str(made)), open_checkpoint(f"{served.url}/made")
+    assert statistics(near) == statistics(far)
+
+
 @pytest.mark.parametrize("end", ["/ckpt-0", "", "/"])
 def test_a_url_may_name_the_folder_of_the_files_or_the_one_above(end: str, served: Server) -> None:
     assert open_checkpoint(f"{served.url}/grok{end}").config["key_size"] > 0
