@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.archiving import bench_archive
 from benchmarks.converting import bench_convert, bench_convert_memory
+from benchmarks.fetching import bench_fetching
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 from benchmarks.peer import bench_peer
 from benchmarks.shrinking import bench_quantize, bench_quantize_memory
@@ -136,6 +137,7 @@ BENCHES = {
     "speed": bench_speed,
     "convert": bench_convert,
     "archive": bench_archive,
+    "fetching": bench_fetching,
     "quantize": bench_quantize,
     "peer": bench_peer,
     "view": bench_view,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack import arrays
+from grokpack import arrays, storage
 from grokpack.errors import GrokpackError
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
 from grokpack.memo import MEMO_BYTES
@@ -75,19 +75,21 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     streams = plan.streams
     work = plan.reads_bytes * (_QUANTISING if plan.target.quantises else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
-    fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
+    own = storage.burden(plan.source.folder) if plan.source else storage.Burden()
+    aside = own.thread_bytes if streams else 0
+    fixed = RESERVED_BYTES + own.memory_bytes + (MEMO_BYTES if plan.target.remembers else 0)
     fixed += plan.source.cache_bytes if plan.source else 0
     fixed += workers * (_codecs_bytes(plan) + plan.target.thread_bytes)
     for engine in dict.fromkeys((preferred, "numpy")):
         reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
-        share = (memory_bytes - reserved) // workers
+        share = (memory_bytes - reserved) // workers - aside
         block = _block_steps(plan, share) if streams else 0
         held = BUFFERS_PER_STEP + block
         step = min(share // held, STEP_BYTES)
         if step >= SMALLEST_STEP_BYTES:
             pace = Pace(step, (block or BLOCK_STEPS) * step, engine)
-            return Budget(pace, reserved + workers * held * step)
-    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
+            return Budget(pace, reserved + workers * (held * step + aside))
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers)
 
 
 def _block_steps(plan: Plan, share: int) -> int:

@@ -118,9 +118,11 @@ class Checkpoint:
         rows = sorted((f.path, f.nbytes, _literal_digest(f)) for f in self.layout.files())
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
-    def stamps(self) -> dict[str, tuple[int, int]]:
-        """Size and modification time of every file, to notice a change between runs."""
-        return {f.path: storage.stamp(self.path(f.path)) for f in self.layout.files()}
+    def stamps(self) -> dict[str, storage.Stamp]:
+        """Size, and modification time or tag, of every file, to notice a change between runs."""
+        paths = [file.path for file in self.layout.files()]
+        found = storage.each(self.folder, lambda path: storage.stamp(self.path(path)), paths)
+        return dict(zip(paths, found, strict=True))
 
 
 def _literal_digest(file: FileLayout) -> str:

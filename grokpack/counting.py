@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grokpack import storage
 from grokpack.errors import GrokpackError
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.kernels.dispatch import choose_engine
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
 _AHEAD_STEPS = 16  # runs of 512 bytes in a matrix of 32,768 rows; four threads keep to 64 MiB
+_FAR_STEP_BYTES = 4 << 20  # several requests at a time
 _SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
 _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
 _UNDECODED = ("GP227", "GP225")  # errors of a frame and of a chunk, which say nothing of others
@@ -58,6 +60,12 @@ class Cuts:
     def ahead_bytes(self) -> int:
         """What a thread reads at once of a matrix that lies the other way round."""
         return _AHEAD_STEPS * self.step_bytes
+
+
+def usual_cuts(checkpoint: Checkpoint) -> Cuts:
+    """Larger steps and more threads where each waits for a server."""
+    threads = storage.burden(checkpoint.folder).threads
+    return Cuts(_FAR_STEP_BYTES, workers=threads) if threads else Cuts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ def tally_all(
     Raises:
         GrokpackError: What reading raises.
     """
-    cuts = cuts or Cuts()
+    cuts = cuts or usual_cuts(checkpoint)
     began = time.monotonic()
     total = sum(spec.nbytes for tensor in tensors for spec in tensor.arrays().values())
     listen(Started("values", total))
@@ -118,7 +126,8 @@ def tally_all(
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
     with ThreadPoolExecutor(cuts.workers) as pool:
-        for slab, part in zip(slabs, pool.map(counter.attempt, slabs), strict=True):
+        parts = pool.map(storage.carried(counter.attempt), slabs)
+        for slab, part in zip(slabs, parts, strict=True):
             if isinstance(part, GrokpackError):
                 if failed is None:
                     raise part

@@ -16,6 +16,9 @@ from grokpack.task import Receipt
 if TYPE_CHECKING:
     from grokpack.plan import Plan
 
+    Places = dict[str, dict[str, storage.Stamp]]
+    """By place, as far as a source was read there, the stamp of each file."""
+
 FOLDER = ".grokpack"
 _PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
 _SCHEMA = "grokpack/journal/1"
@@ -41,8 +44,10 @@ class Journal:
         """Whether a run has begun here and not been published."""
         return storage.exists(self.path(_PLAN))
 
-    def begin(self, plan: Plan, stamps: dict[str, tuple[int, int]]) -> None:
-        """Record the plan and the source's stamps, before anything is written."""
+    def begin(self, plan: Plan, places: Places) -> None:
+        """Record the plan and the source's stamps by place, before anything is written."""
+        storage.remove(self.path(_RUN))
+        self.remember(places)
         files = [file.path for file in plan.target.layout.files()]
         document = {
             "schema": _SCHEMA,
@@ -50,7 +55,6 @@ class Journal:
             **plan.description(),
             "files": files + list(plan.target.finals),
         }
-        storage.write_whole(self.path(_RUN), json.dumps({"stamps": stamps}).encode())
         storage.write_whole(self.path(_PLAN), json.dumps(document, indent=1).encode())
 
     def plan(self) -> dict[str, Any]:
@@ -69,17 +73,33 @@ class Journal:
             )
         return document
 
-    def stamps(self) -> dict[str, tuple[int, int]]:
-        """Size and modification time of the source's files when the run began."""
-        table = storage.read_json(self.path(_RUN))["stamps"]
-        return {path: (row[0], row[1]) for path, row in table.items()}
+    def stamps(self, place: str) -> dict[str, storage.Stamp] | None:
+        """Stamps of the source's files when it was first read at a place; None if it never was.
 
-    def keep(self, stamps: dict[str, tuple[int, int]]) -> None:
+        A run may go on from another mount or a server, where times and tags are others.
+        """
+        return self._places().get(place)
+
+    def remember(self, places: Places) -> None:
+        """Record the stamps of the source's files at a place, beside those of others."""
+        document = {"places": self._places() | places}
+        storage.write_whole(self.path(_RUN), json.dumps(document).encode())
+
+    def _places(self) -> Places:
+        if not storage.exists(self.path(_RUN)):
+            return {}
+        places = storage.read_json(self.path(_RUN)).get("places", {})  # journals of 0.1 have none
+        return {
+            place: {path: (row[0], row[1]) for path, row in table.items()}
+            for place, table in places.items()
+        }
+
+    def keep(self, stamps: dict[str, storage.Stamp]) -> None:
         """Record stamps that stay when the run is published, for what points at the files."""
         document = storage.read_json(self.path(_RUN))
         storage.write_whole(self.path(_RUN), json.dumps(document | {_KEPT: stamps}).encode())
 
-    def kept(self) -> dict[str, tuple[int, int]] | None:
+    def kept(self) -> dict[str, storage.Stamp] | None:
         """Those stamps; None where there are none.
 
         Raises:

@@ -15,6 +15,7 @@ from grokpack.output import Output
 if TYPE_CHECKING:
     from grokpack.plan import Plan
 
+_MOST_WORKERS = 8  # more threads than this only wait for memory bandwidth
 _SLACK_BYTES = 16 << 20  # manifest, journal and folders
 _LONGEST_VALUE = 24  # of an option; longer ones are digests, of which 8 digits tell enough
 
@@ -32,10 +33,21 @@ class Limits:
     """
 
     memory_bytes: int = DEFAULT_MEMORY_BYTES
-    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
+    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, _MOST_WORKERS))
     deadline_s: float | None = None
     restart: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+
+
+def usual_workers(plan: Plan) -> int:
+    """Threads where none are asked for: one per core, or as many as keep a far source busy.
+
+    Where strips are read, each of them fetches many blocks at a time itself.
+    """
+    cores = min(os.cpu_count() or 1, _MOST_WORKERS)
+    if plan.source is None or plan.streams:
+        return cores
+    return max(cores, storage.burden(plan.source.folder).threads)
 
 
 def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
@@ -48,6 +60,7 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
     """
     allowed = budget(plan, limits.memory_bytes, limits.workers)
+    refuse_url(out)
     place = Output.of(plan.target, out)
     refuse_overlap(plan, out)
     refuse_other_place(plan, out)
@@ -59,9 +72,17 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     return allowed
 
 
+def refuse_url(out: str) -> None:
+    """Refuse an output that lies on a server or in a bucket."""
+    if storage.is_url(out):
+        what = "outputs are written to local folders only"
+        hint = "write to a folder, and copy it with the bucket's own tool; grokpack.json goes last"
+        raise GrokpackError("GP326", what, Place(out), hint=hint)
+
+
 def refuse_overlap(plan: Plan, out: str) -> None:
     """Refuse an output inside the source, or around it."""
-    if plan.source is None:
+    if plan.source is None or storage.is_url(plan.source.folder):
         return
     source, target = os.path.realpath(plan.source.folder), os.path.realpath(out)
     common = os.path.commonpath([source, target])
@@ -158,12 +179,19 @@ def check_disk(plan: Plan, place: Output) -> None:
         for f in plan.target.layout.files()
         for end in ("", storage.PART)
     )
-    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES
+    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
     free = storage.free_bytes(place.root)
     if needs > free:
         facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
         hint = "choose another disk with `--out`, or free some space"
         raise GrokpackError("GP311", "not enough disk", Place(place.path), facts, hint)
+
+
+def _scratch_bytes(plan: Plan) -> int:
+    """What is put aside of a source that is far away, where it is read in strips."""
+    if plan.source is None or not plan.streams:
+        return 0
+    return min(storage.burden(plan.source.folder).scratch_bytes, plan.reads_bytes)
 
 
 def discard(place: Output) -> None:

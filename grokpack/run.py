@@ -85,7 +85,10 @@ def execute(
         if limits.restart:
             discard(place)
             check_output(plan, place)
-        return _Session(plan, place, limits, listen, pace).run(executor)
+        try:
+            return _Session(plan, place, limits, listen, pace).run(executor)
+        finally:
+            storage.tidy(journal.folder)
 
 
 class _Session:
@@ -102,6 +105,10 @@ class _Session:
         self._guard = threading.Lock()
 
     def run(self, executor: Executor | None) -> Outcome:
+        with storage.interruptible(self._stopping):
+            return self._run(executor)
+
+    def _run(self, executor: Executor | None) -> Outcome:
         receipts = self._begin_or_continue()
         done = _tiles_done(receipts)
         total = self.layout.nbytes
@@ -124,7 +131,8 @@ class _Session:
             self._check_source()
             receipts = [r for r in self.journal.receipts() if self._still_there(r)]
         else:
-            self.journal.begin(self.plan, source.stamps() if source else {})
+            places = {storage.absolute(source.folder): source.stamps()} if source else {}
+            self.journal.begin(self.plan, places)
         if self.plan.target.encoding is None:  # others have no size before they are written
             self._create_parts()
         return receipts
@@ -145,10 +153,18 @@ class _Session:
         return True
 
     def _check_source(self) -> None:
+        """See that the source is as it was when this run first read it at its place.
+
+        Elsewhere its headers are the same, or the plan would be another.
+        """
         source = self.plan.source
         if source is None:
             return
-        then, now = self.journal.stamps(), source.stamps()
+        place = storage.absolute(source.folder)
+        then, now = self.journal.stamps(place), source.stamps()
+        if then is None:
+            self.journal.remember({place: now})
+            return
         changed = [path for path in now if then.get(path) != now[path]]
         if changed:
             hint = "restore the source, or begin anew with `--restart`"

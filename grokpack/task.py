@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
+from grokpack import storage
 from grokpack.account import Ledger
 from grokpack.encoded import EncodedFile, EncodedWriter
+from grokpack.errors import GrokpackError
 from grokpack.layout import Box, FileLayout, Literal, Part
 from grokpack.ops import BandedOp, Measured, StreamedOp
 from grokpack.reading import bytes_of, dense
@@ -75,10 +77,11 @@ class Receipt:
 def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
     """Write the tiles of a task durably; stops early, between two tiles, when asked to."""
     receipts = []
-    for run in runs:
-        if context.stopping():
-            break
-        receipts.append(_run_band(context, run))
+    with storage.interruptible(context.stopping, context.place.journal.folder):
+        for run in runs:
+            if context.stopping():
+                break
+            receipts.append(_run_band(context, run))
     return [receipt for receipt in receipts if receipt.sums[0]]
 
 
@@ -88,7 +91,11 @@ def _run_band(context: Context, run: Run) -> Receipt:
     sums, ledger = TileSums(len(band), band[0].nbytes), Ledger(context.pace.engine)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
-        fill(context, run, writers, sums, ledger)
+        try:
+            fill(context, run, writers, sums, ledger)
+        except GrokpackError as error:
+            if error.code != "GP403":  # stopped while it waited for a server: in mid-tile
+                raise
         for writer in writers:
             writer.sync()
     finally:

@@ -227,6 +227,8 @@ def repair_command(verdict: Verdict) -> str | None:
     checkpoint = verdict.survey.checkpoint
     if verdict.survey.format != "ckpt-0" or checkpoint is None:
         return None
+    if storage.is_url(checkpoint.folder):
+        return None
     if not checkpoint.geometry.is_grok1() or checkpoint.layout.nbytes == 0:
         return None
     fetch = [

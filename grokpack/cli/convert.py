@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,9 +64,10 @@ def convert(
         ),
     ] = None,
     tokenizer: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--tokenizer",
+            metavar="PATH",
             help="its file or folder, or `none`; looked for beside SRC by default",
         ),
     ] = None,
@@ -119,7 +119,7 @@ def convert(
             embedding=embedding,
             tp=tp,
             shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
-            tokenizer=str(tokenizer) if tokenizer else None,
+            tokenizer=tokenizer or None,
             compress=compress,
         )
         path = resolve(source, current)

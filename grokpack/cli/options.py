@@ -10,17 +10,21 @@ import typer
 _WORK, _OUTPUT, _MODEL = "Work", "Output", "Model"
 
 Source = Annotated[
-    Path | None,
+    str | None,  # a URL as well, which Path would mangle
     typer.Argument(
         metavar="SRC",
         envvar="GROKPACK_CHECKPOINT",
-        help="Folder of the checkpoint; found in ./checkpoints/ckpt-0, ./ckpt-0 or . by default",
+        help="Folder or URL of the checkpoint; ./checkpoints/ckpt-0, ./ckpt-0 or . by default",
     ),
 ]
 Out = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--out", "-o", help="Where to write; a name beside SRC by default", rich_help_panel=_WORK
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Where to write; a name beside SRC by default",
+        rich_help_panel=_WORK,
     ),
 ]
 Workers = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from grokpack.errors import GrokpackError
@@ -50,17 +49,14 @@ def parse_seconds(text: str | None) -> float | None:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-_MOST_WORKERS = 8  # more threads than this only wait for memory bandwidth
-
-
-def parse_workers(text: str | None) -> int:
-    """A number of threads, or `serial`; one per core by default.
+def parse_workers(text: str | None) -> int | None:
+    """A number of threads, or `serial`; None stays None.
 
     Raises:
         GrokpackError: GP304 for anything else.
     """
     if text is None:
-        return min(os.cpu_count() or 1, _MOST_WORKERS)
+        return None
     if text == "serial":
         return 1
     if not text.isdecimal() or int(text) < 1:

@@ -92,9 +92,11 @@ def quantize(
         typer.Option("--shard-size", metavar="SIZE", help="Largest file, 5GB by default"),
     ] = None,
     tokenizer: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--tokenizer", help="tokenizer.model or its folder; looked for beside SRC by default"
+            "--tokenizer",
+            metavar="PATH",
+            help="tokenizer.model or its folder; looked for beside SRC by default",
         ),
     ] = None,
     out: options.Out = None,
@@ -148,7 +150,7 @@ def quantize(
             names=names,
             tp=tp,
             shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
-            tokenizer=str(tokenizer) if tokenizer else None,
+            tokenizer=tokenizer or None,
         )
         path = resolve(source, current)
         plan = plan_quantize(open_checkpoint(path, head_dim), chosen)

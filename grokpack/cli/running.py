@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.cli import quantities
 from grokpack.render import numbers
 
@@ -42,13 +43,13 @@ def carry_out(
     """
     from grokpack.estimate import estimate
     from grokpack.output import Output
-    from grokpack.preflight import Limits, finished, preflight
+    from grokpack.preflight import Limits, finished, preflight, usual_workers
     from grokpack.render import plan as text
     from grokpack.run import execute
 
     limits = Limits(
         quantities.parse_bytes(memory),
-        quantities.parse_workers(workers),
+        quantities.parse_workers(workers) or usual_workers(plan),
         quantities.parse_seconds(max_duration),
         restart,
         session.stop,
@@ -92,6 +93,8 @@ def _opens(spec: dict[str, Any] | None) -> dict[str, Any]:
     return {} if spec is None else {"opens": spec}
 
 
-def absolute(out: Path | None, default: str) -> str:
-    """The output folder as an absolute path."""
-    return str(out.absolute()) if out is not None else default
+def absolute(out: str | None, default: str) -> str:
+    """The output folder as an absolute path; a URL, which the plan refuses, as it is."""
+    if out is None or storage.is_url(out):
+        return out or default
+    return str(Path(out).absolute())

@@ -141,7 +141,7 @@ def session(
         _refuse("--progress", progress, _PROGRESS)
         _refuse("--color", color, terminal.CHOICES)
         reporting.check(report, command)
-        with _signals(current):
+        with _signals(current), storage.interruptible(current.stop.is_set):
             yield current
     except GrokpackError as error:
         current.fail(error)

@@ -6,27 +6,38 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grokpack import storage
 from grokpack.render.numbers import shown
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
 
 
-def resolve(source: Path | None, session: Session) -> str:
+def resolve(source: str | None, session: Session) -> str:
     """The path that was given, or the one that is found; says which, where it was found."""
     from grokpack.stores.locate import default_source
 
     if source is not None:
-        return str(source)
+        return storage.absolute(source) if storage.is_url(source) else str(Path(source))
     found = default_source()
     session.say(f"using {shown(os.path.abspath(found))}")
     return found
 
 
 def default_out(source: str, suffix: str) -> str:
-    """A name beside the source that says what the output is: `grok-1-tp8`."""
-    folder = Path(source).absolute()
+    """A name beside the source that says what the output is: `grok-1-tp8`.
+
+    What is read from a URL is written to the current folder.
+    """
+    folder = _named_like(source) if storage.is_url(source) else Path(source).absolute()
     if folder.name == "ckpt-0":
         folder = folder.parent
     stem = folder.name if folder.name not in ("checkpoints", "") else "grok-1"
-    return str(folder.parent / f"{stem.removesuffix('.gguf')}-{suffix}")
+    beside = Path.cwd() if storage.is_url(source) else folder.parent
+    return str(beside / f"{stem.removesuffix('.gguf')}-{suffix}")
+
+
+def _named_like(url: str) -> Path:
+    """A path in the current folder that ends as a URL does, without a revision."""
+    parts = url.partition("://")[2].split("/")
+    return Path.cwd().joinpath(*(part.partition("@")[0] for part in parts[-2:]))

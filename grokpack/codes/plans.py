@@ -142,4 +142,12 @@ PLANS = (
         "One is inside the other; writing would damage what is being read.",
         "Use an --out beside the source.",
     ),
+    Code(
+        "GP326",
+        "output is at a URL",
+        ExitStatus.TARGET,
+        "Sources may lie on servers and in buckets; outputs are written to local folders only, "
+        "since their tiles are filled in any order and published by renaming.",
+        "Write to a folder and copy it with the bucket's own tool, grokpack.json last.",
+    ),
 )

@@ -103,7 +103,7 @@ SOURCES = (
         "GP214",
         "source cannot be read",
         ExitStatus.SOURCE,
-        "The operating system refused to open or read a file.",
+        "The operating system refused to open or read a file, or a server has none of that name.",
         "Check permissions, mounts and the disk's health.",
     ),
     Code(
@@ -151,6 +151,38 @@ SOURCES = (
         "The folder holds `.bin`, `.pt` or `.pth` files only. To load a pickle is to run what it "
         "names, and these hold no tensors that can be read in place otherwise.",
         "Take a copy in safetensors, or start from xAI's release, as the hint says.",
+    ),
+    Code(
+        "GP221",
+        "server does not deliver",
+        ExitStatus.TRY_AGAIN,
+        "A server could not be reached, broke off, fell silent or answered that it is busy, each "
+        "time that it was asked. What was finished before is kept.",
+        "See that the server can be reached, and run the same command again; it continues.",
+    ),
+    Code(
+        "GP222",
+        "access is refused",
+        ExitStatus.SOURCE,
+        "The server wants to know who asks (status 401 or 403), and nothing was sent that it "
+        "accepts. Public buckets are read without keys.",
+        "Give the keys or the token that the hint names; `grokpack help environment` has them all.",
+    ),
+    Code(
+        "GP223",
+        "server does not answer as asked",
+        ExitStatus.SOURCE,
+        "The answer is not the range that was asked for: the server serves whole files only, sends "
+        "a page in place of a file, or says one thing and sends another. Nothing of it was used.",
+        "Take a server that serves byte ranges, or fetch the files first.",
+    ),
+    Code(
+        "GP224",
+        "URL cannot be used",
+        ExitStatus.USAGE,
+        "Its scheme is not known, or it holds what does not belong to a folder's or a file's "
+        "address: a query, a fragment, a user's name.",
+        "Give a URL such as https://host/folder, s3://bucket/folder or hf://owner/name.",
     ),
     Code(
         "GP227",

@@ -56,6 +56,8 @@ def count(parameters: int) -> str:
 
 def shown(path: str) -> str:
     """A path as short as it can be said: relative to the current folder where it is below it."""
+    if "://" in path:
+        return path
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))
     except ValueError:

@@ -10,6 +10,18 @@ ENVIRONMENT = (
     ("GROKPACK_PROGRESS", "--progress: auto, bar, lines, json or none"),
     ("GROKPACK_COLOR", "--color: auto, always or never"),
     ("GROKPACK_KERNELS", "numpy, numba or auto: what counts and converts values (same results)"),
+    ("GROKPACK_S3_ENDPOINT", "URL of a server that speaks as S3 does; else AWS_ENDPOINT_URL"),
+    ("GROKPACK_GS_ENDPOINT", "URL in place of Google Cloud Storage's"),
+    ("GROKPACK_ANONYMOUS", "set to anything: no keys or tokens are sent to buckets and the hub"),
+    ("GROKPACK_HTTP_RETRIES", "attempts after the first, where a server fails; 7 by default"),
+    ("GROKPACK_HTTP_SILENCE", "seconds without a byte that end an attempt; 30 by default"),
+    ("AWS_ACCESS_KEY_ID", "signs what is asked of s3://, with AWS_SECRET_ACCESS_KEY"),
+    ("AWS_SESSION_TOKEN", "goes with temporary keys"),
+    ("AWS_PROFILE", "which keys and region of ~/.aws are taken; default by default"),
+    ("AWS_REGION", "where the bucket is; else AWS_DEFAULT_REGION, or what S3 says"),
+    ("GOOGLE_OAUTH_ACCESS_TOKEN", "shown to gs://"),
+    ("HF_ENDPOINT", "URL of a mirror of Hugging Face, for hf://"),
+    ("HF_TOKEN", "shown to hf://; else what `hf auth login` left"),
     ("NO_COLOR", "set to anything: no colour, where --color is auto"),
     ("FORCE_COLOR", "set to anything: colour also in pipes, where --color is auto"),
     ("TERM", "dumb: no colour"),
@@ -25,10 +37,10 @@ TOPICS = {
 4    refused for safety: a pickle names something that no array needs
 5    the target was refused: disk, memory, other files in the folder, in use
 70   a bug in grokpack; the message names the report
-75   stopped cleanly at --max-duration; run again to continue
+75   stopped cleanly at --max-duration, or by a server that does not deliver; run again to continue
 130  interrupted (143: terminated); run again to continue
 any other status means failure""",
-    "environment": "\n".join(f"{name:<20} {meaning}" for name, meaning in ENVIRONMENT),
+    "environment": "\n".join(f"{name:<25} {meaning}" for name, meaning in ENVIRONMENT),
     "formatting": """\
 stdout has the result and nothing else; stderr has the plan, progress, hints and errors
 --json puts exactly one document on stdout, on failure too:

@@ -1,11 +1,13 @@
 """The only package that opens, reads, writes, renames or removes files.
 
-`sources` reads, wherever a file lies; `local` is the medium that everything has; `sealed` reads
-compressed files as what they stand for; `parts` writes.
+`sources` reads, wherever a file lies; `local` is the medium that everything has, `remote` that of
+URLs; `sealed` reads compressed files as what they stand for; `parts` writes.
 """
 
 from __future__ import annotations
 
+from grokpack.storage.burden import Burden
+from grokpack.storage.errand import NO_FAULT_OF_FILES, carried, interruptible
 from grokpack.storage.faults import faults
 from grokpack.storage.parts import (
     PART,
@@ -28,7 +30,13 @@ from grokpack.storage.parts import (
 )
 from grokpack.storage.sources import (
     FileBytes,
+    Stamp,
+    absolute,
+    burden,
+    each,
     exists,
+    explain_absence,
+    forget,
     is_folder,
     lines,
     names,
@@ -39,21 +47,34 @@ from grokpack.storage.sources import (
     size_of,
     stamp,
     stored,
+    tidy,
     tree,
 )
+from grokpack.storage.urls import is_url
 
 __all__ = [
+    "NO_FAULT_OF_FILES",
     "PART",
+    "Burden",
     "FileBytes",
     "PartWriter",
+    "Stamp",
+    "absolute",
     "allocated_bytes",
     "append_line",
+    "burden",
+    "carried",
     "create_part",
+    "each",
     "exists",
+    "explain_absence",
     "faults",
+    "forget",
     "free_bytes",
     "in_the_way",
+    "interruptible",
     "is_folder",
+    "is_url",
     "lines",
     "locked",
     "make_folder",
@@ -72,6 +93,7 @@ __all__ = [
     "stamp",
     "stored",
     "sync_folder",
+    "tidy",
     "tree",
     "write_whole",
 ]

@@ -8,19 +8,24 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from grokpack.errors import GrokpackError, Place
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.rows import pread_rows
+from grokpack.storage.burden import Burden
 from grokpack.storage.faults import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
+
+S = TypeVar("S")
+T = TypeVar("T")
+BURDEN = Burden()
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
@@ -63,6 +68,11 @@ def _fill(handle: int, path: str, offset: int, buffer: memoryview) -> None:
         filled += got
 
 
+def size(path: str) -> int:
+    """See `sources.FileBytes.size`."""
+    return stamp(path)[0]
+
+
 def stamp(path: str) -> tuple[int, int]:
     """See `sources.stamp`."""
     with reading(path):
@@ -91,3 +101,12 @@ def tree(folder: str) -> list[str]:
     root = Path(folder)
     with reading(folder):
         return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if not p.is_dir())
+
+
+def each(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """See `sources.each`: a disk answers at once, one after another."""
+    return [work(item) for item in items]
+
+
+def forget(folder: str) -> None:
+    """See `sources.forget`: nothing is remembered of local files."""

@@ -9,21 +9,24 @@ import threading
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import seekable
 from grokpack.formats.seekable import LARGEST_FRAME_BYTES, SUFFIX, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
-    from grokpack.storage.sources import Medium
+    from grokpack.storage.burden import Burden
+    from grokpack.storage.sources import Medium, Stamp
 
-    _Frames = OrderedDict[tuple[str, tuple[int, int], int], bytes]
+    _Frames = OrderedDict[tuple[str, Stamp, int], bytes]
+    S = TypeVar("S")
+    T = TypeVar("T")
     """By file, its stamp and number."""
 
 KEPT_BYTES = 4 << 20  # decoded, for each thread: frames that the next read may begin in
@@ -50,7 +53,7 @@ class Sealed:
     """
 
     path: str
-    stamp: tuple[int, int]
+    stamp: Stamp
     table: Table
 
 
@@ -108,7 +111,17 @@ class Unsealing:
         if sealed is not None:
             self._fill_rows(sealed, offset, stride, rows)
 
-    def stamp(self, path: str) -> tuple[int, int]:
+    def size(self, path: str) -> int:
+        """See `sources.FileBytes.size`; of a compressed file that of what it stands for."""
+        try:
+            return self._medium.size(path)
+        except GrokpackError:
+            sealed = self._find(path)
+            if sealed is None:
+                raise
+            return sealed.table.nbytes
+
+    def stamp(self, path: str) -> Stamp:
         """See `sources.stamp`; of a compressed file the size of what it stands for."""
         try:
             found = self._medium.stamp(path)
@@ -135,6 +148,19 @@ class Unsealing:
     def tree(self, folder: str) -> list[str]:
         """See `sources.tree`."""
         return _unsealed(self._medium.tree(folder))
+
+    @property
+    def burden(self) -> Burden:
+        """See `sources.burden`."""
+        return self._medium.BURDEN
+
+    def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """See `sources.each`."""
+        return self._medium.each(work, items)
+
+    def forget(self, folder: str) -> None:
+        """See `sources.forget`."""
+        self._medium.forget(folder)
 
     def stored(self, path: str) -> str:
         """See `sources.stored`."""

@@ -9,22 +9,32 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from grokpack.errors import GrokpackError, Place
-from grokpack.storage import local
+from grokpack.storage import local, urls
 from grokpack.storage.sealed import Unsealing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
+    from grokpack.storage.burden import Burden
 
+S = TypeVar("S")
+T = TypeVar("T")
+Stamp = tuple[int, int | str]
+"""Size, and modification time (ns) or the tag that a server gives a version of a file."""
 JSON_LIMIT_BYTES = 256 << 20  # larger than any manifest; a bound on what a hostile one may cost
 
 
 class Medium(Protocol):
     """Where files lie. A module of this package is one; each function raises what is said below."""
+
+    BURDEN: Burden
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """See `sources.read_into`."""
@@ -34,7 +44,10 @@ class Medium(Protocol):
     ) -> None:
         """See `sources.read_rows`."""
 
-    def stamp(self, path: str) -> tuple[int, int]:
+    def size(self, path: str) -> int:
+        """See `sources.FileBytes.size`."""
+
+    def stamp(self, path: str) -> Stamp:
         """See `sources.stamp`."""
 
     def exists(self, path: str) -> bool:
@@ -49,12 +62,25 @@ class Medium(Protocol):
     def tree(self, folder: str) -> list[str]:
         """See `sources.tree`."""
 
+    def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """See `sources.each`."""
+
+    def forget(self, folder: str) -> None:
+        """See `sources.forget`."""
+
 
 _LOCAL = Unsealing(cast("Medium", local))
 
 
-def _medium(_path: str) -> Unsealing:
-    return _LOCAL
+def _medium(path: str) -> Unsealing:
+    return _remote() if urls.is_url(path) else _LOCAL
+
+
+@cache
+def _remote() -> Unsealing:
+    from grokpack.storage.remote import medium
+
+    return Unsealing(cast("Medium", medium))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +91,7 @@ class FileBytes:
 
     def size(self) -> int:
         """Size in bytes."""
-        return stamp(self.path)[0]
+        return _medium(self.path).size(self.path)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Exactly `nbytes` bytes from `offset`."""
@@ -101,8 +127,8 @@ def read_rows(
     _medium(path).read_rows(path, offset, stride, rows, engine)
 
 
-def stamp(path: str) -> tuple[int, int]:
-    """Size and modification time (ns): what tells, cheaply, that a file was changed."""
+def stamp(path: str) -> Stamp:
+    """What tells, cheaply, that a file was changed; as it is now, whatever is remembered of it."""
     return _medium(path).stamp(path)
 
 
@@ -113,7 +139,7 @@ def exists(path: str) -> bool:
 
 def size_of(path: str) -> int | None:
     """Size of a file in bytes; None where there is none."""
-    return stamp(path)[0] if exists(path) else None
+    return FileBytes(path).size() if exists(path) else None
 
 
 def stored(path: str) -> str:
@@ -136,9 +162,61 @@ def tree(folder: str) -> list[str]:
     return _medium(folder).tree(folder)
 
 
+def each(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """Do the same for many files, at the same time where each waits for an answer.
+
+    Args:
+        near: A path by which the medium is told.
+        work: What is done with each item.
+        items: What it is done with; results are in their order.
+    """
+    return _medium(near).each(work, items)
+
+
+def forget(folder: str) -> None:
+    """Look at the files below a folder anew, where something is remembered of them."""
+    _medium(folder).forget(folder)
+
+
+def burden(path: str) -> Burden:
+    """What reading below a path costs beside the buffers of whoever reads."""
+    return _medium(path).burden
+
+
+def tidy(scratch: str) -> None:
+    """Take away what was put aside in a folder, if anything was."""
+    import sys
+
+    shelf = sys.modules.get("grokpack.storage.remote.shelf")
+    if shelf is not None:
+        shelf.clear(scratch)
+
+
 def parent(path: str) -> str:
     """The folder above a path."""
-    return os.path.dirname(os.path.abspath(path))
+    return urls.parent(path) if urls.is_url(path) else os.path.dirname(os.path.abspath(path))
+
+
+def absolute(path: str) -> str:
+    """The path from the root; of a URL its usual form.
+
+    Raises:
+        GrokpackError: GP224 for a URL that cannot be used.
+    """
+    return str(urls.parse(path)) if urls.is_url(path) else os.path.abspath(path)
+
+
+def explain_absence(folder: str) -> tuple[str, ...]:
+    """Names that were tried in a folder where nothing was found; none where it could be listed.
+
+    Raises:
+        GrokpackError: GP222 where access is refused.
+    """
+    if not urls.is_url(folder):
+        return ()
+    from grokpack.storage.remote import medium
+
+    return medium.sought(folder)
 
 
 def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape

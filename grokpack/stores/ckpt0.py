@@ -76,22 +76,34 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 def _read_folder(folder: str) -> _Folder:
     files = _Folder({}, {}, {}, [])
-    for name in storage.names(folder):
-        key = ckpt0.parse_name(name)
-        if key is None:
-            if _is_stray(name):
-                files.stray.append(name)
-            continue
-        data = storage.FileBytes(os.path.join(folder, name))
-        files.sizes[name] = (
-            0  # of a link to nowhere, for example: the others are still worth reading
-        )
-        try:
-            files.sizes[name] = data.size()
-            files.read[key] = pickles.read(data, data.path)
-        except GrokpackError as error:
-            files.failed[key] = error
+    keys = {name: ckpt0.parse_name(name) for name in storage.names(folder)}
+    files.stray = [name for name, key in keys.items() if key is None and _is_stray(name)]
+    known = {name: key for name, key in keys.items() if key is not None}
+    found = storage.each(folder, lambda name: _read_file(folder, name), list(known))
+    for (name, key), (size, result) in zip(known.items(), found, strict=True):
+        files.sizes[name] = size
+        if isinstance(result, GrokpackError):
+            files.failed[key] = result
+        else:
+            files.read[key] = result
     return files
+
+
+def _read_file(folder: str, name: str) -> tuple[int, Pickled | GrokpackError]:
+    """Size and header of a file, or what is wrong with it; the others are still worth reading.
+
+    Raises:
+        GrokpackError: What is no fault of the file: the wait was ended, the server is gone.
+    """
+    data = storage.FileBytes(os.path.join(folder, name))
+    size = 0  # of a link to nowhere, for example
+    try:
+        size = data.size()
+        return size, pickles.read(data, data.path)
+    except GrokpackError as error:
+        if error.code in storage.NO_FAULT_OF_FILES:
+            raise
+        return size, error
 
 
 def _is_stray(name: str) -> bool:

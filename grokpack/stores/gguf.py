@@ -137,16 +137,21 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
 
 def _read(path: str) -> _Files:
     folder, names = _names(path)
-    headers, findings = {}, []
-    for name in names:
-        place = os.path.join(folder, name)
-        if storage.exists(place):
-            headers[name] = gguf_header.read(storage.FileBytes(place), place)
-        else:
-            findings.append(Finding("GP101", "file of the split is missing", name))
+    looks = storage.each(path, lambda name: _header(os.path.join(folder, name)), names)
+    headers = {name: look for name, look in zip(names, looks, strict=True) if look}
+    findings = [
+        Finding("GP101", "file of the split is missing", name)
+        for name, look in zip(names, looks, strict=True)
+        if look is None
+    ]
     if not headers or names[0] not in headers:
         raise GrokpackError("GP202", "the first file of the split is missing", Place(path))
     return _Files(folder, headers, findings)
+
+
+def _header(place: str) -> Header | None:
+    """The header of a file; None where there is no file."""
+    return gguf_header.read(storage.FileBytes(place), place) if storage.exists(place) else None
 
 
 def _names(path: str) -> tuple[str, list[str]]:
@@ -162,7 +167,7 @@ def _names(path: str) -> tuple[str, list[str]]:
             hint = "name the file that is meant, or the first of its split"
             raise GrokpackError("GP203", "several GGUF models are here", Place(path), hint=hint)
         path = os.path.join(path, found[0])
-    folder, name = os.path.split(os.path.abspath(path))
+    folder, name = os.path.split(storage.absolute(path))
     match = _SPLIT.fullmatch(name)
     if match is None:
         return folder, [name]

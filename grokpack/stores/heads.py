@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack import storage
 from grokpack.checkpoint import Finding
 from grokpack.layout import Box
 from grokpack.reading import ArrayReader
@@ -30,10 +31,16 @@ def check_head(checkpoint: Checkpoint, embedding: str, head: str) -> list[Findin
         what = "the output head has another shape or dtype than the embedding"
         return [Finding("GP218", what, None, head, *facts)]
     reader = ArrayReader(checkpoint)
-    for box in _rows(arrays[embedding].shape):
-        if (reader.read(embedding, box) != reader.read(head, box)).any():
-            what = "the output head differs from the embedding, to which Grok-1 ties it"
-            return [Finding("GP218", what, None, head, None, f"row {box.start[0]}")]
+
+    def differs(box: Box) -> bool:
+        return bool((reader.read(embedding, box) != reader.read(head, box)).any())
+
+    boxes = list(_rows(arrays[embedding].shape))
+    found = storage.each(checkpoint.folder, differs, boxes)
+    if True in found:
+        what = "the output head differs from the embedding, to which Grok-1 ties it"
+        row = boxes[found.index(True)].start[0]
+        return [Finding("GP218", what, None, head, None, f"row {row}")]
     return []
 
 

@@ -121,21 +121,31 @@ def _read_headers(folder: str) -> _Folder:
     found = _Folder()
     wanted = _indexed(folder)
     present = [name for name in storage.names(folder) if name.endswith(safetensors.SUFFIX)]
-    for path in dict.fromkeys([*wanted.values(), *present]):
-        if not storage.exists(os.path.join(folder, path)):
-            found.findings.append(Finding("GP101", "file is missing", path))
-            continue
-        data = storage.FileBytes(os.path.join(folder, path))
-        try:
-            found.headers[path] = safetensors.read(data, path)
-        except GrokpackError as error:
-            found.findings.append(Finding("GP111", error.what, path))
+    paths = list(dict.fromkeys([*wanted.values(), *present]))
+    looks = storage.each(folder, lambda path: _read_header(folder, path), paths)
+    for path, look in zip(paths, looks, strict=True):
+        if isinstance(look, Finding):
+            found.findings.append(look)
+        else:
+            found.headers[path] = look
     for name, path in wanted.items():
         header = found.headers.get(path)
         if header is not None and name not in header.arrays:
             what = "the index places a tensor here that the file does not hold"
             found.findings.append(Finding("GP105", what, path, name))
     return found
+
+
+def _read_header(folder: str, path: str) -> Header | Finding:
+    place = os.path.join(folder, path)
+    if not storage.exists(place):
+        return Finding("GP101", "file is missing", path)
+    try:
+        return safetensors.read(storage.FileBytes(place), path)
+    except GrokpackError as error:
+        if error.code in storage.NO_FAULT_OF_FILES:
+            raise
+        return Finding("GP111", error.what, path)
 
 
 def _indexed(folder: str) -> dict[str, str]:

@@ -41,6 +41,7 @@ _STORES: tuple[Store, ...] = (
 )  # the first that knows a folder reads it
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
 """Names of weights as torch.save writes them; training_args.bin and the like are none."""
+_FEW = 5  # names that a message lists
 _UNSAFE = ("GP204", "GP205")
 
 
@@ -81,6 +82,8 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         GrokpackError: GP201 where there is nothing, GP203 where there is no format that is known,
             GP212 for the output of a run that is not finished.
     """
+    path = storage.absolute(path) if storage.is_url(path) else path
+    storage.forget(path)
     for home in (path, storage.parent(path)):
         if Journal(os.path.join(home, FOLDER)).exists():
             raise GrokpackError(
@@ -97,6 +100,8 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
 
 
 def _nothing(path: str) -> GrokpackError:
+    if storage.is_url(path):
+        return _nothing_at(path)
     if not storage.exists(path):
         near = _nearest(path)
         hint = f"did you mean `{near}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
@@ -115,6 +120,20 @@ def _nothing(path: str) -> GrokpackError:
         hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders, safetensors, GGUF, "
         "zarr or Orbax",
     )
+
+
+def _nothing_at(url: str) -> GrokpackError:
+    """The error for a URL where no checkpoint is."""
+    found = storage.names(url)
+    if found:
+        facts = (("found", ", ".join(found[:_FEW]) + (" ..." if len(found) > _FEW else "")),)
+        return GrokpackError("GP203", "no checkpoint of a known format here", Place(url), facts)
+    tried = storage.explain_absence(url)
+    sought = tuple(("looked for", name) for name in tried)
+    hint = "name the folder of the files, or the whole URL of a GGUF file"
+    if tried:
+        hint += "\nthe server lists no names: of other files, grokpack.json or an index must tell"
+    return GrokpackError("GP201", "no checkpoint at this URL", Place(url), sought, hint)
 
 
 def _torch_pickles(path: str, found: list[str]) -> GrokpackError:

@@ -177,10 +177,13 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     layout = lay_out(geometry, stored, ranks)
     findings: list[Finding] = []
     bands = []
+    expected = [file for band in layout.bands for file in band]
+    looks = iter(storage.each(folder, lambda file: _check_file(folder, file), expected))
     for band in layout.bands:
-        found = [_check_file(folder, file, findings) for file in band]
-        if all(found):
-            bands.append(tuple(file for file in found if file))
+        found = [next(looks) for _ in band]
+        findings += [look for look in found if isinstance(look, Finding)]
+        if not any(isinstance(look, Finding) for look in found):
+            bands.append(tuple(look for look in found if isinstance(look, FileLayout)))
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config.find([folder])
     findings += [
@@ -321,45 +324,28 @@ def _check_packing(packing: Packing) -> None:
         raise ValueError(message)
 
 
-def _check_file(folder: str, expected: FileLayout, findings: list[Finding]) -> FileLayout | None:
+def _check_file(folder: str, expected: FileLayout) -> FileLayout | Finding:
     """The file as it is, where it holds what it should in whatever order; else a finding."""
     path = os.path.join(folder, expected.path)
     if not storage.exists(path):
-        findings.append(Finding("GP101", "file is missing", expected.path))
-        return None
+        return Finding("GP101", "file is missing", expected.path)
     data = storage.FileBytes(path)
     try:
         header = safetensors.read(data, path)
     except GrokpackError as error:
-        short = data.size() < expected.nbytes
-        code = "GP103" if short else "GP111"
-        findings.append(
-            Finding(
-                code,
-                error.what,
-                expected.path,
-                None,
-                f"{expected.nbytes:,} bytes",
-                f"{data.size():,} bytes",
-            )
-        )
-        return None
+        if error.code in storage.NO_FAULT_OF_FILES:
+            raise
+        code = "GP103" if data.size() < expected.nbytes else "GP111"
+        sizes = f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"
+        return Finding(code, error.what, expected.path, None, *sizes)
     parts = {s.array: s for s in expected.segments if isinstance(s, Part)}
     specs = {name: ArraySpec(part.box.shape, part.dtype) for name, part in parts.items()}
     found = {name: array.spec for name, array in header.arrays.items()}
     if specs != found:
         wrong = sorted(name for name in {*specs, *found} if specs.get(name) != found.get(name))
-        findings.append(
-            Finding(
-                "GP105",
-                "file holds other arrays than the index says",
-                expected.path,
-                wrong[0],
-                str(specs.get(wrong[0])),
-                str(found.get(wrong[0])),
-            )
-        )
-        return None
+        what = "file holds other arrays than the index says"
+        both = str(specs.get(wrong[0])), str(found.get(wrong[0]))
+        return Finding("GP105", what, expected.path, wrong[0], *both)
     return FileLayout(expected.path, (Literal(header.literal), *(parts[n] for n in header.arrays)))
 
 

@@ -115,7 +115,7 @@ class View:
         hint = f"restore them, or make the view anew: `{again}`"
         return GrokpackError("GP226", what, Place(self.folder), facts, hint)
 
-    def _stamps(self) -> dict[str, tuple[int, int]]:
+    def _stamps(self) -> dict[str, storage.Stamp]:
         return Journal(os.path.join(self.folder, FOLDER)).kept() or {}
 
 

@@ -1,0 +1,81 @@
+"""On whose behalf a thread reads: who may end its waits, and where it may put bytes aside.
+
+Reading from far away takes as long as the other side likes, and some of it has to be kept on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+S = TypeVar("S")
+T = TypeVar("T")
+NO_FAULT_OF_FILES = ("GP213", "GP221", "GP222", "GP223", "GP403")
+"""Codes of errors that say nothing of a file's contents: they end a survey, others are findings."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a thread is told with its work.
+
+    Attributes:
+        stopping: Asked while the thread waits: whether it shall end, with GP403.
+        scratch: Folder for bytes that are put aside; None for the system's.
+    """
+
+    stopping: Callable[[], bool] = _never
+    scratch: str | None = None
+
+    @property
+    def scratch_folder(self) -> str:
+        """The folder for bytes that are put aside."""
+        return self.scratch or tempfile.gettempdir()
+
+
+_thread = threading.local()
+
+
+def current() -> Errand:
+    """The errand of this thread."""
+    found: Errand = getattr(_thread, "errand", Errand())
+    return found
+
+
+@contextlib.contextmanager
+def interruptible(stopping: Callable[[], bool], scratch: str | None = None) -> Iterator[None]:
+    """A block of this thread whose waits end, with GP403, once `stopping()` is true."""
+    with sent(replace(current(), stopping=stopping, scratch=scratch)):
+        yield
+
+
+def carried(work: Callable[[S], T]) -> Callable[[S], T]:
+    """The same work for other threads, on this thread's errand."""
+    own = current()
+
+    def on_errand(item: S) -> T:
+        with sent(own):
+            return work(item)
+
+    return on_errand
+
+
+@contextlib.contextmanager
+def sent(errand: Errand) -> Iterator[None]:
+    """A block of this thread that works on an errand."""
+    before = current()
+    _thread.errand = errand
+    try:
+        yield
+    finally:
+        _thread.errand = before

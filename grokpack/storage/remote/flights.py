@@ -1,0 +1,122 @@
+"""Requests on threads of their own, so that whoever waits can stop, and see a stall, at once."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from grokpack.errors import GrokpackError
+from grokpack.storage import errand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+_POLL_S = 0.1  # how often a waiting thread looks whether it shall stop
+_LANDING_S = 1.0  # what a flight that is called off gets to end, before it is left to itself
+_MOST_IN_FLIGHT = 64  # of the process; servers refuse more from one address
+
+_slots = threading.BoundedSemaphore(_MOST_IN_FLIGHT)
+
+
+class CalledOff(Exception):  # noqa: N818  # not an error: what ends the thread of a flight
+    """Raised in a flight's own thread once nobody waits for it."""
+
+
+class Line(Protocol):
+    """A connection as a flight sees it."""
+
+    def hang_up(self) -> None:
+        """End what is read from it, from another thread."""
+
+
+class Flight(Generic[T]):
+    """A request under way.
+
+    Attributes:
+        line: The connection in use, for the waiting thread to cut.
+        deadline: When, on the monotonic clock, the present attempt has taken too long.
+    """
+
+    def __init__(self, work: Callable[[Flight[Any]], T]) -> None:
+        self.line: Line | None = None
+        self.deadline = math.inf
+        self._work = work
+        self._landed = threading.Event()
+        self._off = threading.Event()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._fly, name="grokpack-flight", daemon=True).start()
+
+    def _fly(self) -> None:
+        try:
+            with _slots:
+                self._value = self._work(self)
+        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+            self._error = error
+        finally:
+            self._landed.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait between two attempts; ends early, with `CalledOff`, if nobody waits any more."""
+        self.deadline = math.inf
+        if self._off.wait(seconds):
+            raise CalledOff
+
+    def check(self) -> None:
+        """Raise `CalledOff` if nobody waits for this any more."""
+        if self._off.is_set():
+            raise CalledOff
+
+    def call_off(self) -> None:
+        """End it soon; its thread may still be about for a moment."""
+        self._off.set()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        line = self.line
+        if line is not None:
+            line.hang_up()
+
+    def wait(self) -> T:
+        """Its result.
+
+        Raises:
+            GrokpackError: GP403 once this thread shall stop, and what the work raised.
+        """
+        stopping = errand.current().stopping
+        while not self._landed.wait(_POLL_S):
+            if stopping():
+                what = "stopped while waiting for the server"
+                raise GrokpackError("GP403", what, hint="the same command begins anew")
+            if time.monotonic() > self.deadline:
+                self.deadline = math.inf
+                self._hang_up()
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # set where there is no error
+
+    def land(self) -> None:
+        """Wait a moment for the end of a flight that was called off."""
+        self._landed.wait(_LANDING_S)
+
+
+def fly(work: Callable[[Flight[Any]], T]) -> T:
+    """Do one request and wait for it."""
+    return fly_all([work])[0]
+
+
+def fly_all(works: Sequence[Callable[[Flight[Any]], T]]) -> list[T]:
+    """Do requests at the same time; the first that fails ends the others."""
+    flights = [Flight(work) for work in works]
+    try:
+        return [flight.wait() for flight in flights]
+    except BaseException:
+        for flight in flights:
+            flight.call_off()
+        for flight in flights:
+            flight.land()
+        raise

@@ -1,0 +1,125 @@
+"""The names below a folder, as buckets and the hub list them, page by page."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET  # documents with entities are refused
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.storage.remote.answers import Gone
+from grokpack.storage.remote.exchange import document
+from grokpack.storage.remote.flights import fly
+from grokpack.storage.remote.sites import Bucket, Hub
+from grokpack.storage.urls import Url, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.storage.remote.flights import Flight
+
+_PAGE_BYTES = 32 << 20  # a thousand keys of 1,024 bytes take 1 MB
+_MOST_PAGES = 200
+_NEXT = re.compile(r'<([^<>]+)>;\s*rel="next"')
+
+
+@dataclass(slots=True)
+class Names:
+    """What lies directly in a folder, or, where asked, all below it.
+
+    Attributes:
+        files: Paths of files, relative to the folder.
+        folders: Names of folders in it.
+        sought: What was asked for, where a server lists nothing and names are tried.
+    """
+
+    files: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+    sought: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found."""
+        return not self.files and not self.folders
+
+
+def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
+    """List a folder; nothing is found where there is none.
+
+    Raises:
+        answers.Refused: Where listing is not allowed.
+        GrokpackError: GP221 and GP223 as `exchange.document` does, GP209 for an answer that is no
+            listing.
+    """
+    url = parse(path)
+    found, mark = Names(), None
+    for _ in range(_MOST_PAGES):
+        page = site.listing(url, deep=deep, after=mark)
+
+        def ask(flight: Flight[Any], page: Any = page) -> tuple[bytes, str]:  # noqa: ANN401
+            return document(flight, page, _PAGE_BYTES)
+
+        try:
+            data, link = fly(ask)
+        except Gone:
+            return found
+        mark = (
+            _hub_page(found, url, data, link, path)
+            if isinstance(site, Hub)
+            else _bucket_page(found, url, data, path)
+        )
+        if mark is None:
+            return found
+    raise _broken(path, "it goes on without end")
+
+
+def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> str | None:
+    """Enter a page of S3's XML; the mark of the next one."""
+    if b"<!" in data:
+        raise _broken(path, "it defines entities")
+    try:
+        root = ET.fromstring(data)  # noqa: S314  # as above
+    except ET.ParseError as error:
+        raise _broken(path, str(error)) from error
+    prefix = f"{url.path}/" if url.path else ""
+    texts: dict[str, list[str]] = {"Key": [], "Prefix": [], "NextContinuationToken": []}
+    for node in root.iter():
+        name = node.tag.rpartition("}")[2]
+        if name in texts and node is not root:
+            texts[name].append(node.text or "")
+    _enter(found.files, prefix, texts["Key"])
+    _enter(found.folders, prefix, (text.rstrip("/") for text in texts["Prefix"]))
+    return next(iter(texts["NextContinuationToken"]), None)
+
+
+def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str | None:
+    """Enter a page of the hub's JSON; the mark of the next one."""
+    try:
+        rows = json.loads(data)
+        kinds = [(row["type"], row["path"]) for row in rows]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise _broken(path, f"{type(error).__name__}: {error}") from error
+    below = "/".join(url.path.split("/")[1:])
+    prefix = f"{below}/" if below else ""
+    _enter(found.files, prefix, (name for kind, name in kinds if kind == "file"))
+    _enter(found.folders, prefix, (name for kind, name in kinds if kind == "directory"))
+    match = _NEXT.search(link)
+    return match[1] if match else None
+
+
+def _enter(names: set[str], prefix: str, paths: Iterable[object]) -> None:
+    for path in paths:
+        if isinstance(path, str) and path.startswith(prefix) and is_plain(path[len(prefix) :]):
+            names.add(path[len(prefix) :])
+
+
+def is_plain(path: str) -> bool:
+    """Whether a relative path stays below its folder, and can be shown."""
+    parts = path.split("/")
+    return path.isprintable() and "\\" not in path and not {"", ".", ".."} & set(parts)
+
+
+def _broken(path: str, why: str) -> GrokpackError:
+    return GrokpackError("GP209", f"the listing is broken: {why[:200]}", Place(path))

@@ -1,0 +1,198 @@
+"""The medium of URLs; see `storage.sources.Medium`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.storage.burden import Burden
+from grokpack.storage.remote import answers, exchange, files, shelf, sites
+from grokpack.storage.remote.crowd import each
+from grokpack.storage.remote.flights import fly_all
+from grokpack.storage.remote.listing import Names, listed
+from grokpack.storage.remote.probing import probed
+from grokpack.storage.urls import parse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.storage.remote.answers import Facts
+
+__all__ = [
+    "BURDEN",
+    "each",
+    "exists",
+    "forget",
+    "is_folder",
+    "names",
+    "read_into",
+    "read_rows",
+    "size",
+    "sought",
+    "stamp",
+    "tree",
+]
+
+_LIBRARIES_BYTES = 16 << 20  # http and ssl, certificates, the threads of requests
+BURDEN = Burden(
+    _LIBRARIES_BYTES + files.KEPT_BYTES, shelf.IN_FLIGHT * shelf.BLOCK_BYTES, shelf.SHELF_BYTES, 8
+)
+_RANGE_BYTES = 1 << 20  # smaller requests cost more than they gain
+_IN_FLIGHT = 4  # ranges of one read
+_FILES = (".gguf", ".json", ".md", ".model", ".part", ".safetensors")
+"""Endings of what is no folder, on servers that cannot be asked."""
+
+_names: dict[tuple[str, bool], Names] = {}
+
+
+def read_into(path: str, offset: int, buffer: memoryview) -> None:
+    """See `sources.read_into`; a long read is several ranges at a time."""
+    facts = _facts(path)
+    _check_end(path, facts, offset + len(buffer))
+    if len(buffer) <= files.SMALL_BYTES:
+        buffer[:] = files.small(path, offset, len(buffer), facts) if len(buffer) else b""
+        return
+    count = min(_IN_FLIGHT, -(-len(buffer) // _RANGE_BYTES))
+    step = -(-len(buffer) // count)
+    source = sites.resource(path)
+    fly_all(
+        [
+            partial(
+                exchange.fill,
+                resource=source,
+                offset=offset + at,
+                buffer=buffer[at : at + step],
+                seen=facts,
+            )
+            for at in range(0, len(buffer), step)
+        ]
+    )
+
+
+def read_rows(
+    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+) -> None:
+    """See `sources.read_rows`; what lies between the rows is fetched with them, once."""
+    facts = _facts(path)
+    count, nbytes = rows.shape
+    span = (count - 1) * stride + nbytes
+    _check_end(path, facts, offset + span)
+    if span <= files.SMALL_BYTES:
+        data = files.small(path, offset, span, facts)
+        for row in range(count):
+            rows[row].data[:] = data[row * stride : row * stride + nbytes]
+    elif stride == nbytes:
+        read_into(path, offset, rows.reshape(-1).data)
+    else:
+        shelf.read_rows(path, facts, offset, stride, rows, engine)
+
+
+def _facts(path: str) -> Facts:
+    facts = files.look(path)
+    if facts is None:
+        reason = files.refused(path)
+        if reason is not None:
+            raise exchange.refused(sites.resource(path), reason)
+        raise GrokpackError("GP214", "cannot read the source: no such file", Place(path))
+    return facts
+
+
+def _check_end(path: str, facts: Facts, end: int) -> None:
+    if end > facts.size:
+        shown = ("needed", f"{end:,} bytes"), ("found", f"{facts.size:,} bytes")
+        raise GrokpackError("GP213", "source file became shorter", Place(path), shown)
+
+
+def size(path: str) -> int:
+    """See `sources.size`."""
+    return _facts(path).size
+
+
+def stamp(path: str) -> tuple[int, str]:
+    """See `sources.stamp`.
+
+    Raises:
+        GrokpackError: GP213 where the file is not the one that was opened.
+    """
+    seen, now = _facts(path), files.look_again(path)
+    if now is None:
+        raise exchange.changed(path, "it is gone")
+    if now != seen:
+        raise exchange.changed(path, exchange.difference(seen, now))
+    return now.size, now.tag
+
+
+def exists(path: str) -> bool:
+    """See `sources.exists`."""
+    above, name = os.path.split(path)
+    known = _names.get((above, False))
+    if known is not None and not known.sought:
+        return name in known.files or name in known.folders
+    if not parse(path).path:
+        return is_folder(path)
+    return (_may_be_file(path) and files.look(path) is not None) or is_folder(path)
+
+
+def is_folder(path: str) -> bool:
+    """See `sources.is_folder`."""
+    if path.endswith(_FILES):
+        return False
+    return not _listing(path).empty
+
+
+def names(folder: str) -> list[str]:
+    """See `sources.names`."""
+    found = _listing(folder)
+    return sorted({*found.folders, *(path.split("/")[0] for path in found.files)})
+
+
+def tree(folder: str) -> list[str]:
+    """See `sources.tree`."""
+    return sorted(_listing(folder, deep=True).files)
+
+
+def _may_be_file(path: str) -> bool:
+    """A folder's page is no file; on a web server its name is all that tells."""
+    return parse(path).scheme not in ("http", "https") or "." in os.path.basename(path)
+
+
+def _listing(folder: str, *, deep: bool = False) -> Names:
+    """Names in a folder, as the site lists them or, where it does not, as they are found."""
+    key = folder, deep
+    if key not in _names:
+        site = sites.of(parse(folder))
+        try:
+            found = (
+                probed(folder) if isinstance(site, sites.Plain) else listed(folder, site, deep=deep)
+            )
+        except answers.Refused:
+            found = probed(folder)
+        _names[key] = found
+    return _names[key]
+
+
+def sought(folder: str) -> tuple[str, ...]:
+    """Names that were tried in a folder, where none was found; none where it was listed.
+
+    Raises:
+        GrokpackError: GP222 where access to them is refused.
+    """
+    tried = _listing(folder).sought
+    for name in tried:
+        path = os.path.join(folder, name)
+        reason = files.refused(path)
+        if reason is not None:
+            raise exchange.refused(sites.resource(path), reason)
+    return tried
+
+
+def forget(folder: str) -> None:
+    """See `sources.forget`."""
+    base = folder.rstrip("/")
+    for key in list(_names):
+        if key[0] == base or key[0].startswith(f"{base}/"):
+            del _names[key]
+    files.forget(base)

@@ -1,0 +1,96 @@
+"""Names of a folder on a server that lists nothing: those that its index names, or that are tried.
+
+Files of the release are called `tensor00000_000` and so on: they are asked for, many at a time,
+until a whole batch is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack.storage.remote import files
+from grokpack.storage.remote.crowd import each
+from grokpack.storage.remote.listing import Names, is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_INDEXES = ("grokpack.json", "grokpack.index.json", "model.safetensors.index.json")
+_SMALL = ("config.json", "model.safetensors")
+_BATCH = 64  # consecutive files that must be missing for the end to be believed
+_MOST_TENSORS = 1 << 14  # thirteen hundred layers
+_MOST_HOSTS = 64
+_INDEX_BYTES = 64 << 20
+
+
+def probed(folder: str) -> Names:
+    """Find names in a folder.
+
+    Raises:
+        GrokpackError: GP221 and GP223 as `exchange.head` does.
+    """
+    found = Names(sought=(*_INDEXES, *_SMALL, _tensor(0, 0)))
+    fixed = (*_INDEXES, *_SMALL)
+    present = each(lambda name: files.look(os.path.join(folder, name)) is not None, fixed)
+    found.files = {name for name, there in zip(fixed, present, strict=True) if there}
+    for index in _INDEXES:
+        if index in found.files:
+            found.files.update(_named(folder, index))
+    if not any(name.startswith("tensor") for name in found.files):
+        found.files.update(_pickles(folder))
+    return found
+
+
+def _named(folder: str, index: str) -> set[str]:
+    """Files that an index names; those that do not exist are found missing later."""
+    path = os.path.join(folder, index)
+    facts = files.look(path)
+    if facts is None or facts.size > _INDEX_BYTES:
+        return set()
+    from grokpack.storage.sources import FileBytes
+
+    try:
+        document = json.loads(FileBytes(path).read(0, facts.size))
+        names = set(_paths(document))
+    except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
+        return set()  # whoever reads the index says what is wrong with it
+    return {name for name in names if isinstance(name, str) and is_plain(name)}
+
+
+def _paths(document: Any) -> Iterator[object]:  # noqa: ANN401  # JSON is what it is
+    yield from document.get("files", ())
+    yield from document.get("finals", ())
+    yield from document.get("weight_map", {}).values()
+    for array in document.get("arrays", {}).values():
+        yield from (part["file"] for part in array["parts"])
+
+
+def _pickles(folder: str) -> set[str]:
+    hosts = 0
+    while hosts < _MOST_HOSTS and _is_there(folder, _tensor(0, hosts)):
+        hosts += 1
+    found: set[str] = set()
+    for first in range(0, _MOST_TENSORS, _BATCH):
+        batch = [
+            _tensor(index, host)
+            for index in range(first, first + _BATCH)
+            for host in range(max(hosts, 1))
+        ]
+        if first == 0 and not hosts:
+            batch = batch[:4]  # a folder without its first few is none
+        present = each(lambda name: _is_there(folder, name), batch)
+        there = {name for name, is_there in zip(batch, present, strict=True) if is_there}
+        found |= there
+        if not there:
+            break
+    return found
+
+
+def _is_there(folder: str, name: str) -> bool:
+    return files.look(os.path.join(folder, name)) is not None
+
+
+def _tensor(index: int, host: int) -> str:
+    return f"tensor{index:05d}_{host:03d}"

@@ -1,0 +1,269 @@
+"""Spans of files that are read in strips: fetched once, put aside on disk, cut there.
+
+To turn a matrix is to take a short run out of each of its rows, many times over. A request for each
+run would never end, and memory does not hold the matrix; so blocks of the file go to a nameless
+file on the output's disk, and the strips are read from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack.errors import GrokpackError
+from grokpack.kernels.dispatch import twin
+from grokpack.kernels.rows import pread_rows
+from grokpack.storage import errand
+from grokpack.storage.faults import writing
+from grokpack.storage.remote import exchange
+from grokpack.storage.remote.flights import fly_all
+from grokpack.storage.remote.sites import resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.storage.remote.answers import Facts
+    from grokpack.storage.remote.flights import Flight
+
+BLOCK_BYTES = 4 << 20
+SHELF_BYTES = 2 << 30
+"""An expert's matrix of Grok-1 takes 201 MB, and each thread works on one or two."""
+IN_FLIGHT = 4  # blocks that a thread fetches at a time
+_HELD = 8  # blocks that a thread holds at a time, lest many threads hold all
+_POLL_S = 0.1
+
+_Key = tuple[str, str, int]  # path, tag, number of the block
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A block's place; `holders` of it keep it from being given to another."""
+
+    at: int
+    holders: int = 0
+    ready: threading.Event = field(default_factory=threading.Event)
+    failed: bool = False
+
+
+class Shelf:
+    """A file of blocks of other files; the least used give way. For many threads."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        with writing("scratch", folder):
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # kept
+        self.handle = self._file.fileno()
+        self._slots: OrderedDict[_Key, _Slot] = OrderedDict()
+        self._free = list(range(SHELF_BYTES - BLOCK_BYTES, -1, -BLOCK_BYTES))
+        self._changed = threading.Condition()
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._file.close()
+
+    @contextlib.contextmanager
+    def holding(self, path: str, facts: Facts, numbers: list[int]) -> Iterator[dict[int, int]]:
+        """Blocks of a file, fetched where they are not there: their places by number."""
+        held = self._taken(path, facts, numbers)
+        try:
+            yield {number: slot.at for number, slot in held.items()}
+        finally:
+            self._let_go(held)
+
+    def _taken(self, path: str, facts: Facts, numbers: list[int]) -> dict[int, _Slot]:
+        """Hold blocks and have them ready; anew where another thread failed to fetch one."""
+        while True:
+            held, mine = self._hold(path, facts, numbers)
+            try:
+                self._load(path, facts, mine, held)
+                whole = self._settled(held)
+            except BaseException:
+                self._let_go(held)
+                raise
+            if whole:
+                return held
+            self._let_go(held)
+
+    def _hold(
+        self, path: str, facts: Facts, numbers: list[int]
+    ) -> tuple[dict[int, _Slot], list[int]]:
+        """Hold blocks, all at once: who held some and waited for others might wait for ever.
+
+        Returns:
+            The blocks by number, and the numbers of those that this thread is to fetch.
+        """
+        stopping = errand.current().stopping
+        keys: dict[int, _Key] = {number: (path, facts.tag, number) for number in numbers}
+        with self._changed:
+            while not self._make_room(keys):
+                self._changed.wait(_POLL_S)
+                if stopping():
+                    raise GrokpackError("GP403", "stopped while waiting for room")
+            held, mine = {}, []
+            for number, key in keys.items():
+                slot = self._slots.get(key)
+                if slot is None:
+                    slot = self._slots[key] = _Slot(self._free.pop())
+                    mine.append(number)
+                self._slots.move_to_end(key)
+                slot.holders += 1
+                held[number] = slot
+        return held, mine
+
+    def _make_room(self, keys: dict[int, _Key]) -> bool:
+        """Let the least used blocks give way for those that are missing; whether there is room."""
+        wanted = set(keys.values())
+        missing = len(wanted - self._slots.keys()) - len(self._free)
+        idle = [k for k, slot in self._slots.items() if not slot.holders and k not in wanted]
+        if len(idle) < missing:
+            return False
+        for key in idle[: max(missing, 0)]:
+            self._free.append(self._slots.pop(key).at)
+        return True
+
+    def _load(self, path: str, facts: Facts, mine: list[int], held: dict[int, _Slot]) -> None:
+        """Fetch blocks, a few at a time."""
+        try:
+            for first in range(0, len(mine), IN_FLIGHT):
+                batch = mine[first : first + IN_FLIGHT]
+                fly_all([self._fetching(path, facts, n, held[n].at) for n in batch])
+                for number in batch:
+                    held[number].ready.set()
+        except BaseException:
+            with self._changed:
+                for number in mine:
+                    slot = held[number]
+                    if not slot.ready.is_set():
+                        slot.failed = True
+                        del self._slots[path, facts.tag, number]
+                        slot.ready.set()
+            raise
+
+    def _fetching(
+        self, path: str, facts: Facts, number: int, at: int
+    ) -> Callable[[Flight[Any]], None]:
+        """The work of fetching one block."""
+        offset = number * BLOCK_BYTES
+        nbytes = min(BLOCK_BYTES, facts.size - offset)
+
+        def fetch(flight: Flight[Any]) -> None:
+            buffer = memoryview(bytearray(nbytes))
+            exchange.fill(flight, resource(path), offset, buffer, facts)
+            flight.check()
+            with writing("scratch", self._folder):
+                written = 0
+                while written < nbytes:
+                    written += os.pwrite(self.handle, buffer[written:], at + written)
+
+        return fetch
+
+    def _settled(self, held: dict[int, _Slot]) -> bool:
+        """Wait for what other threads fetch; whether all of it came."""
+        stopping = errand.current().stopping
+        for slot in held.values():
+            while not slot.ready.wait(_POLL_S):
+                if stopping():
+                    raise GrokpackError("GP403", "stopped while waiting for another thread")
+        return not any(slot.failed for slot in held.values())
+
+    def _let_go(self, held: dict[int, _Slot]) -> None:
+        """Hold blocks no more; the place of one that could not be fetched is free then."""
+        with self._changed:
+            for slot in held.values():
+                slot.holders -= 1
+                if slot.failed and not slot.holders:
+                    self._free.append(slot.at)
+            self._changed.notify_all()
+
+
+_shelves: dict[str, Shelf] = {}
+_guard = threading.Lock()
+
+
+def _shelf() -> Shelf:
+    """The shelf in the scratch folder of this thread's errand."""
+    folder = errand.current().scratch_folder
+    with _guard:
+        if folder not in _shelves:
+            _shelves[folder] = Shelf(folder)
+        return _shelves[folder]
+
+
+def clear(folder: str) -> None:
+    """Take away the shelf in a folder, if there is one."""
+    with _guard:
+        shelf = _shelves.pop(folder, None)
+    if shelf is not None:
+        shelf.close()
+
+
+def read_rows(
+    path: str, facts: Facts, offset: int, stride: int, rows: np.ndarray, engine: Engine
+) -> None:
+    """Fill rows, as `sources.read_rows` does, from blocks on the shelf."""
+    count, nbytes = rows.shape
+    strips = _Strips(offset, stride, count, nbytes)
+    numbers = strips.blocks()
+    for first in range(0, len(numbers), _HELD):
+        some = numbers[first : first + _HELD]
+        shelf = _shelf()
+        with shelf.holding(path, facts, some) as places:
+            for number, at in places.items():
+                strips.copy(shelf.handle, number, at, rows, engine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Strips:
+    """Runs of bytes at equal distances: run `i` begins at `offset + i * stride`."""
+
+    offset: int
+    stride: int
+    count: int
+    nbytes: int
+
+    def blocks(self) -> list[int]:
+        """Numbers of the blocks that hold some of them."""
+        found: dict[int, None] = {}
+        row = 0
+        while row < self.count:
+            begins = self.offset + row * self.stride
+            last = (begins + self.nbytes - 1) // BLOCK_BYTES
+            found.update(dict.fromkeys(range(begins // BLOCK_BYTES, last + 1)))
+            inside = ((last + 1) * BLOCK_BYTES - self.nbytes - self.offset) // self.stride
+            row = max(row + 1, inside + 1)
+        return list(found)
+
+    def copy(self, handle: int, number: int, at: int, rows: np.ndarray, engine: Engine) -> None:
+        """Copy all that a block has of the runs; it lies at byte `at` of the shelf."""
+        low, high = number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES
+        first = max(0, -(-(low - self.offset) // self.stride))  # the first that begins in it
+        after = min(self.count, (high - self.nbytes - self.offset) // self.stride + 1)
+        whole = max(0, after - first)
+        if whole:
+            place = at + self.offset + first * self.stride - low
+            read = twin(pread_rows, engine)
+            address = rows.ctypes.data + first * self.nbytes
+            done = read(handle, address, self.nbytes, whole, self.nbytes, place, self.stride)
+            if done < whole:
+                raise GrokpackError("GP901", "a block that was put aside is gone")
+        for row in (first - 1, *range(first + whole, first + whole + 1)):
+            if 0 <= row < self.count:
+                self._copy_part(handle, (low, high), at, row, rows)
+
+    def _copy_part(
+        self, handle: int, block: tuple[int, int], at: int, row: int, rows: np.ndarray
+    ) -> None:
+        """Copy what a block has of a run that begins before it, or ends behind it."""
+        begins = self.offset + row * self.stride
+        start, stop = max(begins, block[0]), min(begins + self.nbytes, block[1])
+        if start < stop:
+            target = rows[row].data[start - begins : stop - begins]
+            os.preadv(handle, [target], at + start - block[0])

@@ -1,0 +1,78 @@
+"""Paths that are URLs: `https://host/path`, `s3://bucket/key`, `gs://bucket/key`, `hf://repo`.
+
+They go through the program as strings, as local paths do: `os.path.join` makes longer ones, and
+what is here takes them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grokpack.errors import GrokpackError, Place
+
+SCHEMES = ("http", "https", "s3", "gs", "hf")
+_MARK = "://"
+_ROOT_PARTS = {"hf": 1}  # parts of the path that belong to the root: `hf://org/repo`
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL; local ones are none, whatever they are called."""
+    scheme, mark, _ = path.partition(_MARK)
+    return bool(mark) and scheme.isalnum()
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """The parts of a URL.
+
+    Attributes:
+        scheme: One of `SCHEMES`.
+        host: Host and port, bucket, or owner.
+        path: What follows, without slashes around it.
+    """
+
+    scheme: str
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        """The URL, without a slash at its end."""
+        return f"{self.scheme}{_MARK}{self.host}" + (f"/{self.path}" if self.path else "")
+
+
+def parse(url: str) -> Url:
+    """The parts of a URL.
+
+    Raises:
+        GrokpackError: GP224 for a scheme that is not known, and for what would be lost or
+            misunderstood where names are joined to it.
+    """
+    scheme, _, rest = url.partition(_MARK)
+    host, _, path = rest.partition("/")
+    path = path.strip("/")
+    if scheme not in SCHEMES:
+        raise _unusable(url, f"`{scheme}` is none of {', '.join(SCHEMES)}")
+    if not host or "@" in host:
+        raise _unusable(url, "it names no host" if not host else "it holds a user's name")
+    if any(mark in rest for mark in "?#\\") or not rest.isprintable():
+        raise _unusable(url, "a query, a fragment or such characters cannot be part of a folder")
+    if any(part in ("", ".", "..") for part in path.split("/")) and path:
+        raise _unusable(url, "its path is not a plain one")
+    if scheme == "hf" and not path:
+        raise _unusable(url, "a repository is named as hf://OWNER/NAME")
+    return Url(scheme, host, path)
+
+
+def parent(url: str) -> str:
+    """The URL of the folder above; the root is its own."""
+    parts = parse(url)
+    above = parts.path.split("/")[:-1]
+    if len(above) < _ROOT_PARTS.get(parts.scheme, 0):
+        return str(parts)
+    return str(Url(parts.scheme, parts.host, "/".join(above)))
+
+
+def _unusable(url: str, why: str) -> GrokpackError:
+    hint = "give a URL such as https://host/folder, s3://bucket/folder or hf://owner/name"
+    shown = url.encode("unicode_escape").decode("ascii")
+    return GrokpackError("GP224", f"this URL cannot be used: {why}", Place(shown), hint=hint)
