@@ -72,16 +72,16 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     work = plan.reads_bytes * (_FITTING if plan.target.remembers else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
     fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
-    fixed += workers * _codecs_bytes(plan)
+    aside = _codecs_bytes(plan)
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     for engine in dict.fromkeys((preferred, "numpy")):
         reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
-        share = (memory_bytes - reserved) // workers
+        share = (memory_bytes - reserved) // workers - aside
         step, block = _step_and_block(plan, share)
         if step >= SMALLEST_STEP_BYTES:
             used = BUFFERS_PER_STEP * step + (block if streams else 0)
-            return Budget(Pace(step, block, engine), reserved + workers * used)
-    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
+            return Budget(Pace(step, block, engine), reserved + workers * (used + aside))
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers)
 
 
 def _step_and_block(plan: Plan, share: int) -> tuple[int, int]:
