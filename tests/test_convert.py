@@ -302,12 +302,15 @@ def large_scale(source: Path, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize("form", ["released", "expanded", "zarr"])
 def test_a_scale_that_float16_cannot_hold_is_refused(
-    tmp_path: Path, origin: Path, expanded: bool
+    tmp_path: Path, origin: Path, form: str
 ) -> None:
     source = large_scale(origin, tmp_path / "in")
-    if expanded:
+    if form == "zarr":
+        convert(source, tmp_path / "z", "zarr")
+        source = tmp_path / "z"
+    elif form == "expanded":
         execute(plan_reshard(open_checkpoint(str(source)), 4, "ckpt-0"), str(tmp_path / "ex"))
         source = tmp_path / "ex"
     with pytest.raises(GrokpackError, match="float16 cannot hold") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.ops.chunked import Chunked
 from grokpack.reading import ArrayReader
 from grokpack.tensor import scales_name
 
@@ -26,7 +27,8 @@ def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
         GrokpackError: GP406.
     """
     nbytes = sum(pack.tensor.scales.nbytes for pack in packs if pack.tensor.scales)
-    viewed = any(scales_name(pack.tensor.name) in source.views for pack in packs)
+    views = [source.views.get(scales_name(pack.tensor.name)) for pack in packs]
+    viewed = any(view is not None and not isinstance(view, Chunked) for view in views)
     if viewed or nbytes > _LIMIT_BYTES:
         return
     reader = ArrayReader(source)
