@@ -73,9 +73,10 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     preferred: Engine = choose_engine(work) if streams else "numpy"
     fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
     fixed += plan.source.cache_bytes if plan.source else 0
-    fixed += workers * (_codecs_bytes(plan) + plan.target.thread_bytes)
+    own = _codecs_bytes(plan) + plan.target.thread_bytes
     for engine in dict.fromkeys((preferred, "numpy")):
-        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+        reserved = fixed + workers * own
+        reserved += COMPILED_RESIDENT_BYTES if engine == "numba" else 0
         share = (memory_bytes - reserved) // workers
         block = _block_steps(plan, share) if streams else 0
         held = BUFFERS_PER_STEP + block
@@ -83,7 +84,7 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
         if step >= SMALLEST_STEP_BYTES:
             pace = Pace(step, (block or BLOCK_STEPS) * step, engine)
             return Budget(pace, reserved + workers * held * step)
-    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES, workers)
+    raise _too_little(memory_bytes, fixed, own + held * SMALLEST_STEP_BYTES, workers)
 
 
 def _block_steps(plan: Plan, share: int) -> int:

@@ -258,7 +258,8 @@ def test_memory_workers_and_engine_change_no_byte(
     options: dict[str, Any],
 ) -> None:
     given = options_for(to, options)
-    variants = [("numpy", 512, 1), ("numpy", 180, 3), ("numba", 512, 2), ("numba", 400, 1)]
+    little = 400 if name == "zarr" else 180  # TensorStore, and chunks that are made whole
+    variants = [("numpy", 512, 1), ("numpy", little, 3), ("numba", 512, 2), ("numba", 400, 1)]
     for number, (engine, memory, workers) in enumerate(variants):
         monkeypatch.setenv(VARIABLE, engine)
         plan = plan_convert(open_checkpoint(str(sources[name])), to, given)
