@@ -34,7 +34,6 @@ _LIBRARY_BYTES = 80 << 20
 HELD_BYTES = 2 * WINDOW_BYTES  # chunks as they are read, and decoded
 _CONCURRENT = 2  # chunks in flight: more are no faster, and each takes its bytes twice
 _HANDLES = 256  # arrays that stay open; a layer has 19
-_MOST_KEYS = 1 << 20  # of a key-value store that are listed; Grok-1 has a few thousand
 _FILE = re.compile(r'local file "([^"]+)"')
 
 

@@ -367,7 +367,14 @@ def test_stores_that_others_wrote_become_the_same_pickles(
 
 
 @pytest.mark.usefixtures("fine")
-def test_a_box_of_any_shape_is_read_from_padded_chunks(tmp_path: Path, origin: Path) -> None:
+@pytest.mark.parametrize("window", [None, 1, 10_000])
+def test_a_box_of_any_shape_is_read_from_padded_chunks(
+    tmp_path: Path, origin: Path, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few chunks are decoded at a time, and where a single one is too many."""
+    if window is not None:
+        monkeypatch.setattr("grokpack.arrays.WINDOW_BYTES", window)
+        monkeypatch.setattr("grokpack.ops.chunked.WINDOW_BYTES", window)
     convert(origin, tmp_path / "z", "zarr", tp=1)
     name = "language_model/in_out_embed/embeddings"
     values = next(values for path, values in leaves(origin, 2) if path == name)
@@ -429,23 +436,35 @@ STRUCTURE: dict[str, tuple[Callable[[Path], Any], str, str | None]] = {
     "an index points beyond the file": (lambda f: flip(f / SHARD, -6), "GP103", SHARD),
     "an array is missing": (lambda f: shutil.rmtree(f / QUERY), "GP101", None),
     "scales are missing": (lambda f: shutil.rmtree(f / f"{QUERY}_scales"), "GP101", None),
-    "an array has another shape": (lambda f: describe(f, QUERY, shape=[32, 64]), "GP105", None),
+    "an array has another shape": (
+        lambda f: describe(f, QUERY, shape=[32, 64]),
+        "GP105",
+        f"{QUERY}/zarr.json",
+    ),
     "metadata breaks off": (
         lambda f: (f / QUERY / "zarr.json").write_text('{"zarr_format": 3'),
         "GP111",
-        QUERY,
+        f"{QUERY}/zarr.json",
     ),
-    "an array is of words": (lambda f: describe(f, NORM, data_type="string"), "GP106", NORM),
-    "a norm is of integers": (lambda f: describe(f, NORM, data_type="int32"), "GP106", None),
+    "an array is of words": (
+        lambda f: describe(f, NORM, data_type="string"),
+        "GP106",
+        f"{NORM}/zarr.json",
+    ),
+    "a norm is of integers": (
+        lambda f: describe(f, NORM, data_type="int32"),
+        "GP106",
+        f"{NORM}/zarr.json",
+    ),
     "a chunk grid is not regular": (
         lambda f: describe(f, NORM, chunk_grid={"name": "rectilinear"}),
         "GP106",
-        NORM,
+        f"{NORM}/zarr.json",
     ),
     "scales have another shape": (
         lambda f: describe(f, f"{QUERY}_scales", shape=[3, 128]),
         "GP107",
-        None,
+        f"{QUERY}_scales/zarr.json",
     ),
     "the config is of another model": (
         lambda f: (f / "config.json").write_text('{"emb_size": 7, "key_size": 8}'),

@@ -57,6 +57,12 @@ class Member:
     document: bytes
     spec: Mapping[str, Any]
 
+    @property
+    def metadata(self) -> str | None:
+        """The file that describes it; None where it lies in a database."""
+        own = zarr.METADATA_2 if self.spec["driver"] == "zarr" else zarr.METADATA
+        return f"{self.folder}/{own}" if self.folder else None
+
 
 @dataclass(slots=True)
 class Contents:
@@ -91,6 +97,7 @@ class _Store:
     views: dict[str, View] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
     specs: dict[str, ArraySpec] = field(default_factory=dict)  # what they are when unpacked
+    documents: dict[str, str | None] = field(default_factory=dict)  # by array: what describes it
 
 
 def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> Survey:
@@ -119,7 +126,7 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
     bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
     if bits:  # groups of their own, which ranks do not share as the release's
         geometry = replace(geometry, scale_groups=None)
-    findings += _misfits(tensors, geometry)
+    findings += _misfits(store, tensors, geometry)
     findings += [
         Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
     ]
@@ -156,11 +163,11 @@ def _take_members(store: _Store) -> int:
         array = names.get(place[1]) if place else None
         if array is None:
             what = "array does not belong to the model: not read"
-            finding = Finding("GP102", what, member.folder or None, member.path, severity="warning")
+            finding = Finding("GP102", what, member.metadata, member.path, severity="warning")
             contents.findings.append(finding)
         elif array in store.stored:
             what = "two arrays of the store are the same tensor"
-            contents.findings.append(Finding("GP109", what, member.folder or None, array))
+            contents.findings.append(Finding("GP109", what, member.metadata, array))
         else:
             _take(store, member, array)
     return count
@@ -172,11 +179,11 @@ def _take(store: _Store, member: Member, array: str) -> None:
         stored = zarr_metadata.parse(member.document)
     except GrokpackError as error:
         code = "GP106" if error.code == "GP208" else "GP111"
-        store.contents.findings.append(Finding(code, error.what, member.folder or None, array))
+        store.contents.findings.append(Finding(code, error.what, member.metadata, array))
         return
     if stored is None:
         return
-    store.stored[array] = stored
+    store.stored[array], store.documents[array] = stored, member.metadata
     name = member.path if member.folder else ""
     spec = json.dumps(member.spec, sort_keys=True)
     view = Chunked(store.shelf, spec, stored, name, member.folder)
@@ -265,30 +272,33 @@ def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:
     return tensors
 
 
-def _misfits(tensors: Mapping[Entry, TensorSpec], geometry: Geometry) -> Iterator[Finding]:
+def _misfits(
+    store: _Store, tensors: Mapping[Entry, TensorSpec], geometry: Geometry
+) -> Iterator[Finding]:
     for entry, tensor in tensors.items():
+        file = store.documents[entry.name]
         shape, wanted = tensor.values.shape, geometry.shape(entry.rule)
         if shape != wanted:
             what = "tensor has another shape than its place asks for"
-            yield Finding("GP105", what, None, entry.name, str(wanted), str(shape))
+            yield Finding("GP105", what, file, entry.name, str(wanted), str(shape))
         elif tensor.values.dtype not in ((DType.I8, *_FLOATS) if entry.rule.quantised else _FLOATS):
             what = "tensor has another dtype than its place asks for"
-            yield Finding("GP106", what, None, entry.name, None, tensor.values.dtype.label)
+            yield Finding("GP106", what, file, entry.name, None, tensor.values.dtype.label)
         elif tensor.scales is not None:
-            yield from _misfit_scales(entry, tensor)
+            yield from _misfit_scales(entry, tensor, store.documents[scales_name(entry.name)])
 
 
-def _misfit_scales(entry: Entry, tensor: TensorSpec) -> Iterator[Finding]:
+def _misfit_scales(entry: Entry, tensor: TensorSpec, file: str | None) -> Iterator[Finding]:
     assert tensor.scales is not None  # noqa: S101  # the caller has looked
     (*lead, rows, out), scales = tensor.values.shape, tensor.scales.shape
     fits = len(scales) == len(lead) + 2 and (*scales[:-2], scales[-1]) == (*lead, out)
     if not fits or rows % scales[-2]:
         wanted = str((*lead, "groups", out))
         what = "scale groups do not fit the tensor"
-        yield Finding("GP107", what, None, entry.name, wanted, str(scales))
+        yield Finding("GP107", what, file, entry.name, wanted, str(scales))
     elif tensor.scales.dtype not in _FLOATS:
         what = "scales are no floats"
-        yield Finding("GP106", what, None, entry.name, None, tensor.scales.dtype.label)
+        yield Finding("GP106", what, file, entry.name, None, tensor.scales.dtype.label)
 
 
 def _layout(store: _Store) -> Layout:

@@ -10,6 +10,7 @@ import numpy as np
 from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 from grokpack.ops import Recast, Transpose
+from grokpack.ops.chunked import Chunked
 from grokpack.ops.weights import matrix, read_scales, rows_per_group
 from grokpack.reading import ArrayReader
 from grokpack.tensor import DType, scales_name
@@ -47,7 +48,8 @@ def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
 def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
     """Whether the scales of some weights can be read before a run."""
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
-    viewed = any(scales_name(tensor.name) in source.views for tensor in tensors)
+    views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
+    viewed = any(view is not None and not isinstance(view, Chunked) for view in views)
     return not viewed and nbytes <= _LIMIT_BYTES
 
 
