@@ -84,7 +84,7 @@ ORACLE_JAX_PYTHON ?= python3.11
 .PHONY: oracle-jax
 oracle-jax: .xai $(VENV)/.ready-run ## Let xAI's own JAX code load outputs: make oracle-jax XAI=/path/to/grok-1
 	@$(MAKE) --no-print-directory $(ORACLE_JAX)/.ready
-	$(BIN)/python tests/oracle/jax/check.py --xai "$(abspath $(XAI))" \
+	$(BIN)/python -m tests.oracle.jax.check --xai "$(abspath $(XAI))" \
 		--python "$(CURDIR)/$(ORACLE_JAX)/env/bin/python" --newer "$(CURDIR)/$(ORACLE_JAX)/newer" \
 		--work "$(CURDIR)/$(ORACLE_JAX)/work"
 
