@@ -4,17 +4,25 @@
 # FOLDERS="OUT ..." checks folders converted from tests/data/tiny3 instead of those it makes itself.
 HF := $(BUILD)/oracle-hf
 HF_CHECK := tests.oracle.hf.check
+HF_GOLDEN := $(foreach names,hpcai sglang keyfan,$(names)-f32 $(names)-bf16) hpcai-f16
+HF_SHARED := hpcai-f32 sglang-bf16
 FOLDERS ?=
 .PHONY: oracle-hf
 oracle-hf: $(HF)/4/.ready $(HF)/5/.ready $(VENV)/.ready-run ## Compare the Hugging Face code with xAI's logits
-	@rm -rf $(HF)/shared
+	@rm -rf $(HF)/shared $(HF)/made
 	@$(BIN)/python -m grokpack synth $(HF)/shared --quiet --layers 2 --d-model 96 --ffn 256 \
 		--experts 4 --vocab 300 --heads 12 --kv-heads 4 --head-dim 32
+	@convert() { $(BIN)/python -m grokpack convert $$1 --quiet --to hf --names $${2%-*} \
+		--dtype $${2#*-} --shard-size 4MB -o $(HF)/made/$${1##*/}/$$2 >/dev/null; }; \
+		for kind in $(HF_GOLDEN); do convert tests/data/tiny3 $$kind || exit 1; done; \
+		for kind in $(HF_SHARED); do convert $(HF)/shared $$kind || exit 1; done
 	$(HF)/5/bin/python -m tests.oracle.forward tests/data/tiny3
 	@for env in 5 4; do \
 		run() { HF_HOME=$(CURDIR)/$(HF)/home HF_HUB_OFFLINE=1 $(HF)/$$env/bin/python -m $(HF_CHECK) "$$@"; }; \
 		if [ -n "$(FOLDERS)" ]; then run $(FOLDERS:%=--folder %) || exit 1; \
-		else run && run --source $(HF)/shared || exit 1; fi; done
+		else run $(HF_GOLDEN:%=--folder $(HF)/made/tiny3/%) && run && \
+		run --source $(HF)/shared $(HF_SHARED:%=--folder $(HF)/made/shared/%) && \
+		run --source $(HF)/shared || exit 1; fi; done
 
 $(HF)/%/.ready: tests/oracle/hf/requirements-%.txt $(VENV)/.made
 	@echo "making an environment of transformers $*"

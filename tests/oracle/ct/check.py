@@ -86,6 +86,10 @@ symmetric = false
 """
 MODELS = {  # name -> options for tiny3 and for the synthetic checkpoint
     "int4, groups": (f"{W4} --group 32", f"{W4} --group 128"),
+    "int4, groups, steps of either sign": (
+        f"{W4} --group 32 --method lsq",
+        f"{W4} --group 128 --method lsq",
+    ),
     "int4, groups, zero points": (f"{W4} --group 32 --asymmetric", f"{W4} --group 64 --asymmetric"),
     "int8, per output": (f"{W8} --group channel", f"{W8} --group channel"),
     "int8, groups, zero points": (f"{W8} --group 32 --asymmetric", f"{W8} --asymmetric"),

@@ -22,7 +22,7 @@ import numpy as np
 from grokpack import pickles
 from grokpack.storage import FileBytes
 from tests.oracle.jax.goldens import EXACT, NOISE, WRONG, Golden
-from tests.oracle.jax.requantised import Case, check_requantised
+from tests.oracle.jax.requantised import Case, check_requantised, logits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,14 +112,22 @@ class Check:
 
     def compare(
         self, golden: Golden, name: str, width: int, mode: str, limit: float, hosts: int = 1
-    ) -> None:
-        """Compare the logits of an output with the golden's; exact mode counts the largest."""
+    ) -> np.ndarray:
+        """Compare the logits of an output with the golden's; gives those of the output."""
         found = self.logits_of(golden, self.work / name, width, mode, hosts)
-        median, largest = golden.difference(found, golden.logits(mode))
-        right = (largest if limit == EXACT else median) <= limit
         devices = f"{width} devices" + (f", {hosts} processes" if hosts > 1 else "")
+        what = f"{name}: {mode}, {devices}"
+        self.judge_logits(golden, what, found, golden.logits(mode), limit)
+        return found
+
+    def judge_logits(
+        self, golden: Golden, what: str, found: np.ndarray, wanted: np.ndarray, limit: float
+    ) -> None:
+        """Compare logits; the exact limit is for the largest change, others for the median."""
+        median, largest = golden.difference(found, wanted)
+        right = (largest if limit == EXACT else median) <= limit
         figures = f"median {median:.1e}  max {largest:.1e}  limit {limit:g}"
-        self.judge(f"{name}: {mode}, {devices}", figures, right=right)
+        self.judge(what, figures, right=right)
 
     def must_differ(self, golden: Golden, name: str, width: int) -> None:
         """A wrong checkpoint must be seen."""
@@ -166,11 +174,17 @@ def check_returns(check: Check, golden: Golden) -> None:
 
 
 def check_scales(check: Check, golden: Golden) -> None:
-    """Other forms of the row-parallel scales load; one of them is exact, one rounds once."""
+    """Other forms of the row-parallel scales load; one of them is exact, one rounds once.
+
+    What that rounds is seen by numpy too, which has the rounded weights.
+    """
     name = golden.folder.name
     for width in (2, 8):
-        check.reshard(golden.folder, f"{name}-bf16-{width}", width, "--scales", "bf16-weights")
-        check.compare(golden, f"{name}-bf16-{width}", width, "exact", ROUNDED)
+        rounded = f"{name}-bf16-{width}"
+        out = check.reshard(golden.folder, rounded, width, "--scales", "bf16-weights")
+        found = check.compare(golden, rounded, width, "exact", ROUNDED)
+        what = f"{rounded}: by numpy, {width} devices"
+        check.judge_logits(golden, what, found, logits(golden, out), EXACT)
     check.compare(golden, f"{name}-bf16-8", 8, "stock", NOISE)
     check.reshard(golden.folder, f"{name}-expanded-8", 8, "--scales", "expanded")
     check.compare(golden, f"{name}-expanded-8", 8, "exact", EXACT)

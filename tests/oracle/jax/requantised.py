@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.oracle import forward
-from tests.oracle.jax.goldens import EXACT, NOISE, Golden
+from tests.oracle.jax.goldens import EXACT, NOISE
 
 if TYPE_CHECKING:
     from tests.oracle.jax.check import Check
+    from tests.oracle.jax.goldens import Golden
 
 SEEN = 1e-3  # median over rows: what other weights must change, or the comparison shows nothing
 HALF_STEP = 0.501  # in scales: codes are rounded to nearest
@@ -54,17 +55,12 @@ def check_requantised(check: Check, golden: Golden, case: Case, *, stock: bool =
     _judge_weights(check, case, out)
     wanted = logits(golden, out)
     found = check.logits_of(golden, out, case.width, "exact")
-    median, largest = golden.difference(found, wanted)
-    figures = f"median {median:.1e}  max {largest:.1e}  limit {EXACT:g}"
-    what = f"{case.name}: exact, {case.width} devices, by numpy"
-    check.judge(what, figures, right=largest <= EXACT)
+    what = f"{case.name}: by numpy, {case.width} devices"
+    check.judge_logits(golden, what, found, wanted, EXACT)
     _judge_power(check, golden, case, out, found)
     if stock:
         found = check.logits_of(golden, out, case.width, "stock")
-        median, largest = golden.difference(found, wanted)
-        figures = f"median {median:.1e}  max {largest:.1e}  limit {NOISE:g}"
-        what = f"{case.name}: stock, {case.width} devices, by numpy"
-        check.judge(what, figures, right=median <= NOISE)
+        check.judge_logits(golden, f"{what}, stock", found, wanted, NOISE)
 
 
 def logits(golden: Golden, folder: Path, weights: forward.Weights | None = None) -> np.ndarray:
