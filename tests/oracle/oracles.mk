@@ -1,6 +1,10 @@
 # Oracles: programs that others wrote load what grokpack writes. Each has an environment of its own in
 # build/, made from pinned requirements; what it proves is in its README.
 
+# What torch does with the small matrices here: on a busy machine its threads wait for one another,
+# and then take ten times as long as one.
+TORCH := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
+
 # FOLDERS="OUT ..." checks folders converted from tests/data/tiny3 instead of those it makes itself.
 HF := $(BUILD)/oracle-hf
 HF_CHECK := tests.oracle.hf.check
@@ -18,7 +22,7 @@ oracle-hf: $(HF)/4/.ready $(HF)/5/.ready $(VENV)/.ready-run ## Compare the Huggi
 		for kind in $(HF_SHARED); do convert $(HF)/shared $$kind || exit 1; done
 	$(HF)/5/bin/python -m tests.oracle.forward tests/data/tiny3
 	@for env in 5 4; do \
-		run() { HF_HOME=$(CURDIR)/$(HF)/home HF_HUB_OFFLINE=1 $(HF)/$$env/bin/python -m $(HF_CHECK) "$$@"; }; \
+		run() { $(TORCH) HF_HOME=$(CURDIR)/$(HF)/home $(HF)/$$env/bin/python -m $(HF_CHECK) "$$@"; }; \
 		if [ -n "$(FOLDERS)" ]; then run $(FOLDERS:%=--folder %) || exit 1; \
 		else run $(HF_GOLDEN:%=--folder $(HF)/made/tiny3/%) && run && \
 		run --source $(HF)/shared $(HF_SHARED:%=--folder $(HF)/made/shared/%) && \
@@ -64,7 +68,7 @@ SOURCE ?= tests/data/tiny3
 oracle-ct: $(CT)/4/.ready $(CT)/5/.ready $(VENV)/.ready-run ## Compare packed weights with compressed-tensors and GPTQModel
 	@rm -rf $(CT)/work
 	@for env in 4 5; do \
-		TQDM_DISABLE=1 HF_HOME=$(CURDIR)/$(CT)/home HF_HUB_OFFLINE=1 $(CT)/$$env/bin/python \
+		$(TORCH) TQDM_DISABLE=1 HF_HOME=$(CURDIR)/$(CT)/home $(CT)/$$env/bin/python \
 		-m tests.oracle.ct.check --python "$(CURDIR)/$(BIN)/python" --work $(CT)/work \
 		--source $(SOURCE) $(FOLDERS:%=--folder %) || exit 1; done
 
