@@ -326,16 +326,15 @@ def main() -> int:
     args = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     print(f"transformers {transformers.__version__}, torch {torch.__version__}, {args.source}")
-    if not args.folder:
-        return 0 if check_made_folders(args.source) else 1
-    good = True
-    for folder in args.folder:
+    good = bool(args.folder) or check_made_folders(args.source)
+    for folder in args.folder or ():
         if args.logits:
             model, case = load_model(folder, "float32"), make_case(args.source, "float32")
             results = check_logits(model, case)
         else:
             results = check_folder(folder, args.source)
         good = report(str(folder), results) and good
+    print("\nall agree" if good else "\nnot all agree: see FAIL above")
     return 0 if good else 1
 
 
