@@ -1,20 +1,32 @@
 # Oracles: programs that others wrote load what grokpack writes. Each has an environment of its own in
 # build/, made from pinned requirements; what it proves is in its README.
 
+# What torch does with the small matrices here: on a busy machine its threads wait for one another,
+# and then take ten times as long as one.
+TORCH := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
+
 # FOLDERS="OUT ..." checks folders converted from tests/data/tiny3 instead of those it makes itself.
 HF := $(BUILD)/oracle-hf
 HF_CHECK := tests.oracle.hf.check
+HF_GOLDEN := $(foreach names,hpcai sglang keyfan,$(names)-f32 $(names)-bf16) hpcai-f16
+HF_SHARED := hpcai-f32 sglang-bf16
 FOLDERS ?=
 .PHONY: oracle-hf
 oracle-hf: $(HF)/4/.ready $(HF)/5/.ready $(VENV)/.ready-run ## Compare the Hugging Face code with xAI's logits
-	@rm -rf $(HF)/shared
+	@rm -rf $(HF)/shared $(HF)/made
 	@$(BIN)/python -m grokpack synth $(HF)/shared --quiet --layers 2 --d-model 96 --ffn 256 \
 		--experts 4 --vocab 300 --heads 12 --kv-heads 4 --head-dim 32
+	@convert() { $(BIN)/python -m grokpack convert $$1 --quiet --to hf --names $${2%-*} \
+		--dtype $${2#*-} --shard-size 4MB -o $(HF)/made/$${1##*/}/$$2 >/dev/null; }; \
+		for kind in $(HF_GOLDEN); do convert tests/data/tiny3 $$kind || exit 1; done; \
+		for kind in $(HF_SHARED); do convert $(HF)/shared $$kind || exit 1; done
 	$(HF)/5/bin/python -m tests.oracle.forward tests/data/tiny3
 	@for env in 5 4; do \
-		run() { HF_HOME=$(CURDIR)/$(HF)/home HF_HUB_OFFLINE=1 $(HF)/$$env/bin/python -m $(HF_CHECK) "$$@"; }; \
+		run() { $(TORCH) HF_HOME=$(CURDIR)/$(HF)/home $(HF)/$$env/bin/python -m $(HF_CHECK) "$$@"; }; \
 		if [ -n "$(FOLDERS)" ]; then run $(FOLDERS:%=--folder %) || exit 1; \
-		else run && run --source $(HF)/shared || exit 1; fi; done
+		else run $(HF_GOLDEN:%=--folder $(HF)/made/tiny3/%) && run && \
+		run --source $(HF)/shared $(HF_SHARED:%=--folder $(HF)/made/shared/%) && \
+		run --source $(HF)/shared || exit 1; fi; done
 
 $(HF)/%/.ready: tests/oracle/hf/requirements-%.txt $(VENV)/.made
 	@echo "making an environment of transformers $*"
@@ -56,7 +68,7 @@ SOURCE ?= tests/data/tiny3
 oracle-ct: $(CT)/4/.ready $(CT)/5/.ready $(VENV)/.ready-run ## Compare packed weights with compressed-tensors and GPTQModel
 	@rm -rf $(CT)/work
 	@for env in 4 5; do \
-		TQDM_DISABLE=1 HF_HOME=$(CURDIR)/$(CT)/home HF_HUB_OFFLINE=1 $(CT)/$$env/bin/python \
+		$(TORCH) TQDM_DISABLE=1 HF_HOME=$(CURDIR)/$(CT)/home $(CT)/$$env/bin/python \
 		-m tests.oracle.ct.check --python "$(CURDIR)/$(BIN)/python" --work $(CT)/work \
 		--source $(SOURCE) $(FOLDERS:%=--folder %) || exit 1; done
 
@@ -84,7 +96,7 @@ ORACLE_JAX_PYTHON ?= python3.11
 .PHONY: oracle-jax
 oracle-jax: .xai $(VENV)/.ready-run ## Let xAI's own JAX code load outputs: make oracle-jax XAI=/path/to/grok-1
 	@$(MAKE) --no-print-directory $(ORACLE_JAX)/.ready
-	$(BIN)/python tests/oracle/jax/check.py --xai "$(abspath $(XAI))" \
+	$(BIN)/python -m tests.oracle.jax.check --xai "$(abspath $(XAI))" \
 		--python "$(CURDIR)/$(ORACLE_JAX)/env/bin/python" --newer "$(CURDIR)/$(ORACLE_JAX)/newer" \
 		--work "$(CURDIR)/$(ORACLE_JAX)/work"
 

@@ -23,7 +23,7 @@ import transformers
 
 from tests.oracle.ct import broken, codec, models
 from tests.oracle.ct.folders import Folder, grokpack
-from tests.oracle.ct.results import report, summary
+from tests.oracle.ct.results import Result, report, summary
 
 TINY = Path("tests/data/tiny3")
 CHECKPOINTS = {  # what `grokpack synth` is given
@@ -86,6 +86,10 @@ symmetric = false
 """
 MODELS = {  # name -> options for tiny3 and for the synthetic checkpoint
     "int4, groups": (f"{W4} --group 32", f"{W4} --group 128"),
+    "int4, groups, steps of either sign": (
+        f"{W4} --group 32 --method lsq",
+        f"{W4} --group 128 --method lsq",
+    ),
     "int4, groups, zero points": (f"{W4} --group 32 --asymmetric", f"{W4} --group 64 --asymmetric"),
     "int8, per output": (f"{W8} --group channel", f"{W8} --group channel"),
     "int8, groups, zero points": (f"{W8} --group 32 --asymmetric", f"{W8} --asymmetric"),
@@ -200,16 +204,40 @@ def prepare(work: Path, python: str) -> None:
     work.mkdir(parents=True, exist_ok=True)
     (work / "policy.toml").write_text(POLICY, encoding="utf-8")
     (work / "zeros.toml").write_text(ZEROS, encoding="utf-8")
-    commands = [
+    sources = [
         ["synth", str(work / name), *options.split()]
         for name, options in CHECKPOINTS.items()
         if not (work / name).exists()
     ]
+    quantised: list[list[str]] = []
     for case in (*codec_cases(work), *model_cases(work), *gptq_cases(work), broken_case(work)):
         out = case.folder(work).path
         if not (out / "config.json").exists():
-            commands.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
-    grokpack(python, commands)
+            quantised.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
+    grokpack(python, sources)
+    grokpack(python, quantised, "numba")
+    plain = [[*command[:-1], str(_by_numpy(Path(command[-1])))] for command in quantised]
+    grokpack(python, plain, "numpy")
+
+
+def _by_numpy(folder: Path) -> Path:
+    """Where the same folder is written with kernels in numpy."""
+    return folder.parent / "numpy" / folder.name
+
+
+def check_engines(work: Path) -> bool:
+    """Every folder that is checked below was made by compiled kernels; numpy's are the same."""
+    made = [
+        file
+        for folder in sorted((work / "numpy").iterdir())
+        for file in sorted(folder.iterdir())
+        if file.is_file()
+    ]
+    unlike = sum(
+        file.read_bytes() != (work / file.parent.name / file.name).read_bytes() for file in made
+    )
+    what = f"of {len(made)} files, those that kernels in numpy write otherwise"
+    return report("compiled kernels and those in numpy", [Result(what, unlike)])
 
 
 def quiet() -> None:
@@ -239,10 +267,13 @@ def main() -> int:
         ]
         return 0 if all(good) else 1
     prepare(args.work, args.python)
-    good = check_codecs(args.work)
+    good = check_engines(args.work)
+    good = check_codecs(args.work) and good
     good = check_gptqs(args.work) and good
     good = check_models(args.work) and good
-    return 0 if check_broken(args.work) and good else 1
+    good = check_broken(args.work) and good
+    print("\nall agree" if good else "\nnot all agree: see FAIL above")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,14 +115,15 @@ class Folder:
         return lambda name: kept[name] if name in kept else kept.setdefault(name, weight(name))
 
 
-def grokpack(python: str, commands: list[list[str]]) -> None:
-    """Run commands of grokpack one after another, in one process.
+def grokpack(python: str, commands: list[list[str]], engine: str = "auto") -> None:
+    """Run commands of grokpack one after another, in one process, with kernels of one engine.
 
     Raises:
         RuntimeError: One failed; its last words.
     """
     text = json.dumps([[*command, "--quiet"] for command in commands])
     runner = [python, "-m", "tests.oracle.ct.commands"]
-    run = subprocess.run(runner, input=text, capture_output=True, text=True, check=False)
+    own = {**os.environ, "GROKPACK_KERNELS": engine}
+    run = subprocess.run(runner, input=text, env=own, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(run.stderr)

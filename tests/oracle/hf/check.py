@@ -45,7 +45,9 @@ GOLDEN = Path("tests/data/tiny3")
 # Largest difference in any logit over the spread of all (3.0 in tiny3). Two float32 programs differ
 # by a quarter of it, erf in place of tanh by 24 times as much.
 LIMIT = 1e-4
+HALF = 0.1  # median row difference over the spread, in arithmetic of 16 bits
 SAME = 3e-5  # between two loads of the same files: sums depend on how memory is aligned
+ROUNDED = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
 BROKEN = {  # what is wrong -> a line of modeling_grok1.py, and what it becomes
     "erf in GELU": ('approximate="tanh"', 'approximate="none"'),
@@ -106,8 +108,11 @@ def golden_case(source: Path) -> Case:
     return Case([t.astype(np.int64) for t in tokens], exact, stock, greedy)
 
 
-def random_case(source: Path, *, bfloat16: bool) -> Case:
-    """Random prompts, and the logits that numpy computes in double precision."""
+def random_case(source: Path, dtype: str) -> Case:
+    """Random prompts, and the logits that numpy computes in double precision.
+
+    Matrices are rounded to `dtype`, as the files have them.
+    """
     weights, dims = load(source)
     draw = np.random.default_rng(0)
     prompts = [draw.integers(1, dims["vocab_size"], size) for size in (5, 17, 24)]
@@ -115,16 +120,16 @@ def random_case(source: Path, *, bfloat16: bool) -> Case:
 
     def rounded(name: str) -> np.ndarray:
         values = weights(name)
-        if not bfloat16 or "norm" in name or "router" in name:
+        if "norm" in name or "router" in name:
             return values
-        return values.astype(ml_dtypes.bfloat16).astype(np.float32)
+        return values.astype(ROUNDED[dtype]).astype(np.float32)
 
     return Case(prompts, [forward(rounded, dims, p, np.float64) for p in prompts], None, None)
 
 
-def make_case(source: Path, *, bfloat16: bool) -> Case:
-    golden = (source / "logits_exact32.npy").exists() and not bfloat16
-    return golden_case(source) if golden else random_case(source, bfloat16=bfloat16)
+def make_case(source: Path, dtype: str) -> Case:
+    golden = (source / "logits_exact32.npy").exists() and dtype == "float32"
+    return golden_case(source) if golden else random_case(source, dtype)
 
 
 def load_model(folder: Path, dtype: str, **options: Any) -> Any:
@@ -184,7 +189,7 @@ def check_other_loads(folder: Path, dtype: str, model: Any, case: Case) -> Itera
         yield Result("saved and loaded again", distance(again, ours), SAME)
         auto = one_by_one(load_model(folder, dtype, device_map="auto"), case.prompts)
         yield Result('device_map="auto"', distance(auto, ours), SAME)
-        if dtype == "bfloat16" and transformers.__version__ < "5":
+        if dtype != "float32" and transformers.__version__ < "5":
             return  # which rounds all that it leaves on disk, the router too
         places = dict(_places(model))
         disk = load_model(folder, dtype, device_map=places, offload_folder=Path(scratch, "disk"))
@@ -226,9 +231,9 @@ def _places(model: Any) -> Iterator[tuple[str, str]]:
             yield path, "cpu"
 
 
-def check_bfloat16(folder: Path, case: Case) -> Iterator[Result]:
-    """Arithmetic in bfloat16: against exact logits and against the reference as it runs."""
-    model = load_model(folder, "bfloat16")
+def check_half(folder: Path, dtype: str, case: Case) -> Iterator[Result]:
+    """Arithmetic in 16 bits: against exact logits and against the reference as it runs."""
+    model = load_model(folder, dtype)
     kept = {"norm", "gate", "router"}
     wrong = [
         name
@@ -243,7 +248,7 @@ def check_bfloat16(folder: Path, case: Case) -> Iterator[Result]:
         spread = np.std(np.concatenate(theirs))
         rows = np.concatenate([np.abs(a - b).max(-1) for a, b in zip(ours, theirs, strict=True)])
         best = [a.argmax(-1) != b.argmax(-1) for a, b in zip(ours, theirs, strict=True)]
-        yield Result(f"{what}: median row difference / spread", np.median(rows) / spread, 0.1)
+        yield Result(f"{what}: median row difference / spread", np.median(rows) / spread, HALF)
         yield Result(f"{what}: other best tokens", np.concatenate(best).mean(), 0.1)
     model.generation_config.eos_token_id = None
     generated = model.generate(torch.from_numpy(case.prompts[0])[None], max_new_tokens=4)
@@ -253,18 +258,15 @@ def check_bfloat16(folder: Path, case: Case) -> Iterator[Result]:
 def check_folder(folder: Path, source: Path) -> Iterator[Result]:
     """Everything that a folder's dtype allows to be checked."""
     config = _config(folder)
-    bfloat16 = (config.get("dtype") or config["torch_dtype"]) == "bfloat16"
-    case = make_case(source, bfloat16=bfloat16)
+    dtype = config.get("dtype") or config["torch_dtype"]
+    case = make_case(source, dtype)
     model = load_model(folder, "float32")
     yield from check_logits(model, case)
     yield from check_generation(model, case)
-    if not bfloat16:
-        yield from check_other_loads(folder, "float32", model, case)
-        return
-    exact = make_case(source, bfloat16=False)
-    yield from check_bfloat16(folder, exact)
-    stored = load_model(folder, "bfloat16")
-    yield from check_other_loads(folder, "bfloat16", stored, case)
+    if dtype != "float32":
+        yield from check_half(folder, dtype, make_case(source, "float32"))
+        model = load_model(folder, dtype)
+    yield from check_other_loads(folder, dtype, model, case)
 
 
 def report(title: str, results: Iterator[Result]) -> bool:
@@ -324,16 +326,15 @@ def main() -> int:
     args = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     print(f"transformers {transformers.__version__}, torch {torch.__version__}, {args.source}")
-    if not args.folder:
-        return 0 if check_made_folders(args.source) else 1
-    good = True
-    for folder in args.folder:
+    good = bool(args.folder) or check_made_folders(args.source)
+    for folder in args.folder or ():
         if args.logits:
-            model, case = load_model(folder, "float32"), make_case(args.source, bfloat16=False)
+            model, case = load_model(folder, "float32"), make_case(args.source, "float32")
             results = check_logits(model, case)
         else:
             results = check_folder(folder, args.source)
         good = report(str(folder), results) and good
+    print("\nall agree" if good else "\nnot all agree: see FAIL above")
     return 0 if good else 1
 
 

@@ -1,6 +1,7 @@
 """Cut goldens with grokpack, let xAI's own code load the outputs, compare the logits.
 
-    python check.py --xai CLONE --python PINNED/bin/python --newer FOLDER --work FOLDER
+    python -m tests.oracle.jax.check --xai CLONE --python PINNED/bin/python --newer FOLDER \
+        --work FOLDER
 
 `make oracle-jax XAI=CLONE` prepares what this needs. Exit status 1 where anything differs.
 """
@@ -8,13 +9,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,46 +21,22 @@ import numpy as np
 
 from grokpack import pickles
 from grokpack.storage import FileBytes
+from tests.oracle.jax.goldens import EXACT, NOISE, WRONG, Golden
+from tests.oracle.jax.requantised import Case, check_requantised, logits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-NAMES = {"stock": "logits_f32", "f32": "logits_fprop32", "exact": "logits_exact32"}
-
-EXACT = 2e-4  # largest change of a logit (their spread is 0.5 to 3) from the order of float32 sums
-NOISE = 0.5  # median over rows: what bf16 activations change between two widths
 ROUNDED = 0.15  # median over rows: one rounding of row-parallel weights to bf16
 PATIENCE_S = 3600  # a step takes a minute alone, and much longer where others work too
-WRONG = 0.01  # median over rows that a wrong checkpoint must exceed
 
 _OPTIONS = argparse.ArgumentParser(description=__doc__)
 _OPTIONS.add_argument("--xai", required=True, help="clone of github.com/xai-org/grok-1")
 _OPTIONS.add_argument("--python", required=True, help="interpreter of the pinned environment")
 _OPTIONS.add_argument("--newer", required=True, help="folder with a newer ml_dtypes")
 _OPTIONS.add_argument("--work", required=True, help="folder for outputs; emptied first")
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A checkpoint and the logits of xAI's code.
-
-    Attributes:
-        folder: Holds ckpt-0, config.json, tokens.npy and the logits.
-        widths: Widths that xAI's code can run it at.
-        newer: Whether an ml_dtypes newer than the release's wrote it (and so must read it).
-    """
-
-    folder: Path
-    widths: tuple[int, ...]
-    newer: bool = False
-
-    @property
-    def lengths(self) -> list[int]:
-        """Lengths of the prompts in tokens.npy."""
-        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-        return list(config["prompt_lengths"])
 
 
 class Check:
@@ -74,9 +49,12 @@ class Check:
 
     def reshard(self, source: Path, name: str, tp: int, *more: str, to: str = "ckpt-0") -> Path:
         """The output of one `grokpack reshard`."""
+        return self.write(name, "reshard", str(source), "--tp", str(tp), "--to", to, *more)
+
+    def write(self, name: str, *arguments: str) -> Path:
+        """The output of one command of grokpack."""
         out = self.work / name
-        command = [sys.executable, "-m", "grokpack", "reshard", str(source), "-o", str(out), "-q"]
-        command += ["--tp", str(tp), "--to", to, *more]
+        command = [sys.executable, "-m", "grokpack", *arguments, "-o", str(out), "-q"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         return out
@@ -134,20 +112,27 @@ class Check:
 
     def compare(
         self, golden: Golden, name: str, width: int, mode: str, limit: float, hosts: int = 1
-    ) -> None:
-        """Compare the logits of an output with the golden's; exact mode counts the largest."""
+    ) -> np.ndarray:
+        """Compare the logits of an output with the golden's; gives those of the output."""
         found = self.logits_of(golden, self.work / name, width, mode, hosts)
-        median, largest = _difference(golden, found, mode)
-        right = (largest if limit == EXACT else median) <= limit
         devices = f"{width} devices" + (f", {hosts} processes" if hosts > 1 else "")
+        what = f"{name}: {mode}, {devices}"
+        self.judge_logits(golden, what, found, golden.logits(mode), limit)
+        return found
+
+    def judge_logits(
+        self, golden: Golden, what: str, found: np.ndarray, wanted: np.ndarray, limit: float
+    ) -> None:
+        """Compare logits; the exact limit is for the largest change, others for the median."""
+        median, largest = golden.difference(found, wanted)
+        right = (largest if limit == EXACT else median) <= limit
         figures = f"median {median:.1e}  max {largest:.1e}  limit {limit:g}"
-        self.judge(f"{name}: {mode}, {devices}", figures, right=right)
+        self.judge(what, figures, right=right)
 
     def must_differ(self, golden: Golden, name: str, width: int) -> None:
         """A wrong checkpoint must be seen."""
-        median, _ = _difference(
-            golden, self.logits_of(golden, self.work / name, width, "exact"), "exact"
-        )
+        found = self.logits_of(golden, self.work / name, width, "exact")
+        median, _ = golden.difference(found, golden.logits("exact"))
         self.judge(f"{name}: seen to be wrong", f"median {median:.1e}", right=median > WRONG)
 
     def same_files(self, first: Path, second: Path, what: str) -> None:
@@ -157,14 +142,6 @@ class Check:
             for folder in (first, second)
         ]
         self.judge(what, f"{len(files[0])} files to the byte", right=files[0] == files[1])
-
-
-def _difference(golden: Golden, found: np.ndarray, mode: str) -> tuple[float, float]:
-    """Median over the prompts' rows of the largest change of a logit, and the largest of all."""
-    expected = np.load(golden.folder / f"{NAMES[mode]}.npy")
-    lengths = golden.lengths
-    rows = np.concatenate([abs(found - expected)[i, :n].max(-1) for i, n in enumerate(lengths)])
-    return float(np.median(rows)), float(rows.max())
 
 
 def _free_port() -> int:
@@ -197,11 +174,17 @@ def check_returns(check: Check, golden: Golden) -> None:
 
 
 def check_scales(check: Check, golden: Golden) -> None:
-    """Other forms of the row-parallel scales load; one of them is exact, one rounds once."""
+    """Other forms of the row-parallel scales load; one of them is exact, one rounds once.
+
+    What that rounds is seen by numpy too, which has the rounded weights.
+    """
     name = golden.folder.name
     for width in (2, 8):
-        check.reshard(golden.folder, f"{name}-bf16-{width}", width, "--scales", "bf16-weights")
-        check.compare(golden, f"{name}-bf16-{width}", width, "exact", ROUNDED)
+        rounded = f"{name}-bf16-{width}"
+        out = check.reshard(golden.folder, rounded, width, "--scales", "bf16-weights")
+        found = check.compare(golden, rounded, width, "exact", ROUNDED)
+        what = f"{rounded}: by numpy, {width} devices"
+        check.judge_logits(golden, what, found, logits(golden, out), EXACT)
     check.compare(golden, f"{name}-bf16-8", 8, "stock", NOISE)
     check.reshard(golden.folder, f"{name}-expanded-8", 8, "--scales", "expanded")
     check.compare(golden, f"{name}-expanded-8", 8, "exact", EXACT)
@@ -248,6 +231,19 @@ def check_controls(check: Check, golden: Golden) -> None:
     check.must_differ(golden, reversed_.name, 8)
 
 
+def check_quantised(check: Check, tiny3: Golden, gqa12: Golden) -> None:
+    """int8 again in other groups, from pickles and from bf16 in safetensors; attention kept."""
+    two = Case("tiny3-int8-2", tiny3.folder, tiny3.folder, 2)
+    eight = Case("tiny3-int8-2-8", check.work / two.name, check.work / two.name, 8)
+    check_requantised(check, tiny3, two, stock=True)
+    check_requantised(check, tiny3, eight)
+    hf = check.write("gqa12-hf", "convert", str(gqa12.folder), "--to", "hf")
+    whole = Case("gqa12-hf-int8-8", hf, gqa12.folder, 8, rounded=True)
+    kept = Case("gqa12-int8-4", gqa12.folder, gqa12.folder, 4, ("--keep", "attention"))
+    check_requantised(check, gqa12, whole)
+    check_requantised(check, gqa12, kept)
+
+
 def main() -> int:
     """Run every check; 1 if one failed."""
     check = Check(_OPTIONS.parse_args())
@@ -266,6 +262,7 @@ def main() -> int:
         check_returns(check, golden)
         check_widths(check, golden, noisy=golden is tiny3)
     check_scales(check, tiny3)
+    check_quantised(check, tiny3, gqa12)
     check_hosts(check, gqa12)
     check_controls(check, gqa12)
     print(f"{check.failed} failed" if check.failed else "all agree")

@@ -66,7 +66,7 @@ def config_of(values: Mapping[str, Any]) -> Any:
         embedding_multiplier_scale=values["embedding_multiplier_scale"],
         model=TransformerConfig(
             emb_size=values["emb_size"],
-            widening_factor=values["widening_factor"],
+            widening_factor=_widening(values),
             key_size=values["key_size"],
             num_q_heads=values["num_q_heads"],
             num_kv_heads=values["num_kv_heads"],
@@ -79,6 +79,12 @@ def config_of(values: Mapping[str, Any]) -> Any:
             model_axis="model",
         ),
     )
+
+
+def _widening(values: Mapping[str, Any]) -> float:
+    """The factor that gives this width of the experts; a Hugging Face folder has only the width."""
+    found: float = values.get("widening_factor") or 1.5 * values["ffn_size"] / values["emb_size"]
+    return found
 
 
 def make_runner(
