@@ -6,7 +6,7 @@ model's activation is GELU, which most of their kernels for quantised experts re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError
 
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Entry
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
 
     Check = Callable[[Recipe], str | None]
 
 _MARLIN_GROUPS = (None, 32, 64, 128)
+_FUSED = (
+    ("moe/linear/w", "moe/linear_v/w", "moe/linear_1/w"),
+    ("multi_head_attention/query/w", "multi_head_attention/key/w", "multi_head_attention/value/w"),
+)
+"""Weights of a layer that vLLM puts together, with one scheme for all of them."""
 
 
 def _anything(_: Recipe) -> str | None:
@@ -86,8 +92,25 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
         reason = check(recipe)
         if reason is not None:
             raise _refused(engine, target, reason)
+    if engine == "vllm":
+        _refuse_unlike(target, policy.recipes(source.geometry))
 
 
-def _refused(engine: str, target: str, reason: str) -> GrokpackError:
+def _refuse_unlike(target: str, chosen: list[tuple[Entry, Recipe | None]]) -> None:
+    """See that weights which vLLM puts together are quantised alike."""
+    schemes: dict[tuple[int | None, tuple[str, ...]], set[Any]] = {}
+    for entry, recipe in chosen:
+        for paths in _FUSED:
+            if entry.rule.path in paths:
+                scheme = recipe and (recipe.bits, recipe.group, recipe.symmetric)
+                schemes.setdefault((entry.layer, paths), set()).add(scheme)
+    for (layer, fused), found in schemes.items():
+        if len(found) > 1:
+            named = ", ".join(path.removesuffix("/w") for path in fused)
+            reason = f"it puts {named} together, and those of layer {layer} are not alike"
+            raise _refused("vllm", target, reason, "give them the same --policy or --keep")
+
+
+def _refused(engine: str, target: str, reason: str, hint: str | None = None) -> GrokpackError:
     what = f"{engine} does not load this: {reason}"
-    return GrokpackError("GP313", what, None, (("target", target),), f"{_INSTEAD[engine]}")
+    return GrokpackError("GP313", what, None, (("target", target),), hint or _INSTEAD[engine])
