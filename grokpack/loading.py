@@ -33,8 +33,8 @@ def _anything(_: Recipe) -> str | None:
 
 
 def _vllm_compressed(recipe: Recipe) -> str | None:
-    if not recipe.symmetric:
-        return "its kernels for experts take no zero points"
+    if not recipe.symmetric and recipe.bits == 8:  # noqa: PLR2004  # bits
+        return "its kernels for experts take zero points of 4 bits only"
     if recipe.bits == 8 and recipe.group is not None:  # noqa: PLR2004  # bits
         return "it takes int8 experts with one scale per output only"
     return _marlin(recipe)

@@ -215,7 +215,17 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         ({"engine": "sglang"}, "GP313", "does not read this format"),
         ({"engine": "llama.cpp", "to": "gptq"}, "GP313", "does not read this format"),
         ({"engine": "vllm", "group": "256"}, "GP313", "no groups of 256"),
-        ({"engine": "vllm", "symmetric": False}, "GP313", "no zero points"),
+        (
+            {
+                "engine": "vllm",
+                "bits": 8,
+                "to": "compressed-tensors",
+                "group": "channel",
+                "symmetric": False,
+            },
+            "GP313",
+            "zero points of 4 bits only",
+        ),
         ({"engine": "vllm", "keep": ("linear_v",)}, "GP313", "those of layer 0 are not alike"),
         ({"engine": "vllm", "keep": ("key",)}, "GP313", "those of layer 0 are not alike"),
         (
@@ -256,7 +266,8 @@ def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> 
         for row in config["config_groups"].values()
     }
     assert schemes[("Linear",)] == (4, 128)
-    assert (8, 128) in schemes.values()
+    (attention,) = (targets for targets, scheme in schemes.items() if scheme == (8, 128))
+    assert r"re:model\.layers\.\d+\.attn\.(q_proj|qkv_proj)$" in attention  # vLLM asks for qkv_proj
     down = r"re:model\.layers\.(1)\.moe_block\.experts\.\d+\.(linear_1|down_proj)$"
     assert schemes[(down,)] == (4, 32)
     assert r"re:model\.layers\.\d+\.attn\.v_proj$" in config["ignore"]
