@@ -6,7 +6,7 @@ model's activation is GELU, which most of their kernels for quantised experts re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError
 
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Entry
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
 
     Check = Callable[[Recipe], str | None]
 
 _MARLIN_GROUPS = (None, 32, 64, 128)
+_FUSED = (
+    ("moe/linear/w", "moe/linear_v/w", "moe/linear_1/w"),
+    ("multi_head_attention/query/w", "multi_head_attention/key/w", "multi_head_attention/value/w"),
+)
+"""Weights of a layer that vLLM puts together, with one scheme for all of them."""
 
 
 def _anything(_: Recipe) -> str | None:
@@ -33,8 +39,8 @@ def _transformers(recipe: Recipe) -> str | None:
 
 
 def _vllm_compressed(recipe: Recipe) -> str | None:
-    if not recipe.symmetric:
-        return "its kernels for experts take no zero points"
+    if not recipe.symmetric and recipe.bits == 8:  # noqa: PLR2004  # bits
+        return "its kernels for experts take zero points of 4 bits only"
     if recipe.bits == 8 and recipe.group is not None:  # noqa: PLR2004  # bits
         return "it takes int8 experts with one scale per output only"
     return _marlin(recipe)
@@ -55,7 +61,7 @@ LOADS: dict[str, dict[str, Check]] = {
 """For each engine the formats that it loads; None from the check where it does."""
 _INSTEAD = {
     "llama.cpp": "--to gguf",
-    "vllm": "symmetric --bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",
+    "vllm": "--bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",
     "sglang": "--bits 8 --to w8a8-int8",
     "transformers": "--to compressed-tensors without --asymmetric; --method lsq is nearest to it",
 }
@@ -92,8 +98,25 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
         reason = check(recipe)
         if reason is not None:
             raise _refused(engine, target, reason)
+    if engine == "vllm":
+        _refuse_unlike(target, policy.recipes(source.geometry))
 
 
-def _refused(engine: str, target: str, reason: str) -> GrokpackError:
+def _refuse_unlike(target: str, chosen: list[tuple[Entry, Recipe | None]]) -> None:
+    """See that weights which vLLM puts together are quantised alike."""
+    schemes: dict[tuple[int | None, tuple[str, ...]], set[Any]] = {}
+    for entry, recipe in chosen:
+        for paths in _FUSED:
+            if entry.rule.path in paths:
+                scheme = recipe and (recipe.bits, recipe.group, recipe.symmetric)
+                schemes.setdefault((entry.layer, paths), set()).add(scheme)
+    for (layer, fused), found in schemes.items():
+        if len(found) > 1:
+            named = ", ".join(path.removesuffix("/w") for path in fused)
+            reason = f"it puts {named} together, and those of layer {layer} are not alike"
+            raise _refused("vllm", target, reason, "give them the same --policy or --keep")
+
+
+def _refused(engine: str, target: str, reason: str, hint: str | None = None) -> GrokpackError:
     what = f"{engine} does not load this: {reason}"
-    return GrokpackError("GP313", what, None, (("target", target),), f"{_INSTEAD[engine]}")
+    return GrokpackError("GP313", what, None, (("target", target),), hint or _INSTEAD[engine])

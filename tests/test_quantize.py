@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,13 +208,25 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         ({"engine": "sglang"}, "GP313", "does not read this format"),
         ({"engine": "llama.cpp", "to": "gptq"}, "GP313", "does not read this format"),
         ({"engine": "vllm", "group": "256"}, "GP313", "no groups of 256"),
-        ({"engine": "vllm", "symmetric": False}, "GP313", "no zero points"),
         ({"engine": "transformers", "symmetric": False}, "GP313", "no room for zero points"),
         (
             {"engine": "transformers", "symmetric": False, "bits": 8},
             "GP313",
             "no room for zero points",
         ),
+        (
+            {
+                "engine": "vllm",
+                "bits": 8,
+                "to": "compressed-tensors",
+                "group": "channel",
+                "symmetric": False,
+            },
+            "GP313",
+            "zero points of 4 bits only",
+        ),
+        ({"engine": "vllm", "keep": ("linear_v",)}, "GP313", "those of layer 0 are not alike"),
+        ({"engine": "vllm", "keep": ("key",)}, "GP313", "those of layer 0 are not alike"),
         (
             {"engine": "vllm", "bits": 8, "to": "compressed-tensors"},
             "GP313",
@@ -252,14 +265,37 @@ def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> 
         for row in config["config_groups"].values()
     }
     assert schemes[("Linear",)] == (4, 128)
-    assert (8, 128) in schemes.values()
-    down = r"re:model\.layers\.(1)\.moe_block\.experts\.\d+\.linear_1$"
+    (attention,) = (targets for targets, scheme in schemes.items() if scheme == (8, 128))
+    assert r"re:model\.layers\.\d+\.attn\.(q_proj|qkv_proj)$" in attention  # vLLM asks for qkv_proj
+    down = r"re:model\.layers\.(1)\.moe_block\.experts\.\d+\.(linear_1|down_proj)$"
     assert schemes[(down,)] == (4, 32)
     assert r"re:model\.layers\.\d+\.attn\.v_proj$" in config["ignore"]
     assert found["model.layers.0.attn.v_proj.weight"].dtype.name == "bfloat16"
     assert found["model.layers.0.attn.q_proj.weight_packed"].shape == (256, 64)
     assert found["model.layers.1.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 16)
     assert found["model.layers.0.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 4)
+
+
+@pytest.mark.parametrize(
+    ("to", "asked"),
+    [
+        ("compressed-tensors", "model.layers.1.moe_block.experts.0.gate_proj"),
+        ("compressed-tensors", "model.layers.1.moe_block.experts.0.up_proj"),
+        ("compressed-tensors", "model.layers.1.moe_block.experts.0.down_proj"),
+        ("gptq", "model.layers.1.moe_block.experts"),
+    ],
+)
+def test_experts_that_are_kept_are_so_by_the_names_that_vllm_asks_for(
+    wide: Path, tmp_path: Path, to: str, asked: str
+) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[[tensors]]\nrole = "expert"\nlayers = [1]\nbits = 16\n')
+    out = quantise(wide, tmp_path / "out", to=to, policy=str(rules), engine="vllm")
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    patterns = [*config.get("ignore", []), *config.get("dynamic", [])]
+    bare = [pattern.removeprefix("re:").removeprefix("-:") for pattern in patterns]
+    assert any(re.match(pattern, asked) for pattern in bare)
+    assert not any(re.match(pattern, asked.replace("layers.1", "layers.0")) for pattern in bare)
 
 
 @pytest.mark.parametrize(

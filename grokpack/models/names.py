@@ -103,6 +103,14 @@ SGLANG = Convention(
 )
 CONVENTIONS = {c.name: c for c in (HPCAI, SGLANG, KEYFAN)}
 
+_FUSED = {
+    "moe/linear/w": "gate_proj",
+    "moe/linear_1/w": "down_proj",
+    "moe/linear_v/w": "up_proj",
+    "multi_head_attention/query/w": "qkv_proj",
+}
+"""Under what names vLLM looks in a quantisation config for what it puts together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -126,6 +134,8 @@ def parse(convention: Convention, name: str) -> Named | None:
 def pattern_of(convention: Convention, path: str, layers: list[int] | None) -> str:
     """A pattern of the modules of one kind of weight, as quantisation configs have them.
 
+    With hpcai's names, which vLLM reads, it matches those that vLLM asks for as well.
+
     Args:
         convention: Whose names.
         path: xAI's path of the weight, below its layer.
@@ -133,7 +143,19 @@ def pattern_of(convention: Convention, path: str, layers: list[int] | None) -> s
     """
     which = r"\d+" if layers is None else f"({'|'.join(map(str, layers))})"
     rest = re.escape(convention.table[path].removesuffix(".weight")).replace(r"\{expert\}", r"\d+")
+    if convention is HPCAI and path in _FUSED:
+        stem, _, leaf = rest.rpartition(r"\.")
+        rest = rf"{stem}\.({leaf}|{_FUSED[path]})"
     return "re:" + re.escape(convention.layer.partition("{")[0]) + which + r"\." + rest + "$"
+
+
+def experts_pattern(layers: list[int] | None) -> str:
+    """A pattern of the modules in which vLLM holds the experts of a layer together.
+
+    Args:
+        layers: The layers that are meant; None for all.
+    """
+    return pattern_of(HPCAI, "router/w", layers).replace(r"\.gate$", r"\.experts$")
 
 
 _CACHE: dict[str, dict[str, re.Pattern[str]]] = {}

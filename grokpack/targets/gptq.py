@@ -8,9 +8,11 @@ checkpoints, in which a zero point is stored less one.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError
+from grokpack.models import names
 from grokpack.ops import Constant, GroupIndex
 from grokpack.ops.fitting import Fitter
 from grokpack.ops.quantised import PackedColumns, StepColumns
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "gptq"
 _BITS = 8  # of the release
+_EXPERT_MATRICES = 3  # in a layer
 _ZEROS = {4: 0x77777777, 8: 0x7F7F7F7F}
 """Words of zero points in the middle of the codes, each stored less one."""
 
@@ -70,7 +73,12 @@ def _kept(source: Checkpoint, policy: Policy, options: quantised.Options) -> dic
     """GPTQModel's and vLLM's way to say which modules are not quantised."""
     own = quantised.convention(options)
     kept = [entry for entry, recipe in policy.recipes(source.geometry) if recipe is None]
-    patterns = quantised.module_patterns(own, kept, source.geometry.layers)
+    patterns = [*quantised.module_patterns(own, kept, source.geometry.layers)]
+    experts = Counter(entry.layer or 0 for entry in kept if entry.rule.role == "expert")
+    whole = sorted(layer for layer, count in experts.items() if count == _EXPERT_MATRICES)
+    if own is names.HPCAI and whole:
+        everywhere = len(whole) == source.geometry.layers
+        patterns.append(names.experts_pattern(None if everywhere else whole))
     table: dict[str, Any] = {"-:" + pattern.removeprefix("re:"): {} for pattern in patterns}
     return {"dynamic": table} if table else {}
 

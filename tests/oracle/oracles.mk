@@ -60,6 +60,7 @@ $(ORACLE_LLAMA)/.ready: tests/oracle/llama/requirements.txt tests/oracle/llama/c
 	@CMAKE_ARGS="$$($(ORACLE_LLAMA)/env/bin/python tests/oracle/llama/cmake_flags.py)" \
 		$(ORACLE_LLAMA)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
 		--root-user-action=ignore --no-cache-dir --no-binary llama-cpp-python -r $<
+	@touch $@
 
 # FOLDERS="OUT ..." checks folders quantised from SOURCE instead of those it makes itself.
 CT := $(BUILD)/oracle-ct
@@ -135,6 +136,8 @@ $(GGML)/libquants.so: tests/oracle/ggml/requirements.txt $(VENV)/.made
 		-I$(GGML)/ggml/src -I$(GGML)/ggml/src/ggml-cpu $(GGML)/ggml/src/ggml-quants.c -lm
 
 ORACLE_VLLM := $(BUILD)/oracle-vllm
+RUN_VLLM := HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
+	VLLM_CPU_KVCACHE_SPACE=1 $(ORACLE_VLLM)/env/bin/python
 .PHONY: oracle-vllm
 oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CPU with xAI's network
 	@rm -rf $(ORACLE_VLLM)/made
@@ -142,9 +145,10 @@ oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CP
 		--ffn 1024 --experts 8 --vocab 1024 --heads 4 --kv-heads 2 --head-dim 128
 	@for dtype in f32 bf16; do $(BIN)/python -m grokpack convert $(ORACLE_VLLM)/made/source --quiet \
 		--to hf --names hpcai --dtype $$dtype -o $(ORACLE_VLLM)/made/$$dtype || exit 1; done
-	HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
-		VLLM_CPU_KVCACHE_SPACE=1 $(ORACLE_VLLM)/env/bin/python -m tests.oracle.vllm.check \
+	$(RUN_VLLM) -m tests.oracle.vllm.check \
 		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
+	$(RUN_VLLM) -m tests.oracle.vllm.quantised $(ORACLE_VLLM)/made/source \
+		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/quantised
 
 $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm.txt $(VENV)/.made
 	@echo "making $(ORACLE_VLLM)/env with vLLM 0.24 for CPU"

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.oracle.forward import Array, Weights, forward, load
-from tests.oracle.llama import broken, vocabulary
+from tests.oracle.forward import Array, Weights, load
+from tests.oracle.llama import broken, quantised, vocabulary
 from tests.oracle.llama.checkpoints import (
     GROUPED,
     Grokpack,
@@ -27,13 +27,10 @@ from tests.oracle.llama.checkpoints import (
     synthesise,
     widen,
 )
+from tests.oracle.llama.figures import ANY, Report, as_llama, distances, logits, measure
 from tests.oracle.llama.model import Model, quantise, refusal
 
 GOLDEN = Path("tests/data/tiny3")
-Figures = tuple[float, float, float]
-
-
-ANY = float("inf")
 
 
 @dataclass(frozen=True)
@@ -83,14 +80,6 @@ def golden(grokpack: Grokpack, out: Path) -> Source:
     return Source("golden", out, prompts, [as_llama(weights, config, p) for p in prompts])
 
 
-def as_llama(weights: Weights, config: dict[str, Any], tokens: Array) -> Array:
-    """Logits in double precision, with gates renormalised, as llama.cpp does.
-
-    Its norm behind the experts undoes that but for eps, which counts where their output is small.
-    """
-    return forward(weights, config, tokens, np.float64, renormalised=True)
-
-
 def grouped(grokpack: Grokpack, out: Path) -> Source:
     """A synthetic checkpoint."""
     weights, config = load(synthesise(grokpack, out, GROUPED))
@@ -107,51 +96,6 @@ def convert(grokpack: Grokpack, folder: Path, out: Path, kind: Kind, *more: obje
     return min(path.glob("*-00001-of-*.gguf")) if path.is_dir() else path
 
 
-def distances(ours: list[Array], theirs: list[Array]) -> Figures:
-    """Largest differences of a token's logits over the spread: of a quarter, half, all tokens."""
-    exact = np.concatenate(theirs)
-    rows = np.abs(np.concatenate(ours) - exact).max(-1) / exact.std()
-    if np.isnan(rows).any():
-        return ANY, ANY, ANY
-    quarter, half, whole = np.quantile(rows, (0.25, 0.5, 1))
-    return float(quarter), float(half), float(whole)
-
-
-def logits(path: Path, source: Source) -> list[Array]:
-    with Model(path) as model:
-        return [model.logits(prompt) for prompt in source.prompts]
-
-
-def measure(path: Path, source: Source) -> Figures:
-    return distances(logits(path, source), source.logits)
-
-
-class Report:
-    """Prints lines of a table, and remembers whether all were good."""
-
-    def __init__(self) -> None:
-        self.good = True
-
-    def title(self, text: str) -> None:
-        print(f"\n{text}", flush=True)
-
-    def line(self, what: str, *, good: bool, said: str = "") -> None:
-        print(f"  {'ok  ' if good else 'FAIL'} {what:46} {said}", flush=True)
-        self.good = self.good and good
-
-    def within(self, what: str, found: Figures, limits: Figures) -> None:
-        good = all(a <= b for a, b in zip(found, limits, strict=True))
-        self.line(what, good=good, said=_shown(found, limits))
-
-    def noticed(self, what: str, found: Figures, limits: Figures) -> None:
-        good = any(a > b for a, b in zip(found, limits, strict=True))
-        self.line(what, good=good, said=_shown(found, limits))
-
-
-def _shown(found: Figures, limits: Figures) -> str:
-    return "  ".join(f"{a:7.2g} ({b:g})" for a, b in zip(found, limits, strict=True))
-
-
 def check_kinds(report: Report, grokpack: Grokpack, sources: list[Source], work: Path) -> None:
     """Every type's logits."""
     for source in sources:
@@ -163,7 +107,7 @@ def check_kinds(report: Report, grokpack: Grokpack, sources: list[Source], work:
             if source is sources[0] and name == "f32":
                 stored = np.load(GOLDEN / "logits_exact32.npy")
                 xai = [row[: len(p)] for row, p in zip(stored, source.prompts, strict=True)]
-                found = distances(logits(path, source), xai)
+                found = distances(logits(path, source.prompts), xai)
                 what = "f32 beside xAI's gates, not renormalised"
                 report.within(what, found, (UNLIKE_XAI, UNLIKE_XAI, ANY))
 
@@ -274,6 +218,7 @@ def main() -> int:
     check_refused(report, grokpack, sources, args.work)
     check_greedy(report, grokpack, sources[0], args.work)
     check_quantised(report, grokpack, sources[0], args.work)
+    quantised.check(report, grokpack, sources[1], args.work)
     if args.tokenizer:
         check_tokenizer(report, grokpack, args.tokenizer, args.work)
     else:

@@ -141,10 +141,19 @@ def _context_options() -> llama_cpp.llama_context_params:
     return options
 
 
-def quantise(path: Path, out: Path, kind: int) -> None:
-    """Have llama.cpp write another type, by its number in `llama_ftype`."""
+def quantise(path: Path, out: Path, kind: int, *, embedding: int | None = None) -> None:
+    """Have llama.cpp write another type, by its number in `llama_ftype`.
+
+    Args:
+        path: A GGUF.
+        out: Where to write.
+        kind: What most tensors become; llama.cpp gives some of them more bits.
+        embedding: Instead, all matrices become of `kind`, and the embedding of this type of ggml's.
+    """
     options = llama_cpp.llama_model_quantize_default_params()
     options.ftype, options.nthread = kind, 2
+    if embedding is not None:
+        options.pure, options.token_embedding_type = True, embedding
     said.clear()
     failed = llama_cpp.llama_model_quantize(
         str(path).encode(), str(out).encode(), ctypes.byref(options)

@@ -97,12 +97,19 @@ def in_numpy(source: Path, ids: list[list[int]], *, bfloat16: bool, as_vllm: boo
                 kept[name] = kept[name].astype(ml_dtypes.bfloat16).astype(np.float32)
         return kept[name]
 
+    return network(weight, config, ids, as_vllm=as_vllm)
+
+
+def network(
+    weights: forward.Weights, config: dict[str, Any], ids: list[list[int]], *, as_vllm: bool
+) -> Array:
+    """Logits `f[token, vocab]` of these weights; see `in_numpy`."""
     attend, scale = forward.attend, config["attn_output_multiplier"]
     code: dict[str, Any] = {"gelu": forward.gelu, "attend": attend}
     if as_vllm:
         code = {"gelu": erf_gelu, "attend": lambda *given: attend(*given) * scale}
     with mock.patch.multiple(forward, **code):
-        rows = [forward.forward(weight, config, np.array(one), np.float64) for one in ids]
+        rows = [forward.forward(weights, config, np.array(one), np.float64) for one in ids]
     return np.concatenate(rows)
 
 
