@@ -197,7 +197,8 @@ class BlockProducts:
         first, blocks = read_blocks(self.array, wanted, reader)
         d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
         codes = blocks[..., 2:].view(np.int8).astype(np.float32)
-        products = (codes * to_f32(d, DType.F16)).reshape(*blocks.shape[:-2], -1)
+        with np.errstate(invalid="ignore"):  # an infinite scale is for others to find
+            products = (codes * to_f32(d, DType.F16)).reshape(*blocks.shape[:-2], -1)
         skip = wanted.start[-2] - first * Q8_BLOCK
         made: np.ndarray = products[..., skip : skip + wanted.shape[-2]].view(np.uint32)
         return made.swapaxes(-1, -2) if self.turned else made
