@@ -43,7 +43,8 @@ class Options:
         group: Inputs that share a scale, `channel` for all of an output's; 128 by default.
         method: `rtn`, `mse` or `lsq`; `mse` by default for 4 bits, `rtn` for 8.
         symmetric: Without zero points.
-        scales: Dtype of the scales: `bf16`, `f16` or `f32`.
+        scales: Dtype of the scales, where the format leaves it open: `bf16` (the default), `f16` or
+            `f32`.
         keep: Patterns of weights that stay bfloat16.
         policy: A policy file.
         engine: The program that is to load it; refused where it is known not to.
@@ -60,7 +61,7 @@ class Options:
     group: str | None = None
     method: str | None = None
     symmetric: bool = True
-    scales: str = "bf16"
+    scales: str | None = None
     keep: tuple[str, ...] = ()
     policy: str | None = None
     engine: str | None = None
@@ -120,13 +121,13 @@ TARGETS: dict[str, Kind] = {
     compressed_tensors.NAME: Kind(
         "pack-quantized: transformers, vLLM up to 0.24",
         (4, 8),
-        frozenset({"group", "names", "symmetric"}),
+        frozenset({"group", "names", "scales", "symmetric"}),
         lambda s, p, o: compressed_tensors.to_compressed_tensors(s, p, _folder(o)),
     ),
     gptq.NAME: Kind(
         "GPTQ packing: vLLM up to 0.24; 8 bits are the released int8 as it is",
         (4, 8),
-        frozenset({"group", "names"}),
+        frozenset({"group", "names", "scales"}),
         lambda s, p, o: gptq.to_gptq(s, p, _folder(o)),
     ),
     w8a8.NAME: Kind(
@@ -150,7 +151,7 @@ TARGETS: dict[str, Kind] = {
     plain.NAME: Kind(
         "plain arrays in xAI's names: for study",
         (4, 8),
-        frozenset({"group", "symmetric"}),
+        frozenset({"group", "scales", "symmetric"}),
         lambda s, p, _: plain.to_plain(s, p),
     ),
 }
@@ -192,7 +193,7 @@ def _refuse_values(options: Options) -> None:
         ("--to", options.to, (None, *TARGETS)),
         ("--group", options.group, (None, *map(str, GROUPS), CHANNEL)),
         ("--method", options.method, (None, *METHODS)),
-        ("--scale-dtype", options.scales, tuple(SCALES)),
+        ("--scale-dtype", options.scales, (None, *SCALES)),
     )
     for flag, given, allowed in choices:
         if given not in allowed:
@@ -207,6 +208,7 @@ def _refuse_foreign(options: Options, kind: Kind) -> None:
         raise GrokpackError("GP304", f"{options.target} has {listed} bits, not {options.bits}")
     given = {
         "--group": options.group is not None and "group" not in kind.takes,
+        "--scale-dtype": options.scales is not None and "scales" not in kind.takes,
         "--type": options.type is not None and "type" not in kind.takes,
         "--embedding": options.embedding is not None and "embedding" not in kind.takes,
         "--names": options.names is not None and "names" not in kind.takes,
@@ -221,7 +223,9 @@ def _refuse_foreign(options: Options, kind: Kind) -> None:
 def _policy(source: Checkpoint, options: Options) -> Policy:
     method = options.method or ("mse" if options.bits == BITS[0] else "rtn")
     group = None if options.group == CHANNEL else int(options.group or GROUP)
-    default = Recipe(options.bits, group, method, options.symmetric, SCALES[options.scales])  # type: ignore[arg-type]
+    default = Recipe(
+        options.bits, group, method, options.symmetric, SCALES[options.scales or "bf16"]
+    )  # type: ignore[arg-type]
     rules = policy.read(options.policy, source.geometry.layers) if options.policy else ()
     return Policy(default, (*rules, *map(policy.keep, options.keep)))
 

@@ -202,6 +202,8 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         ({"group": "100"}, "GP304", "--group takes"),
         ({"method": "best"}, "GP304", "--method takes"),
         ({"to": "gptq", "symmetric": False}, "GP304", "--asymmetric does not belong"),
+        ({"to": "gguf", "scales": "f16"}, "GP304", "--scale-dtype does not belong"),
+        ({"bits": 8, "to": "ckpt-0", "scales": "f32"}, "GP304", "--scale-dtype does not belong"),
         ({"bits": 8, "to": "w8a8-int8", "tp": 4}, "GP309", "8 groups of inputs"),
         ({"to": "safetensors", "group": "channel"}, "GP309", "groups of inputs"),
         ({"engine": "ollama"}, "GP304", "--for takes"),

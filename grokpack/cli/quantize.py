@@ -43,8 +43,13 @@ def quantize(
         bool, typer.Option("--asymmetric", help="compressed-tensors: with zero points")
     ] = False,
     scales: Annotated[
-        str, typer.Option("--scale-dtype", metavar="bf16|f16|f32", help="Dtype of the scales")
-    ] = "bf16",
+        str | None,
+        typer.Option(
+            "--scale-dtype",
+            metavar="bf16|f16|f32",
+            help="compressed-tensors, gptq, safetensors: of the scales; bf16 by default",
+        ),
+    ] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(

@@ -252,7 +252,8 @@ class Products:
         scales = to_f32(np.ascontiguousarray(self.scales.make(own, reader)), self.dtype)
         for inputs, group in self.unsigned.by_group(box):
             values[..., inputs, :] -= 128 if zeros is None else zeros[..., group, :]
-            values[..., inputs, :] *= scales[..., group, :]
+            with np.errstate(invalid="ignore", over="ignore"):  # for others to find
+                values[..., inputs, :] *= scales[..., group, :]
         return values.view(np.uint32)
 
     def describe(self) -> list[object]:
