@@ -223,9 +223,8 @@ def _refuse_foreign(options: Options, kind: Kind) -> None:
 def _policy(source: Checkpoint, options: Options) -> Policy:
     method = options.method or ("mse" if options.bits == BITS[0] else "rtn")
     group = None if options.group == CHANNEL else int(options.group or GROUP)
-    default = Recipe(
-        options.bits, group, method, options.symmetric, SCALES[options.scales or "bf16"]
-    )  # type: ignore[arg-type]
+    scales = SCALES[options.scales or "bf16"]
+    default = Recipe(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
     rules = policy.read(options.policy, source.geometry.layers) if options.policy else ()
     return Policy(default, (*rules, *map(policy.keep, options.keep)))
 
