@@ -25,9 +25,10 @@ BUFFERS_PER_STEP = 6
 BLOCK_STEPS = 8
 """Steps in a block that is read once for many pieces. A block of 32 MiB of a down projection,
 32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, which a system call each can carry."""
-MOST_BLOCK_STEPS = 48
-"""The same where the source is compressed: each block of columns decodes the whole matrix again, so
-that it is worth what memory is left; 48 steps are a whole one of Grok-1's."""
+MOST_BLOCK_BYTES = 192 << 20
+"""Of a block where the source is compressed: a whole matrix of Grok-1's, after which more memory
+gains nothing."""
+_SEALED_SHARE = 24  # steps in a thread's share then: six of buffers, the rest is the block
 
 _FITTING = 64  # numpy takes as much longer to search a scale for a byte than to move it
 
@@ -73,26 +74,30 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     preferred: Engine = choose_engine(work) if streams else "numpy"
     fixed = RESERVED_BYTES + (MEMO_BYTES if plan.target.remembers else 0)
     fixed += plan.source.cache_bytes if plan.source else 0
-    own = _codecs_bytes(plan) + plan.target.thread_bytes
+    aside = _codecs_bytes(plan) + plan.target.thread_bytes
+    held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     for engine in dict.fromkeys((preferred, "numpy")):
-        reserved = fixed + workers * own
-        reserved += COMPILED_RESIDENT_BYTES if engine == "numba" else 0
-        share = (memory_bytes - reserved) // workers
-        block = _block_steps(plan, share) if streams else 0
-        held = BUFFERS_PER_STEP + block
-        step = min(share // held, STEP_BYTES)
+        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+        share = (memory_bytes - reserved) // workers - aside
+        step, block = _step_and_block(plan, share)
         if step >= SMALLEST_STEP_BYTES:
-            pace = Pace(step, (block or BLOCK_STEPS) * step, engine)
-            return Budget(pace, reserved + workers * held * step)
-    raise _too_little(memory_bytes, fixed, own + held * SMALLEST_STEP_BYTES, workers)
+            used = BUFFERS_PER_STEP * step + (block if streams else 0)
+            return Budget(Pace(step, block, engine), reserved + workers * (used + aside))
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers)
 
 
-def _block_steps(plan: Plan, share: int) -> int:
-    """Steps in a block, in a thread's share of the memory."""
-    if plan.source is None or not plan.source.sealed:
-        return BLOCK_STEPS
-    room = share // STEP_BYTES - BUFFERS_PER_STEP
-    return min(max(BLOCK_STEPS, room), MOST_BLOCK_STEPS)
+def _step_and_block(plan: Plan, share: int) -> tuple[int, int]:
+    """What a thread handles at a time, in its share of the memory.
+
+    Each block of columns of a compressed source decodes whole matrices again, so that blocks get
+    most of the memory there, up to a whole matrix.
+    """
+    held = BUFFERS_PER_STEP + (BLOCK_STEPS if plan.streams else 0)
+    step = min(share // held, STEP_BYTES)
+    if not plan.streams or plan.source is None or not plan.source.sealed:
+        return step, BLOCK_STEPS * step
+    step = max(min(step, share // _SEALED_SHARE), min(step, SMALLEST_STEP_BYTES))
+    return step, min(share - BUFFERS_PER_STEP * step, MOST_BLOCK_BYTES)
 
 
 def _codecs_bytes(plan: Plan) -> int:

@@ -266,11 +266,16 @@ def test_disk_and_memory_are_bounded_before_a_write(
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"))
     assert caught.value.code == "GP311"
+    monkeypatch.undo()
     large = Deflated()
     large.held_bytes = 200 << 20
     with pytest.raises(GrokpackError) as caught:
         write(source, tmp_path / "out", large, workers=1)
     assert caught.value.code == "GP312"
+    large.held_bytes = 50 << 20
+    write(source, tmp_path / "fits", large, workers=1, memory_bytes=300 << 20)
+    with pytest.raises(GrokpackError, match="with 2 threads"):
+        write(source, tmp_path / "out", large, workers=2, memory_bytes=300 << 20)
     assert not (tmp_path / "out").exists()
 
 

@@ -243,14 +243,14 @@ def test_a_bomb_costs_no_more_than_the_largest_frame(tmp_path: Path, claim: int 
 
 
 def test_a_thread_keeps_no_more_frames_than_it_says(tmp_path: Path) -> None:
-    from grokpack.storage.sealed import KEPT_BYTES
+    from grokpack.storage.sealed import HELD_BYTES
     from grokpack.storage.sources import _LOCAL
 
     path = tmp_path / "NAME"
     whole = seal(path, [bytes([i]) * (1 << 20) for i in range(9)])
     assert read(path, 5, len(whole) - 5) == whole[5:]
-    kept = _LOCAL._kept.frames
-    assert 0 < sum(map(len, kept.values())) <= KEPT_BYTES
+    held = _LOCAL._held
+    assert 0 < sum(len(slot.memory) for slot in (*held.slots, held.stored)) <= HELD_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ LEVEL = 1
 """Weights have no repetitions to be found, so that all levels come to the same size."""
 FRAME_BYTES = 1 << 20
 """What a frame of grokpack's stands for. Smaller ones save nothing when a few bytes are read."""
-LARGEST_FRAME_BYTES = 4 << 20
+LARGEST_FRAME_BYTES = 2 << 20
 """What a frame of others may stand for: a bound on what each thread holds."""
 FOOTER_BYTES = 9
 _HEADER_BYTES = 8
@@ -154,25 +154,34 @@ def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Tabl
     return Table(decoded, encoded)
 
 
-def decompress(frame: bytes | memoryview, nbytes: int) -> bytes:
-    """What a frame stands for.
+def decompressor() -> Callable[[memoryview, memoryview], None]:
+    """What puts what a frame stands for into a buffer of just that size; for one thread.
 
-    Raises:
-        GrokpackError: GP227 where it is damaged, or stands for another number of bytes.
+    It raises GP227 where the frame is damaged, or stands for another number of bytes.
     """
     import zstandard
 
-    try:
-        claimed = zstandard.frame_content_size(frame)
-        if claimed not in (nbytes, -1):  # before anything is reserved for it
-            raise _broken(f"the frame says {claimed:,} bytes where the table has {nbytes:,}")
-        decoder = zstandard.ZstdDecompressor(max_window_size=LARGEST_FRAME_BYTES)
-        data: bytes = decoder.decompress(frame, max_output_size=nbytes, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise _broken(f"the frame is damaged: {error}") from error
-    if len(data) != nbytes:
-        raise _broken(f"the frame is {len(data):,} bytes where the table has {nbytes:,}")
-    return data
+    made = zstandard.ZstdDecompressor(max_window_size=LARGEST_FRAME_BYTES)
+
+    def decompress(frame: memoryview, buffer: memoryview) -> None:
+        try:
+            claimed = zstandard.frame_content_size(frame)
+            if claimed not in (len(buffer), -1):  # before anything is reserved for it
+                raise _unlike(f"{claimed:,}", buffer)
+            with made.stream_reader(frame, read_across_frames=True) as reader:
+                got = reader.readinto(buffer)
+                if got != len(buffer):
+                    raise _unlike(f"{got:,}", buffer)
+                if reader.read(1):
+                    raise _unlike("more", buffer)
+        except zstandard.ZstdError as error:
+            raise _broken(f"the frame is damaged: {error}") from error
+
+    return decompress
+
+
+def _unlike(found: str, buffer: memoryview) -> GrokpackError:
+    return _broken(f"the frame is {found} bytes where the table has {len(buffer):,}")
 
 
 def _broken(what: str) -> GrokpackError:

@@ -6,9 +6,9 @@ NAME.zst is in zstd's seekable format, so that any range of NAME costs the frame
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
@@ -16,20 +16,17 @@ from grokpack.formats import seekable
 from grokpack.formats.seekable import LARGEST_FRAME_BYTES, SUFFIX, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
     from grokpack.storage.sources import Medium
 
-    _Frames = OrderedDict[tuple[str, tuple[int, int], int], bytes]
-    """By file, its stamp and number."""
 
-KEPT_BYTES = 4 << 20  # decoded, for each thread: frames that the next read may begin in
 STORED_BYTES = seekable.bound(LARGEST_FRAME_BYTES)  # read at once, for each thread
-HELD_BYTES = KEPT_BYTES + STORED_BYTES + LARGEST_FRAME_BYTES
-"""Memory that reading takes in a thread: frames kept, some as they lie there, zstd's window."""
+HELD_BYTES = 2 * LARGEST_FRAME_BYTES + STORED_BYTES
+"""Memory that reading takes in a thread: the last two frames, and some as they lie in the file."""
 _NEVER = (".json", ".jsonl", ".model", ".part", SUFFIX)
 """Names that no compressed file stands for: small ones, looked for where they often are not."""
 TAIL_BYTES = 16 << 10  # read at first: the table of a file of 2 GB, and the end of a smaller one
@@ -55,18 +52,37 @@ class Sealed:
 
 
 @dataclass(slots=True)
-class _Ahead:
-    """Frames as they lie in a file that were read at once, for one reading.
+class _Slot:
+    """Memory that is used over and over: new pages for each frame would cost as much as the frame.
 
     Attributes:
-        last: The last frame that the reading wants.
-        start: Where in the file they begin.
-        data: Their bytes, of whole frames.
+        key: What lies in it; None for nothing that is whole.
+        span: First and last byte + 1 in the file, where it holds frames as they are stored.
+        memory: Its bytes, as many as were ever needed.
     """
 
-    last: int
-    start: int = 0
-    data: bytearray = field(default_factory=bytearray)
+    key: tuple[object, ...] | None = None
+    span: tuple[int, int] = (0, 0)
+    memory: bytearray = field(default_factory=bytearray)
+
+    def sized(self, nbytes: int) -> memoryview:
+        """The first bytes of it."""
+        if len(self.memory) < nbytes:
+            self.memory = bytearray(nbytes)
+        return memoryview(self.memory)[:nbytes]
+
+
+class _Held(threading.local):
+    """What a thread keeps: two frames, some as they are stored, and what decompresses them."""
+
+    def __init__(self) -> None:
+        self.slots = [_Slot(), _Slot()]
+        self.stored = _Slot()
+
+    @cached_property
+    def decompress(self) -> Callable[[memoryview, memoryview], None]:
+        """Made when it is first needed."""
+        return seekable.decompressor()
 
 
 class Unsealing:
@@ -78,7 +94,7 @@ class Unsealing:
     def __init__(self, medium: Medium) -> None:
         self._medium = medium
         self._sealed: dict[str, Sealed] = {}  # by the path that they are read as
-        self._kept = threading.local()
+        self._held = _Held()
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """See `sources.read_into`."""
@@ -174,15 +190,15 @@ class Unsealing:
     def _fill(self, sealed: Sealed, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of what the file stands for."""
         _refuse_beyond(sealed, offset + len(buffer))
-        ahead = _Ahead(sealed.table.frame_at(offset + len(buffer) - 1))
+        last = sealed.table.frame_at(offset + len(buffer) - 1)
         filled = 0
         while filled < len(buffer):
             frame = sealed.table.frame_at(offset + filled)
             start, stop = sealed.table.span(frame)
             skip = offset + filled - start
             take = min(stop - start - skip, len(buffer) - filled)
-            data = self._frame(sealed, frame, ahead)
-            buffer[filled : filled + take] = memoryview(data)[skip : skip + take]
+            data = self._frame(sealed, frame, last)
+            buffer[filled : filled + take] = data[skip : skip + take]
             filled += take
 
     def _fill_rows(self, sealed: Sealed, offset: int, stride: int, rows: np.ndarray) -> None:
@@ -190,7 +206,7 @@ class Unsealing:
         count, nbytes = rows.shape
         end = offset + (count - 1) * stride + nbytes
         _refuse_beyond(sealed, end)
-        ahead = _Ahead(sealed.table.frame_at(end - 1))
+        last = sealed.table.frame_at(end - 1)
         row = 0
         while row < count:
             at = offset + row * stride
@@ -202,40 +218,40 @@ class Unsealing:
                 row += 1
                 continue
             within = min(within, count - row)
-            data = self._frame(sealed, frame, ahead)
+            data = self._frame(sealed, frame, last)
             _spread(data, at - start, stride, rows[row : row + within])
             row += within
 
-    def _frame(self, sealed: Sealed, frame: int, ahead: _Ahead) -> bytes:
-        """What a frame stands for; a thread keeps the last ones."""
-        kept: _Frames = self._kept.__dict__.setdefault("frames", OrderedDict())
-        key = sealed.path, sealed.stamp, frame
-        data = kept.get(key)
-        if data is None:
-            start, stop = sealed.table.span(frame)
-            _make_room(kept, stop - start)
-            stored = self._stored(sealed, frame, ahead)
+    def _frame(self, sealed: Sealed, frame: int, last: int) -> memoryview:
+        """What a frame stands for, until the thread asks for two others."""
+        held, key = self._held, (sealed.path, sealed.stamp, frame)
+        if held.slots[0].key != key:
+            held.slots.reverse()
+        slot = held.slots[0]
+        start, stop = sealed.table.span(frame)
+        if slot.key != key:
+            slot.key = None
+            data = slot.sized(stop - start)
+            stored = self._stored(sealed, frame, last)
             with _placed(sealed.path, f"frame {frame:,}"):
-                data = kept[key] = seekable.decompress(stored, stop - start)
-        return data
+                held.decompress(stored, data)
+            slot.key = key
+        return slot.sized(stop - start)
 
-    def _stored(self, sealed: Sealed, frame: int, ahead: _Ahead) -> memoryview:
-        """A frame as it lies in the file; those that are wanted next are read along with it."""
+    def _stored(self, sealed: Sealed, frame: int, last: int) -> memoryview:
+        """A frame as it lies in the file; those up to `last` are read along with it."""
+        stored = self._held.stored
         start, stop = sealed.table.extent(frame)
-        if not ahead.start <= start < ahead.start + len(ahead.data):
-            ahead.data = bytearray()  # freed before the next is read
-            end = sealed.table.fitting(frame, ahead.last, STORED_BYTES)
-            ahead.start, ahead.data = start, self._read(sealed.path, start, end)
-        return memoryview(ahead.data)[start - ahead.start : stop - ahead.start]
+        begins, ends = stored.span if stored.key == (sealed.path, sealed.stamp) else (0, 0)
+        if not begins <= start < ends:
+            stored.key = None
+            begins, ends = start, sealed.table.fitting(frame, last, STORED_BYTES)
+            self._medium.read_into(sealed.path, begins, stored.sized(ends - begins))
+            stored.key, stored.span = (sealed.path, sealed.stamp), (begins, ends)
+        return stored.sized(ends - begins)[start - begins : stop - begins]
 
 
-def _make_room(kept: _Frames, nbytes: int) -> None:
-    held = sum(map(len, kept.values()))
-    while kept and held + nbytes > KEPT_BYTES:
-        held -= len(kept.popitem(last=False)[1])
-
-
-def _spread(data: bytes, first: int, stride: int, rows: np.ndarray) -> None:
+def _spread(data: memoryview, first: int, stride: int, rows: np.ndarray) -> None:
     """Fill rows with equally spaced runs of a frame."""
     import numpy as np
 
