@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -54,8 +55,11 @@ class Frames:
         return self.make_band([box], reader)[0]
 
     def make_band(self, boxes: Sequence[Box], reader: ArrayReader) -> list[np.ndarray]:
-        """The same frames of shards that lie side by side along the last axis."""
-        made = [np.empty(box.shape, np.uint8) for box in boxes]
+        """The same frames of shards that lie side by side along the last axis.
+
+        They are the caller's until the same thread asks for others.
+        """
+        made = _kept(boxes)
         for row in range(boxes[0].shape[0]):
             frames = zip(boxes, made, strict=True)
             self._fill([(box.start[0] + row, held[row]) for box, held in frames], reader)
@@ -88,6 +92,19 @@ class Frames:
     def describe(self) -> list[object]:
         """`["frames", op, shard, chunk, checked]`."""
         return ["frames", self.op.describe(), self.grid.shard, self.grid.chunk, self.checked]
+
+
+_thread = threading.local()
+
+
+def _kept(boxes: Sequence[Box]) -> list[np.ndarray]:
+    """Arrays of these shapes, which the thread keeps: fresh memory costs as much as filling it."""
+    shapes = [box.shape for box in boxes]
+    arrays: list[np.ndarray] = getattr(_thread, "arrays", [])
+    if [array.shape for array in arrays] != shapes:
+        _thread.arrays = []  # frees them before others are made
+        _thread.arrays = arrays = [np.empty(shape, np.uint8) for shape in shapes]
+    return arrays
 
 
 def _hull(boxes: list[Box]) -> Box:
