@@ -129,13 +129,15 @@ class Unsealing:
 
     def size(self, path: str) -> int:
         """See `sources.FileBytes.size`; of a compressed file that of what it stands for."""
-        try:
-            return self._medium.size(path)
-        except GrokpackError:
-            sealed = self._find(path)
-            if sealed is None:
-                raise
-            return sealed.table.nbytes
+        sealed = self._sealed.get(path)
+        if sealed is None:
+            try:
+                return self._medium.size(path)
+            except GrokpackError:
+                sealed = self._find(path)
+                if sealed is None:
+                    raise
+        return sealed.table.nbytes
 
     def stamp(self, path: str) -> Stamp:
         """See `sources.stamp`; of a compressed file the size of what it stands for."""
@@ -176,6 +178,7 @@ class Unsealing:
 
     def forget(self, folder: str) -> None:
         """See `sources.forget`."""
+        self._sealed.clear()
         self._medium.forget(folder)
 
     def stored(self, path: str) -> str:

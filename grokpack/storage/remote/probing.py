@@ -10,6 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from grokpack.formats.seekable import SUFFIX
 from grokpack.storage.remote import files
 from grokpack.storage.remote.crowd import each
 from grokpack.storage.remote.listing import Names, is_plain
@@ -39,7 +40,7 @@ def probed(folder: str) -> Names:
         if index in found.files:
             found.files.update(_named(folder, index))
     if not any(name.startswith("tensor") for name in found.files):
-        found.files.update(_pickles(folder))
+        found.files.update(_pickles(folder, "") or _pickles(folder, SUFFIX))
     return found
 
 
@@ -67,14 +68,14 @@ def _paths(document: Any) -> Iterator[object]:  # noqa: ANN401  # JSON is what i
         yield from (part["file"] for part in array["parts"])
 
 
-def _pickles(folder: str) -> set[str]:
+def _pickles(folder: str, suffix: str) -> set[str]:
     hosts = 0
-    while hosts < _MOST_HOSTS and _is_there(folder, _tensor(0, hosts)):
+    while hosts < _MOST_HOSTS and _is_there(folder, _tensor(0, hosts) + suffix):
         hosts += 1
     found: set[str] = set()
     for first in range(0, _MOST_TENSORS, _BATCH):
         batch = [
-            _tensor(index, host)
+            _tensor(index, host) + suffix
             for index in range(first, first + _BATCH)
             for host in range(max(hosts, 1))
         ]
