@@ -85,6 +85,11 @@ def exists(path: str) -> bool:
     return os.path.lexists(path)
 
 
+def is_file(path: str) -> bool:
+    """See `sources.is_file`."""
+    return Path(path).is_file()
+
+
 def is_folder(path: str) -> bool:
     """See `sources.is_folder`."""
     return Path(path).is_dir()

@@ -155,6 +155,10 @@ class Unsealing:
         """See `sources.exists`."""
         return self._medium.exists(path) or self._is_sealed(path)
 
+    def is_file(self, path: str) -> bool:
+        """See `sources.is_file`."""
+        return self._medium.is_file(path)
+
     def is_folder(self, path: str) -> bool:
         """See `sources.is_folder`."""
         return self._medium.is_folder(path)

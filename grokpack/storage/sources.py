@@ -53,6 +53,9 @@ class Medium(Protocol):
     def exists(self, path: str) -> bool:
         """See `sources.exists`."""
 
+    def is_file(self, path: str) -> bool:
+        """See `sources.is_file`."""
+
     def is_folder(self, path: str) -> bool:
         """See `sources.is_folder`."""
 
@@ -145,6 +148,11 @@ def size_of(path: str) -> int | None:
 def stored(path: str) -> str:
     """The file that a path was read from: itself, or the compressed one that stands for it."""
     return _medium(path).stored(path)
+
+
+def is_file(path: str) -> bool:
+    """Whether a file of exactly this name is at the path: one question where others may be many."""
+    return _medium(path).is_file(path)
 
 
 def is_folder(path: str) -> bool:

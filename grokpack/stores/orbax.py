@@ -35,7 +35,7 @@ def is_store(folder: str) -> bool:
 
 def _item(folder: str) -> str | None:
     places = [folder, *(os.path.join(folder, name) for name in _ITEMS)]
-    return next((p for p in places if storage.exists(os.path.join(p, orbax.TREE))), None)
+    return next((p for p in places if storage.is_file(os.path.join(p, orbax.TREE))), None)
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:

@@ -134,7 +134,7 @@ def _digest(path: str) -> str:
 
 def is_store(folder: str) -> bool:
     """Whether a folder is a view."""
-    return storage.exists(os.path.join(folder, RECORD))
+    return storage.is_file(os.path.join(folder, RECORD))
 
 
 def record(checkpoint: Checkpoint, base: str, folder: str, index: Mapping[str, bytes]) -> bytes:

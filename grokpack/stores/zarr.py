@@ -32,8 +32,8 @@ _LIMIT_BYTES = 16 << 20  # of a metadata file; consolidated ones hold all others
 def is_store(folder: str) -> bool:
     """Whether a folder is a zarr group, or holds arrays under xAI's names without one."""
     embedding = os.path.join(folder, grok1.GLOBAL_RULES[0].path)
-    return any(storage.exists(os.path.join(folder, name)) for name in _GROUPS) or any(
-        storage.exists(os.path.join(embedding, name)) for name in _DOCUMENTS
+    return any(storage.is_file(os.path.join(folder, name)) for name in _GROUPS) or any(
+        storage.is_file(os.path.join(embedding, name)) for name in _DOCUMENTS
     )
 
 

@@ -11,6 +11,7 @@ from grokpack.models.grok1 import Geometry
 from grokpack.ops.nibbles import Nibbles, PackNibbles
 from grokpack.plan import Target
 from grokpack.stores import zarr
+from grokpack.stores.packed import is_symmetric
 from grokpack.targets import fidelity
 from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
 from grokpack.targets.shards import Shards
@@ -78,7 +79,8 @@ def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
     if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
         return False
     packing, view = source.packings.get(entry.name), source.views.get(entry.name)
-    fits = isinstance(view, Nibbles) or (packing is not None and packing.zeros is None)
+    middle = packing is not None and (packing.zeros is None or is_symmetric(source.config))
+    fits = isinstance(view, Nibbles) or middle
     return fits and tensor.values.shape[-1] % 2 == 0
 
 

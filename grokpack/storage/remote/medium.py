@@ -133,7 +133,12 @@ def exists(path: str) -> bool:
         return name in known.files or name in known.folders
     if not parse(path).path:
         return is_folder(path)
-    return (_may_be_file(path) and files.look(path) is not None) or is_folder(path)
+    return (_may_be_file(path) and is_file(path)) or is_folder(path)
+
+
+def is_file(path: str) -> bool:
+    """See `sources.is_file`."""
+    return files.look(path) is not None
 
 
 def is_folder(path: str) -> bool:
