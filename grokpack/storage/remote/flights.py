@@ -92,8 +92,7 @@ class Flight(Generic[T]):
             if stopping():
                 what = "stopped while waiting for the server"
                 raise GrokpackError("GP403", what, hint="the same command begins anew")
-            if time.monotonic() > self.deadline:
-                self.deadline = math.inf
+            if time.monotonic() > self.deadline:  # again and again: it may just be connecting
                 self._hang_up()
         if self._error is not None:
             raise self._error

@@ -31,6 +31,7 @@ class Connection:
     def __init__(self, address: Address) -> None:
         self.address, self.fresh, self.since = address, True, time.monotonic()
         self.http = _connect(*address)
+        self._sock: socket.socket | None = None
 
     def open(self) -> None:
         """Connect, unless it is connected; from then on silence is what counts."""
@@ -38,13 +39,13 @@ class Connection:
         if not connected:
             self.http.connect()
             self.http.sock.settimeout(SILENCE_S)
+            self._sock = self.http.sock  # `http` lets go of it where the answer is to be the last
 
     def hang_up(self) -> None:
         """End a read of another thread: TLS is passed by, since that thread is within it."""
-        sock = self.http.sock
-        if sock is not None:
+        if self._sock is not None:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the socket back."""
