@@ -30,27 +30,26 @@ sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode
 
 
 def bench_peer(work: Path) -> None:
-    """Q4_0 of one model: ours from ckpt-0, theirs from its GGUF in bfloat16."""
-    figure = "quantize --to gguf --type q4_0, times llama-quantize"
+    """The same Q4_0 of one model: ours from ckpt-0, theirs from its GGUF in bfloat16, ready."""
+    figure = "quantize --to gguf --type q4_0 --method rtn, times llama-quantize"
     interpreter = os.environ.get(VARIABLE)
     if not interpreter:
-        row(figure, f"no {VARIABLE}: not measured", "20 x")
+        row(figure, f"no {VARIABLE}: not measured", "1 x")
         return
     source, plain, out = work / "m", work / "plain.gguf", work / "out.gguf"
-    layers = ("--preset", "medium", "--layers", "2", "--vocab", "1024")
-    grokpack("synth", source, *layers, "-q")
+    grokpack("synth", source, "--preset", "medium", "-q")
     to_gguf = ("--to", "gguf", "--tokenizer", "none", "--type")
     grokpack("convert", source, *to_gguf, "bf16", "-o", plain, "-q")
     ours, theirs = [], []
     for _ in range(TURNS + 1):
         remove(out)
-        workers = ("--workers", str(THREADS))
-        ours.append(grokpack("quantize", source, *to_gguf, "q4_0", *workers, "-o", out, "-q")[0])
+        how = ("q4_0", "--method", "rtn", "--workers", str(THREADS))
+        ours.append(grokpack("quantize", source, *to_gguf, *how, "-o", out, "-q")[0])
         remove(out)
         command = [interpreter, "-c", _QUANTISE, str(plain), str(out), str(THREADS)]
         theirs.append(seconds_and_peak(command)[0])
     best, other = (statistics.median(times[1:]) for times in (ours, theirs))
-    row(figure, f"{other / best:.1f} x", "20 x")
+    row(figure, f"{other / best:.1f} x", "1 x")
     row("  seconds, theirs and ours, start-up included", f"{other:.2f}, {best:.2f}", "")
     for path in (source, plain, out):
         remove(path)
