@@ -19,7 +19,7 @@ from benchmarks.measuring import RUNS, grokpack, median, row
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PIECE_BYTES = 8 << 20  # what a reader asks for at a time: eight chunks, which TensorStore reads at once
+_PIECE_BYTES = 8 << 20  # what a reader asks for at a time: eight chunks, read at once
 _FLYING = 2  # pieces that are asked for at the same time; a third takes memory and gains nothing
 _GATE = "transformer/decoder_layer_{}/moe/linear/w"
 
