@@ -142,7 +142,7 @@ def exists(path: str) -> bool:
 
 def size_of(path: str) -> int | None:
     """Size of a file in bytes; None where there is none."""
-    return FileBytes(path).size() if exists(path) else None
+    return FileBytes(path).size() if is_file(path) or exists(path) else None
 
 
 def stored(path: str) -> str:
