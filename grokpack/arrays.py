@@ -1,8 +1,7 @@
-"""Arrays that TensorStore decodes: the only module that opens them.
+"""Arrays of stores that TensorStore decodes, as sources.
 
 A store's arrays share a small cache of decoded chunks, so that bands of rows that meet the same
-chunk decode it once; nothing else is kept. A chunk that is missing is an error: TensorStore would
-give zeros for it otherwise, and say nothing.
+chunk decode it once; nothing else is kept.
 """
 
 from __future__ import annotations
@@ -96,6 +95,8 @@ class Shelf:
     def _opened(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
         import tensorstore as ts
 
+        from grokpack.tensorstores import open_array
+
         if self._context is None:
             limits = {"limit": _CONCURRENT}
             self._context = ts.Context(
@@ -105,9 +106,8 @@ class Shelf:
                     "file_io_concurrency": limits,
                 }
             )
-        whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"]), "open": True}
-        whole["fill_missing_data_reads"] = False
-        return ts.open(whole, read=True, context=self._context).result()
+        whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"])}
+        return open_array(whole, self._context)
 
 
 class decoding:  # noqa: N801  # it is used as a function, as contextlib's are

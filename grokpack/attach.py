@@ -9,7 +9,7 @@ from urllib.parse import quote
 from grokpack import attributes
 from grokpack.chunking import Grid, in_place
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import ocdbt, plain_zarr
+from grokpack.formats import ocdbt, plain_zarr, zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ def _items(
 ) -> Iterator[Item]:
     """The keys of an array: its zarr.json, and its chunks."""
     metadata = plain_zarr.array_json(array, grid.chunk, said)
-    yield ocdbt.Inline(f"{name}/{plain_zarr.FILE}".encode(), metadata)
+    yield ocdbt.Inline(f"{name}/{zarr.METADATA}".encode(), metadata)
     if not len(grid.offsets):
         return
     tails = ocdbt.tails(grid.counts)
@@ -97,7 +97,7 @@ def _groups(names: Iterable[str]) -> list[str]:
     for name in held:
         parts = name.split("/")[:-1]
         above.update("/".join(parts[: i + 1]) for i in range(len(parts)))
-    return [f"{g}/{plain_zarr.FILE}" if g else plain_zarr.FILE for g in above - held]
+    return [f"{g}/{zarr.METADATA}" if g else zarr.METADATA for g in above - held]
 
 
 def example(checkpoint: Checkpoint) -> str:

@@ -20,7 +20,11 @@ _NODES, _DATA = "index", "data/"  # where an index in memory has its nodes, and 
 
 
 def open_array(spec: dict[str, Any], context: ts.Context | None = None) -> ts.TensorStore:
-    """Open an array to be read; a chunk that is missing is an error, not a fill value."""
+    """Open an array to be read.
+
+    A chunk that is missing is an error: TensorStore would give its fill value otherwise, and say
+    nothing.
+    """
     strict = {**spec, "fill_missing_data_reads": False}
     return ts.open(strict, read=True, open=True, context=context).result()
 

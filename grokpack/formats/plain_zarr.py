@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from grokpack.formats.zarr import FLOATS, NAMES
 from grokpack.tensor import DType
 
 if TYPE_CHECKING:
@@ -15,17 +16,6 @@ if TYPE_CHECKING:
 
     from grokpack.tensor import ArraySpec, Shape
 
-FILE = "zarr.json"
-DATA_TYPES = {
-    DType.U8: "uint8",
-    DType.I8: "int8",
-    DType.I32: "int32",
-    DType.I64: "int64",
-    DType.BF16: "bfloat16",  # TensorStore has it; the specification leaves it to extensions
-    DType.F16: "float16",
-    DType.F32: "float32",
-}
-_FLOATS = (DType.BF16, DType.F16, DType.F32)
 _SMALLEST = {DType.I8: -128, DType.U8: 255}
 
 
@@ -42,11 +32,11 @@ def array_json(
         "zarr_format": 3,
         "node_type": "array",
         "shape": array.shape,
-        "data_type": DATA_TYPES[array.dtype],
+        "data_type": NAMES[array.dtype],
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "codecs": [{"name": "bytes", **endian}],
-        "fill_value": "NaN" if array.dtype in _FLOATS else _SMALLEST.get(array.dtype, -1),
+        "fill_value": "NaN" if array.dtype in FLOATS else _SMALLEST.get(array.dtype, -1),
         "attributes": dict(attributes or {}),
     }
     return json.dumps(document, separators=(",", ":")).encode()

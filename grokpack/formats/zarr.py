@@ -37,11 +37,11 @@ NAMES = {
     DType.I8: "int8",
     DType.I32: "int32",
     DType.I64: "int64",
-    DType.BF16: "bfloat16",
+    DType.BF16: "bfloat16",  # TensorStore has it; the specification leaves it to extensions
     DType.F16: "float16",
     DType.F32: "float32",
 }
-_FLOATS = (DType.BF16, DType.F16, DType.F32)
+FLOATS = (DType.BF16, DType.F16, DType.F32)
 LEVEL = 1  # of zstd: higher ones gain nothing on weights
 _CRC: dict[str, Any] = {"name": "crc32c"}
 _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
@@ -175,7 +175,7 @@ def array_document(
         "data_type": NAMES[spec.dtype],
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": grid.shard}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0.0 if spec.dtype in _FLOATS else 0,
+        "fill_value": 0.0 if spec.dtype in FLOATS else 0,
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
     }
     if axes:

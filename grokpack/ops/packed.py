@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _WORD_BITS = 32
 _WORD_BYTES = 4
-_FOUR = 4  # bits
+_FOUR, _OCTET = 4, 8  # bits
 _MIDDLES = {4: 8, 8: 128}
 
 
@@ -42,10 +42,9 @@ class RowOctets:
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """The bytes of the words that the box meets; the result is not contiguous."""
         (first, column), (last, end) = box.start, box.stop
-        low, high = first // _WORD_BYTES, -(-last // _WORD_BYTES)
+        low, high, skip = words(first, last, _OCTET)
         read = reader.read_ahead(self.packed, Box((column, low), (end - column, high - low)))
         octets = np.ascontiguousarray(read).view(np.uint8)
-        skip = first - low * _WORD_BYTES
         return octets[:, skip : skip + last - first].T
 
     def describe(self) -> list[object]:
@@ -96,9 +95,8 @@ class ColumnOctets:
     def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
         """The bytes of the words that the box meets."""
         (first, column), (last, end) = box.start, box.stop
-        low, high = first // _WORD_BYTES, -(-last // _WORD_BYTES)
+        low, high, skip = words(first, last, _OCTET)
         read = reader.read(self.packed, Box((low, column), (high - low, end - column)))
-        skip = first - low * _WORD_BYTES
         return octet_rows(read)[skip : skip + last - first]
 
     def describe(self) -> list[object]:

@@ -101,43 +101,39 @@ class Unsealing:
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """See `sources.read_into`."""
-        sealed = self._sealed.get(path)
-        if sealed is None:
-            try:
-                self._medium.read_into(path, offset, buffer)
-            except GrokpackError:
-                sealed = self._find(path)
-                if sealed is None:
-                    raise
-        if sealed is not None:
-            self._fill(sealed, offset, buffer)
+        self._either(
+            path,
+            lambda: self._medium.read_into(path, offset, buffer),
+            lambda sealed: self._fill(sealed, offset, buffer),
+        )
 
     def read_rows(
         self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
     ) -> None:
         """See `sources.read_rows`."""
-        sealed = self._sealed.get(path)
-        if sealed is None:
-            try:
-                self._medium.read_rows(path, offset, stride, rows, engine)
-            except GrokpackError:
-                sealed = self._find(path)
-                if sealed is None:
-                    raise
-        if sealed is not None:
-            self._fill_rows(sealed, offset, stride, rows)
+        self._either(
+            path,
+            lambda: self._medium.read_rows(path, offset, stride, rows, engine),
+            lambda sealed: self._fill_rows(sealed, offset, stride, rows),
+        )
 
     def size(self, path: str) -> int:
         """See `sources.FileBytes.size`; of a compressed file that of what it stands for."""
-        sealed = self._sealed.get(path)
-        if sealed is None:
+        return self._either(
+            path, lambda: self._medium.size(path), lambda sealed: sealed.table.nbytes
+        )
+
+    def _either(self, path: str, plain: Callable[[], T], sealed: Callable[[Sealed], T]) -> T:
+        """What the medium has of a file, or what the compressed one has that stands for it."""
+        found = self._sealed.get(path)
+        if found is None:
             try:
-                return self._medium.size(path)
+                return plain()
             except GrokpackError:
-                sealed = self._find(path)
-                if sealed is None:
+                found = self._find(path)
+                if found is None:
                     raise
-        return sealed.table.nbytes
+        return sealed(found)
 
     def stamp(self, path: str) -> Stamp:
         """See `sources.stamp`; of a compressed file the size of what it stands for."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from grokpack import config
 from grokpack.errors import GrokpackError
 from grokpack.formats import zarr
 from grokpack.layout import FileLayout, Layout, Literal
 from grokpack.models import grok1
 from grokpack.ops import Copy, Dequantize, Frames, Recast
 from grokpack.ops.frames import held_bytes
+from grokpack.plan import Target
+from grokpack.targets import fidelity
 from grokpack.targets.groups import with_scale_rows
+from grokpack.targets.shards import CHUNK_BYTES, Shards
 from grokpack.tensor import ArraySpec, DType, TensorSpec
 
 if TYPE_CHECKING:
@@ -21,8 +25,6 @@ if TYPE_CHECKING:
     from grokpack.models.grok1 import Entry
     from grokpack.ops import Op
 
-CHUNK_BYTES = 1 << 20
-"""What has to be read to get at one value; a mebibyte is read as fast as more is."""
 SHARD_BYTES = 256 << 20
 """A rank's slice of one layer's experts is 201 MB: one file, as a task's output is."""
 RANKS = 8  # devices that xAI's code runs on: no shard lies in the slices of two
@@ -101,9 +103,23 @@ class Arrays:
         """All files."""
         return Layout(self.specs, tuple(self.bands))
 
-    def values(self) -> dict[str, Op]:
-        """What makes the values in the frames."""
-        return {name: op.op for name, op in self.ops.items() if isinstance(op, Frames)}
+    def target(
+        self, name: str, source: Checkpoint, finals: Mapping[str, bytes], options: Options
+    ) -> Target:
+        """A target of these arrays, with the model's config beside its last files."""
+        values = {key: op.op for key, op in self.ops.items() if isinstance(op, Frames)}
+        kept = fidelity.judge(source, values)
+        return Target(
+            name,
+            self.layout(),
+            self.ops,
+            {config.FILE: config.render(source.geometry, source.config), **finals},
+            source.framings,
+            kept.notes,
+            kept.lossless,
+            encoding=Shards() if options.compress else None,
+            thread_bytes=self.thread_bytes,
+        )
 
 
 def refuse_options(options: Options) -> None:

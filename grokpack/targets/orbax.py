@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grokpack import config
 from grokpack.formats import orbax as orbax_format
-from grokpack.plan import Target
 from grokpack.stores import orbax
-from grokpack.targets import fidelity
 from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
-from grokpack.targets.shards import Shards
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.formats.orbax import Keys
     from grokpack.models.grok1 import Entry
+    from grokpack.plan import Target
     from grokpack.tensor import TensorSpec
 
 _VALUES, _SCALES = "0", "1"  # leaves of xAI's QuantizedWeight8bit, a pytree node without names
@@ -37,23 +34,11 @@ def to_orbax(source: Checkpoint, options: Options) -> Target:
             made = spec, ops[name]
             arrays.add(name, ".".join(keys), made, cuts(entry, spec, options.tp), options)
     finals = {
-        config.FILE: config.render(source.geometry, source.config),
         orbax_format.CHECKPOINT: orbax_format.checkpoint_document(),
         orbax_format.TREE: orbax_format.tree_document(leaves),
         orbax_format.COMMIT: b"Checkpoint commit was successful\n",
     }
-    kept = fidelity.judge(source, arrays.values())
-    return Target(
-        orbax.NAME,
-        arrays.layout(),
-        arrays.ops,
-        finals,
-        source.framings,
-        kept.notes,
-        kept.lossless,
-        encoding=Shards() if options.compress else None,
-        thread_bytes=arrays.thread_bytes,
-    )
+    return arrays.target(orbax.NAME, source, finals, options)
 
 
 def _keys(entry: Entry, tensor: TensorSpec, *, scales: bool) -> Keys:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from grokpack.formats import seekable, zarr
 from grokpack.layout import Literal
-from grokpack.targets.chunked import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from grokpack.encoding import Frame
     from grokpack.layout import FileLayout
+
+CHUNK_BYTES = 1 << 20
+"""What has to be read to get at one value; a mebibyte is read as fast as more is."""
 
 
 @dataclass(frozen=True, slots=True)

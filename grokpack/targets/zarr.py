@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack import config
 from grokpack.formats import zarr as zarr_format
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.ops.nibbles import Nibbles, PackNibbles
-from grokpack.plan import Target
 from grokpack.stores import zarr
 from grokpack.stores.packed import is_symmetric
-from grokpack.targets import fidelity
 from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
-from grokpack.targets.shards import Shards
 from grokpack.tensor import ArraySpec, DType, scales_name
 
 if TYPE_CHECKING:
@@ -23,6 +19,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.models.grok1 import Entry
     from grokpack.ops import Op
+    from grokpack.plan import Target
     from grokpack.tensor import TensorSpec
 
 SCALES = "_scales"  # behind the name of a weight: an array has no children in zarr 3
@@ -56,22 +53,8 @@ def to_zarr(source: Checkpoint, options: Options) -> Target:
             )
     for group in _groups(arrays):
         arrays.add_file(f"{group}/{zarr_format.METADATA}", zarr_format.group_document())
-    finals = {
-        config.FILE: config.render(source.geometry, source.config),
-        zarr_format.METADATA: zarr_format.group_document(_about_model(source)),
-    }
-    kept = fidelity.judge(source, arrays.values())
-    return Target(
-        zarr.NAME,
-        arrays.layout(),
-        arrays.ops,
-        finals,
-        source.framings,
-        kept.notes,
-        kept.lossless,
-        encoding=Shards() if options.compress else None,
-        thread_bytes=arrays.thread_bytes,
-    )
+    finals = {zarr_format.METADATA: zarr_format.group_document(_about_model(source))}
+    return arrays.target(zarr.NAME, source, finals, options)
 
 
 def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
