@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.archiving import bench_archive
+from benchmarks.checking import bench_verify
 from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.fetching import bench_fetching
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
@@ -140,6 +141,7 @@ BENCHES = {
     "fetching": bench_fetching,
     "quantize": bench_quantize,
     "peer": bench_peer,
+    "verify": bench_verify,
     "view": bench_view,
     "view-reading": bench_view_reading,
     "marginal": bench_marginal,

@@ -11,6 +11,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import xxhash
+
 from grokpack import __version__, storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import seekable
@@ -38,6 +40,19 @@ def render(
         framings: Pickle framing that differs from the release's, by tensor.
         decoded: Size and checksums of what encoded files stand for, by the same path.
     """
+    rows = {
+        path: file_row(*entry) | ({"decoded": file_row(*decoded[path])} if decoded else {})
+        for path, entry in files.items()
+    }
+    return render_rows(description, rows, framings)
+
+
+def render_rows(
+    description: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, Any]],
+    framings: Mapping[str, tuple[bytes, ...]],
+) -> bytes:
+    """The same of rows that are made already."""
     variants: list[tuple[bytes, ...]] = sorted(set(framings.values()))
     document = {
         "schema": SCHEMA,
@@ -46,10 +61,7 @@ def render(
         **description,
         "tile_bytes": TILE_BYTES,
         "checksum": "xxh3_128",
-        "files": {
-            path: _row(*entry) | ({"decoded": _row(*decoded[path])} if decoded else {})
-            for path, entry in sorted(files.items())
-        },
+        "files": dict(sorted(rows.items())),
     }
     if framings:
         document["framings"] = {
@@ -59,8 +71,16 @@ def render(
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _row(nbytes: int, tiles: list[str]) -> dict[str, object]:
-    return {"bytes": nbytes, "tiles": "".join(tiles)}
+def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> dict[str, object]:
+    """What the manifest says of a file: its size, checksum of each tile, and sha256 if known."""
+    row: dict[str, object] = {"bytes": nbytes, "tiles": "".join(tiles)}
+    return row if sha256 is None else row | {"sha256": sha256}
+
+
+def row_of(data: bytes) -> dict[str, object]:
+    """The same of a small file's contents."""
+    sums = (data[i : i + TILE_BYTES] for i in range(0, len(data), TILE_BYTES))
+    return file_row(len(data), [xxhash.xxh3_128_hexdigest(tile) for tile in sums])
 
 
 def load(home: str) -> dict[str, Any] | None:
@@ -82,9 +102,9 @@ def load_file(path: str) -> dict[str, Any]:
     document = storage.read_json(path)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise GrokpackError("GP209", "not a grokpack manifest", Place(path))
-    files = document.get("files")
-    if not isinstance(files, dict) or not all(_row_is_sound(r) for r in files.values()):
-        raise GrokpackError("GP209", "the manifest's table of files is broken", Place(path))
+    for table in (document.get("files"), document.get("finals", {})):
+        if not isinstance(table, dict) or not all(map(_row_is_sound, table.values())):
+            raise GrokpackError("GP209", "the manifest's table of files is broken", Place(path))
     return document
 
 
@@ -92,7 +112,7 @@ def _row_is_sound(row: object) -> bool:
     if not isinstance(row, dict):
         return False
     nbytes, tiles = row.get("bytes"), row.get("tiles")
-    if type(nbytes) is not int or not isinstance(tiles, str):
+    if type(nbytes) is not int or nbytes < 0 or not isinstance(tiles, str):
         return False
     if len(tiles) != -(-nbytes // TILE_BYTES) * _DIGEST_CHARS:
         return False
@@ -104,6 +124,11 @@ def row(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
     files: dict[str, dict[str, Any]] = document["files"]
     compressed = files.get(path + seekable.SUFFIX, {})
     return files.get(path) or compressed.get("decoded")
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a name leads to a file below the manifest's folder."""
+    return not os.path.isabs(path) and ".." not in path.split("/")
 
 
 def tiles(row: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack import storage
+from grokpack import manifest, storage
 from grokpack.budget import DEFAULT_MEMORY_BYTES, Budget, budget
 from grokpack.errors import GrokpackError, Place
 from grokpack.output import Output
@@ -133,7 +133,7 @@ def check_output(plan: Plan, place: Output) -> None:
         if recorded["digest"] != plan.digest():
             raise _other_plan(recorded, plan, place.path)
         return
-    document = place.manifest()
+    document = _own(place)
     if document is not None:
         raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, place.path)
     if place.strangers():
@@ -194,24 +194,30 @@ def _scratch_bytes(plan: Plan) -> int:
     return min(storage.burden(plan.source.folder).scratch_bytes, plan.reads_bytes)
 
 
+def _own(place: Output) -> dict[str, Any] | None:
+    """The manifest of an output that a plan wrote.
+
+    One that was made for files from elsewhere gives nobody leave to remove them.
+    """
+    document = place.manifest()
+    return document if document is not None and document.get("plan") else None
+
+
 def discard(place: Output) -> None:
     """Remove an earlier run's files, and only those.
 
     Raises:
         GrokpackError: GP209 where the record of them is broken.
     """
-    journal, document = place.journal, place.manifest()
+    journal, document = place.journal, _own(place)
     paths = list(journal.plan()["files"]) if journal.exists() else []
     paths += list(document["files"]) + list(document.get("finals", [])) if document else []
-    paths = [p for p in paths if isinstance(p, str) and _stays_inside(p)]
-    storage.remove(place.manifest_path)
+    paths = [p for p in paths if isinstance(p, str) and manifest.stays_inside(p)]
+    if document is not None:
+        storage.remove(place.manifest_path)
     for path in paths:
         storage.remove(place.file(path))
         storage.remove(place.file(path) + storage.PART)
     if not place.single:
         storage.remove_empty_folders(place.path, paths)
     journal.discard()
-
-
-def _stays_inside(path: str) -> bool:
-    return not os.path.isabs(path) and ".." not in path.split("/")

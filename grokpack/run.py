@@ -255,7 +255,10 @@ class _Session:
         description = {
             "plan": self.plan.digest(),
             **self.plan.description(),
-            "finals": sorted(self.plan.target.finals),
+            "finals": {
+                name: manifest.row_of(data)
+                for name, data in sorted(self.plan.target.finals.items())
+            },
             "lossless": self.plan.target.lossless,
         }
         if account:

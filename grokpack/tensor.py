@@ -149,9 +149,12 @@ class Packing:
         return stored
 
 
+SCALES_SUFFIX = "/scales"
+
+
 def scales_name(tensor: str) -> str:
     """The name of the array that holds the scales of `tensor`."""
-    return f"{tensor}/scales"
+    return tensor + SCALES_SUFFIX
 
 
 def codes_name(tensor: str) -> str:

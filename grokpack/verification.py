@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import xxhash
-
-from grokpack import manifest, storage
+from grokpack import storage
 from grokpack.checkpoint import Finding, array_parts
+from grokpack.contents import reading, records
+from grokpack.contents.check import OTHER_SIZE
 from grokpack.formats import seekable
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from grokpack.checkpoint import Checkpoint, Survey
+    from grokpack.contents.check import Contents
     from grokpack.layout import FileLayout, Part
 
 SAMPLE_BYTES = 4096  # enough to tell two trained tensors apart; one page
@@ -31,12 +30,15 @@ class Verdict:
     Attributes:
         survey: What the headers showed.
         findings: All findings, the survey's first.
-        checks: Each check and how it went: `ok`, `failed` or `skipped`.
+        checks: Each check and how it went: `ok`, `failed`, `skipped`, or `partial` where nothing
+            was wrong with what was read.
+        contents: What came of reading the files, where they were read.
     """
 
     survey: Survey
     findings: tuple[Finding, ...]
     checks: dict[str, str]
+    contents: Contents | None = None
 
     @property
     def whole(self) -> bool:
@@ -123,16 +125,17 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
 
 def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
     """Sizes and last tiles that differ from what the manifest recorded; none without one."""
-    records = list(_records(checkpoint))
-    owners = {record.tail: record.file.path for record in records}
+    known = records.own(checkpoint)
+    rows = known.files if known else ()
+    owners = {record.tail: record.file.path for record in rows}
     findings = []
-    for record in records:
+    for record in rows:
         file, nbytes = record.file, storage.stamp(record.path)[0]
         if nbytes != record.nbytes:
             findings.append(
                 Finding(
                     "GP112",
-                    "file has another size than the manifest recorded",
+                    OTHER_SIZE,
                     file.path,
                     None,
                     f"{record.nbytes:,} bytes",
@@ -146,59 +149,8 @@ def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
     return findings
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What a manifest says of a file.
-
-    Attributes:
-        file: The file.
-        path: What to compare: the file as it lies there, compressed or not, or what it stands for.
-        nbytes: The size that was recorded.
-        tail: Checksum of the last tile (xxh3_128, hex); empty where there is none.
-    """
-
-    file: FileLayout
-    path: str
-    nbytes: int
-    tail: str
-
-
-def _records(checkpoint: Checkpoint) -> Iterator[_Record]:
-    """The manifest's rows of the checkpoint's files.
-
-    A compressed file is compared as it lies there, if it was recorded so: no frame is read for it.
-    """
-    document, names = _recorded(checkpoint)
-    if document is None:
-        return
-    for file in checkpoint.layout.files():
-        path, name = checkpoint.path(file.path), names[file.path]
-        held = storage.stored(path)
-        row = manifest.row(document, name + held.removeprefix(path))
-        if row is None:
-            held, row = path, manifest.row(document, name)
-        if row is not None:
-            yield _Record(file, held, row["bytes"], (manifest.tiles(row) or [""])[-1])
-
-
-def _recorded(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """The manifest, and by the path of each file the name that it has there.
-
-    A single file's manifest lies beside it, whatever the file was called when it was written.
-    """
-    paths = [file.path for file in checkpoint.layout.files()]
-    if not checkpoint.owns_folder and len(paths) == 1:
-        beside = f"{checkpoint.path(paths[0])}.{manifest.FILE}"
-        document = manifest.load_file(beside) if storage.exists(beside) else None
-        return document, dict(zip(paths, (document or {}).get("files", ()), strict=False))
-    prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
-    prefix = "" if prefix == "." else f"{prefix}/"
-    return manifest.load(checkpoint.home), {path: prefix + path for path in paths}
-
-
 def _last_tile_sum(path: str, nbytes: int) -> str:
-    start, stop = tile_range(tile_count(nbytes) - 1, nbytes)
-    return xxhash.xxh3_128(storage.FileBytes(path).read(start, stop - start)).hexdigest()
+    return reading.tile_sum(path, tile_count(nbytes) - 1, nbytes)
 
 
 def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:
@@ -220,6 +172,24 @@ def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:
         None,
         f"bytes {start:,} to {stop:,}",
     )
+
+
+def with_contents(verdict: Verdict, contents: Contents) -> Verdict:
+    """A verdict with what came of reading the files.
+
+    What the last tiles alone had shown gives way to what all of them show; a file that was swapped
+    differs everywhere, which need not be said again.
+    """
+    swapped = {finding.file for finding in verdict.findings if finding.code == "GP108"}
+    fresh = [f for f in contents.findings if not (f.code == "GP110" and f.file in swapped)]
+    seen = {(finding.code, finding.file) for finding in fresh}
+    kept = [finding for finding in verdict.findings if (finding.code, finding.file) not in seen]
+    bad = any(finding.severity == "error" for finding in contents.findings)
+    checks = dict(verdict.checks)
+    checks["contents"] = "failed" if bad else "ok" if contents.all_bytes else "partial"
+    if not any(finding.severity == "error" for finding in kept):
+        checks["structure"] = "ok"
+    return replace(verdict, findings=(*kept, *fresh), checks=checks, contents=contents)
 
 
 def repair_command(verdict: Verdict) -> str | None:

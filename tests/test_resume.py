@@ -245,7 +245,7 @@ def test_restarting_removes_nothing_outside_the_output_whatever_the_manifest_say
     document = json.loads((out / "grokpack.json").read_text())
     entry = next(iter(document["files"].values()))
     document["files"] |= {"../mine": entry, "ckpt-0/../../mine": entry, str(mine): entry}
-    document["finals"] += ["../mine"]
+    document["finals"] |= {"../mine": entry}
     (out / "grokpack.json").write_text(json.dumps(document))
     execute(plan_synth(SMALL, 1), str(out), Limits(restart=True))
     assert mine.read_text() == "mine"

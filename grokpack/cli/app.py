@@ -13,6 +13,7 @@ from grokpack.cli import (
     explain,
     helping,
     inspect,
+    manifest,
     overview,
     quantize,
     reshard,
@@ -52,6 +53,8 @@ def root(
 
 
 app.command("verify")(verify.verify)
+app.command("manifest")(manifest.manifest)
+app.command("manifest")(manifest.manifest)
 app.command("inspect")(inspect.inspect)
 app.command("reshard")(reshard.reshard)
 app.command("quantize")(quantize.quantize)

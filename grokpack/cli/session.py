@@ -164,8 +164,7 @@ def _bug(error: Exception, *, verbose: bool) -> GrokpackError:
     text = "".join(traceback.format_exception(error))
     if verbose:
         typer.echo(text, err=True)
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grokpack"
-    where = folder / f"crash-{os.getpid()}.txt"
+    where = Path(storage.cache_folder()) / f"crash-{os.getpid()}.txt"
     try:
         storage.write_whole(str(where), text.encode())
     except (GrokpackError, OSError):

@@ -21,6 +21,30 @@ def verify(
         bool,
         typer.Option("--values", help="Read all values: NaN, infinities, zero or negative scales"),
     ] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Read all bytes and compare them with the manifest")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="Read all bytes and compare them with another manifest, or a list of sha256 sums",
+        ),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            "--subset",
+            metavar="n/t|5%|20GB",
+            help="Read a part: slice n of t, or what was not read for longest",
+        ),
+    ] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option("--max-age", metavar="4w", help="Leave out what was found good in this time"),
+    ] = None,
+    max_duration: options.MaxDuration = None,
     head_dim: options.HeadDim = None,
     fmt: options.Format = "auto",
     json: options.Json = False,
@@ -32,8 +56,8 @@ def verify(
 ) -> None:
     """Check that a checkpoint is whole.
 
-    Looks at every file's name, framing, size, shape, dtype and order; reads values only for
-    --values.
+    Looks at every file's name, framing, size, shape, dtype and order. Reads contents only for
+    --data and --against, which remember what they found, and for --values.
     """
     with session(
         "verify",
@@ -48,13 +72,19 @@ def verify(
         import time
 
         from grokpack import verification
+        from grokpack.cli import checking
         from grokpack.cli.source import resolve
         from grokpack.render import verification as text
         from grokpack.stores.locate import survey
 
         path = resolve(source, current)
         began = time.monotonic()
+        chosen = checking.limits(
+            current, data or against is not None, subset, max_age, max_duration
+        )
         verdict = verification.verify_structure(survey(path, head_dim))
+        if chosen is not None and verdict.survey.checkpoint is not None:
+            verdict = checking.read(current, verdict, against, chosen)
         if values and verdict.survey.checkpoint is not None:
             from grokpack.values import verify_values
 
@@ -65,14 +95,23 @@ def verify(
             document(verdict, seconds),
             status(verdict),
             [asdict(f) for f in verdict.findings],
-            "whole" if verdict.whole else "damaged",
+            word(verdict),
         )
 
 
+def word(verdict: Verdict) -> str:
+    """The answer in a word."""
+    if not verdict.whole:
+        return "damaged"
+    contents = verdict.contents
+    return "whole" if contents is None or contents.ended else "unfinished"
+
+
 def status(verdict: Verdict) -> ExitStatus:
-    """0 for whole, 4 where a pickle is hostile, 1 for any other error."""
+    """0 for whole, 75 for stopped, 4 where a pickle is hostile, 1 for any other error."""
     if verdict.whole:
-        return ExitStatus.OK
+        ended = verdict.contents is None or verdict.contents.ended
+        return ExitStatus.OK if ended else ExitStatus.TRY_AGAIN
     hostile = any(f.code in ("GP204", "GP205") for f in verdict.findings)
     return ExitStatus.UNSAFE if hostile else ExitStatus.ANSWER_IS_NO
 
@@ -93,7 +132,21 @@ def document(verdict: Verdict, seconds: float) -> dict[str, object]:
         "files": {"expected": found.expected, "ok": max(0, found.expected - bad), "bad": bad},
         "bytes": checkpoint.layout.nbytes if checkpoint else 0,
         "checks": verdict.checks,
+        "contents": _contents(verdict),
         "layers": layers(verdict),
         "fix": repair_command(verdict),
         "seconds": round(seconds, 3),
+    }
+
+
+def _contents(verdict: Verdict) -> dict[str, object] | None:
+    found = verdict.contents
+    if found is None:
+        return None
+    return {
+        "against": found.origin,
+        "total_bytes": found.total_bytes,
+        "read_bytes": found.read_bytes,
+        "never_read_bytes": found.never_bytes,
+        "ended": found.ended,
     }

@@ -123,6 +123,20 @@ FINDINGS = (
         "Restore the file, or make the view anew with `--restart`; it takes a second.",
     ),
     Code(
+        "GP117",
+        "contents cannot be read",
+        ExitStatus.ANSWER_IS_NO,
+        "The disk or the server gives an error in place of these bytes.",
+        "Look at the disk (the system's log, `smartctl`); then fetch the file again, elsewhere.",
+    ),
+    Code(
+        "GP118",
+        "nothing to compare with",
+        ExitStatus.OK,
+        "What `--against` names says nothing of these files: they were not checked.",
+        "Compare with a list that has all files, or leave it where the files are not xAI's.",
+    ),
+    Code(
         "GP120",
         "tensor holds NaN",
         ExitStatus.ANSWER_IS_NO,

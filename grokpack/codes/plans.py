@@ -150,4 +150,11 @@ PLANS = (
         "since their tiles are filled in any order and published by renaming.",
         "Write to a folder and copy it with the bucket's own tool, grokpack.json last.",
     ),
+    Code(
+        "GP327",
+        "there is a manifest already",
+        ExitStatus.TARGET,
+        "An old manifest may be the only witness of what the files once were; none is replaced.",
+        "`verify --data` compares with it. `grokpack manifest SRC -o FILE` writes another.",
+    ),
 )

@@ -217,4 +217,21 @@ SOURCES = (
         "would read their bytes all the same.",
         "Restore the files, or make the view anew: `grokpack convert SRC --to view --restart`.",
     ),
+    Code(
+        "GP229",
+        "no checksums to compare with",
+        ExitStatus.SOURCE,
+        "`verify --data` compares with a manifest, and this checkpoint has none. What grokpack "
+        "writes has one; a download has not.",
+        "Compare with sums that its publisher gives: `--against FILE`. To find later damage, "
+        "record what is there now: `grokpack manifest SRC`.",
+    ),
+    Code(
+        "GP230",
+        "not a list of this checkpoint's checksums",
+        ExitStatus.SOURCE,
+        "`--against` takes a grokpack manifest, or lines as `sha256sum` writes them, that name the "
+        "checkpoint's files.",
+        "Name the right file. Names may begin at the checkpoint's folder or above it.",
+    ),
 )

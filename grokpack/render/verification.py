@@ -52,9 +52,10 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
             f"ok  structure: {numbers.files(found.expected)}, names, framing, shapes, dtypes and "
             f"sizes all as they should be   ({numbers.duration(seconds)})"
         )
+    rows += _contents(verdict)
     if verdict.checks["values"] == "ok":
         rows.append("ok  values: no NaN, no infinities, every scale positive")
-    if verdict.checks["values"] == "skipped" and verdict.whole:
+    if verdict.checks["values"] == "skipped" and verdict.whole and verdict.contents is None:
         rows.append("--  values: not read; `--values` reads them all")
     if not verdict.whole:
         bad = len(verdict.bad_files)
@@ -62,4 +63,21 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
             f"damaged: {bad} of {found.expected} files; the other "
             f"{max(0, found.expected - bad)} are as they should be"
         )
+    return rows
+
+
+def _contents(verdict: Verdict) -> list[str]:
+    """What reading the files has shown; nothing where they were not read."""
+    found = verdict.contents
+    if found is None or verdict.checks["contents"] == "failed":
+        return []
+    read, total = numbers.size(found.read_bytes), numbers.size(found.total_bytes)
+    origin = numbers.shown(found.origin)
+    if found.all_bytes:
+        return [f"ok  contents: {total} match {origin}"]
+    rows = [f"ok  contents: {read} of {total} match {origin}"]
+    if found.never_bytes:
+        rows.append(f"--  contents: {numbers.size(found.never_bytes)} were never read")
+    if not found.ended:
+        rows.append("stopped before the end; run it again with `--max-age` to go on")
     return rows

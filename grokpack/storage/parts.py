@@ -44,6 +44,18 @@ def in_the_way(path: str) -> str | None:
     return None if place.is_dir() else str(place)
 
 
+def is_writable(path: str) -> bool:
+    """Whether a file can be written at a path: one that is there, or a new one in its folder."""
+    place = path if os.path.lexists(path) else nearest_folder(os.path.dirname(path))
+    return os.access(place, os.W_OK) and os.access(nearest_folder(os.path.dirname(path)), os.W_OK)
+
+
+def cache_folder() -> str:
+    """The user's own folder for what grokpack may lose."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(caches, "grokpack")
+
+
 def allocated_bytes(path: str) -> int:
     """Bytes that a file occupies on disk already; 0 where there is none."""
     try:

@@ -1,0 +1,101 @@
+"""`grokpack verify --data` and `--against`: what is read, and what it is compared with."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from grokpack.cli import quantities
+from grokpack.errors import GrokpackError
+
+if TYPE_CHECKING:
+    from grokpack.cli.session import Session
+    from grokpack.contents.check import Limits
+    from grokpack.contents.rounds import Share
+    from grokpack.verification import Verdict
+
+_HUNDRED = 100.0
+
+
+def limits(
+    session: Session,
+    wanted: bool,  # what the command line says
+    subset: str | None,
+    max_age: str | None,
+    max_duration: str | None,
+) -> Limits | None:
+    """What to read, from the options as they were given; None where nothing is.
+
+    Raises:
+        GrokpackError: GP304 for options that mean nothing, or nothing without `--data`.
+    """
+    if not wanted:
+        given = {"--subset": subset, "--max-age": max_age, "--max-duration": max_duration}
+        for option, value in given.items():
+            if value is not None:
+                what = f"{option} is about reading contents"
+                raise GrokpackError("GP304", what, hint="add `--data`, or `--against FILE`")
+        return None
+    from grokpack.contents.check import Limits
+
+    seconds, began = quantities.parse_seconds(max_duration), time.monotonic()
+
+    def stopping() -> bool:
+        late = seconds is not None and time.monotonic() - began > seconds
+        return late or session.stop.is_set()
+
+    return Limits(_share(subset, quantities.parse_seconds(max_age)), stopping)
+
+
+def _share(subset: str | None, max_age_s: float | None) -> Share:
+    from grokpack.contents.rounds import Share, parse_part
+
+    if subset is None:
+        return Share(max_age_s=max_age_s)
+    if "/" in subset:
+        part = parse_part(subset)
+        if part is None:
+            what = f"`{subset}` is no slice"
+            raise GrokpackError("GP304", what, hint="write 3/10: n from 1 to t")
+        return Share(part=part, max_age_s=max_age_s)
+    if subset.endswith("%"):
+        return Share(fraction=_fraction(subset), max_age_s=max_age_s)
+    return Share(nbytes=quantities.parse_bytes(subset), max_age_s=max_age_s)
+
+
+def _fraction(text: str) -> float:
+    try:
+        fraction = float(text.removesuffix("%")) / _HUNDRED
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction <= 1:
+        raise GrokpackError("GP304", f"`{text}` is no share", hint="write 5%, up to 100%")
+    return fraction
+
+
+def read(session: Session, verdict: Verdict, against: str | None, chosen: Limits) -> Verdict:
+    """Read the files and add what came of it to the verdict.
+
+    Raises:
+        GrokpackError: GP229 where the checkpoint has no manifest, GP230 for a list that is none,
+            GP403 after a signal; what was found till then is remembered.
+    """
+    from grokpack import verification
+    from grokpack.contents import records
+    from grokpack.contents.against import check_against
+    from grokpack.contents.check import check_contents
+
+    checkpoint = verdict.survey.checkpoint
+    assert checkpoint is not None  # noqa: S101  # the caller has seen to it
+    if against is not None:
+        contents = check_against(checkpoint, against, chosen, session.listener())
+    else:
+        own = records.own(checkpoint)
+        if own is None:
+            hint = "`--against FILE` compares with published sums; `grokpack manifest` records"
+            raise GrokpackError("GP229", "there is no manifest to compare with", hint=hint)
+        contents = check_contents(checkpoint, own, chosen, session.listener())
+    if session.stop.is_set():
+        hint = "`--max-age 1d` leaves out what was read"
+        raise GrokpackError("GP403", "stopped; what was read is remembered", hint=hint)
+    return verification.with_contents(verdict, contents)

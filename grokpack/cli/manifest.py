@@ -1,0 +1,80 @@
+"""`grokpack manifest`: record what a checkpoint's files are now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from grokpack.cli import options
+from grokpack.cli.session import session
+
+
+def manifest(
+    source: options.Source = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Where to write; grokpack.json beside the checkpoint by default",
+        ),
+    ] = None,
+    sha256: Annotated[
+        bool, typer.Option("--sha256", help="Add each file's sha256, at half the speed")
+    ] = False,
+    head_dim: options.HeadDim = None,
+    fmt: options.Format = "auto",
+    json: options.Json = False,
+    progress: options.Progress = "auto",
+    report: options.Report = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    color: options.Color = "auto",
+) -> None:
+    """Record the checksums of a checkpoint that has none.
+
+    Reads every file. `verify --data` finds by them whatever changes later; whether the files are
+    right now, only sums from their publisher can tell (`verify --against`).
+    """
+    with session(
+        "manifest",
+        fmt=fmt,
+        json=json,
+        progress=progress,
+        report=report,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    ) as current:
+        import time
+
+        from grokpack.cli.source import resolve
+        from grokpack.contents.recording import record
+        from grokpack.render import numbers
+        from grokpack.stores.locate import open_checkpoint
+
+        path = resolve(source, current)
+        began = time.monotonic()
+        made = record(
+            open_checkpoint(path, head_dim),
+            out,
+            sha256=sha256,
+            stopping=current.stop.is_set,
+            listen=current.listener(),
+        )
+        seconds = time.monotonic() - began
+        of = f"{numbers.files(made.files)}, {numbers.size(made.nbytes)}"
+        text = f"wrote {numbers.shown(made.path)}: {of}   {numbers.duration(seconds)}"
+        current.result(
+            f"{text}\n\n  next     grokpack verify {numbers.shown(path)} --data",
+            {
+                "source": path,
+                "manifest": made.path,
+                "files": made.files,
+                "bytes": made.nbytes,
+                "sha256": sha256,
+                "seconds": round(seconds, 3),
+            },
+        )

@@ -1,0 +1,6 @@
+"""The bytes of a checkpoint's files, against what somebody recorded of them.
+
+`records` says what a manifest knows, `listings` what a list of sha256 sums does; `rounds` chooses
+what is read this time, `memory` knows what was read before; `reading` reads and sums, `spans` says
+what a range of bytes holds, and `check` puts it all together.
+"""

@@ -1,0 +1,56 @@
+"""Where a checkpoint's manifest lies, and what is remembered of checking it.
+
+Beside the checkpoint; in the user's cache where nothing can be written there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from grokpack import manifest, storage
+from grokpack.journal import FOLDER
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+
+_RESULTS = "checked.json"
+
+
+def below_home(checkpoint: Checkpoint) -> str:
+    """From the checkpoint's home to its folder: `ckpt-0/`, or nothing."""
+    prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
+    return "" if prefix == "." else f"{prefix}/"
+
+
+def manifests(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Where its manifest may lie: beside it, in the cache."""
+    return _beside(checkpoint), os.path.join(_cache(checkpoint), manifest.FILE)
+
+
+def results(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Where what is remembered of checking it may lie: beside its manifest, in the cache."""
+    own = _beside(checkpoint)
+    folder = os.path.join(os.path.dirname(own), FOLDER)
+    if not checkpoint.owns_folder:
+        folder = own.removesuffix(f".{manifest.FILE}") + FOLDER
+    return os.path.join(folder, _RESULTS), os.path.join(_cache(checkpoint), _RESULTS)
+
+
+def writable(choices: tuple[str, str]) -> str:
+    """The first of these places that can be written."""
+    first, second = choices
+    return first if not storage.is_url(first) and storage.is_writable(first) else second
+
+
+def _beside(checkpoint: Checkpoint) -> str:
+    paths = [file.path for file in checkpoint.layout.files()]
+    if not checkpoint.owns_folder and len(paths) == 1:
+        return f"{checkpoint.path(paths[0])}.{manifest.FILE}"
+    return os.path.join(checkpoint.home, manifest.FILE)
+
+
+def _cache(checkpoint: Checkpoint) -> str:
+    digest = hashlib.sha256(storage.absolute(checkpoint.place).encode()).hexdigest()[:32]
+    return os.path.join(storage.cache_folder(), "checkpoints", digest)

@@ -1,0 +1,137 @@
+"""Reading files for their checksums: piece by piece into memory that is used again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, TypeVar
+
+import xxhash
+
+from grokpack import storage
+from grokpack.tiling import tile_count, tile_range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_PIECE_BYTES = 1 << 20  # read and summed while it lies in the second-level cache
+_FAR_PIECE_BYTES = 16 << 20  # several requests at a time
+_MOST_WORKERS = 4  # reading memory is the limit beyond that
+_POLL_S = 0.2  # how often the caller's thread wakes, so that signals are handled at once
+
+
+class _Buffers(threading.local):
+    """A thread's own memory: fresh pages for each piece would cost as much as the piece."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def sized(self, nbytes: int) -> memoryview:
+        """The first bytes of it."""
+        if len(self._memory) < nbytes:
+            self._memory = bytearray(nbytes)
+        return memoryview(self._memory)[:nbytes]
+
+
+_buffers = _Buffers()
+
+
+def pieces(path: str, start: int, stop: int) -> Iterator[memoryview]:
+    """Bytes `start` to `stop` of a file, a piece at a time.
+
+    A piece is gone when the next is asked for.
+
+    Raises:
+        GrokpackError: GP213 and GP214 where they cannot be read.
+    """
+    most = _FAR_PIECE_BYTES if storage.is_url(path) else _PIECE_BYTES
+    while start < stop:
+        piece = _buffers.sized(min(most, stop - start))
+        storage.read_into(path, start, piece)
+        yield piece
+        start += len(piece)
+
+
+def tile_sum(path: str, tile: int, nbytes: int) -> str:
+    """Checksum (xxh3_128, hex) of a tile of a file of `nbytes`.
+
+    Raises:
+        GrokpackError: GP213 and GP214 where it cannot be read.
+    """
+    digest = xxhash.xxh3_128()
+    for piece in pieces(path, *tile_range(tile, nbytes)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def file_sums(
+    path: str, nbytes: int, advance: Callable[[int], None], *, sha256: bool
+) -> tuple[list[str], str | None]:
+    """Checksum of every tile of a file and, if asked for, its sha256; read once.
+
+    Args:
+        path: The file.
+        nbytes: Its size.
+        advance: Told the bytes of each tile.
+        sha256: Whether to sum it all as well: half the speed, and no more than a thread for a file.
+    """
+    whole = hashlib.sha256() if sha256 else None
+    tiles = []
+    for tile in range(tile_count(nbytes)):
+        start, stop = tile_range(tile, nbytes)
+        digest = xxhash.xxh3_128()
+        for piece in pieces(path, start, stop):
+            digest.update(piece)
+            if whole is not None:
+                whole.update(piece)
+        tiles.append(digest.hexdigest())
+        advance(stop - start)
+    return tiles, whole.hexdigest() if whole is not None else None
+
+
+def sha256(
+    path: str, nbytes: int, advance: Callable[[int], None], stopping: Callable[[], bool]
+) -> str | None:
+    """The sha256 of a file in hex; None where it was asked to stop.
+
+    Args:
+        path: The file.
+        nbytes: Its size.
+        advance: Told the bytes of each tile.
+        stopping: Asked between tiles.
+    """
+    digest = hashlib.sha256()
+    for tile in range(tile_count(nbytes)):
+        if stopping():
+            return None
+        start, stop = tile_range(tile, nbytes)
+        for piece in pieces(path, start, stop):
+            digest.update(piece)
+        advance(stop - start)
+    return digest.hexdigest()
+
+
+def workers(near: str) -> int:
+    """Threads that read at the same time, by a path: as many as a far server is asked with."""
+    return storage.burden(near).threads or min(os.cpu_count() or 1, _MOST_WORKERS)
+
+
+def spread(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """Do the same with each item, by several threads; results come as they are ready."""
+    queue = iter(items)
+    carried = storage.carried(work)
+    with ThreadPoolExecutor(threads, "grokpack") as pool:
+        flying: set[Future[T]] = set()
+        while True:
+            while len(flying) < 2 * threads and (item := next(queue, None)) is not None:
+                flying.add(pool.submit(carried, item))
+            if not flying:
+                return
+            landed, flying = wait(flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for future in landed:
+                yield future.result()

@@ -1,0 +1,135 @@
+"""What a manifest recorded of each file of a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack import manifest, storage
+from grokpack.contents import places
+from grokpack.contents.naming import match
+from grokpack.formats import seekable
+from grokpack.layout import FileLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a file.
+
+    Attributes:
+        file: The file.
+        path: What to compare: the file as it lies there, compressed or not, or what it stands for.
+        nbytes: The size that was recorded.
+        tiles: Checksum of each tile (xxh3_128, hex).
+    """
+
+    file: FileLayout
+    path: str
+    nbytes: int
+    tiles: tuple[str, ...]
+
+    @property
+    def tail(self) -> str:
+        """Checksum of the last tile; empty where there is none."""
+        return self.tiles[-1] if self.tiles else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What one manifest knows of a checkpoint.
+
+    Attributes:
+        origin: The manifest's path.
+        files: A record for each file that it names and the checkpoint has.
+        unknown: Files of the checkpoint that it does not name.
+        absent: Files that it names and the checkpoint does not have.
+        companions: Small files that were written with them: configs, indices, the tokenizer.
+    """
+
+    origin: str
+    files: tuple[Record, ...]
+    unknown: tuple[str, ...]
+    absent: tuple[str, ...]
+    companions: tuple[Record, ...] = ()
+
+
+def own(checkpoint: Checkpoint) -> Records | None:
+    """What the checkpoint's own manifest knows; None where it has none.
+
+    A single file's manifest lies beside it, whatever the file was called when it was written.
+
+    Raises:
+        GrokpackError: GP209 where the manifest is broken.
+    """
+    path = next((p for p in places.manifests(checkpoint) if storage.exists(p)), None)
+    if path is None:
+        return None
+    document = manifest.load_file(path)
+    paths = [file.path for file in checkpoint.layout.files()]
+    if not checkpoint.owns_folder and len(paths) == 1:
+        alone = dict(zip(paths, document["files"], strict=False))
+        return _records(checkpoint, path, document, alone)
+    prefix = places.below_home(checkpoint)
+    found = _records(checkpoint, path, document, {p: prefix + p for p in paths})
+    companions = tuple(_companions(checkpoint, document))
+    held = {record.path for record in companions}
+    unknown = tuple(p for p in found.unknown if checkpoint.path(p) not in held)
+    return replace(found, companions=companions, unknown=unknown)
+
+
+def _companions(checkpoint: Checkpoint, document: Mapping[str, Any]) -> Iterator[Record]:
+    """Records of the small files, but for names that lead out of the folder."""
+    for name, row in document.get("finals", {}).items():
+        path = os.path.normpath(os.path.join(checkpoint.home, name))
+        if manifest.stays_inside(name):
+            file = FileLayout(os.path.relpath(path, checkpoint.folder), ())
+            yield Record(file, path, row["bytes"], tuple(manifest.tiles(row)))
+
+
+def foreign(checkpoint: Checkpoint, path: str, document: Mapping[str, Any]) -> Records:
+    """What a manifest from elsewhere knows: its names may begin at another folder.
+
+    Args:
+        checkpoint: Whose files are compared.
+        path: Where the manifest is.
+        document: What it says.
+    """
+    paths = [file.path for file in checkpoint.layout.files()]
+    names = {_plain(name): name for name in document["files"]}
+    found = match(paths, names, places.below_home(checkpoint))
+    return _records(checkpoint, path, document, found)
+
+
+def _records(
+    checkpoint: Checkpoint, origin: str, document: Mapping[str, Any], names: Mapping[str, str]
+) -> Records:
+    """The manifest's rows of the checkpoint's files.
+
+    A compressed file is compared as it lies there, if it was recorded so: no frame is read for it.
+    """
+    rows: list[Record] = []
+    unknown: list[str] = []
+    for file in checkpoint.layout.files():
+        path, name = checkpoint.path(file.path), _plain(names.get(file.path, ""))
+        held = storage.stored(path)
+        row = manifest.row(document, name + held.removeprefix(path))
+        if row is None:
+            held, row = path, manifest.row(document, name)
+        if row is None:
+            unknown.append(file.path)
+        else:
+            rows.append(Record(file, held, row["bytes"], tuple(manifest.tiles(row))))
+    known = set(map(_plain, names.values()))
+    absent = tuple(name for name in document["files"] if _plain(name) not in known)
+    return Records(origin, tuple(rows), tuple(unknown), absent)
+
+
+def _plain(name: str) -> str:
+    """The name of what a compressed file stands for."""
+    return name.removesuffix(seekable.SUFFIX)
