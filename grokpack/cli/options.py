@@ -80,7 +80,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         envvar="GROKPACK_FORMAT",
-        metavar="auto|text|json",
+        metavar="auto|text|json|github|junit",
         help="Form of the result on stdout",
         rich_help_panel=_OUTPUT,
     ),

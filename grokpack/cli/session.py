@@ -8,12 +8,12 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -23,7 +23,11 @@ from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.events import Event, Listener
 from grokpack.render import envelope, errors, terminal
 
-_FORMATS = ("auto", "text", "json")
+if TYPE_CHECKING:
+    from grokpack.render.junit import Case
+
+_FORMATS = ("auto", "text", "json", "github", "junit")
+_SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions takes a job's summary from
 _PROGRESS = ("auto", "bar", "lines", "json", "none")
 
 
@@ -33,7 +37,7 @@ class Session:
 
     Attributes:
         command: Its name, in the JSON schema and in log lines.
-        json: Whether stdout gets one JSON document in place of text.
+        form: Of stdout: `text`, `json`, `github` or `junit`.
         progress: Form of the progress.
         report: File that also gets the answer: `.json` the document, `.html` a page.
         quiet: Nothing on stderr but errors.
@@ -43,7 +47,7 @@ class Session:
     """
 
     command: str
-    json: bool = False
+    form: str = "text"
     progress: str = "auto"
     report: Path | None = None
     quiet: bool = False
@@ -86,15 +90,13 @@ class Session:
         status: ExitStatus = ExitStatus.OK,
         findings: list[dict[str, Any]] | None = None,
         word: str = "ok",
+        cases: Sequence[Case] = (),
     ) -> None:
-        """The command's answer: text or JSON on stdout, the report, then the exit status."""
+        """The command's answer on stdout in the form asked for, the report, the exit status."""
         document = envelope.document(self.command, word, status, data, findings or [], [])
         if self.report is not None:
             reporting.write(self.report, document)
-        if self.json:
-            typer.echo(envelope.text(document))
-        else:
-            self._write(text, sys.stdout)
+        self._answer(document, cases, text)
         if status is not ExitStatus.OK:
             raise typer.Exit(int(status))
 
@@ -107,10 +109,28 @@ class Session:
             self.command, "error", status, {}, [], [envelope.error_row(error)]
         )
         self._report_failure(document)
-        if self.json:
-            typer.echo(envelope.text(document))
+        self._answer(document, (), None)
         self._write(errors.render(error), sys.stderr)
         raise typer.Exit(int(status))
+
+    def _answer(self, document: dict[str, Any], cases: Sequence[Case], text: str | None) -> None:
+        """Put the answer on stdout; for people only where there is a text for them."""
+        if self.form == "json":
+            typer.echo(envelope.text(document))
+        elif self.form == "github":
+            from grokpack.render import github
+
+            typer.echo(github.render(document))
+            summary = os.environ.get(_SUMMARY)
+            if summary:
+                with suppress(GrokpackError):  # the annotations say the same
+                    storage.append_line(summary, github.summary(document))
+        elif self.form == "junit":
+            from grokpack.render import junit
+
+            typer.echo(junit.render(document, cases))
+        elif text is not None:
+            self._write(text, sys.stdout)
 
     def _report_failure(self, document: dict[str, Any]) -> None:
         """Write the report of a failed command; where it cannot be written, the error stands."""
@@ -135,7 +155,8 @@ def session(
     color: str = "auto",
 ) -> Iterator[Session]:
     """Run a command's body: errors become messages and statuses, signals ask it to stop."""
-    current = Session(command, json or fmt == "json", progress, report, quiet, verbose, color)
+    form = "json" if json else "text" if fmt == "auto" else fmt
+    current = Session(command, form, progress, report, quiet, verbose, color)
     try:
         _refuse("--format", fmt, _FORMATS)
         _refuse("--progress", progress, _PROGRESS)

@@ -12,6 +12,7 @@ from grokpack.cli.session import session
 from grokpack.errors import ExitStatus
 
 if TYPE_CHECKING:
+    from grokpack.render.junit import Case
     from grokpack.verification import Verdict
 
 
@@ -96,7 +97,25 @@ def verify(
             status(verdict),
             [asdict(f) for f in verdict.findings],
             word(verdict),
+            cases(verdict),
         )
+
+
+def cases(verdict: Verdict) -> list[Case]:
+    """What a CI page lists: every file that could be read."""
+    from grokpack.checkpoint import array_parts
+    from grokpack.render import junit
+    from grokpack.tensor import SCALES_SUFFIX
+
+    checkpoint = verdict.survey.checkpoint
+    files = () if checkpoint is None else checkpoint.layout.files()
+    return [
+        junit.case(
+            file.path,
+            tuple(dict.fromkeys(name.removesuffix(SCALES_SUFFIX) for name in array_parts(file))),
+        )
+        for file in files
+    ]
 
 
 def word(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ ENVIRONMENT = (
     ("GROKPACK_CHECKPOINT", "the checkpoint, where SRC is left out"),
     ("GROKPACK_MEMORY", "--memory: resident memory that a run keeps to"),
     ("GROKPACK_WORKERS", "--workers: threads"),
-    ("GROKPACK_FORMAT", "--format: auto, text or json"),
+    ("GROKPACK_FORMAT", "--format: auto, text, json, github or junit"),
     ("GROKPACK_PROGRESS", "--progress: auto, bar, lines, json or none"),
     ("GROKPACK_COLOR", "--color: auto, always or never"),
     ("GROKPACK_KERNELS", "numpy, numba or auto: what counts and converts values (same results)"),
@@ -47,6 +47,7 @@ stdout has the result and nothing else; stderr has the plan, progress, hints and
   schema, tool, status, exit_code, data, findings, errors
 sizes are decimal (1 GB = 10^9 bytes) in text and exact bytes in JSON
   `grokpack explain --schema COMMAND` prints the JSON Schema that it keeps to
+--format github prints workflow commands, and a table to $GITHUB_STEP_SUMMARY; junit prints XML
 --report FILE.json or FILE.html writes the answer to a file as well, on failure too
 --progress bar|lines|json|none is independent of --format
 --color auto colours the first word of a line, on terminals only; no meaning is in colour alone""",
