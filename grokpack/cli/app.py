@@ -10,6 +10,7 @@ import typer
 from grokpack import __version__
 from grokpack.cli import (
     convert,
+    diff,
     explain,
     helping,
     inspect,
@@ -60,6 +61,7 @@ app.command("reshard")(reshard.reshard)
 app.command("quantize")(quantize.quantize)
 app.command("convert")(convert.convert)
 app.command("synth")(synth.synth)
+app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("help")(helping.topics)
 

@@ -1,0 +1,95 @@
+"""`grokpack diff`: whether two checkpoints hold the same weights."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grokpack.cli import options
+from grokpack.cli.session import session
+from grokpack.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from grokpack.comparison import Comparison
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="Folder, file or URL of a checkpoint")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same, of another")],
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            "--max-error",
+            min=0,
+            metavar="0.12",
+            help="Relative error of a tensor up to which a difference is well",
+        ),
+    ] = None,
+    head_dim: options.HeadDim = None,
+    fmt: options.Format = "auto",
+    json: options.Json = False,
+    progress: options.Progress = "auto",
+    report: options.Report = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    color: options.Color = "auto",
+) -> None:
+    """Compare the weights of two checkpoints, in whatever formats.
+
+    Exit status 0 where every value is equal, or is what the other becomes in its dtype; else 1.
+    """
+    with session(
+        "diff",
+        fmt=fmt,
+        json=json,
+        progress=progress,
+        report=report,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    ) as current:
+        import time
+
+        from grokpack.cli.source import resolve
+        from grokpack.comparison import DIFFERENT, compare
+        from grokpack.render import comparison as text
+        from grokpack.stores.locate import open_checkpoint
+
+        places = [resolve(place, current) for place in (first, second)]
+        began = time.monotonic()
+        one, other = (open_checkpoint(place, head_dim) for place in places)
+        found = compare(one, other, current.stoppable())
+        well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
+        data = document(found, places, max_error) | {"seconds": round(time.monotonic() - began, 3)}
+        status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO
+        current.result(text.render(found, data), data, status, word=found.state)
+
+
+def document(found: Comparison, places: list[str], max_error: float | None) -> dict[str, Any]:
+    """`data` of `grokpack diff --json`."""
+    return {
+        "first": places[0],
+        "second": places[1],
+        "max_error": max_error,
+        "only_first": list(found.only_first),
+        "only_second": list(found.only_second),
+        "tensors": [
+            {
+                "name": row.name,
+                "state": row.state,
+                "elements": row.elements,
+                "differing": row.differing,
+                "largest": _finite(row.largest),
+                "relative": _finite(row.relative),
+                "first": row.first,
+            }
+            for row in found.tensors
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    """A number as JSON can hold it; nothing for an infinite one."""
+    return value if math.isfinite(value) else None
