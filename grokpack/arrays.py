@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError, Place
+from grokpack.patience import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,7 +81,7 @@ class Shelf:
         region = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
         alone = self.largest_bytes > WINDOW_BYTES
         with self._alone if alone else contextlib.nullcontext(), decoding(self.folder):
-            values: np.ndarray = self._array(spec)[region].read().result()
+            values: np.ndarray = settled(self._array(spec)[region].read(), self.folder)
         return values
 
     def _array(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
@@ -95,7 +96,7 @@ class Shelf:
     def _opened(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
         import tensorstore as ts
 
-        from grokpack.tensorstores import open_array
+        from grokpack.tensorstores import opening
 
         if self._context is None:
             limits = {"limit": _CONCURRENT}
@@ -107,7 +108,8 @@ class Shelf:
                 }
             )
         whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"])}
-        return open_array(whole, self._context)
+        opened: tensorstore.TensorStore = settled(opening(whole, self._context), self.folder)
+        return opened
 
 
 class decoding:  # noqa: N801  # it is used as a function, as contextlib's are
@@ -152,7 +154,7 @@ def read_keys(folder: str, kvstore: Mapping[str, Any], keys: Iterable[str]) -> d
     import tensorstore as ts
 
     with decoding(folder):
-        store = ts.KvStore.open(rooted(folder, kvstore)).result()
+        store = settled(ts.KvStore.open(rooted(folder, kvstore)), folder)
         futures = {key: store.read(key) for key in keys}
-        found = {key: future.result() for key, future in futures.items()}
+        found = {key: settled(future, folder) for key, future in futures.items()}
     return {key: bytes(r.value) for key, r in found.items() if r.state == "value"}

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 _NODES, _DATA = "index", "data/"  # where an index in memory has its nodes, and its files
 
 
-def open_array(spec: dict[str, Any], context: ts.Context | None = None) -> ts.TensorStore:
-    """Open an array to be read.
+def opening(spec: dict[str, Any], context: ts.Context | None = None) -> ts.Future[ts.TensorStore]:
+    """Begin to open an array to be read.
 
     A chunk that is missing is an error: TensorStore would give its fill value otherwise, and say
     nothing.
     """
     strict = {**spec, "fill_missing_data_reads": False}
-    return ts.open(strict, read=True, open=True, context=context).result()
+    return ts.open(strict, read=True, open=True, context=context)
+
+
+def open_array(spec: dict[str, Any], context: ts.Context | None = None) -> ts.TensorStore:
+    """The same, waited for."""
+    return opening(spec, context).result()
 
 
 class MemoryIndex:

@@ -138,3 +138,23 @@ def test_the_shelf_lies_where_the_errand_says_and_goes_with_it(
     assert not list(tmp_path.iterdir())  # nameless: a crash leaves nothing
     storage.tidy(str(tmp_path))
     assert str(tmp_path) not in shelf._shelves
+
+
+def test_blocks_that_were_read_to_the_end_give_way_before_new_places_are_taken(
+    place: tuple[Server, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "_WARM", 4)
+    monkeypatch.setattr(shelf, "_EDGE_BYTES", 0)
+    place[0].forget()
+    rows = np.zeros((8, BLOCK // 16), np.uint8)  # two columns of strips fill eight half blocks
+    with storage.interruptible(lambda: False, str(tmp_path)):
+        for first in range(0, 40 * BLOCK, 8 * BLOCK // 2):
+            for column in range(8):
+                offset = first + column * BLOCK // 16
+                storage.read_rows(place[1], offset, BLOCK // 2, rows)
+                assert (rows == expected(offset, BLOCK // 2, 8, BLOCK // 16)).all()
+        taken = 20 - len(shelf._shelves[str(tmp_path)]._free)
+        assert taken <= 8
+        asked = [asked.range for asked in place[0].asked if asked.range]
+        assert len(asked) == len(set(asked))
+    storage.tidy(str(tmp_path))

@@ -7,7 +7,7 @@ URLs; `sealed` reads compressed files as what they stand for; `parts` writes.
 from __future__ import annotations
 
 from grokpack.storage.burden import Burden
-from grokpack.storage.errand import NO_FAULT_OF_FILES, carried, interruptible
+from grokpack.storage.errand import NO_FAULT_OF_FILES, carried, interruptible, stopping
 from grokpack.storage.faults import faults
 from grokpack.storage.parts import (
     PART,
@@ -97,6 +97,7 @@ __all__ = [
     "scratch_file",
     "size_of",
     "stamp",
+    "stopping",
     "stored",
     "sync_folder",
     "tidy",

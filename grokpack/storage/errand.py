@@ -52,6 +52,11 @@ def current() -> Errand:
     return found
 
 
+def stopping() -> bool:
+    """Whether this thread shall end its waits."""
+    return current().stopping()
+
+
 @contextlib.contextmanager
 def interruptible(stopping: Callable[[], bool], scratch: str | None = None) -> Iterator[None]:
     """A block of this thread whose waits end, with GP403, once `stopping()` is true."""

@@ -203,14 +203,15 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
     if stored.files > _MOST_FILES:
         findings.append(Finding("GP111", f"{stored.files:,} files are too many", None, array))
         return
-    for place in stored.places():
-        path = f"{member.folder}/{stored.key_of(place)}"
-        if path not in store.contents.files:
+    paths = {place: f"{member.folder}/{stored.key_of(place)}" for place in stored.places()}
+    sizes = _sizes(store, [path for path in paths.values() if path in store.contents.files])
+    for place, path in paths.items():
+        if path not in sizes:
             missing += 1
             if missing <= _FEW:
                 findings.append(Finding("GP101", "file is missing", path, array))
             continue
-        size = storage.size_of(os.path.join(store.folder, path)) or 0
+        size = sizes[path]
         finding = _damage(store, Finding("GP103", "", path, array), size, stored, place)
         findings += [finding] if finding else []
         part = Part(member.path, Box((at,), (size,)), DType.U8)
@@ -218,6 +219,14 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
         at += size
     # an array of which files are missing is longer than its pieces, so that it is not read
     store.arrays[member.path] = ArraySpec((at + missing,), DType.U8)
+
+
+def _sizes(store: _Store, paths: list[str]) -> dict[str, int]:
+    """Sizes of files, asked for at the same time where each question takes its time."""
+    found = storage.each(
+        store.folder, lambda path: storage.size_of(os.path.join(store.folder, path)) or 0, paths
+    )
+    return dict(zip(paths, found, strict=True))
 
 
 _MOST_FILES = 1 << 20  # of an array; an embedding in chunks of a mebibyte has 3,072

@@ -37,6 +37,11 @@ BLOCK_BYTES = 4 << 20
 SHELF_BYTES = 2 << 30
 """An expert's matrix of Grok-1 takes 201 MB, and each thread works on one or two."""
 IN_FLIGHT = 4  # blocks that a thread fetches at a time
+_WARM = 128
+"""Blocks from which on those that were read to the end give way before new places are taken: half
+a gigabyte of memory that was touched before. Pages that were not cost four times as much as the
+block; a block that is wanted a second time is there for as long as that."""
+_EDGE_BYTES = 64 << 10  # of a block: framing, and what is read otherwise
 _HELD = 8  # blocks that a thread holds at a time, lest many threads hold all
 _POLL_S = 0.1
 
@@ -45,12 +50,35 @@ _Key = tuple[str, str, int]  # path, tag, number of the block
 
 @dataclass(slots=True)
 class _Slot:
-    """A block's place; `holders` of it keep it from being given to another."""
+    """A block's place; `holders` of it keep it from being given to another.
+
+    `left` of its bytes were not read yet.
+    """
 
     at: int
+    left: int
     holders: int = 0
     ready: threading.Event = field(default_factory=threading.Event)
     failed: bool = False
+
+
+_spare: list[bytearray] = []
+
+
+@contextlib.contextmanager
+def _lent() -> Iterator[memoryview]:
+    """Memory for a block, used over and over: fresh pages would cost as much as the block.
+
+    There are no more of them than blocks in flight, which the budget has.
+    """
+    try:
+        memory = _spare.pop()
+    except IndexError:
+        memory = bytearray(BLOCK_BYTES)
+    try:
+        yield memoryview(memory)
+    finally:
+        _spare.append(memory)
 
 
 class Shelf:
@@ -70,11 +98,11 @@ class Shelf:
         self._file.close()
 
     @contextlib.contextmanager
-    def holding(self, path: str, facts: Facts, numbers: list[int]) -> Iterator[dict[int, int]]:
-        """Blocks of a file, fetched where they are not there: their places by number."""
+    def holding(self, path: str, facts: Facts, numbers: list[int]) -> Iterator[dict[int, _Slot]]:
+        """Blocks of a file, fetched where they are not there: by number."""
         held = self._taken(path, facts, numbers)
         try:
-            yield {number: slot.at for number, slot in held.items()}
+            yield held
         finally:
             self._let_go(held)
 
@@ -111,7 +139,8 @@ class Shelf:
             for number, key in keys.items():
                 slot = self._slots.get(key)
                 if slot is None:
-                    slot = self._slots[key] = _Slot(self._free.pop())
+                    left = min(BLOCK_BYTES, facts.size - number * BLOCK_BYTES)
+                    slot = self._slots[key] = _Slot(self._free.pop(), left)
                     mine.append(number)
                 self._slots.move_to_end(key)
                 slot.holders += 1
@@ -121,13 +150,27 @@ class Shelf:
     def _make_room(self, keys: dict[int, _Key]) -> bool:
         """Let the least used blocks give way for those that are missing; whether there is room."""
         wanted = set(keys.values())
-        missing = len(wanted - self._slots.keys()) - len(self._free)
+        count = len(wanted - self._slots.keys())
+        self._recycle(wanted, min(count, len(self._slots) + count - _WARM))
+        missing = count - len(self._free)
         idle = [k for k, slot in self._slots.items() if not slot.holders and k not in wanted]
         if len(idle) < missing:
             return False
         for key in idle[: max(missing, 0)]:
             self._free.append(self._slots.pop(key).at)
         return True
+
+    def _recycle(self, wanted: set[_Key], most: int) -> None:
+        """Free the places of blocks that were read to the end; they are the next to be taken."""
+        if most <= 0:
+            return
+        done = [
+            key
+            for key, slot in self._slots.items()
+            if slot.left <= _EDGE_BYTES and not slot.holders and key not in wanted
+        ]
+        for key in done[:most]:
+            self._free.append(self._slots.pop(key).at)
 
     def _load(self, path: str, facts: Facts, mine: list[int], held: dict[int, _Slot]) -> None:
         """Fetch blocks, a few at a time."""
@@ -155,15 +198,19 @@ class Shelf:
         nbytes = min(BLOCK_BYTES, facts.size - offset)
 
         def fetch(flight: Flight[Any]) -> None:
-            buffer = memoryview(bytearray(nbytes))
-            exchange.fill(flight, resource(path), offset, buffer, facts)
-            flight.check()
-            with writing("scratch", self._folder):
-                written = 0
-                while written < nbytes:
-                    written += os.pwrite(self.handle, buffer[written:], at + written)
+            with _lent() as memory:
+                buffer = memory[:nbytes]
+                exchange.fill(flight, resource(path), offset, buffer, facts)
+                flight.check()
+                self._put(buffer, at)
 
         return fetch
+
+    def _put(self, block: memoryview, at: int) -> None:
+        with writing("scratch", self._folder):
+            written = 0
+            while written < len(block):
+                written += os.pwrite(self.handle, block[written:], at + written)
 
     def _settled(self, held: dict[int, _Slot]) -> bool:
         """Wait for what other threads fetch; whether all of it came."""
@@ -215,9 +262,11 @@ def read_rows(
     for first in range(0, len(numbers), _HELD):
         some = numbers[first : first + _HELD]
         shelf = _shelf()
-        with shelf.holding(path, facts, some) as places:
-            for number, at in places.items():
-                strips.copy(shelf.handle, number, at, rows, engine)
+        with shelf.holding(path, facts, some) as held:
+            for number, slot in held.items():
+                # Two threads may take from one block at a time; a count that is a little too
+                # high keeps it longer than it need be.
+                slot.left -= strips.copy(shelf.handle, number, slot.at, rows, engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +290,12 @@ class _Strips:
             row = max(row + 1, inside + 1)
         return list(found)
 
-    def copy(self, handle: int, number: int, at: int, rows: np.ndarray, engine: Engine) -> None:
-        """Copy all that a block has of the runs; it lies at byte `at` of the shelf."""
+    def copy(self, handle: int, number: int, at: int, rows: np.ndarray, engine: Engine) -> int:
+        """Copy all that a block has of the runs; it lies at byte `at` of the shelf.
+
+        Returns:
+            How many bytes that was.
+        """
         low, high = number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES
         first = max(0, -(-(low - self.offset) // self.stride))  # the first that begins in it
         after = min(self.count, (high - self.nbytes - self.offset) // self.stride + 1)
@@ -254,16 +307,17 @@ class _Strips:
             done = read(handle, address, self.nbytes, whole, self.nbytes, place, self.stride)
             if done < whole:
                 raise GrokpackError("GP901", "a block that was put aside is gone")
-        for row in (first - 1, *range(first + whole, first + whole + 1)):
-            if 0 <= row < self.count:
-                self._copy_part(handle, (low, high), at, row, rows)
+        ends = [row for row in (first - 1, first + whole) if 0 <= row < self.count]
+        parts = (self._copy_part(handle, (low, high), at, row, rows) for row in ends)
+        return whole * self.nbytes + sum(parts)
 
     def _copy_part(
         self, handle: int, block: tuple[int, int], at: int, row: int, rows: np.ndarray
-    ) -> None:
+    ) -> int:
         """Copy what a block has of a run that begins before it, or ends behind it."""
         begins = self.offset + row * self.stride
         start, stop = max(begins, block[0]), min(begins + self.nbytes, block[1])
-        if start < stop:
-            target = rows[row].data[start - begins : stop - begins]
-            os.preadv(handle, [target], at + start - block[0])
+        if start >= stop:
+            return 0
+        target = rows[row].data[start - begins : stop - begins]
+        return os.preadv(handle, [target], at + start - block[0])
