@@ -13,7 +13,7 @@ from grokpack.contents import reading
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16
 from grokpack.layout import Box
-from grokpack.ops.weights import Dequantize, Recast
+from grokpack.ops.weights import exact
 from grokpack.reading import ArrayReader
 from grokpack.tensor import DType
 
@@ -170,7 +170,7 @@ class _Comparer:
     def block(self, task: tuple[_Pair, Box]) -> _Block:
         """What a block shows."""
         pair, box = task
-        one, other = _exact(pair.first, box, self.first), _exact(pair.second, box, self.second)
+        one, other = exact(pair.first, box, self.first), exact(pair.second, box, self.second)
         self.listen(Advanced(box.elements))
         name = pair.first.name
         unlike = ~((one == other) | (np.isnan(one) & np.isnan(other)))
@@ -192,16 +192,6 @@ class _Comparer:
             float(gaps.max()),
             tuple(a + i for a, i in zip(box.start, at, strict=True)),
         )
-
-
-def _exact(tensor: TensorSpec, box: Box, reader: ArrayReader) -> np.ndarray:
-    """A box of a tensor's weights, `f32[...]`, without any rounding."""
-    if tensor.scales is None:
-        made = Recast(tensor.name, tensor.values.dtype, DType.F32).make(box, reader)
-    else:
-        made = Dequantize(tensor, DType.F32).make(box, reader)
-    values: np.ndarray = np.ascontiguousarray(made).view(np.float32)
-    return values
 
 
 def _is_rounded(pair: _Pair, one: np.ndarray, other: np.ndarray) -> bool:

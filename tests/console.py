@@ -32,6 +32,7 @@ _VARYING = (
     (re.compile(r"^  time     about .*$", re.MULTILINE), "  time     about"),
     (re.compile(r"\b\d+(\.\d+)? [kMGT]?B free at \S+"), "FREE"),
     (re.compile(r"\b\d+(\.\d+)? [kMGT]?B/s"), "RATE"),
+    (re.compile(r"\b\d[\d.e+]* tokens/s"), "SPEED"),
     (re.compile(r"\b(\d+h\d\dm|\d+m\d\ds|\d+\.\d s)(?!\w)"), "TIME"),
     (re.compile(r"\bplan( +)[0-9a-f]{6}\b(?: there, [0-9a-f]{6} here)?"), r"plan\1HASH"),
     (re.compile(r"\bgrokpack \d+\.\d+\.\d+\b"), "grokpack VERSION"),

@@ -11,6 +11,7 @@ from grokpack import __version__
 from grokpack.cli import (
     convert,
     diff,
+    evaluate,
     explain,
     helping,
     inspect,
@@ -55,13 +56,13 @@ def root(
 
 app.command("verify")(verify.verify)
 app.command("manifest")(manifest.manifest)
-app.command("manifest")(manifest.manifest)
 app.command("inspect")(inspect.inspect)
 app.command("reshard")(reshard.reshard)
 app.command("quantize")(quantize.quantize)
 app.command("convert")(convert.convert)
 app.command("synth")(synth.synth)
 app.command("diff")(diff.diff)
+app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
 app.command("help")(helping.topics)
 

@@ -103,7 +103,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.json|FILE.html",
-        help="Write the answer to a file as well: as JSON, or (inspect, verify, quantize) a page",
+        help="Write the answer to a file as well: as JSON, or (not every command) a page",
         rich_help_panel=_OUTPUT,
     ),
 ]

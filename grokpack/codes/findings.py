@@ -164,4 +164,19 @@ FINDINGS = (
         "A dimension in config.json is not the one that the shapes show.",
         "Correct config.json, or remove it and give `--head-dim` where it is needed.",
     ),
+    Code(
+        "GP141",
+        "a part of the network computes something else",
+        ExitStatus.ANSWER_IS_NO,
+        "On the same activations a part of the second network adds something else than that of the "
+        "first, by much more than rounding or quantising do to the typical layer.",
+        "`grokpack diff A B` compares the weights themselves; convert that tensor again.",
+    ),
+    Code(
+        "GP142",
+        "networks differ by more than is allowed",
+        ExitStatus.ANSWER_IS_NO,
+        "`--max-kl` or `--min-top1` does not hold.",
+        "The table of layers shows where the difference grows.",
+    ),
 )

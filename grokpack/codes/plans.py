@@ -157,4 +157,25 @@ PLANS = (
         "An old manifest may be the only witness of what the files once were; none is replaced.",
         "`verify --data` compares with it. `grokpack manifest SRC -o FILE` writes another.",
     ),
+    Code(
+        "GP341",
+        "token is not in the vocabulary",
+        ExitStatus.USAGE,
+        "A token id is negative, or not below the number of rows of the embedding.",
+        "Take the tokenizer that belongs to the checkpoint.",
+    ),
+    Code(
+        "GP342",
+        "there is nothing to evaluate on",
+        ExitStatus.USAGE,
+        "The file is not there, is neither an array of token ids nor a text, or holds none.",
+        "Give `--text FILE` in UTF-8, or `--tokens FILE.npy`.",
+    ),
+    Code(
+        "GP343",
+        "networks have other dimensions",
+        ExitStatus.USAGE,
+        "Two networks can be compared on the same tokens if they have the same shapes.",
+        "Compare a checkpoint with a copy of itself.",
+    ),
 )

@@ -243,6 +243,20 @@ def read_scales(
     return to_f32(bits, tensor.scales.dtype)
 
 
+def exact(tensor: TensorSpec, box: Box, reader: ArrayReader) -> np.ndarray:
+    """A box of a tensor's weights, `f32[...]`, without any rounding.
+
+    Raises:
+        GrokpackError: What reading raises.
+    """
+    if tensor.scales is None:
+        made = Recast(tensor.name, tensor.values.dtype, DType.F32).make(box, reader)
+    else:
+        made = Dequantize(tensor, DType.F32).make(box, reader)
+    values: np.ndarray = np.ascontiguousarray(made).view(np.float32)
+    return values
+
+
 def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
     """Raw bits of a float dtype as float32; exact."""
     if dtype is DType.BF16:

@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 COMMANDS = {
+    "evaluate": "grokpack.render.evaluation_page",
     "inspect": "grokpack.render.inspection_page",
     "quantize": "grokpack.render.account_page",
     "verify": "grokpack.render.verification_page",

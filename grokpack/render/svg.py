@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from grokpack.render.html import Html, element
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 1000.0, 100.0
 _GAP = 0.1  # of a bar's width
+_DOT = 0.8  # width of a value's mark, of what it has
 COLOURS = 5  # of parts, in the style sheet
 
 
@@ -94,6 +96,39 @@ def heat(
     legend = element("p", f"Rows from above: {', '.join(rows)}. Lightest {low:.4g}, ",
                      f"darkest {high:.4g}.")  # fmt: skip
     return Html(_picture(squares, "heat", label) + legend)
+
+
+def curves(lines: Mapping[str, Sequence[float | None]], label: str) -> Html:
+    """Values along an axis, a row of marks for each name, on a logarithmic scale.
+
+    Each value is a mark; zeros and what is missing have no place on the scale and none.
+
+    Args:
+        lines: Values by name, all as many.
+        label: What the picture shows, for those who cannot see it.
+    """
+    shown = [math.log10(v) for line in lines.values() for v in line if v]
+    if not shown:
+        return element("p", "All are zero.")
+    low, high = math.floor(min(shown)), math.ceil(max(shown) + 1e-9)
+    drawn = []
+    for number, (name, line) in enumerate(lines.items()):
+        wide = _WIDTH / max(len(line), 1)
+        for at, value in enumerate(line):
+            if not value:
+                continue
+            y = _HEIGHT * (1 - (math.log10(value) - low) / max(high - low, 1))
+            title = element("title", f"{name}, {at}: {value:.4g}")
+            colour = f"fill: var(--part-{number % COLOURS})"
+            x = f"{(at + 0.5 - _DOT / 2) * wide:.1f}"
+            drawn.append(
+                element("rect", title, x=x, y=f"{y - 1:.2f}", width=f"{_DOT * wide:.1f}",
+                        height=2, style=colour)
+            )  # fmt: skip
+    legend = element("p", *(piece for number, name in enumerate(lines)
+                            for piece in (swatch(number), f" {name}  ")),
+                     f"From 1e{low} below to 1e{high} above.")  # fmt: skip
+    return Html(_picture(drawn, "heat", label) + legend)
 
 
 def _shade(value: float, low: float, high: float) -> float:

@@ -27,6 +27,7 @@ from grokpack.storage.parts import (
     remove_empty_folders,
     remove_folder,
     scratch_file,
+    scratch_memory,
     sync_folder,
     write_whole,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "remove_empty_folders",
     "remove_folder",
     "scratch_file",
+    "scratch_memory",
     "size_of",
     "stamp",
     "stopping",

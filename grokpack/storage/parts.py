@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,6 +183,20 @@ def locked(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def scratch_memory(nbytes: int) -> mmap.mmap:
+    """Memory whose pages the system may write to a nameless file where it has others' use for them.
+
+    The file lies in the folder for temporary files, and is gone with the memory.
+
+    Raises:
+        GrokpackError: GP401 where that has no room, GP324 where it cannot be written.
+    """
+    folder = tempfile.gettempdir()
+    with writing("scratch", folder), tempfile.TemporaryFile(dir=folder) as handle:
+        os.posix_fallocate(handle.fileno(), 0, max(1, nbytes))
+        return mmap.mmap(handle.fileno(), max(1, nbytes))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,228 @@
+"""What `grokpack evaluate` does with its options, and its answers as JSON."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from grokpack.cli import quantities
+from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.evaluation import verdict
+from grokpack.evaluation.alone import evaluate
+from grokpack.evaluation.calibration import Calibration
+from grokpack.evaluation.inputs import CONTEXT, Inputs, read_text, read_tokens
+from grokpack.evaluation.logits import LogitsFile
+from grokpack.evaluation.pair import STREAMS, evaluate_pair
+from grokpack.evaluation.setting import Options, cost
+from grokpack.models import constants
+from grokpack.render import evaluation as shown
+from grokpack.render import numbers
+from grokpack.stores.locate import open_checkpoint
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.cli.session import Session
+    from grokpack.evaluation.facts import Evaluation, Loss
+    from grokpack.evaluation.pair import PairEvaluation
+    from grokpack.network.precision import Name
+
+_PRECISIONS = ("f32", "bf16")
+_MOST_LOSSES = 4096  # tokens whose losses the document lists
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options, as they were given."""
+
+    source: str
+    text: str | None
+    tokens: str | None
+    tokenizer: str | None
+    context: int | None
+    max_tokens: int | None
+    against: str | None
+    max_kl: float | None
+    min_top1: float | None
+    logits: str | None
+    calibrate: str | None
+    head_dim: int | None
+
+
+def options_of(
+    session: Session, precision: str, layers: int | None, workers: str | None, memory: str
+) -> Options:
+    """How to run, from the command line's words.
+
+    Raises:
+        GrokpackError: GP304 for words that mean nothing.
+    """
+    if precision not in _PRECISIONS:
+        what = f"--precision takes f32 or bf16, not `{precision}`"
+        raise GrokpackError("GP304", what)
+    return Options(
+        cast("Name", precision),
+        layers,
+        quantities.parse_workers(workers),
+        quantities.parse_bytes(memory),
+        session.stoppable(),
+    )
+
+
+def run(session: Session, wanted: Wanted, options: Options) -> None:
+    """Evaluate and answer."""
+    _check(wanted)
+    checkpoint = open_checkpoint(wanted.source, wanted.head_dim)
+    inputs = _inputs(wanted, checkpoint)
+    if wanted.against is None:
+        _alone(session, wanted, options, checkpoint, inputs)
+        return
+    other = open_checkpoint(wanted.against, wanted.head_dim)
+    _announce(session, [checkpoint, other], inputs, options, STREAMS)
+    found = evaluate_pair(checkpoint, other, inputs, options)
+    wrong = verdict.findings(found, verdict.Limits(wanted.max_kl, wanted.min_top1))
+    data = pair_document(found, wanted, options)
+    status = ExitStatus.ANSWER_IS_NO if wrong else ExitStatus.OK
+    rows = [asdict(row) for row in wrong]
+    word = "apart" if wrong else "alike"
+    session.result(shown.render_pair(data, wrong), data, status, rows, word)
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        GrokpackError: GP304.
+    """
+    if (wanted.text is None) == (wanted.tokens is None):
+        what = "give either --text or --tokens" if wanted.text else "there is nothing to run on"
+        raise GrokpackError("GP304", what, hint="`--text FILE`, or `--tokens FILE.npy`")
+    limits = {"--max-kl": wanted.max_kl, "--min-top1": wanted.min_top1}
+    for option, value in limits.items():
+        if value is not None and wanted.against is None:
+            raise GrokpackError("GP304", f"{option} compares two networks", hint="add --against")
+    for option, path in {"--logits": wanted.logits, "--calibrate": wanted.calibrate}.items():
+        if path is not None and wanted.against is not None:
+            raise GrokpackError("GP304", f"{option} is about one network", hint="leave --against")
+
+
+def _inputs(wanted: Wanted, checkpoint: Checkpoint) -> Inputs:
+    if wanted.text is not None:
+        context = wanted.context or CONTEXT
+        return read_text(wanted.text, checkpoint, wanted.tokenizer, context, wanted.max_tokens)
+    pad = constants.read(checkpoint.config, checkpoint.geometry).pad
+    assert wanted.tokens is not None  # noqa: S101  # one of both was given
+    return read_tokens(wanted.tokens, wanted.context, wanted.max_tokens, pad)
+
+
+def _announce(
+    session: Session,
+    checkpoints: list[Checkpoint],
+    inputs: Inputs,
+    options: Options,
+    streams: int = 1,
+) -> None:
+    """Say what it will cost before it begins."""
+    tokens = inputs.batch.size
+    costs = [cost(checkpoint, tokens, options, streams) for checkpoint in checkpoints]
+    read = numbers.size(sum(one.read_bytes for one in costs))
+    flops = sum(one.flops for one in costs) / 1e12
+    session.say(f"{tokens:,} tokens: reads {read} of weights, {flops:,.3g} TFLOP")
+    spilled = max(one.spilled_bytes for one in costs)
+    if spilled:
+        session.say(f"activations of {numbers.size(spilled)} go to disk; --memory holds more")
+
+
+def _alone(
+    session: Session, wanted: Wanted, options: Options, checkpoint: Checkpoint, inputs: Inputs
+) -> None:
+    tokens = inputs.batch.size
+    with ExitStack() as held:
+        keep = watch = None
+        if wanted.logits is not None:
+            vocab = checkpoint.geometry.vocab
+            keep = held.enter_context(LogitsFile(wanted.logits, tokens, vocab)).keep
+        calibration = None
+        if wanted.calibrate is not None:
+            calibration = Calibration(checkpoint, wanted.calibrate)
+            watch = calibration.watch
+        _announce(session, [checkpoint], inputs, options)
+        found = evaluate(checkpoint, inputs, options, keep, watch)
+        if calibration is not None:
+            calibration.write(inputs)
+    data = document(found, inputs, wanted, options)
+    session.result(shown.render(data), data)
+
+
+def document(found: Evaluation, inputs: Inputs, wanted: Wanted, options: Options) -> dict[str, Any]:
+    """`data` of `grokpack evaluate --json` of one network."""
+    listed = found.losses[:_MOST_LOSSES]
+    return {
+        "source": wanted.source,
+        "against": None,
+        "input": inputs.source,
+        "precision": options.precision,
+        "tokens": found.tokens,
+        "loss": _loss(found.loss),
+        "layers": [asdict(row) for row in found.layers],
+        "losses": [_finite(float(loss)) for loss in listed],
+        "read_bytes": found.read_bytes,
+        "seconds": round(found.seconds, 3),
+        "tokens_per_s": found.tokens / max(found.seconds, 1e-9),
+        "logits": wanted.logits,
+        "calibration": wanted.calibrate,
+    }
+
+
+def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
+    """`data` of `grokpack evaluate --against --json`."""
+    suspects = verdict.suspects(found)
+    return {
+        "source": wanted.source,
+        "against": wanted.against,
+        "input": wanted.text or wanted.tokens,
+        "precision": options.precision,
+        "tokens": found.tokens,
+        "loss": _loss(found.first),
+        "other_loss": _loss(found.second),
+        "kl": {
+            "mean": _finite(found.kl_mean),
+            "p99": _finite(found.kl_p99),
+            "largest": _finite(float(np.max(found.kl))),
+        },
+        "top1": found.top1,
+        "top8": found.top8,
+        "embedding": _finite(found.embedding),
+        "head": _finite(found.head),
+        "layers": [
+            {key: _finite(value) for key, value in asdict(row).items()} for row in found.layers
+        ],
+        "suspects": [
+            {"part": s.part, "layer": s.layer, "error": _finite(s.error), "typical": s.typical}
+            for s in suspects
+        ],
+        "max_kl": wanted.max_kl,
+        "min_top1": wanted.min_top1,
+        "read_bytes": found.read_bytes,
+        "seconds": round(found.seconds, 3),
+        "tokens_per_s": found.tokens / max(found.seconds, 1e-9),
+    }
+
+
+def _loss(loss: Loss) -> dict[str, Any]:
+    return {
+        "tokens": loss.tokens,
+        "mean": _finite(loss.mean),
+        "error": _finite(loss.error),
+        "perplexity": _finite(loss.perplexity),
+        "perplexity_error": _finite(loss.perplexity_error),
+        "top1": _finite(loss.top1),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """A number as JSON can hold it; nothing for an infinite one or none."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,138 @@
+"""What flows into each weight: mean squares of its inputs, channel by channel, in a file.
+
+The file is safetensors. For each weight of attention and experts, by xAI's name:
+
+    NAME/mean_square   f32[in] or f32[expert, in]   of what the weight was multiplied with
+    NAME/tokens        i64[1] or i64[expert]        tokens that the mean is over
+
+and in its metadata `format: grokpack-calibration`, `version: 1`, `source`: the digest of the
+checkpoint's headers, `tokens`. An error in a weight costs as much as the square of what it meets:
+so quantising weighs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.formats import safetensors
+from grokpack.models import grok1
+from grokpack.network.experts import DOWN, GATE, UP
+from grokpack.network.layer import KEY, QUERY, VALUE
+from grokpack.tensor import ArraySpec, DType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.evaluation.inputs import Inputs
+
+FORMAT, VERSION = "grokpack-calibration", "1"
+MEAN_SQUARE, TOKENS = "mean_square", "tokens"
+_SAME_INPUTS = {QUERY: (QUERY, KEY, VALUE), GATE: (GATE, UP)}
+"""Weights that are multiplied with the same activations, by the one that is told of."""
+_ROWS = 1024  # tokens summed at a time
+
+
+class Calibration:
+    """Sums what flows into the weights of a network as it runs, and writes the file.
+
+    Args:
+        checkpoint: Whose network runs.
+        path: The file to be written, which must not be there yet.
+
+    Raises:
+        GrokpackError: GP304 for another suffix, GP323 where the file exists.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, path: str) -> None:
+        if not path.endswith(safetensors.SUFFIX):
+            what = f"--calibrate needs a file that ends in {safetensors.SUFFIX}, not `{path}`"
+            raise GrokpackError("GP304", what)
+        if storage.exists(path):
+            raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
+        self._checkpoint, self._path = checkpoint, path
+        self._sums: dict[tuple[int, str, int | None], list[np.ndarray]] = {}
+        self._counts: dict[tuple[int, str, int | None], int] = {}
+
+    def watch(self, layer: int) -> Callable[[str, int | None, np.ndarray], None]:
+        """What sees the inputs of a layer's matrices."""
+
+        def see(name: str, expert: int | None, x: np.ndarray) -> None:
+            key = layer, name, expert
+            # an expert's inner activations come in slices, one after another
+            self._sums.setdefault(key, []).append(_squares(x))
+            self._counts[key] = len(x)
+
+        return see
+
+    def write(self, inputs: Inputs) -> None:
+        """Write the file; it appears when it is whole.
+
+        Raises:
+            GrokpackError: GP401 on a full disk, GP324 where it cannot be written.
+        """
+        arrays = self._arrays()
+        specs = {
+            name: ArraySpec(values.shape, DType.I64 if values.dtype.kind == "i" else DType.F32)
+            for name, values in arrays.items()
+        }
+        metadata = {
+            "format": FORMAT,
+            "version": VERSION,
+            "source": self._checkpoint.identity(),
+            "tokens": str(inputs.batch.size),
+        }
+        header = safetensors.header_bytes(specs, metadata)
+        storage.create_part(self._path, len(header) + sum(a.nbytes for a in arrays.values()))
+        writer = storage.PartWriter(self._path + storage.PART)
+        try:
+            at = len(header)
+            writer.write(0, memoryview(header))
+            for values in arrays.values():
+                writer.write(at, values.reshape(-1).view(np.uint8).data)
+                at += values.nbytes
+            writer.sync()
+        finally:
+            writer.close()
+        storage.publish(self._path)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The file's arrays by name; counts first, since they are wider."""
+        means: dict[str, np.ndarray] = {}
+        counts: dict[str, np.ndarray] = {}
+        for layer, name in dict.fromkeys((layer, name) for layer, name, _ in self._sums):
+            mean, tokens = self._stacked(layer, name)
+            for weight in _SAME_INPUTS.get(name, (name,)):
+                full = f"transformer/decoder_layer_{layer}/{weight}"
+                means[f"{full}/{MEAN_SQUARE}"] = mean
+                counts[f"{full}/{TOKENS}"] = tokens
+        return counts | means
+
+    def _stacked(self, layer: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean squares and counts of a weight; experts that no token chose have zeros."""
+        if name not in (GATE, DOWN):
+            count = self._counts[layer, name, None]
+            mean = np.concatenate(self._sums[layer, name, None]) / count
+            return mean.astype(np.float32), np.array([count], np.int64)
+        experts = self._checkpoint.geometry.experts
+        rule = next(r for r in grok1.LAYER_RULES if r.path == name)
+        means = np.zeros((experts, self._checkpoint.geometry.shape(rule)[-2]), np.float32)
+        counts = np.zeros(experts, np.int64)
+        for expert in range(experts):
+            key = layer, name, expert
+            if key in self._sums:
+                counts[expert] = self._counts[key]
+                means[expert] = np.concatenate(self._sums[key]) / counts[expert]
+        return means, counts
+
+
+def _squares(x: np.ndarray) -> np.ndarray:
+    """Sums of squares of `f32[T, d]` over tokens, `f64[d]`."""
+    total = np.zeros(x.shape[1])
+    for first in range(0, len(x), _ROWS):
+        total += np.square(x[first : first + _ROWS]).sum(axis=0, dtype=np.float64)
+    return total

@@ -1,0 +1,173 @@
+"""Tokens to evaluate on: from arrays or texts, as sequences with the tokens they predict."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack import extras, storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.network.batch import Batch, batch
+from grokpack.targets.companions import find_tokenizer, read_small
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.checkpoint import Checkpoint
+
+NO_TARGET = -1
+CONTEXT = 512
+"""Tokens of a window that a text is cut into, unless another number is asked for."""
+_LIMIT_BYTES = 1 << 30
+_MATRIX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Sequences, and what should follow each of their tokens.
+
+    Attributes:
+        sequences: Tokens of each, `i64[T]`.
+        targets: The token after each, `i64[T]` as long as all sequences joined; -1 for none.
+        source: Where they come from, for people.
+    """
+
+    sequences: tuple[np.ndarray, ...]
+    targets: np.ndarray
+    source: str
+
+    @property
+    def batch(self) -> Batch:
+        """The sequences, side by side."""
+        return batch(list(self.sequences))
+
+    @property
+    def scored(self) -> int:
+        """Tokens that have one to predict."""
+        return int(np.count_nonzero(self.targets != NO_TARGET))
+
+
+def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> Inputs:
+    """Token ids from a .npy file: `i[T]`, or `i[N, T]` with a sequence in each row.
+
+    Padding at the end of a row is left out; rows longer than `context` are cut into windows.
+
+    Args:
+        path: The file.
+        context: Tokens of a window at most; None for any length.
+        most: Tokens in all at most; None for all.
+        pad: The padding token.
+
+    Raises:
+        GrokpackError: GP342 where the file holds no tokens.
+    """
+    try:
+        ids = np.lib.format.read_array(io.BytesIO(_read(path)), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        hint = "write `numpy.save(FILE, ids)` with an integer array `[T]` or `[N, T]`"
+        what = f"no array of tokens: {error}"
+        raise GrokpackError("GP342", what, Place(path), (), hint) from None
+    if ids.dtype.kind not in "iu" or ids.ndim not in (1, _MATRIX):
+        what = f"tokens are integers `[T]` or `[N, T]`, not {ids.dtype}{list(ids.shape)}"
+        raise GrokpackError("GP342", what, Place(path))
+    rows = [_without_padding(row.astype(np.int64), pad) for row in np.atleast_2d(ids)]
+    return _cut(rows, context, most, path, pad)
+
+
+def read_text(
+    path: str, checkpoint: Checkpoint, tokenizer: str | None, context: int, most: int | None
+) -> Inputs:
+    """A UTF-8 text as tokens, in windows; no token is put before it, as in the reference.
+
+    Args:
+        path: The file.
+        checkpoint: Beside which a tokenizer is looked for.
+        tokenizer: Path of a sentencepiece model; None to look for tokenizer.model.
+        context: Tokens of a window.
+        most: Tokens in all at most; None for all.
+
+    Raises:
+        GrokpackError: GP306 without a tokenizer, GP307 without the package, GP342 for no text.
+    """
+    pieces = Tokenizer(checkpoint, tokenizer)
+    try:
+        text = _read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise GrokpackError("GP342", f"not a text in UTF-8: {error}", Place(path)) from None
+    return _cut([np.array(pieces.encode(text), np.int64)], context, most, path, NO_TARGET)
+
+
+class Tokenizer:
+    """A sentencepiece model, as xAI's code uses it.
+
+    Args:
+        checkpoint: Beside which it is looked for.
+        given: Its path; None to look.
+
+    Raises:
+        GrokpackError: GP306 where there is none, GP307 without the package.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, given: str | None) -> None:
+        path = find_tokenizer(checkpoint, given)
+        if path is None:
+            hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"
+            raise GrokpackError("GP306", "no tokenizer.model beside the checkpoint", hint=hint)
+        library = extras.load("sentencepiece", "evaluate")
+        self._model: Any = library.SentencePieceProcessor()
+        try:
+            self._model.LoadFromSerializedProto(read_small(path))
+        except (RuntimeError, OSError) as error:
+            what = f"no sentencepiece model: {error}"
+            raise GrokpackError("GP306", what, Place(path)) from None
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        ids: list[int] = self._model.encode(text)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids; those that the model does not have are left out."""
+        most = self._model.get_piece_size()
+        text: str = self._model.decode([int(i) for i in ids if i < most])
+        return text
+
+
+def _read(path: str) -> bytes:
+    if not storage.is_file(path):
+        raise GrokpackError("GP342", "there is no such file", Place(path))
+    data = storage.FileBytes(path)
+    size = data.size()
+    if size > _LIMIT_BYTES:
+        what = f"{size:,} bytes are more than a run can take"
+        raise GrokpackError("GP342", what, Place(path))
+    return data.read(0, size)
+
+
+def _without_padding(row: np.ndarray, pad: int) -> np.ndarray:
+    held = np.flatnonzero(row != pad)
+    return row[: held[-1] + 1] if len(held) else row[:0]
+
+
+def _cut(
+    rows: list[np.ndarray], context: int | None, most: int | None, path: str, pad: int
+) -> Inputs:
+    """Windows of rows, each with the token that comes next, be it in the next window."""
+    sequences: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    left = most if most is not None else sum(map(len, rows))
+    for row in rows:
+        following = np.append(row[1:], NO_TARGET)
+        following = np.where(following == pad, NO_TARGET, following)
+        for first in range(0, len(row), context or max(1, len(row))):
+            end = min(first + (context or len(row)), len(row), first + left)
+            if end > first:
+                sequences.append(row[first:end])
+                targets.append(following[first:end])
+                left -= end - first
+    if not sequences:
+        raise GrokpackError("GP342", "there are no tokens", Place(path))
+    return Inputs(tuple(sequences), np.concatenate(targets), path)

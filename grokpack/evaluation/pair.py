@@ -1,0 +1,223 @@
+"""Two networks on the same tokens, layer by layer: how far one is from the other, and since where.
+
+The second network's layers see the tokens twice: in the stream that is its own, and in that of the
+first, as that was before the layer and, after attention, between its halves. What a half of a
+layer adds to the first's stream is then compared with what the first's own half added: each is
+judged by itself, whatever went wrong before it, and each byte of either checkpoint is read once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.errors import GrokpackError
+from grokpack.evaluation.facts import Loss, loss_of, squares
+from grokpack.evaluation.setting import Options, cost, networks
+from grokpack.events import Finished, Started
+from grokpack.network.scores import Divergence
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.evaluation.inputs import Inputs
+    from grokpack.network.batch import Batch
+    from grokpack.network.experts import Routing
+    from grokpack.network.model import Network
+
+STREAMS = 5  # the first's, the second's and the first's within it, copies of both
+_HEAD_ROWS = 64  # tokens on whose last activations both heads are compared
+_DIMENSIONS = ("vocab", "d_model", "layers", "experts", "ffn", "q_width", "kv_width", "head_dim")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGap:
+    """How far two networks are from each other in a layer.
+
+    Attributes:
+        layer: Its number.
+        stream: Relative error of the residual stream after it, each network in its own.
+        attention: Relative error of what attention adds, on the same stream.
+        experts: Relative error of what the experts add, on the same stream.
+        flips: Share of tokens for which the routers chose other experts, each in its own stream.
+    """
+
+    layer: int
+    stream: float
+    attention: float
+    experts: float
+    flips: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvaluation:
+    """Two networks on the same tokens.
+
+    Attributes:
+        first: The reference's loss.
+        second: The other's.
+        kl: KL divergence of each token's prediction, `f64[T]` in nats.
+        top1: Share of tokens whose likeliest successor is the same.
+        top8: Share of the eight likeliest that both have.
+        embedding: Relative error of the embedded tokens.
+        head: Relative error of the logits on the same last activations.
+        layers: Layer by layer.
+        tokens: Tokens that went through both.
+        read_bytes: Bytes of weights that were read of both.
+        seconds: Wall time.
+    """
+
+    first: Loss
+    second: Loss
+    kl: np.ndarray
+    top1: float
+    top8: float
+    embedding: float
+    head: float
+    layers: tuple[LayerGap, ...]
+    tokens: int
+    read_bytes: int
+    seconds: float
+
+    @property
+    def kl_mean(self) -> float:
+        """Over all tokens, in nats."""
+        return float(self.kl.mean())
+
+    @property
+    def kl_p99(self) -> float:
+        """What 99 of 100 tokens stay below."""
+        return float(np.quantile(self.kl, 0.99))
+
+
+def evaluate_pair(
+    first: Checkpoint, second: Checkpoint, inputs: Inputs, options: Options | None = None
+) -> PairEvaluation:
+    """Run both networks over the same tokens.
+
+    Args:
+        first: The reference.
+        second: The other, of the same dimensions, in any format.
+        inputs: Sequences and what should follow their tokens.
+        options: How to run.
+
+    Raises:
+        GrokpackError: GP343 where the dimensions differ; GP211, GP312, GP341; what reading raises.
+    """
+    options = options or Options()
+    _check_dimensions(first, second)
+    batch, began = inputs.batch, time.monotonic()
+    total = sum(cost(c, batch.size, options).read_bytes for c in (first, second))
+    options.listen(Started("evaluate", total))
+    with networks([first, second], batch.size, options, STREAMS) as (one, other):
+        run = _Run(one, other, batch)
+        layers = tuple(run.layer(n) for n in range(len(one.layers)))
+        found = Divergence(inputs.targets)
+        head = run.logits(found)
+        read = one.stream.read_bytes + other.stream.read_bytes
+    seconds = time.monotonic() - began
+    options.listen(Finished("evaluate", seconds))
+    best = found.first.best, found.second.best
+    return PairEvaluation(
+        loss_of(found.first),
+        loss_of(found.second),
+        found.kl,
+        float(np.mean(best[0][:, 0] == best[1][:, 0])),
+        _shared(*best),
+        run.embedding,
+        head,
+        layers,
+        batch.size,
+        read,
+        seconds,
+    )
+
+
+class _Run:
+    """Both streams on their way through the layers."""
+
+    def __init__(self, one: Network, other: Network, batch: Batch) -> None:
+        self._one, self._other = one, other
+        self._batch, self._twice = batch, batch.twice()
+        self._h = one.embed(batch)
+        size, width = self._h.shape
+        self._both = one.room(2 * size, width)
+        self._both[:size] = other.embed(batch)
+        self.embedding = _relative(self._both[:size], self._h)
+        self._before, self._middle = (one.room(size, width) for _ in range(2))
+
+    def layer(self, number: int) -> LayerGap:
+        """Both through one layer."""
+        size = self._batch.size
+        h, before, middle = self._h, self._before, self._middle
+        own, lent = self._both[:size], self._both[size:]
+        lent[...] = h
+        before[...] = h
+
+        def keep(stream: np.ndarray) -> None:
+            middle[...] = stream
+
+        gaps: list[float] = []
+
+        def compare(_streams: np.ndarray) -> None:
+            gaps.append(_relative(lent, middle, before))
+            lent[...] = middle
+
+        routed = self._one.step(number, h, self._batch, between=keep)
+        others = self._other.step(number, self._both, self._twice, between=compare)
+        experts = _relative(lent, h, middle)
+        flips = _flips(routed, others, size)
+        return LayerGap(number, _relative(own, h), gaps[0], experts, flips)
+
+    def logits(self, found: Divergence) -> float:
+        """All logits into `found`; returns the relative error of the heads by themselves."""
+        size = self._batch.size
+        rows = min(_HEAD_ROWS, size)
+        theirs = np.concatenate((self._both[:size], self._h[:rows]))
+        x, y = self._one.normed(self._h), self._other.normed(theirs)
+        whole = errors = 0.0
+        for (first, ours), (_, other) in zip(
+            self._one.logits(x), self._other.logits(y), strict=True
+        ):
+            found.add(first, ours, other[:size])
+            errors += squares(other[size:], ours[:rows])
+            whole += squares(ours[:rows])
+        return math.sqrt(errors / whole) if whole else 0.0
+
+
+def _check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
+    for name in _DIMENSIONS:
+        pair = getattr(first.geometry, name), getattr(second.geometry, name)
+        if pair[0] != pair[1]:
+            facts = ((first.place, str(pair[0])), (second.place, str(pair[1])))
+            what = f"the networks have other dimensions: {name} differs"
+            raise GrokpackError("GP343", what, None, facts)
+
+
+def _relative(other: np.ndarray, one: np.ndarray, before: np.ndarray | None = None) -> float:
+    """Root of the sum of squared differences over that of squares, over all tokens.
+
+    Args:
+        other: What is judged, `f32[T, d]`.
+        one: What it should be.
+        before: What is left out of both: they are compared by what they add to it.
+    """
+    whole, errors = squares(one, before), squares(other, one)
+    if not whole:
+        return math.inf if errors else 0.0
+    return math.sqrt(errors / whole)
+
+
+def _flips(ours: Routing, theirs: Routing, size: int) -> float:
+    """Share of tokens whose chosen experts are not the same set."""
+    one = np.sort(ours.chosen, axis=1)
+    other = np.sort(theirs.chosen[:size], axis=1)
+    return float(np.mean((one != other).any(axis=1)))
+
+
+def _shared(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of each row's tokens that the other's row has too."""
+    return float(np.mean((one[:, :, None] == other[:, None, :]).any(axis=2)))

@@ -1,0 +1,159 @@
+"""A decoder layer: attention, then experts, each between two norms and added to the stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.network import experts
+from grokpack.network.arithmetic import rms_norm
+from grokpack.network.attention import Memory, Seen
+from grokpack.network.matrices import matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+    from grokpack.models.constants import Constants
+    from grokpack.network.attention import Attention
+    from grokpack.network.batch import Batch
+    from grokpack.network.experts import Room, Routing, Watch
+    from grokpack.network.matrices import Matrix
+    from grokpack.network.product import Lanes
+    from grokpack.network.stream import Stream
+    from grokpack.tensor import TensorSpec
+
+QUERY, KEY, VALUE, OUTPUT = (
+    f"multi_head_attention/{name}/w" for name in ("query", "key", "value", "linear")
+)
+NORMS = ("rms_norm/scale", "rms_norm_1/scale", "rms_norm_2/scale", "rms_norm_3/scale")
+"""Before and after attention, before and after the experts; model.py, DecoderLayer."""
+ROUTER = "router/w"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every layer of a run works with.
+
+    Attributes:
+        constants: Of the network.
+        stream: The weights.
+        lanes: Threads that multiply.
+        attention: The part between the projections.
+        room: Makes empty arrays of activations, `f32[rows, columns]`.
+    """
+
+    constants: Constants
+    stream: Stream
+    lanes: Lanes
+    attention: Attention
+    room: Room
+
+
+class Layer:
+    """One layer.
+
+    Args:
+        number: Its number.
+        tensors: The checkpoint's tensors by name.
+        tools: What it works with.
+    """
+
+    def __init__(self, number: int, tensors: Mapping[str, TensorSpec], tools: Tools) -> None:
+        self.number = number
+        prefix = f"transformer/decoder_layer_{number}/"
+        self._own = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        self._tools = tools
+        self._projections = {n: matrix(self._own[n]) for n in (QUERY, KEY, VALUE, OUTPUT)}
+
+    def first_wanted(self) -> list[Matrix]:
+        """The matrices that it takes before the router has decided, in the order of their use."""
+        return list(self._projections.values())
+
+    def run(
+        self,
+        h: np.ndarray,
+        batch: Batch,
+        memory: Memory | None,
+        watch: Watch,
+        between: Callable[[np.ndarray], None],
+        after: list[Matrix],
+    ) -> Routing:
+        """Put all tokens through the layer, in place.
+
+        Args:
+            h: The residual stream, `f32[T, d]`.
+            batch: The sequences.
+            memory: What is remembered of them, which grows; None to remember nothing.
+            watch: Sees the inputs of each matrix.
+            between: Sees the stream after attention.
+            after: What will be wanted of the stream of weights after this layer.
+
+        Returns:
+            What the router decided.
+        """
+        tools, precision = self._tools, self._tools.lanes.precision
+        normed = tools.room(*h.shape)
+        self._norm(h, 0, normed)
+        update = self._attention(normed, batch, memory, watch)
+        h += self._norm(update, 1, update)
+        precision.settle(h)
+        between(h)
+        self._norm(h, 2, normed)
+        routing = experts.route(normed, self._whole(ROUTER), tools.constants.selected_experts)
+        work = experts.shares(routing, self._own)
+        tools.stream.announce([*experts.wanted(work), *after])
+        experts.mix(normed, work, tools.stream, tools.lanes, watch, tools.room, update)
+        h += self._norm(update, 3, update)
+        precision.settle(h)
+        return routing
+
+    def _attention(
+        self, x: np.ndarray, batch: Batch, memory: Memory | None, watch: Watch
+    ) -> np.ndarray:
+        tools = self._tools
+        watch(QUERY, None, x)
+        queries, keys, values = (self._project(x, name) for name in (QUERY, KEY, VALUE))
+        tools.attention.turn(queries, batch)
+        tools.attention.turn(keys, batch)
+        seen = _remembered(keys, values, batch, memory)
+        attended = tools.attention.attend(queries, batch, seen)
+        watch(OUTPUT, None, attended)
+        return self._project(attended, OUTPUT)
+
+    def _project(self, x: np.ndarray, name: str) -> np.ndarray:
+        tools, weights = self._tools, self._projections[name]
+        out = tools.room(len(x), weights.columns)
+        out[...] = 0
+        tools.lanes.multiply(x, tools.stream.take(weights), out)
+        return tools.lanes.precision.settle(out)
+
+    def _norm(self, x: np.ndarray, which: int, out: np.ndarray) -> np.ndarray:
+        tools = self._tools
+        scale = self._whole(NORMS[which])
+        return rms_norm(x, scale, tools.constants.rms_norm_eps, tools.lanes.precision, out)
+
+    def _whole(self, name: str) -> np.ndarray:
+        return self._tools.stream.whole(self._own[name])
+
+
+def _remembered(
+    keys: np.ndarray, values: np.ndarray, batch: Batch, memory: Memory | None
+) -> list[Seen]:
+    """What each sequence's queries may look at: what is new, after what is remembered."""
+    seen = []
+    for n, (span, start) in enumerate(zip(batch.spans, batch.starts, strict=True)):
+        if memory is None:
+            seen.append(Seen(batch.tokens[span], keys[span], values[span]))
+            continue
+        end = start + span.stop - span.start
+        memory.keys[n][start:end], memory.values[n][start:end] = keys[span], values[span]
+        memory.tokens[n][start:end] = batch.tokens[span]
+        rows = slice(0, end)
+        seen.append(Seen(memory.tokens[n][rows], memory.keys[n][rows], memory.values[n][rows]))
+    return seen

@@ -1,0 +1,205 @@
+"""The whole network: tokens in, logits out, the weights streaming by once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.config import unknown_head_size
+from grokpack.errors import GrokpackError
+from grokpack.layout import Box
+from grokpack.models import constants
+from grokpack.models.grok1 import GLOBAL_RULES
+from grokpack.network import matrices
+from grokpack.network.arithmetic import rms_norm
+from grokpack.network.attention import Attention, Heads, Memory, remember
+from grokpack.network.layer import Layer, Tools
+from grokpack.network.matrices import Matrix, matrix
+from grokpack.network.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.models.constants import Constants
+    from grokpack.models.grok1 import Geometry
+    from grokpack.network.batch import Batch
+    from grokpack.network.experts import Room, Routing, Watch
+    from grokpack.network.precision import Precision
+    from grokpack.network.product import Lanes
+
+EMBEDDING, FINAL_NORM = (rule.path for rule in GLOBAL_RULES)
+_HEAD_BYTES = 64 << 20  # of a block of logits
+_AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
+
+
+def ignore(_name: str, _expert: int | None, _x: np.ndarray) -> None:
+    """Watch nothing."""
+
+
+def _ignore_stream(_h: np.ndarray) -> None:
+    """Watch nothing between attention and experts."""
+
+
+def _ignore_bytes(_nbytes: int) -> None:
+    """Tell nobody."""
+
+
+def _plain(rows: int, columns: int) -> np.ndarray:
+    made: np.ndarray = np.empty((rows, columns), np.float32)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a network runs.
+
+    Attributes:
+        lanes: Threads that multiply, with their precision; networks may share them.
+        engine: Which twin of each kernel runs.
+        layers: Layers to run; None for all.
+        room: Makes arrays of activations, `f32[rows, columns]`; memory by default.
+        advance: Told how many bytes of weights were taken.
+    """
+
+    lanes: Lanes
+    engine: Engine = "numpy"
+    layers: int | None = None
+    room: Room = _plain
+    advance: Callable[[int], None] = _ignore_bytes
+
+
+class Network:
+    """The network of one checkpoint. One thread drives it.
+
+    Attributes:
+        geometry: Its dimensions.
+        constants: What its config says beside them.
+        precision: Where its arithmetic rounds.
+        stream: Its weights.
+        layers: The layers that run.
+        room: Makes empty arrays of activations, `f32[rows, columns]`.
+
+    Args:
+        checkpoint: Its weights, in any format.
+        setup: How it runs.
+
+    Raises:
+        GrokpackError: GP211 where the head size is not known; GP202 where tensors are missing.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, setup: Setup) -> None:
+        geometry = checkpoint.geometry
+        if geometry.head_dim is None:
+            raise unknown_head_size()
+        self.geometry: Geometry = geometry
+        self.constants: Constants = constants.read(checkpoint.config, geometry)
+        self.precision: Precision = setup.lanes.precision
+        self.stream = Stream(
+            checkpoint, max(2, _AHEAD_BYTES // matrices.BAND_BYTES), setup.engine, setup.advance
+        )
+        self.room = setup.room
+        self._lanes = setup.lanes
+        self._tensors = checkpoint.tensors
+        self._heads = _heads(geometry)
+        attention = Attention(self._heads, self.constants, self.precision, setup.lanes)
+        tools = Tools(self.constants, self.stream, setup.lanes, attention, setup.room)
+        count = min(setup.layers or geometry.layers, geometry.layers)
+        self.layers = [Layer(n, self._tensors, tools) for n in range(count)]
+        self._head: list[Matrix] = []
+
+    def close(self) -> None:
+        """Stop reading."""
+        self.stream.close()
+
+    def embed(self, batch: Batch) -> np.ndarray:
+        """The residual stream before the first layer, `f32[T, d]`.
+
+        Each row of the embedding that some token names is read once.
+
+        Raises:
+            GrokpackError: GP341 for a token that the vocabulary does not have.
+        """
+        tensor = self._tensors[EMBEDDING]
+        vocab, width = tensor.values.shape
+        wanted, places = np.unique(batch.tokens, return_inverse=True)
+        if wanted[0] < 0 or wanted[-1] >= vocab:
+            wrong = wanted[0] if wanted[0] < 0 else wanted[-1]
+            raise GrokpackError("GP341", f"token {wrong} is not in a vocabulary of {vocab}")
+        h = self.room(batch.size, width)
+        factor = self.precision.constant(self.constants.embedding_multiplier)
+        for n, token in enumerate(wanted):
+            row = self.stream.values(tensor, Box((int(token), 0), (1, width)))[0]
+            row = self.precision.settle(np.array(row)) * factor
+            h[places.reshape(-1) == n] = self.precision.settle(row)
+        return h
+
+    def memories(self, lengths: list[int]) -> list[Memory]:
+        """Empty memories of every layer, for sequences that may become this long."""
+        return [remember(lengths, self._heads.kv * self._heads.size) for _ in self.layers]
+
+    def step(
+        self,
+        number: int,
+        h: np.ndarray,
+        batch: Batch,
+        memory: Memory | None = None,
+        watch: Watch = ignore,
+        between: Callable[[np.ndarray], None] = _ignore_stream,
+    ) -> Routing:
+        """Put the residual stream through a layer, in place; layers run in their order.
+
+        Args:
+            number: The layer.
+            h: `f32[T, d]`.
+            batch: The sequences.
+            memory: What the layer remembers of them; None to remember nothing.
+            watch: Sees the inputs of each matrix.
+            between: Sees the stream between attention and experts.
+        """
+        if number == 0:
+            self._begin(batch.size)
+        last = number + 1 == len(self.layers)
+        after = self._head if last else self.layers[number + 1].first_wanted()
+        return self.layers[number].run(h, batch, memory, watch, between, after)
+
+    def normed(self, h: np.ndarray) -> np.ndarray:
+        """The stream after the last norm, `f32[T, d]`, in place."""
+        scale = self.stream.whole(self._tensors[FINAL_NORM])
+        return rms_norm(h, scale, self.constants.rms_norm_eps, self.precision, h)
+
+    def logits(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Logits block by block of the vocabulary, as `(first token, f32[T, block])`.
+
+        Args:
+            x: What `normed` returned, or as many rows of it as the network began with, or fewer.
+        """
+        factor = self.precision.constant(self.constants.output_multiplier)
+        for block in self._head:
+            made = np.zeros((len(x), block.rows), np.float32)
+            turned = (band.transposed() for band in self.stream.take(block))
+            self._lanes.multiply(x, turned, made)
+            self.precision.settle(made)
+            made *= factor
+            yield block.inputs[0], self.precision.settle(made)
+        self._head = []
+
+    def _begin(self, tokens: int) -> None:
+        tensor = self._tensors[EMBEDDING]
+        vocab = tensor.values.shape[0]
+        step = max(1024, min(16384, _HEAD_BYTES // (4 * tokens)))
+        self._head = [
+            matrix(tensor, inputs=(first, min(first + step, vocab)))
+            for first in range(0, vocab, step)
+        ]
+        first = self.layers[0].first_wanted() if self.layers else self._head
+        self.stream.announce(first)
+
+
+def _heads(geometry: Geometry) -> Heads:
+    assert geometry.head_dim is not None  # noqa: S101  # the caller has seen to it
+    size = geometry.head_dim
+    return Heads(geometry.q_width // size, geometry.kv_width // size, size)

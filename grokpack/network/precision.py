@@ -1,0 +1,54 @@
+"""Where arithmetic is rounded: nowhere, or wherever xAI's code rounds to bfloat16."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from grokpack.kernels.cast import narrow_bf16, widen_bf16
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Name = Literal["f32", "bf16"]
+_ROWS = 64  # rounded at a time: the parts stay in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The arithmetic of a run.
+
+    Attributes:
+        name: `f32`: float32 throughout, which is what the weights say; or `bf16`: as the
+            reference runs, `fprop_dtype = bfloat16` in xAI's run.py. Sums are taken in float32
+            and rounded once, as matrix units do; xAI's own results differ among themselves by
+            the order of such sums.
+    """
+
+    name: Name = "f32"
+
+    @property
+    def rounds(self) -> bool:
+        """Whether anything is rounded at all."""
+        return self.name == "bf16"
+
+    def settle(self, values: np.ndarray) -> np.ndarray:
+        """Round `f32[...]` in place to what the dtype of activations holds; returns it."""
+        if self.rounds:
+            for part in _parts(values):
+                part[...] = widen_bf16(narrow_bf16(part))
+        return values
+
+    def constant(self, value: float) -> np.float32:
+        """A constant as the reference multiplies with it: jax casts it to the other factor's."""
+        return np.float32(self.settle(np.array([value], np.float32))[0])
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    if values.ndim < 2:  # noqa: PLR2004  # no rows
+        yield values
+        return
+    for first in range(0, len(values), _ROWS):
+        yield values[first : first + _ROWS]

@@ -1,0 +1,121 @@
+"""What logits say, from blocks of the vocabulary: no token's logits are ever held whole."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BEST = 8  # tokens that are kept of each distribution
+_ROWS = 128  # tokens whose logits are worked on at a time
+
+
+class Scores:
+    """One network's predictions. Logits come block by block, in the order of the vocabulary.
+
+    Attributes:
+        targets: The token that each prediction is held against, `i64[T]`; -1 for none.
+        best: The likeliest tokens, `i64[T, 8]`, the likeliest first.
+
+    Args:
+        targets: As above.
+    """
+
+    def __init__(self, targets: np.ndarray) -> None:
+        count = len(targets)
+        self.targets = targets
+        self.best = np.zeros((count, 0), np.int64)
+        self._best_logits = np.zeros((count, 0), np.float32)
+        self._largest = np.full(count, -np.inf)
+        self._sum = np.zeros(count)
+        self._target_logits = np.full(count, np.nan)
+
+    def add(self, first: int, logits: np.ndarray) -> None:
+        """Take in the logits `f32[T, block]` of tokens from `first` on."""
+        for row in range(0, len(logits), _ROWS):
+            part = slice(row, row + _ROWS)
+            self._add(part, first, logits[part])
+
+    def _add(self, part: slice, first: int, logits: np.ndarray) -> None:
+        largest = np.maximum(self._largest[part], logits.max(axis=1))
+        self._sum[part] *= np.exp(self._largest[part] - largest)
+        self._sum[part] += _weights(logits, largest).sum(axis=1, dtype=np.float64)
+        self._largest[part] = largest
+        own = self.targets[part] - first
+        inside = np.flatnonzero((own >= 0) & (own < logits.shape[1]))
+        self._target_logits[part][inside] = logits[inside, own[inside]]
+        self._keep_best(part, first, logits)
+
+    def _keep_best(self, part: slice, first: int, logits: np.ndarray) -> None:
+        count = min(BEST, logits.shape[1])
+        found = np.argpartition(-logits, count - 1, axis=1)[:, :count]
+        values = np.concatenate(
+            (self._best_logits[part], np.take_along_axis(logits, found, axis=1)), axis=1
+        )
+        tokens = np.concatenate((self.best[part], found + first), axis=1)
+        # of equal logits the lower token comes first, as argmax has it
+        order = np.lexsort((tokens, -values), axis=1)[:, :BEST]
+        if self.best.shape[1] != order.shape[1]:
+            self._widen(order.shape[1])
+        self.best[part] = np.take_along_axis(tokens, order, axis=1)
+        self._best_logits[part] = np.take_along_axis(values, order, axis=1)
+
+    def _widen(self, count: int) -> None:
+        rows, had = self.best.shape
+        best, logits = np.zeros((rows, count), np.int64), np.full((rows, count), -np.inf)
+        best[:, :had], logits[:, :had] = self.best, self._best_logits
+        self.best, self._best_logits = best, logits.astype(np.float32)
+
+    @property
+    def log_sum(self) -> np.ndarray:
+        """The logarithm of the sum of all exponentials, `f64[T]`."""
+        total: np.ndarray = self._largest + np.log(self._sum)
+        return total
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Minus the logarithm of the target's probability, `f64[T]` in nats; NaN without one."""
+        losses: np.ndarray = self.log_sum - self._target_logits
+        return losses
+
+
+class Divergence:
+    """How one network's predictions differ from another's on the same tokens.
+
+    Attributes:
+        first: The reference's.
+        second: The other's.
+
+    Args:
+        targets: As `Scores` has them.
+    """
+
+    def __init__(self, targets: np.ndarray) -> None:
+        self.first, self.second = Scores(targets), Scores(targets)
+        self._gap = np.zeros(len(targets))  # sum of exp(a - largest a) * (a - b)
+        self._largest = np.full(len(targets), -np.inf)
+
+    def add(self, first: int, ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Take in both networks' logits `f32[T, block]` of tokens from `first` on."""
+        self.first.add(first, ours)
+        self.second.add(first, theirs)
+        for row in range(0, len(ours), _ROWS):
+            part = slice(row, row + _ROWS)
+            largest = np.maximum(self._largest[part], ours[part].max(axis=1))
+            self._gap[part] *= np.exp(self._largest[part] - largest)
+            weights = _weights(ours[part], largest)
+            weights *= ours[part] - theirs[part]
+            self._gap[part] += weights.sum(axis=1, dtype=np.float64)
+            self._largest[part] = largest
+
+    @property
+    def kl(self) -> np.ndarray:
+        """KL divergence of the second from the first, `f64[T]` in nats; never below zero."""
+        scale = np.exp(self._largest - self.first.log_sum)
+        found = self._gap * scale - self.first.log_sum + self.second.log_sum
+        positive: np.ndarray = np.maximum(found, 0)  # what rounding takes below
+        return positive
+
+
+def _weights(logits: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    shifted = logits - largest[:, None].astype(np.float32)
+    made: np.ndarray = np.exp(shifted, out=shifted)
+    return made

@@ -1,0 +1,47 @@
+"""Running the network in tests, and what xAI's own code computed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack.evaluation.setting import Options, networks
+from grokpack.network.batch import batch
+from grokpack.stores.locate import open_checkpoint
+from tests.checkpoints import GOLDEN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def prompts() -> list[np.ndarray]:
+    """The golden prompts, without padding."""
+    config = json.loads((GOLDEN / "config.json").read_text(encoding="utf-8"))
+    tokens = np.load(GOLDEN / "tokens.npy")
+    return [row[:n] for row, n in zip(tokens, config["prompt_lengths"], strict=True)]
+
+
+def golden(name: str) -> np.ndarray:
+    """Logits that xAI's code computed for them, `f32[T, vocab]`, joined."""
+    rows = np.load(GOLDEN / f"{name}.npy")
+    return np.concatenate([row[: len(p)] for row, p in zip(rows, prompts(), strict=True)])
+
+
+def logits(folder: Path, sequences: Sequence[np.ndarray], **options: Any) -> np.ndarray:
+    """Logits of all tokens of the sequences, joined."""
+    joined = batch(list(sequences))
+    checkpoint = open_checkpoint(str(folder))
+    with networks([checkpoint], joined.size, Options(**options)) as (network,):
+        h = network.embed(joined)
+        for number in range(len(network.layers)):
+            network.step(number, h, joined)
+        return np.concatenate([block for _, block in network.logits(network.normed(h))], axis=1)
+
+
+def random_tokens(vocab: int, lengths: Sequence[int], seed: int = 0) -> list[np.ndarray]:
+    """Sequences of any tokens but the padding."""
+    random = np.random.default_rng(seed)
+    return [random.integers(1, vocab, n) for n in lengths]
