@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.archiving import bench_archive
 from benchmarks.checking import bench_verify
 from benchmarks.converting import bench_convert, bench_convert_memory
+from benchmarks.evaluating import bench_evaluate
 from benchmarks.fetching import bench_fetching
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 from benchmarks.peer import bench_peer
@@ -143,6 +144,7 @@ BENCHES = {
     "peer": bench_peer,
     "verify": bench_verify,
     "view": bench_view,
+    "evaluate": bench_evaluate,
     "view-reading": bench_view_reading,
     "marginal": bench_marginal,
     "memory": bench_memory,

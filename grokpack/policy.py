@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.models import grok1
+from grokpack.ops.source_weight import SourceWeight
 from grokpack.recipe import METHODS, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokpack.importance import Importance
     from grokpack.models.grok1 import Entry, Geometry
+    from grokpack.tensor import TensorSpec
 
 CHANNEL = "channel"
 KEPT_BITS = 16
@@ -59,10 +62,21 @@ class Policy:
     Attributes:
         default: The recipe of weights that no rule takes.
         rules: In order.
+        importance: How much errors matter, weight by weight; None for all alike.
     """
 
     default: Recipe
     rules: tuple[Rule, ...] = ()
+    importance: Importance | None = None
+
+    def weight(self, tensor: TensorSpec, groups: int | None) -> SourceWeight:
+        """A weight as it is to be quantised.
+
+        Raises:
+            GrokpackError: GP344 where the calibration has nothing of it.
+        """
+        own = None if self.importance is None else self.importance.of(tensor)
+        return SourceWeight(tensor, groups, own)
 
     def recipe(self, entry: Entry) -> Recipe | None:
         """How a weight is quantised; None for what stays precise."""
@@ -82,7 +96,7 @@ class Policy:
             else rule
             for rule in self.rules
         )
-        return Policy(replace(self.default, **changes), rules)
+        return replace(self, default=replace(self.default, **changes), rules=rules)
 
     def recipes(self, geometry: Geometry) -> list[tuple[Entry, Recipe | None]]:
         """Every weight that could be quantised, in file order."""

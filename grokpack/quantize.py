@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack import config, loading, policy
+from grokpack import config, importance, loading, policy
 from grokpack.errors import GrokpackError, Place
 from grokpack.plan import Plan, Target
 from grokpack.policy import BITS, CHANNEL, GROUPS, Policy
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.importance import Importance
 
 GROUP = 128
 SCALES = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
@@ -54,6 +55,7 @@ class Options:
         tp: Ranks, for w8a8-int8 and ckpt-0.
         shard_bytes: Size that a file keeps to.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+        importance: A calibration file, by which the searched methods weigh errors.
     """
 
     bits: int = 4
@@ -71,6 +73,7 @@ class Options:
     tp: int | None = None
     shard_bytes: int | None = None
     tokenizer: str | None = None
+    importance: str | None = None
 
     @property
     def target(self) -> str:
@@ -121,19 +124,19 @@ TARGETS: dict[str, Kind] = {
     compressed_tensors.NAME: Kind(
         "pack-quantized: transformers, vLLM up to 0.24",
         (4, 8),
-        frozenset({"group", "names", "scales", "symmetric"}),
+        frozenset({"group", "importance", "names", "scales", "symmetric"}),
         lambda s, p, o: compressed_tensors.to_compressed_tensors(s, p, _folder(o)),
     ),
     gptq.NAME: Kind(
         "GPTQ packing: vLLM up to 0.24; 8 bits are the released int8 as it is",
         (4, 8),
-        frozenset({"group", "names", "scales"}),
+        frozenset({"group", "importance", "names", "scales"}),
         lambda s, p, o: gptq.to_gptq(s, p, _folder(o)),
     ),
     w8a8.NAME: Kind(
         "int8 with a scale for each output: SGLang",
         (8,),
-        frozenset({"tp"}),
+        frozenset({"importance", "tp"}),
         lambda s, p, o: w8a8.to_w8a8(s, p, _folder(o), o.tp),
     ),
     gguf_quantised.NAME: Kind(
@@ -151,7 +154,7 @@ TARGETS: dict[str, Kind] = {
     plain.NAME: Kind(
         "plain arrays in xAI's names: for study",
         (4, 8),
-        frozenset({"group", "scales", "symmetric"}),
+        frozenset({"group", "importance", "scales", "symmetric"}),
         lambda s, p, _: plain.to_plain(s, p),
     ),
 }
@@ -214,6 +217,7 @@ def _refuse_foreign(options: Options, kind: Kind) -> None:
         "--names": options.names is not None and "names" not in kind.takes,
         "--asymmetric": not options.symmetric and "symmetric" not in kind.takes,
         "--tp": options.tp is not None and "tp" not in kind.takes,
+        "--importance": options.importance is not None and "importance" not in kind.takes,
     }
     for flag, foreign in given.items():
         if foreign:
@@ -226,7 +230,17 @@ def _policy(source: Checkpoint, options: Options) -> Policy:
     scales = SCALES[options.scales or "bf16"]
     default = Recipe(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
     rules = policy.read(options.policy, source.geometry.layers) if options.policy else ()
-    return Policy(default, (*rules, *map(policy.keep, options.keep)))
+    return Policy(default, (*rules, *map(policy.keep, options.keep)), _importance(options, method))
+
+
+def _importance(options: Options, method: str) -> Importance | None:
+    """The calibration, which is of use where steps are searched for."""
+    if options.importance is None:
+        return None
+    if METHODS[method] == METHODS["rtn"]:
+        what = "--importance weighs the errors of a search, and rtn does not search"
+        raise GrokpackError("GP304", what, hint="--method mse or --method lsq")
+    return importance.read(options.importance)
 
 
 def _parameters(options: Options, chosen: Policy) -> dict[str, Any]:
@@ -244,5 +258,6 @@ def _parameters(options: Options, chosen: Policy) -> dict[str, Any]:
         "names": options.names,
         "tp": options.tp,
         "shard_bytes": options.shard_bytes,
+        "importance": None if chosen.importance is None else chosen.importance.digest,
     }
     return {name: value for name, value in given.items() if value not in (None, [])}

@@ -13,6 +13,7 @@ from grokpack.cli import (
     diff,
     evaluate,
     explain,
+    generate,
     helping,
     inspect,
     manifest,
@@ -63,6 +64,7 @@ app.command("convert")(convert.convert)
 app.command("synth")(synth.synth)
 app.command("diff")(diff.diff)
 app.command("evaluate")(evaluate.evaluate)
+app.command("generate")(generate.generate)
 app.command("explain")(explain.explain)
 app.command("help")(helping.topics)
 

@@ -50,6 +50,14 @@ def quantize(
             help="compressed-tensors, gptq, safetensors: of the scales; bf16 by default",
         ),
     ] = None,
+    importance: Annotated[
+        str | None,
+        typer.Option(
+            "--importance",
+            metavar="FILE",
+            help="Weigh errors by what `evaluate --calibrate` saw; for mse and lsq",
+        ),
+    ] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -156,6 +164,7 @@ def quantize(
             tp=tp,
             shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
             tokenizer=tokenizer or None,
+            importance=importance,
         )
         path = resolve(source, current)
         plan = plan_quantize(open_checkpoint(path, head_dim), chosen)

@@ -178,4 +178,12 @@ PLANS = (
         "Two networks can be compared on the same tokens if they have the same shapes.",
         "Compare a checkpoint with a copy of itself.",
     ),
+    Code(
+        "GP344",
+        "calibration does not fit",
+        ExitStatus.USAGE,
+        "The file of `--importance` is no calibration, or has nothing of a weight, or of another "
+        "shape.",
+        "Make one with `grokpack evaluate SRC --text FILE --calibrate OUT.safetensors`.",
+    ),
 )

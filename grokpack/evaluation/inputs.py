@@ -129,6 +129,12 @@ class Tokenizer:
         ids: list[int] = self._model.encode(text)
         return ids
 
+    def piece(self, token: int) -> str:
+        """A token as it is in the vocabulary, its space shown as `\u2581`."""
+        known = token < self._model.get_piece_size()
+        piece: str = self._model.id_to_piece(token) if known else ""
+        return piece
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids; those that the model does not have are left out."""
         most = self._model.get_piece_size()

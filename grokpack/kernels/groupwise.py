@@ -85,6 +85,7 @@ def quantise(  # noqa: PLR0913, PLR0917  # what a band of a weight and its codes
     zeros: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
+    importance: np.ndarray | None = None,
 ) -> None:
     """Choose steps and zero points of some columns, and write their codes; all arrays contiguous.
 
@@ -106,6 +107,8 @@ def quantise(  # noqa: PLR0913, PLR0917  # what a band of a weight and its codes
             (u - zero).
         counts: Receives `i32[2, in / group, column]`: codes at either end of their range, and
             values other than zero whose code means zero.
+        importance: How much the squared error of each input counts where steps are searched for,
+            `f32[in]`; None for all alike. Sums are not weighted.
     """
     width = max(1, _STRIP // group)
     for first in range(0, out.shape[1], width):
@@ -115,7 +118,8 @@ def quantise(  # noqa: PLR0913, PLR0917  # what a band of a weight and its codes
             rows = np.arange(g * group, (g + 1) * group)
             with np.errstate(all="ignore"):
                 x = values[rows, source].astype(np.float32) * scales[rows // per_group, source]
-                step, zero = _fit(x, bits, method, symmetric, precision)
+                weights = None if importance is None else importance[rows, None]
+                step, zero = _fit(x, bits, method, symmetric, precision, weights)
                 steps[g, strip], zeros[g, strip] = step, zero.astype(np.uint8)
                 if len(out):
                     codes = _encode(x, step, zero, bits, sums[:, g, strip], counts[:, g, strip])
@@ -128,6 +132,7 @@ def _fit(
     method: int,
     symmetric: bool,  # noqa: FBT001
     precision: int,
+    weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Step and zero point of each column of a group, `f32[column]`."""
     top = np.float32((1 << bits) - 1)
@@ -135,7 +140,7 @@ def _fit(
     step, zero = _reference(high, low, top, symmetric, precision)
     if method == RTN:
         return step, zero
-    search = _Search(x, top, step, zero)
+    search = _Search(x, top, step, zero, weights)
     largest = np.maximum(high.view(np.int32), low.view(np.int32)).view(np.float32)
     base = largest / (top * np.float32(0.5)) if symmetric else (high + low) / top
     flipped = symmetric and method == LSQ
@@ -146,7 +151,7 @@ def _fit(
     if method == LSQ:
         tried, at = search.step, search.zero
         for _ in range(REFINEMENTS):
-            tried, at = _regressed(x, tried, at, top, symmetric, precision)
+            tried, at = _regressed(x, tried, at, top, symmetric, precision, weights)
             search.take(tried, at)
     return search.step, search.zero
 
@@ -213,10 +218,10 @@ def _centred(high: np.ndarray, low: np.ndarray, step: np.ndarray, top: np.float3
     return zero
 
 
-def _in_order(terms: np.ndarray) -> np.ndarray:
-    """Sums of columns in float32, row after row."""
+def _in_order(terms: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Sums of columns in float32, row after row, each row times its weight, `f32[row, 1]`."""
     total = np.zeros(terms.shape[1], np.float32)
-    for row in terms:
+    for row in terms if weights is None else terms * weights:
         total += row
     return total
 
@@ -235,15 +240,22 @@ class _Search:
     Errors are compared in units of the reference's step, so that none underflows.
     """
 
-    def __init__(self, x: np.ndarray, top: np.float32, step: np.ndarray, zero: np.ndarray) -> None:
-        self.x, self.top, self.step, self.zero = x, top, step, zero
+    def __init__(
+        self,
+        x: np.ndarray,
+        top: np.float32,
+        step: np.ndarray,
+        zero: np.ndarray,
+        weights: np.ndarray | None,
+    ) -> None:
+        self.x, self.top, self.step, self.zero, self._weights = x, top, step, zero, weights
         self._unit = np.float32(1) / step
         self._least = self._error(step, zero)
 
     def _error(self, step: np.ndarray, zero: np.ndarray) -> np.ndarray:
         t, q = _nearest(self.x, step, zero, self.top)
         weight = step * self._unit
-        error: np.ndarray = _in_order((t - q) * (t - q)) * weight * weight
+        error: np.ndarray = _in_order((t - q) * (t - q), self._weights) * weight * weight
         return error
 
     def take(self, step: np.ndarray, zero: np.ndarray) -> None:
@@ -262,6 +274,7 @@ def _regressed(
     top: np.float32,
     symmetric: bool,  # noqa: FBT001
     precision: int,
+    weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Step and zero point of least squared error for the codes that others give.
 
@@ -269,8 +282,8 @@ def _regressed(
     line through zero for the codes counted from there.
     """
     t, q = _nearest(x, step, zero, top)
-    st, sq, stq, sqq = (_in_order(terms) for terms in (t, q, t * q, q * q))
-    n = np.float32(len(x))
+    st, sq, stq, sqq = (_in_order(terms, weights) for terms in (t, q, t * q, q * q))
+    n = np.float32(len(x)) if weights is None else _in_order(weights)[0]
     moved = zero
     if not symmetric:
         slope = (n * stq - st * sq) / (n * sqq - sq * sq)

@@ -10,8 +10,11 @@ import numpy as np
 from grokpack.network.arithmetic import MASKED, capped, rotate, softmax, turns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grokpack.models.constants import Constants
     from grokpack.network.batch import Batch
+    from grokpack.network.experts import Room
     from grokpack.network.precision import Precision
     from grokpack.network.product import Lanes
 
@@ -48,9 +51,9 @@ class Memory:
     tokens: list[np.ndarray]
 
 
-def remember(lengths: list[int], width: int) -> Memory:
+def remember(lengths: Sequence[int], width: int, room: Room) -> Memory:
     """An empty memory of sequences that may become this long; `width` is that of a key's heads."""
-    keys, values = ([np.zeros((n, width), np.float32) for n in lengths] for _ in range(2))
+    keys, values = ([room(n, width) for n in lengths] for _ in range(2))
     return Memory(keys, values, [np.zeros(n, np.int64) for n in lengths])
 
 

@@ -20,7 +20,7 @@ from grokpack.network.matrices import Matrix, matrix
 from grokpack.network.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.kernels.dispatch import Engine
@@ -137,9 +137,10 @@ class Network:
             h[places.reshape(-1) == n] = self.precision.settle(row)
         return h
 
-    def memories(self, lengths: list[int]) -> list[Memory]:
+    def memories(self, lengths: Sequence[int]) -> list[Memory]:
         """Empty memories of every layer, for sequences that may become this long."""
-        return [remember(lengths, self._heads.kv * self._heads.size) for _ in self.layers]
+        width = self._heads.kv * self._heads.size
+        return [remember(lengths, width, self.room) for _ in self.layers]
 
     def step(
         self,

@@ -99,7 +99,7 @@ class Fitter:
             )
             per_group = inputs // len(scales)
             for begin, end in edges(left, right, height):
-                fit = self._fit(values, scales, begin - left, end - begin, per_group, pace)
+                fit = self._fit((values, scales, per_group), begin - left, end - begin, 0, pace)
                 self._remember(begin, fit, reader)
                 yield begin, fit
 
@@ -120,7 +120,7 @@ class Fitter:
             box = Box((begin * group, 0), ((end - begin) * group, outputs))
             values, scales = self.weight.read(self.lead, box, reader)
             fine, scales = self._aligned(box, scales)
-            fit = self._fit(values, scales, 0, outputs, fine, pace)
+            fit = self._fit((values, scales, fine), 0, outputs, begin * group, pace)
             for row, found in enumerate(zip(self.bits_of(fit.steps), fit.zeros, strict=True)):
                 kept = tuple(array.copy() for array in found)
                 reader.memo.put((self, "group", begin + row), kept)
@@ -193,19 +193,26 @@ class Fitter:
 
     def _fit(
         self,
-        values: np.ndarray,
-        scales: np.ndarray,
+        block: tuple[np.ndarray, np.ndarray, int],
         column: int,
         count: int,
-        per_group: int,
+        row: int,
         pace: Pace,
     ) -> Fit:
-        """Quantise `count` columns of a block.
+        """Quantise some columns of a block.
+
+        Args:
+            block: Its values, its scales, and the inputs that share one.
+            column: The first.
+            count: How many.
+            row: The block's first input.
+            pace: Which twin of the kernel runs.
 
         Raises:
             GrokpackError: GP407 where a value is not finite, GP405 where the dtype of the scales
                 cannot hold one.
         """
+        values, scales, per_group = block
         recipe, inputs = self.recipe, len(values)
         group = self.per_group
         groups = inputs // group
@@ -221,10 +228,20 @@ class Fitter:
         twin(groupwise.quantise, pace.engine)(
             values, scales, column, per_group, group, recipe.bits, METHODS[recipe.method],
             recipe.symmetric, PRECISIONS[recipe.scales], words, fit.steps, fit.zeros, fit.sums,
-            fit.counts,
+            fit.counts, self._importance(row, inputs),
         )  # fmt: skip
         self._check(fit)
         return fit
+
+    def _importance(self, first: int, count: int) -> np.ndarray | None:
+        """How much errors at some inputs matter, `f32[in]`, one in the mean of each group."""
+        own = self.weight.importance
+        if own is None:
+            return None
+        part = own.of(self.expert)[first : first + count].reshape(-1, self.per_group)
+        mean = part.mean(axis=1, keepdims=True, dtype=np.float64)
+        weights: np.ndarray = (part / mean).astype(np.float32).reshape(-1)
+        return weights
 
     def _check(self, fit: Fit) -> None:
         self.weight.refuse_not_finite(fit.sums[0])

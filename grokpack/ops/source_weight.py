@@ -14,6 +14,7 @@ from grokpack.reading import dense
 from grokpack.tensor import DType, TensorSpec
 
 if TYPE_CHECKING:
+    from grokpack.importance import WeightImportance
     from grokpack.reading import ArrayReader
 
 _WIDE_BYTES = 4
@@ -27,10 +28,12 @@ class SourceWeight:
     Attributes:
         tensor: The source's tensor.
         groups: Scale groups that expanded rows fall into; None for the rows as they are.
+        importance: How much errors at its inputs matter; None for all alike.
     """
 
     tensor: TensorSpec
     groups: int | None = None
+    importance: WeightImportance | None = None
 
     @property
     def name(self) -> str:

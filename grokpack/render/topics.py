@@ -5,7 +5,7 @@ from __future__ import annotations
 ENVIRONMENT = (
     ("GROKPACK_CHECKPOINT", "the checkpoint, where SRC is left out"),
     ("GROKPACK_MEMORY", "--memory: resident memory that a run keeps to"),
-    ("GROKPACK_NETWORK_MEMORY", "--memory of evaluate; 2GiB by default"),
+    ("GROKPACK_NETWORK_MEMORY", "--memory of evaluate and generate; 2GiB by default"),
     ("GROKPACK_WORKERS", "--workers: threads"),
     ("GROKPACK_FORMAT", "--format: auto, text, json, github or junit"),
     ("GROKPACK_PROGRESS", "--progress: auto, bar, lines, json or none"),

@@ -13,7 +13,6 @@ from grokpack.errors import GrokpackError
 from grokpack.models import grok1
 from grokpack.ops import Copy
 from grokpack.ops.in_place import CodesInPlace, StepsInPlace, ZerosInPlace
-from grokpack.ops.source_weight import SourceWeight
 from grokpack.plan import Target
 from grokpack.policy import in_words
 from grokpack.stores import ranks
@@ -32,6 +31,7 @@ from grokpack.tensor import (
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.ops import Op, StreamedOp
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
 
@@ -56,7 +56,7 @@ def to_plain(source: Checkpoint, policy: Policy) -> Target:
         else:
             refuse_group(entry, tensor, recipe)
             groups = collapsed(source.geometry, entry, tensor)
-            own, ops = _weight(SourceWeight(tensor, groups), recipe)
+            own, ops = _weight(policy.weight(tensor, groups), recipe)
             made |= ops
             bits[entry.name] = recipe.bits
             words = f"{entry.rule.role} {in_words(recipe)}"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from grokpack.errors import GrokpackError
 from grokpack.models import grok1, names
 from grokpack.ops.repacked import CodeColumns, CodeRows
-from grokpack.ops.source_weight import SourceWeight
 from grokpack.plan import Target
 from grokpack.policy import in_words
 from grokpack.targets import companions, hf, hf_config
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.models.grok1 import Entry
     from grokpack.models.names import Convention
+    from grokpack.ops.source_weight import SourceWeight
     from grokpack.policy import Policy
     from grokpack.recipe import Recipe
     from grokpack.targets.folder import Unit
@@ -131,7 +131,7 @@ def _units(
                 yield kept, {name: engine_array(entry, tensor, DType.BF16, expert, groups)}
             else:
                 refuse_group(entry, tensor, recipe)
-                weight = SourceWeight(tensor, groups)
+                weight = policy.weight(tensor, groups)
                 made = unit(name.removesuffix(_WEIGHT), weight, expert, recipe)
                 yield f"{entry.rule.role} {_in_words(recipe, made)}", made
     if not hf_config.CLASSES[own.name].tied:

@@ -37,6 +37,7 @@ def make(
     columns: int | None = None,
     engine: Any = "numpy",
     fit_only: bool = False,
+    importance: np.ndarray | None = None,
 ) -> Made:
     """What the kernel leaves; of float32 without scales."""
     bits = form[0]
@@ -53,8 +54,9 @@ def make(
         "counts": np.full((2, *shape), 7, np.int32),
     }
     per_group = inputs // len(scales)
+    own = () if importance is None else (importance,)
     twin(groupwise.quantise, engine)(
-        values, scales, column, per_group, group, *form, *made.values()
+        values, scales, column, per_group, group, *form, *made.values(), *own
     )
     return made
 
@@ -293,6 +295,67 @@ def test_the_search_finds_the_best_of_its_candidates(
         codes = np.clip(np.round(x / step) + zero, 0, top)
         tried.append(np.square(x - step * (codes - zero)).sum(axis=0))
     assert (found <= np.min(tried, axis=0) * (1 + 1e-4)).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("form", [f for f in FORMS if f[1] != RTN])
+def test_twins_leave_the_same_bits_where_inputs_differ_in_importance(
+    form: tuple[int, int, bool, int],
+) -> None:
+    rng = np.random.default_rng(5)
+    codes = rng.integers(-128, 128, (256, 100)).astype(np.int8)
+    scales = rng.uniform(1e-4, 1e-3, (2, 100)).astype(np.float32)
+    importance = (10 ** rng.uniform(-3, 2, 256)).astype(np.float32)
+    plain, fast = (
+        make(codes, form, 64, scales=scales, importance=importance, engine=engine)
+        for engine in ("numpy", "numba")
+    )
+    assert all(plain[k].tobytes() == fast[k].tobytes() for k in plain)
+    assert plain["steps"].tobytes() != make(codes, form, 64, scales=scales)["steps"].tobytes()
+
+
+@engines
+@pytest.mark.parametrize("method", [MSE, LSQ])
+@kinds
+@widths
+def test_inputs_of_equal_importance_are_as_without(
+    engine: Any, method: int, symmetric: bool, bits: int
+) -> None:
+    x = np.random.default_rng(3).laplace(0, 1, (64, 70)).astype(np.float32)
+    form = bits, method, symmetric, BF16
+    ones = make(x, form, 32, engine=engine, importance=np.ones(64, np.float32))
+    usual = make(x, form, 32, engine=engine)
+    assert all(ones[k].tobytes() == usual[k].tobytes() for k in usual)
+
+
+@engines
+@kinds
+@widths
+def test_the_search_minds_what_is_important(engine: Any, symmetric: bool, bits: int) -> None:
+    """The weighted error is that of the best candidate, measured in float64; LSQ is no worse."""
+    rng = np.random.default_rng(12)
+    x = rng.laplace(0, 1, (32, 200)).astype(np.float32)
+    importance = (10 ** rng.uniform(-2, 2, 32)).astype(np.float32)
+
+    def weighted(made: Made) -> np.ndarray:
+        error = np.square(x.astype(np.float64) - meaning(made, 32))
+        total: np.ndarray = (error * importance[:, None]).sum(axis=0)
+        return total
+
+    form = (bits, MSE, symmetric, F32)
+    made = make(x, form, 32, engine=engine, importance=importance)
+    reference = make(x, (bits, RTN, symmetric, F32), 32)["steps"].astype(np.float64)
+    top = 2**bits - 1
+    for factor in FACTORS[bits]:
+        step = reference * factor
+        zero = np.round(np.clip(top / 2 - (x.max(0) + np.minimum(x.min(0), 0)) / 2 / step, 0, top))
+        zero = (top + 1) / 2 if symmetric else zero
+        codes = np.clip(np.round(x / step) + zero, 0, top)
+        error = np.square(x - step * (codes - zero)) * importance[:, None]
+        assert (weighted(made) <= error.sum(axis=0) * (1 + 1e-4)).all()
+    assert weighted(made).sum() < 0.97 * weighted(make(x, form, 32, engine=engine)).sum()
+    better = make(x, (bits, LSQ, symmetric, F32), 32, engine=engine, importance=importance)
+    assert weighted(better).sum() <= weighted(made).sum() * 1.0001
 
 
 @engines

@@ -27,6 +27,8 @@ from grokpack.kernels.compiled._lanes import (
     errors,
     extremes,
     regress,
+    weighted_errors,
+    weighted_regress,
 )
 from grokpack.kernels.groupwise import LSQ, REFINEMENTS, RTN, SMALLEST
 
@@ -165,6 +167,7 @@ def _move(trial: np.ndarray, n: np.float32, top: np.float32, symmetric: bool) ->
 @uncounted
 def fit(
     group: np.ndarray,
+    weights: np.ndarray,
     form: tuple[int, int, int],
     symmetric: bool,  # noqa: FBT001
     factors: np.ndarray,
@@ -175,6 +178,7 @@ def fit(
 
     Args:
         group: `f32[row * LANES]`.
+        weights: How much the squared error of each row counts, `f32[row]`; empty for all alike.
         form: Bits; method; precision of the step.
         symmetric: Whether the zero point is fixed.
         factors: Parts of the reference's step that are tried; the first is 1 and stands for it.
@@ -200,18 +204,38 @@ def fit(
         _settle(high, low, top, (symmetric, signed, k == 0), trial)
         _open(trial, top)
     if method != RTN:
-        for at in range(0, len(group), TILE):
-            for k in range(count):
-                errors(group[at : at + TILE], trials[k])
+        _measure(group, weights, trials[:count])
     for k in range(count):
         _keep(trials[k], trials[0], best, k == 0)
     if method == LSQ:
-        _refine(group, top, symmetric, precision, trials)
+        _refine(group, weights, top, symmetric, precision, trials)
+
+
+@uncounted
+def _measure(group: np.ndarray, weights: np.ndarray, trials: np.ndarray) -> None:
+    """The errors of all trials, a part of the group at a time while it lies in the cache."""
+    for at in range(0, len(group), TILE):
+        part, own = group[at : at + TILE], weights[at // LANES :]
+        for k in range(len(trials)):
+            if len(weights):
+                weighted_errors(part, own, trials[k])
+            else:
+                errors(part, trials[k])
+
+
+@uncounted
+def _total(weights: np.ndarray) -> np.float32:
+    """Their sum in order."""
+    total = _NIL
+    for weight in weights:
+        total += weight
+    return total
 
 
 @uncounted
 def _refine(
     group: np.ndarray,
+    weights: np.ndarray,
     top: np.float32,
     symmetric: bool,  # noqa: FBT001
     precision: int,
@@ -219,7 +243,7 @@ def _refine(
 ) -> None:
     """Move the best, the last of the trials, by least squares; keep what is better."""
     unit, trial, best = trials[0], trials[1], trials[len(trials) - 1]
-    n = np.float32(len(group) // LANES)
+    n = np.float32(len(group) // LANES) if len(weights) == 0 else _total(weights)
     for lane in range(LANES):
         step = best[STEP * LANES + lane]
         trial[SIGN * LANES + lane] = -_ONE if step < _NIL else _ONE
@@ -230,5 +254,8 @@ def _refine(
             _move(trial, n, top, symmetric)
             _round(trial[STEP * LANES : STEP * LANES + LANES], precision)
         _open(trial, top)
-        regress(group, trial)
+        if len(weights):
+            weighted_regress(group, weights, trial)
+        else:
+            regress(group, trial)
         _keep(trial, unit, best, False)  # noqa: FBT003

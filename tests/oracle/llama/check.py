@@ -186,6 +186,35 @@ def check_quantised(report: Report, grokpack: Grokpack, source: Source, work: Pa
             report.within(f"{name} to {other}", measure(out, source), (limit, limit, ANY))
 
 
+EVALUATED = {  # how each file is made, and how near `evaluate` must be to llama.cpp
+    "f32": (("convert", "--to", "gguf", "--type", "f32"), (0.003, 0.003, 0.01)),
+    "q8_0": (("convert", "--to", "gguf", "--type", "q8_0"), (0.15, 0.22, ANY)),
+    "q4_0": (("quantize", "--bits", "4", "--to", "gguf", "--type", "q4_0"), (0.3, 0.45, ANY)),
+    "q4_k": (("quantize", "--bits", "4", "--to", "gguf", "--type", "q4_k"), (0.3, 0.45, ANY)),
+}
+
+
+def check_evaluate(report: Report, grokpack: Grokpack, source: Source, work: Path) -> None:
+    """What `grokpack evaluate` computes from a file, and what llama.cpp computes from it."""
+    report.title(f"{source.name}: `evaluate` beside llama.cpp, a quarter, half and all (limits)")
+    ids = np.zeros((len(source.prompts), max(map(len, source.prompts))), np.int64)
+    for row, prompt in zip(ids, source.prompts, strict=True):
+        row[: len(prompt)] = prompt
+    np.save(work / "ids.npy", ids)
+    ends = np.cumsum([len(prompt) for prompt in source.prompts])[:-1]
+    computed, loaded = {}, {}
+    for name, (command, limits) in EVALUATED.items():
+        verb, *options = command
+        path, out = work / f"evaluated-{name}.gguf", work / f"{name}.npy"
+        grokpack(verb, source.folder, *options, *BARE, "--out", path)
+        grokpack("evaluate", path, "--tokens", work / "ids.npy", "--logits", out)
+        computed[name] = np.split(np.load(out), ends)
+        loaded[name] = logits(path, source.prompts)
+        report.within(name, distances(loaded[name], computed[name]), limits)
+    found = distances(loaded["q4_0"], computed["q8_0"])
+    report.noticed("q4_0 by one and q8_0 by the other", found, EVALUATED["q8_0"][1])
+
+
 SOME = 100  # a few differ without any mistake: those with names
 
 
@@ -217,6 +246,7 @@ def main() -> int:
     check_broken(report, grokpack, sources, args.work)
     check_refused(report, grokpack, sources, args.work)
     check_greedy(report, grokpack, sources[0], args.work)
+    check_evaluate(report, grokpack, sources[1], args.work)
     check_quantised(report, grokpack, sources[0], args.work)
     quantised.check(report, grokpack, sources[1], args.work)
     if args.tokenizer:

@@ -1,0 +1,159 @@
+"""The network on a layer of Grok-1's width, against numpy's own product of matrices."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measuring import grokpack, row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKENS = 512
+_RUNS = 3
+
+
+def bench_evaluate(work: Path) -> None:
+    """One layer, 512 tokens: arithmetic, how reading hides behind it, memory."""
+    grokpack("synth", work / "m", "--preset", "real-layer", "-q")
+    measure = [sys.executable, "-m", "benchmarks.evaluating", str(work / "m")]
+    found: dict[str, Any] = json.loads(subprocess.check_output(measure, text=True))
+    share = found["rate"] / found["numpy_rate"]
+    row(f"a layer, {TOKENS} tokens, share of numpy's matmul rate", f"{share:.2f} x", "0.7 x")
+    row("  numpy, the shapes of the products", f"{found['numpy_rate'] / 1e9:.0f} GFLOP/s", "")
+    overlap = found["wall"] / max(found["reading"], found["computing"])
+    row("  wall against the larger of reading and computing", f"{overlap:.2f} x", "1.15 x")
+    row("  reading alone, computing alone",
+        f"{found['reading']:.1f} s, {found['computing']:.1f} s", "")  # fmt: skip
+    ids = work / "ids.npy"
+    _write_tokens(ids)
+    _, peak = grokpack("evaluate", work / "m", "--tokens", ids, "-q")
+    row("  peak resident memory of `evaluate`", f"{peak:.0f} MiB", "2048 MiB")
+    shutil.rmtree(work / "m")
+
+
+def _write_tokens(path: Path) -> None:
+    import numpy as np
+
+    np.save(path, np.random.default_rng(0).integers(1, 131072, TOKENS))
+
+
+def measure(folder: str) -> dict[str, float]:
+    """Seconds and rates of one layer; numpy has not been loaded yet.
+
+    Reading alone takes every band and does nothing with it; computing alone is given the first
+    band of each shape again and again.
+    """
+    from grokpack.network import blas
+
+    rate = _numpy_rate()
+    blas.ask_for_one_thread()
+    from grokpack.network import matrices
+
+    honest = matrices.read
+    wall = statistics.median(_layer(folder) for _ in range(_RUNS))
+    kept: dict[Any, Any] = {}
+
+    def again(whole: Any, rows: Any, columns: Any, reader: Any) -> Any:  # noqa: ANN401
+        key = whole.rows, whole.columns, rows, columns
+        if key not in kept:
+            kept[key] = honest(whole, rows, columns, reader)
+        return kept[key]
+
+    matrices.read = again
+    _layer(folder)
+    computing = statistics.median(_layer(folder) for _ in range(_RUNS))
+    matrices.read = honest
+    reading = statistics.median(_reading(folder) for _ in range(_RUNS))
+    return {
+        "wall": wall,
+        "computing": computing,
+        "reading": reading,
+        "rate": _flops() / wall,
+        "numpy_rate": rate,
+    }
+
+
+def _shapes() -> list[tuple[int, int, int]]:
+    """Tokens, inputs and outputs of a layer's products, with an expert's mean share of tokens."""
+    own = TOKENS * 2 // 8
+    attention = [(TOKENS, 6144, 6144)] * 2 + [(TOKENS, 6144, 1024)] * 2
+    return attention + [(own, 6144, 32768), (own, 6144, 32768), (own, 32768, 6144)] * 8
+
+
+def _flops() -> float:
+    return sum(2.0 * t * i * o for t, i, o in _shapes())
+
+
+def _numpy_rate() -> float:
+    """Of the same products by numpy with threads of its own, in a process that may have them."""
+    shapes = json.dumps(_shapes()[2:7])
+    code = f"from benchmarks.evaluating import multiply; print(multiply({shapes}))"
+    return float(subprocess.check_output([sys.executable, "-c", code], text=True))
+
+
+def multiply(shapes: list[tuple[int, int, int]]) -> float:
+    """Operations a second; matrices are in memory, and their pages were touched."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    flops = seconds = 0.0
+    for tokens, inputs, outputs in shapes:
+        x = random.random((tokens, inputs), np.float32)
+        weights = random.random((inputs, outputs), np.float32)
+        out = np.empty((tokens, outputs), np.float32)
+        times = []
+        for _ in range(_RUNS + 1):
+            began = time.monotonic()
+            np.matmul(x, weights, out=out)
+            times.append(time.monotonic() - began)
+        flops += 2.0 * tokens * inputs * outputs
+        seconds += statistics.median(times[1:])
+    return flops / seconds
+
+
+def _layer(folder: str) -> float:
+    """Seconds of the layer, from a network that has just been opened."""
+    import numpy as np
+
+    from grokpack.evaluation.setting import Options, networks
+    from grokpack.network.batch import batch
+    from grokpack.stores.locate import open_checkpoint
+
+    tokens = batch([np.random.default_rng(0).integers(1, 131072, TOKENS)])
+    with networks([open_checkpoint(folder)], TOKENS, Options()) as (network,):
+        h = network.embed(tokens)
+        began = time.monotonic()
+        network.step(0, h, tokens)
+        return time.monotonic() - began
+
+
+def _reading(folder: str) -> float:
+    """Seconds of reading what the layer reads."""
+    from grokpack.evaluation.setting import Options, networks
+    from grokpack.network.matrices import matrix
+    from grokpack.stores.locate import open_checkpoint
+
+    checkpoint = open_checkpoint(folder)
+    wanted = []
+    for name, tensor in checkpoint.tensors.items():
+        if "decoder_layer_0/" in name and len(tensor.values.shape) > 1 and "router" not in name:
+            stack = range(8) if len(tensor.values.shape) > 2 else (None,)
+            wanted += [matrix(tensor, expert) for expert in stack]
+    with networks([checkpoint], TOKENS, Options()) as (network,):
+        began = time.monotonic()
+        network.stream.announce(wanted)
+        for one in wanted:
+            for _ in network.stream.take(one):
+                pass
+        return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1])))  # what the parent reads

@@ -1,0 +1,186 @@
+"""Tokens that continue prompts, one at a time, each from the weights streamed once more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.errors import GrokpackError
+from grokpack.evaluation.setting import Options, networks
+from grokpack.events import Finished, Started
+from grokpack.models.grok1 import count_parameters
+from grokpack.network.batch import Batch, batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.models.grok1 import Geometry
+    from grokpack.network.attention import Memory
+    from grokpack.network.model import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: That logits are divided by; 0 takes the likeliest token.
+        top_p: Share of probability that the likeliest tokens, of which one is drawn, hold together.
+        seed: Of the draw.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated.
+
+    Attributes:
+        tokens: That continue each prompt; the end of a sequence is not among them.
+        ended: Whether each came to its end by itself.
+        read_bytes: Bytes of weights that were read.
+        first_s: Wall time until the first token of each, the prompts' own pass.
+        seconds: Wall time in all.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    ended: tuple[bool, ...]
+    read_bytes: int
+    first_s: float
+    seconds: float
+
+
+def generate(
+    checkpoint: Checkpoint,
+    prompts: Sequence[np.ndarray],
+    count: int,
+    sampling: Sampling | None = None,
+    options: Options | None = None,
+    said: Callable[[int, int], None] | None = None,
+) -> Generation:
+    """Continue prompts; all of them take their next token from the same pass over the weights.
+
+    Args:
+        checkpoint: The weights, in any format.
+        prompts: Tokens of each, `i[T]`, one at least.
+        count: Tokens to add at most.
+        sampling: How they are chosen; the likeliest by default.
+        options: How to run.
+        said: Told of each token as it is there: the prompt's number, the token.
+
+    Raises:
+        GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341; what reading raises.
+    """
+    options = options or Options()
+    if not prompts or not all(map(len, prompts)):
+        raise GrokpackError("GP342", "a prompt is empty", hint="one token is enough to begin with")
+    began = time.monotonic()
+    tokens = sum(map(len, prompts)) + count * len(prompts)
+    options.listen(Started("generate", count * step_bytes(checkpoint, len(prompts))))
+    with networks([checkpoint], tokens, options) as (network,):
+        run = _Run(network, prompts, count, sampling or Sampling())
+        first = 0.0
+        for number, token in run.tokens():
+            first = first or time.monotonic() - began
+            if said is not None:
+                said(number, token)
+        read = network.stream.read_bytes
+    seconds = time.monotonic() - began
+    options.listen(Finished("generate", seconds))
+    made = tuple(tuple(own) for own in run.made)
+    return Generation(made, tuple(run.ended), read, first, seconds)
+
+
+def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
+    """Bytes of weights that one more token of each sequence takes, embedding and scales among them.
+
+    An expert is read once for all sequences; up to two for each are chosen.
+    """
+    geometry = checkpoint.geometry
+    used = _used_share(geometry, sequences)
+    total = 0.0
+    for name, tensor in checkpoint.tensors.items():
+        nbytes = sum(array.nbytes for array in tensor.arrays().values())
+        total += nbytes * used if "/moe/" in name else nbytes
+    return round(total)
+
+
+def _used_share(geometry: Geometry, sequences: int) -> float:
+    """Share of the experts that work, as if each token chose at random."""
+    by_role = count_parameters(geometry)
+    experts = by_role.by_role.get("expert", 0)
+    one = 1 - (by_role.total - by_role.active) / experts if experts else 1.0
+    return float(1 - (1 - one) ** sequences)
+
+
+class _Run:
+    """Sequences on their way."""
+
+    def __init__(
+        self, network: Network, prompts: Sequence[np.ndarray], count: int, sampling: Sampling
+    ) -> None:
+        self._network = network
+        self._prompts = [np.asarray(p, np.int64) for p in prompts]
+        self._count = count
+        self._sampling = sampling
+        self._random = np.random.default_rng(sampling.seed)
+        self.made: list[list[int]] = [[] for _ in prompts]
+        self.ended = [False] * len(prompts)
+        self._memories = network.memories([len(p) + count for p in prompts])
+
+    def tokens(self) -> Iterator[tuple[int, int]]:
+        """Each token as it is chosen, with the number of its prompt."""
+        going = list(range(len(self._prompts)))
+        fed = batch(self._prompts)
+        for _ in range(self._count):
+            chosen = self._next(fed, going)
+            for number, token in zip(going, chosen, strict=True):
+                if token == self._network.constants.eos:
+                    self.ended[number] = True
+                    continue
+                self.made[number].append(token)
+                yield number, token
+            going = [n for n in going if not self.ended[n]]
+            if not going:
+                return
+            fed = batch(
+                [np.array(self.made[n][-1:]) for n in going],
+                tuple(len(self._prompts[n]) + len(self.made[n]) - 1 for n in going),
+            )
+
+    def _next(self, fed: Batch, going: list[int]) -> list[int]:
+        network = self._network
+        h = network.embed(fed)
+        for number, memory in enumerate(self._memories):
+            network.step(number, h, fed, _of(memory, going))
+        last = np.array([span.stop - 1 for span in fed.spans])
+        x = network.normed(h[last])
+        logits = np.concatenate([block for _, block in network.logits(x)], axis=1)
+        return [choose(row, self._sampling, self._random) for row in logits]
+
+
+def _of(memory: Memory, going: list[int]) -> Memory:
+    """What is remembered of the sequences that go on."""
+    kept = ([rows[n] for n in going] for rows in (memory.keys, memory.values, memory.tokens))
+    return type(memory)(*kept)
+
+
+def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:
+    """The next token, of its logits `f32[vocab]`."""
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    scaled = (logits.astype(np.float64) - logits.max()) / sampling.temperature
+    weights = np.exp(scaled)
+    order = np.argsort(-weights, kind="stable")
+    shares = np.cumsum(weights[order]) / weights.sum()
+    kept = int(np.searchsorted(shares, sampling.top_p)) + 1  # the one that reaches it as well
+    nucleus = order[:kept]
+    own = weights[nucleus] / weights[nucleus].sum()
+    return int(random.choice(nucleus, p=own))
