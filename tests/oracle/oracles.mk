@@ -160,6 +160,24 @@ $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm
 		-r tests/oracle/vllm/vllm.txt
 	@touch $@
 
+ORACLE_SGLANG := $(BUILD)/oracle-sglang
+.PHONY: oracle-sglang
+oracle-sglang: $(ORACLE_SGLANG)/.ready $(VENV)/.ready-run ## Let SGLang load what is written for it, on every rank
+	HF_HOME=$(CURDIR)/$(ORACLE_SGLANG)/home HF_HUB_OFFLINE=1 \
+		$(ORACLE_SGLANG)/env/bin/python -m tests.oracle.sglang.check \
+		--grokpack $(CURDIR)/$(BIN)/python --work $(ORACLE_SGLANG)/work
+
+$(ORACLE_SGLANG)/.ready: tests/oracle/sglang/requirements.txt tests/oracle/sglang/sglang.txt \
+		$(VENV)/.made
+	@echo "making $(ORACLE_SGLANG)/env with SGLang"
+	@rm -rf $(ORACLE_SGLANG)
+	@"$(PYTHON)" -m venv $(ORACLE_SGLANG)/env
+	@$(ORACLE_SGLANG)/env/bin/pip install -qq --disable-pip-version-check \
+		-r tests/oracle/sglang/requirements.txt
+	@$(ORACLE_SGLANG)/env/bin/pip install -qq --disable-pip-version-check --no-deps \
+		-r tests/oracle/sglang/sglang.txt
+	@touch $@
+
 # Stores of chunked arrays: opened, restored and written by the libraries that they are for.
 ZARR := $(BUILD)/oracle-zarr
 .PHONY: oracle-zarr
