@@ -29,8 +29,9 @@ def verify(
         str | None,
         typer.Option(
             "--against",
-            metavar="FILE",
-            help="Read all bytes and compare them with another manifest, or a list of sha256 sums",
+            metavar="FILE|hf:REPO",
+            help="Read all bytes and compare them with another manifest, a list of sha256 sums, a "
+            ".torrent, or what Hugging Face's hub says of a repository's files",
         ),
     ] = None,
     subset: Annotated[

@@ -137,6 +137,13 @@ FINDINGS = (
         "Compare with a list that has all files, or leave it where the files are not xAI's.",
     ),
     Code(
+        "GP119",
+        "torrent is not the one that xAI published",
+        ExitStatus.OK,
+        "Its info-hash is another: what it says of the files is somebody else's word.",
+        "xAI's README names the torrent; its info-hash is in the finding.",
+    ),
+    Code(
         "GP120",
         "tensor holds NaN",
         ExitStatus.ANSWER_IS_NO,

@@ -1,4 +1,4 @@
-"""`verify --against FILE`: every byte against what somebody else recorded."""
+"""`verify --against`: every byte against what somebody else recorded."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 from grokpack import manifest, storage
 from grokpack.checkpoint import Finding
-from grokpack.contents import listings, places, records, whole_files
+from grokpack.contents import listings, places, published, records, torrent, whole_files
 from grokpack.contents.check import Contents, Limits, check_contents, other_sizes
 from grokpack.contents.memory import Memory
 from grokpack.contents.naming import match
+from grokpack.contents.pieces import check_pieces
+from grokpack.contents.whole_files import Sum
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Listener, ignore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grokpack.checkpoint import Checkpoint
 
 _TENSOR_ENDS = (".safetensors", ".gguf")
@@ -23,19 +27,30 @@ _FEW = 3
 def check_against(
     checkpoint: Checkpoint, path: str, limits: Limits | None = None, listen: Listener = ignore
 ) -> Contents:
-    """Read files and compare them with a manifest, or a list of sha256 sums, from elsewhere.
+    """Read files and compare them with a manifest, sums or a torrent from elsewhere.
 
     Args:
         checkpoint: Whose files.
-        path: The manifest or the list.
+        path: A manifest, a list of sha256 sums, a torrent; or `hf:OWNER/NAME[@REVISION]`, a
+            repository of Hugging Face's hub; or `hf:`, what a download from there left behind.
         limits: How much is read, and when it ends; sums of whole files allow no share.
         listen: Receives progress.
 
     Raises:
-        GrokpackError: GP230 where it is neither, or names none of the files; GP304 for a share of
-            files that have one sum each.
+        GrokpackError: GP230 where it is none of these, or names none of the files; GP304 for a
+            share of files that have one sum each; what the hub answers.
     """
     limits = limits or Limits()
+    if published.is_hub(path):
+        _refuse_share(path, limits)
+        sums, origin = published.read(checkpoint, path)
+        return _check_sums(checkpoint, sums, origin, limits, listen)
+    if path.endswith(torrent.SUFFIX):
+        _refuse_share(path, limits)
+        found = check_pieces(checkpoint, torrent.read(path), limits, listen)
+        if not found.read_bytes and found.ended and not found.findings:
+            raise _stranger(path)
+        return found
     document = _manifest(path)
     if document is not None:
         theirs = records.foreign(checkpoint, path, document)
@@ -45,10 +60,15 @@ def check_against(
         sizes = {record.path: storage.size_of(record.path) for record in theirs.files}
         extra = [*other_sizes(theirs.files, sizes)]
         return contents.also(extra + _unmatched(theirs.unknown, theirs.absent, path))
+    _refuse_share(path, limits)
+    sums = {name: Sum("sha256", value) for name, value in listings.read(path).items()}
+    return _check_sums(checkpoint, sums, path, limits, listen)
+
+
+def _refuse_share(path: str, limits: Limits) -> None:
     if limits.share != type(limits.share)():
-        what = "a list of sha256 sums says nothing of a part of a file"
+        what = "sums of whole files say nothing of a part of a file"
         raise GrokpackError("GP304", what, Place(path), hint="leave --subset and --max-age out")
-    return _check_listing(checkpoint, path, limits, listen)
 
 
 def _manifest(path: str) -> dict[str, object] | None:
@@ -78,14 +98,15 @@ def _is_tensor(name: str) -> bool:
     return last.startswith("tensor") or last.endswith(_TENSOR_ENDS)
 
 
-def _check_listing(checkpoint: Checkpoint, path: str, limits: Limits, listen: Listener) -> Contents:
-    sums = listings.read(path)
+def _check_sums(
+    checkpoint: Checkpoint, sums: Mapping[str, Sum], origin: str, limits: Limits, listen: Listener
+) -> Contents:
     files = [file.path for file in checkpoint.layout.files()]
     named = match(files, {name: name for name in sums}, places.below_home(checkpoint))
     if not named:
-        raise _stranger(path)
+        raise _stranger(origin)
     expected = {file: sums[name] for file, name in named.items()}
-    contents = whole_files.check_sums(checkpoint, expected, path, limits, listen)
+    contents = whole_files.check_sums(checkpoint, expected, origin, limits, listen)
     unknown = tuple(file for file in files if file not in named)
     absent = tuple(name for name in sums if name not in set(named.values()))
-    return contents.also(_unmatched(unknown, absent, path))
+    return contents.also(_unmatched(unknown, absent, origin))

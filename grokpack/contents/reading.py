@@ -16,6 +16,8 @@ from grokpack.tiling import tile_count, tile_range
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from grokpack.contents.whole_files import Digest
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -94,18 +96,22 @@ def file_sums(
     return tiles, whole.hexdigest() if whole is not None else None
 
 
-def sha256(
-    path: str, nbytes: int, advance: Callable[[int], None], stopping: Callable[[], bool]
+def sum_of(
+    digest: Digest,
+    path: str,
+    nbytes: int,
+    advance: Callable[[int], None],
+    stopping: Callable[[], bool],
 ) -> str | None:
-    """The sha256 of a file in hex; None where it was asked to stop.
+    """The sum of a file in hex; None where it was asked to stop.
 
     Args:
+        digest: What sums it.
         path: The file.
         nbytes: Its size.
         advance: Told the bytes of each tile.
         stopping: Asked between tiles.
     """
-    digest = hashlib.sha256()
     for tile in range(tile_count(nbytes)):
         if stopping():
             return None

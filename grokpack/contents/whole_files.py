@@ -1,10 +1,11 @@
-"""Files against one sha256 sum each: by several threads, each file by one, for sums need order."""
+"""Files against one sum each: by several threads, each file by one, for sums need order."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from grokpack import storage
 from grokpack.checkpoint import Finding
@@ -19,6 +20,38 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
 
 
+class Digest(Protocol):
+    """What hashlib's objects do."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take in bytes."""
+
+    def hexdigest(self) -> str:
+        """The sum so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What a file's bytes must hash to.
+
+    Attributes:
+        kind: `sha256`, or `git`: the sha1 that git names a blob by.
+        value: In hex.
+        nbytes: The file's size; None where that is not said.
+    """
+
+    kind: str
+    value: str
+    nbytes: int | None = None
+
+    def digest(self, nbytes: int) -> Digest:
+        """What sums a file of so many bytes."""
+        if self.kind == "sha256":
+            return hashlib.sha256()
+        head = f"blob {nbytes}\0".encode()
+        return hashlib.sha1(head, usedforsecurity=False)
+
+
 @dataclass(frozen=True, slots=True)
 class _Result:
     """How a file went."""
@@ -30,34 +63,41 @@ class _Result:
 
 def check_sums(
     checkpoint: Checkpoint,
-    expected: Mapping[str, str],
+    expected: Mapping[str, Sum],
     origin: str,
     limits: Limits,
     listen: Listener,
 ) -> Contents:
-    """Read files and compare the sha256 of each.
+    """Read files and compare the sum of each; those of another size are not read.
 
     Args:
         checkpoint: Whose files.
-        expected: The sum of each, in hex, by its path in the checkpoint.
+        expected: The sum of each, by its path in the checkpoint.
         origin: Where the sums are from.
         limits: When it ends.
         listen: Receives progress.
     """
     sizes = {name: storage.size_of(checkpoint.path(name)) or 0 for name in expected}
+    other = [name for name, own in expected.items() if own.nbytes not in (None, sizes[name])]
     total, began = sum(sizes.values()), time.monotonic()
     listen(Started("contents", total))
     # The largest first: a thread left alone with one at the end would have no help.
-    order = sorted(expected, key=lambda name: -sizes[name])
+    order = sorted(expected.keys() - set(other), key=lambda name: (-sizes[name], name))
     work = _Judge(checkpoint, expected, sizes, limits.stopping, listen).judge
     threads = limits.workers or reading.workers(checkpoint.folder)
     results = list(reading.spread(work, order, threads))
     listen(Finished("contents", time.monotonic() - began))
     findings = [result.finding for result in results if result.finding]
+    findings += [_other_size(name, expected[name], sizes[name]) for name in other]
     findings.sort(key=lambda finding: finding.file or "")
     read = sum(result.nbytes for result in results if result.ended)
     ended = all(result.ended for result in results)
     return Contents(tuple(findings), origin, total, read, total - read, ended)
+
+
+def _other_size(name: str, own: Sum, nbytes: int) -> Finding:
+    what = "file has another size than was published"
+    return Finding("GP112", what, name, None, f"{own.nbytes:,} bytes", f"{nbytes:,} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +105,7 @@ class _Judge:
     """Compares files; one serves all threads."""
 
     checkpoint: Checkpoint
-    expected: Mapping[str, str]
+    expected: Mapping[str, Sum]
     sizes: Mapping[str, int]
     stopping: Callable[[], bool]
     listen: Listener
@@ -75,7 +115,8 @@ class _Judge:
         nbytes = self.sizes[name]
         try:
             path = self.checkpoint.path(name)
-            digest = reading.sha256(path, nbytes, self._advance, self.stopping)
+            own = self.expected[name]
+            digest = reading.sum_of(own.digest(nbytes), path, nbytes, self._advance, self.stopping)
         except GrokpackError as error:
             if error.code not in UNREADABLE:
                 raise
@@ -83,11 +124,9 @@ class _Judge:
             return _Result(nbytes, ended=True, finding=Finding("GP117", what, name))
         if digest is None:
             return _Result(nbytes, ended=False)
-        if digest == self.expected[name]:
+        if digest == own.value:
             return _Result(nbytes, ended=True)
-        wrong = Finding(
-            "GP110", "contents changed", name, None, f"sha256 {self.expected[name]}", digest
-        )
+        wrong = Finding("GP110", "contents changed", name, None, f"{own.kind} {own.value}", digest)
         return _Result(nbytes, ended=True, finding=wrong)
 
     def _advance(self, nbytes: int) -> None:

@@ -1,0 +1,240 @@
+"""Files against the pieces of a torrent: runs of bytes of all files joined, a sha1 for each."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint import Finding
+from grokpack.contents import reading, spans
+from grokpack.contents.check import UNREADABLE, Contents, Limits
+from grokpack.contents.naming import match
+from grokpack.contents.places import below_home
+from grokpack.contents.torrent import PUBLISHED
+from grokpack.errors import GrokpackError
+from grokpack.events import Advanced, Finished, Listener, Started
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.torrent import Entry, Torrent
+    from grokpack.layout import FileLayout
+
+_ZEROS = bytes(1 << 20)
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """How a piece went; `good` is None where it was not judged."""
+
+    piece: int
+    good: bool | None
+    error: str | None = None
+
+
+def check_pieces(
+    checkpoint: Checkpoint, torrent: Torrent, limits: Limits, listen: Listener
+) -> Contents:
+    """Read what a torrent names and compare each of its pieces.
+
+    A piece that runs into a file which is missing, or has another size, cannot be judged.
+
+    Args:
+        checkpoint: Whose files; others that lie beside it are compared as well.
+        torrent: What to compare with.
+        limits: When it ends.
+        listen: Receives progress.
+    """
+    held = _held(checkpoint, torrent)
+    work = _Judge(torrent, held, limits.stopping, listen)
+    judged = [piece for piece in range(len(torrent.sums)) if work.can_judge(piece)]
+    listen(Started("contents", sum(work.length(piece) for piece in judged)))
+    began = time.monotonic()
+    threads = limits.workers or reading.workers(checkpoint.folder)
+    results = sorted(reading.spread(work.judge, judged, threads), key=lambda r: r.piece)
+    listen(Finished("contents", time.monotonic() - began))
+    layouts = {file.path: file for file in checkpoint.layout.files()}
+    done = [result for result in results if result.good is not None]
+    findings = [
+        *_other_sizes(torrent, checkpoint, held),
+        *_findings([r for r in done if not r.good], torrent, held, layouts),
+        *_unjudged(torrent, set(judged)),
+        *_foreign(checkpoint, torrent),
+    ]
+    read = sum(work.length(result.piece) for result in done)
+    ended = len(done) == len(judged)
+    origin = f"torrent {torrent.info_hash}"
+    if torrent.info_hash == PUBLISHED:
+        origin += ", the one that xAI published"
+    return Contents(tuple(findings), origin, torrent.nbytes, read, torrent.nbytes - read, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A file of the torrent that is there: its path, its name in the checkpoint, its size."""
+
+    path: str
+    name: str
+    nbytes: int
+
+
+def _held(checkpoint: Checkpoint, torrent: Torrent) -> dict[int, _Held]:
+    """Files of the torrent, by number, that are there, whatever their size."""
+    files = [file.path for file in checkpoint.layout.files()]
+    numbers = {e.path: n for n, e in enumerate(torrent.files) if e.path}
+    named = match(files, {path: path for path in numbers}, below_home(checkpoint))
+    paths = {numbers[entry]: (checkpoint.path(file), file) for file, entry in named.items()}
+    for number, entry in enumerate(torrent.files):
+        beside = os.path.join(checkpoint.home, *entry.path.split("/"))
+        if number not in paths and entry.path and storage.exists(beside):
+            paths[number] = beside, entry.path.removeprefix(below_home(checkpoint))
+    held = {}
+    for number, (path, name) in paths.items():
+        nbytes = storage.size_of(path)
+        if nbytes is not None:
+            held[number] = _Held(path, name, nbytes)
+    return held
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Compares pieces; one serves all threads."""
+
+    torrent: Torrent
+    held: Mapping[int, _Held]
+    stopping: Callable[[], bool]
+    listen: Listener
+
+    def length(self, piece: int) -> int:
+        """Bytes of a piece."""
+        start = piece * self.torrent.piece_bytes
+        return min(self.torrent.piece_bytes, self.torrent.nbytes - start)
+
+    def can_judge(self, piece: int) -> bool:
+        """Whether all of it is there."""
+        return all(
+            not entry.path or (n in self.held and self.held[n].nbytes == entry.nbytes)
+            for n, entry, _, _ in stretches(self.torrent, piece, piece + 1)
+        )
+
+    def judge(self, piece: int) -> _Result:
+        """How a piece went."""
+        if self.stopping():
+            return _Result(piece, None)
+        digest = hashlib.sha1(usedforsecurity=False)
+        try:
+            for number, entry, start, stop in stretches(self.torrent, piece, piece + 1):
+                for part in self._bytes(number, entry, start, stop):
+                    digest.update(part)
+        except GrokpackError as error:
+            if error.code not in UNREADABLE:
+                raise
+            return _Result(piece, good=False, error=error.what)
+        self.listen(Advanced(self.length(piece)))
+        return _Result(piece, digest.digest() == self.torrent.sums[piece])
+
+    def _bytes(
+        self, number: int, entry: Entry, start: int, stop: int
+    ) -> Iterator[bytes | memoryview]:
+        if entry.path:
+            yield from reading.pieces(self.held[number].path, start, stop)
+            return
+        for at in range(start, stop, len(_ZEROS)):  # padding
+            yield _ZEROS[: min(len(_ZEROS), stop - at)]
+
+
+def stretches(torrent: Torrent, first: int, last: int) -> Iterator[tuple[int, Entry, int, int]]:
+    """The parts of files that pieces `first` to `last` hold: number, file, first byte, last + 1."""
+    low, high = first * torrent.piece_bytes, min(last * torrent.piece_bytes, torrent.nbytes)
+    at = bisect.bisect_right(torrent.files, low, key=lambda entry: entry.start) - 1
+    for number in range(at, len(torrent.files)):
+        entry = torrent.files[number]
+        if entry.start >= high:
+            return
+        start, stop = max(low - entry.start, 0), min(high - entry.start, entry.nbytes)
+        if start < stop:
+            yield number, entry, start, stop
+
+
+def _runs(pieces: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Numbers in order as runs, first and last + 1."""
+    first = last = None
+    for piece in pieces:
+        if first is None or piece != last:
+            if first is not None and last is not None:
+                yield first, last
+            first = piece
+        last = piece + 1
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _findings(
+    bad: Sequence[_Result],
+    torrent: Torrent,
+    held: Mapping[int, _Held],
+    layouts: Mapping[str, FileLayout],
+) -> Iterator[Finding]:
+    """One for each file that a run of bad pieces touches: a piece does not say which it was."""
+    errors = {result.piece: result.error for result in bad}
+    for first, last in _runs([result.piece for result in bad]):
+        touched = [s for s in stretches(torrent, first, last) if s[1].path]
+        which = f"piece {first:,}" if last - first == 1 else f"pieces {first:,} to {last - 1:,}"
+        others = f"; {which} holds {len(touched)} files" if len(touched) > 1 else ""
+        for number, _, start, stop in touched:
+            name = held[number].name
+            where = f"bytes {start:,} to {stop - 1:,}"
+            tensor = None
+            if name in layouts:
+                names = spans.tensors(layouts[name], start, stop)
+                words = spans.describe(layouts[name], start, stop)
+                where += f" ({words})" if words else ""
+                tensor = names[0] if len(names) == 1 else None
+            found = f"{which}: {where}{others}"
+            error = next((errors[p] for p in range(first, last) if errors[p]), None)
+            what = "contents changed" if error is None else f"contents cannot be read: {error}"
+            code = "GP110" if error is None else "GP117"
+            yield Finding(code, what, name, tensor, None, found)
+
+
+def _other_sizes(
+    torrent: Torrent, checkpoint: Checkpoint, held: Mapping[int, _Held]
+) -> Iterator[Finding]:
+    known = {file.path for file in checkpoint.layout.files()}
+    for number, entry in enumerate(torrent.files):
+        own = held.get(number)
+        if own is not None and own.nbytes != entry.nbytes:
+            what = "file has another size than in the torrent"
+            sizes = f"{entry.nbytes:,} bytes", f"{own.nbytes:,} bytes"
+            yield Finding("GP112", what, own.name, None, *sizes)
+        elif own is None and entry.path not in known and _is_tensor(entry):
+            yield Finding("GP101", "file is missing; the torrent has it", entry.path)
+
+
+def _is_tensor(entry: Entry) -> bool:
+    return entry.path.rpartition("/")[2].startswith("tensor")
+
+
+def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
+    """What cannot be said, as a warning."""
+    left = [piece for piece in range(len(torrent.sums)) if piece not in judged]
+    if not left:
+        return
+    runs = [f"{a:,} to {b - 1:,}" if b - a > 1 else f"{a:,}" for a, b in _runs(left)]
+    few = ", ".join(runs[:_FEW]) + (", .." if len(runs) > _FEW else "")
+    what = f"{len(left):,} of {len(torrent.sums):,} pieces cannot be judged: files are missing"
+    yield Finding("GP118", what, None, None, None, f"pieces {few}", "warning")
+
+
+def _foreign(checkpoint: Checkpoint, torrent: Torrent) -> Iterator[Finding]:
+    """A warning where Grok-1 itself is compared with another torrent than xAI's."""
+    if checkpoint.geometry.is_grok1() and torrent.info_hash != PUBLISHED:
+        what = "the torrent is not the one that xAI published"
+        yield Finding("GP119", what, None, None, PUBLISHED, torrent.info_hash, "warning")
