@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import xxhash
+import zstandard
 
 from grokpack import __version__, storage
 from grokpack.errors import GrokpackError, Place
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 FILE = "grokpack.json"
 SCHEMA = "grokpack/manifest/1"
 _DIGEST_CHARS = 32  # xxh3_128 in hex
+_MOST_PLAIN = 64  # tiles whose checksums stand as they are: of files up to a gibibyte
+_LONGEST = 1 << 28  # of a table: what no file reaches, and no hostile number may cost
 
 
 def render(
@@ -73,7 +76,12 @@ def render_rows(
 
 def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> dict[str, object]:
     """What the manifest says of a file: its size, checksum of each tile, and sha256 if known."""
-    row: dict[str, object] = {"bytes": nbytes, "tiles": "".join(tiles)}
+    row: dict[str, object] = {"bytes": nbytes}
+    if len(tiles) > _MOST_PLAIN:
+        packed = zstandard.compress(bytes.fromhex("".join(tiles)))
+        row["tiles_zstd"] = base64.b64encode(packed).decode()
+    else:
+        row["tiles"] = "".join(tiles)
     return row if sha256 is None else row | {"sha256": sha256}
 
 
@@ -111,12 +119,25 @@ def load_file(path: str) -> dict[str, Any]:
 def _row_is_sound(row: object) -> bool:
     if not isinstance(row, dict):
         return False
-    nbytes, tiles = row.get("bytes"), row.get("tiles")
-    if type(nbytes) is not int or nbytes < 0 or not isinstance(tiles, str):
+    nbytes = row.get("bytes")
+    if type(nbytes) is not int or nbytes < 0:
         return False
-    if len(tiles) != -(-nbytes // TILE_BYTES) * _DIGEST_CHARS:
+    if _table(row, nbytes) is None:
         return False
     return "decoded" not in row or _row_is_sound(row["decoded"])
+
+
+def _table(row: Mapping[str, Any], nbytes: int) -> str | None:
+    """Checksums of all tiles as one text of hex; None where they are not as many as tiles."""
+    chars = -(-nbytes // TILE_BYTES) * _DIGEST_CHARS
+    text, packed = row.get("tiles"), row.get("tiles_zstd")
+    if isinstance(packed, str) and chars < _LONGEST:
+        try:
+            frame = base64.b64decode(packed, validate=True)
+            text = zstandard.ZstdDecompressor().decompress(frame, chars // 2).hex()
+        except (binascii.Error, ValueError, zstandard.ZstdError):
+            return None
+    return text if isinstance(text, str) and len(text) == chars else None
 
 
 def row(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
@@ -133,7 +154,7 @@ def stays_inside(path: str) -> bool:
 
 def tiles(row: Mapping[str, Any]) -> list[str]:
     """Checksums of a file's tiles, in order."""
-    text = row["tiles"]
+    text = _table(row, row["bytes"]) or ""
     return [text[i : i + _DIGEST_CHARS] for i in range(0, len(text), _DIGEST_CHARS)]
 
 

@@ -161,3 +161,47 @@ def test_the_schemas_are_in_the_package() -> None:
     assert (ROOT / "grokpack/render/schemas/envelope.json").is_file()
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     assert "*.json" not in ignored
+
+
+def test_the_manifest_keeps_to_its_schema(tmp_path: Path) -> None:
+    """Of every command that writes one, and where tables of tiles are large."""
+    model = synthesise(tmp_path / "m")
+    answer("reshard", model, "--tp", "2", "-o", tmp_path / "t")
+    answer("convert", model, "--to", "archive", "-o", tmp_path / "a")
+    answer("quantize", model, "--bits", "8", "--group", "32", "-o", tmp_path / "q")
+    (model / "grokpack.json").unlink()
+    answer("manifest", model, "--sha256")
+    synth = ("--preset", "real-layer", "--sparse")  # files of more than 64 tiles
+    answer("synth", tmp_path / "large", *synth)
+    validator = Draft202012Validator(schemas.schema("grokpack.json"))
+    found = [*tmp_path.rglob("grokpack.json")]
+    assert len(found) == 5
+    for path in found:
+        validator.validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_large_tables_are_compressed_and_read_alike(tmp_path: Path) -> None:
+    """By a second program: 16 bytes for each tile, as xxhash gives them."""
+    import base64
+
+    import xxhash
+    import zstandard
+
+    from grokpack import manifest
+    from grokpack.tiling import TILE_BYTES
+
+    answer("synth", tmp_path / "m", "--preset", "real-layer", "--sparse")
+    document = json.loads((tmp_path / "m" / "grokpack.json").read_text(encoding="utf-8"))
+    large = {n: row for n, row in document["files"].items() if "tiles_zstd" in row}
+    assert large
+    for name, row in large.items():
+        packed = zstandard.decompress(base64.b64decode(row["tiles_zstd"]))
+        with (tmp_path / "m" / name).open("rb") as handle:
+            tiles = [xxhash.xxh3_128_digest(handle.read(TILE_BYTES)) for _ in range(2)]
+        assert packed[:32] == b"".join(tiles)
+        assert len(packed) == 16 * -(-row["bytes"] // TILE_BYTES)
+        assert "".join(manifest.tiles(row)) == packed.hex()
+    assert answer("verify", tmp_path / "m")["status"] == "whole"
+    row["tiles_zstd"] = base64.b64encode(zstandard.compress(packed[:-16])).decode()
+    (tmp_path / "m" / "grokpack.json").write_text(json.dumps(document), encoding="utf-8")
+    assert answer("verify", tmp_path / "m", "--data")["errors"][0]["code"] == "GP209"

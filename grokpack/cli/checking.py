@@ -1,4 +1,4 @@
-"""`grokpack verify --data` and `--against`: what is read, and what it is compared with."""
+"""`grokpack verify --data`, `--against`, `--source`: what is read, and compared with what."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from grokpack.cli import quantities
 from grokpack.errors import GrokpackError
 
 if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
     from grokpack.cli.session import Session
-    from grokpack.contents.check import Limits
+    from grokpack.contents.check import Contents, Limits
     from grokpack.contents.rounds import Share
     from grokpack.verification import Verdict
 
@@ -73,7 +74,21 @@ def _fraction(text: str) -> float:
     return fraction
 
 
-def read(session: Session, verdict: Verdict, against: str | None, chosen: Limits) -> Verdict:
+def _replay(session: Session, out: Checkpoint, origin: str, chosen: Limits) -> Contents:
+    from grokpack.cli.source import resolve
+    from grokpack.contents.replay import replay
+    from grokpack.stores.locate import open_checkpoint
+
+    if chosen.share.max_age_s is not None:
+        what = "--max-age is about --data: nothing is remembered of a replay"
+        raise GrokpackError("GP304", what, hint="`--subset 2%` draws other tiles each time")
+    source = open_checkpoint(resolve(origin, session))
+    return replay(out, source, chosen, session.listener())
+
+
+def read(
+    session: Session, verdict: Verdict, against: str | None, origin: str | None, chosen: Limits
+) -> Verdict:
     """Read the files and add what came of it to the verdict.
 
     Raises:
@@ -87,7 +102,9 @@ def read(session: Session, verdict: Verdict, against: str | None, chosen: Limits
 
     checkpoint = verdict.survey.checkpoint
     assert checkpoint is not None  # noqa: S101  # the caller has seen to it
-    if against is not None:
+    if origin is not None:
+        contents = _replay(session, checkpoint, origin, chosen)
+    elif against is not None:
         contents = check_against(checkpoint, against, chosen, session.listener())
     else:
         own = records.own(checkpoint)

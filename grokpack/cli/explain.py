@@ -14,7 +14,11 @@ def explain(
     code: Annotated[str | None, typer.Argument(metavar="CODE", help="For example GP204")] = None,
     schema: Annotated[
         str | None,
-        typer.Option("--schema", metavar="COMMAND", help="Print the JSON Schema of its --json"),
+        typer.Option(
+            "--schema",
+            metavar="COMMAND",
+            help="Print the JSON Schema of its --json; or of grokpack.json",
+        ),
     ] = None,
 ) -> None:
     """Say what an error code means and what to do.

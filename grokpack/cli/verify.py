@@ -34,6 +34,14 @@ def verify(
             ".torrent, or what Hugging Face's hub says of a repository's files",
         ),
     ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="CKPT",
+            help="Make the bytes again from what SRC was made from, and compare",
+        ),
+    ] = None,
     subset: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +67,7 @@ def verify(
     """Check that a checkpoint is whole.
 
     Looks at every file's name, framing, size, shape, dtype and order. Reads contents only for
-    --data and --against, which remember what they found, and for --values.
+    --data and --against, which remember what they found, for --source and for --values.
     """
     with session(
         "verify",
@@ -82,11 +90,11 @@ def verify(
         path = resolve(source, current)
         began = time.monotonic()
         chosen = checking.limits(
-            current, data or against is not None, subset, max_age, max_duration
+            current, data or (against or origin) is not None, subset, max_age, max_duration
         )
         verdict = verification.verify_structure(survey(path, head_dim))
         if chosen is not None and verdict.survey.checkpoint is not None:
-            verdict = checking.read(current, verdict, against, chosen)
+            verdict = checking.read(current, verdict, against, origin, chosen)
         if values and verdict.survey.checkpoint is not None:
             from grokpack.values import verify_values
 

@@ -234,4 +234,19 @@ SOURCES = (
         "checkpoint's files.",
         "Name the right file. Names may begin at the checkpoint's folder or above it.",
     ),
+    Code(
+        "GP231",
+        "plan cannot be made again",
+        ExitStatus.SOURCE,
+        "The manifest has no plan that reads a source, or not all that it depended on: a policy, a "
+        "calibration, a tokenizer, another version of grokpack; or the files are compressed.",
+        "`grokpack diff SRC OUT` compares the weights themselves.",
+    ),
+    Code(
+        "GP232",
+        "output was made from another source",
+        ExitStatus.SOURCE,
+        "The manifest names the source by a digest of its headers, and this one has another.",
+        "Name the source that it was made from, wherever it lies now.",
+    ),
 )

@@ -14,6 +14,7 @@ from typing import Any
 from grokpack import storage
 from grokpack.errors import GrokpackError
 
+_FILES = os.path.join(os.path.dirname(__file__), "file_schemas")
 _FOLDER = os.path.join(os.path.dirname(__file__), "schemas")
 _SHARED = ("definitions", "envelope")
 _REFERENCE = "#/$defs/"
@@ -25,16 +26,24 @@ def names() -> list[str]:
     return [stem for stem in stems if stem not in _SHARED]
 
 
+def files() -> list[str]:
+    """Files that there are schemas for."""
+    return list(storage.names(_FILES))
+
+
 def schema(command: str) -> dict[str, Any]:
-    """The schema (draft 2020-12) of a command's document, complete in itself.
+    """The schema (draft 2020-12) of a command's document, or of a file, complete in itself.
 
     Raises:
         GrokpackError: GP304 where no command of that name prints JSON.
     """
+    if command in files():
+        own_file: dict[str, Any] = storage.read_json(os.path.join(_FILES, command))
+        return own_file
     if command not in names():
         near = difflib.get_close_matches(command, names(), 1, 0.5)
         meant = f"did you mean `{near[0]}`? " if near else ""
-        hint = f"{meant}there are {', '.join(names())}"
+        hint = f"{meant}there are {', '.join([*names(), *files()])}"
         raise GrokpackError("GP304", f"there is no schema `{command}`", hint=hint)
     own, document = _read(command), _read("envelope")
     document["$id"] = f"urn:grokpack:schema:{command}:1"

@@ -1,0 +1,291 @@
+"""`verify OUT --source SRC`: the plan that OUT's manifest has, made again from SRC and compared.
+
+Nothing is written: each tile's bytes are made as the run made them, and held against the file's.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack import manifest, storage
+from grokpack.account import Ledger
+from grokpack.budget import DEFAULT_MEMORY_BYTES, budget
+from grokpack.checkpoint import Finding
+from grokpack.contents import places, reading, spans
+from grokpack.contents.check import UNREADABLE, Contents, Limits
+from grokpack.errors import GrokpackError, Place
+from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.output import Output
+from grokpack.plan import Plan, Run
+from grokpack.reading import ArrayReader
+from grokpack.task import Context, band_blocks
+from grokpack.tiling import tile_count, tile_range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.rounds import Share
+    from grokpack.layout import FileLayout
+
+_TILES = 16  # in one piece of work
+_DIFF = "`grokpack diff SRC OUT` compares the weights themselves"
+
+
+def replay(
+    out: Checkpoint, source: Checkpoint, limits: Limits | None = None, listen: Listener = ignore
+) -> Contents:
+    """Make an output's tiles again from its source, and compare them with its files.
+
+    Args:
+        out: The output, with its manifest.
+        source: What it is said to be made from, wherever it lies now.
+        limits: How much, and when it ends. A share is drawn anew each time.
+        listen: Receives progress.
+
+    Raises:
+        GrokpackError: GP229 where there is no manifest, GP231 where it has no plan that can be made
+            again, GP232 where it was made from another source; what planning and reading raise.
+    """
+    limits = limits or Limits()
+    path = next((p for p in places.manifests(out) if storage.exists(p)), None)
+    if path is None:
+        raise GrokpackError("GP229", "there is no manifest with a plan", Place(out.place))
+    document = manifest.load_file(path)
+    plan = _plan(document, source, out, path)
+    place = Output.of(plan.target, out.place if plan.target.single else out.home)
+    runs = list(_chosen(plan, limits.share))
+    total = sum(file.nbytes for file in plan.target.layout.files())
+    wanted = sum(map(_Replayer.nbytes_of(plan), runs))
+    listen(Started("replay", wanted))
+    began = time.monotonic()
+    threads = limits.workers or reading.workers(source.folder)
+    pace = budget(plan, DEFAULT_MEMORY_BYTES, threads).pace
+    reader = ArrayReader(plan.source, pace.engine)
+    context = Context(plan.target, reader, place, pace, _ignore, limits.stopping)
+    work = _Replayer(plan, context, listen).results
+    results = list(reading.spread(work, runs, threads))
+    listen(Finished("replay", time.monotonic() - began))
+    named = _named(out, plan)
+    findings = [named(finding) for result in results for finding in result.findings]
+    findings.sort(key=lambda finding: finding.file or "")
+    read = sum(result.nbytes for result in results)
+    origin = f"{plan.command} of {source.place}"
+    finals = _finals(plan, place)
+    return Contents((*finals, *findings), origin, total, read, total - read, read == wanted)
+
+
+def _named(out: Checkpoint, plan: Plan) -> Callable[[Finding], Finding]:
+    """Gives a finding's file the name that it has in the checkpoint, not in the plan."""
+    if plan.target.single:
+        return lambda finding: replace(finding, file=os.path.basename(out.place))
+    prefix = places.below_home(out)
+    return lambda finding: replace(finding, file=(finding.file or "").removeprefix(prefix))
+
+
+def _ignore(_nbytes: int) -> None:
+    """Tell nobody."""
+
+
+def _plan(document: Mapping[str, Any], source: Checkpoint, out: Checkpoint, path: str) -> Plan:
+    """The plan that the manifest has, made again from the source."""
+    if document.get("source") is None or "plan" not in document:
+        what = "the manifest has no plan that reads a source"
+        raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
+    found = source.identity()
+    if document["source"] != found:
+        facts = (("made from", document["source"]), ("given", found))
+        what = "the output was made from another source, by its headers"
+        raise GrokpackError("GP232", what, Place(path), facts, _DIFF)
+    refused = None
+    for make in _candidates(document, source, out):
+        try:
+            plan = make()
+        except GrokpackError as error:
+            refused = error
+            continue
+        if plan.digest() == document["plan"]:
+            return _possible(plan, path)
+    notes = [("written by", str(document.get("tool", {}).get("version")))]
+    if refused is not None:
+        notes.append(("planning", refused.what))
+    what = "the plan cannot be made again from what the manifest says"
+    hint = f"a policy, a calibration or a tokenizer from elsewhere is not in it; {_DIFF}"
+    raise GrokpackError("GP231", what, Place(path), tuple(notes), hint)
+
+
+def _possible(plan: Plan, path: str) -> Plan:
+    """The plan, where its files can be compared byte by byte as they are made."""
+    if plan.target.encoding is not None or plan.target.place is not None:
+        what = f"files of {plan.target.format} are not made tile by tile"
+        raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
+    return plan
+
+
+def _candidates(
+    document: Mapping[str, Any], source: Checkpoint, out: Checkpoint
+) -> Iterator[Callable[[], Plan]]:
+    """Plans that the manifest may mean: where the tokenizer was is not in it."""
+    from grokpack import convert, quantize, reshard
+
+    given = dict(document.get("parameters") or {})
+    tokenizers = (None, out.home, "none")
+    if document.get("command") == "reshard":
+        to, tp = given.pop("to", ""), given.pop("tp", 0)
+        for wider in (False, True):
+            yield lambda wider=wider: reshard.plan_reshard(  # type: ignore[misc]
+                source, tp, to, forward_only=wider, **given
+            )
+    elif document.get("command") == "convert":
+        to = given.pop("to", "")
+        for place in tokenizers:
+            yield lambda place=place: convert.plan_convert(  # type: ignore[misc]
+                source, to, convert.Options(**given, tokenizer=place)
+            )
+    elif document.get("command") == "quantize":
+        chosen = _quantisation(given)
+        for place in tokenizers:
+            yield lambda place=place: quantize.plan_quantize(  # type: ignore[misc]
+                source, quantize.Options(**chosen, tokenizer=place)
+            )
+
+
+def _quantisation(given: dict[str, Any]) -> dict[str, Any]:
+    """Options of `quantize` from what it wrote down, which has what was chosen by default too."""
+    from grokpack.quantize import TARGETS
+
+    kind = TARGETS.get(given.get("to", ""))
+    chosen = {**given, "keep": tuple(given.get("keep", ()))}
+    chosen.pop("importance", None)
+    group = chosen.pop("group", None)
+    if kind is not None and "group" in kind.takes:
+        chosen["group"] = None if group is None else str(group)
+    return chosen
+
+
+def _chosen(plan: Plan, share: Share) -> Iterator[Run]:
+    """Tiles to be made again, in pieces of work."""
+    every = [
+        (band, tile)
+        for band, files in enumerate(plan.target.layout.bands)
+        for tile in range(tile_count(files[0].nbytes))
+    ]
+    wanted = range(len(every))
+    picked: Sequence[int] = wanted
+    if share.part is not None:
+        n, of = share.part
+        picked = wanted[(n - 1) * len(every) // of : n * len(every) // of]
+    elif share.fraction is not None or share.nbytes is not None:
+        total = sum(file.nbytes for file in plan.target.layout.files())
+        part = share.fraction or min(1.0, (share.nbytes or 0) / max(total, 1))
+        count = min(len(every), max(1, round(part * len(every))))
+        picked = sorted(random.SystemRandom().sample(wanted, count))
+    first = 0
+    for at in range(1, len(picked) + 1):
+        band, tile = every[picked[at - 1]]
+        more = at < len(picked) and every[picked[at]] == (band, tile + 1)
+        if not more or at - first == _TILES:
+            yield Run(band, every[picked[first]][1], tile + 1)
+            first = at
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """How a piece of work went."""
+
+    nbytes: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Replayer:
+    """Makes tiles again and compares them; one serves all threads."""
+
+    plan: Plan
+    context: Context
+    listen: Listener
+
+    @staticmethod
+    def nbytes_of(plan: Plan) -> Callable[[Run], int]:
+        """Bytes of a run's tiles, in all files of its band."""
+
+        def count(run: Run) -> int:
+            band = plan.target.layout.bands[run.band]
+            start, stop = _ends(run, band[0])
+            return (stop - start) * len(band)
+
+        return count
+
+    def results(self, run: Run) -> _Result:
+        """How the tiles of a run went; none of them where it is to stop."""
+        if self.context.stopping():
+            return _Result(0, ())
+        band = self.plan.target.layout.bands[run.band]
+        at, stop = _ends(run, band[0])
+        bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in band}
+        errors: dict[str, str] = {}
+        for blocks in band_blocks(self.context, band, at, stop, Ledger(self.context.pace.engine)):
+            for file, block in zip(band, blocks, strict=True):
+                if file.path not in errors:
+                    self._compare(file, at, block, bad[file.path], errors)
+            at += len(blocks[0])
+            self.listen(Advanced(len(blocks[0]) * len(band)))
+        findings = [_differs(file, bad[file.path]) for file in band if bad[file.path]]
+        for path, what in errors.items():
+            findings.append(Finding("GP117", f"contents cannot be read: {what}", path))
+        return _Result(self.nbytes_of(self.plan)(run), tuple(findings))
+
+    def _compare(
+        self,
+        file: FileLayout,
+        at: int,
+        block: memoryview,
+        bad: list[tuple[int, int]],
+        errors: dict[str, str],
+    ) -> None:
+        found = np.empty(len(block), np.uint8)
+        try:
+            storage.read_into(self.context.place.file(file.path), at, found.data)
+        except GrokpackError as error:
+            if error.code not in UNREADABLE:
+                raise
+            errors[file.path] = error.what
+            return
+        unlike = np.flatnonzero(found != np.frombuffer(block, np.uint8))
+        if len(unlike):
+            bad.append((at + int(unlike[0]), at + int(unlike[-1]) + 1))
+
+
+def _ends(run: Run, file: FileLayout) -> tuple[int, int]:
+    return tile_range(run.first, file.nbytes)[0], tile_range(run.last - 1, file.nbytes)[1]
+
+
+def _differs(file: FileLayout, ranges: Sequence[tuple[int, int]]) -> Finding:
+    start, stop = ranges[0][0], ranges[-1][1]
+    names, words = spans.tensors(file, start, stop), spans.describe(file, start, stop)
+    found = f"bytes {start:,} to {stop - 1:,}" + (f" ({words})" if words else "")
+    tensor = names[0] if len(names) == 1 else None
+    return Finding("GP110", "not what the source gives", file.path, tensor, None, found)
+
+
+def _finals(plan: Plan, place: Output) -> list[Finding]:
+    """The small files, which the plan has whole."""
+    findings = []
+    for name, data in plan.target.finals.items():
+        path = os.path.join(place.root, name)
+        found = None
+        with suppress(GrokpackError):
+            reader = storage.FileBytes(path)
+            found = reader.read(0, reader.size()) if storage.exists(path) else None
+        if found is None:
+            findings.append(Finding("GP101", "file is missing", name))
+        elif found != data:
+            findings.append(Finding("GP110", "not what the source gives", name))
+    return findings
