@@ -52,6 +52,18 @@ format: $(VENV)/.ready-test ## Lay out the code and apply the fixes that are saf
 fuzz: $(VENV)/.ready-test ## Thousands of mutated headers and configs through every command
 	$(BIN)/python -m tests.fuzzing 5000 $$(date +%s)
 
+.PHONY: faults
+faults: $(VENV)/.ready-test ## A crash at every operation, every flipped bit of a header, SIGKILL at 50 moments
+	$(PYTEST) -n 2 -q -m faults --hypothesis-profile=explore
+
+# atheris has wheels for some Pythons and machines only, so nothing else needs it.
+FUZZ_SECONDS ?= 120
+.PHONY: fuzz-coverage
+fuzz-coverage: $(VENV)/.ready-test ## Coverage-guided fuzzing of the three header readers
+	$(INSTALL) atheris==3.0.0
+	@for reader in pickle safetensors gguf; do \
+		$(BIN)/python -m tests.faults.readers $(FUZZ_SECONDS) $$reader || exit 1; done
+
 .PHONY: slow
 slow: $(VENV)/.ready-test ## Tests that take minutes or gigabytes, with fresh random examples
 	$(PYTEST) -m slow --hypothesis-profile=explore

@@ -63,7 +63,7 @@ def test_what_is_not_is_named(
 def test_pre_commit_takes_the_hook(tmp_path: Path) -> None:
     """Its own check of the file, and which files it would be run on."""
     path = ROOT / ".pre-commit-hooks.yaml"
-    command = [sys.executable, "-m", "pre_commit", "validate-manifest", path]
+    command = [sys.executable, "-m", "pre_commit", "validate-manifest", str(path)]
     subprocess.run(command, check=True, cwd=tmp_path)
     (entry,) = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert entry["entry"] == SCRIPT.name

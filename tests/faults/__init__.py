@@ -1,0 +1,1 @@
+"""Faults injected, damage done, hostile files: what must never happen then does not happen."""

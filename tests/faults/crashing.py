@@ -1,0 +1,117 @@
+"""Commands that write, stopped at one of the operations by which they change files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from grokpack import storage
+from grokpack.convert import Options as ConvertOptions
+from grokpack.convert import plan_convert
+from grokpack.preflight import Limits
+from grokpack.quantize import Options as QuantizeOptions
+from grokpack.quantize import plan_quantize
+from grokpack.reshard import plan_reshard
+from grokpack.run import execute
+from grokpack.stores.locate import open_checkpoint
+from grokpack.synth import plan_synth
+from tests.fuzzing import TINY
+
+
+class Crash(BaseException):
+    """Stands for the end of the process."""
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    """The operations that change files, as they happen."""
+    seen: list[str] = []
+    storage.faults.hook = lambda operation, _: seen.append(operation)
+    try:
+        yield seen
+    finally:
+        storage.faults.hook = None
+
+
+@contextmanager
+def crashing(after: int) -> Iterator[None]:
+    """The process ends at the operation after so many."""
+    left = [after]
+
+    def hook(_operation: str, _path: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Crash
+
+    storage.faults.hook = hook
+    try:
+        yield
+    finally:
+        storage.faults.hook = None
+
+
+def _convert(to: str, **options: Any) -> Callable[[Path, Path], object]:
+    return lambda source, out: execute(
+        plan_convert(open_checkpoint(str(source)), to, ConvertOptions(**options)),
+        str(out),
+        Limits(workers=1),
+    )
+
+
+def _quantize(**options: Any) -> Callable[[Path, Path], object]:
+    return lambda source, out: execute(
+        plan_quantize(open_checkpoint(str(source)), QuantizeOptions(**options)),
+        str(out),
+        Limits(workers=1),
+    )
+
+
+def _reshard(tp: int, to: str = "safetensors") -> Callable[[Path, Path], object]:
+    return lambda source, out: execute(
+        plan_reshard(open_checkpoint(str(source)), tp, to), str(out), Limits(workers=1)
+    )
+
+
+def _view(source: Path, out: Path) -> object:
+    options = ConvertOptions(out=str(out))
+    return execute(plan_convert(open_checkpoint(str(source)), "view", options), str(out))
+
+
+WRITERS: dict[str, Callable[[Path, Path], object]] = {
+    "synth": lambda _, out: execute(plan_synth(TINY, 7), str(out), Limits(workers=1)),
+    "reshard": _reshard(2),
+    "reshard to ckpt-0": _reshard(4, "ckpt-0"),
+    "hf": _convert("hf", shard_bytes=100_000),
+    "sglang": _convert("sglang", tp=2),
+    "gguf": _convert("gguf", type="q8_0", tokenizer="none"),
+    "gguf in parts": _convert("gguf", type="bf16", tokenizer="none", shard_bytes=100_000),
+    "zarr": _convert("zarr"),
+    "zarr, compressed": _convert("zarr", compress="zstd"),
+    "orbax": _convert("orbax"),
+    "archive": _convert("archive"),
+    "files": _convert("files"),
+    "view": _view,
+    "int4": _quantize(group="32"),
+    "gptq": _quantize(bits=8, group="32"),
+    "q4_0": _quantize(to="gguf", type="q4_0", tokenizer="none"),
+}
+"""Every command that writes, and every form that it can write."""
+
+
+def name_of(command: str, folder: Path) -> Path:
+    """Where a command writes: some write one file."""
+    single = command in ("gguf", "q4_0")
+    return folder / ("out.gguf" if single else "out")
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of an output but for the journal; of a single file the manifest beside it too."""
+    root = out.parent
+    found = {}
+    for path in sorted(root.rglob("*")):
+        journal = any(part.endswith(".grokpack") for part in path.relative_to(root).parts)
+        if path.is_file() and not journal:
+            found[path.relative_to(root).as_posix()] = path.read_bytes()
+    return found
