@@ -124,7 +124,6 @@ def test_hostile_safetensors_are_refused(tmp_path: Path) -> None:
 
 
 INDICES: dict[str, object] = {
-    "a file above": {"weight_map": {"a": "../secret.safetensors"}},
     "an absolute path": {"weight_map": {"a": "/etc/passwd"}},
     "a folder": {"weight_map": {"a": "x/y.safetensors"}},
     "no names": {"weight_map": 5},
@@ -135,15 +134,25 @@ INDICES: dict[str, object] = {
 
 
 def test_indices_lead_nowhere_else(origin: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret.safetensors").write_bytes(header({"a": row(0, 64)}) + DATA)
-    places = {}
+    places = {"weights that lie above": tmp_path / "in" / "place"}
+    above = places["weights that lie above"]
+    convert(origin, above, "hf")
+    (shard,) = above.glob("*.safetensors")
+    shard.rename(above.parent / shard.name)
+    path = above / "model.safetensors.index.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["weight_map"] = dict.fromkeys(document["weight_map"], f"../{shard.name}")
+    path.write_text(json.dumps(document), encoding="utf-8")
     for name, index in INDICES.items():
         place = tmp_path / name.replace(" ", "-")
         convert(origin, place, "hf")
         (place / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
         places[name] = place
     found = judged(list(places.values()))
-    assert {name: found[str(p)][:2] for name, p in places.items()} == dict.fromkeys(places, "GP")
+    said = {name: found[str(place)] for name, place in places.items()}
+    assert said.pop("missing files") == "GP101"
+    assert said.pop("weights that lie above") == "GP203"  # there are none here
+    assert said == dict.fromkeys(said, "GP209")  # the index itself is refused, before it leads
 
 
 def _put(data: bytearray, at: int, form: str, value: int) -> bytes:
