@@ -142,7 +142,7 @@ TARGETS: dict[str, Kind] = {
     gguf_quantised.NAME: Kind(
         "q4_0, q4_1, q4_k or q8_0 blocks: llama.cpp",
         (4, 8),
-        frozenset({"type", "embedding"}),
+        frozenset({"embedding", "importance", "type"}),
         lambda s, p, o: gguf_quantised.to_gguf(s, p, _gguf(o)),
     ),
     ckpt0_requantised.NAME: Kind(

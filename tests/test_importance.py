@@ -61,6 +61,18 @@ def answer_of_diff(out: Path) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.parametrize("kind", ["q4_0", "q4_1"])
+def test_blocks_that_are_searched_mind_it(calibration: Path, tmp_path: Path, kind: str) -> None:
+    made = []
+    for name, options in {"usual": (), "minded": ("--importance", calibration)}.items():
+        out = tmp_path / f"{name}.gguf"
+        chosen = ("--to", "gguf", "--type", kind, "--method", "mse", "--tokenizer", "none")
+        answer("quantize", GOLDEN, "--bits", "4", "-o", out, *chosen, *options)
+        found = answer("evaluate", GOLDEN, "--tokens", TOKENS, "--against", out)["data"]
+        made.append([row["experts"] for row in found["layers"]])
+    assert all(after < before for before, after in zip(*made, strict=True))
+
+
 @pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "safetensors"])
 @pytest.mark.parametrize("engine", ["numpy", "numba"])
 def test_every_layout_minds_it_alike(
@@ -116,7 +128,8 @@ def test_inputs_that_were_silent_still_count(tmp_path: Path) -> None:
         (["--importance", "weights.safetensors"], "GP344"),
         (["--importance", "empty.safetensors"], "GP344"),
         (["--importance", "flow.safetensors", "--method", "rtn"], "GP304"),
-        (["--importance", "flow.safetensors", "--to", "gguf"], "GP304"),
+        (["--importance", "flow.safetensors", "--to", "gguf", "--type", "q4_k"], "GP304"),
+        (["--importance", "flow.safetensors", "--to", "ckpt-0"], "GP304"),
         (["--importance", "other.safetensors"], "GP344"),
     ],
 )

@@ -44,10 +44,10 @@ class Fit:
         made: np.ndarray = self.d * self.codes.astype(np.float32) + self.m
         return made
 
-    def error(self, x: np.ndarray) -> np.ndarray:
-        """Squared error of each column."""
+    def error(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Squared error of each column, each row times its weight, `f32[32, 1]`."""
         e = x - self.restored
-        return in_order(e * e)
+        return in_order(e * e * weights)
 
     def where(self, better: np.ndarray, other: Fit) -> Fit:
         """The other fit in columns where it is better."""

@@ -3,7 +3,8 @@
 Each candidate scale gives codes, and codes give their best scale by least squares; what is left of
 the squares then is known from sums alone, without a second look at the block. The best candidate's
 scale is rounded to float16, the codes are made again with it, twice; where ggml's own fit has less
-squared error, that one stays.
+squared error, that one stays. Each square counts as much as the weight of its row says, `f32[32,
+1]`; weights of one leave the bits that there would be without.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ DIVISORS_Q4_0 = np.array(
 SPANS_Q4_1 = np.array([13.2, 13.8, 14.3, 14.7, 15.1, 15.5, 16.0, 16.6, 17.3], np.float32)
 """Steps that the range from least to largest is cut into; codes have 15."""
 REFINEMENTS = 2
-_COUNT = np.float32(32)
 _HALF_SPAN = np.float32(7.5)
 
 
@@ -45,13 +45,13 @@ def clip(y: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.where(whole > np.float32(low), whole, np.float32(low))
 
 
-def best_q4_0(x: np.ndarray) -> Fit:
+def best_q4_0(x: np.ndarray, w: np.ndarray) -> Fit:
     """The fit of Q4_0 with least squared error among those looked at."""
     far = farthest(x)
     gain, scale = np.zeros_like(far), np.zeros_like(far)
     for divisor in DIVISORS_Q4_0:
         k = clip(x * inverse(far / divisor), -8, 7)
-        xk, kk = in_order(x * k), in_order(k * k)
+        xk, kk = in_order(x * k * w), in_order(k * k * w)
         d = xk / kk
         this = d * xk
         better = this > gain
@@ -60,21 +60,21 @@ def best_q4_0(x: np.ndarray) -> Fit:
     for _ in range(REFINEMENTS):
         d = from_f16(to_f16(scale))
         fit = with_q4_0(x, d, inverse(d))
-        best = best.where(fit.error(x) < best.error(x), fit)
+        best = best.where(fit.error(x, w) < best.error(x, w), fit)
         k = fit.codes.astype(np.float32) - np.float32(8)
-        scale = in_order(x * k) / in_order(k * k)
+        scale = in_order(x * k * w) / in_order(k * k * w)
     return best
 
 
-def best_q4_1(x: np.ndarray) -> Fit:
+def best_q4_1(x: np.ndarray, w: np.ndarray) -> Fit:
     """The fit of Q4_1 with least squared error among those looked at."""
     low, high = extremes(x)
     middle = low + (high - low) * np.float32(0.5)
-    sx = in_order(x)
+    sx = in_order(x * w)
     gain, scale, least = (np.zeros_like(low) for _ in range(3))
     for span in SPANS_Q4_1:
         k = clip((x - middle) * inverse((high - low) / span) + _HALF_SPAN, 0, TOP4)
-        d, m, this = regress(x, k, sx)
+        d, m, this = regress(x, k, sx, w)
         better = this > gain
         gain, scale = np.where(better, this, gain), np.where(better, d, scale)
         least = np.where(better, m, least)
@@ -82,16 +82,16 @@ def best_q4_1(x: np.ndarray) -> Fit:
     for _ in range(REFINEMENTS):
         d, m = from_f16(to_f16(scale)), from_f16(to_f16(least))
         fit = with_q4_1(x, d, m, m, inverse(d))
-        best = best.where(fit.error(x) < best.error(x), fit)
-        scale, least, _gain = regress(x, fit.codes.astype(np.float32), sx)
+        best = best.where(fit.error(x, w) < best.error(x, w), fit)
+        scale, least, _gain = regress(x, fit.codes.astype(np.float32), sx, w)
     return best
 
 
 def regress(
-    x: np.ndarray, k: np.ndarray, sx: np.ndarray
+    x: np.ndarray, k: np.ndarray, sx: np.ndarray, w: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least squares of `x = d * k + m`: d, m, and what they take off the squares, times 32."""
-    sk, skk, sxk = in_order(k), in_order(k * k), in_order(x * k)
-    shared = _COUNT * sxk - sx * sk
-    d = shared / (_COUNT * skk - sk * sk)
-    return d, (sx - d * sk) / _COUNT, d * shared
+    """Least squares of `x = d * k + m`: d, m, and what they take off, times the weights' sum."""
+    sk, skk, sxk, n = in_order(k * w), in_order(k * k * w), in_order(x * k * w), in_order(w)
+    shared = n * sxk - sx * sk
+    d = shared / (n * skk - sk * sk)
+    return d, (sx - d * sk) / n, d * shared

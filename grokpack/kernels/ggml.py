@@ -70,17 +70,23 @@ class _Source:
 
 def _make(
     source: _Source,
-    fit: Callable[[np.ndarray], Fit],
+    fit: Callable[..., Fit],
     out: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
+    *weights: np.ndarray | None,
 ) -> None:
-    """Blocks of 32: heads, then codes of eight bits, or of four where a block has fewer bytes."""
+    """Blocks of 32: heads, then codes of eight bits, or of four where a block has fewer bytes.
+
+    A fit that searches gets the weights of its rows, ones where there are none.
+    """
     blocks = out.reshape(len(out), len(source.values) // BLOCK, -1)
     eight = blocks.shape[2] == BLOCK_BYTES["q8_0"]
     with np.errstate(all="ignore"):
         for at, x in enumerate(source.blocks(BLOCK, len(out))):
-            made = fit(x)
+            rows = slice(at * BLOCK, (at + 1) * BLOCK)
+            own = [np.ones((BLOCK, 1), np.float32) if w is None else w[rows, None] for w in weights]
+            made = fit(x, *own)
             head = 2 * len(made.heads)
             blocks[:, at, :head] = head_bytes(made.heads)
             half = BLOCK // 2
@@ -128,7 +134,7 @@ def quantise_q4_1(
     _make(_Source(values, scales, column, per_group), fit_q4_1, out, sums, counts)
 
 
-def search_q4_0(
+def search_q4_0(  # noqa: PLR0913, PLR0917
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -136,12 +142,13 @@ def search_q4_0(
     out: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
+    importance: np.ndarray | None = None,
 ) -> None:
-    """Q4_0 with scales of either sign, searched for the least squared error."""
-    _make(_Source(values, scales, column, per_group), best_q4_0, out, sums, counts)
+    """Q4_0 with scales of either sign, searched for the least squared error, weighted by inputs."""
+    _make(_Source(values, scales, column, per_group), best_q4_0, out, sums, counts, importance)
 
 
-def search_q4_1(
+def search_q4_1(  # noqa: PLR0913, PLR0917
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -149,9 +156,10 @@ def search_q4_1(
     out: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
+    importance: np.ndarray | None = None,
 ) -> None:
-    """Q4_1 with scale and minimum searched for the least squared error."""
-    _make(_Source(values, scales, column, per_group), best_q4_1, out, sums, counts)
+    """Q4_1 with scale and minimum searched for the least squared error, weighted by inputs."""
+    _make(_Source(values, scales, column, per_group), best_q4_1, out, sums, counts, importance)
 
 
 def quantise_q4_k(

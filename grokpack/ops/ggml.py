@@ -72,9 +72,17 @@ class QuantiseBlocks:
                 sums = np.empty((3, groups, end - begin), np.float32)
                 counts = np.empty((2, groups, end - begin), np.int32)
                 kernel = twin(_KERNELS[self.kind, self.searched], pace.engine)
-                kernel(values, scales, begin - left, inputs // len(scales), out, sums, counts)
+                own = self._importance(box)
+                kernel(values, scales, begin - left, inputs // len(scales), out, sums, counts, *own)
                 self._check(sums)
                 yield Measured(out, self.weight.name, sums, counts, _MEASURED)
+
+    def _importance(self, box: Box) -> tuple[np.ndarray, ...]:
+        """How much errors at each input matter, where scales are searched for and it is known."""
+        if self.weight.importance is None or not self.searched:
+            return ()
+        lead = box.start[:-2]
+        return (self.weight.importance.of(lead[0] if lead else None),)
 
     def _check(self, sums: np.ndarray) -> None:
         self.weight.refuse_not_finite(sums[0])

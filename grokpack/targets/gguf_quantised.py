@@ -10,7 +10,6 @@ from grokpack.errors import GrokpackError
 from grokpack.formats.gguf import BLOCKS, GGMLType, TensorInfo
 from grokpack.models import grok1
 from grokpack.ops.ggml import QuantiseBlocks, searches
-from grokpack.ops.source_weight import SourceWeight
 from grokpack.targets import gguf
 from grokpack.targets.groups import collapsed
 
@@ -69,7 +68,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: Options) -> Target:
             own = kept if entry.rule.role == "embedding" else GGMLType.BF16
             return gguf.plain_tensor(source, entry, own)
         name = kind if recipe.bits == bits else DEFAULTS[recipe.bits]
-        info, op = _blocks(source, entry, name, recipe)
+        info, op = _blocks(source, entry, name, recipe, policy)
         how = "searched scales" if op.searched else "as ggml's reference"
         made[f"{entry.rule.role} {name}, {how}"] += 1
         return info, op
@@ -83,7 +82,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: Options) -> Target:
 
 
 def _blocks(
-    source: Checkpoint, entry: Entry, kind: str, recipe: Recipe
+    source: Checkpoint, entry: Entry, kind: str, recipe: Recipe, policy: Policy
 ) -> tuple[TensorInfo, QuantiseBlocks]:
     tensor = source.tensors[entry.name]
     *lead, inputs, outputs = tensor.values.shape
@@ -94,7 +93,10 @@ def _blocks(
         if weights > MEASURED and inputs % MEASURED == 0:
             hint = f"--type q4_0 has blocks of {MEASURED}; {hint}"
         raise GrokpackError("GP309", what, hint=hint)
-    weight = SourceWeight(tensor, collapsed(source.geometry, entry, tensor))
+    if policy.importance is not None and not searches(kind):
+        what = f"--importance weighs the errors of a search, and {kind} has none"
+        raise GrokpackError("GP304", what, hint="--type q4_0 or --type q4_1")
+    weight = policy.weight(tensor, collapsed(source.geometry, entry, tensor))
     searched = recipe.method != "rtn" and searches(kind)
     info = TensorInfo(GGMLType[kind.upper()], (*lead, outputs, inputs))
     return info, QuantiseBlocks(weight, kind, searched)

@@ -231,3 +231,40 @@ def test_zero_blocks_and_the_lowest_code_are_kept(engine: str, name: str) -> Non
         _, sums, counts = quantised(kernel, codes, np.full((1, 2), scale, np.float32))
         assert (sums[1] <= 1e-4 * sums[0]).all()
         assert not counts[1].any()
+
+
+def searched(
+    kind: str, x: np.ndarray, importance: np.ndarray | None = None, engine: Any = "numpy"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Blocks, sums and counts of a search with weights for the inputs."""
+    inputs, columns = x.shape
+    out = np.zeros((columns, inputs // 32 * BLOCK_BYTES[kind]), np.uint8)
+    sums = np.zeros((3, inputs // 32, columns), np.float32)
+    counts = np.zeros((2, inputs // 32, columns), np.int32)
+    ones = np.ones((1, columns), np.float32)
+    own = () if importance is None else (importance,)
+    kernel_of(f"search_{kind}", engine)(x, ones, 0, inputs, out, sums, counts, *own)
+    return out, sums, counts
+
+
+@both_engines
+@pytest.mark.parametrize("kind", ["q4_0", "q4_1"])
+def test_the_search_minds_what_is_important(kind: str, engine: Any) -> None:
+    """In both twins the same bits; less weighted error than without; ones change nothing."""
+    rng = np.random.default_rng(6)
+    x = rng.laplace(0, 1, (96, 150)).astype(np.float32)
+    importance = (10 ** rng.uniform(-2, 2, 96)).astype(np.float32)
+    usual, minded = searched(kind, x), searched(kind, x, importance, engine)
+    for plain, fast in zip(searched(kind, x, importance), minded, strict=True):
+        assert plain.tobytes() == fast.tobytes()
+    for plain, ones in zip(usual, searched(kind, x, np.ones(96, np.float32), engine), strict=True):
+        assert plain.tobytes() == ones.tobytes()
+
+    def weighted(blocks: np.ndarray) -> np.ndarray:
+        e = np.square(x.astype(np.float64) - restored(blocks, kind)) * importance[:, None]
+        total: np.ndarray = e.reshape(3, 32, -1).sum(axis=1)
+        return total
+
+    reference = quantised(kernel_of(f"quantise_{kind}"), x)[0]
+    assert (weighted(minded[0]) <= weighted(reference) * 1.0001).all()
+    assert weighted(minded[0]).sum() < 0.9 * weighted(usual[0]).sum()

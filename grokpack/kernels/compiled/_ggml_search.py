@@ -41,7 +41,7 @@ from grokpack.kernels.compiled._ggml_blocks import (
 )
 
 _DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
-_COUNT, _HALF_SPAN, _EIGHT = F(32), F(7.5), F(8)
+_HALF_SPAN, _EIGHT = F(7.5), F(8)
 _GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: the best gain, and the sum of the weights
 
 
@@ -53,7 +53,7 @@ def _clip(y: Scalar, low: Scalar, high: Scalar) -> Scalar:
 
 
 @compiled
-def _find_error(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+def _find_error(x: np.ndarray, w: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Squared error, in ERROR."""
     for c in range(WIDTH):
         lanes[ERROR + c] = ZERO
@@ -61,7 +61,7 @@ def _find_error(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
         line, codes = x[r], q[r]
         for c in range(WIDTH):
             e = line[c] - (lanes[D + c] * F(codes[c]) + lanes[M + c])
-            lanes[ERROR + c] += e * e
+            lanes[ERROR + c] += e * e * w[r]
 
 
 @compiled
@@ -81,7 +81,7 @@ def _keep_better(q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: n
 
 
 @compiled
-def _sum_q4_0(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
+def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
     """Sums of x * k and k * k for codes that are there."""
     for c in range(WIDTH):
         own[SUM + c] = own[SUM_2 + c] = ZERO
@@ -89,12 +89,12 @@ def _sum_q4_0(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
         line, codes = x[r], q[r]
         for c in range(WIDTH):
             k = F(codes[c]) - _EIGHT
-            own[SUM + c] += line[c] * k
-            own[SUM_2 + c] += k * k
+            own[SUM + c] += line[c] * k * w[r]
+            own[SUM_2 + c] += k * k * w[r]
 
 
 @compiled
-def _try_q4_0(x: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
+def _try_q4_0(x: np.ndarray, w: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
     """One candidate: its scale becomes RAW where it takes more off the squares."""
     for c in range(WIDTH):
         own[INVERSE + c] = invert(own[FAR + c] / divisor)
@@ -103,8 +103,8 @@ def _try_q4_0(x: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
         line = x[r]
         for c in range(WIDTH):
             k = _clip(line[c] * own[INVERSE + c], F(-8), F(7))
-            own[SUM + c] += line[c] * k
-            own[SUM_2 + c] += k * k
+            own[SUM + c] += line[c] * k * w[r]
+            own[SUM_2 + c] += k * k * w[r]
     for c in range(WIDTH):
         d = np.divide(own[SUM + c], own[SUM_2 + c])
         gain = d * own[SUM + c]
@@ -115,24 +115,29 @@ def _try_q4_0(x: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
 
 @compiled
 def best_q4_0(
-    x: np.ndarray, q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray
+    x: np.ndarray,
+    w: np.ndarray,
+    q: np.ndarray,
+    lanes: np.ndarray,
+    other_q: np.ndarray,
+    other: np.ndarray,
 ) -> None:
     """See the specification."""
     fit_q4_0(x, q, lanes)
-    _find_error(x, q, lanes)
+    _find_error(x, w, q, lanes)
     other[...] = ZERO
     for c in range(WIDTH):
         other[FAR + c] = lanes[FAR + c]
     for divisor in _DIVISORS:
-        _try_q4_0(x, other, divisor)
+        _try_q4_0(x, w, other, divisor)
     for again in range(_REFINEMENTS):
         if again:
-            _sum_q4_0(x, other_q, other)
+            _sum_q4_0(x, w, other_q, other)
             for c in range(WIDTH):
                 other[RAW + c] = np.divide(other[SUM + c], other[SUM_2 + c])
         _round_then_invert(other)
         codes_q4_0(x, other_q, other)
-        _find_error(x, other_q, other)
+        _find_error(x, w, other_q, other)
         _keep_better(q, lanes, other_q, other)
 
 
@@ -147,7 +152,7 @@ def _round_then_invert(own: np.ndarray) -> None:
 
 
 @compiled
-def _sum_q4_1(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
+def _sum_q4_1(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
     """Sums of k, k * k and x * k for codes that are there."""
     for c in range(WIDTH):
         own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
@@ -155,13 +160,13 @@ def _sum_q4_1(x: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
         line, codes = x[r], q[r]
         for c in range(WIDTH):
             k = F(codes[c])
-            own[SUM + c] += k
-            own[SUM_2 + c] += k * k
-            own[SUM_3 + c] += line[c] * k
+            own[SUM + c] += k * w[r]
+            own[SUM_2 + c] += k * k * w[r]
+            own[SUM_3 + c] += line[c] * k * w[r]
 
 
 @compiled
-def _try_q4_1(x: np.ndarray, own: np.ndarray, span: Scalar) -> None:
+def _try_q4_1(x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, span: Scalar) -> None:
     """One candidate; FAR has the middle of the range here."""
     for c in range(WIDTH):
         own[INVERSE + c] = invert((own[HIGH + c] - own[LOW + c]) / span)
@@ -171,60 +176,81 @@ def _try_q4_1(x: np.ndarray, own: np.ndarray, span: Scalar) -> None:
         for c in range(WIDTH):
             y = (line[c] - own[FAR + c]) * own[INVERSE + c]
             k = _clip(y + _HALF_SPAN, ZERO, F(15))
-            own[SUM + c] += k
-            own[SUM_2 + c] += k * k
-            own[SUM_3 + c] += line[c] * k
+            own[SUM + c] += k * w[r]
+            own[SUM_2 + c] += k * k * w[r]
+            own[SUM_3 + c] += line[c] * k * w[r]
     for c in range(WIDTH):
-        shared = _shared(own, c)
-        d = _slope(own, c, shared)
+        shared = _shared(own, n, c)
+        d = _slope(own, n, c, shared)
         gain = d * shared
         better = gain > own[_GAIN + c]
-        own[RAW_M + c] = pick(better, _intercept(own, c, d), own[RAW_M + c])
+        own[RAW_M + c] = pick(better, _intercept(own, n, c, d), own[RAW_M + c])
         own[RAW + c] = pick(better, d, own[RAW + c])
         own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
 
 
 @compiled
-def _shared(own: np.ndarray, c: int) -> Scalar:
-    return _COUNT * own[SUM_3 + c] - own[_ALL + c] * own[SUM + c]
+def _shared(own: np.ndarray, n: Scalar, c: int) -> Scalar:
+    return n * own[SUM_3 + c] - own[_ALL + c] * own[SUM + c]
 
 
 @compiled
-def _slope(own: np.ndarray, c: int, shared: Scalar) -> Scalar:
+def _slope(own: np.ndarray, n: Scalar, c: int, shared: Scalar) -> Scalar:
     sk = own[SUM + c]
-    return np.divide(shared, _COUNT * own[SUM_2 + c] - sk * sk)
+    return np.divide(shared, n * own[SUM_2 + c] - sk * sk)
 
 
 @compiled
-def _intercept(own: np.ndarray, c: int, d: Scalar) -> Scalar:
-    return (own[_ALL + c] - d * own[SUM + c]) / _COUNT
+def _intercept(own: np.ndarray, n: Scalar, c: int, d: Scalar) -> Scalar:
+    return np.divide(own[_ALL + c] - d * own[SUM + c], n)
+
+
+@compiled
+def _total(w: np.ndarray) -> Scalar:
+    """The sum of the weights, in order."""
+    n = ZERO
+    for r in range(BLOCK):
+        n += w[r]
+    return n
+
+
+@compiled
+def _sum_all(x: np.ndarray, w: np.ndarray, own: np.ndarray) -> None:
+    """The weighted sum of x, to what is nothing."""
+    for r in range(BLOCK):
+        line = x[r]
+        for c in range(WIDTH):
+            own[_ALL + c] += line[c] * w[r]
 
 
 @compiled
 def best_q4_1(
-    x: np.ndarray, q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray
+    x: np.ndarray,
+    w: np.ndarray,
+    q: np.ndarray,
+    lanes: np.ndarray,
+    other_q: np.ndarray,
+    other: np.ndarray,
 ) -> None:
     """See the specification."""
     fit_q4_1(x, q, lanes)
-    _find_error(x, q, lanes)
+    _find_error(x, w, q, lanes)
+    n = _total(w)
     other[...] = ZERO
     for c in range(WIDTH):
         low, high = lanes[LOW + c], lanes[HIGH + c]
         other[LOW + c], other[HIGH + c] = low, high
         other[FAR + c] = low + (high - low) * HALF
-    for r in range(BLOCK):
-        line = x[r]
-        for c in range(WIDTH):
-            other[_ALL + c] += line[c]
+    _sum_all(x, w, other)
     for span in _SPANS:
-        _try_q4_1(x, other, span)
+        _try_q4_1(x, w, other, n, span)
     for again in range(_REFINEMENTS):
         if again:
-            _sum_q4_1(x, other_q, other)
+            _sum_q4_1(x, w, other_q, other)
             for c in range(WIDTH):
-                d = _slope(other, c, _shared(other, c))
-                other[RAW + c], other[RAW_M + c] = d, _intercept(other, c, d)
+                d = _slope(other, n, c, _shared(other, n, c))
+                other[RAW + c], other[RAW_M + c] = d, _intercept(other, n, c, d)
         _round_then_invert(other)
         codes_q4_1(x, other_q, other)
-        _find_error(x, other_q, other)
+        _find_error(x, w, other_q, other)
         _keep_better(q, lanes, other_q, other)

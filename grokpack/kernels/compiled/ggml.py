@@ -127,7 +127,7 @@ def quantise_q4_1(
 
 
 @compiled
-def search_q4_0(
+def search_q4_0(  # noqa: PLR0913, PLR0917
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -135,8 +135,10 @@ def search_q4_0(
     out: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
+    importance: np.ndarray | None = None,
 ) -> None:
     """See the specification."""
+    weights = np.ones(len(values), np.float32) if importance is None else importance
     x, q, lanes = scratch()
     square, tile = turning()
     _x, other_q, other = scratch()
@@ -146,7 +148,7 @@ def search_q4_0(
         if done >= end:
             continue
         load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-        best_q4_0(x, q, lanes, other_q, other)
+        best_q4_0(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
         put(packed, lanes, 1, square, tile, own)
@@ -154,7 +156,7 @@ def search_q4_0(
 
 
 @compiled
-def search_q4_1(
+def search_q4_1(  # noqa: PLR0913, PLR0917
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -162,8 +164,10 @@ def search_q4_1(
     out: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
+    importance: np.ndarray | None = None,
 ) -> None:
     """See the specification."""
+    weights = np.ones(len(values), np.float32) if importance is None else importance
     x, q, lanes = scratch()
     square, tile = turning()
     _x, other_q, other = scratch()
@@ -173,7 +177,7 @@ def search_q4_1(
         if done >= end:
             continue
         load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-        best_q4_1(x, q, lanes, other_q, other)
+        best_q4_1(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
         put(packed, lanes, 2, square, tile, own)
