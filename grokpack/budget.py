@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY_BYTES = 512 << 20
 RESERVED_BYTES = 128 << 20
 """Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
+CLIENT_BYTES = 48 << 20
+"""A bucket's client: its modules and descriptions of the service, and its connections."""
 STEP_BYTES = 4 << 20
 """What one thread makes at a time; more gains nothing, less pays more system calls."""
 SMALLEST_STEP_BYTES = 256 << 10
@@ -65,10 +67,16 @@ class Budget:
     memory_bytes: int
 
 
-def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
+def budget(plan: Plan, memory_bytes: int, workers: int, writer_bytes: int = 0) -> Budget:
     """Share out the memory allowed between threads, and settle the engine of the kernels.
 
     Where the compiled kernels' own memory would leave too little, numpy's run instead.
+
+    Args:
+        plan: What is run.
+        memory_bytes: The memory allowed.
+        workers: Threads.
+        writer_bytes: What the writer of each file holds, beside its step.
 
     Raises:
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
@@ -78,7 +86,13 @@ def budget(plan: Plan, memory_bytes: int, workers: int) -> Budget:
     preferred: Engine = choose_engine(work) if streams else "numpy"
     own = storage.burden(plan.source.folder) if plan.source else storage.Burden()
     aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)
-    fixed = RESERVED_BYTES + own.memory_bytes + (MEMO_BYTES if plan.target.remembers else 0)
+    aside += writer_bytes * max(map(len, plan.target.layout.bands), default=0)
+    fixed = (
+        RESERVED_BYTES
+        + (CLIENT_BYTES if writer_bytes else 0)
+        + own.memory_bytes
+        + (MEMO_BYTES if plan.target.remembers else 0)
+    )
     fixed += plan.source.cache_bytes if plan.source else 0
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     for engine in dict.fromkeys((preferred, "numpy")):

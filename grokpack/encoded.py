@@ -9,12 +9,12 @@ import xxhash
 
 from grokpack.encoding import Frame
 from grokpack.errors import GrokpackError
-from grokpack.storage import PART, PartWriter, create_part
 from grokpack.tiling import TILE_BYTES
 
 if TYPE_CHECKING:
     from grokpack.encoding import Encoding
     from grokpack.layout import FileLayout
+    from grokpack.storage import Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,14 @@ class EncodedWriter:
         encoding: How the target's files are kept.
         file: What is to be written.
         path: Where, without `.part`.
+        sink: What takes it.
     """
 
-    def __init__(self, encoding: Encoding, file: FileLayout, path: str) -> None:
-        create_part(path, 0)
+    def __init__(self, encoding: Encoding, file: FileLayout, path: str, sink: Sink) -> None:
+        sink.create(path, 0)
         self.path = path
         self._encoding, self._file = encoding, file
-        self._part = PartWriter(path + PART)
+        self._part = sink.writer(path, None)
         self._encode = encoding.encoder(file)
         self._lengths = iter(encoding.frames(file))
         self._length = next(self._lengths, 0)

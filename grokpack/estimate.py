@@ -55,6 +55,8 @@ def _probe_read(plan: Plan) -> float | None:
 
 
 def _probe_write(out: str) -> float | None:
+    if storage.is_url(out):
+        return None
     block = memoryview(os.urandom(_STEP_BYTES))
     with storage.scratch_file(storage.nearest_folder(out), _PROBE_BYTES) as writer:
         if writer is None:

@@ -2,10 +2,14 @@
 
 OUT/...files..., OUT/grokpack.json, OUT/.grokpack/         a folder
 X.gguf, X.gguf.grokpack.json, X.gguf.grokpack/         a single file
+
+The journal of an output in a bucket is in the user's cache: a log that grows by lines and is locked
+is nothing that objects can be.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,15 +28,19 @@ class Output:
     Attributes:
         path: What the user named: the folder, or the file.
         single: Whether it is one file.
+        sink: What takes its files.
     """
 
     path: str
     single: bool
+    sink: storage.Sink
 
     @classmethod
     def of(cls, target: Target, path: str) -> Output:
         """The place for a target at a path."""
-        return cls(path, target.single)
+        if storage.is_bucket(path):
+            path = path.rstrip("/")
+        return cls(path, target.single, storage.sink_of(path, _journal(path, target.single)))
 
     def file(self, relative: str) -> str:
         """Where a file of the layout goes."""
@@ -53,11 +61,12 @@ class Output:
     @property
     def journal(self) -> Journal:
         """The record of a run that is not published."""
-        folder = f"{self.path}.grokpack" if self.single else os.path.join(self.path, FOLDER)
-        return Journal(folder)
+        return Journal(_journal(self.path, self.single))
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest that is there; None where there is none."""
+        if storage.is_url(self.path):
+            storage.forget(self.path)  # what a run has written since it was looked at
         there = storage.exists(self.manifest_path)
         return manifest.load_file(self.manifest_path) if there else None
 
@@ -66,4 +75,12 @@ class Output:
         if self.single:
             found = (self.path, self.path + storage.PART)
             return [path for path in found if storage.exists(path)]
-        return [name for name in storage.names(self.path) if name != FOLDER]
+        return [name for name in self.sink.names(self.path) if name != FOLDER]
+
+
+def _journal(path: str, single: bool) -> str:  # noqa: FBT001  # as `Output` has it
+    """The folder of an output's journal."""
+    if storage.is_bucket(path):
+        name = hashlib.sha256(path.encode()).hexdigest()[:32]
+        return os.path.join(storage.cache_folder(), "outputs", name)
+    return f"{path}.grokpack" if single else os.path.join(path, FOLDER)

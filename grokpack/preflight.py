@@ -59,34 +59,50 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     Raises:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
     """
-    allowed = budget(plan, limits.memory_bytes, limits.workers)
-    refuse_url(out)
+    refuse_url(plan, out)
     place = Output.of(plan.target, out)
+    allowed = budget(plan, limits.memory_bytes, limits.workers, place.sink.held_bytes)
     refuse_overlap(plan, out)
     refuse_other_place(plan, out)
-    refuse_file(place)
+    if not storage.is_url(out):
+        refuse_file(place)
     if limits.restart or not finished(plan, place):
         if not limits.restart:
             check_output(plan, place)
-        check_disk(plan, place)
+        if not storage.is_url(out):
+            check_disk(plan, place)
     return allowed
 
 
-def refuse_url(out: str) -> None:
-    """Refuse an output that lies on a server or in a bucket."""
-    if storage.is_url(out):
-        what = "outputs are written to local folders only"
-        hint = "write to a folder, and copy it with the bucket's own tool; grokpack.json goes last"
+def refuse_url(plan: Plan, out: str) -> None:
+    """Refuse an output on a server, and what cannot be an output in a bucket."""
+    if not storage.is_url(out):
+        return
+    target = plan.target
+    largest = max((file.nbytes for file in target.layout.files()), default=0)
+    what = hint = ""
+    if not storage.is_bucket(out):
+        what, hint = "outputs are written to folders and buckets only", "s3://, gs:// or a folder"
+    elif target.single:
+        what, hint = "one file is too much for a bucket", "use `--split 40GB` to write several"
+    elif target.place is not None:
+        what, hint = "a view lies on a disk: it points at files", "use a local `--out`"
+    elif target.sparse:
+        what, hint = "a bucket keeps no holes", "synthesise without `--sparse`, or to a folder"
+    elif largest > storage.MOST_OBJECT_BYTES:
+        what = f"a file of {largest / 1e9:.0f} GB is more than one upload can have"
+        hint = f"cut it into files of at most {storage.MOST_OBJECT_BYTES / 1e9:.0f} GB, or wider"
+    if what:
         raise GrokpackError("GP326", what, Place(out), hint=hint)
 
 
 def refuse_overlap(plan: Plan, out: str) -> None:
     """Refuse an output inside the source, or around it."""
-    if plan.source is None or storage.is_url(plan.source.folder):
+    if plan.source is None or storage.is_url(plan.source.folder) != storage.is_url(out):
         return
-    source, target = os.path.realpath(plan.source.folder), os.path.realpath(out)
-    common = os.path.commonpath([source, target])
-    if common == target or (common == source and plan.source.owns_folder):
+    real = storage.absolute if storage.is_url(out) else os.path.realpath
+    source, target = f"{real(plan.source.folder)}/", f"{real(out)}/"
+    if source.startswith(target) or (target.startswith(source) and plan.source.owns_folder):
         raise GrokpackError(
             "GP325",
             "output and source overlap",
@@ -118,7 +134,7 @@ def finished(plan: Plan, place: Output) -> bool:
         return False
     recorded = {path: row["bytes"] for path, row in document["files"].items()}
     paths = [file.path for file in plan.target.layout.files()]
-    return all(storage.size_of(place.file(path)) == recorded.get(path, -1) for path in paths)
+    return all(place.sink.size_of(place.file(path)) == recorded.get(path, -1) for path in paths)
 
 
 def check_output(plan: Plan, place: Output) -> None:
@@ -214,10 +230,6 @@ def discard(place: Output) -> None:
     paths += list(document["files"]) + list(document.get("finals", [])) if document else []
     paths = [p for p in paths if isinstance(p, str) and manifest.stays_inside(p)]
     if document is not None:
-        storage.remove(place.manifest_path)
-    for path in paths:
-        storage.remove(place.file(path))
-        storage.remove(place.file(path) + storage.PART)
-    if not place.single:
-        storage.remove_empty_folders(place.path, paths)
+        place.sink.remove(place.manifest_path)
+    place.sink.discard(None if place.single else place.path, [place.file(path) for path in paths])
     journal.discard()

@@ -127,6 +127,7 @@ class _Session:
     def _begin_or_continue(self) -> list[Receipt]:
         source = self.plan.source
         receipts: list[Receipt] = []
+        self.place.sink.prepare()
         if self.journal.exists():
             self._check_source()
             receipts = [r for r in self.journal.receipts() if self._still_there(r)]
@@ -139,16 +140,17 @@ class _Session:
 
     def _create_parts(self) -> None:
         for file in self.layout.files():
-            path = self.place.file(file.path)
-            if not storage.exists(path):
-                storage.create_part(path, file.nbytes)
+            self.place.sink.create(self.place.file(file.path), file.nbytes)
 
     def _still_there(self, receipt: Receipt) -> bool:
-        """Whether the files of a receipt are there at their size; one cut short is done again."""
+        """Whether what a receipt is for is there; what was cut short or lost is done again."""
         band = self.layout.bands[receipt.band]
         for file, nbytes in zip(band, _sizes(receipt, band), strict=True):
-            path = self.place.file(file.path)
-            if nbytes not in (storage.size_of(path), storage.size_of(path + storage.PART)):
+            written = range(nbytes)
+            if not receipt.encoded:
+                low = tile_range(receipt.first, nbytes)[0]
+                written = range(low, tile_range(receipt.last - 1, nbytes)[1])
+            if not self.place.sink.holds(self.place.file(file.path), nbytes, written):
                 return False
         return True
 
@@ -246,12 +248,10 @@ class _Session:
         for file in self.layout.files():
             path = self.place.file(file.path)
             folders.add(os.path.dirname(path))
-            if storage.exists(path + storage.PART):
-                storage.publish(path)
-        for folder in sorted(folders):
-            storage.sync_folder(folder)
+            self.place.sink.publish(path, sums[file.path][0])
+        self.place.sink.settle(folders)
         for name, data in self.plan.target.finals.items():
-            storage.write_whole(os.path.join(self.place.root, name), data)
+            self.place.sink.write_whole(os.path.join(self.place.root, name), data)
         description = {
             "plan": self.plan.digest(),
             **self.plan.description(),
@@ -266,7 +266,7 @@ class _Session:
         if self.plan.target.place is not None and self.plan.source is not None:
             self.journal.keep(self.plan.source.stamps())
         rendered = manifest.render(description, sums, self.plan.target.framings, decoded)
-        storage.write_whole(self.place.manifest_path, rendered)
+        self.place.sink.write_whole(self.place.manifest_path, rendered)
         self.journal.finish()
         return sum(nbytes for nbytes, _ in sums.values())
 

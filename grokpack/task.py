@@ -16,7 +16,6 @@ from grokpack.errors import GrokpackError
 from grokpack.layout import Box, FileLayout, Literal, Part
 from grokpack.ops import BandedOp, Measured, StreamedOp
 from grokpack.reading import bytes_of, dense
-from grokpack.storage import PART, PartWriter
 from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from grokpack.reading import ArrayReader
 
 
-Writer = PartWriter | EncodedWriter
+Writer = storage.FileWriter | EncodedWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,9 @@ def _run_band(context: Context, run: Run) -> Receipt:
 
 def _writer(context: Context, file: FileLayout) -> Writer:
     path, encoding = context.place.file(file.path), context.target.encoding
-    return EncodedWriter(encoding, file, path) if encoding else PartWriter(path + PART)
+    if encoding:
+        return EncodedWriter(encoding, file, path, context.place.sink)
+    return context.place.sink.writer(path, file.nbytes)
 
 
 def _fill(

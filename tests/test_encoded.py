@@ -301,7 +301,8 @@ def test_blocks_and_frames_of_any_length_make_the_same_file(
     path = str(tmp_path_factory.mktemp("any") / "file")
     whole = random.Random(nbytes).randbytes(nbytes)
     file = FileLayout("file", (Literal(whole),))
-    writer = EncodedWriter(Deflated(data.draw(st.integers(1, 4000))), file, path)
+    deflated = Deflated(data.draw(st.integers(1, 4000)))
+    writer = EncodedWriter(deflated, file, path, storage.sink_of(path, path))
     at = 0
     while at < nbytes:
         block = whole[at : at + data.draw(st.integers(1, 4000))]

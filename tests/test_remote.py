@@ -589,10 +589,9 @@ def test_a_url_that_would_be_misunderstood_is_refused(url: str) -> None:
 
 
 def test_an_output_at_a_url_is_refused(served: Server) -> None:
-    for out in ("s3://bucket/out", f"{served.url}/out"):
-        with pytest.raises(GrokpackError) as caught:
-            execute(plan_reshard(open_checkpoint(str(served.root / "grok")), 2), out)
-        assert caught.value.code == "GP326"
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan_reshard(open_checkpoint(str(served.root / "grok")), 2), f"{served.url}/out")
+    assert caught.value.code == "GP326"
 
 
 @pytest.mark.parametrize("to", ["http://127.0.0.1:1/x", "file:///etc/passwd", "https://a@b/x"])
@@ -748,7 +747,9 @@ def test_commands_take_urls_and_write_beside_the_user(served: Server, tmp_path: 
     assert (tmp_path / "grok-tp2" / "grokpack.json").exists()
     shown = grokpack("inspect", f"{served.url}/grok", "--json", cwd=tmp_path)
     assert json.loads(shown.stdout)["data"]["source"] == f"{served.url}/grok/ckpt-0"
-    refused = grokpack("reshard", f"{served.url}/grok", "--tp", "2", "-o", "s3://b/k", cwd=tmp_path)
+    refused = grokpack(
+        "reshard", f"{served.url}/grok", "--tp", "2", "-o", "http://b/k", cwd=tmp_path
+    )
     assert refused.returncode == 5
     assert "GP326" in refused.stderr
 

@@ -94,7 +94,7 @@ def _opens(spec: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def absolute(out: str | None, default: str) -> str:
-    """The output folder as an absolute path; a URL, which the plan refuses, as it is."""
+    """The output folder as an absolute path; a URL as it is."""
     if out is None or storage.is_url(out):
         return out or default
     return str(Path(out).absolute())

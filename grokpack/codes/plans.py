@@ -144,11 +144,11 @@ PLANS = (
     ),
     Code(
         "GP326",
-        "output is at a URL",
+        "output cannot be at this URL",
         ExitStatus.TARGET,
-        "Sources may lie on servers and in buckets; outputs are written to local folders only, "
-        "since their tiles are filled in any order and published by renaming.",
-        "Write to a folder and copy it with the bucket's own tool, grokpack.json last.",
+        "Outputs are written to folders and to buckets of s3:// and gs://, in files of at most "
+        "84 GB there; no web server takes them, and a bucket keeps neither holes nor views.",
+        "Cut the output into more files, for example `--split 40GB`, or write to a folder.",
     ),
     Code(
         "GP327",
@@ -156,6 +156,13 @@ PLANS = (
         ExitStatus.TARGET,
         "An old manifest may be the only witness of what the files once were; none is replaced.",
         "`verify --data` compares with it. `grokpack manifest SRC -o FILE` writes another.",
+    ),
+    Code(
+        "GP328",
+        "the bucket does not take the output",
+        ExitStatus.TARGET,
+        "It refused a request or could not be reached, also when asked again, or it lost parts.",
+        "See what it answered: keys, the bucket's name and its rights. The same command continues.",
     ),
     Code(
         "GP341",

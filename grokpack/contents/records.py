@@ -86,7 +86,7 @@ def own(checkpoint: Checkpoint) -> Records | None:
 def _companions(checkpoint: Checkpoint, document: Mapping[str, Any]) -> Iterator[Record]:
     """Records of the small files, but for names that lead out of the folder."""
     for name, row in document.get("finals", {}).items():
-        path = os.path.normpath(os.path.join(checkpoint.home, name))
+        path = os.path.join(checkpoint.home, os.path.normpath(name))  # home may be a URL
         if manifest.stays_inside(name):
             file = FileLayout(os.path.relpath(path, checkpoint.folder), ())
             yield Record(file, path, row["bytes"], tuple(manifest.tiles(row)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ def document(
     plan: Plan, out: str, limits: Limits, needs_bytes: int, guess: Estimate | None
 ) -> dict[str, Any]:
     """The plan as JSON values."""
-    from grokpack import storage
-
     return {
         "plan": plan.digest(),
         "encoding": None,
@@ -30,7 +29,7 @@ def document(
         "writes_bytes": plan.writes_bytes,
         "files": sum(1 for _ in plan.target.layout.files()),
         "disk_bytes": plan.disk_bytes,
-        "disk_free_bytes": storage.free_bytes(out),
+        "disk_free_bytes": 0 if storage.is_url(out) else storage.free_bytes(out),
         "memory_bytes": needs_bytes,
         "memory_allowed_bytes": limits.memory_bytes,
         "workers": limits.workers,
@@ -78,11 +77,12 @@ def render(data: dict[str, Any], out: str) -> str:
             f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
             f"{numbers.size(data['memory_allowed_bytes'])} allowed ({data['workers']} threads)"
         ),
-        (
+    ]
+    if not storage.is_url(out):
+        rows.append(
             f"  disk     {numbers.size(data['disk_bytes']):>10}   "
             f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}"
-        ),
-    ]
+        )
     if data["estimate"]:
         rows.append("  time     " + _time(data["estimate"]))
     return "\n".join(rows + [f"  note     {note}" for note in data["notes"]])

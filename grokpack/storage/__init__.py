@@ -1,7 +1,8 @@
 """The only package that opens, reads, writes, renames or removes files.
 
 `sources` reads, wherever a file lies; `local` is the medium that everything has, `remote` that of
-URLs; `sealed` reads compressed files as what they stand for; `parts` writes.
+URLs; `sealed` reads compressed files as what they stand for; `parts` writes local files, `sinks`
+gives a run its output's place, a folder or a bucket.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from grokpack.storage.parts import (
     sync_folder,
     write_whole,
 )
+from grokpack.storage.sinks import MOST_OBJECT_BYTES, FileWriter, Sink, is_bucket, sink_of
 from grokpack.storage.sources import (
     FileBytes,
     Stamp,
@@ -57,11 +59,14 @@ from grokpack.storage.sources import (
 from grokpack.storage.urls import is_url
 
 __all__ = [
+    "MOST_OBJECT_BYTES",
     "NO_FAULT_OF_FILES",
     "PART",
     "Burden",
     "FileBytes",
+    "FileWriter",
     "PartWriter",
+    "Sink",
     "Stamp",
     "absolute",
     "allocated_bytes",
@@ -78,6 +83,7 @@ __all__ = [
     "free_bytes",
     "in_the_way",
     "interruptible",
+    "is_bucket",
     "is_file",
     "is_folder",
     "is_url",
@@ -97,6 +103,7 @@ __all__ = [
     "remove_folder",
     "scratch_file",
     "scratch_memory",
+    "sink_of",
     "size_of",
     "stamp",
     "stopping",

@@ -1,0 +1,337 @@
+"""Outputs in buckets: a multipart upload for each file, completed when all of them are whole.
+
+A part is half a tile, its number tells its place in the file. So tiles are sent in any order, once,
+and what a run has sent is the next run's as long as the upload is open; an object appears only when
+its upload is completed. Google Cloud Storage answers the same requests.
+
+Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from os.path import commonpath
+from typing import TYPE_CHECKING, Any
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.extras import load
+from grokpack.storage import parts, sources
+from grokpack.storage.faults import faults
+from grokpack.storage.remote import sites
+from grokpack.storage.urls import Url, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PART_BYTES = 8 << 20
+_ATTEMPTS = 8
+_EXTRA = "buckets"
+_LOG = "uploads.jsonl"
+_MISSING = ("404", "NoSuchKey", "NotFound")
+_VANISHED = "NoSuchUpload"
+_HINTS = {
+    "NoSuchBucket": "create the bucket first, or give another `--out`",
+    _VANISHED: "run the same command again; what was lost is written anew",
+}
+_AGAIN = "see that the bucket can be reached, and run the same command again; it continues"
+
+
+class Uploads:
+    """The files of an output in a bucket; see `storage.sinks.Sink`.
+
+    Args:
+        out: The output's URL.
+        journal: The local folder that remembers which uploads are open.
+    """
+
+    held_bytes = PART_BYTES + PART_BYTES // 4  # a growing buffer may be larger than what it holds
+
+    def __init__(self, out: str, journal: str) -> None:
+        url = parse(out)
+        self.out = out
+        self._scheme, self.bucket = url.scheme, url.host
+        self._site = sites.of(url)
+        self._client = _client(self._site)
+        self._log = os.path.join(journal, _LOG)
+        self._guard = threading.Lock()
+        self._open: dict[str, str] | None = None
+        self._sent: dict[str, dict[int, Any]] = {}
+
+    def prepare(self) -> None:
+        """Begin an upload and give it up, and see which of an earlier run's are still open.
+
+        A bucket that takes none says so here.
+        """
+        key = f"{_key(self.out)}/grokpack-can-write".strip("/")
+        with self._asking("prepare", self.out):
+            row = self._client.create_multipart_upload(Bucket=self.bucket, Key=key)
+            self._abort(key, row["UploadId"])
+        root = str(Url(self._scheme, self.bucket, ""))
+        for key in list(self._uploads()):
+            self._sent[key] = self._parts(f"{root}/{key}") or {}
+
+    def create(self, path: str, nbytes: int) -> None:
+        """See `Sink`: an upload is begun with its first part."""
+        if nbytes:
+            return
+        key = _key(path)
+        with self._guard:
+            upload = self._uploads().pop(key, None)
+            self._sent.pop(key, None)
+        if upload is not None:
+            with self._asking("abort", path):
+                self._abort(key, upload)
+
+    def writer(self, path: str, nbytes: int | None) -> ObjectWriter:
+        """See `Sink`."""
+        return ObjectWriter(self, path, nbytes)
+
+    def send(self, path: str, number: int, data: bytearray) -> None:
+        """Send one part of a file."""
+        key, upload = _key(path), self._upload(path)
+        with self._asking("upload", path):
+            self._client.upload_part(
+                Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=data
+            )
+
+    def holds(self, path: str, nbytes: int, written: range) -> bool:
+        """See `Sink`."""
+        sent = self._sent.get(_key(path))
+        if not sent:
+            return self.size_of(path) == nbytes
+        return all(
+            number + 1 in sent
+            and sent[number + 1]["Size"] == min(PART_BYTES, nbytes - number * PART_BYTES)
+            for number in range(written.start // PART_BYTES, -(-written.stop // PART_BYTES))
+        )
+
+    def publish(self, path: str, nbytes: int) -> None:
+        """See `Sink`: complete the upload."""
+        if nbytes == 0:
+            self.write_whole(path, b"")
+            return
+        sent = self._parts(path)
+        if sent is None and self.size_of(path) == nbytes:
+            return  # by a run that was killed before it came to the manifest
+        if sent is None or sum(row["Size"] for row in sent.values()) != nbytes:
+            raise self._failure(path, _VANISHED, "parts that were sent are gone")
+        key = _key(path)
+        with self._asking("publish", path):
+            self._client.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=self._uploads()[key],
+                MultipartUpload={"Parts": [_named(sent[number]) for number in sorted(sent)]},
+            )
+
+    def settle(self, folders: set[str]) -> None:
+        """See `Sink`: an object that was completed is durable."""
+
+    def write_whole(self, path: str, data: bytes) -> None:
+        """See `Sink`."""
+        with self._asking("write_whole", path):
+            self._client.put_object(Bucket=self.bucket, Key=_key(path), Body=data)
+
+    def size_of(self, path: str) -> int | None:
+        """See `Sink`."""
+        with self._asking("", path):
+            try:
+                answer = self._client.head_object(Bucket=self.bucket, Key=_key(path))
+            except self._client.exceptions.ClientError as error:
+                if _code(error) in _MISSING:
+                    return None
+                raise
+        return int(answer["ContentLength"])
+
+    def names(self, folder: str) -> list[str]:
+        """See `Sink`; the first thousand."""
+        key = _key(folder)
+        prefix = f"{key}/" if key else ""
+        with self._asking("", folder):
+            answer = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
+        return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
+
+    def remove(self, path: str) -> None:
+        """See `Sink`."""
+        with self._asking("remove", path):
+            self._client.delete_object(Bucket=self.bucket, Key=_key(path))
+
+    def discard(self, root: str | None, paths: Sequence[str]) -> None:
+        """See `Sink`: open uploads of these names are given up, whoever began them."""
+        keys = {_key(path) for path in paths}
+        for path in paths:
+            self.remove(path)
+        place = root or commonpath(list(paths))
+        with self._asking("abort", place):
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=_key(place)):
+                for row in page.get("Uploads", []):
+                    if row["Key"] in keys:
+                        self._abort(row["Key"], row["UploadId"])
+        with self._guard:
+            self._open, self._sent = {}, {}
+            parts.remove(self._log)
+
+    def _upload(self, path: str) -> str:
+        """The open upload of a file, begun and remembered where there is none."""
+        key = _key(path)
+        with self._guard:
+            known = self._uploads()
+            if key not in known:
+                with self._asking("create", path):
+                    row = self._client.create_multipart_upload(Bucket=self.bucket, Key=key)
+                parts.append_line(self._log, json.dumps([key, row["UploadId"]]))
+                known[key] = row["UploadId"]
+            return known[key]
+
+    def _uploads(self) -> dict[str, str]:
+        """Open uploads by key; of several for a key the last, and a line cut short is none."""
+        if self._open is None:
+            self._open = {}
+            for line in sources.lines(self._log):
+                with contextlib.suppress(ValueError):
+                    key, upload = json.loads(line)
+                    self._open[key] = upload
+        return self._open
+
+    def _parts(self, path: str) -> dict[int, Any] | None:
+        """Parts of a file's upload by number; None, and forgotten, where it is no longer open."""
+        key = _key(path)
+        upload = self._uploads().get(key)
+        if upload is None:
+            return None
+        with self._asking("", path):
+            pages = self._client.get_paginator("list_parts")
+            try:
+                return {
+                    row["PartNumber"]: row
+                    for page in pages.paginate(Bucket=self.bucket, Key=key, UploadId=upload)
+                    for row in page.get("Parts", [])
+                }
+            except self._client.exceptions.ClientError as error:
+                if _code(error) != _VANISHED:
+                    raise
+        del self._uploads()[key]
+        return None
+
+    def _abort(self, key: str, upload: str) -> None:
+        try:
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+        except self._client.exceptions.ClientError as error:
+            if _code(error) != _VANISHED:
+                raise
+
+    @contextlib.contextmanager
+    def _asking(self, operation: str, path: str) -> Iterator[None]:
+        """A block of requests: `faults` hears of those that change something; errors are GP328."""
+        errors = load("botocore.exceptions", _EXTRA)
+        if operation:
+            faults.point(operation, path)
+        try:
+            yield
+        except errors.ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+            raise self._failure(path, _code(error), f"{status} {_code(error)}") from error
+        except errors.BotoCoreError as error:
+            raise self._failure(path, "", str(error)) from error
+
+    def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
+        hint = _HINTS.get(code, _AGAIN)
+        if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            hint = self._site.refused_hint()
+        what = "the bucket does not take the output"
+        return GrokpackError("GP328", what, Place(path), (("answer", answer),), hint)
+
+
+class ObjectWriter:
+    """Collects the bytes of a file, from a tile's beginning on, and sends each part that is full.
+
+    Args:
+        uploads: The sink.
+        path: The file's URL.
+        nbytes: Its size, which tells the last part; None where `sync` ends it.
+    """
+
+    def __init__(self, uploads: Uploads, path: str, nbytes: int | None) -> None:
+        self._uploads, self._path, self._nbytes = uploads, path, nbytes
+        self._buffer = bytearray()
+        self._at: int | None = None
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Take the bytes at `offset`: where the last ones ended, or a part begins."""
+        if offset != self._at and (self._buffer or offset % PART_BYTES):
+            raise GrokpackError("GP901", f"byte {offset:,} after {self._at} of {self._path}")
+        self._at = offset
+        while len(data):
+            piece = data[: PART_BYTES - len(self._buffer)]
+            self._buffer += piece
+            self._at += len(piece)
+            data = data[len(piece) :]
+            if len(self._buffer) == PART_BYTES:
+                self._send()
+
+    def sync(self) -> None:
+        """Send the last part, where the file has come to its end."""
+        if self._buffer and self._nbytes in (None, self._at):
+            self._send()
+
+    def close(self) -> None:
+        """Drop what is not a whole part."""
+        self._buffer = bytearray()
+
+    def _send(self) -> None:
+        at = self._at or 0
+        body, self._buffer = self._buffer, bytearray()
+        self._uploads.send(self._path, (at - len(body)) // PART_BYTES + 1, body)
+
+
+def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and boto3's client
+    """boto3's client for a bucket, with the endpoint and the keys that reading takes."""
+    boto3, botocore = load("boto3", _EXTRA), load("botocore", _EXTRA)
+    options: dict[str, Any] = {}
+    if site.keys:
+        options = {
+            "aws_access_key_id": site.keys.name,
+            "aws_secret_access_key": site.keys.secret,
+            "aws_session_token": site.keys.token,
+        }
+    config = load("botocore.config", _EXTRA).Config(
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        signature_version="s3v4" if site.keys else botocore.UNSIGNED,
+        s3={"addressing_style": "path" if site.endpoint else "auto"},
+        max_pool_connections=16,
+        **({"request_checksum_calculation": "when_required"} if site.google else {}),
+    )
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=site.endpoint,
+        region_name=site.region or "us-east-1",
+        config=config,
+        **options,
+    )
+    if site.token:
+        client.meta.events.register("request-created.s3", _bearing(site.token))
+    return client
+
+
+def _bearing(token: str) -> Any:  # noqa: ANN401  # a handler of botocore's events
+    def handler(request: Any, **_: Any) -> None:  # noqa: ANN401  # botocore's request
+        request.headers["Authorization"] = f"Bearer {token}"
+
+    return handler
+
+
+def _key(path: str) -> str:
+    return parse(path).path
+
+
+def _code(error: Any) -> str:  # noqa: ANN401  # botocore's ClientError
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    """A part as completing an upload takes it: with the checksum that it was sent with."""
+    return {k: row[k] for k in ("PartNumber", "ETag", "ChecksumCRC32") if row.get(k)}

@@ -1,0 +1,388 @@
+"""Outputs in buckets: the bytes of a local run, continued where it was killed, whole or absent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from grokpack import storage
+from grokpack.convert import Options, plan_convert
+from grokpack.errors import GrokpackError
+from grokpack.models.grok1 import Geometry
+from grokpack.preflight import Limits
+from grokpack.quantize import Options as Choices
+from grokpack.quantize import plan_quantize
+from grokpack.reshard import plan_reshard
+from grokpack.run import execute
+from grokpack.storage.remote import uploads
+from grokpack.stores.locate import open_checkpoint, survey
+from grokpack.synth import plan_synth
+from grokpack.verification import verify_structure
+from tests.checkpoints import synthesise, tree
+from tests.converting import WIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from grokpack.plan import Plan
+
+BUCKET = "grok-outputs"
+LARGE = Geometry(
+    vocab=128, d_model=1024, layers=1, experts=2, ffn=8192, q_width=1024, kv_width=512, head_dim=64
+)
+"""Files of 16 MiB and more: several parts each."""
+
+
+class Moto:
+    """moto's S3, and every request that it got.
+
+    Attributes:
+        asked: `(method, what)` of each request.
+        fault: Answers in its place, where it returns something.
+    """
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self.inner = DomainDispatcherApplication(create_backend_app)
+        self.asked: list[str] = []
+        self.fault: Callable[[str, dict[str, Any]], tuple[str, bytes] | None] = lambda *_: None
+        self.server = make_server("127.0.0.1", 0, self.answer, threaded=True)
+        self.url = f"http://127.0.0.1:{self.server.port}"
+
+    def answer(self, environ: dict[str, Any], start: Any) -> Any:
+        what = f"{environ['REQUEST_METHOD']} {_kind(environ['QUERY_STRING'])}".strip()
+        self.asked.append(what)
+        bad = self.fault(what, environ)
+        if bad is None:
+            return self.inner(environ, start)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start(bad[0], [("Content-Length", str(len(bad[1])))])
+        return [bad[1]]
+
+
+def _kind(query: str) -> str:
+    for name in ("partNumber", "uploads", "uploadId", "list-type"):
+        if name in query:
+            return name
+    return ""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Moto]:
+    import threading
+
+    moto = Moto()
+    thread = threading.Thread(target=moto.server.serve_forever, daemon=True)
+    thread.start()
+    yield moto
+    from grokpack.storage.remote.wire import pool
+
+    pool.close()
+    moto.server.shutdown()
+    moto.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def moto(running: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
+    from grokpack.storage.remote import sites
+
+    for variable in ("GROKPACK_S3_ENDPOINT", "GROKPACK_GS_ENDPOINT"):
+        monkeypatch.setenv(variable, running.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "of-nobody")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sites.forget()
+    client(running).create_bucket(Bucket=BUCKET)
+    running.asked.clear()
+    yield running
+    running.fault = lambda *_: None
+    storage.faults.hook = None
+    empty(running)
+    sites.forget()
+
+
+def client(moto: Moto) -> Any:
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=moto.url,
+        region_name="us-east-1",
+        aws_access_key_id="name",
+        aws_secret_access_key="secret",  # noqa: S106  # no one's
+    )
+
+
+def empty(moto: Moto) -> None:
+    s3 = client(moto)
+    for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        s3.delete_object(Bucket=BUCKET, Key=row["Key"])
+    for row in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
+        s3.abort_multipart_upload(Bucket=BUCKET, Key=row["Key"], UploadId=row["UploadId"])
+    s3.close()
+
+
+def objects(moto: Moto, prefix: str = "out/") -> dict[str, bytes]:
+    s3 = client(moto)
+    rows = s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+    found = {
+        row["Key"].removeprefix(prefix): s3.get_object(Bucket=BUCKET, Key=row["Key"])["Body"].read()
+        for row in rows
+    }
+    s3.close()
+    return found
+
+
+def begun(moto: Moto) -> int:
+    s3 = client(moto)
+    count = len(s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
+    s3.close()
+    return count
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    geometry = replace(WIDE, layers=1, d_model=128)
+    return synthesise(tmp_path_factory.mktemp("wide") / "source", geometry)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesise(tmp_path_factory.mktemp("large") / "source", LARGE)
+
+
+def plan_of(kind: str, source: Path) -> Plan:
+    checkpoint = open_checkpoint(str(source))
+    if kind in ("safetensors", "ckpt-0"):
+        return plan_reshard(checkpoint, 2, kind)
+    if kind == "quantize":
+        return plan_quantize(checkpoint, Choices(bits=4))
+    return plan_convert(checkpoint, kind, Options())
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [
+        ("safetensors", "s3"),
+        ("ckpt-0", "s3"),
+        ("quantize", "s3"),
+        ("archive", "gs"),
+        ("hf", "gs"),
+        pytest.param("zarr", "s3", marks=pytest.mark.slow),
+        pytest.param("orbax", "s3", marks=pytest.mark.slow),
+    ],
+)
+def test_objects_are_the_files_of_a_local_run(
+    kind: str, scheme: str, moto: Moto, wide: Path, tmp_path: Path
+) -> None:
+    out = f"{scheme}://{BUCKET}/out"
+    plan = plan_of(kind, wide)
+    execute(plan, out)
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+    assert not begun(moto)
+    assert execute(plan, out).already_done
+    assert verify_structure(survey(out)).whole
+    assert not any((tmp_path / "cache").rglob("uploads.jsonl"))
+
+
+def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> None:
+    plan = plan_of("safetensors", large)
+    execute(plan, f"s3://{BUCKET}/out")
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+    parts = sum(-(-f.nbytes // uploads.PART_BYTES) for f in plan.target.layout.files())
+    assert parts > sum(1 for _ in plan.target.layout.files())
+    assert moto.asked.count("PUT partNumber") == parts
+    command = [sys.executable, "-m", "grokpack", "verify", f"s3://{BUCKET}/out", "--data"]
+    subprocess.run(command, check=True, env=dict(os.environ))
+
+
+@pytest.mark.usefixtures("moto")
+def test_a_writer_keeps_one_part_of_a_file_of_any_size(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, writers = [0], list[uploads.ObjectWriter]()
+    write, begin = uploads.ObjectWriter.write, uploads.ObjectWriter.__init__
+
+    def opened(self: uploads.ObjectWriter, *args: Any) -> None:
+        begin(self, *args)
+        writers.append(self)
+
+    def measured(self: uploads.ObjectWriter, offset: int, data: memoryview) -> None:
+        write(self, offset, data)
+        held.append(sum(len(writer._buffer) for writer in writers))
+
+    monkeypatch.setattr(uploads.ObjectWriter, "__init__", opened)
+    monkeypatch.setattr(uploads.ObjectWriter, "write", measured)
+    plan = plan_of("safetensors", large)
+    execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
+    assert max(file.nbytes for file in plan.target.layout.files()) > 2 * uploads.PART_BYTES
+    assert max(held) < 2 * uploads.PART_BYTES  # ranks are a band of two
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "after"),
+    [
+        ("safetensors", "create", 1),
+        ("safetensors", "publish", 1),
+        ("archive", "upload", 5),
+        ("archive", "write_whole", 1),
+    ],
+)
+def test_a_run_that_was_killed_goes_on_and_sends_nothing_twice(
+    kind: str, operation: str, after: int, moto: Moto, large: Path, tmp_path: Path
+) -> None:
+    out, plan, passed = f"s3://{BUCKET}/out", plan_of(kind, large), Counter[str]()
+
+    def hook(happens: str, path: str) -> None:
+        if happens == operation and path.startswith("s3://"):
+            passed[happens] += 1
+            if passed[happens] > after:
+                raise Killed
+
+    storage.faults.hook = hook
+    with pytest.raises(Killed):
+        execute(plan, out, Limits(workers=1))
+    storage.faults.hook = None
+    assert "grokpack.json" not in objects(moto)
+    if operation in {"create", "upload"}:
+        assert not objects(moto)
+    sent = moto.asked.count("PUT partNumber")
+    execute(plan_of(kind, large), out)
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+    if operation in ("publish", "write_whole"):
+        assert moto.asked.count("PUT partNumber") == sent
+    assert not begun(moto)
+
+
+def test_a_process_that_was_killed_is_continued(moto: Moto, large: Path, tmp_path: Path) -> None:
+    out = f"s3://{BUCKET}/out"
+    command = [sys.executable, "-m", "grokpack", "reshard", str(large), "--tp", "2", "-o", out]
+    process = subprocess.Popen([*command, "--workers", "1"], env=dict(os.environ))
+    moto.fault = lambda what, _: time.sleep(0.3) if what == "PUT partNumber" else None
+    until = time.monotonic() + 60
+    while moto.asked.count("PUT partNumber") < 6 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    moto.fault = lambda *_: None
+    assert not objects(moto)
+    assert begun(moto)
+    subprocess.run(command, check=True, env=dict(os.environ))
+    execute(plan_of("safetensors", large), str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+
+
+def test_a_server_that_is_busy_is_asked_again(
+    moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    count = Counter[str]()
+
+    def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
+        count[what] += 1
+        return (
+            ("503 Slow Down", b"<Error><Code>SlowDown</Code></Error>") if count[what] % 3 else None
+        )
+
+    moto.fault = fault
+    plan = plan_of("hf", wide)
+    execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
+    moto.fault = lambda *_: None
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+
+
+def refusal(plan: Plan, out: str, **limits: Any) -> GrokpackError:
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan, out, Limits(**limits))
+    return caught.value
+
+
+def test_what_a_bucket_refuses_is_said_before_anything_is_sent(moto: Moto, wide: Path) -> None:
+    plan = plan_of("hf", wide)
+    error = refusal(plan, "s3://no-such-bucket/out")
+    assert error.code == "GP328"
+    assert "create the bucket" in str(error.hint)
+    body = b"<Error><Code>AccessDenied</Code></Error>"
+    moto.fault = lambda what, _: ("403 Forbidden", body) if what == "POST uploads" else None
+    error = refusal(plan, f"s3://{BUCKET}/out")
+    assert (error.code, error.facts) == ("GP328", (("answer", "403 AccessDenied"),))
+    assert "PUT partNumber" not in moto.asked
+
+
+def test_an_upload_that_vanished_is_begun_anew(moto: Moto, large: Path, tmp_path: Path) -> None:
+    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", large)
+
+    def hook(happens: str, path: str) -> None:
+        if happens == "publish" and path.startswith("s3://"):
+            empty(moto)
+
+    storage.faults.hook = hook
+    assert refusal(plan, out).code == "GP328"
+    storage.faults.hook = None
+    execute(plan, out)
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+
+
+def test_other_outputs_are_left_alone_unless_asked(moto: Moto, large: Path) -> None:
+    out, first = f"s3://{BUCKET}/out", plan_of("safetensors", large)
+    second = plan_of("ckpt-0", large)
+    execute(first, out)
+    assert refusal(second, out).code == "GP321"
+    execute(second, out, Limits(restart=True))
+    assert set(objects(moto)) == {f.path for f in second.target.layout.files()} | {
+        "grokpack.json",
+        *second.target.finals,
+    }
+    s3 = client(moto)
+    s3.put_object(Bucket=BUCKET, Key="theirs/x", Body=b"x")
+    s3.close()
+    assert refusal(first, f"s3://{BUCKET}/theirs").code == "GP323"
+    assert refusal(plan_reshard(open_checkpoint(out), 2), out).code == "GP325"
+
+
+def test_restart_gives_up_what_was_begun(moto: Moto, large: Path) -> None:
+    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", large)
+
+    def hook(happens: str, path: str) -> None:
+        if happens == "publish" and path.startswith("s3://"):
+            raise Killed
+
+    storage.faults.hook = hook
+    with pytest.raises(Killed):
+        execute(plan, out)
+    storage.faults.hook = None
+    assert begun(moto)
+    execute(plan_of("ckpt-0", large), out, Limits(restart=True))
+    assert not begun(moto)
+
+
+def test_one_file_views_and_holes_are_refused(wide: Path, moto: Moto) -> None:
+    out = f"s3://{BUCKET}/out"
+    checkpoint = open_checkpoint(str(wide))
+    single = plan_convert(checkpoint, "gguf", Options(tokenizer="none", type="q8_0"))
+    assert "--split" in str(refusal(single, f"{out}.gguf").hint)
+    assert refusal(plan_synth(WIDE, 0, sparse=True), out).code == "GP326"
+    assert refusal(plan_of("hf", wide), "https://example.org/x").code == "GP326"
+    assert not moto.asked
