@@ -56,11 +56,9 @@ fuzz: $(VENV)/.ready-test ## Thousands of mutated headers and configs through ev
 faults: $(VENV)/.ready-test ## A crash at every operation, every flipped bit of a header, SIGKILL at 50 moments
 	$(PYTEST) -n 2 -q -m faults --hypothesis-profile=explore
 
-# atheris has wheels for some Pythons and machines only, so nothing else needs it.
 FUZZ_SECONDS ?= 120
 .PHONY: fuzz-coverage
 fuzz-coverage: $(VENV)/.ready-test ## Coverage-guided fuzzing of the three header readers
-	$(INSTALL) atheris==3.0.0
 	@for reader in pickle safetensors gguf; do \
 		$(BIN)/python -m tests.faults.readers $(FUZZ_SECONDS) $$reader || exit 1; done
 

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.archiving import bench_archive
-from benchmarks.checking import bench_verify
+from benchmarks.checking import bench_checksums, bench_verify
 from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.evaluating import bench_evaluate
 from benchmarks.fetching import bench_fetching
@@ -143,6 +143,7 @@ BENCHES = {
     "quantize": bench_quantize,
     "peer": bench_peer,
     "verify": bench_verify,
+    "checksums": bench_checksums,
     "view": bench_view,
     "evaluate": bench_evaluate,
     "view-reading": bench_view_reading,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -57,3 +58,42 @@ def bench_verify(work: Path) -> None:
     )
     row("  peak resident memory of both", f"{max(peaks):.0f} MiB", "256 MiB")
     shutil.rmtree(work / "m")
+
+
+def bench_checksums(work: Path) -> None:
+    """What the manifest's checksums cost a run: the same one with sums that sum nothing.
+
+    The best of several: first touches of memory vary by more than what is measured.
+    """
+    grokpack("synth", work / "m", "--preset", "medium", "-q")
+    for words in (["reshard", "--tp", "8"], ["convert", "--to", "hf"]):
+        pairs = [[_run(work, words, code) for code in (_PLAIN, _WITHOUT)] for _ in range(_PAIRS)]
+        summed, free = (min(times) for times in zip(*pairs, strict=True))
+        what = f"checksums of tiles, of `{words[0]}`, best of {_PAIRS}"
+        row(what, f"{summed / free - 1:+.1%}", "10 %")
+    shutil.rmtree(work / "m")
+
+
+_PAIRS = 5
+_PLAIN = "from grokpack.__main__ import main; main()"
+_WITHOUT = (
+    """
+from types import SimpleNamespace
+from grokpack import task
+class Nothing:
+    def update(self, data): pass
+    def reset(self): pass
+    def hexdigest(self): return "0" * 32
+task.xxhash = SimpleNamespace(xxh3_128=Nothing)
+"""
+    + _PLAIN
+)
+
+
+def _run(work: Path, words: list[str], code: str) -> float:
+    """Seconds of one run into a fresh folder; processes take turns, so that both see the same."""
+    shutil.rmtree(work / "out", ignore_errors=True)
+    command = [sys.executable, "-c", code, words[0], str(work / "m"), *words[1:]]
+    began = time.monotonic()
+    subprocess.run([*command, "-o", str(work / "out"), "-q"], check=True, capture_output=True)
+    return time.monotonic() - began

@@ -15,6 +15,8 @@ from grokpack.formats import seekable
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grokpack.checkpoint import Checkpoint, Survey
     from grokpack.contents.check import Contents
     from grokpack.layout import FileLayout, Part
@@ -194,21 +196,31 @@ def with_contents(verdict: Verdict, contents: Contents) -> Verdict:
 
 def repair_command(verdict: Verdict) -> str | None:
     """The command that fetches only what is bad, for the released checkpoint; else None."""
+    return _fetching(verdict, [f for f in verdict.bad_files if _can_be_fetched(verdict, f)])
+
+
+def fix_of(verdict: Verdict, finding: Finding) -> str | None:
+    """The command that mends what one finding is about; None where there is none."""
+    bad = finding.severity == "error" and finding.file is not None
+    known = finding.file if bad and _can_be_fetched(verdict, finding.file or "") else None
+    return None if known is None else _fetching(verdict, [known])
+
+
+def _can_be_fetched(verdict: Verdict, name: str) -> bool:
+    """Whether the release has a file of this name: a stranger in the folder it has not."""
+    strange = any(x.file == name and x.code == "GP102" for x in verdict.findings)
+    return name.startswith("tensor") and not strange
+
+
+def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
+    """The command that fetches files of the release again."""
     checkpoint = verdict.survey.checkpoint
-    if verdict.survey.format != "ckpt-0" or checkpoint is None:
+    if not names or verdict.survey.format != "ckpt-0" or checkpoint is None:
         return None
     if storage.is_url(checkpoint.folder):
         return None
     if not checkpoint.geometry.is_grok1() or checkpoint.layout.nbytes == 0:
         return None
-    fetch = [
-        f
-        for f in verdict.bad_files
-        if f.startswith("tensor")
-        and not any(x.file == f and x.code == "GP102" for x in verdict.findings)
-    ]
-    if not fetch:
-        return None
-    names = " ".join(f"ckpt-0/{name}" for name in fetch)
+    listed = " ".join(f"ckpt-0/{name}" for name in names)
     folder = storage.parent(checkpoint.folder)
-    return f"hf download xai-org/grok-1 {names} --local-dir {os.path.relpath(folder)}"
+    return f"hf download xai-org/grok-1 {listed} --local-dir {os.path.relpath(folder)}"

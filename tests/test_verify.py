@@ -15,7 +15,7 @@ from grokpack.run import execute
 from grokpack.stores.locate import survey
 from grokpack.synth import plan_synth
 from grokpack.values import verify_values
-from grokpack.verification import Verdict, repair_command, verify_structure
+from grokpack.verification import Verdict, fix_of, repair_command, verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise
 
 
@@ -140,6 +140,15 @@ def test_the_release_without_its_embedding_is_still_known_and_repaired(tmp_path:
     assert {(f.code, f.file) for f in verdict.findings} == {("GP101", "tensor00000_000")}
     command = "hf download xai-org/grok-1 ckpt-0/tensor00000_000 --local-dir "
     assert (repair_command(verdict) or "").startswith(command)
+    (tmp_path / "ckpt-0" / "tensor00900_000").write_bytes(b"stranger")
+    (tmp_path / "ckpt-0" / "tensor00005_000").write_bytes(b"cut")
+    spoilt = verify(tmp_path)
+    rows = {finding.file: fix_of(spoilt, finding) for finding in spoilt.findings}
+    assert rows.pop("tensor00900_000") is None
+    for file, mend in rows.items():
+        assert mend is not None
+        assert mend.startswith(f"hf download xai-org/grok-1 ckpt-0/{file} --local-dir ")
+    assert set(rows) == {"tensor00000_000", "tensor00005_000"}
 
 
 def test_a_hostile_file_is_unsafe(folder: Path) -> None:

@@ -104,7 +104,7 @@ def verify(
             text.render(verdict, seconds),
             document(verdict, seconds),
             status(verdict),
-            [asdict(f) for f in verdict.findings],
+            [asdict(f) | {"fix": verification.fix_of(verdict, f)} for f in verdict.findings],
             word(verdict),
             cases(verdict),
         )

@@ -21,7 +21,8 @@ def render(document: dict[str, Any]) -> str:
 
 def _commands(document: dict[str, Any]) -> Iterator[str]:
     for finding in document["findings"]:
-        what = "\n".join([_titled(finding), *_facts(finding)])
+        mend = [f"fix: {finding['fix']}"] if finding.get("fix") else []
+        what = "\n".join([_titled(finding), *_facts(finding), *mend])
         kind = _SEVERITIES[finding["severity"]]
         yield f"::{kind} title={_property('grokpack ' + finding['code'])}::{_message(what)}"
     fix = document["data"].get("fix")

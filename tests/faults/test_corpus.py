@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -54,3 +57,20 @@ def _mutate(data: bytearray, chance: random.Random, cases: list[bytes]) -> None:
         data[at : at + 8] = number.to_bytes(8, "little")
     else:
         data[at:at] = bytes([chance.randrange(256)]) * chance.randrange(1, 9)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_coverage_leads_to_no_bad_end(reader: str, tmp_path: Path) -> None:
+    """atheris for a few seconds; `make fuzz-coverage` goes on for minutes."""
+    pytest.importorskip("atheris", reason="atheris has no wheels here")
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.readers", "3", reader],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stderr.split("stat::number_of_executed_units:")[1].split()[0]) > 1000
