@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint as Checkpoint
+    from grokpack.comparison import compare as compare
     from grokpack.convert import Options as ConvertOptions  # noqa: F401  # its public name
     from grokpack.convert import plan_convert as plan_convert
     from grokpack.errors import GrokpackError as GrokpackError
+    from grokpack.evaluation.alone import evaluate as evaluate
+    from grokpack.evaluation.generation import generate as generate
+    from grokpack.evaluation.inputs import read_text as read_text
+    from grokpack.evaluation.inputs import read_tokens as read_tokens
+    from grokpack.evaluation.pair import evaluate_pair as evaluate_pair
+    from grokpack.evaluation.setting import Options as EvaluateOptions  # noqa: F401  # its public name
     from grokpack.extraction import extract as extract
     from grokpack.inspection import document as inspect  # noqa: F401  # its public name
     from grokpack.opening import Opened as Opened
@@ -34,12 +41,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "Checkpoint": ("checkpoint", "Checkpoint"),
     "ConvertOptions": ("convert", "Options"),
+    "EvaluateOptions": ("evaluation.setting", "Options"),
     "GrokpackError": ("errors", "GrokpackError"),
     "Limits": ("preflight", "Limits"),
     "Opened": ("opening", "Opened"),
     "QuantizeOptions": ("quantize", "Options"),
+    "compare": ("comparison", "compare"),
+    "evaluate": ("evaluation.alone", "evaluate"),
+    "evaluate_pair": ("evaluation.pair", "evaluate_pair"),
     "execute": ("run", "execute"),
     "extract": ("extraction", "extract"),
+    "generate": ("evaluation.generation", "generate"),
     "inspect": ("inspection", "document"),
     "open": ("opening", "open"),
     "open_checkpoint": ("stores.locate", "open_checkpoint"),
@@ -47,6 +59,8 @@ _HOMES = {
     "plan_quantize": ("quantize", "plan_quantize"),
     "plan_reshard": ("reshard", "plan_reshard"),
     "plan_synth": ("synth", "plan_synth"),
+    "read_text": ("evaluation.inputs", "read_text"),
+    "read_tokens": ("evaluation.inputs", "read_tokens"),
     "statistics": ("values", "statistics"),
     "survey": ("stores.locate", "survey"),
     "verify_structure": ("verification", "verify_structure"),
