@@ -125,16 +125,17 @@ class Network:
         """
         tensor = self._tensors[EMBEDDING]
         vocab, width = tensor.values.shape
-        wanted, places = np.unique(batch.tokens, return_inverse=True)
+        wanted, counts = np.unique(batch.tokens, return_counts=True)
         if wanted[0] < 0 or wanted[-1] >= vocab:
             wrong = wanted[0] if wanted[0] < 0 else wanted[-1]
             raise GrokpackError("GP341", f"token {wrong} is not in a vocabulary of {vocab}")
         h = self.room(batch.size, width)
         factor = self.precision.constant(self.constants.embedding_multiplier)
-        for n, token in enumerate(wanted):
+        places = np.split(np.argsort(batch.tokens, kind="stable"), np.cumsum(counts)[:-1])
+        for token, own in zip(wanted, places, strict=True):
             row = self.stream.values(tensor, Box((int(token), 0), (1, width)))[0]
             row = self.precision.settle(np.array(row)) * factor
-            h[places.reshape(-1) == n] = self.precision.settle(row)
+            h[own] = self.precision.settle(row)
         return h
 
     def memories(self, lengths: Sequence[int]) -> list[Memory]:
