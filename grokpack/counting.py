@@ -118,7 +118,7 @@ def tally_all(
     """
     cuts = cuts or usual_cuts(checkpoint)
     began = time.monotonic()
-    total = sum(spec.nbytes for tensor in tensors for spec in tensor.arrays().values())
+    total = sum(tensor.nbytes for tensor in tensors)
     listen(Started("values", total))
     engine = choose_engine(total)
     reader = ArrayReader(checkpoint, engine, cuts.ahead_bytes)

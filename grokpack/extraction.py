@@ -6,12 +6,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.errors import GrokpackError, Place
-from grokpack.formats import safetensors
+from grokpack.errors import GrokpackError
+from grokpack.formats import npy, safetensors
 from grokpack.inspection import views
 from grokpack.layout import FileLayout, Literal, Part, Segment, whole
 from grokpack.reading import ArrayReader, bytes_of
-from grokpack.tensor import ArraySpec, DType
 from grokpack.tiling import row_bands
 
 if TYPE_CHECKING:
@@ -33,17 +32,16 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
     """
     chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
     suffix = os.path.splitext(path)[1]
-    if not patterns or suffix not in (".npy", safetensors.SUFFIX):
+    if not patterns or suffix not in (npy.SUFFIX, safetensors.SUFFIX):
         raise GrokpackError(
             "GP304", "--extract needs tensor names and a file that ends in .npy or .safetensors"
         )
-    if storage.exists(path):
-        raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
-    if suffix == ".npy":
+    storage.refuse_existing(path)
+    if suffix == npy.SUFFIX:
         if len(chosen) != 1:
             raise GrokpackError("GP304", f".npy holds one array, {len(chosen)} tensors match")
         arrays = {chosen[0].name: chosen[0].values}
-        header = _npy_header(chosen[0].values)
+        header = npy.header_bytes(chosen[0].values)
     else:
         arrays = {name: spec for tensor in chosen for name, spec in tensor.arrays().items()}
         arrays = dict(sorted(arrays.items(), key=lambda row: -row[1].dtype.itemsize))
@@ -54,26 +52,9 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
     return {"file": path, "bytes": file.nbytes, "arrays": list(arrays)}
 
 
-def _npy_header(spec: ArraySpec) -> bytes:
-    import io
-
-    import numpy as np
-
-    # .npy knows no bfloat16: its bits are written as uint16
-    kind = "<u2" if spec.dtype is DType.BF16 else spec.dtype.numpy().str
-    stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        stream, {"descr": kind, "fortran_order": False, "shape": spec.shape}
-    )
-    return stream.getvalue()
-
-
 def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
     reader = ArrayReader(checkpoint)
-    path = os.path.join(folder, file.path)
-    storage.create_part(path, file.nbytes)
-    writer = storage.PartWriter(path + storage.PART)
-    try:
+    with storage.new_file(os.path.join(folder, file.path), file.nbytes) as writer:
         for segment, end in zip(file.segments, file.ends, strict=True):
             at = end - segment.nbytes
             if isinstance(segment, Literal):
@@ -86,8 +67,3 @@ def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
                 values = reader.read(segment.array, band.box)
                 writer.write(at, bytes_of(values))
                 at += band.nbytes
-        writer.sync()
-    finally:
-        writer.close()
-    storage.publish(path)
-    storage.sync_folder(folder)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
+from grokpack.contents import reading
 from grokpack.errors import GrokpackError, Place
 from grokpack.evaluation.calibration import FORMAT, MEAN_SQUARE, VERSION
 from grokpack.formats import safetensors
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from grokpack.tensor import TensorSpec
 
 _SILENT = 0.01  # of the matrix's mean, which every input has
-_PIECE_BYTES = 1 << 20
 _F32 = 4
 
 
@@ -103,6 +103,6 @@ def read(path: str) -> Importance:
     if (header.metadata.get("format"), header.metadata.get("version")) != (FORMAT, VERSION):
         raise GrokpackError("GP344", "the file is no calibration of version 1", Place(path))
     digest = hashlib.sha256()
-    for first in range(0, data.size(), _PIECE_BYTES):
-        digest.update(data.read(first, min(_PIECE_BYTES, data.size() - first)))
+    for piece in reading.pieces(path, 0, data.size()):
+        digest.update(piece)
     return Importance(path, digest.hexdigest(), header.arrays)

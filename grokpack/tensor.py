@@ -90,6 +90,11 @@ class TensorSpec:
     values: ArraySpec
     scales: ArraySpec | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
     def arrays(self) -> dict[str, ArraySpec]:
         """The arrays that store this tensor, by name; scales are `<name>/scales`."""
         stored = {self.name: self.values}

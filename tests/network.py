@@ -45,3 +45,18 @@ def random_tokens(vocab: int, lengths: Sequence[int], seed: int = 0) -> list[np.
     """Sequences of any tokens but the padding."""
     random = np.random.default_rng(seed)
     return [random.integers(1, vocab, n) for n in lengths]
+
+
+def tokenizer(folder: Path, text: str) -> Path:
+    """A small sentencepiece model, trained on a text."""
+    import sentencepiece
+
+    (folder / "corpus.txt").write_text(text, encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "corpus.txt"),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return folder / "tokenizer.model"

@@ -30,7 +30,7 @@ from grokpack.values import verify_values
 from grokpack.verification import Verdict, verify_structure
 from tests.checkpoints import GOLDEN, SMALL, reshard, synthesise, tree
 from tests.converting import WIDE, convert
-from tests.test_resume import Crash, crash_after
+from tests.faults.crashing import Crash, crash_after
 
 SOURCES: dict[str, Callable[[Path, Path], object]] = {
     "xAI's own": lambda _, out: shutil.copytree(GOLDEN, out),

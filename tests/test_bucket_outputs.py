@@ -22,6 +22,7 @@ from grokpack.quantize import Options as Choices
 from grokpack.quantize import plan_quantize
 from grokpack.reshard import plan_reshard
 from grokpack.run import execute
+from grokpack.storage import sinks
 from grokpack.storage.remote import uploads
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.synth import plan_synth
@@ -204,7 +205,7 @@ def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> Non
     execute(plan, f"s3://{BUCKET}/out")
     execute(plan, str(tmp_path / "local"))
     assert objects(moto) == tree(tmp_path / "local")
-    parts = sum(-(-f.nbytes // uploads.PART_BYTES) for f in plan.target.layout.files())
+    parts = sum(-(-f.nbytes // sinks.PART_BYTES) for f in plan.target.layout.files())
     assert parts > sum(1 for _ in plan.target.layout.files())
     assert moto.asked.count("PUT partNumber") == parts
     command = [sys.executable, "-m", "grokpack", "verify", f"s3://{BUCKET}/out", "--data"]
@@ -230,8 +231,8 @@ def test_a_writer_keeps_one_part_of_a_file_of_any_size(
     monkeypatch.setattr(uploads.ObjectWriter, "write", measured)
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
-    assert max(file.nbytes for file in plan.target.layout.files()) > 2 * uploads.PART_BYTES
-    assert max(held) < 2 * uploads.PART_BYTES  # ranks are a band of two
+    assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sinks.PART_BYTES
+    assert max(held) < 2 * sinks.PART_BYTES  # ranks are a band of two
 
 
 class Killed(BaseException):

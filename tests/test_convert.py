@@ -21,7 +21,7 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
 from tests.checkpoints import reshard, synthesise, tensor_files, tree
 from tests.converting import WIDE, convert, expected, gguf_values, hf_values
-from tests.test_resume import Crash, crash_after
+from tests.faults.crashing import Crash, crash_after
 from tests.weights import exact_weights
 
 CUT: dict[str, tuple[int, str, dict[str, Any]]] = {

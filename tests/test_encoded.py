@@ -30,6 +30,7 @@ from grokpack.run import Outcome, execute
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.tiling import TILE_BYTES
 from tests.checkpoints import SMALL, reshard, synthesise, tree
+from tests.faults.crashing import Crash, crash_after
 
 if TYPE_CHECKING:
     from grokpack.encoding import Frame
@@ -95,21 +96,6 @@ def tiles(data: bytes) -> str:
 def _no_hook_stays() -> Iterator[None]:
     yield
     storage.faults.hook = None
-
-
-class Crash(BaseException):
-    """Stands for the end of the process."""
-
-
-def crash_after(count: int) -> None:
-    left = [count]
-
-    def hook(_operation: str, _path: str) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Crash
-
-    storage.faults.hook = hook
 
 
 @pytest.mark.parametrize("length", [999, 70_001, 1 << 30])

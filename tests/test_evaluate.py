@@ -20,7 +20,7 @@ from grokpack.models import grok1
 from grokpack.network.scores import Divergence, Scores
 from tests.checkpoints import GOLDEN, synthesise
 from tests.converting import WIDE, convert
-from tests.network import golden, prompts
+from tests.network import golden, prompts, tokenizer
 from tests.oracle import forward
 from tests.test_cli import run
 from tests.test_schemas import answer, check
@@ -318,15 +318,7 @@ def test_a_text_is_cut_as_sentencepiece_cuts_it(tmp_path: Path) -> None:
     import sentencepiece
 
     text = "the quick brown fox jumps over the lazy dog " * 40
-    (tmp_path / "corpus.txt").write_text(text, encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "corpus.txt"),
-        model_prefix=str(tmp_path / "tokenizer"),
-        vocab_size=60,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    model = tmp_path / "tokenizer.model"
+    model = tokenizer(tmp_path, text)
     ids = sentencepiece.SentencePieceProcessor(model_file=str(model)).encode(text)
     np.save(tmp_path / "ids.npy", np.array(ids))
     arguments = ("--context", "64", "--max-tokens", "100")

@@ -14,7 +14,7 @@ from grokpack.evaluation.generation import Sampling, choose, generate
 from grokpack.stores.locate import open_checkpoint
 from tests.checkpoints import GOLDEN, synthesise
 from tests.converting import WIDE
-from tests.network import logits, prompts, random_tokens
+from tests.network import logits, prompts, random_tokens, tokenizer
 from tests.oracle import forward
 from tests.test_cli import run
 from tests.test_schemas import answer, check
@@ -117,15 +117,7 @@ def test_a_text_is_continued_in_words(tmp_path: Path) -> None:
     import sentencepiece
 
     text = "the quick brown fox jumps over the lazy dog " * 40
-    (tmp_path / "corpus.txt").write_text(text, encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "corpus.txt"),
-        model_prefix=str(tmp_path / "tokenizer"),
-        vocab_size=60,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    model = tmp_path / "tokenizer.model"
+    model = tokenizer(tmp_path, text)
     words = ("--prompt", "the quick", "--tokenizer", model, "--max-new-tokens", "4")
     done = run("generate", GOLDEN, *words)
     assert done.returncode == 0

@@ -282,7 +282,7 @@ def test_what_cannot_be_read_ends_the_run(wide: Path, tmp_path: Path) -> None:
     shutil.copytree(wide, tmp_path / "m")
     checkpoint = open_checkpoint(str(tmp_path / "m"))
     (tmp_path / "m" / "ckpt-0" / "tensor00008_000").unlink()
-    inputs = Inputs(tuple(random_tokens(WIDE.vocab, (9,))), np.full(9, -1), "")
+    inputs = Inputs(tuple(random_tokens(WIDE.vocab, (9,))), np.full(9, -1))
     with pytest.raises(GrokpackError) as caught:
         evaluate(checkpoint, inputs)
     assert caught.value.code in ("GP213", "GP214")

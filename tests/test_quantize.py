@@ -24,6 +24,7 @@ from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint
 from tests import packed
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
+from tests.faults.crashing import Crash
 from tests.quantising import WIDE, quantise, weights
 from tests.weights import exact_weights
 
@@ -155,10 +156,6 @@ def test_memory_and_threads_change_nothing(wide: Path, tmp_path: Path, to: str) 
     first = tree(quantise(wide, tmp_path / "a", Limits(workers=1), to=to))
     small = Limits(memory_bytes=200 << 20, workers=2)
     assert tree(quantise(wide, tmp_path / "b", small, to=to)) == first
-
-
-class Crash(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -27,6 +28,9 @@ from grokpack.quantize import Options as QuantizeOptions
 from grokpack.quantize import plan_quantize
 from grokpack.reshard import plan_reshard
 from grokpack.run import execute
+from grokpack.storage.remote.flights import CalledOff
+from grokpack.storage.remote.routes import Resource, follow
+from grokpack.storage.remote.wire import pool
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
@@ -389,6 +393,19 @@ def test_a_run_that_waits_for_a_server_stops_at_once(
     assert caught.value.code == ("GP404" if wait == "deadline" else "GP403")
     served.fault = None
     execute(plan, str(tmp_path / "out"))
+
+
+def test_a_flight_called_off_before_it_asks_leaves_no_connection_open(served: Server) -> None:
+    pool.close()
+    storage.FileBytes(f"{served.url}/grok/config.json").size()
+    (idle,) = pool._idle
+    resource = Resource(
+        "here", Mock(headers=lambda _: {}), lambda: f"{served.url}/grok/config.json"
+    )
+    with pytest.raises(CalledOff):
+        follow(Mock(check=Mock(side_effect=CalledOff)), resource, {}, Mock())
+    assert not pool._idle
+    assert idle.http.sock is None
 
 
 def test_an_object_that_changes_in_mid_run_never_makes_a_mixture(

@@ -26,27 +26,13 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.synth import PRESETS, plan_synth
 from grokpack.task import Receipt
 from tests.checkpoints import SMALL, reshard, synthesise, tree
-
-
-class Crash(BaseException):
-    """Stands for the end of the process."""
+from tests.faults.crashing import Crash, crash_after
 
 
 @pytest.fixture(autouse=True)
 def _no_hook_stays() -> Iterator[None]:
     yield
     storage.faults.hook = None
-
-
-def crash_after(count: int) -> None:
-    left = [count]
-
-    def hook(_operation: str, _path: str) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Crash
-
-    storage.faults.hook = hook
 
 
 def operations(source: Path, out: Path) -> int:

@@ -29,7 +29,7 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
 from tests.converting import WIDE, attach, convert, stored
-from tests.test_resume import Crash, crash_after
+from tests.faults.crashing import Crash, crash_after
 from tests.weights import unpickled
 
 GATE = "transformer/decoder_layer_0/moe/linear/w"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,6 +68,8 @@ def diff(
 
 def document(found: Comparison, places: list[str], max_error: float | None) -> dict[str, Any]:
     """`data` of `grokpack diff --json`."""
+    from grokpack.render.numbers import finite
+
     return {
         "first": places[0],
         "second": places[1],
@@ -81,15 +82,10 @@ def document(found: Comparison, places: list[str], max_error: float | None) -> d
                 "state": row.state,
                 "elements": row.elements,
                 "differing": row.differing,
-                "largest": _finite(row.largest),
-                "relative": _finite(row.relative),
+                "largest": finite(row.largest),
+                "relative": finite(row.relative),
                 "first": row.first,
             }
             for row in found.tensors
         ],
     }
-
-
-def _finite(value: float) -> float | None:
-    """A number as JSON can hold it; nothing for an infinite one."""
-    return value if math.isfinite(value) else None

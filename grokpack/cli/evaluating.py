@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -15,12 +14,13 @@ from grokpack.evaluation import verdict
 from grokpack.evaluation.alone import evaluate
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.inputs import CONTEXT, Inputs, read_text, read_tokens
-from grokpack.evaluation.logits import LogitsFile
+from grokpack.evaluation.logits import logits_file
 from grokpack.evaluation.pair import STREAMS, evaluate_pair
 from grokpack.evaluation.setting import Options, cost
 from grokpack.models import constants
 from grokpack.render import evaluation as shown
 from grokpack.render import numbers
+from grokpack.render.numbers import finite
 from grokpack.stores.locate import open_checkpoint
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _alone(
         keep = watch = None
         if wanted.logits is not None:
             vocab = checkpoint.geometry.vocab
-            keep = held.enter_context(LogitsFile(wanted.logits, tokens, vocab)).keep
+            keep = held.enter_context(logits_file(wanted.logits, tokens, vocab))
         calibration = None
         if wanted.calibrate is not None:
             calibration = Calibration(checkpoint, wanted.calibrate)
@@ -153,25 +153,16 @@ def _alone(
         found = evaluate(checkpoint, inputs, options, keep, watch)
         if calibration is not None:
             calibration.write(inputs)
-    data = document(found, inputs, wanted, options)
+    data = document(found, wanted, options)
     session.result(shown.render(data), data)
 
 
-def document(found: Evaluation, inputs: Inputs, wanted: Wanted, options: Options) -> dict[str, Any]:
+def document(found: Evaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
     """`data` of `grokpack evaluate --json` of one network."""
-    listed = found.losses[:_MOST_LOSSES]
-    return {
-        "source": wanted.source,
-        "against": None,
-        "input": inputs.source,
-        "precision": options.precision,
-        "tokens": found.tokens,
+    return _run_document(found, wanted, options) | {
         "loss": _loss(found.loss),
         "layers": [asdict(row) for row in found.layers],
-        "losses": [_finite(float(loss)) for loss in listed],
-        "read_bytes": found.read_bytes,
-        "seconds": round(found.seconds, 3),
-        "tokens_per_s": found.tokens / max(found.seconds, 1e-9),
+        "losses": [finite(float(loss)) for loss in found.losses[:_MOST_LOSSES]],
         "logits": wanted.logits,
         "calibration": wanted.calibrate,
     }
@@ -180,32 +171,40 @@ def document(found: Evaluation, inputs: Inputs, wanted: Wanted, options: Options
 def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
     """`data` of `grokpack evaluate --against --json`."""
     suspects = verdict.suspects(found)
+    return _run_document(found, wanted, options) | {
+        "loss": _loss(found.first),
+        "other_loss": _loss(found.second),
+        "kl": {
+            "mean": finite(found.kl_mean),
+            "p99": finite(found.kl_p99),
+            "largest": finite(float(np.max(found.kl))),
+        },
+        "top1": found.top1,
+        "top8": found.top8,
+        "embedding": finite(found.embedding),
+        "head": finite(found.head),
+        "layers": [
+            {key: finite(value) for key, value in asdict(row).items()} for row in found.layers
+        ],
+        "suspects": [
+            {"part": s.part, "layer": s.layer, "error": finite(s.error), "typical": s.typical}
+            for s in suspects
+        ],
+        "max_kl": wanted.max_kl,
+        "min_top1": wanted.min_top1,
+    }
+
+
+def _run_document(
+    found: Evaluation | PairEvaluation, wanted: Wanted, options: Options
+) -> dict[str, Any]:
+    """What both say of the run."""
     return {
         "source": wanted.source,
         "against": wanted.against,
         "input": wanted.text or wanted.tokens,
         "precision": options.precision,
         "tokens": found.tokens,
-        "loss": _loss(found.first),
-        "other_loss": _loss(found.second),
-        "kl": {
-            "mean": _finite(found.kl_mean),
-            "p99": _finite(found.kl_p99),
-            "largest": _finite(float(np.max(found.kl))),
-        },
-        "top1": found.top1,
-        "top8": found.top8,
-        "embedding": _finite(found.embedding),
-        "head": _finite(found.head),
-        "layers": [
-            {key: _finite(value) for key, value in asdict(row).items()} for row in found.layers
-        ],
-        "suspects": [
-            {"part": s.part, "layer": s.layer, "error": _finite(s.error), "typical": s.typical}
-            for s in suspects
-        ],
-        "max_kl": wanted.max_kl,
-        "min_top1": wanted.min_top1,
         "read_bytes": found.read_bytes,
         "seconds": round(found.seconds, 3),
         "tokens_per_s": found.tokens / max(found.seconds, 1e-9),
@@ -215,14 +214,9 @@ def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> di
 def _loss(loss: Loss) -> dict[str, Any]:
     return {
         "tokens": loss.tokens,
-        "mean": _finite(loss.mean),
-        "error": _finite(loss.error),
-        "perplexity": _finite(loss.perplexity),
-        "perplexity_error": _finite(loss.perplexity_error),
-        "top1": _finite(loss.top1),
+        "mean": finite(loss.mean),
+        "error": finite(loss.error),
+        "perplexity": finite(loss.perplexity),
+        "perplexity_error": finite(loss.perplexity_error),
+        "top1": finite(loss.top1),
     }
-
-
-def _finite(value: float) -> float | None:
-    """A number as JSON can hold it; nothing for an infinite one or none."""
-    return value if math.isfinite(value) else None

@@ -41,28 +41,37 @@ def check_against(
             share of files that have one sum each; what the hub answers.
     """
     limits = limits or Limits()
-    if published.is_hub(path):
-        _refuse_share(path, limits)
-        sums, origin = published.read(checkpoint, path)
-        return _check_sums(checkpoint, sums, origin, limits, listen)
+    document = None if published.is_hub(path) else _manifest(path)
+    if document is not None:
+        return _check_manifest(checkpoint, document, path, limits, listen)
+    _refuse_share(path, limits)
     if path.endswith(torrent.SUFFIX):
-        _refuse_share(path, limits)
         found = check_pieces(checkpoint, torrent.read(path), limits, listen)
         if not found.read_bytes and found.ended and not found.findings:
             raise _stranger(path)
         return found
-    document = _manifest(path)
-    if document is not None:
-        theirs = records.foreign(checkpoint, path, document)
-        if not theirs.files:
-            raise _stranger(path)
-        contents = check_contents(checkpoint, theirs, limits, listen, Memory(checkpoint))
-        sizes = {record.path: storage.size_of(record.path) for record in theirs.files}
-        extra = [*other_sizes(theirs.files, sizes)]
-        return contents.also(extra + _unmatched(theirs.unknown, theirs.absent, path))
-    _refuse_share(path, limits)
-    sums = {name: Sum("sha256", value) for name, value in listings.read(path).items()}
-    return _check_sums(checkpoint, sums, path, limits, listen)
+    if published.is_hub(path):
+        sums, origin = published.read(checkpoint, path)
+    else:
+        sums = {name: Sum("sha256", value) for name, value in listings.read(path).items()}
+        origin = path
+    return _check_sums(checkpoint, sums, origin, limits, listen)
+
+
+def _check_manifest(
+    checkpoint: Checkpoint,
+    document: Mapping[str, object],
+    path: str,
+    limits: Limits,
+    listen: Listener,
+) -> Contents:
+    theirs = records.foreign(checkpoint, path, document)
+    if not theirs.files:
+        raise _stranger(path)
+    contents = check_contents(checkpoint, theirs, limits, listen, Memory(checkpoint))
+    sizes = {record.path: storage.size_of(record.path) for record in theirs.files}
+    extra = [*other_sizes(theirs.files, sizes)]
+    return contents.also(extra + _unmatched(theirs.unknown, theirs.absent, path))
 
 
 def _refuse_share(path: str, limits: Limits) -> None:

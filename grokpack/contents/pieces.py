@@ -165,15 +165,11 @@ def stretches(torrent: Torrent, first: int, last: int) -> Iterator[tuple[int, En
 
 def _runs(pieces: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Numbers in order as runs, first and last + 1."""
-    first = last = None
-    for piece in pieces:
-        if first is None or piece != last:
-            if first is not None and last is not None:
-                yield first, last
-            first = piece
-        last = piece + 1
-    if first is not None and last is not None:
-        yield first, last
+    first = 0
+    for at in range(1, len(pieces) + 1):
+        if at == len(pieces) or pieces[at] != pieces[at - 1] + 1:
+            yield pieces[first], pieces[at - 1] + 1
+            first = at
 
 
 def _findings(

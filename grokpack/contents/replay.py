@@ -63,7 +63,7 @@ def replay(
     place = Output.of(plan.target, out.place if plan.target.single else out.home)
     runs = list(_chosen(plan, limits.share))
     total = sum(file.nbytes for file in plan.target.layout.files())
-    wanted = sum(map(_Replayer.nbytes_of(plan), runs))
+    wanted = sum(_nbytes(plan, run) for run in runs)
     listen(Started("replay", wanted))
     began = time.monotonic()
     threads = limits.workers or reading.workers(source.folder)
@@ -177,16 +177,12 @@ def _chosen(plan: Plan, share: Share) -> Iterator[Run]:
         for band, files in enumerate(plan.target.layout.bands)
         for tile in range(tile_count(files[0].nbytes))
     ]
-    wanted = range(len(every))
-    picked: Sequence[int] = wanted
-    if share.part is not None:
-        n, of = share.part
-        picked = wanted[(n - 1) * len(every) // of : n * len(every) // of]
-    elif share.fraction is not None or share.nbytes is not None:
+    picked: Sequence[int] = share.slice_of(len(every))
+    if share.fraction is not None or share.nbytes is not None:
         total = sum(file.nbytes for file in plan.target.layout.files())
         part = share.fraction or min(1.0, (share.nbytes or 0) / max(total, 1))
         count = min(len(every), max(1, round(part * len(every))))
-        picked = sorted(random.SystemRandom().sample(wanted, count))
+        picked = sorted(random.SystemRandom().sample(range(len(every)), count))
     first = 0
     for at in range(1, len(picked) + 1):
         band, tile = every[picked[at - 1]]
@@ -212,17 +208,6 @@ class _Replayer:
     context: Context
     listen: Listener
 
-    @staticmethod
-    def nbytes_of(plan: Plan) -> Callable[[Run], int]:
-        """Bytes of a run's tiles, in all files of its band."""
-
-        def count(run: Run) -> int:
-            band = plan.target.layout.bands[run.band]
-            start, stop = _ends(run, band[0])
-            return (stop - start) * len(band)
-
-        return count
-
     def results(self, run: Run) -> _Result:
         """How the tiles of a run went; none of them where it is to stop."""
         if self.context.stopping():
@@ -240,7 +225,7 @@ class _Replayer:
         findings = [_differs(file, bad[file.path]) for file in band if bad[file.path]]
         for path, what in errors.items():
             findings.append(Finding("GP117", f"contents cannot be read: {what}", path))
-        return _Result(self.nbytes_of(self.plan)(run), tuple(findings))
+        return _Result(_nbytes(self.plan, run), tuple(findings))
 
     def _compare(
         self,
@@ -261,6 +246,13 @@ class _Replayer:
         unlike = np.flatnonzero(found != np.frombuffer(block, np.uint8))
         if len(unlike):
             bad.append((at + int(unlike[0]), at + int(unlike[-1]) + 1))
+
+
+def _nbytes(plan: Plan, run: Run) -> int:
+    """Bytes of a run's tiles, in all files of its band."""
+    band = plan.target.layout.bands[run.band]
+    start, stop = _ends(run, band[0])
+    return (stop - start) * len(band)
 
 
 def _ends(run: Run, file: FileLayout) -> tuple[int, int]:

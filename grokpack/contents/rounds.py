@@ -34,6 +34,11 @@ class Share:
     nbytes: int | None = None
     max_age_s: float | None = None
 
+    def slice_of(self, count: int) -> range:
+        """Which of so many tiles are in the slice; all where there is none."""
+        n, of = self.part or (1, 1)
+        return range((n - 1) * count // of, n * count // of)
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -62,9 +67,7 @@ def choose(
     age = [now - known[record.file.path].good[tile] for record, tile in every]
     bad = {i for i, (record, tile) in enumerate(every) if tile in known[record.file.path].bad}
     wanted = {i for i in range(len(every)) if not _young(age[i], share.max_age_s)}
-    if share.part is not None:
-        n, of = share.part
-        wanted &= set(range((n - 1) * len(every) // of, n * len(every) // of))
+    wanted &= set(share.slice_of(len(every)))
     limit = share.nbytes
     if share.fraction is not None:
         limit = round(share.fraction * sum(record.nbytes for record in records))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.errors import GrokpackError, Place
+from grokpack.errors import GrokpackError
 from grokpack.formats import safetensors
 from grokpack.models import grok1
 from grokpack.network.experts import DOWN, GATE, UP
@@ -52,8 +52,7 @@ class Calibration:
         if not path.endswith(safetensors.SUFFIX):
             what = f"--calibrate needs a file that ends in {safetensors.SUFFIX}, not `{path}`"
             raise GrokpackError("GP304", what)
-        if storage.exists(path):
-            raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
+        storage.refuse_existing(path)
         self._checkpoint, self._path = checkpoint, path
         self._sums: dict[tuple[int, str, int | None], list[np.ndarray]] = {}
         self._counts: dict[tuple[int, str, int | None], int] = {}
@@ -87,18 +86,12 @@ class Calibration:
             "tokens": str(inputs.batch.size),
         }
         header = safetensors.header_bytes(specs, metadata)
-        storage.create_part(self._path, len(header) + sum(a.nbytes for a in arrays.values()))
-        writer = storage.PartWriter(self._path + storage.PART)
-        try:
-            at = len(header)
+        at, size = len(header), sum(values.nbytes for values in arrays.values())
+        with storage.new_file(self._path, at + size) as writer:
             writer.write(0, memoryview(header))
             for values in arrays.values():
                 writer.write(at, values.reshape(-1).view(np.uint8).data)
                 at += values.nbytes
-            writer.sync()
-        finally:
-            writer.close()
-        storage.publish(self._path)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """The file's arrays by name; counts first, since they are wider."""

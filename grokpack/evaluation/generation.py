@@ -107,8 +107,7 @@ def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
     used = _used_share(geometry, sequences)
     total = 0.0
     for name, tensor in checkpoint.tensors.items():
-        nbytes = sum(array.nbytes for array in tensor.arrays().values())
-        total += nbytes * used if "/moe/" in name else nbytes
+        total += tensor.nbytes * (used if "/moe/" in name else 1)
     return round(total)
 
 

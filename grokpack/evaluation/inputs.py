@@ -32,12 +32,10 @@ class Inputs:
     Attributes:
         sequences: Tokens of each, `i64[T]`.
         targets: The token after each, `i64[T]` as long as all sequences joined; -1 for none.
-        source: Where they come from, for people.
     """
 
     sequences: tuple[np.ndarray, ...]
     targets: np.ndarray
-    source: str
 
     @property
     def batch(self) -> Batch:
@@ -176,4 +174,4 @@ def _cut(
                 left -= end - first
     if not sequences:
         raise GrokpackError("GP342", "there are no tokens", Place(path))
-    return Inputs(tuple(sequences), np.concatenate(targets), path)
+    return Inputs(tuple(sequences), np.concatenate(targets))

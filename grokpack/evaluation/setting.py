@@ -16,7 +16,7 @@ from grokpack.events import Advanced, Listener, ignore
 from grokpack.kernels.dispatch import choose_engine
 from grokpack.models.grok1 import SELECTED_EXPERTS, layer_of
 from grokpack.network import blas
-from grokpack.network.model import Network, Setup
+from grokpack.network.model import Network, Setup, in_memory
 from grokpack.network.precision import Name, Precision
 from grokpack.network.product import Lanes
 
@@ -75,7 +75,7 @@ def cost(checkpoint: Checkpoint, tokens: int, options: Options, streams: int = 1
         checkpoint: The weights.
         tokens: In all sequences.
         options: How it runs.
-        streams: Residual streams that are held at a time; two networks side by side have three.
+        streams: Residual streams that are held at a time; `pair.STREAMS` of two networks.
     """
     geometry = checkpoint.geometry
     wanted = options.layers or geometry.layers
@@ -84,7 +84,7 @@ def cost(checkpoint: Checkpoint, tokens: int, options: Options, streams: int = 1
         layer = layer_of(name)
         if layer is not None and layer >= wanted:
             continue
-        read += sum(array.nbytes for array in tensor.arrays().values())
+        read += tensor.nbytes
         if layer is not None and len(tensor.values.shape) > 1:
             used = tensor.values.elements
             if "/moe/" in name:
@@ -112,15 +112,14 @@ def networks(
     if options.memory_bytes < _FIXED_BYTES:
         hint = "give `--memory 1GiB` or more"
         raise GrokpackError("GP312", "the network needs 1 GiB to run in", hint=hint)
-    expected = sum(cost(c, tokens, options, streams).read_bytes for c in checkpoints)
-    engine = choose_engine(expected)
+    costs = [cost(c, tokens, options, streams) for c in checkpoints]
+    engine = choose_engine(sum(one.read_bytes for one in costs))
     count = options.workers or max(useful_workers(c.folder) for c in checkpoints)
-    spills = any(cost(c, tokens, options, streams).spilled_bytes for c in checkpoints)
     with ExitStack() as held:
         held.enter_context(blas.one_thread())
         lanes = Lanes(count, Precision(options.precision), engine)
         held.callback(lanes.close)
-        room = _on_disk if spills else _in_memory
+        room = _on_disk if any(one.spilled_bytes for one in costs) else in_memory
         made = []
         for checkpoint in checkpoints:
             setup = Setup(lanes, engine, options.layers, room, _advances(options.listen))
@@ -131,11 +130,6 @@ def networks(
 
 def _advances(listen: Listener) -> Callable[[int], None]:
     return lambda nbytes: listen(Advanced(nbytes))
-
-
-def _in_memory(rows: int, columns: int) -> np.ndarray:
-    made: np.ndarray = np.empty((rows, columns), np.float32)
-    return made
 
 
 def _on_disk(rows: int, columns: int) -> np.ndarray:

@@ -48,7 +48,8 @@ def _ignore_bytes(_nbytes: int) -> None:
     """Tell nobody."""
 
 
-def _plain(rows: int, columns: int) -> np.ndarray:
+def in_memory(rows: int, columns: int) -> np.ndarray:
+    """An empty array of activations, `f32[rows, columns]`."""
     made: np.ndarray = np.empty((rows, columns), np.float32)
     return made
 
@@ -68,7 +69,7 @@ class Setup:
     lanes: Lanes
     engine: Engine = "numpy"
     layers: int | None = None
-    room: Room = _plain
+    room: Room = in_memory
     advance: Callable[[int], None] = _ignore_bytes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _THOUSAND = 1000.0
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON can hold it; nothing for an infinite one, or none."""
+    return value if math.isfinite(value) else None
 
 
 def size(nbytes: float) -> str:

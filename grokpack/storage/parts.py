@@ -185,6 +185,37 @@ def locked(path: str) -> Iterator[None]:
         os.close(handle)
 
 
+def refuse_existing(path: str) -> None:
+    """See that the name of a new file is free.
+
+    Raises:
+        GrokpackError: GP323 where it is taken.
+    """
+    if os.path.lexists(path):
+        raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
+
+
+@contextlib.contextmanager
+def new_file(path: str, nbytes: int) -> Iterator[PartWriter]:
+    """A file of a size, filled in the block: it has its name where that ends well, else it is gone.
+
+    Raises:
+        GrokpackError: GP401 on a full disk, GP324 where it cannot be written.
+    """
+    create_part(path, nbytes)
+    writer = PartWriter(path + PART)
+    try:
+        yield writer
+        writer.sync()
+    except BaseException:
+        writer.close()
+        remove(path + PART)
+        raise
+    writer.close()
+    publish(path)
+    sync_folder(os.path.dirname(os.path.abspath(path)))
+
+
 def scratch_memory(nbytes: int) -> mmap.mmap:
     """Memory whose pages the system may write to a nameless file where it has others' use for them.
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BUCKETS = ("s3", "gs")
-MOST_OBJECT_BYTES = 10_000 * (8 << 20)
-"""Of a file in a bucket: an upload has at most 10,000 parts, and half a tile is one."""
+PART_BYTES = 8 << 20
+"""Of an upload's part: half a tile."""
+MOST_OBJECT_BYTES = 10_000 * PART_BYTES
+"""Of a file in a bucket: an upload has at most 10,000 parts."""
 
 
 class FileWriter(Protocol):

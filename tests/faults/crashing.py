@@ -35,10 +35,9 @@ def counted() -> Iterator[list[str]]:
         storage.faults.hook = None
 
 
-@contextmanager
-def crashing(after: int) -> Iterator[None]:
-    """The process ends at the operation after so many."""
-    left = [after]
+def crash_after(count: int) -> None:
+    """From now on: the process ends at the operation after so many."""
+    left = [count]
 
     def hook(_operation: str, _path: str) -> None:
         left[0] -= 1
@@ -46,6 +45,12 @@ def crashing(after: int) -> Iterator[None]:
             raise Crash
 
     storage.faults.hook = hook
+
+
+@contextmanager
+def crashing(after: int) -> Iterator[None]:
+    """The same within a block."""
+    crash_after(after)
     try:
         yield
     finally:

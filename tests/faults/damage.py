@@ -11,8 +11,6 @@ from grokpack.contents.memory import Memory
 from grokpack.errors import GrokpackError
 from grokpack.stores.locate import survey
 
-CLEAN_CODES = ("GP2", "GP1", "GP3")
-
 
 def judged(folder: Path) -> str:
     """`whole`, `damaged`, or the code of the error that `verify --data` ends with.

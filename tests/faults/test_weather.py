@@ -30,14 +30,20 @@ def source(tmp_path: Path) -> Path:
     return synthesise(tmp_path / "source", TINY, seed=6)
 
 
+def _places(command: str, folder: Path) -> tuple[Path, Path]:
+    """Where a run is disturbed, and where one is not."""
+    out, clean = (name_of(command, folder / name) for name in ("place", "clean"))
+    for place in (out, clean):
+        place.parent.mkdir()
+    return out, clean
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_file_that_vanishes_in_mid_run_is_named_and_nothing_is_lost(
     command: str, source: Path, tmp_path: Path
 ) -> None:
-    write, out = WRITERS[command], name_of(command, tmp_path / "place")
-    clean = name_of(command, tmp_path / "clean")
-    for place in (out, clean):
-        place.parent.mkdir()
+    write = WRITERS[command]
+    out, clean = _places(command, tmp_path)
     write(source, clean)
     victim = source / "ckpt-0" / "tensor00004_000"
     data, stat = victim.read_bytes(), victim.stat()
@@ -68,10 +74,8 @@ def test_a_file_that_vanishes_in_mid_run_is_named_and_nothing_is_lost(
 def test_a_disk_that_refuses_in_mid_run_is_named_and_the_run_continues(
     command: str, error: int, source: Path, tmp_path: Path
 ) -> None:
-    write, out = WRITERS[command], name_of(command, tmp_path / "place")
-    clean = name_of(command, tmp_path / "clean")
-    for place in (out, clean):
-        place.parent.mkdir()
+    write = WRITERS[command]
+    out, clean = _places(command, tmp_path)
     with counted() as operations:
         write(source, clean)
     refused = random.Random(f"{command}{error}").randrange(len(operations))

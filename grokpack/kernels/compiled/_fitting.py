@@ -27,8 +27,6 @@ from grokpack.kernels.compiled._lanes import (
     errors,
     extremes,
     regress,
-    weighted_errors,
-    weighted_regress,
 )
 from grokpack.kernels.groupwise import LSQ, REFINEMENTS, RTN, SMALLEST
 
@@ -178,7 +176,7 @@ def fit(
 
     Args:
         group: `f32[row * LANES]`.
-        weights: How much the squared error of each row counts, `f32[row]`; empty for all alike.
+        weights: How much the squared error of each row counts, `f32[row]`.
         form: Bits; method; precision of the step.
         symmetric: Whether the zero point is fixed.
         factors: Parts of the reference's step that are tried; the first is 1 and stands for it.
@@ -217,10 +215,7 @@ def _measure(group: np.ndarray, weights: np.ndarray, trials: np.ndarray) -> None
     for at in range(0, len(group), TILE):
         part, own = group[at : at + TILE], weights[at // LANES :]
         for k in range(len(trials)):
-            if len(weights):
-                weighted_errors(part, own, trials[k])
-            else:
-                errors(part, trials[k])
+            errors(part, own, trials[k])
 
 
 @uncounted
@@ -243,7 +238,7 @@ def _refine(
 ) -> None:
     """Move the best, the last of the trials, by least squares; keep what is better."""
     unit, trial, best = trials[0], trials[1], trials[len(trials) - 1]
-    n = np.float32(len(group) // LANES) if len(weights) == 0 else _total(weights)
+    n = _total(weights)
     for lane in range(LANES):
         step = best[STEP * LANES + lane]
         trial[SIGN * LANES + lane] = -_ONE if step < _NIL else _ONE
@@ -254,8 +249,5 @@ def _refine(
             _move(trial, n, top, symmetric)
             _round(trial[STEP * LANES : STEP * LANES + LANES], precision)
         _open(trial, top)
-        if len(weights):
-            weighted_regress(group, weights, trial)
-        else:
-            regress(group, trial)
+        regress(group, weights, trial)
         _keep(trial, unit, best, False)  # noqa: FBT003

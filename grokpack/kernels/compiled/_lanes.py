@@ -105,49 +105,8 @@ def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
 
 
 @uncounted
-def errors(group: np.ndarray, trial: np.ndarray) -> None:
-    """Add to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
-    for at in range(0, len(group), BLOCK):
-        block = group[at : at + BLOCK]
-        for lane in range(LANES):
-            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
-            total = trial[_E + lane]
-            for i in range(8):
-                t = block[i * LANES + lane] * inverse
-                c = t if t > low else low  # noqa: FURB136
-                c = c if c < high else high  # noqa: FURB136
-                d = t - np.rint(c)
-                total += d * d
-            trial[_E + lane] = total
-
-
-@uncounted
-def regress(group: np.ndarray, trial: np.ndarray) -> None:
-    """Add to all the sums of a trial."""
-    for at in range(0, len(group), BLOCK):
-        block = group[at : at + BLOCK]
-        for lane in range(LANES):
-            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
-            total, st, sq = trial[_E + lane], trial[_T + lane], trial[_Q + lane]
-            stq, sqq = trial[_TQ + lane], trial[_QQ + lane]
-            for i in range(8):
-                t = block[i * LANES + lane] * inverse
-                c = t if t > low else low  # noqa: FURB136
-                c = c if c < high else high  # noqa: FURB136
-                q = np.rint(c)
-                d = t - q
-                total += d * d
-                st += t
-                sq += q
-                stq += t * q
-                sqq += q * q
-            trial[_E + lane], trial[_T + lane], trial[_Q + lane] = total, st, sq
-            trial[_TQ + lane], trial[_QQ + lane] = stq, sqq
-
-
-@uncounted
-def weighted_errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
-    """The same as `errors`, each square times the weight of its row, `f32[row]`."""
+def errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
+    """Add to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`; each square times its row's weight."""
     for at in range(0, len(group), BLOCK):
         block, own = group[at : at + BLOCK], weights[at // LANES : at // LANES + 8]
         for lane in range(LANES):
@@ -163,8 +122,8 @@ def weighted_errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -
 
 
 @uncounted
-def weighted_regress(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
-    """The same as `regress`, each term times the weight of its row, `f32[row]`."""
+def regress(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
+    """Add to all the sums of a trial, each term times its row's weight."""
     for at in range(0, len(group), BLOCK):
         block, own = group[at : at + BLOCK], weights[at // LANES : at // LANES + 8]
         for lane in range(LANES):

@@ -26,7 +26,6 @@ from grokpack.kernels.groupwise import (
 
 _EDGE = 16  # words of a cache line: both sides of a square of 16 by 16 are whole lines
 _REFERENCE = np.ones(1, np.float32)
-_NO_IMPORTANCE = np.empty(0, np.float32)
 _FRACTION = np.uint32((1 << FRACTION_BITS) - 1)
 _LEADING = 1 << FRACTION_BITS
 _SHIFT, _QUARTERS, _NOT_FINITE = (np.uint32(n) for n in (FRACTION_BITS, QUARTER_BITS, 255))
@@ -68,7 +67,7 @@ def quantise(  # noqa: PLR0913, PLR0917
         values.reshape(-1).view(np.uint8),
         values.dtype == np.float32,
         scales,
-        _NO_IMPORTANCE if importance is None else importance,
+        np.ones(len(values), np.float32) if importance is None else importance,
         (column, per_group, group, bits, method, precision),
         symmetric,
         factors,
@@ -116,7 +115,7 @@ def _quantise(  # noqa: PLR0913, PLR0917
             else:
                 source = (row, column + first, per_group)
                 load(raw, (at, pitch, width), scales, source, codes, group)
-            own = importance[row : row + rows] if len(importance) else importance
+            own = importance[row : row + rows]
             fit(group, own, (bits, method, precision), symmetric, factors, ends, trials)
             _note(best, steps[g, first : first + width], zeros[g, first : first + width])
             if len(out) == 0:

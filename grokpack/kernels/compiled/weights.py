@@ -9,28 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._scaling import scaled
 from grokpack.kernels.compiled._turning import COLUMNS, ROWS, scratch, turn
 
 _Q8_BLOCK, _Q8_BYTES = 32, 34
-
-
-@compiled
-def _scaled(
-    codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
-) -> None:
-    """One tile row times its scales; `start` counts inputs from the first group's beginning."""
-    r, height = 0, len(codes)
-    while r < height:
-        group = (start + r) // per_group
-        end = min(height, (group + 1) * per_group - start)
-        _times(codes[r:end], scales[group, column], out[r:end])
-        r = end
-
-
-@compiled
-def _times(codes: np.ndarray, scale: float, out: np.ndarray) -> None:
-    for i in range(len(codes)):
-        out[i] = np.float32(codes[i]) * scale
 
 
 @compiled
@@ -53,7 +35,7 @@ def product_f32(
             turn(codes, row, height, column + done, width, square, tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
-                _scaled(tile[c, :height], scales, own, offset + row, per_group, line)
+                scaled(tile[c, :height], scales, own, offset + row, per_group, line)
 
 
 @compiled
@@ -77,7 +59,7 @@ def product_bf16(
             turn(codes, row, height, column + done, width, square, tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
-                _scaled(tile[c, :height], scales, own, offset + row, per_group, exact[:height])
+                scaled(tile[c, :height], scales, own, offset + row, per_group, exact[:height])
                 _round(exact.view(np.uint32)[:height], line)
 
 

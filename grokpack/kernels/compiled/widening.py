@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, uncounted
+from grokpack.kernels.compiled._scaling import scaled
 
 
 @uncounted
 def _times_each(codes: np.ndarray, scales: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(out)):
         out[i] = np.float32(codes[i]) * scales[i]
-
-
-@uncounted
-def _times(codes: np.ndarray, scale: float, out: np.ndarray) -> None:
-    for i in range(len(out)):
-        out[i] = np.float32(codes[i]) * scale
 
 
 @compiled
@@ -50,10 +45,5 @@ def turned(
     """See the specification."""
     columns, rows = out.shape
     for c in range(columns):
-        r = 0
-        while r < rows:
-            group = (first + row + r) // per_group
-            end = min(rows, (group + 1) * per_group - first - row)
-            codes_of = codes[column + c, row + r : row + end]
-            _times(codes_of, scales[column + c, group], out[c, r:end])
-            r = end
+        line = codes[column + c, row : row + rows]
+        scaled(line, scales.T, column + c, first + row, per_group, out[c])

@@ -119,15 +119,15 @@ def _ask(
     while True:
         connection = pool.take(address)
         flight.line = connection
-        flight.check()
         sound = False
         try:
+            flight.check()
             connection.open()
             connection.http.request("GET", url if uses_proxy(address) else target, headers=headers)
-            response = connection.http.getresponse()
-            answered.add(parts.netloc)
-            result = received(response, receive, resource.site.learn)
-            sound = response.isclosed() and not response.will_close
+            with connection.http.getresponse() as response:
+                answered.add(parts.netloc)
+                result = received(response, receive, resource.site.learn)
+                sound = response.isclosed() and not response.will_close
         except (OSError, http.client.HTTPException, ValueError) as error:
             flight.check()
             if not connection.fresh and _is_hung_up(error):

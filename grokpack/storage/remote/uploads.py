@@ -21,12 +21,12 @@ from grokpack.extras import load
 from grokpack.storage import parts, sources
 from grokpack.storage.faults import faults
 from grokpack.storage.remote import sites
+from grokpack.storage.sinks import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PART_BYTES = 8 << 20
 _ATTEMPTS = 8
 _EXTRA = "buckets"
 _LOG = "uploads.jsonl"
