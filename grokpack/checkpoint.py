@@ -118,11 +118,34 @@ class Checkpoint:
         rows = sorted((f.path, f.nbytes, _literal_digest(f)) for f in self.layout.files())
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
+    def unlike(self) -> str | None:
+        """The first file that is not as it was when the checkpoint was opened, by its headers.
+
+        None where all are: a process elsewhere sees the same checkpoint.
+        """
+        for file in self.layout.files():
+            path = self.path(file.path)
+            if not _like(path, file):
+                return path
+        return None
+
     def stamps(self) -> dict[str, storage.Stamp]:
         """Size, and modification time or tag, of every file, to notice a change between runs."""
         paths = [file.path for file in self.layout.files()]
         found = storage.each(self.folder, lambda path: storage.stamp(self.path(path)), paths)
         return dict(zip(paths, found, strict=True))
+
+
+def _like(path: str, file: FileLayout) -> bool:
+    """Whether a file has the size that it should have, and what is not payload in it."""
+    if storage.size_of(path) != file.nbytes:
+        return False
+    reader = storage.FileBytes(path)
+    return all(
+        reader.read(end - segment.nbytes, segment.nbytes) == segment.data
+        for segment, end in zip(file.segments, file.ends, strict=True)
+        if isinstance(segment, LiteralBytes)
+    )
 
 
 def _literal_digest(file: FileLayout) -> str:

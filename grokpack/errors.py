@@ -60,6 +60,10 @@ class GrokpackError(Exception):
 
         return CODES[self.code].exit_status
 
+    def __reduce__(self) -> tuple[type[GrokpackError], tuple[object, ...]]:
+        """Whole, to another process: an exception's own way knows only what was positional."""
+        return type(self), (self.code, self.what, self.where, self.facts, self.hint)
+
     def __str__(self) -> str:
         """Render on one line: code, sentence, place."""
         place = f" ({self.where})" if self.where else ""

@@ -1,4 +1,11 @@
-"""OUT/.grokpack: which plan an unfinished output belongs to, and which tiles are written."""
+"""OUT/.grokpack: which plan an unfinished output belongs to, and which tiles are written.
+
+plan.json     the plan
+run.json      the source's stamps, by place
+done.jsonl    tiles that are written; a process that does a part of the plan has a log of its own
+lock          held by the process at work, or shared by those that each do a part
+stop          asks processes elsewhere to end early
+"""
 
 from __future__ import annotations
 
@@ -20,16 +27,23 @@ if TYPE_CHECKING:
     """By place, as far as a source was read there, the stamp of each file."""
 
 FOLDER = ".grokpack"
-_PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
+_PLAN, _RUN, _LOG, _LOCK, _STOP = "plan.json", "run.json", "done.jsonl", "lock", "stop"
+_LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
 _SCHEMA = "grokpack/journal/1"
 _KEPT = "kept"
 
 
 class Journal:
-    """The record of a run, in a folder of its own."""
+    """The record of a run, in a folder of its own.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        folder: The folder.
+        writer: A name, for a process that writes beside others; None for the only one.
+    """
+
+    def __init__(self, folder: str, writer: str | None = None) -> None:
         self.folder = folder
+        self._log = _LOG if writer is None else f"-{writer}".join(_LOGS)
 
     def path(self, name: str) -> str:
         """A file of the journal."""
@@ -40,13 +54,19 @@ class Journal:
         """The file that the process at work holds locked."""
         return self.path(_LOCK)
 
+    @property
+    def stop_path(self) -> str:
+        """The file that asks processes elsewhere to end early."""
+        return self.path(_STOP)
+
     def exists(self) -> bool:
         """Whether a run has begun here and not been published."""
         return storage.exists(self.path(_PLAN))
 
     def begin(self, plan: Plan, places: Places) -> None:
         """Record the plan and the source's stamps by place, before anything is written."""
-        storage.remove(self.path(_RUN))
+        for name in (_RUN, *self._logs()):  # of a run that was being discarded when it crashed
+            storage.remove(self.path(name))
         self.remember(places)
         files = [file.path for file in plan.target.layout.files()]
         document = {
@@ -118,16 +138,23 @@ class Journal:
         """Append receipts, durably; the tiles themselves are durable already."""
         if receipts:
             body = json.dumps([_row(receipt) for receipt in receipts])
-            storage.append_line(self.path(_LOG), f"{zlib.crc32(body.encode()):08x} {body}")
+            storage.append_line(self.path(self._log), f"{zlib.crc32(body.encode()):08x} {body}")
 
     def receipts(self) -> list[Receipt]:
-        """All receipts; lines that are torn or damaged are left out."""
+        """All receipts, whoever wrote them; lines that are torn or damaged are left out."""
         found = []
-        for line in storage.lines(self.path(_LOG)):
-            check, _, body = line.partition(" ")
-            if check == f"{zlib.crc32(body.encode()):08x}":
-                found += [_receipt(row) for row in json.loads(body)]
+        for name in self._logs():
+            for line in storage.lines(self.path(name)):
+                check, _, body = line.partition(" ")
+                if check == f"{zlib.crc32(body.encode()):08x}":
+                    found += [_receipt(row) for row in json.loads(body)]
         return found
+
+    def _logs(self) -> list[str]:
+        """Names of all logs."""
+        begins, ends = _LOGS
+        there = storage.names(self.folder)
+        return [name for name in there if name.startswith(begins) and name.endswith(ends)]
 
     def finish(self) -> None:
         """Remove the record of a run that is published, but for stamps that are to be kept."""
@@ -136,12 +163,12 @@ class Journal:
             storage.remove_folder(self.folder)
             return
         storage.write_whole(self.path(_RUN), json.dumps({_KEPT: kept}).encode())
-        for name in (_PLAN, _LOG, _LOCK):
+        for name in (_PLAN, *self._logs(), _STOP, _LOCK):
             storage.remove(self.path(name))
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""
-        for name in (_PLAN, _RUN, _LOG):
+        for name in (_PLAN, _RUN, *self._logs(), _STOP):
             storage.remove(self.path(name))
 
 

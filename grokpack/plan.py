@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.ops import Fitted, Quantising, StreamedOp
 from grokpack.tiling import TILE_BYTES, tile_count
 
@@ -89,6 +90,11 @@ class Run:
     first: int
     last: int  # one past
 
+    @property
+    def tiles(self) -> range:
+        """Its tiles."""
+        return range(self.first, self.last)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -132,6 +138,13 @@ class Plan:
         }
         document = [self.description(), files, ops, finals]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def anywhere(self) -> Plan:
+        """The same, with the source's place told from the root: for other processes."""
+        if self.source is None:
+            return self
+        folder, home = storage.absolute(self.source.folder), storage.absolute(self.source.home)
+        return replace(self, source=replace(self.source, folder=folder, home=home))
 
     @property
     def streams(self) -> bool:

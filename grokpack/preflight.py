@@ -26,10 +26,11 @@ class Limits:
 
     Attributes:
         memory_bytes: Resident memory of the process.
-        workers: Threads.
+        workers: Threads that share the memory; what a process of an executor has of them.
         deadline_s: Seconds after which the run stops cleanly; None for no limit.
         restart: Discard what an earlier run left.
         stop: Set it to stop the run between two tiles.
+        width: Tasks that an executor does at a time; as many as workers by default.
     """
 
     memory_bytes: int = DEFAULT_MEMORY_BYTES
@@ -37,6 +38,7 @@ class Limits:
     deadline_s: float | None = None
     restart: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+    width: int | None = None
 
 
 def usual_workers(plan: Plan) -> int:

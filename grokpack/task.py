@@ -12,21 +12,22 @@ import xxhash
 from grokpack import storage
 from grokpack.account import Ledger
 from grokpack.encoded import EncodedFile, EncodedWriter
+from grokpack.engines.jobs import here
 from grokpack.errors import GrokpackError
 from grokpack.layout import Box, FileLayout, Literal, Part
 from grokpack.ops import BandedOp, Measured, StreamedOp
-from grokpack.reading import bytes_of, dense
+from grokpack.reading import ArrayReader, bytes_of, dense
 from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from grokpack.account import Accounts, Page
     from grokpack.budget import Pace
+    from grokpack.engines import Watch
     from grokpack.ops import Op
     from grokpack.output import Output
-    from grokpack.plan import Run, Target
-    from grokpack.reading import ArrayReader
+    from grokpack.plan import Plan, Run, Target
 
 
 Writer = storage.FileWriter | EncodedWriter
@@ -54,6 +55,19 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Portion:
+    """What one task does.
+
+    Attributes:
+        runs: The tiles.
+        tickets: What the output's sink must know of the files to go on with them elsewhere.
+    """
+
+    runs: tuple[Run, ...]
+    tickets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """Tiles that are written: for each file of a band one checksum per tile.
 
@@ -71,6 +85,20 @@ class Receipt:
     def last(self) -> int:
         """One past the last tile."""
         return self.first + len(self.sums[0])
+
+
+def doing_tasks(
+    watch: Watch, plan: Plan, place: Output, pace: Pace
+) -> Callable[[Portion], tuple[str, list[Receipt]]]:
+    """What does the tasks of a run, in whatever process: it tells which, and what was written."""
+    reader = ArrayReader(plan.source, pace.engine, pace.block_bytes)
+    context = Context(plan.target, reader, place, pace, watch.advanced, watch.stopping)
+
+    def do(portion: Portion) -> tuple[str, list[Receipt]]:
+        place.sink.accept(portion.tickets)
+        return here(), run_task(context, portion.runs)
+
+    return do
 
 
 def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:

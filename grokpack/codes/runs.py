@@ -50,6 +50,23 @@ RUNS = (
         "Find it with `inspect --stats`; `--keep` leaves the weight in bf16.",
     ),
     Code(
+        "GP408",
+        "workers are gone",
+        ExitStatus.TRY_AGAIN,
+        "The processes that did the work died again and again, or their scheduler did not come "
+        "back. Finished tiles are recorded.",
+        "See why they died (memory, most often), and run the same command again; it continues.",
+    ),
+    Code(
+        "GP409",
+        "worker does not fit the run",
+        ExitStatus.USAGE,
+        "A worker elsewhere sees another source or another output at their paths, has less memory "
+        "than the plan needs, or another version of grokpack.",
+        "Give workers the storage at the same paths, the memory that `--dry-run` shows, and the "
+        "same version.",
+    ),
+    Code(
         "GP901",
         "bug in grokpack",
         ExitStatus.BUG,

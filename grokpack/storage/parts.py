@@ -12,6 +12,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PART = ".part"  # what an unfinished file's name ends with
+_LOCK_POLL_S = 0.05
 
 
 def free_bytes(path: str) -> int:
@@ -165,24 +167,55 @@ def remove_empty_folders(root: str, paths: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold an exclusive lock for as long as the block runs.
+def locked(path: str, *, shared: bool = False, wait_s: float = 0.0) -> Iterator[bool]:
+    """Hold a lock for as long as the block runs: alone, or with others that share it.
+
+    The block is told whether the lock's file is still there: whoever held it before may have
+    removed it when all was done, and then the lock keeps nobody out.
+
+    Args:
+        path: The lock's file; made where it is not there.
+        shared: Whether others may share it.
+        wait_s: How long to wait for it.
 
     Raises:
-        GrokpackError: GP322 where another process holds it.
+        GrokpackError: GP322 where others hold it so that it cannot be had.
     """
     with writing("lock", path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            what = "another process is writing this output"
-            hint = "wait for it, or use another `--out`"
-            raise GrokpackError("GP322", what, Place(path), hint=hint) from error
-        yield
+        kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+        _take(handle, kind, path, time.monotonic() + wait_s)
+        yield _is_at(handle, path)
     finally:
         os.close(handle)
+
+
+def _take(handle: int, kind: int, path: str, deadline: float) -> None:
+    """Take a lock as soon as it can be had."""
+    while True:
+        try:
+            fcntl.flock(handle, kind)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                what = "another process is writing this output"
+                hint = "wait for it, or use another `--out`"
+                raise GrokpackError("GP322", what, Place(path), hint=hint) from error
+            time.sleep(_LOCK_POLL_S)
+        except OSError as error:
+            what = f"the file system has no locks: {error.strerror}"
+            hint = "mount it with locks (NFS 4, Lustre with `-o flock`), or write elsewhere"
+            raise GrokpackError("GP324", what, Place(path), hint=hint) from error
+        else:
+            return
+
+
+def _is_at(handle: int, path: str) -> bool:
+    """Whether a path leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def refuse_existing(path: str) -> None:

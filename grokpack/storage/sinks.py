@@ -10,7 +10,7 @@ from grokpack.storage import parts, sources
 from grokpack.storage.urls import is_url, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 BUCKETS = ("s3", "gs")
 PART_BYTES = 8 << 20
@@ -44,6 +44,12 @@ class Sink(Protocol):
 
     def create(self, path: str, nbytes: int) -> None:
         """Begin a file of a size, unless it is begun; one of size 0 is begun anew."""
+
+    def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """What another process must know of files that are begun, to write to them as well."""
+
+    def accept(self, tickets: Mapping[str, str]) -> None:
+        """Take such tickets."""
 
     def writer(self, path: str, nbytes: int | None) -> FileWriter:
         """A writer for a file that is begun; without a size, one that writes it in order."""
@@ -86,6 +92,13 @@ class Folder:
         """See `Sink`."""
         if nbytes == 0 or not sources.exists(path):
             parts.create_part(path, nbytes)
+
+    def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002  # see `Sink`
+        """See `Sink`: whoever sees the folder sees the parts."""
+        return {}
+
+    def accept(self, tickets: Mapping[str, str]) -> None:
+        """See `Sink`."""
 
     def writer(self, path: str, nbytes: int | None) -> FileWriter:  # noqa: ARG002  # see `Sink`
         """See `Sink`."""

@@ -25,7 +25,7 @@ from grokpack.storage.sinks import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _ATTEMPTS = 8
 _EXTRA = "buckets"
@@ -51,7 +51,7 @@ class Uploads:
 
     def __init__(self, out: str, journal: str) -> None:
         url = parse(out)
-        self.out = out
+        self.out, self._journal = out, journal
         self._scheme, self.bucket = url.scheme, url.host
         self._site = sites.of(url)
         self._client = _client(self._site)
@@ -59,6 +59,10 @@ class Uploads:
         self._guard = threading.Lock()
         self._open: dict[str, str] | None = None
         self._sent: dict[str, dict[int, Any]] = {}
+
+    def __reduce__(self) -> tuple[type[Uploads], tuple[str, str]]:
+        """To another process: a client of its own, and uploads of which it is told."""
+        return type(self), (self.out, self._journal)
 
     def prepare(self) -> None:
         """Begin an upload and give it up, and see which of an earlier run's are still open.
@@ -84,6 +88,15 @@ class Uploads:
         if upload is not None:
             with self._asking("abort", path):
                 self._abort(key, upload)
+
+    def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """See `Sink`: the open upload of each, by key."""
+        return {_key(path): self._upload(path) for path in paths}
+
+    def accept(self, tickets: Mapping[str, str]) -> None:
+        """See `Sink`."""
+        with self._guard:
+            self._uploads().update(tickets)
 
     def writer(self, path: str, nbytes: int | None) -> ObjectWriter:
         """See `Sink`."""

@@ -1,0 +1,97 @@
+"""Which tiles of an output are written, and whose they are to write. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack.plan import tasks
+from grokpack.tiling import tile_count, tile_range
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from grokpack.layout import Layout
+    from grokpack.plan import Target
+    from grokpack.task import Receipt
+
+Tiles = dict[int, set[int]]
+"""Tiles of the files of each band."""
+
+
+def tiles_of(receipts: Iterable[Receipt]) -> Tiles:
+    """Tiles that receipts are for."""
+    done: Tiles = {}
+    for receipt in receipts:
+        done.setdefault(receipt.band, set()).update(range(receipt.first, receipt.last))
+    return done
+
+
+def distinct(receipts: Iterable[Receipt]) -> list[Receipt]:
+    """The receipts with each tile in one of them only: two processes may have written it."""
+    seen: Tiles = {}
+    found = []
+    for receipt in receipts:
+        before = seen.setdefault(receipt.band, set())
+        found += list(_without(receipt, before))
+        before.update(range(receipt.first, receipt.last))
+    return found
+
+
+def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
+    """The stretches of a receipt whose tiles were not seen yet."""
+    fresh = [tile not in seen for tile in range(receipt.first, receipt.last)]
+    if all(fresh):
+        yield receipt
+        return
+    at = 0
+    while at < len(fresh):
+        stop = at
+        while stop < len(fresh) and fresh[stop]:
+            stop += 1
+        if stop > at:
+            sums = tuple(row[at:stop] for row in receipt.sums)
+            accounts = receipt.accounts[at:stop]
+            yield replace(receipt, first=receipt.first + at, sums=sums, accounts=accounts)
+        at = stop + 1
+
+
+def everything(layout: Layout) -> Tiles:
+    """All tiles."""
+    return {
+        number: set(range(tile_count(band[0].nbytes))) for number, band in enumerate(layout.bands)
+    }
+
+
+def without(tiles: Tiles, others: Tiles) -> Tiles:
+    """Tiles that are not among the others."""
+    left = {band: own - others.get(band, set()) for band, own in tiles.items()}
+    return {band: own for band, own in left.items() if own}
+
+
+def shares(target: Target, count: int) -> list[Tiles]:
+    """All tiles, cut into shares of about the same size: consecutive tasks of the whole plan.
+
+    The cut depends on nothing but the plan, so that all who do a part agree on it.
+    """
+    found: list[Tiles] = [{} for _ in range(count)]
+    total, at = target.layout.nbytes, 0
+    for task in tasks(target, {}):
+        nbytes = sum(
+            bytes_of(target.layout, {run.band: set(range(run.first, run.last))}) for run in task
+        )
+        own = found[min(count - 1, (2 * at + nbytes) * count // max(1, 2 * total))]
+        at += nbytes
+        for run in task:
+            own.setdefault(run.band, set()).update(run.tiles)
+    return found
+
+
+def bytes_of(layout: Layout, tiles: Mapping[int, Collection[int]]) -> int:
+    """Bytes of tiles, in all files of their bands."""
+    nbytes = 0
+    for number, own in tiles.items():
+        band = layout.bands[number]
+        ranges = (tile_range(tile, band[0].nbytes) for tile in own)
+        nbytes += len(band) * sum(stop - start for start, stop in ranges)
+    return nbytes

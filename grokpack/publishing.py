@@ -1,0 +1,91 @@
+"""The end of a run: files get their names, then come the small files, and last the manifest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import manifest
+from grokpack.account import Account, document
+from grokpack.errors import GrokpackError
+from grokpack.tiling import tile_count
+
+if TYPE_CHECKING:
+    from grokpack.layout import Layout
+    from grokpack.output import Output
+    from grokpack.plan import Plan
+    from grokpack.task import Receipt
+
+
+def account_of(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
+    """What was lost in all tiles; empty where nothing was quantised anew."""
+    total: dict[str, Account] = {}
+    for receipt in receipts:
+        for tile in receipt.accounts:
+            for name, own in tile.items():
+                total.setdefault(name, Account()).merge(own)
+    return document(total, plan.source.geometry.layers) if total and plan.source else {}
+
+
+def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[str, Any]) -> int:
+    """Publish an output whose every tile has one receipt.
+
+    Returns:
+        Bytes of the files.
+
+    Raises:
+        GrokpackError: GP901 where a tile has no receipt.
+    """
+    layout = plan.target.layout
+    sums, decoded = _file_sums(layout, receipts), {}
+    if plan.target.encoding is not None:
+        sums, decoded = _encoded_sums(layout, receipts), sums
+    folders = {place.root}
+    for file in layout.files():
+        path = place.file(file.path)
+        folders.add(os.path.dirname(path))
+        place.sink.publish(path, sums[file.path][0])
+    place.sink.settle(folders)
+    for name, data in plan.target.finals.items():
+        place.sink.write_whole(os.path.join(place.root, name), data)
+    if plan.target.place is not None and plan.source is not None:
+        place.journal.keep(plan.source.stamps())
+    rendered = manifest.render(_description(plan, account), sums, plan.target.framings, decoded)
+    place.sink.write_whole(place.manifest_path, rendered)
+    place.journal.finish()
+    return sum(nbytes for nbytes, _ in sums.values())
+
+
+def _description(plan: Plan, account: dict[str, Any]) -> dict[str, Any]:
+    finals = sorted(plan.target.finals.items())
+    return {
+        "plan": plan.digest(),
+        **plan.description(),
+        "finals": {name: manifest.row_of(data) for name, data in finals},
+        "lossless": plan.target.lossless,
+        **({"account": account} if account else {}),
+    }
+
+
+def _encoded_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
+    """The same of files that are encoded, as they are on disk; each has one receipt at least."""
+    return {
+        file.path: (written.nbytes, list(written.sums))
+        for receipt in receipts
+        for file, written in zip(layout.bands[receipt.band], receipt.encoded, strict=True)
+    }
+
+
+def _file_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
+    """Size and checksums of every file, as the layout has it.
+
+    Raises:
+        GrokpackError: GP901 where a tile has no receipt: nothing may be published then.
+    """
+    sums = {f.path: (f.nbytes, [""] * tile_count(f.nbytes)) for f in layout.files()}
+    for receipt in receipts:
+        for file, digests in zip(layout.bands[receipt.band], receipt.sums, strict=True):
+            sums[file.path][1][receipt.first : receipt.last] = digests
+    if any("" in digests for _, digests in sums.values()):
+        raise GrokpackError("GP901", "a tile was never written, so nothing was published")
+    return sums
