@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from grokpack import storage
@@ -92,6 +92,11 @@ class Checkpoint:
         """What a user calls it: the folder, or a single file that shares its folder."""
         paths = [file.path for file in self.layout.files()]
         return self.folder if self.owns_folder or len(paths) != 1 else self.path(paths[0])
+
+    def anywhere(self) -> Checkpoint:
+        """The same, its place told from the root: for other processes."""
+        folder, home = storage.absolute(self.folder), storage.absolute(self.home)
+        return replace(self, folder=folder, home=home)
 
     @property
     def sealed(self) -> bool:

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack import elsewhere
 from grokpack.contents import reading
-from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.contents.limits import Limits
+from grokpack.engines import Job, spread, watching
+from grokpack.errors import GrokpackError
+from grokpack.events import Finished, Listener, Started, ignore
 from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16
 from grokpack.layout import Box
 from grokpack.ops.weights import exact
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.engines import Watch
     from grokpack.tensor import Shape, TensorSpec
 
 EQUAL, ROUNDED, DIFFERENT = "equal", "rounded", "different"
@@ -82,7 +87,10 @@ class Comparison:
 
 
 def compare(
-    first: Checkpoint, second: Checkpoint, listen: Listener = ignore, workers: int | None = None
+    first: Checkpoint,
+    second: Checkpoint,
+    listen: Listener = ignore,
+    limits: Limits | None = None,
 ) -> Comparison:
     """Compare what two checkpoints' weights are, exactly in float32.
 
@@ -90,21 +98,26 @@ def compare(
         first: One checkpoint, in any format.
         second: The other.
         listen: Receives progress.
-        workers: Threads; as many as are useful by default.
+        limits: Who reads; the rest of it is not for this.
 
     Raises:
-        GrokpackError: What reading raises.
+        GrokpackError: GP403 where it was stopped, and what reading raises.
     """
     ours, theirs = first.tensors, second.tensors
     shared = [n for n, t in ours.items() if n in theirs and _shape(t) == _shape(theirs[n])]
     pairs = [_Pair(ours[name], theirs[name]) for name in shared]
     began = time.monotonic()
     listen(Started("diff", sum(math.prod(_shape(ours[name])) for name in shared)))
-    work = _Comparer(ArrayReader(first, ahead_bytes=_AHEAD_BYTES), _reader(second), listen)
-    threads = workers or reading.workers(first.folder)
+    limits = limits or Limits()
+    if limits.executor is not None:
+        first, second = first.anywhere(), second.anywhere()
+    crew = reading.crew(first.folder, limits)
+    job = Job(_comparing, (first, second), _see)
     found: dict[str, list[_Block]] = {name: [] for name in shared}
-    for block in reading.spread(work.block, _tasks(pairs), threads):
+    for block in spread(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
         found[block.name].append(block)
+    if limits.stopping():
+        raise GrokpackError("GP403", "stopped", hint="the same command begins anew")
     listen(Finished("diff", time.monotonic() - began))
     return Comparison(
         tuple(_summed(name, blocks) for name, blocks in found.items()),
@@ -117,8 +130,16 @@ def _shape(tensor: TensorSpec) -> Shape:
     return tensor.values.shape
 
 
-def _reader(checkpoint: Checkpoint) -> ArrayReader:
-    return ArrayReader(checkpoint, ahead_bytes=_AHEAD_BYTES)
+def _comparing(watch: Watch, first: Checkpoint, second: Checkpoint) -> _Comparer:
+    """What compares blocks, in whatever process."""
+    one, other = (ArrayReader(c, ahead_bytes=_AHEAD_BYTES) for c in (first, second))
+    return _Comparer(watch, one, other)
+
+
+def _see(first: Checkpoint, second: Checkpoint) -> None:
+    """See that a process elsewhere has both."""
+    elsewhere.see_checkpoint(first)
+    elsewhere.see_checkpoint(second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +182,17 @@ def _boxes(shape: Shape) -> Iterator[Box]:
 
 @dataclass(frozen=True, slots=True)
 class _Comparer:
-    """Compares blocks; one serves all threads."""
+    """Compares blocks; one serves all threads of a process."""
 
+    watch: Watch
     first: ArrayReader
     second: ArrayReader
-    listen: Listener
 
-    def block(self, task: tuple[_Pair, Box]) -> _Block:
+    def __call__(self, task: tuple[_Pair, Box]) -> _Block:
         """What a block shows."""
         pair, box = task
         one, other = exact(pair.first, box, self.first), exact(pair.second, box, self.second)
-        self.listen(Advanced(box.elements))
+        self.watch.advanced(box.elements)
         name = pair.first.name
         unlike = ~((one == other) | (np.isnan(one) & np.isnan(other)))
         differing = int(np.count_nonzero(unlike))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from grokpack import storage
+from grokpack import elsewhere, storage
+from grokpack.contents.limits import Limits
+from grokpack.engines import Crew, Job, spread, watching
 from grokpack.errors import GrokpackError
-from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.events import Finished, Listener, Started, ignore
 from grokpack.kernels.dispatch import choose_engine
 from grokpack.kernels.tally import CodeTally, FloatTally
 from grokpack.layout import Box
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.engines import Watch
     from grokpack.kernels.dispatch import Engine
     from grokpack.kernels.tally import Tally
     from grokpack.tensor import ArraySpec, TensorSpec
+
+T = TypeVar("T")
 
 _STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
 _AHEAD_STEPS = 16  # runs of 512 bytes in a matrix of 32,768 rows; four threads keep to 64 MiB
@@ -102,6 +106,7 @@ def tally_all(
     listen: Listener = ignore,
     cuts: Cuts | None = None,
     failed: dict[str, GrokpackError] | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, ArrayTally]:
     """Count every value of these tensors; the result is by array, scales are `<name>/scales`.
 
@@ -112,6 +117,7 @@ def tally_all(
         cuts: How the work is cut.
         failed: Is given the first error of each array that cannot be decoded, which is left out
             then; without it the error is raised.
+        limits: By whose means it is done; threads of this process by default.
 
     Raises:
         GrokpackError: What reading raises.
@@ -120,24 +126,46 @@ def tally_all(
     began = time.monotonic()
     total = sum(tensor.nbytes for tensor in tensors)
     listen(Started("values", total))
-    engine = choose_engine(total)
-    reader = ArrayReader(checkpoint, engine, cuts.ahead_bytes)
-    counter = _Counter(reader, engine, listen, cuts)
+    limits = limits or Limits()
+    if limits.executor is not None:
+        checkpoint = checkpoint.anywhere()
+    crew = Crew(limits.width or limits.workers or cuts.workers, limits.executor)
+    job = Job(_counting, (checkpoint, choose_engine(total), cuts), _see)
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
-    with ThreadPoolExecutor(cuts.workers) as pool:
-        parts = pool.map(storage.carried(counter.attempt), slabs)
-        for slab, part in zip(slabs, parts, strict=True):
-            if isinstance(part, GrokpackError):
-                if failed is None:
-                    raise part
-                failed.setdefault(slab.array, part)
-            elif slab.array in tallies:
-                tallies[slab.array].merge(part)
-            else:
-                tallies[slab.array] = part
+    parts = _in_order(spread(job, enumerate(slabs), crew, watching(listen)))
+    for slab, part in zip(slabs, parts, strict=True):
+        if isinstance(part, GrokpackError):
+            if failed is None:
+                raise part
+            failed.setdefault(slab.array, part)
+        elif slab.array in tallies:
+            tallies[slab.array].merge(part)
+        else:
+            tallies[slab.array] = part
     listen(Finished("values", time.monotonic() - began))
     return {array: tally for array, tally in tallies.items() if array not in (failed or {})}
+
+
+def _in_order(numbered: Iterator[tuple[int, T]]) -> Iterator[T]:
+    """Results by their numbers, each as soon as those before it are there."""
+    early: dict[int, T] = {}
+    wanted = 0
+    for number, result in numbered:
+        early[number] = result
+        while wanted in early:
+            yield early.pop(wanted)
+            wanted += 1
+
+
+def _counting(watch: Watch, checkpoint: Checkpoint, engine: Engine, cuts: Cuts) -> _Counter:
+    """What counts slabs, in whatever process."""
+    return _Counter(watch, ArrayReader(checkpoint, engine, cuts.ahead_bytes), engine, cuts)
+
+
+def _see(checkpoint: Checkpoint, _engine: Engine, _cuts: Cuts) -> None:
+    """See that a process elsewhere has the checkpoint."""
+    elsewhere.see_checkpoint(checkpoint)
 
 
 def _slabs(tensor: TensorSpec, limit_bytes: int) -> Iterator[_Slab]:
@@ -150,21 +178,22 @@ def _slabs(tensor: TensorSpec, limit_bytes: int) -> Iterator[_Slab]:
 
 @dataclass(frozen=True, slots=True)
 class _Counter:
-    """Counts slabs; one serves all threads."""
+    """Counts slabs; one serves all threads of a process."""
 
+    watch: Watch
     reader: ArrayReader
     engine: Engine
-    listen: Listener
     cuts: Cuts
 
-    def attempt(self, slab: _Slab) -> ArrayTally | GrokpackError:
+    def __call__(self, numbered: tuple[int, _Slab]) -> tuple[int, ArrayTally | GrokpackError]:
         """What is in a slab, or the error that says that it cannot be decoded."""
+        number, slab = numbered
         try:
-            return self.count(slab)
+            return number, self.count(slab)
         except GrokpackError as error:
             if error.code not in _UNDECODED:
                 raise
-            return error
+            return number, error
 
     def count(self, slab: _Slab) -> ArrayTally:
         """What is in a slab."""
@@ -182,7 +211,7 @@ class _Counter:
             values = widen(raw, slab.spec.dtype)
             tally.add(values)
             spots.search(values, box.start, {kind: getattr(tally, kind) for kind in kinds})
-            self.listen(Advanced(raw.nbytes))
+            self.watch.advanced(raw.nbytes)
         return ArrayTally(tally, spots)
 
     def _codes(self, slab: _Slab, spec: ArraySpec) -> CodeTally:
@@ -200,7 +229,7 @@ class _Counter:
             else:
                 for first, last, group in _groups(box, rows_per_group):
                     tally.add(codes[first:last], scales.row((*box.start[:-2], group)))
-            self.listen(Advanced(codes.nbytes))
+            self.watch.advanced(codes.nbytes)
         tally.close()
         return tally
 

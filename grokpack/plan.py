@@ -8,7 +8,6 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack import storage
 from grokpack.ops import Fitted, Quantising, StreamedOp
 from grokpack.tiling import TILE_BYTES, tile_count
 
@@ -141,10 +140,7 @@ class Plan:
 
     def anywhere(self) -> Plan:
         """The same, with the source's place told from the root: for other processes."""
-        if self.source is None:
-            return self
-        folder, home = storage.absolute(self.source.folder), storage.absolute(self.source.home)
-        return replace(self, source=replace(self.source, folder=folder, home=home))
+        return replace(self, source=self.source and self.source.anywhere())
 
     @property
     def streams(self) -> bool:

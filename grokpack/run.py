@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack import coverage, storage
+from grokpack import coverage, elsewhere, storage
 from grokpack.engines import Crew, Job, Watch, spread
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
@@ -169,7 +169,7 @@ class Session:
     def work(self, executor: Executor | None, done: coverage.Tiles) -> list[Receipt]:
         """Write all tiles but these, and record them as they are written."""
         arguments = (self.plan, self.place, self.pace)
-        job = Job(doing_tasks, arguments, see=see_all, stop_path=self.journal.stop_path)
+        job = Job(doing_tasks, arguments, see=elsewhere.see_run, stop_path=self.journal.stop_path)
         crew = Crew(self.limits.width or self.limits.workers, executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
@@ -242,28 +242,6 @@ class _Whole(Session):
             total = self.layout.nbytes
             self.listen(Started(self.plan.command, total, total - self.left_bytes(done)))
             return self.publish(receipts + self.work(executor, done))
-
-
-def see_all(plan: Plan, place: Output, pace: Pace) -> None:  # noqa: ARG001  # what a job is made of
-    """See that a process elsewhere has the source and the output of a run where they should be.
-
-    Raises:
-        GrokpackError: GP409 where it has not.
-    """
-    hint = "source and output must be on storage that every worker has at the same path"
-    if plan.source is not None:
-        unlike = plan.source.unlike()
-        if unlike is not None:
-            what = "a worker does not see the source that was planned for"
-            raise GrokpackError("GP409", what, Place(unlike), hint=hint)
-    if storage.is_url(place.path):
-        if plan.target.encoding is not None:
-            what = "compressed files go to a bucket from one process only"
-            raise GrokpackError("GP409", what, Place(place.path), hint="`--workers N`")
-        storage.make_folder(place.journal.folder)  # of this machine: for what is put aside
-    elif not place.journal.exists() or place.journal.plan()["digest"] != plan.digest():
-        what = "a worker does not see the output that was begun"
-        raise GrokpackError("GP409", what, Place(place.path), hint=hint)
 
 
 def _run_bytes(layout: Layout, run: Run) -> int:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint import Finding
 from grokpack.counting import ArrayTally, tally_all
-from grokpack.errors import GrokpackError
 from grokpack.events import Listener, ignore
 from grokpack.inspection import views
 from grokpack.kernels.tally import FloatTally
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.limits import Limits
     from grokpack.counting import Cuts
     from grokpack.errors import GrokpackError
     from grokpack.layout import Piece
@@ -73,7 +73,12 @@ def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> dict[str, Any]:
     }
 
 
-def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None = None) -> Verdict:
+def verify_values(
+    verdict: Verdict,
+    listen: Listener = ignore,
+    cuts: Cuts | None = None,
+    limits: Limits | None = None,
+) -> Verdict:
     """Add findings about values to a verdict: NaN, infinities, scales that are not positive."""
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
@@ -82,7 +87,7 @@ def verify_values(verdict: Verdict, listen: Listener = ignore, cuts: Cuts | None
     findings: list[Finding] = []
     sound = _sound_tensors(checkpoint)
     failed: dict[str, GrokpackError] = {}
-    tallies = tally_all(checkpoint, sound, listen, cuts, failed)
+    tallies = tally_all(checkpoint, sound, listen, cuts, failed, limits)
     for tensor in sound:
         for array in tensor.arrays():
             if array in failed:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from grokpack import storage
 from grokpack.contents import listings, records, rounds, spans
 from grokpack.contents.against import check_against
-from grokpack.contents.check import Limits, check_contents
+from grokpack.contents.check import check_contents
+from grokpack.contents.limits import Limits
 from grokpack.contents.memory import NEVER, Known
 from grokpack.contents.naming import match
 from grokpack.contents.recording import record

@@ -11,7 +11,8 @@ from grokpack.errors import GrokpackError
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint
     from grokpack.cli.session import Session
-    from grokpack.contents.check import Contents, Limits
+    from grokpack.contents.check import Contents
+    from grokpack.contents.limits import Limits
     from grokpack.contents.rounds import Share
     from grokpack.verification import Verdict
 
@@ -37,7 +38,7 @@ def limits(
                 what = f"{option} is about reading contents"
                 raise GrokpackError("GP304", what, hint="add `--data`, or `--against FILE`")
         return None
-    from grokpack.contents.check import Limits
+    from grokpack.contents.limits import Limits
 
     seconds, began = quantities.parse_seconds(max_duration), time.monotonic()
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from grokpack import manifest, storage
 from grokpack.checkpoint import Finding
 from grokpack.contents import listings, places, published, records, torrent, whole_files
-from grokpack.contents.check import Contents, Limits, check_contents, other_sizes
+from grokpack.contents.check import Contents, check_contents, other_sizes
+from grokpack.contents.limits import Limits
 from grokpack.contents.memory import Memory
 from grokpack.contents.naming import match
 from grokpack.contents.pieces import check_pieces

@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grokpack import storage
+from grokpack import elsewhere, storage
 from grokpack.checkpoint import Finding
 from grokpack.contents import reading, rounds, spans
+from grokpack.contents.limits import Limits
 from grokpack.contents.memory import Memory
+from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError
-from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.events import Finished, Listener, Started, ignore
 from grokpack.tiling import tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.contents.records import Record, Records
+    from grokpack.engines import Watch
 
 OTHER_SIZE = "file has another size than the manifest recorded"
 UNREADABLE = ("GP213", "GP214")
 """Errors of a file's own: its bytes cannot be had. Others say nothing of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much is read, and when it ends.
-
-    Attributes:
-        share: Which tiles.
-        stopping: Asked between tiles: whether to end now.
-        workers: Threads; as many as are useful by default.
-    """
-
-    share: rounds.Share = field(default_factory=rounds.Share)
-    stopping: Callable[[], bool] = bool
-    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +91,30 @@ def check_contents(
     """
     limits = limits or Limits()
     memory = memory or Memory(checkpoint)
-    sizes = {r.path: storage.size_of(r.path) for r in (*records.files, *records.companions)}
-    sound = [r for r in (*records.files, *records.companions) if sizes[r.path] == r.nbytes]
+    there = {r.path: storage.size_of(r.path) for r in (*records.files, *records.companions)}
+    sound = [r for r in (*records.files, *records.companions) if there[r.path] == r.nbytes]
     known = memory.recall(sound)
     chosen = rounds.choose(sound, known, limits.share, time.time())
     listen(Started("contents", sum(stretch.nbytes for stretch in chosen)))
     began = time.monotonic()
     found: list[_Result] = []
-    threads = limits.workers or reading.workers(checkpoint.folder)
-    work = _Reader(limits.stopping, listen).results
+    by_path = {storage.absolute(record.path): record for record in sound}
+    orders = [_Order(storage.absolute(s.record.path), s.first, s.last) for s in chosen]
+    sizes = {order.path: by_path[order.path].nbytes for order in orders}
+    crew = reading.crew(checkpoint.folder, limits)
+    job = Job(_Reader, (sizes,), elsewhere.see_files)
     try:
-        for results in reading.spread(work, chosen, threads):
-            for result in results:
+        for sums in spread(job, orders, crew, watching(listen, limits.stopping)):
+            for own in sums:
+                result = _judged(by_path[own.path], own)
                 known[result.record.file.path].note(result.tile, _now(), good=result.good)
-            found += results
+                found.append(result)
     finally:
         if found:
             memory.keep()
     listen(Finished("contents", time.monotonic() - began))
     return Contents(
-        (*_findings(found), *other_sizes(records.companions, sizes)),
+        (*_findings(found), *other_sizes(records.companions, there)),
         records.origin,
         sum(record.nbytes for record in (*records.files, *records.companions)),
         sum(_nbytes(result) for result in found),
@@ -152,32 +144,53 @@ def _nbytes(result: _Result) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class _Order:
+    """Tiles of a file that are to be read: from `first` up to `last`."""
+
+    path: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """Checksum of a tile; None, and an error's text, where it could not be read."""
+
+    path: str
+    tile: int
+    value: str | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads stretches of tiles; one serves all threads."""
+    """Reads tiles; one serves all threads of a process."""
 
-    stopping: Callable[[], bool]
-    listen: Listener
+    watch: Watch
+    sizes: Mapping[str, int]
 
-    def results(self, stretch: rounds.Stretch) -> list[_Result]:
-        """How each tile went, as far as there was time."""
+    def __call__(self, order: _Order) -> list[_Sum]:
+        """The checksum of each tile, as far as there was time."""
         found = []
-        for tile in range(stretch.first, stretch.last):
-            if self.stopping():
+        for tile in range(order.first, order.last):
+            if self.watch.stopping():
                 break
-            result = self._read(stretch.record, tile)
-            found.append(result)
-            self.listen(Advanced(_nbytes(result)))
+            found.append(self._read(order.path, tile))
+            start, stop = tile_range(tile, self.sizes[order.path])
+            self.watch.advanced(stop - start)
         return found
 
-    @staticmethod
-    def _read(record: Record, tile: int) -> _Result:
+    def _read(self, path: str, tile: int) -> _Sum:
         try:
-            digest = reading.tile_sum(record.path, tile, record.nbytes)
+            return _Sum(path, tile, reading.tile_sum(path, tile, self.sizes[path]))
         except GrokpackError as error:
             if error.code not in UNREADABLE:
                 raise
-            return _Result(record, tile, good=False, error=error.what)
-        return _Result(record, tile, good=digest == record.tiles[tile])
+            return _Sum(path, tile, None, error.what)
+
+
+def _judged(record: Record, own: _Sum) -> _Result:
+    return _Result(record, own.tile, own.value == record.tiles[own.tile], own.error)
 
 
 def _findings(results: Sequence[_Result]) -> list[Finding]:

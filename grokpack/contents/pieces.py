@@ -9,21 +9,24 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack import storage
+from grokpack import elsewhere, storage
 from grokpack.checkpoint import Finding
 from grokpack.contents import reading, spans
-from grokpack.contents.check import UNREADABLE, Contents, Limits
+from grokpack.contents.check import UNREADABLE, Contents
 from grokpack.contents.naming import match
 from grokpack.contents.places import below_home
 from grokpack.contents.torrent import PUBLISHED
+from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError
-from grokpack.events import Advanced, Finished, Listener, Started
+from grokpack.events import Finished, Listener, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.limits import Limits
     from grokpack.contents.torrent import Entry, Torrent
+    from grokpack.engines import Watch
     from grokpack.layout import FileLayout
 
 _ZEROS = bytes(1 << 20)
@@ -53,12 +56,14 @@ def check_pieces(
         listen: Receives progress.
     """
     held = _held(checkpoint, torrent)
-    work = _Judge(torrent, held, limits.stopping, listen)
+    watch = watching(listen, limits.stopping)
+    work = _Judge(watch, torrent, held)
     judged = [piece for piece in range(len(torrent.sums)) if work.can_judge(piece)]
     listen(Started("contents", sum(work.length(piece) for piece in judged)))
     began = time.monotonic()
-    threads = limits.workers or reading.workers(checkpoint.folder)
-    results = sorted(reading.spread(work.judge, judged, threads), key=lambda r: r.piece)
+    crew = reading.crew(checkpoint.folder, limits)
+    job = Job(_Judge, (torrent, held), _see)
+    results = sorted(spread(job, judged, crew, watch), key=lambda r: r.piece)
     listen(Finished("contents", time.monotonic() - began))
     layouts = {file.path: file for file in checkpoint.layout.files()}
     done = [result for result in results if result.good is not None]
@@ -99,18 +104,17 @@ def _held(checkpoint: Checkpoint, torrent: Torrent) -> dict[int, _Held]:
     for number, (path, name) in paths.items():
         nbytes = storage.size_of(path)
         if nbytes is not None:
-            held[number] = _Held(path, name, nbytes)
+            held[number] = _Held(storage.absolute(path), name, nbytes)
     return held
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Compares pieces; one serves all threads."""
+    """Compares pieces; one serves all threads of a process."""
 
+    watch: Watch
     torrent: Torrent
     held: Mapping[int, _Held]
-    stopping: Callable[[], bool]
-    listen: Listener
 
     def length(self, piece: int) -> int:
         """Bytes of a piece."""
@@ -124,9 +128,9 @@ class _Judge:
             for n, entry, _, _ in stretches(self.torrent, piece, piece + 1)
         )
 
-    def judge(self, piece: int) -> _Result:
+    def __call__(self, piece: int) -> _Result:
         """How a piece went."""
-        if self.stopping():
+        if self.watch.stopping():
             return _Result(piece, None)
         digest = hashlib.sha1(usedforsecurity=False)
         try:
@@ -137,7 +141,7 @@ class _Judge:
             if error.code not in UNREADABLE:
                 raise
             return _Result(piece, good=False, error=error.what)
-        self.listen(Advanced(self.length(piece)))
+        self.watch.advanced(self.length(piece))
         return _Result(piece, digest.digest() == self.torrent.sums[piece])
 
     def _bytes(
@@ -148,6 +152,11 @@ class _Judge:
             return
         for at in range(start, stop, len(_ZEROS)):  # padding
             yield _ZEROS[: min(len(_ZEROS), stop - at)]
+
+
+def _see(_torrent: Torrent, held: Mapping[int, _Held]) -> None:
+    """See that a process elsewhere has the files."""
+    elsewhere.see_files({own.path: own.nbytes for own in held.values()})
 
 
 def stretches(torrent: Torrent, first: int, last: int) -> Iterator[tuple[int, Entry, int, int]]:

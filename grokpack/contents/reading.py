@@ -5,26 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import xxhash
 
 from grokpack import storage
+from grokpack.engines import Crew
+from grokpack.errors import GrokpackError
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
+    from grokpack.contents.limits import Limits
     from grokpack.contents.whole_files import Digest
-
-S = TypeVar("S")
-T = TypeVar("T")
+    from grokpack.engines import Watch
 
 _PIECE_BYTES = 1 << 20  # read and summed while it lies in the second-level cache
 _FAR_PIECE_BYTES = 16 << 20  # several requests at a time
 _MOST_WORKERS = 4  # reading memory is the limit beyond that
-_POLL_S = 0.2  # how often the caller's thread wakes, so that signals are handled at once
 
 
 class _Buffers(threading.local):
@@ -72,19 +71,21 @@ def tile_sum(path: str, tile: int, nbytes: int) -> str:
 
 
 def file_sums(
-    path: str, nbytes: int, advance: Callable[[int], None], *, sha256: bool
+    path: str, nbytes: int, watch: Watch, *, sha256: bool
 ) -> tuple[list[str], str | None]:
     """Checksum of every tile of a file and, if asked for, its sha256; read once.
 
     Args:
         path: The file.
         nbytes: Its size.
-        advance: Told the bytes of each tile.
+        watch: Told the bytes of each tile, and asked between tiles.
         sha256: Whether to sum it all as well: half the speed, and no more than a thread for a file.
     """
     whole = hashlib.sha256() if sha256 else None
     tiles = []
     for tile in range(tile_count(nbytes)):
+        if watch.stopping():
+            raise GrokpackError("GP403", "stopped within a file")
         start, stop = tile_range(tile, nbytes)
         digest = xxhash.xxh3_128()
         for piece in pieces(path, start, stop):
@@ -92,52 +93,34 @@ def file_sums(
             if whole is not None:
                 whole.update(piece)
         tiles.append(digest.hexdigest())
-        advance(stop - start)
+        watch.advanced(stop - start)
     return tiles, whole.hexdigest() if whole is not None else None
 
 
-def sum_of(
-    digest: Digest,
-    path: str,
-    nbytes: int,
-    advance: Callable[[int], None],
-    stopping: Callable[[], bool],
-) -> str | None:
+def sum_of(digest: Digest, path: str, nbytes: int, watch: Watch) -> str | None:
     """The sum of a file in hex; None where it was asked to stop.
 
     Args:
         digest: What sums it.
         path: The file.
         nbytes: Its size.
-        advance: Told the bytes of each tile.
-        stopping: Asked between tiles.
+        watch: Told the bytes of each tile, and asked between tiles.
     """
     for tile in range(tile_count(nbytes)):
-        if stopping():
+        if watch.stopping():
             return None
         start, stop = tile_range(tile, nbytes)
         for piece in pieces(path, start, stop):
             digest.update(piece)
-        advance(stop - start)
+        watch.advanced(stop - start)
     return digest.hexdigest()
 
 
-def workers(near: str) -> int:
+def threads(near: str) -> int:
     """Threads that read at the same time, by a path: as many as a far server is asked with."""
     return storage.burden(near).threads or min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
-def spread(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
-    """Do the same with each item, by several threads; results come as they are ready."""
-    queue = iter(items)
-    carried = storage.carried(work)
-    with ThreadPoolExecutor(threads, "grokpack") as pool:
-        flying: set[Future[T]] = set()
-        while True:
-            while len(flying) < 2 * threads and (item := next(queue, None)) is not None:
-                flying.add(pool.submit(carried, item))
-            if not flying:
-                return
-            landed, flying = wait(flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in landed:
-                yield future.result()
+def crew(near: str, limits: Limits) -> Crew:
+    """Who reads what lies near a path, unless it was said."""
+    return Crew(limits.width or limits.workers or threads(near), limits.executor)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import manifest, storage
 from grokpack.contents import places, reading
+from grokpack.contents.limits import Limits
+from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError, Place
-from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.events import Finished, Listener, Started, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.engines import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +71,33 @@ def record(
     began, total = time.monotonic(), sum(storage.stamp(path)[0] for path in held.values())
     listen(Started("manifest", total))
 
-    def advance(nbytes: int) -> None:
-        if stopping():
-            raise GrokpackError("GP403", "stopped; no manifest was written")
-        listen(Advanced(nbytes))
-
-    def summed(item: tuple[str, str]) -> tuple[str, dict[str, Any]]:
-        name, path = item
-        nbytes = storage.stamp(path)[0]
-        tiles, whole = reading.file_sums(path, nbytes, advance, sha256=sha256)
-        return name, manifest.file_row(nbytes, tiles, whole)
-
     # The largest first: a thread left alone with one at the end would have no help.
     order = sorted(held.items(), key=lambda item: -storage.stamp(item[1])[0])
-    threads = workers or reading.workers(checkpoint.folder)
-    rows = dict(reading.spread(summed, order, threads))
+    crew = reading.crew(checkpoint.folder, Limits(workers=workers))
+    job = Job(_Recorder, (sha256,))
+    rows = dict(spread(job, order, crew, watching(listen, stopping)))
+    if stopping():
+        raise GrokpackError("GP403", "stopped; no manifest was written")
     description = {"command": "manifest", "format": checkpoint.format}
     description |= {"source": checkpoint.identity()}
     storage.write_whole(storage.absolute(place), manifest.render_rows(description, rows, {}))
     listen(Finished("manifest", time.monotonic() - began))
     return Recorded(place, len(rows), total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    """Reads files; one serves all threads."""
+
+    watch: Watch
+    sha256: bool
+
+    def __call__(self, item: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+        """A file's row in the manifest."""
+        name, path = item
+        nbytes = storage.stamp(path)[0]
+        tiles, whole = reading.file_sums(path, nbytes, self.watch, sha256=self.sha256)
+        return name, manifest.file_row(nbytes, tiles, whole)
 
 
 def _refuse_second(checkpoint: Checkpoint, out: str | None) -> None:

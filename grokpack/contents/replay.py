@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack import manifest, storage
+from grokpack import elsewhere, manifest, storage
 from grokpack.account import Ledger
 from grokpack.budget import DEFAULT_MEMORY_BYTES, budget
 from grokpack.checkpoint import Finding
 from grokpack.contents import places, reading, spans
-from grokpack.contents.check import UNREADABLE, Contents, Limits
+from grokpack.contents.check import UNREADABLE, Contents
+from grokpack.contents.limits import Limits
+from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError, Place
-from grokpack.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.events import Finished, Listener, Started, ignore
 from grokpack.output import Output
 from grokpack.plan import Plan, Run
 from grokpack.reading import ArrayReader
@@ -31,8 +33,10 @@ from grokpack.tiling import tile_count, tile_range
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from grokpack.budget import Pace
     from grokpack.checkpoint import Checkpoint
     from grokpack.contents.rounds import Share
+    from grokpack.engines import Watch
     from grokpack.layout import FileLayout
 
 _TILES = 16  # in one piece of work
@@ -60,18 +64,18 @@ def replay(
         raise GrokpackError("GP229", "there is no manifest with a plan", Place(out.place))
     document = manifest.load_file(path)
     plan = _plan(document, source, out, path)
+    if limits.executor is not None:
+        plan, out = plan.anywhere(), out.anywhere()
     place = Output.of(plan.target, out.place if plan.target.single else out.home)
     runs = list(_chosen(plan, limits.share))
     total = sum(file.nbytes for file in plan.target.layout.files())
     wanted = sum(_nbytes(plan, run) for run in runs)
     listen(Started("replay", wanted))
     began = time.monotonic()
-    threads = limits.workers or reading.workers(source.folder)
-    pace = budget(plan, DEFAULT_MEMORY_BYTES, threads).pace
-    reader = ArrayReader(plan.source, pace.engine)
-    context = Context(plan.target, reader, place, pace, _ignore, limits.stopping)
-    work = _Replayer(plan, context, listen).results
-    results = list(reading.spread(work, runs, threads))
+    pace = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers or reading.threads(source.folder)).pace
+    crew = reading.crew(source.folder, limits)
+    job = Job(_replaying, (plan, place, pace), _see)
+    results = list(spread(job, runs, crew, watching(listen, limits.stopping)))
     listen(Finished("replay", time.monotonic() - began))
     named = _named(out, plan)
     findings = [named(finding) for result in results for finding in result.findings]
@@ -88,10 +92,6 @@ def _named(out: Checkpoint, plan: Plan) -> Callable[[Finding], Finding]:
         return lambda finding: replace(finding, file=os.path.basename(out.place))
     prefix = places.below_home(out)
     return lambda finding: replace(finding, file=(finding.file or "").removeprefix(prefix))
-
-
-def _ignore(_nbytes: int) -> None:
-    """Tell nobody."""
 
 
 def _plan(document: Mapping[str, Any], source: Checkpoint, out: Checkpoint, path: str) -> Plan:
@@ -200,15 +200,29 @@ class _Result:
     findings: tuple[Finding, ...]
 
 
+def _replaying(watch: Watch, plan: Plan, place: Output, pace: Pace) -> _Replayer:
+    """What makes a plan's tiles again, in whatever process."""
+    reader = ArrayReader(plan.source, pace.engine)
+    return _Replayer(
+        plan, Context(plan.target, reader, place, pace, watch.advanced, watch.stopping)
+    )
+
+
+def _see(plan: Plan, place: Output, _pace: Pace) -> None:
+    """See that a process elsewhere has source and output."""
+    if plan.source is not None:
+        elsewhere.see_checkpoint(plan.source)
+    elsewhere.see_files({place.file(f.path): f.nbytes for f in plan.target.layout.files()})
+
+
 @dataclass(frozen=True, slots=True)
 class _Replayer:
-    """Makes tiles again and compares them; one serves all threads."""
+    """Makes tiles again and compares them; one serves all threads of a process."""
 
     plan: Plan
     context: Context
-    listen: Listener
 
-    def results(self, run: Run) -> _Result:
+    def __call__(self, run: Run) -> _Result:
         """How the tiles of a run went; none of them where it is to stop."""
         if self.context.stopping():
             return _Result(0, ())
@@ -221,7 +235,7 @@ class _Replayer:
                 if file.path not in errors:
                     self._compare(file, at, block, bad[file.path], errors)
             at += len(blocks[0])
-            self.listen(Advanced(len(blocks[0]) * len(band)))
+            self.context.advanced(len(blocks[0]) * len(band))
         findings = [_differs(file, bad[file.path]) for file in band if bad[file.path]]
         for path, what in errors.items():
             findings.append(Finding("GP117", f"contents cannot be read: {what}", path))

@@ -7,17 +7,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from grokpack import storage
+from grokpack import elsewhere, storage
 from grokpack.checkpoint import Finding
 from grokpack.contents import reading
-from grokpack.contents.check import UNREADABLE, Contents, Limits
+from grokpack.contents.check import UNREADABLE, Contents
+from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError
-from grokpack.events import Advanced, Finished, Listener, Started
+from grokpack.events import Finished, Listener, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.limits import Limits
+    from grokpack.engines import Watch
 
 
 class Digest(Protocol):
@@ -83,15 +86,17 @@ def check_sums(
     listen(Started("contents", total))
     # The largest first: a thread left alone with one at the end would have no help.
     order = sorted(expected.keys() - set(other), key=lambda name: (-sizes[name], name))
-    work = _Judge(checkpoint, expected, sizes, limits.stopping, listen).judge
-    threads = limits.workers or reading.workers(checkpoint.folder)
-    results = list(reading.spread(work, order, threads))
+    crew = reading.crew(checkpoint.folder, limits)
+    paths = {name: storage.absolute(checkpoint.path(name)) for name in order}
+    sizes_by_path = {path: sizes[name] for name, path in paths.items()}
+    job = Job(_Judge, (sizes_by_path, paths, expected), elsewhere.see_files)
+    results = list(spread(job, order, crew, watching(listen, limits.stopping)))
     listen(Finished("contents", time.monotonic() - began))
     findings = [result.finding for result in results if result.finding]
     findings += [_other_size(name, expected[name], sizes[name]) for name in other]
     findings.sort(key=lambda finding: finding.file or "")
     read = sum(result.nbytes for result in results if result.ended)
-    ended = all(result.ended for result in results)
+    ended = len(results) == len(order) and all(result.ended for result in results)
     return Contents(tuple(findings), origin, total, read, total - read, ended)
 
 
@@ -102,21 +107,19 @@ def _other_size(name: str, own: Sum, nbytes: int) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Compares files; one serves all threads."""
+    """Compares files; one serves all threads of a process."""
 
-    checkpoint: Checkpoint
-    expected: Mapping[str, Sum]
+    watch: Watch
     sizes: Mapping[str, int]
-    stopping: Callable[[], bool]
-    listen: Listener
+    paths: Mapping[str, str]
+    expected: Mapping[str, Sum]
 
-    def judge(self, name: str) -> _Result:
+    def __call__(self, name: str) -> _Result:
         """How a file went."""
-        nbytes = self.sizes[name]
+        own, path = self.expected[name], self.paths[name]
+        nbytes = self.sizes[path]
         try:
-            path = self.checkpoint.path(name)
-            own = self.expected[name]
-            digest = reading.sum_of(own.digest(nbytes), path, nbytes, self._advance, self.stopping)
+            digest = reading.sum_of(own.digest(nbytes), path, nbytes, self.watch)
         except GrokpackError as error:
             if error.code not in UNREADABLE:
                 raise
@@ -128,6 +131,3 @@ class _Judge:
             return _Result(nbytes, ended=True)
         wrong = Finding("GP110", "contents changed", name, None, f"{own.kind} {own.value}", digest)
         return _Result(nbytes, ended=True, finding=wrong)
-
-    def _advance(self, nbytes: int) -> None:
-        self.listen(Advanced(nbytes))

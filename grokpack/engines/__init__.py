@@ -5,7 +5,7 @@ spread     keep an executor busy, hand on what comes back
 dask       a Dask cluster as an executor
 """
 
-from grokpack.engines.jobs import Job, Watch
+from grokpack.engines.jobs import Job, Watch, watching
 from grokpack.engines.spread import Crew, spread
 
-__all__ = ["Crew", "Job", "Watch", "spread"]
+__all__ = ["Crew", "Job", "Watch", "spread", "watching"]

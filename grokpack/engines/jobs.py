@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from grokpack import storage
 from grokpack.errors import GrokpackError
+from grokpack.events import Advanced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from grokpack.events import Listener
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -41,6 +44,11 @@ class Watch:
 
     advanced: Callable[[int], None]
     stopping: Callable[[], bool] = bool
+
+
+def watching(listen: Listener, stopping: Callable[[], bool] = bool) -> Watch:
+    """A watch that tells a listener."""
+    return Watch(lambda nbytes: listen(Advanced(nbytes)), stopping)
 
 
 @dataclass(frozen=True, slots=True)

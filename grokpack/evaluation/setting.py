@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.contents.reading import workers as useful_workers
+from grokpack.contents.reading import threads as useful_threads
 from grokpack.errors import GrokpackError
 from grokpack.events import Advanced, Listener, ignore
 from grokpack.kernels.dispatch import choose_engine
@@ -114,7 +114,7 @@ def networks(
         raise GrokpackError("GP312", "the network needs 1 GiB to run in", hint=hint)
     costs = [cost(c, tokens, options, streams) for c in checkpoints]
     engine = choose_engine(sum(one.read_bytes for one in costs))
-    count = options.workers or max(useful_workers(c.folder) for c in checkpoints)
+    count = options.workers or max(useful_threads(c.folder) for c in checkpoints)
     with ExitStack() as held:
         held.enter_context(blas.one_thread())
         lanes = Lanes(count, Precision(options.precision), engine)
