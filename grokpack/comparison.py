@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 EQUAL, ROUNDED, DIFFERENT = "equal", "rounded", "different"
 _BLOCK = 1024  # rows and columns that are compared at a time: 4 MiB of float32 on either side
+_BLOCKS_IN_TASK = 16  # a process elsewhere is not asked for less
 _AHEAD_BYTES = 16 << 20  # read at once of a matrix that lies the other way round
 _SHORT = (DType.BF16, DType.F16)
 
@@ -114,8 +116,8 @@ def compare(
     crew = reading.crew(first.folder, limits)
     job = Job(_comparing, (first, second), _see)
     found: dict[str, list[_Block]] = {name: [] for name in shared}
-    for block in spread(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
-        found[block.name].append(block)
+    for blocks in spread(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
+        found[blocks[0].name] += blocks
     if limits.stopping():
         raise GrokpackError("GP403", "stopped", hint="the same command begins anew")
     listen(Finished("diff", time.monotonic() - began))
@@ -150,6 +152,9 @@ class _Pair:
     second: TensorSpec
 
 
+_Task = tuple[_Pair, tuple[Box, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     """What a part of a tensor showed; `at` is where it begins."""
@@ -164,10 +169,11 @@ class _Block:
     at: Shape | None = None
 
 
-def _tasks(pairs: Sequence[_Pair]) -> Iterator[tuple[_Pair, Box]]:
+def _tasks(pairs: Sequence[_Pair]) -> Iterator[_Task]:
     for pair in pairs:
-        for box in _boxes(_shape(pair.first)):
-            yield pair, box
+        boxes = _boxes(_shape(pair.first))
+        while some := tuple(islice(boxes, _BLOCKS_IN_TASK)):
+            yield pair, some
 
 
 def _boxes(shape: Shape) -> Iterator[Box]:
@@ -188,9 +194,12 @@ class _Comparer:
     first: ArrayReader
     second: ArrayReader
 
-    def __call__(self, task: tuple[_Pair, Box]) -> _Block:
-        """What a block shows."""
-        pair, box = task
+    def __call__(self, task: _Task) -> list[_Block]:
+        """What some blocks of a tensor show."""
+        pair, boxes = task
+        return [self._block(pair, box) for box in boxes]
+
+    def _block(self, pair: _Pair, box: Box) -> _Block:
         one, other = exact(pair.first, box, self.first), exact(pair.second, box, self.second)
         self.watch.advanced(box.elements)
         name = pair.first.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from grokpack.plan import tasks
+from grokpack.plan import TASK_BYTES, tasks
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from grokpack.plan import Target
     from grokpack.task import Receipt
 
+_TASKS_IN_SHARE = 8  # at least, where tiles are small enough, so that shares are about even
 Tiles = dict[int, set[int]]
 """Tiles of the files of each band."""
 
@@ -76,7 +77,8 @@ def shares(target: Target, count: int) -> list[Tiles]:
     """
     found: list[Tiles] = [{} for _ in range(count)]
     total, at = target.layout.nbytes, 0
-    for task in tasks(target, {}):
+    fine = min(TASK_BYTES, total // (_TASKS_IN_SHARE * count))
+    for task in tasks(target, {}, fine):
         nbytes = sum(
             bytes_of(target.layout, {run.band: set(range(run.first, run.last))}) for run in task
         )

@@ -170,19 +170,22 @@ def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part
     return [segment.array, segment.box.start, segment.box.shape, segment.dtype.value]
 
 
-def tasks(target: Target, done: Mapping[int, set[int]]) -> Iterator[tuple[Run, ...]]:
-    """Group the tiles that are outstanding into tasks of about `TASK_BYTES`.
+def tasks(
+    target: Target, done: Mapping[int, set[int]], task_bytes: int = TASK_BYTES
+) -> Iterator[tuple[Run, ...]]:
+    """Group the tiles that are outstanding into tasks of about the same size.
 
     A file that is encoded is one task's, however large: where its parts lie is known in order only.
 
     Args:
         target: What is written.
         done: Tiles that are finished already, by band.
+        task_bytes: That size; a tile of every file of a band at least.
     """
     batch: list[Run] = []
     nbytes = 0
     for number, band in enumerate(target.layout.bands):
-        most = max(1, TASK_BYTES // (len(band) * TILE_BYTES))
+        most = max(1, task_bytes // (len(band) * TILE_BYTES))
         if target.encoding is not None:
             most = tile_count(band[0].nbytes)
         edges = _good_edges(band[0])
@@ -190,7 +193,7 @@ def tasks(target: Target, done: Mapping[int, set[int]]) -> Iterator[tuple[Run, .
             for piece in _pieces(run, most, edges):
                 batch.append(piece)
                 nbytes += min((piece.last - piece.first) * TILE_BYTES, band[0].nbytes) * len(band)
-                if nbytes >= TASK_BYTES // 2:
+                if nbytes >= task_bytes // 2:
                     yield tuple(batch)
                     batch, nbytes = [], 0
     if batch:

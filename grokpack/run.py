@@ -38,6 +38,9 @@ class Outcome:
         already_done: Whether an earlier run had finished it.
         account: What was lost, by role and by tensor, where weights were quantised anew.
         processes: Tasks that each process did, by host and number of the process.
+        published: Whether the output is whole; a part may leave others to be written.
+        outstanding_bytes: Bytes that no part has written yet.
+        outstanding_parts: Numbers of the parts that have some of these.
     """
 
     out: str
@@ -47,6 +50,9 @@ class Outcome:
     already_done: bool = False
     account: dict[str, Any] = field(default_factory=dict)
     processes: dict[str, int] = field(default_factory=dict)
+    published: bool = True
+    outstanding_bytes: int = 0
+    outstanding_parts: tuple[int, ...] = ()
 
 
 def execute(
@@ -221,12 +227,16 @@ class Session:
                 "GP404", "stopped at the deadline; finished tiles are recorded", hint=hint
             )
 
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.monotonic() - self.began
+
     def publish(self, receipts: list[Receipt]) -> Outcome:
         """Publish what is whole, from a source that is still the one that was read."""
         self.check_source()
         account = account_of(self.plan, receipts)
         nbytes = publish(self.plan, self.place, receipts, account)
-        seconds = time.monotonic() - self.began
+        seconds = self.seconds()
         self.listen(Finished(self.plan.command, seconds))
         out, written = self.place.path, self.written
         return Outcome(out, written, nbytes, seconds, account=account, processes=self.processes)

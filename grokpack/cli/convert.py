@@ -80,6 +80,8 @@ def convert(
     workers: options.Workers = None,
     memory: options.Memory = "512MiB",
     max_duration: options.MaxDuration = None,
+    part: options.Part = None,
+    require_complete: options.RequireComplete = False,
     dry_run: options.DryRun = False,
     restart: options.Restart = False,
     fmt: options.Format = "auto",
@@ -105,7 +107,7 @@ def convert(
         color=color,
     ) as current:
         from grokpack.cli import quantities
-        from grokpack.cli.running import absolute, carry_out
+        from grokpack.cli.running import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve
         from grokpack.convert import TARGETS, Options, plan_convert
         from grokpack.render.numbers import shown
@@ -132,11 +134,7 @@ def convert(
             current,
             plan,
             target,
-            workers=workers,
-            memory=memory,
-            max_duration=max_duration,
-            dry_run=dry_run,
-            restart=restart,
+            Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
             following=f"grokpack verify {shown(target)}",
             opens=view.opens(checkpoint, target) if to == view.NAME else None,
         )

@@ -27,6 +27,7 @@ def diff(
         ),
     ] = None,
     head_dim: options.HeadDim = None,
+    workers: options.Workers = None,
     fmt: options.Format = "auto",
     json: options.Json = False,
     progress: options.Progress = "auto",
@@ -51,6 +52,7 @@ def diff(
     ) as current:
         import time
 
+        from grokpack.cli.hands import by, hired
         from grokpack.cli.source import resolve
         from grokpack.comparison import DIFFERENT, compare
         from grokpack.render import comparison as text
@@ -59,7 +61,8 @@ def diff(
         places = [resolve(place, current) for place in (first, second)]
         began = time.monotonic()
         one, other = (open_checkpoint(place, head_dim) for place in places)
-        found = compare(one, other, current.stoppable())
+        with hired(workers) as hands:
+            found = compare(one, other, current.stoppable(), by(hands))
         well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
         data = document(found, places, max_error) | {"seconds": round(time.monotonic() - began, 3)}
         status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO

@@ -32,8 +32,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         envvar="GROKPACK_WORKERS",
-        metavar="N|serial",
-        help="Threads; one per core by default, 8 at most",
+        metavar="N|serial|dask://HOST:PORT",
+        help="Threads, one per core by default, 8 at most; or a Dask cluster",
         rich_help_panel=_WORK,
     ),
 ]
@@ -53,6 +53,23 @@ MaxDuration = Annotated[
         "--max-duration",
         metavar="30m",
         help="Stop cleanly after this time, with exit status 75",
+        rich_help_panel=_WORK,
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="i/n",
+        help="Write the i-th of n parts, for job arrays; the last to end publishes",
+        rich_help_panel=_WORK,
+    ),
+]
+RequireComplete = Annotated[
+    bool,
+    typer.Option(
+        "--require-complete",
+        help="With --part: exit status 75 as long as other parts are outstanding",
         rich_help_panel=_WORK,
     ),
 ]

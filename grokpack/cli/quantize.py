@@ -117,6 +117,8 @@ def quantize(
     workers: options.Workers = None,
     memory: options.Memory = "512MiB",
     max_duration: options.MaxDuration = None,
+    part: options.Part = None,
+    require_complete: options.RequireComplete = False,
     dry_run: options.DryRun = False,
     restart: options.Restart = False,
     fmt: options.Format = "auto",
@@ -142,7 +144,7 @@ def quantize(
         color=color,
     ) as current:
         from grokpack.cli import quantities
-        from grokpack.cli.running import absolute, carry_out
+        from grokpack.cli.running import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve
         from grokpack.quantize import Options, plan_quantize
         from grokpack.render.numbers import shown
@@ -173,10 +175,6 @@ def quantize(
             current,
             plan,
             target,
-            workers=workers,
-            memory=memory,
-            max_duration=max_duration,
-            dry_run=dry_run,
-            restart=restart,
+            Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
             following=f"grokpack verify {shown(target)}",
         )

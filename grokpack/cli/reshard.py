@@ -44,6 +44,8 @@ def reshard(
     workers: options.Workers = None,
     memory: options.Memory = "512MiB",
     max_duration: options.MaxDuration = None,
+    part: options.Part = None,
+    require_complete: options.RequireComplete = False,
     dry_run: options.DryRun = False,
     restart: options.Restart = False,
     fmt: options.Format = "auto",
@@ -69,7 +71,7 @@ def reshard(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.cli.running import absolute, carry_out
+        from grokpack.cli.running import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve
         from grokpack.render.numbers import shown
         from grokpack.reshard import plan_reshard
@@ -93,10 +95,6 @@ def reshard(
             current,
             plan,
             target,
-            workers=workers,
-            memory=memory,
-            max_duration=max_duration,
-            dry_run=dry_run,
-            restart=restart,
+            Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
             following=f"grokpack verify {shown(target)}",
         )

@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.cli import quantities
+from grokpack.cli.hands import hired
+from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
+    from grokpack.cli.hands import Hands
     from grokpack.cli.session import Session
     from grokpack.plan import Plan
+    from grokpack.preflight import Limits
+    from grokpack.run import Outcome
+    from grokpack.sharing import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a plan is run, as given on the command line.
+
+    Attributes:
+        workers: Threads, or a cluster.
+        memory: Resident memory of a process.
+        max_duration: Deadline.
+        dry_run: Stop after showing the plan.
+        restart: Discard what is there.
+        part: Which part of the plan, `i/n`; None for all of it.
+        require_complete: Whether a part that leaves others outstanding ends with status 75.
+    """
+
+    workers: str | None
+    memory: str
+    max_duration: str | None
+    dry_run: bool
+    restart: bool
+    part: str | None = None
+    require_complete: bool = False
+
+    def parts(self) -> Part | None:
+        """The part.
+
+        Raises:
+            GrokpackError: GP304 for what is none.
+        """
+        if self.part is None:
+            if self.require_complete:
+                what = "--require-complete is about a part"
+                raise GrokpackError("GP304", what, hint="add `--part i/n`")
+            return None
+        from grokpack.contents.rounds import parse_part
+        from grokpack.sharing import Part
+
+        found = parse_part(self.part)
+        if found is None:
+            what = f"`{self.part}` is no part"
+            raise GrokpackError("GP304", what, hint="write 3/16: i from 1 to n")
+        return Part(*found)
 
 
 def carry_out(
     session: Session,
     plan: Plan,
     out: str,
+    terms: Terms,
     *,
-    workers: str | None,
-    memory: str,
-    max_duration: str | None,
-    dry_run: bool,
-    restart: bool,
     following: str,
     opens: dict[str, Any] | None = None,
 ) -> None:
@@ -33,64 +79,129 @@ def carry_out(
         session: Where output goes.
         plan: What to do.
         out: The output folder.
-        workers: As given on the command line; memory, max_duration likewise.
-        memory: Resident memory.
-        max_duration: Deadline.
-        dry_run: Stop after showing the plan.
-        restart: Discard what is there.
+        terms: How.
         following: A sensible next command.
         opens: What opens the output in TensorStore, where it is made for that.
     """
-    from grokpack.estimate import estimate
-    from grokpack.output import Output
-    from grokpack.preflight import Limits, finished, preflight, usual_workers
-    from grokpack.render import plan as text
-    from grokpack.run import execute
+    part = terms.parts()
+    with hired(terms.workers) as hands:
+        limits = _limits(session, plan, terms, hands)
+        _Run(session, plan, out, limits, hands, following, opens).carry_out(terms, part)
 
-    limits = Limits(
-        quantities.parse_bytes(memory),
-        quantities.parse_workers(workers) or usual_workers(plan),
-        quantities.parse_seconds(max_duration),
-        restart,
+
+def _limits(session: Session, plan: Plan, terms: Terms, hands: Hands) -> Limits:
+    from grokpack.preflight import Limits, usual_workers
+
+    return Limits(
+        hands.memory(quantities.parse_bytes(terms.memory)),
+        hands.threads or usual_workers(plan),
+        quantities.parse_seconds(terms.max_duration),
+        terms.restart,
         session.stop,
+        hands.width,
     )
-    needs = preflight(plan, out, limits).memory_bytes
-    already = not restart and finished(plan, Output.of(plan.target, out))
-    guess = estimate(plan, out, limits.workers) if dry_run else None
-    data: dict[str, Any] = text.document(plan, out, limits, needs, guess)
-    if dry_run:
-        session.result(text.render(data, out) + "\nnothing written (--dry-run)", data)
-        return
-    shown = []
-    if opens is not None:
-        shown = [f"  open it  tensorstore: {numbers.compact(opens)}"]
-    if already:
-        execute(plan, out, limits)  # clears away what a crash at the very end has left
-        lines = [f"already done: {numbers.shown(out)}", *shown]
-        session.result("\n".join(lines), data | {"already_done": True} | _opens(opens))
-        return
-    session.say(text.summary(data))
-    for note in plan.target.notes:
-        session.say(f"note: {note}")
-    outcome = execute(plan, out, limits, session.listener())
-    data |= {
-        "already_done": False,
-        "seconds": round(outcome.seconds, 3),
-        "written_bytes": outcome.written_bytes,
-    }
-    wrote = f"wrote {numbers.shown(out)}: {text.contents(plan, outcome.total_bytes)}"
-    lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
-    if outcome.account:
-        from grokpack.render import account
-
-        data["account"] = outcome.account
-        lines += [account.table(outcome.account), ""]
-    lines += [*shown, f"  next     {following}"]
-    session.result("\n".join(lines), data | _opens(opens))
 
 
-def _opens(spec: dict[str, Any] | None) -> dict[str, Any]:
-    return {} if spec is None else {"opens": spec}
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run, and what is told of it."""
+
+    session: Session
+    plan: Plan
+    out: str
+    limits: Limits
+    hands: Hands
+    following: str
+    opens: dict[str, Any] | None
+
+    def carry_out(self, terms: Terms, part: Part | None) -> None:
+        from grokpack.estimate import estimate
+        from grokpack.output import Output
+        from grokpack.preflight import finished, preflight
+        from grokpack.render import plan as text
+
+        needs = preflight(self.plan, self.out, self.limits).memory_bytes
+        place = Output.of(self.plan.target, self.out)
+        already = not terms.restart and finished(self.plan, place)
+        guess = estimate(self.plan, self.out, self.limits.workers) if terms.dry_run else None
+        data = text.document(self.plan, self.out, self.limits, needs, guess)
+        if terms.dry_run:
+            rendered = text.render(data, self.out)
+            self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
+            return
+        if not already:
+            self.session.say(text.summary(data))
+            for note in self.plan.target.notes:
+                self.session.say(f"note: {note}")
+        outcome = self._execute(part)
+        if outcome.already_done:
+            self._tell_done(data)
+        elif not outcome.published and part is not None:
+            self._tell_part(data, outcome, part, terms)
+        else:
+            self._tell(data, outcome)
+
+    def _execute(self, part: Part | None) -> Outcome:
+        listen, executor = self.session.listener(), self.hands.executor
+        if part is None:
+            from grokpack.run import execute
+
+            return execute(self.plan, self.out, self.limits, listen, executor)
+        from grokpack.sharing import execute_part
+
+        return execute_part(self.plan, self.out, part, self.limits, listen, executor)
+
+    def _tell_done(self, data: dict[str, Any]) -> None:
+        lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]
+        self.session.result("\n".join(lines), data | {"already_done": True} | self._opens())
+
+    def _tell_part(self, data: dict[str, Any], outcome: Outcome, part: Part, terms: Terms) -> None:
+        left = outcome.outstanding_parts
+        data |= self._figures(outcome) | {
+            "part": [part.number, part.count],
+            "outstanding_bytes": outcome.outstanding_bytes,
+            "outstanding_parts": list(left),
+        }
+        written = numbers.size(outcome.written_bytes)
+        took = numbers.duration(outcome.seconds)
+        lines = [f"part {part.number}/{part.count} done: {written} written   {took}"]
+        if left:
+            size, of = numbers.size(outcome.outstanding_bytes), numbers.listed(left)
+            parts = f"part{'s' * (len(left) != 1)} {of}"
+            lines.append(f"  outstanding  {size} of {parts}; the last to end publishes")
+        else:
+            lines.append("  all is written; another part is at work and will publish")
+        status = ExitStatus.TRY_AGAIN if terms.require_complete else ExitStatus.OK
+        self.session.result("\n".join(lines), data, status)
+
+    def _tell(self, data: dict[str, Any], outcome: Outcome) -> None:
+        from grokpack.render import plan as text
+
+        data |= self._figures(outcome)
+        wrote = f"wrote {numbers.shown(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
+        lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
+        if outcome.account:
+            from grokpack.render import account
+
+            data["account"] = outcome.account
+            lines += [account.table(outcome.account), ""]
+        lines += [*self._shown(), f"  next     {self.following}"]
+        self.session.result("\n".join(lines), data | self._opens())
+
+    def _figures(self, outcome: Outcome) -> dict[str, Any]:
+        return {
+            "already_done": False,
+            "seconds": round(outcome.seconds, 3),
+            "written_bytes": outcome.written_bytes,
+            "processes": len(outcome.processes),
+        }
+
+    def _opens(self) -> dict[str, Any]:
+        return {} if self.opens is None else {"opens": self.opens}
+
+    def _shown(self) -> list[str]:
+        opens = self.opens
+        return [] if opens is None else [f"  open it  tensorstore: {numbers.compact(opens)}"]
 
 
 def absolute(out: str | None, default: str) -> str:

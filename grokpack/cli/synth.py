@@ -79,7 +79,7 @@ def synth(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.cli.running import carry_out
+        from grokpack.cli.running import Terms, carry_out
         from grokpack.render.numbers import shown
         from grokpack.synth import PRESETS, plan_synth
 
@@ -104,10 +104,6 @@ def synth(
             current,
             plan_synth(geometry, seed, sparse=sparse),
             target,
-            workers=workers,
-            memory=memory,
-            max_duration=max_duration,
-            dry_run=dry_run,
-            restart=restart,
+            Terms(workers, memory, max_duration, dry_run, restart),
             following=f"grokpack verify {shown(target)}",
         )

@@ -54,6 +54,7 @@ def verify(
         str | None,
         typer.Option("--max-age", metavar="4w", help="Leave out what was found good in this time"),
     ] = None,
+    workers: options.Workers = None,
     max_duration: options.MaxDuration = None,
     head_dim: options.HeadDim = None,
     fmt: options.Format = "auto",
@@ -83,6 +84,7 @@ def verify(
 
         from grokpack import verification
         from grokpack.cli import checking
+        from grokpack.cli.hands import by, hired
         from grokpack.cli.source import resolve
         from grokpack.render import verification as text
         from grokpack.stores.locate import survey
@@ -93,12 +95,15 @@ def verify(
             current, data or (against or origin) is not None, subset, max_age, max_duration
         )
         verdict = verification.verify_structure(survey(path, head_dim))
-        if chosen is not None and verdict.survey.checkpoint is not None:
-            verdict = checking.read(current, verdict, against, origin, chosen)
-        if values and verdict.survey.checkpoint is not None:
-            from grokpack.values import verify_values
+        if verdict.survey.checkpoint is not None and (chosen is not None or values):
+            with hired(workers) as hands:
+                if chosen is not None:
+                    verdict = checking.read(current, verdict, against, origin, by(hands, chosen))
+                if values:
+                    from grokpack.values import verify_values
 
-            verdict = verify_values(verdict, current.stoppable())
+                    listen = current.stoppable()
+                    verdict = verify_values(verdict, listen, limits=by(hands))
         seconds = time.monotonic() - began
         current.result(
             text.render(verdict, seconds),

@@ -67,6 +67,13 @@ RUNS = (
         "same version.",
     ),
     Code(
+        "GP410",
+        "cluster cannot be had",
+        ExitStatus.TRY_AGAIN,
+        "No Dask scheduler answers at the address of `--workers dask://`, or it has no workers.",
+        "Start scheduler and workers, or see that they can be reached from here.",
+    ),
+    Code(
         "GP901",
         "bug in grokpack",
         ExitStatus.BUG,

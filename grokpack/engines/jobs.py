@@ -17,7 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from grokpack import storage
+from grokpack import __version__, storage
 from grokpack.errors import GrokpackError
 from grokpack.events import Advanced
 
@@ -165,6 +165,20 @@ def perform(token: str, item: S, job: Job[S, T] | None = None) -> Landed[T]:
     except GrokpackError as error:
         return Landed(error=error)
     return Landed(known=False) if desk is None else desk.do(item)
+
+
+def learn(job: Job[Any, Any]) -> GrokpackError | None:
+    """Make a job known to this process; tells what speaks against it."""
+    try:
+        _desk_abroad((os.getpid(), job.token), job)
+    except GrokpackError as error:
+        return error
+    return None
+
+
+def version() -> str:
+    """The version of grokpack in this process."""
+    return __version__
 
 
 def _desk_abroad(key: tuple[int, str], job: Job[Any, Any] | None) -> _DeskAbroad[Any, Any] | None:

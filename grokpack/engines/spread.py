@@ -13,7 +13,7 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from grokpack import storage
 from grokpack.engines import jobs
@@ -30,6 +30,18 @@ T = TypeVar("T")
 _POLL_S = 0.2  # how often the caller's thread wakes, so that signals are handled at once
 _AHEAD = 2  # items handed out for each that can be done at a time: nobody waits for the next
 _MOST_LOSSES = 5  # of one item; whoever loses it more often has another reason
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An executor that can make a job known to its workers before the first item."""
+
+    def prepare(self, job: Job[Any, Any]) -> None:
+        """Make it known.
+
+        Raises:
+            GrokpackError: Where a worker has not what it needs.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,8 @@ def spread(
     if stop_path is not None:
         storage.remove(stop_path)  # of a run that was stopped, and killed before it ended
     with jobs.hosted(job, watch), crew.at_work() as pool:
+        if isinstance(pool, Preparing):
+            pool.prepare(job)
         flights = _Flights(job, iter(items), pool, watch, stop_path)
         try:
             yield from flights.results(_AHEAD * crew.width)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _THOUSAND = 1000.0
 
@@ -40,6 +40,17 @@ def duration(seconds: float) -> str:
 def compact(document: Mapping[str, Any]) -> str:
     """A JSON object on one line, to be pasted."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+
+
+def listed(numbers: Iterable[int]) -> str:
+    """Numbers in order, those that follow each other as a range: `1-3, 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] + 1 == number:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def files(number: int) -> str:

@@ -1,0 +1,155 @@
+"""A Dask cluster as an executor: its workers are looked at before the first task.
+
+The executor is Dask's own; a killed worker's tasks run again by its doing. After the scheduler was
+restarted all that was under way is lost, and `spread` sends it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from grokpack import __version__
+from grokpack.engines import jobs
+from grokpack.errors import GrokpackError, Place
+from grokpack.extras import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.engines.jobs import Job
+
+T = TypeVar("T")
+
+SCHEME = "dask://"
+_CONNECT_S = 15
+_FIRST_WORKER_S = 60  # a cluster that is just starting
+_PAUSES_AT = 0.8  # of its memory limit, by Dask's own defaults, a worker takes no more tasks
+_EXTRA = "dask"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process, as the scheduler knows it.
+
+    Attributes:
+        address: Where it is reached.
+        threads: Tasks that it does at a time.
+        memory_bytes: What it may take; None for no limit.
+    """
+
+    address: str
+    threads: int
+    memory_bytes: int | None
+
+
+class Cluster(Executor):
+    """A cluster's workers.
+
+    Attributes:
+        workers: Those that were there at the beginning.
+
+    Args:
+        client: A `distributed.Client`; left open.
+    """
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401  # distributed has no types
+        self._client = client
+        self._executor: Executor = client.get_executor(pure=False, retries=2)
+        rows = client.scheduler_info(n_workers=-1)["workers"]
+        self.workers = tuple(
+            Worker(address, row["nthreads"], row["memory_limit"] or None)
+            for address, row in rows.items()
+        )
+
+    @property
+    def width(self) -> int:
+        """Tasks that all workers do at a time."""
+        return sum(worker.threads for worker in self.workers)
+
+    @property
+    def threads(self) -> int:
+        """Threads of the worker that has most."""
+        return max(worker.threads for worker in self.workers)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """What a task may count on in every worker, before Dask pauses it; None for no limit."""
+        limits = [w.memory_bytes for w in self.workers if w.memory_bytes is not None]
+        return int(_PAUSES_AT * min(limits)) if limits else None
+
+    def check_versions(self) -> None:
+        """See that every worker has this version of grokpack.
+
+        Raises:
+            GrokpackError: GP409 where one has not.
+        """
+        try:
+            versions = self._client.run(jobs.version)
+        except ImportError as error:
+            hint = f"pip install 'grokpack[dask]=={__version__}' where the workers run"
+            raise GrokpackError("GP409", "a worker has no grokpack", hint=hint) from error
+        for address, version in versions.items():
+            if version != __version__:
+                what = f"a worker has grokpack {version}, this is {__version__}"
+                hint = "the same version everywhere makes the same bytes"
+                raise GrokpackError("GP409", what, Place(address), hint=hint)
+
+    def prepare(self, job: Job[Any, Any]) -> None:
+        """Make a job known to all workers, who look whether they have what it needs.
+
+        Raises:
+            GrokpackError: What one of them said.
+        """
+        for address, error in self._client.run(jobs.learn, job).items():
+            if error is not None:
+                facts = (("worker", address), *error.facts)
+                raise GrokpackError(error.code, error.what, error.where, facts, error.hint)
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401
+        """See `concurrent.futures.Executor`."""
+        return self._executor.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """See `concurrent.futures.Executor`; workers and scheduler go on."""
+        self._executor.shutdown(wait=wait and not cancel_futures)
+
+
+@contextlib.contextmanager
+def cluster(url: str) -> Iterator[Cluster]:
+    """The cluster behind a scheduler, while the block runs.
+
+    Args:
+        url: `dask://host:8786`, or `dask://` and the path of a scheduler file.
+
+    Raises:
+        GrokpackError: GP307 where Dask is not installed, GP410 where no scheduler answers or it has
+            no workers, GP409 where one has another version.
+    """
+    distributed = load("distributed", _EXTRA)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its news are ours to tell
+    where = url.removeprefix(SCHEME)
+    place = {"scheduler_file": where} if where.endswith(".json") else {"address": f"tcp://{where}"}
+    try:
+        client = distributed.Client(
+            **place, timeout=_CONNECT_S, set_as_default=False, name="grokpack"
+        )
+    except (OSError, ValueError) as error:
+        what = "no scheduler answers"
+        hint = "see that it runs and can be reached: `dask scheduler`"
+        facts = (("said", str(error).partition("\n")[0]),)
+        raise GrokpackError("GP410", what, Place(url), facts, hint) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
+        except TimeoutError as error:
+            hint = "start some: `dask worker HOST:PORT --nthreads 2 --memory-limit 2GB`"
+            raise GrokpackError(
+                "GP410", "the cluster has no workers", Place(url), (), hint
+            ) from error
+        found = Cluster(client)
+        found.check_versions()
+        yield found

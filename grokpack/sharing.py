@@ -1,0 +1,204 @@
+"""One part of a plan, of so many: for job arrays, whose jobs know nothing of each other.
+
+Parts share the output's lock while they write, and each keeps a log of its own. Whoever ends tries
+to have the lock alone: the one who gets it, and finds all tiles written, publishes. Whoever does
+not get it leaves others at work, who will try when they end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import coverage, storage
+from grokpack.errors import GrokpackError, Place
+from grokpack.events import Finished, Listener, Started, ignore
+from grokpack.journal import Journal
+from grokpack.output import Output
+from grokpack.preflight import Limits, check_output, finished, preflight
+from grokpack.run import Outcome, Session, already
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from grokpack.budget import Pace
+    from grokpack.coverage import Tiles
+    from grokpack.plan import Plan
+
+_ROUNDS = 20  # each ends because another process began, published or discarded the output meanwhile
+_BEGIN_S = 60.0  # to wait for one who records the plan, creates the files, or publishes
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which of so many.
+
+    Attributes:
+        number: From 1.
+        count: Of how many.
+    """
+
+    number: int
+    count: int
+
+
+def execute_part(
+    plan: Plan,
+    out: str,
+    part: Part,
+    limits: Limits | None = None,
+    listen: Listener = ignore,
+    executor: Executor | None = None,
+) -> Outcome:
+    """Write one part of a plan's output; publish it where that was the last.
+
+    Parts may run at once, in any order, twice, and on other machines, as long as they see the same
+    folder and its locks.
+
+    Args:
+        plan: The whole plan.
+        out: The output; new, empty, or of the same plan.
+        part: Which part.
+        limits: Memory, workers, deadline.
+        listen: Receives progress.
+        executor: See `execute`.
+
+    Raises:
+        GrokpackError: GP304 for outputs that are not written in parts, GP322 where a process
+            writes all of the output; what `execute` raises.
+    """
+    limits = limits or Limits()
+    _refuse(plan, out, limits)
+    pace = preflight(plan, out, limits).pace
+    if executor is not None:
+        plan, out = plan.anywhere(), storage.absolute(out)
+    place = Output.of(plan.target, out)
+    session = _Part(plan, place, limits, listen, pace, part)
+    for _ in range(_ROUNDS):
+        try:
+            outcome = session.attempt(executor)
+        except GrokpackError as error:
+            if error.code != "GP324" or storage.is_folder(place.journal.folder):
+                raise
+            continue  # it was published before this process had the lock
+        if outcome is not None:
+            return outcome
+    what = "other processes begin and end this output again and again"
+    raise GrokpackError("GP322", what, Place(out), hint="look for a job that uses `--restart`")
+
+
+def _refuse(plan: Plan, out: str, limits: Limits) -> None:
+    what = hint = ""
+    if limits.restart:
+        what = "--restart would discard what other parts have written"
+        hint = "remove the output first, or run once with `--restart` and without `--part`"
+    elif storage.is_url(out):
+        what = "parts of an output meet in a folder that all of them see, not in a bucket"
+        hint = "write to shared storage, or use `--workers dask://`"
+    elif plan.target.encoding is not None:
+        what = "compressed files are written by one process each"
+        hint = "leave out `--part`; `--workers dask://` spreads the files over machines"
+    elif plan.target.place is not None:
+        what, hint = "a view has nothing to write in parts", "leave out `--part`"
+    if what:
+        raise GrokpackError("GP304", what, Place(out), hint=hint)
+
+
+class _Part(Session):
+    """One part, beside others."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        place: Output,
+        limits: Limits,
+        listen: Listener,
+        pace: Pace,
+        part: Part,
+    ) -> None:
+        super().__init__(plan, place, limits, listen, pace)
+        name = f"{part.number}-of-{part.count}-{socket.gethostname()}-{os.getpid()}"
+        self.journal = Journal(place.journal.folder, f"{name}-{uuid.uuid4().hex[:6]}")
+        self._part = part
+        self._shares = coverage.shares(plan.target, part.count)
+
+    def attempt(self, executor: Executor | None) -> Outcome | None:
+        """Do the part; None where another process came between, and it has to be looked again."""
+        if finished(self.plan, self.place) and not self.journal.exists():
+            return already(self.place)
+        check_output(self.plan, self.place)
+        storage.make_folder(self.journal.folder)
+        if not self.journal.exists() and not self._begin():
+            return None
+        with storage.locked(self.journal.lock_path, shared=True, wait_s=_BEGIN_S) as there:
+            if not there or not self.journal.exists():
+                return None
+            with storage.interruptible(self.stopping):
+                self._write(executor)
+        return self._end()
+
+    def _begin(self) -> bool:
+        """Record the plan and create the files, alone; tells whether the folder stayed there."""
+        with storage.locked(self.journal.lock_path, wait_s=_BEGIN_S) as there:
+            if there and not self.journal.exists():
+                if finished(self.plan, self.place):
+                    self.journal.finish()  # the folder that was just made for the lock
+                else:
+                    self.begin_or_continue()
+            return there
+
+    def _write(self, executor: Executor | None) -> None:
+        """Write what of the share is not written yet."""
+        written = coverage.tiles_of(self.begin_or_continue())
+        own = self._shares[self._part.number - 1]
+        left = coverage.without(own, written)
+        nbytes, total = (coverage.bytes_of(self.layout, tiles) for tiles in (left, own))
+        self.listen(Started(self.plan.command, total, total - nbytes))
+        if left:
+            self.work(executor, coverage.without(coverage.everything(self.layout), left))
+
+    def _end(self) -> Outcome | None:
+        """Publish, where everything is written and nobody else is at work."""
+        if not self.journal.exists():
+            return None
+        wait_s = 0.0 if self._outstanding(self._written()) else _BEGIN_S
+        try:
+            with storage.locked(self.journal.lock_path, wait_s=wait_s) as there:
+                if not there or not self.journal.exists():
+                    return None
+                receipts = self.receipts()
+                if not self._outstanding(coverage.tiles_of(receipts)):
+                    return self.publish(receipts)
+        except GrokpackError as error:
+            if error.code != "GP322":
+                raise
+        seconds = self.seconds()
+        self.listen(Finished(self.plan.command, seconds))
+        outstanding = self._outstanding(self._written())
+        return Outcome(
+            self.place.path,
+            self.written,
+            0,
+            seconds,
+            processes=self.processes,
+            published=False,
+            outstanding_bytes=coverage.bytes_of(self.layout, outstanding),
+            outstanding_parts=self._unfinished(outstanding),
+        )
+
+    def _written(self) -> Tiles:
+        return coverage.tiles_of(self.journal.receipts())
+
+    def _outstanding(self, written: Tiles) -> Tiles:
+        return coverage.without(coverage.everything(self.layout), written)
+
+    def _unfinished(self, outstanding: Tiles) -> tuple[int, ...]:
+        """Numbers of the parts that have tiles among these."""
+        return tuple(
+            number
+            for number, share in enumerate(self._shares, 1)
+            if any(outstanding.get(band, set()) & own for band, own in share.items())
+        )
