@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER = ".grokpack"
 _PLAN, _RUN, _LOG, _LOCK, _STOP = "plan.json", "run.json", "done.jsonl", "lock", "stop"
+_RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # it is held for a moment
 _LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
 _SCHEMA = "grokpack/journal/1"
 _KEPT = "kept"
@@ -93,6 +94,21 @@ class Journal:
             )
         return document
 
+    def recorded(self) -> dict[str, Any] | None:
+        """The same; None where there is none, or another process ends the run meanwhile.
+
+        Raises:
+            GrokpackError: GP209 where the record is broken.
+        """
+        if not self.exists():
+            return None
+        try:
+            return self.plan()
+        except GrokpackError:
+            if self.exists():
+                raise
+            return None
+
     def stamps(self, place: str) -> dict[str, storage.Stamp] | None:
         """Stamps of the source's files when it was first read at a place; None if it never was.
 
@@ -104,6 +120,11 @@ class Journal:
         """Record the stamps of the source's files at a place, beside those of others."""
         document = {"places": self._places() | places}
         storage.write_whole(self.path(_RUN), json.dumps(document).encode())
+
+    def remember_also(self, places: Places) -> None:
+        """The same where others may be doing it at this moment."""
+        with storage.locked(self.path(_RUN_LOCK), wait_s=_RUN_LOCK_S):
+            self.remember(places)
 
     def _places(self) -> Places:
         if not storage.exists(self.path(_RUN)):
@@ -163,12 +184,12 @@ class Journal:
             storage.remove_folder(self.folder)
             return
         storage.write_whole(self.path(_RUN), json.dumps({_KEPT: kept}).encode())
-        for name in (_PLAN, *self._logs(), _STOP, _LOCK):
+        for name in (_PLAN, *self._logs(), _STOP, _RUN_LOCK, _LOCK):
             storage.remove(self.path(name))
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""
-        for name in (_PLAN, _RUN, *self._logs(), _STOP):
+        for name in (_PLAN, _RUN, *self._logs(), _STOP, _RUN_LOCK):
             storage.remove(self.path(name))
 
 

@@ -171,7 +171,7 @@ def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part
 
 
 def tasks(
-    target: Target, done: Mapping[int, set[int]], task_bytes: int = TASK_BYTES
+    target: Target, done: Mapping[int, set[int]], task_bytes: int | None = None
 ) -> Iterator[tuple[Run, ...]]:
     """Group the tiles that are outstanding into tasks of about the same size.
 
@@ -180,8 +180,9 @@ def tasks(
     Args:
         target: What is written.
         done: Tiles that are finished already, by band.
-        task_bytes: That size; a tile of every file of a band at least.
+        task_bytes: That size, `TASK_BYTES` by default; a tile of every file of a band at least.
     """
+    task_bytes = TASK_BYTES if task_bytes is None else task_bytes
     batch: list[Run] = []
     nbytes = 0
     for number, band in enumerate(target.layout.bands):

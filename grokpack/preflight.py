@@ -142,19 +142,24 @@ def finished(plan: Plan, place: Output) -> bool:
 def check_output(plan: Plan, place: Output) -> None:
     """Refuse a folder that holds anything but this plan's own unfinished output.
 
+    Another process may be at work on the same plan: it has its journal before it has files, and
+    has published when it has no journal any more. So files are looked for first.
+
     Raises:
         GrokpackError: GP321 for another plan's output, GP323 for other files.
     """
-    journal = place.journal
-    if journal.exists():
-        recorded = journal.plan()
+    strangers = place.strangers()
+    recorded = place.journal.recorded()
+    if recorded is not None:
         if recorded["digest"] != plan.digest():
             raise _other_plan(recorded, plan, place.path)
         return
     document = _own(place)
     if document is not None:
+        if finished(plan, place):
+            return
         raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, place.path)
-    if place.strangers():
+    if strangers:
         what = "a file of that name is there" if place.single else "the folder holds other files"
         hint = "use another `--out`; grokpack overwrites nothing and writes to empty folders only"
         raise GrokpackError("GP323", what, Place(place.path), hint=hint)

@@ -164,7 +164,7 @@ class Session:
         place = storage.absolute(source.folder)
         then, now = self.journal.stamps(place), source.stamps()
         if then is None:
-            self.journal.remember({place: now})
+            self.journal.remember_also({place: now})
             return
         changed = [path for path in now if then.get(path) != now[path]]
         if changed:

@@ -166,7 +166,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, group: str
 ) -> None:
     """Tiles are made small, so that tasks end within matrices and within groups."""
-    for module in ("tiling", "task", "run", "plan", "account", "manifest"):
+    for module in ("tiling", "task", "plan", "account", "manifest"):
         monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
     monkeypatch.setattr("grokpack.plan.TASK_BYTES", 20_000)
     source = synthesise(tmp_path / "in", BLOCKY)
