@@ -232,7 +232,7 @@ def _patient(watch: jobs.Watch, marks: str) -> Callable[[int], int]:
 def test_processes_elsewhere_are_told_to_end_early(workers: Alternating, tmp_path: Path) -> None:
     stop = threading.Event()
     job = Job(_patient, (str(tmp_path),), stop_path=str(tmp_path / "stop"))
-    threading.Thread(target=lambda: (_wait_for(tmp_path / "1"), stop.set())).start()
+    threading.Thread(target=_set_after, args=(tmp_path / "1", stop)).start()
     began = time.monotonic()
     items = list(spread(job, range(1, 100), Crew(1, workers), watching(ignore, stop.is_set)))
     assert time.monotonic() - began < 30
@@ -241,9 +241,10 @@ def test_processes_elsewhere_are_told_to_end_early(workers: Alternating, tmp_pat
     assert not (tmp_path / "stop").exists()
 
 
-def _wait_for(path: Path) -> None:
+def _set_after(path: Path, stop: threading.Event) -> None:
     while not path.exists():
         time.sleep(0.01)
+    stop.set()
 
 
 def test_a_stop_that_was_left_by_a_killed_run_stops_no_other(

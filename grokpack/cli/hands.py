@@ -26,7 +26,7 @@ class Hands:
         executor: A cluster; None for threads of this process.
         width: Tasks that a cluster does at a time.
         memory_bytes: What each of its processes may take; None for no limit.
-        workers: Processes of a cluster.
+        workers: Processes of a cluster; None where there is none.
     """
 
     threads: int | None = None

@@ -117,14 +117,14 @@ class _Run:
     def carry_out(self, terms: Terms, part: Part | None) -> None:
         from grokpack.estimate import estimate
         from grokpack.output import Output
-        from grokpack.preflight import finished, preflight
+        from grokpack.preflight import finished
         from grokpack.render import plan as text
 
-        needs = preflight(self.plan, self.out, self.limits).memory_bytes
+        needs = self._preflight()
         place = Output.of(self.plan.target, self.out)
         already = not terms.restart and finished(self.plan, place)
         guess = estimate(self.plan, self.out, self.limits.workers) if terms.dry_run else None
-        data = text.document(self.plan, self.out, self.limits, needs, guess)
+        data = text.document(self.plan, self.out, self.limits, needs, guess, self.hands.workers)
         if terms.dry_run:
             rendered = text.render(data, self.out)
             self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
@@ -140,6 +140,19 @@ class _Run:
             self._tell_part(data, outcome, part, terms)
         else:
             self._tell(data, outcome)
+
+    def _preflight(self) -> int:
+        """The memory that the run keeps to; refuses what the run would refuse."""
+        from grokpack.preflight import preflight
+
+        try:
+            return preflight(self.plan, self.out, self.limits).memory_bytes
+        except GrokpackError as error:
+            if error.code != "GP312" or self.hands.executor is None:
+                raise
+            hint = "workers with more memory or fewer threads: `dask worker --memory-limit 1GB "
+            hint += "--nthreads 2`"
+            raise GrokpackError("GP312", error.what, error.where, error.facts, hint) from error
 
     def _execute(self, part: Part | None) -> Outcome:
         listen, executor = self.session.listener(), self.hands.executor

@@ -15,9 +15,23 @@ if TYPE_CHECKING:
 
 
 def document(
-    plan: Plan, out: str, limits: Limits, needs_bytes: int, guess: Estimate | None
+    plan: Plan,
+    out: str,
+    limits: Limits,
+    needs_bytes: int,
+    guess: Estimate | None,
+    processes: int | None = None,
 ) -> dict[str, Any]:
-    """The plan as JSON values."""
+    """The plan as JSON values.
+
+    Args:
+        plan: The plan.
+        out: Where it is written.
+        limits: How it is run.
+        needs_bytes: Resident memory that the run keeps to.
+        guess: How long it will take, if that was looked for.
+        processes: Of the cluster that does it; None for threads of this process.
+    """
     return {
         "plan": plan.digest(),
         "encoding": None,
@@ -33,6 +47,7 @@ def document(
         "memory_bytes": needs_bytes,
         "memory_allowed_bytes": limits.memory_bytes,
         "workers": limits.workers,
+        "cluster": processes and {"workers": processes, "threads": limits.width},
         "lossless": plan.target.lossless,
         "notes": list(plan.target.notes),
         "estimate": None
@@ -75,7 +90,7 @@ def render(data: dict[str, Any], out: str) -> str:
         ),
         (
             f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
-            f"{numbers.size(data['memory_allowed_bytes'])} allowed ({data['workers']} threads)"
+            f"{numbers.size(data['memory_allowed_bytes'])} allowed ({_hands(data)})"
         ),
     ]
     if not storage.is_url(out):
@@ -86,6 +101,14 @@ def render(data: dict[str, Any], out: str) -> str:
     if data["estimate"]:
         rows.append("  time     " + _time(data["estimate"]))
     return "\n".join(rows + [f"  note     {note}" for note in data["notes"]])
+
+
+def _hands(data: dict[str, Any]) -> str:
+    """Who works: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
+    if data["cluster"] is None:
+        return f"{data['workers']} threads"
+    workers, threads = data["cluster"]["workers"], data["cluster"]["threads"]
+    return f"in each of {workers} workers, {threads} threads in all"
 
 
 def _bytes_written(data: dict[str, Any]) -> str:
