@@ -23,6 +23,7 @@ from benchmarks.evaluating import bench_evaluate
 from benchmarks.fetching import bench_fetching
 from benchmarks.measuring import copy_once, grokpack, median, row, seconds_and_peak
 from benchmarks.peer import bench_peer
+from benchmarks.scaling import bench_cluster, bench_prediction
 from benchmarks.shrinking import bench_quantize, bench_quantize_memory
 from benchmarks.viewing import bench_view, bench_view_reading
 
@@ -140,6 +141,8 @@ BENCHES = {
     "convert": bench_convert,
     "archive": bench_archive,
     "fetching": bench_fetching,
+    "cluster": bench_cluster,
+    "prediction": bench_prediction,
     "quantize": bench_quantize,
     "peer": bench_peer,
     "verify": bench_verify,

@@ -1,19 +1,50 @@
-"""How long a plan will take, from a short probe of the disks; nothing is left behind."""
+"""How long a plan will take, which resource is the limit, and what more workers would buy. Pure.
+
+docs/explanation/scaling.md has the model, and how it compares with measured runs.
+"""
 
 from __future__ import annotations
 
-import os
-import time
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from grokpack import storage
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from grokpack.plan import Plan
+    from grokpack.probe import Rates
 
-_PROBE_BYTES = 64 << 20  # enough to pass a disk's write cache by, short enough not to be noticed
-_STEP_BYTES = 4 << 20
+Limit = Literal["workers", "cores", "reading", "writing", "tasks"]
+_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done.
+
+    Attributes:
+        reads_bytes: Of the source.
+        writes_bytes: Of the output.
+        tasks: Pieces that it is done in.
+    """
+
+    reads_bytes: int
+    writes_bytes: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A time, and what it is the limit of.
+
+    Attributes:
+        workers: How many tasks are done at a time.
+        seconds: Wall time.
+        limit: What more of would be faster: `workers`, this machine's `cores`, the bandwidth of
+            `reading` or of `writing`; or `tasks`, where there are no more of these to hand out.
+    """
+
+    workers: int
+    seconds: float
+    limit: Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,48 +52,71 @@ class Estimate:
     """A guess and what it rests on.
 
     Attributes:
-        seconds: Wall time.
-        read_bytes_per_s: Of the source; None where none of it is read.
-        write_bytes_per_s: Of the output's file system; None where it could not be tried.
+        here: With threads of this machine.
+        elsewhere: With as many workers on machines of their own, as far as it goes.
+        useful_workers: More workers elsewhere than these would change nothing.
+        rates: What was measured.
     """
 
-    seconds: float
-    read_bytes_per_s: float | None
-    write_bytes_per_s: float | None
+    here: Prediction
+    elsewhere: tuple[Prediction, ...]
+    useful_workers: int
+    rates: Rates
 
 
-def estimate(plan: Plan, out: str, workers: int) -> Estimate:
-    """Probe reading and writing for a moment each and add up.
+def estimate(work: Work, rates: Rates, threads: int) -> Estimate:
+    """Predict a run from rates.
 
-    Threads overlap reading with writing, so two of them are counted as halving the time.
+    Args:
+        work: What is to be done.
+        rates: What a probe has measured.
+        threads: Of this machine, or workers of a cluster.
     """
-    read, write = _probe_read(plan), _probe_write(out)
-    seconds = plan.reads_bytes / read if read else 0.0
-    seconds += plan.disk_bytes / write if write else 0.0
-    return Estimate(seconds / min(workers, 2), read, write)
+    useful = _useful(work, rates)
+    counts = sorted({n for n in _COUNTS if n < useful} | {useful, threads})
+    return Estimate(
+        predict(work, rates, threads, cores=True),
+        tuple(predict(work, rates, count, cores=False) for count in counts),
+        useful,
+        rates,
+    )
 
 
-def _probe_read(plan: Plan) -> float | None:
-    if plan.source is None or not plan.reads_bytes:
-        return None
-    largest = max(plan.source.layout.files(), key=lambda f: f.nbytes)
-    path, nbytes = plan.source.path(largest.path), min(largest.nbytes, _PROBE_BYTES)
-    buffer = memoryview(bytearray(_STEP_BYTES))
-    began = time.perf_counter()
-    for at in range(0, nbytes, _STEP_BYTES):
-        storage.read_into(path, at, buffer[: min(_STEP_BYTES, nbytes - at)])
-    return nbytes / max(time.perf_counter() - began, 1e-6)
+def predict(work: Work, rates: Rates, workers: int, *, cores: bool) -> Prediction:
+    """The time of so many workers: that of the slowest of all that has to be done.
+
+    Args:
+        work: What is to be done.
+        rates: What a probe has measured.
+        workers: Tasks at a time.
+        cores: Whether all of them run on this machine.
+    """
+    rounds = math.ceil(work.tasks / workers)
+    of_workers = rounds * _alone_s(work, rates) / max(work.tasks, 1)
+    few: Limit = "tasks" if workers >= work.tasks > 0 else "workers"
+    times: list[tuple[float, Limit]] = [(of_workers, few), *_storage_s(work, rates)]
+    if cores:
+        times.append((work.writes_bytes / rates.here, "cores"))
+    seconds, limit = max(times)
+    return Prediction(workers, seconds, limit)
 
 
-def _probe_write(out: str) -> float | None:
-    if storage.is_url(out):
-        return None
-    block = memoryview(os.urandom(_STEP_BYTES))
-    with storage.scratch_file(storage.nearest_folder(out), _PROBE_BYTES) as writer:
-        if writer is None:
-            return None
-        began = time.perf_counter()
-        for at in range(0, _PROBE_BYTES, _STEP_BYTES):
-            writer.write(at, block)
-        writer.sync()
-        return _PROBE_BYTES / max(time.perf_counter() - began, 1e-6)
+def _alone_s(work: Work, rates: Rates) -> float:
+    """Seconds of one worker."""
+    return work.writes_bytes / rates.one
+
+
+def _storage_s(work: Work, rates: Rates) -> list[tuple[float, Limit]]:
+    times: list[tuple[float, Limit]] = []
+    if rates.read:
+        times.append((work.reads_bytes / rates.read, "reading"))
+    if rates.write:
+        times.append((work.writes_bytes / rates.write, "writing"))
+    return times
+
+
+def _useful(work: Work, rates: Rates) -> int:
+    """Workers at which storage, or the number of tasks, is the limit."""
+    floor = max((seconds for seconds, _ in _storage_s(work, rates)), default=0.0)
+    enough = math.ceil(_alone_s(work, rates) / floor) if floor > 0 else work.tasks
+    return max(1, min(enough, work.tasks))

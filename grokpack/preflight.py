@@ -158,6 +158,10 @@ def check_output(plan: Plan, place: Output) -> None:
     if document is not None:
         if finished(plan, place):
             return
+        if document["plan"] == plan.digest():
+            what = "the output was published, and files of it are missing or changed since"
+            hint = "`grokpack verify` tells which; `--restart` writes them anew"
+            raise GrokpackError("GP321", what, Place(place.path), hint=hint)
         raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, place.path)
     if strangers:
         what = "a file of that name is there" if place.single else "the folder holds other files"

@@ -13,8 +13,11 @@ from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
+    from grokpack.budget import Budget, Pace
     from grokpack.cli.hands import Hands
     from grokpack.cli.session import Session
+    from grokpack.estimate import Estimate
+    from grokpack.output import Output
     from grokpack.plan import Plan
     from grokpack.preflight import Limits
     from grokpack.run import Outcome
@@ -115,7 +118,6 @@ class _Run:
     opens: dict[str, Any] | None
 
     def carry_out(self, terms: Terms, part: Part | None) -> None:
-        from grokpack.estimate import estimate
         from grokpack.output import Output
         from grokpack.preflight import finished
         from grokpack.render import plan as text
@@ -123,8 +125,10 @@ class _Run:
         needs = self._preflight()
         place = Output.of(self.plan.target, self.out)
         already = not terms.restart and finished(self.plan, place)
-        guess = estimate(self.plan, self.out, self.limits.workers) if terms.dry_run else None
-        data = text.document(self.plan, self.out, self.limits, needs, guess, self.hands.workers)
+        guess = self._guess(place, needs.pace) if terms.dry_run else None
+        data = text.document(
+            self.plan, self.out, self.limits, needs.memory_bytes, guess, self.hands.workers
+        )
         if terms.dry_run:
             rendered = text.render(data, self.out)
             self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
@@ -141,12 +145,26 @@ class _Run:
         else:
             self._tell(data, outcome)
 
-    def _preflight(self) -> int:
-        """The memory that the run keeps to; refuses what the run would refuse."""
+    def _guess(self, place: Output, pace: Pace) -> Estimate | None:
+        """How long it will take; None where nothing is made."""
+        from grokpack.estimate import Work, estimate
+        from grokpack.plan import tasks
+        from grokpack.probe import rates
+
+        target = self.plan.target
+        if target.sparse or target.place is not None:
+            return None
+        count = sum(1 for _ in tasks(target, {}))
+        work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
+        workers = self.limits.width or self.limits.workers
+        return estimate(work, rates(self.plan, place, pace), workers)
+
+    def _preflight(self) -> Budget:
+        """How the run keeps its memory promise; refuses what the run would refuse."""
         from grokpack.preflight import preflight
 
         try:
-            return preflight(self.plan, self.out, self.limits).memory_bytes
+            return preflight(self.plan, self.out, self.limits)
         except GrokpackError as error:
             if error.code != "GP312" or self.hands.executor is None:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
@@ -50,13 +51,23 @@ def document(
         "cluster": processes and {"workers": processes, "threads": limits.width},
         "lossless": plan.target.lossless,
         "notes": list(plan.target.notes),
-        "estimate": None
-        if guess is None
-        else {
-            "seconds": guess.seconds,
-            "read_bytes_per_s": guess.read_bytes_per_s,
-            "write_bytes_per_s": guess.write_bytes_per_s,
-        },
+        "estimate": None if guess is None else _guessed(guess, elsewhere=processes is not None),
+    }
+
+
+def _guessed(guess: Estimate, *, elsewhere: bool) -> dict[str, Any]:
+    """A prediction as JSON values; of a cluster where that does the work."""
+    asked = guess.here
+    if elsewhere:
+        asked = next(row for row in guess.elsewhere if row.workers == asked.workers)
+    return {
+        **asdict(asked),
+        "useful_workers": guess.useful_workers,
+        "elsewhere": [asdict(row) for row in guess.elsewhere],
+        "read_bytes_per_s": guess.rates.read,
+        "write_bytes_per_s": guess.rates.write,
+        "one_bytes_per_s": guess.rates.one,
+        "here_bytes_per_s": guess.rates.here,
     }
 
 
@@ -99,7 +110,7 @@ def render(data: dict[str, Any], out: str) -> str:
             f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}"
         )
     if data["estimate"]:
-        rows.append("  time     " + _time(data["estimate"]))
+        rows += _times(data)
     return "\n".join(rows + [f"  note     {note}" for note in data["notes"]])
 
 
@@ -117,13 +128,40 @@ def _bytes_written(data: dict[str, Any]) -> str:
     return f"at most {exact}, less what compressing saves," if data["encoding"] else exact
 
 
-def _time(guess: dict[str, Any]) -> str:
+_LIMITS = {
+    "workers": "how many there are",
+    "cores": "this machine's cores",
+    "reading": "reading",
+    "writing": "writing",
+    "tasks": "that there are no more tasks",
+}
+
+
+def _times(data: dict[str, Any]) -> list[str]:
+    """How long it will take, by whom, and what it rests on."""
+    guess = data["estimate"]
     basis = [
         f"{verb} {numbers.rate(guess[key])}"
-        for verb, key in (("read", "read_bytes_per_s"), ("write", "write_bytes_per_s"))
+        for verb, key in (
+            ("one worker makes", "one_bytes_per_s"),
+            ("all cores here", "here_bytes_per_s"),
+            ("storage reads", "read_bytes_per_s"),
+            ("writes", "write_bytes_per_s"),
+        )
         if guess[key]
     ]
-    return f"about {numbers.duration(guess['seconds'])}, from a 64 MiB probe: {', '.join(basis)}"
+    who = "workers" if data["cluster"] else "threads here"
+    by = f"{guess['workers']} {who}; the limit is {_LIMITS[guess['limit']]}"
+    rows = [f"  time     about {numbers.duration(guess['seconds'])} with {by}"]
+    useful = guess["useful_workers"]
+    if useful > 1:
+        best = next(row for row in guess["elsewhere"] if row["workers"] == useful)
+        rows.append(
+            f"           {useful} workers on machines of their own would take "
+            f"{numbers.duration(best['seconds'])}, and more would gain nothing"
+        )
+    rows.append(f"           from a short probe: {', '.join(basis)}")
+    return rows
 
 
 def contents(plan: Plan, nbytes: int) -> str:
