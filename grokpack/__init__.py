@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from grokpack.quantize import plan_quantize as plan_quantize
     from grokpack.reshard import plan_reshard as plan_reshard
     from grokpack.run import execute as execute
+    from grokpack.sharing import Part as Part
+    from grokpack.sharing import execute_part as execute_part
     from grokpack.stores.locate import open_checkpoint as open_checkpoint
     from grokpack.stores.locate import survey as survey
     from grokpack.synth import plan_synth as plan_synth
@@ -45,11 +47,13 @@ _HOMES = {
     "GrokpackError": ("errors", "GrokpackError"),
     "Limits": ("preflight", "Limits"),
     "Opened": ("opening", "Opened"),
+    "Part": ("sharing", "Part"),
     "QuantizeOptions": ("quantize", "Options"),
     "compare": ("comparison", "compare"),
     "evaluate": ("evaluation.alone", "evaluate"),
     "evaluate_pair": ("evaluation.pair", "evaluate_pair"),
     "execute": ("run", "execute"),
+    "execute_part": ("sharing", "execute_part"),
     "extract": ("extraction", "extract"),
     "generate": ("evaluation.generation", "generate"),
     "inspect": ("inspection", "document"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -185,8 +186,9 @@ class Session:
                 self.journal.record(written)
                 receipts += written
                 self.processes[where] = self.processes.get(where, 0) + 1
-        except BaseException:
-            self.limits.stop.set()
+        except BaseException as error:
+            if not _is_stop(error):
+                self.limits.stop.set()
             raise
         finally:
             results.close()
@@ -218,6 +220,17 @@ class Session:
         deadline = self.limits.deadline_s
         return deadline is not None and time.monotonic() - self.began > deadline
 
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """A block whose waits end when the run is stopped, and say whether it was the deadline."""
+        try:
+            with storage.interruptible(self.stopping):
+                yield
+        except GrokpackError as error:
+            if _is_stop(error):
+                self._raise_if_stopped()
+            raise
+
     def _raise_if_stopped(self) -> None:
         hint = "run the same command again to continue"
         if self.limits.stop.is_set():
@@ -246,12 +259,17 @@ class _Whole(Session):
     """All of a plan."""
 
     def run(self, executor: Executor | None) -> Outcome:
-        with storage.interruptible(self.stopping):
+        with self.stoppable():
             receipts = self.begin_or_continue()
             done = coverage.tiles_of(receipts)
             total = self.layout.nbytes
             self.listen(Started(self.plan.command, total, total - self.left_bytes(done)))
             return self.publish(receipts + self.work(executor, done))
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Whether an error says that a wait was ended because the run is to stop."""
+    return isinstance(error, GrokpackError) and error.code == "GP403"
 
 
 def _run_bytes(layout: Layout, run: Run) -> int:

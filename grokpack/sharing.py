@@ -136,7 +136,7 @@ class _Part(Session):
         with storage.locked(self.journal.lock_path, shared=True, wait_s=_BEGIN_S) as there:
             if not there or not self.journal.exists():
                 return None
-            with storage.interruptible(self.stopping):
+            with self.stoppable():
                 self._write(executor)
         return self._end()
 

@@ -29,7 +29,7 @@ _COMMAND = re.compile(  # a backslash at the end of a line continues the command
 )
 _BEFORE = re.compile(r"<!-- (not run|run): ((?:(?!-->).)*?) -->\s*\Z", re.DOTALL)
 _VARYING = (
-    (re.compile(r"^  time     about .*$", re.MULTILINE), "  time     about"),
+    (re.compile(r"^  time     about .*(?:\n {11}.*)*$", re.MULTILINE), "  time     about"),
     (re.compile(r"\b\d+(\.\d+)? [kMGT]?B free at \S+"), "FREE"),
     (re.compile(r"\b\d+(\.\d+)? [kMGT]?B/s"), "RATE"),
     (re.compile(r"\b\d[\d.e+]* tokens/s"), "SPEED"),

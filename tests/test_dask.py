@@ -223,6 +223,13 @@ def test_the_commands_take_a_cluster(url: str, root: Path, tmp_path: Path) -> No
     assert run("verify", str(out), "--data").returncode == 1
 
 
+def test_a_cluster_is_found_by_its_scheduler_file(cluster: Any, tmp_path: Path) -> None:
+    identity = {"address": cluster.scheduler_address, "type": "Scheduler", "id": "x", "workers": {}}
+    (tmp_path / "scheduler.json").write_text(json.dumps(identity))
+    with dask.cluster(f"dask://{tmp_path}/scheduler.json") as found:
+        assert found.width == 2
+
+
 def test_ctrl_c_ends_a_run_on_a_cluster_and_it_goes_on(
     url: str,
     clean: dict[str, bytes],

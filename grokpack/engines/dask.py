@@ -123,7 +123,8 @@ def cluster(url: str) -> Iterator[Cluster]:
     """The cluster behind a scheduler, while the block runs.
 
     Args:
-        url: `dask://host:8786`, or `dask://` and the path of a scheduler file.
+        url: `dask://host:8786`, `dask://tls://host:8786`, or `dask://` and the path of a scheduler
+            file.
 
     Raises:
         GrokpackError: GP307 where Dask is not installed, GP410 where no scheduler answers or it has
@@ -132,7 +133,8 @@ def cluster(url: str) -> Iterator[Cluster]:
     distributed = load("distributed", _EXTRA)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its news are ours to tell
     where = url.removeprefix(SCHEME)
-    place = {"scheduler_file": where} if where.endswith(".json") else {"address": f"tcp://{where}"}
+    address = where if "://" in where else f"tcp://{where}"
+    place = {"scheduler_file": where} if where.endswith(".json") else {"address": address}
     try:
         client = distributed.Client(
             **place, timeout=_CONNECT_S, set_as_default=False, name="grokpack"

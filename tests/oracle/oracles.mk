@@ -240,3 +240,18 @@ $(ORACLE_TS)/%/.ready: tests/oracle/tensorstore/requirements-%.txt
 	@$(@D)/bin/python -m pip -qq --disable-pip-version-check --no-input install \
 		--root-user-action=ignore -r $<
 	@touch $@
+
+# grokpack is in this environment: it is what the executors run.
+EXECUTORS := $(BUILD)/oracle-executors
+.PHONY: oracle-executors
+oracle-executors: $(EXECUTORS)/.ready ## Let processes, Dask, MPI and Ray do grokpack's tasks
+	PYTHONPATH=$(CURDIR) $(EXECUTORS)/env/bin/python tests/oracle/executors/check.py \
+		--work $(EXECUTORS)/work
+
+$(EXECUTORS)/.ready: tests/oracle/executors/requirements.txt pyproject.toml $(VENV)/.made
+	@echo "making $(@D)/env with Dask, MPICH and Ray"
+	@rm -rf $(@D)
+	@"$(PYTHON)" -m venv $(@D)/env
+	@$(@D)/env/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+		--root-user-action=ignore -r $< .
+	@touch $@
