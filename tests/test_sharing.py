@@ -198,6 +198,21 @@ def test_who_ends_while_another_publishes_waits_and_finds_it_done(
     assert not (out / ".grokpack").exists()
 
 
+def test_the_last_waits_for_those_who_have_not_let_go_yet(
+    plan: Plan, clean: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    do(plan, out, 1, 2)
+    journal = Output.of(plan.target, str(out)).journal
+    with ThreadPoolExecutor(1) as pool:
+        with storage.locked(journal.lock_path, shared=True):
+            last = pool.submit(do, plan, out, 2, 2)
+            with pytest.raises(TimeoutError):
+                last.result(1.0)
+        assert last.result(30).published
+    assert tree(out) == clean
+
+
 def test_a_crash_at_any_operation_loses_nothing(
     plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
