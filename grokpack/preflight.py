@@ -44,12 +44,12 @@ class Limits:
 def usual_workers(plan: Plan) -> int:
     """Threads where none are asked for: one per core, or as many as keep a far source busy.
 
-    Where strips are read, each of them fetches many blocks at a time itself.
+    Where strips are read, each of them fetches many blocks at a time itself; one more than there
+    are cores has work while another waits.
     """
     cores = min(os.cpu_count() or 1, _MOST_WORKERS)
-    if plan.source is None or plan.streams:
-        return cores
-    return max(cores, storage.burden(plan.source.folder).threads)
+    far = storage.burden(plan.source.folder).threads if plan.source else 0
+    return cores + bool(far) if plan.streams else max(cores, far)
 
 
 def preflight(plan: Plan, out: str, limits: Limits) -> Budget:

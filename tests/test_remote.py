@@ -28,9 +28,10 @@ from grokpack.quantize import Options as QuantizeOptions
 from grokpack.quantize import plan_quantize
 from grokpack.reshard import plan_reshard
 from grokpack.run import execute
+from grokpack.storage.remote import routes, wire
 from grokpack.storage.remote.flights import CalledOff
 from grokpack.storage.remote.routes import Resource, follow
-from grokpack.storage.remote.wire import pool
+from grokpack.storage.remote.wire import Connection, pool
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
@@ -393,6 +394,47 @@ def test_a_run_that_waits_for_a_server_stops_at_once(
     assert caught.value.code == ("GP404" if wait == "deadline" else "GP403")
     served.fault = None
     execute(plan, str(tmp_path / "out"))
+
+
+def test_names_that_are_not_there_cost_no_connection(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Connection] = []
+
+    class Counted(Connection):
+        def __init__(self, address: Any) -> None:
+            super().__init__(address)
+            made.append(self)
+
+    monkeypatch.setattr(wire, "Connection", Counted)
+    pool.close()
+    for number in range(50):
+        assert not storage.exists(f"{served.url}/grok/missing{number}.json")
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(("near_s", "ranges"), [(60.0, 1), (0.0, 4)])
+def test_a_server_that_is_far_is_asked_several_things_at_once(
+    near_s: float, ranges: int, served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_NEAR_S", near_s)
+    path, nbytes = served.root / "large", 5 << 20
+    path.write_bytes(os.urandom(nbytes))
+    buffer = bytearray(nbytes - 7)
+    storage.FileBytes(f"{served.url}/large").size()
+    served.forget()
+    storage.read_into(f"{served.url}/large", 7, memoryview(buffer))
+    assert buffer == path.read_bytes()[7:]
+    assert len(served.asked) == ranges
+
+
+def test_flights_share_threads(served: Server) -> None:
+    path = f"{served.url}/grok/config.json"
+    for _ in range(30):
+        storage.forget(path)
+        assert storage.FileBytes(path).size()
+    names = [t.name for t in threading.enumerate() if t.name == "grokpack-flight"]
+    assert len(names) < 30
 
 
 def test_a_flight_called_off_before_it_asks_leaves_no_connection_open(served: Server) -> None:

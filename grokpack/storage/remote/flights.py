@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
+from collections import deque
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from grokpack.errors import GrokpackError
@@ -20,6 +23,35 @@ _LANDING_S = 1.0  # what a flight that is called off gets to end, before it is l
 _MOST_IN_FLIGHT = 64  # of the process; servers refuse more from one address
 
 _slots = threading.BoundedSemaphore(_MOST_IN_FLIGHT)
+
+
+class _Pilot:
+    """A thread that flies one flight after another: one for each costs more than its bytes."""
+
+    def __init__(self) -> None:
+        self._given: SimpleQueue[Flight[Any]] = SimpleQueue()
+        threading.Thread(target=self._serve, name="grokpack-flight", daemon=True).start()
+
+    def fly(self, flight: Flight[Any]) -> None:
+        """Begin a flight."""
+        self._given.put(flight)
+
+    def _serve(self) -> None:
+        while True:
+            self._given.get().carry_out()
+            _idle.append(self)
+
+
+_idle: deque[_Pilot] = deque()
+os.register_at_fork(after_in_child=_idle.clear)  # a fork has no threads but its own
+
+
+def _pilot() -> _Pilot:
+    """The one that has rested shortest, or a new one."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Pilot()
 
 
 class CalledOff(Exception):  # noqa: N818  # not an error: what ends the thread of a flight
@@ -49,9 +81,10 @@ class Flight(Generic[T]):
         self._off = threading.Event()
         self._value: T | None = None
         self._error: BaseException | None = None
-        threading.Thread(target=self._fly, name="grokpack-flight", daemon=True).start()
+        _pilot().fly(self)
 
-    def _fly(self) -> None:
+    def carry_out(self) -> None:
+        """Do the work, on the thread that calls this."""
         try:
             with _slots:
                 self._value = self._work(self)

@@ -13,6 +13,7 @@ from grokpack.storage.remote.crowd import each
 from grokpack.storage.remote.flights import fly_all
 from grokpack.storage.remote.listing import Names, listed
 from grokpack.storage.remote.probing import probed
+from grokpack.storage.remote.routes import is_near
 from grokpack.storage.urls import parse
 
 if TYPE_CHECKING:
@@ -49,15 +50,15 @@ _names: dict[tuple[str, bool], Names] = {}
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
-    """See `sources.read_into`; a long read is several ranges at a time."""
+    """See `sources.read_into`; a long read from afar is several ranges at a time."""
     facts = _facts(path)
     _check_end(path, facts, offset + len(buffer))
     if len(buffer) <= files.SMALL_BYTES:
         buffer[:] = files.small(path, offset, len(buffer), facts) if len(buffer) else b""
         return
-    count = min(_IN_FLIGHT, -(-len(buffer) // _RANGE_BYTES))
-    step = -(-len(buffer) // count)
     source = sites.resource(path)
+    count = 1 if is_near(source) else min(_IN_FLIGHT, -(-len(buffer) // _RANGE_BYTES))
+    step = -(-len(buffer) // count)
     fly_all(
         [
             partial(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from grokpack.storage.remote.answers import Gone, Refused, Trouble, plain, received
-from grokpack.storage.remote.wire import SILENCE_S, pool, uses_proxy
+from grokpack.storage.remote.wire import SILENCE_S, pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
-answered: set[str] = set()  # hosts that are known to be there
+_NEAR_S = 0.002  # in which a server at hand answers, at its quickest
+answered: dict[str, float] = {}
+"""Hosts that are known to be there, and the shortest time in which one has begun to answer."""
 _moved: dict[str, str] = {}
 """Where a URL led to last: signed addresses of a CDN, which serve many ranges until they expire;
 empty once one has."""
@@ -123,11 +126,17 @@ def _ask(
         try:
             flight.check()
             connection.open()
-            connection.http.request("GET", url if uses_proxy(address) else target, headers=headers)
+            asked = url if connection.by_proxy else target
+            began = time.monotonic()
+            connection.http.request("GET", asked, headers=headers)
             with connection.http.getresponse() as response:
-                answered.add(parts.netloc)
-                result = received(response, receive, resource.site.learn)
-                sound = response.isclosed() and not response.will_close
+                _note(parts.netloc, time.monotonic() - began)
+                try:
+                    result = received(response, receive, resource.site.learn)
+                except (Gone, Refused):  # as whole an answer as any other
+                    sound = _is_over(response)
+                    raise
+                sound = _is_over(response)
         except (OSError, http.client.HTTPException, ValueError) as error:
             flight.check()
             if not connection.fresh and _is_hung_up(error):
@@ -140,6 +149,20 @@ def _ask(
                 pool.give(connection)
             else:
                 connection.close()
+
+
+def _note(host: str, seconds: float) -> None:
+    answered[host] = min(seconds, answered.get(host, seconds))
+
+
+def is_near(resource: Resource) -> bool:
+    """Whether a host answers so soon that nothing is gained by asking it several things at once."""
+    return answered.get(urlsplit(resource.url()).netloc, _NEAR_S) < _NEAR_S
+
+
+def _is_over(response: http.client.HTTPResponse) -> bool:
+    """Whether an answer was read to its end, and another may follow on the connection."""
+    return response.isclosed() and not response.will_close
 
 
 def _is_hung_up(error: Exception) -> bool:

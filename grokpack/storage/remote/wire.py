@@ -26,11 +26,16 @@ Address = tuple[str, str]  # scheme, host and port
 
 
 class Connection:
-    """One connection; `fresh` as long as nothing was asked on it."""
+    """One connection.
+
+    Attributes:
+        fresh: Whether nothing was asked on it yet.
+        by_proxy: Whether requests go to a proxy, as whole URLs.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address, self.fresh, self.since = address, True, time.monotonic()
-        self.http = _connect(*address)
+        self.http, self.by_proxy = _connect(*address)
         self._sock: socket.socket | None = None
 
     def open(self) -> None:
@@ -52,8 +57,12 @@ class Connection:
         self.http.close()
 
 
-def _connect(scheme: str, host: str) -> http.client.HTTPConnection:
-    """A connection, by the proxy of the environment where there is one; opened when first used."""
+def _connect(scheme: str, host: str) -> tuple[http.client.HTTPConnection, bool]:
+    """A connection, by the proxy of the environment where there is one; opened when first used.
+
+    Returns:
+        The connection, and whether it is to a proxy that takes whole URLs.
+    """
     name, port = _host_and_port(scheme, host)
     proxy = None if urllib.request.proxy_bypass(name) else urllib.request.getproxies().get(scheme)
     target, target_port = _host_and_port("http", urlsplit(proxy).netloc) if proxy else (name, port)
@@ -66,7 +75,7 @@ def _connect(scheme: str, host: str) -> http.client.HTTPConnection:
             connection.set_tunnel(name, port)
     else:
         connection = http.client.HTTPConnection(target, target_port, timeout=CONNECT_S)
-    return connection
+    return connection, scheme == "http" and proxy is not None
 
 
 def _host_and_port(scheme: str, host: str) -> tuple[str, int]:
@@ -81,13 +90,6 @@ def _host_and_port(scheme: str, host: str) -> tuple[str, int]:
 @cache
 def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
-
-
-def uses_proxy(address: Address) -> bool:
-    """Whether requests to an address go to a proxy as whole URLs."""
-    scheme, host = address
-    bypass = urllib.request.proxy_bypass(_host_and_port(scheme, host)[0])
-    return scheme == "http" and not bypass and "http" in urllib.request.getproxies()
 
 
 class Pool:
