@@ -39,6 +39,11 @@ def see_run(plan: Plan, place: Output, pace: Pace) -> None:  # noqa: ARG001  # w
         raise GrokpackError("GP409", what, Place(place.path), hint=_HINT)
 
 
+def leave_run(_plan: Plan, place: Output, _pace: Pace) -> None:
+    """Put away what was read of a far source and kept on disk."""
+    storage.tidy(place.journal.folder)
+
+
 def see_checkpoint(checkpoint: Checkpoint) -> None:
     """See a checkpoint that is, by its headers, the one that was opened.
 

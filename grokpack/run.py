@@ -176,7 +176,13 @@ class Session:
     def work(self, executor: Executor | None, done: coverage.Tiles) -> list[Receipt]:
         """Write all tiles but these, and record them as they are written."""
         arguments = (self.plan, self.place, self.pace)
-        job = Job(doing_tasks, arguments, see=elsewhere.see_run, stop_path=self.journal.stop_path)
+        job = Job(
+            doing_tasks,
+            arguments,
+            see=elsewhere.see_run,
+            leave=elsewhere.leave_run,
+            stop_path=self.journal.stop_path,
+        )
         crew = Crew(self.limits.width or self.limits.workers, executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []

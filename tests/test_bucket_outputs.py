@@ -29,6 +29,7 @@ from grokpack.synth import plan_synth
 from grokpack.verification import verify_structure
 from tests.checkpoints import synthesise, tree
 from tests.converting import WIDE
+from tests.executors import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -387,3 +388,36 @@ def test_one_file_views_and_holes_are_refused(wide: Path, moto: Moto) -> None:
     assert refusal(plan_synth(WIDE, 0, sparse=True), out).code == "GP326"
     assert refusal(plan_of("hf", wide), "https://example.org/x").code == "GP326"
     assert not moto.asked
+
+
+def test_other_processes_send_their_parts_of_the_same_uploads(
+    moto: Moto, large: Path, tmp_path: Path
+) -> None:
+    plan = plan_of("ckpt-0", large)  # many files, and some of several tiles
+    execute(plan, str(tmp_path / "local"))
+    with pytest.MonkeyPatch.context() as patch, processes() as workers:
+        patch.setattr("grokpack.plan.TASK_BYTES", 1 << 20)
+        limits, left = Limits(workers=1), [3]
+
+        def stop_soon(event: object) -> None:
+            left[0] -= hasattr(event, "nbytes")
+            if left[0] == 0:
+                limits.stop.set()
+
+        with pytest.raises(GrokpackError) as caught:
+            execute(plan, f"s3://{BUCKET}/out", limits, stop_soon, workers)
+        assert caught.value.code == "GP403"
+        assert not objects(moto)
+        outcome = execute(plan, f"s3://{BUCKET}/out", Limits(workers=1), executor=workers)
+    assert len(outcome.processes) == 2
+    assert 0 < outcome.written_bytes < plan.target.layout.nbytes
+    assert objects(moto) == tree(tmp_path / "local")
+    assert begun(moto) == 0
+
+
+def test_compressed_files_go_to_a_bucket_from_one_process(moto: Moto, large: Path) -> None:
+    plan = plan_convert(open_checkpoint(str(large)), "archive")
+    with processes() as workers, pytest.raises(GrokpackError) as caught:
+        execute(plan, f"s3://{BUCKET}/out", executor=workers)
+    assert caught.value.code == "GP409"
+    assert not objects(moto)

@@ -106,6 +106,20 @@ def test_two_workers_write_what_a_serial_run_writes(
     assert outcome.written_bytes == plan.target.layout.nbytes
 
 
+def _kept() -> int:
+    from grokpack.engines import jobs
+
+    return len(jobs._abroad)
+
+
+def test_workers_keep_nothing_of_a_run_that_ended(
+    cluster: Any, workers: dask.Cluster, plan: Plan, tmp_path: Path
+) -> None:
+    execute(plan, str(tmp_path / "out"), Limits(workers=1, width=2), executor=workers)
+    with distributed.Client(cluster) as client:
+        assert set(client.run(_kept).values()) == {0}
+
+
 def test_a_part_is_done_on_a_cluster(
     workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:

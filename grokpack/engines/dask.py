@@ -109,6 +109,11 @@ class Cluster(Executor):
                 facts = (("worker", address), *error.facts)
                 raise GrokpackError(error.code, error.what, error.where, facts, error.hint)
 
+    def release(self, job: Job[Any, Any]) -> None:
+        """Let all workers put away what the job has left with them."""
+        with contextlib.suppress(Exception):  # those that are gone have nothing left
+            self._client.run(jobs.forget, job.token, on_error="ignore")
+
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401
         """See `concurrent.futures.Executor`."""
         return self._executor.submit(fn, *args, **kwargs)

@@ -59,6 +59,7 @@ class Job(Generic[S, T]):
         make: Makes, of a watch and the arguments, what does an item; a function of a module.
         arguments: What else it is made of; they can be pickled, and their paths are absolute.
         see: Sees, of the arguments, that a process elsewhere has what the job needs.
+        leave: Puts away, given the arguments, what the job has left in a process elsewhere.
         stop_path: A file that asks processes elsewhere to end early as soon as it exists.
         token: Tells the job from others.
     """
@@ -66,6 +67,7 @@ class Job(Generic[S, T]):
     make: Callable[..., Callable[[S], T]]
     arguments: tuple[Any, ...] = ()
     see: Callable[..., None] | None = None
+    leave: Callable[..., None] | None = None
     stop_path: str | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -101,7 +103,7 @@ class _DeskAbroad(Generic[S, T]):
     """A job in another process than the one that gave it."""
 
     def __init__(self, job: Job[S, T]) -> None:
-        self._stop_path = job.stop_path
+        self._job, self._stop_path = job, job.stop_path
         self._looked, self._stopped = 0.0, False
         self._told = threading.local()
         if job.see is not None:
@@ -116,6 +118,10 @@ class _DeskAbroad(Generic[S, T]):
         if self._stop_path and not self._stopped and now - self._looked > _LOOK_S:
             self._looked, self._stopped = now, storage.exists(self._stop_path)
         return self._stopped
+
+    def leave(self) -> None:
+        if self._job.leave is not None:
+            self._job.leave(*self._job.arguments)
 
     def do(self, item: S) -> Landed[T]:
         self._told.nbytes = 0
@@ -176,6 +182,14 @@ def learn(job: Job[Any, Any]) -> GrokpackError | None:
     return None
 
 
+def forget(token: str) -> None:
+    """End a job in this process, if it knows it."""
+    with _making:
+        desk = _abroad.pop((os.getpid(), token), None)
+    if desk is not None:
+        desk.leave()
+
+
 def version() -> str:
     """The version of grokpack in this process."""
     return __version__
@@ -189,5 +203,5 @@ def _desk_abroad(key: tuple[int, str], job: Job[Any, Any] | None) -> _DeskAbroad
                 return None
             _abroad[key] = _DeskAbroad(job)
             while len(_abroad) > _MOST_KEPT:
-                _abroad.popitem(last=False)
+                _abroad.popitem(last=False)[1].leave()
         return _abroad[key]

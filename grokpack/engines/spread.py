@@ -34,7 +34,7 @@ _MOST_LOSSES = 5  # of one item; whoever loses it more often has another reason
 
 @runtime_checkable
 class Preparing(Protocol):
-    """An executor that can make a job known to its workers before the first item."""
+    """An executor that reaches all its workers, before the first item and after the last."""
 
     def prepare(self, job: Job[Any, Any]) -> None:
         """Make it known.
@@ -42,6 +42,9 @@ class Preparing(Protocol):
         Raises:
             GrokpackError: Where a worker has not what it needs.
         """
+
+    def release(self, job: Job[Any, Any]) -> None:
+        """Let them forget it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ def spread(
             yield from flights.results(_AHEAD * crew.width)
         finally:
             flights.end()
+            if isinstance(pool, Preparing):
+                pool.release(job)
 
 
 @dataclass(frozen=True, slots=True)
