@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from grokpack.cli.app import app
 from grokpack.evaluation.generation import Sampling, choose, generate
+from grokpack.evaluation.setting import Options, cost
+from grokpack.models.grok1 import GROK1
 from grokpack.stores.locate import open_checkpoint
 from tests.checkpoints import GOLDEN, synthesise
 from tests.converting import WIDE
@@ -30,6 +33,15 @@ def continued(folder: Path, starts: list[np.ndarray], count: int) -> list[list[i
             tokens.append(int(forward.forward(weights, config, np.array(tokens))[-1].argmax()))
         made.append(tokens[len(start) :])
     return made
+
+
+def test_what_is_remembered_of_long_prompts_counts_as_memory() -> None:
+    checkpoint = Mock(geometry=GROK1, tensors={})
+    options = Options()
+    assert cost(checkpoint, 1500, options, remembered=True).spilled_bytes == 0
+    spilled = cost(checkpoint, 8192, options, remembered=True).spilled_bytes
+    assert spilled > 8192 * 64 * 2 * 1024 * 4
+    assert cost(checkpoint, 8192, options).spilled_bytes == 0
 
 
 @pytest.mark.parametrize("memory", ["2GiB", "1GiB"])

@@ -84,7 +84,7 @@ def generate(
     began = time.monotonic()
     tokens = sum(map(len, prompts)) + count * len(prompts)
     options.listen(Started("generate", count * step_bytes(checkpoint, len(prompts))))
-    with networks([checkpoint], tokens, options) as (network,):
+    with networks([checkpoint], tokens, options, remembered=True) as (network,):
         run = _Run(network, prompts, count, sampling or Sampling())
         first = 0.0
         for number, token in run.tokens():

@@ -68,7 +68,14 @@ class Cost:
     spilled_bytes: int
 
 
-def cost(checkpoint: Checkpoint, tokens: int, options: Options, streams: int = 1) -> Cost:
+def cost(
+    checkpoint: Checkpoint,
+    tokens: int,
+    options: Options,
+    streams: int = 1,
+    *,
+    remembered: bool = False,
+) -> Cost:
     """What running this many tokens takes.
 
     Args:
@@ -76,6 +83,7 @@ def cost(checkpoint: Checkpoint, tokens: int, options: Options, streams: int = 1
         tokens: In all sequences.
         options: How it runs.
         streams: Residual streams that are held at a time; `pair.STREAMS` of two networks.
+        remembered: Whether every layer keeps keys and values of all tokens, as generating does.
     """
     geometry = checkpoint.geometry
     wanted = options.layers or geometry.layers
@@ -91,6 +99,7 @@ def cost(checkpoint: Checkpoint, tokens: int, options: Options, streams: int = 1
                 used = used * min(SELECTED_EXPERTS, geometry.experts) // geometry.experts
             flops += 2 * tokens * used
     needed = _activation_bytes(geometry, tokens * streams)
+    needed += remembered * wanted * _remembered_bytes(geometry, tokens)
     spilled = needed if needed > options.memory_bytes - _FIXED_BYTES else 0
     return Cost(read, flops, spilled)
 
@@ -100,11 +109,21 @@ def _activation_bytes(geometry: Geometry, tokens: int) -> int:
     return _F32 * tokens * (3 * geometry.d_model + geometry.q_width + 2 * geometry.kv_width)
 
 
+def _remembered_bytes(geometry: Geometry, tokens: int) -> int:
+    """Keys and values of one layer: 512 KiB a token in all 64 of the release."""
+    return _F32 * tokens * 2 * geometry.kv_width
+
+
 @contextmanager
 def networks(
-    checkpoints: list[Checkpoint], tokens: int, options: Options, streams: int = 1
+    checkpoints: list[Checkpoint],
+    tokens: int,
+    options: Options,
+    streams: int = 1,
+    *,
+    remembered: bool = False,
 ) -> Iterator[list[Network]]:
-    """Networks that share threads, ready to run this many tokens.
+    """Networks that share threads, ready to run this many tokens; arguments are those of `cost`.
 
     Raises:
         GrokpackError: GP312 where the memory allowed is too little; what `Network` raises.
@@ -112,7 +131,7 @@ def networks(
     if options.memory_bytes < _FIXED_BYTES:
         hint = "give `--memory 1GiB` or more"
         raise GrokpackError("GP312", "the network needs 1 GiB to run in", hint=hint)
-    costs = [cost(c, tokens, options, streams) for c in checkpoints]
+    costs = [cost(c, tokens, options, streams, remembered=remembered) for c in checkpoints]
     engine = choose_engine(sum(one.read_bytes for one in costs))
     count = options.workers or max(useful_threads(c.folder) for c in checkpoints)
     with ExitStack() as held:
