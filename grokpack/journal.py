@@ -4,7 +4,7 @@ plan.json     the plan
 run.json      the source's stamps, by place
 done.jsonl    tiles that are written; a process that does a part of the plan has a log of its own
 lock          held by the process at work, or shared by those that each do a part
-stop          asks processes elsewhere to end early
+stop-*        asks processes elsewhere to end early (`engines/jobs.py`)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     """By place, as far as a source was read there, the stamp of each file."""
 
 FOLDER = ".grokpack"
-_PLAN, _RUN, _LOG, _LOCK, _STOP = "plan.json", "run.json", "done.jsonl", "lock", "stop"
+_PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
 _RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # it is held for a moment
 _LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
 _SCHEMA = "grokpack/journal/1"
@@ -54,11 +54,6 @@ class Journal:
     def lock_path(self) -> str:
         """The file that the process at work holds locked."""
         return self.path(_LOCK)
-
-    @property
-    def stop_path(self) -> str:
-        """The file that asks processes elsewhere to end early."""
-        return self.path(_STOP)
 
     def exists(self) -> bool:
         """Whether a run has begun here and not been published."""
@@ -184,12 +179,12 @@ class Journal:
             storage.remove_folder(self.folder)
             return
         storage.write_whole(self.path(_RUN), json.dumps({_KEPT: kept}).encode())
-        for name in (_PLAN, *self._logs(), _STOP, _RUN_LOCK, _LOCK):
+        for name in (_PLAN, *self._logs(), _RUN_LOCK, _LOCK):
             storage.remove(self.path(name))
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""
-        for name in (_PLAN, _RUN, *self._logs(), _STOP, _RUN_LOCK):
+        for name in (_PLAN, _RUN, *self._logs(), _RUN_LOCK):
             storage.remove(self.path(name))
 
 

@@ -140,12 +140,14 @@ def _read_rate(plan: Plan) -> float | None:
     ]
 
     def read(stream: tuple[str, int, int]) -> int:
-        path, start, nbytes = stream
-        nbytes = min(nbytes, _STREAM_BYTES)
-        buffer = memoryview(bytearray(min(nbytes, _STEP_BYTES)))
-        for at in range(0, nbytes, _STEP_BYTES):
-            storage.read_into(path, start + at, buffer[: nbytes - at])
-        return nbytes
+        path, start, most = stream
+        most, done, began = min(most, _STREAM_BYTES), 0, time.perf_counter()
+        buffer = memoryview(bytearray(min(most, _STEP_BYTES)))
+        while done < most and time.perf_counter() - began < _TASTE_S:
+            step = buffer[: most - done]
+            storage.read_into(path, start + done, step)
+            done += len(step)
+        return done
 
     return _together(read, streams)
 
@@ -159,10 +161,12 @@ def _write_rate(place: Output) -> float | None:
         with storage.scratch_file(storage.nearest_folder(place.root), _STREAM_BYTES) as writer:
             if writer is None:
                 return 0
-            for at in range(0, _STREAM_BYTES, _STEP_BYTES):
-                writer.write(at, block)
+            done, began = 0, time.perf_counter()
+            while done < _STREAM_BYTES and time.perf_counter() - began < _TASTE_S:
+                writer.write(done, block)
+                done += len(block)
             writer.sync()
-            return _STREAM_BYTES
+            return done
 
     return _together(write, list(range(_STREAMS))) or None
 

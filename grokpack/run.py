@@ -181,7 +181,7 @@ class Session:
             arguments,
             see=elsewhere.see_run,
             leave=elsewhere.leave_run,
-            stop_path=self.journal.stop_path,
+            stop_folder=self.journal.folder,
         )
         crew = Crew(self.limits.width or self.limits.workers, executor)
         watch = Watch(self._advance, self.stopping)

@@ -37,7 +37,7 @@ class Part:
     """Which of so many.
 
     Attributes:
-        number: From 1.
+        number: From 1 to `count`.
         count: Of how many.
     """
 
@@ -71,28 +71,39 @@ def execute_part(
             writes all of the output; what `execute` raises.
     """
     limits = limits or Limits()
-    _refuse(plan, out, limits)
+    _refuse(plan, out, part, limits)
     pace = preflight(plan, out, limits).pace
     if executor is not None:
         plan, out = plan.anywhere(), storage.absolute(out)
     place = Output.of(plan.target, out)
     session = _Part(plan, place, limits, listen, pace, part)
+    try:
+        return _until_done(session, executor)
+    finally:
+        storage.tidy(place.journal.folder)
+
+
+def _until_done(session: _Part, executor: Executor | None) -> Outcome:
+    """Attempt a part as often as others come between."""
     for _ in range(_ROUNDS):
         try:
             outcome = session.attempt(executor)
         except GrokpackError as error:
-            if error.code != "GP324" or storage.is_folder(place.journal.folder):
+            if error.code != "GP324" or storage.is_folder(session.journal.folder):
                 raise
             continue  # it was published before this process had the lock
         if outcome is not None:
             return outcome
     what = "other processes begin and end this output again and again"
-    raise GrokpackError("GP322", what, Place(out), hint="look for a job that uses `--restart`")
+    place = Place(session.place.path)
+    raise GrokpackError("GP322", what, place, hint="look for a job that uses `--restart`")
 
 
-def _refuse(plan: Plan, out: str, limits: Limits) -> None:
+def _refuse(plan: Plan, out: str, part: Part, limits: Limits) -> None:
     what = hint = ""
-    if limits.restart:
+    if not 1 <= part.number <= part.count:
+        what, hint = f"there is no part {part.number} of {part.count}", "parts are 1 to n"
+    elif limits.restart:
         what = "--restart would discard what other parts have written"
         hint = "remove the output first, or run once with `--restart` and without `--part`"
     elif storage.is_url(out):

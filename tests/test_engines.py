@@ -146,7 +146,7 @@ def test_a_run_goes_on_in_other_hands(
     assert caught.value.code == "GP403"
     journal = Output.of(plan.target, str(tmp_path / "out")).journal
     assert journal.receipts()
-    assert not Path(journal.stop_path).exists()
+    assert not list(Path(journal.folder).glob("stop*"))
     outcome = execute(plan, str(tmp_path / "out"), executor=hands[1])
     assert 0 < outcome.written_bytes < plan.target.layout.nbytes
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
@@ -231,14 +231,14 @@ def _patient(watch: jobs.Watch, marks: str) -> Callable[[int], int]:
 
 def test_processes_elsewhere_are_told_to_end_early(workers: Alternating, tmp_path: Path) -> None:
     stop = threading.Event()
-    job = Job(_patient, (str(tmp_path),), stop_path=str(tmp_path / "stop"))
+    job = Job(_patient, (str(tmp_path),), stop_folder=str(tmp_path))
     threading.Thread(target=_set_after, args=(tmp_path / "1", stop)).start()
     began = time.monotonic()
     items = list(spread(job, range(1, 100), Crew(1, workers), watching(ignore, stop.is_set)))
     assert time.monotonic() - began < 30
     assert 1 in items
     assert len(items) <= 4  # those under way, of which some were not begun
-    assert not (tmp_path / "stop").exists()
+    assert not list(tmp_path.glob("stop*"))
 
 
 def _set_after(path: Path, stop: threading.Event) -> None:
@@ -247,14 +247,20 @@ def _set_after(path: Path, stop: threading.Event) -> None:
     stop.set()
 
 
-def test_a_stop_that_was_left_by_a_killed_run_stops_no_other(
-    source: Path, workers: Alternating, tmp_path: Path
-) -> None:
-    plan = PLANS["reshard"](open_checkpoint(str(source)))
-    journal = Output.of(plan.target, str(tmp_path / "out")).journal
-    storage.make_folder(journal.folder)
-    Path(journal.stop_path).touch()
-    execute(plan, str(tmp_path / "out"), executor=workers)
+def test_a_job_that_is_stopped_stops_no_other(workers: Alternating, tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    (tmp_path / f"stop-{Job(_refuse).token}").touch()  # another's, in the same folder
+    job = Job(_unless_stopped, stop_folder=str(tmp_path))
+    items = list(range(1, 40))
+    assert sorted(spread(job, items, Crew(2, workers), watching(ignore))) == items
+
+
+def _unless_stopped(watch: jobs.Watch) -> Callable[[int], int]:
+    def work(item: int) -> int:
+        time.sleep(0.05)
+        return 0 if watch.stopping() else item
+
+    return work
 
 
 def test_a_process_that_sees_other_files_does_nothing(source: Path, tmp_path: Path) -> None:

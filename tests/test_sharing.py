@@ -350,6 +350,14 @@ def test_what_is_no_part_is_refused(part: str, source: Path, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("part", [Part(0, 2), Part(3, 2), Part(1, 0)])
+def test_there_is_no_other_part(part: Part, plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(GrokpackError) as caught:
+        execute_part(plan, str(tmp_path / "out"), part)
+    assert caught.value.code == "GP304"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("how", ["restart", "archive", "bucket", "view"])
 def test_what_is_not_done_in_parts_is_refused(how: str, source: Path, tmp_path: Path) -> None:
     found = open_checkpoint(str(source))

@@ -112,7 +112,7 @@ def evaluate(
         ),
     ] = None,
     head_dim: options.HeadDim = None,
-    workers: options.Workers = None,
+    workers: options.Threads = None,
     memory: Memory = "2GiB",
     fmt: options.Format = "auto",
     json: options.Json = False,

@@ -54,7 +54,7 @@ def generate(
     ] = 0,
     precision: Precision = "f32",
     head_dim: options.HeadDim = None,
-    workers: options.Workers = None,
+    workers: options.Threads = None,
     memory: Memory = "2GiB",
     fmt: options.Format = "auto",
     json: options.Json = False,

@@ -37,6 +37,16 @@ Workers = Annotated[
         rich_help_panel=_WORK,
     ),
 ]
+Threads = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        envvar="GROKPACK_WORKERS",
+        metavar="N|serial",
+        help="Threads; one per core by default, 8 at most",
+        rich_help_panel=_WORK,
+    ),
+]
 Memory = Annotated[
     str,
     typer.Option(

@@ -59,6 +59,9 @@ def parse_workers(text: str | None) -> int | None:
         return None
     if text == "serial":
         return 1
+    if text.startswith("dask://"):
+        what = "this command runs on threads of one machine, not on a cluster"
+        raise GrokpackError("GP304", what, hint="--workers 4, whatever GROKPACK_WORKERS says")
     if not text.isdecimal() or int(text) < 1:
         raise GrokpackError(
             "GP304",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
+STOP = "stop"  # what such a file's name begins with
 _MOST_KEPT = 2  # jobs of others that a process keeps ready: a run, and one that is ending
 _LOOK_S = 0.5  # how often a process looks whether the run was stopped elsewhere
 
@@ -60,7 +61,7 @@ class Job(Generic[S, T]):
         arguments: What else it is made of; they can be pickled, and their paths are absolute.
         see: Sees, of the arguments, that a process elsewhere has what the job needs.
         leave: Puts away, given the arguments, what the job has left in a process elsewhere.
-        stop_path: A file that asks processes elsewhere to end early as soon as it exists.
+        stop_folder: Where a file can ask processes elsewhere to end early.
         token: Tells the job from others.
     """
 
@@ -68,8 +69,13 @@ class Job(Generic[S, T]):
     arguments: tuple[Any, ...] = ()
     see: Callable[..., None] | None = None
     leave: Callable[..., None] | None = None
-    stop_path: str | None = None
+    stop_folder: str | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def stop_path(self) -> str | None:
+        """That file, the job's own; None where there is none."""
+        return self.stop_folder and os.path.join(self.stop_folder, f"{STOP}-{self.token}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,8 +81,6 @@ def spread(
         GrokpackError: What an item raised; GP408 where the executor lost its workers.
     """
     stop_path = None if crew.executor is None else job.stop_path
-    if stop_path is not None:
-        storage.remove(stop_path)  # of a run that was stopped, and killed before it ended
     with jobs.hosted(job, watch), crew.at_work() as pool:
         if isinstance(pool, Preparing):
             pool.prepare(job)

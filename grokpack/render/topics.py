@@ -6,7 +6,7 @@ ENVIRONMENT = (
     ("GROKPACK_CHECKPOINT", "the checkpoint, where SRC is left out"),
     ("GROKPACK_MEMORY", "--memory: resident memory that a run keeps to"),
     ("GROKPACK_NETWORK_MEMORY", "--memory of evaluate and generate; 2GiB by default"),
-    ("GROKPACK_WORKERS", "--workers: threads"),
+    ("GROKPACK_WORKERS", "--workers: threads, or dask://HOST:PORT"),
     ("GROKPACK_FORMAT", "--format: auto, text, json, github or junit"),
     ("GROKPACK_PROGRESS", "--progress: auto, bar, lines, json or none"),
     ("GROKPACK_COLOR", "--color: auto, always or never"),
