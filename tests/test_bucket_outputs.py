@@ -170,6 +170,11 @@ def plan_of(kind: str, source: Path) -> Plan:
     checkpoint = open_checkpoint(str(source))
     if kind in ("safetensors", "ckpt-0"):
         return plan_reshard(checkpoint, 2, kind)
+    if kind == "synth":
+        return plan_synth(replace(WIDE, layers=1, d_model=128), 7)
+    if kind == "gguf":
+        split = Options(type="f32", tokenizer="none", shard_bytes=200_000)
+        return plan_convert(checkpoint, kind, split)
     if kind == "quantize":
         return plan_quantize(checkpoint, Choices(bits=4))
     return plan_convert(checkpoint, kind, Options())
@@ -183,6 +188,8 @@ def plan_of(kind: str, source: Path) -> Plan:
         ("quantize", "s3"),
         ("archive", "gs"),
         ("hf", "gs"),
+        ("gguf", "s3"),
+        ("synth", "gs"),
         pytest.param("zarr", "s3", marks=pytest.mark.slow),
         pytest.param("orbax", "s3", marks=pytest.mark.slow),
     ],
@@ -197,7 +204,8 @@ def test_objects_are_the_files_of_a_local_run(
     assert objects(moto) == tree(tmp_path / "local")
     assert not begun(moto)
     assert execute(plan, out).already_done
-    assert verify_structure(survey(out)).whole
+    first = next(plan.target.layout.files()).path
+    assert verify_structure(survey(f"{out}/{first}" if kind == "gguf" else out)).whole
     assert not any((tmp_path / "cache").rglob("uploads.jsonl"))
 
 
