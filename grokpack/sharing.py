@@ -71,7 +71,7 @@ def execute_part(
             writes all of the output; what `execute` raises.
     """
     limits = limits or Limits()
-    _refuse(plan, out, part, limits)
+    refuse_part(plan, out, part, limits)
     pace = preflight(plan, out, limits).pace
     if executor is not None:
         plan, out = plan.anywhere(), storage.absolute(out)
@@ -99,7 +99,18 @@ def _until_done(session: _Part, executor: Executor | None) -> Outcome:
     raise GrokpackError("GP322", what, place, hint="look for a job that uses `--restart`")
 
 
-def _refuse(plan: Plan, out: str, part: Part, limits: Limits) -> None:
+def part_bytes(plan: Plan, part: Part) -> int:
+    """Bytes of a part's share of the output."""
+    share = coverage.shares(plan.target, part.count)[part.number - 1]
+    return coverage.bytes_of(plan.target.layout, share)
+
+
+def refuse_part(plan: Plan, out: str, part: Part, limits: Limits) -> None:
+    """Refuse what cannot be written in parts.
+
+    Raises:
+        GrokpackError: GP304.
+    """
     what = hint = ""
     if not 1 <= part.number <= part.count:
         what, hint = f"there is no part {part.number} of {part.count}", "parts are 1 to n"

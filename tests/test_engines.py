@@ -189,6 +189,29 @@ def test_a_process_that_is_killed_is_an_error_that_says_so() -> None:
     assert "BrokenProcessPool" in caught.value.facts[0][1]
 
 
+class KilledWorker(Exception):  # noqa: N818  # as Dask's scheduler names it
+    """A task's workers died again and again."""
+
+
+def _fail(_watch: jobs.Watch, error: type[Exception]) -> Callable[[int], int]:
+    def work(item: int) -> int:
+        raise error(f"of {item}\nand more")
+
+    return work
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_bugs_stay_what_they_are_and_deaths_get_a_code(far: bool, workers: Alternating) -> None:
+    crew = Crew(2, workers if far else None)
+    with pytest.raises(ZeroDivisionError):
+        list(spread(Job(_fail, (ZeroDivisionError,)), range(1, 9), crew, watching(ignore)))
+    with pytest.raises(GrokpackError) as caught:
+        list(spread(Job(_fail, (KilledWorker,)), range(1, 9), crew, watching(ignore)))
+    assert caught.value.code == "GP408"
+    assert caught.value.facts[0][1].startswith("KilledWorker: of ")
+    assert "more" not in caught.value.facts[0][1]
+
+
 def _refuse(_watch: jobs.Watch) -> Callable[[int], int]:
     def work(item: int) -> int:
         if item == 3:

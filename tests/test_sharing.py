@@ -329,6 +329,28 @@ def test_the_command_says_what_is_outstanding(source: Path, tmp_path: Path) -> N
     assert again.stdout.startswith("already done")
 
 
+def test_a_dry_run_shows_the_share_and_refuses_what_the_run_would(
+    plan: Plan, source: Path, tmp_path: Path
+) -> None:
+    command = [*COMMAND, "reshard", str(source), "--tp", "4", "--to", "ckpt-0", "--json", "-n"]
+    shares = []
+    for number in (1, 2, 3):
+        where = ("-o", str(tmp_path / "out"), "--part", f"{number}/3")
+        run = subprocess.run([*command, *where], capture_output=True, timeout=60, check=True)
+        data = json.loads(run.stdout)["data"]
+        assert data["part"] == [number, 3]
+        shares.append(data["part_bytes"])
+    assert sum(shares) == plan.target.layout.nbytes
+    assert not (tmp_path / "out").exists()
+    archive = [*COMMAND, "convert", str(source), "--to", "archive", "-n", "--part", "1/2"]
+    refused = subprocess.run(
+        [*archive, "-o", str(tmp_path / "a")], capture_output=True, timeout=60, check=False
+    )
+    assert refused.returncode == 2
+    assert b"GP304" in refused.stderr
+    assert b"plan" not in refused.stderr
+
+
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b", "-1/3", "1/0"])
 def test_what_is_no_part_is_refused(part: str, source: Path, tmp_path: Path) -> None:
     command = [

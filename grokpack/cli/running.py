@@ -89,7 +89,7 @@ def carry_out(
     part = terms.parts()
     with hired(terms.workers) as hands:
         limits = _limits(session, plan, terms, hands)
-        _Run(session, plan, out, limits, hands, following, opens).carry_out(terms, part)
+        _Run(session, plan, out, limits, hands, following, opens, part).carry_out(terms)
 
 
 def _limits(session: Session, plan: Plan, terms: Terms, hands: Hands) -> Limits:
@@ -116,8 +116,9 @@ class _Run:
     hands: Hands
     following: str
     opens: dict[str, Any] | None
+    part: Part | None
 
-    def carry_out(self, terms: Terms, part: Part | None) -> None:
+    def carry_out(self, terms: Terms) -> None:
         from grokpack.output import Output
         from grokpack.preflight import finished
         from grokpack.render import plan as text
@@ -129,6 +130,13 @@ class _Run:
         data = text.document(
             self.plan, self.out, self.limits, needs.memory_bytes, guess, self.hands.workers
         )
+        if self.part is not None:
+            from grokpack.sharing import part_bytes
+
+            data |= {
+                "part": [self.part.number, self.part.count],
+                "part_bytes": part_bytes(self.plan, self.part),
+            }
         if terms.dry_run:
             rendered = text.render(data, self.out)
             self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
@@ -137,13 +145,13 @@ class _Run:
             self.session.say(text.summary(data))
             for note in self.plan.target.notes:
                 self.session.say(f"note: {note}")
-        outcome = self._execute(part)
+        outcome = self._execute()
         if outcome.already_done:
             self._tell_done(data)
-        elif not outcome.published and part is not None:
-            self._tell_part(data, outcome, part, terms)
-        else:
+        elif outcome.published:
             self._tell(data, outcome)
+        else:
+            self._tell_part(data, outcome, terms)
 
     def _guess(self, place: Output, pace: Pace) -> Estimate | None:
         """How long it will take; None where nothing is made."""
@@ -163,6 +171,10 @@ class _Run:
         """How the run keeps its memory promise; refuses what the run would refuse."""
         from grokpack.preflight import preflight
 
+        if self.part is not None:
+            from grokpack.sharing import refuse_part
+
+            refuse_part(self.plan, self.out, self.part, self.limits)
         try:
             return preflight(self.plan, self.out, self.limits)
         except GrokpackError as error:
@@ -172,30 +184,30 @@ class _Run:
             hint += "--nthreads 2`"
             raise GrokpackError("GP312", error.what, error.where, error.facts, hint) from error
 
-    def _execute(self, part: Part | None) -> Outcome:
+    def _execute(self) -> Outcome:
         listen, executor = self.session.listener(), self.hands.executor
-        if part is None:
+        if self.part is None:
             from grokpack.run import execute
 
             return execute(self.plan, self.out, self.limits, listen, executor)
         from grokpack.sharing import execute_part
 
-        return execute_part(self.plan, self.out, part, self.limits, listen, executor)
+        return execute_part(self.plan, self.out, self.part, self.limits, listen, executor)
 
     def _tell_done(self, data: dict[str, Any]) -> None:
         lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]
         self.session.result("\n".join(lines), data | {"already_done": True} | self._opens())
 
-    def _tell_part(self, data: dict[str, Any], outcome: Outcome, part: Part, terms: Terms) -> None:
+    def _tell_part(self, data: dict[str, Any], outcome: Outcome, terms: Terms) -> None:
         left = outcome.outstanding_parts
         data |= self._figures(outcome) | {
-            "part": [part.number, part.count],
             "outstanding_bytes": outcome.outstanding_bytes,
             "outstanding_parts": list(left),
         }
         written = numbers.size(outcome.written_bytes)
         took = numbers.duration(outcome.seconds)
-        lines = [f"part {part.number}/{part.count} done: {written} written   {took}"]
+        number, count = data["part"]
+        lines = [f"part {number}/{count} done: {written} written   {took}"]
         if left:
             size, of = numbers.size(outcome.outstanding_bytes), numbers.listed(left)
             parts = f"part{'s' * (len(left) != 1)} {of}"

@@ -109,6 +109,11 @@ def render(data: dict[str, Any], out: str) -> str:
             f"  disk     {numbers.size(data['disk_bytes']):>10}   "
             f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}"
         )
+    if "part" in data:
+        number, count = data["part"]
+        rows.append(
+            f"  part     {numbers.size(data['part_bytes']):>10}   is part {number} of {count}"
+        )
     if data["estimate"]:
         rows += _times(data)
     return "\n".join(rows + [f"  note     {note}" for note in data["notes"]])
