@@ -430,11 +430,11 @@ def test_a_server_that_is_far_is_asked_several_things_at_once(
 
 def test_flights_share_threads(served: Server) -> None:
     path = f"{served.url}/grok/config.json"
-    for _ in range(30):
+    before = set(threading.enumerate())
+    for _ in range(40):
         storage.forget(path)
         assert storage.FileBytes(path).size()
-    names = [t.name for t in threading.enumerate() if t.name == "grokpack-flight"]
-    assert len(names) < 30
+    assert len(set(threading.enumerate()) - before) < 20  # the last one may not rest yet
 
 
 def test_a_flight_called_off_before_it_asks_leaves_no_connection_open(served: Server) -> None:
