@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from grokpack.engines import dask
+from grokpack.engines import Job, dask
 from grokpack.errors import GrokpackError
 from grokpack.output import Output
 from grokpack.preflight import Limits
@@ -389,6 +389,46 @@ class Processes:
             process.kill()
             process.wait()
         self.running = []
+
+
+def test_a_cluster_without_workers_ends_the_run(
+    plan: Plan, clean: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grokpack.engines.crew._QUIET_S", 1.0)
+    ours = Processes(tmp_path)
+    ours.start()
+    limits = Limits(workers=1, width=2)
+
+    def kill(event: object) -> None:
+        if getattr(event, "nbytes", 0):
+            for process in ours.running[1:]:
+                process.kill()
+
+    try:
+        with dask.cluster(f"dask://127.0.0.1:{ours.port}") as workers:
+            began = time.monotonic()
+            with pytest.raises(GrokpackError) as caught:
+                execute(plan, str(tmp_path / "out"), limits, kill, workers)
+            assert time.monotonic() - began < 60
+    finally:
+        ours.stop()
+    assert caught.value.code == "GP408"
+    assert execute(plan, str(tmp_path / "out")).written_bytes < plan.target.layout.nbytes
+    assert tree(tmp_path / "out") == clean
+
+
+def test_workers_that_die_while_they_are_asked_are_left(workers: dask.Cluster) -> None:
+    def die(**_: Any) -> dict[str, Any]:
+        return {"tcp://1:1": OSError("Connection closed"), "tcp://2:2": None}
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(workers._client, "run", lambda *_, **options: die(**options))
+    workers.prepare(Job(_nothing))
+    monkeypatch.undo()
+
+
+def _nothing(_watch: object) -> Any:
+    return abs
 
 
 def test_a_scheduler_that_is_restarted_loses_nothing(

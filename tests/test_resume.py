@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -351,3 +352,25 @@ def test_a_finished_output_is_not_written_again(tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     assert reshard(source, tmp_path / "out", 2).already_done
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+
+
+def test_a_record_that_is_replaced_while_it_is_read_is_one_or_the_other(tmp_path: Path) -> None:
+    path, over = str(tmp_path / "run.json"), threading.Event()
+    records = [{"places": {"a": 1}}, {"places": {"b" * 20_000: 2}}]
+    storage.write_whole(path, json.dumps(records[0]).encode())
+
+    def replace() -> None:
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            storage.write_whole(path, json.dumps(records[turn % 2]).encode())
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    try:
+        seen = [storage.read_json(path) for _ in range(3000)]
+    finally:
+        over.set()
+        thread.join()
+    assert all(record in records for record in seen)
+    assert {len(str(record)) for record in seen} == {len(str(record)) for record in records}

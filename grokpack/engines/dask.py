@@ -87,16 +87,22 @@ class Cluster(Executor):
         Raises:
             GrokpackError: GP409 where one has not.
         """
-        try:
-            versions = self._client.run(jobs.version)
-        except ImportError as error:
-            hint = f"pip install 'grokpack[dask]=={__version__}' where the workers run"
-            raise GrokpackError("GP409", "a worker has no grokpack", hint=hint) from error
-        for address, version in versions.items():
+        for address, version in self._ask(jobs.version):
+            if isinstance(version, ImportError):
+                hint = f"pip install 'grokpack[dask]=={__version__}' where the workers run"
+                what = "a worker has no grokpack"
+                raise GrokpackError("GP409", what, Place(address), hint=hint) from version
             if version != __version__:
                 what = f"a worker has grokpack {version}, this is {__version__}"
                 hint = "the same version everywhere makes the same bytes"
                 raise GrokpackError("GP409", what, Place(address), hint=hint)
+
+    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+        """What each worker answers, or the error that it met; those that die meanwhile are left."""
+        answers = self._client.run(question, *arguments, on_error="return")
+        for address, answer in answers.items():
+            if not isinstance(answer, OSError):  # the connection's; grokpack's own are no OSErrors
+                yield address, answer
 
     def prepare(self, job: Job[Any, Any]) -> None:
         """Make a job known to all workers, who look whether they have what it needs.
@@ -104,15 +110,27 @@ class Cluster(Executor):
         Raises:
             GrokpackError: What one of them said.
         """
-        for address, error in self._client.run(jobs.learn, job).items():
-            if error is not None:
+        for address, error in self._ask(jobs.learn, job):
+            if isinstance(error, GrokpackError):
                 facts = (("worker", address), *error.facts)
                 raise GrokpackError(error.code, error.what, error.where, facts, error.hint)
+            if error is not None:
+                raise error
 
     def release(self, job: Job[Any, Any]) -> None:
         """Let all workers put away what the job has left with them."""
         with contextlib.suppress(Exception):  # those that are gone have nothing left
             self._client.run(jobs.forget, job.token, on_error="ignore")
+
+    def check(self) -> None:
+        """See that there is a worker; one that is starting anew has had time.
+
+        Raises:
+            GrokpackError: GP408 where there is none.
+        """
+        if not self._client.scheduler_info(n_workers=-1)["workers"]:
+            hint = "start some, and run the same command again; it continues"
+            raise GrokpackError("GP408", "the cluster has no workers left", hint=hint)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401
         """See `concurrent.futures.Executor`."""
@@ -121,6 +139,13 @@ class Cluster(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """See `concurrent.futures.Executor`; workers and scheduler go on."""
         self._executor.shutdown(wait=wait and not cancel_futures)
+
+
+def _hush() -> None:
+    """Silence Dask's log, and that of what it runs on: its news are ours to tell."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -136,7 +161,7 @@ def cluster(url: str) -> Iterator[Cluster]:
             no workers, GP409 where one has another version.
     """
     distributed = load("distributed", _EXTRA)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its news are ours to tell
+    _hush()
     where = url.removeprefix(SCHEME)
     address = where if "://" in where else f"tcp://{where}"
     place = {"scheduler_file": where} if where.endswith(".json") else {"address": address}
@@ -150,13 +175,11 @@ def cluster(url: str) -> Iterator[Cluster]:
         facts = (("said", str(error).partition("\n")[0]),)
         raise GrokpackError("GP410", what, Place(url), facts, hint) from error
     with client:
-        try:
+        with contextlib.suppress(TimeoutError):
             client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
-        except TimeoutError as error:
-            hint = "start some: `dask worker HOST:PORT --nthreads 2 --memory-limit 2GB`"
-            raise GrokpackError(
-                "GP410", "the cluster has no workers", Place(url), (), hint
-            ) from error
         found = Cluster(client)
+        if not found.workers:
+            hint = "start some: `dask worker HOST:PORT --nthreads 2 --memory-limit 2GB`"
+            raise GrokpackError("GP410", "the cluster has no workers", Place(url), (), hint)
         found.check_versions()
         yield found

@@ -30,7 +30,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 STOP = "stop"  # what such a file's name begins with
-_MOST_KEPT = 2  # jobs of others that a process keeps ready: a run, and one that is ending
+_MOST_KEPT = 8  # jobs of others that a process keeps ready, the latest used
 _LOOK_S = 0.5  # how often a process looks whether the run was stopped elsewhere
 
 
@@ -210,4 +210,5 @@ def _desk_abroad(key: tuple[int, str], job: Job[Any, Any] | None) -> _DeskAbroad
             _abroad[key] = _DeskAbroad(job)
             while len(_abroad) > _MOST_KEPT:
                 _abroad.popitem(last=False)[1].leave()
+        _abroad.move_to_end(key)
         return _abroad[key]

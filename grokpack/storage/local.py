@@ -34,6 +34,26 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
         _fill(handle, path, offset, buffer)
 
 
+def whole(path: str, most: int) -> bytes:
+    """All of a file that is no larger than `most` bytes, from one look at it.
+
+    Raises:
+        GrokpackError: GP209 where it is larger.
+    """
+    with reading(path), _opened(path) as handle:
+        nbytes = os.fstat(handle).st_size
+        if nbytes > most:
+            raise too_large(path, nbytes)
+        data = bytearray(nbytes)
+        _fill(handle, path, 0, memoryview(data))
+        return bytes(data)
+
+
+def too_large(path: str, nbytes: int) -> GrokpackError:
+    """The error for a file that is too large to be one of ours."""
+    return GrokpackError("GP209", f"{nbytes:,} bytes are too many for this file", Place(path))
+
+
 def read_rows(
     path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
 ) -> None:

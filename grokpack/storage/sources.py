@@ -233,13 +233,21 @@ def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers 
     Raises:
         GrokpackError: GP209 where it is not JSON, or too large to be one of ours.
     """
-    size = FileBytes(path).size()
-    if size > JSON_LIMIT_BYTES:
-        raise GrokpackError("GP209", f"{size:,} bytes are too many for this file", Place(path))
+    data = _whole(path)
     try:
-        return json.loads(FileBytes(path).read(0, size))
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise GrokpackError("GP209", f"not JSON: {error}", Place(path)) from error
+
+
+def _whole(path: str) -> bytes:
+    """A small file; one that lies here as it was at some moment, whoever replaces it meanwhile."""
+    if not urls.is_url(path) and stored(path) == path:
+        return local.whole(path, JSON_LIMIT_BYTES)
+    size = FileBytes(path).size()
+    if size > JSON_LIMIT_BYTES:
+        raise local.too_large(path, size)
+    return FileBytes(path).read(0, size)
 
 
 def lines(path: str) -> list[str]:

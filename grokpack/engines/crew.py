@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 _POLL_S = 0.2  # how often the caller's thread wakes, so that signals are handled at once
 _AHEAD = 2  # items handed out for each that can be done at a time: nobody waits for the next
+_QUIET_S = 60.0  # after which it is looked whether anybody is left
 _MOST_LOSSES = 5  # of one item; whoever loses it more often has another reason
 
 
@@ -45,6 +47,13 @@ class Preparing(Protocol):
 
     def release(self, job: Job[Any, Any]) -> None:
         """Let them forget it."""
+
+    def check(self) -> None:
+        """See that there is anybody at work.
+
+        Raises:
+            GrokpackError: GP408 where nobody is left.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ class _Flights(Generic[S, T]):
         self._flying: dict[Future[Landed[T]], _Ticket[S]] = {}
         self._failure: BaseException | None = None
         self._called_off = False
+        self._heard = time.monotonic()
 
     def results(self, width: int) -> Iterator[T]:
         """Keep `width` items under way until there are no more."""
@@ -126,8 +136,9 @@ class _Flights(Generic[S, T]):
             if not self._flying:
                 break
             landed, _ = wait(self._flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in landed:
+            for future in landed | self._given_up():
                 yield from self._land(future, self._flying.pop(future))
+            self._listen(heard=bool(landed))
             if self._ending():
                 self._call_off()
         if self._failure is not None:
@@ -137,9 +148,25 @@ class _Flights(Generic[S, T]):
         """See that nothing is under way any more."""
         if self._flying:
             self._call_off()
-            wait(self._flying)
+            wait(self._flying.keys() - self._given_up())
         if self._called_off and self._stop_path is not None:
             storage.remove(self._stop_path)
+
+    def _given_up(self) -> set[Future[Landed[T]]]:
+        """Those that were cancelled: not every executor says so to who waits."""
+        return {future for future in self._flying if future.cancelled()}
+
+    def _listen(self, *, heard: bool) -> None:
+        """Where nothing came for long, see that somebody is still at work."""
+        now = time.monotonic()
+        if heard:
+            self._heard = now
+        elif now - self._heard > _QUIET_S and isinstance(self._pool, Preparing):
+            self._heard = now
+            try:
+                self._pool.check()
+            except GrokpackError as error:
+                self._fail(error)
 
     def _ending(self) -> bool:
         return self._failure is not None or self._watch.stopping()
