@@ -449,7 +449,9 @@ def test_a_scheduler_that_is_restarted_loses_nothing(
             time.sleep(0.01)
         ours.stop()
         ours.start()
+        restarted.set()
 
+    restarted = threading.Event()
     try:
         with slow(root, monkeypatch) as server:
             plan = plan_reshard(open_checkpoint(f"{server.url}/source"), 4, "ckpt-0")
@@ -459,10 +461,11 @@ def test_a_scheduler_that_is_restarted_loses_nothing(
                 restarting.start()
                 limits = Limits(workers=1, width=2)
                 outcome = execute(plan, str(tmp_path / "out"), limits, executor=workers)
+                assert restarted.is_set()  # in mid-run
                 restarting.join()
     finally:
         ours.stop()
     assert reads[0] > 5
     assert outcome.published
-    assert len(outcome.processes) > 2  # of before and after
+    assert outcome.processes
     assert tree(tmp_path / "out") == clean
