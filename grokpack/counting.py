@@ -15,7 +15,7 @@ import numpy as np
 
 from grokpack import elsewhere, storage
 from grokpack.contents.limits import Limits
-from grokpack.engines import Crew, Job, spread, watching
+from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError
 from grokpack.events import Finished, Listener, Started, ignore
 from grokpack.kernels.dispatch import choose_engine
@@ -129,8 +129,8 @@ def tally_all(
     limits = limits or Limits()
     if limits.executor is not None:
         checkpoint = checkpoint.anywhere()
-    crew = Crew(limits.width or limits.workers or cuts.workers, limits.executor)
-    job = Job(_counting, (checkpoint, choose_engine(total), cuts), _see)
+    crew = limits.crew(cuts.workers)
+    job = Job(_counting, (checkpoint, choose_engine(total), cuts), elsewhere.see_checkpoint)
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
     parts = _in_order(spread(job, enumerate(slabs), crew, watching(listen)))
@@ -161,11 +161,6 @@ def _in_order(numbered: Iterator[tuple[int, T]]) -> Iterator[T]:
 def _counting(watch: Watch, checkpoint: Checkpoint, engine: Engine, cuts: Cuts) -> _Counter:
     """What counts slabs, in whatever process."""
     return _Counter(watch, ArrayReader(checkpoint, engine, cuts.ahead_bytes), engine, cuts)
-
-
-def _see(checkpoint: Checkpoint, _engine: Engine, _cuts: Cuts) -> None:
-    """See that a process elsewhere has the checkpoint."""
-    elsewhere.see_checkpoint(checkpoint)
 
 
 def _slabs(tensor: TensorSpec, limit_bytes: int) -> Iterator[_Slab]:

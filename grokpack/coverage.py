@@ -9,7 +9,7 @@ from grokpack.plan import TASK_BYTES, tasks
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from grokpack.layout import Layout
     from grokpack.plan import Target
@@ -24,7 +24,7 @@ def tiles_of(receipts: Iterable[Receipt]) -> Tiles:
     """Tiles that receipts are for."""
     done: Tiles = {}
     for receipt in receipts:
-        done.setdefault(receipt.band, set()).update(range(receipt.first, receipt.last))
+        done.setdefault(receipt.band, set()).update(receipt.tiles)
     return done
 
 
@@ -35,13 +35,13 @@ def distinct(receipts: Iterable[Receipt]) -> list[Receipt]:
     for receipt in receipts:
         before = seen.setdefault(receipt.band, set())
         found += list(_without(receipt, before))
-        before.update(range(receipt.first, receipt.last))
+        before.update(receipt.tiles)
     return found
 
 
 def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
     """The stretches of a receipt whose tiles were not seen yet."""
-    fresh = [tile not in seen for tile in range(receipt.first, receipt.last)]
+    fresh = [tile not in seen for tile in receipt.tiles]
     if all(fresh):
         yield receipt
         return
@@ -79,9 +79,7 @@ def shares(target: Target, count: int) -> list[Tiles]:
     total, at = target.layout.nbytes, 0
     fine = min(TASK_BYTES, total // (_TASKS_IN_SHARE * count))
     for task in tasks(target, {}, fine):
-        nbytes = sum(
-            bytes_of(target.layout, {run.band: set(range(run.first, run.last))}) for run in task
-        )
+        nbytes = sum(run.nbytes(target.layout) for run in task)
         own = found[min(count - 1, (2 * at + nbytes) * count // max(1, 2 * total))]
         at += nbytes
         for run in task:
@@ -89,7 +87,7 @@ def shares(target: Target, count: int) -> list[Tiles]:
     return found
 
 
-def bytes_of(layout: Layout, tiles: Mapping[int, Collection[int]]) -> int:
+def bytes_of(layout: Layout, tiles: Tiles) -> int:
     """Bytes of tiles, in all files of their bands."""
     nbytes = 0
     for number, own in tiles.items():

@@ -44,7 +44,7 @@ def leave_run(_plan: Plan, place: Output, _pace: Pace) -> None:
     storage.tidy(place.journal.folder)
 
 
-def see_checkpoint(checkpoint: Checkpoint) -> None:
+def see_checkpoint(checkpoint: Checkpoint, *_others: object) -> None:
     """See a checkpoint that is, by its headers, the one that was opened.
 
     Raises:

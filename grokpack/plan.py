@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack.ops import Fitted, Quantising, StreamedOp
-from grokpack.tiling import TILE_BYTES, tile_count
+from grokpack.tiling import TILE_BYTES, tile_count, tiles_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,6 +93,16 @@ class Run:
     def tiles(self) -> range:
         """Its tiles."""
         return range(self.first, self.last)
+
+    def span(self, file: FileLayout) -> tuple[int, int]:
+        """First byte and last byte + 1 of its tiles, in a file of the band."""
+        return tiles_range(self.first, self.last, file.nbytes)
+
+    def nbytes(self, layout: Layout) -> int:
+        """Bytes of its tiles, in all files of the band."""
+        band = layout.bands[self.band]
+        start, stop = self.span(band[0])
+        return (stop - start) * len(band)
 
 
 @dataclass(frozen=True, slots=True)

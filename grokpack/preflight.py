@@ -40,6 +40,11 @@ class Limits:
     stop: threading.Event = field(default_factory=threading.Event)
     width: int | None = None
 
+    @property
+    def at_once(self) -> int:
+        """Tasks that are done at a time."""
+        return self.width or self.workers
+
 
 def usual_workers(plan: Plan) -> int:
     """Threads where none are asked for: one per core, or as many as keep a far source busy.

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from grokpack import storage
 from grokpack.account import Ledger
+from grokpack.engines import watching
+from grokpack.events import ignore
 from grokpack.plan import tasks
-from grokpack.reading import ArrayReader
 from grokpack.task import Context, TileSums, band_blocks
-from grokpack.tiling import tile_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,43 +58,33 @@ class Rates:
 def rates(plan: Plan, place: Output, pace: Pace) -> Rates:
     """Try out a plan for two or three seconds."""
     cores = os.cpu_count() or 1
-    context = Context(
-        plan.target,
-        ArrayReader(plan.source, pace.engine, pace.block_bytes),
-        place,
-        pace,
-        _ignore,
-        bool,
-    )
-    _Taste(context, 1).rate(0.0)  # compiled kernels come from their cache, files into view
-    one = _Taste(context, 1).rate(_TASTE_S)
-    here = _Taste(context, cores).rate(_TASTE_S) if cores > 1 else one
+    taste = _Taste(Context.of(watching(ignore), plan, place, pace))
+    taste.rate(1, 0.0)  # compiled kernels come from their cache, files into view
+    one = taste.rate(1, _TASTE_S)
+    here = taste.rate(cores, _TASTE_S) if cores > 1 else one
     one = max(one, here / cores)  # nobody is slower alone than in company
     return Rates(_read_rate(plan), _write_rate(place), one, max(one, here), cores)
 
 
-def _ignore(_nbytes: int) -> None:
-    """Tell nobody."""
-
-
 class _Taste:
-    """Tasks of the plan, as so many threads do them."""
+    """Tasks of the plan, as threads do them."""
 
-    def __init__(self, context: Context, threads: int) -> None:
-        self._context, self._threads = context, threads
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._tasks = list(tasks(context.target, {}))
 
-    def rate(self, seconds: float) -> float:
-        """Bytes per second; each thread makes one block at least."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            return sum(pool.map(lambda n: self._work(n, seconds), range(self._threads)))
+    def rate(self, threads: int, seconds: float) -> float:
+        """Bytes per second of so many threads; each makes one block at least."""
+        with ThreadPoolExecutor(threads) as pool:
+            shares = (range(n, len(self._tasks), threads) for n in range(threads))
+            return sum(pool.map(lambda share: self._work(share, seconds), shares))
 
-    def _work(self, first: int, seconds: float) -> float:
+    def _work(self, numbers: range, seconds: float) -> float:
         """What one thread makes until the time is over, or it has written enough."""
         made, root = 0, storage.nearest_folder(self._context.place.root)
         began = time.perf_counter()
         with storage.scratch_file(root, _MOST_BYTES) as writer:
-            for blocks in self._blocks(first):
+            for blocks in self._blocks(numbers):
                 for block in blocks:
                     if writer is not None:
                         writer.write(made, block)
@@ -106,19 +96,18 @@ class _Taste:
             took = time.perf_counter() - began  # giving the file back is none of the work
         return made / max(took, 1e-6)
 
-    def _blocks(self, first: int) -> Iterator[list[memoryview]]:
-        """Blocks of tasks that lie evenly in the plan, each thread's others, summed as in a run."""
+    def _blocks(self, numbers: range) -> Iterator[list[memoryview]]:
+        """Blocks of tasks that lie evenly in the plan, summed as in a run."""
         count = len(self._tasks)
-        for number in range(first, count, self._threads):
+        for number in numbers:
             for run in self._tasks[int((number + 0.5) * _GOLDEN % 1 * count)]:
                 yield from self._blocks_of(run)
 
     def _blocks_of(self, run: Run) -> Iterator[list[memoryview]]:
         target, engine = self._context.target, self._context.pace.engine
         band = target.layout.bands[run.band]
-        nbytes = band[0].nbytes
-        at, stop = tile_range(run.first, nbytes)[0], tile_range(run.last - 1, nbytes)[1]
-        sums = TileSums(len(band), nbytes)
+        at, stop = run.span(band[0])
+        sums = TileSums(len(band), band[0].nbytes)
         encode = target.encoding.encoder(band[0]) if target.encoding else None
         for blocks in band_blocks(self._context, band, at, stop, Ledger(engine)):
             sums.update(at, blocks)

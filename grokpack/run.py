@@ -13,11 +13,11 @@ from grokpack.engines import Crew, Job, Watch, spread
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.output import Output
-from grokpack.plan import Plan, Run, tasks
+from grokpack.plan import Plan, tasks
 from grokpack.preflight import Limits, check_output, discard, finished, preflight
 from grokpack.publishing import account_of, publish
 from grokpack.task import Portion, Receipt, doing_tasks
-from grokpack.tiling import tile_range
+from grokpack.tiling import tiles_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,8 +148,7 @@ class Session:
         for file, nbytes in zip(band, _sizes(receipt, band), strict=True):
             written = range(nbytes)
             if not receipt.encoded:
-                low = tile_range(receipt.first, nbytes)[0]
-                written = range(low, tile_range(receipt.last - 1, nbytes)[1])
+                written = range(*tiles_range(receipt.first, receipt.last, nbytes))
             if not self.place.sink.holds(self.place.file(file.path), nbytes, written):
                 return False
         return True
@@ -183,7 +182,7 @@ class Session:
             leave=elsewhere.leave_run,
             stop_folder=self.journal.folder,
         )
-        crew = Crew(self.limits.width or self.limits.workers, executor)
+        crew = Crew(self.limits.at_once, executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
         results = spread(job, self._portions(done), crew, watch)
@@ -208,10 +207,6 @@ class Session:
             paths = [self.place.file(path) for path in sorted(files)]
             # a file that is encoded is begun anew by whoever writes it
             yield Portion(runs, {} if target.encoding else self.place.sink.tickets(paths))
-
-    def left_bytes(self, done: coverage.Tiles) -> int:
-        """Bytes of all tiles but these."""
-        return sum(_run_bytes(self.layout, r) for t in tasks(self.plan.target, done) for r in t)
 
     def _advance(self, nbytes: int) -> None:
         with self._guard:
@@ -268,21 +263,14 @@ class _Whole(Session):
         with self.stoppable():
             receipts = self.begin_or_continue()
             done = coverage.tiles_of(receipts)
-            total = self.layout.nbytes
-            self.listen(Started(self.plan.command, total, total - self.left_bytes(done)))
+            written = coverage.bytes_of(self.layout, done)
+            self.listen(Started(self.plan.command, self.layout.nbytes, written))
             return self.publish(receipts + self.work(executor, done))
 
 
 def _is_stop(error: BaseException) -> bool:
     """Whether an error says that a wait was ended because the run is to stop."""
     return isinstance(error, GrokpackError) and error.code == "GP403"
-
-
-def _run_bytes(layout: Layout, run: Run) -> int:
-    band = layout.bands[run.band]
-    low = tile_range(run.first, band[0].nbytes)[0]
-    high = tile_range(run.last - 1, band[0].nbytes)[1]
-    return (high - low) * len(band)
 
 
 def _sizes(receipt: Receipt, band: tuple[FileLayout, ...]) -> list[int]:

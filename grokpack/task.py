@@ -53,6 +53,12 @@ class Context:
     advanced: Callable[[int], None]
     stopping: Callable[[], bool]
 
+    @classmethod
+    def of(cls, watch: Watch, plan: Plan, place: Output, pace: Pace) -> Context:
+        """The context of a plan's tasks, in whatever process."""
+        reader = ArrayReader(plan.source, pace.engine, pace.block_bytes)
+        return cls(plan.target, reader, place, pace, watch.advanced, watch.stopping)
+
 
 @dataclass(frozen=True, slots=True)
 class Portion:
@@ -86,13 +92,17 @@ class Receipt:
         """One past the last tile."""
         return self.first + len(self.sums[0])
 
+    @property
+    def tiles(self) -> range:
+        """Its tiles."""
+        return range(self.first, self.last)
+
 
 def doing_tasks(
     watch: Watch, plan: Plan, place: Output, pace: Pace
 ) -> Callable[[Portion], tuple[str, list[Receipt]]]:
     """What does the tasks of a run, in whatever process: it tells which, and what was written."""
-    reader = ArrayReader(plan.source, pace.engine, pace.block_bytes)
-    context = Context(plan.target, reader, place, pace, watch.advanced, watch.stopping)
+    context = Context.of(watch, plan, place, pace)
 
     def do(portion: Portion) -> tuple[str, list[Receipt]]:
         place.sink.accept(portion.tickets)
@@ -150,7 +160,7 @@ def _fill(
 ) -> None:
     """Write the tiles of a run to every file of its band, until asked to stop."""
     band = context.target.layout.bands[run.band]
-    at, stop = tile_range(run.first, band[0].nbytes)[0], tile_range(run.last - 1, band[0].nbytes)[1]
+    at, stop = run.span(band[0])
     for blocks in band_blocks(context, band, at, stop, ledger):
         for block, writer in zip(blocks, writers, strict=True):
             writer.write(at, block)
@@ -166,7 +176,7 @@ def _fill_sparse(
 ) -> None:
     """The same where arrays are holes: only what is not zero is written."""
     band = context.target.layout.bands[run.band]
-    for tile in range(run.first, run.last):
+    for tile in run.tiles:
         at, stop = tile_range(tile, band[0].nbytes)
         if context.stopping():
             break

@@ -25,7 +25,12 @@ def tile_count(nbytes: int) -> int:
 
 def tile_range(index: int, nbytes: int) -> tuple[int, int]:
     """First byte and last byte + 1 of a tile of a file of `nbytes`."""
-    return index * TILE_BYTES, min((index + 1) * TILE_BYTES, nbytes)
+    return tiles_range(index, index + 1, nbytes)
+
+
+def tiles_range(first: int, last: int, nbytes: int) -> tuple[int, int]:
+    """The same of consecutive tiles, from `first` up to `last`."""
+    return first * TILE_BYTES, min(last * TILE_BYTES, nbytes)
 
 
 @dataclass(frozen=True, slots=True)

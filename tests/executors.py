@@ -7,8 +7,25 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from grokpack.events import Advanced
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from grokpack.events import Event, Listener
+    from grokpack.preflight import Limits
+
+
+def stop_after(limits: Limits, steps: int) -> Listener:
+    """A listener that stops the run once it was told of so many steps."""
+    left = [steps]
+
+    def listen(event: Event) -> None:
+        left[0] -= isinstance(event, Advanced)
+        if left[0] == 0:
+            limits.stop.set()
+
+    return listen
 
 
 class Alternating(Executor):

@@ -29,7 +29,7 @@ from grokpack.synth import plan_synth
 from grokpack.verification import verify_structure
 from tests.checkpoints import synthesise, tree
 from tests.converting import WIDE
-from tests.executors import processes
+from tests.executors import processes, stop_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -405,15 +405,9 @@ def test_other_processes_send_their_parts_of_the_same_uploads(
     execute(plan, str(tmp_path / "local"))
     with pytest.MonkeyPatch.context() as patch, processes() as workers:
         patch.setattr("grokpack.plan.TASK_BYTES", 1 << 20)
-        limits, left = Limits(workers=1), [3]
-
-        def stop_soon(event: object) -> None:
-            left[0] -= hasattr(event, "nbytes")
-            if left[0] == 0:
-                limits.stop.set()
-
+        limits = Limits(workers=1)
         with pytest.raises(GrokpackError) as caught:
-            execute(plan, f"s3://{BUCKET}/out", limits, stop_soon, workers)
+            execute(plan, f"s3://{BUCKET}/out", limits, stop_after(limits, 3), workers)
         assert caught.value.code == "GP403"
         assert not objects(moto)
         outcome = execute(plan, f"s3://{BUCKET}/out", Limits(workers=1), executor=workers)

@@ -26,6 +26,7 @@ from grokpack.sharing import Part, execute_part
 from grokpack.stores.locate import open_checkpoint
 from grokpack.synth import PRESETS
 from tests.checkpoints import synthesise, tree
+from tests.executors import stop_after
 from tests.servers import Answer, Asked, Server, impatient, serving
 
 if TYPE_CHECKING:
@@ -188,13 +189,8 @@ def test_a_run_that_is_stopped_on_a_cluster_is_finished_here(
     workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
     limits = Limits(workers=1, width=2)
-
-    def stop(event: object) -> None:
-        if getattr(event, "nbytes", 0):
-            limits.stop.set()
-
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(tmp_path / "out"), limits, stop, workers)
+        execute(plan, str(tmp_path / "out"), limits, stop_after(limits, 1), workers)
     assert caught.value.code == "GP403"
     assert Output.of(plan.target, str(tmp_path / "out")).journal.receipts()
     outcome = execute(plan, str(tmp_path / "out"), Limits(workers=1))

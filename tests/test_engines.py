@@ -38,7 +38,7 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.values import verify_values
 from grokpack.verification import verify_structure
 from tests.checkpoints import synthesise, tree
-from tests.executors import Closed, Forgetful, processes
+from tests.executors import Closed, Forgetful, processes, stop_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,15 +134,9 @@ def test_a_run_goes_on_in_other_hands(
     plan = plan_reshard(open_checkpoint(str(source)), 4, "ckpt-0")
     execute(plan, str(tmp_path / "clean"), Limits(workers=1))
     hands = [None, workers] if begins == "here" else [workers, None]
-    limits, left = Limits(workers=1), [4]
-
-    def stop_soon(event: object) -> None:
-        left[0] -= hasattr(event, "nbytes")
-        if left[0] == 0:
-            limits.stop.set()
-
+    limits = Limits(workers=1)
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(tmp_path / "out"), limits, stop_soon, hands[0])
+        execute(plan, str(tmp_path / "out"), limits, stop_after(limits, 4), hands[0])
     assert caught.value.code == "GP403"
     journal = Output.of(plan.target, str(tmp_path / "out")).journal
     assert journal.receipts()

@@ -30,7 +30,7 @@ from grokpack.stores.locate import open_checkpoint
 from grokpack.synth import PRESETS, plan_synth
 from grokpack.task import Receipt
 from tests.checkpoints import synthesise, tree
-from tests.executors import processes
+from tests.executors import processes, stop_after
 from tests.faults.crashing import Crash, counted, crashing
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ def clean(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 def _small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grokpack.plan.TASK_BYTES", 20_000)
     monkeypatch.setattr("grokpack.coverage.TASK_BYTES", 20_000)
+
+
+def resharding(source: Path, out: Path) -> list[str]:
+    """The command of `plan`."""
+    options = ("--tp", "4", "--to", "ckpt-0", "-o", str(out))
+    return [*COMMAND, "reshard", str(source), *options]
 
 
 def do(plan: Plan, out: Path, number: int, count: int) -> Outcome:
@@ -118,16 +124,11 @@ def test_a_whole_run_and_parts_go_on_with_each_other(
     else:
         limits = Limits(workers=1)
         with pytest.raises(GrokpackError):
-            execute(plan, str(out), limits, lambda event: _stop(limits, event))
+            execute(plan, str(out), limits, stop_after(limits, 1))
         outcomes = [do(plan, out, number, 3) for number in (1, 2, 3)]
         assert outcomes[-1].published
         assert sum(outcome.written_bytes for outcome in outcomes) < plan.target.layout.nbytes
     assert tree(out) == clean
-
-
-def _stop(limits: Limits, event: object) -> None:
-    if hasattr(event, "nbytes"):
-        limits.stop.set()
 
 
 @pytest.mark.parametrize("count", [2, 5])
@@ -254,19 +255,7 @@ def test_processes_race_to_publish(plan: Plan, source: Path, tmp_path: Path) -> 
     whole = tmp_path / "whole"
     execute(plan, str(whole), ONE)
     out = tmp_path / "out"
-    command = [
-        *COMMAND,
-        "reshard",
-        str(source),
-        "--tp",
-        "4",
-        "--to",
-        "ckpt-0",
-        "-o",
-        str(out),
-        "--json",
-    ]
-    parts = [*command, "--require-complete", "--workers", "1", "--part"]
+    parts = [*resharding(source, out), "--json", "--require-complete", "--workers", "1", "--part"]
     running = [
         subprocess.Popen([*parts, f"{number}/3"], stdout=subprocess.PIPE) for number in (1, 2, 3)
     ]
@@ -296,22 +285,14 @@ def test_a_part_may_be_done_by_other_processes(
 
 def test_the_command_says_what_is_outstanding(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [
-        *COMMAND,
-        "reshard",
-        str(source),
-        "--tp",
-        "4",
-        "--to",
-        "ckpt-0",
-        "-o",
-        str(out),
-        "--part",
-    ]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
+            [*resharding(source, out), "--part", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     first = run("1/3")
@@ -332,11 +313,10 @@ def test_the_command_says_what_is_outstanding(source: Path, tmp_path: Path) -> N
 def test_a_dry_run_shows_the_share_and_refuses_what_the_run_would(
     plan: Plan, source: Path, tmp_path: Path
 ) -> None:
-    command = [*COMMAND, "reshard", str(source), "--tp", "4", "--to", "ckpt-0", "--json", "-n"]
+    command = [*resharding(source, tmp_path / "out"), "--json", "-n", "--part"]
     shares = []
     for number in (1, 2, 3):
-        where = ("-o", str(tmp_path / "out"), "--part", f"{number}/3")
-        run = subprocess.run([*command, *where], capture_output=True, timeout=60, check=True)
+        run = subprocess.run([*command, f"{number}/3"], capture_output=True, timeout=60, check=True)
         data = json.loads(run.stdout)["data"]
         assert data["part"] == [number, 3]
         shares.append(data["part_bytes"])
@@ -353,19 +333,12 @@ def test_a_dry_run_shows_the_share_and_refuses_what_the_run_would(
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b", "-1/3", "1/0"])
 def test_what_is_no_part_is_refused(part: str, source: Path, tmp_path: Path) -> None:
-    command = [
-        *COMMAND,
-        "reshard",
-        str(source),
-        "--tp",
-        "4",
-        "--to",
-        "ckpt-0",
-        "-o",
-        str(tmp_path / "out"),
-    ]
     run = subprocess.run(
-        [*command, "--part", part], capture_output=True, text=True, timeout=60, check=False
+        [*resharding(source, tmp_path / "out"), "--part", part],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert run.returncode == 2
     assert "write 3/16: i from 1 to n" in run.stderr

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from grokpack.contents.limits import Limits
 
-_DASK = "dask://"
-
 
 @dataclass(frozen=True, slots=True)
 class Hands:
@@ -55,11 +53,11 @@ def hired(workers: str | None) -> Iterator[Hands]:
     Raises:
         GrokpackError: GP304 for what is no number of threads; see `engines.dask.cluster`.
     """
-    if workers is None or not workers.startswith(_DASK):
+    from grokpack.engines.dask import SCHEME, cluster
+
+    if workers is None or not workers.startswith(SCHEME):
         yield Hands(quantities.parse_workers(workers))
         return
-    from grokpack.engines.dask import cluster
-
     with cluster(workers) as found:
         yield Hands(
             found.threads, found, found.width, found.memory_bytes, workers=len(found.workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from grokpack.engines.dask import SCHEME
 from grokpack.errors import GrokpackError
 
 _UNITS = {
@@ -59,7 +60,7 @@ def parse_workers(text: str | None) -> int | None:
         return None
     if text == "serial":
         return 1
-    if text.startswith("dask://"):
+    if text.startswith(SCHEME):
         what = "this command runs on threads of one machine, not on a cluster"
         raise GrokpackError("GP304", what, hint="--workers 4, whatever GROKPACK_WORKERS says")
     if not text.isdecimal() or int(text) < 1:

@@ -164,8 +164,7 @@ class _Run:
             return None
         count = sum(1 for _ in tasks(target, {}))
         work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
-        workers = self.limits.width or self.limits.workers
-        return estimate(work, rates(self.plan, place, pace), workers)
+        return estimate(work, rates(self.plan, place, pace), self.limits.at_once)
 
     def _preflight(self) -> Budget:
         """How the run keeps its memory promise; refuses what the run would refuse."""

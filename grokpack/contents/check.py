@@ -14,7 +14,7 @@ from grokpack.contents.memory import Memory
 from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError
 from grokpack.events import Finished, Listener, Started, ignore
-from grokpack.tiling import tile_range
+from grokpack.tiling import tile_range, tiles_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -215,8 +215,7 @@ def _findings(results: Sequence[_Result]) -> list[Finding]:
 
 def _finding(run: Sequence[_Result]) -> Finding:
     record, error = run[0].record, run[0].error
-    start, _ = tile_range(run[0].tile, record.nbytes)
-    _, stop = tile_range(run[-1].tile, record.nbytes)
+    start, stop = tiles_range(run[0].tile, run[-1].tile + 1, record.nbytes)
     where = f"bytes {start:,} to {stop - 1:,}"
     names: list[str] = []
     if record.nbytes == record.file.nbytes:  # not of a compressed file as it lies there

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokpack.contents.rounds import Share
+from grokpack.engines import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,3 +30,7 @@ class Limits:
     workers: int | None = None
     executor: Executor | None = None
     width: int | None = None
+
+    def crew(self, usual: int) -> Crew:
+        """Who works; so many threads where nothing is said."""
+        return Crew(self.width or self.workers or usual, self.executor)

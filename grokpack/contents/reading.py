@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from grokpack import storage
-from grokpack.engines import Crew
 from grokpack.errors import GrokpackError
 from grokpack.tiling import tile_count, tile_range
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from grokpack.contents.limits import Limits
     from grokpack.contents.whole_files import Digest
-    from grokpack.engines import Watch
+    from grokpack.engines import Crew, Watch
 
 _PIECE_BYTES = 1 << 20  # read and summed while it lies in the second-level cache
 _FAR_PIECE_BYTES = 16 << 20  # several requests at a time
@@ -123,4 +122,4 @@ def threads(near: str) -> int:
 
 def crew(near: str, limits: Limits) -> Crew:
     """Who reads what lies near a path, unless it was said."""
-    return Crew(limits.width or limits.workers or threads(near), limits.executor)
+    return limits.crew(threads(near))

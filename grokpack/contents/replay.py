@@ -26,9 +26,8 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.events import Finished, Listener, Started, ignore
 from grokpack.output import Output
 from grokpack.plan import Plan, Run
-from grokpack.reading import ArrayReader
 from grokpack.task import Context, band_blocks
-from grokpack.tiling import tile_count, tile_range
+from grokpack.tiling import tile_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,7 +68,7 @@ def replay(
     place = Output.of(plan.target, out.place if plan.target.single else out.home)
     runs = list(_chosen(plan, limits.share))
     total = sum(file.nbytes for file in plan.target.layout.files())
-    wanted = sum(_nbytes(plan, run) for run in runs)
+    wanted = sum(run.nbytes(plan.target.layout) for run in runs)
     listen(Started("replay", wanted))
     began = time.monotonic()
     pace = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers or reading.threads(source.folder)).pace
@@ -202,10 +201,7 @@ class _Result:
 
 def _replaying(watch: Watch, plan: Plan, place: Output, pace: Pace) -> _Replayer:
     """What makes a plan's tiles again, in whatever process."""
-    reader = ArrayReader(plan.source, pace.engine)
-    return _Replayer(
-        plan, Context(plan.target, reader, place, pace, watch.advanced, watch.stopping)
-    )
+    return _Replayer(plan, Context.of(watch, plan, place, pace))
 
 
 def _see(plan: Plan, place: Output, _pace: Pace) -> None:
@@ -227,7 +223,7 @@ class _Replayer:
         if self.context.stopping():
             return _Result(0, ())
         band = self.plan.target.layout.bands[run.band]
-        at, stop = _ends(run, band[0])
+        at, stop = run.span(band[0])
         bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in band}
         errors: dict[str, str] = {}
         for blocks in band_blocks(self.context, band, at, stop, Ledger(self.context.pace.engine)):
@@ -239,7 +235,7 @@ class _Replayer:
         findings = [_differs(file, bad[file.path]) for file in band if bad[file.path]]
         for path, what in errors.items():
             findings.append(Finding("GP117", f"contents cannot be read: {what}", path))
-        return _Result(_nbytes(self.plan, run), tuple(findings))
+        return _Result(run.nbytes(self.plan.target.layout), tuple(findings))
 
     def _compare(
         self,
@@ -260,17 +256,6 @@ class _Replayer:
         unlike = np.flatnonzero(found != np.frombuffer(block, np.uint8))
         if len(unlike):
             bad.append((at + int(unlike[0]), at + int(unlike[-1]) + 1))
-
-
-def _nbytes(plan: Plan, run: Run) -> int:
-    """Bytes of a run's tiles, in all files of its band."""
-    band = plan.target.layout.bands[run.band]
-    start, stop = _ends(run, band[0])
-    return (stop - start) * len(band)
-
-
-def _ends(run: Run, file: FileLayout) -> tuple[int, int]:
-    return tile_range(run.first, file.nbytes)[0], tile_range(run.last - 1, file.nbytes)[1]
 
 
 def _differs(file: FileLayout, ranges: Sequence[tuple[int, int]]) -> Finding:

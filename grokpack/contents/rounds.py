@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.contents.memory import NEVER
-from grokpack.tiling import tile_range
+from grokpack.tiling import tile_range, tiles_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +51,8 @@ class Stretch:
     @property
     def nbytes(self) -> int:
         """Bytes to be read."""
-        start, stop = self.first, self.last - 1
-        return tile_range(stop, self.record.nbytes)[1] - tile_range(start, self.record.nbytes)[0]
+        start, stop = tiles_range(self.first, self.last, self.record.nbytes)
+        return stop - start
 
 
 def choose(

@@ -35,7 +35,7 @@ _MOST_LOSSES = 5  # of one item; whoever loses it more often has another reason
 
 
 @runtime_checkable
-class Preparing(Protocol):
+class Staffed(Protocol):
     """An executor that reaches all its workers, before the first item and after the last."""
 
     def prepare(self, job: Job[Any, Any]) -> None:
@@ -91,14 +91,14 @@ def spread(
     """
     stop_path = None if crew.executor is None else job.stop_path
     with jobs.hosted(job, watch), crew.at_work() as pool:
-        if isinstance(pool, Preparing):
+        if isinstance(pool, Staffed):
             pool.prepare(job)
         flights = _Flights(job, iter(items), pool, watch, stop_path)
         try:
             yield from flights.results(_AHEAD * crew.width)
         finally:
             flights.end()
-            if isinstance(pool, Preparing):
+            if isinstance(pool, Staffed):
                 pool.release(job)
 
 
@@ -161,7 +161,7 @@ class _Flights(Generic[S, T]):
         now = time.monotonic()
         if heard:
             self._heard = now
-        elif now - self._heard > _QUIET_S and isinstance(self._pool, Preparing):
+        elif now - self._heard > _QUIET_S and isinstance(self._pool, Staffed):
             self._heard = now
             try:
                 self._pool.check()
