@@ -17,6 +17,9 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --root-user-action=ignore
 PYTEST := $(BIN)/python -m pytest
 
+# Each start of Python would compile every module anew, in tests and benchmarks a thousand times.
+unexport PYTHONDONTWRITEBYTECODE
+
 # pip runs in one environment at a time.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import grokpack, median, remove, row
+from benchmarks.measuring import grokpack, medians, remove, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,24 +34,24 @@ def bench_fetching(work: Path) -> None:
     grokpack("synth", work / "m", "--preset", "medium", "-q")
     out = work / "out.gguf"
     with served(work) as url:
-        peaks = []
+        near, server = f"{work}/m", f"{url}/m"
+        peaks: dict[str, float] = {}
 
         def convert(source: str) -> float:
             remove(out)
             seconds, peak = grokpack("convert", source, *_GGUF, "-o", out)
-            peaks.append(peak)
+            peaks[source] = max(peak, peaks.get(source, 0))
             return seconds
 
-        convert(f"{work}/m")  # kernels compiled, pages touched
-        local = median(lambda: convert(f"{work}/m"))
-        far = median(lambda: convert(f"{url}/m"))
+        convert(near)  # kernels compiled, pages touched
+        local, far = medians(lambda: convert(near), lambda: convert(server))
         row(
             "convert --to gguf from a local server against the folder",
             f"{local / far:.2f} x",
             "0.7 x",
         )
-        row("  peak resident memory, from the server", f"{max(peaks[-3:]):.0f} MiB", "512 MiB")
-        seconds, _ = grokpack("inspect", f"{url}/m", "-q")
+        row("  peak resident memory, from the server", f"{peaks[server]:.0f} MiB", "512 MiB")
+        seconds, _ = grokpack("inspect", server, "-q")
         row("  inspect from the server", f"{seconds:.2f} s", "")
     shutil.rmtree(work / "m")
     remove(out)

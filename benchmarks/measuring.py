@@ -42,6 +42,12 @@ def median(measure: Callable[[], float]) -> float:
     return statistics.median(measure() for _ in range(RUNS))
 
 
+def medians(*measures: Callable[[], float]) -> list[float]:
+    """Medians of things that are compared: by turns, so that a slow minute is all of theirs."""
+    turns = [[measure() for measure in measures] for _ in range(2 * RUNS - 1)]
+    return [statistics.median(times) for times in zip(*turns, strict=True)]
+
+
 def row(figure: str, value: str, reach: str) -> None:
     """One line of the table."""
     print(f"{figure:<58} {value:>22}   {reach}", flush=True)

@@ -134,10 +134,16 @@ class Checkpoint:
                 return path
         return None
 
-    def stamps(self) -> dict[str, storage.Stamp]:
-        """Size, and modification time or tag, of every file, to notice a change between runs."""
+    def stamps(self, *, as_opened: bool = False) -> dict[str, storage.Stamp]:
+        """Size, and modification time or tag, of every file, to notice a change between runs.
+
+        Args:
+            as_opened: Take those that a far file had when it was opened, which cost nothing.
+        """
         paths = [file.path for file in self.layout.files()]
-        found = storage.each(self.folder, lambda path: storage.stamp(self.path(path)), paths)
+        found = storage.each(
+            self.folder, lambda path: storage.stamp(self.path(path), fresh=not as_opened), paths
+        )
         return dict(zip(paths, found, strict=True))
 
 

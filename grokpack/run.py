@@ -131,7 +131,8 @@ class Session:
             self.check_source()
             receipts = self.receipts()
         else:
-            places = {storage.absolute(source.folder): source.stamps()} if source else {}
+            stamps = source.stamps(as_opened=True) if source else {}
+            places = {storage.absolute(source.folder): stamps} if source else {}
             self.journal.begin(self.plan, places)
         if self.plan.target.encoding is None:  # others have no size before they are written
             for file in self.layout.files():

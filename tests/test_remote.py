@@ -203,6 +203,36 @@ def test_strips_are_fetched_once_however_often_they_are_cut(
         assert server.sent_bytes < 1.2 * source
 
 
+def test_a_run_looks_at_each_file_again_once_when_it_ends(served: Server, tmp_path: Path) -> None:
+    plan = PLANS["hf"](open_checkpoint(f"{served.url}/grok"))
+    assert plan.source is not None
+    served.forget()
+    execute(plan, str(tmp_path / "out"))
+    looks = [asked.path for asked in served.asked if asked.range == (0, 1)]
+    assert len(looks) == len(set(looks)) == sum(1 for _ in plan.source.layout.files())
+
+
+def test_scales_are_looked_at_many_at_a_time(served: Server) -> None:
+    found = open_checkpoint(f"{served.url}/grok")
+    storage.forget(served.url)  # what is kept of small reads as well
+    under_way = most = 0
+    guard = threading.Lock()
+
+    def slow(*_: Any) -> None:
+        nonlocal under_way, most
+        with guard:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        with guard:
+            under_way -= 1
+
+    served.fault = slow
+    PLANS["gguf"](found)
+    served.fault = None
+    assert most > 4
+
+
 def _narrow(pace: Any) -> Any:
     from grokpack.preflight import preflight
 

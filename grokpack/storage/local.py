@@ -90,10 +90,10 @@ def _fill(handle: int, path: str, offset: int, buffer: memoryview) -> None:
 
 def size(path: str) -> int:
     """See `sources.FileBytes.size`."""
-    return stamp(path)[0]
+    return stamp(path, fresh=True)[0]
 
 
-def stamp(path: str) -> tuple[int, int]:
+def stamp(path: str, *, fresh: bool) -> tuple[int, int]:  # noqa: ARG001  # nothing is remembered
     """See `sources.stamp`."""
     with reading(path):
         state = os.stat(path)

@@ -135,10 +135,10 @@ class Unsealing:
                     raise
         return sealed(found)
 
-    def stamp(self, path: str) -> Stamp:
+    def stamp(self, path: str, *, fresh: bool) -> Stamp:
         """See `sources.stamp`; of a compressed file the size of what it stands for."""
         try:
-            found = self._medium.stamp(path)
+            found = self._medium.stamp(path, fresh=fresh)
         except GrokpackError:
             sealed = self._find(path)
             if sealed is None:
@@ -194,7 +194,7 @@ class Unsealing:
         if self._medium.exists(path) or not self._is_sealed(path):
             self._sealed.pop(path, None)
             return None
-        stamp = self._medium.stamp(path + SUFFIX)
+        stamp = self._medium.stamp(path + SUFFIX, fresh=True)
         known = self._sealed.get(path)
         if known is None or known.stamp != stamp:
             table = self._read_table(path + SUFFIX, stamp[0])

@@ -47,7 +47,7 @@ class Medium(Protocol):
     def size(self, path: str) -> int:
         """See `sources.FileBytes.size`."""
 
-    def stamp(self, path: str) -> Stamp:
+    def stamp(self, path: str, *, fresh: bool) -> Stamp:
         """See `sources.stamp`."""
 
     def exists(self, path: str) -> bool:
@@ -130,9 +130,14 @@ def read_rows(
     _medium(path).read_rows(path, offset, stride, rows, engine)
 
 
-def stamp(path: str) -> Stamp:
-    """What tells, cheaply, that a file was changed; as it is now, whatever is remembered of it."""
-    return _medium(path).stamp(path)
+def stamp(path: str, *, fresh: bool = True) -> Stamp:
+    """What tells, cheaply, that a file was changed.
+
+    Args:
+        path: The file.
+        fresh: Look at it as it is now; else what is remembered of a first look will do.
+    """
+    return _medium(path).stamp(path, fresh=fresh)
 
 
 def exists(path: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 from grokpack.ops import Recast, Transpose
@@ -41,8 +42,7 @@ def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
     if not _few_scales(source, [pack.tensor for pack in packs]):
         return
     reader = ArrayReader(source)
-    for pack in packs:
-        pack.check(reader)
+    storage.each(source.folder, lambda pack: pack.check(reader), packs)
 
 
 def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
@@ -83,7 +83,8 @@ def float16_notes(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> tu
         others |= coded.keys()
         coded = {}
     reader = ArrayReader(source)
-    doubtful = {name for name, one in coded.items() if not one.fits(reader)}
+    fit = storage.each(source.folder, lambda name: coded[name].fits(reader), list(coded))
+    doubtful = {name for name, fits in zip(coded, fit, strict=True) if not fits}
     return tuple(_in_words(len(coded) - len(doubtful), sorted(others | doubtful)))
 
 

@@ -12,7 +12,6 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.storage.remote.answers import (
     NO_SUCH_RANGE,
     PARTIAL,
-    SLICE_BYTES,
     WHOLE,
     Changed,
     Facts,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import http.client
     from collections.abc import Callable, Mapping
 
+    from grokpack.storage.remote.bodies import Body
     from grokpack.storage.remote.flights import Flight
     from grokpack.storage.remote.routes import Resource
 
@@ -82,16 +82,14 @@ def document(flight: Flight[Any], resource: Resource, limit_bytes: int) -> tuple
     return _persist(flight, resource, {}, limit_bytes, receive)
 
 
-def fill(
-    flight: Flight[Any], resource: Resource, offset: int, buffer: memoryview, seen: Facts
-) -> None:
-    """Fill a buffer from a file that is still the one that was seen.
+def read(flight: Flight[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
+    """Read bytes of a file that is still the one that was seen.
 
     Raises:
         GrokpackError: GP213 where it is another file by now, GP221 where the server does not
             deliver, GP222 where access is refused, GP223 where its answers do not fit.
     """
-    wanted = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}"}
+    wanted = {"Range": f"bytes={offset}-{offset + body.nbytes - 1}"}
     if seen.tag.startswith('"'):  # a weak tag never matches, a date is none
         wanted["If-Match"] = seen.tag
 
@@ -99,12 +97,12 @@ def fill(
         start, stop, facts = described(response)
         if facts != seen:
             raise Changed(difference(seen, facts))
-        if (start, stop) != (offset, offset + len(buffer)):
+        if (start, stop) != (offset, offset + body.nbytes):
             raise Trouble(f"it sent bytes {start:,} to {stop:,} instead", "GP223")
-        _read(flight, response, buffer)
+        body.take(flight, response)
 
     try:
-        _persist(flight, resource, wanted, len(buffer), receive)
+        _persist(flight, resource, wanted, body.nbytes, receive)
     except Gone:
         raise changed(resource.path, "it is gone") from None
     except Refused as error:
@@ -130,19 +128,6 @@ def difference(seen: Facts, now: Facts) -> str:
     if seen.size != now.size:
         return f"{seen.size:,} bytes then, {now.size:,} now"
     return f"tag {plain(seen.tag)} then, {plain(now.tag)} now"
-
-
-def _read(flight: Flight[Any], response: http.client.HTTPResponse, buffer: memoryview) -> None:
-    """Fill the buffer from the body, which must end with it."""
-    filled = 0
-    while filled < len(buffer):
-        flight.check()
-        got = response.readinto(buffer[filled : filled + SLICE_BYTES])
-        if not got:
-            raise Trouble(f"the answer broke off after {filled:,} of {len(buffer):,} bytes")
-        filled += got
-    if not response.isclosed() and response.read(1):
-        raise Trouble("the answer is longer than what was asked for", "GP223")
 
 
 def _persist(

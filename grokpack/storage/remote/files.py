@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from grokpack.storage.remote import answers, exchange
+from grokpack.storage.remote.bodies import InMemory
 from grokpack.storage.remote.flights import fly
 from grokpack.storage.remote.sites import resource
 
@@ -127,8 +128,8 @@ def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
         return kept
     begins = min(offset, max(0, facts.size - WINDOW_BYTES))  # near the end, what is before it
     data = bytearray(min(max(nbytes, WINDOW_BYTES), facts.size - begins))
-    source = resource(path)
-    fly(lambda flight: exchange.fill(flight, source, begins, memoryview(data), facts))
+    source, body = resource(path), InMemory(memoryview(data))
+    fly(lambda flight: exchange.read(flight, source, begins, body, facts))
     _windows.put(path, begins, bytes(data))
     return memoryview(data)[offset - begins : offset - begins + nbytes]
 

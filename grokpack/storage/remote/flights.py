@@ -59,7 +59,13 @@ class CalledOff(Exception):  # noqa: N818  # not an error: what ends the thread 
 
 
 class Line(Protocol):
-    """A connection as a flight sees it."""
+    """A connection as a flight sees it.
+
+    Attributes:
+        encrypted: Whether its bytes come in TLS.
+    """
+
+    encrypted: bool
 
     def hang_up(self) -> None:
         """End what is read from it, from another thread."""

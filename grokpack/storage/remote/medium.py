@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from grokpack.errors import GrokpackError, Place
 from grokpack.storage.burden import Burden
 from grokpack.storage.remote import answers, exchange, files, shelf, sites
+from grokpack.storage.remote.bodies import InMemory
 from grokpack.storage.remote.crowd import each
 from grokpack.storage.remote.flights import fly_all
 from grokpack.storage.remote.listing import Names, listed
@@ -62,10 +63,10 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
     fly_all(
         [
             partial(
-                exchange.fill,
+                exchange.read,
                 resource=source,
                 offset=offset + at,
-                buffer=buffer[at : at + step],
+                body=InMemory(buffer[at : at + step]),
                 seen=facts,
             )
             for at in range(0, len(buffer), step)
@@ -112,13 +113,14 @@ def size(path: str) -> int:
     return _facts(path).size
 
 
-def stamp(path: str) -> tuple[int, str]:
+def stamp(path: str, *, fresh: bool) -> tuple[int, str]:
     """See `sources.stamp`.
 
     Raises:
         GrokpackError: GP213 where the file is not the one that was opened.
     """
-    seen, now = _facts(path), files.look_again(path)
+    seen = _facts(path)
+    now = files.look_again(path) if fresh else seen
     if now is None:
         raise exchange.changed(path, "it is gone")
     if now != seen:

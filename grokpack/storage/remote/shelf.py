@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -19,9 +18,11 @@ from grokpack.errors import GrokpackError
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.rows import pread_rows
 from grokpack.storage import errand
-from grokpack.storage.faults import writing
 from grokpack.storage.remote import exchange
+from grokpack.storage.remote.bodies import InFile
 from grokpack.storage.remote.flights import fly_all
+from grokpack.storage.remote.routes import is_near
+from grokpack.storage.remote.scratch import Scratch
 from grokpack.storage.remote.sites import resource
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from grokpack.kernels.dispatch import Engine
     from grokpack.storage.remote.answers import Facts
     from grokpack.storage.remote.flights import Flight
+    from grokpack.storage.remote.routes import Resource
 
 BLOCK_BYTES = 4 << 20
 SHELF_BYTES = 2 << 30
 """An expert's matrix of Grok-1 takes 201 MB, and each thread works on one or two."""
-IN_FLIGHT = 4  # blocks that a thread fetches at a time
+IN_FLIGHT = 4  # blocks that a thread fetches at a time from afar
 _WARM = 128
 """Blocks from which on those that were read to the end give way before new places are taken: half
 a gigabyte of memory that was touched before. Pages that were not cost four times as much as the
@@ -62,33 +64,12 @@ class _Slot:
     failed: bool = False
 
 
-_spare: list[bytearray] = []
-
-
-@contextlib.contextmanager
-def _lent() -> Iterator[memoryview]:
-    """Memory for a block, used over and over: fresh pages would cost as much as the block.
-
-    There are no more of them than blocks in flight, which the budget has.
-    """
-    try:
-        memory = _spare.pop()
-    except IndexError:
-        memory = bytearray(BLOCK_BYTES)
-    try:
-        yield memoryview(memory)
-    finally:
-        _spare.append(memory)
-
-
 class Shelf:
     """A file of blocks of other files; the least used give way. For many threads."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
-        with writing("scratch", folder):
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # kept
-        self.handle = self._file.fileno()
+        self._file = Scratch(folder)
+        self.handle = self._file.handle
         self._slots: OrderedDict[_Key, _Slot] = OrderedDict()
         self._free = list(range(SHELF_BYTES - BLOCK_BYTES, -1, -BLOCK_BYTES))
         self._changed = threading.Condition()
@@ -174,10 +155,12 @@ class Shelf:
 
     def _load(self, path: str, facts: Facts, mine: list[int], held: dict[int, _Slot]) -> None:
         """Fetch blocks, a few at a time."""
+        source = resource(path)
+        at_once = 1 if is_near(source) else IN_FLIGHT
         try:
-            for first in range(0, len(mine), IN_FLIGHT):
-                batch = mine[first : first + IN_FLIGHT]
-                fly_all([self._fetching(path, facts, n, held[n].at) for n in batch])
+            for first in range(0, len(mine), at_once):
+                batch = mine[first : first + at_once]
+                fly_all([self._fetching(source, facts, n, held[n]) for n in batch])
                 for number in batch:
                     held[number].ready.set()
         except BaseException:
@@ -191,26 +174,25 @@ class Shelf:
             raise
 
     def _fetching(
-        self, path: str, facts: Facts, number: int, at: int
+        self, source: Resource, facts: Facts, number: int, slot: _Slot
     ) -> Callable[[Flight[Any]], None]:
-        """The work of fetching one block."""
+        """The work of fetching one block.
+
+        It holds the block itself: one that was called off may still write for a moment, and its
+        place must be nobody else's until it has ended.
+        """
         offset = number * BLOCK_BYTES
-        nbytes = min(BLOCK_BYTES, facts.size - offset)
+        body = InFile(self._file, slot.at, min(BLOCK_BYTES, facts.size - offset))
+        with self._changed:
+            slot.holders += 1
 
         def fetch(flight: Flight[Any]) -> None:
-            with _lent() as memory:
-                buffer = memory[:nbytes]
-                exchange.fill(flight, resource(path), offset, buffer, facts)
-                flight.check()
-                self._put(buffer, at)
+            try:
+                exchange.read(flight, source, offset, body, facts)
+            finally:
+                self._let_go({number: slot})
 
         return fetch
-
-    def _put(self, block: memoryview, at: int) -> None:
-        with writing("scratch", self._folder):
-            written = 0
-            while written < len(block):
-                written += os.pwrite(self.handle, block[written:], at + written)
 
     def _settled(self, held: dict[int, _Slot]) -> bool:
         """Wait for what other threads fetch; whether all of it came."""

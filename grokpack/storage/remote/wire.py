@@ -31,11 +31,13 @@ class Connection:
     Attributes:
         fresh: Whether nothing was asked on it yet.
         by_proxy: Whether requests go to a proxy, as whole URLs.
+        encrypted: Whether its bytes come in TLS.
     """
 
     def __init__(self, address: Address) -> None:
         self.address, self.fresh, self.since = address, True, time.monotonic()
         self.http, self.by_proxy = _connect(*address)
+        self.encrypted = address[0] == "https"
         self._sock: socket.socket | None = None
 
     def open(self) -> None:
