@@ -13,6 +13,7 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.patience import settled
 
@@ -140,8 +141,8 @@ def rooted(folder: str, kvstore: Mapping[str, Any]) -> Any:  # noqa: ANN401  # J
     """A key-value store's spec whose paths are below a folder, or a URL, as one that opens."""
     if kvstore["driver"] == "ocdbt":
         return {**kvstore, "base": rooted(folder, {"driver": "file", "path": ""})}
-    if "://" in folder:
-        return f"{folder.rstrip('/')}/{kvstore['path']}"
+    if storage.is_url(folder):
+        return storage.kvstore(folder, kvstore["path"])
     return {**kvstore, "path": os.path.join(os.path.abspath(folder), kvstore["path"])}
 
 

@@ -27,12 +27,13 @@ from grokpack.storage.remote import uploads
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.synth import plan_synth
 from grokpack.verification import verify_structure
+from tests.buckets import Moto, client, running
 from tests.checkpoints import synthesise, tree
 from tests.converting import WIDE
 from tests.executors import processes, stop_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from grokpack.plan import Plan
@@ -44,88 +45,30 @@ LARGE = Geometry(
 """Files of 16 MiB and more: several parts each."""
 
 
-class Moto:
-    """moto's S3, and every request that it got.
-
-    Attributes:
-        asked: `(method, what)` of each request.
-        fault: Answers in its place, where it returns something.
-    """
-
-    def __init__(self) -> None:
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-        from werkzeug.serving import make_server
-
-        self.inner = DomainDispatcherApplication(create_backend_app)
-        self.asked: list[str] = []
-        self.fault: Callable[[str, dict[str, Any]], tuple[str, bytes] | None] = lambda *_: None
-        self.server = make_server("127.0.0.1", 0, self.answer, threaded=True)
-        self.url = f"http://127.0.0.1:{self.server.port}"
-
-    def answer(self, environ: dict[str, Any], start: Any) -> Any:
-        what = f"{environ['REQUEST_METHOD']} {_kind(environ['QUERY_STRING'])}".strip()
-        self.asked.append(what)
-        bad = self.fault(what, environ)
-        if bad is None:
-            return self.inner(environ, start)
-        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        start(bad[0], [("Content-Length", str(len(bad[1])))])
-        return [bad[1]]
-
-
-def _kind(query: str) -> str:
-    for name in ("partNumber", "uploads", "uploadId", "list-type"):
-        if name in query:
-            return name
-    return ""
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[Moto]:
-    import threading
-
-    moto = Moto()
-    thread = threading.Thread(target=moto.server.serve_forever, daemon=True)
-    thread.start()
-    yield moto
-    from grokpack.storage.remote.wire import pool
-
-    pool.close()
-    moto.server.shutdown()
-    moto.server.server_close()
-    thread.join()
+def server() -> Iterator[Moto]:
+    with running() as moto:
+        yield moto
 
 
 @pytest.fixture
-def moto(running: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
+def moto(server: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
     from grokpack.storage.remote import sites
 
     for variable in ("GROKPACK_S3_ENDPOINT", "GROKPACK_GS_ENDPOINT"):
-        monkeypatch.setenv(variable, running.url)
+        monkeypatch.setenv(variable, server.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "of-nobody")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     sites.forget()
-    client(running).create_bucket(Bucket=BUCKET)
-    running.asked.clear()
-    yield running
-    running.fault = lambda *_: None
+    client(server).create_bucket(Bucket=BUCKET)
+    server.asked.clear()
+    yield server
+    server.fault = lambda *_: None
     storage.faults.hook = None
-    empty(running)
+    empty(server)
     sites.forget()
-
-
-def client(moto: Moto) -> Any:
-    import boto3
-
-    return boto3.client(
-        "s3",
-        endpoint_url=moto.url,
-        region_name="us-east-1",
-        aws_access_key_id="name",
-        aws_secret_access_key="secret",  # noqa: S106  # no one's
-    )
 
 
 def empty(moto: Moto) -> None:

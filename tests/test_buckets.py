@@ -17,6 +17,7 @@ from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
+from tests.buckets import client, running
 from tests.checkpoints import GOLDEN, reshard, tree
 from tests.servers import Answer, Asked, Server, impatient, serving
 
@@ -43,33 +44,17 @@ def use(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    """The URL of moto's S3, which others wrote; it holds the golden checkpoint."""
-    import boto3
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    client = boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="name",
-        aws_secret_access_key="secret",  # noqa: S106  # no one's
-    )
-    client.create_bucket(Bucket=BUCKET)
-    for path in sorted(GOLDEN.rglob("*")):
-        if path.parent.name == "ckpt-0" or path.name == "config.json":
-            key = f"models/{path.relative_to(GOLDEN).as_posix()}"
-            body = path.read_bytes()
-            client.put_object(Bucket=BUCKET, Key=key, Body=body, ACL="public-read")
-    client.put_object(Bucket=BUCKET, Key="private/config.json", Body=b"{}")
-    client.close()
-    yield url
-    from grokpack.storage.remote.wire import pool
-
-    pool.close()
-    server.stop()
+    """The URL of a server that holds the golden checkpoint."""
+    with running() as server:
+        s3 = client(server)
+        s3.create_bucket(Bucket=BUCKET)
+        for path in sorted(GOLDEN.rglob("*")):
+            if path.parent.name == "ckpt-0" or path.name == "config.json":
+                key = f"models/{path.relative_to(GOLDEN).as_posix()}"
+                s3.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes(), ACL="public-read")
+        s3.put_object(Bucket=BUCKET, Key="private/config.json", Body=b"{}")
+        s3.close()
+        yield server.url
 
 
 @pytest.mark.parametrize("variable", ["GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL"])
@@ -221,8 +206,9 @@ def listing(server: Server, asked: Asked, page: int = 10) -> Answer | None:
     prefix, folder = query.get("prefix", ""), server.root / BUCKET
     keys = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     below = [key for key in keys if key.startswith(prefix)]
-    names = [f"<Contents><Key>{k}</Key></Contents>" for k in below if "/" not in k[len(prefix) :]]
-    folders = sorted({k[len(prefix) :].split("/")[0] for k in below if "/" in k[len(prefix) :]})
+    deeper = [k for k in below if "delimiter" in query and "/" in k[len(prefix) :]]
+    names = [f"<Contents><Key>{k}</Key></Contents>" for k in below if k not in deeper]
+    folders = sorted({k[len(prefix) :].split("/")[0] for k in deeper})
     names += [f"<CommonPrefixes><Prefix>{prefix}{f}/</Prefix></CommonPrefixes>" for f in folders]
     first = int(query.get("continuation-token", 0))
     after = first + page

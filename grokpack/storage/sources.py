@@ -232,6 +232,18 @@ def explain_absence(folder: str) -> tuple[str, ...]:
     return medium.sought(folder)
 
 
+def kvstore(folder: str, below: str) -> dict[str, Any]:
+    """TensorStore's spec of what lies below a URL, by the keys and endpoints that reading takes.
+
+    Args:
+        folder: A URL.
+        below: A path below it; of a folder it ends in a slash.
+    """
+    from grokpack.storage.remote import sites
+
+    return sites.kvstore(folder, below)
+
+
 def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
     """Parse a JSON file of bounded size.
 

@@ -140,8 +140,15 @@ def exists(path: str) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """See `sources.is_file`."""
-    return files.look(path) is not None
+    """See `sources.is_file`.
+
+    Raises:
+        GrokpackError: GP222 where there is one, by its folder's listing, that may not be read.
+    """
+    found = files.look(path) is not None
+    if not found and files.refused(path) is not None and _is_listed(path):
+        _facts(path)
+    return found
 
 
 def is_folder(path: str) -> bool:
@@ -165,6 +172,13 @@ def tree(folder: str) -> list[str]:
 def _may_be_file(path: str) -> bool:
     """A folder's page is no file; on a web server its name is all that tells."""
     return parse(path).scheme not in ("http", "https") or "." in os.path.basename(path)
+
+
+def _is_listed(path: str) -> bool:
+    """Whether a listing named the file: what is refused may else be what is not there."""
+    folder, name = os.path.split(path)
+    known = _names.get((folder, False))
+    return known is not None and not known.sought and name in known.files
 
 
 def _listing(folder: str, *, deep: bool = False) -> Names:

@@ -43,16 +43,37 @@ def find_keys() -> Keys | None:
     return None
 
 
+def tensorstores(keys: Keys | None) -> dict[str, str]:
+    """Where TensorStore finds the keys that `find_keys` found: it takes none in a spec."""
+    if keys is None:
+        return {"type": "anonymous"}
+    if keys.name == os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {"type": "environment"}
+    return {
+        "type": "profile",
+        "profile": _profile_name(),
+        "credentials_file": _file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+        "config_file": os.devnull,  # it must exist
+    }
+
+
 def find_region() -> str | None:
     """The region from the environment, else from the profile in the config file."""
     named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return named or _profile("AWS_CONFIG_FILE", "config").get("region")
 
 
+def _profile_name() -> str:
+    return os.environ.get("AWS_PROFILE") or "default"
+
+
+def _file(variable: str, name: str) -> str:
+    return os.environ.get(variable) or str(Path.home() / ".aws" / name)
+
+
 def _profile(variable: str, name: str) -> dict[str, str]:
     """The profile's section of one of AWS's two files; empty where it is not there."""
-    path = os.environ.get(variable) or str(Path.home() / ".aws" / name)
-    profile = os.environ.get("AWS_PROFILE") or "default"
+    path, profile = _file(variable, name), _profile_name()
     parser = configparser.RawConfigParser()
     try:
         parser.read(path, encoding="utf-8")

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from grokpack.storage.remote import signing
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _KEY = "/~"  # what S3 leaves as it is in a path, beside letters, digits, - _ and .
 _PATH = "/~%:@!$&'()*+,;="  # what a web address may hold as it is
+_SOMEWHERE = "us-east-1"  # the region in a signature where none is known
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
 
@@ -36,6 +37,10 @@ class Plain:
     def url(self, url: Url) -> str:
         """Where a file is."""
         return f"{url.scheme}://{url.host}/{quote(url.path, safe=_PATH)}"
+
+    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
+        """See `kvstore`."""
+        return _web_store(self.url(url), below, {})
 
     def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `routes.Site`
         """None."""
@@ -80,6 +85,22 @@ class Bucket:
         """Where an object is."""
         return f"{self.base()}/{quote(url.path, safe=_KEY)}"
 
+    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
+        """See `kvstore`; Google's is asked as a web server is, which takes a token as it is."""
+        if self.google:
+            return _web_store(self.url(url), below, self.headers(self.base()))
+        found = {
+            "driver": "s3",
+            "bucket": self.name,
+            "path": f"{url.path}/{below}".lstrip("/"),
+            "aws_credentials": signing.tensorstores(self.keys),
+        }
+        if self.endpoint:
+            found["endpoint"] = self.endpoint.rstrip("/")
+        if self.region or self.endpoint:  # it asks S3 where nothing tells
+            found["aws_region"] = self.region or _SOMEWHERE
+        return found
+
     def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
         """ListObjectsV2, which Google answers as well."""
         query = {"list-type": "2", "prefix": f"{url.path}/" if url.path else ""}
@@ -96,7 +117,7 @@ class Bucket:
             return {}
         if self.token:
             return {"Authorization": f"Bearer {self.token}"}
-        return signing.sign(url, self.region or "us-east-1", self.keys) if self.keys else {}
+        return signing.sign(url, self.region or _SOMEWHERE, self.keys) if self.keys else {}
 
     def learn(self, headers: Mapping[str, str]) -> bool:
         """The region, which S3 names where it was asked in another."""
@@ -143,6 +164,10 @@ class Hub:
         revision = quote(self.revision, safe="")
         return f"{self.endpoint}/{quote(self.repo)}/resolve/{revision}/{self._below(url)}"
 
+    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
+        """See `kvstore`."""
+        return _web_store(self.url(url), below, self.headers(self.endpoint))
+
     def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
         """The tree, a page at a time; the mark of a page is its URL."""
         below = self._below(url)
@@ -181,6 +206,26 @@ def resource(path: str) -> Resource:
     url = parse(path)
     site = of(url)
     return Resource(path, site, lambda: site.url(url))
+
+
+def kvstore(folder: str, below: str) -> dict[str, Any]:
+    """TensorStore's spec of what lies below a folder, with the keys and the endpoint of ours.
+
+    Args:
+        folder: A URL.
+        below: A path below it; of a folder it ends in a slash.
+    """
+    url = parse(folder)
+    return of(url).kvstore(url, below)
+
+
+def _web_store(url: str, below: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    base = f"{url.rstrip('/')}/{quote(below, safe=_PATH)}"
+    return {
+        "driver": "http",
+        "base_url": base,
+        "headers": [f"{name}: {text}" for name, text in headers.items()],
+    }
 
 
 @cache

@@ -1,0 +1,76 @@
+"""An S3 server that others wrote: moto, on loopback, with what goes wrong with one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+from grokpack.storage.remote.wire import pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Moto:
+    """moto's S3, and every request that it got.
+
+    Attributes:
+        asked: `(method, what)` of each request.
+        fault: Answers in its place, where it returns something.
+    """
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self.inner = DomainDispatcherApplication(create_backend_app)
+        self.asked: list[str] = []
+        self.fault: Callable[[str, dict[str, Any]], tuple[str, bytes] | None] = lambda *_: None
+        self.server = make_server("127.0.0.1", 0, self.answer, threaded=True)
+        self.url = f"http://127.0.0.1:{self.server.port}"
+
+    def answer(self, environ: dict[str, Any], start: Any) -> Any:
+        what = f"{environ['REQUEST_METHOD']} {_kind(environ['QUERY_STRING'])}".strip()
+        self.asked.append(what)
+        bad = self.fault(what, environ)
+        if bad is None:
+            return self.inner(environ, start)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start(bad[0], [("Content-Length", str(len(bad[1])))])
+        return [bad[1]]
+
+
+def _kind(query: str) -> str:
+    for name in ("partNumber", "uploads", "uploadId", "list-type"):
+        if name in query:
+            return name
+    return ""
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Moto]:
+    """moto as long as the block runs."""
+    moto = Moto()
+    thread = threading.Thread(target=moto.server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield moto
+    finally:
+        pool.close()
+        moto.server.shutdown()
+        moto.server.server_close()
+        thread.join()
+
+
+def client(moto: Moto) -> Any:
+    """boto3's client for it."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=moto.url,
+        region_name="us-east-1",
+        aws_access_key_id="name",
+        aws_secret_access_key="secret",  # noqa: S106  # no one's
+    )
