@@ -40,12 +40,9 @@ def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[st
     sums, decoded = _file_sums(layout, receipts), {}
     if plan.target.encoding is not None:
         sums, decoded = _encoded_sums(layout, receipts), sums
-    folders = {place.root}
-    for file in layout.files():
-        path = place.file(file.path)
-        folders.add(os.path.dirname(path))
-        place.sink.publish(path, sums[file.path][0])
-    place.sink.settle(folders)
+    sizes = {place.file(file.path): sums[file.path][0] for file in layout.files()}
+    place.sink.each(lambda path: place.sink.publish(path, sizes[path]), list(sizes))
+    place.sink.settle({place.root, *map(os.path.dirname, sizes)})
     for name, data in plan.target.finals.items():
         place.sink.write_whole(os.path.join(place.root, name), data)
     if plan.target.place is not None and plan.source is not None:

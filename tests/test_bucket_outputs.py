@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -162,6 +163,27 @@ def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> Non
     assert moto.asked.count("PUT partNumber") == parts
     command = [sys.executable, "-m", "grokpack", "verify", f"s3://{BUCKET}/out", "--data"]
     subprocess.run(command, check=True, env=dict(os.environ))
+
+
+def test_many_uploads_are_completed_at_a_time(moto: Moto, wide: Path) -> None:
+    under_way = most = 0
+    guard = threading.Lock()
+
+    def slow(what: str, _: dict[str, Any]) -> None:
+        nonlocal under_way, most
+        if what != "POST uploadId":
+            return
+        with guard:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.1)
+        with guard:
+            under_way -= 1
+
+    moto.fault = slow
+    execute(plan_of("ckpt-0", wide), f"s3://{BUCKET}/out")
+    assert most > 4
+    assert verify_structure(survey(f"s3://{BUCKET}/out")).whole
 
 
 @pytest.mark.usefixtures("moto")

@@ -10,7 +10,7 @@ from grokpack.storage import parts, sources
 from grokpack.storage.urls import is_url, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 BUCKETS = ("s3", "gs")
 PART_BYTES = 8 << 20
@@ -59,6 +59,9 @@ class Sink(Protocol):
 
     def publish(self, path: str, nbytes: int) -> None:
         """Give a file its name; nothing changes where it has it."""
+
+    def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
+        """Do the same for many files, at the same time where each waits for an answer."""
 
     def settle(self, folders: set[str]) -> None:
         """Make the names in folders durable."""
@@ -112,6 +115,11 @@ class Folder:
         """See `Sink`."""
         if sources.exists(path + parts.PART):
             parts.publish(path)
+
+    def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
+        """See `Sink`: in their order."""
+        for path in paths:
+            work(path)
 
     def settle(self, folders: set[str]) -> None:
         """See `Sink`."""

@@ -20,12 +20,12 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.extras import load
 from grokpack.storage import parts, sources
 from grokpack.storage.faults import faults
-from grokpack.storage.remote import sites
+from grokpack.storage.remote import crowd, sites
 from grokpack.storage.sinks import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _ATTEMPTS = 8
 _EXTRA = "buckets"
@@ -74,8 +74,9 @@ class Uploads:
             row = self._client.create_multipart_upload(Bucket=self.bucket, Key=key)
             self._abort(key, row["UploadId"])
         root = str(Url(self._scheme, self.bucket, ""))
-        for key in list(self._uploads()):
-            self._sent[key] = self._parts(f"{root}/{key}") or {}
+        keys = list(self._uploads())
+        parts_of = crowd.each(lambda key: self._parts(f"{root}/{key}") or {}, keys)
+        self._sent.update(zip(keys, parts_of, strict=True))
 
     def create(self, path: str, nbytes: int) -> None:
         """See `Sink`: an upload is begun with its first part."""
@@ -140,6 +141,10 @@ class Uploads:
                 MultipartUpload={"Parts": [_named(sent[number]) for number in sorted(sent)]},
             )
 
+    def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
+        """See `Sink`."""
+        crowd.each(work, paths)
+
     def settle(self, folders: set[str]) -> None:
         """See `Sink`: an object that was completed is durable."""
 
@@ -175,8 +180,7 @@ class Uploads:
     def discard(self, root: str | None, paths: Sequence[str]) -> None:
         """See `Sink`: open uploads of these names are given up, whoever began them."""
         keys = {_key(path) for path in paths}
-        for path in paths:
-            self.remove(path)
+        self.each(self.remove, paths)
         place = root or commonpath(list(paths))
         with self._asking("abort", place):
             pages = self._client.get_paginator("list_multipart_uploads")
@@ -315,7 +319,7 @@ def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and b
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         signature_version="s3v4" if site.keys else botocore.UNSIGNED,
         s3={"addressing_style": "path" if site.endpoint else "auto"},
-        max_pool_connections=16,
+        max_pool_connections=crowd.WIDTH,
         **({"request_checksum_calculation": "when_required"} if site.google else {}),
     )
     client = boto3.session.Session().client(
