@@ -24,7 +24,7 @@ from grokpack.quantize import plan_quantize
 from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.storage import sinks
-from grokpack.storage.remote import uploads
+from grokpack.storage.remote import exchange, uploads
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.synth import plan_synth
 from grokpack.verification import verify_structure
@@ -270,7 +270,7 @@ def test_a_process_that_was_killed_is_continued(moto: Moto, large: Path, tmp_pat
 def test_a_server_that_is_busy_is_asked_again(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
     count = Counter[str]()
 
     def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
@@ -283,6 +283,59 @@ def test_a_server_that_is_busy_is_asked_again(
     plan = plan_of("hf", wide)
     execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
     moto.fault = lambda *_: None
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+
+
+@pytest.mark.parametrize("state", ["busy", "silent"])
+@pytest.mark.parametrize("step", ["PUT partNumber", "POST uploadId"])
+def test_a_stop_ends_the_wait_for_a_bucket(
+    state: str, step: str, moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 10_000.0)
+    monkeypatch.setattr(exchange, "_LONGEST_PAUSE_S", 10_000.0)
+    limits, over = Limits(workers=1), threading.Event()
+
+    def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
+        if what != step:
+            return None
+        limits.stop.set()
+        if state == "silent":
+            over.wait()
+        return "503 Slow Down", b"<Error><Code>SlowDown</Code></Error>"
+
+    moto.fault = fault
+    plan = plan_of("hf", wide)
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan, f"s3://{BUCKET}/out", limits)
+    assert caught.value.code == "GP403"
+    over.set()
+    moto.fault = lambda *_: None
+    execute(plan, f"s3://{BUCKET}/out")
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+
+
+def test_an_upload_whose_completion_was_not_heard_of_is_complete(
+    moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
+    heard = Counter[str]()
+
+    def fault(what: str, environ: dict[str, Any]) -> tuple[str, bytes] | None:
+        if what != "POST uploadId":
+            return None
+        heard[environ["PATH_INFO"]] += 1
+        if heard[environ["PATH_INFO"]] > 1:  # moto would complete it again, others do not
+            return "404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>"
+        list(moto.inner(environ, lambda *_: None))
+        environ["CONTENT_LENGTH"] = "0"  # it was read
+        return "500 Lost", b""
+
+    moto.fault = fault
+    plan = plan_of("hf", wide)
+    execute(plan, f"s3://{BUCKET}/out")
+    assert set(heard.values()) == {2}
     execute(plan, str(tmp_path / "local"))
     assert objects(moto) == tree(tmp_path / "local")
 

@@ -21,7 +21,7 @@ SLICE_BYTES = 1 << 20
 WHOLE, PARTIAL, NO_SUCH_RANGE = 200, 206, 416
 _EXPLANATION_BYTES = 2048  # of an error's body: S3 names the reason there
 _MOVED = (301, 302, 303, 307, 308)
-_BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
+BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
 _REFUSED, _GONE, _CHANGED = (401, 403), (404, 410), 412
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _EMPTY = re.compile(r"bytes \*/0")
@@ -135,8 +135,8 @@ def received(
 def _failure(response: http.client.HTTPResponse, reason: str) -> Exception:
     """What an answer means that holds nothing."""
     status = response.status
-    if status in _BUSY:
-        return Trouble(f"it answered {reason}", after_s=_retry_after(response))
+    if status in BUSY:
+        return Trouble(f"it answered {reason}", after_s=seconds(response.getheader("Retry-After")))
     if status in (_CHANGED, NO_SUCH_RANGE):
         return Changed(f"the server answers {reason}")
     if status in _REFUSED:
@@ -146,7 +146,7 @@ def _failure(response: http.client.HTTPResponse, reason: str) -> Exception:
     return Trouble(f"it answered {reason}", "GP223")
 
 
-def _retry_after(response: http.client.HTTPResponse) -> float | None:
-    """Seconds that the server asks for; dates, which clocks disagree about, are passed over."""
-    text = (response.getheader("Retry-After") or "").strip()
+def seconds(retry_after: str | None) -> float | None:
+    """Seconds that a server asks for; dates, which clocks disagree about, are passed over."""
+    text = (retry_after or "").strip()
     return float(text) if text.isdecimal() and len(text) < 7 else None  # noqa: PLR2004  # digits

@@ -151,12 +151,12 @@ def _persist(
             most = TRIES if known else min(TRIES, _TRIES_OF_A_STRANGER)
             if tried >= most or lies >= min(TRIES, _TRIES_OF_A_LIAR):
                 raise _failure(resource, trouble, tried, time.monotonic() - began) from None
-            flight.pause(_pause(tried, trouble.after_s))
+            flight.pause(pause_s(tried, trouble.after_s))
         finally:
             flight.line = None
 
 
-def _pause(tried: int, after_s: float | None) -> float:
+def pause_s(tried: int, after_s: float | None) -> float:
     """Seconds until the next attempt: twice as long each time, never in step with other clients."""
     if after_s is not None:
         return min(after_s, _LONGEST_RETRY_AFTER_S)

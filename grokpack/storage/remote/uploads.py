@@ -14,21 +14,22 @@ import json
 import os
 import threading
 from os.path import commonpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from grokpack.errors import GrokpackError, Place
 from grokpack.extras import load
 from grokpack.storage import parts, sources
 from grokpack.storage.faults import faults
 from grokpack.storage.remote import crowd, sites
+from grokpack.storage.remote.attempts import EXTRA, ask
 from grokpack.storage.sinks import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_ATTEMPTS = 8
-_EXTRA = "buckets"
+T = TypeVar("T")
+
 _LOG = "uploads.jsonl"
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _VANISHED = "NoSuchUpload"
@@ -70,9 +71,8 @@ class Uploads:
         A bucket that takes none says so here.
         """
         key = f"{_key(self.out)}/grokpack-can-write".strip("/")
-        with self._asking("prepare", self.out):
-            row = self._client.create_multipart_upload(Bucket=self.bucket, Key=key)
-            self._abort(key, row["UploadId"])
+        row = self._ask("prepare", self.out, "create_multipart_upload", Key=key)
+        self._abort("", self.out, key, row["UploadId"])
         root = str(Url(self._scheme, self.bucket, ""))
         keys = list(self._uploads())
         parts_of = crowd.each(lambda key: self._parts(f"{root}/{key}") or {}, keys)
@@ -87,8 +87,7 @@ class Uploads:
             upload = self._uploads().pop(key, None)
             self._sent.pop(key, None)
         if upload is not None:
-            with self._asking("abort", path):
-                self._abort(key, upload)
+            self._abort("abort", path, key, upload)
 
     def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:
         """See `Sink`: the open upload of each, by key."""
@@ -106,10 +105,8 @@ class Uploads:
     def send(self, path: str, number: int, data: bytearray) -> None:
         """Send one part of a file."""
         key, upload = _key(path), self._upload(path)
-        with self._asking("upload", path):
-            self._client.upload_part(
-                Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=data
-            )
+        call = "upload_part"
+        self._ask("upload", path, call, Key=key, UploadId=upload, PartNumber=number, Body=data)
 
     def holds(self, path: str, nbytes: int, written: range) -> bool:
         """See `Sink`."""
@@ -132,14 +129,12 @@ class Uploads:
             return  # by a run that was killed before it came to the manifest
         if sent is None or sum(row["Size"] for row in sent.values()) != nbytes:
             raise self._failure(path, _VANISHED, "parts that were sent are gone")
-        key = _key(path)
-        with self._asking("publish", path):
-            self._client.complete_multipart_upload(
-                Bucket=self.bucket,
-                Key=key,
-                UploadId=self._uploads()[key],
-                MultipartUpload={"Parts": [_named(sent[number]) for number in sorted(sent)]},
-            )
+        key, rows = _key(path), {"Parts": [_named(sent[number]) for number in sorted(sent)]}
+        where = {"Key": key, "UploadId": self._uploads()[key]}
+        call = "complete_multipart_upload"
+        done = self._ask("publish", path, call, (_VANISHED,), **where, MultipartUpload=rows)
+        if done is None and self.size_of(path) != nbytes:  # else an answer was lost on its way
+            raise self._failure(path, _VANISHED, f"404 {_VANISHED}")
 
     def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
         """See `Sink`."""
@@ -150,44 +145,32 @@ class Uploads:
 
     def write_whole(self, path: str, data: bytes) -> None:
         """See `Sink`."""
-        with self._asking("write_whole", path):
-            self._client.put_object(Bucket=self.bucket, Key=_key(path), Body=data)
+        self._ask("write_whole", path, "put_object", Key=_key(path), Body=data)
 
     def size_of(self, path: str) -> int | None:
         """See `Sink`."""
-        with self._asking("", path):
-            try:
-                answer = self._client.head_object(Bucket=self.bucket, Key=_key(path))
-            except self._client.exceptions.ClientError as error:
-                if _code(error) in _MISSING:
-                    return None
-                raise
-        return int(answer["ContentLength"])
+        answer = self._ask("", path, "head_object", _MISSING, Key=_key(path))
+        return None if answer is None else int(answer["ContentLength"])
 
     def names(self, folder: str) -> list[str]:
         """See `Sink`; the first thousand."""
         key = _key(folder)
         prefix = f"{key}/" if key else ""
-        with self._asking("", folder):
-            answer = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
+        answer = self._ask("", folder, "list_objects_v2", Prefix=prefix)
         return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
 
     def remove(self, path: str) -> None:
         """See `Sink`."""
-        with self._asking("remove", path):
-            self._client.delete_object(Bucket=self.bucket, Key=_key(path))
+        self._ask("remove", path, "delete_object", Key=_key(path))
 
     def discard(self, root: str | None, paths: Sequence[str]) -> None:
         """See `Sink`: open uploads of these names are given up, whoever began them."""
         keys = {_key(path) for path in paths}
         self.each(self.remove, paths)
         place = root or commonpath(list(paths))
-        with self._asking("abort", place):
-            pages = self._client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=_key(place)):
-                for row in page.get("Uploads", []):
-                    if row["Key"] in keys:
-                        self._abort(row["Key"], row["UploadId"])
+        for row in self._rows(place, "list_multipart_uploads", "Uploads", Prefix=_key(place)) or ():
+            if row["Key"] in keys:
+                self._abort("abort", place, row["Key"], row["UploadId"])
         with self._guard:
             self._open, self._sent = {}, {}
             parts.remove(self._log)
@@ -198,8 +181,7 @@ class Uploads:
         with self._guard:
             known = self._uploads()
             if key not in known:
-                with self._asking("create", path):
-                    row = self._client.create_multipart_upload(Bucket=self.bucket, Key=key)
+                row = self._ask("create", path, "create_multipart_upload", Key=key)
                 parts.append_line(self._log, json.dumps([key, row["UploadId"]]))
                 known[key] = row["UploadId"]
             return known[key]
@@ -220,36 +202,62 @@ class Uploads:
         upload = self._uploads().get(key)
         if upload is None:
             return None
-        with self._asking("", path):
-            pages = self._client.get_paginator("list_parts")
-            try:
-                return {
-                    row["PartNumber"]: row
-                    for page in pages.paginate(Bucket=self.bucket, Key=key, UploadId=upload)
-                    for row in page.get("Parts", [])
-                }
-            except self._client.exceptions.ClientError as error:
-                if _code(error) != _VANISHED:
-                    raise
-        del self._uploads()[key]
-        return None
+        rows = self._rows(path, "list_parts", "Parts", (_VANISHED,), Key=key, UploadId=upload)
+        if rows is None:
+            del self._uploads()[key]
+            return None
+        return {row["PartNumber"]: row for row in rows}
 
-    def _abort(self, key: str, upload: str) -> None:
-        try:
-            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
-        except self._client.exceptions.ClientError as error:
-            if _code(error) != _VANISHED:
-                raise
+    def _abort(self, operation: str, path: str, key: str, upload: str) -> None:
+        """Give up an upload, if it is open."""
+        where = {"Key": key, "UploadId": upload}
+        self._ask(operation, path, "abort_multipart_upload", (_VANISHED,), **where)
 
-    @contextlib.contextmanager
-    def _asking(self, operation: str, path: str) -> Iterator[None]:
-        """A block of requests: `faults` hears of those that change something; errors are GP328."""
-        errors = load("botocore.exceptions", _EXTRA)
+    def _ask(
+        self,
+        operation: str,
+        path: str,
+        call: str,
+        absent: tuple[str, ...] = (),
+        **wanted: Any,  # noqa: ANN401  # what boto3 takes
+    ) -> Any:  # noqa: ANN401  # what boto3 answers
+        """One request of boto3's; `faults` hears of those that change something.
+
+        Args:
+            operation: What `faults` hears; nothing where it is empty.
+            path: What it is about.
+            call: The client's method.
+            absent: Codes that say that there is no such thing: then the answer is None.
+            wanted: Its arguments.
+
+        Raises:
+            GrokpackError: GP328 where the bucket refuses it.
+        """
         if operation:
             faults.point(operation, path)
+        method = getattr(self._client, call)
+        return self._carried_out(path, absent, lambda: method(Bucket=self.bucket, **wanted))
+
+    def _rows(
+        self,
+        path: str,
+        call: str,
+        name: str,
+        absent: tuple[str, ...] = (),
+        **wanted: Any,  # noqa: ANN401  # what boto3 takes
+    ) -> list[dict[str, Any]] | None:
+        """All rows of a listing of boto3's, of as many pages as it has; see `_ask`."""
+        pages = self._client.get_paginator(call).paginate(Bucket=self.bucket, **wanted)
+        listed = self._carried_out(path, absent, lambda: list(pages))
+        return None if listed is None else [row for page in listed for row in page.get(name, [])]
+
+    def _carried_out(self, path: str, absent: tuple[str, ...], work: Callable[[], T]) -> T | None:
+        errors = load("botocore.exceptions", EXTRA)
         try:
-            yield
+            return ask(work)
         except errors.ClientError as error:
+            if _code(error) in absent:
+                return None
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
             raise self._failure(path, _code(error), f"{status} {_code(error)}") from error
         except errors.BotoCoreError as error:
@@ -307,7 +315,7 @@ class ObjectWriter:
 
 def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and boto3's client
     """boto3's client for a bucket, with the endpoint and the keys that reading takes."""
-    boto3, botocore = load("boto3", _EXTRA), load("botocore", _EXTRA)
+    boto3, botocore = load("boto3", EXTRA), load("botocore", EXTRA)
     options: dict[str, Any] = {}
     if site.keys:
         options = {
@@ -315,8 +323,8 @@ def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and b
             "aws_secret_access_key": site.keys.secret,
             "aws_session_token": site.keys.token,
         }
-    config = load("botocore.config", _EXTRA).Config(
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+    config = load("botocore.config", EXTRA).Config(
+        retries={"mode": "standard", "total_max_attempts": 1},  # see `attempts`
         signature_version="s3v4" if site.keys else botocore.UNSIGNED,
         s3={"addressing_style": "path" if site.endpoint else "auto"},
         max_pool_connections=crowd.WIDTH,

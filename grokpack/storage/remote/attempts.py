@@ -1,0 +1,65 @@
+"""Requests that boto3 makes: on threads that can be left, tried again where that may help.
+
+boto3 tries again by itself, but sleeps up to twenty seconds in between, which nothing ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from grokpack.extras import load
+from grokpack.storage.remote import exchange
+from grokpack.storage.remote.answers import BUSY, seconds
+from grokpack.storage.remote.flights import fly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.storage.remote.flights import Flight
+
+T = TypeVar("T")
+
+EXTRA = "buckets"  # which installs boto3
+
+_PASSING = ("InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling")
+"""Codes of S3 that come with other statuses as well, that of success among them."""
+
+
+def ask(work: Callable[[], T]) -> T:
+    """Do some requests until they succeed, fail for good, or have failed too often.
+
+    What is left because the run stops may still be carried out.
+
+    Raises:
+        GrokpackError: GP403 once this thread shall stop.
+        ClientError: As botocore has it, of the last attempt; likewise BotoCoreError.
+    """
+    errors = load("botocore.exceptions", EXTRA)
+
+    def persist(flight: Flight[Any]) -> T:
+        tried = 0
+        while True:
+            flight.check()
+            try:
+                return work()
+            except (errors.ClientError, errors.BotoCoreError) as error:
+                tried += 1
+                if tried >= exchange.TRIES or not _may_pass(error):
+                    raise
+                flight.pause(exchange.pause_s(tried, _retry_after(error)))
+
+    return fly(persist)
+
+
+def _may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
+    errors = load("botocore.exceptions", EXTRA)
+    if not isinstance(error, errors.ClientError):
+        return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status in BUSY or error.response.get("Error", {}).get("Code") in _PASSING
+
+
+def _retry_after(error: Any) -> float | None:  # noqa: ANN401  # of botocore
+    """Seconds that the bucket asks for, if it does."""
+    said = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return seconds(said.get("retry-after"))
