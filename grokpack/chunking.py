@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,23 +82,56 @@ def _empty(array: ArraySpec) -> Grid:
 
 
 def _grid(array: ArraySpec, held: list[Piece], slice_shape: Shape, chunk: Shape) -> Grid:
-    counts = tuple(n // c for n, c in zip(array.shape, chunk, strict=True))
+    cut = _cut(array.shape, slice_shape, chunk)
     nbytes = math.prod(chunk) * array.dtype.itemsize
-    index = np.indices(counts).reshape(len(counts), math.prod(counts))  # [axis, chunk]
-    start = index * np.array(chunk, np.int64)[:, None]
-    size = np.array(slice_shape, np.int64)[:, None]
-    numbers = {_place(piece.box.start, slice_shape): n for n, piece in enumerate(held)}
-    if len(held) == 1:
-        piece_of = np.zeros(math.prod(counts), np.int64)
-    else:
-        piece_of = np.array([numbers[tuple(row)] for row in (start // size).T.tolist()])
-    strides = [math.prod(slice_shape[axis + 1 :]) for axis in range(len(slice_shape))]
-    within = (start % size * np.array(strides, np.int64)[:, None]).sum(axis=0)
+    piece_at = np.zeros(len(held), np.int64)  # by the slice's number
+    steps = _strides(cut.slices)
+    for number, piece in enumerate(held):
+        place = _place(piece.box.start, slice_shape) or ()
+        piece_at[sum(a * b for a, b in zip(place, steps, strict=True))] = number
+    piece_of = piece_at[cut.slice_of]
     first = np.array([piece.extent.offset for piece in held], np.int64)
     files = tuple(dict.fromkeys(piece.extent.path for piece in held))
     file_of_piece = np.array([files.index(piece.extent.path) for piece in held])
-    offsets = first[piece_of] + within * array.dtype.itemsize
-    return Grid(chunk, counts, files, file_of_piece[piece_of], offsets, nbytes)
+    offsets = first[piece_of] + cut.within * array.dtype.itemsize
+    return Grid(chunk, cut.counts, files, file_of_piece[piece_of], offsets, nbytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cut:
+    """How arrays of a shape are cut into slices, and these into chunks.
+
+    Attributes:
+        counts: Chunks along each axis.
+        slices: Slices along each axis.
+        slice_of: For each chunk, row-major, the number of its slice, row-major, `i64[chunk]`.
+        within: For each its first element in that slice, `i64[chunk]`.
+    """
+
+    counts: Shape
+    slices: Shape
+    slice_of: np.ndarray
+    within: np.ndarray
+
+
+@lru_cache(maxsize=16)  # a layer has eight shapes, and the next layer the same
+def _cut(shape: Shape, slice_shape: Shape, chunk: Shape) -> _Cut:
+    counts = tuple(n // c for n, c in zip(shape, chunk, strict=True))
+    slices = tuple(n // s for n, s in zip(shape, slice_shape, strict=True))
+    index = np.indices(counts).reshape(len(counts), math.prod(counts))  # [axis, chunk]
+    start, size = index * _column(chunk), _column(slice_shape)
+    slice_of = (start // size * _column(_strides(slices))).sum(axis=0)
+    within = (start % size * _column(_strides(slice_shape))).sum(axis=0)
+    return _Cut(counts, slices, slice_of, within)
+
+
+def _strides(shape: Shape) -> Shape:
+    """Elements from one to the next along each axis, row-major."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _column(numbers: Shape) -> np.ndarray:
+    return np.array(numbers, np.int64)[:, None]
 
 
 def band(shape: Shape, itemsize: int) -> Shape:

@@ -1,4 +1,7 @@
-"""Write a checkpoint in the format that another program loads, tile by tile."""
+"""Write a checkpoint in the format that another program loads, tile by tile.
+
+A target's module is imported when it is asked for: all of them would be a tenth of a second.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,16 @@ from typing import TYPE_CHECKING, Any
 from grokpack import config
 from grokpack.errors import GrokpackError
 from grokpack.plan import Plan, Target
-from grokpack.reshard import refuse_width
-from grokpack.targets import chunked, gguf, hf, sglang, view
-from grokpack.targets.archive import to_archive, to_files
-from grokpack.targets.ckpt0 import to_ckpt0
 from grokpack.targets.groups import with_groups
-from grokpack.targets.orbax import to_orbax
 from grokpack.targets.prechecks import float16_notes
-from grokpack.targets.ranks import to_ranks
-from grokpack.targets.zarr import to_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint import Checkpoint
+
+
+_SGLANG_RANKS = 8  # how many its recipe serves the model on
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +70,41 @@ class Kind:
 
 
 def _hf(source: Checkpoint, options: Options) -> Target:
+    from grokpack.targets import hf
+
     return hf.to_hf(
         source, hf.Options(**_given(options, "names", "dtype", "shard_bytes", "tokenizer"))
     )
 
 
 def _sglang(source: Checkpoint, options: Options) -> Target:
+    from grokpack.targets import hf, sglang
+
     given = _given(options, "dtype", "shard_bytes", "tokenizer")
     return sglang.to_sglang(
-        source, options.tp or sglang.DEFAULT_TP, hf.Options(names="sglang", **given)
+        source, options.tp or _SGLANG_RANKS, hf.Options(names="sglang", **given)
     )
 
 
 def _gguf(source: Checkpoint, options: Options) -> Target:
+    from grokpack.targets import gguf
+
     given = _given(options, "type", "embedding", "tokenizer")
     return gguf.to_gguf(source, gguf.Options(split_bytes=options.shard_bytes, **given))
 
 
 def _ranks(source: Checkpoint, options: Options) -> Target:
+    from grokpack.reshard import refuse_width
+    from grokpack.targets.ranks import to_ranks
+
     refuse_width(source.geometry, options.tp or 1)
     return to_ranks(source, options.tp or 1, "auto")
 
 
 def _ckpt0(source: Checkpoint, options: Options) -> Target:
+    from grokpack.reshard import refuse_width
+    from grokpack.targets.ckpt0 import to_ckpt0
+
     tp = options.tp or source.geometry.scale_groups or 1
     refuse_width(source.geometry, tp, "jax")
     # without a width it is the source's own grouping that is kept, whatever may run on it
@@ -101,11 +112,35 @@ def _ckpt0(source: Checkpoint, options: Options) -> Target:
 
 
 def _zarr(source: Checkpoint, options: Options) -> Target:
+    from grokpack.targets import chunked
+    from grokpack.targets.zarr import to_zarr
+
     return to_zarr(source, chunked.Options(**_given(options, *chunked.Options.__slots__)))
 
 
 def _orbax(source: Checkpoint, options: Options) -> Target:
+    from grokpack.targets import chunked
+    from grokpack.targets.orbax import to_orbax
+
     return to_orbax(source, chunked.Options(**_given(options, *chunked.Options.__slots__)))
+
+
+def _archive(source: Checkpoint, _: Options) -> Target:
+    from grokpack.targets.archive import to_archive
+
+    return to_archive(source)
+
+
+def _files(source: Checkpoint, _: Options) -> Target:
+    from grokpack.targets.archive import to_files
+
+    return to_files(source)
+
+
+def _view(source: Checkpoint, options: Options) -> Target:
+    from grokpack.targets.view import to_view
+
+    return to_view(source, options.out)
 
 
 def _given(options: Options, *names: str) -> dict[str, Any]:
@@ -124,7 +159,7 @@ TARGETS: dict[str, Kind] = {
     "sglang": Kind(
         "presharded files for SGLang at exactly --tp ranks",
         frozenset({"tp", "dtype", "shard_bytes", "tokenizer"}),
-        lambda o: f"sglang-tp{o.tp or sglang.DEFAULT_TP}",
+        lambda o: f"sglang-tp{o.tp or _SGLANG_RANKS}",
         _sglang,
     ),
     "gguf": Kind(
@@ -161,19 +196,19 @@ TARGETS: dict[str, Kind] = {
         "its own files, compressed; every command reads them in place",
         frozenset(),
         lambda _: "archive",
-        lambda source, _: to_archive(source),
+        _archive,
     ),
     "files": Kind(
         "its own files as they are; what an archive was made of",
         frozenset(),
         lambda _: "files",
-        lambda source, _: to_files(source),
+        _files,
     ),
-    view.NAME: Kind(
+    "view": Kind(
         "an index that opens the files as they lie in any TensorStore program, nothing copied",
         frozenset({"out"}),
-        lambda _: view.NAME,
-        lambda source, options: view.to_view(source, options.out),
+        lambda _: "view",
+        _view,
         needs_heads=False,
     ),
 }

@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 import tensorstore as ts
@@ -47,6 +48,12 @@ def test_the_checksum_is_that_of_the_published_example() -> None:
     assert crc32c(b"123456789") == 0xE3069283
     assert crc32c(b"") == 0
     assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720, B.4
+
+
+@given(st.binary(max_size=300))
+def test_the_checksum_is_that_of_another_program(data: bytes) -> None:
+    assert crc32c(data) == google_crc32c.value(data)
+    assert crc32c(data * 100) == google_crc32c.value(data * 100)
 
 
 @given(st.lists(st.integers(0, (1 << 62) - 1), max_size=20))

@@ -1,28 +1,48 @@
-"""CRC-32C (Castagnoli), the checksum of OCDBT's nodes and of zarr's shards."""
+"""CRC-32C (Castagnoli), the checksum of OCDBT's nodes and of zarr's shards.
+
+A checksum is linear: that of two runs of bytes is the first's, passed over the zeros of the second,
+xor the second's. So neighbours are joined pairwise, all pairs at once, until one is left.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
+
 _REFLECTED_POLYNOMIAL = 0x82F63B78
-_ONES = 0xFFFFFFFF
+_ONES = 0xFFFFFFFF  # what the register begins with, and is inverted by in the end
+_BEGINNING = bytes.fromhex("54641f64")  # makes a register of zeros one of ones
+_WORD = 2  # levels to the first, of four bytes
 
 
 def crc32c(data: bytes) -> int:
-    """Checksum of a few megabytes at most: a byte at a time, about 10 MB/s."""
-    table, state = _table(), _ONES
-    for octet in data:
-        state = table[(state ^ octet) & 0xFF] ^ (state >> 8)
-    return state ^ _ONES
+    """Checksum of a few megabytes at most, for which it takes a few times their memory."""
+    data = _BEGINNING + data
+    words = np.frombuffer(data.rjust(1 << (len(data) - 1).bit_length(), b"\0"), "<u4")
+    level = _WORD
+    while len(words) > 1:
+        words = _passed(words[::2], level) ^ words[1::2]
+        level += 1
+    return int(_passed(words, _WORD)[0]) ^ _ONES
+
+
+def _passed(states: np.ndarray, level: int) -> np.ndarray:
+    """What registers become over 2**level bytes that are zero."""
+    tables, octets = _passing(level), states[..., None].view(np.uint8)  # u8[..., 4]
+    passed: np.ndarray = tables[0][octets[..., 0]]
+    for place in (1, 2, 3):
+        passed ^= tables[place][octets[..., place]]
+    return passed
 
 
 @cache
-def _table() -> tuple[int, ...]:
-    """What each value of a byte adds."""
-    return tuple(_shifted(octet) for octet in range(256))
-
-
-def _shifted(state: int) -> int:
+def _passing(level: int) -> np.ndarray:
+    """What each value of each byte of a register becomes, `u32[4, 256]`."""
+    if level:
+        return _passed(_passing(level - 1), level - 1)
+    octets = np.arange(256, dtype=np.uint32)
+    first = octets.copy()
     for _ in range(8):
-        state = (state >> 1) ^ (_REFLECTED_POLYNOMIAL if state & 1 else 0)
-    return state
+        first[:] = (first >> 1) ^ (first & 1) * np.uint32(_REFLECTED_POLYNOMIAL)
+    return np.stack([first, *(octets << (8 * place) for place in (0, 1, 2))])

@@ -97,10 +97,7 @@ class Machine:
     def _walk(self) -> Pickled:
         window = self.window
         for _ in range(MAX_OPCODES):
-            if window.at == window.frame_end:
-                window.frame_end = None
-            window.opcode_at = window.at
-            code = window.take(1)
+            code = window.opcode()
             if code == b".":
                 return self._finish()
             handler = _HANDLERS.get(code)
@@ -164,9 +161,10 @@ class Machine:
 
     def pop(self) -> Value:
         """Take from the stack; never past a mark."""
-        if not self.stack or isinstance(self.stack[-1], Mark):
-            raise self.window.broken("an opcode takes more than the stack holds")
-        return self.stack.pop()
+        stack = self.stack
+        if stack and stack[-1] is not MARK:
+            return stack.pop()
+        raise self.window.broken("an opcode takes more than the stack holds")
 
     def top(self) -> Value:
         """Look at the last value."""
@@ -232,16 +230,6 @@ class Machine:
             what = "pickle holds jax arrays, not numpy arrays; nothing was executed"
             raise GrokpackError("GP207", what, place, facts, hint)
         raise self.window.unsafe(f"{module}.{name}")
-
-
-def _frame(m: Machine) -> None:
-    nbytes = m.window.number("Q")
-    if m.window.frame_end is not None:
-        raise m.window.broken("a frame begins inside another")
-    end = m.window.at + nbytes
-    if end > m.window.size:
-        raise m.window.truncated(end)
-    m.window.frame_end = end
 
 
 def _mark(m: Machine) -> None:
@@ -350,7 +338,7 @@ def _build(m: Machine) -> None:
 
 _HANDLERS: dict[bytes, Callable[[Machine], None]] = {
     **INERT,
-    b"\x95": _frame,
+    b"\x95": lambda m: m.window.begin_frame(m.window.number("Q")),
     b"(": _mark,
     b"0": _pop,
     b"1": lambda m: (m.pop_mark(), None)[1],

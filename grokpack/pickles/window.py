@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from grokpack.pickles.records import Bytes
 
 _WINDOW_BYTES = 512  # a real header is 200 bytes; a tail under 120
+_KEPT = 4  # windows: the release's files have three, one more than payloads
+_NUMBERS = {code: struct.Struct(f"<{code}") for code in "BHIQi"}
 _SHOWN_CHARACTERS = 120  # of a name that a file made up: enough to recognise it, one line
 
 
@@ -21,44 +23,83 @@ def printable(text: str) -> str:
 
 
 class Window:
-    """Sequential reading with payloads skipped; every complaint names file and byte."""
+    """Sequential reading with payloads skipped; every complaint names file and byte.
+
+    A checkpoint has 50,000 opcodes, and every command reads them all: what is taken one by one is
+    taken from what was read already, by the shortest way.
+    """
 
     def __init__(self, data: Bytes, path: str) -> None:
         self.path = path
         self.size = data.size()
         self.at = 0
         self.opcode_at = 0
-        self.frame_end: int | None = None
         self._data = data
-        self._buffer = b""
-        self._begin = 0
+        self._frame_end: int | None = None
+        self._begin, self._buffer = 0, b""
+        self._near = 0  # up to here bytes are in the buffer, and in the frame
+        self._read: list[tuple[int, bytes]] = []  # the last buffers: what stands around payloads
+
+    def opcode(self) -> bytes:
+        """The next opcode; a frame that is at its end is left."""
+        at = self.opcode_at = self.at
+        if at < self._near:
+            self.at = at + 1
+            low = at - self._begin
+            return self._buffer[low : low + 1]
+        if at == self._frame_end:
+            self._frame_end = None
+        return self._take_beyond(1)
 
     def take(self, nbytes: int) -> bytes:
         """The next bytes; they may not run over the end of a frame."""
         end = self.at + nbytes
-        if self.frame_end is not None and end > self.frame_end:
-            raise self.broken("an opcode runs over the end of its frame")
+        if end > self._near:
+            return self._take_beyond(nbytes)
         low = self.at - self._begin
-        if low < 0 or low + nbytes > len(self._buffer):
-            if end > self.size:
-                raise self.truncated(end)
-            self._begin = self.at
-            self._buffer = self._data.read(
-                self.at, min(max(_WINDOW_BYTES, nbytes), self.size - self.at)
-            )
-            low = 0
         self.at = end
         return self._buffer[low : low + nbytes]
 
+    def _take_beyond(self, nbytes: int) -> bytes:
+        """The same where the buffer or the frame may end before."""
+        at, end = self.at, self.at + nbytes
+        if self._frame_end is not None and end > self._frame_end:
+            raise self.broken("an opcode runs over the end of its frame")
+        if at < self._begin or end > self._begin + len(self._buffer):
+            if end > self.size:
+                raise self.truncated(end)
+            wanted = min(max(_WINDOW_BYTES, nbytes), self.size - at)
+            self._begin, self._buffer = at, self._data.read(at, wanted)
+            self._read = [*self._read[1 - _KEPT :], (at, self._buffer)]
+        self._look()
+        low, self.at = at - self._begin, end
+        return self._buffer[low : low + nbytes]
+
+    def _look(self) -> None:
+        """Say how far bytes can be taken without a look at frame and buffer."""
+        near = self._begin + len(self._buffer)
+        self._near = near if self._frame_end is None else min(near, self._frame_end)
+
     def number(self, code: str) -> int:
         """The next integer, little-endian, in `struct`'s code."""
-        (value,) = struct.unpack(f"<{code}", self.take(struct.calcsize(code)))
-        return int(value)
+        form = _NUMBERS[code]
+        value: int = form.unpack(self.take(form.size))[0]
+        return value
+
+    def begin_frame(self, nbytes: int) -> None:
+        """Enter a frame of so many bytes."""
+        if self._frame_end is not None:
+            raise self.broken("a frame begins inside another")
+        end = self.at + nbytes
+        if end > self.size:
+            raise self.truncated(end)
+        self._frame_end = end
+        self._look()
 
     def skip(self, nbytes: int) -> int:
         """Pass over a payload and return its offset."""
         offset, end = self.at, self.at + nbytes
-        if self.frame_end is not None and end > self.frame_end:
+        if self._frame_end is not None and end > self._frame_end:
             raise self.broken("a payload runs over the end of its frame")
         if end > self.size:
             raise self.truncated(end)
@@ -71,7 +112,13 @@ class Window:
         runs = list(zip(bounds[::2], bounds[1::2], strict=True))
         if sum(b - a for a, b in runs) > MAX_LITERAL_BYTES:
             raise self.beyond("bytes that are not payload", MAX_LITERAL_BYTES)
-        return tuple(self._data.read(a, b - a) for a, b in runs)
+        return tuple(self._literal(a, b) for a, b in runs)
+
+    def _literal(self, offset: int, end: int) -> bytes:
+        for begin, buffer in self._read:
+            if begin <= offset and end <= begin + len(buffer):
+                return buffer[offset - begin : end - begin]
+        return self._data.read(offset, end - offset)
 
     def broken(self, what: str) -> GrokpackError:
         """An error for a header that contradicts itself."""

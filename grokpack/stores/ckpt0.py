@@ -114,8 +114,8 @@ def _is_stray(name: str) -> bool:
 
 def _host_count(files: _Folder, tensors: int) -> int:
     """Hosts that the checkpoint was written by: those that have at least half of the tensors."""
-    hosts = 1
-    while sum((i, hosts) in files.present for i in range(tensors)) * 2 >= max(tensors, 1):
+    hosts, present = 1, files.present
+    while sum((i, hosts) in present for i in range(tensors)) * 2 >= max(tensors, 1):
         hosts += 1
     return hosts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +12,6 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import seekable
 from grokpack.journal import FOLDER, Journal
-from grokpack.stores import ckpt0, gguf, hf, orbax, ranks, view, zarr
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Finding, Survey
@@ -30,15 +30,8 @@ class Store(Protocol):
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
-_STORES: tuple[Store, ...] = (
-    view,
-    ckpt0,
-    ranks,
-    hf,
-    gguf,
-    orbax,
-    zarr,
-)  # the first that knows a folder reads it
+_STORES = ("view", "ckpt0", "ranks", "hf", "gguf", "orbax", "zarr")
+"""Modules, the first that knows a folder reads it; those after it are not even imported."""
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
 """Names of weights as torch.save writes them; training_args.bin and the like are none."""
 _FEW = 5  # names that a message lists
@@ -55,19 +48,21 @@ def default_source() -> str:
     if named:
         return named
     for place in _USUAL:
-        if _folder_of(place):
+        if _find(place):
             return place
     facts = tuple(("looked at", place) for place in (f"${VARIABLE}", *_USUAL))
     hint = f"name the folder, or fetch the release:\n{_DOWNLOAD}"
     raise GrokpackError("GP201", "no checkpoint found", None, facts, hint)
 
 
-def _folder_of(path: str) -> str | None:
-    """The folder with the files: `path` itself or the ckpt-0 in it, or a compressed file."""
+def _find(path: str) -> tuple[str, Store] | None:
+    """The folder with the files, `path` itself or the ckpt-0 in it, and what reads it."""
     places = (path, os.path.join(path, ckpt0_format.FOLDER), path.removesuffix(seekable.SUFFIX))
     for folder in dict.fromkeys(places):
-        if any(store.is_store(folder) for store in _STORES):
-            return folder
+        for name in _STORES:
+            store: Store = importlib.import_module(f"grokpack.stores.{name}")
+            if store.is_store(folder):
+                return folder, store
     return None
 
 
@@ -92,10 +87,10 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
                 Place(home),
                 hint="run the command that began it once more; it continues",
             )
-    folder = _folder_of(path)
-    if folder is None:
+    found = _find(path)
+    if found is None:
         raise _nothing(path)
-    store = next(store for store in _STORES if store.is_store(folder))
+    folder, store = found
     return store.survey(folder, head_dim)
 
 
@@ -182,8 +177,12 @@ def refuse_stale(found: Survey) -> None:
     Raises:
         GrokpackError: GP226 where one was changed.
     """
+    if found.view is None:
+        return
+    from grokpack.stores import view
+
     changed = [f for f in found.findings if f.code == view.CHANGED]
-    if found.view is not None and changed:
+    if changed:
         raise view.read(found.view).stale(changed)
 
 

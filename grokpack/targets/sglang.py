@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from grokpack.tensor import ArraySpec
 
 NAME = "sglang"
-DEFAULT_TP = 8
 _CUT = {"w1": -2, "w3": -2, "w2": -1}  # of a matrix [out, in]: by outputs, by outputs, by inputs
 
 
