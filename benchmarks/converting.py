@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measuring import copy_once, grokpack, median, remove, row
+from benchmarks.measuring import clear, copy_once, grokpack, medians, remove, row
 
 _GB = 1e9
 _PEER_GB_PER_S = 0.028  # convert_grok.py of llama.cpp PR 7058, to Q8_0, on a machine like this one
@@ -21,23 +22,34 @@ _OF_COPYING = 0.7  # what uncompressed chunks are to reach of the speed of `cp -
 
 
 def bench_convert(work: Path) -> None:
-    """3 GB of ckpt-0 to the formats that people load, against `cp -r` of the same files."""
+    """3 GB of ckpt-0 to the formats that people load, and `cp -r` of the same files, by turns."""
     grokpack("synth", work / "m", "--preset", "medium", "-q")
     source, out = work / "m" / "ckpt-0", work / "out"
     gigabytes = sum(p.stat().st_size for p in source.iterdir()) / _GB
-    for name, (reach, options) in TARGETS.items():
-        _once(source, out, options)  # warm memory, and kernels compiled
-        seconds = median(lambda o=options: _once(source, out, o)[0])  # type: ignore[misc]
+
+    def convert(options: tuple[str, ...]) -> float:
+        clear(out)
+        seconds, _ = _once(source, out, options)
+        remove(out)
+        return seconds
+
+    def copy() -> float:
+        seconds = copy_once(source, out)
+        remove(out)
+        return seconds
+
+    every = [options for _, options in TARGETS.values()]
+    for options in every:
+        convert(options)  # kernels compiled
+    copied, *times = medians(copy, *(partial(convert, options) for options in every))
+    for (name, (reach, options)), seconds in zip(TARGETS.items(), times, strict=True):
         rate = gigabytes / seconds
         goal = f"{reach} GB/s" if reach else ""
         row(f"convert --to {name}, GB of input per s", f"{rate:.2f} GB/s", goal)
         if options[0] == "gguf":
             row("  times the other direct converter", f"{rate / _PEER_GB_PER_S:.0f} x", "20 x")
-        remove(out)
-        copy = median(lambda: copy_once(source, work / "copy"))
-        remove(work / "copy")
         goal = f"{1 / _OF_COPYING:.2f} x" if name in _CHUNKED else ""
-        row("  against cp -r of the input", f"{seconds / copy:.2f} x", goal)
+        row("  against cp -r of the input", f"{seconds / copied:.2f} x", goal)
     shutil.rmtree(work / "m")
 
 

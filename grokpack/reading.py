@@ -63,8 +63,13 @@ class ArrayReader:
         self._ahead_bytes = ahead_bytes
         self._kept = threading.local()
 
-    def read(self, array: str, box: Box) -> np.ndarray:
+    def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
         """The values in `box` of an array, as raw unsigned integers of its element size.
+
+        Args:
+            array: Its name.
+            box: Which values.
+            into: Takes them; a new array by default.
 
         Raises:
             GrokpackError: GP213 or GP214 where a file cannot be read as its header promised,
@@ -72,8 +77,14 @@ class ArrayReader:
         """
         view = self._views.get(array)
         if view is not None:
-            return view.make(box, self)
-        out: np.ndarray = np.empty(box.shape, RAW[self._arrays[array].dtype.itemsize])
+            made = view.make(box, self)
+            if into is None:
+                return made
+            into[...] = made
+            return into
+        out = into
+        if out is None:
+            out = np.empty(box.shape, RAW[self._arrays[array].dtype.itemsize])
         missing = box.elements
         for piece in self._pieces[array]:
             shared = box.intersect(piece.box)

@@ -33,9 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Counting(ArrayReader):
     """Remembers what is read of the files."""
 
-    def read(self, array: str, box: Box) -> np.ndarray:
+    def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
         self.boxes: list[Box] = [*getattr(self, "boxes", []), box]
-        return super().read(array, box)
+        return super().read(array, box, into)
 
 
 @given(st.data())

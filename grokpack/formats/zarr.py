@@ -50,11 +50,13 @@ _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": LEVEL, "chec
 def crc32c() -> Callable[[Any], int]:
     """The checksum of chunks, computed by the processor's own instruction.
 
+    The package is one that lets other threads go on meanwhile.
+
     Raises:
-        GrokpackError: GP307 where the package for it is not installed.
+        GrokpackError: GP307 where it is not installed.
     """
-    value: Callable[[Any], int] = load("google_crc32c", "zarr").value
-    return value
+    checksum: Callable[[Any], int] = load("crc32c", "zarr").crc32c
+    return checksum
 
 
 @dataclass(frozen=True, slots=True)

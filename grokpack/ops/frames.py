@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from grokpack.formats.zarr import CRC_BYTES, crc32c
 from grokpack.layout import Box, whole
+from grokpack.ops.moving import Copy
 from grokpack.reading import RAW
 
 if TYPE_CHECKING:
@@ -60,34 +61,43 @@ class Frames:
         They are the caller's until the same thread asks for others.
         """
         made = _kept(boxes)
-        for row in range(boxes[0].shape[0]):
-            frames = zip(boxes, made, strict=True)
-            self._fill([(box.start[0] + row, held[row]) for box, held in frames], reader)
-            for held in made if self.checked else ():
-                octets = crc32c()(held[row, :-CRC_BYTES]).to_bytes(CRC_BYTES, "little")
-                held[row, -CRC_BYTES:] = np.frombuffer(octets, np.uint8)
+        checksum = crc32c() if self.checked else None
+        for row, frames in enumerate(zip(*made, strict=True)):
+            numbers = [box.start[0] + row for box in boxes]
+            self._fill(list(zip(numbers, frames, strict=True)), reader)
+            if checksum:  # while the values lie in the cache
+                for frame in frames:
+                    frame[-CRC_BYTES:].view("<u4")[0] = checksum(frame[:-CRC_BYTES])
         return made
 
     def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArrayReader) -> None:
         """Put the values of chunks side by side, by number, into their frames."""
         array, dtype = whole(self.grid.shape), RAW[self.itemsize]
         nbytes = math.prod(self.grid.chunk) * self.itemsize
-        held = [
-            (box, frame[:nbytes].view(dtype).reshape(box.shape))
-            for number, frame in frames
-            for box in (self.grid.box(number),)
-        ]
-        inside = [box.intersect(array) for box, _ in held]
-        for (box, values), part in zip(held, inside, strict=True):
-            if part != box:  # it reaches beyond the array, where zarr wants the fill value
+        held: list[tuple[Box, np.ndarray]] = []
+        for number, frame in frames:
+            box = self.grid.box(number)
+            values = frame[:nbytes].view(dtype).reshape(box.shape)
+            inside = box.intersect(array)
+            if inside != box:  # it reaches beyond the array, where zarr wants the fill value
                 values[...] = 0
-        parts = [part for part in inside if part is not None]
-        for band in _bands(_hull(parts), self.itemsize):
+            if inside is not None:
+                held.append((inside, values[inside.slices_in(box)]))
+        if len(held) == 1 and isinstance(self.op, Copy):
+            self.op.fill(*held[0], reader)
+        else:
+            self._share_out(held, reader)
+
+    def _share_out(self, held: list[tuple[Box, np.ndarray]], reader: ArrayReader) -> None:
+        """Make bands of rows across boxes that lie side by side, and give each its columns."""
+        first = held[0][0]
+        outer = _hull([box for box, _ in held])
+        columns: list[tuple[Any, ...]] = [(..., *box.slices_in(outer)[-1:]) for box, _ in held]
+        for band in _bands(outer, self.itemsize):
             made = self.op.make(band, reader)
-            for box, values in held:
-                shared = box.intersect(band)
-                if shared is not None:
-                    values[shared.slices_in(box)] = made[shared.slices_in(band)]
+            rows = band.slices_in(first)[:-1]
+            for (_, values), column in zip(held, columns, strict=True):
+                values[rows] = made[column]
 
     def describe(self) -> list[object]:
         """`["frames", op, shard, chunk, checked]`."""

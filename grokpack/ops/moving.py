@@ -27,6 +27,10 @@ class Copy:
         """Read the box."""
         return reader.read(self.array, box)
 
+    def fill(self, box: Box, values: np.ndarray, reader: ArrayReader) -> None:
+        """Read the box into an array: what is only passed on need not be copied in between."""
+        reader.read(self.array, box, values)
+
     def describe(self) -> list[object]:
         """`["copy", array]`."""
         return ["copy", self.array]
