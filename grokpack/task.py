@@ -17,7 +17,7 @@ from grokpack.errors import GrokpackError
 from grokpack.layout import Box, FileLayout, Literal, Part
 from grokpack.ops import BandedOp, Measured, StreamedOp
 from grokpack.reading import ArrayReader, bytes_of, dense
-from grokpack.tiling import TILE_BYTES, RowBand, row_bands, tile_range
+from grokpack.tiling import TILE_BYTES, row_bands, tile_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -274,15 +274,24 @@ def _part_blocks(
     first = parts[0]
     itemsize = first.dtype.itemsize
     united = _union(parts)
+    banded = op if isinstance(op, BandedOp) else None  # asked once: the question takes long
     limit = context.pace.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
         own = first.box.shape[-1] if first.box.shape else 1
         limit = max(1, limit * own // columns)
-    elif isinstance(op, BandedOp):
+    elif banded:
         limit = max(1, limit // len(parts))
     for rows in row_bands(first.box.shape, itemsize, low, high, limit):
-        yield _blocks(context, op, parts, rows, united)
+        boxes = [rows.box.moved(part.box.start) for part in parts]
+        if banded:
+            values = banded.make_band(boxes, context.reader)
+        elif united is None:
+            values = [dense(op.make(box, context.reader)) for box in boxes]
+        else:
+            values = _made_at_once(context, op, boxes, united)
+        begin, end = rows.skip_bytes, rows.skip_bytes + rows.nbytes
+        yield [bytes_of(array)[begin:end] for array in values]
 
 
 def _streamed_blocks(
@@ -318,18 +327,9 @@ def _union(parts: list[Part]) -> Box | None:
     return Box((*boxes[0].start[:-1], low), (*boxes[0].shape[:-1], high - low))
 
 
-def _blocks(
-    context: Context, op: Op, parts: list[Part], rows: RowBand, united: Box | None
-) -> list[memoryview]:
-    boxes = [rows.box.moved(part.box.start) for part in parts]
-    if isinstance(op, BandedOp):
-        values = op.make_band(boxes, context.reader)
-    elif united is None:
-        values = [dense(op.make(box, context.reader)) for box in boxes]
-    else:
-        outer = Box(
-            (*boxes[0].start[:-1], united.start[-1]), (*boxes[0].shape[:-1], united.shape[-1])
-        )
-        made = op.make(outer, context.reader)
-        values = [dense(made[box.slices_in(outer)]) for box in boxes]
-    return [bytes_of(array)[rows.skip_bytes : rows.skip_bytes + rows.nbytes] for array in values]
+def _made_at_once(context: Context, op: Op, boxes: list[Box], united: Box) -> list[np.ndarray]:
+    """What siblings hold of the same rows, of one read across all of them."""
+    lead, shape = boxes[0].start[:-1], boxes[0].shape[:-1]
+    outer = Box((*lead, united.start[-1]), (*shape, united.shape[-1]))
+    made = op.make(outer, context.reader)
+    return [dense(made[box.slices_in(outer)]) for box in boxes]
