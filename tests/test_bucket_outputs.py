@@ -360,14 +360,17 @@ def test_what_a_bucket_refuses_is_said_before_anything_is_sent(moto: Moto, wide:
 
 def test_an_upload_that_vanished_is_begun_anew(moto: Moto, large: Path, tmp_path: Path) -> None:
     out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", large)
+    gone = ("404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>")  # moto itself says 500
+    usual = moto.fault
 
     def hook(happens: str, path: str) -> None:
         if happens == "publish" and path.startswith("s3://"):
+            moto.fault = lambda what, _: gone if what == "POST uploadId" else None
             empty(moto)
 
     storage.faults.hook = hook
     assert refusal(plan, out).code == "GP328"
-    storage.faults.hook = None
+    storage.faults.hook, moto.fault = None, usual
     execute(plan, out)
     execute(plan, str(tmp_path / "local"))
     assert objects(moto) == tree(tmp_path / "local")
