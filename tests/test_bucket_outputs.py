@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -283,6 +284,48 @@ def test_a_server_that_is_busy_is_asked_again(
     plan = plan_of("hf", wide)
     execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
     moto.fault = lambda *_: None
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+
+
+def test_connections_that_break_off_are_made_again(
+    moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
+    plan, broken = plan_of("hf", wide), set[tuple[str, str]]()
+
+    def fault(what: str, environ: dict[str, Any]) -> None:
+        place = (what, f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}")
+        if place not in broken:  # each request once
+            broken.add(place)
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+
+    moto.fault = fault
+    execute(plan, f"s3://{BUCKET}/out")
+    assert {what for what, _ in broken} >= {"POST uploads", "PUT partNumber", "POST uploadId"}
+    moto.fault = lambda *_: None
+    execute(plan, str(tmp_path / "local"))
+    assert objects(moto) == tree(tmp_path / "local")
+
+
+def test_a_bucket_that_always_breaks_off_is_left_with_what_to_do(
+    moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
+    plan = plan_of("hf", wide)
+
+    def fault(what: str, environ: dict[str, Any]) -> None:
+        if what == "POST uploadId":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+
+    moto.fault = fault
+    error = refusal(plan, f"s3://{BUCKET}/out")
+    assert error.code == "GP328"
+    assert "run the same command again" in (error.hint or "")
+    sent = moto.asked.count("PUT partNumber")
+    moto.fault = lambda *_: None
+    execute(plan, f"s3://{BUCKET}/out")
+    assert moto.asked.count("PUT partNumber") == sent
     execute(plan, str(tmp_path / "local"))
     assert objects(moto) == tree(tmp_path / "local")
 

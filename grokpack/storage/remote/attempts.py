@@ -61,5 +61,5 @@ def _may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
 
 def _retry_after(error: Any) -> float | None:  # noqa: ANN401  # of botocore
     """Seconds that the bucket asks for, if it does."""
-    said = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return seconds(said.get("retry-after"))
+    answer = getattr(error, "response", None) or {}  # None where a connection broke off
+    return seconds(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after"))
