@@ -161,7 +161,7 @@ PLANS = (
         "GP328",
         "the bucket does not take the output",
         ExitStatus.TARGET,
-        "It refused a request or could not be reached, also when asked again, or it lost parts.",
+        "It refused a request, or it lost parts that were sent.",
         "See what it answered: keys, the bucket's name and its rights. The same command continues.",
     ),
     Code(

@@ -44,14 +44,15 @@ def ask(work: Callable[[], T]) -> T:
                 return work()
             except (errors.ClientError, errors.BotoCoreError) as error:
                 tried += 1
-                if tried >= exchange.TRIES or not _may_pass(error):
+                if tried >= exchange.TRIES or not may_pass(error):
                     raise
                 flight.pause(exchange.pause_s(tried, _retry_after(error)))
 
     return fly(persist)
 
 
-def _may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
+def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
+    """Whether a request might succeed if it is made again: nobody answered, or one that is busy."""
     errors = load("botocore.exceptions", EXTRA)
     if not isinstance(error, errors.ClientError):
         return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))

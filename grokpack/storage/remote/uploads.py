@@ -21,7 +21,7 @@ from grokpack.extras import load
 from grokpack.storage import parts, sources
 from grokpack.storage.faults import faults
 from grokpack.storage.remote import crowd, sites
-from grokpack.storage.remote.attempts import EXTRA, ask
+from grokpack.storage.remote.attempts import EXTRA, ask, may_pass
 from grokpack.storage.sinks import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
@@ -231,7 +231,7 @@ class Uploads:
             wanted: Its arguments.
 
         Raises:
-            GrokpackError: GP328 where the bucket refuses it.
+            GrokpackError: GP328 where the bucket refuses it, GP221 where it does not answer.
         """
         if operation:
             faults.point(operation, path)
@@ -255,13 +255,16 @@ class Uploads:
         errors = load("botocore.exceptions", EXTRA)
         try:
             return ask(work)
-        except errors.ClientError as error:
-            if _code(error) in absent:
+        except (errors.ClientError, errors.BotoCoreError) as error:
+            answer, code = getattr(error, "response", None), _code(error)
+            if code in absent:
                 return None
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-            raise self._failure(path, _code(error), f"{status} {_code(error)}") from error
-        except errors.BotoCoreError as error:
-            raise self._failure(path, "", str(error)) from error
+            status = (answer or {}).get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+            said = f"{status} {code}" if answer else str(error)
+            if may_pass(error):
+                what, facts = "the bucket does not answer, or is busy", (("answer", said),)
+                raise GrokpackError("GP221", what, Place(path), facts, _AGAIN) from error
+            raise self._failure(path, code, said) from error
 
     def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
         hint = _HINTS.get(code, _AGAIN)
@@ -353,8 +356,10 @@ def _key(path: str) -> str:
     return parse(path).path
 
 
-def _code(error: Any) -> str:  # noqa: ANN401  # botocore's ClientError
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _code(error: Any) -> str:  # noqa: ANN401  # of botocore
+    """The service's own name for an error; empty where no answer came."""
+    answer = getattr(error, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
