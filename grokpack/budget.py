@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from grokpack.plan import Plan
 
 DEFAULT_MEMORY_BYTES = 512 << 20
+MOST_WORKERS = 8
+"""More threads than this only wait for memory bandwidth."""
 RESERVED_BYTES = 128 << 20
 """Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
 CLIENT_BYTES = 48 << 20
@@ -61,13 +65,28 @@ class Budget:
     Attributes:
         pace: What each thread handles at a time.
         memory_bytes: Resident memory that the run keeps to.
+        workers: Threads that share it.
     """
 
     pace: Pace
     memory_bytes: int
+    workers: int
 
 
-def budget(plan: Plan, memory_bytes: int, workers: int, writer_bytes: int = 0) -> Budget:
+def useful_workers(plan: Plan) -> int:
+    """Threads that are of use: one per core, or as many as keep a far source busy.
+
+    Where strips are read, each of them fetches many blocks at a time itself; one more than there
+    are cores has work while another waits.
+    """
+    cores = min(os.cpu_count() or 1, MOST_WORKERS)
+    far = storage.burden(plan.source.folder).threads if plan.source else 0
+    return cores + bool(far) if plan.streams else max(cores, far)
+
+
+def budget(
+    plan: Plan, memory_bytes: int, workers: int | None = None, writer_bytes: int = 0
+) -> Budget:
     """Share out the memory allowed between threads, and settle the engine of the kernels.
 
     Where the compiled kernels' own memory would leave too little, numpy's run instead.
@@ -75,7 +94,7 @@ def budget(plan: Plan, memory_bytes: int, workers: int, writer_bytes: int = 0) -
     Args:
         plan: What is run.
         memory_bytes: The memory allowed.
-        workers: Threads.
+        workers: Threads; by default as many as are of use and have room.
         writer_bytes: What the writer of each file holds, beside its step.
 
     Raises:
@@ -95,14 +114,16 @@ def budget(plan: Plan, memory_bytes: int, workers: int, writer_bytes: int = 0) -
     )
     fixed += plan.source.cache_bytes if plan.source else 0
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
-    for engine in dict.fromkeys((preferred, "numpy")):
+    counts = [workers] if workers else range(useful_workers(plan), 0, -1)
+    engines: tuple[Engine, ...] = (preferred, "numpy")
+    for engine, count in itertools.product(dict.fromkeys(engines), counts):
         reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
-        share = (memory_bytes - reserved) // workers - aside
+        share = (memory_bytes - reserved) // count - aside
         step, block = _step_and_block(plan, share)
         if step >= SMALLEST_STEP_BYTES:
             used = BUFFERS_PER_STEP * step + (block if streams else 0)
-            return Budget(Pace(step, block, engine), reserved + workers * (used + aside))
-    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers)
+            return Budget(Pace(step, block, engine), reserved + count * (used + aside), count)
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers or 1)
 
 
 def _step_and_block(plan: Plan, share: int) -> tuple[int, int]:
@@ -133,9 +154,9 @@ def _too_little(
     memory_bytes: int, fixed_bytes: int, per_thread: int, workers: int
 ) -> GrokpackError:
     needs, alone = fixed_bytes + workers * per_thread, fixed_bytes + per_thread
-    what = (
-        f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to "
-        f"({needs / 1e6:.0f} MB with {workers} threads, {alone / 1e6:.0f} MB with 1)"
-    )
-    hint = f"--memory {-(-needs // 10**6)}MB, or --memory {-(-alone // 10**6)}MB --workers 1"
+    enough, hint = f"{alone / 1e6:.0f} MB", f"--memory {-(-alone // 10**6)}MB"
+    if workers > 1:
+        enough = f"{needs / 1e6:.0f} MB with {workers} threads, {enough} with 1"
+        hint = f"--memory {-(-needs // 10**6)}MB, or {hint} --workers 1"
+    what = f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to ({enough})"
     return GrokpackError("GP312", what, hint=hint)

@@ -15,7 +15,6 @@ from grokpack.output import Output
 if TYPE_CHECKING:
     from grokpack.plan import Plan
 
-_MOST_WORKERS = 8  # more threads than this only wait for memory bandwidth
 _SLACK_BYTES = 16 << 20  # manifest, journal and folders
 _LONGEST_VALUE = 24  # of an option; longer ones are digests, of which 8 digits tell enough
 
@@ -26,7 +25,8 @@ class Limits:
 
     Attributes:
         memory_bytes: Resident memory of the process.
-        workers: Threads that share the memory; what a process of an executor has of them.
+        workers: Threads that share the memory; what a process of an executor has of them. By
+            default as many as are of use and have room.
         deadline_s: Seconds after which the run stops cleanly; None for no limit.
         restart: Discard what an earlier run left.
         stop: Set it to stop the run between two tiles.
@@ -34,27 +34,11 @@ class Limits:
     """
 
     memory_bytes: int = DEFAULT_MEMORY_BYTES
-    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, _MOST_WORKERS))
+    workers: int | None = None
     deadline_s: float | None = None
     restart: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     width: int | None = None
-
-    @property
-    def at_once(self) -> int:
-        """Tasks that are done at a time."""
-        return self.width or self.workers
-
-
-def usual_workers(plan: Plan) -> int:
-    """Threads where none are asked for: one per core, or as many as keep a far source busy.
-
-    Where strips are read, each of them fetches many blocks at a time itself; one more than there
-    are cores has work while another waits.
-    """
-    cores = min(os.cpu_count() or 1, _MOST_WORKERS)
-    far = storage.burden(plan.source.folder).threads if plan.source else 0
-    return cores + bool(far) if plan.streams else max(cores, far)
 
 
 def preflight(plan: Plan, out: str, limits: Limits) -> Budget:

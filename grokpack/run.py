@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
-    from grokpack.budget import Pace
+    from grokpack.budget import Budget
     from grokpack.layout import FileLayout, Layout
 
 
@@ -79,7 +79,7 @@ def execute(
             gone, GP409 where one sees other files, and what reading and writing raise.
     """
     limits = limits or Limits()
-    pace = preflight(plan, out, limits).pace
+    allowed = preflight(plan, out, limits)
     if executor is not None:
         plan, out = plan.anywhere(), storage.absolute(out)
     place = Output.of(plan.target, out)
@@ -96,7 +96,7 @@ def execute(
             discard(place)
             check_output(plan, place)
         try:
-            return _Whole(plan, place, limits, listen, pace).run(executor)
+            return _Whole(plan, place, limits, listen, allowed).run(executor)
         finally:
             storage.tidy(journal.folder)
 
@@ -112,10 +112,10 @@ class Session:
     """One process's work on one output, under its lock."""
 
     def __init__(
-        self, plan: Plan, place: Output, limits: Limits, listen: Listener, pace: Pace
+        self, plan: Plan, place: Output, limits: Limits, listen: Listener, allowed: Budget
     ) -> None:
         self.plan, self.place, self.limits, self.journal = plan, place, limits, place.journal
-        self.listen, self.pace = listen, pace
+        self.listen, self.allowed = listen, allowed
         self.layout: Layout = plan.target.layout
         self.began = time.monotonic()
         self.written = 0
@@ -175,7 +175,7 @@ class Session:
 
     def work(self, executor: Executor | None, done: coverage.Tiles) -> list[Receipt]:
         """Write all tiles but these, and record them as they are written."""
-        arguments = (self.plan, self.place, self.pace)
+        arguments = (self.plan, self.place, self.allowed.pace)
         job = Job(
             doing_tasks,
             arguments,
@@ -183,7 +183,7 @@ class Session:
             leave=elsewhere.leave_run,
             stop_folder=self.journal.folder,
         )
-        crew = Crew(self.limits.at_once, executor)
+        crew = Crew(self.limits.width or self.allowed.workers, executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
         results = spread(job, self._portions(done), crew, watch)

@@ -24,7 +24,7 @@ from grokpack.run import Outcome, Session, already
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from grokpack.budget import Pace
+    from grokpack.budget import Budget
     from grokpack.coverage import Tiles
     from grokpack.plan import Plan
 
@@ -72,11 +72,11 @@ def execute_part(
     """
     limits = limits or Limits()
     refuse_part(plan, out, part, limits)
-    pace = preflight(plan, out, limits).pace
+    allowed = preflight(plan, out, limits)
     if executor is not None:
         plan, out = plan.anywhere(), storage.absolute(out)
     place = Output.of(plan.target, out)
-    session = _Part(plan, place, limits, listen, pace, part)
+    session = _Part(plan, place, limits, listen, allowed, part)
     try:
         return _until_done(session, executor)
     finally:
@@ -138,10 +138,10 @@ class _Part(Session):
         place: Output,
         limits: Limits,
         listen: Listener,
-        pace: Pace,
+        allowed: Budget,
         part: Part,
     ) -> None:
-        super().__init__(plan, place, limits, listen, pace)
+        super().__init__(plan, place, limits, listen, allowed)
         name = f"{part.number}-of-{part.count}-{socket.gethostname()}-{os.getpid()}"
         self.journal = Journal(place.journal.folder, f"{name}-{uuid.uuid4().hex[:6]}")
         self._part = part

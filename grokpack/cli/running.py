@@ -13,7 +13,7 @@ from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
-    from grokpack.budget import Budget, Pace
+    from grokpack.budget import Budget
     from grokpack.cli.hands import Hands
     from grokpack.cli.session import Session
     from grokpack.estimate import Estimate
@@ -88,16 +88,16 @@ def carry_out(
     """
     part = terms.parts()
     with hired(terms.workers) as hands:
-        limits = _limits(session, plan, terms, hands)
+        limits = _limits(session, terms, hands)
         _Run(session, plan, out, limits, hands, following, opens, part).carry_out(terms)
 
 
-def _limits(session: Session, plan: Plan, terms: Terms, hands: Hands) -> Limits:
-    from grokpack.preflight import Limits, usual_workers
+def _limits(session: Session, terms: Terms, hands: Hands) -> Limits:
+    from grokpack.preflight import Limits
 
     return Limits(
         hands.memory(quantities.parse_bytes(terms.memory)),
-        hands.threads or usual_workers(plan),
+        hands.threads,
         quantities.parse_seconds(terms.max_duration),
         terms.restart,
         session.stop,
@@ -123,13 +123,11 @@ class _Run:
         from grokpack.preflight import finished
         from grokpack.render import plan as text
 
-        needs = self._preflight()
+        allowed = self._preflight()
         place = Output.of(self.plan.target, self.out)
         already = not terms.restart and finished(self.plan, place)
-        guess = self._guess(place, needs.pace) if terms.dry_run else None
-        data = text.document(
-            self.plan, self.out, self.limits, needs.memory_bytes, guess, self.hands.workers
-        )
+        guess = self._guess(place, allowed) if terms.dry_run else None
+        data = text.document(self.plan, self.out, self.limits, allowed, guess, self.hands.workers)
         if self.part is not None:
             from grokpack.sharing import part_bytes
 
@@ -153,7 +151,7 @@ class _Run:
         else:
             self._tell_part(data, outcome, terms)
 
-    def _guess(self, place: Output, pace: Pace) -> Estimate | None:
+    def _guess(self, place: Output, allowed: Budget) -> Estimate | None:
         """How long it will take; None where nothing is made."""
         from grokpack.estimate import Work, estimate
         from grokpack.plan import tasks
@@ -164,7 +162,8 @@ class _Run:
             return None
         count = sum(1 for _ in tasks(target, {}))
         work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
-        return estimate(work, rates(self.plan, place, pace), self.limits.at_once)
+        at_once = self.limits.width or allowed.workers
+        return estimate(work, rates(self.plan, place, allowed.pace), at_once)
 
     def _preflight(self) -> Budget:
         """How the run keeps its memory promise; refuses what the run would refuse."""

@@ -18,7 +18,7 @@ from grokpack import elsewhere, manifest, storage
 from grokpack.account import Ledger
 from grokpack.budget import DEFAULT_MEMORY_BYTES, budget
 from grokpack.checkpoint import Finding
-from grokpack.contents import places, reading, spans
+from grokpack.contents import places, spans
 from grokpack.contents.check import UNREADABLE, Contents
 from grokpack.contents.limits import Limits
 from grokpack.engines import Job, spread, watching
@@ -71,9 +71,9 @@ def replay(
     wanted = sum(run.nbytes(plan.target.layout) for run in runs)
     listen(Started("replay", wanted))
     began = time.monotonic()
-    pace = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers or reading.threads(source.folder)).pace
-    crew = reading.crew(source.folder, limits)
-    job = Job(_replaying, (plan, place, pace), _see)
+    allowed = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers)
+    job = Job(_replaying, (plan, place, allowed.pace), _see)
+    crew = limits.crew(allowed.workers)
     results = list(spread(job, runs, crew, watching(listen, limits.stopping)))
     listen(Finished("replay", time.monotonic() - began))
     named = _named(out, plan)

@@ -10,6 +10,7 @@ from grokpack import storage
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
+    from grokpack.budget import Budget
     from grokpack.estimate import Estimate
     from grokpack.plan import Plan
     from grokpack.preflight import Limits
@@ -19,7 +20,7 @@ def document(
     plan: Plan,
     out: str,
     limits: Limits,
-    needs_bytes: int,
+    allowed: Budget,
     guess: Estimate | None,
     processes: int | None = None,
 ) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def document(
         plan: The plan.
         out: Where it is written.
         limits: How it is run.
-        needs_bytes: Resident memory that the run keeps to.
+        allowed: How it keeps its memory promise.
         guess: How long it will take, if that was looked for.
         processes: Of the cluster that does it; None for threads of this process.
     """
@@ -45,9 +46,9 @@ def document(
         "files": sum(1 for _ in plan.target.layout.files()),
         "disk_bytes": plan.disk_bytes,
         "disk_free_bytes": 0 if storage.is_url(out) else storage.free_bytes(out),
-        "memory_bytes": needs_bytes,
+        "memory_bytes": allowed.memory_bytes,
         "memory_allowed_bytes": limits.memory_bytes,
-        "workers": limits.workers,
+        "workers": allowed.workers,
         "cluster": processes and {"workers": processes, "threads": limits.width},
         "lossless": plan.target.lossless,
         "notes": list(plan.target.notes),
