@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 GROKPACK = [sys.executable, "-m", "grokpack"]
 RUNS = 3
-_SETTLING_S = 4  # Linux reports free pages to the host after two seconds
+_SETTLING_S = 10  # Linux reports free pages to the host by and by, from the second second on
 _WATCH = (
     "import resource, subprocess, sys\n"
     "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode\n"
