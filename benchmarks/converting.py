@@ -27,14 +27,7 @@ def bench_convert(work: Path) -> None:
 
     def convert(options: tuple[str, ...]) -> float:
         clear(out)
-        seconds, _ = _once(source, out, options)
-        remove(out)
-        return seconds
-
-    def copy() -> float:
-        seconds = copy_once(source, out)
-        remove(out)
-        return seconds
+        return _once(source, out, options)[0]
 
     for name, (reach, options) in LOADED.items():
         _once(source, out, options)  # kernels compiled
@@ -42,10 +35,13 @@ def bench_convert(work: Path) -> None:
         row(f"convert --to {name}, GB of input per s", f"{rate:.2f} GB/s", f"{reach} GB/s")
         if options[0] == "gguf":
             row("  times the other direct converter", f"{rate / _PEER_GB_PER_S:.0f} x", "20 x")
-    copied, *times = medians(copy, *(partial(convert, (name,)) for name in CHUNKED))
+    copied, *times = medians(
+        lambda: copy_once(source, out), *(partial(convert, (name,)) for name in CHUNKED)
+    )
     for name, seconds in zip(CHUNKED, times, strict=True):
         row(f"convert --to {name}, GB of input per s", f"{gigabytes / seconds:.2f} GB/s", "")
         row("  against cp -r of the input", f"{seconds / copied:.2f} x", f"{_OF_COPYING:.2f} x")
+    remove(out)
     shutil.rmtree(work / "m")
 
 

@@ -73,7 +73,7 @@ class Budget:
     workers: int
 
 
-def useful_workers(plan: Plan) -> int:
+def _useful_workers(plan: Plan) -> int:
     """Threads that are of use: one per core, or as many as keep a far source busy.
 
     Where strips are read, each of them fetches many blocks at a time itself; one more than there
@@ -114,7 +114,7 @@ def budget(
     )
     fixed += plan.source.cache_bytes if plan.source else 0
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
-    counts = [workers] if workers else range(useful_workers(plan), 0, -1)
+    counts = [workers] if workers else range(_useful_workers(plan), 0, -1)
     engines: tuple[Engine, ...] = (preferred, "numpy")
     for engine, count in itertools.product(dict.fromkeys(engines), counts):
         reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)

@@ -59,13 +59,14 @@ def in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> Grid | str:
     if len({piece.box.shape for piece in held}) != 1:
         return "files hold unequal slices of it" if held else "no file holds it"
     slice_shape = held[0].box.shape
-    places = {_place(piece.box.start, slice_shape) for piece in held}
+    found = [_place(piece.box.start, slice_shape) for piece in held]
+    places = [place for place in found if place is not None]
     slices = array.elements // math.prod(slice_shape)
     fit = all(n % m == 0 for n, m in zip(array.shape, slice_shape, strict=True))
-    if None in places or not fit or len(places) != slices:
+    if len(places) < len(found) or not fit or len({*places}) != slices:
         return "the slices that files hold of it overlap or leave gaps"
     chunk = band(slice_shape, array.dtype.itemsize)
-    return _grid(array, held, slice_shape, chunk)
+    return _grid(array, held, places, _cut(array.shape, slice_shape, chunk))
 
 
 def _place(start: Shape, size: Shape) -> Shape | None:
@@ -81,20 +82,18 @@ def _empty(array: ArraySpec) -> Grid:
     return Grid(tuple(max(n, 1) for n in array.shape), array.shape, (), none, none, 0)
 
 
-def _grid(array: ArraySpec, held: list[Piece], slice_shape: Shape, chunk: Shape) -> Grid:
-    cut = _cut(array.shape, slice_shape, chunk)
-    nbytes = math.prod(chunk) * array.dtype.itemsize
+def _grid(array: ArraySpec, held: list[Piece], places: list[Shape], cut: _Cut) -> Grid:
+    nbytes = math.prod(cut.chunk) * array.dtype.itemsize
     piece_at = np.zeros(len(held), np.int64)  # by the slice's number
     steps = _strides(cut.slices)
-    for number, piece in enumerate(held):
-        place = _place(piece.box.start, slice_shape) or ()
+    for number, place in enumerate(places):
         piece_at[sum(a * b for a, b in zip(place, steps, strict=True))] = number
     piece_of = piece_at[cut.slice_of]
     first = np.array([piece.extent.offset for piece in held], np.int64)
     files = tuple(dict.fromkeys(piece.extent.path for piece in held))
     file_of_piece = np.array([files.index(piece.extent.path) for piece in held])
     offsets = first[piece_of] + cut.within * array.dtype.itemsize
-    return Grid(chunk, cut.counts, files, file_of_piece[piece_of], offsets, nbytes)
+    return Grid(cut.chunk, cut.counts, files, file_of_piece[piece_of], offsets, nbytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,12 +101,14 @@ class _Cut:
     """How arrays of a shape are cut into slices, and these into chunks.
 
     Attributes:
+        chunk: Shape of a chunk.
         counts: Chunks along each axis.
         slices: Slices along each axis.
         slice_of: For each chunk, row-major, the number of its slice, row-major, `i64[chunk]`.
         within: For each its first element in that slice, `i64[chunk]`.
     """
 
+    chunk: Shape
     counts: Shape
     slices: Shape
     slice_of: np.ndarray
@@ -122,7 +123,7 @@ def _cut(shape: Shape, slice_shape: Shape, chunk: Shape) -> _Cut:
     start, size = index * _column(chunk), _column(slice_shape)
     slice_of = (start // size * _column(_strides(slices))).sum(axis=0)
     within = (start % size * _column(_strides(slice_shape))).sum(axis=0)
-    return _Cut(counts, slices, slice_of, within)
+    return _Cut(chunk, counts, slices, slice_of, within)
 
 
 def _strides(shape: Shape) -> Shape:

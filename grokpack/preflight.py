@@ -40,6 +40,10 @@ class Limits:
     stop: threading.Event = field(default_factory=threading.Event)
     width: int | None = None
 
+    def at_once(self, allowed: Budget) -> int:
+        """Tasks that are done at a time, in what the memory allows."""
+        return self.width or allowed.workers
+
 
 def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     """Refuse, before anything is written, what the run would refuse.

@@ -183,7 +183,7 @@ class Session:
             leave=elsewhere.leave_run,
             stop_folder=self.journal.folder,
         )
-        crew = Crew(self.limits.width or self.allowed.workers, executor)
+        crew = Crew(self.limits.at_once(self.allowed), executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
         results = spread(job, self._portions(done), crew, watch)

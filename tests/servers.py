@@ -6,6 +6,7 @@ import contextlib
 import os
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -109,6 +110,27 @@ class Server:
         """Begin the record anew."""
         self.asked.clear()
         self.sent_bytes = 0
+
+
+class Crowd:
+    """Requests that each wait a while.
+
+    Attributes:
+        most: How many waited at the same time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.most = 0
+        self._seconds, self._waiting, self._guard = seconds, 0, threading.Lock()
+
+    def wait(self) -> None:
+        """Let one of them wait."""
+        with self._guard:
+            self._waiting += 1
+            self.most = max(self.most, self._waiting)
+        time.sleep(self._seconds)
+        with self._guard:
+            self._waiting -= 1
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -33,6 +33,7 @@ from tests.buckets import Moto, client, running
 from tests.checkpoints import synthesise, tree
 from tests.converting import WIDE
 from tests.executors import processes, stop_after
+from tests.servers import Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,8 +146,7 @@ def test_objects_are_the_files_of_a_local_run(
     out = f"{scheme}://{BUCKET}/out"
     plan = plan_of(kind, wide)
     execute(plan, out)
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
     assert not begun(moto)
     assert execute(plan, out).already_done
     first = next(plan.target.layout.files()).path
@@ -157,8 +157,7 @@ def test_objects_are_the_files_of_a_local_run(
 def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> None:
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out")
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
     parts = sum(-(-f.nbytes // sinks.PART_BYTES) for f in plan.target.layout.files())
     assert parts > sum(1 for _ in plan.target.layout.files())
     assert moto.asked.count("PUT partNumber") == parts
@@ -167,23 +166,10 @@ def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> Non
 
 
 def test_many_uploads_are_completed_at_a_time(moto: Moto, wide: Path) -> None:
-    under_way = most = 0
-    guard = threading.Lock()
-
-    def slow(what: str, _: dict[str, Any]) -> None:
-        nonlocal under_way, most
-        if what != "POST uploadId":
-            return
-        with guard:
-            under_way += 1
-            most = max(most, under_way)
-        time.sleep(0.1)
-        with guard:
-            under_way -= 1
-
-    moto.fault = slow
+    crowd = Crowd(0.1)
+    moto.fault = lambda what, _: crowd.wait() if what == "POST uploadId" else None
     execute(plan_of("ckpt-0", wide), f"s3://{BUCKET}/out")
-    assert most > 4
+    assert crowd.most > 4
     assert verify_structure(survey(f"s3://{BUCKET}/out")).whole
 
 
@@ -243,8 +229,7 @@ def test_a_run_that_was_killed_goes_on_and_sends_nothing_twice(
         assert not objects(moto)
     sent = moto.asked.count("PUT partNumber")
     execute(plan_of(kind, large), out)
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
     if operation in ("publish", "write_whole"):
         assert moto.asked.count("PUT partNumber") == sent
     assert not begun(moto)
@@ -264,8 +249,7 @@ def test_a_process_that_was_killed_is_continued(moto: Moto, large: Path, tmp_pat
     assert not objects(moto)
     assert begun(moto)
     subprocess.run(command, check=True, env=dict(os.environ))
-    execute(plan_of("safetensors", large), str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan_of("safetensors", large), tmp_path)
 
 
 def test_a_server_that_is_busy_is_asked_again(
@@ -284,8 +268,7 @@ def test_a_server_that_is_busy_is_asked_again(
     plan = plan_of("hf", wide)
     execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
     moto.fault = lambda *_: None
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
 
 
 def test_connections_that_break_off_are_made_again(
@@ -304,8 +287,7 @@ def test_connections_that_break_off_are_made_again(
     execute(plan, f"s3://{BUCKET}/out")
     assert {what for what, _ in broken} >= {"POST uploads", "PUT partNumber", "POST uploadId"}
     moto.fault = lambda *_: None
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
 
 
 def test_a_bucket_that_always_breaks_off_is_left_with_what_to_do(
@@ -326,8 +308,7 @@ def test_a_bucket_that_always_breaks_off_is_left_with_what_to_do(
     moto.fault = lambda *_: None
     execute(plan, f"s3://{BUCKET}/out")
     assert moto.asked.count("PUT partNumber") == sent
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
 
 
 @pytest.mark.parametrize("state", ["busy", "silent"])
@@ -355,8 +336,7 @@ def test_a_stop_ends_the_wait_for_a_bucket(
     over.set()
     moto.fault = lambda *_: None
     execute(plan, f"s3://{BUCKET}/out")
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
 
 
 def test_an_upload_whose_completion_was_not_heard_of_is_complete(
@@ -379,6 +359,11 @@ def test_an_upload_whose_completion_was_not_heard_of_is_complete(
     plan = plan_of("hf", wide)
     execute(plan, f"s3://{BUCKET}/out")
     assert set(heard.values()) == {2}
+    assert_as_local(moto, plan, tmp_path)
+
+
+def assert_as_local(moto: Moto, plan: Plan, tmp_path: Path) -> None:
+    """See that the bucket holds the bytes of a local run, and nothing else."""
     execute(plan, str(tmp_path / "local"))
     assert objects(moto) == tree(tmp_path / "local")
 
@@ -416,8 +401,7 @@ def test_an_upload_that_vanished_is_begun_anew(moto: Moto, large: Path, tmp_path
     assert refusal(plan, out).code == "GP328"
     storage.faults.hook, moto.fault = None, lambda *_: None
     execute(plan, out)
-    execute(plan, str(tmp_path / "local"))
-    assert objects(moto) == tree(tmp_path / "local")
+    assert_as_local(moto, plan, tmp_path)
 
 
 def test_other_outputs_are_left_alone_unless_asked(moto: Moto, large: Path) -> None:

@@ -35,7 +35,7 @@ from grokpack.storage.remote.wire import Connection, pool
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
-from tests.servers import Answer, Asked, Server, impatient, serving
+from tests.servers import Answer, Asked, Crowd, Server, impatient, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,22 +215,11 @@ def test_a_run_looks_at_each_file_again_once_when_it_ends(served: Server, tmp_pa
 def test_scales_are_looked_at_many_at_a_time(served: Server) -> None:
     found = open_checkpoint(f"{served.url}/grok")
     storage.forget(served.url)  # what is kept of small reads as well
-    under_way = most = 0
-    guard = threading.Lock()
-
-    def slow(*_: Any) -> None:
-        nonlocal under_way, most
-        with guard:
-            under_way += 1
-            most = max(most, under_way)
-        time.sleep(0.05)
-        with guard:
-            under_way -= 1
-
-    served.fault = slow
+    crowd = Crowd(0.05)
+    served.fault = lambda *_: crowd.wait()
     PLANS["gguf"](found)
     served.fault = None
-    assert most > 4
+    assert crowd.most > 4
 
 
 def _narrow(pace: Any) -> Any:

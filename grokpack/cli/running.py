@@ -162,7 +162,7 @@ class _Run:
             return None
         count = sum(1 for _ in tasks(target, {}))
         work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
-        at_once = self.limits.width or allowed.workers
+        at_once = self.limits.at_once(allowed)
         return estimate(work, rates(self.plan, place, allowed.pace), at_once)
 
     def _preflight(self) -> Budget:

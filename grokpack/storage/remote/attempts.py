@@ -5,6 +5,7 @@ boto3 tries again by itself, but sleeps up to twenty seconds in between, which n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grokpack.extras import load
@@ -46,9 +47,32 @@ def ask(work: Callable[[], T]) -> T:
                 tried += 1
                 if tried >= exchange.TRIES or not may_pass(error):
                     raise
-                flight.pause(exchange.pause_s(tried, _retry_after(error)))
+                flight.pause(exchange.pause_s(tried, Answer.of(error).after_s))
 
     return fly(persist)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a bucket said with an error; all is empty where no answer came.
+
+    Attributes:
+        status: Of HTTP.
+        code: The service's own name for the error.
+        after_s: Seconds that it asks for, if it does.
+    """
+
+    status: int | None
+    code: str
+    after_s: float | None
+
+    @classmethod
+    def of(cls, error: Any) -> Answer:  # noqa: ANN401  # of botocore
+        """The answer in an error of botocore's."""
+        said = getattr(error, "response", None) or {}  # None where a connection broke off
+        about = said.get("ResponseMetadata", {})
+        after_s = seconds(about.get("HTTPHeaders", {}).get("retry-after"))
+        return cls(about.get("HTTPStatusCode"), str(said.get("Error", {}).get("Code", "")), after_s)
 
 
 def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
@@ -56,11 +80,5 @@ def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
     errors = load("botocore.exceptions", EXTRA)
     if not isinstance(error, errors.ClientError):
         return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status in BUSY or error.response.get("Error", {}).get("Code") in _PASSING
-
-
-def _retry_after(error: Any) -> float | None:  # noqa: ANN401  # of botocore
-    """Seconds that the bucket asks for, if it does."""
-    answer = getattr(error, "response", None) or {}  # None where a connection broke off
-    return seconds(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after"))
+    answer = Answer.of(error)
+    return answer.status in BUSY or answer.code in _PASSING

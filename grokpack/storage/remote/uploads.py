@@ -21,7 +21,7 @@ from grokpack.extras import load
 from grokpack.storage import parts, sources
 from grokpack.storage.faults import faults
 from grokpack.storage.remote import crowd, sites
-from grokpack.storage.remote.attempts import EXTRA, ask, may_pass
+from grokpack.storage.remote.attempts import EXTRA, Answer, ask, may_pass
 from grokpack.storage.sinks import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
@@ -256,15 +256,14 @@ class Uploads:
         try:
             return ask(work)
         except (errors.ClientError, errors.BotoCoreError) as error:
-            answer, code = getattr(error, "response", None), _code(error)
-            if code in absent:
+            answer = Answer.of(error)
+            if answer.code in absent:
                 return None
-            status = (answer or {}).get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-            said = f"{status} {code}" if answer else str(error)
+            said = f"{answer.status} {answer.code}" if answer.status else str(error)
             if may_pass(error):
                 what, facts = "the bucket does not answer, or is busy", (("answer", said),)
                 raise GrokpackError("GP221", what, Place(path), facts, _AGAIN) from error
-            raise self._failure(path, code, said) from error
+            raise self._failure(path, answer.code, said) from error
 
     def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
         hint = _HINTS.get(code, _AGAIN)
@@ -354,12 +353,6 @@ def _bearing(token: str) -> Any:  # noqa: ANN401  # a handler of botocore's even
 
 def _key(path: str) -> str:
     return parse(path).path
-
-
-def _code(error: Any) -> str:  # noqa: ANN401  # of botocore
-    """The service's own name for an error; empty where no answer came."""
-    answer = getattr(error, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
