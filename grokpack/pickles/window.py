@@ -42,14 +42,10 @@ class Window:
 
     def opcode(self) -> bytes:
         """The next opcode; a frame that is at its end is left."""
-        at = self.opcode_at = self.at
-        if at < self._near:
-            self.at = at + 1
-            low = at - self._begin
-            return self._buffer[low : low + 1]
-        if at == self._frame_end:
+        self.opcode_at = self.at
+        if self.at == self._frame_end:
             self._frame_end = None
-        return self._take_beyond(1)
+        return self.take(1)
 
     def take(self, nbytes: int) -> bytes:
         """The next bytes; they may not run over the end of a frame."""
