@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +21,12 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
+    from grokpack.cli import streams
+
+    guarded = streams.guard()
     from grokpack.cli.app import main as run
 
-    run()
+    sys.exit(guarded.status(run()))
 
 
 if __name__ == "__main__":

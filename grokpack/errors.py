@@ -18,6 +18,7 @@ class ExitStatus(IntEnum):
     BUG = 70
     TRY_AGAIN = 75
     INTERRUPTED = 130
+    READER_IS_GONE = 141
     TERMINATED = 143
 
 

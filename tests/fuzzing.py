@@ -338,14 +338,11 @@ def status_of(words: list[str]) -> tuple[int, str]:
     sys.argv = ["grokpack", *words]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            main()
-        except SystemExit as end:
-            return int(end.code or 0), said.getvalue()
+            return main(), said.getvalue()
         except TooLong:
             return 124, said.getvalue() + traceback.format_exc()
         except BaseException:  # noqa: BLE001  # whatever comes out is a finding
             return 70, said.getvalue() + traceback.format_exc()
-    return 0, said.getvalue()
 
 
 def case(number: int, seed: int, held: dict[str, Path], folder: Path) -> tuple[str, int, str]:

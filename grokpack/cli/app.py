@@ -23,7 +23,7 @@ from grokpack.cli import (
     synth,
     verify,
 )
-from grokpack.errors import ExitStatus
+from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.render.envelope import usage
 
 app = typer.Typer(
@@ -76,18 +76,31 @@ def _asks_for_json(words: list[str]) -> bool:
     return named or "--json" in words or bool(last & set(words))
 
 
-def main() -> None:
-    """Run the command line; with --json a usage error gets the envelope too."""
+def main() -> int:
+    """Run the command line; with --json a usage error gets the envelope too.
+
+    Returns:
+        The exit status.
+    """
     try:
         status = typer.main.get_command(app).main(prog_name="grokpack", standalone_mode=False)
     except typer.Abort:
-        sys.exit(int(ExitStatus.INTERRUPTED))
-    except Exception as error:
+        return int(ExitStatus.INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  # the last resort of what is no command's
         show = getattr(error, "show", None)  # Typer's usage errors have it; nothing else does
         if show is None:
-            raise
+            return _fail(error)
         show()
         if _asks_for_json(sys.argv):
             typer.echo(usage(str(error)))
-        sys.exit(int(ExitStatus.USAGE))
-    sys.exit(status if isinstance(status, int) else 0)
+        return int(ExitStatus.USAGE)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(error: Exception) -> int:
+    from grokpack.cli import crash
+    from grokpack.render import errors
+
+    told = error if isinstance(error, GrokpackError) else crash.bug(error)
+    typer.echo(errors.render(told), err=True)
+    return int(told.exit_status)

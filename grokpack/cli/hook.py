@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from grokpack import manifest
+from grokpack.cli import streams
 from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.tiling import TILE_BYTES
 
@@ -19,6 +20,8 @@ _FIXED = {"tile_bytes": TILE_BYTES, "checksum": "xxh3_128"}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check each file; exit status 1 where one is not sound, with a line for each reason."""
+    if arguments is None:
+        streams.guard()
     paths = list(sys.argv[1:] if arguments is None else arguments)
     wrong = [f"{path}: {reason}" for path in paths for reason in faults(path)]
     for line in wrong:

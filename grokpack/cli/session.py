@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -166,32 +164,18 @@ def session(
             yield current
     except GrokpackError as error:
         current.fail(error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(int(ExitStatus.ANSWER_IS_NO)) from None
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
     except Exception as error:  # noqa: BLE001  # the last resort of the command line
-        current.fail(_bug(error, verbose=verbose))
+        from grokpack.cli import crash
+
+        current.fail(crash.bug(error, verbose=verbose))
 
 
 def _refuse(option: str, given: str, choices: tuple[str, ...]) -> None:
     if given not in choices:
         what = f"{option} takes {', '.join(choices)}, not `{given}`"
         raise GrokpackError("GP304", what)
-
-
-def _bug(error: Exception, *, verbose: bool) -> GrokpackError:
-    text = "".join(traceback.format_exception(error))
-    if verbose:
-        typer.echo(text, err=True)
-    where = Path(storage.cache_folder()) / f"crash-{os.getpid()}.txt"
-    try:
-        storage.write_whole(str(where), text.encode())
-    except (GrokpackError, OSError):
-        where = Path(tempfile.gettempdir()) / where.name
-    hint = f"please report it, with {where}"
-    return GrokpackError("GP901", f"bug in grokpack: {type(error).__name__}: {error}", hint=hint)
 
 
 @contextmanager

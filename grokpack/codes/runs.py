@@ -74,10 +74,17 @@ RUNS = (
         "Start scheduler and workers, or see that they can be reached from here.",
     ),
     Code(
+        "GP411",
+        "answer could not be written",
+        ExitStatus.TARGET,
+        "Standard output is closed, or on a full disk. The work itself was done.",
+        "Give it a standard output that takes the answer, and run the same command again.",
+    ),
+    Code(
         "GP901",
         "bug in grokpack",
         ExitStatus.BUG,
         "Something happened that the program does not expect.",
-        "Report it with the crash file that the message names.",
+        "Report it with the crash file, where the message names one.",
     ),
 )

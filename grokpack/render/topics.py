@@ -36,10 +36,11 @@ TOPICS = {
 2    usage: options wrong, or impossible for this model
 3    the source cannot be used: missing, incomplete, unknown format
 4    refused for safety: a pickle names something that no array needs
-5    the target was refused: disk, memory, other files in the folder, in use
-70   a bug in grokpack; the message names the report
+5    the target was refused: disk, memory, other files in the folder, in use; standard output full
+70   a bug in grokpack
 75   stopped cleanly at --max-duration, or by a server that does not deliver; run again to continue
 130  interrupted (143: terminated); run again to continue
+141  nobody reads standard output any more (as of a program that SIGPIPE ends); the work is done
 any other status means failure""",
     "environment": "\n".join(f"{name:<25} {meaning}" for name, meaning in ENVIRONMENT),
     "formatting": """\

@@ -8,14 +8,10 @@ import sys
 from grokpack.cli.app import main
 
 
-def run(arguments: list[str]) -> object:
+def run(arguments: list[str]) -> int:
     """The status that a command exits with."""
     sys.argv = ["grokpack", *arguments]
-    try:
-        main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    return main()
 
 
 if __name__ == "__main__":

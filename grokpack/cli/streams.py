@@ -1,0 +1,120 @@
+"""Standard streams that may be full or closed: writing to them never ends the work.
+
+What could not be written is remembered, and told by the exit status once the command has ended. So
+the work of a command is done whoever listens, and no status is taken for another answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import select
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from grokpack.errors import ExitStatus, GrokpackError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_READER_IS_GONE = (errno.EPIPE, errno.ECONNRESET)
+_ANSWERS = (ExitStatus.OK, ExitStatus.ANSWER_IS_NO)
+_STDIN, _STDOUT, _STDERR = range(3)
+
+
+class _Lenient(io.FileIO):
+    """A descriptor that takes everything; what the system refuses is lost and remembered.
+
+    Attributes:
+        failure: The first error.
+    """
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(handle, "w", closefd=False)
+        self.failure: OSError | None = None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write what can be written; waits where the other end is not ready."""
+        nbytes = memoryview(data).nbytes
+        if self.failure is not None:
+            return nbytes
+        try:
+            while (written := super().write(data)) is None:
+                select.select([], [self], [])
+        except OSError as error:
+            self.failure = error
+            return nbytes
+        return written
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Standard output and standard error as this process has them.
+
+    Attributes:
+        out: Takes the answer.
+        err: Takes messages and progress; it is never waited for and its loss changes nothing.
+    """
+
+    out: _Lenient
+    err: _Lenient
+
+    def status(self, status: int) -> int:
+        """Exit status of a command that has ended, and a message where its answer was lost.
+
+        An error keeps its own status, since it was told on standard error.
+        """
+        with contextlib.suppress(OSError, ValueError):  # another's stream in place of ours
+            sys.stdout.flush()
+        failure = self.out.failure
+        if failure is None or status not in _ANSWERS:
+            return status
+        if failure.errno in _READER_IS_GONE:
+            return int(ExitStatus.READER_IS_GONE)
+        _tell(failure)
+        return int(ExitStatus.TARGET)
+
+
+def guard() -> Streams:
+    """Make the standard streams safe to write to, and keep files off their descriptors."""
+    _occupy()
+    out, err = _Lenient(_STDOUT), _Lenient(_STDERR)
+    sys.stdout, sys.stderr = _text(out, sys.stdout), _text(err, sys.stderr)
+    return Streams(out, err)
+
+
+def _occupy() -> None:
+    """Open what is closed of the three, lest a file that is opened later be taken for one of them.
+
+    All are opened to read: nothing can be written to them, and whoever tries is told.
+    """
+    for number in (_STDIN, _STDOUT, _STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+            os.set_inheritable(handle, True)
+
+
+def _text(raw: _Lenient, before: TextIO | None) -> TextIO:
+    """A text stream on a descriptor, with the encoding and buffering of the one before."""
+    if not isinstance(before, io.TextIOWrapper):
+        return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace")
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        before.encoding,
+        before.errors,
+        line_buffering=before.line_buffering,
+        write_through=before.write_through,
+    )
+
+
+def _tell(failure: OSError) -> None:
+    from grokpack.render import errors
+
+    what = f"the answer could not be written: {failure.strerror}"
+    hint = "the work is done; run the same command again for its answer"
+    print(errors.render(GrokpackError("GP411", what, hint=hint)), file=sys.stderr, flush=True)
