@@ -249,4 +249,12 @@ SOURCES = (
         "The manifest names the source by a digest of its headers, and this one has another.",
         "Name the source that it was made from, wherever it lies now.",
     ),
+    Code(
+        "GP233",
+        "another file lies in its place",
+        ExitStatus.SOURCE,
+        "Under the name of a weight file lies a pointer of Git LFS or git-annex, a web page, an "
+        "archive, a file of another format, or nothing at all.",
+        "Do what the message says: fetch the file itself, or unpack it.",
+    ),
 )

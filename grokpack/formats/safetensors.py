@@ -27,6 +27,11 @@ HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # the reference writer pads the header so that the first array is 8-byte aligned
 _MAX_DIMENSIONS = 16  # far above any tensor's; bounds what a hostile header can cost
+_UNREAD = (
+    *("BOOL", "I16", "U16", "U32", "U64", "F64", "C64"),
+    *("F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"),
+)
+"""The format's other dtypes, which are named where they are refused."""
 _LARGEST_SIZE = 1 << 63  # what no file reaches
 
 
@@ -142,9 +147,13 @@ def _entry(path: str, name: str, row: object, begins: int) -> tuple[str, StoredA
         raise _broken(path, f"`{name}` lacks dtype, shape or offsets", 8) from error
     if len(numbers) > _MAX_DIMENSIONS or not all(_is_size(n) for n in numbers):
         raise _broken(path, f"`{name}` has a shape or offsets that are no sizes", 8)
-    if not isinstance(dtype, str) or dtype not in DType.__members__:
-        what = f"`{name}` has dtype {str(dtype)[:20]}, which no Grok-1 checkpoint has"
-        raise GrokpackError("GP208", what, Place(path))
+    if not isinstance(dtype, str) or dtype not in (*DType.__members__, *_UNREAD):
+        raise _broken(path, f"`{name}` has dtype {str(dtype)[:20]}, which the format lacks", 8)
+    if dtype in _UNREAD:
+        width = "FP" + dtype[1] if dtype.startswith(("F8", "F6", "F4")) else ""
+        what = f"dtype {dtype}{f' ({width})' if width else ''} is not read"
+        hint = "take a copy in bfloat16, float16 or float32, or start from the release"
+        raise GrokpackError("GP208", what, Place(path, tensor=name), hint=hint)
     spec = ArraySpec(tuple(shape), DType(dtype))
     if stop - start != spec.nbytes:
         raise _broken(path, f"`{name}` needs {spec.nbytes:,} bytes, has {stop - start:,}", 8)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from grokpack import config, manifest, pickles, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError
-from grokpack.formats import ckpt0, seekable
+from grokpack.formats import ckpt0, recognition, seekable
 from grokpack.layout import FileLayout, Layout, whole
 from grokpack.models import grok1
 from grokpack.models.inference import infer, infer_layers
-from grokpack.stores import structure
+from grokpack.stores import structure, weight_files
 from grokpack.tensor import ArraySpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ def _read_file(folder: str, name: str) -> tuple[int, Pickled | GrokpackError]:
     except GrokpackError as error:
         if error.code in storage.NO_FAULT_OF_FILES:
             raise
-        return size, error
+        return size, recognition.explained(error, data, data.path, "a pickle")
 
 
 def _is_stray(name: str) -> bool:
-    """Whether a name is like a tensor's and none; unfinished or compressed ones are not meant."""
+    """Whether a name is like a tensor's and none; leftovers and compressed ones are not meant."""
     compressed = ckpt0.parse_name(name.removesuffix(seekable.SUFFIX))
-    return name.startswith("tensor") and not name.endswith(storage.PART) and not compressed
+    return name.startswith("tensor") and not weight_files.is_leftover(name) and not compressed
 
 
 def _host_count(files: _Folder, tensors: int) -> int:

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING
 from grokpack import config, manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import safetensors
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1, names
 from grokpack.models.inference import infer
 from grokpack.ops import Renamed, Stacked, Turned
-from grokpack.stores import packed
+from grokpack.stores import packed, weight_files
 from grokpack.stores.heads import check_head
 from grokpack.stores.packed import Packed
 from grokpack.tensor import ArraySpec, DType, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from grokpack.formats.safetensors import Header
     from grokpack.models.grok1 import Entry, Geometry
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     Find = Callable[[str], Packed | str | None]
 
 NAME = "hf"
-INDEX = "model.safetensors.index.json"
 _RANK = re.compile(r".*-TP-(\d{3})\.safetensors")
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _SHORT_BYTES = 64  # of an array of integers that is read with the headers: a shape
@@ -48,8 +46,8 @@ _FEW = 5  # names that a message lists
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder holds safetensors files itself, not in folders of ranks."""
-    return any(name.endswith(safetensors.SUFFIX) for name in storage.names(folder))
+    """Whether a folder holds safetensors files or their index itself, not in folders of ranks."""
+    return weight_files.has_weights(storage.names(folder))
 
 
 @dataclass(slots=True)
@@ -57,6 +55,7 @@ class _Folder:
     """What the headers say: for each array where its parts are."""
 
     headers: dict[str, Header] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)  # that should be there
     findings: list[Finding] = field(default_factory=list)
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
@@ -73,6 +72,9 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         GrokpackError: GP217 where the names follow no convention.
     """
     found = _read_headers(folder)
+    expected = len(found.files)
+    if not found.headers:
+        return Survey(folder, NAME, expected, tuple(found.findings), None)
     convention = _convention(found, folder)
     _join_ranks(found, convention)
     settings, path = config.find([folder])
@@ -87,7 +89,6 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     bits = {name: one.bits for name, one in whole_packed.items()}
     packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
     geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
-    expected = len(found.headers)
     if geometry is None:
         return Survey(folder, NAME, expected, tuple(found.findings), None)
     if bits:  # groups of their own, which ranks do not share as the release's
@@ -118,50 +119,50 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 
 def _read_headers(folder: str) -> _Folder:
-    found = _Folder()
-    wanted = _indexed(folder)
-    present = [name for name in storage.names(folder) if name.endswith(safetensors.SUFFIX)]
-    paths = list(dict.fromkeys([*wanted.values(), *present]))
-    looks = storage.each(folder, lambda path: _read_header(folder, path), paths)
-    for path, look in zip(paths, looks, strict=True):
+    choice = weight_files.choose(folder)
+    found = _Folder(findings=choice.findings)
+    looks = storage.each(folder, lambda path: weight_files.read_header(folder, path), choice.files)
+    for path, look in zip(choice.files, looks, strict=True):
         if isinstance(look, Finding):
             found.findings.append(look)
         else:
             found.headers[path] = look
-    for name, path in wanted.items():
-        header = found.headers.get(path)
-        if header is not None and name not in header.arrays:
-            what = "the index places a tensor here that the file does not hold"
-            found.findings.append(Finding("GP105", what, path, name))
+    found.files = list(choice.files)
+    if choice.index is None:
+        _leave_copies(found)
+    else:
+        found.findings += _index_findings(found.headers, choice.placed)
     return found
 
 
-def _read_header(folder: str, path: str) -> Header | Finding:
-    place = os.path.join(folder, path)
-    if not storage.exists(place):
-        return Finding("GP101", "file is missing", path)
-    try:
-        return safetensors.read(storage.FileBytes(place), path)
-    except GrokpackError as error:
-        if error.code in storage.NO_FAULT_OF_FILES:
-            raise
-        return Finding("GP111", error.what, path)
+def _leave_copies(found: _Folder) -> None:
+    """Pass over what is not the model's, and miss shards by their names, where no index tells."""
+    arrays = {path: header.arrays.keys() for path, header in found.headers.items()}
+    for path, why in weight_files.choose_copies(arrays, _is_known).items():
+        found.findings.append(weight_files.passed_over(path, why))
+        found.files.remove(path)
+        del found.headers[path]
+    missing = weight_files.missing_shards(found.files)
+    found.findings += missing
+    found.files += [finding.file for finding in missing if finding.file]
 
 
-def _indexed(folder: str) -> dict[str, str]:
-    """The index's table: file by tensor name; empty where there is no index."""
-    path = os.path.join(folder, INDEX)
-    if not storage.exists(path):
-        return {}
-    document = storage.read_json(path)
-    table = document.get("weight_map") if isinstance(document, dict) else None
-    if not isinstance(table, dict) or not all(_is_plain(name) for name in table.values()):
-        raise GrokpackError("GP209", "the index is broken: weight_map names no files", Place(path))
-    return table
+def _is_known(name: str) -> bool:
+    weight = packed.weight_of(name)
+    return any(names.parse(convention, weight) for convention in names.CONVENTIONS.values())
 
 
-def _is_plain(name: object) -> bool:
-    return isinstance(name, str) and name == os.path.basename(name) and name not in ("", ".", "..")
+def _index_findings(headers: Mapping[str, Header], placed: Mapping[str, str]) -> Iterator[Finding]:
+    """Where an index and the files that it lists contradict each other."""
+    for name, path in placed.items():
+        if path in headers and name not in headers[path].arrays:
+            what = "the index places a tensor here that the file does not hold"
+            yield Finding("GP105", what, path, name)
+    for path, header in headers.items():
+        for name in header.arrays:
+            if name not in placed and _is_known(name):
+                what = "the index does not list this tensor: who goes by it leaves it out"
+                yield Finding("GP102", what, path, name)
 
 
 def _convention(found: _Folder, folder: str) -> Convention:

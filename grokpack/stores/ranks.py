@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from grokpack import config, manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import safetensors
+from grokpack.formats import recognition, safetensors
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.ops.packed import Unsigned
 from grokpack.ops.views import Renamed
+from grokpack.stores import weight_files
 from grokpack.stores.packed import values_of
 from grokpack.tensor import (
     ArraySpec,
@@ -335,9 +336,11 @@ def _check_file(folder: str, expected: FileLayout) -> FileLayout | Finding:
     except GrokpackError as error:
         if error.code in storage.NO_FAULT_OF_FILES:
             raise
-        code = "GP103" if data.size() < expected.nbytes else "GP111"
+        shown = recognition.explained(error, data, path, "a safetensors file")
+        known = shown.code == recognition.CODE
+        code = shown.code if known else "GP103" if data.size() < expected.nbytes else "GP111"
         sizes = f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"
-        return Finding(code, error.what, expected.path, None, *sizes)
+        return Finding(code, shown.what, expected.path, None, *sizes)
     parts = {s.array: s for s in expected.segments if isinstance(s, Part)}
     specs = {name: ArraySpec(part.box.shape, part.dtype) for name, part in parts.items()}
     found = {name: array.spec for name, array in header.arrays.items()}
@@ -350,8 +353,10 @@ def _check_file(folder: str, expected: FileLayout) -> FileLayout | Finding:
 
 
 def _strangers(folder: str, known: set[str]) -> list[Finding]:
+    """Files of weights that the index does not list, which no rank loads."""
     return [
-        Finding("GP102", "no rank of this checkpoint has a file of that name", path)
+        weight_files.passed_over(path, f"{INDEX} does not list it: not read")
         for path in storage.tree(folder)
         if path.endswith(safetensors.SUFFIX) and path not in known
+        if not any(weight_files.is_hidden(part) for part in path.split("/"))
     ]

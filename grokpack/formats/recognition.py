@@ -1,0 +1,100 @@
+"""Recognise what lies in a weight file's place: a pointer, a web page, an archive, nothing at all.
+
+Downloads leave such files under the right names. Only the first bytes are looked at, and only of a
+file whose header could not be read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from grokpack.pickles import Bytes
+
+CODE = "GP233"
+_HEAD_BYTES = 512  # more than any pointer file takes
+_TEXT_LIMIT_BYTES = 64 << 10  # of a message that a server sends in place of a file
+_BEGINNINGS = (
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: `git lfs pull` fetches it"),
+    (b"# xet version", "a Xet pointer: download the repository with `hf download`"),
+    (b"/annex/objects/", "a git-annex pointer: `git annex get` fetches it"),
+    (b"\x1f\x8b", "compressed with gzip: `gunzip` it"),
+    (b"BZh", "compressed with bzip2: `bunzip2` it"),
+    (b"\xfd7zXZ\0", "compressed with xz: `unxz` it"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd: name it NAME.zst, or `unzstd` it"),
+    (b"PK\3\4", "a zip archive, as PyTorch's own format is"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive: unpack it"),
+    (b"\x93NUMPY", "a numpy array"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"GGUF", "a GGUF file: its name has to end in .gguf"),
+    (b"<?xml", "an XML document, the answer of a server"),
+    (b"<Error>", "an XML document, the answer of a server"),
+)
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_SAFETENSORS = re.compile(rb".{8}\{\s*[\"}]", re.DOTALL)
+_HTML = re.compile(
+    rb"(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.DOTALL | re.IGNORECASE
+)
+_ANNEX_LINK = re.compile(rb"[./]*\.git/annex/objects/")
+_TAR_AT, _TAR = 257, b"ustar"
+_REMEDY = "it was not downloaded: fetch the file itself"
+
+
+def recognise(data: Bytes) -> str | None:
+    """What a file is, to follow "the file is"; None for what has no known form."""
+    size = data.size()
+    if size == 0:
+        return f"empty: {_REMEDY}"
+    head = data.read(0, min(size, _HEAD_BYTES))
+    for beginning, what in _BEGINNINGS:
+        if head.startswith(beginning):
+            return what
+    if not head.strip(b"\0"):
+        return "zeros where its header should be: the download did not get there"
+    return _form(head) or _text(head, size)
+
+
+def _form(head: bytes) -> str | None:
+    """A format that its first bytes alone do not tell."""
+    if head[_TAR_AT:].startswith(_TAR):
+        return "a tar archive: unpack it"
+    if _ANNEX_LINK.match(head):
+        return "the text of a git-annex link: `git annex get` fetches the file"
+    if _SAFETENSORS.match(head):
+        return "a safetensors file: its name has to end in .safetensors"
+    if _PICKLE.match(head):
+        return "a pickle, which is read in ckpt-0 folders only"
+    return None
+
+
+def _text(head: bytes, size: int) -> str | None:
+    """A text of any kind, which no header is."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _HTML.match(text):
+        return f"an HTML page of a server, a proxy or a login: {_REMEDY}"
+    printable = all(byte >= ord(" ") or byte in b"\t\r\n" for byte in text)
+    if printable and text[:1] in (b"{", b"["):
+        return f"JSON, the answer of a server: {_REMEDY}"
+    if printable and size <= _TEXT_LIMIT_BYTES:
+        return f"a text of {size:,} bytes, the answer of a server: {_REMEDY}"
+    return None
+
+
+def explained(error: GrokpackError, data: Bytes, path: str, own: str) -> GrokpackError:
+    """The error for a header that could not be read, with what lies there in the file's place.
+
+    Args:
+        error: What the format's own reader says.
+        data: The file.
+        path: Where it is.
+        own: Format that the file should have, as `recognise` calls it: `a pickle`, `a GGUF file`.
+    """
+    if error.code != "GP209":
+        return error
+    what = recognise(data)
+    if what is None or what.startswith(own):
+        return error
+    return GrokpackError(CODE, f"the file is {what}", Place(path), error.facts)
