@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -326,6 +327,14 @@ def test_what_was_bad_is_remembered_as_bad(model: Path) -> None:
     assert checked(model, young).read_bytes == 0
 
 
+def test_a_damaged_tile_was_read(model: Path) -> None:
+    flip(model / "ckpt-0" / "tensor00005_000", 1000)
+    contents = checked(model)
+    assert (contents.never_bytes, contents.all_bytes) == (0, True)
+    young = checked(model, rounds.Share(max_age_s=3600))
+    assert young.never_bytes == 0
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"schema": "grokpack/checked/1", "files": {"tensor00005_000": 7}}']
 )
@@ -412,6 +421,71 @@ def test_lists_of_sha256sum_are_read_in_all_its_forms(
     flip(model / "ckpt-0" / "tensor00005_000", 1000)
     found = check_against(open_checkpoint(str(model)), str(sums)).findings
     assert [(f.code, f.file) for f in found] == [("GP110", "tensor00005_000")]
+
+
+FORMS = [
+    "{sum}  {name}\n",
+    "{sum} *{name}\n",
+    "{sum} {name}\n",
+    "{sum}\t{name}\n",
+    "  {sum}  {name}\n",
+    "\t{sum} *{name}\n",
+    "{sum}  {name}\r\n",
+    "{upper}  {name}\n",
+    "{sum}  ./{name}\n",
+    "{sum}  .//{name}\n",
+    "\\{sum}  {name}\n",
+    "SHA256 ({name}) = {sum}\n",
+    "SHA256({name})= {upper}\n",
+    " SHA256 ({name})={sum}\r\n",
+    "\\SHA256 ({name}) = {sum}\n",
+    "# a comment\n\n{sum}  {name}\n",
+    "{sum}  {name}",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="coreutils has it")
+def test_every_form_that_sha256sum_takes_is_taken(tmp_path: Path, form: str) -> None:
+    """Names with spaces, brackets and signs of the forms themselves; by another program first."""
+    for name in ("tensor00000_000", "a b", "x) = y", "(z"):
+        (tmp_path / name).write_text(name)
+        value = hashlib.sha256(name.encode()).hexdigest()
+        sums = tmp_path / "sums"
+        sums.write_bytes(form.format(sum=value, upper=value.upper(), name=name).encode())
+        done = subprocess.run(
+            ["sha256sum", "-c", sums], check=False, cwd=tmp_path, capture_output=True
+        )
+        assert done.returncode == 0
+        assert {os.path.normpath(n): s for n, s in listings.read(str(sums)).items()} == {
+            name: value
+        }
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="coreutils has it")
+@pytest.mark.parametrize("options", [[], ["--tag"], ["--zero"], ["--binary"]])
+def test_names_of_any_characters_come_back_as_they_are(tmp_path: Path, options: list[str]) -> None:
+    names = ["a\nb", "c\\d", "e\rf", "g\u2028h\x0bi", "*j", "k "]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    made = subprocess.run(
+        ["sha256sum", *options, *names], cwd=tmp_path, check=True, capture_output=True
+    )
+    (tmp_path / "sums").write_bytes(made.stdout)
+    assert list(listings.read(str(tmp_path / "sums"))) == names
+
+
+@pytest.mark.parametrize("data", [b"\n" * (8 << 20), b"a" * (8 << 20), b"\0" * (8 << 20)])
+def test_a_list_of_nothing_costs_no_more_than_a_part_of_it(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "sums").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(GrokpackError) as caught:
+            listings.read(str(tmp_path / "sums"))
+        assert caught.value.code == "GP230"
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(data) + (40 << 20)
+    finally:
+        tracemalloc.stop()
 
 
 def test_names_of_a_list_may_begin_above_the_folder(model: Path, tmp_path: Path) -> None:

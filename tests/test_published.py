@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -13,10 +14,14 @@ from typing import Any
 import fastbencode  # type: ignore[import-untyped, unused-ignore]
 import pytest
 import torf
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
 from grokpack.contents import torrent
+from grokpack.errors import GrokpackError
+from grokpack.formats.bencode import Document
 from tests import hub
 from tests.checkpoints import synthesise
 from tests.test_contents import flip
@@ -250,22 +255,22 @@ def test_hostile_torrents_are_refused(model: Path, tmp_path: Path, data: bytes) 
     assert [row["code"] for row in found["errors"]] == ["GP230"]
 
 
-def test_padding_is_zeros(model: Path, tmp_path: Path) -> None:
-    """As programs write it that align files to pieces: BEP 47."""
-    import hashlib
-
+@pytest.mark.parametrize("kind", ["BEP 47", "BitComet"])
+def test_padding_is_zeros(model: Path, tmp_path: Path, kind: str) -> None:
+    """As programs write it that align files to pieces."""
     names = sorted(p.name for p in (model / "ckpt-0").iterdir())
     rows, stream = [], b""
     for name in names:
         data = (model / "ckpt-0" / name).read_bytes()
         rows.append({b"length": len(data), b"path": [b"ckpt-0", name.encode()]})
         pad = -len(data) % (1 << 14)
-        rows.append({b"length": pad, b"path": [b".pad", str(pad).encode()], b"attr": b"p"})
+        if kind == "BEP 47":
+            rows.append({b"length": pad, b"path": [b".pad", str(pad).encode()], b"attr": b"p"})
+        elif pad:
+            last = f"_____padding_file_{len(rows)}_if you see this file, please update____"
+            rows.append({b"length": pad, b"path": [last.encode()]})
         stream += data + bytes(pad)
-    pieces = b"".join(
-        hashlib.sha1(stream[at : at + (1 << 14)]).digest()  # noqa: S324
-        for at in range(0, len(stream), 1 << 14)
-    )
+    pieces = pieces_of(stream)
     path = tmp_path / "padded.torrent"
     path.write_bytes(info(files=rows, pieces=pieces))
     assert verified(model, path)["status"] == "whole"
@@ -274,9 +279,113 @@ def test_padding_is_zeros(model: Path, tmp_path: Path) -> None:
     assert [row["file"] for row in found["findings"]] == [names[3]]
 
 
-def test_a_torrent_of_something_else_is_refused(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "song.ogg").write_bytes(b"x" * 40_000)
+@pytest.mark.parametrize("name", ["song.ogg", "ckpt-0/tensor00900_000"])
+def test_a_torrent_of_something_else_is_refused(model: Path, tmp_path: Path, name: str) -> None:
+    other = tmp_path / "other" / name
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"x" * 40_000)
     make_torrent(tmp_path / "other", tmp_path / "o.torrent")
     found = verified(model, tmp_path / "o.torrent")
-    assert found["exit_code"] != 0 or "GP118" in codes(found)
+    assert (found["exit_code"], found["errors"][0]["code"]) == (3, "GP230")
+
+
+def pieces_of(stream: bytes) -> bytes:
+    parts = (stream[at : at + (1 << 14)] for at in range(0, len(stream), 1 << 14))
+    return b"".join(hashlib.sha1(part).digest() for part in parts)  # noqa: S324
+
+
+def test_a_torrent_of_which_no_piece_can_be_judged_is_no_answer(
+    model: Path, tmp_path: Path
+) -> None:
+    """One piece, and a file in it that is no tensor was not fetched."""
+    data = (model / "ckpt-0" / "tensor00001_000").read_bytes()
+    rows = [
+        {b"length": len(data), b"path": [b"ckpt-0", b"tensor00001_000"]},
+        {b"length": 5, b"path": [b"NOTES"]},
+    ]
+    path = tmp_path / "one.torrent"
+    path.write_bytes(info(files=rows, pieces=pieces_of(data + b"notes")))
+    found = verified(model, path)
+    assert (found["exit_code"], found["errors"][0]["code"]) == (3, "GP230")
+
+
+def test_what_a_torrent_does_not_name_was_not_compared(model: Path, tmp_path: Path) -> None:
+    data = (model / "ckpt-0" / "tensor00001_000").read_bytes()
+    path = tmp_path / "one.torrent"
+    path.write_bytes(
+        info(
+            files=[{b"length": len(data), b"path": [b"ckpt-0", b"tensor00001_000"]}],
+            pieces=pieces_of(data),
+        )
+    )
+    found = verified(model, path)
+    assert (found["exit_code"], found["data"]["checks"]["contents"]) == (0, "partial")
+    assert "GP118" in codes(found)
+    assert found["data"]["contents"]["read_bytes"] == len(data)
+
+
+@pytest.mark.parametrize("form", ["newline", "order", "no suffix", "utf-8"])
+def test_torrents_that_clients_take_are_taken(model: Path, tmp_path: Path, form: str) -> None:
+    """Bytes behind it, keys out of order: the info-hash is that of the bytes as they are."""
+    rows, stream = [], b""
+    for file in sorted((model / "ckpt-0").iterdir()):
+        row: dict[bytes, Any] = {b"length": file.stat().st_size}
+        row[b"path"] = [b"ckpt-0", file.name.encode()]
+        if form == "utf-8":
+            row = {**row, b"path": [b"\xff"], b"path.utf-8": row[b"path"]}
+        rows.append(row)
+        stream += file.read_bytes()
+    data = info(files=rows, pieces=pieces_of(stream))
+    inner = data[len(b"d4:info") : -1]
+    if form == "order":
+        name = b"4:name1:m"
+        inner = b"d" + name + inner.replace(name, b"", 1)[1:]
+        data = b"d4:info" + inner + b"8:announce1:xe"
+    if form == "newline":
+        data += b"\n"
+    path = tmp_path / ("list" if form == "no suffix" else "m.TORRENT")
+    path.write_bytes(data)
+    assert verified(model, path)["status"] == "whole"
+    digest = hashlib.sha1(inner).hexdigest()  # noqa: S324
+    assert torrent.read(str(path)).info_hash == digest
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"d4:infol" + b"de" * (1 << 20) + b"ee",
+        b"d4:infol" + b"0:" * (1 << 20) + b"ee",
+        b"d4:info" + b"l" * (8 << 20),
+        b"d" + b"".join(b"7:%07di0e" % n for n in range(1 << 18)),
+    ],
+    ids=["dictionaries", "strings", "nested", "keys"],
+)
+def test_a_torrent_of_nothing_is_refused_before_it_costs_anything(
+    tmp_path: Path, data: bytes
+) -> None:
+    path = tmp_path / "hostile.torrent"
+    path.write_bytes(data)
+    with pytest.raises(GrokpackError, match="than a torrent has") as caught:
+        torrent.read(str(path))
+    assert caught.value.code == "GP230"
+
+
+VALUES = st.recursive(
+    st.integers(-(1 << 60), 1 << 60) | st.binary(max_size=20),
+    lambda inner: st.lists(inner) | st.dictionaries(st.binary(max_size=5), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.binary(max_size=5), VALUES), st.binary(max_size=5))
+def test_bencoding_is_read_as_another_program_writes_it(
+    values: dict[bytes, Any], behind: bytes
+) -> None:
+    data = fastbencode.bencode(values)  # type: ignore[attr-defined]
+    document = Document(data + behind)
+    assert document.values == values
+    for key, value in values.items():
+        assert document.encoded(key) == fastbencode.bencode(value)  # type: ignore[attr-defined]
+    for stop in range(len(data)):
+        with pytest.raises(ValueError, match=r"value|dictionary"):
+            Document(data[:stop])

@@ -180,6 +180,8 @@ def _contents(verdict: Verdict) -> dict[str, object] | None:
         "against": found.origin,
         "total_bytes": found.total_bytes,
         "read_bytes": found.read_bytes,
+        "total_files": found.total_files,
+        "compared_files": found.compared_files,
         "never_read_bytes": found.never_bytes,
         "ended": found.ended,
     }

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from grokpack import manifest, storage
 from grokpack.checkpoint import Finding
 from grokpack.contents import listings, places, published, records, torrent, whole_files
-from grokpack.contents.check import Contents, check_contents, other_sizes
+from grokpack.contents.check import Contents, check_contents, other_sizes, unlisted
 from grokpack.contents.limits import Limits
 from grokpack.contents.memory import Memory
-from grokpack.contents.naming import match
-from grokpack.contents.pieces import check_pieces
+from grokpack.contents.naming import is_weights, match
+from grokpack.contents.pieces import check_pieces, files_of
 from grokpack.contents.whole_files import Sum
 from grokpack.errors import GrokpackError, Place
 from grokpack.events import Listener, ignore
@@ -19,14 +19,13 @@ from grokpack.events import Listener, ignore
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.places import Files
 
-_TENSOR_ENDS = (".safetensors", ".gguf")
-_FEW = 3
+_HEAD_BYTES = 64
 
 
 def check_against(
-    checkpoint: Checkpoint, path: str, limits: Limits | None = None, listen: Listener = ignore
+    checkpoint: Files, path: str, limits: Limits | None = None, listen: Listener = ignore
 ) -> Contents:
     """Read files and compare them with a manifest, sums or a torrent from elsewhere.
 
@@ -42,15 +41,12 @@ def check_against(
             share of files that have one sum each; what the hub answers.
     """
     limits = limits or Limits()
-    document = None if published.is_hub(path) else _manifest(path)
-    if document is not None:
-        return _check_manifest(checkpoint, document, path, limits, listen)
+    head = b"" if published.is_hub(path) else _head(path)
+    if head.lstrip().startswith(b"{"):
+        return _check_manifest(checkpoint, manifest.load_file(path), path, limits, listen)
     _refuse_share(path, limits)
-    if path.endswith(torrent.SUFFIX):
-        found = check_pieces(checkpoint, torrent.read(path), limits, listen)
-        if not found.read_bytes and found.ended and not found.findings:
-            raise _stranger(path)
-        return found
+    if torrent.is_torrent(path, head):
+        return _check_torrent(checkpoint, path, limits, listen)
     if published.is_hub(path):
         sums, origin = published.read(checkpoint, path)
     else:
@@ -59,8 +55,27 @@ def check_against(
     return _check_sums(checkpoint, sums, origin, limits, listen)
 
 
+def _check_torrent(checkpoint: Files, path: str, limits: Limits, listen: Listener) -> Contents:
+    """Compare with a torrent.
+
+    Raises:
+        GrokpackError: GP230 where it names none of the files, or no piece of it could be judged
+            and nothing else speaks against a file.
+    """
+    named = torrent.read(path)
+    held = files_of(checkpoint, named)
+    if not held:
+        raise stranger(path)
+    found = check_pieces(checkpoint, named, held, limits, listen)
+    if found.read_bytes or not found.ended or any(f.severity == "error" for f in found.findings):
+        return found
+    what = "no piece of the torrent could be judged: nothing was compared"
+    facts = tuple(("pieces", f.message) for f in found.findings if f.code == "GP118")
+    raise GrokpackError("GP230", what, Place(path), facts, "fetch the files that are missing")
+
+
 def _check_manifest(
-    checkpoint: Checkpoint,
+    checkpoint: Files,
     document: Mapping[str, object],
     path: str,
     limits: Limits,
@@ -68,7 +83,7 @@ def _check_manifest(
 ) -> Contents:
     theirs = records.foreign(checkpoint, path, document)
     if not theirs.files:
-        raise _stranger(path)
+        raise stranger(path)
     contents = check_contents(checkpoint, theirs, limits, listen, Memory(checkpoint))
     sizes = {record.path: storage.size_of(record.path) for record in theirs.files}
     extra = [*other_sizes(theirs.files, sizes)]
@@ -81,40 +96,31 @@ def _refuse_share(path: str, limits: Limits) -> None:
         raise GrokpackError("GP304", what, Place(path), hint="leave --subset and --max-age out")
 
 
-def _manifest(path: str) -> dict[str, object] | None:
-    head = storage.FileBytes(path)
-    first = head.read(0, min(64, head.size())).lstrip()
-    return manifest.load_file(path) if first.startswith(b"{") else None
+def _head(path: str) -> bytes:
+    data = storage.FileBytes(path)
+    return data.read(0, min(_HEAD_BYTES, data.size()))
 
 
-def _stranger(path: str) -> GrokpackError:
+def stranger(path: str) -> GrokpackError:
+    """The error for a list of other files than the checkpoint's."""
     what = "names none of the checkpoint's files"
     return GrokpackError("GP230", what, Place(path), hint="is it the list of another checkpoint?")
 
 
 def _unmatched(unknown: tuple[str, ...], absent: tuple[str, ...], origin: str) -> list[Finding]:
     """Findings for tensor files that one side has and the other does not."""
-    gone = [name for name in absent if _is_tensor(name)]
+    gone = [name for name in absent if is_weights(name)]
     findings = [Finding("GP101", f"file is missing; {origin} has it", name) for name in gone]
-    if unknown:
-        few = ", ".join(unknown[:_FEW]) + (", .." if len(unknown) > _FEW else "")
-        what = f"nothing to compare {len(unknown):,} files with"
-        findings.append(Finding("GP118", what, None, None, None, few, "warning"))
-    return findings
-
-
-def _is_tensor(name: str) -> bool:
-    last = name.rpartition("/")[2]
-    return last.startswith("tensor") or last.endswith(_TENSOR_ENDS)
+    return [*findings, *unlisted(unknown)]
 
 
 def _check_sums(
-    checkpoint: Checkpoint, sums: Mapping[str, Sum], origin: str, limits: Limits, listen: Listener
+    checkpoint: Files, sums: Mapping[str, Sum], origin: str, limits: Limits, listen: Listener
 ) -> Contents:
     files = [file.path for file in checkpoint.layout.files()]
     named = match(files, {name: name for name in sums}, places.below_home(checkpoint))
     if not named:
-        raise _stranger(origin)
+        raise stranger(origin)
     expected = {file: sums[name] for file, name in named.items()}
     contents = whole_files.check_sums(checkpoint, expected, origin, limits, listen)
     unknown = tuple(file for file in files if file not in named)

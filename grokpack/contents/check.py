@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,12 @@ from grokpack.tiling import tile_range, tiles_range
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.places import Files
     from grokpack.contents.records import Record, Records
     from grokpack.engines import Watch
 
 OTHER_SIZE = "file has another size than the manifest recorded"
+_FEW = 3
 UNREADABLE = ("GP213", "GP214")
 """Errors of a file's own: its bytes cannot be had. Others say nothing of it."""
 
@@ -35,10 +37,13 @@ class Contents:
     Attributes:
         findings: Ranges that differ or cannot be read.
         origin: What was compared with.
-        total_bytes: Bytes of all files that something was recorded of.
-        read_bytes: Bytes read this time.
-        never_bytes: Bytes that no check has found good yet.
+        total_bytes: Bytes of the checkpoint's files, recorded or not, and of the small files beside
+            them that something was recorded of.
+        read_bytes: Bytes compared this time.
+        never_bytes: Bytes that no check has compared yet.
         ended: Whether all that was to be read was read.
+        total_files: How many files that are.
+        compared_files: Files of which every byte was compared this time.
     """
 
     findings: tuple[Finding, ...]
@@ -47,11 +52,14 @@ class Contents:
     read_bytes: int
     never_bytes: int
     ended: bool
+    total_files: int = 0
+    compared_files: int = 0
 
     @property
     def all_bytes(self) -> bool:
-        """Whether every byte was read this time."""
-        return self.read_bytes == self.total_bytes
+        """Whether every byte of every file was compared this time."""
+        all_files = self.compared_files == self.total_files
+        return all_files and self.read_bytes == self.total_bytes
 
     def also(self, findings: list[Finding]) -> Contents:
         """The same with more findings."""
@@ -69,7 +77,7 @@ class _Result:
 
 
 def check_contents(
-    checkpoint: Checkpoint,
+    checkpoint: Files,
     records: Records,
     limits: Limits | None = None,
     listen: Listener = ignore,
@@ -113,14 +121,38 @@ def check_contents(
         if found:
             memory.keep()
     listen(Finished("contents", time.monotonic() - began))
+    every = (*records.files, *records.companions)
+    unrecorded = _unrecorded_bytes(checkpoint, records)
     return Contents(
         (*_findings(found), *other_sizes(records.companions, there)),
         records.origin,
-        sum(record.nbytes for record in (*records.files, *records.companions)),
+        sum(record.nbytes for record in every) + unrecorded,
         sum(_nbytes(result) for result in found),
-        rounds.unread(sound, known),
+        rounds.unread(sound, known) + unrecorded,
         len(found) == sum(stretch.last - stretch.first for stretch in chosen),
+        len(every) + len(records.unknown),
+        _compared(sound, found),
     )
+
+
+def _unrecorded_bytes(checkpoint: Files, records: Records) -> int:
+    """Bytes of the files that nothing was recorded of."""
+    unknown = set(records.unknown)
+    return sum(file.nbytes for file in checkpoint.layout.files() if file.path in unknown)
+
+
+def _compared(records: Sequence[Record], results: Sequence[_Result]) -> int:
+    """Files of which every tile was read."""
+    read = Counter(result.record.file.path for result in results)
+    return sum(read[record.file.path] == len(record.tiles) for record in records)
+
+
+def unlisted(names: Sequence[str]) -> Iterator[Finding]:
+    """A warning about files that what is compared with does not name; none where it names all."""
+    if names:
+        few = ", ".join(names[:_FEW]) + (", .." if len(names) > _FEW else "")
+        what = f"nothing to compare {len(names):,} files with"
+        yield Finding("GP118", what, None, None, None, few, "warning")
 
 
 def other_sizes(records: Sequence[Record], sizes: Mapping[str, int | None]) -> Iterator[Finding]:

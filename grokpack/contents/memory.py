@@ -20,7 +20,7 @@ from grokpack.errors import GrokpackError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.places import Files
     from grokpack.contents.records import Record
 
 _SCHEMA = "grokpack/checked/1"
@@ -53,7 +53,7 @@ class Memory:
         checkpoint: Whose results.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Files) -> None:
         self._places = places.results(checkpoint)
         self._rows = self._load()
         self._stamps: dict[str, tuple[storage.Stamp, str]] = {}

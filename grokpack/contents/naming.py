@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from typing import TYPE_CHECKING
+
+from grokpack.formats import ckpt0, seekable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_TENSOR_ENDS = (".safetensors", ".gguf")
+_CHUNKS = re.compile(r"(?:.*/)?(?:(?:transformer|language_model)[./].+|d/[0-9a-f]{32})")
+"""What lies in a zarr or Orbax store: arrays under xAI's names, or a database's data files."""
+
+
+def is_weights(name: str) -> bool:
+    """Whether a name in a list is a file of weights, by its form; others need not be there."""
+    plain = name.removesuffix(seekable.SUFFIX)
+    last = plain.rpartition("/")[2]
+    known = ckpt0.parse_name(last) is not None or last.endswith(_TENSOR_ENDS)
+    return known or _CHUNKS.fullmatch(plain) is not None
 
 
 def match(paths: Iterable[str], names: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -39,4 +55,4 @@ def match(paths: Iterable[str], names: Mapping[str, str], prefix: str) -> dict[s
 
 
 def _tidy(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./")
+    return posixpath.normpath(name.replace("\\", "/"))

@@ -6,14 +6,15 @@ import bisect
 import hashlib
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import elsewhere, storage
 from grokpack.checkpoint import Finding
 from grokpack.contents import reading, spans
-from grokpack.contents.check import UNREADABLE, Contents
-from grokpack.contents.naming import match
+from grokpack.contents.check import UNREADABLE, Contents, unlisted
+from grokpack.contents.naming import is_weights, match
 from grokpack.contents.places import below_home
 from grokpack.contents.torrent import PUBLISHED
 from grokpack.engines import Job, spread, watching
@@ -23,8 +24,8 @@ from grokpack.events import Finished, Listener, Started
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from grokpack.checkpoint import Checkpoint
     from grokpack.contents.limits import Limits
+    from grokpack.contents.places import Files
     from grokpack.contents.torrent import Entry, Torrent
     from grokpack.engines import Watch
     from grokpack.layout import FileLayout
@@ -43,7 +44,11 @@ class _Result:
 
 
 def check_pieces(
-    checkpoint: Checkpoint, torrent: Torrent, limits: Limits, listen: Listener
+    checkpoint: Files,
+    torrent: Torrent,
+    held: Mapping[int, Held],
+    limits: Limits,
+    listen: Listener,
 ) -> Contents:
     """Read what a torrent names and compare each of its pieces.
 
@@ -52,13 +57,13 @@ def check_pieces(
     Args:
         checkpoint: Whose files; others that lie beside it are compared as well.
         torrent: What to compare with.
+        held: Which of its files are there.
         limits: When it ends.
         listen: Receives progress.
     """
-    held = _held(checkpoint, torrent)
     watch = watching(listen, limits.stopping)
     work = _Judge(watch, torrent, held)
-    judged = [piece for piece in range(len(torrent.sums)) if work.can_judge(piece)]
+    judged = [piece for piece in range(torrent.pieces) if work.can_judge(piece)]
     listen(Started("contents", sum(work.length(piece) for piece in judged)))
     began = time.monotonic()
     crew = reading.crew(checkpoint.folder, limits)
@@ -66,32 +71,55 @@ def check_pieces(
     results = sorted(spread(job, judged, crew, watch), key=lambda r: r.piece)
     listen(Finished("contents", time.monotonic() - began))
     layouts = {file.path: file for file in checkpoint.layout.files()}
+    named = {own.name for own in held.values()}
     done = [result for result in results if result.good is not None]
     findings = [
         *_other_sizes(torrent, checkpoint, held),
         *_findings([r for r in done if not r.good], torrent, held, layouts),
         *_unjudged(torrent, set(judged)),
+        *unlisted([path for path in layouts if path not in named]),
         *_foreign(checkpoint, torrent),
     ]
-    read = sum(work.length(result.piece) for result in done)
     ended = len(done) == len(judged)
-    origin = f"torrent {torrent.info_hash}"
-    if torrent.info_hash == PUBLISHED:
-        origin += ", the one that xAI published"
-    return Contents(tuple(findings), origin, torrent.nbytes, read, torrent.nbytes - read, ended)
+    published = ", the one that xAI published" if torrent.info_hash == PUBLISHED else ""
+    origin = f"torrent {torrent.info_hash}{published}"
+    compared = _compared(torrent, held, [result.piece for result in done])
+    read, files = sum(compared.values()), {own.name: own.nbytes for own in held.values()}
+    files |= {path: file.nbytes for path, file in layouts.items() if path not in files}
+    total = sum(files.values())
+    all_of_them = sum(compared[number] == own.nbytes for number, own in held.items())
+    return Contents(
+        tuple(findings), origin, total, read, total - read, ended, len(files), all_of_them
+    )
+
+
+def _compared(torrent: Torrent, held: Mapping[int, Held], pieces: Sequence[int]) -> Counter[int]:
+    """Bytes of each file, by number, that lie in these pieces."""
+    found: Counter[int] = Counter()
+    for piece in pieces:
+        for number, _, start, stop in stretches(torrent, piece, piece + 1):
+            if number in held:
+                found[number] += stop - start
+    return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A file of the torrent that is there: its path, its name in the checkpoint, its size."""
+class Held:
+    """A file of the torrent that is there.
+
+    Attributes:
+        path: Where, from the root.
+        name: What the checkpoint calls it.
+        nbytes: Its size.
+    """
 
     path: str
     name: str
     nbytes: int
 
 
-def _held(checkpoint: Checkpoint, torrent: Torrent) -> dict[int, _Held]:
-    """Files of the torrent, by number, that are there, whatever their size."""
+def files_of(checkpoint: Files, torrent: Torrent) -> dict[int, Held]:
+    """Files of a torrent, by their number in it, that are there, whatever their size."""
     files = [file.path for file in checkpoint.layout.files()]
     numbers = {e.path: n for n, e in enumerate(torrent.files) if e.path}
     named = match(files, {path: path for path in numbers}, below_home(checkpoint))
@@ -104,7 +132,7 @@ def _held(checkpoint: Checkpoint, torrent: Torrent) -> dict[int, _Held]:
     for number, (path, name) in paths.items():
         nbytes = storage.size_of(path)
         if nbytes is not None:
-            held[number] = _Held(storage.absolute(path), name, nbytes)
+            held[number] = Held(storage.absolute(path), name, nbytes)
     return held
 
 
@@ -114,7 +142,7 @@ class _Judge:
 
     watch: Watch
     torrent: Torrent
-    held: Mapping[int, _Held]
+    held: Mapping[int, Held]
 
     def length(self, piece: int) -> int:
         """Bytes of a piece."""
@@ -142,7 +170,7 @@ class _Judge:
                 raise
             return _Result(piece, good=False, error=error.what)
         self.watch.advanced(self.length(piece))
-        return _Result(piece, digest.digest() == self.torrent.sums[piece])
+        return _Result(piece, digest.digest() == self.torrent.sum_of(piece))
 
     def _bytes(
         self, number: int, entry: Entry, start: int, stop: int
@@ -154,7 +182,7 @@ class _Judge:
             yield _ZEROS[: min(len(_ZEROS), stop - at)]
 
 
-def _see(_torrent: Torrent, held: Mapping[int, _Held]) -> None:
+def _see(_torrent: Torrent, held: Mapping[int, Held]) -> None:
     """See that a process elsewhere has the files."""
     elsewhere.see_files({own.path: own.nbytes for own in held.values()})
 
@@ -184,7 +212,7 @@ def _runs(pieces: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _findings(
     bad: Sequence[_Result],
     torrent: Torrent,
-    held: Mapping[int, _Held],
+    held: Mapping[int, Held],
     layouts: Mapping[str, FileLayout],
 ) -> Iterator[Finding]:
     """One for each file that a run of bad pieces touches: a piece does not say which it was."""
@@ -210,7 +238,7 @@ def _findings(
 
 
 def _other_sizes(
-    torrent: Torrent, checkpoint: Checkpoint, held: Mapping[int, _Held]
+    torrent: Torrent, checkpoint: Files, held: Mapping[int, Held]
 ) -> Iterator[Finding]:
     known = {file.path for file in checkpoint.layout.files()}
     for number, entry in enumerate(torrent.files):
@@ -219,27 +247,23 @@ def _other_sizes(
             what = "file has another size than in the torrent"
             sizes = f"{entry.nbytes:,} bytes", f"{own.nbytes:,} bytes"
             yield Finding("GP112", what, own.name, None, *sizes)
-        elif own is None and entry.path not in known and _is_tensor(entry):
+        elif own is None and entry.path not in known and is_weights(entry.path):
             yield Finding("GP101", "file is missing; the torrent has it", entry.path)
-
-
-def _is_tensor(entry: Entry) -> bool:
-    return entry.path.rpartition("/")[2].startswith("tensor")
 
 
 def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
     """What cannot be said, as a warning."""
-    left = [piece for piece in range(len(torrent.sums)) if piece not in judged]
+    left = [piece for piece in range(torrent.pieces) if piece not in judged]
     if not left:
         return
     runs = [f"{a:,} to {b - 1:,}" if b - a > 1 else f"{a:,}" for a, b in _runs(left)]
     few = ", ".join(runs[:_FEW]) + (", .." if len(runs) > _FEW else "")
-    what = f"{len(left):,} of {len(torrent.sums):,} pieces cannot be judged: files are missing"
+    what = f"{len(left):,} of {torrent.pieces:,} pieces cannot be judged: files are missing"
     yield Finding("GP118", what, None, None, None, f"pieces {few}", "warning")
 
 
-def _foreign(checkpoint: Checkpoint, torrent: Torrent) -> Iterator[Finding]:
+def _foreign(checkpoint: Files, torrent: Torrent) -> Iterator[Finding]:
     """A warning where Grok-1 itself is compared with another torrent than xAI's."""
-    if checkpoint.geometry.is_grok1() and torrent.info_hash != PUBLISHED:
+    if checkpoint.geometry and checkpoint.geometry.is_grok1() and torrent.info_hash != PUBLISHED:
         what = "the torrent is not the one that xAI published"
         yield Finding("GP119", what, None, None, PUBLISHED, torrent.info_hash, "warning")

@@ -7,29 +7,61 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from grokpack import manifest, storage
 from grokpack.journal import FOLDER
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.layout import Layout
+    from grokpack.models.grok1 import Geometry
 
 _RESULTS = "checked.json"
 
 
-def below_home(checkpoint: Checkpoint) -> str:
+class Files(Protocol):
+    """Files that are compared: a checkpoint's, or those of a folder that is not read as one."""
+
+    @property
+    def folder(self) -> str:
+        """Where they lie; paths of the layout are relative to it."""
+
+    @property
+    def home(self) -> str:
+        """The folder of the manifest."""
+
+    @property
+    def layout(self) -> Layout:
+        """The files."""
+
+    @property
+    def owns_folder(self) -> bool:
+        """Whether the folder holds nothing else."""
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Dimensions of the model; None where the headers were not read."""
+
+    @property
+    def place(self) -> str:
+        """What a user calls them."""
+
+    def path(self, relative: str) -> str:
+        """Where a file of the layout is."""
+
+
+def below_home(checkpoint: Files) -> str:
     """From the checkpoint's home to its folder: `ckpt-0/`, or nothing."""
     prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
     return "" if prefix == "." else f"{prefix}/"
 
 
-def manifests(checkpoint: Checkpoint) -> tuple[str, str]:
+def manifests(checkpoint: Files) -> tuple[str, str]:
     """Where its manifest may lie: beside it, in the cache."""
     return _beside(checkpoint), os.path.join(_cache(checkpoint), manifest.FILE)
 
 
-def results(checkpoint: Checkpoint) -> tuple[str, str]:
+def results(checkpoint: Files) -> tuple[str, str]:
     """Where what is remembered of checking it may lie: beside its manifest, in the cache."""
     own = _beside(checkpoint)
     folder = os.path.join(os.path.dirname(own), FOLDER)
@@ -44,13 +76,13 @@ def writable(choices: tuple[str, str]) -> str:
     return first if not storage.is_url(first) and storage.is_writable(first) else second
 
 
-def _beside(checkpoint: Checkpoint) -> str:
+def _beside(checkpoint: Files) -> str:
     paths = [file.path for file in checkpoint.layout.files()]
     if not checkpoint.owns_folder and len(paths) == 1:
         return f"{checkpoint.path(paths[0])}.{manifest.FILE}"
     return os.path.join(checkpoint.home, manifest.FILE)
 
 
-def _cache(checkpoint: Checkpoint) -> str:
+def _cache(checkpoint: Files) -> str:
     digest = hashlib.sha256(storage.absolute(checkpoint.place).encode()).hexdigest()[:32]
     return os.path.join(storage.cache_folder(), "checkpoints", digest)

@@ -16,7 +16,7 @@ from grokpack.errors import GrokpackError, Place
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.places import Files
 
 SCHEME = "hf:"
 _METADATA = os.path.join(".cache", "huggingface", "download")
@@ -32,7 +32,7 @@ def is_hub(against: str) -> bool:
     return against.startswith(SCHEME)
 
 
-def read(checkpoint: Checkpoint, against: str) -> tuple[dict[str, Sum], str]:
+def read(checkpoint: Files, against: str) -> tuple[dict[str, Sum], str]:
     """The sums of a repository's files by path, and what they are from, for people.
 
     Args:
@@ -94,7 +94,7 @@ def _sums(rows: list[Any]) -> Iterator[tuple[str, Sum]]:
         )
 
 
-def _left_behind(checkpoint: Checkpoint) -> tuple[dict[str, Sum], str]:
+def _left_behind(checkpoint: Files) -> tuple[dict[str, Sum], str]:
     """What a download wrote beside the files, in the folder or above it."""
     for folder in dict.fromkeys(
         (checkpoint.home, checkpoint.folder, storage.parent(checkpoint.home))

@@ -15,7 +15,7 @@ from grokpack.layout import FileLayout
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.contents.places import Files
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Records:
     companions: tuple[Record, ...] = ()
 
 
-def own(checkpoint: Checkpoint) -> Records | None:
+def own(checkpoint: Files) -> Records | None:
     """What the checkpoint's own manifest knows; None where it has none.
 
     A single file's manifest lies beside it, whatever the file was called when it was written.
@@ -83,7 +83,7 @@ def own(checkpoint: Checkpoint) -> Records | None:
     return replace(found, companions=companions, unknown=unknown)
 
 
-def _companions(checkpoint: Checkpoint, document: Mapping[str, Any]) -> Iterator[Record]:
+def _companions(checkpoint: Files, document: Mapping[str, Any]) -> Iterator[Record]:
     """Records of the small files, but for names that lead out of the folder."""
     for name, row in document.get("finals", {}).items():
         path = os.path.join(checkpoint.home, os.path.normpath(name))  # home may be a URL
@@ -92,7 +92,7 @@ def _companions(checkpoint: Checkpoint, document: Mapping[str, Any]) -> Iterator
             yield Record(file, path, row["bytes"], tuple(manifest.tiles(row)))
 
 
-def foreign(checkpoint: Checkpoint, path: str, document: Mapping[str, Any]) -> Records:
+def foreign(checkpoint: Files, path: str, document: Mapping[str, Any]) -> Records:
     """What a manifest from elsewhere knows: its names may begin at another folder.
 
     Args:
@@ -107,7 +107,7 @@ def foreign(checkpoint: Checkpoint, path: str, document: Mapping[str, Any]) -> R
 
 
 def _records(
-    checkpoint: Checkpoint, origin: str, document: Mapping[str, Any], names: Mapping[str, str]
+    checkpoint: Files, origin: str, document: Mapping[str, Any], names: Mapping[str, str]
 ) -> Records:
     """The manifest's rows of the checkpoint's files.
 

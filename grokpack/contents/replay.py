@@ -82,7 +82,9 @@ def replay(
     read = sum(result.nbytes for result in results)
     origin = f"{plan.command} of {source.place}"
     finals = _finals(plan, place)
-    return Contents((*finals, *findings), origin, total, read, total - read, read == wanted)
+    ended, files = read == wanted, sum(1 for _ in plan.target.layout.files())
+    compared = files if read == total else 0
+    return Contents((*finals, *findings), origin, total, read, total - read, ended, files, compared)
 
 
 def _named(out: Checkpoint, plan: Plan) -> Callable[[Finding], Finding]:

@@ -106,12 +106,12 @@ def _stretches(tiles: Sequence[tuple[Record, int]]) -> Iterator[Stretch]:
 
 
 def unread(records: Sequence[Record], known: Mapping[str, Known]) -> int:
-    """Bytes of tiles that nobody has found good yet."""
+    """Bytes of tiles that nobody has read yet."""
     return sum(
         stop - start
         for record in records
         for tile, at in enumerate(known[record.file.path].good)
-        if at == NEVER
+        if at == NEVER and tile not in known[record.file.path].bad
         for start, stop in (tile_range(tile, record.nbytes),)
     )
 

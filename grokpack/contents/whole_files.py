@@ -18,8 +18,8 @@ from grokpack.events import Finished, Listener, Started
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.checkpoint import Checkpoint
     from grokpack.contents.limits import Limits
+    from grokpack.contents.places import Files
     from grokpack.engines import Watch
 
 
@@ -65,7 +65,7 @@ class _Result:
 
 
 def check_sums(
-    checkpoint: Checkpoint,
+    checkpoint: Files,
     expected: Mapping[str, Sum],
     origin: str,
     limits: Limits,
@@ -95,9 +95,12 @@ def check_sums(
     findings = [result.finding for result in results if result.finding]
     findings += [_other_size(name, expected[name], sizes[name]) for name in other]
     findings.sort(key=lambda finding: finding.file or "")
-    read = sum(result.nbytes for result in results if result.ended)
-    ended = len(results) == len(order) and all(result.ended for result in results)
-    return Contents(tuple(findings), origin, total, read, total - read, ended)
+    done = [result.nbytes for result in results if result.ended]
+    read, ended = sum(done), len(done) == len(order)
+    unlisted = [f.nbytes for f in checkpoint.layout.files() if f.path not in expected]
+    total += sum(unlisted)
+    files = len(expected) + len(unlisted)
+    return Contents(tuple(findings), origin, total, read, total - read, ended, files, len(done))
 
 
 def _other_size(name: str, own: Sum, nbytes: int) -> Finding:

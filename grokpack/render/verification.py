@@ -72,12 +72,13 @@ def _contents(verdict: Verdict) -> list[str]:
     if found is None or verdict.checks["contents"] == "failed":
         return []
     read, total = numbers.size(found.read_bytes), numbers.size(found.total_bytes)
-    origin = numbers.shown(found.origin)
+    files, origin = numbers.files(found.total_files), numbers.shown(found.origin)
     if found.all_bytes:
-        return [f"ok  contents: {total} match {origin}"]
-    rows = [f"ok  contents: {read} of {total} match {origin}"]
+        return [f"ok  contents: {total} in {files} match {origin}"]
+    files = f"{found.compared_files:,} of {files}"
+    rows = [f"ok  contents: {read} of {total}, {files}, match {origin}"]
     if found.never_bytes:
-        rows.append(f"--  contents: {numbers.size(found.never_bytes)} were never read")
+        rows.append(f"--  contents: {numbers.size(found.never_bytes)} were never compared")
     if not found.ended:
         rows.append("stopped before the end; run it again with `--max-age` to go on")
     return rows
