@@ -9,18 +9,21 @@ stop-*        asks processes elsewhere to end early (`engines/jobs.py`)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from grokpack import storage
+from grokpack import bounded_json, storage
 from grokpack.account import Account
 from grokpack.encoded import EncodedFile
 from grokpack.errors import GrokpackError, Place
 from grokpack.task import Receipt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from grokpack.plan import Plan
 
     Places = dict[str, dict[str, storage.Stamp]]
@@ -79,8 +82,8 @@ class Journal:
         Raises:
             GrokpackError: GP209 where the record is broken.
         """
-        document = storage.read_json(self.path(_PLAN))
-        if not isinstance(document, dict) or document.get("schema") != _SCHEMA:
+        document: dict[str, Any] = storage.read_json(self.path(_PLAN))
+        if not _is_plan(document):
             raise GrokpackError(
                 "GP209",
                 "the journal's plan is broken",
@@ -124,16 +127,30 @@ class Journal:
     def _places(self) -> Places:
         if not storage.exists(self.path(_RUN)):
             return {}
-        places = storage.read_json(self.path(_RUN)).get("places", {})  # journals of 0.1 have none
-        return {
-            place: {path: (row[0], row[1]) for path, row in table.items()}
-            for place, table in places.items()
-        }
+        places = self._run().get("places", {})  # journals of 0.1 have none
+        with self._sound():
+            return {place: _stamps(table) for place, table in places.items()}
+
+    def _run(self) -> dict[str, Any]:
+        """The record of stamps, which is a JSON object."""
+        document = storage.read_json(self.path(_RUN))
+        with self._sound():
+            table: dict[str, Any] = dict(document)
+        return table
+
+    @contextlib.contextmanager
+    def _sound(self) -> Iterator[None]:
+        """A block that takes the record of stamps apart: GP209 where it has another shape."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            where = Place(self.path(_RUN))
+            raise GrokpackError("GP209", "the record of stamps is broken", where) from error
 
     def keep(self, stamps: dict[str, storage.Stamp]) -> None:
         """Record stamps that stay when the run is published, for what points at the files."""
-        document = storage.read_json(self.path(_RUN))
-        storage.write_whole(self.path(_RUN), json.dumps(document | {_KEPT: stamps}).encode())
+        document = self._run() | {_KEPT: stamps}
+        storage.write_whole(self.path(_RUN), json.dumps(document).encode())
 
     def kept(self) -> dict[str, storage.Stamp] | None:
         """Those stamps; None where there are none.
@@ -141,14 +158,11 @@ class Journal:
         Raises:
             GrokpackError: GP209 where the record is broken.
         """
-        path = self.path(_RUN)
-        if not storage.exists(path):
+        if not storage.exists(self.path(_RUN)):
             return None
-        try:
-            table = storage.read_json(path).get(_KEPT)
-            return table and {name: (row[0], row[1]) for name, row in table.items()}
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise GrokpackError("GP209", "the record of stamps is broken", Place(path)) from error
+        table = self._run().get(_KEPT)
+        with self._sound():
+            return table and _stamps(table)
 
     def record(self, receipts: list[Receipt]) -> None:
         """Append receipts, durably; the tiles themselves are durable already."""
@@ -157,13 +171,18 @@ class Journal:
             storage.append_line(self.path(self._log), f"{zlib.crc32(body.encode()):08x} {body}")
 
     def receipts(self) -> list[Receipt]:
-        """All receipts, whoever wrote them; lines that are torn or damaged are left out."""
-        found = []
+        """All receipts, whoever wrote them; lines that are torn or damaged are left out.
+
+        Raises:
+            GrokpackError: GP209 where a line is whole and holds no receipts.
+        """
+        found: list[Receipt] = []
         for name in self._logs():
-            for line in storage.lines(self.path(name)):
+            path = self.path(name)
+            for line in storage.lines(path):
                 check, _, body = line.partition(" ")
                 if check == f"{zlib.crc32(body.encode()):08x}":
-                    found += [_receipt(row) for row in json.loads(body)]
+                    found += _receipts(body, path)
         return found
 
     def _logs(self) -> list[str]:
@@ -188,10 +207,33 @@ class Journal:
             storage.remove(self.path(name))
 
 
+def _is_plan(document: object) -> bool:
+    """Whether a document has what a run asks of the plan that was recorded."""
+    return (
+        isinstance(document, dict)
+        and document.get("schema") == _SCHEMA
+        and isinstance(document.get("digest"), str)
+        and isinstance(document.get("files"), list)
+        and isinstance(document.get("parameters") or {}, dict)
+    )
+
+
+def _stamps(table: dict[str, Any]) -> dict[str, storage.Stamp]:
+    return {path: (row[0], row[1]) for path, row in table.items()}
+
+
 def _row(receipt: Receipt) -> list[Any]:
     accounts = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.accounts]
     encoded = [[file.nbytes, file.sums] for file in receipt.encoded]
     return [receipt.band, receipt.first, receipt.sums, accounts, encoded]
+
+
+def _receipts(body: str, path: str) -> list[Receipt]:
+    try:
+        return [_receipt(row) for row in bounded_json.parse(body.encode(), Place(path))]
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        hint = "`--restart` discards what is there"
+        raise GrokpackError("GP209", "the journal is broken", Place(path), hint=hint) from error
 
 
 def _receipt(row: list[Any]) -> Receipt:

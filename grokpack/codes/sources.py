@@ -257,4 +257,13 @@ SOURCES = (
         "archive, a file of another format, or nothing at all.",
         "Do what the message says: fetch the file itself, or unpack it.",
     ),
+    Code(
+        "GP235",
+        "input is beyond what is read",
+        ExitStatus.SOURCE,
+        "A file, or what a server answered, is larger, or has more entries, than any of a Grok-1 "
+        "checkpoint. It was refused before its contents could take memory or time.",
+        "See that it is the file that was meant, and where it came from; the message says the "
+        "limit.",
+    ),
 )

@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from grokpack import bounded_json
 from grokpack.errors import GrokpackError
 from grokpack.formats import zarr
 
@@ -58,7 +59,7 @@ def parse(document: bytes) -> Tree:
         GrokpackError: GP209 where it is broken.
     """
     try:
-        parsed = json.loads(document)
+        parsed = bounded_json.parse(document)
         rows = parsed["tree_metadata"].values()
         leaves = tuple(
             tuple(str(key["key"]) for key in row["key_metadata"])
@@ -69,7 +70,7 @@ def parse(document: bytes) -> Tree:
             raise ValueError(len(leaves))
         version = 3 if parsed.get("use_zarr3") else 2
         return Tree(leaves, bool(parsed.get("use_ocdbt", True)), version)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GrokpackError("GP209", f"the tree's metadata is broken: {error}") from error
 
 

@@ -1,19 +1,23 @@
 """safetensors: an 8-byte header length, a JSON header, then the arrays without gaps.
 
 Source of the rules: the format's specification in the safetensors repository: offsets begin at 0,
-leave no gap and no overlap, cover the file to its end; the header is at most 100 MB.
+leave no gap and no overlap, cover the file to its end. What is bounded here, and found to be sound,
+goes to the safetensors library itself, so that nothing passes that no other program opens.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
 from grokpack.layout import FileLayout, Literal, Part, Segment
 from grokpack.pickles import StoredArray
+from grokpack.storage import safetensors_library
 from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
     from grokpack.pickles import Bytes
 
 SUFFIX = ".safetensors"
-HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit
+_MOST_ARRAYS = 1 << 17  # of all files together; Grok-1 for 48 ranks with zero points has 60,000
+_MOST_HEADER_BYTES = 64 << 20  # of all files together
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # the reference writer pads the header so that the first array is 8-byte aligned
 _MAX_DIMENSIONS = 16  # far above any tensor's; bounds what a hostile header can cost
@@ -33,6 +38,29 @@ _UNREAD = (
 )
 """The format's other dtypes, which are named where they are refused."""
 _LARGEST_SIZE = 1 << 63  # what no file reaches
+
+
+class Allowance:
+    """What the headers of one checkpoint may hold together, however many files they lie in."""
+
+    def __init__(self) -> None:
+        self._arrays, self._bytes = _MOST_ARRAYS, _MOST_HEADER_BYTES
+        self._lock = threading.Lock()
+
+    def take(self, path: str, *, arrays: int = 0, nbytes: int = 0) -> None:
+        """Count what a header is about to take.
+
+        Raises:
+            GrokpackError: GP235 where it is more than is left.
+        """
+        with self._lock:
+            self._arrays -= arrays
+            self._bytes -= nbytes
+            if self._arrays >= 0 and self._bytes >= 0:
+                return
+        limits = f"{_MOST_ARRAYS:,} arrays, {_MOST_HEADER_BYTES:,} bytes"
+        what = "the safetensors headers are larger than those of any checkpoint"
+        raise GrokpackError("GP235", what, Place(path), (("limits", limits),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,40 +124,45 @@ def shards(sizes: Mapping[str, int], limit_bytes: int) -> Iterator[list[str]]:
         yield shard
 
 
-def read(data: Bytes, path: str) -> Header:
+def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Header:
     """Read and check a header; no array is read.
 
+    Args:
+        data: The file.
+        path: What it is called in messages.
+        allowance: What this header and others may take together; by default it is the only one.
+
     Raises:
-        GrokpackError: GP209 for a header that breaks the format's rules, GP208 for a dtype that
-            no Grok-1 checkpoint has.
+        GrokpackError: GP209 for a header that breaks the format's rules, or that the safetensors
+            library refuses, GP208 for a dtype that no Grok-1 checkpoint has, GP235 for one that is
+            larger than any of Grok-1.
     """
-    size = data.size()
+    size, allowance = data.size(), allowance or Allowance()
     if size < _LENGTH.size:
         raise _broken(path, f"{size} bytes are too few for a header", 0)
     (length,) = _LENGTH.unpack(data.read(0, _LENGTH.size))
-    if length > HEADER_LIMIT_BYTES or length > size - _LENGTH.size:
+    if length > size - _LENGTH.size:
         raise _broken(path, f"header of {length:,} bytes does not fit", 0)
-    text = data.read(_LENGTH.size, length)
-    try:
-        table = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise _broken(path, f"header is not JSON: {error}", _LENGTH.size) from error
+    if length > bounded_json.MOST_BYTES:
+        raise bounded_json.too_large(length, Place(path))
+    allowance.take(path, nbytes=length)
+    literal = data.read(0, _LENGTH.size + length)
+    allowance.take(path, arrays=literal.count(b"{"))
+    arrays, metadata = _parse(literal, path)
+    header = Header(_contiguous(path, arrays, len(literal), size), metadata, literal)
+    reason = safetensors_library.refusal(literal, size)
+    if reason is not None:
+        raise _broken(path, f"the safetensors library refuses it: {reason}", 0)
+    return header
+
+
+def _parse(literal: bytes, path: str) -> tuple[list[tuple[str, StoredArray, int]], dict[str, str]]:
+    """Rows of the table, checked one by one, and the metadata."""
+    table = bounded_json.parse(literal[_LENGTH.size :], Place(path, _LENGTH.size))
     if not isinstance(table, dict):
         raise _broken(path, "header is not a JSON object", _LENGTH.size)
-    begins = _LENGTH.size + length
-    metadata = table.pop("__metadata__", {})
-    arrays = [_entry(path, name, row, begins) for name, row in table.items()]
-    return Header(
-        _contiguous(path, arrays, begins, size), _strings(metadata), _LENGTH.pack(length) + text
-    )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        message = "a name stands twice"
-        raise ValueError(message)
-    return table
+    metadata = _strings(table.pop("__metadata__", {}))
+    return [_entry(path, name, row, len(literal)) for name, row in table.items()], metadata
 
 
 def _strings(metadata: object) -> dict[str, str]:

@@ -5,12 +5,12 @@ Source: the zarr 3 specification with its sharding-indexed codec, and that of za
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from grokpack import bounded_json
 from grokpack.errors import GrokpackError
 from grokpack.formats.zarr import ABSENT, CRC_BYTES, ENTRY, NAMES
 from grokpack.tensor import ArraySpec, DType
@@ -104,12 +104,12 @@ def parse(data: bytes) -> Stored | None:
         GrokpackError: GP209 where it is broken, GP208 for a dtype or a grid that is not read.
     """
     try:
-        document = json.loads(data)
+        document = bounded_json.parse(data)
         version = document["zarr_format"]
         if version == 3 and document["node_type"] == "group":  # noqa: PLR2004  # zarr's version
             return None
         return {2: _parse_2, 3: _parse_3}[version](document)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GrokpackError("GP209", f"metadata of a zarr array is broken: {error}") from error
 
 

@@ -38,20 +38,21 @@ def whole(path: str, most: int) -> bytes:
     """All of a file that is no larger than `most` bytes, from one look at it.
 
     Raises:
-        GrokpackError: GP209 where it is larger.
+        GrokpackError: GP235 where it is larger.
     """
     with reading(path), _opened(path) as handle:
         nbytes = os.fstat(handle).st_size
         if nbytes > most:
-            raise too_large(path, nbytes)
+            raise too_large(path, nbytes, most)
         data = bytearray(nbytes)
         _fill(handle, path, 0, memoryview(data))
         return bytes(data)
 
 
-def too_large(path: str, nbytes: int) -> GrokpackError:
-    """The error for a file that is too large to be one of ours."""
-    return GrokpackError("GP209", f"{nbytes:,} bytes are too many for this file", Place(path))
+def too_large(path: str, nbytes: int, most: int) -> GrokpackError:
+    """The error for a file of more bytes than its kind may have."""
+    facts = (("found", f"{nbytes:,} bytes"), ("limit", f"{most:,} bytes"))
+    return GrokpackError("GP235", "the file is too large for its kind", Place(path), facts)
 
 
 def read_rows(

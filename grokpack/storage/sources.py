@@ -6,12 +6,12 @@ On every medium NAME.zst is read as NAME, where NAME is not there (`sealed`).
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
 from grokpack.storage import local, urls
 from grokpack.storage.sealed import Unsealing
@@ -28,7 +28,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 Stamp = tuple[int, int | str]
 """Size, and modification time (ns) or the tag that a server gives a version of a file."""
-JSON_LIMIT_BYTES = 256 << 20  # larger than any manifest; a bound on what a hostile one may cost
+_LOG_BYTES = 64 << 20  # of a log: a run over the release writes 10 MB
+_MOST_LINES = 1 << 20
 
 
 class Medium(Protocol):
@@ -245,31 +246,39 @@ def kvstore(folder: str, below: str) -> dict[str, Any]:
 
 
 def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
-    """Parse a JSON file of bounded size.
+    """Parse a JSON file of bounded size and cost.
 
     Raises:
-        GrokpackError: GP209 where it is not JSON, or too large to be one of ours.
+        GrokpackError: GP209 where it is not JSON, GP235 where it is beyond any of ours.
     """
-    data = _whole(path)
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise GrokpackError("GP209", f"not JSON: {error}", Place(path)) from error
+    return bounded_json.parse(read_whole(path, bounded_json.MOST_BYTES), Place(path))
 
 
-def _whole(path: str) -> bytes:
-    """A small file; one that lies here as it was at some moment, whoever replaces it meanwhile."""
+def read_whole(path: str, most: int) -> bytes:
+    """All bytes of a small file.
+
+    A file that lies here is read as it was at some moment, whoever replaces it meanwhile.
+
+    Raises:
+        GrokpackError: GP235 where it has more than `most` bytes.
+    """
     if not urls.is_url(path) and stored(path) == path:
-        return local.whole(path, JSON_LIMIT_BYTES)
+        return local.whole(path, most)
     size = FileBytes(path).size()
-    if size > JSON_LIMIT_BYTES:
-        raise local.too_large(path, size)
+    if size > most:
+        raise local.too_large(path, size, most)
     return FileBytes(path).read(0, size)
 
 
 def lines(path: str) -> list[str]:
-    """Complete lines of a log; a torn last line is left out."""
+    """Complete lines of a log; a torn last line is left out.
+
+    Raises:
+        GrokpackError: GP235 where it has more bytes or lines than any of ours.
+    """
     if not exists(path):
         return []
-    text = FileBytes(path).read(0, FileBytes(path).size()).decode("utf-8", "replace")
-    return text.split("\n")[:-1]
+    data = read_whole(path, _LOG_BYTES)
+    if data.count(b"\n") > _MOST_LINES:
+        raise GrokpackError("GP235", f"a log of more than {_MOST_LINES:,} lines", Place(path))
+    return data.decode("utf-8", "replace").split("\n")[:-1]

@@ -39,6 +39,7 @@ from grokpack.tensor import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from grokpack.formats.safetensors import Allowance
     from grokpack.models.grok1 import Entry
     from grokpack.ops import View
 
@@ -179,7 +180,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     findings: list[Finding] = []
     bands = []
     expected = [file for band in layout.bands for file in band]
-    looks = iter(storage.each(folder, lambda file: _check_file(folder, file), expected))
+    allowance = safetensors.Allowance()
+    looks = iter(storage.each(folder, lambda file: _check_file(folder, file, allowance), expected))
     for band in layout.bands:
         found = [next(looks) for _ in band]
         findings += [look for look in found if isinstance(look, Finding)]
@@ -325,14 +327,14 @@ def _check_packing(packing: Packing) -> None:
         raise ValueError(message)
 
 
-def _check_file(folder: str, expected: FileLayout) -> FileLayout | Finding:
+def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> FileLayout | Finding:
     """The file as it is, where it holds what it should in whatever order; else a finding."""
     path = os.path.join(folder, expected.path)
     if not storage.exists(path):
         return Finding("GP101", "file is missing", expected.path)
     data = storage.FileBytes(path)
     try:
-        header = safetensors.read(data, path)
+        header = safetensors.read(data, path, allowance)
     except GrokpackError as error:
         if error.code in storage.NO_FAULT_OF_FILES:
             raise

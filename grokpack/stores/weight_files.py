@@ -19,7 +19,7 @@ from grokpack.formats.safetensors import SUFFIX
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from grokpack.formats.safetensors import Header
+    from grokpack.formats.safetensors import Allowance, Header
 
 INDEX = "model.safetensors.index.json"
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -211,18 +211,19 @@ def missing_shards(files: Collection[str]) -> list[Finding]:
     return findings
 
 
-def read_header(folder: str, path: str) -> Header | Finding:
+def read_header(folder: str, path: str, allowance: Allowance) -> Header | Finding:
     """The header of a safetensors file, or the finding about it.
 
     Raises:
-        GrokpackError: GP208 for a dtype that is not read, which no other download mends.
+        GrokpackError: GP208 for a dtype that is not read, which no other download mends, GP235 where
+            the headers are larger than those of any checkpoint.
     """
     place = os.path.join(folder, path)
     if not storage.exists(place):
         return Finding("GP101", "file is missing", path)
     data = storage.FileBytes(place)
     try:
-        return safetensors.read(data, place)
+        return safetensors.read(data, place, allowance)
     except GrokpackError as error:
         if error.code in (*storage.NO_FAULT_OF_FILES, "GP208"):
             raise

@@ -8,11 +8,10 @@ Version 3 and version 2, sharded or not, compressed or not.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from grokpack import storage
+from grokpack import bounded_json, storage
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import zarr
 from grokpack.models import grok1
@@ -75,20 +74,16 @@ def read_document(folder: str, path: str) -> bytes:
     """A metadata file.
 
     Raises:
-        GrokpackError: GP209 where it is too large to be one.
+        GrokpackError: GP235 where it is too large to be one.
     """
-    data = storage.FileBytes(os.path.join(folder, path))
-    size = data.size()
-    if size > _LIMIT_BYTES:
-        raise GrokpackError("GP209", f"{size:,} bytes are too many for this file", Place(data.path))
-    return data.read(0, size)
+    return storage.read_whole(os.path.join(folder, path), _LIMIT_BYTES)
 
 
 def is_group(document: bytes) -> bool:
     """Whether metadata says that it is a group's; what is broken is taken for an array's."""
     try:
-        parsed = json.loads(document)
-    except (ValueError, RecursionError):
+        parsed = bounded_json.parse(document)
+    except GrokpackError:
         return False
     return isinstance(parsed, dict) and parsed.get("node_type") == "group"
 
@@ -105,8 +100,9 @@ def _bits(documents: dict[str, bytes], folder: str) -> dict[str, int]:
     if root is None:
         return {}
     try:
-        own = json.loads(root).get("attributes", {}).get("grokpack", {}).get("bits", {})
+        attributes = bounded_json.parse(root).get("attributes", {})
+        own = attributes.get("grokpack", {}).get("bits", {})
         return {str(name): int(bits) for name, bits in own.items()}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, OverflowError, AttributeError, TypeError) as error:
         where = Place(os.path.join(folder, zarr.METADATA))
         raise GrokpackError("GP209", f"the group's metadata is broken: {error}", where) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET  # documents with entities are refused
 
+from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
 from grokpack.storage.remote.answers import Gone
 from grokpack.storage.remote.exchange import document
@@ -96,10 +96,10 @@ def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> str | None:
 
 def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str | None:
     """Enter a page of the hub's JSON; the mark of the next one."""
+    rows = bounded_json.parse(data, Place(path))
     try:
-        rows = json.loads(data)
         kinds = [(row["type"], row["path"]) for row in rows]
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise _broken(path, f"{type(error).__name__}: {error}") from error
     below = "/".join(url.path.split("/")[1:])
     prefix = f"{below}/" if below else ""

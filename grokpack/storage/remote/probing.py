@@ -6,10 +6,11 @@ until a whole batch is missing.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from grokpack import bounded_json
+from grokpack.errors import GrokpackError
 from grokpack.formats.seekable import SUFFIX
 from grokpack.storage.remote import files
 from grokpack.storage.remote.crowd import each
@@ -23,7 +24,6 @@ _SMALL = ("config.json", "model.safetensors")
 _BATCH = 64  # consecutive files that must be missing for the end to be believed
 _MOST_TENSORS = 1 << 14  # thirteen hundred layers
 _MOST_HOSTS = 64
-_INDEX_BYTES = 64 << 20
 
 
 def probed(folder: str) -> Names:
@@ -48,14 +48,14 @@ def _named(folder: str, index: str) -> set[str]:
     """Files that an index names; those that do not exist are found missing later."""
     path = os.path.join(folder, index)
     facts = files.look(path)
-    if facts is None or facts.size > _INDEX_BYTES:
+    if facts is None or facts.size > bounded_json.MOST_BYTES:
         return set()
     from grokpack.storage.sources import FileBytes
 
+    data = FileBytes(path).read(0, facts.size)
     try:
-        document = json.loads(FileBytes(path).read(0, facts.size))
-        names = set(_paths(document))
-    except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
+        names = set(_paths(bounded_json.parse(data)))
+    except (GrokpackError, TypeError, AttributeError, KeyError):
         return set()  # whoever reads the index says what is wrong with it
     return {name for name in names if isinstance(name, str) and is_plain(name)}
 

@@ -16,6 +16,7 @@ import threading
 from os.path import commonpath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
 from grokpack.extras import load
 from grokpack.storage import parts, sources
@@ -191,8 +192,8 @@ class Uploads:
         if self._open is None:
             self._open = {}
             for line in sources.lines(self._log):
-                with contextlib.suppress(ValueError):
-                    key, upload = json.loads(line)
+                with contextlib.suppress(GrokpackError, TypeError, ValueError):
+                    key, upload = bounded_json.parse(line.encode())
                     self._open[key] = upload
         return self._open
 
