@@ -215,8 +215,8 @@ def read_header(folder: str, path: str, allowance: Allowance) -> Header | Findin
     """The header of a safetensors file, or the finding about it.
 
     Raises:
-        GrokpackError: GP208 for a dtype that is not read, which no other download mends, GP235 where
-            the headers are larger than those of any checkpoint.
+        GrokpackError: GP208 for a dtype that is not read, which no other download mends; GP235
+            where the headers are larger than those of any checkpoint.
     """
     place = os.path.join(folder, path)
     if not storage.exists(place):
