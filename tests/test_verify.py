@@ -156,6 +156,12 @@ def test_a_hostile_file_is_unsafe(folder: Path) -> None:
     assert found(folder) == {("GP204", "tensor00002_000")}
 
 
+@pytest.mark.parametrize("name", ["tensor00999_000", "tensor00002_001"])
+def test_a_hostile_file_that_no_tensor_has_is_unsafe_too(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"I1\n0cposix\nsystem\n(S'x'\ntR.")
+    assert found(folder) == {("GP102", name), ("GP204", name)}
+
+
 def test_a_wrong_config_is_a_finding(folder: Path) -> None:
     config = folder.parent / "config.json"
     config.write_text(config.read_text().replace('"emb_size": 32', '"emb_size": 48'))

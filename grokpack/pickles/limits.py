@@ -12,3 +12,6 @@ MAX_STRING_BYTES = 256
 MAX_LITERAL_BYTES = 64 * 1024  # bytes that are not payload, in the whole file
 MAX_DIMENSIONS = 8
 MAX_INTEGER_BYTES = 8
+MAX_NESTING = 4  # archives inside one another
+MAX_MEMBERS = 1_000  # of archives, in one file
+MAX_DECOMPRESSED_BYTES = 16 << 20  # of what is inside a file that is no tensor

@@ -9,8 +9,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
-from grokpack.pickles import build, scan
-from grokpack.pickles.inert import INERT
+from grokpack.pickles import build
 from grokpack.pickles.limits import (
     MAX_DEPTH,
     MAX_INTEGER_BYTES,
@@ -22,8 +21,8 @@ from grokpack.pickles.limits import (
 from grokpack.pickles.records import Bytes, Pickled
 from grokpack.pickles.values import (
     ALLOWED,
+    JAX_ARRAYS,
     MARK,
-    TRANSCODING,
     UNSAFE,
     Global,
     Mark,
@@ -38,9 +37,9 @@ if TYPE_CHECKING:
 
 _SMALL_BYTES = 16  # the longest bytes object that may be an argument: `_reconstruct` takes b"b"
 _OLDEST, _NEWEST = 3, 5
-_LENGTHS_OLD = 2  # the old protocol whose strings say how long they are
 _OLD_BEGINNINGS = b"(cF]}I\x8cU"  # no other format that is found among weights begins so
-_WORSE_THAN_OLD = ("GP204", "GP205", "GP207")
+_DAMAGED = "GP209"
+_NO_TENSOR = ("GP206", "GP207", "GP208", _DAMAGED)
 _OUT_OF_BAND = {b"\x97": "NEXT_BUFFER", b"\x98": "READONLY_BUFFER"}
 
 
@@ -56,7 +55,14 @@ def read(data: Bytes, path: str) -> Pickled:
             protocols 0 to 2, GP207 for jax arrays, GP208 for layouts that are not C-ordered
             little-endian numbers, GP209 for a header that is broken or breaks off.
     """
-    return Machine(Window(data, path)).run()
+    try:
+        return Machine(Window(data, path)).run()
+    except GrokpackError as error:
+        if error.code in _NO_TENSOR:  # a hostile file shall be called hostile, whatever else it is
+            from grokpack.pickles import hostile  # no good file pays for its imports
+
+            hostile.search(data, path, damaged=error.code == _DAMAGED)
+        raise
 
 
 class Machine:
@@ -67,32 +73,13 @@ class Machine:
         self.stack: list[Value] = []
         self.memo: dict[int, Value] = {}
         self.depth = 0
-        self.old = False  # protocol 0 to 2
-        self.spelled_out = False  # bytes stand as text from here on
 
     def run(self) -> Pickled:
-        """Walk to the end.
-
-        An old protocol is walked as well, though it cannot be used: a hostile file shall be
-        called hostile in every protocol.
-        """
+        """Walk to the end."""
         version = self._protocol()
-        if version >= _OLDEST:
-            return self._walk()
-        self.old = True
-        for walk in (self._walk, self._search if version == _LENGTHS_OLD else None):
-            try:
-                if walk:
-                    walk()
-            except GrokpackError as error:
-                if error.code in _WORSE_THAN_OLD:
-                    raise
-        raise self._too_old(version)
-
-    def _search(self) -> None:
-        """Look at what follows the bytes that are spelled out, if that is where the walk ended."""
-        if self.spelled_out:
-            scan.search(self.window)
+        if version < _OLDEST:
+            raise self._too_old(version)
+        return self._walk()
 
     def _walk(self) -> Pickled:
         window = self.window
@@ -220,10 +207,7 @@ class Machine:
         if kind is not None:
             self.push(Global(kind))
             return
-        if self.old and (module, name) in TRANSCODING:
-            self.spelled_out = True
-            raise self.window.broken("the payload is written as text")
-        if module.split(".")[0] in ("jax", "jaxlib"):
+        if (module, name) in JAX_ARRAYS:
             hint = "where it was made, save `numpy.asarray(x)` in place of `x`"
             facts = (("found", printable(f"{module}.{name}")),)
             place = Place(self.window.path, self.window.opcode_at)
@@ -337,7 +321,6 @@ def _build(m: Machine) -> None:
 
 
 _HANDLERS: dict[bytes, Callable[[Machine], None]] = {
-    **INERT,
     b"\x95": lambda m: m.window.begin_frame(m.window.number("Q")),
     b"(": _mark,
     b"0": _pop,

@@ -90,12 +90,22 @@ ALLOWED: dict[tuple[str, str], str] = {
 }
 """Every global that a tensor file may name; source: pickles of numpy 1.x and 2.x, xAI's code."""
 
-TRANSCODING = {
+HARMLESS = {
     ("_codecs", "encode"),
     *((m, "_reconstructor") for m in ("copy_reg", "copyreg")),
     *((m, name) for m in ("__builtin__", "builtins") for name in ("object", "bytes")),
 }
-"""What protocols 0 to 2 name to write bytes as text; their sight says that, and no more is read."""
+"""What protocols 0 to 2 name to write bytes as text."""
+
+JAX_ARRAYS = {
+    ("jax._src.array", "_reconstruct_array"),
+    *(
+        (module, "reconstruct_device_array")
+        for module in ("jax._src.device_array", "jax.interpreters.xla")
+    ),
+    ("jaxlib.xla_extension", "_reconstruct_array"),
+}
+"""What pickles of jax's arrays name."""
 
 UNSAFE = {
     b"i": "INST",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from grokpack.pickles.records import Bytes
 
 _WINDOW_BYTES = 512  # a real header is 200 bytes; a tail under 120
+_LINE_BYTES = 1 << 20  # looked through at a time for a line's end
+_LONGEST_LINE_BYTES = 128 << 20
 _KEPT = 4  # windows: the release's files have three, one more than payloads
 _NUMBERS = {code: struct.Struct(f"<{code}") for code in "BHIQi"}
 _SHOWN_CHARACTERS = 120  # of a name that a file made up: enough to recognise it, one line
@@ -101,6 +103,26 @@ class Window:
             raise self.truncated(end)
         self.at = end
         return offset
+
+    def skip_line(self) -> bytes:
+        """Pass over a line.
+
+        Returns:
+            The line without its end; of a longer one the beginning, longer than any name.
+
+        Raises:
+            GrokpackError: GP209 for a line that does not end within 128 MiB, or in the file.
+        """
+        begin, text, start = b"", b"", self.at
+        while b"\n" not in text:
+            if self.at - start > _LONGEST_LINE_BYTES:
+                raise self.broken("a line has no end")
+            wanted = min(_LINE_BYTES if begin else _WINDOW_BYTES, self.size - self.at)
+            text = self.take(max(1, wanted))
+            begin = begin or text
+        end = text.index(b"\n")
+        self.at -= len(text) - end - 1
+        return begin.partition(b"\n")[0]
 
     def literals(self, payloads: list[tuple[int, int]]) -> tuple[bytes, ...]:
         """All bytes outside these payload runs (offset, end), in order."""

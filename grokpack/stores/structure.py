@@ -53,17 +53,18 @@ def check_names(files: Folder, entries: tuple[Entry, ...], hosts: int) -> list[F
 def check_failures(
     files: Folder, entries: tuple[Entry, ...], geometry: Geometry | None, hosts: int
 ) -> list[Finding]:
-    """Files whose header could not be read: cut short, run on, hostile or broken."""
-    return [
-        _failure(
-            key,
-            error,
-            files.sizes[ckpt0.file_name(*key)],
-            _expected_file(entries, key, geometry, hosts),
-        )
-        for key, error in sorted(files.failed.items())
-        if key[0] < len(entries) and key[1] < hosts
-    ]
+    """Files whose header could not be read: cut short, run on, hostile or broken.
+
+    Of files that no tensor of the model has, those that are hostile.
+    """
+    found = []
+    for key, error in sorted(files.failed.items()):
+        belongs = key[0] < len(entries) and key[1] < hosts
+        if belongs or error.code in UNSAFE_CODES:
+            size = files.sizes[ckpt0.file_name(*key)]
+            expected = _expected_file(entries, key, geometry, hosts) if belongs else (None, None)
+            found.append(_failure(key, error, size, expected))
+    return found
 
 
 def _expected_file(
@@ -84,7 +85,7 @@ def _expected_file(
 
 
 def _failure(
-    key: tuple[int, int], error: GrokpackError, size: int, expected: tuple[str, int | None]
+    key: tuple[int, int], error: GrokpackError, size: int, expected: tuple[str | None, int | None]
 ) -> Finding:
     name, nbytes = expected
     file = ckpt0.file_name(*key)

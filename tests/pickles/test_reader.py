@@ -171,9 +171,9 @@ def test_a_file_with_one_byte_changed_is_read_or_refused(data: bytes) -> None:
         255,
     )
     for at in range(len(data)):
-        for value in values:
+        for value in values[at % 4 :: 4]:
             assert_read_or_refused(data[:at] + bytes([value]) + data[at + 1 :])
-        for bit in range(8):
+        for bit in range(at % 2, 8, 2):
             assert_read_or_refused(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
 
 

@@ -1,0 +1,93 @@
+"""What a file that is no tensor would run where something else opened it.
+
+The reader refuses a file at the first byte that it does not expect. Whether the file is damaged or
+was made to run code is decided here: its opcodes are walked as Python's machine would walk them,
+from the first byte, behind the end of the pickle, and in whatever archive it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError
+from grokpack.pickles import containers
+from grokpack.pickles.limits import MAX_OPCODES
+from grokpack.pickles.walk import Walk
+from grokpack.pickles.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.pickles.records import Bytes
+
+_ENDS_BYTES = 256 * 1024  # of either end of a damaged file, searched for a pickle between garbage
+_MOST_STEPS = 100_000  # of opcodes that may be none
+_NAME = rb"[A-Za-z_][\w.]{1,100}"
+_BEGINNINGS = re.compile(
+    rb"\x80[\x02-\x05]"
+    rb"|c" + _NAME + rb"\n" + _NAME + rb"\n"
+    rb"|\(i" + _NAME + rb"\n" + _NAME + rb"\n"
+    rb"|\x8c." + _NAME + rb"\x94?\x8c." + _NAME + rb"\x94?\x93",
+    re.DOTALL,
+)
+"""Where a pickle may begin: its protocol, or a name as any of the protocols writes it."""
+
+
+def search(data: Bytes, path: str, *, damaged: bool) -> None:
+    """Look for what would run code in a file that is no tensor.
+
+    Args:
+        data: The file.
+        path: Its name, for messages.
+        damaged: Whether to look for pickles between garbage as well.
+
+    Raises:
+        GrokpackError: GP204 for a name off the list or an opcode that reaches other code, GP205
+            beyond the limits.
+    """
+    _search(data, path, containers.Budget())
+    if damaged:
+        _search_garbage(data, path)
+
+
+def _search_garbage(data: Bytes, path: str) -> None:
+    """Try each place near either end of a file where a pickle may begin."""
+    steps = 0
+    for begin, end in _ends(data.size()):
+        for found in _BEGINNINGS.finditer(data.read(begin, end - begin)):
+            if begin + found.start() == 0:
+                continue  # was walked already
+            walk = Walk(Window(data, path), begin + found.start(), among_garbage=True)
+            walk.run()
+            steps += walk.steps
+            if steps > _MOST_STEPS:
+                return
+
+
+def _search(data: Bytes, path: str, budget: containers.Budget) -> None:
+    _walk_all(data, path)
+    for inside, content in containers.contents(data, path, budget):
+        try:
+            _search(content, path, budget)
+        except GrokpackError as error:
+            raise inside.named(error) from error
+
+
+def _ends(size: int) -> Iterator[tuple[int, int]]:
+    if size <= 2 * _ENDS_BYTES:
+        yield 0, size
+    else:
+        yield 0, _ENDS_BYTES
+        yield size - _ENDS_BYTES, size
+
+
+def _walk_all(data: Bytes, path: str) -> None:
+    """Walk the pickle that begins the file, and each that follows it."""
+    window, at = Window(data, path), 0
+    for _ in range(MAX_OPCODES):
+        end = Walk(window, at).run()
+        if end is None or end >= window.size:
+            return
+        at = end
+    raise window.beyond("pickles in one file", MAX_OPCODES)
