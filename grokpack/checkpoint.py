@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from grokpack import storage
+from grokpack.escaping import line
 from grokpack.layout import Literal as LiteralBytes
 from grokpack.layout import Part
 
@@ -42,6 +43,12 @@ class Finding:
     expected: str | None = None
     found: str | None = None
     severity: Literal["error", "warning"] = "error"
+
+    def __post_init__(self) -> None:
+        """Make the text safe to be shown; `file` and `tensor` stay the names that they are."""
+        for name in ("message", "expected", "found"):
+            text = getattr(self, name)
+            object.__setattr__(self, name, None if text is None else line(text))
 
 
 @dataclass(frozen=True, slots=True)

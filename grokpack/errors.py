@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from grokpack.escaping import line, prose
+from grokpack.redaction import redact
+
 
 class ExitStatus(IntEnum):
     """What the process tells its caller; the table of `grokpack help exit-codes`."""
@@ -30,15 +33,23 @@ class Place:
     byte: int | None = None
     tensor: str | None = None
 
+    def __post_init__(self) -> None:
+        """Leave out what a URL holds of secrets."""
+        object.__setattr__(self, "path", redact(self.path))
+
     def __str__(self) -> str:
-        """Render as `path, byte N   tensor`, the form every message uses."""
-        text = self.path if self.byte is None else f"{self.path}, byte {self.byte:,}"
-        return text if self.tensor is None else f"{text}   {self.tensor}"
+        """Render as `path, byte N   tensor`, the form every message uses, on one line."""
+        path = line(self.path)
+        text = path if self.byte is None else f"{path}, byte {self.byte:,}"
+        return text if self.tensor is None else f"{text}   {line(self.tensor)}"
 
 
 @dataclass(slots=True)
 class GrokpackError(Exception):
     """Something the user can act on.
+
+    Its text is safe to be shown: names from outside that it quotes are on one line, whatever they
+    hold, and secrets are left out.
 
     Attributes:
         code: One of `grokpack.codes.CODES`, for example `GP204`; decides the exit status.
@@ -53,6 +64,13 @@ class GrokpackError(Exception):
     where: Place | None = None
     facts: tuple[tuple[str, str], ...] = field(default=())
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        """Make the text safe."""
+        self.what = line(self.what)
+        self.facts = tuple((line(label), line(value)) for label, value in self.facts)
+        self.hint = None if self.hint is None else prose(self.hint)
+        self.args = (self.code, self.what)
 
     @property
     def exit_status(self) -> ExitStatus:

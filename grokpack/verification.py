@@ -11,6 +11,7 @@ from grokpack import storage
 from grokpack.checkpoint import Finding, array_parts
 from grokpack.contents import reading, records
 from grokpack.contents.check import OTHER_SIZE
+from grokpack.escaping import command, operand
 from grokpack.formats import seekable
 from grokpack.tiling import tile_count, tile_range
 
@@ -221,6 +222,6 @@ def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
         return None
     if not checkpoint.geometry.is_grok1() or checkpoint.layout.nbytes == 0:
         return None
-    listed = " ".join(f"ckpt-0/{name}" for name in names)
-    folder = storage.parent(checkpoint.folder)
-    return f"hf download xai-org/grok-1 {listed} --local-dir {os.path.relpath(folder)}"
+    listed = (f"ckpt-0/{name}" for name in names)
+    folder = operand(os.path.relpath(storage.parent(checkpoint.folder)))
+    return command("hf", "download", "xai-org/grok-1", *listed, "--local-dir", folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -24,6 +25,7 @@ from grokpack.cli import (
     verify,
 )
 from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.escaping import line, terminal
 from grokpack.render.envelope import usage
 
 app = typer.Typer(
@@ -90,7 +92,10 @@ def main() -> int:
         show = getattr(error, "show", None)  # Typer's usage errors have it; nothing else does
         if show is None:
             return _fail(error)
-        show()
+        error.message = line(str(error))  # type: ignore[attr-defined]  # Typer's have it
+        said = io.StringIO()
+        show(file=said)
+        typer.echo(terminal(said.getvalue()), nl=False, err=True)
         if _asks_for_json(sys.argv):
             typer.echo(usage(str(error)))
         return int(ExitStatus.USAGE)
@@ -102,5 +107,5 @@ def _fail(error: Exception) -> int:
     from grokpack.render import errors
 
     told = error if isinstance(error, GrokpackError) else crash.bug(error)
-    typer.echo(errors.render(told), err=True)
+    typer.echo(terminal(errors.render(told)), err=True)
     return int(told.exit_status)

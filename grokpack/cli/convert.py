@@ -108,9 +108,8 @@ def convert(
     ) as current:
         from grokpack.cli import quantities
         from grokpack.cli.running import Terms, absolute, carry_out
-        from grokpack.cli.source import default_out, resolve
+        from grokpack.cli.source import default_out, resolve, verifying
         from grokpack.convert import TARGETS, Options, plan_convert
-        from grokpack.render.numbers import shown
         from grokpack.stores.locate import open_checkpoint
         from grokpack.targets import view
 
@@ -135,6 +134,6 @@ def convert(
             plan,
             target,
             Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
-            following=f"grokpack verify {shown(target)}",
+            following=verifying(target),
             opens=view.opens(checkpoint, target) if to == view.NAME else None,
         )

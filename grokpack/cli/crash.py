@@ -1,4 +1,4 @@
-"""Reports of bugs: what happened, in a file that can be sent."""
+"""Reports of bugs: what happened, in a file that can be sent: it holds no secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from grokpack import storage
+from grokpack import escaping, storage
 from grokpack.errors import GrokpackError
 
 
@@ -21,7 +21,7 @@ def bug(error: BaseException, *, verbose: bool = False) -> GrokpackError:
     """
     text = "".join(traceback.format_exception(error))
     if verbose:
-        typer.echo(text, err=True)
+        typer.echo(escaping.terminal(text), err=True)
     path = _written(text)
     hint = f"please report it, with {path}" if path else "please report what `--verbose` shows"
     return GrokpackError("GP901", f"bug in grokpack: {type(error).__name__}: {error}", hint=hint)
@@ -32,7 +32,7 @@ def _written(text: str) -> str | None:
     for folder in (storage.cache_folder(), tempfile.gettempdir()):
         path = os.path.join(folder, f"crash-{os.getpid()}.txt")
         try:
-            storage.write_whole(path, text.encode("utf-8", "backslashreplace"))
+            storage.write_whole(path, escaping.prose(text).encode())
         except (GrokpackError, OSError):
             continue
         return path

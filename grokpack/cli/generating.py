@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.errors import GrokpackError
+from grokpack.escaping import line
 from grokpack.evaluation.generation import Generation, Sampling, generate, step_bytes
 from grokpack.evaluation.inputs import Tokenizer, read_tokens
 from grokpack.layout import Box
@@ -54,7 +55,7 @@ def run(session: Session, wanted: Wanted, sampling: Sampling, options: Options) 
     _announce(session, checkpoint, len(prompts))
 
     def said(number: int, token: int) -> None:
-        shown = f"{token}" if words is None else f"{token}  {words.piece(token)}"
+        shown = f"{token}" if words is None else f"{token}  {line(words.piece(token))}"
         session.say(f"prompt {number}: {shown}" if len(prompts) > 1 else shown)
 
     found = generate(checkpoint, prompts, wanted.count, sampling, options, said)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from grokpack import manifest
+from grokpack import escaping, manifest
 from grokpack.cli import streams
 from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.tiling import TILE_BYTES
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         streams.guard()
     paths = list(sys.argv[1:] if arguments is None else arguments)
     wrong = [f"{path}: {reason}" for path in paths for reason in faults(path)]
-    for line in wrong:
-        typer.echo(line, err=True)
+    for reason in wrong:
+        typer.echo(escaping.terminal(escaping.line(reason)), err=True)
     sys.exit(int(ExitStatus.ANSWER_IS_NO if wrong else ExitStatus.OK))
 
 

@@ -50,7 +50,7 @@ def manifest(
     ) as current:
         import time
 
-        from grokpack.cli.source import resolve
+        from grokpack.cli.source import resolve, verifying
         from grokpack.contents.recording import record
         from grokpack.render import numbers
         from grokpack.stores.locate import open_checkpoint
@@ -67,8 +67,9 @@ def manifest(
         seconds = time.monotonic() - began
         of = f"{numbers.files(made.files)}, {numbers.size(made.nbytes)}"
         text = f"wrote {numbers.shown(made.path)}: {of}   {numbers.duration(seconds)}"
+        following = verifying(path, "--data")
         current.result(
-            f"{text}\n\n  next     grokpack verify {numbers.shown(path)} --data",
+            f"{text}\n\n  next     {following}" if following else text,
             {
                 "source": path,
                 "manifest": made.path,

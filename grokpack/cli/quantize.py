@@ -145,9 +145,8 @@ def quantize(
     ) as current:
         from grokpack.cli import quantities
         from grokpack.cli.running import Terms, absolute, carry_out
-        from grokpack.cli.source import default_out, resolve
+        from grokpack.cli.source import default_out, resolve, verifying
         from grokpack.quantize import Options, plan_quantize
-        from grokpack.render.numbers import shown
         from grokpack.stores.locate import open_checkpoint
 
         chosen = Options(
@@ -176,5 +175,5 @@ def quantize(
             plan,
             target,
             Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
-            following=f"grokpack verify {shown(target)}",
+            following=verifying(target),
         )

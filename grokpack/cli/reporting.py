@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from grokpack import storage
+from grokpack import escaping, storage
 from grokpack.errors import GrokpackError
 from grokpack.render import envelope, pages
 
@@ -28,7 +28,8 @@ def check(report: Path | None, command: str) -> None:
         return
     if report.suffix.lower() == _PAGE:
         what = f"`{command}` has no page to write"
-        raise GrokpackError("GP304", what, hint=f"--report {report.with_suffix(_DOCUMENT)}")
+        hint = escaping.command("--report", str(report.with_suffix(_DOCUMENT)))
+        raise GrokpackError("GP304", what, hint=hint)
     what = f"--report cannot tell the form from `{report.name}`"
     forms = "a name that ends in .json" + (" or .html" if command in pages.COMMANDS else "")
     raise GrokpackError("GP304", what, hint=f"give it {forms}")

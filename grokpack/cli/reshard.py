@@ -72,8 +72,7 @@ def reshard(
         color=color,
     ) as current:
         from grokpack.cli.running import Terms, absolute, carry_out
-        from grokpack.cli.source import default_out, resolve
-        from grokpack.render.numbers import shown
+        from grokpack.cli.source import default_out, resolve, verifying
         from grokpack.reshard import plan_reshard
         from grokpack.stores.locate import open_checkpoint
         from grokpack.targets.groups import Scales
@@ -96,5 +95,5 @@ def reshard(
             plan,
             target,
             Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
-            following=f"grokpack verify {shown(target)}",
+            following=verifying(target),
         )

@@ -10,6 +10,7 @@ from grokpack import storage
 from grokpack.cli import quantities
 from grokpack.cli.hands import hired
 from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.escaping import line
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def carry_out(
     out: str,
     terms: Terms,
     *,
-    following: str,
+    following: str | None,
     opens: dict[str, Any] | None = None,
 ) -> None:
     """Show the plan; unless it is a dry run, execute it and report.
@@ -83,7 +84,7 @@ def carry_out(
         plan: What to do.
         out: The output folder.
         terms: How.
-        following: A sensible next command.
+        following: A sensible next command, where one can be pasted.
         opens: What opens the output in TensorStore, where it is made for that.
     """
     part = terms.parts()
@@ -114,7 +115,7 @@ class _Run:
     out: str
     limits: Limits
     hands: Hands
-    following: str
+    following: str | None
     opens: dict[str, Any] | None
     part: Part | None
 
@@ -142,7 +143,7 @@ class _Run:
         if not already:
             self.session.say(text.summary(data))
             for note in self.plan.target.notes:
-                self.session.say(f"note: {note}")
+                self.session.say(f"note: {line(note)}")
         outcome = self._execute()
         if outcome.already_done:
             self._tell_done(data)
@@ -226,7 +227,8 @@ class _Run:
 
             data["account"] = outcome.account
             lines += [account.table(outcome.account), ""]
-        lines += [*self._shown(), f"  next     {self.following}"]
+        lines += self._shown()
+        lines += [f"  next     {self.following}"] if self.following else []
         self.session.result("\n".join(lines), data | self._opens())
 
     def _figures(self, outcome: Outcome) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from grokpack import storage
+from grokpack import escaping, redaction, storage
 from grokpack.cli import reporting
 from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.events import Event, Listener
@@ -126,7 +126,7 @@ class Session:
         elif self.form == "junit":
             from grokpack.render import junit
 
-            typer.echo(junit.render(document, cases))
+            typer.echo(escaping.xml(junit.render(document, cases)))
         elif text is not None:
             self._write(text, sys.stdout)
 
@@ -155,6 +155,7 @@ def session(
     """Run a command's body: errors become messages and statuses, signals ask it to stop."""
     form = "json" if json else "text" if fmt == "auto" else fmt
     current = Session(command, form, progress, report, quiet, verbose, color)
+    redaction.know_process()
     try:
         _refuse("--format", fmt, _FORMATS)
         _refuse("--progress", progress, _PROGRESS)

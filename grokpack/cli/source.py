@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.render.numbers import shown
+from grokpack.escaping import command, operand
+from grokpack.render.numbers import short, shown
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
@@ -22,6 +23,11 @@ def resolve(source: str | None, session: Session) -> str:
     found = default_source()
     session.say(f"using {shown(os.path.abspath(found))}")
     return found
+
+
+def verifying(path: str, *options: str) -> str | None:
+    """The command that verifies what lies at a path; None where it cannot be pasted."""
+    return command("grokpack", "verify", operand(short(path)), *options)
 
 
 def default_out(source: str, suffix: str) -> str:

@@ -80,7 +80,7 @@ def synth(
         color=color,
     ) as current:
         from grokpack.cli.running import Terms, carry_out
-        from grokpack.render.numbers import shown
+        from grokpack.cli.source import verifying
         from grokpack.synth import PRESETS, plan_synth
 
         if preset not in PRESETS:
@@ -105,5 +105,5 @@ def synth(
             plan_synth(geometry, seed, sparse=sparse),
             target,
             Terms(workers, memory, max_duration, dry_run, restart),
-            following=f"grokpack verify {shown(target)}",
+            following=verifying(target),
         )

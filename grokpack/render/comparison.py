@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.comparison import DIFFERENT, EQUAL, ROUNDED
+from grokpack.escaping import line
 from grokpack.render import numbers
 from grokpack.spots import describe
 
@@ -29,7 +30,8 @@ def render(found: Comparison, data: dict[str, Any]) -> str:
         lines.append(f"and {len(unlike) - _MOST_SHOWN} tensors more (`--json` has all)")
     for label, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
-            lines.append(f"only the {label} has, in this shape: {', '.join(names[:_MOST_SHOWN])}")
+            listed = line(", ".join(names[:_MOST_SHOWN]))
+            lines.append(f"only the {label} has, in this shape: {listed}")
     lines += [""] if lines else []
     for state, words in _WORDS.items():
         count = sum(row.state == state for row in found.tensors)
@@ -43,4 +45,5 @@ def _tensor(row: Difference) -> list[str]:
     share = row.differing / row.elements
     where = describe(row.first, scales=False) if row.first else ""
     by = f"relative error {row.relative:.3g}, largest difference {row.largest:.3g}"
-    return [f"differs  {row.name}", f"      {by}, {share:.1%} of the values; first at {where}"]
+    figures = f"      {by}, {share:.1%} of the values; first at {where}"
+    return [f"differs  {line(row.name)}", figures]

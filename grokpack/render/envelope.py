@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from grokpack import __version__
+from grokpack import __version__, escaping
 from grokpack.errors import ExitStatus, GrokpackError
 
 
@@ -17,21 +17,24 @@ def document(
     findings: list[dict[str, Any]],
     errors: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The document as JSON values; `grokpack explain --schema COMMAND` says what is in it."""
+    """The document as JSON values; `grokpack explain --schema COMMAND` says what is in it.
+
+    Its text is safe to be shown, see `escaping`: pages, tables and annotations are made of it.
+    """
     return {
         "schema": f"grokpack/{command}/1",
         "tool": {"name": "grokpack", "version": __version__},
         "status": status,
         "exit_code": int(exit_code),
-        "data": data,
-        "findings": findings,
-        "errors": errors,
+        "data": escaping.document(data),
+        "findings": escaping.document(findings),
+        "errors": escaping.document(errors),
     }
 
 
 def text(document: dict[str, Any]) -> str:
     """The document as it is printed and stored."""
-    return json.dumps(document, indent=2)
+    return escaping.json(json.dumps(document, indent=2))
 
 
 def error_row(error: GrokpackError) -> dict[str, Any]:

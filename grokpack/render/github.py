@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from grokpack import escaping
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -62,17 +64,14 @@ def summary(document: dict[str, Any]) -> str:
     """The answer in Markdown, for `$GITHUB_STEP_SUMMARY`."""
     place = document["data"].get("source")
     heading = f"### grokpack {_command(document)}: {document['status']}"
-    lines = [heading, "", *([f"`{place}`", ""] if place else [])]
+    lines = [heading, "", *([escaping.code(place), ""] if place else [])]
     rows = document["findings"] + document["errors"]
     if rows:
         lines += ["| code | what | where |", "|---|---|---|"]
     for row in rows[:_MOST_ROWS]:
         where = " ".join(str(row[key]) for key in ("file", "tensor") if row.get(key))
-        lines.append(f"| {row['code']} | {_cell(row['message'])} | {_cell(where)} |")
+        what, where = escaping.markdown(row["message"]), escaping.markdown(where)
+        lines.append(f"| {row['code']} | {what} | {where} |")
     if len(rows) > _MOST_ROWS:
         lines += ["", f"and {len(rows) - _MOST_ROWS} more"]
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from grokpack.escaping import prose
 from grokpack.render.style import CSS
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def of(value: object) -> Html:
     """Any value as HTML; None as nothing."""
     if isinstance(value, Html):
         return value
-    return Html("" if value is None else escape(str(value)))
+    return Html("" if value is None else escape(prose(str(value))))
 
 
 def element(tag: str, *children: object, **attributes: object) -> Html:
     """One element; `class_` gives its class, an attribute of None is left out."""
     given = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        f' {name.rstrip("_").replace("_", "-")}="{escape(prose(str(value)))}"'
         for name, value in attributes.items()
         if value is not None
     )

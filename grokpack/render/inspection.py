@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from grokpack.escaping import line
 from grokpack.render import numbers, statistics
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ def render(
     if "statistics" in data:
         blocks.append(statistics.render(data["statistics"], len(data["tensors"])))
     if "extracted" in data:
-        blocks.append(
-            f"wrote {data['extracted']['file']}: {numbers.size(data['extracted']['bytes'])}"
-        )
+        written = data["extracted"]
+        blocks.append(f"wrote {numbers.shown(written['file'])}: {numbers.size(written['bytes'])}")
     return "\n\n".join(blocks)
 
 
@@ -129,7 +129,7 @@ def _tensor(tensor: dict[str, Any], *, offsets: bool) -> str:
 
 def _pieces(pieces: list[dict[str, Any]]) -> list[str]:
     rows = [
-        f"           {p['file']}  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}"
+        f"           {line(p['file'])}  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}"
         for p in pieces[:_FEW_PIECES]
     ]
     more = len(pieces) - len(rows)

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grokpack.escaping import line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -72,10 +74,15 @@ def count(parameters: int) -> str:
 
 
 def shown(path: str) -> str:
-    """A path as short as it can be said: relative to the current folder where it is below it."""
+    """A path, on one line, as short as it can be said: from the current folder if it is below."""
+    return line(short(path))
+
+
+def short(path: str) -> str:
+    """A path from the current folder where it is below it; others as they are."""
     if "://" in path:
         return path
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):
         return path

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
+from grokpack.escaping import line
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def render(data: dict[str, Any], out: str) -> str:
     """The whole plan, for --dry-run."""
     made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
     source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
-    options = ", ".join(f"{k} {v}" for k, v in data["parameters"].items())
+    options = line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
     rows = [
         f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
         f"  options  {options}",
@@ -117,7 +118,7 @@ def render(data: dict[str, Any], out: str) -> str:
         )
     if data["estimate"]:
         rows += _times(data)
-    return "\n".join(rows + [f"  note     {note}" for note in data["notes"]])
+    return "\n".join(rows + [f"  note     {line(note)}" for note in data["notes"]])
 
 
 def _hands(data: dict[str, Any]) -> str:

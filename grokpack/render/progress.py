@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from grokpack import escaping
+from grokpack.escaping import line
 from grokpack.events import Advanced, Event, Finished, Listener, Started, Warned, ignore
 from grokpack.render import numbers
 from grokpack.render.terminal import is_coloured
@@ -87,7 +89,7 @@ class Lines(_Meter):
     def show(self, event: Event) -> None:
         """Write a line where one is due."""
         if isinstance(event, Warned):
-            self._line(f"warning: {event.message}")
+            self._line(f"warning: {line(event.message)}")
         elif isinstance(event, Started):
             self._shown = self.done / max(self.total, 1)
             text = numbers.size(self.total)
@@ -134,8 +136,8 @@ class JsonLines(_Meter):
             "total_bytes": self.total,
         }
         if isinstance(event, Warned):
-            row["message"] = event.message
-        print(json.dumps(row), file=self.stream, flush=True)
+            row["message"] = line(event.message)
+        print(escaping.json(json.dumps(row)), file=self.stream, flush=True)
 
 
 class Bar(_Meter):
@@ -151,7 +153,7 @@ class Bar(_Meter):
         if isinstance(event, Started):
             self._start()
         elif self._progress is not None and isinstance(event, Warned):
-            self._progress.console.out(f"warning: {event.message}", highlight=False)
+            self._progress.console.out(f"warning: {line(event.message)}", highlight=False)
         elif self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self.done)
         if isinstance(event, Finished) and self._progress is not None:

@@ -10,6 +10,8 @@ import os
 import re
 from typing import TextIO
 
+from grokpack import escaping
+
 CHOICES = ("auto", "always", "never")
 
 _RESET = "\x1b[0m"
@@ -60,5 +62,6 @@ def encodable(text: str, encoding: str | None) -> str:
 
 def fitted(text: str, stream: TextIO, choice: str) -> str:
     """The text as it is to be written to this stream."""
-    shown = paint(text) if is_coloured(choice, stream) else text
+    safe = escaping.terminal(text)
+    shown = paint(safe) if is_coloured(choice, stream) else safe
     return encodable(shown, stream.encoding)

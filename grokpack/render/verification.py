@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.escaping import line
 from grokpack.render import numbers
 from grokpack.verification import repair_command
 
@@ -37,8 +38,8 @@ def _finding(verdict: Verdict, finding: Finding) -> str:
     lines = [f"{finding.severity}[{finding.code}]: {finding.message}"]
     if finding.file:
         folder = numbers.shown(verdict.survey.place)
-        place = f"  --> {folder}/{finding.file}"
-        lines.append(place + (f"   {finding.tensor}" if finding.tensor else ""))
+        place = f"  --> {folder}/{line(finding.file)}"
+        lines.append(place + (f"   {line(finding.tensor)}" if finding.tensor else ""))
     facts = (("expected", finding.expected), ("found", finding.found))
     lines += [f"      {label:<8}  {value}" for label, value in facts if value]
     return "\n".join(lines)

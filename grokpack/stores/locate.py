@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
+from grokpack.escaping import command, line, operand
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import seekable
 from grokpack.journal import FOLDER, Journal
@@ -99,7 +100,7 @@ def _nothing(path: str) -> GrokpackError:
         return _nothing_at(path)
     if not storage.exists(path):
         near = _nearest(path)
-        hint = f"did you mean `{near}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
+        hint = f"did you mean `{line(near)}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
         return GrokpackError("GP201", "no such folder", Place(path), hint=hint)
     if storage.is_folder(path) and not storage.names(path):
         return GrokpackError(
@@ -203,5 +204,6 @@ def _incomplete(found: Survey, errors: list[Finding]) -> GrokpackError:
     if len(errors) > len(facts):
         facts += (("and", f"{len(errors) - len(facts)} more"),)
     where = Place(os.path.join(found.folder, first.file or ""), tensor=first.tensor)
-    hint = f"`grokpack verify {found.folder}` says more, and how to fetch what is wrong"
+    verifying = command("grokpack", "verify", operand(found.folder)) or "grokpack verify"
+    hint = f"`{verifying}` says more, and how to fetch what is wrong"
     return GrokpackError("GP202", "the checkpoint is not whole", where, facts, hint)

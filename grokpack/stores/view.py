@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import attach, manifest, storage
 from grokpack.checkpoint import Finding, Survey
 from grokpack.errors import GrokpackError, Place
+from grokpack.escaping import command, operand
 from grokpack.formats import ocdbt
 from grokpack.journal import FOLDER, Journal
 from grokpack.stores import ckpt0, gguf, hf, ranks
@@ -109,10 +109,9 @@ class View:
         facts = tuple((f.file or "?", f.message) for f in found[:5])
         facts += (("and", f"{len(found) - 5} more"),) * (len(found) > len(facts))
         what = "the files are not those that the view was made of"
-        again = (
-            f"grokpack convert {_typed(self.source)} --to view -o {_typed(self.folder)} --restart"
-        )
-        hint = f"restore them, or make the view anew: `{again}`"
+        into = ("--to", "view", "-o", _typed(self.folder), "--restart")
+        again = command("grokpack", "convert", _typed(self.source), *into)
+        hint = "restore them, or make the view anew" + (f": `{again}`" if again else "")
         return GrokpackError("GP226", what, Place(self.folder), facts, hint)
 
     def _stamps(self) -> dict[str, storage.Stamp]:
@@ -122,7 +121,7 @@ class View:
 def _typed(path: str) -> str:
     """A path as one types it: from the current folder where it lies below that."""
     relative = os.path.relpath(path)
-    return shlex.quote(path if relative.startswith(os.pardir) else relative)
+    return operand(path if relative.startswith(os.pardir) else relative)
 
 
 def _digest(path: str) -> str:

@@ -1,0 +1,98 @@
+"""Secrets kept out of whatever leaves: messages, documents, pages, reports of bugs.
+
+Those of this process are known by their values: from the environment, from files of credentials,
+from URLs. Others, such as a signature in an address that a server redirected to, are known by
+where they stand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from functools import cache
+from urllib.parse import quote, unquote, urlsplit
+
+MASK = "***"
+_NAMED = re.compile(r"(?i)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|_KEY|_KEY_ID|CREDENTIALS)$")
+"""Variables that hold a secret."""
+_PLACES = re.compile(r"(?i)(_FILE|_PATH|_DIR)$")
+_SHORTEST = 6  # characters: what is shorter is a word, or part of one
+_TOKEN = 16  # characters of a user's name that is rather a token
+_USER = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>@]*(?:@[^\s/?#\"'<>@]*)*@")
+_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s?#\"'<>`]*)\?[^\s\"'<>`]*")
+_BARE_QUERY = re.compile(
+    r"(?i)\b((?:x-amz-|x-goog-)?(?:signature|credential|security-token)|awsaccesskeyid"
+    r"|googleaccessid|access_token|id_token|refresh_token|client_secret|api_?key|key-pair-id"
+    r"|password|passwd|secret|sig|token)(=|%3D)[^\s&\"'<>`,;]+"
+)
+_HEADER = re.compile(
+    r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie|x-amz-security-token|x-api-key)"
+    r"(\\?[\"']?\s*[:=]\s*\\?[\"']?)[^\"'\r\n\\]+"
+)
+_SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}")
+_SHAPES = re.compile(
+    r"\b(hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|gh[pousr]_[A-Za-z0-9]{16,})"
+)
+"""Tokens of the hub, of AWS and of GitHub, wherever they stand."""
+
+_known: set[str] = set()
+
+
+def know_process() -> None:
+    """Keep what variables and the command line hold of secrets out of what leaves from now on."""
+    for word in sys.argv[1:]:
+        know_url(word)
+    for name, value in os.environ.items():
+        if _NAMED.search(name) and not _PLACES.search(name) and not os.path.exists(value):
+            know(value)
+        elif "://" in value:
+            know_url(value)
+
+
+def know(*secrets: str | None) -> None:
+    """Keep these values out of what leaves from now on; None and short words are passed over."""
+    fresh = {text for secret in secrets if secret for text in _forms(secret)} - _known
+    if fresh:
+        _known.update(fresh)
+        _pattern.cache_clear()
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it is, and as URLs have it."""
+    own = secret.strip()
+    forms = {own, quote(own), quote(own, safe=""), unquote(own)}
+    return {form for form in forms if len(form) >= _SHORTEST}
+
+
+def know_url(url: str) -> None:
+    """Keep the user's name and password of a URL, and what its query says, out of what leaves."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
+    know(password if colon else user if len(user) >= _TOKEN else None)
+    know(*(pair.partition("=")[2] for pair in parts.query.split("&")))
+
+
+def redact(text: str) -> str:
+    """Text with each secret replaced."""
+    found = _pattern()
+    if found is not None:
+        text = found.sub(MASK, text)
+    if "://" in text:
+        text = _QUERY.sub(rf"\1?{MASK}", _USER.sub(rf"\1{MASK}@", text))
+    text = _BARE_QUERY.sub(rf"\1\2{MASK}", text) if "=" in text or "%3" in text else text
+    text = _SCHEME.sub(rf"\1 {MASK}", _HEADER.sub(rf"\1\2{MASK}", text))
+    return _SHAPES.sub(MASK, text)
+
+
+@cache
+def _pattern() -> re.Pattern[str] | None:
+    """All secrets that are known, the longest first."""
+    words = sorted(_known, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, words))) if words else None
+
+
+know_process()
