@@ -53,7 +53,7 @@ def _facts(finding: dict[str, Any]) -> list[str]:
 
 
 def _message(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escaping.terminal(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

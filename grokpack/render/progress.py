@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from grokpack import escaping
-from grokpack.escaping import line
+from grokpack.escaping import line, terminal
 from grokpack.events import Advanced, Event, Finished, Listener, Started, Warned, ignore
 from grokpack.render import numbers
 from grokpack.render.terminal import is_coloured
@@ -43,6 +43,11 @@ def listener(
     if form == "bar":
         return Bar(stream, coloured=is_coloured(color, stream))
     return {"lines": Lines, "json": JsonLines}[form](stream)
+
+
+def shown(message: str) -> str:
+    """A warning on one line."""
+    return terminal(line(message))
 
 
 class _Meter:
@@ -89,7 +94,7 @@ class Lines(_Meter):
     def show(self, event: Event) -> None:
         """Write a line where one is due."""
         if isinstance(event, Warned):
-            self._line(f"warning: {line(event.message)}")
+            self._line(f"warning: {shown(event.message)}")
         elif isinstance(event, Started):
             self._shown = self.done / max(self.total, 1)
             text = numbers.size(self.total)
@@ -153,7 +158,7 @@ class Bar(_Meter):
         if isinstance(event, Started):
             self._start()
         elif self._progress is not None and isinstance(event, Warned):
-            self._progress.console.out(f"warning: {line(event.message)}", highlight=False)
+            self._progress.console.out(f"warning: {shown(event.message)}", highlight=False)
         elif self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self.done)
         if isinstance(event, Finished) and self._progress is not None:
