@@ -33,6 +33,8 @@ FOLDER = ".grokpack"
 _PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
 _RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # it is held for a moment
 _LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
+_UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/remote/uploads.py`)
+STOP = "stop-"  # what the name of a file begins with that asks for an early end
 _SCHEMA = "grokpack/journal/1"
 _KEPT = "kept"
 
@@ -191,20 +193,42 @@ class Journal:
         there = storage.names(self.folder)
         return [name for name in there if name.startswith(begins) and name.endswith(ends)]
 
+    def lingers(self) -> bool:
+        """Whether something of a run is there: one that has begun, or was stopped as it ended."""
+        if self.exists():
+            return True
+        there = storage.names(self.folder)
+        empty = storage.is_folder(self.folder) and not there
+        return empty or any(_is_own(name) for name in there if name != _RUN)
+
     def finish(self) -> None:
         """Remove the record of a run that is published, but for stamps that are to be kept."""
         kept = self.kept()
-        if kept is None:
-            storage.remove_folder(self.folder)
-            return
-        storage.write_whole(self.path(_RUN), json.dumps({_KEPT: kept}).encode())
-        for name in (_PLAN, *self._logs(), _RUN_LOCK, _LOCK):
-            storage.remove(self.path(name))
+        if kept is not None:
+            storage.write_whole(self.path(_RUN), json.dumps({_KEPT: kept}).encode())
+        self._clear([] if kept is None else [_RUN])
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""
-        for name in (_PLAN, _RUN, *self._logs(), _RUN_LOCK):
-            storage.remove(self.path(name))
+        self._clear([_LOCK])
+
+    def _clear(self, but: list[str]) -> None:
+        """Remove what is of a run: the plan after what belongs to it, the lock at the very end."""
+        last = (_PLAN, _RUN_LOCK, _LOCK)
+        there = storage.names(self.folder)
+        names = [name for name in there if _is_own(name) and name not in last]
+        storage.clear_folder(self.folder, [n for n in (*names, *last) if n not in but])
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name in the folder is one that a run gives."""
+    begins, ends = _LOGS
+    return (
+        name in (_PLAN, _RUN, _UPLOADS, _RUN_LOCK, _LOCK)
+        or (name.startswith(begins) and name.endswith(ends))
+        or name.startswith(STOP)
+        or storage.is_temporary(name)
+    )
 
 
 def _is_plan(document: object) -> bool:

@@ -85,7 +85,7 @@ def execute(
     place = Output.of(plan.target, out)
     journal = place.journal
     done = not limits.restart and finished(plan, place)
-    if done and not journal.exists():
+    if done and not journal.lingers():
         return already(place)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):

@@ -149,7 +149,7 @@ class _Part(Session):
 
     def attempt(self, executor: Executor | None) -> Outcome | None:
         """Do the part; None where another process came between, and it has to be looked again."""
-        if finished(self.plan, self.place) and not self.journal.exists():
+        if finished(self.plan, self.place) and not self.journal.lingers():
             return already(self.place)
         check_output(self.plan, self.place)
         storage.make_folder(self.journal.folder)

@@ -165,6 +165,23 @@ PLANS = (
         "See what it answered: keys, the bucket's name and its rights. The same command continues.",
     ),
     Code(
+        "GP329",
+        "what was written is gone or changed",
+        ExitStatus.TARGET,
+        "A file of an unfinished output was removed, cut, or replaced by somebody else. Nothing "
+        "looks finished: no manifest was written.",
+        "Run the same command again: it writes anew what was lost.",
+    ),
+    Code(
+        "GP330",
+        "not grokpack's own",
+        ExitStatus.TARGET,
+        "A link or a special file has the name of a file of grokpack's own, or `--restart` found "
+        "files that grokpack cannot prove it wrote: of another size, with other contents, behind a "
+        "link, or outside the output. Nothing was touched.",
+        "Look at what is named; move or remove it yourself, or use another --out.",
+    ),
+    Code(
         "GP341",
         "token is not in the vocabulary",
         ExitStatus.USAGE,

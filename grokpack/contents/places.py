@@ -67,7 +67,10 @@ def results(checkpoint: Files) -> tuple[str, str]:
     folder = os.path.join(os.path.dirname(own), FOLDER)
     if not checkpoint.owns_folder:
         folder = own.removesuffix(f".{manifest.FILE}") + FOLDER
-    return os.path.join(folder, _RESULTS), os.path.join(_cache(checkpoint), _RESULTS)
+    cached = os.path.join(_cache(checkpoint), _RESULTS)
+    # a link that came with the files may lead to where nothing of ours belongs
+    beside = cached if storage.is_link(folder) else os.path.join(folder, _RESULTS)
+    return beside, cached
 
 
 def writable(choices: tuple[str, str]) -> str:

@@ -80,7 +80,8 @@ def record(
         raise GrokpackError("GP403", "stopped; no manifest was written")
     description = {"command": "manifest", "format": checkpoint.format}
     description |= {"source": checkpoint.identity()}
-    storage.write_whole(storage.absolute(place), manifest.render_rows(description, rows, {}))
+    rendered = manifest.render_rows(description, rows, {})
+    storage.write_whole(storage.absolute(place), rendered, replace=False)
     listen(Finished("manifest", time.monotonic() - began))
     return Recorded(place, len(rows), total)
 

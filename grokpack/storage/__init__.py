@@ -10,29 +10,33 @@ from __future__ import annotations
 from grokpack.storage.burden import Burden
 from grokpack.storage.errand import NO_FAULT_OF_FILES, carried, interruptible, stopping
 from grokpack.storage.faults import faults
+from grokpack.storage.new_files import (
+    PartWriter,
+    append_line,
+    is_temporary,
+    make_folder,
+    new_file,
+    refuse_existing,
+    remove,
+    sync_folder,
+    write_whole,
+)
 from grokpack.storage.parts import (
     PART,
-    PartWriter,
     allocated_bytes,
-    append_line,
     cache_folder,
+    clear_folder,
     create_part,
     free_bytes,
     in_the_way,
+    is_link,
     is_writable,
     locked,
-    make_folder,
     nearest_folder,
-    new_file,
     publish,
-    refuse_existing,
-    remove,
     remove_empty_folders,
-    remove_folder,
     scratch_file,
     scratch_memory,
-    sync_folder,
-    write_whole,
 )
 from grokpack.storage.sinks import MOST_OBJECT_BYTES, FileWriter, Sink, is_bucket, sink_of
 from grokpack.storage.sources import (
@@ -78,6 +82,7 @@ __all__ = [
     "burden",
     "cache_folder",
     "carried",
+    "clear_folder",
     "create_part",
     "each",
     "exists",
@@ -90,6 +95,8 @@ __all__ = [
     "is_bucket",
     "is_file",
     "is_folder",
+    "is_link",
+    "is_temporary",
     "is_url",
     "is_writable",
     "kvstore",
@@ -108,7 +115,6 @@ __all__ = [
     "refuse_existing",
     "remove",
     "remove_empty_folders",
-    "remove_folder",
     "scratch_file",
     "scratch_memory",
     "sink_of",

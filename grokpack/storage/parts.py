@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
-from grokpack.storage.faults import faults, writing
-from grokpack.storage.sources import is_folder
+from grokpack.storage.faults import writing
+from grokpack.storage.new_files import PartWriter, make_folder, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +54,11 @@ def is_writable(path: str) -> bool:
     return os.access(place, os.W_OK) and os.access(nearest_folder(os.path.dirname(path)), os.W_OK)
 
 
+def is_link(path: str) -> bool:
+    """Whether a path is a symbolic link."""
+    return os.path.islink(path)
+
+
 def cache_folder() -> str:
     """The user's own folder for what grokpack may lose."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -68,13 +73,6 @@ def allocated_bytes(path: str) -> int:
         return 0
 
 
-def make_folder(path: str) -> None:
-    """Create a folder and those above it."""
-    if not is_folder(path):
-        with writing("make_folder", path):
-            os.makedirs(path, exist_ok=True)
-
-
 def create_part(path: str, nbytes: int) -> None:
     """Create and size `NAME.part`, sparse; nothing changes where it has that size already."""
     path += PART
@@ -84,79 +82,20 @@ def create_part(path: str, nbytes: int) -> None:
             os.truncate(handle.fileno(), nbytes)
 
 
-class PartWriter:
-    """Positional writes into one `.part` file that exists already."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        with writing("open", path):
-            self._handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-
-    def write(self, offset: int, data: memoryview) -> None:
-        """Write all of `data` at `offset`."""
-        with writing("write", self.path):
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._handle, data[written:], offset + written)
-
-    def sync(self) -> None:
-        """Make what was written durable."""
-        with writing("sync", self.path):
-            os.fsync(self._handle)
-
-    def close(self) -> None:
-        """Give the handle back."""
-        os.close(self._handle)
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder durable."""
-    with writing("sync_folder", path):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def publish(path: str) -> None:
     """Rename `NAME.part` to `NAME`; the caller makes the folder durable afterwards."""
     with writing("publish", path):
         os.rename(path + PART, path)
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """Write a small file so that it is either absent, or the old one, or complete."""
-    make_folder(os.path.dirname(path))
-    temporary = f"{path}.tmp"
-    with writing("write_whole", path):
-        with open(temporary, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        faults.point("publish", path)
-        os.rename(temporary, path)
-    sync_folder(os.path.dirname(path))
-
-
-def append_line(path: str, line: str) -> None:
-    """Append one line to a log, durably."""
-    with writing("append", path), open(path, "ab") as handle:
-        handle.write(line.encode() + b"\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def remove(path: str) -> None:
-    """Remove a file, if it is there."""
-    with writing("remove", path), contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def remove_folder(path: str) -> None:
-    """Remove a folder of grokpack's own and everything in it."""
-    with writing("remove_folder", path), contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
+def clear_folder(path: str, names: list[str]) -> None:
+    """Remove files of a folder in this order, and the folder where nothing else is in it."""
+    with writing("remove_folder", path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(path, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def remove_empty_folders(root: str, paths: list[str]) -> None:
@@ -182,7 +121,7 @@ def locked(path: str, *, shared: bool = False, wait_s: float = 0.0) -> Iterator[
         GrokpackError: GP322 where others hold it so that it cannot be had.
     """
     with writing("lock", path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         _take(handle, kind, path, time.monotonic() + wait_s)
@@ -218,37 +157,6 @@ def _is_at(handle: int, path: str) -> bool:
         return False
 
 
-def refuse_existing(path: str) -> None:
-    """See that the name of a new file is free.
-
-    Raises:
-        GrokpackError: GP323 where it is taken.
-    """
-    if os.path.lexists(path):
-        raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
-
-
-@contextlib.contextmanager
-def new_file(path: str, nbytes: int) -> Iterator[PartWriter]:
-    """A file of a size, filled in the block: it has its name where that ends well, else it is gone.
-
-    Raises:
-        GrokpackError: GP401 on a full disk, GP324 where it cannot be written.
-    """
-    create_part(path, nbytes)
-    writer = PartWriter(path + PART)
-    try:
-        yield writer
-        writer.sync()
-    except BaseException:
-        writer.close()
-        remove(path + PART)
-        raise
-    writer.close()
-    publish(path)
-    sync_folder(os.path.dirname(os.path.abspath(path)))
-
-
 def scratch_memory(nbytes: int) -> mmap.mmap:
     """Memory whose pages the system may write to a nameless file where it has others' use for them.
 
@@ -270,14 +178,10 @@ def scratch_file(folder: str, nbytes: int) -> Iterator[PartWriter | None]:
     if flag is None or shutil.disk_usage(folder).free < 2 * nbytes:
         yield None
         return
-    writer = PartWriter.__new__(PartWriter)
-    writer.path = folder
     try:
-        writer._handle = os.open(folder, os.O_WRONLY | flag)  # noqa: SLF001
+        writer = PartWriter(folder, os.open(folder, os.O_WRONLY | os.O_CLOEXEC | flag))
     except OSError:
         yield None
         return
-    try:
+    with contextlib.closing(writer):
         yield writer
-    finally:
-        writer.close()

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from grokpack.storage import parts, sources
+from grokpack.storage import new_files, parts, sources
 from grokpack.storage.urls import is_url, parse
 
 if TYPE_CHECKING:
@@ -84,8 +84,14 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of the local file system."""
+    """A folder of the local file system.
 
+    Attributes:
+        aside: Folder, on the same file system, for small files that are not whole yet.
+        held_bytes: See `Sink`.
+    """
+
+    aside: str
     held_bytes: int = 0
 
     def prepare(self) -> None:
@@ -105,7 +111,7 @@ class Folder:
 
     def writer(self, path: str, nbytes: int | None) -> FileWriter:  # noqa: ARG002  # see `Sink`
         """See `Sink`."""
-        return parts.PartWriter(path + parts.PART)
+        return new_files.PartWriter(path + parts.PART)
 
     def holds(self, path: str, nbytes: int, written: range) -> bool:  # noqa: ARG002  # see `Sink`
         """See `Sink`: a part has its full size from the first."""
@@ -124,11 +130,11 @@ class Folder:
     def settle(self, folders: set[str]) -> None:
         """See `Sink`."""
         for folder in sorted(folders):
-            parts.sync_folder(folder)
+            new_files.sync_folder(folder)
 
     def write_whole(self, path: str, data: bytes) -> None:
         """See `Sink`."""
-        parts.write_whole(path, data)
+        new_files.write_whole(path, data, self.aside)
 
     def size_of(self, path: str) -> int | None:
         """See `Sink`."""
@@ -140,13 +146,13 @@ class Folder:
 
     def remove(self, path: str) -> None:
         """See `Sink`."""
-        parts.remove(path)
+        new_files.remove(path)
 
     def discard(self, root: str | None, paths: Sequence[str]) -> None:
         """See `Sink`."""
         for path in paths:
-            parts.remove(path)
-            parts.remove(path + parts.PART)
+            new_files.remove(path)
+            new_files.remove(path + parts.PART)
         if root is not None:
             parts.remove_empty_folders(root, [os.path.relpath(path, root) for path in paths])
 
@@ -171,7 +177,7 @@ def sink_of(path: str, journal: str) -> Sink:
         GrokpackError: GP307 where a bucket's client is not installed.
     """
     if not is_bucket(path):
-        return Folder()
+        return Folder(journal)
     from grokpack.storage.remote.uploads import Uploads
 
     return Uploads(path, journal)

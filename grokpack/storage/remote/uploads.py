@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
 from grokpack.extras import load
-from grokpack.storage import parts, sources
+from grokpack.storage import new_files, sources
 from grokpack.storage.faults import faults
 from grokpack.storage.remote import crowd, sites
 from grokpack.storage.remote.attempts import EXTRA, Answer, ask, may_pass
@@ -174,7 +174,7 @@ class Uploads:
                 self._abort("abort", place, row["Key"], row["UploadId"])
         with self._guard:
             self._open, self._sent = {}, {}
-            parts.remove(self._log)
+            new_files.remove(self._log)
 
     def _upload(self, path: str) -> str:
         """The open upload of a file, begun and remembered where there is none."""
@@ -183,7 +183,7 @@ class Uploads:
             known = self._uploads()
             if key not in known:
                 row = self._ask("create", path, "create_multipart_upload", Key=key)
-                parts.append_line(self._log, json.dumps([key, row["UploadId"]]))
+                new_files.append_line(self._log, json.dumps([key, row["UploadId"]]))
                 known[key] = row["UploadId"]
             return known[key]
 

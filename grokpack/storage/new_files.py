@@ -1,0 +1,252 @@
+"""Small files and single outputs, written so that nothing of anybody else's is opened or replaced.
+
+What is not whole yet has a random name in the target's folder, created exclusively. Files of the
+program's own (logs, locks, parts) are regular files, and no link is followed at their names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError, Place
+from grokpack.storage.faults import faults, writing
+from grokpack.storage.sources import is_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BEGIN, _END = ".grokpack-", ".tmp"  # of the name of a file that is not whole yet
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SPECIAL = (errno.ELOOP, errno.ENXIO)  # a link; a FIFO that nobody reads, or a socket
+
+
+def make_folder(path: str) -> None:
+    """Create a folder and those above it."""
+    if not is_folder(path):
+        with writing("make_folder", path):
+            os.makedirs(path, exist_ok=True)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    with writing("sync_folder", path):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    with writing("remove", path), contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def create(path: str) -> int:
+    """Create a file that is not there yet.
+
+    Returns:
+        Its descriptor, to write to.
+
+    Raises:
+        OSError: Of the system; FileExistsError where anything has the name.
+    """
+    return os.open(path, _CREATE, 0o666)
+
+
+def open_own(path: str, flags: int) -> int:
+    """Open a file of the program's own; nothing is followed or waited for at its name.
+
+    Args:
+        path: The file.
+        flags: Of the system's `open`; with `O_CREAT` it is made where it is not there.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        GrokpackError: GP330 where a link or something that is no regular file has the name.
+        OSError: Of the system.
+    """
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in _SPECIAL:
+            raise not_own(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise not_own(path)
+    return handle
+
+
+def not_own(path: str) -> GrokpackError:
+    """Error for a link, a FIFO or a device where a file of the program's own belongs."""
+    what = "a link or a special file stands where grokpack writes a file of its own"
+    return GrokpackError("GP330", what, Place(path), hint="remove it, or write elsewhere")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one that `temporary_file` gives."""
+    return name.startswith(_BEGIN) and name.endswith(_END)
+
+
+def temporary_file(folder: str) -> tuple[int, str]:
+    """A new file of a random name.
+
+    Returns:
+        Its descriptor and its path.
+
+    Raises:
+        OSError: Of the system.
+    """
+    while True:
+        path = os.path.join(folder, f"{_BEGIN}{secrets.token_hex(8)}{_END}")
+        with contextlib.suppress(FileExistsError):
+            return create(path), path
+
+
+def write_whole(path: str, data: bytes, aside: str | None = None, *, replace: bool = True) -> None:
+    """Write a small file so that it is either absent, or the old one, or complete.
+
+    Args:
+        path: The file.
+        data: All of it.
+        aside: Folder, on the same file system, for what is not whole yet; the file's by default.
+        replace: Whether it may take the place of another.
+
+    Raises:
+        GrokpackError: GP323 where it is there and is not to be replaced, GP401 on a full disk,
+            GP324 where it cannot be written.
+    """
+    folder = os.path.dirname(path)
+    make_folder(folder)
+    with writing("write_whole", path):
+        handle, temporary = temporary_file(aside or folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            faults.point("publish", path)
+            _rename(temporary, path, replace=replace)
+        except BaseException:
+            _drop(temporary)
+            raise
+    sync_folder(folder)
+
+
+def _drop(temporary: str) -> None:
+    """Remove a temporary file on the way out of an error, which is told instead of another."""
+    with contextlib.suppress(GrokpackError):
+        remove(temporary)
+
+
+def _rename(temporary: str, path: str, *, replace: bool) -> None:
+    """Give a file its name.
+
+    Raises:
+        GrokpackError: GP323 where the name is taken and nothing is to be replaced.
+    """
+    if replace:
+        os.rename(temporary, path)
+        return
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        refuse_existing(path)
+    except OSError:  # a file system without links
+        refuse_existing(path)
+        os.rename(temporary, path)
+    else:
+        os.unlink(temporary)
+
+
+def refuse_existing(path: str) -> None:
+    """See that the name of a new file is free.
+
+    Raises:
+        GrokpackError: GP323 where it is taken.
+    """
+    if os.path.lexists(path):
+        raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
+
+
+def append_line(path: str, line: str) -> None:
+    """Append one line to a log, durably.
+
+    Raises:
+        GrokpackError: GP330 where the name is not a regular file's, GP401 on a full disk, GP324
+            where it cannot be written.
+    """
+    with writing("append", path):
+        handle = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(handle, "ab") as log:
+            log.write(line.encode() + b"\n")
+            log.flush()
+            os.fsync(log.fileno())
+
+
+class PartWriter:
+    """Positional writes into one file.
+
+    Args:
+        path: The file, which exists already.
+        handle: A descriptor of it, where it is open.
+    """
+
+    def __init__(self, path: str, handle: int | None = None) -> None:
+        self.path = path
+        if handle is None:
+            with writing("open", path):
+                handle = open_own(path, os.O_WRONLY)
+        self._handle = handle
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of `data` at `offset`."""
+        with writing("write", self.path):
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._handle, data[written:], offset + written)
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+        with writing("sync", self.path):
+            os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Give the handle back."""
+        os.close(self._handle)
+
+
+@contextlib.contextmanager
+def new_file(path: str, nbytes: int) -> Iterator[PartWriter]:
+    """A file of a size, filled in the block: it has its name where that ends well, else it is gone.
+
+    Raises:
+        GrokpackError: GP323 where the name is taken, GP401 on a full disk, GP324 where it cannot be
+            written.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    make_folder(folder)
+    refuse_existing(path)
+    with writing("create", path):
+        handle, temporary = temporary_file(folder)
+    try:
+        with contextlib.closing(PartWriter(temporary, handle)) as writer:
+            with writing("size", path):
+                os.truncate(handle, nbytes)
+            yield writer
+            writer.sync()
+        with writing("publish", path):
+            _rename(temporary, path, replace=False)
+    except BaseException:
+        _drop(temporary)
+        raise
+    sync_folder(folder)
