@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,7 @@ class Packing:
         codes: `u8[..., in * bits / 8, out]`; of two inputs in a byte the first has its low half.
         scales: `[..., group, out]`.
         zeros: Zero points, `u8[..., group, out]`; None where all are in the middle, 2^(bits - 1).
+        symmetric: Whether zero points that are stored are said to be in the middle, all of them.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Packing:
     codes: ArraySpec
     scales: ArraySpec
     zeros: ArraySpec | None = None
+    symmetric: bool = field(default=False, compare=False)
 
     @property
     def shape(self) -> Shape:

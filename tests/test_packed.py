@@ -124,19 +124,6 @@ def test_four_bits_are_not_quantised_again(wide: Path, tmp_path: Path) -> None:
     assert caught.value.code == "GP309"
 
 
-@pytest.mark.parametrize("change", [{"desc_act": True}, {"checkpoint_format": "gptq_v2"}])
-def test_other_forms_of_gptq_are_refused(
-    wide: Path, tmp_path: Path, change: dict[str, Any]
-) -> None:
-    out = quantise(wide, tmp_path / "out", to="gptq")
-    config = json.loads((out / "config.json").read_text())
-    config["quantization_config"] |= change
-    (out / "config.json").write_text(json.dumps(config))
-    with pytest.raises(GrokpackError, match="GPTQ weights") as caught:
-        survey(str(out))
-    assert caught.value.code == "GP208"
-
-
 @pytest.mark.parametrize("part", ["weight_scale", "weight_shape", "weight_zero_point"])
 def test_a_packed_weight_of_which_a_part_is_missing_or_unfit_is_named(
     wide: Path, tmp_path: Path, part: str

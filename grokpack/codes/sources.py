@@ -258,6 +258,14 @@ SOURCES = (
         "Do what the message says: fetch the file itself, or unpack it.",
     ),
     Code(
+        "GP234",
+        "quantisation settings contradict each other",
+        ExitStatus.SOURCE,
+        "The places where tools keep the settings of packed weights say different things, or "
+        "something else than the arrays show: what the codes mean is not known.",
+        "Correct or remove the setting that is wrong; the message names the places and the values.",
+    ),
+    Code(
         "GP235",
         "input is beyond what is read",
         ExitStatus.SOURCE,

@@ -7,9 +7,7 @@ with are views that turn and stack them.
 
 from __future__ import annotations
 
-import os
 import re
-import struct
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +20,7 @@ from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1, names
 from grokpack.models.inference import infer
 from grokpack.ops import Renamed, Stacked, Turned
-from grokpack.stores import packed, weight_files
+from grokpack.stores import packed, packed_data, quantization_settings, weight_files
 from grokpack.stores.heads import check_head
 from grokpack.stores.packed import Packed
 from grokpack.tensor import ArraySpec, DType, TensorSpec
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 NAME = "hf"
 _RANK = re.compile(r".*-TP-(\d{3})\.safetensors")
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
-_SHORT_BYTES = 64  # of an array of integers that is read with the headers: a shape
+_SHORT = 8  # integers of an array that is read with the headers: a shape
 _MOST = 1024  # layers, and experts, that a model may have; Grok-1 has 64 and 8
 _FEW = 5  # names that a message lists
 
@@ -76,17 +74,21 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     expected = len(found.files)
     if not found.headers:
         return Survey(folder, NAME, expected, tuple(found.findings), None)
+    settings, _ = config.find([folder])
+    specs = {n: a.spec for header in found.headers.values() for n, a in header.arrays.items()}
+    metadata = {path: header.metadata for path, header in found.headers.items()}
+    scheme = quantization_settings.read(folder, settings, metadata, specs)
     convention = _convention(found, folder)
     _join_ranks(found, convention)
-    settings, path = config.find([folder])
-    packed.refuse_variants(settings, path or folder)
+    read = packed_data.reader(folder, found.headers)
+    packed_data.refuse_variants(folder, found.arrays, read)
     hints = config.hints(settings, head_dim)
     held = _held(found, convention)
     layers, experts = _extent(held, hints.layers)
-    symmetric = packed.is_symmetric(settings)
-    numbers = partial(_numbers, found, folder)
-    find = partial(packed.find, found.arrays, numbers=numbers, symmetric=symmetric)
+    numbers = partial(_numbers, found, read)
+    find = partial(packed.find, found.arrays, numbers=numbers, symmetric=scheme.symmetric)
     tensors, views, whole_packed = _assemble(found, convention, layers, experts, find)
+    scheme.refuse_other_shapes(whole_packed)
     bits = {name: one.bits for name, one in whole_packed.items()}
     packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
     geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
@@ -328,15 +330,12 @@ def _packed(
     return good[0].stacked(good) if entry.rule.role == "expert" else good[0]
 
 
-def _numbers(found: _Folder, folder: str, name: str) -> tuple[int, ...]:
+def _numbers(found: _Folder, read: packed_data.Read, name: str) -> tuple[int, ...]:
     """A short array of 64-bit integers, read."""
-    for path, header in found.headers.items():
-        stored = header.arrays.get(name)
-        if stored is not None and stored.spec.dtype is DType.I64:
-            data = storage.FileBytes(os.path.join(folder, path))
-            octets = data.read(stored.offset, min(stored.spec.nbytes, _SHORT_BYTES))
-            return struct.unpack(f"<{len(octets) // 8}q", octets)
-    return ()
+    spec = found.arrays.get(name)
+    if spec is None or spec.dtype is not DType.I64:
+        return ()
+    return tuple(map(int, read(name, 0, min(spec.elements, _SHORT))))
 
 
 def _stored_names(entry: Entry, convention: Convention, experts: int) -> list[str]:

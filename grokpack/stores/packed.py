@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.errors import GrokpackError, Place
 from grokpack.ops.packed import (
     Centred,
     ColumnOctets,
@@ -50,6 +49,7 @@ PARTS = (
     ".qzeros",
     ".scales",
     ".g_idx",
+    ".weight_g_idx",
 )
 """What the arrays of a packed weight are called behind the module's name."""
 
@@ -77,6 +77,11 @@ class Packed:
     symmetric: bool = False
 
     @property
+    def inputs(self) -> int:
+        """Number of inputs, in their order."""
+        return self.codes.shape[-2] * (DType.I8.itemsize * 8 // self.bits)
+
+    @property
     def kind(self) -> tuple[object, ...]:
         """What all experts of a weight must have in common."""
         return self.bits, self.codes, self.scales, self.zeros_view is None
@@ -102,7 +107,7 @@ class Packed:
         if self.codes.dtype is DType.I8 or (middle and self.bits == DType.I8.itemsize * 8):
             return None
         zeros = None if self.zeros_view is None else replace(self.scales, dtype=DType.U8)
-        return Packing(name, self.bits, self.codes, self.scales, zeros)
+        return Packing(name, self.bits, self.codes, self.scales, zeros, self.symmetric)
 
     def tensor(self, name: str) -> TensorSpec:
         """What it is read as."""
@@ -134,42 +139,12 @@ def values_of(packing: Packing, unsigned: Unsigned, scales: View) -> View:
     )
 
 
-def is_symmetric(settings: Mapping[str, Any]) -> bool:
-    """Whether zero points that are stored must all be in the middle: GPTQ's always are stored."""
-    how = settings.get("quantization_config")
-    return (
-        isinstance(how, dict) and how.get("quant_method") == "gptq" and how.get("sym") is not False
-    )
-
-
 def weight_of(name: str) -> str:
     """The weight that an array is of, or a part of; the name itself where it is no part."""
     for ending in PARTS:
         if name.endswith(ending):
             return name.removesuffix(ending) + _WEIGHT
     return name
-
-
-def refuse_variants(settings: Mapping[str, Any], path: str) -> None:
-    """See that packed weights mean what this module takes them to mean.
-
-    Args:
-        settings: The folder's config.json.
-        path: Where that lies.
-
-    Raises:
-        GrokpackError: GP208 for GPTQ with inputs in another order, or with zero points as they are.
-    """
-    how = settings.get("quantization_config")
-    if not isinstance(how, dict) or how.get("quant_method") != "gptq":
-        return
-    facts = tuple((key, str(how.get(key))) for key in ("desc_act", "checkpoint_format"))
-    if how.get("desc_act"):
-        what = "GPTQ weights whose inputs stand in another order (desc_act) are not read"
-        raise GrokpackError("GP208", what, Place(path), facts)
-    if how.get("checkpoint_format", "gptq") != "gptq":
-        what = "GPTQ weights are read in the first form only, whose zero points are less one"
-        raise GrokpackError("GP208", what, Place(path), facts)
 
 
 def find(
@@ -185,7 +160,7 @@ def find(
         arrays: What the folder holds.
         weight: `MODULE.weight`.
         numbers: Reads a short array of integers.
-        symmetric: Whether zero points must be in the middle; see `is_symmetric`.
+        symmetric: Whether zero points must be in the middle; see `quantization_settings.Scheme`.
 
     Returns:
         How to read it; a sentence where its arrays do not fit one another; None where it is not

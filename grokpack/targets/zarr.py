@@ -9,7 +9,6 @@ from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
 from grokpack.ops.nibbles import Nibbles, PackNibbles
 from grokpack.stores import zarr
-from grokpack.stores.packed import is_symmetric
 from grokpack.targets.chunked import Arrays, Options, cuts, refuse_options, tensors
 from grokpack.tensor import ArraySpec, DType, scales_name
 
@@ -62,7 +61,7 @@ def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
     if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
         return False
     packing, view = source.packings.get(entry.name), source.views.get(entry.name)
-    middle = packing is not None and (packing.zeros is None or is_symmetric(source.config))
+    middle = packing is not None and (packing.zeros is None or packing.symmetric)
     fits = isinstance(view, Nibbles) or middle
     return fits and tensor.values.shape[-1] % 2 == 0
 
