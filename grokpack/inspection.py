@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError
-from grokpack.models import grok1
+from grokpack.models import grok1, selection
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Survey
@@ -100,7 +99,7 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
 
     Args:
         checkpoint: Where to look.
-        patterns: Full names, parts of names between slashes, or shell patterns over either.
+        patterns: As `grokpack.models.selection` understands them.
 
     Raises:
         GrokpackError: GP216 for a pattern that no tensor fits, with the nearest names.
@@ -109,37 +108,10 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
     pieces = checkpoint.layout.pieces()
     chosen = list(checkpoint.tensors)
     if patterns:
-        matched = {name for pattern in patterns for name in _matching(chosen, pattern)}
+        held = [by_name[name] for name in chosen]
+        matched = {entry.name for pattern in patterns for entry in selection.select(held, pattern)}
         chosen = [name for name in chosen if name in matched]
     return [_view(checkpoint, by_name[name], pieces) for name in chosen]
-
-
-def _matching(names: list[str], pattern: str) -> list[str]:
-    forms = (pattern, f"*/{pattern}", f"*/{pattern}/*")
-    found = [n for n in names if any(fnmatch.fnmatchcase(n, form) for form in forms)]
-    if not found:
-        facts = tuple(("nearest", name) for name in _nearest(names, pattern))
-        raise GrokpackError(
-            "GP216",
-            f"no tensor matches `{pattern}`",
-            None,
-            facts,
-            "`grokpack inspect --tree` lists them all",
-        )
-    return found
-
-
-def _nearest(names: list[str], pattern: str) -> list[str]:
-    """Up to three patterns of as many words as this one that tensors do fit."""
-    import difflib
-
-    wanted = pattern.strip("/").split("/")
-    runs = {
-        "/".join(words[i : i + len(wanted)]): None
-        for words in (name.split("/") for name in names)
-        for i in range(len(words) - len(wanted) + 1)
-    }
-    return difflib.get_close_matches(pattern, runs, 3, 0.6)
 
 
 def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]) -> TensorView:

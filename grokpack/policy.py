@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
-from grokpack.models import grok1
+from grokpack.models import grok1, selection
 from grokpack.ops.source_weight import SourceWeight
 from grokpack.recipe import METHODS, Recipe
 
@@ -36,7 +35,7 @@ class Rule:
 
     Attributes:
         role: `attention` or `expert`; None for both.
-        name: Pattern of xAI's names, with `*`; None for all.
+        name: Pattern of names, as `grokpack.models.selection` understands them; None for all.
         layers: Layers; None for all.
         changes: Fields of the recipe and their values; None where the weight is kept.
     """
@@ -50,7 +49,7 @@ class Rule:
         """Whether the rule is about this tensor."""
         return (
             self.role in (None, entry.rule.role)
-            and (self.name is None or fnmatch.fnmatchcase(entry.name, self.name))
+            and (self.name is None or selection.matches(entry, self.name))
             and (self.layers is None or entry.layer in self.layers)
         )
 
@@ -105,11 +104,8 @@ class Policy:
 
 
 def keep(pattern: str) -> Rule:
-    """The rule of `--keep`: a role, a pattern of names, or part of a name."""
-    role = pattern.removesuffix("s")
-    if role in ROLES:
-        return Rule(role, None, None, None)
-    return Rule(None, pattern if "*" in pattern else f"*{pattern}*", None, None)
+    """The rule of `--keep`."""
+    return Rule(None, pattern, None, None)
 
 
 def read(path: str, layers: int) -> tuple[Rule, ...]:

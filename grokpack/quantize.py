@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import config, importance, loading, policy
 from grokpack.errors import GrokpackError, Place
+from grokpack.models import grok1, selection
 from grokpack.plan import Plan, Target
 from grokpack.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.recipe import METHODS, Recipe
@@ -230,7 +231,10 @@ def _policy(source: Checkpoint, options: Options) -> Policy:
     scales = SCALES[options.scales or "bf16"]
     default = Recipe(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
     rules = policy.read(options.policy, source.geometry.layers) if options.policy else ()
-    return Policy(default, (*rules, *map(policy.keep, options.keep)), _importance(options, method))
+    rules = (*rules, *map(policy.keep, options.keep))
+    for name in (rule.name for rule in rules if rule.name is not None):
+        selection.select(grok1.entries(source.geometry.layers), name)
+    return Policy(default, rules, _importance(options, method))
 
 
 def _importance(options: Options, method: str) -> Importance | None:

@@ -15,7 +15,10 @@ def inspect(
     source: options.Source = None,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Tensors to show: names, ends of names, or patterns"),
+        typer.Argument(
+            metavar="NAME",
+            help="Tensors to show: names, words of names, patterns, or parts such as `experts`",
+        ),
     ] = None,
     tree: Annotated[bool, typer.Option("--tree", help="List every tensor")] = False,
     offsets: Annotated[bool, typer.Option("--offsets", help="Show where each byte lies")] = False,

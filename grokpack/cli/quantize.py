@@ -62,8 +62,9 @@ def quantize(
         list[str] | None,
         typer.Option(
             "--keep",
-            metavar="PATTERN",
-            help="Leave in bf16: `attention`, `experts`, or a pattern of names; may be repeated",
+            metavar="NAME",
+            help="Leave in bf16: `attention`, `experts`, or names as `inspect` takes them; may be "
+            "repeated",
         ),
     ] = None,
     policy: Annotated[

@@ -1,0 +1,67 @@
+"""Names of tensors as options and policies give them: one grammar for all commands.
+
+A pattern is a part of the model (`attention`, `experts`, `router`, `norms`, `embedding`), or whole
+words of a name between slashes: all of them, those at its end, or a run of them anywhere. `*`, `?`
+and `[...]` stand for characters, as in a shell, and `*` for slashes too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from typing import TYPE_CHECKING
+
+from grokpack.errors import GrokpackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.models.grok1 import Entry, Role
+
+_PARTS: dict[str, Role] = {
+    "attention": "attention",
+    "embedding": "embedding",
+    "expert": "expert",
+    "experts": "expert",
+    "norm": "norm",
+    "norms": "norm",
+    "router": "router",
+}
+_NEAR = 3  # names that an error lists
+
+
+def matches(entry: Entry, pattern: str) -> bool:
+    """Tell whether a pattern means this tensor."""
+    words = pattern.strip("/")
+    if words in _PARTS:
+        return entry.rule.role == _PARTS[words]
+    forms = (words, f"*/{words}", f"{words}/*", f"*/{words}/*")
+    return any(fnmatch.fnmatchcase(entry.name, form) for form in forms)
+
+
+def select(entries: Iterable[Entry], pattern: str) -> list[Entry]:
+    """Choose the tensors that a pattern means, in their order.
+
+    Raises:
+        GrokpackError: GP216 where it means none, with the nearest names.
+    """
+    listed = list(entries)
+    found = [entry for entry in listed if matches(entry, pattern)]
+    if not found:
+        near = _nearest([entry.name for entry in listed], pattern)
+        what = f"no tensor matches `{pattern}`"
+        hint = "`grokpack inspect --tree` lists them all"
+        raise GrokpackError("GP216", what, None, tuple(("nearest", name) for name in near), hint)
+    return found
+
+
+def _nearest(names: list[str], pattern: str) -> list[str]:
+    """Find patterns of as many words as this one that tensors do fit."""
+    wanted = pattern.strip("/").split("/")
+    runs = {
+        "/".join(words[i : i + len(wanted)]): None
+        for words in (name.split("/") for name in names)
+        for i in range(len(words) - len(wanted) + 1)
+    }
+    parts = _PARTS if len(wanted) == 1 else ()
+    return difflib.get_close_matches(pattern, [*runs, *parts], _NEAR)
