@@ -50,6 +50,10 @@ class Finding:
             text = getattr(self, name)
             object.__setattr__(self, name, None if text is None else line(text))
 
+    def row(self) -> dict[str, str | None]:
+        """The fields by name, as JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -109,7 +108,7 @@ def verify(
             text.render(verdict, seconds),
             document(verdict, seconds),
             status(verdict),
-            [asdict(f) | {"fix": verification.fix_of(verdict, f)} for f in verdict.findings],
+            [f.row() | {"fix": verification.fix_of(verdict, f)} for f in verdict.findings],
             word(verdict),
             cases(verdict),
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
+from grokpack.formats.allowance import Allowance
 from grokpack.formats.gguf import ALIGNMENT, GGMLType, TensorInfo
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ _SCALARS = {  # value types by number: gguf.h, gguf_type
     12: "<d",
 }
 _STRING, _ARRAY = 8, 9
-_MAX_HEADER_BYTES = 256 << 20  # Grok-1's vocabulary takes 3 MB
+_MAX_HEADER_BYTES = 48 << 20  # Grok-1's vocabulary takes 3 MB, the largest of any model 20 MB
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16  # llama.cpp's own limit for a file is lower
 _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 _MAX_TEXT_BYTES = 1 << 20  # of a key, a name or a value that is kept
+_MAX_KEPT_BYTES = 16 << 20  # of all of them
+_MAX_SKIPPED = 1 << 21  # texts in arrays; the largest vocabulary with its merges has 800,000
 _WINDOW_BYTES = 1 << 20
 
 
@@ -65,19 +68,19 @@ class _Cursor:
 
     def __init__(self, data: Bytes, path: str) -> None:
         self._data, self.path = data, path
-        self._size = min(data.size(), _MAX_HEADER_BYTES)
+        self._size = data.size()
         self._window, self._begins = b"", 0
+        self._kept, self._skipped = _MAX_KEPT_BYTES, _MAX_SKIPPED
         self.at = 0
 
     def take(self, count: int) -> bytes:
         """The next bytes.
 
         Raises:
-            GrokpackError: GP209 where the file, or what a header may take, ends before them.
+            GrokpackError: GP209 where the file ends before them, GP235 where a header may not be so
+                long.
         """
-        end = self.at + count
-        if end > self._size:
-            raise self.broken(f"{count:,} bytes do not fit the header")
+        end = self._end(count)
         if end > self._begins + len(self._window):
             length = min(max(count, _WINDOW_BYTES), self._size - self.at)
             self._window, self._begins = self._data.read(self.at, length), self.at
@@ -87,9 +90,15 @@ class _Cursor:
 
     def skip(self, count: int) -> None:
         """Pass bytes without reading them."""
-        if self.at + count > self._size:
-            raise self.broken(f"{count:,} bytes do not fit the header")
-        self.at += count
+        self.at = self._end(count)
+
+    def _end(self, count: int) -> int:
+        end = self.at + count
+        if end > self._size:
+            raise self.broken(f"{count:,} bytes do not fit the file")
+        if end > _MAX_HEADER_BYTES:
+            raise self.too_large(f"more than {_MAX_HEADER_BYTES:,} bytes")
+        return end
 
     def number(self, form: str) -> int:
         """A number of a `struct` form."""
@@ -100,10 +109,25 @@ class _Cursor:
         length = self.number("<Q")
         if length > _MAX_TEXT_BYTES:
             raise self.broken(f"a text of {length:,} bytes")
+        self._kept -= length
+        if self._kept < 0:
+            raise self.too_large(f"texts of more than {_MAX_KEPT_BYTES:,} bytes")
         try:
             return self.take(length).decode()
         except UnicodeDecodeError as error:
             raise self.broken("a text is not UTF-8") from error
+
+    def skip_texts(self, count: int) -> None:
+        """Pass an array of texts without reading them."""
+        self._skipped -= count
+        if self._skipped < 0:
+            raise self.too_large(f"arrays of more than {_MAX_SKIPPED:,} texts")
+        for _ in range(count):
+            self.skip(self.number("<Q"))
+
+    def too_large(self, what: str) -> GrokpackError:
+        """The error for a header that holds more than any model's."""
+        return GrokpackError("GP235", f"the GGUF header has {what}", Place(self.path, self.at))
 
     def broken(self, what: str) -> GrokpackError:
         """The error for a header that breaks the rules here."""
@@ -115,12 +139,17 @@ def is_gguf(data: Bytes) -> bool:
     return data.size() >= len(_MAGIC) and data.read(0, len(_MAGIC)) == _MAGIC
 
 
-def read(data: Bytes, path: str) -> Header:
+def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Header:
     """Read and check a header; no tensor is read.
+
+    Args:
+        data: The file.
+        path: What it is called in messages.
+        allowance: What this header and others may take together; by default it is the only one.
 
     Raises:
         GrokpackError: GP209 for a header that breaks the format's rules, GP219 for a version or a
-            tensor type that grokpack does not read.
+            tensor type that grokpack does not read, GP235 for one that is larger than any model's.
     """
     cursor = _Cursor(data, path)
     if cursor.take(4) != _MAGIC:
@@ -132,8 +161,11 @@ def read(data: Bytes, path: str) -> Header:
     tensors, keys = cursor.number("<Q"), cursor.number("<Q")
     if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
         raise cursor.broken(f"{tensors:,} tensors and {keys:,} keys")
+    allowance = allowance or Allowance()
+    allowance.take(path, arrays=tensors)
     values = _keys(cursor, keys)
     table = [_row(cursor, path) for _ in range(tensors)]
+    allowance.take(path, nbytes=cursor.at)
     return _checked(cursor, values, table, data.size())
 
 
@@ -165,10 +197,7 @@ def _skip_array(cursor: _Cursor) -> int:
     if kind in _SCALARS:
         cursor.skip(count * struct.calcsize(_SCALARS[kind]))
     elif kind == _STRING:
-        if count > _MAX_HEADER_BYTES // 8:  # each takes 8 bytes at least
-            raise cursor.broken(f"an array of {count:,} texts")
-        for _ in range(count):
-            cursor.skip(cursor.number("<Q"))
+        cursor.skip_texts(count)
     else:
         raise cursor.broken(f"an array of type {kind}")
     return count

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
+from grokpack.formats.allowance import Allowance
 from grokpack.layout import FileLayout, Literal, Part, Segment
 from grokpack.pickles import StoredArray
 from grokpack.storage import safetensors_library
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from grokpack.pickles import Bytes
 
 SUFFIX = ".safetensors"
-_MOST_ARRAYS = 1 << 17  # of all files together; Grok-1 for 48 ranks with zero points has 60,000
-_MOST_HEADER_BYTES = 64 << 20  # of all files together
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # the reference writer pads the header so that the first array is 8-byte aligned
 _MAX_DIMENSIONS = 16  # far above any tensor's; bounds what a hostile header can cost
@@ -38,29 +36,6 @@ _UNREAD = (
 )
 """The format's other dtypes, which are named where they are refused."""
 _LARGEST_SIZE = 1 << 63  # what no file reaches
-
-
-class Allowance:
-    """What the headers of one checkpoint may hold together, however many files they lie in."""
-
-    def __init__(self) -> None:
-        self._arrays, self._bytes = _MOST_ARRAYS, _MOST_HEADER_BYTES
-        self._lock = threading.Lock()
-
-    def take(self, path: str, *, arrays: int = 0, nbytes: int = 0) -> None:
-        """Count what a header is about to take.
-
-        Raises:
-            GrokpackError: GP235 where it is more than is left.
-        """
-        with self._lock:
-            self._arrays -= arrays
-            self._bytes -= nbytes
-            if self._arrays >= 0 and self._bytes >= 0:
-                return
-        limits = f"{_MOST_ARRAYS:,} arrays, {_MOST_HEADER_BYTES:,} bytes"
-        what = "the safetensors headers are larger than those of any checkpoint"
-        raise GrokpackError("GP235", what, Place(path), (("limits", limits),))
 
 
 @dataclass(frozen=True, slots=True)

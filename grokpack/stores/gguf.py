@@ -18,6 +18,7 @@ from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.config import contradictions, hints
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import gguf_header
+from grokpack.formats.allowance import Allowance
 from grokpack.formats.gguf import BITS, BLOCKS, GGMLType, TensorInfo
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
 from grokpack.models import constants, grok1
@@ -40,6 +41,7 @@ NAME = "gguf"
 SUFFIX = ".gguf"
 ARCH = "grok"
 HEAD = "output.weight"
+_MOST_FILES = 4096  # of a split: a gigabyte each would be thirteen times the release
 _SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 _CONFIG = {  # GGUF's key below `grok.`: the key of a Hugging Face config
     "embedding_length": "hidden_size",
@@ -137,7 +139,8 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
 
 def _read(path: str) -> _Files:
     folder, names = _names(path)
-    looks = storage.each(path, lambda name: _header(os.path.join(folder, name)), names)
+    allowance = Allowance()
+    looks = storage.each(path, lambda name: _header(os.path.join(folder, name), allowance), names)
     headers = {name: look for name, look in zip(names, looks, strict=True) if look}
     findings = [
         Finding("GP101", "file of the split is missing", name)
@@ -149,16 +152,19 @@ def _read(path: str) -> _Files:
     return _Files(folder, headers, findings)
 
 
-def _header(place: str) -> Header | None:
+def _header(place: str, allowance: Allowance) -> Header | None:
     """The header of a file; None where there is no file."""
-    return gguf_header.read(storage.FileBytes(place), place) if storage.exists(place) else None
+    if not storage.exists(place):
+        return None
+    return gguf_header.read(storage.FileBytes(place), place, allowance)
 
 
 def _names(path: str) -> tuple[str, list[str]]:
     """The folder, and the names of the model's files.
 
     Raises:
-        GrokpackError: GP203 where a folder holds several models.
+        GrokpackError: GP203 where a folder holds several models, GP235 where the name claims more
+            files than any model has.
     """
     if storage.is_folder(path):
         found = [name for name in storage.names(path) if name.endswith(SUFFIX)]
@@ -172,6 +178,8 @@ def _names(path: str) -> tuple[str, list[str]]:
     if match is None:
         return folder, [name]
     count = int(match[3])
+    if count > _MOST_FILES:
+        raise GrokpackError("GP235", f"a split of more than {_MOST_FILES:,} files", Place(path))
     return folder, [f"{match[1]}-{n + 1:05d}-of-{count:05d}{SUFFIX}" for n in range(count)]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from grokpack import config, manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import safetensors
+from grokpack.formats.allowance import Allowance
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1, names
 from grokpack.models.inference import infer
@@ -124,7 +124,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 def _read_headers(folder: str) -> _Folder:
     choice = weight_files.choose(folder)
     found = _Folder(findings=choice.findings)
-    read = partial(weight_files.read_header, folder, allowance=safetensors.Allowance())
+    read = partial(weight_files.read_header, folder, allowance=Allowance())
     looks = storage.each(folder, read, choice.files)
     for path, look in zip(choice.files, looks, strict=True):
         if isinstance(look, Finding):

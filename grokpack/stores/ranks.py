@@ -19,6 +19,7 @@ from grokpack import config, manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import recognition, safetensors
+from grokpack.formats.allowance import Allowance
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
@@ -39,7 +40,6 @@ from grokpack.tensor import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from grokpack.formats.safetensors import Allowance
     from grokpack.models.grok1 import Entry
     from grokpack.ops import View
 
@@ -180,7 +180,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     findings: list[Finding] = []
     bands = []
     expected = [file for band in layout.bands for file in band]
-    allowance = safetensors.Allowance()
+    allowance = Allowance()
     looks = iter(storage.each(folder, lambda file: _check_file(folder, file, allowance), expected))
     for band in layout.bands:
         found = [next(looks) for _ in band]

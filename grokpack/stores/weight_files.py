@@ -19,7 +19,8 @@ from grokpack.formats.safetensors import SUFFIX
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from grokpack.formats.safetensors import Allowance, Header
+    from grokpack.formats.allowance import Allowance
+    from grokpack.formats.safetensors import Header
 
 INDEX = "model.safetensors.index.json"
 INDEX_SUFFIX = ".safetensors.index.json"
