@@ -48,6 +48,8 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
         header = safetensors.header_bytes(arrays, {"format": "pt"})
     parts: list[Segment] = [Part(n, whole(s.shape), s.dtype) for n, s in arrays.items()]
     file = FileLayout(os.path.basename(path), (Literal(header), *parts))
+    if suffix == safetensors.SUFFIX:
+        safetensors.check_written(path, header, file.nbytes)
     _write(checkpoint, file, os.path.dirname(os.path.abspath(path)))
     return {"file": path, "bytes": file.nbytes, "arrays": list(arrays)}
 

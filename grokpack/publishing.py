@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from grokpack import manifest
 from grokpack.account import Account, document
 from grokpack.errors import GrokpackError
+from grokpack.formats import safetensors
+from grokpack.layout import Literal
 from grokpack.tiling import tile_count
 
 if TYPE_CHECKING:
@@ -34,10 +36,11 @@ def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[st
         Bytes of the files.
 
     Raises:
-        GrokpackError: GP901 where a tile has no receipt.
+        GrokpackError: GP901 where a tile has no receipt, or a header is none.
     """
     layout = plan.target.layout
     sums, decoded = _file_sums(layout, receipts), {}
+    _check_headers(layout)
     if plan.target.encoding is not None:
         sums, decoded = _encoded_sums(layout, receipts), sums
     sizes = {place.file(file.path): sums[file.path][0] for file in layout.files()}
@@ -51,6 +54,13 @@ def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[st
     place.sink.write_whole(place.manifest_path, rendered)
     place.journal.finish()
     return sum(nbytes for nbytes, _ in sums.values())
+
+
+def _check_headers(layout: Layout) -> None:
+    for file in layout.files():
+        if file.path.endswith(safetensors.SUFFIX):
+            header = next(s.data for s in file.segments if isinstance(s, Literal))
+            safetensors.check_written(file.path, header, file.nbytes)
 
 
 def _description(plan: Plan, account: dict[str, Any]) -> dict[str, Any]:

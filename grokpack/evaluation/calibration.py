@@ -87,6 +87,7 @@ class Calibration:
         }
         header = safetensors.header_bytes(specs, metadata)
         at, size = len(header), sum(values.nbytes for values in arrays.values())
+        safetensors.check_written(self._path, header, at + size)
         with storage.new_file(self._path, at + size) as writer:
             writer.write(0, memoryview(header))
             for values in arrays.values():

@@ -80,6 +80,23 @@ def lay_out(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]
     return FileLayout(path, (Literal(header), *parts))
 
 
+def check_written(path: str, header: bytes, nbytes: int) -> None:
+    """See that the safetensors library opens what was written, before it is published.
+
+    Args:
+        path: The file.
+        header: Its first bytes, as `header_bytes` made them.
+        nbytes: Its size.
+
+    Raises:
+        GrokpackError: GP901 where the library refuses it.
+    """
+    reason = safetensors_library.refusal(header, nbytes)
+    if reason is not None:
+        what = f"the safetensors library refuses a header that was written: {reason}"
+        raise GrokpackError("GP901", what, Place(path))
+
+
 def aligned(names: Iterable[str], arrays: Mapping[str, ArraySpec]) -> list[str]:
     """Wider elements first, so that every array begins at a multiple of its element size."""
     return sorted(names, key=lambda name: -arrays[name].dtype.itemsize)
