@@ -16,7 +16,7 @@ import zstandard
 
 from grokpack import __version__, storage
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import seekable
+from grokpack.formats import seekable, zstd
 from grokpack.tiling import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ FILE = "grokpack.json"
 SCHEMA = "grokpack/manifest/1"
 _DIGEST_CHARS = 32  # xxh3_128 in hex
 _MOST_PLAIN = 64  # tiles whose checksums stand as they are: of files up to a gibibyte
-_LONGEST = 1 << 28  # of a table: what no file reaches, and no hostile number may cost
+_MOST_TILES = 1 << 20
+"""Of all files together, 16 TiB: a bound on what checksums that are packed may become."""
 
 
 def render(
@@ -110,32 +111,33 @@ def load_file(path: str) -> dict[str, Any]:
     document = storage.read_json(path)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise GrokpackError("GP209", "not a grokpack manifest", Place(path))
-    for table in (document.get("files"), document.get("finals", {})):
-        if not isinstance(table, dict) or not all(map(_row_is_sound, table.values())):
-            raise GrokpackError("GP209", "the manifest's table of files is broken", Place(path))
+    tables = (document.get("files"), document.get("finals", {}))
+    rows = [row for table in tables if isinstance(table, dict) for row in table.values()]
+    rows += [row["decoded"] for row in rows if isinstance(row, dict) and "decoded" in row]
+    sized = all(isinstance(table, dict) for table in tables) and all(map(_is_sized, rows))
+    tiles = sum(-(-row["bytes"] // TILE_BYTES) for row in rows) if sized else 0
+    if tiles > _MOST_TILES:
+        what = f"the manifest claims {_MOST_TILES * TILE_BYTES >> 40} TiB of files or more"
+        raise GrokpackError("GP209", what, Place(path))
+    if not sized or any(_table(row, row["bytes"]) is None for row in rows):
+        raise GrokpackError("GP209", "the manifest's table of files is broken", Place(path))
     return document
 
 
-def _row_is_sound(row: object) -> bool:
-    if not isinstance(row, dict):
-        return False
-    nbytes = row.get("bytes")
-    if type(nbytes) is not int or nbytes < 0:
-        return False
-    if _table(row, nbytes) is None:
-        return False
-    return "decoded" not in row or _row_is_sound(row["decoded"])
+def _is_sized(row: object) -> bool:
+    """Whether a row of the table of files gives a size."""
+    return isinstance(row, dict) and type(row.get("bytes")) is int and row["bytes"] >= 0
 
 
 def _table(row: Mapping[str, Any], nbytes: int) -> str | None:
     """Checksums of all tiles as one text of hex; None where they are not as many as tiles."""
     chars = -(-nbytes // TILE_BYTES) * _DIGEST_CHARS
     text, packed = row.get("tiles"), row.get("tiles_zstd")
-    if isinstance(packed, str) and chars < _LONGEST:
+    if isinstance(packed, str):
         try:
             frame = base64.b64decode(packed, validate=True)
-            text = zstandard.ZstdDecompressor().decompress(frame, chars // 2).hex()
-        except (binascii.Error, ValueError, zstandard.ZstdError):
+            text = zstd.decompress(frame, chars // 2).hex()
+        except ValueError:
             return None
     return text if isinstance(text, str) and len(text) == chars else None
 
