@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import arrays, storage
-from grokpack.errors import GrokpackError
+from grokpack.errors import GrokpackError, Place
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
 from grokpack.memo import MEMO_BYTES
 from grokpack.storage.sealed import HELD_BYTES
 
 if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
     from grokpack.plan import Plan
 
 DEFAULT_MEMORY_BYTES = 512 << 20
@@ -71,6 +72,33 @@ class Budget:
     pace: Pace
     memory_bytes: int
     workers: int
+
+
+def affords(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> bool:
+    """Whether so much memory holds what reading a checkpoint takes: its chunks, decoded."""
+    return _reading_bytes(source) <= memory_bytes
+
+
+def refuse_chunks(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+    """Refuse a checkpoint whose chunks are too large to be decoded in so much memory.
+
+    Raises:
+        GrokpackError: GP240.
+    """
+    if affords(source, memory_bytes):
+        return
+    needs = _reading_bytes(source)
+    facts = (("needs", f"{needs / 1e6:.0f} MB"), ("allowed", f"{memory_bytes / 1e6:.0f} MB"))
+    hint = (
+        "where you trust it, copy it into smaller chunks first: "
+        f"`grokpack convert --to zarr --memory {-(-2 * needs // 10**9)}GB`"
+    )
+    what = "a chunk of this store is too large to be decoded in the memory allowed"
+    raise GrokpackError("GP240", what, Place(source.folder), facts, hint)
+
+
+def _reading_bytes(source: Checkpoint) -> int:
+    return RESERVED_BYTES + source.cache_bytes + arrays.HELD_BYTES
 
 
 def _useful_workers(plan: Plan) -> int:

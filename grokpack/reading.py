@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack import storage
+from grokpack.budget import DEFAULT_MEMORY_BYTES, refuse_chunks
 from grokpack.errors import GrokpackError
 from grokpack.layout import Box
 from grokpack.memo import Memo
@@ -49,11 +50,22 @@ class ArrayReader:
         engine: Which twin of each kernel runs, that which reads many short runs among them.
         ahead_bytes: What `read_ahead` reads at a time and keeps for each thread; 0 for no more
             than it is asked for.
+        memory_bytes: What the process may take, of which decoding chunks takes its part; None
+            where a budget has seen to that.
+
+    Raises:
+        GrokpackError: GP240 where the checkpoint's chunks are too large for that.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint | None, engine: Engine = "numpy", ahead_bytes: int = 0
+        self,
+        checkpoint: Checkpoint | None,
+        engine: Engine = "numpy",
+        ahead_bytes: int = 0,
+        memory_bytes: int | None = DEFAULT_MEMORY_BYTES,
     ) -> None:
+        if checkpoint and memory_bytes is not None:
+            refuse_chunks(checkpoint, memory_bytes)
         self._folder = checkpoint.folder if checkpoint else ""
         self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
         self._arrays = checkpoint.layout.arrays if checkpoint else {}

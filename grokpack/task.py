@@ -56,7 +56,7 @@ class Context:
     @classmethod
     def of(cls, watch: Watch, plan: Plan, place: Output, pace: Pace) -> Context:
         """The context of a plan's tasks, in whatever process."""
-        reader = ArrayReader(plan.source, pace.engine, pace.block_bytes)
+        reader = ArrayReader(plan.source, pace.engine, pace.block_bytes, None)
         return cls(plan.target, reader, place, pace, watch.advanced, watch.stopping)
 
 

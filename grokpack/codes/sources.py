@@ -274,4 +274,13 @@ SOURCES = (
         "See that it is the file that was meant, and where it came from; the message says the "
         "limit.",
     ),
+    Code(
+        "GP240",
+        "chunks too large for the memory",
+        ExitStatus.SOURCE,
+        "A chunk of a zarr or Orbax store has to be decoded whole, and is more than the memory "
+        "that the command keeps to. A few kilobytes can claim gigabytes.",
+        "Where you trust the store, copy it into smaller chunks: `grokpack convert --to zarr` with "
+        "a larger `--memory`.",
+    ),
 )

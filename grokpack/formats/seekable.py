@@ -7,6 +7,7 @@ repository, contrib/seekable_format.
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ _HEADER_BYTES = 8
 _MAGIC, _FOOTER_MAGIC = 0x184D2A5E, 0x8F92EAB1
 _HAS_SUMS, _RESERVED = 0x80, 0x7C
 _MOST_FRAMES = 1 << 21  # 2 TB in frames of 1 MiB; a bound on what a hostile table costs
+_SMALL_BYTES, _MOST_TIMES = 256 << 20, 64
+"""What a file may stand for whatever its size, and how many times its size else: weights hardly
+compress, and zeros, ten thousand times smaller, would keep a reader busy for days."""
 
 
 def bound(nbytes: int) -> int:
@@ -139,19 +143,32 @@ def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Tabl
     magic, nbytes = struct.unpack_from("<II", data)
     if magic != _MAGIC or nbytes != len(data) - _HEADER_BYTES:
         raise _broken("the table of frames does not begin where it should")
-    form = "<II" if footer.entry_bytes == 8 else "<III"  # noqa: PLR2004  # the last is a checksum
-    entries = data[_HEADER_BYTES : len(data) - FOOTER_BYTES]
-    rows = list(struct.iter_unpack(form, entries))
-    decoded = array("q", accumulate(row[1] for row in rows))
-    encoded = array("q", accumulate(row[0] for row in rows))
-    largest = max((row[1] for row in rows), default=0)
+    numbers = array("I")
+    numbers.frombytes(data[_HEADER_BYTES : len(data) - FOOTER_BYTES])
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    step = footer.entry_bytes // numbers.itemsize  # a checksum may follow the two
+    sizes, lengths = numbers[1::step], numbers[::step]
+    del numbers
+    largest = max(sizes, default=0)
     if largest > LARGEST_FRAME_BYTES:
         raise _broken(f"a frame stands for {largest:,} bytes; {LARGEST_FRAME_BYTES:,} are the most")
-    if any(row[0] > bound(row[1]) for row in rows if row[1]):
+    if 0 in lengths:
+        raise _broken("the table has a frame of no bytes")
+    if any(map(_is_swollen, lengths, sizes)):
         raise _broken("the table has a frame that is larger than what it stands for can become")
-    if (encoded[-1] if rows else 0) + len(data) != file_bytes:
+    table = Table(array("q", accumulate(sizes)), array("q", accumulate(lengths)))
+    if (table.encoded[-1] if lengths else 0) + len(data) != file_bytes:
         raise _broken("the table of frames does not account for the file's size")
-    return Table(decoded, encoded)
+    if table.nbytes > max(_SMALL_BYTES, _MOST_TIMES * file_bytes):
+        what = f"{table.nbytes:,} bytes of weights do not become {file_bytes:,} when compressed"
+        raise GrokpackError("GP235", what)
+    return table
+
+
+def _is_swollen(encoded: int, decoded: int) -> bool:
+    """Whether a frame takes more bytes than what it stands for can become."""
+    return encoded > decoded > 0 and encoded > bound(decoded)
 
 
 def decompressor() -> Callable[[memoryview, memoryview], None]:

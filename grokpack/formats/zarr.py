@@ -93,14 +93,15 @@ class Grid:
     def box(self, row: int) -> Box:
         """The box of a chunk, counted shard by shard; the last may reach beyond the array."""
         shard, chunk = divmod(row, self.per_shard)
-        outer, inner = _unravel(shard, self.shards), _unravel(chunk, self._inner)
+        outer, inner = unravel(shard, self.shards), unravel(chunk, self._inner)
         start = tuple(
             o * s + i * c for o, s, i, c in zip(outer, self.shard, inner, self.chunk, strict=True)
         )
         return Box(start, self.chunk)
 
 
-def _unravel(index: int, counts: Shape) -> Shape:
+def unravel(index: int, counts: Shape) -> Shape:
+    """The place of an element by its number, in row-major order."""
     found = []
     for count in reversed(counts):
         index, rest = divmod(index, count)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from grokpack import bounded_json
 from grokpack.errors import GrokpackError
-from grokpack.formats.zarr import ABSENT, CRC_BYTES, ENTRY, NAMES
+from grokpack.formats.zarr import ABSENT, CRC_BYTES, ENTRY, NAMES, unravel
 from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from grokpack.tensor import Shape
 
@@ -31,6 +32,12 @@ _DTYPES = {name: dtype for dtype, name in NAMES.items()} | {
 """Names in version 3, and numpy's in version 2; bfloat16 has none of numpy's."""
 _MOST_AXES = 8  # and elements: what a hostile header can make us compute is bounded
 _LARGEST = 1 << 50
+_MOST_CHUNKS = 1 << 20  # of a shard, on all levels; a terabyte of chunks of a mebibyte
+_CODEC_BYTES = 4096  # of a codec's own: heads, tables, checksums
+_DIGITS = 19  # of a number in a file's name
+_SHARDS, _BLOSC = "sharding_indexed", "blosc"
+BLOSC_HEAD_BYTES = 16
+"""What blosc begins with; bytes 4 to 7 are the size of what it stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Stored:
         index: Bytes of a shard's index and whether it stands at the end; None where there is no
             index, or one of a kind that is not looked into.
         file_bytes: Size of each file, where it is the same for all; None otherwise.
+        most_bytes: The most that a chunk takes when it is encoded, by any codec that can be meant.
+        blosc: Whether chunks are encoded by blosc, which decodes as much as their heads claim.
         packing: How its elements hold several codes each, where they do.
     """
 
@@ -56,31 +65,47 @@ class Stored:
     key: tuple[str, str]
     index: tuple[int, bool] | None = None
     file_bytes: int | None = None
+    most_bytes: int = 0
+    blosc: bool = False
     packing: str | None = None
 
     def places(self) -> Iterator[Shape]:
-        """Places of all files of the array in its grid."""
-        counts = (-(-n // s) for n, s in zip(self.spec.shape, self.file, strict=True))
-        return product(*map(range, counts))
+        """Places of all files of the array in its grid, one after another."""
+        return (unravel(number, self._counts) for number in range(self.files))
+
+    @property
+    def _counts(self) -> Shape:
+        """Number of files along each axis."""
+        return tuple(-(-n // s) for n, s in zip(self.spec.shape, self.file, strict=True))
+
+    def place_of(self, key: str) -> Shape | None:
+        """The place in the grid of the file of a name; None where it is the name of none."""
+        prefix, separator = self.key
+        words = key.split(separator)
+        if prefix and words[0] == prefix:
+            words = words[1:]
+        if not self.file:
+            words = []
+        if not all(word.isdecimal() and len(word) < _DIGITS for word in words):
+            return None
+        at = tuple(map(int, words))
+        inside = len(at) == len(self.file) and all(map(int.__lt__, at, self._counts))
+        return at if inside and self.key_of(at) == key else None
 
     def key_of(self, at: Shape) -> str:
         """Name of the file at a place of the grid."""
         prefix, separator = self.key
         return separator.join([*([prefix] if prefix else []), *map(str, at)]) or "0"
 
-    def outside(self, at: Shape) -> set[int]:
-        """Chunks, by number, of the shard at a place that lie wholly beyond the array."""
+    def outside(self, at: Shape) -> np.ndarray:
+        """Which chunks of the shard at a place lie wholly beyond the array, `bool[chunk]`."""
         counts = tuple(f // c for f, c in zip(self.file, self.chunk, strict=True))
+        beyond: np.ndarray = np.zeros(counts, bool)
         sizes = zip(at, self.file, self.chunk, self.spec.shape, strict=True)
-        inside = tuple(-(-(whole - i * f) // c) for i, f, c, whole in sizes)
-        if all(n >= count for n, count in zip(inside, counts, strict=True)):
-            return set()
-        places = enumerate(product(*map(range, counts)))
-        return {
-            number
-            for number, place in places
-            if any(i >= n for i, n in zip(place, inside, strict=True))
-        }
+        for axis, (i, f, c, whole) in enumerate(sizes):
+            first = -(-(whole - i * f) // c)
+            beyond[(*(slice(None) for _ in range(axis)), slice(max(0, first), None))] = True
+        return beyond.reshape(-1)
 
     def holder(self, index: Shape) -> str:
         """Name of the file that holds an element."""
@@ -89,7 +114,7 @@ class Stored:
     @property
     def files(self) -> int:
         """How many files the array has."""
-        return math.prod(-(-n // s) for n, s in zip(self.spec.shape, self.file, strict=True))
+        return math.prod(self._counts)
 
     @property
     def chunk_bytes(self) -> int:
@@ -101,7 +126,8 @@ def parse(data: bytes) -> Stored | None:
     """An array's metadata, of version 3 or 2; None for that of a group.
 
     Raises:
-        GrokpackError: GP209 where it is broken, GP208 for a dtype or a grid that is not read.
+        GrokpackError: GP209 where it is broken, GP208 for a dtype, a grid or codecs that are not
+            read, GP235 for shards of more chunks than any array needs.
     """
     try:
         document = bounded_json.parse(data)
@@ -123,9 +149,10 @@ def _parse_3(document: dict[str, Any]) -> Stored:
     default = encoding["name"] == "default"
     separator = encoding.get("configuration", {}).get("separator", "/" if default else ".")
     codecs = document["codecs"]
-    shards = codecs[0]["name"] == "sharding_indexed" and len(codecs) == 1
-    inner = codecs[0]["configuration"] if shards else {}
+    shards = codecs[0]["name"] == _SHARDS and len(codecs) == 1
+    inner = codecs[0]["configuration"] if shards else {"codecs": codecs}
     chunk = _shape(inner["chunk_shape"], len(spec.shape)) if shards else file
+    _entries(codecs, file)
     return Stored(
         spec,
         file,
@@ -134,8 +161,39 @@ def _parse_3(document: dict[str, Any]) -> Stored:
         ("c" if default else "", str(separator)),
         _index_place(inner, file, chunk) if shards else None,
         None if shards else _plain_bytes(codecs, file, spec.dtype),
+        _encoded_bytes(spec, chunk) + _entries(inner["codecs"], chunk) * (ENTRY.size + CRC_BYTES),
+        _by_blosc([codec["name"] for codec in inner["codecs"]]),
         document.get("attributes", {}).get("packing"),
     )
+
+
+def _encoded_bytes(spec: ArraySpec, chunk: Shape) -> int:
+    """The most that a codec makes of a chunk: none that is meant to compress adds an eighth."""
+    nbytes = math.prod(chunk) * spec.dtype.itemsize
+    return nbytes + (nbytes >> 3) + _CODEC_BYTES
+
+
+def _entries(codecs: list[dict[str, Any]], shape: Shape) -> int:
+    """Entries of all indices in a chunk of a shape that is a shard, or holds shards."""
+    found = 0
+    for codec in codecs:
+        if codec["name"] == _SHARDS:
+            inner = _shape(codec["configuration"]["chunk_shape"], len(shape))
+            count = math.prod(shape) // math.prod(inner)
+            found += count * (1 + _entries(codec["configuration"]["codecs"], inner))
+    if found > _MOST_CHUNKS:
+        what = f"a shard of {found:,} chunks is not read; {_MOST_CHUNKS:,} are the most"
+        raise GrokpackError("GP235", what)
+    return found
+
+
+def _by_blosc(names: Sequence[str]) -> bool:
+    """Whether chunks are encoded by blosc, as the last codec but a checksum."""
+    if _BLOSC not in names:
+        return False
+    if _BLOSC in (names[:-1] if names[-1] != "crc32c" else names[:-2]):
+        raise GrokpackError("GP208", "chunks that another codec follows blosc in are not read")
+    return True
 
 
 def _index_place(inner: Mapping[str, Any], file: Shape, chunk: Shape) -> tuple[int, bool] | None:
@@ -161,7 +219,9 @@ def _parse_2(document: dict[str, Any]) -> Stored:
     plain = document.get("compressor") is None and not document.get("filters")
     nbytes = math.prod(chunk) * spec.dtype.itemsize if plain else None
     separator = str(document.get("dimension_separator", "."))
-    return Stored(spec, chunk, chunk, 2, ("", separator), None, nbytes)
+    blosc = not plain and (document["compressor"] or {}).get("id") == _BLOSC
+    most = _encoded_bytes(spec, chunk)
+    return Stored(spec, chunk, chunk, 2, ("", separator), None, nbytes, most, blosc)
 
 
 def _shape(numbers: object, axes: int | None = None) -> Shape:
@@ -179,19 +239,33 @@ def _dtype(name: object) -> DType:
     return _DTYPES[name]
 
 
-def misplaced(index: bytes, size: int, outside: set[int]) -> str | None:
+def misplaced(index: np.ndarray, size: int, outside: np.ndarray, most: int) -> str | None:
     """What is wrong with the index of a shard, as a sentence; None where nothing can be seen.
 
     Args:
-        index: Its bytes; a checksum behind the entries is not looked at.
+        index: Where each chunk begins, and its length, `u64[chunk, 2]`.
         size: Bytes of the file.
-        outside: Chunks that lie beyond the array, which need not be stored.
+        outside: Chunks that lie beyond the array, which need not be stored, `bool[chunk]`.
+        most: The most bytes that a chunk can take.
     """
-    for chunk in range(len(index) // ENTRY.size):
-        offset, nbytes = ENTRY.unpack_from(index, chunk * ENTRY.size)
-        if offset == nbytes == ABSENT:
-            if chunk not in outside:
-                return f"chunk {chunk} of the shard is missing"
-        elif offset + nbytes > size:
-            return f"the shard's index places chunk {chunk} beyond the file's end"
+    starts, lengths = index.T
+    absent = (starts == ABSENT) & (lengths == ABSENT)
+    beyond = ~absent & ((lengths > size) | (starts > size - np.minimum(lengths, size)))
+    kinds = {
+        "chunk {} of the shard is missing": absent & ~outside,
+        "the shard's index places chunk {} beyond the file's end": beyond,
+        "chunk {} of the shard is empty": lengths == 0,
+        "chunk {} of the shard is longer than its shape can become": ~absent & (lengths > most),
+    }
+    found = [(int(wrong.argmax()), text) for text, wrong in kinds.items() if wrong.any()]
+    if found:
+        chunk, text = min(found, key=lambda row: row[0])
+        return text.format(chunk)
+    held = np.flatnonzero(~absent)
+    held = held[np.argsort(starts[held], kind="stable")]
+    ends = starts[held] + lengths[held]
+    shared = np.flatnonzero(ends[:-1] > starts[held][1:])
+    if len(shared):
+        first, second = sorted(int(n) for n in held[shared[0] : shared[0] + 2])
+        return f"the shard's index gives the same bytes to chunks {first} and {second}"
     return None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 BURDEN = Burden()
+MOST_ENTRIES = 1 << 20
+"""Of a folder and those below it: a store of the release has 300,000 chunks of a mebibyte."""
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
@@ -119,14 +121,32 @@ def is_folder(path: str) -> bool:
 def names(folder: str) -> list[str]:
     """See `sources.names`."""
     with reading(folder):
-        return sorted(os.listdir(folder))
+        return sorted(entry.name for entry in _entries(folder, folder, 0))
 
 
 def tree(folder: str) -> list[str]:
-    """See `sources.tree`."""
-    root = Path(folder)
+    """See `sources.tree`: links to folders are not followed, and are no files."""
+    found: list[str] = []
+    folders = [""]
     with reading(folder):
-        return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if not p.is_dir())
+        while folders:
+            below = folders.pop()
+            for entry in _entries(os.path.join(folder, below), folder, len(found) + len(folders)):
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{below}{entry.name}/")
+                elif not (entry.is_symlink() and os.path.isdir(entry.path)):
+                    found.append(below + entry.name)
+    return sorted(found)
+
+
+def _entries(folder: str, root: str, known: int) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, as long as that and what is known below its root is not too much."""
+    with os.scandir(folder) as entries:
+        for number, entry in enumerate(entries, known):
+            if number >= MOST_ENTRIES:
+                what = f"more than {MOST_ENTRIES:,} files and folders are not looked through"
+                raise GrokpackError("GP235", what, Place(root))
+            yield entry
 
 
 def each(work: Callable[[S], T], items: Sequence[S]) -> list[T]:

@@ -15,29 +15,30 @@ from typing import TYPE_CHECKING, Any
 from grokpack import config, manifest, storage
 from grokpack.arrays import Shelf
 from grokpack.checkpoint import Checkpoint, Finding, Survey
-from grokpack.errors import GrokpackError
+from grokpack.errors import GrokpackError, Place
 from grokpack.formats import zarr, zarr_metadata
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part
 from grokpack.models import grok1
 from grokpack.models.inference import infer
 from grokpack.ops.chunked import Chunked
 from grokpack.ops.nibbles import Nibbles
+from grokpack.stores.chunk_files import ArrayFiles
 from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from grokpack.formats.zarr_metadata import Stored
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.ops import View
-    from grokpack.tensor import Shape
 
 _PLACE = re.compile(r"(?:.*/)?((?:transformer/decoder_layer_\d{1,4}|language_model)/.+)")
 _VALUES = ("", "/weight", "/0")
 _SCALES = ("_scales", "/scales", "/1")
 """What follows a tensor's name: grokpack's zarr, and xAI's pytree as Orbax names its leaves."""
 _MOST = 1024  # layers that a model may have; Grok-1 has 64
-_FEW = 5  # findings of a kind that an array may have
+_MOST_INDEX_BYTES = 256 << 20  # of all shards; a store of the release has 5 MB
+_SMALL_BYTES, _MOST_TIMES = 1 << 30, 64  # what may be claimed without files that hold it
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 
 
@@ -98,6 +99,32 @@ class _Store:
     stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
     specs: dict[str, ArraySpec] = field(default_factory=dict)  # what they are when unpacked
     documents: dict[str, str | None] = field(default_factory=dict)  # by array: what describes it
+    keys: dict[str, list[str]] = field(default_factory=dict)  # by folder of an array: its files
+    index_bytes: int = 0  # of all shards
+    claimed_bytes: int = 0  # of arrays that can be read, decoded
+    held_bytes: int = 0  # of their files
+
+    def claims(self, stored: Stored, held_bytes: int) -> None:
+        """Take note of what an array claims to be, and of what it lies in."""
+        self.claimed_bytes += stored.spec.nbytes
+        self.held_bytes += held_bytes
+
+    def refuse_claims(self) -> None:
+        """Refuse to decode what no files of this size can be meant to hold.
+
+        Weights hardly compress; a file of zeros does, a thousandfold and more, and would keep a
+        reader busy for days.
+
+        Raises:
+            GrokpackError: GP235.
+        """
+        if self.claimed_bytes > max(_SMALL_BYTES, _MOST_TIMES * self.held_bytes):
+            what = "the arrays claim far more than their files can hold"
+            facts = (
+                ("claimed", f"{self.claimed_bytes:,} bytes"),
+                ("files", f"{self.held_bytes:,} bytes"),
+            )
+            raise GrokpackError("GP235", what, Place(self.folder), facts)
 
 
 def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> Survey:
@@ -111,6 +138,7 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
     """
     store = _Store(folder, Shelf(folder), contents)
     layers = _take_members(store)
+    store.refuse_claims()
     chunks = [array.chunk_bytes for array in store.stored.values()]
     store.shelf.largest_bytes = max(chunks, default=0)
     tensors = _tensors(store, layers)
@@ -149,6 +177,8 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
 def _take_members(store: _Store) -> int:
     """Take the arrays that belong to the model; tells its number of layers."""
     contents = store.contents
+    store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)
+    store.held_bytes = sum(_size(store, path) for path in contents.common)
     places = {m.path: _PLACE.fullmatch(m.path) for m in contents.members}
     layers = [grok1.layer_of(place[1]) for place in places.values() if place]
     count = min(1 + max((n for n in layers if n is not None), default=-1), _MOST)
@@ -177,6 +207,8 @@ def _take(store: _Store, member: Member, array: str) -> None:
     """Take an array, and see that its files are there."""
     try:
         stored = zarr_metadata.parse(member.document)
+        if stored and stored.blosc and not member.folder:  # whose heads cannot be looked at
+            raise GrokpackError("GP208", "chunks of blosc in a database are not read")
     except GrokpackError as error:
         code = "GP106" if error.code == "GP208" else "GP111"
         store.contents.findings.append(Finding(code, error.what, member.metadata, array))
@@ -195,74 +227,42 @@ def _take(store: _Store, member: Member, array: str) -> None:
         store.specs[array] = ArraySpec((*rows, 2 * columns), DType.I8)
     if member.folder:
         _take_files(store, member, array, stored)
+    else:
+        store.claims(stored, 0)
 
 
 def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> None:
     """Lay out an array's files; those that are missing or cut short become findings."""
-    findings, at, missing = store.contents.findings, 0, 0
-    if stored.files > _MOST_FILES:
-        findings.append(Finding("GP111", f"{stored.files:,} files are too many", None, array))
-        return
-    paths = {place: f"{member.folder}/{stored.key_of(place)}" for place in stored.places()}
-    sizes = _sizes(store, [path for path in paths.values() if path in store.contents.files])
-    for place, path in paths.items():
-        if path not in sizes:
-            missing += 1
-            if missing <= _FEW:
-                findings.append(Finding("GP101", "file is missing", path, array))
-            continue
-        size = sizes[path]
-        finding = _damage(store, Finding("GP103", "", path, array), size, stored, place)
+    keys = store.keys.get(member.folder, ())
+    held = ArrayFiles.among(keys, store.folder, member.folder, array, stored)
+    store.index_bytes += held.index_bytes
+    if store.index_bytes > _MOST_INDEX_BYTES:
+        what = f"more than {_MOST_INDEX_BYTES >> 20} MiB of indices of shards are not read"
+        raise GrokpackError("GP235", what, Place(store.folder))
+    findings, at = store.contents.findings, 0
+    findings += held.absences()
+    for (place, path), size in zip(held.paths.items(), held.sizes(), strict=True):
+        finding = held.damage(place, size)
         findings += [finding] if finding else []
         part = Part(member.path, Box((at,), (size,)), DType.U8)
         store.bands.append((FileLayout(path, (part,)),))
         at += size
+    if not held.missing:
+        store.claims(stored, at)
     # an array of which files are missing is longer than its pieces, so that it is not read
-    store.arrays[member.path] = ArraySpec((at + missing,), DType.U8)
+    store.arrays[member.path] = ArraySpec((at + held.missing,), DType.U8)
 
 
-def _sizes(store: _Store, paths: list[str]) -> dict[str, int]:
-    """Sizes of files, asked for at the same time where each question takes its time."""
-    found = storage.each(
-        store.folder, lambda path: storage.size_of(os.path.join(store.folder, path)) or 0, paths
-    )
-    return dict(zip(paths, found, strict=True))
-
-
-_MOST_FILES = 1 << 20  # of an array; an embedding in chunks of a mebibyte has 3,072
-
-
-def _damage(
-    store: _Store, blank: Finding, size: int, stored: Stored, place: Shape
-) -> Finding | None:
-    """What can be seen to be wrong with a file without decoding it.
-
-    Args:
-        store: Where it is.
-        blank: A finding about it that says nothing yet.
-        size: Its bytes.
-        stored: The array.
-        place: The file's in the grid.
-    """
-    if stored.file_bytes is not None:
-        wanted, what = stored.file_bytes, "chunk is longer than its shape asks for"
-        if size < wanted:
-            what = "chunk is shorter than its shape asks for"
-        code = "GP103" if size < wanted else "GP104"
-        if size == wanted:
-            return None
-        facts = f"{wanted:,} bytes", f"{size:,} bytes"
-        return replace(blank, code=code, message=what, expected=facts[0], found=facts[1])
-    if stored.index is None:
-        return None
-    nbytes, at_end = stored.index
-    if size < nbytes:
-        return replace(blank, message="shard is shorter than its index", found=f"{size:,} bytes")
-    data = storage.FileBytes(os.path.join(store.folder, blank.file or ""))
-    wrong = zarr_metadata.misplaced(
-        data.read(size - nbytes if at_end else 0, nbytes), size, stored.outside(place)
-    )
-    return replace(blank, message=wrong) if wrong else None
+def _keys(folders: set[str], files: Iterable[str]) -> dict[str, list[str]]:
+    """Files below each of some folders, by names relative to the innermost that holds them."""
+    found: dict[str, list[str]] = {}
+    for path in files:
+        at = path.rfind("/")
+        while at > 0 and path[:at] not in folders:
+            at = path.rfind("/", 0, at)
+        if at > 0:
+            found.setdefault(path[:at], []).append(path[at + 1 :])
+    return found
 
 
 def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:
@@ -315,7 +315,7 @@ def _layout(store: _Store) -> Layout:
     bands, at = list(store.bands), 0
     bands += [(FileLayout(p, (Literal(d),)),) for p, d in sorted(store.contents.literals.items())]
     for path in store.contents.common:
-        size = storage.size_of(os.path.join(store.folder, path)) or 0
+        size = _size(store, path)
         part = Part(_DATABASE, Box((at,), (size,)), DType.U8)
         bands.append((FileLayout(path, (part,)),))
         at += size
@@ -323,6 +323,11 @@ def _layout(store: _Store) -> Layout:
     if store.contents.common:
         arrays[_DATABASE] = ArraySpec((at,), DType.U8)
     return Layout(arrays, tuple(bands))
+
+
+def _size(store: _Store, path: str) -> int:
+    """Bytes of a file of the store."""
+    return storage.size_of(os.path.join(store.folder, path)) or 0
 
 
 _DATABASE = "key-value store"  # name of the bytes of files that hold many arrays

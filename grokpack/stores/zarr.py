@@ -26,6 +26,8 @@ SCHEMA = "grokpack/zarr/1"
 _GROUPS = (zarr.METADATA, ".zgroup", ".zmetadata")
 _DOCUMENTS = (zarr.METADATA, zarr.METADATA_2)
 _LIMIT_BYTES = 16 << 20  # of a metadata file; consolidated ones hold all others
+_MOST_DOCUMENTS = 1 << 14  # and their bytes: the release with an optimizer's state has 5,000
+_DOCUMENTS_BYTES = 64 << 20
 
 
 def is_store(folder: str) -> bool:
@@ -48,7 +50,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
             name of xAI's.
     """
     files = set(storage.tree(folder))
-    documents = {path: read_document(folder, path) for path in sorted(files) if _is_metadata(path)}
+    documents = _documents(folder, sorted(path for path in files if _is_metadata(path)))
     members = [
         Member(
             os.path.dirname(path),
@@ -63,6 +65,25 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     found = chunked.survey(folder, NAME, contents, head_dim)
     if found.checkpoint is None and not members:
         raise GrokpackError("GP210", "no array of this zarr group is a tensor's", Place(folder))
+    return found
+
+
+def _documents(folder: str, paths: list[str]) -> dict[str, bytes]:
+    """Metadata files, by path.
+
+    Raises:
+        GrokpackError: GP235 where they are more than any store needs.
+    """
+    found: dict[str, bytes] = {}
+    nbytes = 0
+    for path in paths if len(paths) <= _MOST_DOCUMENTS else ():
+        found[path] = read_document(folder, path)
+        nbytes += len(found[path])
+        if nbytes > _DOCUMENTS_BYTES:
+            break
+    if len(paths) > _MOST_DOCUMENTS or nbytes > _DOCUMENTS_BYTES:
+        what = f"more metadata than that of {_MOST_DOCUMENTS:,} arrays is not read"
+        raise GrokpackError("GP235", what, Place(folder))
     return found
 
 

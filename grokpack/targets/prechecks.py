@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
+from grokpack.budget import affords
 from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 from grokpack.ops import Recast, Transpose
@@ -50,7 +51,7 @@ def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
     views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
     viewed = any(view is not None and not isinstance(view, Chunked) for view in views)
-    return not viewed and nbytes <= _LIMIT_BYTES
+    return not viewed and nbytes <= _LIMIT_BYTES and affords(source)
 
 
 def float16_notes(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ def float16_notes(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> tu
     if not _few_scales(source, [one.tensor for one in coded.values()]):
         others |= coded.keys()
         coded = {}
-    reader = ArrayReader(source)
+    reader = ArrayReader(source if coded else None)
     fit = storage.each(source.folder, lambda name: coded[name].fits(reader), list(coded))
     doubtful = {name for name, fits in zip(coded, fit, strict=True) if not fits}
     return tuple(_in_words(len(coded) - len(doubtful), sorted(others | doubtful)))
