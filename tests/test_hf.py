@@ -21,6 +21,7 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.targets import companions
 from tests.checkpoints import GOLDEN, SMALL, synthesise, tree
 from tests.converting import WIDE, convert, expected, hf_values, stored
+from tests.sentencepieces import sentencepieces
 from tests.weights import exact_weights
 
 INDEX = "model.safetensors.index.json"
@@ -158,7 +159,8 @@ def test_tokenizer_files_beside_the_source_are_carried_along(tmp_path: Path) -> 
     none = plan_convert(open_checkpoint(str(source)), "hf", Options(tokenizer="none")).target
     assert "tokenizer.json" not in none.finals
     assert "no tokenizer here" in none.finals["README.md"].decode()
-    (source / "tokenizer.json").rename(source / "tokenizer.model")
+    (source / "tokenizer.json").unlink()
+    (source / "tokenizer.model").write_bytes(sentencepieces(60))
     alone = plan_convert(open_checkpoint(str(source)), "hf").target.finals["README.md"].decode()
     assert "transformers 4.57 needs a `tokenizer.json`" in " ".join(alone.split())
     assert "transformers 4.57 needs" not in target.finals["README.md"].decode()
@@ -167,13 +169,14 @@ def test_tokenizer_files_beside_the_source_are_carried_along(tmp_path: Path) -> 
 def test_a_tokenizer_may_be_named_by_file_or_folder(tmp_path: Path, origin: Path) -> None:
     place = tmp_path / "tokenizer"
     place.mkdir()
-    (place / "tokenizer.model").write_bytes(b"pieces")
-    (tmp_path / "other.model").write_bytes(b"others")
+    pieces, others = sentencepieces(60), sentencepieces(50)
+    (place / "tokenizer.model").write_bytes(pieces)
+    (tmp_path / "other.model").write_bytes(others)
     checkpoint = open_checkpoint(str(origin))
     for given, held in (
-        (place, b"pieces"),
-        (place / "tokenizer.model", b"pieces"),
-        (tmp_path / "other.model", b"others"),
+        (place, pieces),
+        (place / "tokenizer.model", pieces),
+        (tmp_path / "other.model", others),
     ):
         finals = plan_convert(checkpoint, "hf", Options(tokenizer=str(given))).target.finals
         assert finals["tokenizer.model"] == held
@@ -188,10 +191,11 @@ def test_xais_tokenizer_alone_is_described_to_transformers(
 ) -> None:
     """Llama's class, the usual one for such a file, would cut most texts otherwise."""
     given = tmp_path / "tokenizer.model"
-    given.write_bytes(b"pieces")
+    pieces = sentencepieces(60)
+    given.write_bytes(pieces)
     checkpoint, options = open_checkpoint(str(origin)), Options(tokenizer=str(given))
     assert companions.TOKENIZER_CONFIG not in plan_convert(checkpoint, "hf", options).target.finals
-    monkeypatch.setattr(companions, "_XAI_TOKENIZER", hashlib.sha256(b"pieces").hexdigest())
+    monkeypatch.setattr(companions, "_XAI_TOKENIZER", hashlib.sha256(pieces).hexdigest())
     with pytest.raises(GrokpackError, match="another model") as caught:
         plan_convert(checkpoint, "hf", options)
     assert caught.value.code == "GP306"

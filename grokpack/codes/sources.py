@@ -283,4 +283,13 @@ SOURCES = (
         "Where you trust the store, copy it into smaller chunks: `grokpack convert --to zarr` with "
         "a larger `--memory`.",
     ),
+    Code(
+        "GP242",
+        "tokenizer is broken",
+        ExitStatus.SOURCE,
+        "tokenizer.model is no SentencePiece model, or contradicts itself: pieces that are there "
+        "twice, empty or missing, scores that are no numbers, a map that leads nowhere. What was "
+        "made with it would cut texts into other tokens, or fail to load.",
+        "Fetch tokenizer.model again; `--tokenizer none` does without one.",
+    ),
 )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack import extras, storage
+from grokpack import storage
+from grokpack import tokenizer as vocabularies
 from grokpack.errors import GrokpackError, Place
 from grokpack.network.batch import Batch, batch
 from grokpack.targets.companions import find_tokenizer, read_small
@@ -106,7 +107,8 @@ class Tokenizer:
         given: Its path; None to look.
 
     Raises:
-        GrokpackError: GP306 where there is none, GP307 without the package.
+        GrokpackError: GP306 where there is none or another model's, GP307 without the package,
+            GP242 where it is broken.
     """
 
     def __init__(self, checkpoint: Checkpoint, given: str | None) -> None:
@@ -114,13 +116,9 @@ class Tokenizer:
         if path is None:
             hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"
             raise GrokpackError("GP306", "no tokenizer.model beside the checkpoint", hint=hint)
-        library = extras.load("sentencepiece", "evaluate")
-        self._model: Any = library.SentencePieceProcessor()
-        try:
-            self._model.LoadFromSerializedProto(read_small(path))
-        except (RuntimeError, OSError) as error:
-            what = f"no sentencepiece model: {error}"
-            raise GrokpackError("GP306", what, Place(path)) from None
+        self._model: Any = vocabularies.load(read_small(path), path)
+        rows = checkpoint.geometry.vocab
+        vocabularies.refuse_another(self._model.get_piece_size(), rows, path)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grokpack
 from grokpack import storage
+from grokpack import tokenizer as vocabularies
 from grokpack.errors import GrokpackError, Place
 from grokpack.models.grok1 import GROK1
 
@@ -71,16 +72,21 @@ def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
     """tokenizer.model, and the files that describe it to transformers, where they are there.
 
     Raises:
-        GrokpackError: GP306 where none is at the place that was given, or another model's is.
+        GrokpackError: GP306 where none is at the place that was given, or another model's is, GP242
+            where tokenizer.model is broken.
     """
     found = {} if given == NO_TOKENIZER else _read_tokenizer(source, given)
+    hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
+    if TOKENIZER in found:
+        place = given or TOKENIZER
+        pieces = vocabularies.check(found[TOKENIZER], place)
+        vocabularies.refuse_another(pieces, source.geometry.vocab, place, hint)
     digest = hashlib.sha256(found.get(TOKENIZER, b"")).hexdigest()
     if digest == _XAI_TOKENIZER and source.geometry.vocab != GROK1.vocab:
         facts = (
             ("tokenizer", f"xAI's, {GROK1.vocab:,} pieces"),
             ("embedding", f"{source.geometry.vocab:,} rows"),
         )
-        hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
         raise GrokpackError("GP306", "the tokenizer is another model's", None, facts, hint)
     return found
 

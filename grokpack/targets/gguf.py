@@ -228,7 +228,25 @@ def _vocabulary(source: Checkpoint, given: str | None) -> Vocabulary | None:
         what = "the tokenizer is another model's"
         hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
         raise GrokpackError("GP306", what, None, facts, hint)
+    _refuse_stray_ids(source, len(vocabulary.tokens))
     return vocabulary
+
+
+def _special_ids(source: Checkpoint) -> dict[str, int]:
+    known = constants.read(source.config, source.geometry)
+    return {"bos": known.bos, "eos": known.eos, "padding": known.pad}
+
+
+def _refuse_stray_ids(source: Checkpoint, pieces: int) -> None:
+    """See that the special tokens of the config are pieces.
+
+    Raises:
+        GrokpackError: GP306 where one is not.
+    """
+    for name, number in _special_ids(source).items():
+        if number >= pieces:
+            what = f"the {name} token of config.json is {number:,}, the last piece {pieces - 1:,}"
+            raise GrokpackError("GP306", what, hint="correct config.json, or name its tokenizer")
 
 
 def _add_keys(
@@ -259,8 +277,7 @@ def _add_keys(
         writer.add_vocab_size(source.geometry.vocab)
         return
     _add_vocabulary(writer, vocabulary)
-    ids = {"bos": known.bos, "eos": known.eos, "padding": known.pad}
-    for name, number in ids.items():
+    for name, number in _special_ids(source).items():
         if number >= 0:  # -1 is no token
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
 
