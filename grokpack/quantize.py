@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack import config, importance, loading, policy
+from grokpack import config, importance, loading, policy, policy_file
 from grokpack.errors import GrokpackError, Place
 from grokpack.models import grok1, selection
 from grokpack.plan import Plan, Target
@@ -230,11 +230,11 @@ def _policy(source: Checkpoint, options: Options) -> Policy:
     group = None if options.group == CHANNEL else int(options.group or GROUP)
     scales = SCALES[options.scales or "bf16"]
     default = Recipe(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
-    rules = policy.read(options.policy, source.geometry.layers) if options.policy else ()
-    rules = (*rules, *map(policy.keep, options.keep))
-    for name in (rule.name for rule in rules if rule.name is not None):
+    rules = policy_file.read(options.policy, source.geometry.layers) if options.policy else ()
+    for name in options.keep:
         selection.select(grok1.entries(source.geometry.layers), name)
-    return Policy(default, rules, _importance(options, method))
+    kept = map(policy.keep, options.keep)
+    return Policy(default, (*rules, *kept), _importance(options, method))
 
 
 def _importance(options: Options, method: str) -> Importance | None:

@@ -306,12 +306,39 @@ def test_experts_that_are_kept_are_so_by_the_names_that_vllm_asks_for(
         ("[[tensors]]\nrole = 'router'\nbits = 4", "role takes attention, expert"),
         ("[[tensors]]\nbits = 5", "bits takes 4, 8, 16"),
         ("[[tensors]]\nbits = true", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = 8.0", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = 16.0", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = '8'", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = [8]", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = -8", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = 16\ngroup = 32", "bits = 16 keeps the weight, so group says nothing"),
+        ("[[tensors]]\nbits = 16\ngroup = 33", "group takes 32, 64, 128, 256, channel"),
+        ("[[tensors]]\ngroup = 64.0", "group takes 32, 64, 128, 256, channel"),
+        ("[[tensors]]\ngroup = 'Channel'", "group takes 32, 64, 128, 256, channel"),
+        ("[[tensors]]\nsymmetric = 1", "symmetric takes true, false"),
+        ("[[tensors]]\nsymmetric = 1.0", "symmetric takes true, false"),
+        ("[[tensors]]\nmethod = ['mse']", "method takes rtn"),
+        ("[[tensors]]\nmethod = 2024-01-01", "method takes rtn"),
+        ("[[tensors]]\nrole = ['attention']\nbits = 4", "role takes attention, expert"),
+        ("[[tensors]]\nrole = ''\nbits = 4", "role takes attention, expert"),
         ("[[tensors]]\nbits = 4\nlayers = [2]", "layers takes numbers from 0 to 1"),
         ("[[tensors]]\nbits = 4\nlayers = 'all'", "layers takes numbers from 0 to 1"),
         ("[[tensors]]\nbits = 4\nlayers = '0-999999999999'", "layers takes numbers from 0 to 1"),
         ("[[tensors]]\nbits = 4\nlayers = '0, 7-9'", "layers takes numbers from 0 to 1"),
         ("[[tensors]]\nbits = 4\nlayers = [0.0]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = 0", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = []", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = [true]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = [-3]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '1-0, 1'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '0_1'", "layers takes numbers from 0 to 1"),
         ("[[tensors]]\nbits = 4\nname = 7", "name takes a pattern"),
+        ("[[tensors]]\nbits = 4\nname = ''", "name takes a pattern"),
+        ("[[tensors]]\nbits = 4\nname = '*query*'\nrole = 'expert'", "no tensor is of this role"),
+        ("[[tensors]]\nbits = 4\nname = 'router'", "router/w is never quantised"),
+        ("[[tensors]]\nbits = 4\n" * 1025, "at most 1,024 tables, not 1,025"),
+        ("[tensors]\nbits = 4", "a policy has tables"),
+        ("a." * 17 + "b = 1", "line 1 has more than 16 dots"),
         ("tensors = [1]", "has tables and nothing else"),
         (f"[[tensors]]\nname = {'[' * 5000}", "not TOML"),
         ("[[tensors]]\nlayers = [0]", "nothing is changed"),
@@ -324,6 +351,20 @@ def test_a_wrong_policy_is_refused_with_its_place(
     with pytest.raises(GrokpackError, match=words) as caught:
         plan_quantize(open_checkpoint(str(wide)), Options(policy=str(tmp_path / "policy.toml")))
     assert caught.value.code == "GP310"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[tensors]]\nbits = 8\n" + "#" * (1 << 20),
+        "\n" * (1 << 20) + "[[tensors]]\nbits = 8\n",
+    ],
+)
+def test_a_policy_is_taken_whole_or_refused(wide: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.toml").write_text(text)
+    with pytest.raises(GrokpackError, match="too large for its kind") as caught:
+        plan_quantize(open_checkpoint(str(wide)), Options(policy=str(tmp_path / "policy.toml")))
+    assert caught.value.code == "GP235"
 
 
 def test_kept_weights_are_bf16(wide: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError
@@ -35,8 +37,13 @@ def matches(entry: Entry, pattern: str) -> bool:
     words = pattern.strip("/")
     if words in _PARTS:
         return entry.rule.role == _PARTS[words]
+    return _expression(words).match(entry.name) is not None
+
+
+@lru_cache(maxsize=4096)  # fnmatch keeps 256 of its own, and a policy may have a thousand
+def _expression(words: str) -> re.Pattern[str]:
     forms = (words, f"*/{words}", f"{words}/*", f"*/{words}/*")
-    return any(fnmatch.fnmatchcase(entry.name, form) for form in forms)
+    return re.compile("|".join(map(fnmatch.translate, forms)))
 
 
 def select(entries: Iterable[Entry], pattern: str) -> list[Entry]:
