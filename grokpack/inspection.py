@@ -205,7 +205,7 @@ def readable(survey: Survey) -> Checkpoint:
     refuse_stale(survey)
     if survey.checkpoint is None:
         first = survey.findings[0] if survey.findings else None
-        facts = ((first.file or "?", first.message),) if first else ()
+        facts = ((first.tensor or first.file or survey.place, first.message),) if first else ()
         raise GrokpackError(
             "GP210",
             "the tensors do not tell a model's dimensions",

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grokpack import storage
+from grokpack import config, storage
 from grokpack.checkpoint import Finding, array_parts
 from grokpack.contents import reading, records
 from grokpack.contents.check import OTHER_SIZE
@@ -52,6 +52,13 @@ class Verdict:
     def bad_files(self) -> list[str]:
         """Files that have an error, in order."""
         return sorted({f.file for f in self.findings if f.severity == "error" and f.file})
+
+    @property
+    def damaged_files(self) -> list[str]:
+        """Those of them that the model should have, and no more: no config, and no stranger."""
+        strange = {f.file for f in self.findings if f.code == "GP102" and not f.tensor}
+        own = [f for f in self.bad_files if f not in strange and f != config.FILE]
+        return own[: self.survey.expected]
 
 
 def verify_structure(survey: Survey) -> Verdict:

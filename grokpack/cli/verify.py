@@ -155,7 +155,7 @@ def document(verdict: Verdict, seconds: float) -> dict[str, object]:
 
     found = verdict.survey
     checkpoint = found.checkpoint
-    bad = len(verdict.bad_files)
+    bad = len(verdict.damaged_files)
     grok1 = checkpoint is not None and checkpoint.geometry.is_grok1()
     return {
         "source": found.place,

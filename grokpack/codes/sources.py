@@ -140,8 +140,8 @@ SOURCES = (
         "GP219",
         "GGUF file that grokpack does not read",
         ExitStatus.SOURCE,
-        "It is of another architecture, of another version, or holds types other than F32, F16, "
-        "BF16 and Q8_0.",
+        "It is of another architecture or version, big-endian, no model at all, or holds types "
+        "other than F32, F16, BF16, Q8_0, Q4_0, Q4_1 and Q4_K.",
         "Convert the original checkpoint instead.",
     ),
     Code(

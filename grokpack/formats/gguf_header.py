@@ -22,6 +22,7 @@ Value = int | float | bool | str
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)  # 3 allows big-endian files, which begin with another number
+_MOST_VERSION = 1 << 16  # what no version reaches
 _SCALARS = {  # value types by number: gguf.h, gguf_type
     0: "<B",
     1: "<b",
@@ -36,6 +37,15 @@ _SCALARS = {  # value types by number: gguf.h, gguf_type
     12: "<d",
 }
 _STRING, _ARRAY = 8, 9
+# fmt: off
+_OTHER_TYPES = {  # ggml.h: ggml_type
+    6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K",
+    16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
+    22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
+    34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+}
+# fmt: on
+"""Types that are named where they are refused."""
 _MAX_HEADER_BYTES = 48 << 20  # Grok-1's vocabulary takes 3 MB, the largest of any model 20 MB
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16  # llama.cpp's own limit for a file is lower
@@ -156,8 +166,7 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Header:
         raise cursor.broken("it does not begin with GGUF")
     version = cursor.number("<I")
     if version not in _VERSIONS:
-        what = f"GGUF version {version} is none of {', '.join(map(str, _VERSIONS))}"
-        raise GrokpackError("GP219", what, Place(path, 4))
+        raise _other_version(version, path)
     tensors, keys = cursor.number("<Q"), cursor.number("<Q")
     if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
         raise cursor.broken(f"{tensors:,} tensors and {keys:,} keys")
@@ -167,6 +176,15 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Header:
     table = [_row(cursor, path) for _ in range(tensors)]
     allowance.take(path, nbytes=cursor.at)
     return _checked(cursor, values, table, data.size())
+
+
+def _other_version(version: int, path: str) -> GrokpackError:
+    what = f"GGUF version {version} is none of {', '.join(map(str, _VERSIONS))}"
+    hint = None
+    if version > _MOST_VERSION and not version & 0xFFFF:  # a small number, read the wrong way
+        what = "the file is big-endian, and GGUF is read in little-endian only"
+        hint = "`gguf-convert-endian FILE little`, of the gguf package, turns it"
+    return GrokpackError("GP219", what, Place(path, 4), hint=hint)
 
 
 def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
@@ -212,7 +230,8 @@ def _row(cursor: _Cursor, path: str) -> tuple[str, TensorInfo, int]:
     shape = tuple(cursor.number("<Q") for _ in range(dimensions))[::-1]
     kind = cursor.number("<I")
     if kind not in GGMLType.__members__.values():
-        what = f"`{name}` has ggml type {kind}, none of {', '.join(GGMLType.__members__)}"
+        own = f"{_OTHER_TYPES.get(kind, 'unknown')} (ggml type {kind})"
+        what = f"`{name}` has type {own}, none of {', '.join(GGMLType.__members__)}"
         raise GrokpackError("GP219", what, Place(path, cursor.at))
     if 0 in shape or math.prod(shape) >= 1 << 48 or shape[-1] % _block(GGMLType(kind)):
         raise cursor.broken(f"`{name}` has shape {shape}")

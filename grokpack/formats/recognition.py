@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CODE = "GP233"
 _HEAD_BYTES = 512  # more than any pointer file takes
 _TEXT_LIMIT_BYTES = 64 << 10  # of a message that a server sends in place of a file
+_GGML = "in the format of llama.cpp before GGUF: convert the original anew"
 _BEGINNINGS = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: `git lfs pull` fetches it"),
     (b"# xet version", "a Xet pointer: download the repository with `hf download`"),
@@ -30,6 +31,9 @@ _BEGINNINGS = (
     (b"\x93NUMPY", "a numpy array"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"GGUF", "a GGUF file: its name has to end in .gguf"),
+    (b"tjgg", _GGML),
+    (b"fmgg", _GGML),
+    (b"lmgg", _GGML),
     (b"<?xml", "an XML document, the answer of a server"),
     (b"<Error>", "an XML document, the answer of a server"),
 )

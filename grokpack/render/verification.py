@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from grokpack.escaping import line
@@ -36,13 +37,31 @@ def render(verdict: Verdict, seconds: float) -> str:
 
 def _finding(verdict: Verdict, finding: Finding) -> str:
     lines = [f"{finding.severity}[{finding.code}]: {finding.message}"]
-    if finding.file:
-        folder = numbers.shown(verdict.survey.place)
-        place = f"  --> {folder}/{line(finding.file)}"
-        lines.append(place + (f"   {line(finding.tensor)}" if finding.tensor else ""))
+    tensor = f"   {line(finding.tensor)}" if finding.tensor else ""
+    lines.append(f"  --> {_place(verdict, finding)}{tensor}")
     facts = (("expected", finding.expected), ("found", finding.found))
     lines += [f"      {label:<8}  {value}" for label, value in facts if value]
     return "\n".join(lines)
+
+
+def _place(verdict: Verdict, finding: Finding) -> str:
+    """The file that a finding is about; the checkpoint where it is about none of them."""
+    place = numbers.shown(verdict.survey.place)
+    if not finding.file:
+        return place
+    file = line(finding.file)
+    return place if os.path.basename(place) == file else f"{place}/{file}"
+
+
+def _damage(verdict: Verdict) -> str:
+    bad, expected = len(verdict.damaged_files), verdict.survey.expected
+    if not bad:
+        count = sum(finding.severity == "error" for finding in verdict.findings)
+        return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
+    others = expected - bad
+    rest = "is as it should be" if others == 1 else "are as they should be"
+    tail = f"; the other {others} {rest}" if others else ""
+    return f"damaged: {bad} of {numbers.files(expected)}{tail}"
 
 
 def _verdict(verdict: Verdict, seconds: float) -> list[str]:
@@ -59,11 +78,7 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
     if verdict.checks["values"] == "skipped" and verdict.whole and verdict.contents is None:
         rows.append("--  values: not read; `--values` reads them all")
     if not verdict.whole:
-        bad = len(verdict.bad_files)
-        rows.append(
-            f"damaged: {bad} of {found.expected} files; the other "
-            f"{max(0, found.expected - bad)} are as they should be"
-        )
+        rows.append(_damage(verdict))
     return rows
 
 

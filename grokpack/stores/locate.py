@@ -200,7 +200,9 @@ def _incomplete(found: Survey, errors: list[Finding]) -> GrokpackError:
     if found.checkpoint is None and not errors:
         return GrokpackError("GP210", what, Place(found.folder))
     first = errors[0]
-    facts = tuple((f.file or "?", f"{f.message} ({f.code})") for f in errors[:5])
+    facts = tuple(
+        (f.file or f.tensor or found.folder, f"{f.message} ({f.code})") for f in errors[:5]
+    )
     if len(errors) > len(facts):
         facts += (("and", f"{len(errors) - len(facts)} more"),)
     where = Place(os.path.join(found.folder, first.file or ""), tensor=first.tensor)
