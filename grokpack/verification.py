@@ -204,20 +204,28 @@ def with_contents(verdict: Verdict, contents: Contents) -> Verdict:
 
 def repair_command(verdict: Verdict) -> str | None:
     """The command that fetches only what is bad, for the released checkpoint; else None."""
-    return _fetching(verdict, [f for f in verdict.bad_files if _can_be_fetched(verdict, f)])
+    strangers = _strangers(verdict)
+    bad = [name for name in verdict.bad_files if _can_be_fetched(name, strangers)]
+    return _fetching(verdict, bad)
 
 
-def fix_of(verdict: Verdict, finding: Finding) -> str | None:
-    """The command that mends what one finding is about; None where there is none."""
-    bad = finding.severity == "error" and finding.file is not None
-    known = finding.file if bad and _can_be_fetched(verdict, finding.file or "") else None
-    return None if known is None else _fetching(verdict, [known])
+def fixes(verdict: Verdict) -> list[str | None]:
+    """The command that mends what each finding is about; None where there is none."""
+    strangers = _strangers(verdict)
+    names = [
+        f.file if f.file and f.severity == "error" and _can_be_fetched(f.file, strangers) else None
+        for f in verdict.findings
+    ]
+    return [None if name is None else _fetching(verdict, [name]) for name in names]
 
 
-def _can_be_fetched(verdict: Verdict, name: str) -> bool:
+def _strangers(verdict: Verdict) -> set[str | None]:
+    return {finding.file for finding in verdict.findings if finding.code == "GP102"}
+
+
+def _can_be_fetched(name: str, strangers: set[str | None]) -> bool:
     """Whether the release has a file of this name: a stranger in the folder it has not."""
-    strange = any(x.file == name and x.code == "GP102" for x in verdict.findings)
-    return name.startswith("tensor") and not strange
+    return name.startswith("tensor") and name not in strangers
 
 
 def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:

@@ -15,7 +15,7 @@ from grokpack.run import execute
 from grokpack.stores.locate import survey
 from grokpack.synth import plan_synth
 from grokpack.values import verify_values
-from grokpack.verification import Verdict, fix_of, repair_command, verify_structure
+from grokpack.verification import Verdict, fixes, repair_command, verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise
 
 
@@ -143,7 +143,7 @@ def test_the_release_without_its_embedding_is_still_known_and_repaired(tmp_path:
     (tmp_path / "ckpt-0" / "tensor00900_000").write_bytes(b"stranger")
     (tmp_path / "ckpt-0" / "tensor00005_000").write_bytes(b"cut")
     spoilt = verify(tmp_path)
-    rows = {finding.file: fix_of(spoilt, finding) for finding in spoilt.findings}
+    rows = dict(zip((f.file for f in spoilt.findings), fixes(spoilt), strict=True))
     assert rows.pop("tensor00900_000") is None
     for file, mend in rows.items():
         assert mend is not None

@@ -108,7 +108,10 @@ def verify(
             text.render(verdict, seconds),
             document(verdict, seconds),
             status(verdict),
-            [f.row() | {"fix": verification.fix_of(verdict, f)} for f in verdict.findings],
+            [
+                finding.row() | {"fix": fix}
+                for finding, fix in zip(verdict.findings, verification.fixes(verdict), strict=True)
+            ],
             word(verdict),
             cases(verdict),
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import config, manifest, pickles, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
-from grokpack.errors import GrokpackError
+from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ckpt0, recognition, seekable
 from grokpack.layout import FileLayout, Layout, whole
 from grokpack.models import grok1
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from grokpack.layout import Box
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.pickles import Pickled
+
+_MOST_FILES = 1 << 14  # the release, written by 16 hosts, has 12,320
 
 
 @dataclass(slots=True)
@@ -79,6 +81,9 @@ def _read_folder(folder: str) -> _Folder:
     keys = {name: ckpt0.parse_name(name) for name in storage.names(folder)}
     files.stray = [name for name, key in keys.items() if key is None and _is_stray(name)]
     known = {name: key for name, key in keys.items() if key is not None}
+    if len(known) > _MOST_FILES:
+        what = f"more than {_MOST_FILES:,} tensor files are not read"
+        raise GrokpackError("GP235", what, Place(folder))
     found = storage.each(folder, lambda name: _read_file(folder, name), list(known))
     for (name, key), (size, result) in zip(known.items(), found, strict=True):
         files.sizes[name] = size

@@ -35,15 +35,16 @@ class Folder(Protocol):
 
 def check_names(files: Folder, entries: tuple[Entry, ...], hosts: int) -> list[Finding]:
     """Files that are missing, and files that no tensor of the model has."""
+    present = files.present
     findings = [
         Finding("GP101", "file is missing", ckpt0.file_name(entry.index, host), entry.name)
         for entry in entries
         for host in range(hosts)
-        if (entry.index, host) not in files.present
+        if (entry.index, host) not in present
     ]
     extra = [
         ckpt0.file_name(*key)
-        for key in sorted(files.present)
+        for key in sorted(present)
         if key[0] >= len(entries) or key[1] >= hosts
     ]
     message = "no tensor of this model has a file of that name"

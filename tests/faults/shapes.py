@@ -169,11 +169,11 @@ def files(_held: Path, place: Path, scale: float) -> Path:
 
 
 def depth(_held: Path, place: Path, scale: float) -> Path:
-    """A zarr group fifteen hundred folders deep."""
+    """A zarr group hundreds of folders deep."""
     folder = place / "deep"
     folder.mkdir()
     (folder / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
-    for _ in range(int(scale * 1500)):
+    for _ in range(int(scale * 400)):
         folder = folder / "d"
         folder.mkdir()
     return place / "deep"
