@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET  # documents with entities are refused
+from xml.parsers import expat
 
 from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from grokpack.storage.remote.flights import Flight
 
-_PAGE_BYTES = 32 << 20  # a thousand keys of 1,024 bytes take 1 MB
+_PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
 _MOST_PAGES = 200
+_MOST_NAMES = 1 << 18  # 200 pages of a thousand, and what a page may hold beside
+_MOST_LEVELS = 16  # of a page's elements: S3's has 4
 _NEXT = re.compile(r'<([^<>]+)>;\s*rel="next"')
 
 
@@ -70,6 +72,8 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
             if isinstance(site, Hub)
             else _bucket_page(found, url, data, path)
         )
+        if len(found.files) + len(found.folders) > _MOST_NAMES:
+            raise _broken(path, f"it has more than {_MOST_NAMES:,} names")
         if mark is None:
             return found
     raise _broken(path, "it goes on without end")
@@ -77,21 +81,67 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
 
 def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> str | None:
     """Enter a page of S3's XML; the mark of the next one."""
-    if b"<!" in data:
-        raise _broken(path, "it defines entities")
     try:
-        root = ET.fromstring(data)  # noqa: S314  # as above
-    except ET.ParseError as error:
+        texts = _Texts(("Key", "Prefix", "NextContinuationToken")).read(data)
+    except expat.ExpatError as error:
         raise _broken(path, str(error)) from error
+    except ValueError as error:
+        raise _broken(path, str(error)) from None
     prefix = f"{url.path}/" if url.path else ""
-    texts: dict[str, list[str]] = {"Key": [], "Prefix": [], "NextContinuationToken": []}
-    for node in root.iter():
-        name = node.tag.rpartition("}")[2]
-        if name in texts and node is not root:
-            texts[name].append(node.text or "")
     _enter(found.files, prefix, texts["Key"])
     _enter(found.folders, prefix, (text.rstrip("/") for text in texts["Prefix"]))
     return next(iter(texts["NextContinuationToken"]), None)
+
+
+class _Texts:
+    """The texts of some elements of an XML document, read as a stream: no tree is made of it.
+
+    Args:
+        names: Of the elements, without their namespaces.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._found: dict[str, list[str]] = {name: [] for name in names}
+        self._levels = 0
+        self._text: list[str] | None = None
+
+    def read(self, data: bytes) -> dict[str, list[str]]:
+        """The texts by element.
+
+        Raises:
+            ValueError: Where the document declares anything, or is nested deeper than listings are.
+            xml.parsers.expat.ExpatError: Where it is none.
+        """
+        parser = expat.ParserCreate(namespace_separator="}")
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._declare
+        parser.StartElementHandler = self._begin
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._take
+        parser.Parse(data, True)  # noqa: FBT003  # expat's own: nothing follows
+        return self._found
+
+    @staticmethod
+    def _declare(*_: object) -> None:
+        message = "it defines entities"
+        raise ValueError(message)
+
+    def _begin(self, _name: str, _attributes: object) -> None:
+        self._levels += 1
+        if self._levels > _MOST_LEVELS:
+            message = "its elements are nested too deep"
+            raise ValueError(message)
+        self._text = []
+
+    def _take(self, text: str) -> None:
+        if self._text is not None:
+            self._text.append(text)
+
+    def _end(self, name: str) -> None:
+        own = self._found.get(name.rpartition("}")[2])
+        if own is not None and self._levels > 1:
+            own.append("".join(self._text or ()))
+        self._levels, self._text = self._levels - 1, None
 
 
 def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str | None:

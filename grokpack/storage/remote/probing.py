@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack import bounded_json
-from grokpack.errors import GrokpackError
+from grokpack.errors import GrokpackError, Place
 from grokpack.formats.seekable import SUFFIX
 from grokpack.storage.remote import files
 from grokpack.storage.remote.crowd import each
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _INDEXES = ("grokpack.json", "grokpack.index.json", "model.safetensors.index.json")
 _SMALL = ("config.json", "model.safetensors")
 _BATCH = 64  # consecutive files that must be missing for the end to be believed
-_MOST_TENSORS = 1 << 14  # thirteen hundred layers
-_MOST_HOSTS = 64
+_MOST_TENSORS = 1 << 12  # three hundred layers
+_MOST_HOSTS = 16  # what the release can be cut for
+_MOST_FILES = 1 << 14
+"""Of all hosts, after which the server is taken for one that has whatever it is asked for."""
 
 
 def probed(folder: str) -> Names:
@@ -84,6 +86,9 @@ def _pickles(folder: str, suffix: str) -> set[str]:
         present = each(lambda name: _is_there(folder, name), batch)
         there = {name for name, is_there in zip(batch, present, strict=True) if is_there}
         found |= there
+        if len(found) > _MOST_FILES:
+            what = f"the server claims more than {_MOST_FILES:,} tensor files"
+            raise GrokpackError("GP235", what, Place(folder))
         if not there:
             break
     return found

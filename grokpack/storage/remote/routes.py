@@ -141,7 +141,7 @@ def _ask(
             flight.check()
             if not connection.fresh and _is_hung_up(error):
                 continue  # the server closed it while it was idle
-            raise Trouble(_spoken(error)) from error
+            raise Trouble(_spoken(error), _code_of(error)) from error
         else:
             return result
         finally:
@@ -167,6 +167,12 @@ def _is_over(response: http.client.HTTPResponse) -> bool:
 
 def _is_hung_up(error: Exception) -> bool:
     return isinstance(error, ConnectionError | http.client.BadStatusLine)
+
+
+def _code_of(error: Exception) -> str:
+    """GP223 for an answer that came and is none, which may not be better next time; else GP221."""
+    cut = isinstance(error, http.client.IncompleteRead) or _is_hung_up(error)
+    return "GP223" if isinstance(error, http.client.HTTPException) and not cut else "GP221"
 
 
 def _spoken(error: Exception) -> str:
