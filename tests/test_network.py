@@ -89,7 +89,8 @@ def _erf_gelu(x: np.ndarray) -> np.ndarray:
 
 def _renormalised(x: np.ndarray, weights: np.ndarray, selected: int) -> experts.Routing:
     found = ROUTE(x, weights, selected)
-    return experts.Routing(found.chosen, found.gates / found.gates.sum(axis=1, keepdims=True))
+    gates = found.gates / found.gates.sum(axis=1, keepdims=True)
+    return experts.Routing(found.chosen, gates, found.margin)
 
 
 ROUTE = experts.route

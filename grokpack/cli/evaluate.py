@@ -125,8 +125,9 @@ def evaluate(
     """Run the network over a text, or two networks side by side.
 
     Weights stream by once, a layer and an expert at a time. Alone: perplexity, and what flowed
-    through each layer. With --against: how far OTHER's predictions are from SRC's, and the first
-    layer that computes something else; exit status 1 where one does, or a limit does not hold.
+    through each layer. With --against: whether OTHER says the same of itself, has the same weights
+    and computes the same, as far as the formats of both allow; else the exit status is 1. --max-kl
+    and --min-top1 are limits of what it computes in place of those that the formats give.
     """
     with session(
         "evaluate",

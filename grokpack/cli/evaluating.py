@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,7 @@ from grokpack.evaluation.inputs import CONTEXT, Inputs, read_text, read_tokens
 from grokpack.evaluation.logits import logits_file
 from grokpack.evaluation.pair import STREAMS, evaluate_pair
 from grokpack.evaluation.setting import Options, cost
+from grokpack.evaluation.weights import BEYOND, EQUAL, OTHERWISE, WITHIN
 from grokpack.models import constants
 from grokpack.render import evaluation as shown
 from grokpack.render import numbers
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from grokpack.cli.session import Session
     from grokpack.evaluation.facts import Evaluation, Loss
     from grokpack.evaluation.pair import PairEvaluation
+    from grokpack.evaluation.parts import Part
     from grokpack.network.precision import Name
 
 _PRECISIONS = ("f32", "bf16")
+_RATIOS = ("relative", "allowed", "largest")
 _MOST_LOSSES = 4096  # tokens whose losses the document lists
 
 
@@ -83,12 +87,13 @@ def run(session: Session, wanted: Wanted, options: Options) -> None:
     other = open_checkpoint(wanted.against, wanted.head_dim)
     _announce(session, [checkpoint, other], inputs, options, STREAMS)
     found = evaluate_pair(checkpoint, other, inputs, options)
-    wrong = verdict.findings(found, verdict.Limits(wanted.max_kl, wanted.min_top1))
+    seen = verdict.findings(found, verdict.Limits(wanted.max_kl, wanted.min_top1))
     data = pair_document(found, wanted, options)
-    status = ExitStatus.ANSWER_IS_NO if wrong else ExitStatus.OK
-    rows = [asdict(row) for row in wrong]
-    word = "apart" if wrong else "alike"
-    session.result(shown.render_pair(data, wrong), data, status, rows, word)
+    beyond = any(row.severity == "error" for row in seen)
+    status = ExitStatus.ANSWER_IS_NO if beyond else ExitStatus.OK
+    rows = [asdict(row) for row in seen]
+    word = "beyond" if beyond else "within"
+    session.result(shown.render_pair(data, seen, word), data, status, rows, word)
 
 
 def _check(wanted: Wanted) -> None:
@@ -170,7 +175,6 @@ def document(found: Evaluation, wanted: Wanted, options: Options) -> dict[str, A
 
 def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
     """`data` of `grokpack evaluate --against --json`."""
-    suspects = verdict.suspects(found)
     return _run_document(found, wanted, options) | {
         "loss": _loss(found.first),
         "other_loss": _loss(found.second),
@@ -186,12 +190,35 @@ def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> di
         "layers": [
             {key: finite(value) for key, value in asdict(row).items()} for row in found.layers
         ],
-        "suspects": [
-            {"part": s.part, "layer": s.layer, "error": finite(s.error), "typical": s.typical}
-            for s in suspects
-        ],
+        "parts": [_part(part) for part in found.parts],
+        "suspects": [_part(part) | {"typical": None} for part in verdict.suspects(found)],
+        "weights": _weights(found),
         "max_kl": wanted.max_kl,
         "min_top1": wanted.min_top1,
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    """A part of the network, with the limit that it is held against."""
+    return {
+        "part": part.name,
+        "layer": part.layer,
+        "error": finite(part.error),
+        "limit": finite(part.limit),
+    }
+
+
+def _weights(found: PairEvaluation) -> dict[str, Any]:
+    """How many weights are in each state, and those that are not equal."""
+    rows = [row for part in found.parts for row in part.weights]
+    states = Counter(row.state for row in rows)
+    return {
+        **{state: states[state] for state in (EQUAL, WITHIN, OTHERWISE, BEYOND)},
+        "unequal": [
+            asdict(row) | {key: finite(getattr(row, key)) for key in _RATIOS}
+            for row in rows
+            if row.state != EQUAL
+        ],
     }
 
 

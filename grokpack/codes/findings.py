@@ -176,8 +176,8 @@ FINDINGS = (
         "a part of the network computes something else",
         ExitStatus.ANSWER_IS_NO,
         "On the same activations a part of the second network adds something else than that of the "
-        "first, by much more than rounding or quantising do to the typical layer.",
-        "`grokpack diff A B` compares the weights themselves; convert that tensor again.",
+        "first, by more than the formats of its weights allow.",
+        "See which weights and constants are named beside it; convert them again.",
     ),
     Code(
         "GP142",
@@ -185,5 +185,30 @@ FINDINGS = (
         ExitStatus.ANSWER_IS_NO,
         "`--max-kl` or `--min-top1` does not hold.",
         "The table of layers shows where the difference grows.",
+    ),
+    Code(
+        "GP143",
+        "two checkpoints say different things of themselves",
+        ExitStatus.ANSWER_IS_NO,
+        "A constant, a token id or a switch that changes what a program computes is not the same "
+        "in the configuration of both. One that is left out is that of xAI's code.",
+        "Correct the one that is wrong in config.json, or in the keys of the GGUF.",
+    ),
+    Code(
+        "GP144",
+        "weights of two checkpoints differ by more than their formats allow",
+        ExitStatus.ANSWER_IS_NO,
+        "Exact formats hold equal values, a narrower dtype the same values rounded once, quantised "
+        "ones the same within half a step.",
+        "Convert that tensor again from a source that `grokpack verify` finds whole.",
+    ),
+    Code(
+        "GP145",
+        "weights are stored otherwise and compute the same",
+        ExitStatus.ANSWER_IS_NO,
+        "As values they differ, and what their part of the network computes on this input is the "
+        "same but for the order of sums: experts or heads in another order. A warning, which makes "
+        "no answer no.",
+        "Nothing, if the order was changed on purpose.",
     ),
 )

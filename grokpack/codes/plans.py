@@ -198,7 +198,7 @@ PLANS = (
     Code(
         "GP343",
         "networks have other dimensions",
-        ExitStatus.USAGE,
+        ExitStatus.ANSWER_IS_NO,
         "Two networks can be compared on the same tokens if they have the same shapes.",
         "Compare a checkpoint with a copy of itself.",
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack.evaluation.facts import Evaluation, LayerFacts, LayerWatch, loss_of
 from grokpack.evaluation.setting import Options, cost, networks
 from grokpack.events import Finished, Started
-from grokpack.network.model import ignore
+from grokpack.network.layer import Extras, ignore
 from grokpack.network.scores import Scores
 
 if TYPE_CHECKING:
@@ -72,5 +72,5 @@ def _layer(
 ) -> LayerFacts:
     facts = LayerWatch(h, network.room)
     own = ignore if watch is None else watch(number)
-    routing = network.step(number, h, batch, watch=own, between=facts.between)
+    routing = network.step(number, h, batch, Extras(watch=own, between=facts.between))
     return facts.after(number, h, routing, network.geometry.experts)

@@ -101,13 +101,21 @@ def loss_of(scores: Scores) -> Loss:
     return Loss(len(known), float(known.mean()), error, top1)
 
 
-def squares(x: np.ndarray, less: np.ndarray | None = None) -> float:
-    """The sum of squares of `f32[T, d]`, or of its difference from another, in float64."""
+def squares(x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | None = None) -> float:
+    """The sum of squares of `f32[T, d]`, or of its difference from another, in float64.
+
+    Args:
+        x: Activations.
+        less: What is subtracted from them first.
+        rows: Which tokens count, `bool[T]`; None for all.
+    """
     total = 0.0
     for first in range(0, len(x), _ROWS):
         part = x[first : first + _ROWS]
         if less is not None:
             part = part - less[first : first + _ROWS]
+        if rows is not None:
+            part = part[rows[first : first + _ROWS]]
         total += float(np.square(part, dtype=np.float64).sum())
     return total
 

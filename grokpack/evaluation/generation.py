@@ -13,6 +13,7 @@ from grokpack.evaluation.setting import Options, networks
 from grokpack.events import Finished, Started
 from grokpack.models.grok1 import count_parameters
 from grokpack.network.batch import Batch, batch
+from grokpack.network.layer import Extras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -158,7 +159,7 @@ class _Run:
         network = self._network
         h = network.embed(fed)
         for number, memory in enumerate(self._memories):
-            network.step(number, h, fed, _of(memory, going))
+            network.step(number, h, fed, Extras(_of(memory, going)))
         last = np.array([span.stop - 1 for span in fed.spans])
         x = network.normed(h[last])
         logits = np.concatenate([block for _, block in network.logits(x)], axis=1)

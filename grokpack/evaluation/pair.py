@@ -3,7 +3,8 @@
 The second network's layers see the tokens twice: in the stream that is its own, and in that of the
 first, as that was before the layer and, after attention, between its halves. What a half of a
 layer adds to the first's stream is then compared with what the first's own half added: each is
-judged by itself, whatever went wrong before it, and each byte of either checkpoint is read once.
+judged by itself, whatever went wrong before it. Both networks take their steps together, so that
+weights meet their counterparts on the way, and each byte of either checkpoint is read once.
 """
 
 from __future__ import annotations
@@ -15,22 +16,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.errors import GrokpackError
+from grokpack.evaluation.declared import check_dimensions, differences
 from grokpack.evaluation.facts import Loss, loss_of, squares
+from grokpack.evaluation.parts import Part, undecided
 from grokpack.evaluation.setting import Options, cost, networks
+from grokpack.evaluation.weights import Weights
 from grokpack.events import Finished, Started
+from grokpack.network.layer import Extras
+from grokpack.network.lockstep import Lockstep
 from grokpack.network.scores import Divergence
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.checkpoint import Checkpoint, Finding
     from grokpack.evaluation.inputs import Inputs
+    from grokpack.evaluation.weights import WeightGap
     from grokpack.network.batch import Batch
     from grokpack.network.experts import Routing
     from grokpack.network.model import Network
 
 STREAMS = 5  # the first's, the second's and the first's within it, copies of both
 _HEAD_ROWS = 64  # tokens on whose last activations both heads are compared
-_DIMENSIONS = ("vocab", "d_model", "layers", "experts", "ffn", "q_width", "kv_width", "head_dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,9 @@ class PairEvaluation:
         embedding: Relative error of the embedded tokens.
         head: Relative error of the logits on the same last activations.
         layers: Layer by layer.
+        declared: What the two say differently of themselves.
+        parts: The embedding, the halves of layers and the head, in the order of the computation,
+            with the weights of each and the limit of its error.
         tokens: Tokens that went through both.
         read_bytes: Bytes of weights that were read of both.
         seconds: Wall time.
@@ -78,6 +86,8 @@ class PairEvaluation:
     embedding: float
     head: float
     layers: tuple[LayerGap, ...]
+    declared: tuple[Finding, ...]
+    parts: tuple[Part, ...]
     tokens: int
     read_bytes: int
     seconds: float
@@ -108,12 +118,12 @@ def evaluate_pair(
         GrokpackError: GP343 where the dimensions differ; GP211, GP312, GP341; what reading raises.
     """
     options = options or Options()
-    _check_dimensions(first, second)
+    check_dimensions(first, second)
     batch, began = inputs.batch, time.monotonic()
     total = sum(cost(c, batch.size, options).read_bytes for c in (first, second))
     options.listen(Started("evaluate", total))
     with networks([first, second], batch.size, options, STREAMS) as (one, other):
-        run = _Run(one, other, batch)
+        run = _Run(one, other, batch, Weights(first, second))
         layers = tuple(run.layer(n) for n in range(len(one.layers)))
         found = Divergence(inputs.targets)
         head = run.logits(found)
@@ -130,6 +140,8 @@ def evaluate_pair(
         run.embedding,
         head,
         layers,
+        tuple(differences(first, second)),
+        run.parts(),
         batch.size,
         read,
         seconds,
@@ -139,15 +151,19 @@ def evaluate_pair(
 class _Run:
     """Both streams on their way through the layers."""
 
-    def __init__(self, one: Network, other: Network, batch: Batch) -> None:
+    def __init__(self, one: Network, other: Network, batch: Batch, weights: Weights) -> None:
         self._one, self._other = one, other
         self._batch, self._twice = batch, batch.twice()
+        self._weights = weights
+        self._both_step = Lockstep(one, other, weights.look, weights.look_whole)
         self._h = one.embed(batch)
         size, width = self._h.shape
         self._both = one.room(2 * size, width)
         self._both[:size] = other.embed(batch)
         self.embedding = _relative(self._both[:size], self._h)
         self._before, self._middle = (one.room(size, width) for _ in range(2))
+        self._halves: list[Part] = []
+        self._ends: tuple[Part, ...] = ()
 
     def layer(self, number: int) -> LayerGap:
         """Both through one layer."""
@@ -166,11 +182,37 @@ class _Run:
             gaps.append(_relative(lent, middle, before))
             lent[...] = middle
 
-        routed = self._one.step(number, h, self._batch, between=keep)
-        others = self._other.step(number, self._both, self._twice, between=compare)
-        experts = _relative(lent, h, middle)
+        ours = Extras(between=keep, every=2 * size)
+        theirs = Extras(between=compare, every=2 * size)
+        routed, others = self._both_step.run(
+            self._one.products(number, h, self._batch, ours),
+            self._other.products(number, self._both, self._twice, theirs),
+        )
+        seen = self._weights.collect()
+        decided = ~undecided(routed, seen, self._one.precision.name)
+        experts = _relative(lent, h, middle, decided)
+        self._halves += self._judged(number, gaps[0], experts, seen, (routed, others))
         flips = _flips(routed, others, size)
         return LayerGap(number, _relative(own, h), gaps[0], experts, flips)
+
+    def _judged(
+        self,
+        number: int,
+        attention: float,
+        experts: float,
+        seen: list[WeightGap],
+        routings: tuple[Routing, Routing],
+    ) -> list[Part]:
+        """Both halves of a layer, with their weights."""
+        size, precision = self._batch.size, self._one.precision.name
+        chosen = [set(routing.chosen[-size:].ravel().tolist()) for routing in routings]
+        reached = frozenset(chosen[0] & chosen[1])
+        alone = max(self._batch.lengths) == 1
+        halves = ("attention", attention), ("experts", experts)
+        return [
+            Part.of(name, number, error, seen, precision, reached=reached, alone=alone)
+            for name, error in halves
+        ]
 
     def logits(self, found: Divergence) -> float:
         """All logits into `found`; returns the relative error of the heads by themselves."""
@@ -179,33 +221,43 @@ class _Run:
         theirs = np.concatenate((self._both[:size], self._h[:rows]))
         x, y = self._one.normed(self._h), self._other.normed(theirs)
         whole = errors = 0.0
-        for (first, ours), (_, other) in zip(
-            self._one.logits(x), self._other.logits(y), strict=True
+        for mine, others in zip(
+            self._one.head_products(x), self._other.head_products(y), strict=True
         ):
-            found.add(first, ours, other[:size])
+            self._both_step.multiply(mine, others)
+            ours, other = self._one.scaled(mine.out), self._other.scaled(others.out)
+            found.add(mine.matrix.inputs[0], ours, other[:size])
             errors += squares(other[size:], ours[:rows])
             whole += squares(ours[:rows])
-        return math.sqrt(errors / whole) if whole else 0.0
+        head = math.sqrt(errors / whole) if whole else 0.0
+        seen, precision = self._weights.collect(), self._one.precision.name
+        self._ends = tuple(
+            Part.of(name, None, error, seen, precision)
+            for name, error in (("embedding", self.embedding), ("head", head))
+        )
+        return head
+
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, in the order of the computation."""
+        embedding, head = self._ends
+        return (embedding, *self._halves, head)
 
 
-def _check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
-    for name in _DIMENSIONS:
-        pair = getattr(first.geometry, name), getattr(second.geometry, name)
-        if pair[0] != pair[1]:
-            facts = ((first.place, str(pair[0])), (second.place, str(pair[1])))
-            what = f"the networks have other dimensions: {name} differs"
-            raise GrokpackError("GP343", what, None, facts)
-
-
-def _relative(other: np.ndarray, one: np.ndarray, before: np.ndarray | None = None) -> float:
+def _relative(
+    other: np.ndarray,
+    one: np.ndarray,
+    before: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+) -> float:
     """Root of the sum of squared differences over that of squares, over all tokens.
 
     Args:
         other: What is judged, `f32[T, d]`.
         one: What it should be.
         before: What is left out of both: they are compared by what they add to it.
+        rows: Tokens that count, `bool[T]`; None for all.
     """
-    whole, errors = squares(one, before), squares(other, one)
+    whole, errors = squares(one, before, rows), squares(other, one, rows)
     if not whole:
         return math.inf if errors else 0.0
     return math.sqrt(errors / whole)

@@ -136,6 +136,7 @@ def networks(
     count = options.workers or max(useful_threads(c.folder) for c in checkpoints)
     with ExitStack() as held:
         held.enter_context(blas.one_thread())
+        held.enter_context(np.errstate(over="ignore", invalid="ignore"))  # as lanes do
         lanes = Lanes(count, Precision(options.precision), engine)
         held.callback(lanes.close)
         room = _on_disk if any(one.spilled_bytes for one in costs) else in_memory
@@ -153,5 +154,7 @@ def _advances(listen: Listener) -> Callable[[int], None]:
 
 def _on_disk(rows: int, columns: int) -> np.ndarray:
     """Activations in a nameless file: the system writes out what it needs the memory of."""
+    if not rows:  # an expert without a token
+        return in_memory(rows, columns)
     pages = storage.scratch_memory(math.prod((rows, columns, _F32)))
     return np.frombuffer(pages, np.float32).reshape(rows, columns)

@@ -1,4 +1,4 @@
-"""Which layer stands out of what rounding does to all of them, and whether limits hold."""
+"""Whether one network is within what its formats allow of another, in words."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint import Finding
+from grokpack.evaluation.weights import BEYOND, OTHERWISE, WeightGap
 
 if TYPE_CHECKING:
-    from grokpack.evaluation.pair import PairEvaluation
+    from collections.abc import Sequence
 
-FLOOR = 0.02
-"""Relative error below which nothing is suspected: bfloat16 leaves 0.004, int8 in groups 0.01."""
-TIMES = 3.0
-"""How much more than the typical half of its kind a half of a layer errs that stands out."""
-CEILING = 0.5
-"""What stands out wherever it is: four bits leave 0.1 to 0.2, another matrix leaves 1.4."""
+    from grokpack.evaluation.pair import PairEvaluation
+    from grokpack.evaluation.parts import Part
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is asked of the second network.
+    """What is asked of the second network in place of what its formats allow.
 
     Attributes:
         max_kl: Mean KL divergence that is allowed, in nats; None for any.
@@ -30,54 +27,63 @@ class Limits:
     max_kl: float | None = None
     min_top1: float | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A part of the network that computes something else.
-
-    Attributes:
-        part: `embedding`, `attention`, `experts` or `head`.
-        layer: The layer; None for the embedding and the head.
-        error: Its relative error.
-        typical: What is usual for such parts of this pair; None where there is one only.
-    """
-
-    part: str
-    layer: int | None
-    error: float
-    typical: float | None
-
     @property
-    def name(self) -> str:
-        """Of the part, for people."""
-        return self.part if self.layer is None else f"layer {self.layer}, {self.part}"
+    def given(self) -> bool:
+        """Whether there are any."""
+        return self.max_kl is not None or self.min_top1 is not None
 
 
-def suspects(found: PairEvaluation) -> list[Suspect]:
-    """The parts that stand out, in the order of the computation."""
-    attention = _typical([row.attention for row in found.layers])
-    experts = _typical([row.experts for row in found.layers])
-    parts = [Suspect("embedding", None, found.embedding, None)]
-    for row in found.layers:
-        parts.append(Suspect("attention", row.layer, row.attention, attention))
-        parts.append(Suspect("experts", row.layer, row.experts, experts))
-    parts.append(Suspect("head", None, found.head, None))
-    return [part for part in parts if _stands_out(part)]
+def suspects(found: PairEvaluation) -> list[Part]:
+    """The parts that err by more than their limit, in the order of the computation."""
+    return [part for part in found.parts if part.beyond]
 
 
 def findings(found: PairEvaluation, limits: Limits) -> list[Finding]:
-    """What is wrong, in words: the first part that stands out, then limits that do not hold."""
-    rows = []
+    """What is wrong: what the two say of themselves, weights, then what the network computes."""
+    rows = [*found.declared]
+    for part in found.parts:
+        for state in (BEYOND, OTHERWISE):
+            rows += _of_weights(part, state)
+    return rows + (_of_limits(found, limits) if limits.given else _of_parts(found))
+
+
+def _of_weights(part: Part, state: str) -> list[Finding]:
+    """A finding for each tensor of a part that has weights in a state."""
+    named: dict[str, list[WeightGap]] = {}
+    for row in part.weights:
+        if row.state == state:
+            named.setdefault(row.name, []).append(row)
+    return [_of_tensor(name, each) for name, each in named.items()]
+
+
+def _of_tensor(name: str, rows: Sequence[WeightGap]) -> Finding:
+    beyond, elements = sum(r.beyond for r in rows), sum(r.elements for r in rows)
+    first = min(row.first for row in rows if row.first is not None)
+    experts = [str(row.expert) for row in rows if row.expert is not None]
+    where = f" of {'expert' if len(experts) == 1 else 'experts'} {', '.join(experts)}"
+    seen = f"{beyond:,} of {elements:,} values{where if experts else ''} are not"
+    seen += f", the first at {list(first)}, by up to {max(r.largest for r in rows):.3g}"
+    if rows[0].state == OTHERWISE:
+        what = "weights are stored otherwise and compute the same"
+        return Finding("GP145", what, None, name, rows[0].expected, seen, "warning")
+    what = "weights are not those of the first"
+    return Finding("GP144", what, None, name, rows[0].expected, seen)
+
+
+def _of_parts(found: PairEvaluation) -> list[Finding]:
+    """The first part beyond its limit, and how many follow."""
     wrong = suspects(found)
-    if wrong:
-        first = wrong[0]
-        more = f"; {len(wrong) - 1} parts more stand out" if len(wrong) > 1 else ""
-        usual = "next to nothing"
-        if first.typical is not None:
-            usual = f"{first.typical:.2g}, as in the typical layer"
-        what = f"{first.name} is the first to compute something else{more}"
-        seen = f"relative error {first.error:.2g}"
-        rows.append(Finding("GP141", what, None, None, usual, seen))
+    if not wrong:
+        return []
+    first = wrong[0]
+    more = {1: "", 2: "; 1 part more is"}.get(len(wrong), f"; {len(wrong) - 1} parts more are")
+    what = f"{first.title} is the first part beyond its limit{more}"
+    limit, seen = f"within {first.limit:.2g}", f"relative error {first.error:.2g}"
+    return [Finding("GP141", what, None, None, limit, seen)]
+
+
+def _of_limits(found: PairEvaluation, limits: Limits) -> list[Finding]:
+    rows = []
     if limits.max_kl is not None and not found.kl_mean <= limits.max_kl:
         seen = f"{found.kl_mean:.4g}"
         rows.append(_beyond("mean KL divergence is too large", f"<= {limits.max_kl:g}", seen))
@@ -89,14 +95,3 @@ def findings(found: PairEvaluation, limits: Limits) -> list[Finding]:
 
 def _beyond(what: str, expected: str, seen: str) -> Finding:
     return Finding("GP142", what, None, None, expected, seen)
-
-
-def _typical(errors: list[float]) -> float | None:
-    """The lower median; nothing where there is nothing to compare with."""
-    return sorted(errors)[(len(errors) - 1) // 2] if len(errors) > 1 else None
-
-
-def _stands_out(part: Suspect) -> bool:
-    if not part.error <= CEILING:  # NaN among them
-        return True
-    return part.typical is not None and part.error > max(FLOOR, TIMES * part.typical)

@@ -83,6 +83,14 @@ def read(config: Mapping[str, Any], geometry: Geometry) -> Constants:
     return replace(defaults(geometry), **found)  # type: ignore[arg-type]
 
 
+def stated(config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Every number that a config gives for each constant, by our name and the config's key."""
+    return {
+        name: {key: number for key in keys if (number := _stated(config, key)) is not None}
+        for name, keys in _KEYS.items()
+    }
+
+
 def impossible(config: Mapping[str, Any]) -> list[str]:
     """Constants of a config that no program can hold, as sentences."""
     wrong = []

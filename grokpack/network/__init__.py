@@ -13,5 +13,6 @@ float32; on request every place where xAI's code rounds to bfloat16 is rounded t
     experts      the router's choice, and the experts that were chosen
     layer        a decoder layer
     model        embedding, layers, logits
+    lockstep     two networks that take each step together
     scores       what logits say, without ever having all of them
 """

@@ -9,14 +9,13 @@ import numpy as np
 
 from grokpack.network.arithmetic import gelu, softmax
 from grokpack.network.matrices import matrix
+from grokpack.network.product import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from grokpack.network.matrices import Matrix
-    from grokpack.network.precision import Precision
     from grokpack.network.product import Lanes
-    from grokpack.network.stream import Stream
     from grokpack.tensor import TensorSpec
 
     Room = Callable[[int, int], np.ndarray]
@@ -36,10 +35,13 @@ class Routing:
     Attributes:
         chosen: Experts of each token, `i64[T, k]`, the best first.
         gates: The share of each, `f32[T, k]`; they do not add up to one.
+        margin: By what part of itself the last share that was chosen exceeds the best that was
+            not, `f32[T]`; infinite where every expert is chosen.
     """
 
     chosen: np.ndarray
     gates: np.ndarray
+    margin: np.ndarray
 
     def per_expert(self, experts: int) -> np.ndarray:
         """Tokens that each expert works on, `i64[expert]`."""
@@ -60,8 +62,18 @@ def route(x: np.ndarray, weights: np.ndarray, selected: int) -> Routing:
         selected: Experts per token. Gates stay as the softmax over all of them gave them.
     """
     gates = softmax(x @ weights)
-    chosen = np.argsort(-gates, axis=-1, kind="stable")[:, :selected]
-    return Routing(chosen, np.take_along_axis(gates, chosen, axis=-1))
+    order = np.argsort(-gates, axis=-1, kind="stable")[:, : selected + 1]
+    ordered = np.take_along_axis(gates, order, axis=-1)
+    return Routing(order[:, :selected], ordered[:, :selected], _margin(ordered, selected))
+
+
+def _margin(ordered: np.ndarray, selected: int) -> np.ndarray:
+    """By how much a choice was decided, from the best gates of each token and one more."""
+    if ordered.shape[1] <= selected:
+        return np.full(len(ordered), np.inf, np.float32)
+    last, next_best = ordered[:, selected - 1], ordered[:, selected]
+    made: np.ndarray = (last - next_best) / np.maximum(last, np.finfo(np.float32).tiny)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +95,22 @@ class Share:
     slices: tuple[Slice, ...]
 
 
-def shares(routing: Routing, weights: dict[str, TensorSpec]) -> list[Share]:
-    """The experts that some token chose, in the order of their numbers."""
+def shares(
+    routing: Routing, weights: dict[str, TensorSpec], every: int | None = None
+) -> list[Share]:
+    """The experts that some token chose, in the order of their numbers.
+
+    Args:
+        routing: What the router decided.
+        weights: Of the layer, by their names in it.
+        every: Tokens that an expert may have, to take all experts, also those without a token, and
+            to cut their width for so many: networks that run side by side cut alike. None for the
+            chosen ones, each cut for the tokens that it has.
+    """
     gate, up, down = (weights[name] for name in (GATE, UP, DOWN))
     found = []
-    for expert in np.unique(routing.chosen):
+    count = gate.values.shape[0]
+    for expert in np.unique(routing.chosen) if every is None else range(count):
         tokens, gates = routing.tokens_of(int(expert))
         parts = tuple(
             Slice(
@@ -95,7 +118,7 @@ def shares(routing: Routing, weights: dict[str, TensorSpec]) -> list[Share]:
                 matrix(up, int(expert), outputs=part),
                 matrix(down, int(expert), inputs=part),
             )
-            for part in _parts(gate.values.shape[-1], len(tokens))
+            for part in _parts(gate.values.shape[-1], every or len(tokens))
         )
         found.append(Share(int(expert), tokens, gates, parts))
     return found
@@ -116,22 +139,23 @@ def _parts(width: int, tokens: int) -> Iterator[tuple[int, int]]:
 def mix(
     x: np.ndarray,
     work: Sequence[Share],
-    stream: Stream,
     lanes: Lanes,
     watch: Watch,
     room: Room,
     out: np.ndarray,
-) -> np.ndarray:
+) -> Iterator[Product]:
     """Every token through the experts it chose, weighted by their gates.
 
     Args:
         x: Normed activations, `f32[T, d]`.
         work: What each expert has to do; its matrices were announced to the stream.
-        stream: The weights.
-        lanes: Threads that multiply.
+        lanes: Threads for what is no product.
         watch: Sees the inputs of each matrix: its name, expert, and `f32[n, in]`.
         room: Makes empty arrays of activations.
         out: Receives the sum, `f32[T, d]`.
+
+    Yields:
+        Each product, which is to be done before the next is asked for.
     """
     precision = lanes.precision
     out[...] = 0
@@ -141,23 +165,21 @@ def mix(
         made[...] = 0
         watch(GATE, share.expert, own)
         for part in share.slices:
-            inner = _hidden(own, part, stream, lanes, precision)
+            inner = yield from _hidden(own, part, lanes)
             watch(DOWN, share.expert, inner)
-            lanes.multiply(inner, stream.take(part.down), made)
+            yield Product(inner, part.down, made)
         made *= precision.settle(share.gates.copy())[:, None]
         out[share.tokens] += made
-    return precision.settle(out)
+    precision.settle(out)
 
 
-def _hidden(
-    x: np.ndarray, part: Slice, stream: Stream, lanes: Lanes, precision: Precision
-) -> np.ndarray:
+def _hidden(x: np.ndarray, part: Slice, lanes: Lanes) -> Generator[Product, None, np.ndarray]:
     """A slice of an expert's inner activations: `gelu(x @ gate) * (x @ up)`, `f32[n, width]`."""
     made = []
     for one in (part.gate, part.up):
         product = np.zeros((len(x), one.columns), np.float32)
-        lanes.multiply(x, stream.take(one), product)
-        made.append(precision.settle(product))
+        yield Product(x, one, product)
+        made.append(lanes.precision.settle(product))
     gate, up = made
     width = max(1, gate.shape[-1])
     rows = max(1, (1 << 20) // width)

@@ -9,9 +9,10 @@ from grokpack.network import experts
 from grokpack.network.arithmetic import rms_norm
 from grokpack.network.attention import Memory, Seen
 from grokpack.network.matrices import matrix
+from grokpack.network.product import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     import numpy as np
 
@@ -51,6 +52,31 @@ class Tools:
     room: Room
 
 
+def ignore(_name: str, _expert: int | None, _x: np.ndarray) -> None:
+    """Watch nothing."""
+
+
+def _ignore_stream(_h: np.ndarray) -> None:
+    """Watch nothing between attention and experts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a pass through a layer does beside computing.
+
+    Attributes:
+        memory: What is remembered of the sequences, which grows; None to remember nothing.
+        watch: Sees the inputs of each matrix.
+        between: Sees the stream between attention and experts.
+        every: As `experts.shares` takes it.
+    """
+
+    memory: Memory | None = None
+    watch: Watch = ignore
+    between: Callable[[np.ndarray], None] = _ignore_stream
+    every: int | None = None
+
+
 class Layer:
     """One layer.
 
@@ -79,20 +105,19 @@ class Layer:
         self,
         h: np.ndarray,
         batch: Batch,
-        memory: Memory | None,
-        watch: Watch,
-        between: Callable[[np.ndarray], None],
         after: list[Matrix],
-    ) -> Routing:
+        extras: Extras,
+    ) -> Generator[Product, None, Routing]:
         """Put all tokens through the layer, in place.
 
         Args:
             h: The residual stream, `f32[T, d]`.
             batch: The sequences.
-            memory: What is remembered of them, which grows; None to remember nothing.
-            watch: Sees the inputs of each matrix.
-            between: Sees the stream after attention.
             after: What will be wanted of the stream of weights after this layer.
+            extras: What is remembered and watched.
+
+        Yields:
+            Each product, which is to be done before the next is asked for.
 
         Returns:
             What the router decided.
@@ -100,37 +125,39 @@ class Layer:
         tools, precision = self._tools, self._tools.lanes.precision
         normed = tools.room(*h.shape)
         self._norm(h, 0, normed)
-        update = self._attention(normed, batch, memory, watch)
+        update = yield from self._attention(normed, batch, extras)
         h += self._norm(update, 1, update)
         precision.settle(h)
-        between(h)
+        extras.between(h)
         self._norm(h, 2, normed)
         routing = experts.route(normed, self._whole(ROUTER), tools.constants.selected_experts)
-        work = experts.shares(routing, self._own)
+        work = experts.shares(routing, self._own, extras.every)
         tools.stream.announce([*experts.wanted(work), *after])
-        experts.mix(normed, work, tools.stream, tools.lanes, watch, tools.room, update)
+        yield from experts.mix(normed, work, tools.lanes, extras.watch, tools.room, update)
         h += self._norm(update, 3, update)
         precision.settle(h)
         return routing
 
     def _attention(
-        self, x: np.ndarray, batch: Batch, memory: Memory | None, watch: Watch
-    ) -> np.ndarray:
+        self, x: np.ndarray, batch: Batch, extras: Extras
+    ) -> Generator[Product, None, np.ndarray]:
         tools = self._tools
-        watch(QUERY, None, x)
-        queries, keys, values = (self._project(x, name) for name in (QUERY, KEY, VALUE))
+        extras.watch(QUERY, None, x)
+        queries = yield from self._project(x, QUERY)
+        keys = yield from self._project(x, KEY)
+        values = yield from self._project(x, VALUE)
         tools.attention.turn(queries, batch)
         tools.attention.turn(keys, batch)
-        seen = _remembered(keys, values, batch, memory)
+        seen = _remembered(keys, values, batch, extras.memory)
         attended = tools.attention.attend(queries, batch, seen)
-        watch(OUTPUT, None, attended)
-        return self._project(attended, OUTPUT)
+        extras.watch(OUTPUT, None, attended)
+        return (yield from self._project(attended, OUTPUT))
 
-    def _project(self, x: np.ndarray, name: str) -> np.ndarray:
+    def _project(self, x: np.ndarray, name: str) -> Generator[Product, None, np.ndarray]:
         tools, weights = self._tools, self._projections[name]
         out = tools.room(len(x), weights.columns)
         out[...] = 0
-        tools.lanes.multiply(x, tools.stream.take(weights), out)
+        yield Product(x, weights, out)
         return tools.lanes.precision.settle(out)
 
     def _norm(self, x: np.ndarray, which: int, out: np.ndarray) -> np.ndarray:

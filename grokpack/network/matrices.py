@@ -100,14 +100,24 @@ class Band:
         return Band(self.columns, self.rows, self.values, not self.turned)
 
 
-def bands(whole: Matrix, *, turned: bool) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+Part = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns, first and last + 1 of each."""
+
+
+def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterator[Part]:
     """Rows and columns of each band of a matrix.
 
     Bands run along the way the bytes lie, so that each is one run, or nearly: whole rows, or whole
     columns where the matrix is stored `[out, in]`.
+
+    Args:
+        whole: The matrix.
+        turned: Whether bands are whole columns.
+        itemsize: Bytes of a value that the size of a band is told by; those of its dtype by
+            default.
     """
     long, wide = (whole.columns, whole.rows) if turned else (whole.rows, whole.columns)
-    line_bytes = wide * whole.tensor.values.dtype.itemsize
+    line_bytes = wide * (itemsize or whole.tensor.values.dtype.itemsize)
     step = max(_ALIGNED, BAND_BYTES // line_bytes // _ALIGNED * _ALIGNED)
     for first in range(0, long, step):
         part = first, min(first + step, long)

@@ -15,33 +15,27 @@ from grokpack.models.grok1 import GLOBAL_RULES
 from grokpack.network import matrices
 from grokpack.network.arithmetic import rms_norm
 from grokpack.network.attention import Attention, Heads, Memory, remember
-from grokpack.network.layer import Layer, Tools
+from grokpack.network.layer import Extras, Layer, Tools
 from grokpack.network.matrices import Matrix, matrix
+from grokpack.network.product import Product
 from grokpack.network.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.kernels.dispatch import Engine
     from grokpack.models.constants import Constants
     from grokpack.models.grok1 import Geometry
     from grokpack.network.batch import Batch
-    from grokpack.network.experts import Room, Routing, Watch
+    from grokpack.network.experts import Room, Routing
     from grokpack.network.precision import Precision
     from grokpack.network.product import Lanes
 
 EMBEDDING, FINAL_NORM = (rule.path for rule in GLOBAL_RULES)
+_NO_EXTRAS = Extras()
 _HEAD_BYTES = 64 << 20  # of a block of logits
 _AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
-
-
-def ignore(_name: str, _expert: int | None, _x: np.ndarray) -> None:
-    """Watch nothing."""
-
-
-def _ignore_stream(_h: np.ndarray) -> None:
-    """Watch nothing between attention and experts."""
 
 
 def _ignore_bytes(_nbytes: int) -> None:
@@ -83,6 +77,7 @@ class Network:
         stream: Its weights.
         layers: The layers that run.
         room: Makes empty arrays of activations, `f32[rows, columns]`.
+        lanes: Threads that multiply.
 
     Args:
         checkpoint: Its weights, in any format.
@@ -103,7 +98,7 @@ class Network:
             checkpoint, max(2, _AHEAD_BYTES // matrices.BAND_BYTES), setup.engine, setup.advance
         )
         self.room = setup.room
-        self._lanes = setup.lanes
+        self.lanes = setup.lanes
         self._tensors = checkpoint.tensors
         self._heads = _heads(geometry)
         attention = Attention(self._heads, self.constants, self.precision, setup.lanes)
@@ -149,9 +144,7 @@ class Network:
         number: int,
         h: np.ndarray,
         batch: Batch,
-        memory: Memory | None = None,
-        watch: Watch = ignore,
-        between: Callable[[np.ndarray], None] = _ignore_stream,
+        extras: Extras = _NO_EXTRAS,
     ) -> Routing:
         """Put the residual stream through a layer, in place; layers run in their order.
 
@@ -159,15 +152,28 @@ class Network:
             number: The layer.
             h: `f32[T, d]`.
             batch: The sequences.
-            memory: What the layer remembers of them; None to remember nothing.
-            watch: Sees the inputs of each matrix.
-            between: Sees the stream between attention and experts.
+            extras: What is remembered and watched.
         """
+        steps = self.products(number, h, batch, extras)
+        while True:
+            try:
+                self._multiply(next(steps))
+            except StopIteration as end:
+                routing: Routing = end.value
+                return routing
+
+    def products(
+        self, number: int, h: np.ndarray, batch: Batch, extras: Extras = _NO_EXTRAS
+    ) -> Generator[Product, None, Routing]:
+        """Step through a layer, for a caller that does the products itself; arguments as there."""
         if number == 0:
             self._begin(batch.size)
         last = number + 1 == len(self.layers)
         after = self._head if last else self.layers[number + 1].first_wanted()
-        return self.layers[number].run(h, batch, memory, watch, between, after)
+        return self.layers[number].run(h, batch, after, extras)
+
+    def _multiply(self, product: Product) -> None:
+        self.lanes.multiply(product.x, product.bands(self.stream), product.out)
 
     def normed(self, h: np.ndarray) -> np.ndarray:
         """The stream after the last norm, `f32[T, d]`, in place."""
@@ -180,15 +186,23 @@ class Network:
         Args:
             x: What `normed` returned, or as many rows of it as the network began with, or fewer.
         """
-        factor = self.precision.constant(self.constants.output_multiplier)
+        for product in self.head_products(x):
+            self._multiply(product)
+            yield product.matrix.inputs[0], self.scaled(product.out)
+
+    def head_products(self, x: np.ndarray) -> Iterator[Product]:
+        """The products of `logits`, block by block, for a caller that does them itself."""
         for block in self._head:
             made = np.zeros((len(x), block.rows), np.float32)
-            turned = (band.transposed() for band in self.stream.take(block))
-            self._lanes.multiply(x, turned, made)
-            self.precision.settle(made)
-            made *= factor
-            yield block.inputs[0], self.precision.settle(made)
+            yield Product(x, block, made, transposed=True)
         self._head = []
+
+    def scaled(self, logits: np.ndarray) -> np.ndarray:
+        """Logits in place of the products `f32[T, block]` that `head_products` asked for."""
+        factor = self.precision.constant(self.constants.output_multiplier)
+        self.precision.settle(logits)
+        logits *= factor
+        return self.precision.settle(logits)
 
     def _begin(self, tokens: int) -> None:
         tensor = self._tensors[EMBEDDING]

@@ -12,17 +12,15 @@ from grokpack.ops.weights import exact
 from grokpack.reading import ArrayReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.kernels.dispatch import Engine
     from grokpack.layout import Box
-    from grokpack.network.matrices import Band, Matrix
+    from grokpack.network.matrices import Band, Matrix, Part
     from grokpack.tensor import TensorSpec
-
-    Part = tuple[tuple[int, int], tuple[int, int]]
 
 _READERS = 2
 
@@ -35,6 +33,8 @@ class Stream:
     Attributes:
         checkpoint: Whose weights they are.
         read_bytes: Bytes of values that were asked for so far.
+        cut: Tells the bands of a matrix; by default they run the way its bytes lie.
+        told: Sees each small tensor that is read whole.
 
     Args:
         checkpoint: The source.
@@ -52,6 +52,8 @@ class Stream:
     ) -> None:
         self.checkpoint = checkpoint
         self.read_bytes = 0
+        self.cut: Callable[[Matrix], Iterable[Part]] = self._along_its_bytes
+        self.told: Callable[[TensorSpec, np.ndarray], None] = _tell_nobody
         self._reader = ArrayReader(checkpoint, engine)
         self._depth = depth
         self._advance = advance
@@ -68,8 +70,7 @@ class Stream:
     def announce(self, wanted: Sequence[Matrix]) -> None:
         """Say which matrices will be taken next, after those that were announced before."""
         for one in wanted:
-            turned = self._lies_turned(one.tensor)
-            self._wanted.extend((one, part) for part in matrices.bands(one, turned=turned))
+            self._wanted.extend((one, part) for part in self.cut(one))
         self._pump()
 
     def take(self, wanted: Matrix) -> Iterator[Band]:
@@ -97,7 +98,9 @@ class Stream:
 
     def whole(self, tensor: TensorSpec) -> np.ndarray:
         """A small tensor, `f32[...]`: a norm, a router."""
-        return self.values(tensor, whole(tensor.values.shape))
+        found = self.values(tensor, whole(tensor.values.shape))
+        self.told(tensor, found)
+        return found
 
     def _pump(self) -> None:
         while self._wanted and len(self._coming) < self._depth:
@@ -107,7 +110,11 @@ class Stream:
             read = self._pool.submit(matrices.read, own, rows, columns, self._reader)
             self._coming.append((own, read))
 
-    def _lies_turned(self, tensor: TensorSpec) -> bool:
+    def _along_its_bytes(self, one: Matrix) -> Iterator[Part]:
+        return matrices.bands(one, turned=self.lies_turned(one.tensor))
+
+    def lies_turned(self, tensor: TensorSpec) -> bool:
+        """Whether the bytes of a weight lie `[out, in]`."""
         kind = tensor.name.rpartition("decoder_layer_")[2].partition("/")[2] or tensor.name
         if kind not in self._turned:
             self._turned[kind] = matrices.is_turned(tensor, self._reader)
@@ -116,3 +123,7 @@ class Stream:
     @staticmethod
     def _is_last(own: Matrix, band: Band) -> bool:
         return band.rows[1] == own.rows and band.columns[1] == own.columns
+
+
+def _tell_nobody(_tensor: TensorSpec, _values: np.ndarray) -> None:
+    """Show small tensors to nobody."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from grokpack.render import numbers
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint import Finding
 
 _TINY = 1e-3  # below it, decimals would all be zero
+_MOST_FINDINGS = 12  # that are shown; the document and the page have all
 
 
 def render(data: dict[str, Any]) -> str:
@@ -23,24 +25,66 @@ def render(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def render_pair(data: dict[str, Any], wrong: list[Finding]) -> str:
+def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
     """Two networks: perplexities, how far apart, since where, the verdict."""
-    kl = data["kl"]
+    kl, limits = data["kl"], _limits(data)
     lines = [
         f"perplexity     {perplexity(data['loss'])}   {data['source']}",
         f"               {perplexity(data['other_loss'])}   {data['against']}",
         f"KL divergence  mean {_number(kl['mean'])}, 99% below {_number(kl['p99'])} nats",
         f"agreement      likeliest token {data['top1']:.2%}, eight likeliest {data['top8']:.2%}",
+        f"weights        {states(data)}",
         "",
-        "relative error of the stream, and of what each half of a layer adds on the same input:",
-        "layer    stream  attention   experts   other experts chosen",
-        f"embed  {_number(data['embedding']):>8}",
+        "relative error of each part on the same input, and the limit that its formats give:",
+        "layer  attention     limit   experts     limit     stream   other experts chosen",
+        f"embed  {_number(data['embedding']):>9}  {limits['embedding', None]:>8}",
     ]
-    lines += map(_gap, data["layers"])
-    lines += [f" head  {_number(data['head']):>8}", ""]
-    lines += [_finding(row) for row in wrong]
-    lines.append(f"{'apart' if wrong else 'alike'}   {_cost(data)}")
+    lines += [_gap(row, limits) for row in data["layers"]]
+    lines += [f" head  {_number(data['head']):>9}  {limits['head', None]:>8}", ""]
+    lines += [_finding(row) for row in seen[:_MOST_FINDINGS]]
+    if len(seen) > _MOST_FINDINGS:
+        lines.append(f"      and {len(seen) - _MOST_FINDINGS} findings more")
+    lines.append(f"{word}  {measure(data)}")
+    lines.append(f"        {_cost(data)}")
     return "\n".join(lines)
+
+
+def states(data: dict[str, Any]) -> str:
+    """How many weights are equal, within what their formats allow, and beyond it."""
+    words = {
+        "equal": "equal",
+        "within": "within what their formats allow",
+        "otherwise": "stored otherwise",
+        "beyond": "beyond",
+    }
+    counts = [f"{data['weights'][key]:,} {word}" for key, word in words.items()]
+    return ", ".join(text for text in counts if not text.startswith("0 ")) or "none"
+
+
+def measure(data: dict[str, Any]) -> str:
+    """What the verdict on the network was taken by, with the limit and what was measured."""
+    said = []
+    if data["max_kl"] is not None:
+        said.append(f"mean KL divergence {_number(data['kl']['mean'])} of {data['max_kl']:g} nats")
+    if data["min_top1"] is not None:
+        said.append(f"likeliest token {data['top1']:.2%} of {data['min_top1']:.2%}")
+    if said:
+        return ", ".join(said)
+    nearest = max(data["parts"], key=_filling)
+    where = nearest["part"] if nearest["layer"] is None else f"layer {nearest['layer']}'s "
+    name = where if nearest["layer"] is None else where + nearest["part"]
+    return f"error of {name}: {_number(nearest['error'])} of {_number(nearest['limit'])}"
+
+
+def _filling(part: dict[str, Any]) -> float:
+    """How much of its limit a part takes."""
+    if part["error"] is None or part["limit"] is None:
+        return math.inf
+    return float(part["error"] / part["limit"])
+
+
+def _limits(data: dict[str, Any]) -> dict[tuple[str, int | None], str]:
+    return {(row["part"], row["layer"]): _number(row["limit"]) for row in data["parts"]}
 
 
 def _layer(row: dict[str, Any]) -> str:
@@ -50,10 +94,12 @@ def _layer(row: dict[str, Any]) -> str:
     )
 
 
-def _gap(row: dict[str, Any]) -> str:
+def _gap(row: dict[str, Any], limits: dict[tuple[str, int | None], str]) -> str:
+    number = row["layer"]
     return (
-        f"{row['layer']:>5}  {_number(row['stream']):>8}  {_number(row['attention']):>9}  "
-        f"{_number(row['experts']):>8}   {row['flips']:>8.2%}"
+        f"{number:>5}  {_number(row['attention']):>9}  {limits['attention', number]:>8}  "
+        f"{_number(row['experts']):>8}  {limits['experts', number]:>8}   "
+        f"{_number(row['stream']):>8}   {row['flips']:>8.2%}"
     )
 
 
@@ -88,4 +134,8 @@ def _number(value: float | None) -> str:
 
 
 def _finding(row: Finding) -> str:
-    return f"error[{row.code}]: {row.message}\n      expected {row.expected}, found {row.found}"
+    tensor = "" if row.tensor is None else f": {row.tensor}"
+    return (
+        f"{row.severity}[{row.code}]: {row.message}{tensor}\n"
+        f"      expected {row.expected}, found {row.found}"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.render import html, numbers, svg
-from grokpack.render.evaluation import perplexity
+from grokpack.render.evaluation import measure, perplexity, states
 
 if TYPE_CHECKING:
     from grokpack.render.html import Html
@@ -21,7 +21,8 @@ def page(document: dict[str, Any]) -> str:
     if data["against"] is None:
         sections = [_overview(data, []), _flow(data), _load(data), *_losses(data)]
     else:
-        sections = [_overview(data, _distance(data)), _verdict(document), _errors(data)]
+        more = [("verdict", f"{document['status']}: {measure(data)}"), *_distance(data)]
+        sections = [_overview(data, more), _verdict(document), _errors(data)]
     return html.page(document, data["source"], sections)
 
 
@@ -45,17 +46,26 @@ def _distance(data: dict[str, Any]) -> list[tuple[str, object]]:
         ("KL divergence, 99% below", _figure(kl["p99"])),
         ("likeliest token agrees", f"{data['top1']:.2%}"),
         ("eight likeliest agree", f"{data['top8']:.2%}"),
+        ("weights", states(data)),
     ]
 
 
 def _verdict(document: dict[str, Any]) -> Html:
     rows = [
-        (html.element("code", f["code"]), f["message"], f["expected"], f["found"])
+        (
+            html.element("code", f["code"]),
+            f["severity"],
+            f["message"],
+            f["tensor"] or "",
+            f["expected"],
+            f["found"],
+        )
         for f in document["findings"]
     ]
     if not rows:
         return html.section("Findings", html.element("p", "None."))
-    return html.section("Findings", html.table(("code", "what", "expected", "found"), rows))
+    head = ("code", "severity", "what", "tensor", "expected", "found")
+    return html.section("Findings", html.table(head, rows))
 
 
 def _errors(data: dict[str, Any]) -> Html:
@@ -68,12 +78,23 @@ def _errors(data: dict[str, Any]) -> Html:
     }
     lines = {title: [row[key] for row in layers] for title, key in kinds.items()}
     picture = svg.curves(lines, "relative error by layer")
-    head = ("layer", *kinds, "other experts chosen")
+    limits = {(row["part"], row["layer"]): _figure(row["limit"]) for row in data["parts"]}
+    head = ("layer", "stream", "attention", "limit", "experts", "limit", "other experts chosen")
     rows = [
-        (row["layer"], *(_figure(row[key]) for key in kinds.values()), f"{row['flips']:.2%}")
+        (
+            row["layer"],
+            _figure(row["stream"]),
+            _figure(row["attention"]),
+            limits["attention", row["layer"]],
+            _figure(row["experts"]),
+            limits["experts", row["layer"]],
+            f"{row['flips']:.2%}",
+        )
         for row in layers
     ]
-    ends = html.facts([("embedding", _figure(data["embedding"])), ("head", _figure(data["head"]))])
+    ends = html.facts(
+        [(k, f"{_figure(data[k])}, limit {limits[k, None]}") for k in ("embedding", "head")]
+    )
     table = html.table(head, rows, range(len(head)))
     return html.section("Relative error by layer", picture, ends, table)
 

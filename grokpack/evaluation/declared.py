@@ -1,0 +1,80 @@
+"""What two checkpoints say of themselves, held against each other."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint import Finding
+from grokpack.errors import GrokpackError
+from grokpack.models import constants
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint import Checkpoint
+
+_DIMENSIONS = ("vocab", "d_model", "layers", "experts", "ffn", "q_width", "kv_width", "head_dim")
+_OPTIONAL = ("context", "pad", "bos", "eos")
+"""Many formats have no place for them: they are compared where both checkpoints give them."""
+_SWITCHES = (
+    "hidden_act",
+    "mask_pad_token",
+    "moe_router_renormalize",
+    "rope_scaling",
+    "router_logit_softcapping",
+)
+"""Keys of a config that change what some program computes, and are no constants of xAI's code."""
+_ROUNDING = 1e-6  # relative; what a decimal in a config, or float32 in a GGUF, may lose
+
+
+def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
+    """See that two networks can run on the same tokens, layer by layer.
+
+    Raises:
+        GrokpackError: GP343 where a dimension differs.
+    """
+    for name in _DIMENSIONS:
+        pair = getattr(first.geometry, name), getattr(second.geometry, name)
+        if pair[0] != pair[1]:
+            facts = ((first.place, str(pair[0])), (second.place, str(pair[1])))
+            what = f"the networks have other dimensions: {name} differs"
+            raise GrokpackError("GP343", what, None, facts)
+
+
+def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
+    """Constants, token ids and switches that two configs give differently.
+
+    A constant that a config leaves out is that of xAI's code. Where a config gives one by several
+    keys, each of them counts: programs differ in the key that they read.
+    """
+    rows = []
+    usual = constants.defaults(first.geometry)
+    given = [constants.stated(checkpoint.config) for checkpoint in (first, second)]
+    for name in given[0]:
+        ours, theirs = (said[name] for said in given)
+        if name in _OPTIONAL and not (ours and theirs):
+            continue
+        default = {name: getattr(usual, name)}
+        rows += _unequal(name, ours or default, theirs or default)
+    for key in _SWITCHES:
+        one, other = first.config.get(key), second.config.get(key)
+        if one is not None and other is not None and one != other:
+            rows.append(_finding(key, repr(one), repr(other)))
+    return rows
+
+
+def _unequal(name: str, ours: dict[str, float], theirs: dict[str, float]) -> list[Finding]:
+    """A finding where any number given on one side is not that of the other."""
+    pairs = [(a, b) for a in ours.values() for b in theirs.values()]
+    if all(math.isclose(a, b, rel_tol=_ROUNDING) for a, b in pairs):
+        return []
+    return [_finding(name, _listed(ours), _listed(theirs))]
+
+
+def _listed(numbers: dict[str, float]) -> str:
+    if len(set(numbers.values())) == 1:
+        return f"{next(iter(numbers.values())):g}"
+    return ", ".join(f"{key} {number:g}" for key, number in numbers.items())
+
+
+def _finding(name: str, ours: str, theirs: str) -> Finding:
+    return Finding("GP143", f"{name} is not the same in both", None, None, ours, theirs)
