@@ -124,7 +124,8 @@ class decoding:  # noqa: N801  # it is used as a function, as contextlib's are
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (ValueError, OSError, NotImplementedError)):
-            raise _undecoded(self.folder, str(error)) from error
+            # Without its cause: TensorStore's message quotes the whole spec, keys and tokens too.
+            raise _undecoded(self.folder, str(error)) from None
 
 
 def _undecoded(folder: str, text: str) -> GrokpackError:

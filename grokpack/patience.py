@@ -1,7 +1,8 @@
-"""Waiting for TensorStore: it tries a server again without end, and cannot be told to stop."""
+"""Waiting for TensorStore, which tries a server again without end, and cannot be told to stop."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,7 @@ def settled(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN40
     Raises:
         GrokpackError: GP221 where nothing came in that time, GP403 once this thread shall stop.
     """
-    if not storage.is_url(folder):
-        return future.result()
-    from grokpack.storage.remote.wire import SILENCE_S
-
-    longest = _SILENCES * SILENCE_S
+    longest = _longest_s(folder)
     ends = time.monotonic() + longest
     while not future.done():
         try:
@@ -37,12 +34,21 @@ def settled(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN40
         except TimeoutError:
             if storage.stopping():
                 future.cancel()
-                what = "stopped while waiting for the server"
+                what = "stopped while waiting for a read"
                 raise GrokpackError("GP403", what, hint="the same command begins anew") from None
             if time.monotonic() > ends:
                 future.cancel()
                 raise _silent(folder, longest) from None
     return future.result()
+
+
+def _longest_s(folder: str) -> float:
+    """Seconds that a read may take: a disk is waited for, however slow it is."""
+    if not storage.is_url(folder):
+        return math.inf
+    from grokpack.storage.remote.wire import SILENCE_S
+
+    return _SILENCES * SILENCE_S
 
 
 def _silent(folder: str, seconds: float) -> GrokpackError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from functools import cache
 from urllib.parse import quote, unquote, urlsplit
 
@@ -59,9 +60,11 @@ def know(*secrets: str | None) -> None:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it is, and as URLs have it."""
+    """A secret as it is, in its words, and as URLs and messages of libraries have it."""
     own = secret.strip()
-    forms = {own, quote(own), quote(own, safe=""), unquote(own)}
+    forms = {own, *own.split(), ascii(own)[1:-1], unquote(own)}
+    with suppress(UnicodeError):
+        forms |= {quote(own), quote(own, safe="")}
     return {form for form in forms if len(form) >= _SHORTEST}
 
 

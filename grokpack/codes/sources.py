@@ -275,6 +275,15 @@ SOURCES = (
         "limit.",
     ),
     Code(
+        "GP237",
+        "input is no regular file",
+        ExitStatus.SOURCE,
+        "A folder, a pipe, a socket or a device lies where a file should. Files are read at any "
+        "place, and their sizes believed, which those do not allow; reading from them might never "
+        "end.",
+        "Name a file. Of what a program prints, as in `<(...)`, make a file first.",
+    ),
+    Code(
         "GP240",
         "chunks too large for the memory",
         ExitStatus.SOURCE,

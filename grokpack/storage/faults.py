@@ -34,8 +34,8 @@ def reading(path: str) -> Iterator[None]:
     """A block that reads a source: its errors are GP214."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        reason = getattr(error, "strerror", None) or str(error)
         raise GrokpackError("GP214", f"cannot read the source: {reason}", Place(path)) from error
 
 
@@ -45,9 +45,9 @@ def writing(operation: str, path: str) -> Iterator[None]:
     try:
         faults.point(operation, path)
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _FULL:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) in _FULL:
             hint = "free some space and run the same command again; it continues"
             raise GrokpackError(
                 "GP401", f"disk is full: {reason}", Place(path), hint=hint

@@ -6,7 +6,9 @@ Nothing is mapped, because touched pages of a mapping count as resident memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +30,13 @@ T = TypeVar("T")
 BURDEN = Burden()
 MOST_ENTRIES = 1 << 20
 """Of a folder and those below it: a store of the release has 300,000 chunks of a mebibyte."""
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
@@ -71,11 +80,32 @@ def read_rows(
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """A regular file, opened to be read.
+
+    Anything else is refused before a byte is waited for: a pipe without a writer, or a terminal,
+    would keep the program for ever. Opening a pipe does not wait with `O_NONBLOCK`, which means
+    nothing for files.
+    """
     try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device that is not there
+            raise _irregular(path, os.stat(path).st_mode) from error
+        raise
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise _irregular(path, mode)
         yield handle
     finally:
         os.close(handle)
+
+
+def _irregular(path: str, mode: int) -> GrokpackError:
+    """The error for what is no regular file."""
+    kind = next((word for is_kind, word in _KINDS if is_kind(mode)), "no regular file")
+    pipe = "write what it gives to a file first, and name that" if stat.S_ISFIFO(mode) else None
+    return GrokpackError("GP237", f"{kind} lies where a file should", Place(path), hint=pipe)
 
 
 def _fill(handle: int, path: str, offset: int, buffer: memoryview) -> None:
@@ -100,6 +130,8 @@ def stamp(path: str, *, fresh: bool) -> tuple[int, int]:  # noqa: ARG001  # noth
     """See `sources.stamp`."""
     with reading(path):
         state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode):
+            raise _irregular(path, state.st_mode)
         return state.st_size, state.st_mtime_ns
 
 
@@ -110,12 +142,14 @@ def exists(path: str) -> bool:
 
 def is_file(path: str) -> bool:
     """See `sources.is_file`."""
-    return Path(path).is_file()
+    with reading(path):
+        return Path(path).is_file()
 
 
 def is_folder(path: str) -> bool:
     """See `sources.is_folder`."""
-    return Path(path).is_dir()
+    with reading(path):
+        return Path(path).is_dir()
 
 
 def names(folder: str) -> list[str]:

@@ -6,12 +6,18 @@ what is here takes them apart.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from grokpack.errors import GrokpackError, Place
 
-SCHEMES = ("http", "https", "s3", "gs", "hf")
+WEB = ("http", "https")
+SCHEMES = (*WEB, "s3", "gs", "hf")
 _MARK = "://"
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[\w.-]{1,253})(:\d{1,5})?")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_NO_NAME = "its first part is no name of a bucket or an owner"
 _ROOT_PARTS = {"hf": 1}  # parts of the path that belong to the root: `hf://org/repo`
 
 
@@ -58,9 +64,25 @@ def parse(url: str) -> Url:
         raise _unusable(url, "a query, a fragment or such characters cannot be part of a folder")
     if any(part in ("", ".", "..") for part in path.split("/")) and path:
         raise _unusable(url, "its path is not a plain one")
+    fault = host_fault(host) if scheme in WEB else None if _NAME.fullmatch(host) else _NO_NAME
+    if fault is not None:
+        raise _unusable(url, fault)
     if scheme == "hf" and not path:
         raise _unusable(url, "a repository is named as hf://OWNER/NAME")
     return Url(scheme, host, path)
+
+
+def host_fault(host: str) -> str | None:
+    """Why this cannot be the host and port of a web address; None where it can."""
+    if _HOST.fullmatch(host) is None:
+        return "it names no host that can be"
+    try:
+        parts = urlsplit(f"//{host}")
+        (parts.hostname or "").encode("idna")
+        port = parts.port
+    except ValueError as error:  # UnicodeError is one
+        return str(error)
+    return "there is no port 0" if port == 0 else None
 
 
 def parent(url: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from xml.parsers import expat
 
 from grokpack import bounded_json
@@ -13,7 +14,7 @@ from grokpack.storage.remote.answers import Gone
 from grokpack.storage.remote.exchange import document
 from grokpack.storage.remote.flights import fly
 from grokpack.storage.remote.sites import Bucket, Hub
-from grokpack.storage.urls import Url, parse
+from grokpack.storage.urls import WEB, Url, host_fault, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,7 +157,18 @@ def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str 
     _enter(found.files, prefix, (name for kind, name in kinds if kind == "file"))
     _enter(found.folders, prefix, (name for kind, name in kinds if kind == "directory"))
     match = _NEXT.search(link)
-    return match[1] if match else None
+    return _next_page(match[1], path) if match else None
+
+
+def _next_page(link: str, path: str) -> str:
+    """The URL of a listing's next page, which a mirror may have elsewhere."""
+    try:
+        parts = urlsplit(link)
+    except ValueError as error:
+        raise _broken(path, str(error)) from error
+    if parts.scheme not in WEB or host_fault(parts.netloc) is not None:
+        raise _broken(path, "its next page has no web address")
+    return link
 
 
 def _enter(names: set[str], prefix: str, paths: Iterable[object]) -> None:

@@ -6,10 +6,11 @@ import http.client
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from grokpack.storage.remote.answers import Gone, Refused, Trouble, plain, received
 from grokpack.storage.remote.wire import SILENCE_S, pool
+from grokpack.storage.urls import WEB, host_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
+_LOCATION = "%/:?#[]@!$&'()*+,;=~"
+"""What may stand in an address as it is, beside letters, digits, - _ and .; servers send other
+characters as well, which are taken for the bytes that they came as."""
+_NO_ADDRESS = "it redirects to what is no web address"
 _NEAR_S = 0.002  # in which a server at hand answers, at its quickest
 answered: dict[str, float] = {}
 """Hosts that are known to be there, and the shortest time in which one has begun to answer."""
@@ -99,10 +104,13 @@ def _walk(
 
 def _target(at: str, location: str) -> str:
     """Where a redirection leads."""
-    url = urljoin(at, location)
-    parts, before = urlsplit(url), urlsplit(at)
-    if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
-        raise Trouble("it redirects to what is no web address", "GP223")
+    try:
+        url = urljoin(at, quote(location, safe=_LOCATION, encoding="latin-1", errors="replace"))
+        parts, before = urlsplit(url), urlsplit(at)
+    except ValueError:
+        raise Trouble(_NO_ADDRESS, "GP223") from None
+    if parts.scheme not in WEB or host_fault(parts.netloc) is not None:
+        raise Trouble(_NO_ADDRESS, "GP223")
     if before.scheme == "https" and parts.scheme == "http":
         raise Trouble("it redirects from https to http", "GP223")
     return url

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from grokpack import redaction
+
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -33,6 +35,13 @@ def find_keys() -> Keys | None:
     Where they come from elsewhere (single sign-on, a machine's role), `aws configure
     export-credentials --format env` puts them into the environment.
     """
+    found = _keys()
+    if found is not None:
+        redaction.know(found.name, found.secret, found.token)
+    return found
+
+
+def _keys() -> Keys | None:
     name, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if name and secret:
         return Keys(name, secret, os.environ.get("AWS_SESSION_TOKEN"))
@@ -74,6 +83,8 @@ def _file(variable: str, name: str) -> str:
 def _profile(variable: str, name: str) -> dict[str, str]:
     """The profile's section of one of AWS's two files; empty where it is not there."""
     path, profile = _file(variable, name), _profile_name()
+    if not os.path.isfile(path):  # reading a pipe might never end
+        return {}
     parser = configparser.RawConfigParser()
     try:
         parser.read(path, encoding="utf-8")

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
+from grokpack import redaction
+from grokpack.errors import GrokpackError, Place
 from grokpack.storage.remote import signing
 from grokpack.storage.remote.routes import Resource
-from grokpack.storage.urls import Url, parse
+from grokpack.storage.urls import WEB, Url, host_fault, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -237,20 +239,38 @@ def _plain() -> Plain:
 def _bucket(scheme: str, name: str) -> Bucket:
     open_to_all = bool(os.environ.get("GROKPACK_ANONYMOUS"))
     if scheme == "gs":
-        endpoint = os.environ.get("GROKPACK_GS_ENDPOINT") or GOOGLE
+        endpoint = _endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
         token = None if open_to_all else os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
+        redaction.know(token)
         return Bucket(name, google=True, region="auto", token=token, endpoint=endpoint)
-    variables = ("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    endpoint = next((os.environ[v] for v in variables if os.environ.get(v)), "")
-    return Bucket(
-        name, keys=None if open_to_all else signing.find_keys(), endpoint=endpoint or None
-    )
+    endpoint = _endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return Bucket(name, keys=None if open_to_all else signing.find_keys(), endpoint=endpoint)
+
+
+def _endpoint(*variables: str) -> str | None:
+    """The URL in the first of these variables that is set; None where none is.
+
+    Raises:
+        GrokpackError: GP224 where it is no web address without a user and a query.
+    """
+    variable = next((v for v in variables if os.environ.get(v)), None)
+    if variable is None:
+        return None
+    url = os.environ[variable].rstrip("/")
+    scheme, _, rest = url.partition("://")
+    fault = host_fault(rest.partition("/")[0]) if scheme in WEB else "it is no web address"
+    if any(mark in rest for mark in "?#\\ ") or not rest.isprintable():
+        fault = "a query, a fragment or such characters cannot be part of it"
+    if fault is not None:
+        raise GrokpackError("GP224", f"{variable} cannot be used: {fault}", Place(url))
+    return url
 
 
 @cache
 def _hub(repo: str, revision: str) -> Hub:
-    endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-    return Hub(repo, revision, endpoint, _hub_token())
+    token = _hub_token()
+    redaction.know(token)
+    return Hub(repo, revision, _endpoint("HF_ENDPOINT") or HUB, token)
 
 
 def _hub_token() -> str | None:
@@ -261,7 +281,10 @@ def _hub_token() -> str | None:
         return os.environ["HF_TOKEN"].strip()
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     place = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
-    return (place.read_text(encoding="utf-8").strip() or None) if place.is_file() else None
+    try:
+        return (place.read_text(encoding="utf-8").strip() or None) if place.is_file() else None
+    except (OSError, UnicodeDecodeError):  # as if nobody had logged in
+        return None
 
 
 def forget() -> None:

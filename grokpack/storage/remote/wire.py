@@ -67,7 +67,7 @@ def _connect(scheme: str, host: str) -> tuple[http.client.HTTPConnection, bool]:
     """
     name, port = _host_and_port(scheme, host)
     proxy = None if urllib.request.proxy_bypass(name) else urllib.request.getproxies().get(scheme)
-    target, target_port = _host_and_port("http", urlsplit(proxy).netloc) if proxy else (name, port)
+    target, target_port = _proxy(proxy) if proxy else (name, port)
     connection: http.client.HTTPConnection
     if scheme == "https":
         connection = http.client.HTTPSConnection(
@@ -78,6 +78,19 @@ def _connect(scheme: str, host: str) -> tuple[http.client.HTTPConnection, bool]:
     else:
         connection = http.client.HTTPConnection(target, target_port, timeout=CONNECT_S)
     return connection, scheme == "http" and proxy is not None
+
+
+def _proxy(url: str) -> tuple[str, int]:
+    """Host and port of a proxy.
+
+    Raises:
+        GrokpackError: GP224 where the environment's setting is no URL.
+    """
+    try:
+        return _host_and_port("http", urlsplit(url).netloc)
+    except ValueError as error:
+        what = f"the proxy of the environment cannot be used: {error}"
+        raise GrokpackError("GP224", what, Place(url)) from error
 
 
 def _host_and_port(scheme: str, host: str) -> tuple[str, int]:
