@@ -243,8 +243,8 @@ def _bucket(scheme: str, name: str) -> Bucket:
         token = None if open_to_all else os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
         redaction.know(token)
         return Bucket(name, google=True, region="auto", token=token, endpoint=endpoint)
-    endpoint = _endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    return Bucket(name, keys=None if open_to_all else signing.find_keys(), endpoint=endpoint)
+    own = _endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return Bucket(name, keys=None if open_to_all else signing.find_keys(), endpoint=own)
 
 
 def _endpoint(*variables: str) -> str | None:
@@ -258,7 +258,9 @@ def _endpoint(*variables: str) -> str | None:
         return None
     url = os.environ[variable].rstrip("/")
     scheme, _, rest = url.partition("://")
-    fault = host_fault(rest.partition("/")[0]) if scheme in WEB else "it is no web address"
+    fault: str | None = "it is no web address"
+    if scheme in WEB:
+        fault = host_fault(rest.partition("/")[0])
     if any(mark in rest for mark in "?#\\ ") or not rest.isprintable():
         fault = "a query, a fragment or such characters cannot be part of it"
     if fault is not None:
