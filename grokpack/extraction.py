@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
+from grokpack.errors import GrokpackError, Place
 from grokpack.formats import npy, safetensors
-from grokpack.inspection import views
+from grokpack.inspection import unread, views
 from grokpack.layout import FileLayout, Literal, Part, Segment, whole
 from grokpack.reading import ArrayReader, bytes_of
 from grokpack.tiling import row_bands
@@ -28,14 +28,20 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
         path: A new file that ends in `.npy` or `.safetensors`.
 
     Raises:
-        GrokpackError: GP304 for another suffix or no names, GP323 where the file exists.
+        GrokpackError: GP202 where one of them cannot be read, GP304 for another suffix or no
+            names, GP323 where the file exists.
     """
     chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
+    absent = unread(checkpoint, patterns, checkpoint.tensors)
     suffix = os.path.splitext(path)[1]
     if not patterns or suffix not in (npy.SUFFIX, safetensors.SUFFIX):
         raise GrokpackError(
             "GP304", "--extract needs tensor names and a file that ends in .npy or .safetensors"
         )
+    if absent:
+        what = f"{absent[0]} cannot be read: its file is missing or wrong"
+        hint = f"`grokpack verify {checkpoint.folder}` says more; or name what is there"
+        raise GrokpackError("GP202", what, Place(checkpoint.folder), hint=hint)
     storage.refuse_existing(path)
     if suffix == npy.SUFFIX:
         if len(chosen) != 1:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.errors import GrokpackError
+from grokpack.errors import GrokpackError, Place
 from grokpack.models import grok1, selection
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Checkpoint, Survey
+    from collections.abc import Collection
+
+    from grokpack.checkpoint import Checkpoint, Finding, Survey
     from grokpack.layout import Piece
     from grokpack.models.grok1 import Entry
 
@@ -20,6 +22,10 @@ _PARTS = (  # order and names of the parts in the overview
     ("router", "router"),
     ("norm", "norms"),
 )
+
+
+_READABLE = ("GP101", "GP102", "GP130")
+"""Findings that leave nothing unread: a file that is not there, a stranger, a wrong config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +108,47 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
         patterns: As `grokpack.models.selection` understands them.
 
     Raises:
-        GrokpackError: GP216 for a pattern that no tensor fits, with the nearest names.
+        GrokpackError: GP202 where the files of all that fit are missing or wrong, GP216 for a
+            pattern that no tensor of the model fits, with the nearest names.
     """
     by_name = grok1.entries_by_name(checkpoint.geometry.layers)
     pieces = checkpoint.layout.pieces()
-    chosen = list(checkpoint.tensors)
-    if patterns:
-        held = [by_name[name] for name in chosen]
-        matched = {entry.name for pattern in patterns for entry in selection.select(held, pattern)}
-        chosen = [name for name in chosen if name in matched]
+    asked = set(_asked(checkpoint, patterns))
+    chosen = [name for name in checkpoint.tensors if name in asked]
+    if patterns and not chosen:
+        raise _not_read(checkpoint, [name for name in by_name if name in asked])
     return [_view(checkpoint, by_name[name], pieces) for name in chosen]
+
+
+def unread(checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[str]) -> list[str]:
+    """Names of tensors that were asked for and are not among those that could be read.
+
+    Args:
+        checkpoint: Where they should be.
+        patterns: What was asked for, as `views` takes it; None for all.
+        read: Names of what could be.
+    """
+    return [name for name in _asked(checkpoint, patterns) if name not in read]
+
+
+def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
+    entries = grok1.entries(checkpoint.geometry.layers)
+    if not patterns:
+        return [entry.name for entry in entries]
+    found = {entry.name for pattern in patterns for entry in selection.select(entries, pattern)}
+    return [entry.name for entry in entries if entry.name in found]
+
+
+def _not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
+    what = f"{names[0]} cannot be read: its file is missing or wrong"
+    facts = (("and", f"{len(names) - 1} more"),) if names[1:] else ()
+    hint = f"`grokpack verify {checkpoint.folder}` says what is wrong, and how to fetch it"
+    return GrokpackError("GP202", what, Place(checkpoint.folder), facts, hint)
+
+
+def unreadable(survey: Survey) -> list[Finding]:
+    """Findings about files that are there and cannot be used: what they hold is not shown."""
+    return [f for f in survey.findings if f.severity == "error" and f.code not in _READABLE]
 
 
 def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]) -> TensorView:

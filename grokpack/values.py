@@ -58,7 +58,7 @@ def statistics(
         cuts: How the work is cut; no figure depends on it.
     """
     named = {view.name for view in views(checkpoint, patterns)}
-    chosen = [tensor for tensor in _sound_tensors(checkpoint) if tensor.name in named]
+    chosen = [tensor for tensor in sound_tensors(checkpoint) if tensor.name in named]
     tallies = tally_all(checkpoint, chosen, listen, cuts)
     return [_row(tensor, tallies) for tensor in chosen]
 
@@ -85,7 +85,7 @@ def verify_values(
         return verdict
     pieces = checkpoint.layout.pieces()
     findings: list[Finding] = []
-    sound = _sound_tensors(checkpoint)
+    sound = sound_tensors(checkpoint)
     failed: dict[str, GrokpackError] = {}
     tallies = tally_all(checkpoint, sound, listen, cuts, failed, limits)
     for tensor in sound:
@@ -111,7 +111,7 @@ def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
     return Finding("GP227", what, file)
 
 
-def _sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
+def sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
     """Tensors all of whose elements are there and whose scales fit their values."""
     pieces = checkpoint.layout.pieces()
     return [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from grokpack.stores.locate import open_checkpoint
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
 
 
@@ -80,6 +81,31 @@ def test_an_incomplete_source_is_refused_by_what_needs_it_whole(tmp_path: Path) 
     looked = run("inspect", source)
     assert looked.returncode == 0
     assert "NOT complete (25 of 26 files)" in looked.stdout
+
+
+def test_inspecting_what_cannot_be_read_does_not_end_with_0(tmp_path: Path) -> None:
+    source = synthesise(tmp_path / "m")
+    spoilt = source / "ckpt-0" / "tensor00004_000"  # of a layer's experts
+    named = open_checkpoint(str(source)).tensors
+    tensor = next(n for n in named if n.endswith("decoder_layer_0/moe/linear_v/w"))
+    spoilt.write_bytes(spoilt.read_bytes()[:-100])
+    done = run("inspect", source, "--json")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["status"] == "incomplete"
+    assert [f["file"] for f in document["findings"]] == [spoilt.name]
+    assert document["data"]["unread"] == []
+    assert f"not read  {spoilt.name}: " in run("inspect", source, "--tree").stdout
+    for status in (1, 1):
+        looked = run("inspect", source, "decoder_layer_0/moe", "--stats")
+        assert looked.returncode == status
+        assert f"not read  {tensor}" in looked.stdout
+        spoilt.unlink(missing_ok=True)  # a tensor that was asked for, whose file is not there
+    alone = run("inspect", source, tensor)
+    assert (alone.returncode, "GP202" in alone.stderr) == (3, True)
+    out = tmp_path / "out.safetensors"
+    assert run("inspect", source, "decoder_layer_0/moe", "--extract", out).returncode == 3
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("command", ["verify", "inspect", "reshard"])

@@ -9,6 +9,7 @@ import typer
 
 from grokpack.cli import options
 from grokpack.cli.session import session
+from grokpack.errors import ExitStatus
 
 
 def inspect(
@@ -44,7 +45,8 @@ def inspect(
 ) -> None:
     """Show what a checkpoint holds.
 
-    Reads headers only, but for --stats and --extract.
+    Reads headers only, but for --stats and --extract. Exit status 1 where a file is there and
+    cannot be read, or a tensor that was asked for is not.
     """
     with session(
         "inspect",
@@ -57,6 +59,7 @@ def inspect(
         color=color,
     ) as current:
         import time
+        from dataclasses import asdict
 
         from grokpack import inspection
         from grokpack.cli.source import resolve
@@ -77,6 +80,18 @@ def inspect(
             from grokpack.values import statistics
 
             data["statistics"] = statistics(checkpoint, names, current.stoppable())
-        current.result(
-            text.render(found, data, seconds, tree=tree, offsets=offsets, named=bool(names)), data
+        read = checkpoint.tensors
+        if stats:
+            from grokpack.values import sound_tensors
+
+            read = {tensor.name: tensor for tensor in sound_tensors(checkpoint)}
+        asked = bool(names) or stats
+        data["unread"] = inspection.unread(checkpoint, names, read) if asked else []
+        wrong = inspection.unreadable(found)
+        shown = text.render(
+            found, data, seconds, wrong=wrong, tree=tree, offsets=offsets, named=bool(names)
         )
+        bad = bool(wrong or data["unread"])
+        status = ExitStatus.ANSWER_IS_NO if bad else ExitStatus.OK
+        rows = [asdict(finding) for finding in wrong]
+        current.result(shown, data, status, rows, "incomplete" if bad else "ok")

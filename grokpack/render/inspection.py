@@ -8,15 +8,23 @@ from grokpack.escaping import line
 from grokpack.render import numbers, statistics
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Survey
+    from grokpack.checkpoint import Finding, Survey
 
+_FEW_UNREAD = 5  # files or tensors shown before the rest is counted
 _FEW_PIECES = 4  # slices shown before the rest is counted
 
 
 def render(
-    survey: Survey, data: dict[str, Any], seconds: float, *, tree: bool, offsets: bool, named: bool
+    survey: Survey,
+    data: dict[str, Any],
+    seconds: float,
+    *,
+    wrong: list[Finding],
+    tree: bool,
+    offsets: bool,
+    named: bool,
 ) -> str:
-    """The overview, or the tensors that were asked for."""
+    """The overview, or the tensors that were asked for; then what could not be read."""
     blocks = []
     if not named:
         blocks.append(_overview(survey, data, seconds))
@@ -29,7 +37,18 @@ def render(
     if "extracted" in data:
         written = data["extracted"]
         blocks.append(f"wrote {numbers.shown(written['file'])}: {numbers.size(written['bytes'])}")
+    blocks += [_unread(rows) for rows in (_files(wrong), data["unread"]) if rows]
     return "\n\n".join(blocks)
+
+
+def _files(wrong: list[Finding]) -> list[str]:
+    return [f"{f.file or f.tensor or 'the folder'}: {f.message} ({f.code})" for f in wrong]
+
+
+def _unread(rows: list[str]) -> str:
+    more = [f"and {len(rows) - _FEW_UNREAD:,} more"] if len(rows) > _FEW_UNREAD else []
+    listed = [*map(line, rows[:_FEW_UNREAD]), *more]
+    return "\n".join(f"not read  {row}" for row in listed)
 
 
 def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
