@@ -191,6 +191,8 @@ class Survey:
         findings: What is wrong, in file order; empty for a whole checkpoint.
         checkpoint: What could be read, None where the dimensions cannot be told.
         view: Folder of the view through which it was reached; None where it was named itself.
+        told: What tells how many files there should be, for people: a config, an index, a
+            manifest; None where only the files that are there do.
     """
 
     folder: str
@@ -199,6 +201,14 @@ class Survey:
     findings: tuple[Finding, ...]
     checkpoint: Checkpoint | None
     view: str | None = None
+    told: str | None = None
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all files are there as they should be; None where nothing tells how many."""
+        if not self.whole:
+            return False
+        return True if self.told else None
 
     @property
     def place(self) -> str:

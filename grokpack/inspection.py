@@ -203,7 +203,7 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
         "source": survey.place,
         "format": survey.format,
         "family": "grok-1" if geometry.is_grok1() else "grok-1 architecture",
-        "complete": survey.whole,
+        "complete": survey.complete,
         "files": {"expected": survey.expected, "bad": len(bad)},
         "bytes": checkpoint.layout.nbytes,
         "ranks": checkpoint.ranks,

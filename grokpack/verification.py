@@ -8,22 +8,28 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack import config, storage
-from grokpack.checkpoint import Finding, array_parts
-from grokpack.contents import reading, records
-from grokpack.contents.check import OTHER_SIZE
+from grokpack.checkpoint import Finding, Survey, array_parts
+from grokpack.codes import CODES
+from grokpack.contents import folder, reading, records
+from grokpack.contents.check import OTHER_SIZE, unlisted
+from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.escaping import command, operand
 from grokpack.formats import seekable
+from grokpack.stores import expectations, locate
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from grokpack.checkpoint import Checkpoint, Survey
+    from grokpack.checkpoint import Checkpoint
     from grokpack.contents.check import Contents
+    from grokpack.contents.places import Files
+    from grokpack.contents.records import Record
     from grokpack.layout import FileLayout, Part
 
 SAMPLE_BYTES = 4096  # enough to tell two trained tensors apart; one page
 _COMPARE_BYTES = 4 << 20
+_OF_CONTENTS = ("GP110", "GP117")  # findings that say nothing against names, headers and sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +42,42 @@ class Verdict:
         checks: Each check and how it went: `ok`, `failed`, `skipped`, or `partial` where nothing
             was wrong with what was read.
         contents: What came of reading the files, where they were read.
+        refusal: Why the headers cannot be read; None where they can.
     """
 
     survey: Survey
     findings: tuple[Finding, ...]
     checks: dict[str, str]
     contents: Contents | None = None
+    refusal: GrokpackError | None = None
 
     @property
     def whole(self) -> bool:
         """Whether no error was found."""
         return not any(f.severity == "error" for f in self.findings)
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all files are there; None where nothing tells how many there should be."""
+        if not self.whole:
+            return False
+        listed = self.contents is not None and self.contents.lists_all
+        return True if self.survey.told or listed else None
+
+    @property
+    def word(self) -> str:
+        """The answer in a word.
+
+        `whole` is said of all files and, where contents were read, of all bytes; `ok` where nothing
+        is wrong with what was looked at, and it is not known whether that was all.
+        """
+        if not self.whole:
+            return "damaged"
+        if self.contents is not None and not self.contents.ended:
+            return "unfinished"
+        partial = self.contents is not None and self.contents.never_bytes
+        unlisted = any(finding.code == "GP118" for finding in self.findings)
+        return "whole" if self.complete and not partial and not unlisted else "ok"
 
     @property
     def bad_files(self) -> list[str]:
@@ -61,21 +92,62 @@ class Verdict:
         return own[: self.survey.expected]
 
 
-def verify_structure(survey: Survey) -> Verdict:
+def look(path: str, head_dim: int | None = None) -> Verdict:
+    """The structure of what lies at a path, damaged or not.
+
+    Where its headers cannot be read at all, its manifest speaks: what differs from it is damage.
+    The verdict has the refusal then, which stands where nothing differs.
+
+    Args:
+        path: A checkpoint.
+        head_dim: Size of an attention head, where no config.json tells it.
+
+    Raises:
+        GrokpackError: GP201 where there is nothing, GP212 for the output of a run that is not
+            finished, and where no answer comes from a server.
+    """
+    try:
+        return verify_structure(locate.survey(path, head_dim), path)
+    except GrokpackError as error:
+        unreadable = CODES[error.code].exit_status is ExitStatus.SOURCE
+        if not unreadable or error.code in (*storage.NO_FAULT_OF_FILES, "GP201", "GP212"):
+            raise
+        return _unread(path, error)
+
+
+def _unread(path: str, error: GrokpackError) -> Verdict:
+    """The verdict on files that cannot be read as a checkpoint."""
+    files = folder.unread(path)
+    own = records.own(files) if files else None
+    findings: list[Finding] = []
+    if files is not None and own is not None:
+        doubt = Finding(error.code, error.what)
+        findings = [*expectations.listed(files, own), *against_manifest(files, [doubt])]
+    count = 0 if own is None else len(own.files) + len(own.absent)
+    found = Survey(files.folder if files else path, "unknown", count, tuple(findings), None)
+    checks = {"structure": "failed", "contents": "skipped", "values": "skipped"}
+    return Verdict(found, tuple(findings), checks, refusal=error)
+
+
+def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     """Check what can be known without reading the payload.
 
     Beyond the survey: tensors that stand twice, and, where a manifest is there, the size and the
     last tile of every file, which holds the scales of a quantised one.
+
+    Args:
+        survey: What the headers showed.
+        path: How the checkpoint was named, where that is not its folder.
     """
     findings = list(survey.findings)
     checkpoint = survey.checkpoint
-    if checkpoint is None:
-        if not findings:
-            findings.append(Finding("GP210", "the tensors do not tell a model's dimensions"))
-    else:
+    if checkpoint is not None:
         findings += duplicates(checkpoint)
         findings += _twice(checkpoint)
-        findings += against_manifest(checkpoint)
+    files: Files | None = checkpoint or folder.unread(survey.folder)
+    findings += against_manifest(files or folder.unread(path or survey.folder), findings)
+    if checkpoint is None and not findings:
+        findings.append(Finding("GP210", "the tensors do not tell a model's dimensions"))
     failed = any(f.severity == "error" for f in findings)
     checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
     return Verdict(survey, tuple(findings), checks)
@@ -133,10 +205,46 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
     )
 
 
-def against_manifest(checkpoint: Checkpoint) -> list[Finding]:
-    """Sizes and last tiles that differ from what the manifest recorded; none without one."""
-    known = records.own(checkpoint)
-    rows = known.files if known else ()
+def against_manifest(files: Files | None, findings: Sequence[Finding]) -> list[Finding]:
+    """Sizes and tiles that differ from what the manifest recorded; none without one.
+
+    The last tile of every file is read, and the first one as well where something is wrong and no
+    file was named for it. A file whose header could not be read has its finding.
+
+    Args:
+        files: What is compared.
+        findings: What was found before.
+    """
+    known = records.own(files) if files else None
+    if known is None:
+        return []
+    bad = {f.file for f in findings if f.severity == "error"}
+    gone = [r for r in known.companions if r.file.path not in bad and not storage.exists(r.path)]
+    rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
+    return [
+        *(Finding("GP101", "file is missing", record.file.path) for record in gone),
+        *unlisted(known.unknown),
+        *_ends(rows),
+        *_beginnings(rows if None in bad else ()),
+    ]
+
+
+def _beginnings(rows: Iterable[Record]) -> Iterator[Finding]:
+    """Files whose first tile, which holds the header, is another; what the last one tells is said.
+
+    A file that is one tile long has no other.
+    """
+    for record in rows:
+        if len(record.tiles) > 1 and storage.stamp(record.path)[0] == record.nbytes:
+            found = reading.tile_sum(record.path, 0, record.nbytes)
+            if found != record.tiles[0]:
+                what = "contents changed: the first tile differs from the manifest"
+                where = f"bytes 0 to {tile_range(0, record.nbytes)[1]:,}"
+                yield Finding("GP110", what, record.file.path, None, None, where)
+
+
+def _ends(rows: Sequence[Record]) -> list[Finding]:
+    """Files of another size, or whose last tile is another."""
     owners = {record.tail: record.file.path for record in rows}
     findings = []
     for record in rows:
@@ -194,11 +302,13 @@ def with_contents(verdict: Verdict, contents: Contents) -> Verdict:
     fresh = [f for f in contents.findings if not (f.code == "GP110" and f.file in swapped)]
     seen = {(finding.code, finding.file) for finding in fresh}
     kept = [finding for finding in verdict.findings if (finding.code, finding.file) not in seen]
+    errors = [finding for finding in (*kept, *fresh) if finding.severity == "error"]
     bad = any(finding.severity == "error" for finding in contents.findings)
     checks = dict(verdict.checks)
     checks["contents"] = "failed" if bad else "ok" if contents.all_bytes else "partial"
-    if not any(finding.severity == "error" for finding in kept):
-        checks["structure"] = "ok"
+    if verdict.refusal is None:
+        of_contents = all(finding.code in _OF_CONTENTS for finding in errors)
+        checks["structure"] = "ok" if of_contents else "failed"
     return replace(verdict, findings=(*kept, *fresh), checks=checks, contents=contents)
 
 

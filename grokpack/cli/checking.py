@@ -87,32 +87,45 @@ def _replay(session: Session, out: Checkpoint, origin: str, chosen: Limits) -> C
     return replay(out, source, chosen, session.listener())
 
 
-def read(
-    session: Session, verdict: Verdict, against: str | None, origin: str | None, chosen: Limits
+def read(  # what the command line says
+    session: Session,
+    path: str,
+    verdict: Verdict,
+    against: str | None,
+    origin: str | None,
+    chosen: Limits,
 ) -> Verdict:
     """Read the files and add what came of it to the verdict.
 
+    Files whose headers cannot be read are compared as well, where something tells which they are.
+
     Raises:
-        GrokpackError: GP229 where the checkpoint has no manifest, GP230 for a list that is none,
-            GP403 after a signal; what was found till then is remembered.
+        GrokpackError: GP229 where the checkpoint has no manifest, GP230 for a list that is none or
+            lists none of the files, GP403 after a signal; what was found till then is remembered.
     """
     from grokpack import verification
-    from grokpack.contents import records
-    from grokpack.contents.against import check_against
+    from grokpack.contents import folder, records
+    from grokpack.contents.against import check_against, stranger
     from grokpack.contents.check import check_contents
 
     checkpoint = verdict.survey.checkpoint
-    assert checkpoint is not None  # noqa: S101  # the caller has seen to it
-    if origin is not None:
+    files = checkpoint or folder.unread(path)
+    if files is None and against is not None:
+        files = folder.everything(path)
+    if files is None or (checkpoint is None and origin is not None):
+        return verdict
+    if origin is not None and checkpoint is not None:
         contents = _replay(session, checkpoint, origin, chosen)
     elif against is not None:
-        contents = check_against(checkpoint, against, chosen, session.listener())
+        contents = check_against(files, against, chosen, session.listener())
     else:
-        own = records.own(checkpoint)
+        own = records.own(files)
         if own is None:
             hint = "`--against FILE` compares with published sums; `grokpack manifest` records"
             raise GrokpackError("GP229", "there is no manifest to compare with", hint=hint)
-        contents = check_contents(checkpoint, own, chosen, session.listener())
+        if not own.files and verdict.whole:
+            raise stranger(own.origin)
+        contents = check_contents(files, own, chosen, session.listener())
     if session.stop.is_set():
         hint = "`--max-age 1d` leaves out what was read"
         raise GrokpackError("GP403", "stopped; what was read is remembered", hint=hint)

@@ -86,23 +86,27 @@ def verify(
         from grokpack.cli.hands import by, hired
         from grokpack.cli.source import resolve
         from grokpack.render import verification as text
-        from grokpack.stores.locate import survey
 
         path = resolve(source, current)
         began = time.monotonic()
         chosen = checking.limits(
             current, data or (against or origin) is not None, subset, max_age, max_duration
         )
-        verdict = verification.verify_structure(survey(path, head_dim))
-        if verdict.survey.checkpoint is not None and (chosen is not None or values):
+        verdict = verification.look(path, head_dim)
+        readable = verdict.survey.checkpoint is not None
+        if chosen is not None or (values and readable):
             with hired(workers) as hands:
                 if chosen is not None:
-                    verdict = checking.read(current, verdict, against, origin, by(hands, chosen))
-                if values:
+                    verdict = checking.read(
+                        current, path, verdict, against, origin, by(hands, chosen)
+                    )
+                if values and readable:
                     from grokpack.values import verify_values
 
                     listen = current.stoppable()
                     verdict = verify_values(verdict, listen, limits=by(hands))
+        if verdict.refusal is not None and verdict.whole:
+            raise verdict.refusal
         seconds = time.monotonic() - began
         current.result(
             text.render(verdict, seconds),
@@ -112,7 +116,7 @@ def verify(
                 finding.row() | {"fix": fix}
                 for finding, fix in zip(verdict.findings, verification.fixes(verdict), strict=True)
             ],
-            word(verdict),
+            verdict.word,
             cases(verdict),
         )
 
@@ -134,16 +138,8 @@ def cases(verdict: Verdict) -> list[Case]:
     ]
 
 
-def word(verdict: Verdict) -> str:
-    """The answer in a word."""
-    if not verdict.whole:
-        return "damaged"
-    contents = verdict.contents
-    return "whole" if contents is None or contents.ended else "unfinished"
-
-
 def status(verdict: Verdict) -> ExitStatus:
-    """0 for whole, 75 for stopped, 4 where a pickle is hostile, 1 for any other error."""
+    """0 where nothing is wrong, 75 if stopped, 4 where a pickle is hostile, 1 for other errors."""
     if verdict.whole:
         ended = verdict.contents is None or verdict.contents.ended
         return ExitStatus.OK if ended else ExitStatus.TRY_AGAIN
@@ -164,6 +160,7 @@ def document(verdict: Verdict, seconds: float) -> dict[str, object]:
         "source": found.place,
         "format": found.format,
         "family": "grok-1" if grok1 else "grok-1 architecture",
+        "complete": verdict.complete,
         "files": {"expected": found.expected, "ok": max(0, found.expected - bad), "bad": bad},
         "bytes": checkpoint.layout.nbytes if checkpoint else 0,
         "checks": verdict.checks,

@@ -165,6 +165,14 @@ FINDINGS = (
         _FETCH,
     ),
     Code(
+        "GP123",
+        "number of ranks is not known",
+        ExitStatus.SOURCE,
+        "Files of some ranks are there, and nothing tells how many were made: no config, index or "
+        "manifest. Without one that is missing, the rest would be a narrower model.",
+        "Put the model's config.json beside the files.",
+    ),
+    Code(
         "GP130",
         "config.json contradicts the tensors",
         ExitStatus.ANSWER_IS_NO,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack import manifest, storage
@@ -52,7 +53,9 @@ def check_against(
     else:
         sums = {name: Sum("sha256", value) for name, value in listings.read(path).items()}
         origin = path
-    return _check_sums(checkpoint, sums, origin, limits, listen)
+    found = _check_sums(checkpoint, sums, origin, limits, listen)
+    # what a download left behind tells of the files that came, not of those that did not
+    return found if path == published.SCHEME else _telling(found)
 
 
 def _check_torrent(checkpoint: Files, path: str, limits: Limits, listen: Listener) -> Contents:
@@ -68,7 +71,7 @@ def _check_torrent(checkpoint: Files, path: str, limits: Limits, listen: Listene
         raise stranger(path)
     found = check_pieces(checkpoint, named, held, limits, listen)
     if found.read_bytes or not found.ended or any(f.severity == "error" for f in found.findings):
-        return found
+        return _telling(found)
     what = "no piece of the torrent could be judged: nothing was compared"
     facts = tuple(("pieces", f.message) for f in found.findings if f.code == "GP118")
     raise GrokpackError("GP230", what, Place(path), facts, "fetch the files that are missing")
@@ -87,7 +90,8 @@ def _check_manifest(
     contents = check_contents(checkpoint, theirs, limits, listen, Memory(checkpoint))
     sizes = {record.path: storage.size_of(record.path) for record in theirs.files}
     extra = [*other_sizes(theirs.files, sizes)]
-    return contents.also(extra + _unmatched(theirs.unknown, theirs.absent, path))
+    extra += _unmatched(theirs.unknown, theirs.absent, path)
+    return _telling(contents.also(extra))
 
 
 def _refuse_share(path: str, limits: Limits) -> None:
@@ -126,3 +130,9 @@ def _check_sums(
     unknown = tuple(file for file in files if file not in named)
     absent = tuple(name for name in sums if name not in set(named.values()))
     return contents.also(_unmatched(unknown, absent, origin))
+
+
+def _telling(found: Contents) -> Contents:
+    """The same, known to tell which files there should be where it names all that are there."""
+    all_named = not any(finding.code == "GP118" for finding in found.findings)
+    return replace(found, lists_all=all_named)

@@ -44,6 +44,7 @@ class Contents:
         ended: Whether all that was to be read was read.
         total_files: How many files that are.
         compared_files: Files of which every byte was compared this time.
+        lists_all: Whether what was compared with tells which files there should be.
     """
 
     findings: tuple[Finding, ...]
@@ -54,6 +55,7 @@ class Contents:
     ended: bool
     total_files: int = 0
     compared_files: int = 0
+    lists_all: bool = False
 
     @property
     def all_bytes(self) -> bool:
@@ -130,7 +132,7 @@ def check_contents(
         sum(_nbytes(result) for result in found),
         rounds.unread(sound, known) + unrecorded,
         len(found) == sum(stretch.last - stretch.first for stretch in chosen),
-        len(every) + len(records.unknown),
+        len(every) + len(records.unknown) + len(records.absent),
         _compared(sound, found),
     )
 

@@ -48,7 +48,7 @@ class Records:
         origin: The manifest's path.
         files: A record for each file that it names and the checkpoint has.
         unknown: Files of the checkpoint that it does not name.
-        absent: Files that it names and the checkpoint does not have.
+        absent: Files that it names and that are not there.
         companions: Small files that were written with them: configs, indices, the tokenizer.
     """
 
@@ -77,19 +77,37 @@ def own(checkpoint: Files) -> Records | None:
         return _records(checkpoint, path, document, alone)
     prefix = places.below_home(checkpoint)
     found = _records(checkpoint, path, document, {p: prefix + p for p in paths})
-    companions = tuple(_companions(checkpoint, document))
+    companions = tuple(_companions(checkpoint, document, "finals"))
     held = {record.path for record in companions}
     unknown = tuple(p for p in found.unknown if checkpoint.path(p) not in held)
-    return replace(found, companions=companions, unknown=unknown)
+    listed = {"files": {name: document["files"][name] for name in found.absent}}
+    others = tuple(o for o in _companions(checkpoint, listed, "files") if storage.exists(o.path))
+    there = {other.path for other in others}
+    absent = tuple(n for n in found.absent if _place(checkpoint, n) not in there)
+    return replace(
+        found,
+        files=(*found.files, *others),
+        companions=companions,
+        unknown=unknown,
+        absent=absent,
+    )
 
 
-def _companions(checkpoint: Files, document: Mapping[str, Any]) -> Iterator[Record]:
-    """Records of the small files, but for names that lead out of the folder."""
-    for name, row in document.get("finals", {}).items():
-        path = os.path.join(checkpoint.home, os.path.normpath(name))  # home may be a URL
+def _companions(checkpoint: Files, document: Mapping[str, Any], table: str) -> Iterator[Record]:
+    """Records of files that are no part of the layout, but for names that lead out of the folder.
+
+    Small ones beside the weights, and weights whose headers could not be read.
+    """
+    for name, row in document.get(table, {}).items():
+        path = _place(checkpoint, name)
         if manifest.stays_inside(name):
             file = FileLayout(os.path.relpath(path, checkpoint.folder), ())
             yield Record(file, path, row["bytes"], tuple(manifest.tiles(row)))
+
+
+def _place(checkpoint: Files, name: str) -> str:
+    """Where a file is that a manifest names; the home may be a URL."""
+    return os.path.join(checkpoint.home, os.path.normpath(name))
 
 
 def foreign(checkpoint: Files, path: str, document: Mapping[str, Any]) -> Records:

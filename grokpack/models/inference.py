@@ -70,7 +70,7 @@ def infer(found: Mapping[int, TensorSpec], layers: int, hints: Hints) -> Geometr
             for dim, size in named.items():
                 votes.setdefault(dim, Counter())[size] += 1
     dims = {dim: _majority(counts) for dim, counts in votes.items()}
-    if set(dims) == set(_DIMENSIONS) - {"vocab"} and _is_release_without_embedding(dims, layers):
+    if set(dims) == set(_DIMENSIONS) - {"vocab"} and _is_release_without_embedding(dims):
         dims["vocab"] = GROK1.vocab
     if set(dims) != set(_DIMENSIONS):
         return None
@@ -79,9 +79,9 @@ def infer(found: Mapping[int, TensorSpec], layers: int, hints: Hints) -> Geometr
     return _with_assumptions(geometry, hints)
 
 
-def _is_release_without_embedding(dims: Mapping[str, int], layers: int) -> bool:
+def _is_release_without_embedding(dims: Mapping[str, int]) -> bool:
     """Whether all but the vocabulary is Grok-1's: then a missing embedding can only be its own."""
-    return layers == GROK1.layers and all(getattr(GROK1, dim) == n for dim, n in dims.items())
+    return all(getattr(GROK1, dim) == n for dim, n in dims.items())
 
 
 def _with_assumptions(geometry: Geometry, hints: Hints) -> Geometry:

@@ -54,7 +54,9 @@ def _unread(rows: list[str]) -> str:
 def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
     name = "Grok-1" if data["family"] == "grok-1" else "a model of Grok-1's architecture"
     good = data["files"]["expected"] - data["files"]["bad"]
-    state = "complete" if data["complete"] else "NOT complete"
+    state = {True: "complete", False: "NOT complete", None: "completeness not known"}[
+        data["complete"]
+    ]
     geometry, counted = data["geometry"], data["parameters"]
     ranks = f", cut for {data['ranks']} ranks" if data["ranks"] > 1 else ""
     active = counted["active"] / counted["total"]
@@ -87,7 +89,7 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
             f"  view     {numbers.shown(data['view']['folder'])}: files as when it was made",
             f"  open it  tensorstore: {numbers.compact(data['view']['opens'])}",
         ]
-    if not data["complete"]:
+    if data["complete"] is False:
         lines += ["", "hint: `grokpack verify` names what is missing or wrong"]
     return "\n".join(lines)
 

@@ -42,16 +42,18 @@ def _overview(data: dict[str, Any]) -> Html:
         ("vocabulary", geometry["vocab"]),
         ("splits evenly for --tp", widths),
     ]
-    state = "complete" if data["complete"] else "NOT complete: `grokpack verify` says what is wrong"
-    return html.section(
-        "Overview", html.element("p", f"The checkpoint is {state}."), html.facts(rows)
-    )
+    state = {
+        True: "The checkpoint is complete.",
+        False: "The checkpoint is NOT complete: `grokpack verify` says what is wrong.",
+        None: "Completeness not known: nothing tells how many files there should be.",
+    }[data["complete"]]
+    return html.section("Overview", html.element("p", state), html.facts(rows))
 
 
 def _parts(data: dict[str, Any]) -> Html:
     rows = [
         (
-            html.element("span", svg.swatch(number), row["part"], class_="whole"),
+            html.element("span", svg.swatch(number), row["part"], class_="nowrap"),
             f"{row['share']:.2%}",
             numbers.size(row["nbytes"]),
             row["tensors"],

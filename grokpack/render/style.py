@@ -46,7 +46,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
   border-bottom: 1px solid var(--line); }
 th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
-.whole { white-space: nowrap; }
+.nowrap { white-space: nowrap; }
 th.kind { text-align: right; white-space: normal; min-width: 5rem; max-width: 7rem;
   vertical-align: bottom; padding: .3rem .5rem; }
 th[scope=row] { border: 0; padding-top: .1rem; padding-bottom: .1rem; }

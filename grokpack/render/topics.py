@@ -31,7 +31,7 @@ ENVIRONMENT = (
 
 TOPICS = {
     "exit-codes": """\
-0    done; or verified and whole
+0    done; or verified, and nothing wrong was found
 1    the answer is no: damage, mismatch
 2    usage: options wrong, or impossible for this model
 3    the source cannot be used: missing, incomplete, unknown format

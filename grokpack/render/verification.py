@@ -72,6 +72,8 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
             f"ok  structure: {numbers.files(found.expected)}, names, framing, shapes, dtypes and "
             f"sizes all as they should be   ({numbers.duration(seconds)})"
         )
+    if verdict.complete is None:
+        rows.append("--  completeness not known: nothing here tells how many files there should be")
     rows += _contents(verdict)
     if verdict.checks["values"] == "ok":
         rows.append("ok  values: no NaN, no infinities, every scale positive")

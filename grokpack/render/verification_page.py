@@ -9,6 +9,12 @@ from grokpack.render import html, numbers
 if TYPE_CHECKING:
     from grokpack.render.html import Html
 
+_COMPLETE = {
+    True: "yes",
+    False: "no",
+    None: "completeness not known: nothing tells how many files there should be",
+}
+
 
 def page(document: dict[str, Any]) -> str:
     """The page of a verification's document."""
@@ -29,6 +35,7 @@ def _overview(data: dict[str, Any]) -> Html:
         ("model", data["family"]),
         ("stored as", data["format"]),
         ("files", f"{files['ok']} of {files['expected']} good"),
+        ("complete", _COMPLETE[data.get("complete")]),
         ("bytes", numbers.size(data["bytes"])),
         ("time", numbers.duration(data["seconds"])),
         *((f"check of {name}", html.badge(state)) for name, state in data["checks"].items()),

@@ -22,6 +22,7 @@ from grokpack.models import grok1
 from grokpack.models.inference import infer
 from grokpack.ops.chunked import Chunked
 from grokpack.ops.nibbles import Nibbles
+from grokpack.stores import expectations
 from grokpack.stores.chunk_files import ArrayFiles
 from grokpack.tensor import ArraySpec, DType, TensorSpec, scales_name
 
@@ -76,6 +77,8 @@ class Contents:
         common: Those of them that hold many arrays.
         bits: Of the codes of weights that were quantised anew, by tensor.
         findings: What is wrong.
+        layers: Number of layers that the store says it has; None where it says none.
+        told: What says which arrays there should be; None where nothing does.
     """
 
     members: list[Member]
@@ -84,6 +87,8 @@ class Contents:
     common: list[str] = field(default_factory=list)
     bits: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    layers: int | None = None
+    told: str | None = None
 
 
 @dataclass(slots=True)
@@ -137,15 +142,14 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
         head_dim: Head size, where no config.json gives it.
     """
     store = _Store(folder, Shelf(folder), contents)
-    layers = _take_members(store)
+    settings, _ = config.find([folder])
+    hints = config.hints(settings, head_dim)
+    layers = _take_members(store, hints.layers or contents.layers or 0)
     store.refuse_claims()
     chunks = [array.chunk_bytes for array in store.stored.values()]
     store.shelf.largest_bytes = max(chunks, default=0)
     tensors = _tensors(store, layers)
-    settings, _ = config.find([folder])
-    geometry = infer(
-        {e.index: t for e, t in tensors.items()}, layers, config.hints(settings, head_dim)
-    )
+    geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
     files = sum(map(len, store.bands)) + len(contents.literals) + len(contents.common)
     missing = sum(f.code == "GP101" and f.file is not None for f in contents.findings)
     findings = contents.findings
@@ -154,6 +158,7 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
     bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
     if bits:  # groups of their own, which ranks do not share as the release's
         geometry = replace(geometry, scale_groups=None)
+    findings += expectations.other_layers(geometry, hints, lambda entry: entry.name)
     findings += _misfits(store, tensors, geometry)
     findings += [
         Finding("GP130", text, config.FILE) for text in config.contradictions(settings, geometry)
@@ -171,17 +176,18 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
         bits=bits,
         cache_bytes=store.shelf.memory_bytes,
     )
-    return Survey(folder, name, files + missing, tuple(findings), checkpoint)
+    told = contents.told or expectations.teller(geometry, hints)
+    return Survey(folder, name, files + missing, tuple(findings), checkpoint, told=told)
 
 
-def _take_members(store: _Store) -> int:
-    """Take the arrays that belong to the model; tells its number of layers."""
+def _take_members(store: _Store, told: int) -> int:
+    """Take the arrays that belong to the model; the number of its layers, `told` or more."""
     contents = store.contents
     store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)
     store.held_bytes = sum(_size(store, path) for path in contents.common)
     places = {m.path: _PLACE.fullmatch(m.path) for m in contents.members}
     layers = [grok1.layer_of(place[1]) for place in places.values() if place]
-    count = min(1 + max((n for n in layers if n is not None), default=-1), _MOST)
+    count = min(max(1 + max((n for n in layers if n is not None), default=-1), told), _MOST)
     names = {
         f"{name}{ending}": array
         for name in grok1.entries_by_name(count)

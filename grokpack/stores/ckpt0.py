@@ -13,7 +13,7 @@ from grokpack.formats import ckpt0, recognition, seekable
 from grokpack.layout import FileLayout, Layout, whole
 from grokpack.models import grok1
 from grokpack.models.inference import infer, infer_layers
-from grokpack.stores import structure, weight_files
+from grokpack.stores import expectations, structure, weight_files
 from grokpack.tensor import ArraySpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from grokpack.layout import Box
     from grokpack.models.grok1 import Entry, Geometry
+    from grokpack.models.inference import Hints
     from grokpack.pickles import Pickled
 
 _MOST_FILES = 1 << 14  # the release, written by 16 hosts, has 12,320
+_MOST_HOSTS = 16  # what the release can be cut for; a bound on what damaged shapes may claim
 
 
 @dataclass(slots=True)
@@ -57,23 +59,48 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     found_config, _ = config.find(homes)
     hints = config.hints(found_config, head_dim)
     layers = hints.layers or infer_layers({index for index, _ in files.present})
-    entries = grok1.entries(layers)
-    hosts = _host_count(files, len(entries))
-    tensors = _assemble(files, entries, hosts)
-    geometry = infer(tensors, layers, hints)
-    findings = structure.check_names(files, entries, hosts)
-    if geometry is None:
-        findings += structure.check_failures(files, entries, None, hosts)
-        return Survey(folder, ckpt0.NAME, len(entries) * hosts, tuple(findings), None)
-    findings += structure.check_failures(files, entries, geometry, hosts)
-    findings += structure.check_shapes(tensors, entries, geometry)
+    seen = _see(files, layers, hints)
+    released = expectations.released_layers(seen.geometry, hints)
+    if released is not None and released != layers:
+        seen = _see(files, released, hints)
+    findings = _check(files, seen)
+    expected = len(seen.entries) * seen.hosts
+    if seen.geometry is None:
+        return Survey(folder, ckpt0.NAME, expected, tuple(findings), None)
     findings += [
         Finding("GP130", text, config.FILE)
-        for text in config.contradictions(found_config, geometry)
+        for text in config.contradictions(found_config, seen.geometry)
     ]
-    checkpoint = _checkpoint(folder, geometry, tensors, files, hosts)
+    checkpoint = _checkpoint(folder, seen.geometry, seen.tensors, files, seen.hosts)
     checkpoint = _with_home(checkpoint, homes, found_config)
-    return Survey(folder, ckpt0.NAME, len(entries) * hosts, tuple(findings), checkpoint)
+    told = expectations.teller(seen.geometry, hints)
+    return Survey(folder, ckpt0.NAME, expected, tuple(findings), checkpoint, told=told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the files are, taken for those of so many layers."""
+
+    entries: tuple[Entry, ...]
+    hosts: int
+    tensors: dict[int, TensorSpec]
+    geometry: Geometry | None
+
+
+def _see(files: _Folder, layers: int, hints: Hints) -> _Seen:
+    entries = grok1.entries(layers)
+    hosts = max(_host_count(files, len(entries)), _hosts_by_width(files))
+    tensors = _assemble(files, entries, hosts)
+    return _Seen(entries, hosts, tensors, infer(tensors, layers, hints))
+
+
+def _check(files: _Folder, seen: _Seen) -> list[Finding]:
+    """Files that are missing, strange or unreadable, and tensors out of place."""
+    findings = structure.check_names(files, seen.entries, seen.hosts)
+    findings += structure.check_failures(files, seen.entries, seen.geometry, seen.hosts)
+    if seen.geometry is not None:
+        findings += structure.check_shapes(seen.tensors, seen.entries, seen.geometry)
+    return findings
 
 
 def _read_folder(folder: str) -> _Folder:
@@ -123,6 +150,20 @@ def _host_count(files: _Folder, tensors: int) -> int:
     while sum((i, hosts) in present for i in range(tensors)) * 2 >= max(tensors, 1):
         hosts += 1
     return hosts
+
+
+def _hosts_by_width(files: _Folder) -> int:
+    """Hosts that the embedding's features were shared by: what norms hold whole, it holds cut.
+
+    1 where the two are not such tensors at all.
+    """
+    pair = [files.read.get((index, 0)) for index in range(grok1.GLOBAL_SLOTS)]
+    shapes = [[a.spec.shape for a in own.arrays()] for own in pair if own is not None]
+    match shapes:
+        case [[(vocab, share)], [(width,)]] if share and vocab != width and width % share == 0:
+            hosts = width // share
+            return hosts if hosts <= _MOST_HOSTS else 1
+    return 1
 
 
 def _assemble(files: _Folder, entries: tuple[Entry, ...], hosts: int) -> dict[int, TensorSpec]:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 NAME = "gguf"
 HEAD = gguf_tensors.HEAD
 _MOST = 1024  # layers that a model may have; Grok-1 has 64
+_COUNT = "block_count"  # what tells the number of layers, in the header itself
 _CONFIG = {  # GGUF's key below `grok.`: the key of a Hugging Face config
     "embedding_length": "hidden_size",
     "block_count": "num_hidden_layers",
@@ -114,11 +115,11 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         owns_folder=False,
     )
     if any(finding.severity == "error" for finding in findings):
-        return Survey(files.folder, NAME, files.expected, tuple(findings), bare)
+        return Survey(files.folder, NAME, files.expected, tuple(findings), bare, told=_COUNT)
     checkpoint = _with_tensors(bare, held)
     if HEAD in layout.arrays:
         findings += map(files.placed, check_head(checkpoint, grok1.entries(0)[0].gguf, HEAD))
-    return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint)
+    return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint, told=_COUNT)
 
 
 def _shapeless(files: Files) -> Finding:

@@ -7,10 +7,9 @@ with are views that turn and stack them.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grokpack import config, manifest, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
@@ -20,7 +19,14 @@ from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1, names
 from grokpack.models.inference import infer
 from grokpack.ops import Renamed, Stacked, Turned
-from grokpack.stores import packed, packed_data, quantization_settings, weight_files
+from grokpack.stores import (
+    expectations,
+    packed,
+    packed_data,
+    quantization_settings,
+    rank_files,
+    weight_files,
+)
 from grokpack.stores.heads import check_head
 from grokpack.stores.packed import Packed
 from grokpack.tensor import ArraySpec, DType, TensorSpec
@@ -32,12 +38,12 @@ if TYPE_CHECKING:
     from grokpack.models.grok1 import Entry, Geometry
     from grokpack.models.names import Convention, Named
     from grokpack.ops import View
-    from grokpack.tensor import Shape
+    from grokpack.stores.quantization_settings import Scheme
+    from grokpack.stores.rank_files import Joined
 
     Find = Callable[[str], Packed | str | None]
 
 NAME = "hf"
-_RANK = re.compile(r".*-TP-(\d{3})\.safetensors")
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _SHORT = 8  # integers of an array that is read with the headers: a shape
 _MOST = 1024  # layers, and experts, that a model may have; Grok-1 has 64 and 8
@@ -58,6 +64,7 @@ class _Folder:
     findings: list[Finding] = field(default_factory=list)
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
+    told: str | None = None  # what says which files there should be
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:
@@ -71,20 +78,18 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         GrokpackError: GP217 where the names follow no convention.
     """
     found = _read_headers(folder)
-    expected = len(found.files)
     if not found.headers:
-        return Survey(folder, NAME, expected, tuple(found.findings), None)
+        return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
     settings, _ = config.find([folder])
-    specs = {n: a.spec for header in found.headers.values() for n, a in header.arrays.items()}
-    metadata = {path: header.metadata for path, header in found.headers.items()}
-    scheme = quantization_settings.read(folder, settings, metadata, specs)
+    scheme = _scheme(found, folder, settings)
     convention = _convention(found, folder)
-    _join_ranks(found, convention)
+    document = manifest.load(folder)
+    joined = _join(found, convention, document, settings)
     read = packed_data.reader(folder, found.headers)
     packed_data.refuse_variants(folder, found.arrays, read)
     hints = config.hints(settings, head_dim)
-    held = _held(found, convention)
-    layers, experts = _extent(held, hints.layers)
+    held = _held(found, convention, hints.layers)
+    layers, experts = _extent(held, hints.layers, _routed(found, convention))
     numbers = partial(_numbers, found, read)
     find = partial(packed.find, found.arrays, numbers=numbers, symmetric=scheme.symmetric)
     tensors, views, whole_packed = _assemble(found, convention, layers, experts, find)
@@ -93,7 +98,9 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
     geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
     if geometry is None:
-        return Survey(folder, NAME, expected, tuple(found.findings), None)
+        return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
+    found.findings += expectations.other_layers(geometry, hints, partial(_first_name, convention))
+    found.findings += rank_files.doubts(joined, found.headers, geometry)
     if bits:  # groups of their own, which ranks do not share as the release's
         geometry = replace(geometry, scale_groups=None)
     found.findings += _check_shapes(tensors, geometry, convention)
@@ -110,7 +117,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         named,
         layout,
         config=settings,
-        framings=manifest.framings(manifest.load(folder)),
+        framings=manifest.framings(document),
         views=views,
         bits=bits,
         packings=packings,
@@ -118,7 +125,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     if convention.head in found.arrays and all(f.severity == "warning" for f in found.findings):
         embedding = convention.of(grok1.entries(layers)[0])
         found.findings += check_head(checkpoint, embedding, convention.head)
-    return Survey(folder, NAME, expected, tuple(found.findings), checkpoint)
+    told = (found.told or expectations.teller(geometry, hints)) if joined.told else None
+    return Survey(folder, NAME, len(found.files), tuple(found.findings), checkpoint, told=told)
 
 
 def _read_headers(folder: str) -> _Folder:
@@ -131,9 +139,11 @@ def _read_headers(folder: str) -> _Folder:
             found.findings.append(look)
         else:
             found.headers[path] = look
-    found.files = list(choice.files)
+    found.files, found.told = list(choice.files), choice.index
     if choice.index is None:
         _leave_copies(found)
+        if any(weight_files.is_numbered(path) for path in found.files):
+            found.told = "the names of the shards"
     else:
         found.findings += _index_findings(found.headers, choice.placed)
     return found
@@ -190,51 +200,35 @@ def _nearest(name: str) -> str:
     return next((f"near {text}" for text in near if text), "unlike any known")
 
 
-def _join_ranks(found: _Folder, convention: Convention) -> None:
-    """Whole arrays of the parts in the files; SGLang's rank files hold slices of experts."""
-    ranks = 1 + max((_rank(path) or 0 for path in found.headers), default=0)
-    for path, header in found.headers.items():
-        rank = _rank(path)
-        for name, stored in header.arrays.items():
-            axis = None if rank is None else _rank_axis(convention, name)
-            box, shape = _slice(stored.spec.shape, axis, rank or 0, ranks)
-            spec = ArraySpec(shape, stored.spec.dtype)
-            if axis is None and name in found.arrays:
-                found.findings.append(Finding("GP109", "tensor stands in two files", path, name))
-            elif found.arrays.setdefault(name, spec) != spec:
-                found.findings.append(Finding("GP105", "ranks hold unequal slices", path, name))
-            else:
-                found.boxes[path, name] = box
-    present = {rank for path in found.headers if (rank := _rank(path)) is not None}
-    found.findings += [
-        Finding("GP101", f"no file of rank {rank} is here", f"*-TP-{rank:03d}.safetensors")
-        for rank in sorted(set(range(ranks)) - present)
-        if present
-    ]
+def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> Scheme:
+    """How weights are packed, as all places tell where a tool says it."""
+    specs = {n: a.spec for header in found.headers.values() for n, a in header.arrays.items()}
+    metadata = {path: header.metadata for path, header in found.headers.items()}
+    return quantization_settings.read(folder, settings, metadata, specs)
 
 
-def _slice(shape: Shape, axis: int | None, rank: int, ranks: int) -> tuple[Box, Shape]:
-    """Where a rank's slice lies in the whole array, and the whole array's shape."""
-    if axis is None or len(shape) < -axis:
-        return whole(shape), shape
-    full, start = list(shape), [0] * len(shape)
-    full[axis], start[axis] = ranks * shape[axis], rank * shape[axis]
-    return Box(tuple(start), shape), tuple(full)
+def _join(
+    found: _Folder,
+    convention: Convention,
+    document: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+) -> Joined:
+    """Join the files of ranks, and take what that has shown."""
+    listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
+    joined = rank_files.join(found.headers, convention, listed, settings)
+    found.arrays, found.boxes = joined.arrays, joined.boxes
+    known = {finding.file for finding in found.findings}
+    found.findings += [finding for finding in joined.findings if finding.file not in known]
+    found.files += [path for path in joined.missing if path not in found.files]
+    return joined
 
 
-def _rank(path: str) -> int | None:
-    match = _RANK.fullmatch(path)
-    return int(match[1]) if match else None
+def _first_name(convention: Convention, entry: Entry) -> str:
+    """A tensor's name; of experts, the first one's."""
+    return convention.of(entry, 0 if entry.rule.role == "expert" else None)
 
 
-def _rank_axis(convention: Convention, name: str) -> int | None:
-    parsed = names.parse(convention, packed.weight_of(name))
-    if parsed is None or parsed.expert is None:
-        return None
-    return -1 if parsed.path == "moe/linear_1/w" else -2
-
-
-def _held(found: _Folder, convention: Convention) -> list[Named]:
+def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Named]:
     """What the names mean; those that the convention lacks become findings."""
     held = []
     for path, header in found.headers.items():
@@ -242,6 +236,9 @@ def _held(found: _Folder, convention: Convention) -> list[Named]:
             parsed = names.parse(convention, packed.weight_of(name))
             if parsed is not None:
                 held.append(parsed)
+                if layers is not None and (parsed.layer or 0) >= layers:
+                    what = f"the config tells of {layers} layers"
+                    found.findings.append(Finding("GP102", what, path, name))
             elif names.is_buffer(name):
                 what = "a buffer of the rotary embedding, which is computed: not read"
                 found.findings.append(Finding("GP102", what, path, name, severity="warning"))
@@ -259,9 +256,16 @@ def _held(found: _Folder, convention: Convention) -> list[Named]:
     return held
 
 
-def _extent(held: list[Named], layers: int | None) -> tuple[int, int]:
+def _routed(found: _Folder, convention: Convention) -> int:
+    """Experts that the first router chooses from; 0 where it is not there."""
+    rule = next(rule for rule in grok1.LAYER_RULES if rule.role == "router")
+    spec = found.arrays.get(convention.layer.format(layer=0, rest=convention.table[rule.path]))
+    return spec.shape[0] if spec is not None and len(spec.shape) > 1 else 0
+
+
+def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, int]:
     """Layers and experts; what a hostile name or config could claim is bounded."""
-    experts = min(1 + max((n.expert or 0 for n in held), default=0), _MOST)
+    experts = min(max(1 + max((n.expert or 0 for n in held), default=0), routed), _MOST)
     claimed = 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
     return min(layers or claimed, _MOST), experts
 
@@ -362,7 +366,7 @@ def _check_shapes(
             "GP105",
             "tensor has another shape than its place asks for",
             None,
-            convention.of(entry, 0 if entry.rule.role == "expert" else None),
+            _first_name(convention, entry),
             str(geometry.shape(entry.rule)),
             str(tensor.values.shape),
         )

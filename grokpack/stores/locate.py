@@ -13,6 +13,7 @@ from grokpack.escaping import command, line, operand
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import seekable
 from grokpack.journal import FOLDER, Journal
+from grokpack.stores import expectations, rank_files
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Checkpoint, Finding, Survey
@@ -92,7 +93,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     if found is None:
         raise _nothing(path)
     folder, store = found
-    return store.survey(folder, head_dim)
+    return expectations.against_manifest(store.survey(folder, head_dim))
 
 
 def _nothing(path: str) -> GrokpackError:
@@ -167,6 +168,9 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
     if hostile:
         raise unsafe(found, hostile[0])
     refuse_stale(found)
+    doubtful = [f for f in found.findings if f.code == rank_files.UNKNOWN]
+    if doubtful and not errors:
+        raise _doubtful(found, doubtful[0])
     if errors or found.checkpoint is None:
         raise _incomplete(found, errors)
     return found.checkpoint
@@ -193,6 +197,13 @@ def unsafe(found: Survey, finding: Finding) -> GrokpackError:
     hint = "nothing was executed; grokpack never runs a pickle\nfetch the file again"
     where = Place(os.path.join(found.folder, finding.file or ""))
     return GrokpackError(finding.code, finding.message, where, facts, hint)
+
+
+def _doubtful(found: Survey, finding: Finding) -> GrokpackError:
+    """The error for files of ranks of which nothing tells how many there were."""
+    where = Place(os.path.join(found.folder, finding.file or ""))
+    hint = "put the model's config.json beside them: it has the width of the experts"
+    return GrokpackError(finding.code, finding.message, where, hint=hint)
 
 
 def _incomplete(found: Survey, errors: list[Finding]) -> GrokpackError:

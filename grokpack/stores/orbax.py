@@ -61,7 +61,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     literals = {orbax.TREE: document}
     read = _from_database if tree.database else _from_folders
     members, common = read(folder, tree, files, literals)
-    contents = Contents(members, literals, files, common)
+    contents = Contents(members, literals, files, common, told=orbax.TREE)
     found = {member.path for member in members}
     contents.findings += [
         Finding("GP101", "array of the tree is missing", None, "/".join(keys))

@@ -211,7 +211,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         bits=bits,
         packings=packings,
     )
-    return Survey(folder, NAME, sum(map(len, layout.bands)), tuple(findings), checkpoint)
+    count = sum(map(len, layout.bands))
+    return Survey(folder, NAME, count, tuple(findings), checkpoint, told=INDEX)
 
 
 def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator[str]:

@@ -196,6 +196,11 @@ def _rank_of(key: tuple[object, ...], files: list[str]) -> tuple[object, ...]:
     return key != (_MAIN,), is_part, not usual, str(key)
 
 
+def is_numbered(file: str) -> bool:
+    """Whether a file's name tells how many files there are."""
+    return _NUMBERED.fullmatch(file) is not None
+
+
 def missing_shards(files: Collection[str]) -> list[Finding]:
     """Shards that the names of others promise and that are not there."""
     numbered = [match for file in files if (match := _NUMBERED.fullmatch(file)) is not None]

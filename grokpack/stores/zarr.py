@@ -61,7 +61,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         for path, data in documents.items()
         if not is_group(data)
     ]
-    contents = Contents(members, documents, files, bits=_bits(documents, folder))
+    about = _about(documents, folder)
+    contents = Contents(members, documents, files, bits=_bits(about, folder))
+    contents.layers = _layers(about)
+    contents.told = zarr.METADATA if contents.layers else None
     found = chunked.survey(folder, NAME, contents, head_dim)
     if found.checkpoint is None and not members:
         raise GrokpackError("GP210", "no array of this zarr group is a tensor's", Place(folder))
@@ -115,15 +118,36 @@ def spec_of(metadata: str, kvstore: dict[str, Any]) -> dict[str, Any]:
     return {"driver": driver, "kvstore": kvstore}
 
 
-def _bits(documents: dict[str, bytes], folder: str) -> dict[str, int]:
-    """Bits of the codes of weights that were quantised anew, as the group's attributes tell."""
+def _about(documents: dict[str, bytes], folder: str) -> dict[str, Any]:
+    """What the group's attributes say of the model; empty where grokpack wrote none.
+
+    Raises:
+        GrokpackError: GP209 where the metadata is broken.
+    """
     root = documents.get(zarr.METADATA)
-    if root is None:
-        return {}
     try:
-        attributes = bounded_json.parse(root).get("attributes", {})
-        own = attributes.get("grokpack", {}).get("bits", {})
-        return {str(name): int(bits) for name, bits in own.items()}
+        attributes = {} if root is None else bounded_json.parse(root).get("attributes", {})
+        own = attributes.get("grokpack", {})
+    except (ValueError, AttributeError) as error:
+        raise _broken(folder, error) from error
+    return own if isinstance(own, dict) else {}
+
+
+def _broken(folder: str, error: Exception) -> GrokpackError:
+    where = Place(os.path.join(folder, zarr.METADATA))
+    return GrokpackError("GP209", f"the group's metadata is broken: {error}", where)
+
+
+def _bits(about: dict[str, Any], folder: str) -> dict[str, int]:
+    """Bits of the codes of weights that were quantised anew, as the group's attributes tell."""
+    try:
+        return {str(name): int(bits) for name, bits in about.get("bits", {}).items()}
     except (ValueError, OverflowError, AttributeError, TypeError) as error:
-        where = Place(os.path.join(folder, zarr.METADATA))
-        raise GrokpackError("GP209", f"the group's metadata is broken: {error}", where) from error
+        raise _broken(folder, error) from error
+
+
+def _layers(about: dict[str, Any]) -> int | None:
+    """Number of layers, as the group's attributes tell; None where they do not."""
+    geometry = about.get("geometry")
+    layers = geometry.get("layers") if isinstance(geometry, dict) else None
+    return layers if type(layers) is int and layers > 0 else None
