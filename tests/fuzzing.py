@@ -19,13 +19,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from grokpack.cli.app import main
 from grokpack.models.grok1 import Geometry
 from grokpack.quantize import Options as QuantizeOptions
 from tests.checkpoints import reshard, synthesise
 from tests.converting import convert
+from tests.faults import shapes
+from tests.faults.watched import MEMORY_BYTES, Watched
 from tests.quantising import quantise
 
 TINY = Geometry(
@@ -34,6 +36,7 @@ TINY = Geometry(
 """Every target holds it: 16 query and 4 key/value heads, scale groups of 32 inputs."""
 ALLOWED = range(6)  # exit statuses: 70 is a bug, and nothing here stops a run
 SECONDS = 20  # that a case may take
+CLAIMING = 0.04  # of the cases are inputs that claim much; each takes as long as thirty others
 QUANTISED: dict[str, QuantizeOptions] = {
     "int4": QuantizeOptions(group="32"),
     "int4 with zero points": QuantizeOptions(group="64", symmetric=False),
@@ -51,6 +54,7 @@ COMMANDS = [
     ["inspect", "--stats"],
     ["verify"],
     ["verify", "--values", "--json"],
+    ["verify", "--data"],
     ["reshard", "--tp", "2"],
     ["reshard", "--tp", "4", "--to", "ckpt-0"],
     ["reshard", "--tp", "1", "--dry-run"],
@@ -345,42 +349,102 @@ def status_of(words: list[str]) -> tuple[int, str]:
             return 70, said.getvalue() + traceback.format_exc()
 
 
-def case(number: int, seed: int, held: dict[str, Path], folder: Path) -> tuple[str, int, str]:
+class Task(NamedTuple):
+    """What a case is made of.
+
+    Attributes:
+        number: Which case.
+        seed: Of the whole run.
+        held: Checkpoints by name.
+        folder: Where the case may write.
+    """
+
+    number: int
+    seed: int
+    held: dict[str, Path]
+    folder: Path
+
+
+def case(task: Task) -> tuple[str, int, str]:
     """Run one case: what it was, its exit status and what was said."""
-    dice = random.Random(f"{seed}/{number}")
-    name = dice.choice(sorted(held))
-    source, out = folder / "source", folder / "out"
-    for path in (source, out):
-        shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(held[name], source)
+    dice = random.Random(f"{task.seed}/{task.number}")
+    for name in ("source", "out"):
+        shutil.rmtree(task.folder / name, ignore_errors=True)
+    (task.folder / "source").unlink(missing_ok=True)
+    made = _claiming if dice.random() < CLAIMING else _mutated
+    what, words = made(task, dice)
+    signal.signal(signal.SIGALRM, _alarm)
+    signal.alarm(SECONDS)
+    try:
+        status, said = status_of([*words, "--verbose"])
+    finally:
+        signal.alarm(0)
+    return what, status, said
+
+
+def _mutated(task: Task, dice: random.Random) -> tuple[str, list[str]]:
+    """A checkpoint, or a policy, in which something is changed."""
+    name = dice.choice(sorted(task.held))
+    source = shutil.copytree(task.held[name], task.folder / "source")
     command = dice.choice(COMMANDS)
-    words = [command[0], str(source), *command[1:], "--verbose"]
-    if command[0] not in ("inspect", "verify"):
-        words += ["--out", str(out / "x.gguf" if "gguf" in command else out)]
+    words = _words(command, source, task.folder)
     if command[0] == "quantize" and dice.random() < 0.4:
-        (folder / "policy.toml").write_bytes(mutated_policy(dice))
-        words += ["--policy", str(folder / "policy.toml")]
+        (task.folder / "policy.toml").write_bytes(mutated_policy(dice))
+        words += ["--policy", str(task.folder / "policy.toml")]
         what = "policy"
     else:
         what = mutate(source, dice)
-    signal.alarm(SECONDS)
-    try:
-        status, said = status_of(words)
-    finally:
-        signal.alarm(0)
-    return f"case {number}: {' '.join(command)} of {name}, {what}", status, said
+    return f"{' '.join(command)} of {name}, {what}", words
+
+
+def _claiming(task: Task, dice: random.Random) -> tuple[str, list[str]]:
+    """A small input that claims much."""
+    scale = dice.choice([0.001, 0.01, 0.1])
+    name = dice.choice([*shapes.SHAPES, *shapes.LISTS, *shapes.POLICIES])
+    path = task.folder / "source"
+    if name in shapes.SHAPES:
+        path.mkdir()
+        source = shapes.SHAPES[name](task.held["ckpt-0"].parent, path, scale)
+        words = _words(dice.choice(COMMANDS), source, task.folder)
+    elif name in shapes.LISTS:
+        path.write_bytes(shapes.LISTS[name](scale))
+        words = ["verify", str(task.held["hf"]), "--data", "--against", str(path)]
+    else:
+        path.write_bytes(shapes.POLICIES[name](scale))
+        words = _words(["quantize"], task.held["ckpt-0"], task.folder)
+        words += ["--policy", str(path)]
+    return f"{words[0]} with {name} at {scale}", words
+
+
+def _words(command: list[str], source: Path, folder: Path) -> list[str]:
+    """A command line about a source."""
+    words = [command[0], str(source), *command[1:]]
+    if command[0] not in ("inspect", "verify"):
+        words += ["--out", str(folder / "out" / ("x.gguf" if "gguf" in command else ""))]
+    return words
 
 
 def cases(count: int, seed: int, first: int = 0) -> Iterator[tuple[str, int, str]]:
-    """Run many, in a folder of their own."""
+    """Run many, each within limits of memory and time; one that passes them has status -9."""
     with tempfile.TemporaryDirectory() as name:
-        before = signal.signal(signal.SIGALRM, _alarm)
+        held = sources(Path(name) / "held")
+        shapes.prepare(Path(name) / "held")
+        watched = Watched(case, MEMORY_BYTES, 2 * SECONDS)
         try:
-            held = sources(Path(name) / "held")
             for number in range(first, first + count):
-                yield case(number, seed, held, Path(name))
+                yield _judged(watched, Task(number, seed, held, Path(name)))
         finally:
-            signal.signal(signal.SIGALRM, before)
+            watched.close()
+
+
+def _judged(watched: Watched[Task, tuple[str, int, str]], task: Task) -> tuple[str, int, str]:
+    """How a case went, named so that it can be run again."""
+    done = watched.do(task)
+    what, status, said = done.result or ("?", -9, "")
+    if done.result is None or done.peak_bytes > MEMORY_BYTES:
+        status = -9
+        said += f"\nit took {done.peak_bytes >> 20} MiB and {done.seconds:.0f} s"
+    return f"case {task.number} of seed {task.seed}: {what}", status, said
 
 
 def report(count: int, seed: int, first: int) -> int:

@@ -111,7 +111,7 @@ def test_a_server_that_has_whatever_it_is_asked_for_is_refused(
 
     def look(path: str) -> object:
         asked.append(path)
-        return object() if "tensor" in path else None
+        return object() if "/tensor" in path else None
 
     monkeypatch.setattr(files, "look", look)
     monkeypatch.setattr(probing, "_MOST_FILES", 100)

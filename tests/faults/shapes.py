@@ -18,9 +18,7 @@ import zstandard
 
 from grokpack.formats import seekable
 from grokpack.tiling import TILE_BYTES
-from tests.checkpoints import synthesise
 from tests.converting import convert
-from tests.fuzzing import TINY
 
 EMBEDDING = "language_model/in_out_embed/embeddings"
 QUERY = "transformer/decoder_layer_0/multi_head_attention/query/w"
@@ -31,12 +29,14 @@ Maker = Callable[[Path, Path, float], Path]
 
 
 def prepare(folder: Path) -> Path:
-    """The checkpoints that cases are made of."""
-    origin = synthesise(folder / "ckpt-0", TINY)
+    """Make, of the ckpt-0 in a folder, those checkpoints beside it that cases are made of."""
+    origin = folder / "ckpt-0"
     for form in ("hf", "zarr", "orbax", "archive"):
-        convert(origin, folder / form, form)
-    (folder / "gguf").mkdir()
-    convert(origin, folder / "gguf" / "m.gguf", "gguf", type="q8_0")
+        if not (folder / form).exists():
+            convert(origin, folder / form, form)
+    if not (folder / "gguf").exists():
+        (folder / "gguf").mkdir()
+        convert(origin, folder / "gguf" / "m.gguf", "gguf", type="q8_0")
     return folder
 
 
@@ -62,7 +62,7 @@ def manifest_frame(held: Path, place: Path, scale: float) -> Path:
     path = folder / "grokpack.json"
     document = json.loads(path.read_text())
     row = next(iter(document["files"].values()))
-    del row["tiles"]
+    row.pop("tiles")
     row["tiles_zstd"] = base64.b64encode(packed_zeros(int(scale * (2 << 30)))).decode()
     path.write_text(json.dumps(document))
     return folder
@@ -183,9 +183,12 @@ def depth(_held: Path, place: Path, scale: float) -> Path:
 
 
 def _written(name: str, form: str, make: Callable[[float], bytes]) -> Maker:
+    """Puts bytes in place of the first file of a pattern."""
+
     def maker(held: Path, place: Path, scale: float) -> Path:
         folder = copied(held, form, place)
-        (folder / name).write_bytes(make(scale))
+        found = sorted(folder.glob(name)) or [folder / name]
+        found[0].write_bytes(make(scale))
         return folder
 
     return maker
@@ -264,8 +267,8 @@ SHAPES: dict[str, Maker] = {
     "a config of a number": _written("config.json", "gguf", numbers),
     "metadata of empty objects": _written("zarr.json", "zarr", objects),
     "a tree of empty objects": _written("_METADATA", "orbax", objects),
-    "a header of empty tensors": _written("model.safetensors", "hf", tensors),
-    "a header of spaces": _written("model.safetensors", "hf", spaces),
+    "a header of empty tensors": _written("*.safetensors", "hf", tensors),
+    "a header of spaces": _written("*.safetensors", "hf", spaces),
     "empty strings": _written("m.gguf", "gguf", strings),
     "keys without names": _written("m.gguf", "gguf", keys),
     "opcodes without end": _written("ckpt-0/tensor00000_000", "ckpt-0", opcodes),
@@ -298,14 +301,14 @@ def dotted(scale: float) -> bytes:
 
 
 LISTS: dict[str, Callable[[float], bytes]] = {
-    "newlines": newlines,
-    "sums": sums,
-    "empty dictionaries": dictionaries,
-    "nested lists": lists,
-    "empty objects": listed_objects,
+    "lines of nothing": newlines,
+    "sums without end": sums,
+    "a torrent of empty dictionaries": dictionaries,
+    "a torrent of nested lists": lists,
+    "a list of empty objects": listed_objects,
 }
 POLICIES: dict[str, Callable[[float], bytes]] = {
     "a dotted key": dotted,
-    "newlines": newlines,
-    "tables": lambda scale: b"[[tensors]]\n" * int(scale * 8_000_000),
+    "a policy of nothing": newlines,
+    "tables without end": lambda scale: b"[[tensors]]\n" * int(scale * 8_000_000),
 }
