@@ -52,17 +52,17 @@ format: $(VENV)/.ready-test ## Lay out the code and apply the fixes that are saf
 	$(BIN)/ruff format --quiet .
 
 .PHONY: fuzz
-fuzz: $(VENV)/.ready-test ## Thousands of mutated headers and configs through every command
+fuzz: $(VENV)/.ready-test ## Thousands of hostile headers, configs and lists through every command
 	$(BIN)/python -m tests.fuzzing 5000 $$(date +%s)
 
 .PHONY: faults
-faults: $(VENV)/.ready-test ## A crash at every operation, every flipped bit of a header, SIGKILL at 50 moments
+faults: $(VENV)/.ready-test ## A crash at every operation, every flipped bit, SIGKILL at 50 moments, inputs that claim much
 	$(PYTEST) -n 2 -q -m faults --hypothesis-profile=explore
 
 FUZZ_SECONDS ?= 120
 .PHONY: fuzz-coverage
-fuzz-coverage: $(VENV)/.ready-test ## Coverage-guided fuzzing of the three header readers
-	@for reader in pickle safetensors gguf; do \
+fuzz-coverage: $(VENV)/.ready-test ## Coverage-guided fuzzing of the readers of headers and tables
+	@for reader in pickle safetensors gguf zarr frames; do \
 		$(BIN)/python -m tests.faults.readers $(FUZZ_SECONDS) $$reader || exit 1; done
 
 .PHONY: slow

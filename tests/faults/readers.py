@@ -1,15 +1,17 @@
-"""The three readers of headers, as functions of bytes: what may come of any bytes whatever.
+"""The readers of headers and tables, as functions of bytes: what may come of any bytes whatever.
 
 `python -m tests.faults.readers SECONDS READER` lets atheris, which sees what code a case reaches,
 make cases from the corpus beside this file; what it finds new stays in `build/`. `make
-fuzz-coverage` runs it for all three. A plain run of the tests reads the corpus.
+fuzz-coverage` runs it for all. A plain run of the tests reads the corpus.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from grokpack.errors import GrokpackError
 
@@ -34,19 +36,37 @@ class Held:
         return found
 
 
-READERS = {
-    "pickle": "grokpack.pickles",
-    "safetensors": "grokpack.formats.safetensors",
-    "gguf": "grokpack.formats.gguf_header",
+def _read(module: Any, held: Held) -> None:
+    module.read(held, "file")
+
+
+def _parse(module: Any, held: Held) -> None:
+    module.parse(held.data)
+
+
+def _table(module: Any, held: Held) -> None:
+    tail = held.data[-module.FOOTER_BYTES :]
+    footer = module.read_footer(tail, held.size())
+    if footer is not None:
+        module.read_table(held.data[-footer.table_bytes :], footer, held.size())
+
+
+READERS: dict[str, tuple[str, Callable[[Any, Held], None]]] = {
+    "pickle": ("grokpack.pickles", _read),
+    "safetensors": ("grokpack.formats.safetensors", _read),
+    "gguf": ("grokpack.formats.gguf_header", _read),
+    "zarr": ("grokpack.formats.zarr_metadata", _parse),
+    "frames": ("grokpack.formats.seekable", _table),
 }
-"""Modules, imported late: atheris sees into what is imported after it."""
+"""Modules, imported late, since atheris sees into what is imported after it; and what they do."""
 
 
 def one(reader: str, data: bytes) -> str | None:
     """What a reader makes of the bytes: the code of its refusal, or None where it takes them."""
     held = Held(data)
     try:
-        importlib.import_module(READERS[reader]).read(held, "file")
+        module, read = READERS[reader]
+        read(importlib.import_module(module), held)
     except GrokpackError as error:
         if not error.code.startswith(REFUSALS):
             raise
@@ -62,9 +82,9 @@ def main() -> None:
     found = Path("build", "fuzz", reader)
     found.mkdir(parents=True, exist_ok=True)
     with atheris.instrument_imports(include=["grokpack"]):
-        importlib.import_module(READERS[reader])
+        importlib.import_module(READERS[reader][0])
     options = [
-        f"-max_total_time={seconds}", "-rss_limit_mb=1024", "-timeout=10", "-max_len=8192",
+        f"-max_total_time={seconds}", "-rss_limit_mb=512", "-timeout=10", "-max_len=8192",
         f"-artifact_prefix={found.parent}/{reader}-", "-print_final_stats=1",
     ]  # fmt: skip
     places = [str(found), str(CORPUS / reader)]
