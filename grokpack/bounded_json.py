@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from grokpack import recognition
 from grokpack.errors import GrokpackError, Place
 
 MOST_BYTES = 32 << 20
@@ -51,10 +52,16 @@ def parse(data: bytes, place: Place | None = None) -> Any:  # noqa: ANN401  # JS
         if _SURROGATE.search(data):  # names of files that are no UTF-8 have some
             json.dumps(document, ensure_ascii=False).encode(errors="surrogateescape")
     except UnicodeError as error:
-        raise GrokpackError("GP209", f"not JSON: its text is not UTF-8: {error}", place) from error
+        raise _broken(data, f"its text is not UTF-8: {error}", place) from error
     except (ValueError, RecursionError) as error:
-        raise GrokpackError("GP209", f"not JSON: {error}", place) from error
+        raise _broken(data, str(error), place) from error
     return document
+
+
+def _broken(data: bytes, reason: str, place: Place | None) -> GrokpackError:
+    other = recognition.recognise_document(data)
+    what = f"not JSON: {reason}" if other is None else f"not JSON, but {other}"
+    return GrokpackError("GP209", what, place)
 
 
 def check_cost(data: bytes, place: Place | None) -> None:

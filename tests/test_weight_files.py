@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from grokpack import bounded_json, recognition
 from grokpack.comparison import compare
 from grokpack.errors import GrokpackError
-from grokpack.formats import recognition
 from grokpack.stores import weight_files
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
@@ -286,3 +286,57 @@ def test_a_dtype_that_is_not_read_is_refused_by_its_name(folder: Path, dtype: st
         survey(str(folder))
     assert caught.value.code == "GP208"
     assert path.name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", INDEX, "quantize_config.json"])
+@pytest.mark.parametrize("case", ["Git LFS", "HTML", "zeros", "gzip"])
+def test_what_lies_in_the_place_of_a_settings_file_is_named(
+    folder: Path, name: str, case: str
+) -> None:
+    (folder / name).write_bytes(OTHERS[case])
+    if name == "quantize_config.json":  # read where there are packed weights
+        path = shards(folder)[0]
+        arrays = {**load_file(path), "model.x.qweight": np.ones(1, np.int32)}
+        save_file(arrays, path, {"format": "pt"})
+    with pytest.raises(GrokpackError, match=case) as caught:
+        survey(str(folder))
+    assert caught.value.code == "GP209"
+    assert caught.value.where is not None
+    assert caught.value.where.path.endswith(name)
+
+
+def test_json_that_is_only_broken_says_where() -> None:
+    with pytest.raises(GrokpackError, match=r"not JSON: Expecting .* line 2"):
+        bounded_json.parse(b'{"a": 1,\n "b": }')
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "language_model/rms_norm/scale/zarr.json", "chunk"])
+def test_what_lies_in_the_place_of_a_part_of_a_store_is_named(
+    origin: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "z"
+    convert(origin, out, "zarr")
+    embedding = out / "language_model" / "in_out_embed" / "embeddings" / "c"
+    path = out / name
+    if name == "chunk":
+        path = min(p for p in embedding.rglob("*") if p.is_file())
+    path.write_bytes(OTHERS["Git LFS"])
+    try:
+        found = survey(str(out)).findings
+    except GrokpackError as error:
+        said = str(error)
+    else:
+        said = next(f.message for f in found if f.file and out / f.file == path)
+    assert "git lfs pull" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("../blobs/0a", "link"), ("../.git/annex/objects/a/b/SHA256E-s1--0a", "git annex get")],
+)
+def test_a_link_to_what_is_not_there_is_named(folder: Path, target: str, words: str) -> None:
+    path = shards(folder)[0]
+    path.unlink()
+    path.symlink_to(target)
+    found = [f for f in survey(str(folder)).findings if f.file == path.name]
+    assert [f.code for f in found if "link" in f.message and words in f.message] == ["GP214"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
@@ -11,6 +12,7 @@ from grokpack.errors import GrokpackError, Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_ANNEX = ".git/annex/objects"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -35,8 +37,12 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
-        reason = getattr(error, "strerror", None) or str(error)
-        raise GrokpackError("GP214", f"cannot read the source: {reason}", Place(path)) from error
+        reason, hint = getattr(error, "strerror", None) or str(error), None
+        if isinstance(error, FileNotFoundError) and os.path.islink(path):
+            reason = "it is a link to a file that is not there"
+            hint = "`git annex get` fetches it" if _ANNEX in os.readlink(path) else None
+        what = f"cannot read the source: {reason}"
+        raise GrokpackError("GP214", what, Place(path), hint=hint) from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack import storage
+from grokpack import recognition, storage
 from grokpack.checkpoint import Finding
 from grokpack.formats import zarr_metadata
 from grokpack.formats.zarr import ENTRY
@@ -83,6 +83,15 @@ class ArrayFiles:
 
     def damage(self, place: Shape, size: int) -> Finding | None:
         """What can be seen to be wrong with a file of a size without decoding it."""
+        found = self._damage(place, size)
+        if found is None:
+            return None
+        path = os.path.join(self.store, self.paths[place])
+        other = recognition.recognise_stand_in(storage.FileBytes(path))
+        message = f"the file is {other}"
+        return found if other is None else replace(found, code=recognition.CODE, message=message)
+
+    def _damage(self, place: Shape, size: int) -> Finding | None:
         blank = Finding("GP103", "", self.paths[place], self.array)
         if self.stored.file_bytes is not None:
             return _missized(blank, self.stored.file_bytes, size)

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack import config, manifest, pickles, storage
+from grokpack import config, manifest, pickles, recognition, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import ckpt0, recognition, seekable
+from grokpack.formats import ckpt0, seekable
 from grokpack.layout import FileLayout, Layout, whole
 from grokpack.models import grok1
 from grokpack.models.inference import infer, infer_layers

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grokpack import storage
+from grokpack import recognition, storage
 from grokpack.checkpoint import Finding
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import gguf_header, recognition
+from grokpack.formats import gguf_header
 from grokpack.formats.allowance import Allowance
 from grokpack.stores import weight_files
 

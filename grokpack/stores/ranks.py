@@ -15,10 +15,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from grokpack import config, manifest, storage
+from grokpack import config, manifest, recognition, storage
 from grokpack.checkpoint import Checkpoint, Finding, Survey
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import recognition, safetensors
+from grokpack.formats import safetensors
 from grokpack.formats.allowance import Allowance
 from grokpack.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.models import grok1

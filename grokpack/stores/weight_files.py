@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grokpack import storage
+from grokpack import recognition, storage
 from grokpack.checkpoint import Finding
 from grokpack.errors import GrokpackError, Place
-from grokpack.formats import recognition, safetensors
+from grokpack.formats import safetensors
 from grokpack.formats.safetensors import SUFFIX
 
 if TYPE_CHECKING:
@@ -239,5 +239,6 @@ def read_header(folder: str, path: str, allowance: Allowance) -> Header | Findin
 def _unreadable(error: GrokpackError, data: storage.FileBytes, path: str) -> Finding:
     shown = recognition.explained(error, data, path, "a safetensors file")
     facts = dict(shown.facts)
-    code = shown.code if shown.code == recognition.CODE else "GP111"
-    return Finding(code, shown.what, path, None, facts.get("expected"), facts.get("found"))
+    code = "GP111" if shown.code == "GP209" else shown.code
+    what = shown.what if shown.hint is None else f"{shown.what}: {shown.hint}"
+    return Finding(code, what, path, None, facts.get("expected"), facts.get("found"))

@@ -125,8 +125,9 @@ def _about(documents: dict[str, bytes], folder: str) -> dict[str, Any]:
         GrokpackError: GP209 where the metadata is broken.
     """
     root = documents.get(zarr.METADATA)
+    where = Place(os.path.join(folder, zarr.METADATA))
     try:
-        attributes = {} if root is None else bounded_json.parse(root).get("attributes", {})
+        attributes = {} if root is None else bounded_json.parse(root, where).get("attributes", {})
         own = attributes.get("grokpack", {})
     except (ValueError, AttributeError) as error:
         raise _broken(folder, error) from error

@@ -18,10 +18,15 @@ CODE = "GP233"
 _HEAD_BYTES = 512  # more than any pointer file takes
 _TEXT_LIMIT_BYTES = 64 << 10  # of a message that a server sends in place of a file
 _GGML = "in the format of llama.cpp before GGUF: convert the original anew"
-_BEGINNINGS = (
+_STAND_INS = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: `git lfs pull` fetches it"),
     (b"# xet version", "a Xet pointer: download the repository with `hf download`"),
     (b"/annex/objects/", "a git-annex pointer: `git annex get` fetches it"),
+    (b"<?xml", "an XML document, the answer of a server"),
+    (b"<Error>", "an XML document, the answer of a server"),
+)
+"""Beginnings of what stands in for a file of any format."""
+_FORMATS = (
     (b"\x1f\x8b", "compressed with gzip: `gunzip` it"),
     (b"BZh", "compressed with bzip2: `bunzip2` it"),
     (b"\xfd7zXZ\0", "compressed with xz: `unxz` it"),
@@ -34,17 +39,24 @@ _BEGINNINGS = (
     (b"tjgg", _GGML),
     (b"fmgg", _GGML),
     (b"lmgg", _GGML),
-    (b"<?xml", "an XML document, the answer of a server"),
-    (b"<Error>", "an XML document, the answer of a server"),
 )
-_PICKLE = re.compile(rb"\x80[\x02-\x05]")
-_SAFETENSORS = re.compile(rb".{8}\{\s*[\"}]", re.DOTALL)
 _HTML = re.compile(
     rb"(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.DOTALL | re.IGNORECASE
 )
-_ANNEX_LINK = re.compile(rb"[./]*\.git/annex/objects/")
-_TAR_AT, _TAR = 257, b"ustar"
+_PATTERNS = (
+    (re.compile(rb".{257}ustar", re.DOTALL), "a tar archive: unpack it"),
+    (
+        re.compile(rb"[./]*\.git/annex/objects/"),
+        "the text of a git-annex link: `git annex get` fetches the file",
+    ),
+    (
+        re.compile(rb".{8}\{\s*[\"}]", re.DOTALL),
+        "a safetensors file: its name has to end in .safetensors",
+    ),
+    (re.compile(rb"\x80[\x02-\x05]"), "a pickle, which is read in ckpt-0 folders only"),
+)
 _REMEDY = "it was not downloaded: fetch the file itself"
+_PAGE = f"an HTML page of a server, a proxy or a login: {_REMEDY}"
 
 
 def recognise(data: Bytes) -> str | None:
@@ -53,38 +65,48 @@ def recognise(data: Bytes) -> str | None:
     if size == 0:
         return f"empty: {_REMEDY}"
     head = data.read(0, min(size, _HEAD_BYTES))
-    for beginning, what in _BEGINNINGS:
-        if head.startswith(beginning):
-            return what
-    if not head.strip(b"\0"):
-        return "zeros where its header should be: the download did not get there"
     return _form(head) or _text(head, size)
 
 
+def recognise_stand_in(data: Bytes) -> str | None:
+    """A pointer or a page in place of a file of any bytes, to follow "the file is"."""
+    head = data.read(0, min(data.size(), _HEAD_BYTES))
+    told = (what for start, what in _STAND_INS if head.startswith(start))
+    return next(told, _PAGE if _HTML.match(_stripped(head)) else None)
+
+
+def recognise_document(data: bytes) -> str | None:
+    """What the bytes of a text that is none of its kind are, to follow "but"; None for a text."""
+    if not data:
+        return f"empty: {_REMEDY}"
+    head = data[:_HEAD_BYTES]
+    return _form(head) or (_PAGE if _HTML.match(_stripped(head)) else None)
+
+
 def _form(head: bytes) -> str | None:
-    """A format that its first bytes alone do not tell."""
-    if head[_TAR_AT:].startswith(_TAR):
-        return "a tar archive: unpack it"
-    if _ANNEX_LINK.match(head):
-        return "the text of a git-annex link: `git annex get` fetches the file"
-    if _SAFETENSORS.match(head):
-        return "a safetensors file: its name has to end in .safetensors"
-    if _PICKLE.match(head):
-        return "a pickle, which is read in ckpt-0 folders only"
-    return None
+    """A format that the first bytes tell."""
+    if not head.strip(b"\0"):
+        return "zeros where its header should be: the download did not get there"
+    told = (what for start, what in (*_STAND_INS, *_FORMATS) if head.startswith(start))
+    matched = (what for pattern, what in _PATTERNS if pattern.match(head))
+    return next(told, None) or next(matched, None)
 
 
 def _text(head: bytes, size: int) -> str | None:
     """A text of any kind, which no header is."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = _stripped(head)
     if _HTML.match(text):
-        return f"an HTML page of a server, a proxy or a login: {_REMEDY}"
+        return _PAGE
     printable = all(byte >= ord(" ") or byte in b"\t\r\n" for byte in text)
     if printable and text[:1] in (b"{", b"["):
         return f"JSON, the answer of a server: {_REMEDY}"
     if printable and size <= _TEXT_LIMIT_BYTES:
         return f"a text of {size:,} bytes, the answer of a server: {_REMEDY}"
     return None
+
+
+def _stripped(head: bytes) -> bytes:
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 def explained(error: GrokpackError, data: Bytes, path: str, own: str) -> GrokpackError:
