@@ -27,10 +27,10 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
 }
 """What is changed for a weight, and its values."""
 _CHOICES = ("role", "name", "layers")
-_MOST_BYTES = 1 << 20  # a policy for every tensor of the release takes 60 kB
+_MOST_BYTES = 256 << 10  # a policy for every tensor of the release takes 60 kB
 _MOST_RULES = 1024  # the release has 448 weights that can be quantised
 _MOST_TEXT = 4096  # characters
-_MOST_DOTS = 16  # in a line: keys here have none, and Python's parser takes the square of them
+_MOST_DOTS = 8  # in a line: keys here have none, and those of many parts cost their square
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
 
