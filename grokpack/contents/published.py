@@ -24,7 +24,7 @@ _SUFFIX = ".metadata"
 _SHA1, _SHA256 = 40, 64  # hex digits
 _LINES = 2  # of a metadata file: the revision, then the hash
 _LIMIT_BYTES = 4096
-_MOST_FILES = 1 << 20
+_MOST_FILES = 1 << 14
 
 
 def is_hub(against: str) -> bool:
@@ -110,12 +110,15 @@ def _left_behind(checkpoint: Files) -> tuple[dict[str, Sum], str]:
 def _described(root: str) -> tuple[dict[str, Sum], str]:
     found: dict[str, Sum] = {}
     commits: set[str] = set()
-    for name in storage.tree(root)[:_MOST_FILES]:
+    names = storage.tree(root)
+    if len(names) > _MOST_FILES:
+        what = f"the metadata of a download has more than {_MOST_FILES:,} files"
+        raise GrokpackError("GP235", what, Place(root))
+    for name in names:
         if not name.endswith(_SUFFIX):
             continue
         path = os.path.join(root, name)
-        data = storage.FileBytes(path)
-        text = data.read(0, min(data.size(), _LIMIT_BYTES)).decode("utf-8", "replace")
+        text = storage.read_whole(path, _LIMIT_BYTES).decode("utf-8", "replace")
         lines = text.splitlines()
         kind = {_SHA1: "git", _SHA256: "sha256"}.get(len(lines[1]) if len(lines) >= _LINES else 0)
         if kind is None or not all(c in "0123456789abcdef" for c in lines[1]):

@@ -134,13 +134,9 @@ def read_small(path: str) -> bytes:
     """A whole small file.
 
     Raises:
-        GrokpackError: GP209 where it is too large to be one.
+        GrokpackError: GP235 where it is too large to be one.
     """
-    data = storage.FileBytes(path)
-    size = data.size()
-    if size > LIMIT_BYTES:
-        raise GrokpackError("GP209", f"{size:,} bytes are too many for this file", Place(path))
-    return data.read(0, size)
+    return storage.read_whole(path, LIMIT_BYTES)
 
 
 def template(folder: str, name: str) -> bytes:
