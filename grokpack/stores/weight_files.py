@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 INDEX_SUFFIX = ".safetensors.index.json"
+_MOST_TENSORS, _MOST_FILES = 1 << 16, 1 << 12  # of an index; Grok-1 with packed experts has 7,000
 _MAIN = f"model{SUFFIX}"  # of a folder whose weights lie in a single file
 _NUMBERED = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 _RANKED = re.compile(r"(.+)-TP-(\d{3}|common)\.safetensors")
@@ -140,6 +141,9 @@ def _read_index(path: str) -> dict[str, str]:
             what = "the index is broken: it names what is no file of its folder"
             facts = (("found", str(name)[:80]),)
             raise GrokpackError("GP209", what, Place(path, tensor=tensor), facts)
+    if len(table) > _MOST_TENSORS or len(set(table.values())) > _MOST_FILES:
+        what = f"the index names more than {_MOST_TENSORS:,} tensors, or {_MOST_FILES:,} files"
+        raise GrokpackError("GP235", what, Place(path))
     return table
 
 
