@@ -125,7 +125,12 @@ class decoding:  # noqa: N801  # it is used as a function, as contextlib's are
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (ValueError, OSError, NotImplementedError)):
             # Without its cause: TensorStore's message quotes the whole spec, keys and tokens too.
-            raise _undecoded(self.folder, str(error)) from None
+            raise _undecoded(self.folder, _by_name(self.folder, str(error))) from None
+
+
+def _by_name(folder: str, text: str) -> str:
+    """A message with a folder's own name in place of the path that TensorStore was given."""
+    return text if storage.is_url(folder) else text.replace(storage.utf8(folder), folder)
 
 
 def _undecoded(folder: str, text: str) -> GrokpackError:
@@ -144,7 +149,7 @@ def rooted(folder: str, kvstore: Mapping[str, Any]) -> Any:  # noqa: ANN401  # J
         return {**kvstore, "base": rooted(folder, {"driver": "file", "path": ""})}
     if storage.is_url(folder):
         return storage.kvstore(folder, kvstore["path"])
-    return {**kvstore, "path": os.path.join(os.path.abspath(folder), kvstore["path"])}
+    return {**kvstore, "path": os.path.join(storage.utf8(folder), kvstore["path"])}
 
 
 def read_keys(folder: str, kvstore: Mapping[str, Any], keys: Iterable[str]) -> dict[str, bytes]:

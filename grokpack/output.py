@@ -81,6 +81,6 @@ class Output:
 def _journal(path: str, single: bool) -> str:  # noqa: FBT001  # as `Output` has it
     """The folder of an output's journal."""
     if storage.is_bucket(path):
-        name = hashlib.sha256(path.encode()).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
         return os.path.join(storage.cache_folder(), "outputs", name)
     return f"{path}.grokpack" if single else os.path.join(path, FOLDER)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorstore as ts
 
+from grokpack import storage
 from grokpack.layout import Box
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class MemoryIndex:
         store = ts.KvStore.open(own, context=self._context).result()
         store[self.nodes_path] = database.nodes
         store["manifest.ocdbt"] = database.manifest
-        files = {"driver": "file", "path": f"{self._folder.rstrip('/')}/"}
+        files = {"driver": "file", "path": f"{storage.utf8(self._folder)}/"}
         base = {"driver": "kvstack", "layers": [{"base": own}, {"prefix": _DATA, "base": files}]}
         kvstore = {"driver": "ocdbt", "base": base, "manifest": own, "path": f"{array}/"}
         return open_array({"driver": "zarr3", "kvstore": kvstore}, self._context)

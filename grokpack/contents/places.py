@@ -87,5 +87,5 @@ def _beside(checkpoint: Files) -> str:
 
 
 def _cache(checkpoint: Files) -> str:
-    digest = hashlib.sha256(storage.absolute(checkpoint.place).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(os.fsencode(storage.absolute(checkpoint.place))).hexdigest()[:32]
     return os.path.join(storage.cache_folder(), "checkpoints", digest)

@@ -63,6 +63,7 @@ from grokpack.storage.sources import (
     stored,
     tidy,
     tree,
+    utf8,
 )
 from grokpack.storage.urls import is_url
 
@@ -125,5 +126,6 @@ __all__ = [
     "sync_folder",
     "tidy",
     "tree",
+    "utf8",
     "write_whole",
 ]

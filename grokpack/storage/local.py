@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -181,6 +182,32 @@ def _entries(folder: str, root: str, known: int) -> Iterator[os.DirEntry[str]]:
                 what = f"more than {MOST_ENTRIES:,} files and folders are not looked through"
                 raise GrokpackError("GP235", what, Place(root))
             yield entry
+
+
+@cache
+def utf8(folder: str) -> str:
+    """A path of UTF-8 to a local folder, for libraries that take no other.
+
+    Linux has one for every folder that a process holds open, which this one does from now on.
+
+    Raises:
+        GrokpackError: GP214 where the folder cannot be opened, GP306 where there is no such path.
+    """
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return folder
+    with reading(folder):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    path = f"/proc/self/fd/{handle}"
+    if not os.path.isdir(path):
+        os.close(handle)
+        what = "TensorStore opens no folder whose name is not UTF-8"
+        hint = "rename it, or reach it through a symbolic link"
+        raise GrokpackError("GP306", what, Place(folder), hint=hint)
+    return path
 
 
 def each(work: Callable[[S], T], items: Sequence[S]) -> list[T]:

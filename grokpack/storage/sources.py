@@ -233,6 +233,15 @@ def explain_absence(folder: str) -> tuple[str, ...]:
     return medium.sought(folder)
 
 
+def utf8(folder: str) -> str:
+    """A path of UTF-8 to a local folder, for libraries that take no other.
+
+    Raises:
+        GrokpackError: GP214 where it cannot be opened, GP306 where the system has no such path.
+    """
+    return local.utf8(os.path.abspath(folder))
+
+
 def kvstore(folder: str, below: str) -> dict[str, Any]:
     """TensorStore's spec of what lies below a URL, by the keys and endpoints that reading takes.
 
