@@ -22,7 +22,7 @@ _BLOCK = 32  # inputs in a block of any quantised type of a GGUF, or in a part o
 _OCTET = 8
 _ROWS = 128  # compared at a time; blocks and the groups of most formats are not cut
 _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose the codes
-_HALF_ULP = {DType.BF16: (2.0**-8, 0.0), DType.F16: (2.0**-11, 2.0**-25)}
+_HALF_ULP = {DType.BF16: (2.0**-8, 2.0**-134), DType.F16: (2.0**-11, 2.0**-25)}
 """Half the distance of neighbours, over the power of two below a value; the least there is."""
 _EXPONENT = np.uint32(0x7F800000)
 
@@ -224,7 +224,7 @@ def _half_ulp(values: np.ndarray, dtype: DType) -> np.ndarray:
     factor, least = _HALF_ULP[dtype]
     made: np.ndarray = (values.view(np.uint32) & _EXPONENT).view(np.float32)
     made *= np.float32(factor)
-    return np.maximum(made, np.float32(least), out=made) if least else made
+    return np.maximum(made, np.float32(least), out=made)
 
 
 @dataclass(frozen=True, slots=True)
