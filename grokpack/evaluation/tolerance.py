@@ -224,7 +224,8 @@ def _half_ulp(values: np.ndarray, dtype: DType) -> np.ndarray:
     factor, least = _HALF_ULP[dtype]
     made: np.ndarray = (values.view(np.uint32) & _EXPONENT).view(np.float32)
     made *= np.float32(factor)
-    return np.maximum(made, np.float32(least), out=made)
+    np.maximum(made, np.float32(least), out=made)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
