@@ -9,7 +9,7 @@ from grokpack.plan import TASK_BYTES, tasks
 from grokpack.tiling import tile_count, tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from grokpack.layout import Layout
     from grokpack.plan import Target
@@ -28,15 +28,38 @@ def tiles_of(receipts: Iterable[Receipt]) -> Tiles:
     return done
 
 
-def distinct(receipts: Iterable[Receipt]) -> list[Receipt]:
-    """The receipts with each tile in one of them only: two processes may have written it."""
-    seen: Tiles = {}
+def distinct(receipts: Iterable[Receipt], lost: Tiles | None = None) -> list[Receipt]:
+    """The receipts with each tile in one of them only: two processes may have written it.
+
+    Args:
+        receipts: Of one output.
+        lost: Tiles that are left out.
+    """
+    seen: Tiles = {band: set(tiles) for band, tiles in (lost or {}).items()}
     found = []
     for receipt in receipts:
         before = seen.setdefault(receipt.band, set())
         found += list(_without(receipt, before))
         before.update(receipt.tiles)
     return found
+
+
+def fitting(layout: Layout, receipts: Iterable[Receipt]) -> list[Receipt]:
+    """The receipts that a run of this layout can have written."""
+    return [receipt for receipt in receipts if _fits(layout, receipt)]
+
+
+def _fits(layout: Layout, receipt: Receipt) -> bool:
+    if not 0 <= receipt.band < len(layout.bands) or receipt.first < 0:
+        return False
+    band = layout.bands[receipt.band]
+    return (
+        len(receipt.sums) == len(band)
+        and len({len(row) for row in receipt.sums}) == 1
+        and receipt.last <= tile_count(band[0].nbytes)
+        and len(receipt.encoded) in (0, len(band))
+        and len(receipt.marks) in (0, len(band))
+    )
 
 
 def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
@@ -55,6 +78,15 @@ def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
             accounts = receipt.accounts[at:stop]
             yield replace(receipt, first=receipt.first + at, sums=sums, accounts=accounts)
         at = stop + 1
+
+
+def bands_of(layout: Layout, tiles: Mapping[str, set[int]]) -> Tiles:
+    """Tiles of files, by path, as those of the bands that the files are in."""
+    found = {
+        number: set().union(*(tiles.get(file.path, ()) for file in band))
+        for number, band in enumerate(layout.bands)
+    }
+    return {number: own for number, own in found.items() if own}
 
 
 def everything(layout: Layout) -> Tiles:

@@ -14,7 +14,7 @@ from grokpack.tiling import TILE_BYTES
 if TYPE_CHECKING:
     from grokpack.encoding import Encoding
     from grokpack.layout import FileLayout
-    from grokpack.storage import Sink
+    from grokpack.storage import Mark, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,10 @@ class EncodedWriter:
             self._close_tile()
         self._part.sync()
         self.ended = EncodedFile(self._at, tuple(self._sums))
+
+    def mark(self) -> Mark | None:
+        """See `storage.FileWriter`."""
+        return self._part.mark()
 
     def close(self) -> None:
         """Give the handle back."""

@@ -2,6 +2,7 @@
 
 plan.json     the plan
 run.json      the source's stamps, by place
+made.jsonl    which file of the file system each unfinished file is
 done.jsonl    tiles that are written; a process that does a part of the plan has a log of its own
 lock          held by the process at work, or shared by those that each do a part
 stop-*        asks processes elsewhere to end early (`engines/jobs.py`)
@@ -15,14 +16,14 @@ import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from grokpack import bounded_json, storage
+from grokpack import bounded_json, manifest, storage
 from grokpack.account import Account
 from grokpack.encoded import EncodedFile
 from grokpack.errors import GrokpackError, Place
 from grokpack.task import Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from grokpack.plan import Plan
 
@@ -33,6 +34,7 @@ FOLDER = ".grokpack"
 _PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
 _RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # it is held for a moment
 _LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
+_MADE, _MADE_ROWS = "made.jsonl", 1000  # in a line
 _UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/remote/uploads.py`)
 STOP = "stop-"  # what the name of a file begins with that asks for an early end
 _SCHEMA = "grokpack/journal/1"
@@ -66,7 +68,8 @@ class Journal:
 
     def begin(self, plan: Plan, places: Places) -> None:
         """Record the plan and the source's stamps by place, before anything is written."""
-        for name in (_RUN, *self._logs()):  # of a run that was being discarded when it crashed
+        # of a run that was being discarded when it crashed
+        for name in (_RUN, _MADE, *self._logs()):
             storage.remove(self.path(name))
         self.remember(places)
         files = [file.path for file in plan.target.layout.files()]
@@ -75,6 +78,7 @@ class Journal:
             "digest": plan.digest(),
             **plan.description(),
             "files": files + list(plan.target.finals),
+            "finals": {name: manifest.row_of(data) for name, data in plan.target.finals.items()},
         }
         storage.write_whole(self.path(_PLAN), json.dumps(document, indent=1).encode())
 
@@ -137,17 +141,18 @@ class Journal:
         """The record of stamps, which is a JSON object."""
         document = storage.read_json(self.path(_RUN))
         with self._sound():
-            table: dict[str, Any] = dict(document)
+            table: dict[str, Any] = document | {}  # a list has no such operation
         return table
 
     @contextlib.contextmanager
-    def _sound(self) -> Iterator[None]:
-        """A block that takes the record of stamps apart: GP209 where it has another shape."""
+    def _sound(self, name: str = _RUN) -> Iterator[None]:
+        """A block that takes a record apart: GP209 where it has another shape."""
         try:
             yield
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            where = Place(self.path(_RUN))
-            raise GrokpackError("GP209", "the record of stamps is broken", where) from error
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            what, where = "the journal is broken", Place(self.path(name))
+            hint = "`--restart` discards what is there"
+            raise GrokpackError("GP209", what, where, hint=hint) from error
 
     def keep(self, stamps: dict[str, storage.Stamp]) -> None:
         """Record stamps that stay when the run is published, for what points at the files."""
@@ -169,8 +174,25 @@ class Journal:
     def record(self, receipts: list[Receipt]) -> None:
         """Append receipts, durably; the tiles themselves are durable already."""
         if receipts:
-            body = json.dumps([_row(receipt) for receipt in receipts])
-            storage.append_line(self.path(self._log), f"{zlib.crc32(body.encode()):08x} {body}")
+            self._append(self._log, [_row(receipt) for receipt in receipts])
+
+    def note_made(self, made: Mapping[str, int]) -> None:
+        """Record by path the inode numbers of unfinished files that were made."""
+        rows = list(made.items())
+        for first in range(0, len(rows), _MADE_ROWS):
+            self._append(_MADE, rows[first : first + _MADE_ROWS])
+
+    def made(self) -> dict[str, int]:
+        """Inode number of each unfinished file as it was made last, by path.
+
+        Raises:
+            GrokpackError: GP209 where a line is whole and holds something else.
+        """
+        found: dict[str, int] = {}
+        for rows in self._lines(_MADE):
+            with self._sound(_MADE):
+                found.update((str(path), int(inode)) for path, inode in rows)
+        return found
 
     def receipts(self) -> list[Receipt]:
         """All receipts, whoever wrote them; lines that are torn or damaged are left out.
@@ -180,12 +202,25 @@ class Journal:
         """
         found: list[Receipt] = []
         for name in self._logs():
-            path = self.path(name)
-            for line in storage.lines(path):
-                check, _, body = line.partition(" ")
-                if check == f"{zlib.crc32(body.encode()):08x}":
-                    found += _receipts(body, path)
+            for rows in self._lines(name):
+                with self._sound(name):
+                    found += map(_receipt, rows)
         return found
+
+    def _append(self, name: str, rows: list[Any]) -> None:
+        """Append a line to a log, with a checksum that tells whether it is whole."""
+        body = json.dumps(rows)
+        storage.append_line(self.path(name), f"{zlib.crc32(body.encode()):08x} {body}")
+
+    def _lines(self, name: str) -> Iterator[Any]:
+        """Lines of a log that are whole, as the JSON values that they are."""
+        path = self.path(name)
+        for line in storage.lines(path):
+            check, _, body = line.partition(" ")
+            if check == f"{zlib.crc32(body.encode()):08x}":
+                with self._sound(name):
+                    rows = bounded_json.parse(body.encode(), Place(path))
+                yield rows
 
     def _logs(self) -> list[str]:
         """Names of all logs."""
@@ -224,7 +259,7 @@ def _is_own(name: str) -> bool:
     """Whether a name in the folder is one that a run gives."""
     begins, ends = _LOGS
     return (
-        name in (_PLAN, _RUN, _UPLOADS, _RUN_LOCK, _LOCK)
+        name in (_PLAN, _RUN, _MADE, _UPLOADS, _RUN_LOCK, _LOCK)
         or (name.startswith(begins) and name.endswith(ends))
         or name.startswith(STOP)
         or storage.is_temporary(name)
@@ -249,24 +284,17 @@ def _stamps(table: dict[str, Any]) -> dict[str, storage.Stamp]:
 def _row(receipt: Receipt) -> list[Any]:
     accounts = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.accounts]
     encoded = [[file.nbytes, file.sums] for file in receipt.encoded]
-    return [receipt.band, receipt.first, receipt.sums, accounts, encoded]
-
-
-def _receipts(body: str, path: str) -> list[Receipt]:
-    try:
-        return [_receipt(row) for row in bounded_json.parse(body.encode(), Place(path))]
-    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-        hint = "`--restart` discards what is there"
-        raise GrokpackError("GP209", "the journal is broken", Place(path), hint=hint) from error
+    return [receipt.band, receipt.first, receipt.sums, accounts, encoded, receipt.marks]
 
 
 def _receipt(row: list[Any]) -> Receipt:
     band, first, sums, *rest = row
-    accounts, encoded = [*rest, [], []][:2]  # journals of 0.1 have none
+    accounts, encoded, marks = [*rest, [], [], []][:3]  # journals of 0.1 have none
     return Receipt(
         band,
         first,
         tuple(map(tuple, sums)),
         tuple({t: Account.from_json(a) for t, a in tile.items()} for tile in accounts),
         tuple(EncodedFile(nbytes, tuple(tiles)) for nbytes, tiles in encoded),
+        tuple((inode, changed) for inode, changed in marks),
     )

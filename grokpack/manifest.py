@@ -129,6 +129,13 @@ def _is_sized(row: object) -> bool:
     return isinstance(row, dict) and type(row.get("bytes")) is int and row["bytes"] >= 0
 
 
+def is_row(row: Any) -> bool:  # noqa: ANN401  # a value of somebody's JSON
+    """Whether a value is what a manifest says of a single file."""
+    if not _is_sized(row) or row["bytes"] > _MOST_TILES * TILE_BYTES:
+        return False
+    return _table(row, row["bytes"]) is not None
+
+
 def _table(row: Mapping[str, Any], nbytes: int) -> str | None:
     """Checksums of all tiles as one text of hex; None where they are not as many as tiles."""
     chars = -(-nbytes // TILE_BYTES) * _DIGEST_CHARS

@@ -40,7 +40,7 @@ class Output:
         """The place for a target at a path."""
         if storage.is_bucket(path):
             path = path.rstrip("/")
-        return cls(path, target.single, storage.sink_of(path, _journal(path, target.single)))
+        return cls(path, target.single, _sink(path, single=target.single))
 
     def file(self, relative: str) -> str:
         """Where a file of the layout goes."""
@@ -76,6 +76,10 @@ class Output:
             found = (self.path, self.path + storage.PART)
             return [path for path in found if storage.exists(path)]
         return [name for name in self.sink.names(self.path) if name != FOLDER]
+
+
+def _sink(path: str, *, single: bool) -> storage.Sink:
+    return storage.sink_of(path, _journal(path, single), single=single)
 
 
 def _journal(path: str, single: bool) -> str:  # noqa: FBT001  # as `Output` has it

@@ -1,4 +1,4 @@
-"""What a run refuses before it writes anything, and what of an earlier run it may discard."""
+"""What a run refuses before it writes anything."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack import manifest, storage
+from grokpack import storage
 from grokpack.budget import DEFAULT_MEMORY_BYTES, Budget, budget
 from grokpack.errors import GrokpackError, Place
 from grokpack.output import Output
+from grokpack.removal import own_manifest, removable
 
 if TYPE_CHECKING:
     from grokpack.plan import Plan
@@ -52,7 +53,7 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
         How the run keeps its memory promise.
 
     Raises:
-        GrokpackError: GP311 disk, GP312 memory, GP321 to GP325 output.
+        GrokpackError: GP311 disk, GP312 memory, GP321 to GP330 output.
     """
     refuse_url(plan, out)
     place = Output.of(plan.target, out)
@@ -62,7 +63,9 @@ def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
     if not storage.is_url(out):
         refuse_file(place)
     if limits.restart or not finished(plan, place):
-        if not limits.restart:
+        if limits.restart:
+            removable(plan, place)
+        else:
             check_output(plan, place)
         if not storage.is_url(out):
             check_disk(plan, place)
@@ -116,6 +119,9 @@ def refuse_other_place(plan: Plan, out: str) -> None:
 
 def refuse_file(place: Output) -> None:
     """Refuse a folder whose name, or that of a folder above it, is that of a file."""
+    if storage.is_link(place.journal.folder):
+        what = "a link stands where grokpack keeps its record of the output"
+        raise GrokpackError("GP330", what, Place(place.journal.folder), hint="remove the link")
     file = storage.in_the_way(place.root)
     if file is not None:
         what = "a file stands where the output's folder is to be"
@@ -147,13 +153,13 @@ def check_output(plan: Plan, place: Output) -> None:
         if recorded["digest"] != plan.digest():
             raise _other_plan(recorded, plan, place.path)
         return
-    document = _own(place)
+    document = own_manifest(place)
     if document is not None:
         if finished(plan, place):
             return
         if document["plan"] == plan.digest():
             what = "the output was published, and files of it are missing or changed since"
-            hint = "`grokpack verify` tells which; `--restart` writes them anew"
+            hint = "`grokpack verify` tells which; remove what was changed, and add `--restart`"
             raise GrokpackError("GP321", what, Place(place.path), hint=hint)
         raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, place.path)
     if strangers:
@@ -212,28 +218,3 @@ def _scratch_bytes(plan: Plan) -> int:
     if plan.source is None or not plan.streams:
         return 0
     return min(storage.burden(plan.source.folder).scratch_bytes, plan.reads_bytes)
-
-
-def _own(place: Output) -> dict[str, Any] | None:
-    """The manifest of an output that a plan wrote.
-
-    One that was made for files from elsewhere gives nobody leave to remove them.
-    """
-    document = place.manifest()
-    return document if document is not None and document.get("plan") else None
-
-
-def discard(place: Output) -> None:
-    """Remove an earlier run's files, and only those.
-
-    Raises:
-        GrokpackError: GP209 where the record of them is broken.
-    """
-    journal, document = place.journal, _own(place)
-    paths = list(journal.plan()["files"]) if journal.exists() else []
-    paths += list(document["files"]) + list(document.get("finals", [])) if document else []
-    paths = [p for p in paths if isinstance(p, str) and manifest.stays_inside(p)]
-    if document is not None:
-        place.sink.remove(place.manifest_path)
-    place.sink.discard(None if place.single else place.path, [place.file(path) for path in paths])
-    journal.discard()

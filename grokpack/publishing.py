@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from grokpack import manifest
+from grokpack import manifest, storage
 from grokpack.account import Account, document
 from grokpack.errors import GrokpackError
 from grokpack.formats import safetensors
 from grokpack.layout import Literal
 from grokpack.tiling import tile_count
+from grokpack.written_files import written_files
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grokpack.layout import Layout
     from grokpack.output import Output
     from grokpack.plan import Plan
@@ -36,18 +39,23 @@ def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[st
         Bytes of the files.
 
     Raises:
-        GrokpackError: GP901 where a tile has no receipt, or a header is none.
+        GrokpackError: GP323 where somebody has taken a file's name, GP329 where a file is not as it
+            was written, GP901 where a tile has no receipt, or a header is none.
     """
     layout = plan.target.layout
     sums, decoded = _file_sums(layout, receipts), {}
     _check_headers(layout)
     if plan.target.encoding is not None:
         sums, decoded = _encoded_sums(layout, receipts), sums
-    sizes = {place.file(file.path): sums[file.path][0] for file in layout.files()}
-    place.sink.each(lambda path: place.sink.publish(path, sizes[path]), list(sizes))
-    place.sink.settle({place.root, *map(os.path.dirname, sizes)})
+    files = {place.file(path): row for path, row in written_files(layout, receipts).items()}
+    _refuse_loss(place, files, published=False)
+    place.sink.each(lambda path: place.sink.publish(path, files[path].nbytes), list(files))
+    place.sink.settle({place.root, *map(os.path.dirname, files)})
     for name, data in plan.target.finals.items():
-        place.sink.write_whole(os.path.join(place.root, name), data)
+        path = os.path.join(place.root, name)
+        place.sink.write_whole(path, data)
+        files[path] = storage.Written(len(data), {}, (), whole=True)
+    _refuse_loss(place, files, published=True)
     if plan.target.place is not None and plan.source is not None:
         place.journal.keep(plan.source.stamps())
     rendered = manifest.render(_description(plan, account), sums, plan.target.framings, decoded)
@@ -62,6 +70,17 @@ def _check_headers(layout: Layout) -> None:
         first = file.segments[0] if file.segments else None
         if file.path.endswith(safetensors.SUFFIX) and isinstance(first, Literal):
             safetensors.check_written(file.path, first.data, file.nbytes)
+
+
+def _refuse_loss(place: Output, files: Mapping[str, storage.Written], *, published: bool) -> None:
+    """See that every file is there as it was written.
+
+    Raises:
+        GrokpackError: GP329 where one is not.
+    """
+    lost = place.sink.lost_files(files, published=published)
+    if lost:
+        raise storage.files_lost(lost)
 
 
 def _description(plan: Plan, account: dict[str, Any]) -> dict[str, Any]:

@@ -14,17 +14,18 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.output import Output
 from grokpack.plan import Plan, tasks
-from grokpack.preflight import Limits, check_output, discard, finished, preflight
+from grokpack.preflight import Limits, check_output, finished, preflight
 from grokpack.publishing import account_of, publish
+from grokpack.removal import discard
 from grokpack.task import Portion, Receipt, doing_tasks
-from grokpack.tiling import tiles_range
+from grokpack.written_files import written_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
     from grokpack.budget import Budget
-    from grokpack.layout import FileLayout, Layout
+    from grokpack.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def execute(
             journal.finish()
             return already(place)
         if limits.restart:
-            discard(place)
+            discard(plan, place)
             check_output(plan, place)
         try:
             return _Whole(plan, place, limits, listen, allowed).run(executor)
@@ -134,25 +135,40 @@ class Session:
             stamps = source.stamps(as_opened=True) if source else {}
             places = {storage.absolute(source.folder): stamps} if source else {}
             self.journal.begin(self.plan, places)
-        if self.plan.target.encoding is None:  # others have no size before they are written
-            for file in self.layout.files():
-                self.place.sink.create(self.place.file(file.path), file.nbytes)
+        self.create_files(receipts)
         return receipts
+
+    def create_files(self, receipts: list[Receipt]) -> None:
+        """Create what is not written yet and is not there."""
+        encoded = self.plan.target.encoding is not None  # has no size before it is written
+        sink, left = self.place.sink, written_files(self.layout, receipts)
+        known, made = self.journal.made(), {}
+        for file in self.layout.files():
+            row, path = left.get(file.path), self.place.file(file.path)
+            if row is not None and (row.sums or sink.size_of(path) == 0):
+                continue
+            before = known.get(file.path)
+            number = sink.create(path, 0 if encoded else file.nbytes, before)
+            if number is not None and number != before:
+                made[file.path] = number
+        self.journal.note_made(made)
 
     def receipts(self) -> list[Receipt]:
         """Receipts of tiles that are there, each tile in one; what was lost is done again."""
-        return coverage.distinct(r for r in self.journal.receipts() if self._still_there(r))
-
-    def _still_there(self, receipt: Receipt) -> bool:
-        """Whether what a receipt is for is there."""
-        band = self.layout.bands[receipt.band]
-        for file, nbytes in zip(band, _sizes(receipt, band), strict=True):
-            written = range(nbytes)
-            if not receipt.encoded:
-                written = range(*tiles_range(receipt.first, receipt.last, nbytes))
-            if not self.place.sink.holds(self.place.file(file.path), nbytes, written):
-                return False
-        return True
+        receipts = coverage.distinct(coverage.fitting(self.layout, self.journal.receipts()))
+        files = written_files(self.layout, receipts)
+        sink = self.place.sink
+        lost = {path: sink.lost_tiles(self.place.file(path), row) for path, row in files.items()}
+        if self.plan.target.sparse:  # holes are not written, so nothing else may be there
+            lost = {path: set(files[path].sums) for path, tiles in lost.items() if tiles}
+        bands = coverage.bands_of(self.layout, lost)
+        for number in bands:
+            for path in (file.path for file in self.layout.bands[number]):
+                if path in files:
+                    sink.reopen(self.place.file(path), files[path], lost.get(path, set()))
+        if self.plan.target.encoding is not None:  # whose tiles are others than the band's
+            bands = {number: coverage.everything(self.layout)[number] for number in bands}
+        return coverage.distinct(receipts, bands)
 
     def check_source(self) -> None:
         """See that the source is as it was when this run first read it at its place.
@@ -272,8 +288,3 @@ class _Whole(Session):
 def _is_stop(error: BaseException) -> bool:
     """Whether an error says that a wait was ended because the run is to stop."""
     return isinstance(error, GrokpackError) and error.code == "GP403"
-
-
-def _sizes(receipt: Receipt, band: tuple[FileLayout, ...]) -> list[int]:
-    """Bytes on disk of the files that a receipt is for."""
-    return [file.nbytes for file in receipt.encoded or band]

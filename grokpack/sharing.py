@@ -212,7 +212,7 @@ class _Part(Session):
         )
 
     def _written(self) -> Tiles:
-        return coverage.tiles_of(self.journal.receipts())
+        return coverage.tiles_of(coverage.fitting(self.layout, self.journal.receipts()))
 
     def _outstanding(self, written: Tiles) -> Tiles:
         return coverage.without(coverage.everything(self.layout), written)

@@ -86,6 +86,7 @@ class Receipt:
     sums: tuple[tuple[str, ...], ...]  # [file in band][tile]
     accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantised
     encoded: tuple[EncodedFile, ...] = ()  # [file in band], where files are written encoded
+    marks: tuple[storage.Mark, ...] = ()  # [file in band], after these tiles were written
 
     @property
     def last(self) -> int:
@@ -135,17 +136,18 @@ def _run_band(context: Context, run: Run) -> Receipt:
                 raise
         for writer in writers:
             writer.sync()
+        marks = tuple(mark for writer in writers if (mark := writer.mark()))
     finally:
         for writer in writers:
             writer.close()
     rows = sums.rows()
     accounts = ledger.tiles(run.first, run.first + len(rows[0]))
     if context.target.encoding is None:
-        return Receipt(run.band, run.first, rows, accounts)
+        return Receipt(run.band, run.first, rows, accounts, marks=marks)
     ended = tuple(w.ended for w in writers if isinstance(w, EncodedWriter) and w.ended)
     if len(ended) < len(writers):  # stopped within the files, which are worth nothing then
         return Receipt(run.band, run.first, ((),) * len(band))
-    return Receipt(run.band, run.first, rows, accounts, ended)
+    return Receipt(run.band, run.first, rows, accounts, ended, marks)
 
 
 def _writer(context: Context, file: FileLayout) -> Writer:

@@ -165,7 +165,7 @@ def test_finished_files_are_kept_and_begun_ones_begun_anew(
     )
     write(source, out, workers=1)
     storage.faults.hook = None
-    assert created == ["common"]
+    assert set(created) == {"common"}
     write(source, tmp_path / "clean")
     assert tree(out) == tree(tmp_path / "clean")
 
@@ -288,7 +288,7 @@ def test_blocks_and_frames_of_any_length_make_the_same_file(
     whole = random.Random(nbytes).randbytes(nbytes)
     file = FileLayout("file", (Literal(whole),))
     deflated = Deflated(data.draw(st.integers(1, 4000)))
-    writer = EncodedWriter(deflated, file, path, storage.sink_of(path, path))
+    writer = EncodedWriter(deflated, file, path, storage.sink_of(path, path, single=True))
     at = 0
     while at < nbytes:
         block = whole[at : at + data.draw(st.integers(1, 4000))]

@@ -234,7 +234,9 @@ def test_restarting_removes_nothing_outside_the_output_whatever_the_manifest_say
     document["files"] |= {"../mine": entry, "ckpt-0/../../mine": entry, str(mine): entry}
     document["finals"] |= {"../mine": entry}
     (out / "grokpack.json").write_text(json.dumps(document))
-    execute(plan_synth(SMALL, 1), str(out), Limits(restart=True))
+    with pytest.raises(GrokpackError) as caught:
+        execute(plan_synth(SMALL, 1), str(out), Limits(restart=True))
+    assert caught.value.code == "GP330"
     assert mine.read_text() == "mine"
 
 

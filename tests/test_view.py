@@ -461,6 +461,11 @@ def test_a_view_whose_own_index_changed_is_refused(model: Path, name: str, chang
     done = run("inspect", folder)
     assert done.exit_code == 3
     assert "error[GP226]" in done.stderr
+    if change != "gone":  # what others wrote there is theirs to remove
+        refused = run("convert", model, "--to", "view", "--restart")
+        assert refused.exit_code == 5
+        assert "error[GP330]" in refused.stderr
+        (folder / name).unlink()
     assert run("convert", model, "--to", "view", "--restart").exit_code == 0
     assert printed_spec(folder) == spec
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from grokpack.storage.burden import Burden
 from grokpack.storage.errand import NO_FAULT_OF_FILES, carried, interruptible, stopping
 from grokpack.storage.faults import faults
+from grokpack.storage.intact import Mark, Written
 from grokpack.storage.new_files import (
     PartWriter,
     append_line,
@@ -26,7 +27,7 @@ from grokpack.storage.parts import (
     allocated_bytes,
     cache_folder,
     clear_folder,
-    create_part,
+    files_lost,
     free_bytes,
     in_the_way,
     is_link,
@@ -74,9 +75,11 @@ __all__ = [
     "Burden",
     "FileBytes",
     "FileWriter",
+    "Mark",
     "PartWriter",
     "Sink",
     "Stamp",
+    "Written",
     "absolute",
     "allocated_bytes",
     "append_line",
@@ -84,11 +87,11 @@ __all__ = [
     "cache_folder",
     "carried",
     "clear_folder",
-    "create_part",
     "each",
     "exists",
     "explain_absence",
     "faults",
+    "files_lost",
     "forget",
     "free_bytes",
     "in_the_way",

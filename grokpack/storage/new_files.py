@@ -203,10 +203,16 @@ class PartWriter:
 
     def __init__(self, path: str, handle: int | None = None) -> None:
         self.path = path
-        if handle is None:
-            with writing("open", path):
-                handle = open_own(path, os.O_WRONLY)
-        self._handle = handle
+        self._handle = self._opened() if handle is None else handle
+
+    def _opened(self) -> int:
+        with writing("open", self.path):
+            try:
+                return open_own(self.path, os.O_WRONLY)
+            except FileNotFoundError as error:
+                what = "a file that the run writes to is gone"
+                hint = "run the same command again; what was lost is written anew"
+                raise GrokpackError("GP329", what, Place(self.path), hint=hint) from error
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write all of `data` at `offset`."""
@@ -219,6 +225,11 @@ class PartWriter:
         """Make what was written durable."""
         with writing("sync", self.path):
             os.fsync(self._handle)
+
+    def mark(self) -> tuple[int, int] | None:
+        """Inode number and modification time (ns) of the file, once it is durable."""
+        state = os.fstat(self._handle)
+        return state.st_ino, state.st_mtime_ns
 
     def close(self) -> None:
         """Give the handle back."""

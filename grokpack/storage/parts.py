@@ -11,20 +11,23 @@ import fcntl
 import mmap
 import os
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError, Place
+from grokpack.storage import intact
 from grokpack.storage.faults import writing
-from grokpack.storage.new_files import PartWriter, make_folder, open_own
+from grokpack.storage.new_files import PartWriter, create, make_folder, not_own, open_own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PART = ".part"  # what an unfinished file's name ends with
 _LOCK_POLL_S = 0.05
+_SHOWN = 5  # of the files that an error names
 
 
 def free_bytes(path: str) -> int:
@@ -73,19 +76,100 @@ def allocated_bytes(path: str) -> int:
         return 0
 
 
-def create_part(path: str, nbytes: int) -> None:
-    """Create and size `NAME.part`, sparse; nothing changes where it has that size already."""
+def begin_part(path: str, nbytes: int, known: int | None) -> int:
+    """Create and size `NAME.part`, sparse, or go on with one that this run has made.
+
+    A file that another has put in its place is taken away: what was written is lost already.
+
+    Args:
+        path: The file, without `.part`.
+        nbytes: Its size; 0 where that is not known yet, and what is there is cut.
+        known: Inode number of the part that the run has made; None where it recorded none.
+
+    Returns:
+        Inode number of the part.
+
+    Raises:
+        GrokpackError: GP330 where a folder has its name.
+    """
     path += PART
     make_folder(os.path.dirname(path))
-    with writing("create", path), open(path, "ab") as handle:
-        if os.fstat(handle.fileno()).st_size != nbytes:
-            os.truncate(handle.fileno(), nbytes)
+    with writing("create", path):
+        handle = _made_part(path, nbytes, known)
+        try:
+            if os.fstat(handle).st_size != nbytes:
+                os.truncate(handle, nbytes)
+            return os.fstat(handle).st_ino
+        finally:
+            os.close(handle)
+
+
+def _made_part(path: str, nbytes: int, known: int | None) -> int:
+    """Descriptor of a part: the run's own, else a new one."""
+    state = intact.regular(path)
+    if state is not None and state.st_nlink == 1:
+        unrecorded = known is None and state.st_size in (0, nbytes)
+        if unrecorded or state.st_ino == known:
+            return open_own(path, os.O_WRONLY)
+    drop_part(path)
+    try:
+        return create(path)
+    except FileExistsError:  # another process that writes this output was faster
+        return open_own(path, os.O_WRONLY)
+
+
+def drop_part(path: str) -> None:
+    """Take away whatever has the name of a part.
+
+    Raises:
+        GrokpackError: GP330 where that is a folder.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            raise not_own(path)
+        with writing("remove", path):
+            os.unlink(path)
 
 
 def publish(path: str) -> None:
-    """Rename `NAME.part` to `NAME`; the caller makes the folder durable afterwards."""
+    """Rename `NAME.part` to `NAME`; the caller makes the folder durable afterwards.
+
+    Raises:
+        GrokpackError: GP323 where the name is taken, GP329 where the part is gone.
+    """
     with writing("publish", path):
-        os.rename(path + PART, path)
+        refuse_taken(path)
+        try:
+            os.rename(path + PART, path)
+        except FileNotFoundError as error:
+            raise files_lost([path]) from error
+
+
+def unpublish(path: str) -> None:
+    """Rename `NAME` back to `NAME.part`."""
+    with writing("unpublish", path):
+        os.rename(path, path + PART)
+
+
+def refuse_taken(path: str) -> None:
+    """See that nobody else has taken the name of a file of the output.
+
+    Raises:
+        GrokpackError: GP323 where somebody has.
+    """
+    if os.path.lexists(path):
+        what = "a file that this run has not written has the name of one of the output"
+        hint = "move it away and run the same command again; it continues"
+        raise GrokpackError("GP323", what, Place(path), hint=hint)
+
+
+def files_lost(paths: Sequence[str]) -> GrokpackError:
+    """Error for files of an output that are not as the run wrote them."""
+    facts = tuple(("also", path) for path in paths[1:_SHOWN])
+    facts += (("and", f"{len(paths) - _SHOWN} more"),) * (len(paths) > _SHOWN)
+    what = "a file that this run wrote is gone, or was changed since"
+    hint = "nothing looks finished; run the same command again: it writes anew what was lost"
+    return GrokpackError("GP329", what, Place(paths[0]), facts, hint)
 
 
 def clear_folder(path: str, names: list[str]) -> None:
@@ -99,8 +183,12 @@ def clear_folder(path: str, names: list[str]) -> None:
 
 
 def remove_empty_folders(root: str, paths: list[str]) -> None:
-    """Remove the folders of these relative paths where nothing is left in them."""
-    for folder in sorted({os.path.dirname(path) for path in paths if "/" in path}, reverse=True):
+    """Remove the folders that lead to these relative paths where nothing is left in them."""
+    folders: set[str] = set()
+    for path in paths:
+        while (path := os.path.dirname(path)) and path not in folders:  # upwards
+            folders.add(path)
+    for folder in sorted(folders, reverse=True):
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(root, folder))
 

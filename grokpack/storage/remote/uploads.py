@@ -13,8 +13,9 @@ import contextlib
 import json
 import os
 import threading
-from os.path import commonpath
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import xxhash
 
 from grokpack import bounded_json
 from grokpack.errors import GrokpackError, Place
@@ -25,9 +26,12 @@ from grokpack.storage.remote import crowd, sites
 from grokpack.storage.remote.attempts import EXTRA, Answer, ask, may_pass
 from grokpack.storage.sinks import PART_BYTES
 from grokpack.storage.urls import Url, parse
+from grokpack.tiling import tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from grokpack.storage.intact import Written
 
 T = TypeVar("T")
 
@@ -79,7 +83,7 @@ class Uploads:
         parts_of = crowd.each(lambda key: self._parts(f"{root}/{key}") or {}, keys)
         self._sent.update(zip(keys, parts_of, strict=True))
 
-    def create(self, path: str, nbytes: int) -> None:
+    def create(self, path: str, nbytes: int, known: int | None = None) -> None:  # noqa: ARG002
         """See `Sink`: an upload is begun with its first part."""
         if nbytes:
             return
@@ -109,16 +113,29 @@ class Uploads:
         call = "upload_part"
         self._ask("upload", path, call, Key=key, UploadId=upload, PartNumber=number, Body=data)
 
-    def holds(self, path: str, nbytes: int, written: range) -> bool:
+    def reopen(self, path: str, written: Written, lost: set[int]) -> None:
+        """See `Sink`: parts are sent over those that are left, an object is replaced when whole."""
+
+    def lost_tiles(self, path: str, written: Written) -> set[int]:
         """See `Sink`."""
-        sent = self._sent.get(_key(path))
+        sent, nbytes = self._sent.get(_key(path)), written.nbytes
         if not sent:
-            return self.size_of(path) == nbytes
-        return all(
-            number + 1 in sent
-            and sent[number + 1]["Size"] == min(PART_BYTES, nbytes - number * PART_BYTES)
-            for number in range(written.start // PART_BYTES, -(-written.stop // PART_BYTES))
-        )
+            return set() if self.size_of(path) == nbytes else set(written.sums)
+        lost = set()
+        for tile in written.sums:
+            start, stop = tile_range(tile, nbytes)
+            for number in range(start // PART_BYTES, -(-stop // PART_BYTES)):
+                size = min(PART_BYTES, nbytes - number * PART_BYTES)
+                if sent.get(number + 1, {}).get("Size") != size:
+                    lost.add(tile)
+        return lost
+
+    def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
+        """See `Sink`: an upload is looked at where it is completed, an object in the listing."""
+        if not published:
+            return []
+        sizes = self._objects(self.out)
+        return [path for path, row in files.items() if sizes.get(_key(path)) != row.nbytes]
 
     def publish(self, path: str, nbytes: int) -> None:
         """See `Sink`: complete the upload."""
@@ -155,26 +172,41 @@ class Uploads:
 
     def names(self, folder: str) -> list[str]:
         """See `Sink`; the first thousand."""
-        key = _key(folder)
-        prefix = f"{key}/" if key else ""
+        prefix = _prefix(folder)
         answer = self._ask("", folder, "list_objects_v2", Prefix=prefix)
         return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
 
-    def remove(self, path: str) -> None:
-        """See `Sink`."""
-        self._ask("remove", path, "delete_object", Key=_key(path))
+    def proves(self, path: str, written: Written | None, inode: int | None) -> bool:  # noqa: ARG002
+        """See `Sink`: an object of the size of which a tile has its checksum."""
+        nbytes = self.size_of(path)
+        if nbytes is None or written is None or nbytes != written.nbytes:
+            return nbytes is None
+        file = sources.FileBytes(path)
+        for tile in sorted(written.sums, reverse=True):
+            start, stop = tile_range(tile, nbytes)
+            if xxhash.xxh3_128_hexdigest(file.read(start, stop - start)) == written.sums[tile]:
+                return True
+        return not nbytes
 
-    def discard(self, root: str | None, paths: Sequence[str]) -> None:
-        """See `Sink`: open uploads of these names are given up, whoever began them."""
-        keys = {_key(path) for path in paths}
-        self.each(self.remove, paths)
-        place = root or commonpath(list(paths))
-        for row in self._rows(place, "list_multipart_uploads", "Uploads", Prefix=_key(place)) or ():
-            if row["Key"] in keys:
-                self._abort("abort", place, row["Key"], row["UploadId"])
+    def strangers(self, root: str, own: Collection[str]) -> list[str]:
+        """See `Sink`."""
+        site, keys = str(Url(self._scheme, self.bucket, "")), {_key(path) for path in own}
+        return [f"{site}/{key}" for key in self._objects(root) if key not in keys]
+
+    def discard(self, root: str, paths: Sequence[str]) -> None:  # noqa: ARG002  # see `Sink`
+        """See `Sink`: uploads that were begun from here are given up, and no others."""
+        self.each(lambda path: self._ask("remove", path, "delete_object", Key=_key(path)), paths)
+        for key, upload in self._uploads().items():
+            self._abort("abort", self.out, key, upload)
         with self._guard:
             self._open, self._sent = {}, {}
             new_files.remove(self._log)
+
+    def _objects(self, folder: str) -> dict[str, int]:
+        """Sizes of all objects below a folder, by key."""
+        prefix = _prefix(folder)
+        rows = self._rows(folder, "list_objects_v2", "Contents", Prefix=prefix) or []
+        return {row["Key"]: row["Size"] for row in rows}
 
     def _upload(self, path: str) -> str:
         """The open upload of a file, begun and remembered where there is none."""
@@ -306,6 +338,9 @@ class ObjectWriter:
         if self._buffer and self._nbytes in (None, self._at):
             self._send()
 
+    def mark(self) -> None:
+        """See `FileWriter`: parts are told by their sizes."""
+
     def close(self) -> None:
         """Drop what is not a whole part."""
         self._buffer = bytearray()
@@ -354,6 +389,10 @@ def _bearing(token: str) -> Any:  # noqa: ANN401  # a handler of botocore's even
 
 def _key(path: str) -> str:
     return parse(path).path
+
+
+def _prefix(folder: str) -> str:
+    return f"{key}/" if (key := _key(folder)) else ""
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
