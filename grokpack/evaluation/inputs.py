@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from grokpack import storage
 from grokpack import tokenizer as vocabularies
 from grokpack.errors import GrokpackError, Place
+from grokpack.formats import npy
 from grokpack.network.batch import Batch, batch
 from grokpack.targets.companions import find_tokenizer, read_small
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 NO_TARGET = -1
 CONTEXT = 512
 """Tokens of a window that a text is cut into, unless another number is asked for."""
-_LIMIT_BYTES = 1 << 30
+_MOST_TOKENS = 1 << 22
+_MOST_ROWS = 1 << 16
+_MOST_ARRAY_BYTES = 8 * _MOST_TOKENS + (1 << 16)
+_MOST_TEXT_BYTES = 8 << 20  # tokens are two bytes at least in most texts, and one in some
 _MATRIX = 2
 
 
@@ -63,16 +66,21 @@ def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> I
     Raises:
         GrokpackError: GP342 where the file holds no tokens.
     """
+    hint = "write `numpy.save(FILE, ids)` with an integer array `[T]` or `[N, T]`"
     try:
-        ids = np.lib.format.read_array(io.BytesIO(_read(path)), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        hint = "write `numpy.save(FILE, ids)` with an integer array `[T]` or `[N, T]`"
-        what = f"no array of tokens: {error}"
-        raise GrokpackError("GP342", what, Place(path), (), hint) from None
-    if ids.dtype.kind not in "iu" or ids.ndim not in (1, _MATRIX):
+        ids = npy.read_integers(_read(path, _MOST_ARRAY_BYTES), _MOST_TOKENS)
+    except ValueError as error:
+        raise GrokpackError(
+            "GP342", f"no array of tokens: {error}", Place(path), (), hint
+        ) from None
+    if ids.ndim not in (1, _MATRIX):
         what = f"tokens are integers `[T]` or `[N, T]`, not {ids.dtype}{list(ids.shape)}"
+        raise GrokpackError("GP342", what, Place(path), (), hint)
+    ids = np.atleast_2d(ids)
+    if len(ids) > _MOST_ROWS:
+        what = f"{len(ids):,} sequences are more than the {_MOST_ROWS:,} that a run can take"
         raise GrokpackError("GP342", what, Place(path))
-    rows = [_without_padding(row.astype(np.int64), pad) for row in np.atleast_2d(ids)]
+    rows = [_without_padding(row.astype(np.int64), pad) for row in ids]
     return _cut(rows, context, most, path, pad)
 
 
@@ -93,7 +101,7 @@ def read_text(
     """
     pieces = Tokenizer(checkpoint, tokenizer)
     try:
-        text = _read(path).decode("utf-8")
+        text = _read(path, _MOST_TEXT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise GrokpackError("GP342", f"not a text in UTF-8: {error}", Place(path)) from None
     return _cut([np.array(pieces.encode(text), np.int64)], context, most, path, NO_TARGET)
@@ -138,13 +146,13 @@ class Tokenizer:
         return text
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, most: int) -> bytes:
     if not storage.is_file(path):
         raise GrokpackError("GP342", "there is no such file", Place(path))
     data = storage.FileBytes(path)
     size = data.size()
-    if size > _LIMIT_BYTES:
-        what = f"{size:,} bytes are more than a run can take"
+    if size > most:
+        what = f"{size:,} bytes are more than the {most:,} that a run can take"
         raise GrokpackError("GP342", what, Place(path))
     return data.read(0, size)
 
