@@ -238,6 +238,38 @@ def keys(scale: float) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + bytes(13 * count)
 
 
+def rows(scale: float) -> bytes:
+    """GGUF of as many tensors as may be, each of a block."""
+    count = int(scale * 65_536)
+    table = b"".join(struct.pack("<Q6sIQIQ", 6, b"%06d" % n, 1, 1, 0, 32 * n) for n in range(count))
+    head = b"GGUF" + struct.pack("<IQQ", 3, count, 1) + struct.pack("<Q", 20)
+    head += b"general.architecture" + struct.pack("<IQ", 8, 4) + b"grok" + table
+    return head + bytes(-len(head) % 32 + 32 * count)
+
+
+def described(scale: float) -> bytes:
+    """A safetensors header of as much metadata as may be."""
+    table = {"__metadata__": {f"{n:x}": "" for n in range(int(scale * 300_000))}}
+    header = json.dumps(table, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
+def settings(scale: float) -> bytes:
+    """A config of as many keys as may be."""
+    return json.dumps({f"k{n}": n for n in range(int(scale * 300_000))}).encode()
+
+
+def headers(held: Path, place: Path, scale: float) -> Path:
+    """A folder of files, each with as many tensors as may be."""
+    folder = copied(held, "hf", place)
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    for number in range(1, 26):
+        name = f"model-{number:05d}-of-00025.safetensors"
+        (folder / name).write_bytes(tensors(scale * 0.06))
+    return folder
+
+
 def opcodes(scale: float) -> bytes:
     """A pickle of a hundred million opcodes."""
     return b"\x80\x04" + b"(" * int(scale * 100_000_000) + b"."
@@ -269,6 +301,10 @@ SHAPES: dict[str, Maker] = {
     "a tree of empty objects": _written("_METADATA", "orbax", objects),
     "a header of empty tensors": _written("*.safetensors", "hf", tensors),
     "a header of spaces": _written("*.safetensors", "hf", spaces),
+    "a header of metadata": _written("*.safetensors", "hf", described),
+    "headers of many files": headers,
+    "a config of many keys": _written("config.json", "hf", settings),
+    "tensors without end": _written("m.gguf", "gguf", rows),
     "empty strings": _written("m.gguf", "gguf", strings),
     "keys without names": _written("m.gguf", "gguf", keys),
     "opcodes without end": _written("ckpt-0/tensor00000_000", "ckpt-0", opcodes),
@@ -310,5 +346,8 @@ LISTS: dict[str, Callable[[float], bytes]] = {
 POLICIES: dict[str, Callable[[float], bytes]] = {
     "a dotted key": dotted,
     "a policy of nothing": newlines,
+    "tables within tables": lambda scale: b"".join(
+        b"[k%d.a.a.a.a.a.a.a]\n" % n for n in range(int(scale * 12_000))
+    ),
     "tables without end": lambda scale: b"[[tensors]]\n" * int(scale * 8_000_000),
 }
