@@ -208,8 +208,9 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
 def against_manifest(files: Files | None, findings: Sequence[Finding]) -> list[Finding]:
     """Sizes and tiles that differ from what the manifest recorded; none without one.
 
-    The last tile of every file is read, and the first one as well where something is wrong and no
-    file was named for it. A file whose header could not be read has its finding.
+    The last tile of every file is read; where something is wrong, the small files beside as well,
+    and where no file was named for it, the first tiles. A file whose header could not be read has
+    its finding.
 
     Args:
         files: What is compared.
@@ -221,11 +222,14 @@ def against_manifest(files: Files | None, findings: Sequence[Finding]) -> list[F
     bad = {f.file for f in findings if f.severity == "error"}
     gone = [r for r in known.companions if r.file.path not in bad and not storage.exists(r.path)]
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
+    named = {os.path.basename(name) for name in bad if name}
+    small = [r for r in known.companions if bad and os.path.basename(r.path) not in named]
+    small = [record for record in small if record not in gone]
     return [
         *(Finding("GP101", "file is missing", record.file.path) for record in gone),
         *unlisted(known.unknown),
-        *_ends(rows),
-        *_beginnings(rows if None in bad else ()),
+        *_ends([*rows, *small]),
+        *_beginnings([*rows, *small] if None in bad else ()),
     ]
 
 

@@ -88,7 +88,7 @@ def _check_manifest(
     if not theirs.files:
         raise stranger(path)
     contents = check_contents(checkpoint, theirs, limits, listen, Memory(checkpoint))
-    sizes = {record.path: storage.size_of(record.path) for record in theirs.files}
+    sizes = {r.path: storage.size_of(r.path) for r in theirs.files}
     extra = [*other_sizes(theirs.files, sizes)]
     extra += _unmatched(theirs.unknown, theirs.absent, path)
     return _telling(contents.also(extra))

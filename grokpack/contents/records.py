@@ -49,7 +49,8 @@ class Records:
         files: A record for each file that it names and the checkpoint has.
         unknown: Files of the checkpoint that it does not name.
         absent: Files that it names and that are not there.
-        companions: Small files that were written with them: configs, indices, the tokenizer.
+        companions: Small files that were written with them: configs, indices, the tokenizer; of a
+            manifest from elsewhere those that are there.
     """
 
     origin: str
@@ -121,7 +122,11 @@ def foreign(checkpoint: Files, path: str, document: Mapping[str, Any]) -> Record
     paths = [file.path for file in checkpoint.layout.files()]
     names = {_plain(name): name for name in document["files"]}
     found = match(paths, names, places.below_home(checkpoint))
-    return _records(checkpoint, path, document, found)
+    if not found and len(paths) == len(names) == 1:  # a single file, whatever it was called
+        found = dict(zip(paths, names, strict=True))
+    companions = _companions(checkpoint, document, "finals")
+    there = tuple(c for c in companions if checkpoint.owns_folder and storage.exists(c.path))
+    return replace(_records(checkpoint, path, document, found), companions=there)
 
 
 def _records(
