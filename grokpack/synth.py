@@ -60,6 +60,8 @@ PRESETS = {
 EMBEDDING_RMS = 0.0128  # of the release, as published measurements of it say
 _SCALE_SPREAD = 0.1  # relative; scales stay positive: the noise ends at 2 * sqrt(3)
 
+_LARGEST = (1 << 31) - 1  # of a dimension, in every format that is written
+
 
 def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Plan:
     """Plan a checkpoint of random weights with magnitudes that a trained model has.
@@ -114,6 +116,8 @@ def _refuse(geometry: Geometry) -> None:
     for name, size in sizes.items():
         if size is None or size < 1:
             raise GrokpackError("GP305", f"{name} must be at least 1, not {size}")
+        if size > _LARGEST:
+            raise GrokpackError("GP305", f"{name} must be at most {_LARGEST:,}")
     if geometry.layers >= 8000:  # noqa: PLR2004  # file names have five digits
         raise GrokpackError("GP305", f"{geometry.layers} layers do not fit five-digit file names")
     head_dim, groups = geometry.head_dim or 1, geometry.scale_groups or 1

@@ -19,7 +19,10 @@ _UNITS = {
     "GIB": 1 << 30,
     "TIB": 1 << 40,
 }
+_DIGITS = 18  # of any number of bytes, seconds or threads; more is a slip or an attempt
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+_NUMBER = rf"\d{{1,{_DIGITS}}}(?:\.\d{{1,{_DIGITS}}})?"
 
 
 def parse_bytes(text: str) -> int:
@@ -28,7 +31,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         GrokpackError: GP304 for anything else.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)\s*", text, re.IGNORECASE)
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*([kmgt]?i?b?)\s*", text, re.IGNORECASE)
     unit = match[2].upper() if match else ""
     unit = unit if unit in _UNITS else f"{unit}B"
     if match is None or unit not in _UNITS:
@@ -44,7 +47,7 @@ def parse_seconds(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text)
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*([smhdw]?)\s*", text)
     if match is None:
         raise GrokpackError("GP304", f"`{text}` is not a duration", hint="write 90s, 30m or 2h")
     return float(match[1]) * _SECONDS[match[2]]
@@ -63,7 +66,7 @@ def parse_workers(text: str | None) -> int | None:
     if text.startswith(SCHEME):
         what = "this command runs on threads of one machine, not on a cluster"
         raise GrokpackError("GP304", what, hint="--workers 4, whatever GROKPACK_WORKERS says")
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) < 1:
         raise GrokpackError(
             "GP304",
             f"`{text}` is not a number of workers",

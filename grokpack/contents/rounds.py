@@ -118,7 +118,7 @@ def unread(records: Sequence[Record], known: Mapping[str, Known]) -> int:
 
 def parse_part(text: str) -> tuple[int, int] | None:
     """`3/10` as a slice; None for what is none."""
-    match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)  # beyond, each has nothing
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         return None
     return int(match[1]), int(match[2])
