@@ -50,12 +50,12 @@ def test_one_rounding_is_within(values: np.ndarray, dtype: DType) -> None:
 
 @given(NORMAL, st.sampled_from(list(NUMPY)), st.sampled_from([-1, 1]))
 def test_the_neighbour_of_the_rounded_value_is_beyond(value: float, dtype: DType, way: int) -> None:
-    """Unless the value lies in the middle, or the neighbour's own neighbours are further away."""
+    """But where the value lies in the middle, or numbers are further apart beyond the neighbour."""
     rounded = np.float32(value).astype(NUMPY[dtype])
     near = np.nextafter(rounded, NUMPY[dtype](way * np.inf)).astype(np.float32)
-    further = abs(float(near) - value)
     half = abs(float(near) - float(rounded)) / 2
-    if np.isfinite(near) and further > 2.001 * half:
+    alike = np.frexp(near)[1] == np.frexp(rounded.astype(np.float32))[1]
+    if np.isfinite(near) and alike and abs(float(near) - value) > 1.001 * half:
         for found in compared(one(value), one(near), Form(dtype)):
             assert found.beyond == 1
 
