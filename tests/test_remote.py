@@ -646,6 +646,23 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "GP221"
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("tensor00005_000", 401), ("tensor00005_000", 403), ("config.json", 401)]
+)
+def test_a_file_that_alone_is_refused_is_not_missing(served: Server, name: str, code: int) -> None:
+    """403 for a config may mean that there is none: buckets that may not be listed say that."""
+
+    def refuse(asked: Asked, answer: Answer) -> None:
+        if asked.path.endswith(f"/{name}"):
+            answer.status, answer.body, answer.headers = code, b"", {}
+
+    served.fault = refuse
+    with pytest.raises(GrokpackError) as caught:
+        survey(f"{served.url}/grok")
+    assert caught.value.code == "GP222"
+    assert name in str(caught.value)
+
+
 def test_access_that_is_refused_says_so(served: Server) -> None:
     def refuse(_: Asked, answer: Answer) -> None:
         answer.status, answer.body, answer.headers = 403, b"", {}

@@ -143,10 +143,10 @@ def is_file(path: str) -> bool:
     """See `sources.is_file`.
 
     Raises:
-        GrokpackError: GP222 where there is one, by its folder's listing, that may not be read.
+        GrokpackError: GP222 where there is one that may not be read, as far as that can be told.
     """
     found = files.look(path) is not None
-    if not found and files.refused(path) is not None and _is_listed(path):
+    if not found and _is_withheld(path, files.refused(path)):
         _facts(path)
     return found
 
@@ -174,11 +174,16 @@ def _may_be_file(path: str) -> bool:
     return parse(path).scheme not in ("http", "https") or "." in os.path.basename(path)
 
 
-def _is_listed(path: str) -> bool:
-    """Whether a listing named the file: what is refused may else be what is not there."""
+def _is_withheld(path: str, reason: str | None) -> bool:
+    """Whether a file that was refused is there: some servers refuse what they do not have.
+
+    A listing or an index names it, or the server asks for a login here and not for other files.
+    """
     folder, name = os.path.split(path)
     known = _names.get((folder, False))
-    return known is not None and not known.sought and name in known.files
+    if reason is None or known is None:
+        return False
+    return name in known.files or (bool(known.files) and reason.startswith("401"))
 
 
 def _listing(folder: str, *, deep: bool = False) -> Names:

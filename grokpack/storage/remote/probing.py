@@ -75,6 +75,7 @@ def _pickles(folder: str, suffix: str) -> set[str]:
     while hosts < _MOST_HOSTS and _is_there(folder, _tensor(0, hosts) + suffix):
         hosts += 1
     found: set[str] = set()
+    withheld: set[str] = set()
     for first in range(0, _MOST_TENSORS, _BATCH):
         batch = [
             _tensor(index, host) + suffix
@@ -86,12 +87,15 @@ def _pickles(folder: str, suffix: str) -> set[str]:
         present = each(lambda name: _is_there(folder, name), batch)
         there = {name for name, is_there in zip(batch, present, strict=True) if is_there}
         found |= there
+        refused = {name for name in batch if files.refused(os.path.join(folder, name)) is not None}
+        if refused | there < set(batch):  # the server refuses and lacks: these are two things
+            withheld |= refused
         if len(found) > _MOST_FILES:
             what = f"the server claims more than {_MOST_FILES:,} tensor files"
             raise GrokpackError("GP235", what, Place(folder))
         if not there:
             break
-    return found
+    return found | withheld if found else found
 
 
 def _is_there(folder: str, name: str) -> bool:
