@@ -20,8 +20,14 @@ _NAMED = re.compile(r"(?i)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|_KEY|_KEY_ID|CR
 _PLACES = re.compile(r"(?i)(_FILE|_PATH|_DIR)$")
 _SHORTEST = 6  # characters: what is shorter is a word, or part of one
 _TOKEN = 16  # characters of a user's name that is rather a token
-_USER = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>@]*(?:@[^\s/?#\"'<>@]*)*@")
-_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s?#\"'<>`]*)\?[^\s\"'<>`]*")
+_USER = re.compile(
+    r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)"
+    r"(?:[^\s/:@\[\"'<>]{0,99}:(?!\d{1,5}(?:/|$))[^\s@\"'<>]{0,300}|[^\s/?#@\"'<>]{0,300})"
+    r"(?:@[^\s/?#@\"'<>]{0,99}){0,3}@"
+)
+"""A user in a URL; a password that holds what should be percent-encoded is one all the same.
+Lengths are bounded here and below: hostile text must not take long to be looked through."""
+_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s?#\"'<>`]{0,500})\?[^\s\"'<>`]*")
 _BARE_QUERY = re.compile(
     r"(?i)\b((?:x-amz-|x-goog-)?(?:signature|credential|security-token)|awsaccesskeyid"
     r"|googleaccessid|access_token|id_token|refresh_token|client_secret|api_?key|key-pair-id"
