@@ -165,7 +165,8 @@ def check_output(plan: Plan, place: Output) -> None:
     if strangers:
         what = "a file of that name is there" if place.single else "the folder holds other files"
         hint = "use another `--out`; grokpack overwrites nothing and writes to empty folders only"
-        raise GrokpackError("GP323", what, Place(place.path), hint=hint)
+        where = strangers[0] if place.single else place.path
+        raise GrokpackError("GP323", what, Place(where), hint=hint)
 
 
 def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError:

@@ -298,3 +298,24 @@ def test_the_last_part_tells_what_others_wrote_and_is_lost(
     assert not outcome.published
     assert execute_part(plan, str(out), Part(1, 2), limits).published
     assert contents(out) == clean
+
+
+@pytest.mark.parametrize("plant", ["file", "link", "fifo"])
+def test_a_part_that_was_there_before_is_refused_by_name(
+    plant: str, source: Path, tmp_path: Path
+) -> None:
+    out, victim = name_of("gguf", tmp_path), tmp_path / "victim"
+    victim.write_text("mine")
+    part = Path(f"{out}{PART}")
+    if plant == "file":
+        part.write_text("mine")
+    elif plant == "link":
+        part.symlink_to(victim)
+    else:
+        os.mkfifo(part)
+    with pytest.raises(GrokpackError) as caught:
+        WRITERS["gguf"](source, out)
+    assert caught.value.code == "GP323"
+    assert caught.value.where is not None
+    assert caught.value.where.path == str(part)
+    assert victim.read_text() == "mine"
