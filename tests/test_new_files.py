@@ -148,3 +148,15 @@ def test_a_record_that_ends_leaves_what_others_put_there(tmp_path: Path) -> None
     journal.finish()
     assert [p.name for p in Path(journal.folder).iterdir()] == ["mine.txt"]
     assert not journal.lingers()
+
+
+def test_a_temporary_name_that_is_taken_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guesses = iter(["taken", "free"])
+    monkeypatch.setattr("secrets.token_hex", lambda _: next(guesses))
+    taken = tmp_path / ".grokpack-taken.tmp"
+    taken.write_text("mine")
+    storage.write_whole(str(tmp_path / "x.json"), b"{}")
+    assert taken.read_text() == "mine"
+    assert (tmp_path / "x.json").read_bytes() == b"{}"
