@@ -15,6 +15,7 @@ from grokpack.contents.check import OTHER_SIZE, unlisted
 from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.escaping import command, operand
 from grokpack.formats import seekable
+from grokpack.models import grok1
 from grokpack.stores import expectations, locate
 from grokpack.tiling import tile_count, tile_range
 
@@ -147,7 +148,8 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     files: Files | None = checkpoint or folder.unread(survey.folder)
     findings += against_manifest(files or folder.unread(path or survey.folder), findings)
     if checkpoint is None and not findings:
-        findings.append(Finding("GP210", "the tensors do not tell a model's dimensions"))
+        what, embedding = "the tensors do not tell a model's dimensions", grok1.entries(0)[0].name
+        findings.append(Finding("GP210", what, None, embedding))
     failed = any(f.severity == "error" for f in findings)
     checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
     return Verdict(survey, tuple(findings), checks)
