@@ -39,6 +39,7 @@ _SCALES = ("_scales", "/scales", "/1")
 """What follows a tensor's name: grokpack's zarr, and xAI's pytree as Orbax names its leaves."""
 _MOST = 1024  # layers that a model may have; Grok-1 has 64
 _MOST_INDEX_BYTES = 256 << 20  # of all shards; a store of the release has 5 MB
+_SMALL_VALUE_BYTES = 16 << 20  # of a database, whatever its arrays are: metadata
 _SMALL_BYTES, _MOST_TIMES = 1 << 30, 64  # what may be claimed without files that hold it
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 
@@ -79,6 +80,7 @@ class Contents:
         findings: What is wrong.
         layers: Number of layers that the store says it has; None where it says none.
         told: What says which arrays there should be; None where nothing does.
+        largest_value: Bytes of the largest value of a database.
     """
 
     members: list[Member]
@@ -89,6 +91,7 @@ class Contents:
     findings: list[Finding] = field(default_factory=list)
     layers: int | None = None
     told: str | None = None
+    largest_value: int = 0
 
 
 @dataclass(slots=True)
@@ -131,6 +134,17 @@ class _Store:
             )
             raise GrokpackError("GP235", what, Place(self.folder), facts)
 
+    def refuse_values(self) -> None:
+        """Refuse a database with a value that is longer than any of its chunks can become.
+
+        Raises:
+            GrokpackError: GP235.
+        """
+        most = max((array.most_bytes for array in self.stored.values()), default=0)
+        if self.contents.largest_value > max(most, _SMALL_VALUE_BYTES):
+            what = f"a value of {self.contents.largest_value:,} bytes is no chunk of its arrays"
+            raise GrokpackError("GP235", what, Place(self.folder))
+
 
 def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> Survey:
     """Make a survey of what a store holds.
@@ -146,6 +160,7 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
     hints = config.hints(settings, head_dim)
     layers = _take_members(store, hints.layers or contents.layers or 0)
     store.refuse_claims()
+    store.refuse_values()
     chunks = [array.chunk_bytes for array in store.stored.values()]
     store.shelf.largest_bytes = max(chunks, default=0)
     tensors = _tensors(store, layers)

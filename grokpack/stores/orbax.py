@@ -14,12 +14,16 @@ from grokpack.arrays import read_keys
 from grokpack.checkpoint import Finding
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import orbax
+from grokpack.formats.ocdbt_index import largest_value
 from grokpack.stores import chunked
 from grokpack.stores.chunked import Contents, Member
 from grokpack.stores.zarr import read_document, spec_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grokpack.checkpoint import Survey
+    from grokpack.formats.ocdbt_index import Node
     from grokpack.formats.orbax import Tree
 
 NAME = "orbax"
@@ -60,8 +64,9 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     files = set(storage.tree(folder))
     literals = {orbax.TREE: document}
     read = _from_database if tree.database else _from_folders
+    largest = _largest_value(folder, files) if tree.database else 0
     members, common = read(folder, tree, files, literals)
-    contents = Contents(members, literals, files, common, told=orbax.TREE)
+    contents = Contents(members, literals, files, common, told=orbax.TREE, largest_value=largest)
     found = {member.path for member in members}
     contents.findings += [
         Finding("GP101", "array of the tree is missing", None, "/".join(keys))
@@ -83,6 +88,34 @@ def _from_folders(
             spec = spec_of(path, {"driver": "file", "path": f"{place}/"})
             members.append(Member("/".join(keys), place, literals[path], spec))
     return members, []
+
+
+def _largest_value(folder: str, files: set[str]) -> int:
+    """Bytes of the largest value of the database, told from its index.
+
+    0 where it cannot be told: what is broken, TensorStore says best.
+
+    Raises:
+        GrokpackError: GP235 where the index is beyond what is read.
+    """
+    if orbax.DATABASE not in files:
+        return 0
+
+    def read_one(node: Node) -> bytes:
+        if node.path not in files:
+            raise GrokpackError("GP209", "the database's index names a file that is not there")
+        return storage.FileBytes(os.path.join(folder, node.path)).read(node.offset, node.nbytes)
+
+    def read(nodes: Sequence[Node]) -> list[bytes]:
+        return storage.each(folder, read_one, nodes)
+
+    path = os.path.join(folder, orbax.DATABASE)
+    try:
+        return largest_value(storage.read_whole(path, _DATABASE_LIMIT_BYTES), read)
+    except GrokpackError as error:
+        if error.code != "GP235":
+            return 0
+        raise GrokpackError(error.code, error.what, Place(path)) from error
 
 
 def _from_database(

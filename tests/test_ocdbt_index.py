@@ -1,0 +1,108 @@
+"""The index of a database that TensorStore wrote, and indexes that claim too much."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import tensorstore as ts
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grokpack.errors import GrokpackError
+from grokpack.formats import ocdbt, ocdbt_index
+from grokpack.formats.crc32c import crc32c
+from grokpack.formats.ocdbt import Inline, varint, varints
+from grokpack.formats.ocdbt_index import Node, largest_value
+
+
+def found(folder: Path) -> int:
+    def read(nodes: Sequence[Node]) -> list[bytes]:
+        return [(folder / n.path).read_bytes()[n.offset : n.offset + n.nbytes] for n in nodes]
+
+    return largest_value((folder / ocdbt.MANIFEST).read_bytes(), read)
+
+
+@pytest.mark.parametrize("compression", [None, {"id": "zstd"}])
+@pytest.mark.parametrize(("keys", "size"), [(0, 0), (1, 5), (3, 300), (400, 1000)])
+def test_the_largest_value_of_a_database_of_tensorstores_is_found(
+    tmp_path: Path, keys: int, size: int, compression: dict[str, str] | None
+) -> None:
+    config = {"max_decoded_node_bytes": 1000, "compression": compression}  # a tree of levels
+    base = f"file://{tmp_path}/"
+    spec = {"driver": "ocdbt", "base": base, "config": config}
+    store = ts.KvStore.open(spec).result()
+    with ts.Transaction() as transaction:
+        for number in range(keys):
+            store.with_transaction(transaction)[f"key/{number:05d}"] = b"x" * (size - number % 3)
+    if not keys:
+        store["gone"] = b"x"
+        del store["gone"]
+    assert found(tmp_path) == size
+
+
+def framed(magic: int, body: bytes, *, compressed: bool = True) -> bytes:
+    packed = zstandard.compress(body) if compressed else body
+    head = bytes([0, compressed])
+    whole = struct.pack(">I", magic) + struct.pack("<Q", len(packed) + 18) + head + packed
+    return whole + struct.pack("<I", crc32c(whole))
+
+
+def written(folder: Path, node: bytes) -> Path:
+    """A database whose root is a node."""
+    root = ocdbt._Child(b"", 0, 0, b"", 1, len(node), 1)
+    (folder / "nodes").write_bytes(node)
+    (folder / ocdbt.MANIFEST).write_bytes(ocdbt._manifest(root, node, node, "nodes"))
+    return folder
+
+
+NODE = 0x0CDB20DE
+HOSTILE = {
+    "a node of zeros": framed(NODE, bytes(64 << 20)),
+    "a billion files": framed(NODE, b"\0" + varint(1 << 30) + bytes(1 << 20)),
+    "a million files": framed(NODE, b"\0" + varint(1 << 20) + bytes(8 << 20)),
+    "a billion keys": framed(NODE, b"\0\0" + varint(1 << 30) + bytes(1 << 20)),
+    "a number without end": framed(NODE, b"\0\0" + b"\xff" * 1000),
+    "a compression that is not known": framed(NODE, b"")[:13] + b"\7" + bytes(9),
+    "nothing": framed(NODE, b""),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_node_that_claims_too_much_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(GrokpackError) as caught:
+        found(written(tmp_path, HOSTILE[name]))
+    assert caught.value.code in ("GP209", "GP235")
+
+
+def test_a_tree_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that lists itself, twice."""
+    monkeypatch.setattr(ocdbt_index, "_MOST_NODES", 100)
+    table = ocdbt._file_table([b"nodes"])
+    places = varints([0, 0]) + varints([0, 0]) + varints([200, 200])
+    body = b"\1" + table + varint(2) + varints([0]) + varints([1, 1]) + varints([0, 0]) + b"ab"
+    node = framed(NODE, body + places + bytes(6), compressed=False)
+    node += bytes(200 - len(node))
+    with pytest.raises(GrokpackError) as caught:
+        largest_value(
+            (written(tmp_path, node) / ocdbt.MANIFEST).read_bytes(),
+            lambda nodes: [node] * len(nodes),
+        )
+    assert caught.value.code == "GP235"
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1), max_size=30), st.binary(max_size=5))
+def test_numbers_are_read_as_they_are_written(numbers: list[int], rest: bytes) -> None:
+    columns = ocdbt_index._Columns(b"".join(map(varint, numbers)) + rest)
+    assert columns.numbers(len(numbers)).tolist() == numbers
+    assert columns.take(len(rest)) == rest
+
+
+def test_an_index_of_our_own_is_read_too(tmp_path: Path) -> None:
+    own = ocdbt.database([Inline(b"a", b"x" * 50), Inline(b"b", b"y")], "nodes")
+    (tmp_path / "nodes").write_bytes(own.nodes)
+    (tmp_path / ocdbt.MANIFEST).write_bytes(own.manifest)
+    assert found(tmp_path) == 50
