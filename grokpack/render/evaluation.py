@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from grokpack.escaping import line
 from grokpack.render import numbers
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
     """Two networks: perplexities, how far apart, since where, the verdict."""
     kl, limits = data["kl"], _limits(data)
     lines = [
-        f"perplexity     {perplexity(data['loss'])}   {data['source']}",
-        f"               {perplexity(data['other_loss'])}   {data['against']}",
+        f"perplexity     {perplexity(data['loss'])}   {line(data['source'])}",
+        f"               {perplexity(data['other_loss'])}   {line(data['against'])}",
         f"KL divergence  mean {_number(kl['mean'])}, 99% below {_number(kl['p99'])} nats",
         f"agreement      likeliest token {data['top1']:.2%}, eight likeliest {data['top8']:.2%}",
         f"weights        {states(data)}",
