@@ -185,7 +185,7 @@ def test_changed_bytes_of_a_header_end_in_a_code_or_a_header(header: bytes, data
         offsets = gguf_header.read(Memory(bytes(changed)), "x").offsets.values()
         outcome = all(offset < len(changed) for offset in offsets)
     except GrokpackError as error:
-        outcome = error.code in ("GP209", "GP219")
+        outcome = error.code in ("GP209", "GP219", "GP235")
     assert outcome
 
 
@@ -200,3 +200,44 @@ def test_huge_counts_cost_nothing(header: bytes, at: int, form: str, value: int)
     with pytest.raises(GrokpackError) as caught:
         gguf_header.read(Memory(bytes(changed)), "x")
     assert caught.value.code == "GP209"
+
+
+def key_of(name: bytes, kind: int, value: bytes) -> bytes:
+    return struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + value
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ([key_of(b"a", 9, struct.pack("<IQ", 8, (1 << 21) + 1) + bytes(1 << 20))], "texts"),
+        (
+            [
+                key_of(b"%d" % n, 9, struct.pack("<IQ", 8, 1 << 20) + bytes(8 << 20))
+                for n in range(3)
+            ],
+            "arrays of more than 2,097,152 texts",
+        ),
+        (
+            [key_of(b"a", 9, struct.pack("<IQ", 0, 49 << 20) + bytes(49 << 20))],
+            "more than 50,331,648",
+        ),
+        (
+            [key_of(b"%d" % n, 8, struct.pack("<Q", 1 << 20) + bytes(1 << 20)) for n in range(17)],
+            "texts of more than 16,777,216 bytes",
+        ),
+    ],
+    ids=["texts", "texts of several arrays", "bytes", "bytes that are kept"],
+)
+def test_more_than_any_model_has_is_refused_before_it_costs(keys: list[bytes], what: str) -> None:
+    begins = b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys))
+    with pytest.raises(GrokpackError, match=what) as caught:
+        gguf_header.read(Memory(begins + b"".join(keys)), "x")
+    assert caught.value.code == "GP235"
+
+
+def test_a_split_of_more_files_than_any_model_has_is_not_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "m-00001-of-99999.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(GrokpackError, match="more than 4,096 files") as caught:
+        survey(str(path))
+    assert caught.value.code == "GP235"

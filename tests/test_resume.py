@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,31 @@ def test_a_damaged_receipt_is_not_believed(tmp_path: Path) -> None:
     log = Path(journal.path("done.jsonl"))
     log.write_text(log.read_text().replace("aa", "ac"))
     assert journal.receipts() == [Receipt(1, 0, (("bb",),))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("plan.json", "[1]", Journal.plan),
+        ("plan.json", '{"schema": "grokpack/journal/1"}', Journal.plan),
+        ("plan.json", '{"schema": "grokpack/journal/1", "digest": 5, "files": []}', Journal.plan),
+        ("run.json", "[1]", lambda journal: journal.stamps("x")),
+        ("run.json", '{"places": [1]}', lambda journal: journal.stamps("x")),
+        ("run.json", '{"places": {"x": {"a": 5}}}', lambda journal: journal.stamps("x")),
+        ("run.json", '{"kept": {"a": []}}', Journal.kept),
+        ("done.jsonl", "[1]", Journal.receipts),
+        ("done.jsonl", "[[0, 0, 5]]", Journal.receipts),
+        ("done.jsonl", "[NaN]", Journal.receipts),
+    ],
+)
+def test_a_record_of_another_shape_is_refused_with_a_code(
+    name: str, text: str, read: Callable[[Journal], object], tmp_path: Path
+) -> None:
+    line = f"{zlib.crc32(text.encode()):08x} {text}\n" if name.endswith("l") else text
+    (tmp_path / name).write_text(line)
+    with pytest.raises(GrokpackError) as caught:
+        read(Journal(str(tmp_path)))
+    assert caught.value.code == "GP209"
 
 
 def test_what_is_not_durable_has_no_receipt_and_the_manifest_comes_last(tmp_path: Path) -> None:
