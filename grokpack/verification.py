@@ -222,6 +222,7 @@ def against_manifest(files: Files | None, findings: Sequence[Finding]) -> list[F
     if known is None:
         return []
     bad = {f.file for f in findings if f.severity == "error"}
+    bad |= {name + seekable.SUFFIX for name in bad if name}  # as it lies there, compressed
     gone = [r for r in known.companions if r.file.path not in bad and not storage.exists(r.path)]
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
     named = {os.path.basename(name) for name in bad if name}

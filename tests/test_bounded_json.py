@@ -59,7 +59,7 @@ def test_whatever_comes_is_parsed_or_refused(data: bytes | str) -> None:
 @pytest.mark.parametrize(
     ("document", "what"),
     [
-        (b"", "Expecting value"),
+        (b" ", "Expecting value"),
         (b'{"a": 1, "b": 2, "a": 3}', "the name 'a' stands twice"),
         (b'[{"x": {"\xc3\xa9": 1, "\\u00e9": 2}}]', r"the name '\xe9' stands twice"),
         (b'{"a": NaN}', "NaN is no number of JSON"),

@@ -54,7 +54,8 @@ def folder(stores: Path, tmp_path: Path) -> Path:
 
 
 def described(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Change the metadata of an array, and take its chunks away."""
+    """Change the metadata of an array, and take its chunks and the manifest away."""
+    (folder / "grokpack.json").unlink(missing_ok=True)
     path = folder / name / "zarr.json"
     document = json.loads(path.read_text())
     change(document)

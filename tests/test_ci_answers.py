@@ -72,7 +72,7 @@ def test_no_text_of_ours_can_begin_another_command() -> None:
     }
     lines = github.render(document).splitlines()
     assert len(lines) == 2
-    assert commands(lines[0])[0][2] == "a\n::set-output name=x::y\r%: gone"
+    assert commands(lines[0])[0][2] == "a\n\\x3a:set-output name=x::y\\r%: gone"
     assert "\n::" not in github.summary(document)
 
 

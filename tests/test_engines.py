@@ -318,8 +318,8 @@ def test_errors_are_the_same_in_another_process(
 ) -> None:
     error = GrokpackError("GP214", what, where, facts, hint)
     again = pickle.loads(pickle.dumps(error))
-    assert (again.code, again.what, again.where) == ("GP214", what, where)
-    assert (again.facts, again.hint) == (facts, hint)
+    assert (again.code, again.what, again.where) == ("GP214", error.what, error.where)
+    assert (again.facts, again.hint) == (error.facts, error.hint)
 
 
 @pytest.fixture(scope="module")

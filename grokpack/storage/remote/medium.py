@@ -170,8 +170,14 @@ def tree(folder: str) -> list[str]:
 
 
 def _may_be_file(path: str) -> bool:
-    """A folder's page is no file; on a web server its name is all that tells."""
-    return parse(path).scheme not in ("http", "https") or "." in os.path.basename(path)
+    """Whether a path may be a file's and no folder's page, which on a web server names tell.
+
+    A file has a point in its name, or an index of its folder names it.
+    """
+    folder, name = os.path.split(path)
+    known = _names.get((folder, False))
+    indexed = known is not None and name in known.files
+    return indexed or "." in name or parse(path).scheme not in ("http", "https")
 
 
 def _is_withheld(path: str, reason: str | None) -> bool:
