@@ -91,10 +91,13 @@ class Session:
         cases: Sequence[Case] = (),
     ) -> None:
         """The command's answer on stdout in the form asked for, the report, the exit status."""
-        document = envelope.document(self.command, word, status, data, findings or [], [])
-        if self.report is not None:
-            reporting.write(self.report, document)
-        self._answer(document, cases, text)
+        if self.form == "text" and self.report is None:  # nobody reads a document
+            self._write(text, sys.stdout)
+        else:
+            document = envelope.document(self.command, word, status, data, findings or [], [])
+            if self.report is not None:
+                reporting.write(self.report, document)
+            self._answer(document, cases, text)
         if status is not ExitStatus.OK:
             raise typer.Exit(int(status))
 
