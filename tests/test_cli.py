@@ -310,6 +310,7 @@ def watched(name, *rest, **named):
         os.kill(os.getpid(), signal.{name})
     return real(name, *rest, **named)
 from grokpack.__main__ import main
+signal.signal(signal.{name}, signal.SIG_DFL)  # a shell's background job ignores SIGINT
 builtins.__import__ = watched
 sys.argv = ["grokpack", "inspect", "nothing"]
 main()
