@@ -87,7 +87,7 @@ def _replay(session: Session, out: Checkpoint, origin: str, chosen: Limits) -> C
     return replay(out, source, chosen, session.listener())
 
 
-def read(  # what the command line says
+def read(
     session: Session,
     path: str,
     verdict: Verdict,
