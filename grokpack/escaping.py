@@ -17,9 +17,9 @@ from grokpack.redaction import redact
 
 _PROSE = ("hint", "text")
 """Keys of a document whose values may have several lines."""
-_COMMAND = re.compile(r"^([ \t]*):(?=:)", re.MULTILINE)
-_OLD_COMMAND = re.compile(r"##(?=\[)")
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
+_COMMAND = r"(?m)^([ \t]*):(?=:)"
+_OLD_COMMAND = r"##(?=\[)"
+_MARKS = r"([\\`*_{}\[\]()#+!|<>~&])"
 
 
 def plain(text: str, keep: str = "") -> str:
@@ -57,18 +57,18 @@ def prose(text: str) -> str:
 
 def terminal(text: str) -> str:
     """Text as it is printed: no line of it is a command to GitHub Actions, on either stream."""
-    safe = _COMMAND.sub(r"\1\\x3a", prose(text))
-    return _OLD_COMMAND.sub(r"\\x23#", safe)
+    safe = re.sub(_COMMAND, r"\1\\x3a", prose(text))
+    return re.sub(_OLD_COMMAND, r"\\x23#", safe)
 
 
 def json(text: str) -> str:
     """A JSON document as it is printed, with no command to GitHub Actions; it means the same."""
-    return _OLD_COMMAND.sub(r"\\u0023#", text)
+    return re.sub(_OLD_COMMAND, r"\\u0023#", text)
 
 
 def xml(text: str) -> str:
     """An XML document as it is printed, with no command to GitHub Actions; it means the same."""
-    return _OLD_COMMAND.sub("&#35;#", _COMMAND.sub(r"\1&#58;", text))
+    return re.sub(_OLD_COMMAND, "&#35;#", re.sub(_COMMAND, r"\1&#58;", text))
 
 
 def document(value: Any, key: str = "") -> Any:  # noqa: ANN401  # JSON values
@@ -84,7 +84,7 @@ def document(value: Any, key: str = "") -> Any:  # noqa: ANN401  # JSON values
 
 def markdown(text: str) -> str:
     """Text from outside in a paragraph or a table's cell of Markdown, none of it markup."""
-    return _MARKS.sub(r"\\\1", line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return re.sub(_MARKS, r"\\\1", line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
 
 
 def code(text: str) -> str:

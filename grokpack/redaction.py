@@ -2,7 +2,7 @@
 
 Those of this process are known by their values: from the environment, from files of credentials,
 from URLs. Others, such as a signature in an address that a server redirected to, are known by
-where they stand.
+where they stand. Patterns are compiled when they are first used, which many commands never do.
 """
 
 from __future__ import annotations
@@ -12,35 +12,32 @@ import re
 import sys
 from contextlib import suppress
 from functools import cache
-from urllib.parse import quote, unquote, urlsplit
 
 MASK = "***"
-_NAMED = re.compile(r"(?i)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|_KEY|_KEY_ID|CREDENTIALS)$")
+_NAMED = r"(?i)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|_KEY|_KEY_ID|CREDENTIALS)$"
 """Variables that hold a secret."""
-_PLACES = re.compile(r"(?i)(_FILE|_PATH|_DIR)$")
+_PLACES = r"(?i)(_FILE|_PATH|_DIR)$"
 _SHORTEST = 6  # characters: what is shorter is a word, or part of one
 _TOKEN = 16  # characters of a user's name that is rather a token
-_USER = re.compile(
+_USER = (
     r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)"
     r"(?:[^\s/:@\[\"'<>]{0,99}:(?!\d{1,5}(?:/|$))[^\s@\"'<>]{0,300}|[^\s/?#@\"'<>]{0,300})"
     r"(?:@[^\s/?#@\"'<>]{0,99}){0,3}@"
 )
 """A user in a URL; a password that holds what should be percent-encoded is one all the same.
 Lengths are bounded here and below: hostile text must not take long to be looked through."""
-_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s?#\"'<>`]{0,500})\?[^\s\"'<>`]*")
-_BARE_QUERY = re.compile(
+_QUERY = r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s?#\"'<>`]{0,500})\?[^\s\"'<>`]*"
+_BARE_QUERY = (
     r"(?i)\b((?:x-amz-|x-goog-)?(?:signature|credential|security-token)|awsaccesskeyid"
     r"|googleaccessid|access_token|id_token|refresh_token|client_secret|api_?key|key-pair-id"
     r"|password|passwd|secret|sig|token)(=|%3D)[^\s&\"'<>`,;]+"
 )
-_HEADER = re.compile(
+_HEADER = (
     r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie|x-amz-security-token|x-api-key)"
     r"(\\?[\"']?\s*[:=]\s*\\?[\"']?)[^\"'\r\n\\]+"
 )
-_SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}")
-_SHAPES = re.compile(
-    r"\b(hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|gh[pousr]_[A-Za-z0-9]{16,})"
-)
+_SCHEME = r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}"
+_SHAPES = r"\b(hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|gh[pousr]_[A-Za-z0-9]{16,})"
 """Tokens of the hub, of AWS and of GitHub, wherever they stand."""
 
 _known: set[str] = set()
@@ -51,7 +48,7 @@ def know_process() -> None:
     for word in sys.argv[1:]:
         know_url(word)
     for name, value in os.environ.items():
-        if _NAMED.search(name) and not _PLACES.search(name) and not os.path.exists(value):
+        if re.search(_NAMED, name) and not re.search(_PLACES, name) and not os.path.exists(value):
             know(value)
         elif "://" in value:
             know_url(value)
@@ -67,6 +64,8 @@ def know(*secrets: str | None) -> None:
 
 def _forms(secret: str) -> set[str]:
     """A secret as it is, in its words, and as URLs and messages of libraries have it."""
+    from urllib.parse import quote, unquote
+
     own = secret.strip()
     forms = {own, *own.split(), ascii(own)[1:-1], unquote(own)}
     with suppress(UnicodeError):
@@ -76,6 +75,8 @@ def _forms(secret: str) -> set[str]:
 
 def know_url(url: str) -> None:
     """Keep the user's name and password of a URL, and what its query says, out of what leaves."""
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -91,17 +92,16 @@ def redact(text: str) -> str:
     if found is not None:
         text = found.sub(MASK, text)
     if "://" in text:
-        text = _QUERY.sub(rf"\1?{MASK}", _USER.sub(rf"\1{MASK}@", text))
-    text = _BARE_QUERY.sub(rf"\1\2{MASK}", text) if "=" in text or "%3" in text else text
-    text = _SCHEME.sub(rf"\1 {MASK}", _HEADER.sub(rf"\1\2{MASK}", text))
-    return _SHAPES.sub(MASK, text)
+        text = re.sub(_QUERY, rf"\1?{MASK}", re.sub(_USER, rf"\1{MASK}@", text))
+    if "=" in text or "%3" in text:
+        text = re.sub(_BARE_QUERY, rf"\1\2{MASK}", text)
+    text = re.sub(_SCHEME, rf"\1 {MASK}", re.sub(_HEADER, rf"\1\2{MASK}", text))
+    return re.sub(_SHAPES, MASK, text)
 
 
 @cache
 def _pattern() -> re.Pattern[str] | None:
-    """All secrets that are known, the longest first."""
+    """All secrets that are known, the longest first; of this process, too, as it is by now."""
+    know_process()
     words = sorted(_known, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, words))) if words else None
-
-
-know_process()

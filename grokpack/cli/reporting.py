@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from grokpack import escaping, storage
+from grokpack import escaping
 from grokpack.errors import GrokpackError
 from grokpack.render import envelope, pages
 
@@ -41,6 +41,8 @@ def write(report: Path, document: dict[str, Any]) -> None:
     Raises:
         GrokpackError: GP324 or GP401 where it cannot be written.
     """
+    from grokpack import storage
+
     page = report.suffix.lower() == _PAGE
     text = pages.render(document) if page else envelope.text(document) + "\n"
     storage.write_whole(str(report.absolute()), text.encode("utf-8", "backslashreplace"))

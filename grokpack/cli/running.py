@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grokpack import storage
 from grokpack.cli import quantities
 from grokpack.cli.hands import hired
 from grokpack.errors import ExitStatus, GrokpackError
@@ -249,6 +248,8 @@ class _Run:
 
 def absolute(out: str | None, default: str) -> str:
     """The output folder as an absolute path; a URL as it is."""
+    from grokpack import storage
+
     if out is None or storage.is_url(out):
         return out or default
     return str(Path(out).absolute())

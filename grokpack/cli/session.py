@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from grokpack import escaping, redaction, storage
+from grokpack import escaping
 from grokpack.cli import reporting
 from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.events import Event, Listener
@@ -124,6 +124,8 @@ class Session:
             typer.echo(github.render(document))
             summary = os.environ.get(_SUMMARY)
             if summary:
+                from grokpack import storage
+
                 with suppress(GrokpackError):  # the annotations say the same
                     storage.append_line(summary, github.summary(document))
         elif self.form == "junit":
@@ -156,9 +158,10 @@ def session(
     color: str = "auto",
 ) -> Iterator[Session]:
     """Run a command's body: errors become messages and statuses, signals ask it to stop."""
+    from grokpack import storage
+
     form = "json" if json else "text" if fmt == "auto" else fmt
     current = Session(command, form, progress, report, quiet, verbose, color)
-    redaction.know_process()
     try:
         _refuse("--format", fmt, _FORMATS)
         _refuse("--progress", progress, _PROGRESS)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grokpack import storage
 from grokpack.escaping import command, operand
 from grokpack.render.numbers import short, shown
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 def resolve(source: str | None, session: Session) -> str:
     """The path that was given, or the one that is found; says which, where it was found."""
+    from grokpack import storage
     from grokpack.stores.locate import default_source
 
     if source is not None:
@@ -35,6 +35,8 @@ def default_out(source: str, suffix: str) -> str:
 
     What is read from a URL is written to the current folder.
     """
+    from grokpack import storage
+
     folder = _named_like(source) if storage.is_url(source) else Path(source).absolute()
     if folder.name == "ckpt-0":
         folder = folder.parent
