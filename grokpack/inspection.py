@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError, Place
 from grokpack.models import grok1, selection
+from grokpack.models.grok1 import is_release
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -202,7 +203,7 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
     return {
         "source": survey.place,
         "format": survey.format,
-        "family": "grok-1" if geometry.is_grok1() else "grok-1 architecture",
+        "family": "grok-1" if is_release(geometry) else "grok-1 architecture",
         "complete": survey.complete,
         "files": {"expected": survey.expected, "bad": len(bad)},
         "bytes": checkpoint.layout.nbytes,

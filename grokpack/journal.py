@@ -10,7 +10,6 @@ stop-*        asks processes elsewhere to end early (`engines/jobs.py`)
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import zlib
@@ -20,6 +19,7 @@ from grokpack import bounded_json, manifest, storage
 from grokpack.account import Account
 from grokpack.encoded import EncodedFile
 from grokpack.errors import GrokpackError, Place
+from grokpack.state_folder import KEPT, PLAN, RUN, as_stamps, read_run, stamps_in, well_formed
 from grokpack.task import Receipt
 
 if TYPE_CHECKING:
@@ -30,15 +30,13 @@ if TYPE_CHECKING:
     Places = dict[str, dict[str, storage.Stamp]]
     """By place, as far as a source was read there, the stamp of each file."""
 
-FOLDER = ".grokpack"
-_PLAN, _RUN, _LOG, _LOCK = "plan.json", "run.json", "done.jsonl", "lock"
+_LOG, _LOCK = "done.jsonl", "lock"
 _RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # it is held for a moment
 _LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
 _MADE, _MADE_ROWS = "made.jsonl", 1000  # in a line
 _UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/remote/uploads.py`)
 STOP = "stop-"  # what the name of a file begins with that asks for an early end
 _SCHEMA = "grokpack/journal/1"
-_KEPT = "kept"
 
 
 class Journal:
@@ -64,12 +62,12 @@ class Journal:
 
     def exists(self) -> bool:
         """Whether a run has begun here and not been published."""
-        return storage.exists(self.path(_PLAN))
+        return storage.exists(self.path(PLAN))
 
     def begin(self, plan: Plan, places: Places) -> None:
         """Record the plan and the source's stamps by place, before anything is written."""
         # of a run that was being discarded when it crashed
-        for name in (_RUN, _MADE, *self._logs()):
+        for name in (RUN, _MADE, *self._logs()):
             storage.remove(self.path(name))
         self.remember(places)
         files = [file.path for file in plan.target.layout.files()]
@@ -80,7 +78,7 @@ class Journal:
             "files": files + list(plan.target.finals),
             "finals": {name: manifest.row_of(data) for name, data in plan.target.finals.items()},
         }
-        storage.write_whole(self.path(_PLAN), json.dumps(document, indent=1).encode())
+        storage.write_whole(self.path(PLAN), json.dumps(document, indent=1).encode())
 
     def plan(self) -> dict[str, Any]:
         """The recorded plan.
@@ -88,12 +86,12 @@ class Journal:
         Raises:
             GrokpackError: GP209 where the record is broken.
         """
-        document: dict[str, Any] = storage.read_json(self.path(_PLAN))
+        document: dict[str, Any] = storage.read_json(self.path(PLAN))
         if not _is_plan(document):
             raise GrokpackError(
                 "GP209",
                 "the journal's plan is broken",
-                Place(self.path(_PLAN)),
+                Place(self.path(PLAN)),
                 hint="`--restart` discards what is there",
             )
         return document
@@ -123,7 +121,7 @@ class Journal:
     def remember(self, places: Places) -> None:
         """Record the stamps of the source's files at a place, beside those of others."""
         document = {"places": self._places() | places}
-        storage.write_whole(self.path(_RUN), json.dumps(document).encode())
+        storage.write_whole(self.path(RUN), json.dumps(document).encode())
 
     def remember_also(self, places: Places) -> None:
         """The same where others may be doing it at this moment."""
@@ -131,33 +129,16 @@ class Journal:
             self.remember(places)
 
     def _places(self) -> Places:
-        if not storage.exists(self.path(_RUN)):
+        if not storage.exists(self.path(RUN)):
             return {}
-        places = self._run().get("places", {})  # journals of 0.1 have none
-        with self._sound():
-            return {place: _stamps(table) for place, table in places.items()}
-
-    def _run(self) -> dict[str, Any]:
-        """The record of stamps, which is a JSON object."""
-        document = storage.read_json(self.path(_RUN))
-        with self._sound():
-            table: dict[str, Any] = document | {}  # a list has no such operation
-        return table
-
-    @contextlib.contextmanager
-    def _sound(self, name: str = _RUN) -> Iterator[None]:
-        """A block that takes a record apart: GP209 where it has another shape."""
-        try:
-            yield
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            what, where = "the journal is broken", Place(self.path(name))
-            hint = "`--restart` discards what is there"
-            raise GrokpackError("GP209", what, where, hint=hint) from error
+        places = read_run(self.path(RUN)).get("places", {})  # journals of 0.1 have none
+        with well_formed(self.path(RUN)):
+            return {place: as_stamps(table) for place, table in places.items()}
 
     def keep(self, stamps: dict[str, storage.Stamp]) -> None:
         """Record stamps that stay when the run is published, for what points at the files."""
-        document = self._run() | {_KEPT: stamps}
-        storage.write_whole(self.path(_RUN), json.dumps(document).encode())
+        document = read_run(self.path(RUN)) | {KEPT: stamps}
+        storage.write_whole(self.path(RUN), json.dumps(document).encode())
 
     def kept(self) -> dict[str, storage.Stamp] | None:
         """Those stamps; None where there are none.
@@ -165,11 +146,7 @@ class Journal:
         Raises:
             GrokpackError: GP209 where the record is broken.
         """
-        if not storage.exists(self.path(_RUN)):
-            return None
-        table = self._run().get(_KEPT)
-        with self._sound():
-            return table and _stamps(table)
+        return stamps_in(self.path(RUN))
 
     def record(self, receipts: list[Receipt]) -> None:
         """Append receipts, durably; the tiles themselves are durable already."""
@@ -190,7 +167,7 @@ class Journal:
         """
         found: dict[str, int] = {}
         for rows in self._lines(_MADE):
-            with self._sound(_MADE):
+            with well_formed(self.path(_MADE)):
                 found.update((str(path), int(inode)) for path, inode in rows)
         return found
 
@@ -203,7 +180,7 @@ class Journal:
         found: list[Receipt] = []
         for name in self._logs():
             for rows in self._lines(name):
-                with self._sound(name):
+                with well_formed(self.path(name)):
                     found += map(_receipt, rows)
         return found
 
@@ -218,7 +195,7 @@ class Journal:
         for line in storage.lines(path):
             check, _, body = line.partition(" ")
             if check == f"{zlib.crc32(body.encode()):08x}":
-                with self._sound(name):
+                with well_formed(self.path(name)):
                     rows = bounded_json.parse(body.encode(), Place(path))
                 yield rows
 
@@ -234,14 +211,14 @@ class Journal:
             return True
         there = storage.names(self.folder)
         empty = storage.is_folder(self.folder) and not there
-        return empty or any(_is_own(name) for name in there if name != _RUN)
+        return empty or any(_is_own(name) for name in there if name != RUN)
 
     def finish(self) -> None:
         """Remove the record of a run that is published, but for stamps that are to be kept."""
         kept = self.kept()
         if kept is not None:
-            storage.write_whole(self.path(_RUN), json.dumps({_KEPT: kept}).encode())
-        self._clear([] if kept is None else [_RUN])
+            storage.write_whole(self.path(RUN), json.dumps({KEPT: kept}).encode())
+        self._clear([] if kept is None else [RUN])
 
     def discard(self) -> None:
         """Forget the run; the lock stays with the process that holds it."""
@@ -249,7 +226,7 @@ class Journal:
 
     def _clear(self, but: list[str]) -> None:
         """Remove what is of a run: the plan after what belongs to it, the lock at the very end."""
-        last = (_PLAN, _RUN_LOCK, _LOCK)
+        last = (PLAN, _RUN_LOCK, _LOCK)
         there = storage.names(self.folder)
         names = [name for name in there if _is_own(name) and name not in last]
         storage.clear_folder(self.folder, [n for n in (*names, *last) if n not in but])
@@ -259,7 +236,7 @@ def _is_own(name: str) -> bool:
     """Whether a name in the folder is one that a run gives."""
     begins, ends = _LOGS
     return (
-        name in (_PLAN, _RUN, _MADE, _UPLOADS, _RUN_LOCK, _LOCK)
+        name in (PLAN, RUN, _MADE, _UPLOADS, _RUN_LOCK, _LOCK)
         or (name.startswith(begins) and name.endswith(ends))
         or name.startswith(STOP)
         or storage.is_temporary(name)
@@ -275,10 +252,6 @@ def _is_plan(document: object) -> bool:
         and isinstance(document.get("files"), list)
         and isinstance(document.get("parameters") or {}, dict)
     )
-
-
-def _stamps(table: dict[str, Any]) -> dict[str, storage.Stamp]:
-    return {path: (row[0], row[1]) for path, row in table.items()}
 
 
 def _row(receipt: Receipt) -> list[Any]:

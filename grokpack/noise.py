@@ -18,7 +18,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from grokpack.layout import Box
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
     from grokpack.tensor import Shape
 
 BLOCK_ELEMENTS = 1 << 18  # seeding a block takes some 15 us, filling one 250 us
@@ -68,7 +68,7 @@ class Codes:
     shape: Shape
     seed: int
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002
         """The codes of whole rows, as uint8."""
         return _joined(self, box)
 
@@ -95,7 +95,7 @@ class Floats:
     spread: float
     bf16: bool = False
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002
         """The values of whole rows, as raw unsigned integers."""
         return _joined(self, box)
 

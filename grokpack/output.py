@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack import manifest, storage
-from grokpack.journal import FOLDER, Journal
+from grokpack.journal import Journal
+from grokpack.state_folder import FOLDER
 
 if TYPE_CHECKING:
     from grokpack.plan import Target

@@ -13,6 +13,7 @@ from grokpack.events import Listener, ignore
 from grokpack.inspection import views
 from grokpack.kernels.tally import FloatTally
 from grokpack.layout import Box
+from grokpack.ops.views import DecodedView
 from grokpack.spots import describe
 from grokpack.tensor import scales_name
 
@@ -94,7 +95,8 @@ def verify_values(
                 findings.append(_undecoded(checkpoint, tensor.name, failed[array]))
                 continue
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
-            holder = getattr(checkpoint.views.get(array), "holder", None)
+            view = checkpoint.views.get(array)
+            holder = view.holder if isinstance(view, DecodedView) else None
             findings += _findings(tensor.name, array, tallies[array], held, holder)
     outcome = "failed" if findings else "ok"
     return replace(

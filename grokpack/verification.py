@@ -16,6 +16,7 @@ from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.escaping import command, operand
 from grokpack.formats import seekable
 from grokpack.models import grok1
+from grokpack.models.grok1 import is_release
 from grokpack.stores import expectations, locate
 from grokpack.tiling import tile_count, tile_range
 
@@ -352,7 +353,7 @@ def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
         return None
     if storage.is_url(checkpoint.folder):
         return None
-    if not checkpoint.geometry.is_grok1() or checkpoint.layout.nbytes == 0:
+    if not is_release(checkpoint.geometry) or checkpoint.layout.nbytes == 0:
         return None
     listed = (f"ckpt-0/{name}" for name in names)
     folder = operand(os.path.relpath(storage.parent(checkpoint.folder)))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.errors import GrokpackError
-from grokpack.storage.remote import files, listing, probing
+from grokpack.storage.remote import files, listing, medium, probing
 from grokpack.storage.remote.listing import listed
 
 FOLDER = "s3://bucket/m"
@@ -116,6 +116,6 @@ def test_a_server_that_has_whatever_it_is_asked_for_is_refused(
     monkeypatch.setattr(files, "look", look)
     monkeypatch.setattr(probing, "_MOST_FILES", 100)
     with pytest.raises(GrokpackError) as caught:
-        probing.probed("http://host/m")
+        probing.probed("http://host/m", medium.read_into)
     assert caught.value.code == "GP235"
     assert len(asked) < 2000

@@ -9,6 +9,7 @@ import typer
 from grokpack.cli import options
 from grokpack.cli.session import session
 from grokpack.errors import ExitStatus
+from grokpack.models.grok1 import is_release
 
 if TYPE_CHECKING:
     from grokpack.render.junit import Case
@@ -155,7 +156,7 @@ def document(verdict: Verdict, seconds: float) -> dict[str, object]:
     found = verdict.survey
     checkpoint = found.checkpoint
     bad = len(verdict.damaged_files)
-    grok1 = checkpoint is not None and checkpoint.geometry.is_grok1()
+    grok1 = checkpoint is not None and is_release(checkpoint.geometry)
     return {
         "source": found.place,
         "format": found.format,

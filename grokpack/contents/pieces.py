@@ -20,6 +20,7 @@ from grokpack.contents.torrent import PUBLISHED
 from grokpack.engines import Job, spread, watching
 from grokpack.errors import GrokpackError
 from grokpack.events import Finished, Listener, Started
+from grokpack.models.grok1 import is_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -264,6 +265,6 @@ def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
 
 def _foreign(checkpoint: Files, torrent: Torrent) -> Iterator[Finding]:
     """A warning where Grok-1 itself is compared with another torrent than xAI's."""
-    if checkpoint.geometry and checkpoint.geometry.is_grok1() and torrent.info_hash != PUBLISHED:
+    if checkpoint.geometry and is_release(checkpoint.geometry) and torrent.info_hash != PUBLISHED:
         what = "the torrent is not the one that xAI published"
         yield Finding("GP119", what, None, None, PUBLISHED, torrent.info_hash, "warning")

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from grokpack import manifest, storage
-from grokpack.journal import FOLDER
+from grokpack.state_folder import FOLDER
 
 if TYPE_CHECKING:
     from grokpack.layout import Layout

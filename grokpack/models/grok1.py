@@ -200,10 +200,6 @@ class Geometry:
         """Shape of a tensor as stored, `[in, out]`."""
         return tuple(getattr(self, dim) for dim in rule.dims)
 
-    def is_grok1(self) -> bool:
-        """Whether the dimensions are exactly those of the released model."""
-        return replace(self, head_dim=GROK1.head_dim, scale_groups=GROK1.scale_groups) == GROK1
-
 
 GROK1 = Geometry(
     vocab=131072,
@@ -217,6 +213,13 @@ GROK1 = Geometry(
     scale_groups=8,
 )
 """The release; xAI's run.py gives the head size (key_size) of 128."""
+
+
+def is_release(geometry: Geometry) -> bool:
+    """Whether the dimensions are exactly those of the released model."""
+    same = replace(geometry, head_dim=GROK1.head_dim, scale_groups=GROK1.scale_groups)
+    return same == GROK1
+
 
 SELECTED_EXPERTS = 2  # experts that work on each token; run.py: num_selected_experts
 

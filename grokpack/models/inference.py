@@ -13,6 +13,7 @@ from grokpack.models.grok1 import (
     Entry,
     Geometry,
     entries,
+    is_release,
     layers_of,
 )
 
@@ -88,9 +89,9 @@ def _with_assumptions(geometry: Geometry, hints: Hints) -> Geometry:
     """Add the head size and the groups that shapes alone do not show."""
     from dataclasses import replace
 
-    if geometry.head_dim is None and geometry.is_grok1():
+    if geometry.head_dim is None and is_release(geometry):
         geometry = replace(geometry, head_dim=128)
-    groups = hints.scale_groups or (8 if geometry.is_grok1() else None)
+    groups = hints.scale_groups or (8 if is_release(geometry) else None)
     stored = geometry.scale_groups
     if groups and (stored is None or stored % groups == 0):
         geometry = replace(geometry, scale_groups=groups)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from grokpack.budget import Pace
     from grokpack.layout import Box
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.fitting import Fitter
-    from grokpack.reading import ArrayReader
 
 __all__ = [
     "BF16_ONE",
@@ -61,7 +61,7 @@ __all__ = [
 class Op(Protocol):
     """Makes boxes of one output array."""
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The box's values as raw unsigned integers of the output's element size."""
 
     def describe(self) -> list[object]:
@@ -93,7 +93,7 @@ class StreamedOp(Protocol):
     a wide band of columns for many pieces.
     """
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray | Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray | Measured]:
         """Consecutive whole rows that together make up a box within one matrix, in order."""
 
     def describe(self) -> list[object]:

@@ -14,7 +14,7 @@ from grokpack.layout import Box
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
 
 _PRODUCTS: dict[str, Callable[[np.ndarray, np.ndarray], None]] = {
     "q4_0": ggml.products_q4_0,
@@ -42,7 +42,7 @@ class BlockValues:
         """The one array."""
         return (self.array,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the blocks that the box meets, and multiply."""
         *lead, rows, columns = range(len(box.start))
         if self.turned:

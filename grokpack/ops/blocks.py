@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class PackQ8:
     tensor: TensorSpec
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order.
 
         Raises:
@@ -61,7 +61,7 @@ class PackQ8:
                 pack(codes, scales, column, 0, per_group, out)
                 yield out
 
-    def check(self, reader: ArrayReader) -> None:
+    def check(self, reader: ArraySource) -> None:
         """See that float16 holds every scale, before anything is written.
 
         Raises:
@@ -71,7 +71,7 @@ class PackQ8:
         for lead in np.ndindex(*shape[:-2]):
             self.scales(Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:])), reader)
 
-    def scales(self, block: Box, reader: ArrayReader) -> np.ndarray:
+    def scales(self, block: Box, reader: ArraySource) -> np.ndarray:
         """Scales of a block of the weight as bits of float16, after seeing that each is exact."""
         scales = matrix(read_scales(self.tensor, block, reader, self.groups))
         with np.errstate(over="ignore", invalid="ignore"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from grokpack.arrays import Shelf
     from grokpack.formats.zarr_metadata import Stored
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
     from grokpack.tensor import Shape
 
 
@@ -45,7 +45,7 @@ class Chunked:
         """The bytes of its files, where they are its own."""
         return (self.files,) if self.files else ()
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # reads itself
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # reads itself
         """Decode the chunks that the box meets, a few at a time.
 
         Raises:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.source_weight import SourceWeight
-    from grokpack.reading import ArrayReader
 
 CHUNK = 64
 """Outputs whose scales are kept together; the kernels' strips are as wide."""
@@ -87,7 +87,7 @@ class Fitter:
         return self.shape[0] // self.per_group
 
     def columns(
-        self, first: int, last: int, reader: ArrayReader, pace: Pace
+        self, first: int, last: int, reader: ArraySource, pace: Pace
     ) -> Iterator[tuple[int, Fit]]:
         """Outputs `first` to `last`, a few at a time, each with the first that it is of."""
         inputs = self.shape[0]
@@ -109,7 +109,7 @@ class Fitter:
         return self.per_group // self.recipe.per_word
 
     def rows(
-        self, first: int, last: int, reader: ArrayReader, pace: Pace
+        self, first: int, last: int, reader: ArraySource, pace: Pace
     ) -> Iterator[tuple[int, Fit]]:
         """Groups `first` to `last` of all outputs, a few at a time, each with its first group."""
         outputs, group = self.shape[1], self.per_group
@@ -127,7 +127,7 @@ class Fitter:
             yield begin, fit
 
     def found(
-        self, first: int, last: int, reader: ArrayReader, pace: Pace
+        self, first: int, last: int, reader: ArraySource, pace: Pace
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Scales (bits) and zero points `[out, group]` of outputs `first` to `last`, in order."""
         for begin, end in edges(first, last, _KEPT_TOGETHER):
@@ -139,7 +139,7 @@ class Fitter:
                 yield self._turned(fit)
 
     def found_rows(
-        self, first: int, last: int, reader: ArrayReader, pace: Pace
+        self, first: int, last: int, reader: ArraySource, pace: Pace
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Scales (bits) and zero points `[group, out]` of groups `first` to `last`, in order."""
         for group in range(first, last):
@@ -152,7 +152,7 @@ class Fitter:
                 yield self.bits_of(fit.steps), fit.zeros
 
     def _kept(
-        self, begin: int, end: int, reader: ArrayReader
+        self, begin: int, end: int, reader: ArraySource
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The same from the memo; None where it lacks one of these outputs."""
         chunks = range(begin // CHUNK, -(-end // CHUNK))
@@ -251,7 +251,7 @@ class Fitter:
                 "GP405", what, Place(self.weight.name), hint="--scale-dtype bf16 holds it"
             )
 
-    def _remember(self, begin: int, fit: Fit, reader: ArrayReader) -> None:
+    def _remember(self, begin: int, fit: Fit, reader: ArraySource) -> None:
         """Keep the scales of whole chunks."""
         bits, zeros = self._turned(fit)
         end = begin + len(bits)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.formats.zarr import Grid
     from grokpack.ops import Op
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
 
 _STEP_BYTES = 2 << 20  # of values that are made at a time: what is scattered then is in cache still
 
@@ -28,7 +28,7 @@ _STEP_BYTES = 2 << 20  # of values that are made at a time: what is scattered th
 class BandedOp(Protocol):
     """An op that makes what sibling files hold in one go, because it lies side by side."""
 
-    def make_band(self, boxes: Sequence[Box], reader: ArrayReader) -> list[np.ndarray]:
+    def make_band(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
         """The values of each file's box, as raw unsigned integers."""
 
     def describe(self) -> list[object]:
@@ -51,11 +51,11 @@ class Frames:
     itemsize: int
     checked: bool = True
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The frames in a box of whole rows."""
         return self.make_band([box], reader)[0]
 
-    def make_band(self, boxes: Sequence[Box], reader: ArrayReader) -> list[np.ndarray]:
+    def make_band(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
         """The same frames of shards that lie side by side along the last axis.
 
         They are the caller's until the same thread asks for others.
@@ -70,7 +70,7 @@ class Frames:
                     frame[-CRC_BYTES:].view("<u4")[0] = checksum(frame[:-CRC_BYTES])
         return made
 
-    def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArrayReader) -> None:
+    def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArraySource) -> None:
         """Put the values of chunks side by side, by number, into their frames."""
         array, dtype = whole(self.grid.shape), RAW[self.itemsize]
         nbytes = math.prod(self.grid.chunk) * self.itemsize
@@ -88,7 +88,7 @@ class Frames:
         else:
             self._share_out(held, reader)
 
-    def _share_out(self, held: list[tuple[Box, np.ndarray]], reader: ArrayReader) -> None:
+    def _share_out(self, held: list[tuple[Box, np.ndarray]], reader: ArraySource) -> None:
         """Make bands of rows across boxes that lie side by side, and give each its columns."""
         first = held[0][0]
         outer = _hull([box for box, _ in held])

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from grokpack.budget import Pace
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.source_weight import SourceWeight
-    from grokpack.reading import ArrayReader
 
 _MEASURED = 32  # weights in a group whose error is measured; a sub-block of Q4_K
 _KERNELS: dict[tuple[str, bool], Callable[..., None]] = {
@@ -52,7 +52,7 @@ class QuantiseBlocks:
     kind: str
     searched: bool
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order.
 
         Raises:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from grokpack.budget import Pace
     from grokpack.layout import Box
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.source_weight import SourceWeight
-    from grokpack.reading import ArrayReader
     from grokpack.recipe import Recipe
 
 _MIDDLE = 128  # the unsigned code of zero, of 8 bits
@@ -37,7 +37,7 @@ class CodesInPlace:
     recipe: Recipe
     signed: bool
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
@@ -79,7 +79,7 @@ class StepsInPlace:
     weight: SourceWeight
     recipe: Recipe
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
         for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
@@ -102,7 +102,7 @@ class ZerosInPlace:
     weight: SourceWeight
     recipe: Recipe
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
         for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):

@@ -12,7 +12,7 @@ from grokpack.errors import GrokpackError
 from grokpack.layout import Box
 
 if TYPE_CHECKING:
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
 
 _BAND_BYTES = 4 << 20  # what a check of equal rows holds at a time; larger reads gain nothing
 
@@ -23,11 +23,11 @@ class Copy:
 
     array: str
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the box."""
         return reader.read(self.array, box)
 
-    def fill(self, box: Box, values: np.ndarray, reader: ArrayReader) -> None:
+    def fill(self, box: Box, values: np.ndarray, reader: ArraySource) -> None:
         """Read the box into an array: what is only passed on need not be copied in between."""
         reader.read(self.array, box, values)
 
@@ -42,7 +42,7 @@ class CopyFile:
 
     path: str
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the bytes."""
         return reader.read_file(self.path, box.start[0], box.shape[0]).reshape(box.shape)
 
@@ -65,7 +65,7 @@ class Regroup:
     rows_in: int
     rows_out: int
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Collapse to the groups that both have, then repeat.
 
         Raises:
@@ -79,7 +79,7 @@ class Regroup:
         index = (np.arange(first, first + rows) // repeat) - low
         return np.ascontiguousarray(kept[..., index, :])
 
-    def _group(self, box: Box, group: int, groups: int, reader: ArrayReader) -> np.ndarray:
+    def _group(self, box: Box, group: int, groups: int, reader: ArraySource) -> np.ndarray:
         """The one scale row of a group, after seeing that all its rows are equal."""
         per_group = self.rows_in // groups
         begin, end = group * per_group, (group + 1) * per_group
@@ -112,7 +112,7 @@ class Constant:
     bits: int
     itemsize: int
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # needs no source
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
         """An array full of it."""
         return np.full(box.shape, self.bits, np.dtype(f"<u{self.itemsize}"))
 
@@ -131,7 +131,7 @@ class Listed:
 
     numbers: tuple[int, ...]
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # needs no source
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
         """Those of the box."""
         return np.array(self.numbers, "<u8")[box.start[0] : box.stop[0]]
 
@@ -146,7 +146,7 @@ class GroupIndex:
 
     group: int
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:  # noqa: ARG002  # needs no source
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
         """Those of the box."""
         return (np.arange(box.start[0], box.stop[0]) // self.group).astype("<u4")
 

@@ -15,8 +15,8 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 
 if TYPE_CHECKING:
-    from grokpack.ops.chunked import Chunked
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
+    from grokpack.ops.views import DecodedView
     from grokpack.tensor import Shape
 
 _LOW, _HIGH = 15, 240  # bits of a byte
@@ -29,7 +29,7 @@ class PackNibbles:
 
     array: str
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read twice as many columns and pack them.
 
         Raises:
@@ -52,14 +52,14 @@ class PackNibbles:
 class Nibbles:
     """The codes, `int8[..., in, out]`, of an array of such bytes."""
 
-    packed: Chunked
+    packed: DecodedView
 
     @property
     def stored(self) -> tuple[str, ...]:
         """The bytes of its files."""
         return self.packed.stored
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the bytes that the box meets."""
         low, high = box.start[-1] // 2, -(-box.stop[-1] // 2)
         part = Box((*box.start[:-1], low), (*box.shape[:-1], high - low))

@@ -18,8 +18,8 @@ from grokpack.layout import Box
 from grokpack.ops.weights import to_f32
 
 if TYPE_CHECKING:
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.views import View
-    from grokpack.reading import ArrayReader
     from grokpack.tensor import DType
 
 _WORD_BITS = 32
@@ -39,7 +39,7 @@ class RowOctets:
         """The words."""
         return (self.packed,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The bytes of the words that the box meets; the result is not contiguous."""
         (first, column), (last, end) = box.start, box.stop
         low, high, skip = words(first, last, _OCTET)
@@ -69,7 +69,7 @@ class RowZeros:
         """The words."""
         return (self.packed,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the words that the box meets."""
         (group, column), (stop, end) = box.start, box.stop
         low, high, skip = words(column, end, self.bits)
@@ -92,7 +92,7 @@ class ColumnOctets:
         """The words."""
         return (self.packed,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The bytes of the words that the box meets."""
         (first, column), (last, end) = box.start, box.stop
         low, high, skip = words(first, last, _OCTET)
@@ -121,7 +121,7 @@ class ColumnZeros:
         """The words."""
         return (self.packed,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the words that the box meets."""
         (group, column), (stop, end) = box.start, box.stop
         low, high, skip = words(column, end, self.bits)
@@ -155,7 +155,7 @@ class Unsigned:
         """Arrays of codes and zero points."""
         return self.codes.stored + (() if self.zeros is None else self.zeros.stored)
 
-    def read_codes(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def read_codes(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The codes of a box `u8[..., in, out]`, a copy."""
         per_byte = 8 // self.bits
         low, high = box.start[-2] // per_byte, -(-box.stop[-2] // per_byte)
@@ -169,7 +169,7 @@ class Unsigned:
         """The groups that a box meets."""
         return box.start[-2] // self.per_group, -(-box.stop[-2] // self.per_group)
 
-    def read_zeros(self, box: Box, reader: ArrayReader) -> np.ndarray | None:
+    def read_zeros(self, box: Box, reader: ArraySource) -> np.ndarray | None:
         """Zero points of the groups that a box meets; None where all are in the middle."""
         return (
             None if self.zeros is None else self.zeros.make(_rows(box, *self.groups(box)), reader)
@@ -199,7 +199,7 @@ class Centred:
         """Arrays of codes and zero points."""
         return self.unsigned.stored
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Codes less the zero points of their groups.
 
         Raises:
@@ -242,7 +242,7 @@ class Products:
         """Arrays of codes, zero points and scales."""
         return self.unsigned.stored + self.scales.stored
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The products of a box."""
         values = self.unsigned.read_codes(box, reader).astype(np.float32)
         zeros = self.unsigned.read_zeros(box, reader)
@@ -270,7 +270,7 @@ class Stack:
         """Arrays of all experts."""
         return tuple(name for view in self.views for name in view.stored)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Make each expert's part of the box."""
         one = Box(box.start[1:], box.shape[1:])
         made = [self.views[e].make(one, reader) for e in range(box.start[0], box.stop[0])]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from grokpack.budget import Pace
     from grokpack.layout import Box
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.fitting import Fitter
-    from grokpack.reading import ArrayReader
 
 
 _MIDDLE = 128  # the unsigned code of zero, of 8 bits
@@ -32,7 +32,7 @@ class PackedRows:
 
     fitter: Fitter
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order.
 
         Raises:
@@ -53,7 +53,7 @@ class StepRows:
 
     fitter: Fitter
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         for bits, _ in self.fitter.found(box.start[-2], box.stop[-2], reader, pace):
             yield bits
@@ -69,7 +69,7 @@ class ZeroRows:
 
     fitter: Fitter
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         recipe = self.fitter.recipe
         first = box.start[-2] * recipe.per_word
@@ -92,7 +92,7 @@ class PackedColumns:
 
     fitter: Fitter
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
@@ -126,7 +126,7 @@ class StepColumns:
 
     fitter: Fitter
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
             yield bits
@@ -142,7 +142,7 @@ class CodesRefitted:
 
     fitter: Fitter
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order; see `PackedRows`."""
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):

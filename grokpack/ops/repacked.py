@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.source_weight import SourceWeight
-    from grokpack.reading import ArrayReader
 
 _PER_WORD = 4
 _FLIP = 128  # int8 to the unsigned code whose zero point is 128
@@ -37,7 +37,7 @@ class CodeColumns:
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         outputs = self.tensor.values.shape[-1]
         count = max(1, pace.step_bytes // (_PER_WORD * outputs))
@@ -66,7 +66,7 @@ class CodeRows:
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         for block, height in column_blocks(self.tensor, self.expert, box, pace, DType.I8):
             codes = dense(matrix(reader.read(self.tensor.name, block)))
@@ -97,7 +97,7 @@ class RepeatedScales:
     group: int
     dtype: DType
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the rows that the box needs and repeat them."""
         start, rows = box.start[-2] * self.group, box.shape[-2] * self.group
         part = _of_expert(Box((start, box.start[-1]), (rows, box.shape[-1])), self.expert)
@@ -124,7 +124,7 @@ class OutputScales:
     weight: SourceWeight
     expert: int | None
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Column `g` of the box is the scales of group `g` of the source."""
         per_group = self.weight.per_scale
         start = (box.start[-1] * per_group, box.start[-2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,11 +14,17 @@ from grokpack.reading import dense
 from grokpack.tensor import DType, TensorSpec
 
 if TYPE_CHECKING:
-    from grokpack.importance import WeightImportance
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
 
 _WIDE_BYTES = 4
 _STRIP = 64  # rows or columns that are widened at a time; of columns, whole lines of the cache
+
+
+class InputImportance(Protocol):
+    """How much errors at each input of a weight matter."""
+
+    def of(self, expert: int | None) -> np.ndarray:
+        """Importance of all inputs of a matrix, `f32[in]`, with a mean of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class SourceWeight:
 
     tensor: TensorSpec
     groups: int | None = None
-    importance: WeightImportance | None = None
+    importance: InputImportance | None = None
 
     @property
     def name(self) -> str:
@@ -69,7 +75,7 @@ class SourceWeight:
         return 1 if self.coded else _WIDE_BYTES
 
     def read(
-        self, lead: tuple[int, ...], box: Box, reader: ArrayReader
+        self, lead: tuple[int, ...], box: Box, reader: ArraySource
     ) -> tuple[np.ndarray, np.ndarray]:
         """A part of one matrix.
 
@@ -93,7 +99,7 @@ class SourceWeight:
             values *= scales[self._index(box, self.groups or self.tensor.scales.shape[-2])]
         return values, np.ones((1, box.shape[1]), np.float32)
 
-    def exact(self, lead: tuple[int, ...], box: Box, reader: ArrayReader) -> np.ndarray:
+    def exact(self, lead: tuple[int, ...], box: Box, reader: ArraySource) -> np.ndarray:
         """A part of one matrix in float32, `[in, out]`."""
         values, scales = self.read(lead, box, reader)
         if not self.coded:

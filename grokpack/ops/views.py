@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from grokpack.ops.weights import to_f32
 from grokpack.tensor import DType
 
 if TYPE_CHECKING:
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
+    from grokpack.tensor import Shape
 
 
 _BAND_BYTES = 4 << 20  # of blocks that are looked through at a time for their scales
@@ -27,11 +28,19 @@ class View(Protocol):
     def stored(self) -> tuple[str, ...]:
         """Arrays that it is made of."""
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The box's values as raw unsigned integers; they need not be contiguous."""
 
     def describe(self) -> list[object]:
         """The view as JSON."""
+
+
+@runtime_checkable
+class DecodedView(View, Protocol):
+    """A view of an array whose files hold it in an encoded form, in chunks of their own."""
+
+    def holder(self, index: Shape) -> str | None:
+        """The file that holds an element; None where it cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Renamed:
         """The one array."""
         return (self.array,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the box."""
         return reader.read(self.array, box)
 
@@ -65,7 +74,7 @@ class Turned:
         """The one array."""
         return (self.array,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the box the other way round; the result is not contiguous."""
         return reader.read_ahead(self.array, _turned(box)).swapaxes(-1, -2)
 
@@ -85,7 +94,7 @@ class Stacked:
         """One array for each expert."""
         return self.arrays
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read each expert's part of the box."""
         one = _turned(Box(box.start[1:], box.shape[1:]))
         experts = range(box.start[0], box.stop[0])
@@ -109,7 +118,7 @@ class BlockCodes:
         """The one array."""
         return (self.array,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the blocks that the box meets, and leave their scales out."""
         first, blocks = read_blocks(self.array, box, reader)
         codes = blocks[..., 2:].reshape(*blocks.shape[:-2], -1)
@@ -138,7 +147,7 @@ class BlockScales:
         """The one array."""
         return (self.array,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read all blocks of the groups, see that they agree, and keep one scale of each.
 
         Raises:
@@ -156,7 +165,7 @@ class BlockScales:
                 out[(*lead, slice(None), slice(column, column + count))] = self._band(band, reader)
         return out
 
-    def _band(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def _band(self, box: Box, reader: ArraySource) -> np.ndarray:
         """The scales `bf16[group, out]` of the blocks in a box `[..., in, out]` of one matrix."""
         _, blocks = read_blocks(self.array, box, reader)
         d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
@@ -191,7 +200,7 @@ class BlockProducts:
         """The one array."""
         return (self.array,)
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Codes times the scale of their block."""
         wanted = box if self.turned else _turned(box)
         first, blocks = read_blocks(self.array, wanted, reader)
@@ -208,7 +217,7 @@ class BlockProducts:
         return ["q8_0 products", self.array, self.turned]
 
 
-def read_blocks(array: str, box: Box, reader: ArrayReader) -> tuple[int, np.ndarray]:
+def read_blocks(array: str, box: Box, reader: ArraySource) -> tuple[int, np.ndarray]:
     """The blocks that a box `[..., in, out]` meets, `u8[..., out, block, 34]`, and the first."""
     low, high = box.start[-2] // Q8_BLOCK, -(-box.stop[-2] // Q8_BLOCK)
     start = (*box.start[:-2], box.start[-1], low * Q8_BYTES)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.budget import Pace
     from grokpack.kernels.dispatch import Engine
-    from grokpack.reading import ArrayReader
+    from grokpack.ops.array_source import ArraySource
 
 _LANES = 64  # columns that the kernels turn at a time; blocks are cut at multiples of it
 
@@ -38,7 +38,7 @@ class Recast:
     source: DType
     dtype: DType
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the box and cast it.
 
         Raises:
@@ -63,7 +63,7 @@ class Dequantize:
     tensor: TensorSpec
     dtype: DType = DType.BF16
 
-    def make(self, box: Box, reader: ArrayReader) -> np.ndarray:
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """`float32(weight) * float32(scale)`, exact; as bf16 it is what xAI's code computes with.
 
         Raises:
@@ -104,7 +104,7 @@ class Transpose:
     expert: int | None = None
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, `[row, in]`, in order.
 
         Raises:
@@ -118,7 +118,7 @@ class Transpose:
             else:
                 yield from self._scaled(block, height, reader)
 
-    def _plain(self, block: Box, height: int, reader: ArrayReader) -> Iterator[np.ndarray]:
+    def _plain(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
         source = self.tensor.values.dtype
         turned = matrix(reader.read(self.tensor.name, block)).T
         for row in range(0, len(turned), height):
@@ -126,7 +126,7 @@ class Transpose:
             yield recast(piece, source, self.dtype, self.tensor.name)
 
     def _products(
-        self, block: Box, height: int, reader: ArrayReader, pace: Pace
+        self, block: Box, height: int, reader: ArraySource, pace: Pace
     ) -> Iterator[np.ndarray]:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
         codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
@@ -142,7 +142,7 @@ class Transpose:
             made = out if direct else out.view(np.uint32)
             yield recast(made, DType.BF16 if direct else DType.F32, self.dtype, self.tensor.name)
 
-    def _scaled(self, block: Box, height: int, reader: ArrayReader) -> Iterator[np.ndarray]:
+    def _scaled(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
         """Weights in floating point that have scales all the same: ones, where xAI's code asks."""
         source, name = self.tensor.values.dtype, self.tensor.name
         turned = matrix(reader.read(name, block)).T
@@ -221,7 +221,7 @@ def rows_per_group(tensor: TensorSpec, groups: int | None = None) -> int:
 
 
 def read_scales(
-    tensor: TensorSpec, box: Box, reader: ArrayReader, groups: int | None = None
+    tensor: TensorSpec, box: Box, reader: ArraySource, groups: int | None = None
 ) -> np.ndarray:
     """The scales that a box of a weight needs, `f32[..., group, column]`.
 
@@ -243,7 +243,7 @@ def read_scales(
     return to_f32(bits, tensor.scales.dtype)
 
 
-def exact(tensor: TensorSpec, box: Box, reader: ArrayReader) -> np.ndarray:
+def exact(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
     """A box of a tensor's weights, `f32[...]`, without any rounding.
 
     Raises:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.budget import Pace
+    from grokpack.ops.array_source import ArraySource
     from grokpack.ops.fitting import Fitter
     from grokpack.ops.source_weight import SourceWeight
-    from grokpack.reading import ArrayReader
     from grokpack.recipe import Recipe
 
 _MOST_ROWS = 64  # in a part of a group whose error is measured on its own
@@ -43,7 +43,7 @@ class WideCodes:
     weight: SourceWeight
     recipe: Recipe
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order.
 
         Raises:
@@ -75,7 +75,7 @@ class WideSteps:
     recipe: Recipe
     expert: int | None = None
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         part = Box(box.start[-2:], box.shape[-2:])
@@ -100,7 +100,7 @@ class WideWords:
     recipe: Recipe
     expert: int | None
 
-    def stream(self, box: Box, reader: ArrayReader, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
         """Rows of the box, in order; see `WideCodes`."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         per_word = self.recipe.per_word
@@ -150,7 +150,7 @@ class _Piece:
 
 
 def _pieces(
-    fitter: Fitter, rows: tuple[int, int], multiple: int, reader: ArrayReader, pace: Pace
+    fitter: Fitter, rows: tuple[int, int], multiple: int, reader: ArraySource, pace: Pace
 ) -> Iterator[_Piece]:
     """All rows of a range, and those around it that its first and last part have.
 
@@ -175,7 +175,7 @@ def _pieces(
 
 
 def _piece(
-    fitter: Fitter, rows: tuple[int, int], steps: np.ndarray, reader: ArrayReader
+    fitter: Fitter, rows: tuple[int, int], steps: np.ndarray, reader: ArraySource
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes `i8[row, out]` of some rows, and what each contributes to sums and counts."""
     box = Box((rows[0], 0), (rows[1] - rows[0], steps.shape[1]))
@@ -199,7 +199,7 @@ def _words(codes: np.ndarray, bits: int) -> np.ndarray:
     return packed
 
 
-def wide_steps(fitter: Fitter, box: Box, reader: ArrayReader, pace: Pace) -> np.ndarray:
+def wide_steps(fitter: Fitter, box: Box, reader: ArraySource, pace: Pace) -> np.ndarray:
     """Scales `f32[group, out]` of a part of a matrix, fitted or remembered."""
     found = [bits for bits, _ in fitter.found(box.start[-1], box.stop[-1], reader, pace)]
     bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])

@@ -13,7 +13,7 @@ from grokpack import manifest
 from grokpack.checkpoint import Finding
 from grokpack.contents import folder, places, records
 from grokpack.models import grok1
-from grokpack.models.grok1 import GROK1
+from grokpack.models.grok1 import GROK1, is_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def released_layers(geometry: Geometry | None, hints: Hints) -> int | None:
     """Layers that a model of the release's widths has; None for others, or where a config tells."""
     if geometry is None or hints.layers is not None:
         return None
-    return GROK1.layers if replace(geometry, layers=GROK1.layers).is_grok1() else None
+    return GROK1.layers if is_release(replace(geometry, layers=GROK1.layers)) else None
 
 
 def teller(geometry: Geometry, hints: Hints) -> str | None:

@@ -12,7 +12,7 @@ from grokpack.errors import GrokpackError, Place
 from grokpack.escaping import command, line, operand
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import seekable
-from grokpack.journal import FOLDER, Journal
+from grokpack.state_folder import has_unfinished_run
 from grokpack.stores import expectations, rank_files
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     path = storage.absolute(path) if storage.is_url(path) else path
     storage.forget(path)
     for home in (path, storage.parent(path)):
-        if Journal(os.path.join(home, FOLDER)).exists():
+        if has_unfinished_run(home):
             raise GrokpackError(
                 "GP212",
                 "output of a run that is not finished",

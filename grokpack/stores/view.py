@@ -22,7 +22,7 @@ from grokpack.checkpoint import Finding, Survey
 from grokpack.errors import GrokpackError, Place
 from grokpack.escaping import command, operand
 from grokpack.formats import ocdbt
-from grokpack.journal import FOLDER, Journal
+from grokpack.state_folder import kept_stamps
 from grokpack.stores import ckpt0, gguf, hf, ranks
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class View:
         return GrokpackError("GP226", what, Place(self.folder), facts, hint)
 
     def _stamps(self) -> dict[str, storage.Stamp]:
-        return Journal(os.path.join(self.folder, FOLDER)).kept() or {}
+        return kept_stamps(self.folder) or {}
 
 
 def _typed(path: str) -> str:

@@ -13,6 +13,7 @@ from grokpack.formats.safetensors import shards
 from grokpack.kernels.weights import Q8_BLOCK
 from grokpack.layout import Layout
 from grokpack.models import constants, grok1
+from grokpack.models.grok1 import is_release
 from grokpack.ops import PackQ8
 from grokpack.plan import Target
 from grokpack.targets import companions, fidelity
@@ -255,7 +256,7 @@ def _add_keys(
     kind: GGMLType,
     vocabulary: Vocabulary | None,
 ) -> None:
-    writer.add_name("Grok 1" if source.geometry.is_grok1() else "Grok")
+    writer.add_name("Grok 1" if is_release(source.geometry) else "Grok")
     writer.add_organization("xAI")
     writer.add_license("apache-2.0")
     writer.add_repo_url(_REPOSITORY)

@@ -12,7 +12,7 @@ from grokpack.budget import affords
 from grokpack.errors import GrokpackError, Place
 from grokpack.layout import Box
 from grokpack.ops import Recast, Transpose
-from grokpack.ops.chunked import Chunked
+from grokpack.ops.views import DecodedView
 from grokpack.ops.weights import matrix, read_scales, rows_per_group
 from grokpack.reading import ArrayReader
 from grokpack.tensor import DType, scales_name
@@ -50,7 +50,7 @@ def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
     """Whether the scales of some weights can be read before a run."""
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
     views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
-    viewed = any(view is not None and not isinstance(view, Chunked) for view in views)
+    viewed = any(view is not None and not isinstance(view, DecodedView) for view in views)
     return not viewed and nbytes <= _LIMIT_BYTES and affords(source)
 
 

@@ -199,10 +199,12 @@ def _listing(folder: str, *, deep: bool = False) -> Names:
         site = sites.of(parse(folder))
         try:
             found = (
-                probed(folder) if isinstance(site, sites.Plain) else listed(folder, site, deep=deep)
+                probed(folder, read_into)
+                if isinstance(site, sites.Plain)
+                else listed(folder, site, deep=deep)
             )
         except answers.Refused:
-            found = probed(folder)
+            found = probed(folder, read_into)
         _names[key] = found
     return _names[key]
 

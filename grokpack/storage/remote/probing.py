@@ -17,7 +17,9 @@ from grokpack.storage.remote.crowd import each
 from grokpack.storage.remote.listing import Names, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    ReadRange = Callable[[str, int, memoryview], None]
 
 _INDEXES = ("grokpack.json", "grokpack.index.json", "model.safetensors.index.json")
 _SMALL = ("config.json", "model.safetensors")
@@ -28,8 +30,12 @@ _MOST_FILES = 1 << 14
 """Of all hosts, after which the server is taken for one that has whatever it is asked for."""
 
 
-def probed(folder: str) -> Names:
+def probed(folder: str, read: ReadRange) -> Names:
     """Find names in a folder.
+
+    Args:
+        folder: Its URL.
+        read: Reads a range of bytes of a file into a buffer.
 
     Raises:
         GrokpackError: GP221 and GP223 as `exchange.head` does.
@@ -40,23 +46,22 @@ def probed(folder: str) -> Names:
     found.files = {name for name, there in zip(fixed, present, strict=True) if there}
     for index in _INDEXES:
         if index in found.files:
-            found.files.update(_named(folder, index))
+            found.files.update(_named(folder, index, read))
     if not any(name.startswith("tensor") for name in found.files):
         found.files.update(_pickles(folder, "") or _pickles(folder, SUFFIX))
     return found
 
 
-def _named(folder: str, index: str) -> set[str]:
+def _named(folder: str, index: str, read: ReadRange) -> set[str]:
     """Files that an index names; those that do not exist are found missing later."""
     path = os.path.join(folder, index)
     facts = files.look(path)
     if facts is None or facts.size > bounded_json.MOST_BYTES:
         return set()
-    from grokpack.storage.sources import FileBytes
-
-    data = FileBytes(path).read(0, facts.size)
+    data = bytearray(facts.size)
+    read(path, 0, memoryview(data))
     try:
-        names = set(_paths(bounded_json.parse(data)))
+        names = set(_paths(bounded_json.parse(bytes(data))))
     except (GrokpackError, TypeError, AttributeError, KeyError):
         return set()  # whoever reads the index says what is wrong with it
     return {name for name in names if isinstance(name, str) and is_plain(name)}
