@@ -214,9 +214,9 @@ FINDINGS = (
         "GP145",
         "weights are stored otherwise and compute the same",
         ExitStatus.ANSWER_IS_NO,
-        "As values they differ, and what their part of the network computes on this input is the "
-        "same but for the order of sums: experts or heads in another order. A warning, which makes "
-        "no answer no.",
+        "Experts or heads are in another order, and each has the values of its counterpart; or "
+        "what this part of the network computes on this input is the same but for the order of "
+        "sums. A warning, which makes no answer no.",
         "Nothing, if the order was changed on purpose.",
     ),
 )

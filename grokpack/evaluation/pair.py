@@ -19,6 +19,7 @@ import numpy as np
 from grokpack.evaluation.declared import check_dimensions, differences
 from grokpack.evaluation.facts import Loss, loss_of, squares
 from grokpack.evaluation.parts import Part, undecided
+from grokpack.evaluation.reordered import Reordered
 from grokpack.evaluation.setting import Options, cost, networks
 from grokpack.evaluation.weights import Weights
 from grokpack.events import Finished, Started
@@ -155,6 +156,8 @@ class _Run:
         self._one, self._other = one, other
         self._batch, self._twice = batch, batch.twice()
         self._weights = weights
+        checkpoints = one.stream.checkpoint, other.stream.checkpoint
+        self._reordered = Reordered(*checkpoints, weights, one.lanes)
         self._both_step = Lockstep(one, other, weights.look, weights.look_whole)
         self._h = one.embed(batch)
         size, width = self._h.shape
@@ -209,10 +212,11 @@ class _Run:
         reached = frozenset(chosen[0] & chosen[1])
         alone = max(self._batch.lengths) == 1
         halves = ("attention", attention), ("experts", experts)
-        return [
+        made = (
             Part.of(name, number, error, seen, precision, reached=reached, alone=alone)
             for name, error in halves
-        ]
+        )
+        return [self._reordered.settle(part) for part in made]
 
     def logits(self, found: Divergence) -> float:
         """All logits into `found`; returns the relative error of the heads by themselves."""

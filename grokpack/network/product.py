@@ -142,8 +142,8 @@ class Lanes:
 
     def _share(self, x: np.ndarray, band: Band, out: np.ndarray, lane: int) -> None:
         """A lane's tiles of a band."""
-        for rows, columns in self._tiles(band, lane):
-            weights = self._settled(band, self._widened(band, rows, columns))
+        for rows, columns in self.tiles(band, lane):
+            weights = self._settled(band, self.widened(band, rows, columns))
             _add_product(x, weights, rows, columns, out)
 
     def _share_of_both(
@@ -154,23 +154,23 @@ class Lanes:
         lane: int,
     ) -> None:
         """A lane's tiles of the same band of two networks."""
-        for rows, columns in self._tiles(bands[0], lane):
-            one, other = (self._widened(band, rows, columns) for band in bands)
+        for rows, columns in self.tiles(bands[0], lane):
+            one, other = (self.widened(band, rows, columns) for band in bands)
             look(Tile(rows, columns, bands, (one, other)))
             for product, band, exact in zip(products, bands, (one, other), strict=True):
                 _add_product(product.x, self._settled(band, exact), rows, columns, product.out)
 
-    def _tiles(self, band: Band, lane: int) -> Iterator[Part]:
-        """Rows and columns of the tiles that a lane owns."""
+    def tiles(self, band: Band, lane: int | None = None) -> Iterator[Part]:
+        """Rows and columns of the tiles of a band that a lane owns; of all lanes by default."""
         low, high = band.columns
         for tile in range(low // TILE_COLUMNS, -(-high // TILE_COLUMNS)):
-            if tile % len(self._lanes) != lane:
+            if lane is not None and tile % len(self._lanes) != lane:
                 continue
             first, last = max(low, tile * TILE_COLUMNS), min(high, (tile + 1) * TILE_COLUMNS)
             for row in range(*band.rows, TILE_ROWS):
                 yield (row, min(row + TILE_ROWS, band.rows[1])), (first, last)
 
-    def _widened(self, band: Band, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    def widened(self, band: Band, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
         """A tile's weights, `f32[in, out]`, multiplied with their scales, not yet rounded."""
         r = slice(rows[0] - band.rows[0], rows[1] - band.rows[0])
         c = slice(columns[0] - band.columns[0], columns[1] - band.columns[0])
