@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError, Place
@@ -212,9 +212,14 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
         "parameters": asdict(counted),
         "widths": grok1.legal_widths(geometry) if geometry.head_dim else None,
         "parts": [asdict(row) for row in parts(checkpoint)],
-        "tensors": [asdict(view) for view in views(checkpoint, patterns)],
+        "tensors": [_fields(view) for view in views(checkpoint, patterns)],
         "view": _through(survey, checkpoint),
     }
+
+
+def _fields(view: TensorView) -> dict[str, Any]:
+    """A tensor's row; its values are JSON's own, which `asdict` would copy one by one."""
+    return {field.name: getattr(view, field.name) for field in fields(view)}
 
 
 def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -97,20 +97,21 @@ class Machine:
 
     def _protocol(self) -> int:
         window = self.window
-        place = Place(window.path, 0)
         if window.size == 0:
-            raise GrokpackError("GP209", "file is empty", place)
+            raise self._at_start("file is empty")
         first = window.take(1)
         if first != b"\x80":
             if first in _OLD_BEGINNINGS:
                 window.at = 0
                 return 0
-            raise GrokpackError("GP209", "file does not begin like a pickle", place)
+            raise self._at_start("file does not begin like a pickle")
         version = window.number("B")
         if version > _NEWEST:
-            what = f"pickle protocol {version} does not exist"
-            raise GrokpackError("GP209", what, place)
+            raise self._at_start(f"pickle protocol {version} does not exist")
         return version
+
+    def _at_start(self, what: str) -> GrokpackError:
+        return GrokpackError("GP209", what, Place(self.window.path, 0))
 
     def _too_old(self, version: int) -> GrokpackError:
         what = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.escaping import line
-from grokpack.render import numbers, statistics
+from grokpack.render import numbers
 
 if TYPE_CHECKING:
     from grokpack.checkpoint import Finding, Survey
@@ -33,6 +33,8 @@ def render(
     if named or (offsets and not tree):
         blocks.append("\n\n".join(_tensor(t, offsets=offsets) for t in data["tensors"]))
     if "statistics" in data:
+        from grokpack.render import statistics  # imports numpy
+
         blocks.append(statistics.render(data["statistics"], len(data["tensors"])))
     if "extracted" in data:
         written = data["extracted"]
