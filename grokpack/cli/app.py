@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
+from typing import Any
 
 import typer
 
 from grokpack import __version__
 from grokpack.cli import (
+    answering,
     convert,
     diff,
     evaluate,
@@ -26,7 +27,7 @@ from grokpack.cli import (
 )
 from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.escaping import line, terminal
-from grokpack.render.envelope import usage
+from grokpack.render.envelope import failure, usage
 
 app = typer.Typer(
     name="grokpack",
@@ -71,15 +72,8 @@ app.command("explain")(explain.explain)
 app.command("help")(helping.topics)
 
 
-def _asks_for_json(words: list[str]) -> bool:
-    """Whether a command line that could not be understood asked for JSON all the same."""
-    last = {"--format=json"} | ({"json"} if "--format" in words else set())
-    named = os.environ.get("GROKPACK_FORMAT") == "json"
-    return named or "--json" in words or bool(last & set(words))
-
-
 def main() -> int:
-    """Run the command line; with --json a usage error gets the envelope too.
+    """Run the command line; a usage error, too, is told in the form asked for.
 
     Returns:
         The exit status.
@@ -96,8 +90,7 @@ def main() -> int:
         said = io.StringIO()
         show(file=said)
         typer.echo(terminal(said.getvalue()), nl=False, err=True)
-        if _asks_for_json(sys.argv):
-            typer.echo(usage(str(error)))
+        _answer(usage(str(error)))
         return int(ExitStatus.USAGE)
     return status if isinstance(status, int) else 0
 
@@ -108,4 +101,9 @@ def _fail(error: Exception) -> int:
 
     told = error if isinstance(error, GrokpackError) else crash.bug(error)
     typer.echo(terminal(errors.render(told)), err=True)
+    _answer(failure("usage", told, told.exit_status))
     return int(told.exit_status)
+
+
+def _answer(document: dict[str, Any]) -> None:
+    answering.write(answering.form_of(sys.argv[1:]), document)

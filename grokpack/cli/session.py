@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from grokpack import escaping
-from grokpack.cli import reporting
+from grokpack.cli import answering, reporting
 from grokpack.errors import ExitStatus, GrokpackError
 from grokpack.events import Event, Listener
 from grokpack.render import envelope, errors, terminal
@@ -24,8 +23,7 @@ from grokpack.render import envelope, errors, terminal
 if TYPE_CHECKING:
     from grokpack.render.junit import Case
 
-_FORMATS = ("auto", "text", "json", "github", "junit")
-_SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions takes a job's summary from
+_FORMATS = ("auto", "text", *answering.FORMS)
 _PROGRESS = ("auto", "bar", "lines", "json", "none")
 
 
@@ -106,9 +104,7 @@ class Session:
         status = error.exit_status
         if error.code == "GP403":
             status = self.signal_status
-        document = envelope.document(
-            self.command, "error", status, {}, [], [envelope.error_row(error)]
-        )
+        document = envelope.failure(self.command, error, status)
         self._report_failure(document)
         self._answer(document, (), None)
         self._write(errors.render(error), sys.stderr)
@@ -116,22 +112,8 @@ class Session:
 
     def _answer(self, document: dict[str, Any], cases: Sequence[Case], text: str | None) -> None:
         """Put the answer on stdout; for people only where there is a text for them."""
-        if self.form == "json":
-            typer.echo(envelope.text(document))
-        elif self.form == "github":
-            from grokpack.render import github
-
-            typer.echo(github.render(document))
-            summary = os.environ.get(_SUMMARY)
-            if summary:
-                from grokpack import storage
-
-                with suppress(GrokpackError):  # the annotations say the same
-                    storage.append_line(summary, github.summary(document))
-        elif self.form == "junit":
-            from grokpack.render import junit
-
-            typer.echo(escaping.xml(junit.render(document, cases)))
+        if self.form in answering.FORMS:
+            answering.write(self.form, document, cases)
         elif text is not None:
             self._write(text, sys.stdout)
 

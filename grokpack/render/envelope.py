@@ -51,7 +51,12 @@ def error_row(error: GrokpackError) -> dict[str, Any]:
     }
 
 
-def usage(message: str) -> str:
-    """The document for a command line that could not be understood, as text."""
+def failure(command: str, error: GrokpackError, status: ExitStatus) -> dict[str, Any]:
+    """The document of a command that an error has ended."""
+    return document(command, "error", status, {}, [], [error_row(error)])
+
+
+def usage(message: str) -> dict[str, Any]:
+    """The document of a command line that could not be understood."""
     error = GrokpackError("GP304", message, hint="see `grokpack COMMAND --help`")
-    return text(document("usage", "error", ExitStatus.USAGE, {}, [], [error_row(error)]))
+    return failure("usage", error, ExitStatus.USAGE)
