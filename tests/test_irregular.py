@@ -117,6 +117,17 @@ def test_no_option_waits_for_what_is_no_file(
     assert "GP901" not in done.output
 
 
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("name", ["_METADATA", "zarr.json", ".zgroup", "grokpack.view.json"])
+def test_what_names_a_format_is_not_absent_because_it_is_no_file(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    put(kind, tmp_path / name)
+    done = run("verify", tmp_path)
+    assert done.exit_code == ExitStatus.SOURCE
+    assert [row["code"] for row in json.loads(done.stdout)["errors"]] == ["GP237"]
+
+
 def test_a_folder_that_may_not_be_read_is_named(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,7 @@ def test_failures_keep_to_the_schema_of_their_command(
 def test_the_document_of_a_usage_error_keeps_to_its_schema() -> None:
     from grokpack.render.envelope import usage
 
-    check(json.loads(usage("No such option: --tq")))
+    check(usage("No such option: --tq"))
 
 
 @pytest.mark.parametrize("wrong", ["code", "missing", "status", "data of an error", "negative"])

@@ -144,7 +144,11 @@ def exists(path: str) -> bool:
 def is_file(path: str) -> bool:
     """See `sources.is_file`."""
     with reading(path):
-        return Path(path).is_file()
+        if Path(path).is_file():
+            return True
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise _irregular(path, os.stat(path).st_mode)
+        return False
 
 
 def is_folder(path: str) -> bool:

@@ -157,7 +157,11 @@ def stored(path: str) -> str:
 
 
 def is_file(path: str) -> bool:
-    """Whether a file of exactly this name is at the path: one question where others may be many."""
+    """Whether a file of exactly this name is at the path: one question where others may be many.
+
+    Raises:
+        GrokpackError: GP237 where a pipe, a socket or a device is.
+    """
     return _medium(path).is_file(path)
 
 
