@@ -35,7 +35,7 @@ demo: $(VENV)/.ready-run ## Make a checkpoint, check it, cut it for 8 ranks, mer
 
 .PHONY: test
 test: lint types ## Everything that must pass before a commit: lint, types, tests
-	$(PYTEST) -n 2 -q
+	$(PYTEST) -n 2 --dist worksteal -q
 
 .PHONY: lint
 lint: $(VENV)/.ready-test ## Check style

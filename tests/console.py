@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -127,10 +126,3 @@ def _steady(text: str) -> str:
     for varying, name in _VARYING:
         text = varying.sub(name, text)
     return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def shim(folder: Path) -> None:
-    """A `grokpack` for PATH that runs this tree."""
-    path = folder / "grokpack"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m grokpack "$@"\n', encoding="utf-8")
-    path.chmod(0o755)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests import console
+from tests import console, forked
 from tests.test_transcripts import PAGES, environment
 
 
@@ -19,7 +19,7 @@ def rewrite(page: Path, folder: Path) -> bool:
     text = page.read_text(encoding="utf-8")
     for name in ("bin", "work"):
         (folder / name).mkdir()
-    console.shim(folder / "bin")
+    forked.shim(folder / "bin")
     steps = [block for block in console.read(text) if isinstance(block, console.Step)]
     pieces, end = [], 0
     for step, done in console.results(steps, folder / "work", environment(folder / "bin")):

@@ -30,7 +30,7 @@ from grokpack.values import verify_values
 from grokpack.verification import Verdict, verify_structure
 from tests.checkpoints import GOLDEN, SMALL, reshard, synthesise, tree
 from tests.converting import WIDE, convert
-from tests.faults.crashing import Crash, crash_after
+from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 
 SOURCES: dict[str, Callable[[Path, Path], object]] = {
     "xAI's own": lambda _, out: shutil.copytree(GOLDEN, out),
@@ -192,14 +192,15 @@ def test_normal_weights_become_a_tenth_smaller(tmp_path: Path) -> None:
     assert 0.80 < packed / plain < 0.92
 
 
-def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(tmp_path: Path) -> None:
+@each_or_some
+def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
+    tmp_path: Path, most: int | None
+) -> None:
     source = synthesise(tmp_path / "m", replace(SMALL, layers=1), seed=1)
-    seen: list[str] = []
-    storage.faults.hook = lambda operation, _: seen.append(operation)
-    convert(source, tmp_path / "clean", "archive")
-    storage.faults.hook = None
+    with counted() as operations:
+        convert(source, tmp_path / "clean", "archive")
     expected = tree(tmp_path / "clean")
-    for count in range(len(seen)):
+    for count in places(operations, most):
         out = tmp_path / f"crash{count}"
         plan = plan_convert(open_checkpoint(str(source)), "archive")
         crash_after(count)

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -29,6 +28,7 @@ from grokpack.storage.remote import exchange, uploads
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.synth import plan_synth
 from grokpack.verification import verify_structure
+from tests import forked
 from tests.buckets import Moto, client, running
 from tests.checkpoints import synthesise, tree
 from tests.converting import WIDE
@@ -161,8 +161,7 @@ def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> Non
     parts = sum(-(-f.nbytes // sinks.PART_BYTES) for f in plan.target.layout.files())
     assert parts > sum(1 for _ in plan.target.layout.files())
     assert moto.asked.count("PUT partNumber") == parts
-    command = [sys.executable, "-m", "grokpack", "verify", f"s3://{BUCKET}/out", "--data"]
-    subprocess.run(command, check=True, env=dict(os.environ))
+    assert forked.run("verify", f"s3://{BUCKET}/out", "--data").returncode == 0
 
 
 def test_many_uploads_are_completed_at_a_time(moto: Moto, wide: Path) -> None:
@@ -237,8 +236,8 @@ def test_a_run_that_was_killed_goes_on_and_sends_nothing_twice(
 
 def test_a_process_that_was_killed_is_continued(moto: Moto, large: Path, tmp_path: Path) -> None:
     out = f"s3://{BUCKET}/out"
-    command = [sys.executable, "-m", "grokpack", "reshard", str(large), "--tp", "2", "-o", out]
-    process = subprocess.Popen([*command, "--workers", "1"], env=dict(os.environ))
+    command = ["reshard", str(large), "--tp", "2", "-o", out]
+    process = subprocess.Popen([*forked.COMMAND, *command, "--workers", "1"], env=dict(os.environ))
     moto.fault = lambda what, _: time.sleep(0.3) if what == "PUT partNumber" else None
     until = time.monotonic() + 60
     while moto.asked.count("PUT partNumber") < 6 and time.monotonic() < until:
@@ -248,7 +247,7 @@ def test_a_process_that_was_killed_is_continued(moto: Moto, large: Path, tmp_pat
     moto.fault = lambda *_: None
     assert not objects(moto)
     assert begun(moto)
-    subprocess.run(command, check=True, env=dict(os.environ))
+    assert forked.run(*command).returncode == 0
     assert_as_local(moto, plan_of("safetensors", large), tmp_path)
 
 

@@ -17,7 +17,7 @@ from junitparser import Error, Failure, JUnitXml, TestSuite
 
 from grokpack.render import github, junit
 from tests.checkpoints import GOLDEN, synthesise
-from tests.test_cli import run
+from tests.forked import run
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = ROOT / "action.yml"

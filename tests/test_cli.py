@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,21 +11,7 @@ import pytest
 
 from grokpack.stores.locate import open_checkpoint
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
-
-
-def run(
-    *arguments: str | Path, cwd: Path | None = None, **env: str
-) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": root, **env}
-    return subprocess.run(
-        [sys.executable, "-m", "grokpack", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment,
-    )
+from tests.forked import run
 
 
 def test_the_whole_job_from_the_command_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from grokpack.comparison import DIFFERENT, EQUAL, ROUNDED, Comparison, compare
 from grokpack.stores.locate import open_checkpoint
 from tests.checkpoints import reshard, synthesise
 from tests.converting import WIDE, convert
-from tests.test_cli import run
+from tests.forked import run
 
 
 @pytest.fixture(scope="module")

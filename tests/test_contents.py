@@ -33,7 +33,7 @@ from grokpack.tiling import TILE_BYTES, tile_count
 from grokpack.verification import Verdict, verify_structure, with_contents
 from tests.checkpoints import reshard, synthesise
 from tests.converting import WIDE, convert
-from tests.test_cli import run
+from tests.forked import run
 
 if TYPE_CHECKING:
     from grokpack.contents.check import Contents

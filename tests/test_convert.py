@@ -21,7 +21,7 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
 from tests.checkpoints import reshard, synthesise, tensor_files, tree
 from tests.converting import WIDE, convert, expected, gguf_values, hf_values
-from tests.faults.crashing import Crash, crash_after
+from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 from tests.weights import exact_weights
 
 CUT: dict[str, tuple[int, str, dict[str, Any]]] = {
@@ -208,19 +208,22 @@ RESUMED = [
 ]
 
 
+@each_or_some
 @pytest.mark.parametrize(("name", "to", "options"), RESUMED)
 def test_a_conversion_resumes_after_a_crash_at_any_operation(
-    tmp_path: Path, sources: dict[str, Path], name: str, to: str, options: dict[str, Any]
+    tmp_path: Path,
+    sources: dict[str, Path],
+    name: str,
+    to: str,
+    options: dict[str, Any],
+    most: int | None,
 ) -> None:
     given = options_for(to, options)
     plan = plan_convert(open_checkpoint(str(sources[name])), to, given)
-    seen: list[str] = []
-    storage.faults.hook = lambda operation, _: seen.append(operation)
-    execute(plan, str(tmp_path / "clean"), Limits(workers=1))
-    storage.faults.hook = None
+    with counted() as operations:
+        execute(plan, str(tmp_path / "clean"), Limits(workers=1))
     wanted = all_files(tmp_path, "clean")
-    step = max(1, len(seen) // 40)  # of many like operations some; of few each
-    for count in [*range(0, len(seen) - 12, step), *range(max(0, len(seen) - 12), len(seen))]:
+    for count in places(operations, most):
         crash_after(count)
         with pytest.raises(Crash):
             execute(plan, str(tmp_path / "out"), Limits(workers=1))

@@ -25,6 +25,7 @@ from grokpack.run import execute
 from grokpack.sharing import Part, execute_part
 from grokpack.stores.locate import open_checkpoint
 from grokpack.synth import PRESETS
+from tests import forked
 from tests.checkpoints import synthesise, tree
 from tests.executors import stop_after
 from tests.servers import Answer, Asked, Server, impatient, serving
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from grokpack.plan import Plan
 
 distributed = pytest.importorskip("distributed")
-COMMAND = [sys.executable, "-m", "grokpack"]
 
 
 @pytest.fixture(scope="module")
@@ -202,13 +202,7 @@ def test_the_commands_take_a_cluster(url: str, root: Path, tmp_path: Path) -> No
     out = tmp_path / "out"
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *arguments, "--workers", url, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return forked.run(*arguments, "--workers", url, "--json")
 
     source = str(root / "source")
     wrote = run("reshard", source, "--tp", "4", "-o", str(out))
@@ -256,10 +250,12 @@ def test_ctrl_c_ends_a_run_on_a_cluster_and_it_goes_on(
             time.sleep(0.1)
 
     with slow(root, monkeypatch) as server:
-        command = [*COMMAND, "reshard", f"{server.url}/source", "--tp", "4", "--to", "ckpt-0"]
+        command = ["reshard", f"{server.url}/source", "--tp", "4", "--to", "ckpt-0"]
         server.fault = hold
         with subprocess.Popen(
-            [*command, "-o", str(out), "--workers", url], stderr=subprocess.PIPE, text=True
+            [*forked.COMMAND, *command, "-o", str(out), "--workers", url],
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             assert reading.wait(60)
             process.send_signal(signal.SIGINT)
@@ -267,7 +263,7 @@ def test_ctrl_c_ends_a_run_on_a_cluster_and_it_goes_on(
         assert process.returncode == 130, said
         assert "GP403" in said
         server.fault = None
-        again = subprocess.run([*command, "-o", str(out), "-q"], timeout=120, check=False)
+        again = forked.run(*command, "-o", out, "-q")
     assert again.returncode == 0
     assert tree(out) == clean
 
@@ -322,13 +318,7 @@ def test_a_worker_with_too_little_memory_is_refused_before_the_first_task(
     ) as small:
         url = str(small.scheduler_address).replace("tcp://", "dask://")
         where = ("-o", str(tmp_path / "o"), "--workers", url)
-        run = subprocess.run(
-            [*COMMAND, "reshard", str(root / "source"), *where],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        run = forked.run("reshard", root / "source", *where)
     assert run.returncode == 5
     assert "GP312" in run.stderr
     assert "--nthreads" in run.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from grokpack.estimate import Work, estimate, predict
 from grokpack.probe import Rates
+from tests import forked
 from tests.checkpoints import synthesise
 
 GB = 1e9
@@ -81,13 +80,8 @@ def test_a_dry_run_tries_the_plan_out_and_leaves_nothing(to: str, tmp_path: Path
     source = synthesise(tmp_path / "source")
     before = sorted(path.name for path in tmp_path.iterdir())
     options = ("-o", str(tmp_path / "out"), "--workers", "3", "--json", "--dry-run")
-    run = subprocess.run(
-        [sys.executable, "-m", "grokpack", "convert", str(source), "--to", to, *options],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    run = forked.run("convert", source, "--to", to, *options)
+    assert run.returncode == 0, run.stderr
     guess = json.loads(run.stdout)["data"]["estimate"]
     assert guess["workers"] == 3
     assert guess["one_bytes_per_s"] > 1e4

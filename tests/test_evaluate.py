@@ -20,9 +20,9 @@ from grokpack.models import grok1
 from grokpack.network.scores import Divergence, Scores
 from tests.checkpoints import GOLDEN, synthesise
 from tests.converting import WIDE, convert
+from tests.forked import run
 from tests.network import golden, prompts, tokenizer
 from tests.oracle import forward
-from tests.test_cli import run
 from tests.test_schemas import answer, check
 
 TOKENS = GOLDEN / "tokens.npy"

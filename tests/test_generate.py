@@ -17,9 +17,9 @@ from grokpack.models.grok1 import GROK1
 from grokpack.stores.locate import open_checkpoint
 from tests.checkpoints import GOLDEN, synthesise
 from tests.converting import WIDE
+from tests.forked import run
 from tests.network import logits, prompts, random_tokens, tokenizer
 from tests.oracle import forward
-from tests.test_cli import run
 from tests.test_schemas import answer, check
 
 

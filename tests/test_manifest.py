@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +38,21 @@ def bomb(nbytes: int, *, sized: bool) -> bytes:
     return made.compress(bytes(nbytes))
 
 
-FRAMES = {
-    "a size in its header": bomb(1 << 28, sized=True),
-    "no size in its header": bomb(1 << 28, sized=False),
-    "one byte more": zstandard.compress(SUMS + b"\0"),
-    "one byte less": zstandard.compress(SUMS[:-1]),
-    "a window of a gibibyte": b"\x28\xb5\x2f\xfd\0\xa0"  # then one block, as it is
+FRAMES: dict[str, Callable[[], bytes]] = {
+    "a size in its header": lambda: bomb(1 << 28, sized=True),
+    "no size in its header": lambda: bomb(1 << 28, sized=False),
+    "one byte more": lambda: zstandard.compress(SUMS + b"\0"),
+    "one byte less": lambda: zstandard.compress(SUMS[:-1]),
+    "a window of a gibibyte": lambda: b"\x28\xb5\x2f\xfd\0\xa0"  # then one block, as it is
     + (len(SUMS) << 3 | 1).to_bytes(3, "little") + SUMS,
-    "nothing": b"",
-    "no frame": b"\x28\xb5\x2f\xfd",
+    "nothing": lambda: b"",
+    "no frame": lambda: b"\x28\xb5\x2f\xfd",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_packed_checksums_take_the_memory_of_the_checksums(tmp_path: Path, name: str) -> None:
-    frame = FRAMES[name]
+    frame = FRAMES[name]()
     tracemalloc.start()
     try:
         with pytest.raises(GrokpackError) as caught:

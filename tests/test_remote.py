@@ -9,7 +9,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ from grokpack.storage.remote.routes import Resource, follow
 from grokpack.storage.remote.wire import Connection, pool
 from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.verification import verify_structure
+from tests import forked
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
 from tests.servers import Answer, Asked, Crowd, Server, impatient, serving
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.plan import Plan
-
-GROKPACK = [sys.executable, "-m", "grokpack"]
 
 
 @pytest.fixture
@@ -834,14 +832,7 @@ def test_chance_faults_of_every_kind_never_change_an_output(
 
 
 def grokpack(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*GROKPACK, *words, "--progress", "none"],
-        cwd=cwd,
-        env={**os.environ, "GROKPACK_HTTP_RETRIES": "1", **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked.run(*words, "--progress", "none", cwd=cwd, GROKPACK_HTTP_RETRIES="1", **env)
 
 
 def test_commands_take_urls_and_write_beside_the_user(served: Server, tmp_path: Path) -> None:
@@ -865,7 +856,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_server(served: Server, tmp_path:
         asked.set()
 
     served.fault = silent
-    command = [*GROKPACK, "inspect", f"{served.url}/grok"]
+    command = [*forked.COMMAND, "inspect", f"{served.url}/grok"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert asked.wait(30)
     began = time.monotonic()

@@ -108,7 +108,7 @@ def test_a_restart_that_was_killed_is_restarted(source: Path, tmp_path: Path) ->
     out = prepared(0)
     with counted() as operations:
         reshard(source, out, 4, restart=True)
-    removals = [n for n, name in enumerate(operations) if name.startswith("remove")]
+    removals = [n for n, (name, _) in enumerate(operations) if name.startswith("remove")]
     for number in removals[::2]:
         out = prepared(number + 1)
         with pytest.raises(Crash), crashing(number):

@@ -28,7 +28,7 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.synth import PRESETS, plan_synth
 from grokpack.task import Receipt
 from tests.checkpoints import SMALL, reshard, synthesise, tree
-from tests.faults.crashing import Crash, crash_after
+from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 
 
 @pytest.fixture(autouse=True)
@@ -37,20 +37,16 @@ def _no_hook_stays() -> Iterator[None]:
     storage.faults.hook = None
 
 
-def operations(source: Path, out: Path) -> int:
-    seen: list[str] = []
-    storage.faults.hook = lambda operation, _: seen.append(operation)
-    reshard(source, out, 2)
-    storage.faults.hook = None
-    return len(seen)
-
-
-def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(tmp_path: Path) -> None:
+@each_or_some
+def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
+    tmp_path: Path, most: int | None
+) -> None:
     source = synthesise(tmp_path / "source", seed=1)
-    total = operations(source, tmp_path / "clean")
+    with counted() as operations:
+        reshard(source, tmp_path / "clean", 2)
     expected = tree(tmp_path / "clean")
-    assert total > 30
-    for count in range(total):
+    assert len(operations) > 30
+    for count in places(operations, most):
         out = tmp_path / f"crash{count}"
         crash_after(count)
         with pytest.raises(Crash):

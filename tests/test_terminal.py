@@ -16,6 +16,7 @@ import pytest
 from grokpack.codes import CODES
 from grokpack.events import Finished, Started, Warned
 from grokpack.render import progress, terminal
+from tests import forked
 from tests.checkpoints import synthesise
 
 ROOT = str(Path(__file__).resolve().parents[1])
@@ -70,12 +71,7 @@ def test_colour_adds_codes_and_takes_no_word_away() -> None:
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     inherited = {k: v for k, v in os.environ.items() if k not in NOT_SET}
-    return subprocess.run(
-        [sys.executable, "-m", "grokpack", *map(str, arguments)],
-        capture_output=True,
-        check=False,
-        env={**inherited, "PYTHONPATH": ROOT, "TERM": "xterm", **environment},
-    )
+    return forked.run_in({**inherited, "TERM": "xterm", **environment}, *arguments)
 
 
 def test_each_stream_is_judged_on_its_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import console
+from tests import console, forked
 from tests.checkpoints import synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ def test_a_page_shows_what_happens(page: Path, tmp_path: Path) -> None:
     assert all(block.reason.strip() for block in blocks if isinstance(block, console.Unrun))
     (tmp_path / "bin").mkdir()
     (tmp_path / "work").mkdir()
-    console.shim(tmp_path / "bin")
+    forked.shim(tmp_path / "bin")
     steps = [block for block in blocks if isinstance(block, console.Step)]
     wrong = list(console.run(steps, tmp_path / "work", environment(tmp_path / "bin")))
     assert not wrong, "\n".join(wrong)

@@ -19,7 +19,7 @@ from grokpack.stores.locate import open_checkpoint, survey
 from grokpack.values import statistics, verify_values
 from grokpack.verification import verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise
-from tests.test_cli import run
+from tests.forked import run
 
 
 @cache

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from grokpack import storage
 from grokpack.convert import Options as ConvertOptions
@@ -19,20 +22,50 @@ from grokpack.stores.locate import open_checkpoint
 from grokpack.synth import plan_synth
 from tests.fuzzing import TINY
 
+ALIKE = 5
+"""Operations on files of a kind before which a command is crashed; `make faults` has all."""
+
+each_or_some = pytest.mark.parametrize(
+    "most", [ALIKE, pytest.param(None, marks=pytest.mark.faults)], ids=["some", "each"]
+)
+"""Runs a test at places of each kind, and with the mark at each operation."""
+
 
 class Crash(BaseException):
     """Stands for the end of the process."""
 
 
 @contextmanager
-def counted() -> Iterator[list[str]]:
-    """The operations that change files, as they happen."""
-    seen: list[str] = []
-    storage.faults.hook = lambda operation, _: seen.append(operation)
+def counted() -> Iterator[list[tuple[str, str]]]:
+    """The operations that change files and their paths, as they happen."""
+    seen: list[tuple[str, str]] = []
+    storage.faults.hook = lambda operation, path: seen.append((operation, path))
     try:
         yield seen
     finally:
         storage.faults.hook = None
+
+
+def places(operations: Sequence[tuple[str, str]], most: int | None = ALIKE) -> list[int]:
+    """Operations before which to crash: of those alike so many, among them the first and the last.
+
+    Alike are those of one kind on folders, or on files whose names differ in numbers only.
+
+    Args:
+        operations: What `counted` saw.
+        most: Of operations that are alike; all without.
+    """
+    alike: dict[tuple[str, str], list[int]] = {}
+    for number, (operation, path) in enumerate(operations):
+        name = re.sub(r"[0-9a-f]{8,}|[0-9]+", "#", Path(path).name)
+        kind = (operation, "" if operation.endswith("_folder") else name)
+        alike.setdefault(kind, []).append(number)
+    chosen: set[int] = set()
+    for numbers in alike.values():
+        count = min(len(numbers), most or len(numbers))
+        last = len(numbers) - 1
+        chosen.update(numbers[round(last * i / max(1, count - 1))] for i in range(count))
+    return sorted(chosen)
 
 
 def crash_after(count: int) -> None:

@@ -71,37 +71,41 @@ def row(
 
 
 DATA = bytes(64)
-SAFETENSORS: dict[str, bytes] = {
-    "empty": b"",
-    "no header": b"\x08",
-    "length of 2^63": header({}, length=1 << 63),
-    "length of 2^64 - 1": header({}, length=(1 << 64) - 1),
-    "length beyond the file": header({}, length=1 << 20),
-    "overlapping": header({"a": row(0, 32), "b": row(16, 48)}) + DATA,
-    "one inside the other": header({"a": row(0, 64), "b": row(16, 32)}) + DATA,
-    "a gap": header({"a": row(0, 16), "b": row(32, 64)}) + DATA,
-    "a gap at the front": header({"a": row(16, 64)}) + DATA,
-    "bytes left over": header({"a": row(0, 32)}) + DATA,
-    "beyond the end": header({"a": row(0, 1 << 40, [1 << 38])}) + DATA,
-    "backwards": header({"a": row(32, 0, [8])}) + DATA,
-    "negative": header({"a": row(-4, 60, [16])}) + DATA,
-    "shape and bytes differ": header({"a": row(0, 64, [15])}) + DATA,
-    "shape of 2^63": header({"a": row(0, 64, [1 << 63, 2])}) + DATA,
-    "shape that overflows": header({"a": row(0, 64, [1 << 33, 1 << 33])}) + DATA,
-    "huge number": header(None, text=b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b"]}}"),
-    "many axes": header({"a": row(0, 4, [1] * 10_000)}) + bytes(4),
-    "dtype of nothing": header({"a": row(0, 64, [16], "F99")}) + DATA,
-    "deep": header(None, text=b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "deep objects": header(None, text=b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
-    "a name twice": header(
+SAFETENSORS: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "no header": lambda: b"\x08",
+    "length of 2^63": lambda: header({}, length=1 << 63),
+    "length of 2^64 - 1": lambda: header({}, length=(1 << 64) - 1),
+    "length beyond the file": lambda: header({}, length=1 << 20),
+    "overlapping": lambda: header({"a": row(0, 32), "b": row(16, 48)}) + DATA,
+    "one inside the other": lambda: header({"a": row(0, 64), "b": row(16, 32)}) + DATA,
+    "a gap": lambda: header({"a": row(0, 16), "b": row(32, 64)}) + DATA,
+    "a gap at the front": lambda: header({"a": row(16, 64)}) + DATA,
+    "bytes left over": lambda: header({"a": row(0, 32)}) + DATA,
+    "beyond the end": lambda: header({"a": row(0, 1 << 40, [1 << 38])}) + DATA,
+    "backwards": lambda: header({"a": row(32, 0, [8])}) + DATA,
+    "negative": lambda: header({"a": row(-4, 60, [16])}) + DATA,
+    "shape and bytes differ": lambda: header({"a": row(0, 64, [15])}) + DATA,
+    "shape of 2^63": lambda: header({"a": row(0, 64, [1 << 63, 2])}) + DATA,
+    "shape that overflows": lambda: header({"a": row(0, 64, [1 << 33, 1 << 33])}) + DATA,
+    "huge number": lambda: header(
+        None, text=b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b"]}}"
+    ),
+    "many axes": lambda: header({"a": row(0, 4, [1] * 10_000)}) + bytes(4),
+    "dtype of nothing": lambda: header({"a": row(0, 64, [16], "F99")}) + DATA,
+    "deep": lambda: header(None, text=b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "deep objects": lambda: header(None, text=b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
+    "a name twice": lambda: header(
         None,
         text=b'{"a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},'
         b'"a":{"dtype":"F32","shape":[8],"data_offsets":[32,64]}}',
     ) + DATA,
-    "not an object": header([1, 2]),
-    "not UTF-8": header(None, text=b'{"\xff\xfe": 1}'),
-    "cut in the middle": header({"a": row(0, 64)})[:20],
-    "half a million names": header({f"t{n}": row(n * 4, n * 4 + 4) for n in range(200_000)}),
+    "not an object": lambda: header([1, 2]),
+    "not UTF-8": lambda: header(None, text=b'{"\xff\xfe": 1}'),
+    "cut in the middle": lambda: header({"a": row(0, 64)})[:20],
+    "half a million names": lambda: header(
+        {f"t{n}": row(n * 4, n * 4 + 4) for n in range(200_000)}
+    ),
 }  # fmt: skip
 
 
@@ -112,10 +116,10 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hostile_safetensors_are_refused(tmp_path: Path) -> None:
     places = {}
-    for name, data in SAFETENSORS.items():
+    for name, make in SAFETENSORS.items():
         place = tmp_path / name.replace(" ", "-").replace("^", "")
         place.mkdir()
-        (place / "model.safetensors").write_bytes(data)
+        (place / "model.safetensors").write_bytes(make())
         places[name] = place
     found = judged(list(places.values()))
     for name, place in places.items():
@@ -225,7 +229,7 @@ def test_links_lead_to_no_harm(origin: Path, tmp_path: Path) -> None:
 
 def test_manifests_lead_nowhere_else(origin: Path, tmp_path: Path) -> None:
     """`--restart` and `--data` believe no path that leaves the folder."""
-    from tests.test_cli import run
+    from tests.forked import run
 
     out = tmp_path / "out"
     reshard(origin, out, 2)

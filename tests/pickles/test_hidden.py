@@ -55,7 +55,7 @@ def test_the_error_names_the_call_and_the_member() -> None:
 
 @pytest.mark.parametrize("name", wrapped.BOMBS)
 def test_what_unfolds_without_end_is_refused(name: str) -> None:
-    assert code_of(wrapped.BOMBS[name]) == "GP205"
+    assert code_of(wrapped.BOMBS[name]()) == "GP205"
 
 
 @pytest.mark.parametrize("name", wrapped.HARMLESS)

@@ -11,6 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -148,16 +149,16 @@ WRAPPED = {
     "compiled module": b"\xa7\x0d\x0d\x0a" + bytes(12) + _code(),
 }
 
-BOMBS = {
-    "zlib": zlib.compress(bytes(40 << 20)),
-    "gzip of gzip": gzip.compress(gzip.compress(bytes(40 << 20))),
-    "zstd": zstandard.compress(bytes(400 << 20)),
-    "deflated zip": zipped(zipfile.ZIP_DEFLATED, bytes(40 << 20)),
-    "six times": gzip.compress(
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "zlib": lambda: zlib.compress(bytes(40 << 20)),
+    "gzip of gzip": lambda: gzip.compress(gzip.compress(bytes(40 << 20))),
+    "zstd": lambda: zstandard.compress(bytes(400 << 20)),
+    "deflated zip": lambda: zipped(zipfile.ZIP_DEFLATED, bytes(40 << 20)),
+    "six times": lambda: gzip.compress(
         gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(CALL)))))
     ),
-    "members": (b"PK\x03\x04" + bytes(26)) * 20_000,
-    "pickles": b"N." * 50_000,
+    "members": lambda: (b"PK\x03\x04" + bytes(26)) * 20_000,
+    "pickles": lambda: b"N." * 50_000,
 }
 
 
