@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from grokpack.errors import GrokpackError
 from grokpack.pickles import containers
-from grokpack.pickles.limits import MAX_OPCODES
+from grokpack.pickles.frames import Framed
+from grokpack.pickles.limits import MAX_CROSSINGS, MAX_OPCODES
 from grokpack.pickles.walk import Walk
-from grokpack.pickles.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +58,7 @@ def _search_garbage(data: Bytes, path: str) -> None:
         for found in _BEGINNINGS.finditer(data.read(begin, end - begin)):
             if begin + found.start() == 0:
                 continue  # was walked already
-            walk = Walk(Window(data, path), begin + found.start(), among_garbage=True)
-            walk.run()
-            steps += walk.steps
+            steps += _walk(Framed(data, path), begin + found.start(), among_garbage=True)[1]
             if steps > _MOST_STEPS:
                 return
 
@@ -84,10 +82,29 @@ def _ends(size: int) -> Iterator[tuple[int, int]]:
 
 def _walk_all(data: Bytes, path: str) -> None:
     """Walk the pickle that begins the file, and each that follows it."""
-    window, at = Window(data, path), 0
-    for _ in range(MAX_OPCODES):
-        end = Walk(window, at).run()
-        if end is None or end >= window.size:
-            return
-        at = end
-    raise window.beyond("pickles in one file", MAX_OPCODES)
+    window, begins = Framed(data, path), [0]
+    for at in begins:
+        if len(begins) > MAX_OPCODES:
+            raise window.beyond("pickles in one file", MAX_OPCODES)
+        ends, _ = _walk(window, at, among_garbage=False)
+        begins += sorted(end for end in ends if end < window.size and end not in begins)
+
+
+def _walk(window: Framed, at: int, *, among_garbage: bool) -> tuple[set[int], int]:
+    """Walk a pickle in each way that a machine may read its frames.
+
+    Returns:
+        Where it ends, and how many opcodes were looked at.
+    """
+    ways, ends, steps = [frozenset[int]()], set[int](), 0
+    for way in ways:
+        if len(ways) > MAX_CROSSINGS:
+            raise window.beyond("frames that arguments run over", MAX_CROSSINGS)
+        window.start(at, way)
+        walk = Walk(window, among_garbage=among_garbage)
+        end = walk.run()
+        steps += walk.steps
+        if end is not None:
+            ends.add(end)
+        ways += [way | {edge} for edge in sorted(window.crossed) if way | {edge} not in ways]
+    return ends, steps

@@ -10,6 +10,7 @@ MAX_STACK = 256
 MAX_DEPTH = 16  # marks open at once
 MAX_STRING_BYTES = 256
 MAX_LITERAL_BYTES = 64 * 1024  # bytes that are not payload, in the whole file
+MAX_CROSSINGS = 32  # ways to read frames that arguments run over, of one pickle
 MAX_DIMENSIONS = 8
 MAX_INTEGER_BYTES = 8
 MAX_NESTING = 4  # archives inside one another

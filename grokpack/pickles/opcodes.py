@@ -6,7 +6,7 @@ Source: the documentation of Python's `pickletools`.
 from __future__ import annotations
 
 FIXED = {
-    b"G": 8, b"J": 4, b"K": 1, b"M": 2, b"\x80": 1, b"\x95": 8,
+    b"G": 8, b"J": 4, b"K": 1, b"M": 2, b"\x80": 1,
 }  # fmt: skip
 """Opcodes with an argument of so many bytes; what they push is of no interest here."""
 

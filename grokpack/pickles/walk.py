@@ -21,11 +21,11 @@ from grokpack.pickles.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from grokpack.pickles.window import Window
+    from grokpack.pickles.frames import Framed
 
 _CALLABLE = ("reconstruct", "frombuffer", "dtype", "harmless")
 _MADE = Global("instance")
-_INDEX_DIGITS = 19
+_NUMBER = frozenset(b"0123456789_+- \t\r\v\f")  # what a spelling of a number consists of
 _Value = str | Global | Mark | Opaque
 
 
@@ -37,16 +37,14 @@ class Walk:
     """The walk through one pickle.
 
     Args:
-        window: The file.
-        at: Where the pickle begins.
+        window: The file, at the byte where the pickle begins.
         among_garbage: Whether that is a guess. A name must then be called to count.
 
     Attributes:
         steps: Opcodes so far.
     """
 
-    def __init__(self, window: Window, at: int, *, among_garbage: bool = False) -> None:
-        window.at = at
+    def __init__(self, window: Framed, *, among_garbage: bool = False) -> None:
         self.window = window
         self.among_garbage = among_garbage
         self.steps = 0
@@ -134,10 +132,12 @@ class Walk:
             raise _RefusedError
         raise self.window.unsafe(f"{module}.{name}")
 
-    def called(self, function: _Value, code: bytes) -> Global:
+    def called(self, function: _Value, code: bytes) -> _Value:
         """Describe what a call makes, or an object whose state was set."""
         if self._suspicion:
             raise self.window.unsafe(self._suspicion)
+        if code == b"b" and not isinstance(function, Global):
+            return function  # an empty state is none
         if not isinstance(function, Global) or (function is _MADE and code != b"b"):
             raise _RefusedError
         if function is not _MADE and not _is_harmless(function.kind, code):
@@ -164,8 +164,12 @@ def _fixed(walk: Walk, code: bytes) -> None:
     walk.window.take(opcodes.FIXED[code])
     if code == b"\x80":
         walk.newer = True
-    elif code != b"\x95":
+    else:
         walk.stack.append(OPAQUE)
+
+
+def _frame(walk: Walk, _: bytes) -> None:
+    walk.window.begin_frame(walk.window.number("Q"))
 
 
 def _count(walk: Walk, code: bytes) -> int:
@@ -201,10 +205,16 @@ def _number_line(walk: Walk, _: bytes) -> None:
 def _index(walk: Walk, form: str | None) -> int:
     if form:
         return walk.window.number(form)
-    digits = walk.window.skip_line().strip()
-    if not digits.isdigit() or len(digits) > _INDEX_DIGITS:
+    line = walk.window.skip_line().partition(b"\0")[0]  # the compiled machine reads a C string
+    if len(line) > MAX_STRING_BYTES and _NUMBER.issuperset(line):
+        raise walk.window.beyond("bytes in a number", MAX_STRING_BYTES)
+    try:
+        index = int(line)  # with signs, spaces, zeros and underscores, as the machines take them
+    except ValueError as error:
+        raise _RefusedError from error
+    if index < 0:
         raise _RefusedError
-    return int(digits)
+    return index
 
 
 def _remember(walk: Walk, code: bytes) -> None:
@@ -269,9 +279,9 @@ def _persistent(walk: Walk, _: bytes) -> None:
     walk.suspect("a persistent id")
 
 
-def _name_line(walk: Walk) -> str:
+def _name_line(walk: Walk, *, last: bool = False) -> str:
     try:
-        return walk.window.skip_line().decode("utf-8")
+        return walk.window.skip_line(last=last).decode("utf-8")
     except UnicodeDecodeError as error:
         raise _RefusedError from error
 
@@ -282,6 +292,8 @@ def _global(walk: Walk, _: bytes) -> None:
 
 def _stack_global(walk: Walk, _: bytes) -> None:
     name, module = walk.pop(), walk.pop()
+    if _MADE in (name, module) and not walk.among_garbage:
+        raise walk.window.unsafe("a name that a call makes")
     if not isinstance(module, str) or not isinstance(name, str):
         raise _RefusedError
     walk.stack.append(walk.named(module, name))
@@ -289,7 +301,7 @@ def _stack_global(walk: Walk, _: bytes) -> None:
 
 def _instance(walk: Walk, code: bytes) -> None:
     walk.pop_mark()
-    found = walk.named(_name_line(walk), _name_line(walk))
+    found = walk.named(_name_line(walk), _name_line(walk, last=True))
     walk.stack.append(walk.called(found, code))
 
 
@@ -328,6 +340,7 @@ _KINDS: tuple[tuple[Iterable[bytes], Callable[[Walk, bytes], None]], ...] = (
 )
 _HANDLERS: dict[bytes, Callable[[Walk, bytes], None]] = {
     **{code: handler for codes, handler in _KINDS for code in codes},
+    b"\x95": _frame,
     b"(": _mark,
     b"2": _duplicate,
     b"0": _drop,

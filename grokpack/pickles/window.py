@@ -104,8 +104,12 @@ class Window:
         self.at = end
         return offset
 
-    def skip_line(self) -> bytes:
+    def skip_line(self, *, last: bool = False) -> bytes:
         """Pass over a line.
+
+        Args:
+            last: Whether the end of the file ends a line as well. Python's own machine then takes
+                the last byte for the end.
 
         Returns:
             The line without its end; of a longer one the beginning, longer than any name.
@@ -118,6 +122,8 @@ class Window:
             if self.at - start > _LONGEST_LINE_BYTES:
                 raise self.broken("a line has no end")
             wanted = min(_LINE_BYTES if begin else _WINDOW_BYTES, self.size - self.at)
+            if last and not wanted and begin:
+                return begin[:-1]
             text = self.take(max(1, wanted))
             begin = begin or text
         end = text.index(b"\n")
