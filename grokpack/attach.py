@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from grokpack import attributes
+from grokpack import attributes, storage
 from grokpack.chunking import Grid, in_place
 from grokpack.errors import GrokpackError, Place
 from grokpack.formats import ocdbt, plain_zarr, zarr
@@ -107,7 +107,7 @@ def example(checkpoint: Checkpoint) -> str:
 
 
 def spec(base: str, manifest: str, array: str) -> dict[str, Any]:
-    """What opens an array of a view, in any TensorStore program.
+    """What opens an array of a view in this process.
 
     Args:
         base: Folder that the index's paths begin at.
@@ -117,14 +117,29 @@ def spec(base: str, manifest: str, array: str) -> dict[str, Any]:
     return {"driver": "zarr3", "kvstore": kvstore(base, manifest) | {"path": f"{array}/"}}
 
 
+def shown_spec(base: str, manifest: str, array: str) -> dict[str, Any]:
+    """What opens an array of a view in any TensorStore program, as `spec` takes it.
+
+    It is empty where a folder's name is not UTF-8: no URL of TensorStore's names that.
+    """
+    try:
+        f"{base}{manifest}".encode()
+    except UnicodeEncodeError:
+        return {}
+    return spec(base, manifest, array)
+
+
 def kvstore(base: str, manifest: str) -> dict[str, Any]:
     """The same for all that the view holds."""
     return {"driver": "ocdbt", "base": folder_url(base), "manifest": folder_url(manifest)}
 
 
 def folder_url(folder: str) -> str:
-    """A folder as a URL: spaces, percent signs and letters beyond ASCII are escaped."""
-    return f"file://{quote(absolute(folder).rstrip('/'))}/"
+    """A folder as a URL: spaces, percent signs and letters beyond ASCII are escaped.
+
+    Of one whose name is not UTF-8 it is a path that only this process has.
+    """
+    return f"file://{quote(storage.utf8(absolute(folder)).rstrip('/'))}/"
 
 
 def is_local(path: str) -> bool:

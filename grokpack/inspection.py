@@ -229,7 +229,7 @@ def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:
     from grokpack import attach
     from grokpack.stores.view import read
 
-    opens = read(survey.view).spec(attach.example(checkpoint))
+    opens = read(survey.view).shown_spec(attach.example(checkpoint))
     return {"folder": survey.view, "opens": opens}
 
 

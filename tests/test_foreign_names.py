@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import grokpack
+from grokpack import tensorstores
 from grokpack.cli.app import app
+from grokpack.stores import view
 from tests.checkpoints import reshard, synthesise
 from tests.converting import convert
 
@@ -62,6 +64,19 @@ def test_arrays_open_there(base: Path, tmp_path: Path) -> None:
         name = next(iter(opened))
         values = np.asarray(opened[name].read().result())
         assert values.size
+
+
+@pytest.mark.parametrize("below", ["", NAME])
+def test_a_view_opens_there(tmp_path: Path, below: str) -> None:
+    above = tmp_path if below else tmp_path / NAME
+    source = synthesise(above / below / "base")
+    document = json.loads(run("convert", source, "--to", "view", "-o", above / "v", "--json"))
+    assert bool(document["data"]["opens"]) == bool(below)
+    run("verify", above / "v", "--values")
+    made = view.read(str(above / "v"))
+    for name, array in grokpack.open(str(source)).items():
+        seen = tensorstores.open_array(made.spec(name))
+        assert np.array_equal(seen.read().result(), array.read().result())
 
 
 def test_a_chunk_that_is_missing_is_named_by_the_folder(base: Path, tmp_path: Path) -> None:

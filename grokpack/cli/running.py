@@ -243,7 +243,7 @@ class _Run:
 
     def _shown(self) -> list[str]:
         opens = self.opens
-        return [] if opens is None else [f"  open it  tensorstore: {numbers.compact(opens)}"]
+        return [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []
 
 
 def absolute(out: str | None, default: str) -> str:

@@ -214,7 +214,7 @@ class _Columns:
     def __init__(self, items: list[Item], prefix: int) -> None:
         self._prefix, self._last = prefix, b""
         paths = {path for item in items if isinstance(item, Run) for path in item.files}
-        self._paths = sorted(path.encode() for path in paths)
+        self._paths = sorted(map(_raw, paths))
         self._shared: list[np.ndarray] = []
         self._lengths: list[np.ndarray] = []
         self._kinds: list[np.ndarray] = []
@@ -241,7 +241,7 @@ class _Columns:
         count = len(run.offsets)
         self._lengths.append(np.full(count, run.nbytes))
         self._kinds.append(np.full(count, _OUT_OF_LINE))
-        numbers = np.array([self._paths.index(path.encode()) for path in run.files])
+        numbers = np.array([self._paths.index(_raw(path)) for path in run.files])
         self._files.append(numbers[run.file_of])
         self._offsets.append(run.offsets)
 
@@ -282,7 +282,7 @@ def _interior(children: list[_Child], nodes_path: str) -> bytes:
     return b"".join(
         (
             b"\1",  # its height
-            _file_table([nodes_path.encode()]),
+            _file_table([_raw(nodes_path)]),
             varint(len(children)),
             varints(shared[1:]),
             varints(map(len, suffixes)),
@@ -315,7 +315,7 @@ def _manifest(root: _Child, encoded: bytes, nodes: bytes | bytearray, nodes_path
         *(varint(n) for n in (root.keys, root.tree_bytes + len(encoded), root.value_bytes)),
         struct.pack("<Q", _NO_TIME),
     )
-    table = _file_table([nodes_path.encode()])
+    table = _file_table([_raw(nodes_path)])
     body = b"".join((*config, table, varint(1), *version, varint(0)))
     return _framed(_MANIFEST_MAGIC, body)
 
@@ -340,6 +340,11 @@ def _file_table(paths: list[bytes]) -> bytes:
     lengths = varints(map(len, suffixes))
     inherited = bytes(len(paths))
     return b"".join((varint(len(paths)), varints(shared[1:]), lengths, inherited, *suffixes))
+
+
+def _raw(path: str) -> bytes:
+    """A path as the file system has it, which need not be UTF-8."""
+    return path.encode("utf-8", "surrogateescape")
 
 
 def _shared(one: bytes, other: bytes) -> int:

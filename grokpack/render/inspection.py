@@ -89,8 +89,9 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
         lines += [
             "",
             f"  view     {numbers.shown(data['view']['folder'])}: files as when it was made",
-            f"  open it  tensorstore: {numbers.compact(data['view']['opens'])}",
         ]
+        opens = data["view"]["opens"]
+        lines += [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []
     if data["complete"] is False:
         lines += ["", "hint: `grokpack verify` names what is missing or wrong"]
     return "\n".join(lines)

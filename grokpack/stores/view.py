@@ -66,8 +66,12 @@ class View:
         return self.format in _AS_MODELS
 
     def spec(self, array: str) -> dict[str, Any]:
-        """What opens an array of it in any TensorStore program."""
+        """What opens an array of it in this process."""
         return attach.spec(self.base, self.folder, array)
+
+    def shown_spec(self, array: str) -> dict[str, Any]:
+        """What opens an array of it in any TensorStore program; empty where nothing does."""
+        return attach.shown_spec(self.base, self.folder, array)
 
     def changes(self) -> list[Finding]:
         """Files that are gone or others now: the index's by contents, the rest by their stamps."""

@@ -38,7 +38,6 @@ def to_view(source: Checkpoint, out: str | None = None) -> Target:
         raise _not_dense(source)
     folder = attach.absolute(out or beside(source))
     data = attach.absolute(source.folder)
-    _refuse_no_text(folder, data)
     base = _base(source, folder)
     nodes_path = os.path.join(os.path.relpath(folder, base), view.NODES)
     prefix = os.path.join(os.path.relpath(data, base), "")
@@ -54,7 +53,7 @@ def to_view(source: Checkpoint, out: str | None = None) -> Target:
 
 def opens(source: Checkpoint, folder: str) -> dict[str, Any]:
     """What opens the view that a folder will hold in TensorStore, for one array as an example."""
-    return attach.spec(_base(source, folder), folder, attach.example(source))
+    return attach.shown_spec(_base(source, folder), folder, attach.example(source))
 
 
 def _base(source: Checkpoint, folder: str) -> str:
@@ -67,21 +66,6 @@ def _base(source: Checkpoint, folder: str) -> str:
     if base == os.path.sep:
         raise _no_common_folder(source, folder)
     return base
-
-
-def _refuse_no_text(*paths: str) -> None:
-    """See that TensorStore can be told where files are: its URLs are UTF-8.
-
-    Raises:
-        GrokpackError: GP306 where a folder's name is not.
-    """
-    for path in paths:
-        try:
-            path.encode()
-        except UnicodeEncodeError as error:
-            what = "TensorStore opens no folder whose name is not UTF-8"
-            hint = "rename it, or reach it through a symbolic link"
-            raise GrokpackError("GP306", what, Place(path), hint=hint) from error
 
 
 def _not_dense(source: Checkpoint) -> GrokpackError:
