@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.errors import GrokpackError, Place
+from grokpack.escaping import command, operand
 from grokpack.formats import npy, safetensors
 from grokpack.inspection import unread, views
 from grokpack.layout import FileLayout, Literal, Part, Segment, whole
@@ -40,7 +41,8 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
         )
     if absent:
         what = f"{absent[0]} cannot be read: its file is missing or wrong"
-        hint = f"`grokpack verify {checkpoint.folder}` says more; or name what is there"
+        verifying = command("grokpack", "verify", operand(checkpoint.folder)) or "grokpack verify"
+        hint = f"`{verifying}` says more; or name what is there"
         raise GrokpackError("GP202", what, Place(checkpoint.folder), hint=hint)
     storage.refuse_existing(path)
     if suffix == npy.SUFFIX:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from grokpack.errors import GrokpackError, Place
+from grokpack.escaping import command, operand
 from grokpack.models import grok1, selection
 from grokpack.models.grok1 import is_release
 
@@ -143,7 +144,8 @@ def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
 def _not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
     what = f"{names[0]} cannot be read: its file is missing or wrong"
     facts = (("and", f"{len(names) - 1} more"),) if names[1:] else ()
-    hint = f"`grokpack verify {checkpoint.folder}` says what is wrong, and how to fetch it"
+    verifying = command("grokpack", "verify", operand(checkpoint.folder)) or "grokpack verify"
+    hint = f"`{verifying}` says what is wrong, and how to fetch it"
     return GrokpackError("GP202", what, Place(checkpoint.folder), facts, hint)
 
 

@@ -48,7 +48,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A default and rules; of the rules that take a weight each changes what those before left.
+    """A default and rules: the last that takes a weight says all that differs from the default.
 
     Attributes:
         default: The recipe of weights that no rule takes.
@@ -73,11 +73,10 @@ class Policy:
         """How a weight is quantised; None for what stays precise."""
         if not entry.rule.quantised:
             return None
-        recipe: Recipe | None = self.default
-        for rule in self.rules:
-            if rule.takes(entry):
-                recipe = None if rule.changes is None else replace(self.default, **rule.changes)
-        return recipe
+        rule = next((rule for rule in reversed(self.rules) if rule.takes(entry)), None)
+        if rule is None:
+            return self.default
+        return None if rule.changes is None else replace(self.default, **rule.changes)
 
     def forced(self, **changes: Any) -> Policy:  # noqa: ANN401  # fields of a recipe
         """The same policy where a format leaves no choice of some fields."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import coverage, manifest, storage
 from grokpack.errors import GrokpackError, Place
+from grokpack.escaping import command, operand
 from grokpack.tiling import tile_count
 from grokpack.written_files import written_files
 
@@ -69,7 +70,7 @@ def removable(plan: Plan, place: Output) -> list[str]:
         if not any(sink.proves(path, claim.written, claim.inode) for claim in claims)
     ]
     if unproven:
-        raise _refusal(unproven)
+        raise _refusal(place, unproven)
     if by_path and not place.single:
         strangers = sink.strangers(place.path, {*by_path, place.manifest_path})
         if strangers:
@@ -138,12 +139,20 @@ def _written(row: Mapping[str, Any]) -> storage.Written:
 def _refuse_outside(place: Output, name: object) -> None:
     """See that a name leads below the output."""
     if not isinstance(name, str) or not name or not manifest.stays_inside(name):
-        raise _refusal([os.path.join(place.root, str(name))])
+        raise _refusal(place, [os.path.join(place.root, str(name))])
 
 
-def _refusal(paths: list[str]) -> GrokpackError:
+def _moving(path: str) -> str | None:
+    """The command that keeps an output under another name; None where it cannot be pasted."""
+    return command("mv", "-n", operand(path), operand(f"{path.rstrip('/')}.aside"))
+
+
+def _refusal(place: Output, paths: list[str]) -> GrokpackError:
     what = "a file that grokpack cannot prove it wrote is in the way; nothing was removed"
     facts = tuple(("also", path) for path in paths[1:_SHOWN])
     facts += (("and", f"{len(paths) - _SHOWN} more"),) * (len(paths) > _SHOWN)
     hint = "look at it; remove or move it yourself, or use another `--out`"
+    aside = None if storage.is_url(place.path) else _moving(place.path)
+    if aside is not None:
+        hint += f"\nthis moves all that is there out of the way: {aside}"
     return GrokpackError("GP330", what, Place(paths[0]), facts, hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from grokpack import storage
+from grokpack import policy_file, storage
 from grokpack.convert import Options as ConvertOptions
 from grokpack.convert import plan_convert
 from grokpack.errors import GrokpackError
 from grokpack.models import grok1
 from grokpack.models.grok1 import Geometry
+from grokpack.policy import Policy
 from grokpack.preflight import Limits
 from grokpack.quantize import Options, plan_quantize
+from grokpack.recipe import Recipe
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint
 from tests import packed
@@ -247,6 +250,24 @@ def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
     assert caught.value.code == "GP309"
     assert caught.value.hint is not None
     assert "--group 32" in caught.value.hint
+
+
+def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(
+        '[[tensors]]\nrole = "attention"\nbits = 8\nmethod = "lsq"\n'
+        "[[tensors]]\nlayers = [1]\nbits = 16\n"
+        '[[tensors]]\nname = "*/value/w"\ngroup = 32\n'
+    )
+    default = Recipe(4, 128, "mse")
+    policy = Policy(default, policy_file.read(str(file), 2))
+    found = {e.name: policy.recipe(e) for e in grok1.entries(2) if e.rule.quantised}
+    attention = "transformer/decoder_layer_{}/multi_head_attention/{}/w"
+    assert found[attention.format(0, "query")] == replace(default, bits=8, method="lsq")
+    assert found[attention.format(1, "query")] is None
+    assert found[attention.format(0, "value")] == replace(default, group=32)
+    assert found[attention.format(1, "value")] == replace(default, group=32)
+    assert found["transformer/decoder_layer_0/moe/linear/w"] == default
 
 
 def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> None:

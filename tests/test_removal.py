@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,13 +135,19 @@ def test_names_that_lead_outside_are_refused(
 def test_a_file_that_the_manifest_names_falsely_is_kept(
     row: dict[str, Any], source: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "an output; of mine"
     reshard(source, out)
     (out / VICTIM).write_bytes(TEXT)
     forge(out, lambda document: document["files"].update({VICTIM: row}))
     error = refused(source, out, "GP330")
     assert error.where is not None
     assert error.where.path == str(out / VICTIM)
+    assert error.hint is not None
+    moving = error.hint.rpartition(": ")[2]
+    assert shlex.split(moving) == ["mv", "-n", str(out), f"{out}.aside"]
+    subprocess.run(shlex.split(moving), check=True)
+    assert reshard(source, out, 4, restart=True).published
+    assert (tmp_path / f"{out.name}.aside" / VICTIM).read_bytes() == TEXT
 
 
 def test_a_file_that_the_manifest_does_not_name_is_kept(source: Path, tmp_path: Path) -> None:

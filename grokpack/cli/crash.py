@@ -23,7 +23,11 @@ def bug(error: BaseException, *, verbose: bool = False) -> GrokpackError:
     if verbose:
         typer.echo(escaping.terminal(text), err=True)
     path = _written(text)
-    hint = f"please report it, with {path}" if path else "please report what `--verbose` shows"
+    hint = (
+        f"please report it, with {escaping.line(path)}"
+        if path
+        else "please report what `--verbose` shows"
+    )
     return GrokpackError("GP901", f"bug in grokpack: {type(error).__name__}: {error}", hint=hint)
 
 

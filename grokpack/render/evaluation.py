@@ -21,8 +21,8 @@ def render(data: dict[str, Any]) -> str:
     lines.append("layer   stream  attention  experts   best gate   tokens of each expert")
     lines += map(_layer, data["layers"])
     lines += ["", _cost(data)]
-    lines += [f"logits       {data['logits']}"] if data["logits"] else []
-    lines += [f"calibration  {data['calibration']}"] if data["calibration"] else []
+    lines += [f"logits       {line(data['logits'])}"] if data["logits"] else []
+    lines += [f"calibration  {line(data['calibration'])}"] if data["calibration"] else []
     return "\n".join(lines)
 
 
