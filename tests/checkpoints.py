@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,17 @@ def tensor_files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.glob("tensor*"))}
 
 
+def files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file below a folder, by its path from there; pathlib would take three times as long."""
+    root = os.fspath(folder)
+    for place, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118
+            if os.path.isfile(path):  # noqa: PTH113
+                with open(path, "rb") as file:  # noqa: PTH123
+                    yield path[len(root) + 1 :], file.read()
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file of an output but for the journal."""
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and ".grokpack" not in p.parts
-    }
+    return dict(sorted(row for row in files(folder) if ".grokpack" not in row[0].split("/")))

@@ -20,6 +20,7 @@ from grokpack.reshard import plan_reshard
 from grokpack.run import execute
 from grokpack.stores.locate import open_checkpoint
 from grokpack.synth import plan_synth
+from tests.checkpoints import files
 from tests.fuzzing import TINY
 
 ALIKE = 5
@@ -146,10 +147,9 @@ def name_of(command: str, folder: Path) -> Path:
 
 def contents(out: Path) -> dict[str, bytes]:
     """Every file of an output but for the journal; of a single file the manifest beside it too."""
-    root = out.parent
-    found = {}
-    for path in sorted(root.rglob("*")):
-        journal = any(part.endswith(".grokpack") for part in path.relative_to(root).parts)
-        if path.is_file() and not journal:
-            found[path.relative_to(root).as_posix()] = path.read_bytes()
-    return found
+    found = sorted(files(out.parent))
+    return {
+        name: data
+        for name, data in found
+        if not any(part.endswith(".grokpack") for part in name.split("/"))
+    }
