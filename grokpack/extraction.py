@@ -74,6 +74,8 @@ def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
                 segment.box.shape, segment.dtype.itemsize, 0, segment.nbytes, _STEP_BYTES
             )
             for band in bands:
+                if storage.stopping():
+                    raise GrokpackError("GP403", "stopped before the file was whole")
                 values = reader.read(segment.array, band.box)
                 writer.write(at, bytes_of(values))
                 at += band.nbytes

@@ -219,6 +219,20 @@ def test_a_changed_payload_is_found_by_its_checksum(tmp_path: Path) -> None:
     assert read(path, 4000, 2000) == whole[4000:]
 
 
+def test_zeros_are_opened_and_decoded_up_to_what_a_file_can_hold(tmp_path: Path) -> None:
+    path, frames = tmp_path / "NAME", 300
+    zeros = zstandard.ZstdCompressor(1, write_checksum=True).compress(bytes(1 << 20))
+    stored = zeros * frames + table([(len(zeros), 1 << 20)] * frames)
+    Path(f"{path}.zst").write_bytes(stored)
+    data = storage.FileBytes(str(path))
+    assert data.size() == frames << 20
+    for number in range(256):
+        assert not any(data.read(number << 20, 16))
+    with pytest.raises(GrokpackError, match="do not become") as error:
+        data.read(256 << 20, 16)
+    assert error.value.code == "GP235"
+
+
 def bomb(claim: int | None) -> bytes:
     """A gigabyte of zeros in a frame of 32 kB that says to be of any size, or none."""
     options = {} if claim is None else {"size": 1 << 30}

@@ -6,6 +6,7 @@ repository, contrib/seekable_format.
 
 from __future__ import annotations
 
+import math
 import struct
 import sys
 from array import array
@@ -32,8 +33,9 @@ _MAGIC, _FOOTER_MAGIC = 0x184D2A5E, 0x8F92EAB1
 _HAS_SUMS, _RESERVED = 0x80, 0x7C
 _MOST_FRAMES = 1 << 21  # 2 TB in frames of 1 MiB; a bound on what a hostile table costs
 _SMALL_BYTES, _MOST_TIMES = 256 << 20, 64
-"""What a file may stand for whatever its size, and how many times its size else: weights hardly
-compress, and zeros, ten thousand times smaller, would keep a reader busy for days."""
+"""What may be decoded of a file whatever its size, and how many times its size else. Weights hardly
+compress; zeros, ten thousand times smaller, can be opened and described, but to decode them all
+would keep a reader busy for days."""
 
 
 def bound(nbytes: int) -> int:
@@ -160,10 +162,13 @@ def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Tabl
     table = Table(array("q", accumulate(sizes)), array("q", accumulate(lengths)))
     if (table.encoded[-1] if lengths else 0) + len(data) != file_bytes:
         raise _broken("the table of frames does not account for the file's size")
-    if table.nbytes > max(_SMALL_BYTES, _MOST_TIMES * file_bytes):
-        what = f"{table.nbytes:,} bytes of weights do not become {file_bytes:,} when compressed"
-        raise GrokpackError("GP235", what)
     return table
+
+
+def decodable_bytes(table: Table, file_bytes: int) -> float:
+    """Bytes of frames that may be decoded of a file: any number where it can hold weights."""
+    most = max(_SMALL_BYTES, _MOST_TIMES * file_bytes)
+    return math.inf if table.nbytes <= most else most
 
 
 def _is_swollen(encoded: int, decoded: int) -> bool:

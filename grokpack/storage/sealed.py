@@ -39,7 +39,7 @@ _NO_TABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sealed:
     """A compressed file.
 
@@ -47,11 +47,26 @@ class Sealed:
         path: Where it is, with its suffix.
         stamp: Its size and modification time when its table was read.
         table: Where its frames lie.
+        left: Bytes of frames that may still be decoded.
     """
 
     path: str
     stamp: Stamp
     table: Table
+    left: float
+
+    def spend(self, nbytes: int) -> None:
+        """Count what is about to be decoded.
+
+        Raises:
+            GrokpackError: GP235 where the file stands for more than weights can become, and as much
+                was decoded as a file of its size could hold.
+        """
+        self.left -= nbytes
+        if self.left < 0:
+            size = self.stamp[0]
+            what = f"{self.table.nbytes:,} bytes of weights do not become {size:,} when compressed"
+            raise GrokpackError("GP235", what, Place(self.path))
 
 
 @dataclass(slots=True)
@@ -198,7 +213,8 @@ class Unsealing:
         known = self._sealed.get(path)
         if known is None or known.stamp != stamp:
             table = self._read_table(path + SUFFIX, stamp[0])
-            known = self._sealed[path] = Sealed(path + SUFFIX, stamp, table)
+            left = seekable.decodable_bytes(table, stamp[0])
+            known = self._sealed[path] = Sealed(path + SUFFIX, stamp, table, left)
         return known
 
     def _read_table(self, path: str, nbytes: int) -> Table:
@@ -260,6 +276,7 @@ class Unsealing:
         start, stop = sealed.table.span(frame)
         if slot.key != key:
             slot.key = None
+            sealed.spend(stop - start)
             data = slot.sized(stop - start)
             stored = self._stored(sealed, frame, last)
             with _placed(sealed.path, f"frame {frame:,}"):
