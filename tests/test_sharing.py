@@ -32,6 +32,7 @@ from tests import forked
 from tests.checkpoints import synthesise, tree
 from tests.executors import processes, stop_after
 from tests.faults.crashing import Crash, counted, crashing, each_or_some, places
+from tests.fuzzing import TINY
 
 if TYPE_CHECKING:
     from grokpack.plan import Plan
@@ -238,8 +239,9 @@ def test_the_account_counts_every_tile_once(
 ) -> None:
     for module in ("tiling", "task", "plan", "account", "manifest"):
         monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
-    source = synthesise(tmp_path / "source", PRESETS["tiny"])
-    plan = plan_quantize(open_checkpoint(str(source)), QuantizeOptions(tokenizer="none"))
+    source = synthesise(tmp_path / "source", TINY)
+    options = QuantizeOptions(group="32", tokenizer="none")
+    plan = plan_quantize(open_checkpoint(str(source)), options)
     account = execute(plan, str(tmp_path / "whole"), ONE).account
     out = tmp_path / "parts"
     do(plan, out, 1, 2)
