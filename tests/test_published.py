@@ -372,12 +372,14 @@ def test_a_torrent_of_nothing_is_refused_before_it_costs_anything(
 
 VALUES = st.recursive(
     st.integers(-(1 << 60), 1 << 60) | st.binary(max_size=20),
-    lambda inner: st.lists(inner) | st.dictionaries(st.binary(max_size=5), inner),
-    max_leaves=20,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.binary(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
 )
 
 
-@given(st.dictionaries(st.binary(max_size=5), VALUES), st.binary(max_size=5))
+@given(st.dictionaries(st.binary(max_size=5), VALUES, max_size=4), st.binary(max_size=5))
 def test_bencoding_is_read_as_another_program_writes_it(
     values: dict[bytes, Any], behind: bytes
 ) -> None:
