@@ -30,7 +30,7 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
 
     Raises:
         GrokpackError: GP202 where one of them cannot be read, GP304 for another suffix or no
-            names, GP323 where the file exists.
+            names, GP323 where the file exists, GP403 where this thread shall end its work.
     """
     chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
     absent = unread(checkpoint, patterns, checkpoint.tensors)

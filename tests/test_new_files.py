@@ -93,6 +93,14 @@ def test_what_fails_leaves_nothing_behind(
     assert {p.name for p in folder.iterdir()} == before
 
 
+def test_what_is_stopped_leaves_nothing_behind(folder: Path) -> None:
+    before = {p.name for p in folder.iterdir()}
+    with storage.interruptible(lambda: True), pytest.raises(GrokpackError) as caught:
+        _extracted(folder)
+    assert caught.value.code == "GP403"
+    assert {p.name for p in folder.iterdir()} == before
+
+
 def test_a_new_file_takes_nobodys_place_who_came_first(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     late = storage.new_file(str(path), 4)
