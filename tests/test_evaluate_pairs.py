@@ -372,16 +372,39 @@ def test_a_quantised_or_rounded_copy_of_another_model_is_found(
     assert EMBEDDING in [row.tensor for row in errors(evaluated(forms[name], other))]
 
 
-def test_a_forged_account_excuses_no_more_than_half_a_step(model: Path, tmp_path: Path) -> None:
-    forged = tmp_path / "forged"
-    shutil.copytree(model, forged)
-    alter(forged, of_layer(1, KEY), one_code(5, 7))
-    path = forged / "grokpack.json"
+def accounted(model: Path, out: Path, error: float, change: Callable[[np.ndarray], None]) -> Path:
+    """A copy with other keys, and an account that says how far they are from the model's."""
+    shutil.copytree(model, out)
+    alter(out, of_layer(1, KEY), change)
+    path = out / "grokpack.json"
     document = json.loads(path.read_text(encoding="utf-8"))
-    document["account"] = {"tensors": {of_layer(1, KEY): {"relative_error": 1.0}}}
+    document["account"] = {"tensors": {of_layer(1, KEY): {"relative_error": error}}}
     path.write_text(json.dumps(document), encoding="utf-8")
+    return out
+
+
+def test_a_forged_account_excuses_no_more_than_half_a_step(model: Path, tmp_path: Path) -> None:
+    forged = accounted(model, tmp_path / "forged", 1.0, one_code(5, 7))
     named = [row.tensor for row in errors(evaluated(model, forged)) if row.code == "GP144"]
     assert named == [of_layer(1, KEY)]
+
+
+@pytest.mark.parametrize(("told", "code"), [(0.005, "GP144"), (0.4, None)])
+def test_an_error_far_beyond_its_account_is_found(
+    model: Path, tmp_path: Path, told: float, code: str | None
+) -> None:
+    """A search for scales may cut off the ends of a range, and says by how much all values err."""
+
+    def clip(values: np.ndarray) -> None:
+        values[...] = np.clip(values, -40, 40)
+
+    accounted(model, tmp_path / "clipped", told, clip)
+    found = findings(evaluated(model, tmp_path / "clipped"), Limits())
+    rows = [row for row in found if row.code == "GP144"]
+    assert [(row.code, row.tensor) for row in rows] == [(code, of_layer(1, KEY))] * bool(code)
+    for row in rows:
+        assert row.expected == f"relative error {told} by the account of its quantization"
+        assert (row.found or "").startswith("relative error 0.")
 
 
 def test_limits_that_are_given_replace_those_of_the_network(model: Path, other: Path) -> None:

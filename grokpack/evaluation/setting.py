@@ -132,7 +132,8 @@ def networks(
         hint = "give `--memory 1GiB` or more"
         raise GrokpackError("GP312", "the network needs 1 GiB to run in", hint=hint)
     costs = [cost(c, tokens, options, streams, remembered=remembered) for c in checkpoints]
-    engine = choose_engine(sum(one.read_bytes for one in costs))
+    widened = _F32 if len(checkpoints) > 1 else 1  # two networks' weights are compared as float32
+    engine = choose_engine(widened * sum(one.read_bytes for one in costs))
     count = options.workers or max(useful_threads(c.folder) for c in checkpoints)
     with ExitStack() as held:
         held.enter_context(blas.one_thread())

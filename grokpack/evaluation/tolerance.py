@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.kernels import agreement
+from grokpack.kernels.dispatch import twin
 from grokpack.reading import dense
 from grokpack.tensor import DType
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
     from grokpack.checkpoint import Checkpoint
+    from grokpack.kernels.dispatch import Engine
     from grokpack.network.matrices import Band
     from grokpack.tensor import Shape, TensorSpec
 
@@ -25,6 +28,7 @@ _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose th
 _HALF_ULP = {DType.BF16: (2.0**-8, 2.0**-134), DType.F16: (2.0**-11, 2.0**-25)}
 """Half the distance of neighbours, over the power of two below a value; the least there is."""
 _EXPONENT = np.uint32(0x7F800000)
+_NONE = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +121,58 @@ class Gap:
     at: Shape | None = None
 
 
-def gap(one: Side, other: Side) -> Gap:
-    """Compare two parts, `f32[in, out]` each."""
-    other = replace(other, values=_lying_as(one.values, other.values))
-    if np.array_equal(one.values, other.values):
+def gap(one: Side, other: Side, engine: Engine = "numpy") -> Gap:
+    """Compare two parts, `f32[in, out]` each.
+
+    Args:
+        one: A part.
+        other: Its counterpart.
+        engine: Which twin of the kernel runs.
+    """
+    alike = _lies_straight(one.values) == _lies_straight(other.values)
+    if alike and np.array_equal(one.values, other.values):
         return Gap(one.values.size)
-    rows = range(0, len(one.values), _ROWS)
-    return merged([_gap(one.rows(n, n + _ROWS), other.rows(n, n + _ROWS), n) for n in rows])
+    made = []
+    for first in range(0, len(one.values), _ROWS):
+        sides = one.rows(first, first + _ROWS), other.rows(first, first + _ROWS)
+        pair = _lying_alike(*sides)
+        made.append(_within(*pair, engine) or _gap(*pair, first))
+    found = merged(made)
+    return found if found.differing else Gap(found.elements)
+
+
+def _within(one: Side, other: Side, engine: Engine) -> Gap | None:
+    """The gap of parts all of whose values are as close as they may be; None of any others.
+
+    This is the usual case: its pass over the values tells nothing of where, or how many.
+    """
+    turned = not _lies_straight(one.values)
+    values, counterparts, *halves = (
+        dense(array.T) if turned else dense(array)
+        for array in (
+            one.values,
+            other.values,
+            *(_steps(s, engine).half for s in _coded(one, other)),
+        )
+    )
+    factors, least = np.zeros((2, 2), np.float32)
+    for at, dtype in enumerate(_narrowed(one, other)):
+        if dtype is not None:
+            factors[at], least[at] = _HALF_ULP[dtype]
+    if not (halves or factors.any()) and np.array_equal(values, counterparts):
+        return Gap(values.size)
+    squares = [_squares(half) for half in halves]
+    sums = np.empty((5, values.shape[1]), np.float32)
+    steps = _total(halves, _NONE)
+    measure = twin(agreement.measure, engine)
+    with np.errstate(invalid="ignore", over="ignore"):
+        differing, beyond = measure(values, counterparts, steps, factors, least, sums)
+    if beyond or not np.isfinite(sums).all():
+        return None
+    whole, errors, *roundings = sums[:4].sum(axis=1, dtype=np.float64).tolist()
+    allowed = math.fsum([*roundings, *squares]) / 3
+    size, largest = values.size, float(sums[4].max())
+    return Gap(size, differing, 0, size, whole, errors, allowed, largest)
 
 
 def merged(gaps: Sequence[Gap]) -> Gap:
@@ -157,11 +206,28 @@ def _gap(one: Side, other: Side, row: int) -> Gap:
     return replace(found, at=(found.at[0] + row, *found.at[1:]))
 
 
-def _lying_as(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The second array in the memory order of the first: turned once, not in every step."""
-    if (one.strides[-1] == one.itemsize) == (other.strides[-1] == other.itemsize):
-        return other
-    return dense(other) if one.strides[-1] == one.itemsize else dense(other.T).T
+def _lies_straight(values: np.ndarray) -> bool:
+    """Whether outputs lie side by side, and not inputs."""
+    return values.strides[-1] == values.itemsize
+
+
+def _lying_alike(one: Side, other: Side) -> tuple[Side, Side]:
+    """Both sides, the second in the memory order of the first: turned once, not in every step."""
+    if _lies_straight(one.values) == _lies_straight(other.values):
+        return one, other
+    values = dense(other.values) if _lies_straight(one.values) else dense(other.values.T).T
+    return one, replace(other, values=values)
+
+
+def _coded(one: Side, other: Side) -> list[Side]:
+    """The sides whose codes were made anew."""
+    return [side for side in (one, other) if side.form.bits is not None]
+
+
+def _narrowed(one: Side, other: Side) -> tuple[DType | None, DType | None]:
+    """What each side was rounded to, where the other was not rounded to the same."""
+    narrow = one.form.narrow, other.form.narrow
+    return (None, None) if narrow[0] is narrow[1] else narrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +240,8 @@ class _Pair:
 
 
 def _measured(pair: _Pair, differing: int) -> Gap:
-    coded = [side for side in (pair.one, pair.other) if side.form.bits is not None]
-    steps = [_steps(side) for side in coded]
+    coded = _coded(pair.one, pair.other)
+    steps = [_steps(side, "numpy") for side in coded]
     allowances = [*_roundings(pair), *(own.half for own in steps)]
     squares = math.fsum(map(_squares, allowances))
     allowed = _total(allowances, pair.errors)
@@ -213,9 +279,9 @@ def _total(allowances: Sequence[np.ndarray], like: np.ndarray) -> np.ndarray:
 
 def _roundings(pair: _Pair) -> Iterator[np.ndarray]:
     """What one rounding of either side to its dtype may do, where the other's is not the same."""
-    for side, counterpart in ((pair.one, pair.other), (pair.other, pair.one)):
-        dtype = side.form.narrow
-        if dtype is not None and dtype is not counterpart.form.narrow:
+    sides = pair.one, pair.other
+    for side, dtype in zip(sides, _narrowed(*sides), strict=True):
+        if dtype is not None:
             yield _half_ulp(side.values, dtype)
 
 
@@ -236,14 +302,14 @@ class _Steps:
     edges: np.ndarray
 
 
-def _steps(side: Side) -> _Steps:
+def _steps(side: Side, engine: Engine) -> _Steps:
     """Half the steps of a part's codes, and what a rounding to bfloat16 before them may add."""
     rows = len(side.values)
     band, scales = side.band, None if side.band is None else side.band.scales
     if band is None or scales is None:
         block = math.gcd(rows, side.form.block or rows)
         index = np.arange(rows) // block
-        steps = _told_by_values(side.values, block)
+        steps = _told_by_values(side.values, block, engine)
     else:
         row, column = side.corner
         index = (band.first + row + np.arange(rows)) // band.per_group
@@ -257,14 +323,13 @@ def _steps(side: Side) -> _Steps:
     return _Steps(half, np.flatnonzero(np.diff(index, prepend=-1)))
 
 
-def _told_by_values(values: np.ndarray, block: int) -> np.ndarray:
+def _told_by_values(values: np.ndarray, block: int, engine: Engine) -> np.ndarray:
     """The least distance of two values of a block that are not equal, `f32[block, out]`."""
     rows, columns = values.shape
-    ordered = np.sort(values.reshape(rows // block, block, columns), axis=1)
-    distances = np.diff(ordered, axis=1)
-    distances[~(distances > 0)] = np.inf
-    least = distances.min(axis=1, initial=np.inf)
-    return np.where(np.isfinite(least), least, np.float32(0))
+    found = np.empty((columns, rows // block), np.float32)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        twin(agreement.least_distances, engine)(dense(values.T), block, found)
+    return np.where(np.isfinite(found), found, np.float32(0)).T
 
 
 def _clipped(values: np.ndarray, wanted: np.ndarray, edges: np.ndarray) -> np.ndarray:

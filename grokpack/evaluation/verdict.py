@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,11 +59,15 @@ def _of_weights(part: Part, state: str) -> list[Finding]:
 
 def _of_tensor(name: str, rows: Sequence[WeightGap]) -> Finding:
     beyond, elements = sum(r.beyond for r in rows), sum(r.elements for r in rows)
-    first = min(row.first for row in rows if row.first is not None)
     experts = [str(row.expert) for row in rows if row.expert is not None]
     where = f" of {'expert' if len(experts) == 1 else 'experts'} {', '.join(experts)}"
-    seen = f"{beyond:,} of {elements:,} values{where if experts else ''} are not"
-    seen += f", the first at {list(first)}, by up to {max(r.largest for r in rows):.3g}"
+    if beyond:
+        first = min(row.first for row in rows if row.first is not None)
+        seen = f"{beyond:,} of {elements:,} values{where if experts else ''} are not"
+        seen += f", the first at {list(first)}, by up to {max(r.largest for r in rows):.3g}"
+    else:
+        error = math.sqrt(sum(row.relative**2 * row.elements for row in rows) / elements)
+        seen = f"relative error {error:.3g}"
     if rows[0].state == OTHERWISE:
         what = "weights are stored otherwise and compute the same"
         return Finding("GP145", what, None, name, rows[0].expected, seen, "warning")

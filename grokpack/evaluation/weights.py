@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint import Checkpoint
     from grokpack.evaluation.tolerance import Form
+    from grokpack.kernels.dispatch import Engine
     from grokpack.network.matrices import Matrix
     from grokpack.network.product import Tile
     from grokpack.tensor import Shape
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
 OTHERWISE = "otherwise"
 """Stored otherwise, and the same in what it computes."""
+_FAR = 1.5
+"""How many times the error of its account a tensor may be from what it was made of, which is 1.00;
+the rest is for a first checkpoint whose values were rounded."""
+_ROUNDED = 2e-3  # relative error of a rounding to bfloat16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +63,18 @@ class WeightGap:
 
 
 class Weights:
-    """Compares the weights of two checkpoints as they stream by; any thread may show some."""
+    """Compares the weights of two checkpoints as they stream by; any thread may show some.
 
-    def __init__(self, first: Checkpoint, second: Checkpoint) -> None:
+    Args:
+        first: The reference.
+        second: The other.
+        engine: Which twin of the kernel that compares runs.
+    """
+
+    def __init__(self, first: Checkpoint, second: Checkpoint, engine: Engine = "numpy") -> None:
+        self._engine: Engine = engine
         ours, theirs = _forms(first), _forms(second)
+        self._accounts = _accounted(first), _accounted(second)
         self._forms = {name: (ours[name], theirs[name]) for name in ours}
         self._found: dict[tuple[str, int | None], list[Gap]] = {}
 
@@ -73,7 +86,7 @@ class Weights:
             Side(values, form, own, corner)
             for values, form, own in zip(tile.values, self._forms[name], tile.bands, strict=True)
         )
-        found = gap(one, other)
+        found = gap(one, other, self._engine)
         if found.at is not None:
             row, column = tile.rows[0] + found.at[0], tile.columns[0] + found.at[1]
             if transposed:
@@ -85,11 +98,11 @@ class Weights:
     def look_whole(self, name: str, one: np.ndarray, other: np.ndarray) -> None:
         """Compare a small tensor."""
         columns = one.shape[-1] if one.ndim > 1 else 1
-        sides = (
+        one_side, other_side = (
             Side(values.reshape(-1, columns), form)
             for values, form in zip((one, other), self._forms[name], strict=True)
         )
-        found = gap(*sides)
+        found = gap(one_side, other_side, self._engine)
         if found.at is not None and one.ndim == 1:
             found = replace(found, at=found.at[:1])
         self._found.setdefault((name, None), []).append(found)
@@ -97,9 +110,35 @@ class Weights:
     def collect(self) -> list[WeightGap]:
         """What was seen since this was asked for last, weight by weight."""
         seen, self._found = self._found, {}
-        return [
+        parts: dict[str, list[Gap]] = {}
+        for (name, _), gaps in seen.items():
+            parts.setdefault(name, []).extend(gaps)
+        excess = {name: self._excess(name, merged(gaps)) for name, gaps in parts.items()}
+        rows = (
             _summed(name, expert, self._forms[name], gaps) for (name, expert), gaps in seen.items()
+        )
+        return [
+            replace(row, state=BEYOND, expected=excess[row.name])
+            if excess[row.name] and row.state == WITHIN
+            else row
+            for row in rows
         ]
+
+    def _excess(self, name: str, whole: Gap) -> str:
+        """What the accounts of a tensor's quantization allow, in words; "" where it is kept to."""
+        coded = [
+            account.get(name)
+            for form, account in zip(self._forms[name], self._accounts, strict=True)
+            if form.bits is not None
+        ]
+        known = [error for error in coded if error is not None]
+        if not known or len(known) < len(coded):
+            return ""
+        rounded = max(form.narrow is not None for form in self._forms[name]) * _ROUNDED
+        told = math.hypot(*known, rounded)
+        if _share(whole.errors, whole) <= _FAR * told:
+            return ""
+        return f"relative error {told:.3g} by the account of its quantization"
 
 
 def _summed(
@@ -145,13 +184,21 @@ def _forms(checkpoint: Checkpoint) -> dict[str, Form]:
     return {t.name: form_of(checkpoint, t, accounted) for t in checkpoint.tensors.values()}
 
 
-def _accounted(checkpoint: Checkpoint) -> frozenset[str]:
-    """Tensors that a checkpoint's own manifest says were quantised anew.
+def _accounted(checkpoint: Checkpoint) -> dict[str, float | None]:
+    """Tensors that a checkpoint's own manifest says were quantised anew, and their relative error.
 
-    All that comes of it is half a step of their own codes: a forged one excuses no more.
+    All that it excuses is half a step of their own codes, in a forged one as well.
     """
     if not checkpoint.owns_folder:
-        return frozenset()
+        return {}
     account = (manifest.load(checkpoint.home) or {}).get("account")
     tensors = account.get("tensors") if isinstance(account, dict) else None
-    return frozenset(tensors) if isinstance(tensors, dict) else frozenset()
+    if not isinstance(tensors, dict):
+        return {}
+    return {name: _figure(own) for name, own in tensors.items()}
+
+
+def _figure(account: object) -> float | None:
+    """The relative error that a tensor's account gives; None where it gives none."""
+    error = account.get("relative_error") if isinstance(account, dict) else None
+    return float(error) if isinstance(error, int | float) else None

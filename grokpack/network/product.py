@@ -85,7 +85,7 @@ class Lanes:
 
     def __init__(self, workers: int, precision: Precision, engine: Engine = "numpy") -> None:
         self.precision = precision
-        self._engine: Engine = engine
+        self.engine: Engine = engine
         self._lanes = [
             ThreadPoolExecutor(1, f"lane-{n}", _let_values_overflow) for n in range(workers)
         ]
@@ -179,7 +179,7 @@ class Lanes:
             made = band.values[part]
         else:
             made = np.empty([axis.stop - axis.start for axis in part], np.float32)
-            kernel = twin(widening.turned if band.turned else widening.straight, self._engine)
+            kernel = twin(widening.turned if band.turned else widening.straight, self.engine)
             first, per_group = band.first, band.per_group
             kernel(band.values, band.scales, r.start, c.start, first, per_group, made)
         return made.T if band.turned else made

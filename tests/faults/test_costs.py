@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.checkpoints import synthesise
@@ -31,6 +32,8 @@ COMMANDS: dict[str, tuple[list[str], int]] = {
     "diff": (["diff", "IN", "HELD"], VALUES_BYTES),
     "convert": (["convert", "IN", "--to", "ckpt-0", "-o", "OUT"], VALUES_BYTES),
     "gguf": (["convert", "IN", "--to", "gguf", "-o", "OUT.gguf"], VALUES_BYTES),
+    "reshard": (["reshard", "IN", "--tp", "2", "-o", "OUT"], VALUES_BYTES),
+    "evaluate": (["evaluate", "HELD", "--tokens", "IDS", "--against", "IN"], VALUES_BYTES),
     "quantize": (["quantize", "IN", "--group", "32", "-o", "OUT"], VALUES_BYTES),
 }
 
@@ -39,6 +42,7 @@ COMMANDS: dict[str, tuple[list[str], int]] = {
 def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("held")
     synthesise(folder / "ckpt-0", TINY)
+    np.save(folder / "ids.npy", np.arange(1, 9))
     return shapes.prepare(folder)
 
 
@@ -58,7 +62,7 @@ def test_no_command_pays_what_an_input_claims(shape: str, held: Path, tmp_path: 
     (tmp_path / "case").mkdir()
     source = shapes.SHAPES[shape](held, tmp_path / "case", 1.0)
     for words, memory_bytes in COMMANDS.values():
-        places = {"IN": str(source), "HELD": str(held / "ckpt-0")}
+        places = {"IN": str(source), "HELD": str(held / "ckpt-0"), "IDS": str(held / "ids.npy")}
         out = str(tmp_path / "out")
         command = [places.get(word, word.replace("OUT", out)) for word in words]
         ended(command, tmp_path / "said", memory_bytes)
