@@ -154,6 +154,8 @@ def _serve(place: str) -> None:
             if new in ready:
                 line, _ = listener.accept()
                 request, streams = _received(line)
+                if any(word.startswith("dask://") for word in request.words):
+                    importlib.import_module("distributed")  # for this command and the next ones
                 process = os.fork()
                 if not process:
                     signal.set_wakeup_fd(-1)
