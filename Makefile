@@ -52,8 +52,9 @@ format: $(VENV)/.ready-test ## Lay out the code and apply the fixes that are saf
 	$(BIN)/ruff format --quiet .
 
 .PHONY: fuzz
-fuzz: $(VENV)/.ready-test ## Thousands of hostile headers, configs and lists through every command
+fuzz: $(VENV)/.ready-test ## Thousands of hostile headers, configs, lists and options through every command
 	$(BIN)/python -m tests.fuzzing 5000 $$(date +%s)
+	$(BIN)/python -m tests.option_fuzzing 2000 $$(date +%s)
 
 .PHONY: faults
 faults: $(VENV)/.ready-test ## A crash at every operation, every flipped bit, SIGKILL at 50 moments, inputs that claim much

@@ -332,7 +332,7 @@ class TooLong(BaseException):
     """A case took too long; no `except Exception` hides it."""
 
 
-def _alarm(_number: int, _frame: FrameType | None) -> None:
+def ring(_number: int, _frame: FrameType | None) -> None:
     raise TooLong
 
 
@@ -373,7 +373,7 @@ def case(task: Task) -> tuple[str, int, str]:
     (task.folder / "source").unlink(missing_ok=True)
     made = _claiming if dice.random() < CLAIMING else _mutated
     what, words = made(task, dice)
-    signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGALRM, ring)
     signal.alarm(SECONDS)
     try:
         status, said = status_of([*words, "--verbose"])
