@@ -116,12 +116,12 @@ def run(steps: list[Step], folder: Path, environment: Mapping[str, str]) -> Iter
 
 def matches(expected: str, printed: str) -> bool:
     """Whether what was printed is what stands in the page."""
-    pattern = re.escape(_steady(expected.strip("\n")))
+    pattern = re.escape(steady(expected.strip("\n")))
     pattern = pattern.replace(r"\.\.\.", r"(?s:.*?)")
-    return re.fullmatch(pattern, _steady(printed.strip("\n"))) is not None
+    return re.fullmatch(pattern, steady(printed.strip("\n"))) is not None
 
 
-def _steady(text: str) -> str:
+def steady(text: str) -> str:
     """The text without what differs from run to run and from machine to machine."""
     for varying, name in _VARYING:
         text = varying.sub(name, text)
