@@ -52,6 +52,7 @@ _COMPUTES = ("evaluate", "generate")
 _DIGITS = 4  # of a float: statistics are sums, whose last digits depend on the processor
 _VERSION = re.compile(r"\b\d+\.\d+\.\d+(?:\.dev\d+)?\b")
 _NUMBER = re.compile(r"[-+]?\b\d[\d,.]*(?:e[-+]?\d+)?\b")
+_SECONDS = re.compile(r'\btime="[\d.]+"')  # of a test case of JUnit
 _MEMORY = re.compile(r"\b\d[\d.]* [kMG]?B (memory|of [\d.]+ [MG]B allowed \(.*\))")
 
 
@@ -139,7 +140,7 @@ def _steady(text: str, folder: Path, *, computed: bool) -> str:
     with contextlib.suppress(ValueError):
         return json.dumps(_steady_value(json.loads(text), computed=computed), sort_keys=True)
     text = console.steady(_VERSION.sub("VERSION", text))
-    text = _MEMORY.sub("MEMORY", text)
+    text = _SECONDS.sub("TIME", _MEMORY.sub("MEMORY", text))
     return re.sub(r" +|─+", " ", _NUMBER.sub("N", text)) if computed else text
 
 
