@@ -50,11 +50,11 @@ def measure(folder: str) -> dict[str, float]:
     Reading alone takes every band and does nothing with it; computing alone is given the first
     band of each shape again and again.
     """
-    from grokpack.network import blas
+    from grokpack.evaluation.network import blas
 
     rate = _numpy_rate()
     blas.ask_for_one_thread()
-    from grokpack.network import matrices
+    from grokpack.evaluation.network import matrices
 
     honest = matrices.read
     wall = statistics.median(_layer(folder) for _ in range(_RUNS))
@@ -122,9 +122,9 @@ def _layer(folder: str) -> float:
     """Seconds of the layer, from a network that has just been opened."""
     import numpy as np
 
-    from grokpack.evaluation.setting import Options, networks
-    from grokpack.network.batch import batch
-    from grokpack.stores.locate import open_checkpoint
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+    from grokpack.evaluation.evaluation_options import Options, networks
+    from grokpack.evaluation.network.batch import batch
 
     tokens = batch([np.random.default_rng(0).integers(1, 131072, TOKENS)])
     with networks([open_checkpoint(folder)], TOKENS, Options()) as (network,):
@@ -136,9 +136,9 @@ def _layer(folder: str) -> float:
 
 def _reading(folder: str) -> float:
     """Seconds of reading what the layer reads."""
-    from grokpack.evaluation.setting import Options, networks
-    from grokpack.network.matrices import matrix
-    from grokpack.stores.locate import open_checkpoint
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+    from grokpack.evaluation.evaluation_options import Options, networks
+    from grokpack.evaluation.network.matrices import matrix
 
     checkpoint = open_checkpoint(folder)
     wanted = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from grokpack.engines import Watch
+    from grokpack.core.progress import Watch
 
 _FEW, _MANY = 2_000, 10_000
 _PLANS = {
@@ -85,9 +85,10 @@ def _nothing(_watch: Watch) -> Callable[[int], int]:
 
 def _tasks(url: str) -> None:
     """Items that are nothing, so that what remains is the cost of handing them out."""
-    from grokpack.engines import Crew, Job, spread, watching
-    from grokpack.engines.dask import cluster
-    from grokpack.events import ignore
+    from grokpack.core.events import ignore
+    from grokpack.core.progress import watching
+    from grokpack.execution.workers import Crew, Job, spread
+    from grokpack.execution.workers.dask import cluster
 
     with cluster(url) as found:
 

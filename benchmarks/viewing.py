@@ -80,10 +80,9 @@ def _spec(view: str, name: str) -> dict[str, Any]:
 
 def _open(how: str, view: str) -> float:
     """Seconds from nothing to an array that can be read; libraries are loaded before."""
-    import tensorstore as ts
-
     import grokpack.opening
     import grokpack.tensorstores
+    import tensorstore as ts
 
     name = _GATE.format(4)
     began = time.perf_counter()
@@ -98,7 +97,7 @@ def _open(how: str, view: str) -> float:
 
 def _read_preadv(view: str) -> tuple[float, int]:
     """Seconds and bytes of reading every gate's payload into one buffer."""
-    from grokpack.stores.locate import open_checkpoint
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(view)
     pieces = checkpoint.layout.pieces()

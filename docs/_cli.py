@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from grokpack.cli.app import app
-from grokpack.render.topics import ENVIRONMENT
+from grokpack.report.topics import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def environment_page() -> str:
     rows = [f"| `{name}` | {meaning} |" for name, meaning in ENVIRONMENT]
     return "\n".join(
         [
-            "<!-- Made by docs/_generate.py from grokpack/render/topics.py: edit that. -->",
+            "<!-- Made by docs/_generate.py from grokpack/report/topics.py: edit that. -->",
             "",
             "# Environment",
             "",

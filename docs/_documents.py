@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.render import schemas
+from grokpack.report import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _INTRODUCTION = """\
-<!-- Made by docs/_generate.py from grokpack/render/schemas: edit that. -->
+<!-- Made by docs/_generate.py from grokpack/report/schemas: edit that. -->
 
 # JSON
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grokpack.codes import CODES
+from grokpack.core.error_codes import CODES
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))  # the makers of the other pages stand beside this file
@@ -22,7 +22,7 @@ from _documents import json_page  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from grokpack.codes import Code
+    from grokpack.core.error_codes import Code
 
 GROUPS = {
     "GP1": ("Findings", "What `verify` reports about a checkpoint."),
@@ -36,7 +36,7 @@ GROUPS = {
 def codes_page() -> str:
     """The table of codes as a page, one heading for each."""
     lines = [
-        "<!-- Made by docs/_generate.py from grokpack/codes.py: edit that. -->",
+        "<!-- Made by docs/_generate.py from grokpack/core/error_codes/__init__.py: edit that. -->",
         "",
         "# Codes",
         "",

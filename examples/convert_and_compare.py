@@ -12,9 +12,9 @@ import numpy as np
 from safetensors import safe_open
 
 from grokpack import execute, open_checkpoint
-from grokpack.convert import Options, plan_convert
-from grokpack.layout import whole
-from grokpack.reading import ArrayReader
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.core.layout import whole
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
 out = sys.argv[2] if len(sys.argv) > 2 else "grok-1-hf"

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 
 from grokpack import open_checkpoint
-from grokpack.counting import widen
-from grokpack.layout import Box
-from grokpack.reading import ArrayReader
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.layout import Box
+from grokpack.verification.value_statistics import widen
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
 name = (

@@ -6,7 +6,7 @@ python examples/reshard_with_progress.py [FOLDER] [OUT]
 import sys
 
 from grokpack import GrokpackError, Limits, execute, open_checkpoint, plan_reshard
-from grokpack.events import Advanced, Event, Finished, Started
+from grokpack.core.events import Advanced, Event, Finished, Started
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
 out = sys.argv[2] if len(sys.argv) > 2 else "ranks"

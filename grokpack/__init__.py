@@ -8,67 +8,68 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from grokpack.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Checkpoint as Checkpoint
-    from grokpack.comparison import compare as compare
-    from grokpack.convert import Options as ConvertOptions  # noqa: F401  # its public name
-    from grokpack.convert import plan_convert as plan_convert
-    from grokpack.errors import GrokpackError as GrokpackError
-    from grokpack.evaluation.alone import evaluate as evaluate
+    from grokpack.checkpoint.checkpoint import Checkpoint as Checkpoint
+    from grokpack.checkpoint.extract import extract as extract
+    from grokpack.checkpoint.lazy_arrays import Opened as Opened
+    from grokpack.checkpoint.lazy_arrays import open as open  # noqa: A004  # its public name
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint as open_checkpoint
+    from grokpack.checkpoint.open_checkpoint import survey as survey
+    from grokpack.checkpoint.summary import document as inspect  # noqa: F401  # its public name
+    from grokpack.conversion.plan_convert import Options as ConvertOptions  # noqa: F401  # its public name
+    from grokpack.conversion.plan_convert import plan_convert as plan_convert
+    from grokpack.conversion.plan_quantize import Options as QuantizeOptions  # noqa: F401  # its public name
+    from grokpack.conversion.plan_quantize import plan_quantize as plan_quantize
+    from grokpack.conversion.plan_reshard import plan_reshard as plan_reshard
+    from grokpack.conversion.plan_synth import plan_synth as plan_synth
+    from grokpack.core.errors import GrokpackError as GrokpackError
+    from grokpack.evaluation.evaluation_options import Options as EvaluateOptions  # noqa: F401  # its public name
     from grokpack.evaluation.generation import generate as generate
     from grokpack.evaluation.inputs import read_text as read_text
     from grokpack.evaluation.inputs import read_tokens as read_tokens
     from grokpack.evaluation.pair import evaluate_pair as evaluate_pair
-    from grokpack.evaluation.setting import Options as EvaluateOptions  # noqa: F401  # its public name
-    from grokpack.extraction import extract as extract
-    from grokpack.inspection import document as inspect  # noqa: F401  # its public name
-    from grokpack.opening import Opened as Opened
-    from grokpack.opening import open as open  # noqa: A004  # its public name
-    from grokpack.preflight import Limits as Limits
-    from grokpack.quantize import Options as QuantizeOptions  # noqa: F401  # its public name
-    from grokpack.quantize import plan_quantize as plan_quantize
-    from grokpack.reshard import plan_reshard as plan_reshard
-    from grokpack.run import execute as execute
-    from grokpack.sharing import Part as Part
-    from grokpack.sharing import execute_part as execute_part
-    from grokpack.stores.locate import open_checkpoint as open_checkpoint
-    from grokpack.stores.locate import survey as survey
-    from grokpack.synth import plan_synth as plan_synth
-    from grokpack.values import statistics as statistics
-    from grokpack.values import verify_values as verify_values
-    from grokpack.verification import verify_structure as verify_structure
+    from grokpack.evaluation.single import evaluate as evaluate
+    from grokpack.execution.partial_run import Part as Part
+    from grokpack.execution.partial_run import execute_part as execute_part
+    from grokpack.execution.run import execute as execute
+    from grokpack.execution.run_options import Limits as Limits
+    from grokpack.verification.compare import compare as compare
+    from grokpack.verification.verify_structure import verify_structure as verify_structure
+    from grokpack.verification.verify_values import statistics as statistics
+    from grokpack.verification.verify_values import verify_values as verify_values
 
-__version__ = "0.1.0"
 
 _HOMES = {
-    "Checkpoint": ("checkpoint", "Checkpoint"),
-    "ConvertOptions": ("convert", "Options"),
-    "EvaluateOptions": ("evaluation.setting", "Options"),
-    "GrokpackError": ("errors", "GrokpackError"),
-    "Limits": ("preflight", "Limits"),
-    "Opened": ("opening", "Opened"),
-    "Part": ("sharing", "Part"),
-    "QuantizeOptions": ("quantize", "Options"),
-    "compare": ("comparison", "compare"),
-    "evaluate": ("evaluation.alone", "evaluate"),
+    "Checkpoint": ("checkpoint.checkpoint", "Checkpoint"),
+    "ConvertOptions": ("conversion.plan_convert", "Options"),
+    "EvaluateOptions": ("evaluation.evaluation_options", "Options"),
+    "GrokpackError": ("core.errors", "GrokpackError"),
+    "Limits": ("execution.run_options", "Limits"),
+    "Opened": ("checkpoint.lazy_arrays", "Opened"),
+    "Part": ("execution.partial_run", "Part"),
+    "QuantizeOptions": ("conversion.plan_quantize", "Options"),
+    "compare": ("verification.compare", "compare"),
+    "evaluate": ("evaluation.single", "evaluate"),
     "evaluate_pair": ("evaluation.pair", "evaluate_pair"),
-    "execute": ("run", "execute"),
-    "execute_part": ("sharing", "execute_part"),
-    "extract": ("extraction", "extract"),
+    "execute": ("execution.run", "execute"),
+    "execute_part": ("execution.partial_run", "execute_part"),
+    "extract": ("checkpoint.extract", "extract"),
     "generate": ("evaluation.generation", "generate"),
-    "inspect": ("inspection", "document"),
-    "open": ("opening", "open"),
-    "open_checkpoint": ("stores.locate", "open_checkpoint"),
-    "plan_convert": ("convert", "plan_convert"),
-    "plan_quantize": ("quantize", "plan_quantize"),
-    "plan_reshard": ("reshard", "plan_reshard"),
-    "plan_synth": ("synth", "plan_synth"),
+    "inspect": ("checkpoint.summary", "document"),
+    "open": ("checkpoint.lazy_arrays", "open"),
+    "open_checkpoint": ("checkpoint.open_checkpoint", "open_checkpoint"),
+    "plan_convert": ("conversion.plan_convert", "plan_convert"),
+    "plan_quantize": ("conversion.plan_quantize", "plan_quantize"),
+    "plan_reshard": ("conversion.plan_reshard", "plan_reshard"),
+    "plan_synth": ("conversion.plan_synth", "plan_synth"),
     "read_text": ("evaluation.inputs", "read_text"),
     "read_tokens": ("evaluation.inputs", "read_tokens"),
-    "statistics": ("values", "statistics"),
-    "survey": ("stores.locate", "survey"),
-    "verify_structure": ("verification", "verify_structure"),
-    "verify_values": ("values", "verify_values"),
+    "statistics": ("verification.verify_values", "statistics"),
+    "survey": ("checkpoint.open_checkpoint", "survey"),
+    "verify_structure": ("verification.verify_structure", "verify_structure"),
+    "verify_values": ("verification.verify_values", "verify_values"),
 }
 
 # `from grokpack import *` leaves out what would hide Python's own `open`.

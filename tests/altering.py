@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
-from grokpack.stores.locate import open_checkpoint
-from grokpack.tensor import DType, scales_name
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.core.tensors import DType, scales_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

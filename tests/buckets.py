@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from grokpack.storage.remote.wire import pool
+from grokpack.storage.http.connections import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from grokpack.models.grok1 import Geometry
-from grokpack.reshard import plan_reshard
-from grokpack.run import Outcome, execute
-from grokpack.stores.locate import open_checkpoint
-from grokpack.synth import plan_synth
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import plan_synth
+from grokpack.execution.run import Outcome, execute
+from grokpack.models.architecture import Geometry
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "tiny3"

@@ -11,15 +11,15 @@ import ml_dtypes
 import numpy as np
 from safetensors import safe_open
 
-from grokpack.convert import Options, plan_convert
-from grokpack.models import grok1, names
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.execution.run import execute
+from grokpack.models import architecture, grok1, tensor_names
 
 if TYPE_CHECKING:
-    from grokpack.plan import Plan
+    from grokpack.planning.plan import Plan
 
-WIDE = grok1.Geometry(
+WIDE = architecture.Geometry(
     vocab=64, d_model=96, layers=2, experts=4, ffn=256, q_width=256, kv_width=64, head_dim=16
 )
 """Groups of 32 rows, so that every target can hold it: 16 query and 4 key/value heads."""
@@ -74,7 +74,7 @@ def stored(folder: Path) -> dict[str, np.ndarray]:
 
 def hf_values(folder: Path, convention: str, layers: int, experts: int) -> dict[str, np.ndarray]:
     """A Hugging Face folder's tensors by xAI's name, turned back and stacked."""
-    arrays, table, values = stored(folder), names.CONVENTIONS[convention], {}
+    arrays, table, values = stored(folder), tensor_names.CONVENTIONS[convention], {}
     for entry in grok1.entries(layers):
         if entry.rule.role == "expert":
             one = [arrays[table.of(entry, e)].T for e in range(experts)]

@@ -7,13 +7,13 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from grokpack.events import Advanced
+from grokpack.core.events import Advanced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from grokpack.events import Event, Listener
-    from grokpack.preflight import Limits
+    from grokpack.core.events import Event, Listener
+    from grokpack.execution.run_options import Limits
 
 
 def stop_after(limits: Limits, steps: int) -> Listener:

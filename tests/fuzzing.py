@@ -22,8 +22,8 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from grokpack.cli.app import main
-from grokpack.models.grok1 import Geometry
-from grokpack.quantize import Options as QuantizeOptions
+from grokpack.conversion.plan_quantize import Options as QuantizeOptions
+from grokpack.models.architecture import Geometry
 from tests.checkpoints import reshard, synthesise
 from tests.converting import convert
 from tests.faults import shapes

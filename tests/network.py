@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack.evaluation.setting import Options, networks
-from grokpack.network.batch import batch
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.evaluation.evaluation_options import Options, networks
+from grokpack.evaluation.network.batch import batch
 from tests.checkpoints import GOLDEN
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import typer
 from safetensors.numpy import load_file, save_file
 
 from grokpack.cli.app import app
-from grokpack.evaluation.calibration import FORMAT, VERSION
+from grokpack.formats.calibration_file import FORMAT, VERSION
 from tests.checkpoints import synthesise
 from tests.converting import convert
 from tests.fuzzing import ALLOWED, POLICY, SECONDS, TINY, mutate_bytes, ring, status_of

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.execution.run import execute
 from grokpack.models import grok1
-from grokpack.models.grok1 import Entry, Geometry
-from grokpack.quantize import Options, plan_quantize
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.models.architecture import Entry, Geometry
 from tests.weights import exact_weights
 
 if TYPE_CHECKING:
-    from grokpack.preflight import Limits
+    from grokpack.execution.run_options import Limits
 
 WIDE = Geometry(
     vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32

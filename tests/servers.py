@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from grokpack import storage
-from grokpack.storage.remote.wire import pool
+from grokpack.storage.http.connections import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -214,13 +214,13 @@ def serving(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pauses that do not hold up a test, and hide the keys of whoever runs it."""
-    from grokpack.storage.remote import exchange, sites
+    from grokpack.storage.http import range_requests, services
 
-    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0.001)
     for name in list(os.environ):
         own = name.startswith(("AWS_", "HF_", "GOOGLE_", "GROKPACK_"))
         if own or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HF_TOKEN_PATH"):
         monkeypatch.setenv(name, "/nowhere")
-    sites.forget()
+    services.forget()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.account import Account, Ledger
-from grokpack.ops import Measured
-from grokpack.tiling import TILE_BYTES
+from grokpack.core.tiles import TILE_BYTES
+from grokpack.execution.quantization_error import Account, Ledger
+from grokpack.transforms.quantized_rows import Measured
 
 
 def groups(seed: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

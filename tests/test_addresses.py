@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from grokpack import storage
 from grokpack.cli.app import app
-from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
 from grokpack.storage import urls
-from grokpack.storage.remote import exchange, sites
+from grokpack.storage.http import range_requests, services
 from tests import servers
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def test_a_url_is_taken_apart_or_refused(rest: str, scheme: str) -> None:
     except GrokpackError as error:
         assert error.code == "GP224"  # noqa: PT017  # either is right
     else:
-        assert sites.resource(str(found)).url()
+        assert services.resource(str(found)).url()
 
 
 @pytest.mark.parametrize(
@@ -86,19 +87,19 @@ def test_an_endpoint_that_cannot_be_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    sites.forget()
+    services.forget()
     scheme = "gs" if "GS" in variable else "hf" if "HF" in variable else "s3"
     with pytest.raises(GrokpackError, match=variable) as caught:
-        sites.resource(f"{scheme}://own/name/x")
+        services.resource(f"{scheme}://own/name/x")
     assert caught.value.code == "GP224"
-    sites.forget()
+    services.forget()
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts."""
     servers.impatient(monkeypatch)
-    monkeypatch.setattr(exchange, "pause_s", lambda *_: 0.0)
+    monkeypatch.setattr(range_requests, "pause_s", lambda *_: 0.0)
 
 
 def _code(url: str) -> str:

@@ -16,18 +16,19 @@ import pytest
 import zstandard
 from typer.testing import CliRunner
 
-from grokpack import quantize, storage
+from grokpack import storage
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.cli.app import app
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.formats import seekable
-from grokpack.preflight import Limits
-from grokpack.run import execute
-from grokpack.storage.sources import _LOCAL
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.targets.archive import Seekable
-from grokpack.values import verify_values
-from grokpack.verification import Verdict, verify_structure
+from grokpack.conversion import plan_quantize
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.writers.archive_writer import Seekable
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
+from grokpack.formats import zstd_seekable
+from grokpack.storage.reading import _LOCAL
+from grokpack.verification.verify_structure import Verdict, verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.checkpoints import GOLDEN, SMALL, reshard, synthesise, tree
 from tests.converting import WIDE, convert
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
@@ -142,8 +143,8 @@ def test_quantising_and_resharding_read_an_archive_too(tmp_path: Path, origin: P
     convert(origin, archive, "archive")
     for path in (origin, archive):
         reshard(path, tmp_path / f"{path.name}-tp2", 2)
-        plan = quantize.plan_quantize(
-            open_checkpoint(str(path)), quantize.Options(bits=4, group="32")
+        plan = plan_quantize.plan_quantize(
+            open_checkpoint(str(path)), plan_quantize.Options(bits=4, group="32")
         )
         execute(plan, str(tmp_path / f"{path.name}-int4"))
     for end in ("tp2", "int4"):
@@ -278,7 +279,7 @@ def test_a_changed_last_tile_is_found_without_reading_a_frame(tmp_path: Path, or
     file = archive / "ckpt-0" / "tensor00003_000.zst"
     whole = unpacked(file.read_bytes())
     frame = zstandard.ZstdCompressor(9, write_checksum=True).compress(whole)
-    file.write_bytes(frame + seekable.render([(len(whole), len(frame))]))
+    file.write_bytes(frame + zstd_seekable.render([(len(whole), len(frame))]))
     found = verify_structure(survey(str(archive))).findings
     assert [f.code for f in found] in (["GP110"], ["GP112"])
 
@@ -302,7 +303,7 @@ def test_a_file_that_is_there_plain_and_compressed_is_read_plain_with_a_warning(
 def test_files_that_are_not_the_checkpoints_are_left_out_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.targets.archive.LIMIT_BYTES", 1 << 16)
+    monkeypatch.setattr("grokpack.conversion.writers.archive_writer.LIMIT_BYTES", 1 << 16)
     source = synthesise(tmp_path / "m")
     (source / "notes.txt").write_text("mine")
     (source / "ckpt-0" / "README").write_text("mine too")
@@ -355,7 +356,7 @@ def test_looking_at_headers_decompresses_a_few_kilobytes_of_each_file(
 ) -> None:
     source = synthesise(tmp_path / "m", replace(SMALL, d_model=512, ffn=4096, layers=1))
     convert(source, tmp_path / "archive", "archive")
-    decoded, decompress = [0], seekable.decompressor()
+    decoded, decompress = [0], zstd_seekable.decompressor()
 
     def counted(frame: memoryview, buffer: memoryview) -> None:
         decoded[0] += len(buffer)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack.convert import plan_convert
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.values import verify_values
-from grokpack.verification import verify_structure
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.execution.run import execute
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.checkpoints import synthesise, tree
 from tests.converting import WIDE
 from tests.servers import impatient, serving

@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
-from grokpack.storage.remote import bodies, exchange, files, flights, scratch, shelf, wire
-from grokpack.storage.remote.bodies import InFile
-from grokpack.storage.remote.scratch import Scratch
-from grokpack.storage.remote.sites import resource
+from grokpack.core.errors import GrokpackError
+from grokpack.storage.http import (
+    block_cache,
+    connections,
+    file_info,
+    range_requests,
+    request_threads,
+    response_bodies,
+    scratch_file,
+)
+from grokpack.storage.http.response_bodies import InFile
+from grokpack.storage.http.scratch_file import Scratch
+from grokpack.storage.http.services import resource
 from tests.servers import Answer, Asked, Server, impatient, serving
 
 if TYPE_CHECKING:
@@ -40,14 +48,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def far(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(wire, "SILENCE_S", 0.3)
-    wire.pool.close()
+    monkeypatch.setattr(connections, "SILENCE_S", 0.3)
+    connections.pool.close()
     server.fault = None
-    files.look(f"{server.url}/data")
+    file_info.look(f"{server.url}/data")
     server.forget()
     yield server
     server.fault = None
-    wire.pool.close()
+    connections.pool.close()
 
 
 @pytest.fixture(params=[pytest.param("pipe", marks=linux), "memory"])
@@ -67,10 +75,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes:
     """Bytes of the far file, by way of a file."""
     path = f"{far.url}/data"
-    facts = files.look(path)
+    facts = file_info.look(path)
     assert facts is not None
     body = InFile(file, AT, stop - start)
-    flights.fly(lambda flight: exchange.read(flight, resource(path), start, body, facts))
+    request_threads.fly(
+        lambda flight: range_requests.read(flight, resource(path), start, body, facts)
+    )
     return os.pread(file.handle, stop - start + 1, AT)
 
 
@@ -82,7 +92,7 @@ def test_a_file_gets_the_bytes_that_were_asked_for(
     file = Scratch(str(tmp_path))
     for _ in range(3):
         assert fetch(far, file, start, stop) == DATA[start:stop]
-    assert len(wire.pool._idle) == 1  # each answer was read to its end
+    assert len(connections.pool._idle) == 1  # each answer was read to its end
     assert not list(tmp_path.iterdir())
 
 
@@ -109,7 +119,7 @@ def test_what_passes_is_tried_again(far: Server, tmp_path: Path, fault: Any) -> 
 def test_what_stays_is_told(
     far: Server, tmp_path: Path, fault: Any, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "TRIES", 2)
+    monkeypatch.setattr(range_requests, "TRIES", 2)
     far.fault = fault
     with pytest.raises(GrokpackError) as caught:
         fetch(far, Scratch(str(tmp_path)))
@@ -148,13 +158,13 @@ def test_tls_goes_by_memory(far: Server, tmp_path: Path, monkeypatch: pytest.Mon
     taken = []
     monkeypatch.setattr(InFile, "_by_pipe", None)
     monkeypatch.setattr(InFile, "_by_memory", lambda *_: taken.append(1))
-    before = wire.Connection.open
+    before = connections.Connection.open
 
-    def encrypted(connection: wire.Connection) -> None:
+    def encrypted(connection: connections.Connection) -> None:
         connection.encrypted = True
         before(connection)
 
-    monkeypatch.setattr(wire.Connection, "open", encrypted)
+    monkeypatch.setattr(connections.Connection, "open", encrypted)
     fetch(far, Scratch(str(tmp_path)))
     assert taken
 
@@ -184,7 +194,7 @@ def test_a_full_disk_is_no_fault_of_the_server(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     file = Scratch(str(tmp_path))
-    monkeypatch.setattr(scratch.Pipe, "pour", full)
+    monkeypatch.setattr(scratch_file.Pipe, "pour", full)
     with pytest.raises(GrokpackError) as caught:
         fetch(far, file)
     assert caught.value.code == "GP401"
@@ -198,7 +208,7 @@ def test_a_file_system_that_takes_no_pipes_is_noticed(
     def refused(*_: Any) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(scratch.Pipe, "pour", refused)
+    monkeypatch.setattr(scratch_file.Pipe, "pour", refused)
     file = Scratch(str(tmp_path))
     assert not file.piped
     assert fetch(far, file) == DATA[7:]
@@ -228,15 +238,15 @@ def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
         stopping.set()
         ends.wait()
 
-    monkeypatch.setattr(exchange, "read", lingering)
-    monkeypatch.setattr(flights, "_LANDING_S", 0.01)
+    monkeypatch.setattr(range_requests, "read", lingering)
+    monkeypatch.setattr(request_threads, "_LANDING_S", 0.01)
     rows = np.zeros((3, 10), np.uint8)
     with storage.interruptible(stopping.is_set, str(tmp_path)):
         with pytest.raises(GrokpackError) as caught:
             storage.read_rows(f"{far.url}/data", 0, 100_000, rows)
-        kept = shelf._shelves[str(tmp_path)]
+        kept = block_cache._shelves[str(tmp_path)]
     assert caught.value.code == "GP403"
-    places = shelf.SHELF_BYTES // shelf.BLOCK_BYTES
+    places = block_cache.SHELF_BYTES // block_cache.BLOCK_BYTES
     assert len(kept._free) == places - 1
     ends.set()
     with kept._changed:
@@ -246,8 +256,8 @@ def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
 
 def test_memory_is_lent_again(far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "splice", raising=False)
-    monkeypatch.setattr(bodies, "_spare", [])
+    monkeypatch.setattr(response_bodies, "_spare", [])
     file = Scratch(str(tmp_path))
     for stop in (100, SIZE, 1000):
         assert fetch(far, file, 0, stop)[:stop] == DATA[:stop]
-    assert [len(memory) for memory in bodies._spare] == [SIZE]
+    assert [len(memory) for memory in response_bodies._spare] == [SIZE]

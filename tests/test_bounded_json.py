@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack import bounded_json
-from grokpack.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.formats import bounded_json
 
 VALUES = st.recursive(
     st.none()

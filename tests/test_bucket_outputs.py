@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from grokpack import storage
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.models.grok1 import Geometry
-from grokpack.preflight import Limits
-from grokpack.quantize import Options as Choices
-from grokpack.quantize import plan_quantize
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.storage import sinks
-from grokpack.storage.remote import exchange, uploads
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.synth import plan_synth
-from grokpack.verification import verify_structure
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_quantize import Options as Choices
+from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import plan_synth
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
+from grokpack.models.architecture import Geometry
+from grokpack.storage import bucket_sink, sink
+from grokpack.storage.http import range_requests
+from grokpack.verification.verify_structure import verify_structure
 from tests import forked
 from tests.buckets import Moto, client, running
 from tests.checkpoints import synthesise, tree
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from grokpack.plan import Plan
+    from grokpack.planning.plan import Plan
 
 BUCKET = "grok-outputs"
 LARGE = Geometry(
@@ -56,7 +56,7 @@ def server() -> Iterator[Moto]:
 
 @pytest.fixture
 def moto(server: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
-    from grokpack.storage.remote import sites
+    from grokpack.storage.http import services
 
     for variable in ("GROKPACK_S3_ENDPOINT", "GROKPACK_GS_ENDPOINT"):
         monkeypatch.setenv(variable, server.url)
@@ -64,14 +64,14 @@ def moto(server: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "of-nobody")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    sites.forget()
+    services.forget()
     client(server).create_bucket(Bucket=BUCKET)
     server.asked.clear()
     yield server
     server.fault = lambda *_: None
     storage.faults.hook = None
     empty(server)
-    sites.forget()
+    services.forget()
 
 
 def empty(moto: Moto) -> None:
@@ -158,7 +158,7 @@ def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> Non
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out")
     assert_as_local(moto, plan, tmp_path)
-    parts = sum(-(-f.nbytes // sinks.PART_BYTES) for f in plan.target.layout.files())
+    parts = sum(-(-f.nbytes // sink.PART_BYTES) for f in plan.target.layout.files())
     assert parts > sum(1 for _ in plan.target.layout.files())
     assert moto.asked.count("PUT partNumber") == parts
     assert forked.run("verify", f"s3://{BUCKET}/out", "--data").returncode == 0
@@ -176,23 +176,23 @@ def test_many_uploads_are_completed_at_a_time(moto: Moto, wide: Path) -> None:
 def test_a_writer_keeps_one_part_of_a_file_of_any_size(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, writers = [0], list[uploads.ObjectWriter]()
-    write, begin = uploads.ObjectWriter.write, uploads.ObjectWriter.__init__
+    held, writers = [0], list[bucket_sink.ObjectWriter]()
+    write, begin = bucket_sink.ObjectWriter.write, bucket_sink.ObjectWriter.__init__
 
-    def opened(self: uploads.ObjectWriter, *args: Any) -> None:
+    def opened(self: bucket_sink.ObjectWriter, *args: Any) -> None:
         begin(self, *args)
         writers.append(self)
 
-    def measured(self: uploads.ObjectWriter, offset: int, data: memoryview) -> None:
+    def measured(self: bucket_sink.ObjectWriter, offset: int, data: memoryview) -> None:
         write(self, offset, data)
         held.append(sum(len(writer._buffer) for writer in writers))
 
-    monkeypatch.setattr(uploads.ObjectWriter, "__init__", opened)
-    monkeypatch.setattr(uploads.ObjectWriter, "write", measured)
+    monkeypatch.setattr(bucket_sink.ObjectWriter, "__init__", opened)
+    monkeypatch.setattr(bucket_sink.ObjectWriter, "write", measured)
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
-    assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sinks.PART_BYTES
-    assert max(held) < 2 * sinks.PART_BYTES  # ranks are a band of two
+    assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sink.PART_BYTES
+    assert max(held) < 2 * sink.PART_BYTES  # ranks are a band of two
 
 
 class Killed(BaseException):
@@ -254,7 +254,7 @@ def test_a_process_that_was_killed_is_continued(moto: Moto, large: Path, tmp_pat
 def test_a_server_that_is_busy_is_asked_again(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
     count = Counter[str]()
 
     def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
@@ -273,7 +273,7 @@ def test_a_server_that_is_busy_is_asked_again(
 def test_connections_that_break_off_are_made_again(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
     plan, broken = plan_of("hf", wide), set[tuple[str, str]]()
 
     def fault(what: str, environ: dict[str, Any]) -> None:
@@ -292,7 +292,7 @@ def test_connections_that_break_off_are_made_again(
 def test_a_bucket_that_always_breaks_off_is_left_with_what_to_do(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
     plan = plan_of("hf", wide)
 
     def fault(what: str, environ: dict[str, Any]) -> None:
@@ -315,8 +315,8 @@ def test_a_bucket_that_always_breaks_off_is_left_with_what_to_do(
 def test_a_stop_ends_the_wait_for_a_bucket(
     state: str, step: str, moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 10_000.0)
-    monkeypatch.setattr(exchange, "_LONGEST_PAUSE_S", 10_000.0)
+    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 10_000.0)
+    monkeypatch.setattr(range_requests, "_LONGEST_PAUSE_S", 10_000.0)
     limits, over = Limits(workers=1), threading.Event()
 
     def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
@@ -341,7 +341,7 @@ def test_a_stop_ends_the_wait_for_a_bucket(
 def test_an_upload_whose_completion_was_not_heard_of_is_complete(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
     heard = Counter[str]()
 
     def fault(what: str, environ: dict[str, Any]) -> tuple[str, bytes] | None:
@@ -452,7 +452,7 @@ def test_other_processes_send_their_parts_of_the_same_uploads(
     plan = plan_of("ckpt-0", large)  # many files, and some of several tiles
     execute(plan, str(tmp_path / "local"))
     with pytest.MonkeyPatch.context() as patch, processes() as workers:
-        patch.setattr("grokpack.plan.TASK_BYTES", 1 << 20)
+        patch.setattr("grokpack.planning.tasks.TASK_BYTES", 1 << 20)
         limits = Limits(workers=1)
         with pytest.raises(GrokpackError) as caught:
             execute(plan, f"s3://{BUCKET}/out", limits, stop_after(limits, 3), workers)

@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.verification import verify_structure
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.verification.verify_structure import verify_structure
 from tests.buckets import client, running
 from tests.checkpoints import GOLDEN, reshard, tree
 from tests.servers import Answer, Asked, Server, impatient, serving
@@ -35,11 +35,11 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def use(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
     """Set variables of the environment, and have them looked at anew."""
-    from grokpack.storage.remote import sites
+    from grokpack.storage.http import services
 
     for name, text in variables.items():
         monkeypatch.setenv(name, text)
-    sites.forget()
+    services.forget()
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +91,17 @@ def test_what_is_not_public_is_read_with_keys_only(
 
 def test_a_long_listing_is_read_to_its_end(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """moto gives a thousand names a page; so few files take a smaller one."""
-    from grokpack.storage.remote import sites
+    from grokpack.storage.http import services
 
     use(monkeypatch, GROKPACK_S3_ENDPOINT=moto)
-    listing = sites.Bucket.listing
+    listing = services.Bucket.listing
 
     def short(*args: Any, **options: Any) -> Any:
         page = listing(*args, **options)
         url = page.url() + "&max-keys=7"
         return type(page)(page.path, page.site, lambda: url)
 
-    monkeypatch.setattr(sites.Bucket, "listing", short)
+    monkeypatch.setattr(services.Bucket, "listing", short)
     storage.forget(f"s3://{BUCKET}")
     assert len(storage.names(f"s3://{BUCKET}/models/ckpt-0")) == 38
     assert storage.names(f"s3://{BUCKET}") == ["models", "private"]
@@ -130,7 +130,7 @@ def test_a_signature_is_the_one_that_aws_own_library_makes(url: str, token: str 
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    from grokpack.storage.remote.signing import EMPTY_SHA256, Keys, sign
+    from grokpack.storage.http.aws_signature import EMPTY_SHA256, Keys, sign
 
     mine = sign(url, "eu-west-1", Keys("name", "secret", token))
     moment = datetime.strptime(mine["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -148,9 +148,9 @@ def test_a_signature_is_the_one_that_aws_own_library_makes(url: str, token: str 
 def test_keys_and_region_are_found_where_aws_tools_keep_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from grokpack.storage.remote import signing
+    from grokpack.storage.http import aws_signature
 
-    assert signing.find_keys() is None
+    assert aws_signature.find_keys() is None
     (tmp_path / "credentials").write_text(
         "[default]\naws_access_key_id = a\naws_secret_access_key = b\n"
         "[work]\naws_access_key_id = c\naws_secret_access_key = d%\naws_session_token = e\n"
@@ -161,18 +161,18 @@ def test_keys_and_region_are_found_where_aws_tools_keep_them(
         AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
         AWS_CONFIG_FILE=str(tmp_path / "config"),
     )
-    assert signing.find_keys() == signing.Keys("a", "b")
-    assert signing.find_region() is None
+    assert aws_signature.find_keys() == aws_signature.Keys("a", "b")
+    assert aws_signature.find_region() is None
     monkeypatch.setenv("AWS_PROFILE", "work")
-    assert signing.find_keys() == signing.Keys("c", "d%", "e")
-    assert signing.find_region() == "eu-central-1"
+    assert aws_signature.find_keys() == aws_signature.Keys("c", "d%", "e")
+    assert aws_signature.find_region() == "eu-central-1"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "f")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "g")
-    assert signing.find_keys() == signing.Keys("f", "g")
+    assert aws_signature.find_keys() == aws_signature.Keys("f", "g")
 
 
 def test_a_bucket_is_asked_in_its_own_region_once_that_is_known() -> None:
-    from grokpack.storage.remote.sites import Bucket
+    from grokpack.storage.http.services import Bucket
     from grokpack.storage.urls import parse
 
     bucket, url = Bucket("grok-weights", region=None), parse("s3://grok-weights/a b/c+d")

@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack import budget as budgets
-from grokpack.budget import DEFAULT_MEMORY_BYTES, budget
-from grokpack.errors import GrokpackError
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
+from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
 from grokpack.kernels import dispatch
-from grokpack.preflight import Limits
-from grokpack.quantize import Options, plan_quantize
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.planning import memory_budget as budgets
+from grokpack.planning.memory_budget import budget
 from tests.checkpoints import synthesise, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from grokpack.plan import Plan
+    from grokpack.planning.plan import Plan
 
 WRITER_BYTES = 10 << 20  # what a bucket's writer holds
 

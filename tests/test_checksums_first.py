@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from grokpack.checkpoint import listed_files, manifest_records
 from grokpack.cli.app import app
 from grokpack.cli.verify import status
-from grokpack.contents import folder, records
-from grokpack.contents.against import check_against
-from grokpack.contents.check import check_contents
-from grokpack.errors import ExitStatus
-from grokpack.verification import look, with_contents
+from grokpack.core.exit_status import ExitStatus
+from grokpack.verification.external import check_against
+from grokpack.verification.verify_contents import check_contents
+from grokpack.verification.verify_structure import look, with_contents
 from tests.checkpoints import reshard, synthesise
 from tests.converting import WIDE, convert
 from tests.test_contents import flip
@@ -79,9 +79,11 @@ def test_a_flipped_bit_of_a_header_is_damage_of_that_file(
         beside.rename(theirs)
     try:
         verdict = look(path)
-        files = verdict.survey.checkpoint or folder.unread(path) or folder.everything(path)
+        files = (
+            verdict.survey.checkpoint or listed_files.unread(path) or listed_files.everything(path)
+        )
         assert files is not None
-        own = records.own(files)
+        own = manifest_records.own(files)
         found = check_contents(files, own) if own else check_against(files, str(theirs))
         verdict = with_contents(verdict, found)
         assert status(verdict) in (ExitStatus.ANSWER_IS_NO, ExitStatus.UNSAFE)

@@ -19,17 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import grokpack
-from grokpack.budget import refuse_chunks
-from grokpack.comparison import compare
-from grokpack.errors import GrokpackError
-from grokpack.extraction import extract
+from grokpack.checkpoint.extract import extract
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.readers import chunked_store_reader
+from grokpack.checkpoint.reading_memory import refuse_chunks
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats.zarr import ABSENT
 from grokpack.formats.zarr_metadata import Stored, misplaced
-from grokpack.stores import chunked
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.tensor import ArraySpec, DType
-from grokpack.values import statistics, verify_values
-from grokpack.verification import verify_structure
+from grokpack.verification.compare import compare
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import statistics, verify_values
 from tests.checkpoints import synthesise
 from tests.converting import convert
 from tests.fuzzing import TINY
@@ -259,7 +259,7 @@ def test_indices_of_shards_are_read_up_to_a_bound(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert survey(str(folder)).whole
-    monkeypatch.setattr(chunked, "_MOST_INDEX_BYTES", 100)
+    monkeypatch.setattr(chunked_store_reader, "_MOST_INDEX_BYTES", 100)
     assert refusal(lambda: survey(str(folder))) == "GP235"
 
 
@@ -267,9 +267,9 @@ def test_indices_of_shards_are_read_up_to_a_bound(
 def test_a_store_that_claims_what_its_files_cannot_hold_is_refused(
     stores: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked, "_SMALL_BYTES", 1 << 10)
+    monkeypatch.setattr(chunked_store_reader, "_SMALL_BYTES", 1 << 10)
     assert survey(str(stores / form)).whole
-    monkeypatch.setattr(chunked, "_MOST_TIMES", 0.5)
+    monkeypatch.setattr(chunked_store_reader, "_MOST_TIMES", 0.5)
     assert refusal(lambda: survey(str(stores / form))) == "GP235"
 
 
@@ -312,10 +312,10 @@ def test_the_chunks_beyond_an_array_are_told_apart(data: st.DataObject) -> None:
 
 
 def test_metadata_is_read_up_to_a_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokpack.stores.zarr._MOST_DOCUMENTS", 5)
+    monkeypatch.setattr("grokpack.checkpoint.readers.zarr_reader._MOST_DOCUMENTS", 5)
     assert refusal(lambda: survey(str(folder))) == "GP235"
-    monkeypatch.setattr("grokpack.stores.zarr._MOST_DOCUMENTS", 5000)
-    monkeypatch.setattr("grokpack.stores.zarr._DOCUMENTS_BYTES", 500)
+    monkeypatch.setattr("grokpack.checkpoint.readers.zarr_reader._MOST_DOCUMENTS", 5000)
+    monkeypatch.setattr("grokpack.checkpoint.readers.zarr_reader._DOCUMENTS_BYTES", 500)
     assert refusal(lambda: survey(str(folder))) == "GP235"
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from grokpack import storage
-from grokpack.convert import plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.inspection import document
-from grokpack.run import execute
-from grokpack.storage.remote import signing, sites
-from grokpack.stores.locate import open_checkpoint, survey
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.summary import document
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.storage.http import aws_signature, services
 from tests.buckets import Moto, client, running
 from tests.checkpoints import synthesise, tensor_files
 from tests.converting import WIDE, convert
@@ -164,18 +164,18 @@ def _chunks(server: Server) -> list[str]:
 @pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9000/"])
 def test_a_region_that_is_known_is_said(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, GROKPACK_S3_ENDPOINT=endpoint)
-    found = sites.kvstore(f"s3://{BUCKET}/a", "b/")
+    found = services.kvstore(f"s3://{BUCKET}/a", "b/")
     assert found["path"] == "a/b/"
     assert found.get("aws_region") == ("us-east-1" if endpoint else None)
     assert found.get("endpoint") == (endpoint.rstrip("/") or None)
     use(monkeypatch, AWS_REGION="eu-west-3")
-    assert sites.kvstore(f"s3://{BUCKET}", "b/")["aws_region"] == "eu-west-3"
-    assert sites.kvstore(f"s3://{BUCKET}", "b/")["path"] == "b/"
+    assert services.kvstore(f"s3://{BUCKET}", "b/")["aws_region"] == "eu-west-3"
+    assert services.kvstore(f"s3://{BUCKET}", "b/")["path"] == "b/"
 
 
 def test_keys_that_are_given_for_none_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, **KEYS)
-    assert signing.tensorstores(signing.find_keys()) == {"type": "environment"}
+    assert aws_signature.tensorstores(aws_signature.find_keys()) == {"type": "environment"}
     use(monkeypatch, GROKPACK_ANONYMOUS="1")
-    credentials = sites.kvstore(f"s3://{BUCKET}", "b/")["aws_credentials"]
+    credentials = services.kvstore(f"s3://{BUCKET}", "b/")["aws_credentials"]
     assert credentials == {"type": "anonymous"}

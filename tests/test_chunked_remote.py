@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from grokpack import patience, storage
-from grokpack.convert import plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.inspection import document
-from grokpack.run import execute
-from grokpack.storage.remote import wire
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.values import verify_values
-from grokpack.verification import verify_structure
+from grokpack import storage
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.summary import document
+from grokpack.checkpoint.tensorstore import wait
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.storage.http import connections
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.checkpoints import reshard, synthesise, tensor_files
 from tests.converting import WIDE, convert
 from tests.servers import Answer, Asked, Server, impatient, serving
@@ -55,7 +56,7 @@ def test_a_store_on_a_server_is_read_as_it_is_from_a_folder(
     execute(plan_convert(open_checkpoint(far), "ckpt-0"), str(tmp_path / "back"))
     assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(origin / "ckpt-0")
     reshard(Path(server.root / "store"), tmp_path / "near", 2)
-    from grokpack.reshard import plan_reshard
+    from grokpack.conversion.plan_reshard import plan_reshard
 
     execute(plan_reshard(open_checkpoint(far), 2, "safetensors"), str(tmp_path / "far"))
     for path in (tmp_path / "near").rglob("*.safetensors"):
@@ -74,7 +75,7 @@ def test_a_server_that_stops_answering_is_left(
             answer.stall = 0
 
     server.fault = silent
-    monkeypatch.setattr(wire, "SILENCE_S", 0.1)
+    monkeypatch.setattr(connections, "SILENCE_S", 0.1)
     began = time.monotonic()
     with pytest.raises(GrokpackError) as caught:
         execute(plan_convert(source, "ckpt-0"), str(tmp_path / "back"))
@@ -124,6 +125,6 @@ class _Never:
 def test_a_signal_ends_the_wait_for_a_server() -> None:
     never = _Never()
     with storage.interruptible(lambda: True), pytest.raises(GrokpackError) as caught:
-        patience.settled(never, "http://127.0.0.1:1/store")  # type: ignore[arg-type]
+        wait.settled(never, "http://127.0.0.1:1/store")  # type: ignore[arg-type]
     assert caught.value.code == "GP403"
     assert never.cancelled

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack import chunking
-from grokpack.chunking import Grid, band, in_place
-from grokpack.layout import Box, Extent, Piece, cut, whole
-from grokpack.tensor import ArraySpec, DType
+from grokpack.checkpoint.virtual_store import chunk_grid
+from grokpack.checkpoint.virtual_store.chunk_grid import Grid, band, in_place
+from grokpack.core.layout import Box, Extent, Piece, cut, whole
+from grokpack.core.tensors import ArraySpec, DType
 
 SHAPES = st.lists(st.integers(1, 12), min_size=0, max_size=3).map(tuple)
 
@@ -51,7 +51,7 @@ def test_chunks_read_at_their_places_make_up_the_array(
     array = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
     pieces, files = stored(array, cuts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunking, "CHUNK_BYTES", nbytes)
+        patch.setattr(chunk_grid, "CHUNK_BYTES", nbytes)
         grid = in_place(ArraySpec(shape, dtype), tuple(pieces + pieces[:1]))
     assert isinstance(grid, Grid)
     assert tuple(n * c for n, c in zip(grid.counts, grid.chunk, strict=True)) == shape
@@ -69,7 +69,7 @@ def test_a_band_is_contiguous_divides_the_rows_and_is_near_its_size(
     shape: tuple[int, ...], itemsize: int, nbytes: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunking, "CHUNK_BYTES", nbytes)
+        patch.setattr(chunk_grid, "CHUNK_BYTES", nbytes)
         chunk = band(shape, itemsize)
     partial = [i for i, (n, c) in enumerate(zip(shape, chunk, strict=True)) if n != c]
     if partial:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from junitparser import Error, Failure, JUnitXml, TestSuite
 
-from grokpack.render import github, junit
+from grokpack.report import github, junit
 from tests.checkpoints import GOLDEN, synthesise
 from tests.forked import run
 

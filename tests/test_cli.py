@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
 from tests.forked import run
 
@@ -225,8 +225,8 @@ def test_topics_name_every_status_and_every_variable_of_an_option() -> None:
     import typer
 
     from grokpack.cli.app import app
-    from grokpack.errors import ExitStatus
-    from grokpack.render.topics import ENVIRONMENT, TOPICS
+    from grokpack.core.exit_status import ExitStatus
+    from grokpack.report.topics import ENVIRONMENT, TOPICS
 
     commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
     options = {p.envvar for command in commands for p in command.params if p.envvar}

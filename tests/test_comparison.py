@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grokpack import comparison
-from grokpack.comparison import DIFFERENT, EQUAL, ROUNDED, Comparison, compare
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.verification import compare as comparison
+from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED, Comparison, compare
 from tests.checkpoints import reshard, synthesise
 from tests.converting import WIDE, convert
 from tests.forked import run

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.cli.app import app
-from grokpack.contents.recording import record
-from grokpack.errors import GrokpackError
-from grokpack.models import grok1
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.synth import plan_synth
-from grokpack.verification import verify_structure
+from grokpack.conversion.plan_synth import plan_synth
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.models import architecture, grok1
+from grokpack.verification.record_manifest import record
+from grokpack.verification.verify_structure import verify_structure
 from tests.checkpoints import reshard, synthesise
 from tests.converting import WIDE, convert
 from tests.test_schemas import check
@@ -118,7 +118,7 @@ def test_a_layer_that_is_gone_is_missed_where_something_tells_of_it(
     made: Path, tmp_path: Path, to: str, tells: str
 ) -> None:
     """The files of a model of one layer, beside what was written for one of two."""
-    one = synthesise(tmp_path / "one", grok1.Geometry(**{**_dims(), "layers": 1}))
+    one = synthesise(tmp_path / "one", architecture.Geometry(**{**_dims(), "layers": 1}))
     out, less = tmp_path / "out", tmp_path / "less"
     options = {"shard_bytes": 100_000} if to == "hf" else {}
     convert(made, out, to, **options)
@@ -136,7 +136,7 @@ def test_a_layer_that_is_gone_is_missed_where_something_tells_of_it(
 
 
 def _dims() -> dict[str, Any]:
-    return {name: getattr(WIDE, name) for name in grok1.Geometry.__slots__}
+    return {name: getattr(WIDE, name) for name in architecture.Geometry.__slots__}
 
 
 def test_what_the_manifest_lists_and_is_gone_is_missing_in_every_check(

@@ -17,27 +17,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokpack import storage
-from grokpack.contents import listings, records, rounds, spans
-from grokpack.contents.against import check_against
-from grokpack.contents.check import check_contents
-from grokpack.contents.limits import Limits
-from grokpack.contents.memory import NEVER, Known
-from grokpack.contents.naming import match
-from grokpack.contents.recording import record
-from grokpack.contents.records import Record
-from grokpack.errors import GrokpackError
-from grokpack.layout import Box, FileLayout, Literal, Part
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.tensor import DType
-from grokpack.tiling import TILE_BYTES, tile_count
-from grokpack.verification import Verdict, verify_structure, with_contents
+from grokpack.checkpoint import manifest_records
+from grokpack.checkpoint.file_matching import match
+from grokpack.checkpoint.manifest_records import Record
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box, FileLayout, Literal, Part
+from grokpack.core.tensors import DType
+from grokpack.core.tiles import TILE_BYTES, tile_count
+from grokpack.verification import byte_ranges, sampling
+from grokpack.verification.checksums import sha256_list
+from grokpack.verification.external import check_against
+from grokpack.verification.history import NEVER, Known
+from grokpack.verification.read_options import Limits
+from grokpack.verification.record_manifest import record
+from grokpack.verification.verify_contents import check_contents
+from grokpack.verification.verify_structure import Verdict, verify_structure, with_contents
 from tests.checkpoints import reshard, synthesise
 from tests.converting import WIDE, convert
 from tests.forked import run
 
 if TYPE_CHECKING:
-    from grokpack.contents.check import Contents
-    from grokpack.contents.rounds import Share
+    from grokpack.verification.sampling import Share
+    from grokpack.verification.verify_contents import Contents
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,9 @@ def flip(path: Path, byte: int, bit: int = 0) -> None:
 def checked(folder: Path, share: Share | None = None) -> Contents:
     found = survey(str(folder)).checkpoint
     assert found is not None
-    own = records.own(found)
+    own = manifest_records.own(found)
     assert own is not None
-    return check_contents(found, own, Limits(share or rounds.Share()))
+    return check_contents(found, own, Limits(share or sampling.Share()))
 
 
 def verdict(folder: Path) -> Verdict:
@@ -127,17 +129,19 @@ def test_a_flip_is_named_with_expert_and_row(model: Path) -> None:
 def test_neighbouring_tiles_are_one_finding_and_others_are_their_own() -> None:
     shape = (4, 2048, 8192)  # 16 MiB an expert
     file = FileLayout("f", (Literal(b"h" * 100), Part("t/w", Box((4, 0, 0), shape), DType.I8)))
-    assert spans.tensors(file, 0, 100) == []
-    assert spans.describe(file, 0, 100) == ""
-    assert spans.describe(file, 100, 100 + 8192) == "expert 4, row 0"
-    assert spans.describe(file, TILE_BYTES + 100, 2 * TILE_BYTES) == "expert 5, rows 0 to 2,047"
-    assert spans.describe(file, 100, file.nbytes) == "expert 4, row 0 to expert 7, row 2,047"
+    assert byte_ranges.tensors(file, 0, 100) == []
+    assert byte_ranges.describe(file, 0, 100) == ""
+    assert byte_ranges.describe(file, 100, 100 + 8192) == "expert 4, row 0"
+    assert (
+        byte_ranges.describe(file, TILE_BYTES + 100, 2 * TILE_BYTES) == "expert 5, rows 0 to 2,047"
+    )
+    assert byte_ranges.describe(file, 100, file.nbytes) == "expert 4, row 0 to expert 7, row 2,047"
     scales = FileLayout("f", (Part("t/w/scales", Box((0, 8, 0), (2, 8, 4)), DType.BF16),))
-    assert spans.describe(scales, 8, 24) == "scales: expert 0, groups 9 to 10"
+    assert byte_ranges.describe(scales, 8, 24) == "scales: expert 0, groups 9 to 10"
     norms = FileLayout("f", tuple(Part(f"n{i}", Box((0,), (4,)), DType.F32) for i in range(5)))
-    assert spans.describe(norms, 0, 4) == "element 0"
+    assert byte_ranges.describe(norms, 0, 4) == "element 0"
     text = "n0: elements 0 to 3; n1: elements 0 to 3; n2: elements 0 to 3; and 2 more"
-    assert spans.describe(norms, 0, norms.nbytes) == text
+    assert byte_ranges.describe(norms, 0, norms.nbytes) == text
 
 
 def test_large_files_are_checked_tile_by_tile(tmp_path: Path) -> None:
@@ -150,7 +154,7 @@ def test_large_files_are_checked_tile_by_tile(tmp_path: Path) -> None:
     data = path.read_bytes()
     tiles = [data[i : i + TILE_BYTES] for i in range(0, nbytes, TILE_BYTES)]
     sums = tuple(xxhash.xxh3_128_hexdigest(tile) for tile in tiles)
-    own = records.Records("m", (Record(file, str(path), nbytes, sums),), (), ())
+    own = manifest_records.Records("m", (Record(file, str(path), nbytes, sums),), (), ())
     model = open_checkpoint(str(synthesise(tmp_path / "any")))
     for byte in (TILE_BYTES, 2 * TILE_BYTES, nbytes - 1):
         flip(path, byte)
@@ -191,7 +195,7 @@ def test_an_unreadable_file_is_a_finding_and_the_rest_is_read(
     found = survey(str(model)).checkpoint
     assert found is not None
     monkeypatch.setattr(storage, "read_into", failing)
-    own = records.own(found)
+    own = manifest_records.own(found)
     assert own is not None
     contents = check_contents(found, own)
     assert bad(contents) == {("GP117", "tensor00005_000")}
@@ -208,7 +212,7 @@ def test_outputs_of_every_form_are_checked(tmp_path: Path, to: str) -> None:
         options = {"gguf": {"type": "q8_0"}}
         convert(made, out, to, **options.get(to, {}))
     assert not checked(out).findings
-    own = records.own(open_checkpoint(str(out)))
+    own = manifest_records.own(open_checkpoint(str(out)))
     assert own is not None
     assert not own.unknown
     if to in ("hf", "zarr"):
@@ -248,7 +252,7 @@ def table(*sizes: int) -> list[Record]:
     ]
 
 
-def tiles(chosen: list[rounds.Stretch]) -> list[tuple[str, int]]:
+def tiles(chosen: list[sampling.Stretch]) -> list[tuple[str, int]]:
     return [(s.record.path, tile) for s in chosen for tile in range(s.first, s.last)]
 
 
@@ -260,10 +264,10 @@ def test_slices_cover_everything_once(sizes: list[int], of: int) -> None:
     files = table(*sizes)
     known = {r.path: Known([NEVER] * len(r.tiles)) for r in files}
     parts = [
-        tiles(rounds.choose(files, known, rounds.Share(part=(n, of)), 1e9))
+        tiles(sampling.choose(files, known, sampling.Share(part=(n, of)), 1e9))
         for n in range(1, of + 1)
     ]
-    every = tiles(rounds.choose(files, known, rounds.Share(), 1e9))
+    every = tiles(sampling.choose(files, known, sampling.Share(), 1e9))
     assert sorted(tile for part in parts for tile in part) == sorted(every)
     assert len(every) == sum(map(tile_count, sizes))
 
@@ -273,10 +277,10 @@ def test_a_share_again_and_again_comes_round(sizes: list[int], fraction: float) 
     files = table(*sizes)
     known = {r.path: Known([NEVER] * len(r.tiles)) for r in files}
     every = sum(map(tile_count, sizes))
-    share, now, turns = rounds.Share(fraction=fraction), 1000, 0
+    share, now, turns = sampling.Share(fraction=fraction), 1000, 0
     while any(NEVER in k.good for k in known.values()):
         turns += 1
-        chosen = tiles(rounds.choose(files, known, share, now))
+        chosen = tiles(sampling.choose(files, known, share, now))
         again = any(known[path].good[tile] != NEVER for path, tile in chosen)
         for path, tile in chosen:
             known[path].note(tile, now, good=True)
@@ -288,8 +292,8 @@ def test_a_share_again_and_again_comes_round(sizes: list[int], fraction: float) 
 def test_what_was_bad_is_read_again_whatever_is_chosen() -> None:
     files = table(10 * TILE_BYTES)
     known = {"f0": Known([NEVER] * 10, {9})}
-    assert ("f0", 9) in tiles(rounds.choose(files, known, rounds.Share(part=(1, 10)), 1e9))
-    assert ("f0", 9) in tiles(rounds.choose(files, known, rounds.Share(nbytes=1), 1e9))
+    assert ("f0", 9) in tiles(sampling.choose(files, known, sampling.Share(part=(1, 10)), 1e9))
+    assert ("f0", 9) in tiles(sampling.choose(files, known, sampling.Share(nbytes=1), 1e9))
 
 
 @pytest.mark.parametrize(
@@ -300,8 +304,8 @@ def test_max_age_leaves_out_what_is_young_but_not_what_is_of_the_future(
     age: int, read: bool
 ) -> None:
     known = {"f0": Known([1000 - age])}
-    share = rounds.Share(max_age_s=100)
-    assert bool(tiles(rounds.choose(table(5), known, share, 1000))) is read
+    share = sampling.Share(max_age_s=100)
+    assert bool(tiles(sampling.choose(table(5), known, share, 1000))) is read
 
 
 # What is remembered.
@@ -309,7 +313,7 @@ def test_max_age_leaves_out_what_is_young_but_not_what_is_of_the_future(
 
 def test_results_are_remembered_until_the_file_changes(model: Path) -> None:
     checked(model)
-    young = rounds.Share(max_age_s=3600)
+    young = sampling.Share(max_age_s=3600)
     assert checked(model, young).read_bytes == 0
     path = model / "ckpt-0" / "tensor00005_000"
     os.utime(path, ns=(0, 0))
@@ -319,7 +323,7 @@ def test_results_are_remembered_until_the_file_changes(model: Path) -> None:
 def test_what_was_bad_is_remembered_as_bad(model: Path) -> None:
     path = model / "ckpt-0" / "tensor00005_000"
     flip(path, 1000)
-    young = rounds.Share(max_age_s=3600)
+    young = sampling.Share(max_age_s=3600)
     assert bad(checked(model)) == {("GP110", path.name)}
     assert bad(checked(model, young)) == {("GP110", path.name)}
     flip(path, 1000)
@@ -331,7 +335,7 @@ def test_a_damaged_tile_was_read(model: Path) -> None:
     flip(model / "ckpt-0" / "tensor00005_000", 1000)
     contents = checked(model)
     assert (contents.never_bytes, contents.all_bytes) == (0, True)
-    young = checked(model, rounds.Share(max_age_s=3600))
+    young = checked(model, sampling.Share(max_age_s=3600))
     assert young.never_bytes == 0
 
 
@@ -341,7 +345,7 @@ def test_a_damaged_tile_was_read(model: Path) -> None:
 def test_a_broken_memory_is_no_memory(model: Path, text: str) -> None:
     checked(model)
     (model / ".grokpack" / "checked.json").write_text(text)
-    contents = checked(model, rounds.Share(max_age_s=3600))
+    contents = checked(model, sampling.Share(max_age_s=3600))
     assert contents.read_bytes == contents.total_bytes
 
 
@@ -352,19 +356,19 @@ def test_a_memory_of_other_checksums_is_none(model: Path) -> None:
     row = document["files"]["ckpt-0/tensor00005_000"]
     row["tiles"] = row["tiles"][::-1]
     path.write_text(json.dumps(document))
-    contents = checked(model, rounds.Share(max_age_s=3600))
+    contents = checked(model, sampling.Share(max_age_s=3600))
     assert bad(contents) == {("GP110", "tensor00005_000")}
 
 
 def test_stopping_keeps_what_was_found(model: Path) -> None:
     found = open_checkpoint(str(model))
-    own = records.own(found)
+    own = manifest_records.own(found)
     assert own is not None
     asked = iter([False] * 5 + [True] * 100)
     contents = check_contents(found, own, Limits(stopping=lambda: next(asked), workers=1))
     assert not contents.ended
     assert 0 < contents.read_bytes < contents.total_bytes
-    rest = checked(model, rounds.Share(max_age_s=3600))
+    rest = checked(model, sampling.Share(max_age_s=3600))
     assert rest.read_bytes == contents.total_bytes - contents.read_bytes
 
 
@@ -392,7 +396,7 @@ def _in_a_cache(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         made = record(open_checkpoint(str(model)))
         assert Path(made.path).is_relative_to(tmp_path / "cache")
         assert not checked(model).findings
-        assert checked(model, rounds.Share(max_age_s=3600)).read_bytes == 0
+        assert checked(model, sampling.Share(max_age_s=3600)).read_bytes == 0
     finally:
         for folder in (model, model / "ckpt-0"):
             folder.chmod(mode)
@@ -457,7 +461,7 @@ def test_every_form_that_sha256sum_takes_is_taken(tmp_path: Path, form: str) -> 
             ["sha256sum", "-c", sums], check=False, cwd=tmp_path, capture_output=True
         )
         assert done.returncode == 0
-        assert {os.path.normpath(n): s for n, s in listings.read(str(sums)).items()} == {
+        assert {os.path.normpath(n): s for n, s in sha256_list.read(str(sums)).items()} == {
             name: value
         }
 
@@ -472,7 +476,7 @@ def test_names_of_any_characters_come_back_as_they_are(tmp_path: Path, options: 
         ["sha256sum", *options, *names], cwd=tmp_path, check=True, capture_output=True
     )
     (tmp_path / "sums").write_bytes(made.stdout)
-    assert list(listings.read(str(tmp_path / "sums"))) == names
+    assert list(sha256_list.read(str(tmp_path / "sums"))) == names
 
 
 @pytest.mark.parametrize("data", [b"\n" * (8 << 20), b"a" * (8 << 20), b"\0" * (8 << 20)])
@@ -481,7 +485,7 @@ def test_a_list_of_nothing_costs_no_more_than_a_part_of_it(tmp_path: Path, data:
     tracemalloc.start()
     try:
         with pytest.raises(GrokpackError) as caught:
-            listings.read(str(tmp_path / "sums"))
+            sha256_list.read(str(tmp_path / "sums"))
         assert caught.value.code == "GP230"
         assert tracemalloc.get_traced_memory()[1] < 2 * len(data) + (40 << 20)
     finally:
@@ -546,7 +550,7 @@ def test_what_is_no_list_of_these_files_is_refused(
 def test_an_escaped_name_is_the_name(tmp_path: Path) -> None:
     path = tmp_path / "sums"
     path.write_text(f"\\{'a' * 64}  a\\nb\\\\c\n")
-    assert listings.read(str(path)) == {"a\nb\\c": "a" * 64}
+    assert sha256_list.read(str(path)) == {"a\nb\\c": "a" * 64}
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from grokpack import storage
-from grokpack.convert import TARGETS, Options, plan_convert
-from grokpack.errors import GrokpackError, Place
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import TARGETS, Options, plan_convert
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
 from grokpack.kernels.dispatch import VARIABLE
-from grokpack.preflight import Limits
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.verification import verify_structure
+from grokpack.verification.verify_structure import verify_structure
 from tests.checkpoints import reshard, synthesise, tensor_files, tree
 from tests.converting import WIDE, convert, expected, gguf_values, hf_values
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places

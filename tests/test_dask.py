@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from grokpack.engines import Job, dask
-from grokpack.errors import GrokpackError
-from grokpack.output import Output
-from grokpack.preflight import Limits
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.sharing import Part, execute_part
-from grokpack.stores.locate import open_checkpoint
-from grokpack.synth import PRESETS
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import PRESETS
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.output import Output
+from grokpack.execution.partial_run import Part, execute_part
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
+from grokpack.execution.workers import Job, dask
 from tests import forked
 from tests.checkpoints import synthesise, tree
 from tests.executors import stop_after
@@ -33,7 +33,7 @@ from tests.servers import Answer, Asked, Server, impatient, serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.plan import Plan
+    from grokpack.planning.plan import Plan
 
 distributed = pytest.importorskip("distributed")
 
@@ -80,7 +80,7 @@ def clean(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 
 @pytest.fixture(autouse=True)
 def _small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokpack.plan.TASK_BYTES", 100_000)
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 100_000)
 
 
 def is_payload(asked: Asked) -> bool:
@@ -108,7 +108,7 @@ def test_two_workers_write_what_a_serial_run_writes(
 
 
 def _kept() -> int:
-    from grokpack.engines import jobs
+    from grokpack.execution.workers import jobs
 
     return len(jobs._abroad)
 
@@ -278,7 +278,9 @@ def test_another_version_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_worker_that_does_not_see_the_output_is_named(
     workers: dask.Cluster, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.plan.Plan.digest", lambda _: "0" * 64)  # in this process only
+    monkeypatch.setattr(
+        "grokpack.planning.plan.Plan.digest", lambda _: "0" * 64
+    )  # in this process only
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"), executor=workers)
     error = caught.value
@@ -380,7 +382,7 @@ class Processes:
 def test_a_cluster_without_workers_ends_the_run(
     plan: Plan, clean: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.engines.crew._QUIET_S", 1.0)
+    monkeypatch.setattr("grokpack.execution.workers.pool._QUIET_S", 1.0)
     ours = Processes(tmp_path)
     ours.start()
     limits = Limits(workers=1, width=2)

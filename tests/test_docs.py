@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack import config
-from grokpack.errors import ExitStatus
-from grokpack.pickles import limits
-from grokpack.pickles.values import ALLOWED
+from grokpack.core.exit_status import ExitStatus
+from grokpack.formats.pickle import limits
+from grokpack.formats.pickle.values import ALLOWED
+from grokpack.models import config_json
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -49,14 +49,14 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_every_code_falls_into_a_group_of_the_page() -> None:
-    from grokpack.codes import CODES
+    from grokpack.core.error_codes import CODES
 
     page = _generator().codes_page()
     assert [code for code in CODES if f"### {code}\n" not in page] == []
 
 
 def test_every_code_that_the_program_names_is_in_the_table() -> None:
-    from grokpack.codes import CODES
+    from grokpack.core.error_codes import CODES
 
     sources = [p for p in (ROOT / "grokpack").rglob("*.py") if p.parent.name != "codes"]
     named = {c for p in sources for c in re.findall(r'"(GP\d{3})"', p.read_text(encoding="utf-8"))}
@@ -89,14 +89,14 @@ def test_the_page_on_safety_lists_the_names_that_the_reader_knows() -> None:
 def test_the_page_on_formats_lists_the_keys_of_a_config_in_the_order_they_are_tried() -> None:
     rows = [row for row in _rows("reference/formats.md") if len(row) == 3]
     stated = [tuple(dict.fromkeys([row[1], *row[2].split(", ")])) for row in rows]
-    assert [keys for keys in config._SAME.values() if keys not in stated] == []
+    assert [keys for keys in config_json._SAME.values() if keys not in stated] == []
 
 
 def test_the_page_on_formats_has_every_name_of_every_convention() -> None:
-    from grokpack.models import grok1, names
+    from grokpack.models import grok1, tensor_names
 
     rows = {row[0]: row[1:] for row in _rows("reference/formats.md") if len(row) == 5}
-    conventions = (names.HPCAI, names.SGLANG, names.KEYFAN)
+    conventions = (tensor_names.HPCAI, tensor_names.SGLANG, tensor_names.KEYFAN)
     for rule in (*grok1.GLOBAL_RULES, *grok1.LAYER_RULES):
         theirs = [c.table[rule.path].replace("{expert}", "E") for c in conventions]
         gguf = rule.gguf.rpartition("}.")[2]
@@ -116,14 +116,14 @@ def test_the_byte_map_has_the_sizes_and_offsets_of_the_release() -> None:
 
 
 def test_the_header_shown_in_full_is_the_one_that_is_written() -> None:
-    from grokpack import pickles
-    from grokpack.tensor import ArraySpec, DType
+    from grokpack.core.tensors import ArraySpec, DType
+    from grokpack.formats import pickle
 
     page = (DOCS / "explanation/ckpt-0.md").read_text(encoding="utf-8")
     shown = page.split("one line for each thought:")[1].split("```")[1]
     lines = [_dump(line) for line in shown.splitlines()[1:]]
     head, tail = b"".join(lines).split(b"\xff" * 32)
-    router = pickles.frame(ArraySpec((6144, 8), DType.F32), None)
+    router = pickle.frame(ArraySpec((6144, 8), DType.F32), None)
     assert (head, tail) == router.literals
 
 

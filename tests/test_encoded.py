@@ -19,22 +19,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokpack import storage
-from grokpack.encoded import EncodedFile, EncodedWriter
-from grokpack.errors import GrokpackError
-from grokpack.events import Advanced
-from grokpack.journal import Journal
-from grokpack.layout import FileLayout, Literal
-from grokpack.preflight import Limits
-from grokpack.reshard import plan_reshard
-from grokpack.run import Outcome, execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.tiling import TILE_BYTES
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Advanced
+from grokpack.core.layout import FileLayout, Literal
+from grokpack.core.tiles import TILE_BYTES
+from grokpack.execution.encoded_writer import EncodedWriter
+from grokpack.execution.journal import Journal
+from grokpack.execution.receipt import EncodedFile
+from grokpack.execution.run import Outcome, execute
+from grokpack.execution.run_options import Limits
 from tests.checkpoints import SMALL, reshard, synthesise, tree
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 
 if TYPE_CHECKING:
-    from grokpack.encoding import Frame
-    from grokpack.plan import Plan
+    from grokpack.formats.file_codec import Frame
+    from grokpack.planning.plan import Plan
 
 
 class Deflated:
@@ -150,7 +151,7 @@ def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
 def test_finished_files_are_kept_and_begun_ones_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.plan.TASK_BYTES", 2)  # a task for each band
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 2)  # a task for each band
     source, out = synthesise(tmp_path / "source", seed=1), tmp_path / "out"
 
     def hook(operation: str, path: str) -> None:

@@ -16,35 +16,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack import elsewhere, storage
-from grokpack.budget import Pace
-from grokpack.comparison import compare
-from grokpack.contents import records
-from grokpack.contents.check import check_contents
-from grokpack.contents.limits import Limits as Reading
-from grokpack.contents.replay import replay
-from grokpack.convert import Options, plan_convert
-from grokpack.engines import Crew, Job, jobs, spread, watching
-from grokpack.errors import GrokpackError, Place
-from grokpack.events import ignore
-from grokpack.output import Output
-from grokpack.plan import tasks
-from grokpack.preflight import Limits
-from grokpack.quantize import Options as QuantizeOptions
-from grokpack.quantize import plan_quantize
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.values import verify_values
-from grokpack.verification import verify_structure
+from grokpack import storage
+from grokpack.checkpoint import manifest_records
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_quantize import Options as QuantizeOptions
+from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.events import ignore
+from grokpack.core.progress import watching
+from grokpack.execution import worker_checks
+from grokpack.execution.output import Output
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
+from grokpack.execution.workers import Crew, Job, spread
+from grokpack.planning.tasks import tasks
+from grokpack.transforms.step_sizes import Pace
+from grokpack.verification.compare import compare
+from grokpack.verification.read_options import Limits as Reading
+from grokpack.verification.replay import replay
+from grokpack.verification.verify_contents import check_contents
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.checkpoints import synthesise, tree
 from tests.executors import Closed, Forgetful, processes, stop_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from grokpack.checkpoint import Checkpoint
-    from grokpack.plan import Plan
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core import progress
+    from grokpack.planning.plan import Plan
     from tests.executors import Alternating
 
 PLANS: dict[str, Callable[[Checkpoint], Plan]] = {
@@ -70,7 +73,7 @@ def workers() -> Iterator[Alternating]:
 
 @pytest.fixture(autouse=True)
 def _small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokpack.plan.TASK_BYTES", 20_000)
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
 
 
 def whole(place: Path) -> dict[str, bytes]:
@@ -167,7 +170,7 @@ def test_an_executor_that_does_nothing_is_an_error_that_says_so(
     execute(plan, str(tmp_path / "out"), Limits(workers=1))
 
 
-def _die(_watch: jobs.Watch) -> Callable[[int], int]:
+def _die(_watch: progress.Watch) -> Callable[[int], int]:
     def work(item: int) -> int:
         if item == 3:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -187,7 +190,7 @@ class KilledWorker(Exception):  # noqa: N818  # as Dask's scheduler names it
     """A task's workers died again and again."""
 
 
-def _fail(_watch: jobs.Watch, error: type[Exception]) -> Callable[[int], int]:
+def _fail(_watch: progress.Watch, error: type[Exception]) -> Callable[[int], int]:
     def work(item: int) -> int:
         raise error(f"of {item}\nand more")
 
@@ -206,7 +209,7 @@ def test_bugs_stay_what_they_are_and_deaths_get_a_code(far: bool, workers: Alter
     assert "more" not in caught.value.facts[0][1]
 
 
-def _refuse(_watch: jobs.Watch) -> Callable[[int], int]:
+def _refuse(_watch: progress.Watch) -> Callable[[int], int]:
     def work(item: int) -> int:
         if item == 3:
             where = Place("/a/b", 7, "tensor")
@@ -235,7 +238,7 @@ def test_an_error_elsewhere_arrives_whole_after_what_was_done(
     assert {1, 2} <= set(done) < set(range(1, 12)) - {3}
 
 
-def _patient(watch: jobs.Watch, marks: str) -> Callable[[int], int]:
+def _patient(watch: progress.Watch, marks: str) -> Callable[[int], int]:
     def work(item: int) -> int:
         Path(marks, str(item)).touch()
         ends = time.monotonic() + 60
@@ -272,7 +275,7 @@ def test_a_job_that_is_stopped_stops_no_other(workers: Alternating, tmp_path: Pa
     assert sorted(spread(job, items, Crew(2, workers), watching(ignore))) == items
 
 
-def _unless_stopped(watch: jobs.Watch) -> Callable[[int], int]:
+def _unless_stopped(watch: progress.Watch) -> Callable[[int], int]:
     def work(item: int) -> int:
         time.sleep(0.05)
         return 0 if watch.stopping() else item
@@ -288,7 +291,7 @@ def test_a_process_that_sees_other_files_does_nothing(source: Path, tmp_path: Pa
 
     def code() -> str:
         with pytest.raises(GrokpackError) as caught:
-            elsewhere.see_run(plan, place, Pace(1, 1))
+            worker_checks.see_run(plan, place, Pace(1, 1))
         assert caught.value.where is not None
         return f"{caught.value.code} {Path(caught.value.where.path).name}"
 
@@ -297,7 +300,7 @@ def test_a_process_that_sees_other_files_does_nothing(source: Path, tmp_path: Pa
     place.journal.begin(PLANS["hf"](open_checkpoint(str(copy))), {})
     assert code() == "GP409 out"  # another plan's
     place.journal.begin(plan, {})
-    elsewhere.see_run(plan, place, Pace(1, 1))
+    worker_checks.see_run(plan, place, Pace(1, 1))
     victim = copy / "ckpt-0" / "tensor00003_000"
     data = bytearray(victim.read_bytes())
     data[5] ^= 1
@@ -331,7 +334,7 @@ def output(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_contents_are_checked_by_processes(output: Path, workers: Alternating) -> None:
     found = open_checkpoint(str(output))
-    own = records.own(found)
+    own = manifest_records.own(found)
     assert own is not None
     contents = check_contents(found, own, Reading(executor=workers))
     assert contents.all_bytes

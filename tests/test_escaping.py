@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from grokpack import escaping
-from grokpack.checkpoint import Finding
 from grokpack.cli.app import app, main
-from grokpack.errors import ExitStatus, GrokpackError, Place
-from grokpack.events import Finished, Started, Warned
-from grokpack.render import envelope, errors, github, junit, progress, terminal
+from grokpack.core import escaping
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.events import Finished, Started, Warned
+from grokpack.core.exit_status import ExitStatus
+from grokpack.core.finding import Finding
+from grokpack.report import envelope, error_text, github, junit, progress_display, terminal
 from tests.checkpoints import synthesise
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_an_error_is_harmless_wherever_a_text_enters_it(
     place = Place(path, 3, tensor)
     error = GrokpackError("GP214", what, place, ((label, what),), hint)
     stream = io.StringIO()
-    shown = terminal.fitted(errors.render(error), stream, "never")
+    shown = terminal.fitted(error_text.render(error), stream, "never")
     assert _is_harmless(shown, "\n\t")
     assert len(shown.split("\n")) == 3 + bool(hint) * (2 + hint.count("\n"))
     assert "\n" not in str(error)
@@ -125,7 +126,7 @@ def test_code_in_markdown_ends_where_it_should(text: str) -> None:
 @pytest.mark.parametrize("form", ["lines", "json", "bar"])
 def test_a_warning_is_one_harmless_line_in_every_form_of_progress(form: str) -> None:
     stream = io.StringIO()
-    show = progress.listener(form, quiet=False, stream=stream, color="never")
+    show = progress_display.listener(form, quiet=False, stream=stream, color="never")
     show(Started("verify", 10))
     before = stream.getvalue()
     show(Warned(ODD))

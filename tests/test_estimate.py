@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.estimate import Work, estimate, predict
-from grokpack.probe import Rates
+from grokpack.execution.estimate import Work, estimate, predict
+from grokpack.execution.throughput import Rates
 from tests import forked
 from tests.checkpoints import synthesise
 

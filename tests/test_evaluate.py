@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
+from grokpack.evaluation.network.scores import Divergence, Scores
 from grokpack.models import grok1
-from grokpack.network.scores import Divergence, Scores
 from tests.checkpoints import GOLDEN, synthesise
 from tests.converting import WIDE, convert
 from tests.forked import run

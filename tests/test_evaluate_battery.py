@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack.evaluation.verdict import Limits, findings
-from grokpack.models.grok1 import Geometry
+from grokpack.evaluation.thresholds import Limits, findings
+from grokpack.models.architecture import Geometry
 from tests.altering import copy, set_constant
 from tests.checkpoints import synthesise
 from tests.converting import convert

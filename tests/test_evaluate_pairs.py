@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.evaluation.evaluation_options import Options
 from grokpack.evaluation.inputs import Inputs
 from grokpack.evaluation.pair import PairEvaluation, evaluate_pair
-from grokpack.evaluation.setting import Options
-from grokpack.evaluation.verdict import Limits, findings, suspects
-from grokpack.models.grok1 import Geometry
-from grokpack.stores.locate import open_checkpoint
+from grokpack.evaluation.thresholds import Limits, findings, suspects
+from grokpack.models.architecture import Geometry
 from tests.altering import (
     alter,
     copy,
@@ -34,7 +34,7 @@ from tests.quantising import quantise
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from grokpack.checkpoint import Finding
+    from grokpack.core.finding import Finding
 
     Edit = Callable[[Path], object]
 

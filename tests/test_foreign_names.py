@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import grokpack
-from grokpack import tensorstores
+from grokpack.checkpoint.readers import virtual_store_reader
+from grokpack.checkpoint.tensorstore import open_arrays
 from grokpack.cli.app import app
-from grokpack.stores import view
 from tests.checkpoints import reshard, synthesise
 from tests.converting import convert
 
@@ -73,9 +73,9 @@ def test_a_view_opens_there(tmp_path: Path, below: str) -> None:
     document = json.loads(run("convert", source, "--to", "view", "-o", above / "v", "--json"))
     assert bool(document["data"]["opens"]) == bool(below)
     run("verify", above / "v", "--values")
-    made = view.read(str(above / "v"))
+    made = virtual_store_reader.read(str(above / "v"))
     for name, array in grokpack.open(str(source)).items():
-        seen = tensorstores.open_array(made.spec(name))
+        seen = open_arrays.open_array(made.spec(name))
         assert np.array_equal(seen.read().result(), array.read().result())
 
 

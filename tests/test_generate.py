@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
+from grokpack.evaluation.evaluation_options import Options, cost
 from grokpack.evaluation.generation import Sampling, choose, generate
-from grokpack.evaluation.setting import Options, cost
 from grokpack.models.grok1 import GROK1
-from grokpack.stores.locate import open_checkpoint
 from tests.checkpoints import GOLDEN, synthesise
 from tests.converting import WIDE
 from tests.forked import run

@@ -11,11 +11,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.models import grok1
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.models import architecture, grok1
 from tests.checkpoints import GOLDEN, SMALL, synthesise
 from tests.weights import exact_weights
 
@@ -56,7 +56,7 @@ def test_q8_0_holds_the_very_products_of_codes_and_scales(tmp_path: Path, source
         np.testing.assert_array_equal(read(tensor), expected(name, exact, layers), err_msg=name)
 
 
-BLOCKS = grok1.Geometry(
+BLOCKS = architecture.Geometry(
     vocab=64, d_model=96, layers=11, experts=4, ffn=256, q_width=256, kv_width=64, head_dim=16
 )
 

@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokpack.comparison import compare
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.render import verification as text
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.verification import verify_structure
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.report import verification_text as text
+from grokpack.verification.compare import compare
+from grokpack.verification.verify_structure import verify_structure
 from tests.checkpoints import synthesise, tensor_files
 from tests.test_gguf import BLOCKS, convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from grokpack.checkpoint import Survey
+    from grokpack.checkpoint.checkpoint import Survey
 
 Tensor = tuple[str, np.ndarray, int]
 TYPES = ("f32", "bf16", "q8_0")

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.core.arrays import bytes_of
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box
+from grokpack.execution.run import execute
 from grokpack.formats import gguf_header
-from grokpack.layout import Box
-from grokpack.reading import ArrayReader, bytes_of
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
 from tests.test_gguf import BLOCKS, convert
 from tests.weights import exact_weights

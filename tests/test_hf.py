@@ -14,11 +14,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import ExitStatus, GrokpackError
-from grokpack.models import grok1, names
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.targets import companions
+from grokpack.checkpoint import tokenizer_files
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.writers import sidecars
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
+from grokpack.models import grok1, tensor_names
 from tests.checkpoints import GOLDEN, SMALL, synthesise, tree
 from tests.converting import WIDE, convert, expected, hf_values, stored
 from tests.sentencepieces import sentencepieces
@@ -56,7 +58,7 @@ def codes(folder: Path) -> set[str]:
 # What is written
 
 
-@pytest.mark.parametrize("convention", list(names.CONVENTIONS))
+@pytest.mark.parametrize("convention", list(tensor_names.CONVENTIONS))
 def test_config_says_what_each_engine_needs(tmp_path: Path, origin: Path, convention: str) -> None:
     convert(origin, tmp_path / "hf", "hf", names=convention)
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
@@ -105,7 +107,7 @@ def test_the_last_tensor_is_no_expert(folder: Path) -> None:
 def test_only_sglangs_folder_has_a_head_of_its_own_and_it_is_the_embedding(
     tmp_path: Path, origin: Path
 ) -> None:
-    for convention in names.CONVENTIONS:
+    for convention in tensor_names.CONVENTIONS:
         convert(origin, tmp_path / convention, "hf", names=convention)
         assert ("lm_head.weight" in stored(tmp_path / convention)) == (convention == "sglang")
     arrays = stored(tmp_path / "sglang")
@@ -194,16 +196,21 @@ def test_xais_tokenizer_alone_is_described_to_transformers(
     pieces = sentencepieces(60)
     given.write_bytes(pieces)
     checkpoint, options = open_checkpoint(str(origin)), Options(tokenizer=str(given))
-    assert companions.TOKENIZER_CONFIG not in plan_convert(checkpoint, "hf", options).target.finals
-    monkeypatch.setattr(companions, "_XAI_TOKENIZER", hashlib.sha256(pieces).hexdigest())
+    assert (
+        tokenizer_files.TOKENIZER_CONFIG
+        not in plan_convert(checkpoint, "hf", options).target.finals
+    )
+    monkeypatch.setattr(sidecars, "_XAI_TOKENIZER", hashlib.sha256(pieces).hexdigest())
     with pytest.raises(GrokpackError, match="another model") as caught:
         plan_convert(checkpoint, "hf", options)
     assert caught.value.code == "GP306"
-    monkeypatch.setattr(companions, "GROK1", WIDE)
-    written = plan_convert(checkpoint, "hf", options).target.finals[companions.TOKENIZER_CONFIG]
+    monkeypatch.setattr(sidecars, "GROK1", WIDE)
+    written = plan_convert(checkpoint, "hf", options).target.finals[
+        tokenizer_files.TOKENIZER_CONFIG
+    ]
     assert json.loads(written)["tokenizer_class"] == "PreTrainedTokenizerFast"
-    (tmp_path / companions.TOKENIZER_CONFIG).write_text("{}")
-    kept = plan_convert(checkpoint, "hf", options).target.finals[companions.TOKENIZER_CONFIG]
+    (tmp_path / tokenizer_files.TOKENIZER_CONFIG).write_text("{}")
+    kept = plan_convert(checkpoint, "hf", options).target.finals[tokenizer_files.TOKENIZER_CONFIG]
     assert kept == b"{}"
 
 

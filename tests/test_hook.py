@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from grokpack.cli import hook
+from grokpack.cli import manifest_hook
 from tests.checkpoints import synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def test_what_is_not_is_named(
 ) -> None:
     path = tmp_path / "grokpack.json"
     path.write_text(json.dumps(document | change), encoding="utf-8")
-    assert any(reason in fault for fault in hook.faults(str(path)))
+    assert any(reason in fault for fault in manifest_hook.faults(str(path)))
     done = subprocess.run([SCRIPT, path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert reason in done.stderr

@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from grokpack import importance
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
-from grokpack.quantize import Options, plan_quantize
-from grokpack.stores.locate import open_checkpoint
+from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.quantization import importance
 from tests.checkpoints import GOLDEN, synthesise
 from tests.test_schemas import answer, check
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from grokpack import storage
 from grokpack.cli.app import app
-from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
 from tests.checkpoints import reshard, synthesise
 from tests.converting import convert
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.errors import GrokpackError
-from grokpack.storage.remote import files, listing, medium, probing
-from grokpack.storage.remote.listing import listed
+from grokpack.core.errors import GrokpackError
+from grokpack.storage.http import file_info, http_backend, listing, name_probing
+from grokpack.storage.http.listing import listed
 
 FOLDER = "s3://bucket/m"
 SPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -113,9 +113,9 @@ def test_a_server_that_has_whatever_it_is_asked_for_is_refused(
         asked.append(path)
         return object() if "/tensor" in path else None
 
-    monkeypatch.setattr(files, "look", look)
-    monkeypatch.setattr(probing, "_MOST_FILES", 100)
+    monkeypatch.setattr(file_info, "look", look)
+    monkeypatch.setattr(name_probing, "_MOST_FILES", 100)
     with pytest.raises(GrokpackError) as caught:
-        probing.probed("http://host/m", medium.read_into)
+        name_probing.probed("http://host/m", http_backend.read_into)
     assert caught.value.code == "GP235"
     assert len(asked) < 2000

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import zstandard
 
-from grokpack import manifest
-from grokpack.errors import GrokpackError
+from grokpack.checkpoint import manifest_file
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tiles import TILE_BYTES
 from grokpack.formats import zstd
-from grokpack.tiling import TILE_BYTES
 
 SUMS = bytes(range(160)) * 100  # a thousand checksums
 
 
 def loaded(folder: Path, rows: dict[str, Any]) -> dict[str, Any]:
-    document = {"schema": manifest.SCHEMA, "files": rows}
-    (folder / manifest.FILE).write_text(json.dumps(document), encoding="utf-8")
-    found = manifest.load(str(folder))
+    document = {"schema": manifest_file.SCHEMA, "files": rows}
+    (folder / manifest_file.FILE).write_text(json.dumps(document), encoding="utf-8")
+    found = manifest_file.load(str(folder))
     assert found is not None
     return found
 
@@ -67,8 +67,8 @@ def test_packed_checksums_take_the_memory_of_the_checksums(tmp_path: Path, name:
 def test_packed_checksums_are_read(tmp_path: Path) -> None:
     packed = row(zstandard.compress(SUMS))
     found = loaded(tmp_path, {"a": packed | {"decoded": packed}})
-    assert "".join(manifest.tiles(found["files"]["a"])) == SUMS.hex()
-    assert manifest.row(found, "a") == packed | {"decoded": packed}
+    assert "".join(manifest_file.tiles(found["files"]["a"])) == SUMS.hex()
+    assert manifest_file.row(found, "a") == packed | {"decoded": packed}
     with pytest.raises(GrokpackError, match="broken"):
         loaded(tmp_path, {"a": packed | {"decoded": row(b"")}})
 
@@ -76,7 +76,7 @@ def test_packed_checksums_are_read(tmp_path: Path) -> None:
 def test_a_manifest_claims_no_more_than_its_tables_may_become(tmp_path: Path) -> None:
     frame = zstandard.compress(bytes(1 << 22))  # a quarter of a million sums, in 150 bytes
     rows = {str(number): row(frame, 1 << 18) for number in range(4)}
-    assert len(manifest.tiles(loaded(tmp_path, rows)["files"]["0"])) == 1 << 18
+    assert len(manifest_file.tiles(loaded(tmp_path, rows)["files"]["0"])) == 1 << 18
     rows["0"]["decoded"] = {"bytes": 1, "tiles": "0" * 32}
     with pytest.raises(GrokpackError, match="16 TiB"):
         loaded(tmp_path, rows)

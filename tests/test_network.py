@@ -10,14 +10,22 @@ import numpy as np
 import pytest
 
 from grokpack import storage
-from grokpack.config import FILE
-from grokpack.evaluation import setting
-from grokpack.evaluation.alone import evaluate
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.evaluation import evaluation_options
 from grokpack.evaluation.inputs import Inputs
-from grokpack.models import constants
-from grokpack.network import arithmetic, attention, experts, layer, matrices, model, product
-from grokpack.network.batch import batch
-from grokpack.stores.locate import open_checkpoint
+from grokpack.evaluation.network import (
+    arithmetic,
+    attention,
+    experts,
+    layer,
+    matrices,
+    model,
+    product,
+)
+from grokpack.evaluation.network.batch import batch
+from grokpack.evaluation.single import evaluate
+from grokpack.models import hyperparameters
+from grokpack.models.config_json import FILE
 from tests.checkpoints import GOLDEN, reshard, synthesise
 from tests.converting import WIDE, convert
 from tests.network import golden, logits, prompts, random_tokens
@@ -123,8 +131,8 @@ def test_each_ingredient_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 def _change_config(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
     from dataclasses import replace
 
-    honest = constants.read
-    monkeypatch.setattr(constants, "read", lambda *args: replace(honest(*args), **changed))
+    honest = hyperparameters.read
+    monkeypatch.setattr(hyperparameters, "read", lambda *args: replace(honest(*args), **changed))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +242,7 @@ def test_activations_on_disk_give_the_same(wide: Path, monkeypatch: pytest.Monke
         return honest(nbytes)
 
     monkeypatch.setattr(storage, "scratch_memory", counted)
-    limit = setting._FIXED_BYTES
+    limit = evaluation_options._FIXED_BYTES
     np.testing.assert_array_equal(logits(wide, sequences, memory_bytes=limit), wanted)
     assert len(made) > 10
 
@@ -256,7 +264,7 @@ def test_each_weight_is_read_once_and_only_chosen_experts(
     chosen: dict[int, set[int]] = {}
     checkpoint = open_checkpoint(str(wide))
     tokens = batch([np.array([5, 5])])
-    with setting.networks([checkpoint], 2, setting.Options()) as (network,):
+    with evaluation_options.networks([checkpoint], 2, evaluation_options.Options()) as (network,):
         h = network.embed(tokens)
         for number in range(len(network.layers)):
             chosen[number] = set(network.step(number, h, tokens).chosen.ravel().tolist())
@@ -278,7 +286,7 @@ def test_each_weight_is_read_once_and_only_chosen_experts(
 def test_what_cannot_be_read_ends_the_run(wide: Path, tmp_path: Path) -> None:
     import shutil
 
-    from grokpack.errors import GrokpackError
+    from grokpack.core.errors import GrokpackError
 
     shutil.copytree(wide, tmp_path / "m")
     checkpoint = open_checkpoint(str(tmp_path / "m"))
@@ -292,7 +300,7 @@ def test_what_cannot_be_read_ends_the_run(wide: Path, tmp_path: Path) -> None:
 def test_a_config_without_head_size_is_refused(wide: Path, tmp_path: Path) -> None:
     import shutil
 
-    from grokpack.errors import GrokpackError
+    from grokpack.core.errors import GrokpackError
 
     shutil.copytree(wide, tmp_path / "m")
     config = json.loads((tmp_path / "m" / FILE).read_text(encoding="utf-8"))

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from grokpack import storage
-from grokpack.cli import reporting
-from grokpack.contents.recording import record
-from grokpack.errors import GrokpackError
-from grokpack.extraction import extract
-from grokpack.journal import Journal
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.extract import extract
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.cli import report_file
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.journal import Journal
+from grokpack.verification.record_manifest import record
 from tests.checkpoints import synthesise
 
 ENDS = (".tmp", ".part")
 
 
 def _report(folder: Path) -> str:
-    reporting.write(folder / "x.json", {"status": "ok"})
+    report_file.write(folder / "x.json", {"status": "ok"})
     return "x.json"
 
 

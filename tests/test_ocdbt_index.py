@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 from grokpack.formats import ocdbt, ocdbt_index
 from grokpack.formats.crc32c import crc32c
 from grokpack.formats.ocdbt import Inline, varint, varints

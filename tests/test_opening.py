@@ -15,19 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import grokpack
-from grokpack import chunking
-from grokpack.errors import GrokpackError
-from grokpack.formats import ocdbt, plain_zarr
-from grokpack.layout import Box
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.checkpoint.tensorstore.open_arrays import MemoryIndex
+from grokpack.checkpoint.virtual_store import chunk_grid
+from grokpack.conversion.plan_quantize import Options as QuantizeOptions
+from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box
+from grokpack.core.tensors import ArraySpec, DType, scales_name
+from grokpack.execution.run import execute
+from grokpack.formats import ocdbt, zarr_metadata
 from grokpack.models import grok1
-from grokpack.ops import Dequantize
-from grokpack.quantize import Options as QuantizeOptions
-from grokpack.quantize import plan_quantize
-from grokpack.reading import ArrayReader
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
-from grokpack.tensor import ArraySpec, DType, scales_name
-from grokpack.tensorstores import MemoryIndex
+from grokpack.transforms.dequantize import Dequantize
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
 from tests.converting import WIDE, attach, convert, expected, rounded
 from tests.weights import exact_weights, unpickled
@@ -48,7 +48,7 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(autouse=True)
 def _many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunking, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(chunk_grid, "CHUNK_BYTES", 4096)
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ def test_a_file_that_shrinks_after_opening_is_an_error_not_zeros(
 def test_what_does_not_lie_in_local_files_is_read_all_the_same(
     origin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.attach.is_local", lambda _: False)
+    monkeypatch.setattr("grokpack.checkpoint.virtual_store.index.is_local", lambda _: False)
     opened = grokpack.open(str(origin))
     for name, values in unpickled(origin).items():
         assert value(opened[name]).tobytes() == values.tobytes(), name
@@ -285,7 +285,7 @@ def test_what_does_not_lie_in_local_files_is_read_all_the_same(
 
 def test_a_chunk_that_the_index_lacks_is_an_error_not_a_fill_value(tmp_path: Path) -> None:
     spec = ArraySpec((4,), DType.I8)
-    metadata = plain_zarr.array_json(spec, (4,))
+    metadata = zarr_metadata.array_json(spec, (4,))
     database = ocdbt.database([ocdbt.Inline(b"a/zarr.json", metadata)], MemoryIndex.nodes_path)
     array = MemoryIndex(str(tmp_path)).open_array(database, "a")
     with pytest.raises(ValueError, match="missing"):

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from grokpack.convert import plan_convert
-from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.summary import document
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
+from grokpack.execution.run import execute
 from grokpack.formats import orbax
-from grokpack.inspection import document
-from grokpack.models.grok1 import Geometry
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.values import verify_values
-from grokpack.verification import verify_structure
+from grokpack.models.architecture import Geometry
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.checkpoints import DATA, SMALL, synthesise, tensor_files, tree
 from tests.converting import convert
 

@@ -13,26 +13,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from grokpack.convert import Options as ConvertOptions
-from grokpack.convert import plan_convert
-from grokpack.errors import GrokpackError
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import Options as ConvertOptions
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box, whole
+from grokpack.core.tensors import DType
+from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
-from grokpack.layout import Box, whole
-from grokpack.ops.weights import to_f32
-from grokpack.quantize import Options, plan_quantize
-from grokpack.reading import ArrayReader
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.tensor import DType
-from grokpack.values import statistics
+from grokpack.transforms.dequantize import to_f32
+from grokpack.verification.verify_values import statistics
 from tests import packed
 from tests.checkpoints import synthesise, tree
 from tests.quantising import WIDE, quantise, weights
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Checkpoint
-    from grokpack.tensor import TensorSpec
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import TensorSpec
 
 
 @pytest.fixture(scope="module")

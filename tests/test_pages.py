@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from grokpack import storage
 from grokpack.cli.app import app
-from grokpack.render import html, svg
+from grokpack.report import html, svg
 from tests.checkpoints import GOLDEN, synthesise
 from tests.test_schemas import check
 
@@ -179,7 +179,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(
 
 
 def test_a_value_as_the_median_is_not_shaded_and_twice_of_it_is_fully() -> None:
-    from grokpack.render import statistics_sections
+    from grokpack.report import statistics_sections
 
     shades = [
         re.search(r"--low: (\d+)", statistics_sections._cell(value, 1.0))
@@ -191,7 +191,7 @@ def test_a_value_as_the_median_is_not_shaded_and_twice_of_it_is_fully() -> None:
 
 
 def test_bins_are_named_by_their_edges() -> None:
-    from grokpack.render import statistics_sections
+    from grokpack.report import statistics_sections
 
     floats = {"of": "magnitude", "edges": [0.0, 0.5, 1.0, 3.4e38]}
     assert statistics_sections._bins(floats) == ["to 2^-1", "from 2^-1 to 2^0", "from 2^0 up"]
@@ -200,7 +200,7 @@ def test_bins_are_named_by_their_edges() -> None:
 
 
 def test_values_and_scales_that_are_not_sound_are_listed() -> None:
-    from grokpack.render import statistics_sections
+    from grokpack.report import statistics_sections
 
     scales = {"nan": 0, "posinf": 1, "neginf": 0, "zero": 2, "negative": 0}
     rows = [

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
-from grokpack.contents import torrent
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 from grokpack.formats.bencode import Document
+from grokpack.verification.checksums import torrent
 from tests import hub
 from tests.checkpoints import synthesise
 from tests.test_contents import flip

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from grokpack import storage
-from grokpack.errors import ExitStatus, GrokpackError
-from grokpack.preflight import Limits
-from grokpack.reshard import plan_reshard
-from grokpack.run import Outcome, execute
-from grokpack.sharing import Part, execute_part
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
+from grokpack.execution.partial_run import Part, execute_part
+from grokpack.execution.run import Outcome, execute
+from grokpack.execution.run_options import Limits
 from tests.checkpoints import synthesise
 from tests.faults.crashing import WRITERS, Crash, contents, name_of
 from tests.fuzzing import TINY

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.cli import quantities
-from grokpack.contents.rounds import parse_part
-from grokpack.errors import GrokpackError
-from grokpack.synth import plan_synth
+from grokpack.cli import parsing
+from grokpack.conversion.plan_synth import plan_synth
+from grokpack.core.errors import GrokpackError
+from grokpack.verification.sampling import parse_part
 from tests.checkpoints import SMALL
 
 digits = st.text(st.sampled_from("0123456789.eE+-\u0665 "), max_size=12) | st.sampled_from(
@@ -24,7 +24,7 @@ units = st.sampled_from(["", "B", "KB", "TiB", "x", "s", "w", "d", "/3", "/" + "
 
 @given(digits, units)
 def test_any_text_is_a_quantity_or_is_refused(number: str, unit: str) -> None:
-    for parse in (quantities.parse_bytes, quantities.parse_seconds, quantities.parse_workers):
+    for parse in (parsing.parse_bytes, parsing.parse_seconds, parsing.parse_workers):
         with contextlib.suppress(GrokpackError):
             found = parse(number + unit)
             assert found is not None

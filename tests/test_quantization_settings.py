@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from grokpack.errors import GrokpackError
-from grokpack.stores import packed_data, quantization_settings
-from grokpack.stores.locate import open_checkpoint, survey
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.readers import packed_data, quantization_settings
+from grokpack.core.errors import GrokpackError
 from tests.checkpoints import synthesise
 from tests.quantising import WIDE, quantise
 

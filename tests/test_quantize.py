@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from grokpack import policy_file, storage
-from grokpack.convert import Options as ConvertOptions
-from grokpack.convert import plan_convert
-from grokpack.errors import GrokpackError
+from grokpack import storage
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options as ConvertOptions
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.quantization import policy_file
+from grokpack.conversion.quantization.policy import Policy
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
 from grokpack.models import grok1
-from grokpack.models.grok1 import Geometry
-from grokpack.policy import Policy
-from grokpack.preflight import Limits
-from grokpack.quantize import Options, plan_quantize
-from grokpack.recipe import Recipe
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.models.architecture import Geometry
+from grokpack.transforms.scheme import Recipe
 from tests import packed
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
 from tests.faults.crashing import Crash
@@ -169,9 +170,15 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, group: str
 ) -> None:
     """Tiles are made small, so that tasks end within matrices and within groups."""
-    for module in ("tiling", "task", "plan", "account", "manifest"):
+    for module in (
+        "core.tiles",
+        "storage.hashing",
+        "planning.tasks",
+        "execution.quantization_error",
+        "checkpoint.manifest_file",
+    ):
         monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
-    monkeypatch.setattr("grokpack.plan.TASK_BYTES", 20_000)
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
     source = synthesise(tmp_path / "in", BLOCKY)
     options: dict[str, Any] = {"to": to, "group": group, "symmetric": to != "safetensors"}
     clean = tree(quantise(source, tmp_path / "clean", Limits(workers=1), **options))

@@ -10,16 +10,16 @@ import gguf
 import numpy as np
 import pytest
 
-from grokpack.budget import budget
-from grokpack.convert import Options as ConvertOptions
-from grokpack.convert import plan_convert
-from grokpack.errors import GrokpackError
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options as ConvertOptions
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
 from grokpack.models import grok1
-from grokpack.models.grok1 import Geometry
-from grokpack.quantize import Options, plan_quantize
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.models.architecture import Geometry
+from grokpack.planning.memory_budget import budget
 from tests.checkpoints import synthesise
 from tests.weights import exact_weights
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.layout import Box, whole
-from grokpack.models.grok1 import Geometry
-from grokpack.reading import ArrayReader, dense
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.core.arrays import dense
+from grokpack.core.layout import Box, whole
+from grokpack.models.architecture import Geometry
 from tests.checkpoints import synthesise
 from tests.converting import convert
 

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from grokpack import redaction, storage
-from grokpack.cli import crash
+from grokpack import storage
+from grokpack.cli import crash_report
 from grokpack.cli.app import app
-from grokpack.errors import GrokpackError, Place
-from grokpack.storage.remote import exchange, sites
+from grokpack.core import redaction
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.storage.http import range_requests, services
 from tests import servers
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(redaction, "_known", set())
     redaction._pattern.cache_clear()
     servers.impatient(monkeypatch)
-    monkeypatch.setattr(exchange, "pause_s", lambda *_: 0.0)
+    monkeypatch.setattr(range_requests, "pause_s", lambda *_: 0.0)
     yield
     redaction._pattern.cache_clear()
-    sites.forget()
+    services.forget()
 
 
 def _holds(text: str) -> bool:
@@ -126,7 +127,7 @@ def test_a_server_that_repeats_a_secret_is_not_repeated(
         server.fault = repeat
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_TOKEN", SECRET)
-        sites.forget()
+        services.forget()
         words = ["verify", "hf://xai-org/grok-1", "--json", "--progress", "none"]
         done = CliRunner().invoke(app, words)
         assert any("authorization" in asked.headers for asked in server.asked)
@@ -141,7 +142,9 @@ def test_a_report_of_a_bug_holds_no_secret(
     monkeypatch.setenv("HF_TOKEN", SECRET)
     redaction.know_process()
     url = "http://u:otherZq9@h/x?sig=thirdZq9"
-    error = crash.bug(RuntimeError(f"{SECRET} Authorization: Bearer {SECRET} {url}"), verbose=True)
+    error = crash_report.bug(
+        RuntimeError(f"{SECRET} Authorization: Bearer {SECRET} {url}"), verbose=True
+    )
     (report,) = tmp_path.rglob("crash-*")
     assert not _holds(report.read_text(encoding="utf-8"))
     assert not _holds(str(error) + capsys.readouterr().err)

@@ -20,19 +20,19 @@ from unittest.mock import Mock
 import pytest
 
 from grokpack import storage
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.preflight import Limits
-from grokpack.quantize import Options as QuantizeOptions
-from grokpack.quantize import plan_quantize
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.storage.remote import flights, routes, wire
-from grokpack.storage.remote.flights import CalledOff
-from grokpack.storage.remote.routes import Resource, follow
-from grokpack.storage.remote.wire import Connection, pool
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.verification import verify_structure
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_quantize import Options as QuantizeOptions
+from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
+from grokpack.storage.http import connections, redirects, request_threads
+from grokpack.storage.http.connections import Connection, pool
+from grokpack.storage.http.redirects import Resource, follow
+from grokpack.storage.http.request_threads import CalledOff
+from grokpack.verification.verify_structure import verify_structure
 from tests import forked
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
 from tests.servers import Answer, Asked, Crowd, Server, impatient, serving
@@ -40,8 +40,8 @@ from tests.servers import Answer, Asked, Crowd, Server, impatient, serving
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from grokpack.checkpoint import Checkpoint
-    from grokpack.plan import Plan
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.planning.plan import Plan
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_headers_are_fetched_many_at_a_time(served: Server) -> None:
 
 
 def test_verify_reads_all_values_from_a_server(served: Server) -> None:
-    from grokpack.values import verify_values
+    from grokpack.verification.verify_values import verify_values
 
     verdict = verify_values(verify_structure(survey(f"{served.url}/grok")))
     assert verdict.whole
@@ -159,7 +159,7 @@ def test_verify_reads_all_values_from_a_server(served: Server) -> None:
 
 
 def test_statistics_of_turned_matrices_are_the_same_from_a_server(served: Server) -> None:
-    from grokpack.values import statistics
+    from grokpack.verification.verify_values import statistics
 
     made = served.root / "made"
     execute(PLANS["hf"](open_checkpoint(str(served.root / "grok"))), str(made))
@@ -184,15 +184,15 @@ def test_strips_are_fetched_once_however_often_they_are_cut(
 ) -> None:
     from dataclasses import replace
 
-    from grokpack.budget import Pace
-    from grokpack.storage.remote import shelf
+    from grokpack.storage.http import block_cache
+    from grokpack.transforms.step_sizes import Pace
     from tests.checkpoints import SMALL
 
     geometry = replace(
         SMALL, d_model=256, ffn=1024, layers=1, q_width=256, kv_width=256, head_dim=32
     )
-    monkeypatch.setattr(shelf, "BLOCK_BYTES", 64 << 10)
-    monkeypatch.setattr("grokpack.run.preflight", _narrow(Pace(16 << 10, 64 << 10)))
+    monkeypatch.setattr(block_cache, "BLOCK_BYTES", 64 << 10)
+    monkeypatch.setattr("grokpack.execution.run.preflight", _narrow(Pace(16 << 10, 64 << 10)))
     synthesise(tmp_path / "served" / "grok", geometry)
     with serving(tmp_path / "served") as server:
         local, far = both(server, tmp_path, PLANS["gguf"])
@@ -221,7 +221,7 @@ def test_scales_are_looked_at_many_at_a_time(served: Server) -> None:
 
 
 def _narrow(pace: Any) -> Any:
-    from grokpack.preflight import preflight
+    from grokpack.execution.preflight import preflight
 
     def narrow(plan: Plan, out: str, limits: Limits) -> Any:
         from dataclasses import replace
@@ -359,10 +359,10 @@ def test_what_does_not_pass_is_an_error_and_the_same_command_goes_on_later(
 def test_a_server_that_falls_silent_is_left(
     served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from grokpack.storage.remote import exchange, wire
+    from grokpack.storage.http import connections, range_requests
 
-    monkeypatch.setattr(wire, "SILENCE_S", 0.2)
-    monkeypatch.setattr(exchange, "TRIES", 2)
+    monkeypatch.setattr(connections, "SILENCE_S", 0.2)
+    monkeypatch.setattr(range_requests, "TRIES", 2)
 
     def silent(_: Asked, answer: Answer) -> None:
         answer.stall = 100
@@ -377,10 +377,10 @@ def test_a_server_that_falls_silent_is_left(
 
 def test_a_server_that_drips_is_left(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte is in time, and the whole never would be."""
-    from grokpack.storage.remote import exchange
+    from grokpack.storage.http import range_requests
 
-    monkeypatch.setattr(exchange, "SILENCE_S", 0.3)
-    monkeypatch.setattr(exchange, "TRIES", 1)
+    monkeypatch.setattr(range_requests, "SILENCE_S", 0.3)
+    monkeypatch.setattr(range_requests, "TRIES", 1)
     path = f"{served.url}/grok/ckpt-0/tensor00000_000"
     assert storage.FileBytes(path).size() > 100_000
 
@@ -423,7 +423,7 @@ def test_names_that_are_not_there_cost_no_connection(
             super().__init__(address)
             made.append(self)
 
-    monkeypatch.setattr(wire, "Connection", Counted)
+    monkeypatch.setattr(connections, "Connection", Counted)
     pool.close()
     for number in range(50):
         assert not storage.exists(f"{served.url}/grok/missing{number}.json")
@@ -434,7 +434,7 @@ def test_names_that_are_not_there_cost_no_connection(
 def test_a_server_that_is_far_is_asked_several_things_at_once(
     near_s: float, ranges: int, served: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "_NEAR_S", near_s)
+    monkeypatch.setattr(redirects, "_NEAR_S", near_s)
     path, nbytes = served.root / "large", 5 << 20
     path.write_bytes(os.urandom(nbytes))
     buffer = bytearray(nbytes - 7)
@@ -449,13 +449,13 @@ def test_flights_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) 
     path = f"{served.url}/grok/config.json"
     made: list[object] = []
 
-    class Counted(flights._Pilot):
+    class Counted(request_threads._Pilot):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(flights, "_Pilot", Counted)
-    flights._idle.clear()
+    monkeypatch.setattr(request_threads, "_Pilot", Counted)
+    request_threads._idle.clear()
     for _ in range(40):
         storage.forget(path)
         assert storage.FileBytes(path).size()
@@ -560,7 +560,7 @@ def test_a_run_goes_on_from_a_server_that_began_in_the_local_folder(
         if tasks == 1:
             raise Crash
 
-    from grokpack import plan as plans
+    from grokpack.planning import plan as plans
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plans, "TASK_BYTES", 1 << 18)
@@ -589,9 +589,9 @@ def test_a_run_whose_server_dies_goes_on_when_it_is_back(served: Server, tmp_pat
     plan = plan_reshard(open_checkpoint(f"{served.url}/grok"), 2)
     served.fault = dies
     with pytest.MonkeyPatch.context() as patch:
-        from grokpack.storage.remote import exchange
+        from grokpack.storage.http import range_requests
 
-        patch.setattr(exchange, "TRIES", 2)
+        patch.setattr(range_requests, "TRIES", 2)
         with pytest.raises(GrokpackError) as caught:
             execute(plan, str(out), Limits(workers=1))
     assert caught.value.code == "GP221"
@@ -749,13 +749,13 @@ def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
 def test_https_is_read_where_the_certificate_is_trusted(
     trusted: bool, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from grokpack.storage.remote import exchange, wire
+    from grokpack.storage.http import connections, range_requests
 
     pem, context = certificate(tmp_path)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    wire._tls.cache_clear()
-    monkeypatch.setattr(exchange, "TRIES", 2)
+    connections._tls.cache_clear()
+    monkeypatch.setattr(range_requests, "TRIES", 2)
     with serving(served.root, context) as secure:
         if not trusted:
             with pytest.raises(GrokpackError) as caught:
@@ -776,7 +776,7 @@ def test_https_is_read_where_the_certificate_is_trusted(
         assert caught.value.code == "GP403"
         secure.fault = only_payload(_drop, every=5)
         execute(plan, str(tmp_path / "out"))
-    wire._tls.cache_clear()
+    connections._tls.cache_clear()
     reshard(served.root / "grok", tmp_path / "clean", 2)
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
 
@@ -800,10 +800,10 @@ def test_chance_faults_of_every_kind_never_change_an_output(
     seed: int, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs fail or do not; what is published at last is what the local folder gives."""
-    from grokpack.storage.remote import exchange, wire
+    from grokpack.storage.http import connections, range_requests
 
-    monkeypatch.setattr(wire, "SILENCE_S", 0.3)
-    monkeypatch.setattr(exchange, "TRIES", 3)
+    monkeypatch.setattr(connections, "SILENCE_S", 0.3)
+    monkeypatch.setattr(range_requests, "TRIES", 3)
     chance, guard = random.Random(seed), threading.Lock()
     name = chance.choice(sorted(PLANS))
     execute(PLANS[name](open_checkpoint(str(served.root / "grok"))), str(tmp_path / "clean"))

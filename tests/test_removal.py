@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from grokpack import storage
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.journal import Journal
-from grokpack.manifest import row_of
-from grokpack.preflight import Limits
-from grokpack.reshard import plan_reshard
-from grokpack.run import Outcome, execute
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.manifest_file import row_of
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.journal import Journal
+from grokpack.execution.run import Outcome, execute
+from grokpack.execution.run_options import Limits
 from tests.checkpoints import synthesise, tree
 from tests.faults.crashing import WRITERS, Crash, counted, crashing, name_of
 from tests.fuzzing import TINY

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack.evaluation.verdict import Limits, findings
-from grokpack.models.grok1 import Geometry
+from grokpack.evaluation.thresholds import Limits, findings
+from grokpack.models.architecture import Geometry
 from tests.altering import alter, copy, of_layer, permute_experts, permute_heads
 from tests.checkpoints import synthesise
 from tests.converting import convert
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from grokpack.checkpoint import Finding
+    from grokpack.core.finding import Finding
     from grokpack.evaluation.pair import PairEvaluation
 
 WIDE = Geometry(

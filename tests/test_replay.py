@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
-from grokpack.contents import replay
+from grokpack.verification import replay
 from tests.checkpoints import synthesise
 from tests.converting import WIDE
 from tests.test_contents import flip

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from grokpack.errors import GrokpackError
-from grokpack.models import grok1
-from grokpack.models.grok1 import Geometry
-from grokpack.reading import ArrayReader
-from grokpack.reshard import plan_reshard
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.targets.groups import probe_groups
-from grokpack.verification import verify_structure
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.writers.scale_groups import probe_groups
+from grokpack.core.errors import GrokpackError
+from grokpack.models import architecture, grok1
+from grokpack.models.architecture import Geometry
+from grokpack.verification.verify_structure import verify_structure
 from tests.checkpoints import GOLDEN, SMALL, reshard, synthesise, tensor_files, tree
 
 ORIGINAL = tensor_files(GOLDEN / "ckpt-0")
@@ -119,7 +119,7 @@ def test_each_rank_loads_its_slices_with_the_safetensors_library(tmp_path: Path,
     whole = ArrayReader(checkpoint)
     for entry in grok1.entries(SMALL.layers):
         for name, spec in checkpoint.tensors[entry.name].arrays().items():
-            from grokpack.layout import whole as all_of
+            from grokpack.core.layout import whole as all_of
 
             expected = whole.read(name, all_of(spec.shape))
             for rank in range(tp):
@@ -137,7 +137,7 @@ def _load(out: Path, name: str, rank: int, tp: int) -> np.ndarray:
     raise KeyError(name)
 
 
-def _slice(array: np.ndarray, entry: grok1.Entry, rank: int, tp: int) -> np.ndarray:
+def _slice(array: np.ndarray, entry: architecture.Entry, rank: int, tp: int) -> np.ndarray:
     """What a rank holds, written down a second time and more plainly."""
     path = entry.rule.path
     if "norm" in path or "router" in path:
@@ -179,7 +179,7 @@ def test_bf16_weights_are_rounded_once_to_nearest_even(tmp_path: Path) -> None:
 
 
 def _array(path: Path, name: str) -> np.ndarray:
-    from grokpack.layout import whole
+    from grokpack.core.layout import whole
 
     checkpoint = open_checkpoint(str(path))
     return ArrayReader(checkpoint).read(name, whole(checkpoint.layout.arrays[name].shape))
@@ -188,12 +188,12 @@ def _array(path: Path, name: str) -> np.ndarray:
 def test_host_files_follow_the_partition_rules_of_xais_code(tmp_path: Path) -> None:
     source = synthesise(tmp_path / "source")
     reshard(source, tmp_path / "out", 4, "ckpt-0", hosts=2)
-    from grokpack import pickles
+    from grokpack.formats import pickle
     from grokpack.storage import FileBytes
 
     def shape(index: int, host: int) -> tuple[int, ...]:
         path = str(tmp_path / "out" / "ckpt-0" / f"tensor{index:05d}_{host:03d}")
-        return pickles.read(FileBytes(path), path).values.spec.shape
+        return pickle.read(FileBytes(path), path).values.spec.shape
 
     assert shape(0, 1) == (64, 16)  # the embedding by features: P(None, ("data", "model"))
     assert shape(2, 1) == (2, 32, 32)  # experts, gate: columns
@@ -308,8 +308,8 @@ def test_a_model_without_a_known_head_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_workers_and_place_do_not_change_a_byte(tmp_path: Path) -> None:
-    from grokpack.preflight import Limits
-    from grokpack.run import execute
+    from grokpack.execution.run import execute
+    from grokpack.execution.run_options import Limits
 
     geometry = replace(SMALL, vocab=16384, d_model=512)  # an embedding of 32 MiB: several tiles
     source = synthesise(tmp_path / "source", geometry)

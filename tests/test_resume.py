@@ -19,14 +19,15 @@ from pathlib import Path
 import pytest
 
 from grokpack import storage
-from grokpack.errors import ExitStatus, GrokpackError
-from grokpack.journal import Journal
-from grokpack.preflight import Limits
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.synth import PRESETS, plan_synth
-from grokpack.task import Receipt
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import PRESETS, plan_synth
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
+from grokpack.execution.journal import Journal
+from grokpack.execution.receipt import Receipt
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
 from tests.checkpoints import SMALL, reshard, synthesise, tree
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 
@@ -240,7 +241,7 @@ def test_restarting_removes_nothing_outside_the_output_whatever_the_manifest_say
 def test_nothing_is_published_where_a_tile_was_never_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.run.tasks", lambda *_: iter(()))
+    monkeypatch.setattr("grokpack.execution.run.tasks", lambda *_: iter(()))
     with pytest.raises(GrokpackError) as caught:
         execute(plan_synth(SMALL, 0), str(tmp_path))
     assert caught.value.code == "GP901"

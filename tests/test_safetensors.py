@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
-from grokpack.extraction import extract
-from grokpack.formats import safetensors
-from grokpack.formats.allowance import Allowance
-from grokpack.storage import safetensors_library
-from grokpack.stores.locate import open_checkpoint
+from grokpack.checkpoint.extract import extract
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.core.errors import GrokpackError
+from grokpack.formats import safetensors, safetensors_library
+from grokpack.formats.header_allowance import Allowance
 from tests.checkpoints import synthesise
 from tests.converting import convert
 from tests.fuzzing import TINY

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
-from grokpack.render import schemas
+from grokpack.report import schemas
 from tests.checkpoints import GOLDEN, synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,7 +130,7 @@ def test_failures_keep_to_the_schema_of_their_command(
 
 
 def test_the_document_of_a_usage_error_keeps_to_its_schema() -> None:
-    from grokpack.render.envelope import usage
+    from grokpack.report.envelope import usage
 
     check(usage("No such option: --tq"))
 
@@ -158,7 +158,7 @@ def test_a_schema_that_there_is_not_names_the_nearest() -> None:
 
 def test_the_schemas_are_in_the_package() -> None:
     """hatchling takes every file below the package that is tracked."""
-    assert (ROOT / "grokpack/render/schemas/envelope.json").is_file()
+    assert (ROOT / "grokpack/report/schemas/envelope.json").is_file()
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     assert "*.json" not in ignored
 
@@ -187,8 +187,8 @@ def test_large_tables_are_compressed_and_read_alike(tmp_path: Path) -> None:
     import xxhash
     import zstandard
 
-    from grokpack import manifest
-    from grokpack.tiling import TILE_BYTES
+    from grokpack.checkpoint import manifest_file
+    from grokpack.core.tiles import TILE_BYTES
 
     answer("synth", tmp_path / "m", "--preset", "real-layer", "--sparse")
     document = json.loads((tmp_path / "m" / "grokpack.json").read_text(encoding="utf-8"))
@@ -200,7 +200,7 @@ def test_large_tables_are_compressed_and_read_alike(tmp_path: Path) -> None:
             tiles = [xxhash.xxh3_128_digest(handle.read(TILE_BYTES)) for _ in range(2)]
         assert packed[:32] == b"".join(tiles)
         assert len(packed) == 16 * -(-row["bytes"] // TILE_BYTES)
-        assert "".join(manifest.tiles(row)) == packed.hex()
+        assert "".join(manifest_file.tiles(row)) == packed.hex()
     assert answer("verify", tmp_path / "m")["status"] == "whole"
     row["tiles_zstd"] = base64.b64encode(zstandard.compress(packed[:-16])).decode()
     (tmp_path / "m" / "grokpack.json").write_text(json.dumps(document), encoding="utf-8")

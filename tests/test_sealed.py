@@ -18,9 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
-from grokpack.formats import seekable
-from grokpack.formats.seekable import LARGEST_FRAME_BYTES
+from grokpack.core.errors import GrokpackError
+from grokpack.formats import zstd_seekable
+from grokpack.formats.zstd_seekable import LARGEST_FRAME_BYTES
 
 TAME = ("GP213", "GP214", "GP227", "GP228")
 """What a compressed file that is damaged, or made to deceive, may end in."""
@@ -123,14 +123,16 @@ def test_a_file_that_is_replaced_is_read_anew_and_a_plain_one_wins(tmp_path: Pat
 
 
 def test_what_grokpack_writes_is_the_specifications_table(tmp_path: Path) -> None:
-    assert seekable.render([(5, 14), (1 << 20, 900_000)]) == table([(14, 5), (900_000, 1 << 20)])
-    assert seekable.table_bytes(2) == len(table([(0, 0)] * 2))
-    compress = seekable.compressor()
+    assert zstd_seekable.render([(5, 14), (1 << 20, 900_000)]) == table(
+        [(14, 5), (900_000, 1 << 20)]
+    )
+    assert zstd_seekable.table_bytes(2) == len(table([(0, 0)] * 2))
+    compress = zstd_seekable.compressor()
     whole = random.Random(0).randbytes(5000)
     cut = [whole[:4096], whole[4096:]]
     frames = [compress(memoryview(piece)) for piece in cut]
-    assert all(len(f) <= seekable.bound(len(c)) for f, c in zip(frames, cut, strict=True))
-    data = b"".join(frames) + seekable.render([(4096, len(frames[0])), (904, len(frames[1]))])
+    assert all(len(f) <= zstd_seekable.bound(len(c)) for f, c in zip(frames, cut, strict=True))
+    data = b"".join(frames) + zstd_seekable.render([(4096, len(frames[0])), (904, len(frames[1]))])
     reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True)
     assert reader.read() == whole
     (tmp_path / "NAME.zst").write_bytes(data)
@@ -140,7 +142,7 @@ def test_what_grokpack_writes_is_the_specifications_table(tmp_path: Path) -> Non
 @pytest.mark.parametrize("nbytes", [0, 1, 1000, 131_072, 1 << 20])
 def test_the_bound_holds_where_nothing_can_be_compressed(nbytes: int) -> None:
     data = random.Random(nbytes).randbytes(nbytes)
-    assert len(seekable.compressor()(memoryview(data))) <= seekable.bound(nbytes)
+    assert len(zstd_seekable.compressor()(memoryview(data))) <= zstd_seekable.bound(nbytes)
 
 
 def caught(path: Path, nbytes: int = 1) -> GrokpackError:
@@ -257,8 +259,8 @@ def test_a_bomb_costs_no_more_than_the_largest_frame(tmp_path: Path, claim: int 
 
 
 def test_a_thread_keeps_no_more_frames_than_it_says(tmp_path: Path) -> None:
-    from grokpack.storage.sealed import HELD_BYTES
-    from grokpack.storage.sources import _LOCAL
+    from grokpack.storage.decompression import HELD_BYTES
+    from grokpack.storage.reading import _LOCAL
 
     path = tmp_path / "NAME"
     whole = seal(path, [bytes([i]) * (1 << 20) for i in range(9)])

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokpack import policy
-from grokpack.errors import GrokpackError
-from grokpack.inspection import views
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.checkpoint.summary import views
+from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_synth import plan_synth
+from grokpack.conversion.quantization import policy
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
 from grokpack.models import grok1, selection
-from grokpack.quantize import Options, plan_quantize
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
-from grokpack.synth import plan_synth
 from tests.fuzzing import TINY
 
 ENTRIES = grok1.entries(12)

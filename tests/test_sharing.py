@@ -14,20 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokpack import coverage, storage
-from grokpack.account import Account
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.output import Output
-from grokpack.preflight import Limits
-from grokpack.quantize import Options as QuantizeOptions
-from grokpack.quantize import plan_quantize
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.sharing import Part, execute_part
-from grokpack.stores.locate import open_checkpoint
-from grokpack.synth import PRESETS, plan_synth
-from grokpack.task import Receipt
+from grokpack import storage
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_quantize import Options as QuantizeOptions
+from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import PRESETS, plan_synth
+from grokpack.core.errors import GrokpackError
+from grokpack.execution import tile_coverage
+from grokpack.execution.output import Output
+from grokpack.execution.partial_run import Part, execute_part
+from grokpack.execution.quantization_error import Account
+from grokpack.execution.receipt import Receipt
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
 from tests import forked
 from tests.checkpoints import synthesise, tree
 from tests.executors import processes, stop_after
@@ -35,8 +36,8 @@ from tests.faults.crashing import Crash, counted, crashing, each_or_some, places
 from tests.fuzzing import TINY
 
 if TYPE_CHECKING:
-    from grokpack.plan import Plan
-    from grokpack.run import Outcome
+    from grokpack.execution.run import Outcome
+    from grokpack.planning.plan import Plan
 
 ONE = Limits(workers=1)
 
@@ -60,8 +61,8 @@ def clean(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 
 @pytest.fixture(autouse=True)
 def _small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokpack.plan.TASK_BYTES", 20_000)
-    monkeypatch.setattr("grokpack.coverage.TASK_BYTES", 20_000)
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
+    monkeypatch.setattr("grokpack.execution.tile_coverage.TASK_BYTES", 20_000)
 
 
 def resharding(source: Path, out: Path) -> list[str]:
@@ -237,7 +238,13 @@ def test_a_crash_at_any_operation_loses_nothing(
 def test_the_account_counts_every_tile_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("tiling", "task", "plan", "account", "manifest"):
+    for module in (
+        "core.tiles",
+        "storage.hashing",
+        "planning.tasks",
+        "execution.quantization_error",
+        "checkpoint.manifest_file",
+    ):
         monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
     source = synthesise(tmp_path / "source", TINY)
     options = QuantizeOptions(group="32", tokenizer="none")
@@ -369,7 +376,7 @@ def test_what_is_not_done_in_parts_is_refused(how: str, source: Path, tmp_path: 
 def test_a_part_leaves_other_peoples_work_alone(
     plan: Plan, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.sharing._BEGIN_S", 0.2)
+    monkeypatch.setattr("grokpack.execution.partial_run._BEGIN_S", 0.2)
     out = tmp_path / "out"
     do(plan_reshard(open_checkpoint(str(source)), 2), out, 1, 2)
     with pytest.raises(GrokpackError) as caught:
@@ -387,7 +394,7 @@ def test_a_part_leaves_other_peoples_work_alone(
 def test_a_part_does_not_begin_beside_a_whole_run_nor_that_beside_it(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.sharing._BEGIN_S", 0.2)
+    monkeypatch.setattr("grokpack.execution.partial_run._BEGIN_S", 0.2)
     out = tmp_path / "out"
     do(plan, out, 1, 2)
     lock = Output.of(plan.target, str(out)).journal.lock_path
@@ -406,10 +413,10 @@ def test_a_part_does_not_begin_beside_a_whole_run_nor_that_beside_it(
 
 @given(st.integers(1, 40))
 def test_shares_are_all_tiles_each_in_one(plan: Plan, count: int) -> None:
-    shares = coverage.shares(plan.target, count)
+    shares = tile_coverage.shares(plan.target, count)
     assert len(shares) == count
     tiles = [(band, tile) for share in shares for band, own in share.items() for tile in own]
-    every = coverage.everything(plan.target.layout)
+    every = tile_coverage.everything(plan.target.layout)
     assert sorted(tiles) == sorted((band, tile) for band, own in every.items() for tile in own)
 
 
@@ -417,7 +424,8 @@ def test_shares_of_the_release_are_even() -> None:
     target = plan_synth(PRESETS["grok-1"]).target
     for count in (2, 16, 100):
         sizes = [
-            coverage.bytes_of(target.layout, share) for share in coverage.shares(target, count)
+            tile_coverage.bytes_of(target.layout, share)
+            for share in tile_coverage.shares(target, count)
         ]
         assert sum(sizes) == target.layout.nbytes
         assert max(sizes) - min(sizes) < 600 << 20  # of 318 GB: a task more or less
@@ -441,10 +449,10 @@ def test_of_receipts_that_overlap_each_tile_is_kept_once(
         )
         for band, first, count in drawn
     ]
-    kept = coverage.distinct(given)
+    kept = tile_coverage.distinct(given)
     tiles = [(r.band, tile) for r in kept for tile in range(r.first, r.last)]
     assert len(tiles) == len(set(tiles))
-    assert coverage.tiles_of(kept) == coverage.tiles_of(given)
+    assert tile_coverage.tiles_of(kept) == tile_coverage.tiles_of(given)
     for receipt in kept:
         names = [f"{receipt.band}.{tile}" for tile in range(receipt.first, receipt.last)]
         assert list(receipt.sums[0]) == names

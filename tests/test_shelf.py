@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
-from grokpack.storage.remote import files, shelf
+from grokpack.core.errors import GrokpackError
+from grokpack.storage.http import block_cache, file_info
 from tests.servers import Answer, Asked, Server, impatient, serving
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, st
     (folder / "data").write_bytes(DATA.tobytes())
     with pytest.MonkeyPatch.context() as patch, serving(folder) as server:
         impatient(patch)
-        patch.setattr(shelf, "BLOCK_BYTES", BLOCK)
-        patch.setattr(shelf, "SHELF_BYTES", 20 * BLOCK)  # so that blocks give way
-        patch.setattr(files, "SMALL_BYTES", 0)
-        patch.setattr(files, "WINDOW_BYTES", 1)
-        patch.setattr(shelf, "_shelves", {})
+        patch.setattr(block_cache, "BLOCK_BYTES", BLOCK)
+        patch.setattr(block_cache, "SHELF_BYTES", 20 * BLOCK)  # so that blocks give way
+        patch.setattr(file_info, "SMALL_BYTES", 0)
+        patch.setattr(file_info, "WINDOW_BYTES", 1)
+        patch.setattr(block_cache, "_shelves", {})
         yield server, f"{server.url}/data"
-        for kept in list(shelf._shelves):
-            shelf.clear(kept)
+        for kept in list(block_cache._shelves):
+            block_cache.clear(kept)
 
 
 @st.composite
@@ -90,8 +90,8 @@ def test_a_block_is_fetched_once_for_threads_that_want_it_at_once(
     place: tuple[Server, str],
 ) -> None:
     server, path = place
-    for kept in list(shelf._shelves):
-        shelf.clear(kept)
+    for kept in list(block_cache._shelves):
+        block_cache.clear(kept)
     storage.FileBytes(path).size()
     server.forget()
     together = threading.Barrier(4)
@@ -111,8 +111,8 @@ def test_a_block_that_could_not_be_fetched_is_fetched_by_the_next(
     place: tuple[Server, str],
 ) -> None:
     server, path = place
-    for kept in list(shelf._shelves):
-        shelf.clear(kept)
+    for kept in list(block_cache._shelves):
+        block_cache.clear(kept)
     storage.FileBytes(path).size()
 
     def spoil(_: Asked, answer: Answer) -> None:
@@ -134,17 +134,17 @@ def test_the_shelf_lies_where_the_errand_says_and_goes_with_it(
     rows = np.zeros((3, 10), np.uint8)
     with storage.interruptible(lambda: False, str(tmp_path)):
         storage.read_rows(place[1], 0, 1000, rows)
-    assert str(tmp_path) in shelf._shelves
+    assert str(tmp_path) in block_cache._shelves
     assert not list(tmp_path.iterdir())  # nameless: a crash leaves nothing
     storage.tidy(str(tmp_path))
-    assert str(tmp_path) not in shelf._shelves
+    assert str(tmp_path) not in block_cache._shelves
 
 
 def test_blocks_that_were_read_to_the_end_give_way_before_new_places_are_taken(
     place: tuple[Server, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "_WARM", 4)
-    monkeypatch.setattr(shelf, "_EDGE_BYTES", 0)
+    monkeypatch.setattr(block_cache, "_WARM", 4)
+    monkeypatch.setattr(block_cache, "_EDGE_BYTES", 0)
     place[0].forget()
     rows = np.zeros((8, BLOCK // 16), np.uint8)  # two columns of strips fill eight half blocks
     with storage.interruptible(lambda: False, str(tmp_path)):
@@ -153,7 +153,7 @@ def test_blocks_that_were_read_to_the_end_give_way_before_new_places_are_taken(
                 offset = first + column * BLOCK // 16
                 storage.read_rows(place[1], offset, BLOCK // 2, rows)
                 assert (rows == expected(offset, BLOCK // 2, 8, BLOCK // 16)).all()
-        taken = 20 - len(shelf._shelves[str(tmp_path)]._free)
+        taken = 20 - len(block_cache._shelves[str(tmp_path)]._free)
         assert taken <= 8
         asked = [asked.range for asked in place[0].asked if asked.range]
         assert len(asked) == len(set(asked))

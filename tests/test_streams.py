@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from grokpack.cli import crash
+from grokpack.cli import crash_report
 from tests.checkpoints import synthesise
 
 FULL, CLOSED, UNREAD = "/dev/full", "closed", "unread"
@@ -159,10 +159,10 @@ def test_a_crash_report_that_cannot_be_written_is_not_named(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    hint = str(crash.bug(ValueError("x")).hint)
+    hint = str(crash_report.bug(ValueError("x")).hint)
     (report,) = tmp_path.glob("crash-*.txt")
     assert str(report) in hint
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
-    hint = str(crash.bug(ValueError("x")).hint)
+    hint = str(crash_report.bug(ValueError("x")).hint)
     assert "crash-" not in hint
     assert "--verbose" in hint

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from grokpack.codes import CODES
-from grokpack.events import Finished, Started, Warned
-from grokpack.render import progress, terminal
+from grokpack.core.error_codes import CODES
+from grokpack.core.events import Finished, Started, Warned
+from grokpack.report import progress_display, terminal
 from tests import forked
 from tests.checkpoints import synthesise
 
@@ -105,14 +105,14 @@ def test_a_bar_is_drawn_only_where_the_cursor_can_go_back(
     monkeypatch: pytest.MonkeyPatch, tty: bool, term: str, form: str
 ) -> None:
     monkeypatch.setenv("TERM", term)
-    made = progress.listener("auto", quiet=False, stream=Stream(tty=tty))
+    made = progress_display.listener("auto", quiet=False, stream=Stream(tty=tty))
     assert type(made).__name__ == form
 
 
 def test_a_warning_is_seen_above_a_bar_and_in_lines() -> None:
     for form in ("bar", "lines"):
         stream = Stream(tty=False)
-        listen = progress.listener(form, quiet=False, stream=stream)
+        listen = progress_display.listener(form, quiet=False, stream=stream)
         for event in (Started("reshard", 10), Warned("slow [disk]"), Finished("reshard", 1.0)):
             listen(event)
         assert "warning: slow [disk]" in stream.getvalue()

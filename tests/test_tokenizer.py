@@ -10,11 +10,11 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokpack import tokenizer
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.core.errors import GrokpackError
 from grokpack.evaluation.inputs import Tokenizer
-from grokpack.stores.locate import open_checkpoint
+from grokpack.formats import sentencepiece as tokenizer
 from tests.checkpoints import synthesise
 from tests.fuzzing import TINY
 from tests.sentencepieces import CONTRADICTIONS, broken, model, sentencepieces

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 from grokpack.evaluation.inputs import read_tokens
 from grokpack.formats import npy
 

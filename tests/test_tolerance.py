@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
+from grokpack.core.tensors import DType
+from grokpack.evaluation.network.matrices import Band
 from grokpack.evaluation.tolerance import Form, Side, gap
-from grokpack.network.matrices import Band
-from grokpack.tensor import DType
 
 if TYPE_CHECKING:
     from grokpack.evaluation.tolerance import Gap

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from grokpack.counting import Cuts
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.kernels import dispatch
-from grokpack.spots import Spots, describe
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.values import statistics, verify_values
-from grokpack.verification import verify_structure
+from grokpack.verification.value_locations import Spots, describe
+from grokpack.verification.value_statistics import Cuts
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import statistics, verify_values
 from tests.checkpoints import GOLDEN, reshard, synthesise
 from tests.forked import run
 

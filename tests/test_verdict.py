@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grokpack.checkpoint import Finding
-from grokpack.evaluation.parts import ORDER_OF_SUMS, Part, undecided
-from grokpack.evaluation.weights import WeightGap
-from grokpack.network.experts import Routing, route
-from grokpack.render.evaluation import render_pair
+from grokpack.core.finding import Finding
+from grokpack.evaluation.network.experts import Routing, route
+from grokpack.evaluation.network_parts import ORDER_OF_SUMS, Part, undecided
+from grokpack.evaluation.weight_comparison import WeightGap
+from grokpack.report.evaluation_text import render_pair
 
 LAYER = "transformer/decoder_layer_1"
 EXACT = ORDER_OF_SUMS["f32"]

@@ -10,12 +10,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from grokpack.checkpoint.open_checkpoint import survey
+from grokpack.conversion.plan_synth import plan_synth
+from grokpack.execution.run import execute
 from grokpack.models import grok1
-from grokpack.run import execute
-from grokpack.stores.locate import survey
-from grokpack.synth import plan_synth
-from grokpack.values import verify_values
-from grokpack.verification import Verdict, fixes, repair_command, verify_structure
+from grokpack.verification.verify_structure import Verdict, fixes, repair_command, verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.checkpoints import GOLDEN, reshard, synthesise
 
 
@@ -212,11 +212,11 @@ def test_values_find_nan_infinities_and_bad_scales(folder: Path) -> None:
 
 
 def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
-    from grokpack.counting import widen
-    from grokpack.layout import whole
-    from grokpack.reading import ArrayReader
-    from grokpack.stores.locate import open_checkpoint
-    from grokpack.values import statistics
+    from grokpack.checkpoint.array_reader import ArrayReader
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+    from grokpack.core.layout import whole
+    from grokpack.verification.value_statistics import widen
+    from grokpack.verification.verify_values import statistics
 
     checkpoint = open_checkpoint(str(folder))
     reader = ArrayReader(checkpoint)

@@ -17,16 +17,17 @@ import pytest
 import tensorstore as ts
 from typer.testing import CliRunner, Result
 
-from grokpack import chunking, storage
+from grokpack import storage
+from grokpack.checkpoint.layouts import virtual_store_layout
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.virtual_store import chunk_grid
 from grokpack.cli.app import app
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
-from grokpack.layout import FileLayout, Layout, Part, whole
-from grokpack.models import grok1
-from grokpack.run import execute
-from grokpack.stores import view
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.verification import verify_structure
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import FileLayout, Layout, Part, whole
+from grokpack.execution.run import execute
+from grokpack.models import architecture
+from grokpack.verification.verify_structure import verify_structure
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
 from tests.converting import WIDE, attach, convert, stored
 from tests.faults.crashing import Crash, crash_after
@@ -44,7 +45,7 @@ def _no_hook_stays() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunking, "CHUNK_BYTES", SMALL_CHUNKS)
+    monkeypatch.setattr(chunk_grid, "CHUNK_BYTES", SMALL_CHUNKS)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_pickles_are_read_in_place_as_python_unpickles_them(
 
 @pytest.mark.parametrize("tp", [1, 4, 8, 16])
 def test_folders_of_ranks_are_read_as_whole_arrays(tmp_path: Path, tp: int) -> None:
-    geometry = grok1.Geometry(64, 32, 2, 2, 64, 128, 64, 8)
+    geometry = architecture.Geometry(64, 32, 2, 2, 64, 128, 64, 8)
     source = synthesise(tmp_path / "m", geometry)
     reshard(source, tmp_path / "cut", tp)
     spec = printed_spec(attach(tmp_path / "cut"))
@@ -257,7 +258,7 @@ def test_a_relative_place_and_dots_are_the_folder_that_they_mean(
     monkeypatch.chdir(model)
     assert run("convert", ".", "--to", "view", "-o", "ckpt-0/../../v/./w").exit_code == 0
     folder = model.parent / "v" / "w"
-    assert json.loads((folder / view.RECORD).read_text())["base"] == "../.."
+    assert json.loads((folder / virtual_store_layout.RECORD).read_text())["base"] == "../.."
     monkeypatch.chdir("/")
     same(read_all(printed_spec(folder)), unpickled(model))
 
@@ -310,8 +311,15 @@ def test_two_runs_write_the_same_and_the_second_finds_it_done(model: Path) -> No
     assert json.dumps(printed_spec(folder), separators=(",", ":")) in done.stdout
     assert run("convert", model, "--to", "view", "--restart").exit_code == 0
     assert tree(folder) == first
-    assert set(first) == {"grokpack.json", view.RECORD, view.NODES, "manifest.ocdbt"}
-    text = (folder / "grokpack.json").read_text() + (folder / view.RECORD).read_text()
+    assert set(first) == {
+        "grokpack.json",
+        virtual_store_layout.RECORD,
+        virtual_store_layout.NODES,
+        "manifest.ocdbt",
+    }
+    text = (folder / "grokpack.json").read_text() + (
+        folder / virtual_store_layout.RECORD
+    ).read_text()
     assert str(model) not in text
 
 
@@ -330,7 +338,12 @@ def test_a_crash_anywhere_leaves_nothing_that_looks_whole(model: Path) -> None:
         storage.faults.hook = None
         if (model / "ckpt-0.view" / "manifest.ocdbt").exists():
             assert tree(model / "ckpt-0.view").items() >= {
-                (name, whole[name]) for name in (view.NODES, "manifest.ocdbt", view.RECORD)
+                (name, whole[name])
+                for name in (
+                    virtual_store_layout.NODES,
+                    "manifest.ocdbt",
+                    virtual_store_layout.RECORD,
+                )
             }
         assert tree(attach(model)) == whole, count
         assert survey(str(model / "ckpt-0.view")).whole
@@ -448,7 +461,7 @@ def test_a_change_behind_a_view_is_refused_by_all_who_would_read_it(
 @pytest.mark.parametrize(
     ("name", "change"),
     [("manifest.ocdbt", c) for c in ("edited", "gone", "written to")]
-    + [(view.NODES, c) for c in ("edited", "gone")],
+    + [(virtual_store_layout.NODES, c) for c in ("edited", "gone")],
 )
 def test_a_view_whose_own_index_changed_is_refused(model: Path, name: str, change: str) -> None:
     folder = attach(model)
@@ -496,7 +509,7 @@ def test_without_stamps_headers_still_tell_another_checkpoint(model: Path, tmp_p
     assert survey(str(folder)).whole
     assert GATE in grokpack.open(str(folder))
     shutil.rmtree(model / "ckpt-0")
-    synthesise(tmp_path / "other", grok1.Geometry(64, 96, 2, 4, 288, 256, 64, 16))
+    synthesise(tmp_path / "other", architecture.Geometry(64, 96, 2, 4, 288, 256, 64, 16))
     shutil.move(tmp_path / "other" / "ckpt-0", model / "ckpt-0")
     assert [f.code for f in survey(str(folder)).findings if f.code == "GP116"] == ["GP116"]
     with pytest.raises(GrokpackError) as caught:
@@ -506,9 +519,9 @@ def test_without_stamps_headers_still_tell_another_checkpoint(model: Path, tmp_p
 
 BROKEN = {
     "gone": None,
-    "no json": (view.RECORD, "{"),
-    "other record": (view.RECORD, '{"schema": "grokpack/view/1", "base": 3}'),
-    "a list": (view.RECORD, "[]"),
+    "no json": (virtual_store_layout.RECORD, "{"),
+    "other record": (virtual_store_layout.RECORD, '{"schema": "grokpack/view/1", "base": 3}'),
+    "a list": (virtual_store_layout.RECORD, "[]"),
     "a list of stamps": (".grokpack/run.json", "[]"),
     "stamps of another kind": (".grokpack/run.json", '{"kept": {"tensor00000_000": 3}}'),
 }
@@ -525,7 +538,9 @@ def test_a_view_of_nothing_is_refused(model: Path, change: str) -> None:
     done = run("inspect", folder)
     assert (done.exit_code, f"error[{code}]" in done.stderr) == (3, True)
     done = run("verify", folder)
-    if broken is not None and broken[0] == view.RECORD:  # its manifest proves the damage
+    if (
+        broken is not None and broken[0] == virtual_store_layout.RECORD
+    ):  # its manifest proves the damage
         assert done.exit_code == 1
         assert "error[GP112]" in done.stdout + done.stderr
     else:
@@ -545,7 +560,9 @@ def test_only_files_that_hold_arrays_densely_can_be_pointed_at(
 def test_arrays_that_are_no_chunks_in_place_are_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.attach.in_place", lambda *_: "the files say so")
+    monkeypatch.setattr(
+        "grokpack.checkpoint.virtual_store.index.in_place", lambda *_: "the files say so"
+    )
     done = run("convert", model, "--to", "view")
     assert done.exit_code == 2
     assert "error[GP306]" in done.stderr
@@ -556,7 +573,7 @@ def test_arrays_that_are_no_chunks_in_place_are_refused(
 def test_more_chunks_than_an_index_should_have_are_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.attach.MOST_KEYS", 30)
+    monkeypatch.setattr("grokpack.checkpoint.virtual_store.index.MOST_KEYS", 30)
     done = run("convert", model, "--to", "view")
     assert done.exit_code == 2
     assert "more than 30" in done.stderr

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from grokpack import bounded_json, recognition
-from grokpack.comparison import compare
-from grokpack.errors import GrokpackError
-from grokpack.stores import weight_files
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.verification import verify_structure
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.readers import weight_files
+from grokpack.core.errors import GrokpackError
+from grokpack.formats import bounded_json, recognition
+from grokpack.verification.compare import compare
+from grokpack.verification.verify_structure import verify_structure
 from tests.checkpoints import SMALL, reshard, synthesise
 from tests.converting import convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grokpack.checkpoint import Survey
+    from grokpack.checkpoint.checkpoint import Survey
 
 INDEX = "model.safetensors.index.json"
 

@@ -22,30 +22,31 @@ from hypothesis import strategies as st
 from zarr.codecs import GzipCodec, ZstdCodec
 from zarr.storage import LocalStore, StorePath
 
-from grokpack.arrays import CACHE_BYTES
-from grokpack.convert import Options, plan_convert
-from grokpack.errors import GrokpackError
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.summary import document
+from grokpack.checkpoint.tensorstore.chunk_reader import CACHE_BYTES
+from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_quantize import Options as Quantising
+from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.writers import chunked_store_writer
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box, whole
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
 from grokpack.formats import zarr
 from grokpack.formats.zarr_metadata import Stored
-from grokpack.inspection import document
-from grokpack.layout import Box, whole
-from grokpack.models import grok1
-from grokpack.ops import Constant, Frames
-from grokpack.preflight import Limits
-from grokpack.quantize import Options as Quantising
-from grokpack.quantize import plan_quantize
-from grokpack.reading import ArrayReader
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint, survey
-from grokpack.targets import chunked
-from grokpack.tensor import ArraySpec, DType
-from grokpack.values import verify_values
-from grokpack.verification import verify_structure
+from grokpack.models import architecture
+from grokpack.transforms.copies import Constant
+from grokpack.transforms.zarr_chunks import Frames
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.checkpoints import SMALL, synthesise, tensor_files, tree
 from tests.converting import WIDE, convert
 from tests.oracle.forward import files, stored
 
-UNEVEN = grok1.Geometry(
+UNEVEN = architecture.Geometry(
     vocab=331, d_model=72, layers=2, experts=3, ffn=104, q_width=64, kv_width=64, head_dim=8
 )
 """Widths that chunks of a few kilobytes do not divide."""
@@ -72,7 +73,7 @@ def folder(small: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def fine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks and shards of kilobytes, so that small arrays have many of both."""
-    monkeypatch.setattr(chunked, "CHUNK_BYTES", 1 << 12)
+    monkeypatch.setattr(chunked_store_writer, "CHUNK_BYTES", 1 << 12)
 
 
 def leaves(source: Path, layers: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -373,8 +374,8 @@ def test_a_box_of_any_shape_is_read_from_padded_chunks(
 ) -> None:
     """However few chunks are decoded at a time, and where a single one is too many."""
     if window is not None:
-        monkeypatch.setattr("grokpack.arrays.WINDOW_BYTES", window)
-        monkeypatch.setattr("grokpack.ops.chunked.WINDOW_BYTES", window)
+        monkeypatch.setattr("grokpack.checkpoint.tensorstore.chunk_reader.WINDOW_BYTES", window)
+        monkeypatch.setattr("grokpack.checkpoint.tensorstore.chunked_array.WINDOW_BYTES", window)
     convert(origin, tmp_path / "z", "zarr", tp=1)
     name = "language_model/in_out_embed/embeddings"
     values = next(values for path, values in leaves(origin, 2) if path == name)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from grokpack.errors import GrokpackError
-from grokpack.render import envelope
+from grokpack.core.errors import GrokpackError
+from grokpack.report import envelope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from grokpack.render.junit import Case
+    from grokpack.report.junit import Case
 
 FORMS = ("json", "github", "junit")
 _SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions takes a job's summary from
@@ -40,14 +40,14 @@ def write(form: str, document: dict[str, Any], cases: Sequence[Case] = ()) -> No
     elif form == "github":
         _annotate(document)
     elif form == "junit":
-        from grokpack import escaping
-        from grokpack.render import junit
+        from grokpack.core import escaping
+        from grokpack.report import junit
 
         typer.echo(escaping.xml(junit.render(document, cases)))
 
 
 def _annotate(document: dict[str, Any]) -> None:
-    from grokpack.render import github
+    from grokpack.report import github
 
     typer.echo(github.render(document))
     summary = os.environ.get(_SUMMARY)

@@ -8,7 +8,6 @@ from typing import Any
 
 import typer
 
-from grokpack import __version__
 from grokpack.cli import (
     answering,
     convert,
@@ -16,7 +15,6 @@ from grokpack.cli import (
     evaluate,
     explain,
     generate,
-    helping,
     inspect,
     manifest,
     overview,
@@ -25,9 +23,12 @@ from grokpack.cli import (
     synth,
     verify,
 )
-from grokpack.errors import ExitStatus, GrokpackError
-from grokpack.escaping import line, terminal
-from grokpack.render.envelope import failure, usage
+from grokpack.cli import help as helping
+from grokpack.core.errors import GrokpackError
+from grokpack.core.escaping import line, terminal
+from grokpack.core.exit_status import ExitStatus
+from grokpack.core.version import __version__
+from grokpack.report.envelope import failure, usage
 
 app = typer.Typer(
     name="grokpack",
@@ -96,11 +97,11 @@ def main() -> int:
 
 
 def _fail(error: Exception) -> int:
-    from grokpack.cli import crash
-    from grokpack.render import errors
+    from grokpack.cli import crash_report
+    from grokpack.report import error_text
 
-    told = error if isinstance(error, GrokpackError) else crash.bug(error)
-    typer.echo(terminal(errors.render(told)), err=True)
+    told = error if isinstance(error, GrokpackError) else crash_report.bug(error)
+    typer.echo(terminal(error_text.render(told)), err=True)
     _answer(failure("usage", told, told.exit_status))
     return int(told.exit_status)
 

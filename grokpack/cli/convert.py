@@ -106,12 +106,12 @@ def convert(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.cli import quantities
-        from grokpack.cli.running import Terms, absolute, carry_out
+        from grokpack.checkpoint.open_checkpoint import open_checkpoint
+        from grokpack.cli import parsing
+        from grokpack.cli.run_plan import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve, verifying
-        from grokpack.convert import TARGETS, Options, plan_convert
-        from grokpack.stores.locate import open_checkpoint
-        from grokpack.targets import view
+        from grokpack.conversion.plan_convert import TARGETS, Options, plan_convert
+        from grokpack.conversion.writers import virtual_store_writer
 
         chosen = Options(
             names=names,
@@ -119,14 +119,14 @@ def convert(
             type=kind,
             embedding=embedding,
             tp=tp,
-            shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
+            shard_bytes=parsing.parse_bytes(shard_size) if shard_size else None,
             tokenizer=tokenizer or None,
             compress=compress,
         )
         path = resolve(source, current)
         checkpoint = open_checkpoint(path, head_dim)
-        if to == view.NAME:
-            chosen = replace(chosen, out=absolute(out, view.beside(checkpoint)))
+        if to == virtual_store_writer.NAME:
+            chosen = replace(chosen, out=absolute(out, virtual_store_writer.beside(checkpoint)))
         plan = plan_convert(checkpoint, to, chosen)
         target = chosen.out or absolute(out, default_out(path, TARGETS[to].suffix(chosen)))
         carry_out(
@@ -135,5 +135,7 @@ def convert(
             target,
             Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
             following=verifying(target),
-            opens=view.opens(checkpoint, target) if to == view.NAME else None,
+            opens=virtual_store_writer.opens(checkpoint, target)
+            if to == virtual_store_writer.NAME
+            else None,
         )

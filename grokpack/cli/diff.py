@@ -8,10 +8,10 @@ import typer
 
 from grokpack.cli import options
 from grokpack.cli.session import session
-from grokpack.errors import ExitStatus
+from grokpack.core.exit_status import ExitStatus
 
 if TYPE_CHECKING:
-    from grokpack.comparison import Comparison
+    from grokpack.verification.compare import Comparison
 
 
 def diff(
@@ -52,11 +52,11 @@ def diff(
     ) as current:
         import time
 
-        from grokpack.cli.hands import by, hired
+        from grokpack.checkpoint.open_checkpoint import open_checkpoint
         from grokpack.cli.source import resolve
-        from grokpack.comparison import DIFFERENT, compare
-        from grokpack.render import comparison as text
-        from grokpack.stores.locate import open_checkpoint
+        from grokpack.cli.workers import by, hired
+        from grokpack.report import diff_text as text
+        from grokpack.verification.compare import DIFFERENT, compare
 
         places = [resolve(place, current) for place in (first, second)]
         began = time.monotonic()
@@ -71,7 +71,7 @@ def diff(
 
 def document(found: Comparison, places: list[str], max_error: float | None) -> dict[str, Any]:
     """`data` of `grokpack diff --json`."""
-    from grokpack.render.numbers import finite
+    from grokpack.report.numbers import finite
 
     return {
         "first": places[0],

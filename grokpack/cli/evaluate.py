@@ -139,13 +139,13 @@ def evaluate(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.network import blas
+        from grokpack.evaluation.network import blas
 
         blas.ask_for_one_thread()  # before numpy is loaded
-        from grokpack.cli import evaluating
+        from grokpack.cli import run_evaluation
         from grokpack.cli.source import resolve
 
-        wanted = evaluating.Wanted(
+        wanted = run_evaluation.Wanted(
             source=resolve(source, current),
             text=text,
             tokens=tokens,
@@ -159,5 +159,5 @@ def evaluate(
             calibrate=calibrate,
             head_dim=head_dim,
         )
-        chosen = evaluating.options_of(current, precision, layers, workers, memory)
-        evaluating.run(current, wanted, chosen)
+        chosen = run_evaluation.options_of(current, precision, layers, workers, memory)
+        run_evaluation.run(current, wanted, chosen)

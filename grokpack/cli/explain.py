@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from grokpack.cli.session import session
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 
 
 def explain(
@@ -26,22 +26,22 @@ def explain(
     Lists all codes without one; with --schema prints what a command's JSON looks like.
     """
     with session("explain") as current:
-        from grokpack.codes import CODES
-        from grokpack.render import codes
+        from grokpack.core.error_codes import CODES
+        from grokpack.report import code_text
 
         if schema is not None:
             from json import dumps
 
-            from grokpack.render import schemas
+            from grokpack.report import schemas
 
             current.result(dumps(schemas.schema(schema), indent=2), {})
             return
         if code is None:
-            current.result(codes.listing(CODES), {})
+            current.result(code_text.listing(CODES), {})
             return
         row = CODES.get(code.upper())
         if row is None:
             raise GrokpackError(
                 "GP304", f"there is no code `{code}`", hint="`grokpack explain` lists them"
             )
-        current.result(codes.page(row), {})
+        current.result(code_text.page(row), {})

@@ -79,14 +79,14 @@ def generate(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.network import blas
+        from grokpack.evaluation.network import blas
 
         blas.ask_for_one_thread()  # before numpy is loaded
-        from grokpack.cli import evaluating, generating
+        from grokpack.cli import run_evaluation, run_generation
         from grokpack.cli.source import resolve
         from grokpack.evaluation.generation import Sampling
 
         place = resolve(source, current)
-        chosen = evaluating.options_of(current, precision, None, workers, memory)
-        wanted = generating.Wanted(place, prompt, tokens, tokenizer, head_dim, max_new_tokens)
-        generating.run(current, wanted, Sampling(temperature, top_p, seed), chosen)
+        chosen = run_evaluation.options_of(current, precision, None, workers, memory)
+        wanted = run_generation.Wanted(place, prompt, tokens, tokenizer, head_dim, max_new_tokens)
+        run_generation.run(current, wanted, Sampling(temperature, top_p, seed), chosen)

@@ -9,7 +9,7 @@ import typer
 
 from grokpack.cli import options
 from grokpack.cli.session import session
-from grokpack.errors import ExitStatus
+from grokpack.core.exit_status import ExitStatus
 
 
 def inspect(
@@ -61,33 +61,33 @@ def inspect(
         import time
         from dataclasses import asdict
 
-        from grokpack import inspection
+        from grokpack.checkpoint import summary
+        from grokpack.checkpoint.open_checkpoint import survey
         from grokpack.cli.source import resolve
-        from grokpack.render import inspection as text
-        from grokpack.stores.locate import survey
+        from grokpack.report import inspection_text as text
 
         path = resolve(source, current)
         began = time.monotonic()
         found = survey(path, head_dim)
-        data = inspection.document(found, names)
-        checkpoint = inspection.readable(found)
+        data = summary.document(found, names)
+        checkpoint = summary.readable(found)
         seconds = time.monotonic() - began
         if extract is not None:
-            from grokpack.extraction import extract as write
+            from grokpack.checkpoint.extract import extract as write
 
             data["extracted"] = write(checkpoint, names or [], str(extract))
         if stats:
-            from grokpack.values import statistics
+            from grokpack.verification.verify_values import statistics
 
             data["statistics"] = statistics(checkpoint, names, current.stoppable())
         read = checkpoint.tensors
         if stats:
-            from grokpack.values import sound_tensors
+            from grokpack.verification.verify_values import sound_tensors
 
             read = {tensor.name: tensor for tensor in sound_tensors(checkpoint)}
         asked = bool(names) or stats
-        data["unread"] = inspection.unread(checkpoint, names, read) if asked else []
-        wrong = inspection.unreadable(found)
+        data["unread"] = summary.unread(checkpoint, names, read) if asked else []
+        wrong = summary.unreadable(found)
         shown = text.render(
             found, data, seconds, wrong=wrong, tree=tree, offsets=offsets, named=bool(names)
         )

@@ -50,10 +50,10 @@ def manifest(
     ) as current:
         import time
 
+        from grokpack.checkpoint.open_checkpoint import open_checkpoint
         from grokpack.cli.source import resolve, verifying
-        from grokpack.contents.recording import record
-        from grokpack.render import numbers
-        from grokpack.stores.locate import open_checkpoint
+        from grokpack.report import numbers
+        from grokpack.verification.record_manifest import record
 
         path = resolve(source, current)
         began = time.monotonic()

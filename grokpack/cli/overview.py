@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from grokpack import __version__
-from grokpack.render import topics
+from grokpack.core.version import __version__
+from grokpack.report import topics
 
 _PURPOSE = "check, look into and convert Grok checkpoints too big for memory"
 _EXAMPLES = (  # shown where the command is there

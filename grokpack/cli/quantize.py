@@ -144,11 +144,11 @@ def quantize(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.cli import quantities
-        from grokpack.cli.running import Terms, absolute, carry_out
+        from grokpack.checkpoint.open_checkpoint import open_checkpoint
+        from grokpack.cli import parsing
+        from grokpack.cli.run_plan import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve, verifying
-        from grokpack.quantize import Options, plan_quantize
-        from grokpack.stores.locate import open_checkpoint
+        from grokpack.conversion.plan_quantize import Options, plan_quantize
 
         chosen = Options(
             bits=bits,
@@ -164,7 +164,7 @@ def quantize(
             embedding=embedding,
             names=names,
             tp=tp,
-            shard_bytes=quantities.parse_bytes(shard_size) if shard_size else None,
+            shard_bytes=parsing.parse_bytes(shard_size) if shard_size else None,
             tokenizer=tokenizer or None,
             importance=importance,
         )

@@ -8,7 +8,7 @@ import typer
 
 from grokpack.cli import options
 from grokpack.cli.session import session
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 
 _SCALES = ("auto", "expanded", "bf16-weights")
 
@@ -71,11 +71,11 @@ def reshard(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.cli.running import Terms, absolute, carry_out
+        from grokpack.checkpoint.open_checkpoint import open_checkpoint
+        from grokpack.cli.run_plan import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve, verifying
-        from grokpack.reshard import plan_reshard
-        from grokpack.stores.locate import open_checkpoint
-        from grokpack.targets.groups import Scales
+        from grokpack.conversion.plan_reshard import plan_reshard
+        from grokpack.conversion.writers.scale_groups import Scales
 
         if scales not in _SCALES:
             raise GrokpackError("GP304", f"--scales takes {', '.join(_SCALES)}")

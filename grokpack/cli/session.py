@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from grokpack.cli import answering, reporting
-from grokpack.errors import ExitStatus, GrokpackError
-from grokpack.events import Event, Listener
-from grokpack.render import envelope, errors, terminal
+from grokpack.cli import answering, report_file
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Event, Listener
+from grokpack.core.exit_status import ExitStatus
+from grokpack.report import envelope, error_text, terminal
 
 if TYPE_CHECKING:
-    from grokpack.render.junit import Case
+    from grokpack.report.junit import Case
 
 _FORMATS = ("auto", "text", *answering.FORMS)
 _PROGRESS = ("auto", "bar", "lines", "json", "none")
@@ -59,9 +60,9 @@ class Session:
 
     def listener(self) -> Listener:
         """What shows the progress of this command."""
-        from grokpack.render import progress
+        from grokpack.report import progress_display
 
-        return progress.listener(self.progress, quiet=self.quiet, color=self.color)
+        return progress_display.listener(self.progress, quiet=self.quiet, color=self.color)
 
     def stoppable(self) -> Listener:
         """The same for a command that only reads: a signal ends it at its next step.
@@ -94,7 +95,7 @@ class Session:
         else:
             document = envelope.document(self.command, word, status, data, findings or [], [])
             if self.report is not None:
-                reporting.write(self.report, document)
+                report_file.write(self.report, document)
             self._answer(document, cases, text)
         if status is not ExitStatus.OK:
             raise typer.Exit(int(status))
@@ -107,7 +108,7 @@ class Session:
         document = envelope.failure(self.command, error, status)
         self._report_failure(document)
         self._answer(document, (), None)
-        self._write(errors.render(error), sys.stderr)
+        self._write(error_text.render(error), sys.stderr)
         raise typer.Exit(int(status))
 
     def _answer(self, document: dict[str, Any], cases: Sequence[Case], text: str | None) -> None:
@@ -119,9 +120,9 @@ class Session:
 
     def _report_failure(self, document: dict[str, Any]) -> None:
         """Write the report of a failed command; where it cannot be written, the error stands."""
-        if self.report is not None and reporting.is_possible(self.report, self.command):
+        if self.report is not None and report_file.is_possible(self.report, self.command):
             with suppress(GrokpackError):
-                reporting.write(self.report, document)
+                report_file.write(self.report, document)
 
     def _write(self, text: str, stream: TextIO) -> None:
         typer.echo(terminal.fitted(text, stream, self.color), file=stream, color=True)
@@ -148,7 +149,7 @@ def session(
         _refuse("--format", fmt, _FORMATS)
         _refuse("--progress", progress, _PROGRESS)
         _refuse("--color", color, terminal.CHOICES)
-        reporting.check(report, command)
+        report_file.check(report, command)
         with _signals(current), storage.interruptible(current.stop.is_set):
             yield current
     except GrokpackError as error:
@@ -156,9 +157,9 @@ def session(
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
     except Exception as error:  # noqa: BLE001  # the last resort of the command line
-        from grokpack.cli import crash
+        from grokpack.cli import crash_report
 
-        current.fail(crash.bug(error, verbose=verbose))
+        current.fail(crash_report.bug(error, verbose=verbose))
 
 
 def _refuse(option: str, given: str, choices: tuple[str, ...]) -> None:

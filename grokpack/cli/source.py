@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grokpack.escaping import command, operand
-from grokpack.render.numbers import short, shown
+from grokpack.core.escaping import command, operand
+from grokpack.report.numbers import short, shown
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def resolve(source: str | None, session: Session) -> str:
     """The path that was given, or the one that is found; says which, where it was found."""
     from grokpack import storage
-    from grokpack.stores.locate import default_source
+    from grokpack.checkpoint.open_checkpoint import default_source
 
     if source is not None:
         return storage.absolute(source) if storage.is_url(source) else str(Path(source))

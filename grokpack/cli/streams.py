@@ -15,7 +15,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from grokpack.errors import ExitStatus, GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -113,8 +114,8 @@ def _text(raw: _Lenient, before: TextIO | None) -> TextIO:
 
 
 def _tell(failure: OSError) -> None:
-    from grokpack.render import errors
+    from grokpack.report import error_text
 
     what = f"the answer could not be written: {failure.strerror}"
     hint = "the work is done; run the same command again for its answer"
-    print(errors.render(GrokpackError("GP411", what, hint=hint)), file=sys.stderr, flush=True)
+    print(error_text.render(GrokpackError("GP411", what, hint=hint)), file=sys.stderr, flush=True)

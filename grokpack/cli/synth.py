@@ -10,7 +10,7 @@ import typer
 
 from grokpack.cli import options
 from grokpack.cli.session import session
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 
 _DIMENSION = "Dimensions (override the preset)"
 
@@ -79,9 +79,9 @@ def synth(
         verbose=verbose,
         color=color,
     ) as current:
-        from grokpack.cli.running import Terms, carry_out
+        from grokpack.cli.run_plan import Terms, carry_out
         from grokpack.cli.source import verifying
-        from grokpack.synth import PRESETS, plan_synth
+        from grokpack.conversion.plan_synth import PRESETS, plan_synth
 
         if preset not in PRESETS:
             raise GrokpackError("GP304", f"--preset takes {', '.join(PRESETS)}")

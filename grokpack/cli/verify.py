@@ -8,12 +8,12 @@ import typer
 
 from grokpack.cli import options
 from grokpack.cli.session import session
-from grokpack.errors import ExitStatus
+from grokpack.core.exit_status import ExitStatus
 from grokpack.models.grok1 import is_release
 
 if TYPE_CHECKING:
-    from grokpack.render.junit import Case
-    from grokpack.verification import Verdict
+    from grokpack.report.junit import Case
+    from grokpack.verification.verify_structure import Verdict
 
 
 def verify(
@@ -82,27 +82,27 @@ def verify(
     ) as current:
         import time
 
-        from grokpack import verification
-        from grokpack.cli import checking
-        from grokpack.cli.hands import by, hired
+        from grokpack.cli import check_contents
         from grokpack.cli.source import resolve
-        from grokpack.render import verification as text
+        from grokpack.cli.workers import by, hired
+        from grokpack.report import verification_text as text
+        from grokpack.verification import verify_structure
 
         path = resolve(source, current)
         began = time.monotonic()
-        chosen = checking.limits(
+        chosen = check_contents.limits(
             current, data or (against or origin) is not None, subset, max_age, max_duration
         )
-        verdict = verification.look(path, head_dim)
+        verdict = verify_structure.look(path, head_dim)
         readable = verdict.survey.checkpoint is not None
         if chosen is not None or (values and readable):
             with hired(workers) as hands:
                 if chosen is not None:
-                    verdict = checking.read(
+                    verdict = check_contents.read(
                         current, path, verdict, against, origin, by(hands, chosen)
                     )
                 if values and readable:
-                    from grokpack.values import verify_values
+                    from grokpack.verification.verify_values import verify_values
 
                     listen = current.stoppable()
                     verdict = verify_values(verdict, listen, limits=by(hands))
@@ -115,7 +115,9 @@ def verify(
             status(verdict),
             [
                 finding.row() | {"fix": fix}
-                for finding, fix in zip(verdict.findings, verification.fixes(verdict), strict=True)
+                for finding, fix in zip(
+                    verdict.findings, verify_structure.fixes(verdict), strict=True
+                )
             ],
             verdict.word,
             cases(verdict),
@@ -124,9 +126,9 @@ def verify(
 
 def cases(verdict: Verdict) -> list[Case]:
     """What a CI page lists: every file that could be read."""
-    from grokpack.checkpoint import array_parts
-    from grokpack.render import junit
-    from grokpack.tensor import SCALES_SUFFIX
+    from grokpack.checkpoint.checkpoint import array_parts
+    from grokpack.core.tensors import SCALES_SUFFIX
+    from grokpack.report import junit
 
     checkpoint = verdict.survey.checkpoint
     files = () if checkpoint is None else checkpoint.layout.files()
@@ -150,8 +152,8 @@ def status(verdict: Verdict) -> ExitStatus:
 
 def document(verdict: Verdict, seconds: float) -> dict[str, object]:
     """`data` of `grokpack verify --json`."""
-    from grokpack.layerstate import layers
-    from grokpack.verification import repair_command
+    from grokpack.verification.layer_states import layers
+    from grokpack.verification.verify_structure import repair_command
 
     found = verdict.survey
     checkpoint = found.checkpoint

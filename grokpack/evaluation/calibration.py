@@ -17,21 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.evaluation.network.experts import DOWN, GATE, UP
+from grokpack.evaluation.network.layer import KEY, QUERY, VALUE
 from grokpack.formats import safetensors
+from grokpack.formats.calibration_file import FORMAT, MEAN_SQUARE, TOKENS, VERSION
 from grokpack.models import grok1
-from grokpack.network.experts import DOWN, GATE, UP
-from grokpack.network.layer import KEY, QUERY, VALUE
-from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.inputs import Inputs
 
-FORMAT, VERSION = "grokpack-calibration", "1"
-MEAN_SQUARE, TOKENS = "mean_square", "tokens"
 _SAME_INPUTS = {QUERY: (QUERY, KEY, VALUE), GATE: (GATE, UP)}
 """Weights that are multiplied with the same activations, by the one that is told of."""
 _ROWS = 1024  # tokens summed at a time

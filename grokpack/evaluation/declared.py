@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint import Finding
-from grokpack.errors import GrokpackError
-from grokpack.models import constants
+from grokpack.core.errors import GrokpackError
+from grokpack.core.finding import Finding
+from grokpack.models import hyperparameters
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.checkpoint.checkpoint import Checkpoint
 
 _DIMENSIONS = ("vocab", "d_model", "layers", "experts", "ffn", "q_width", "kv_width", "head_dim")
 _OPTIONAL = ("context", "pad", "bos", "eos")
@@ -47,8 +47,8 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     keys, each of them counts: programs differ in the key that they read.
     """
     rows = []
-    usual = constants.defaults(first.geometry)
-    given = [constants.stated(checkpoint.config) for checkpoint in (first, second)]
+    usual = hyperparameters.defaults(first.geometry)
+    given = [hyperparameters.stated(checkpoint.config) for checkpoint in (first, second)]
     for name in given[0]:
         ours, theirs = (said[name] for said in given)
         if name in _OPTIONAL and not (ours and theirs):

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.errors import GrokpackError
-from grokpack.evaluation.setting import Options, networks
-from grokpack.events import Finished, Started
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Finished, Started
+from grokpack.evaluation.evaluation_options import Options, networks
+from grokpack.evaluation.network.batch import Batch, batch
+from grokpack.evaluation.network.layer import Extras
 from grokpack.models.grok1 import count_parameters
-from grokpack.network.batch import Batch, batch
-from grokpack.network.layer import Extras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from grokpack.checkpoint import Checkpoint
-    from grokpack.models.grok1 import Geometry
-    from grokpack.network.attention import Memory
-    from grokpack.network.model import Network
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.evaluation.network.attention import Memory
+    from grokpack.evaluation.network.model import Network
+    from grokpack.models.architecture import Geometry
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack import storage
-from grokpack import tokenizer as vocabularies
-from grokpack.errors import GrokpackError, Place
+from grokpack.checkpoint.tokenizer_files import find_tokenizer, read_small
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.formats import npy
-from grokpack.network.batch import Batch, batch
-from grokpack.targets.companions import find_tokenizer, read_small
+from grokpack.formats import sentencepiece as vocabularies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.checkpoint.checkpoint import Checkpoint
 
 NO_TARGET = -1
 CONTEXT = 512

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import npy
-from grokpack.tensor import ArraySpec, DType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

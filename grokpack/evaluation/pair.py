@@ -16,24 +16,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.core.events import Finished, Started
 from grokpack.evaluation.declared import check_dimensions, differences
-from grokpack.evaluation.facts import Loss, loss_of, squares
-from grokpack.evaluation.parts import Part, undecided
+from grokpack.evaluation.evaluation_options import Options, cost, networks
+from grokpack.evaluation.network.layer import Extras
+from grokpack.evaluation.network.lockstep import Lockstep
+from grokpack.evaluation.network.scores import Divergence
+from grokpack.evaluation.network_parts import Part, undecided
 from grokpack.evaluation.reordered import Reordered
-from grokpack.evaluation.setting import Options, cost, networks
-from grokpack.evaluation.weights import Weights
-from grokpack.events import Finished, Started
-from grokpack.network.layer import Extras
-from grokpack.network.lockstep import Lockstep
-from grokpack.network.scores import Divergence
+from grokpack.evaluation.results import Loss, loss_of, squares
+from grokpack.evaluation.weight_comparison import Weights
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint import Checkpoint, Finding
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.finding import Finding
     from grokpack.evaluation.inputs import Inputs
-    from grokpack.evaluation.weights import WeightGap
-    from grokpack.network.batch import Batch
-    from grokpack.network.experts import Routing
-    from grokpack.network.model import Network
+    from grokpack.evaluation.network.batch import Batch
+    from grokpack.evaluation.network.experts import Routing
+    from grokpack.evaluation.network.model import Network
+    from grokpack.evaluation.weight_comparison import WeightGap
 
 STREAMS = 5  # the first's, the second's and the first's within it, copies of both
 _HEAD_ROWS = 64  # tokens on whose last activations both heads are compared

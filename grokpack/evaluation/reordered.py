@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.evaluation.weights import BEYOND, OTHERWISE
-from grokpack.layout import Box, whole
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.layout import Box, whole
+from grokpack.evaluation.network import matrices
+from grokpack.evaluation.network.experts import DOWN, GATE, UP
+from grokpack.evaluation.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
+from grokpack.evaluation.network.matrices import Matrix, matrix
+from grokpack.evaluation.network.product import Tile
+from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE
 from grokpack.models.grok1 import layer_of
-from grokpack.network import matrices
-from grokpack.network.experts import DOWN, GATE, UP
-from grokpack.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
-from grokpack.network.matrices import Matrix, matrix
-from grokpack.network.product import Tile
-from grokpack.ops.weights import exact
-from grokpack.reading import ArrayReader
+from grokpack.transforms.dequantize import exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.checkpoint import Checkpoint
-    from grokpack.evaluation.parts import Part
-    from grokpack.evaluation.weights import WeightGap, Weights
-    from grokpack.network.product import Lanes
-    from grokpack.tensor import TensorSpec
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.evaluation.network.product import Lanes
+    from grokpack.evaluation.network_parts import Part
+    from grokpack.evaluation.weight_comparison import WeightGap, Weights
 
     Order = list[int]
     """For each expert or head of the first, its number in the second."""

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.core.arrays import dense
+from grokpack.core.tensors import DType
 from grokpack.kernels import agreement
 from grokpack.kernels.dispatch import twin
-from grokpack.reading import dense
-from grokpack.tensor import DType
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-    from grokpack.checkpoint import Checkpoint
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import Shape, TensorSpec
+    from grokpack.evaluation.network.matrices import Band
     from grokpack.kernels.dispatch import Engine
-    from grokpack.network.matrices import Band
-    from grokpack.tensor import Shape, TensorSpec
 
 _BLOCK = 32  # inputs in a block of any quantised type of a GGUF, or in a part of it with a step
 _OCTET = 8

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from grokpack import pickles
-from grokpack.layout import FileLayout, Literal, Part, Segment
+from grokpack.core.layout import FileLayout, Literal, Part, Segment
+from grokpack.formats import pickle
 
 if TYPE_CHECKING:
-    from grokpack.layout import Box
-    from grokpack.tensor import TensorSpec
+    from grokpack.core.layout import Box
+    from grokpack.core.tensors import TensorSpec
 
 NAME = "ckpt-0"
 FOLDER = "ckpt-0"  # xAI's loader appends this to the path that it is given
@@ -33,7 +33,7 @@ def lay_out(
     tensor: TensorSpec,
     boxes: dict[str, Box],
     literals: tuple[bytes, ...] | None = None,
-    bf16_flags: int = pickles.RELEASED_BF16_FLAGS,
+    bf16_flags: int = pickle.RELEASED_BF16_FLAGS,
 ) -> FileLayout:
     """One pickle file that holds `boxes` of a tensor's arrays.
 
@@ -44,7 +44,7 @@ def lay_out(
         literals: Framing to use in place of the release's.
         bf16_flags: Flags of bfloat16 in the framing that is made here.
     """
-    framing = literals or pickles.frame(tensor.values, tensor.scales, bf16_flags).literals
+    framing = literals or pickle.frame(tensor.values, tensor.scales, bf16_flags).literals
     segments: list[Segment] = [Literal(framing[0])]
     for literal, (array, spec) in zip(framing[1:], tensor.arrays().items(), strict=True):
         segments += [Part(array, boxes[array], spec.dtype), Literal(literal)]

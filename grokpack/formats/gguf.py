@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from grokpack import extras
-from grokpack.layout import FileLayout, Literal, Part, Segment, whole
-from grokpack.tensor import ArraySpec, DType
+from grokpack.core import optional_imports
+from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole
+from grokpack.core.tensors import ArraySpec, DType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,7 @@ def lay_out(
 def _headers(
     groups: Sequence[Mapping[str, TensorInfo]], add_keys: Callable[[Any], None], arch: str
 ) -> list[bytes]:
-    gguf = extras.load("gguf", EXTRA)
+    gguf = optional_imports.load("gguf", EXTRA)
 
     writer = gguf.GGUFWriter(None, arch)
     add_keys(writer)

@@ -11,12 +11,12 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.errors import GrokpackError, Place
-from grokpack.formats.allowance import Allowance
+from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats.gguf import ALIGNMENT, GGMLType, TensorInfo
+from grokpack.formats.header_allowance import Allowance
 
 if TYPE_CHECKING:
-    from grokpack.pickles import Bytes
+    from grokpack.formats.pickle import Bytes
 
 Value = int | float | bool | str
 

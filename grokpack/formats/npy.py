@@ -7,12 +7,12 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from grokpack.tensor import DType
+from grokpack.core.tensors import DType
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from grokpack.tensor import ArraySpec
+    from grokpack.core.tensors import ArraySpec
 
 SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 from grokpack.formats import zstd
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack import bounded_json
-from grokpack.errors import GrokpackError
-from grokpack.formats import zarr
+from grokpack.core.errors import GrokpackError
+from grokpack.formats import bounded_json, zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

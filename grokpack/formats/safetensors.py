@@ -12,19 +12,18 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack import bounded_json
-from grokpack.errors import GrokpackError, Place
-from grokpack.formats.allowance import Allowance
-from grokpack.layout import FileLayout, Literal, Part, Segment
-from grokpack.pickles import StoredArray
-from grokpack.storage import safetensors_library
-from grokpack.tensor import ArraySpec, DType
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import FileLayout, Literal, Part, Segment
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.formats import bounded_json, safetensors_library
+from grokpack.formats.header_allowance import Allowance
+from grokpack.formats.pickle import StoredArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from grokpack.layout import Box
-    from grokpack.pickles import Bytes
+    from grokpack.core.layout import Box
+    from grokpack.formats.pickle import Bytes
 
 SUFFIX = ".safetensors"
 _LENGTH = struct.Struct("<Q")

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
-from grokpack.extras import load
-from grokpack.layout import Box, FileLayout, Literal, Part
-from grokpack.tensor import ArraySpec, DType
+from grokpack.core.layout import Box, FileLayout, Literal, Part
+from grokpack.core.optional_imports import load
+from grokpack.core.tensors import ArraySpec, DType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from grokpack.tensor import Shape
+    from grokpack.core.tensors import Shape
 
 METADATA = "zarr.json"
 METADATA_2 = ".zarray"

@@ -18,7 +18,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

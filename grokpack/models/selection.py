@@ -13,12 +13,12 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from grokpack.models.grok1 import Entry, Role
+    from grokpack.models.architecture import Entry, Role
 
 _PARTS: dict[str, Role] = {
     "attention": "attention",

@@ -7,10 +7,10 @@ gives a run its output's place, a folder or a bucket.
 
 from __future__ import annotations
 
-from grokpack.storage.burden import Burden
-from grokpack.storage.errand import NO_FAULT_OF_FILES, carried, interruptible, stopping
-from grokpack.storage.faults import faults
-from grokpack.storage.intact import Mark, Written
+from grokpack.storage.backend import Burden, Stamp
+from grokpack.storage.fault_injection import faults
+from grokpack.storage.interruption import NO_FAULT_OF_FILES, carried, interruptible, stopping
+from grokpack.storage.locks import locked
 from grokpack.storage.new_files import (
     PartWriter,
     append_line,
@@ -22,27 +22,9 @@ from grokpack.storage.new_files import (
     sync_folder,
     write_whole,
 )
-from grokpack.storage.parts import (
-    PART,
-    allocated_bytes,
-    cache_folder,
-    clear_folder,
-    files_lost,
-    free_bytes,
-    in_the_way,
-    is_link,
-    is_writable,
-    locked,
-    nearest_folder,
-    publish,
-    remove_empty_folders,
-    scratch_file,
-    scratch_memory,
-)
-from grokpack.storage.sinks import MOST_OBJECT_BYTES, FileWriter, Sink, is_bucket, sink_of
-from grokpack.storage.sources import (
+from grokpack.storage.ownership import Mark, Written
+from grokpack.storage.reading import (
     FileBytes,
-    Stamp,
     absolute,
     burden,
     each,
@@ -66,7 +48,25 @@ from grokpack.storage.sources import (
     tree,
     utf8,
 )
+from grokpack.storage.sink import MOST_OBJECT_BYTES, FileWriter, Sink
+from grokpack.storage.sinks import is_bucket, sink_of
 from grokpack.storage.urls import is_url
+from grokpack.storage.writing import (
+    PART,
+    allocated_bytes,
+    cache_folder,
+    clear_folder,
+    files_lost,
+    free_bytes,
+    in_the_way,
+    is_link,
+    is_writable,
+    nearest_folder,
+    publish,
+    remove_empty_folders,
+    scratch_file,
+    scratch_memory,
+)
 
 __all__ = [
     "MOST_OBJECT_BYTES",

@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from grokpack.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.rows import pread_rows
-from grokpack.storage.burden import Burden
-from grokpack.storage.faults import reading
+from grokpack.storage.backend import Burden
+from grokpack.storage.fault_injection import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,9 +13,9 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
-from grokpack.errors import GrokpackError, Place
-from grokpack.storage.faults import faults, writing
-from grokpack.storage.sources import is_folder
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.storage.fault_injection import faults, writing
+from grokpack.storage.reading import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,14 +6,14 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from grokpack.storage import intact
-from grokpack.storage.faults import writing
+from grokpack.storage import ownership
+from grokpack.storage.fault_injection import writing
 from grokpack.storage.new_files import not_own, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from grokpack.storage.intact import Written
+    from grokpack.storage.ownership import Written
 
 _SAMPLE_BYTES = 64 << 10  # at least, of a tile that is taken for a sample, where there are several
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -74,20 +74,20 @@ def proves(root: str, path: str, written: Written | None, inode: int | None) -> 
         return True
     except OSError:
         return False
-    state = intact.regular(path)
+    state = ownership.regular(path)
     if state is None:
         return not os.path.lexists(path)
     if state.st_ino == inode or _is_hole(path):
         return True
     if written is None or not written.sums or state.st_size != written.nbytes:
         return False
-    return any(not intact.unlike(path, written, {tile}) for tile in _samples(written))
+    return any(not ownership.unlike(path, written, {tile}) for tile in _samples(written))
 
 
 def _samples(written: Written) -> list[int]:
     """Tiles, the cheapest that says something first; the others where that one is damaged."""
     tiles = sorted(written.sums, reverse=True)
-    if len(tiles) > 1 and intact.tile_bytes(tiles[0], written.nbytes) < _SAMPLE_BYTES:
+    if len(tiles) > 1 and ownership.tile_bytes(tiles[0], written.nbytes) < _SAMPLE_BYTES:
         tiles = [*tiles[1:], tiles[0]]
     return tiles
 

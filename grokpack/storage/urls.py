@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from grokpack.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place
 
 WEB = ("http", "https")
 SCHEMES = (*WEB, "s3", "gs", "hf")

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from grokpack import storage
-from grokpack.convert import Options as ConvertOptions
-from grokpack.convert import plan_convert
-from grokpack.preflight import Limits
-from grokpack.quantize import Options as QuantizeOptions
-from grokpack.quantize import plan_quantize
-from grokpack.reshard import plan_reshard
-from grokpack.run import execute
-from grokpack.stores.locate import open_checkpoint
-from grokpack.synth import plan_synth
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import Options as ConvertOptions
+from grokpack.conversion.plan_convert import plan_convert
+from grokpack.conversion.plan_quantize import Options as QuantizeOptions
+from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import plan_synth
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import Limits
 from tests.checkpoints import files
 from tests.fuzzing import TINY
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grokpack import verification
-from grokpack.contents import records
-from grokpack.contents.check import check_contents
-from grokpack.contents.memory import Memory
-from grokpack.errors import GrokpackError
-from grokpack.stores.locate import survey
+from grokpack.checkpoint import manifest_records
+from grokpack.checkpoint.open_checkpoint import survey
+from grokpack.core.errors import GrokpackError
+from grokpack.verification import verify_structure
+from grokpack.verification.history import Memory
+from grokpack.verification.verify_contents import check_contents
 
 
 def judged(folder: Path) -> str:
@@ -18,15 +18,15 @@ def judged(folder: Path) -> str:
     What was remembered of earlier checks is not asked: each looks at everything.
     """
     try:
-        verdict = verification.verify_structure(survey(str(folder), None))
+        verdict = verify_structure.verify_structure(survey(str(folder), None))
         checkpoint = verdict.survey.checkpoint
         if checkpoint is None:
             return "damaged" if not verdict.whole else "GP202"
-        own = records.own(checkpoint)
+        own = manifest_records.own(checkpoint)
         if own is None:
             return "GP229"
         found = check_contents(checkpoint, own, memory=Memory(checkpoint))
-        verdict = verification.with_contents(verdict, found)
+        verdict = verify_structure.with_contents(verdict, found)
     except GrokpackError as error:
         return error.code
     return "whole" if verdict.whole and found.all_bytes else "damaged"

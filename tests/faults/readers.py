@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 
 CORPUS = Path(__file__).parent / "corpus"
 REFUSALS = ("GP2",)
@@ -52,11 +52,11 @@ def _table(module: Any, held: Held) -> None:
 
 
 READERS: dict[str, tuple[str, Callable[[Any, Held], None]]] = {
-    "pickle": ("grokpack.pickles", _read),
+    "pickle": ("grokpack.formats.pickle", _read),
     "safetensors": ("grokpack.formats.safetensors", _read),
     "gguf": ("grokpack.formats.gguf_header", _read),
     "zarr": ("grokpack.formats.zarr_metadata", _parse),
-    "frames": ("grokpack.formats.seekable", _table),
+    "frames": ("grokpack.formats.zstd_seekable", _table),
 }
 """Modules, imported late, since atheris sees into what is imported after it; and what they do."""
 

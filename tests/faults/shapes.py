@@ -16,8 +16,8 @@ from pathlib import Path
 
 import zstandard
 
-from grokpack.formats import seekable
-from grokpack.tiling import TILE_BYTES
+from grokpack.core.tiles import TILE_BYTES
+from grokpack.formats import zstd_seekable
 from tests.converting import convert
 
 EMBEDDING = "language_model/in_out_embed/embeddings"
@@ -151,7 +151,7 @@ def table_of_frames(held: Path, place: Path, scale: float) -> Path:
     folder = copied(held, "archive", place)
     path = min(folder.rglob("tensor*.zst"))
     count = int(scale * (1 << 21))
-    table = seekable.render((0, 0) for _ in range(count))
+    table = zstd_seekable.render((0, 0) for _ in range(count))
     path.write_bytes(table)
     return folder
 

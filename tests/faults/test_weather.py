@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from grokpack import storage
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 from tests.checkpoints import SMALL, reshard, synthesise, tree
 from tests.faults.crashing import WRITERS, contents, counted, name_of
 from tests.faults.damage import judged

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
 from grokpack.kernels import dispatch, statistics
 from grokpack.kernels.dispatch import COMPILED_PAYS_BYTES, VARIABLE, choose_engine, twin
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack import pickles
+from grokpack.formats import pickle as pickles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.tensor import ArraySpec
+    from grokpack.core.tensors import ArraySpec
 
 _BF16_NUMBERS = re.compile(rb"(K\x02(?:\x95.{8})?K\x02(?:\x95.{8})?K)[\x40\x50]", re.DOTALL)
 """Size, alignment and flags of bfloat16, also where a frame begins between them. The flags are

@@ -13,10 +13,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from grokpack import pickles
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.formats import pickle as pickles
 from grokpack.storage import FileBytes
-from grokpack.tensor import ArraySpec, DType
 from tests.checkpoints import DATA, GOLDEN
 
 DTYPES = {

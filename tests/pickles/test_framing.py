@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack import pickles
-from grokpack.tensor import ArraySpec, DType
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.formats import pickle as pickles
 from tests.checkpoints import GOLDEN
 from tests.pickles.sources import (
     Hollow,

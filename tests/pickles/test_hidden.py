@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokpack import pickles
-from grokpack.errors import GrokpackError
-from grokpack.tensor import ArraySpec, DType
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.formats import pickle as pickles
 from tests.pickles import canary, wrapped
 from tests.pickles.sources import Memory, filled
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from grokpack import pickles
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.formats import pickle as pickles
 from tests.pickles import canary, zoo
 from tests.pickles.sources import Memory, read
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokpack import pickles
-from grokpack.errors import GrokpackError
+from grokpack.core.errors import GrokpackError
+from grokpack.formats import pickle as pickles
 from tests.pickles.sources import Memory
 
 if TYPE_CHECKING:

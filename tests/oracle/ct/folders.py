@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack.models import grok1, names
+from grokpack.models import architecture, grok1, tensor_names
 from tests import packed
 from tests.weights import exact_weights
 
@@ -26,7 +26,7 @@ class Part:
     """One matrix: its module in the folder, xAI's entry, its exact values `f32[out, in]`."""
 
     module: str
-    entry: grok1.Entry
+    entry: architecture.Entry
     expert: int | None
     exact: np.ndarray
 
@@ -98,7 +98,7 @@ class Folder:
     def weights(self) -> forward.Weights:
         """xAI's parameter name -> decoded values, for the network in numpy."""
         table = {entry.name: entry for entry in grok1.entries(self.layers)}
-        own = names.CONVENTIONS[self.names]
+        own = tensor_names.CONVENTIONS[self.names]
 
         def weight(name: str) -> np.ndarray:
             entry = table[name]

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from grokpack.core.layout import Box
 from grokpack.kernels import ggml
 from grokpack.kernels.dispatch import twin
-from grokpack.layout import Box
-from grokpack.ops.views import BlockProducts
+from grokpack.transforms.ggml_views import BlockProducts
 from tests.kernels.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantised
 
 SEEDS = 40

@@ -20,7 +20,7 @@ from tests.oracle.forward import load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEMPLATES = Path(__file__).parents[3] / "grokpack" / "templates" / "hf"
+TEMPLATES = Path(__file__).parents[3] / "grokpack" / "conversion" / "templates"
 CODE = ("configuration_grok1.py", "modeling_grok1.py")
 
 LAYER = "transformer/decoder_layer_{}/"

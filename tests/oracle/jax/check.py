@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack import pickles
+from grokpack.formats import pickle
 from grokpack.storage import FileBytes
 from tests.oracle.jax.goldens import EXACT, NOISE, WRONG, Golden
 from tests.oracle.jax.requantised import Case, check_requantised, logits
@@ -219,7 +219,7 @@ def check_controls(check: Check, golden: Golden) -> None:
         first.write_bytes(other)
         second.write_bytes(one)
     path = reversed_ / "ckpt-0/tensor00003_000"  # experts, down
-    pickled, data = pickles.read(FileBytes(str(path)), str(path)), bytearray(path.read_bytes())
+    pickled, data = pickle.read(FileBytes(str(path)), str(path)), bytearray(path.read_bytes())
     scales = pickled.scales
     if scales is None:
         raise SystemExit("the experts have no scales")

@@ -1,0 +1,1 @@
+"""Checkpoints: opening them, surveying their files, and reading their arrays."""

@@ -1,0 +1,197 @@
+"""Boxes of a checkpoint's arrays, read from wherever their bytes lie."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES, refuse_chunks
+from grokpack.core.arrays import RAW, bytes_of
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box
+from grokpack.core.lru_cache import Memo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.layout import Piece
+    from grokpack.kernels.dispatch import Engine
+
+"""Weights are moved as unsigned integers of their size: no value is looked at, none can change."""
+
+
+class ArrayReader:
+    """Reads boxes of whole arrays from the pieces that the files hold.
+
+    One reader serves many threads: it keeps no file open and decides no result by what it
+    remembers. An array that the files hold in another form (transposed, one per expert, in blocks)
+    is made by the checkpoint's views.
+
+    Attributes:
+        memo: What ops keep for arrays that are made of the same work.
+
+    Args:
+        checkpoint: The source; None for ops that make their values from nothing.
+        engine: Which twin of each kernel runs, that which reads many short runs among them.
+        ahead_bytes: What `read_ahead` reads at a time and keeps for each thread; 0 for no more
+            than it is asked for.
+        memory_bytes: What the process may take, of which decoding chunks takes its part; None
+            where a budget has seen to that.
+
+    Raises:
+        GrokpackError: GP240 where the checkpoint's chunks are too large for that.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint | None,
+        engine: Engine = "numpy",
+        ahead_bytes: int = 0,
+        memory_bytes: int | None = DEFAULT_MEMORY_BYTES,
+    ) -> None:
+        if checkpoint and memory_bytes is not None:
+            refuse_chunks(checkpoint, memory_bytes)
+        self._folder = checkpoint.folder if checkpoint else ""
+        self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
+        self._arrays = checkpoint.layout.arrays if checkpoint else {}
+        self._views = checkpoint.views if checkpoint else {}
+        self._engine: Engine = engine
+        self.memo = Memo()
+        self._ahead_bytes = ahead_bytes
+        self._kept = threading.local()
+
+    def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
+        """The values in `box` of an array, as raw unsigned integers of its element size.
+
+        Args:
+            array: Its name.
+            box: Which values.
+            into: Takes them; a new array by default.
+
+        Raises:
+            GrokpackError: GP213 or GP214 where a file cannot be read as its header promised,
+                GP202 where no file holds a part of the box.
+        """
+        view = self._views.get(array)
+        if view is not None:
+            made = view.make(box, self)
+            if into is None:
+                return made
+            into[...] = made
+            return into
+        out = into
+        if out is None:
+            out = np.empty(box.shape, RAW[self._arrays[array].dtype.itemsize])
+        missing = box.elements
+        for piece in self._pieces[array]:
+            shared = box.intersect(piece.box)
+            if shared is None:
+                continue
+            self._fill(out[shared.slices_in(box)], piece, shared)
+            missing -= shared.elements
+            if missing == 0:
+                break
+        if missing:
+            raise GrokpackError("GP202", f"no file holds {missing:,} of the values of {array}")
+        return out
+
+    def read_file(self, path: str, offset: int, nbytes: int) -> np.ndarray:
+        """Bytes of a file of the checkpoint, whatever they mean, `u8[byte]`."""
+        out: np.ndarray = np.empty(nbytes, np.uint8)
+        storage.read_into(os.path.join(self._folder, path), offset, out.data)
+        return out
+
+    def read_ahead(self, array: str, box: Box) -> np.ndarray:
+        """The same for a caller that goes on along the last axis, a few elements at a time.
+
+        Views that turn a matrix do. Each read takes a short run out of every row; so a wide band
+        is read at once, and kept until the thread leaves it. A caller that jumps about, from rank
+        to rank, gets what it asks for and no more.
+        """
+        name, last, outer, values = getattr(self._kept, "band", ("", box, None, np.empty(0)))
+        if name == array and outer is not None and box.intersect(outer) == box:
+            self._kept.band = array, box, outer, values
+            kept: np.ndarray = values[box.slices_in(outer)]
+            return kept
+        self._kept.band = array, box, None, np.empty(0)  # frees it before the next is read
+        wide = self._widened(array, box) if name == array and _follows(box, last) else box
+        values = self.read(array, wide)
+        if wide != box:
+            self._kept.band = array, box, wide, values
+        return values[box.slices_in(wide)]
+
+    def _widened(self, array: str, box: Box) -> Box:
+        """The box, wider along the last axis as far as the array and the memory go."""
+        spec = self._arrays[array]
+        column_bytes = math.prod(box.shape[:-1]) * spec.dtype.itemsize
+        width = max(box.shape[-1], self._ahead_bytes // column_bytes)
+        width = min(width, spec.shape[-1] - box.start[-1])
+        return Box(box.start, (*box.shape[:-1], width))
+
+    def _fill(self, view: np.ndarray, piece: Piece, box: Box) -> None:
+        """Read `box`, which lies in the piece, into `view`."""
+        path = os.path.join(self._folder, piece.extent.path)
+        for index, runs in spaced_runs(piece, box, view.itemsize):
+            part = view[index]
+            rows = part.reshape(runs.count, -1) if part.flags.c_contiguous else None
+            buffer = np.empty((runs.count, runs.nbytes // view.itemsize), view.dtype)
+            buffer = buffer if rows is None else rows
+            if runs.count == 1:
+                storage.read_into(path, runs.offset, bytes_of(buffer))
+            else:
+                storage.read_rows(
+                    path, runs.offset, runs.stride, buffer.view(np.uint8), self._engine
+                )
+            if rows is None:
+                part[...] = buffer.reshape(part.shape)
+
+
+def _follows(box: Box, last: Box) -> bool:
+    """Whether a box goes on where another ended, along the last axis; they may share a block."""
+    same = box.start[:-1] == last.start[:-1] and box.shape[:-1] == last.shape[:-1]
+    return same and last.start[-1] < box.start[-1] <= last.stop[-1]
+
+
+def _distinct(pieces: Mapping[str, tuple[Piece, ...]]) -> dict[str, tuple[Piece, ...]]:
+    """One piece for each region: ranks may hold the same heads or groups twice."""
+    return {name: tuple({p.box: p for p in rows}.values()) for name, rows in pieces.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Equally spaced runs of bytes in a file: run `i` begins at `offset + i * stride`."""
+
+    offset: int
+    count: int
+    nbytes: int
+    stride: int
+
+
+def spaced_runs(piece: Piece, box: Box, itemsize: int) -> Iterator[tuple[tuple[int, ...], Runs]]:
+    """The runs of bytes in a piece that make up a box, by leading index.
+
+    Trailing axes that the box takes whole make one run together with the axis before them; the
+    axis before that gives the equally spaced ones.
+    """
+    shape = piece.box.shape
+    start = tuple(a - b for a, b in zip(box.start, piece.box.start, strict=True))
+    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    axis = len(shape) - 1
+    while axis > 0 and box.shape[axis] == shape[axis]:
+        axis -= 1
+    axis = max(axis, 0)
+    spaced = max(axis - 1, 0)
+    count = box.shape[spaced] if spaced < axis else 1
+    nbytes = math.prod(box.shape[axis:]) * itemsize
+    base = sum(a * s for a, s in zip(start, strides, strict=True))
+    for index in np.ndindex(*box.shape[:spaced]):
+        element = base + sum(i * strides[k] for k, i in enumerate(index))
+        stride = strides[spaced] * itemsize
+        yield index, Runs(piece.extent.offset + element * itemsize, count, nbytes, stride)

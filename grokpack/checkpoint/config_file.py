@@ -1,0 +1,26 @@
+"""The config.json that belongs to a checkpoint's folder."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.models.config_json import FILE
+
+
+def find(folders: list[str]) -> tuple[dict[str, Any], str | None]:
+    """The first config.json in these folders, and its path; empty where there is none.
+
+    Raises:
+        GrokpackError: GP209 where the file is not a JSON object.
+    """
+    for folder in folders:
+        path = os.path.join(folder, FILE)
+        if storage.exists(path):
+            config = storage.read_json(path)
+            if not isinstance(config, dict):
+                raise GrokpackError("GP209", "config.json is not a JSON object", Place(path))
+            return config, path
+    return {}, None

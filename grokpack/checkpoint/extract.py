@@ -1,0 +1,82 @@
+"""Tensors written to one .npy or .safetensors file, streamed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.summary import unread, views
+from grokpack.core.arrays import bytes_of
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.escaping import command, operand
+from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole
+from grokpack.core.tiles import row_bands
+from grokpack.formats import npy, safetensors
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+
+_STEP_BYTES = 4 << 20
+
+
+def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str, Any]:
+    """Write tensors, as they are stored, to a file whose suffix says the format.
+
+    Args:
+        checkpoint: Where from.
+        patterns: Which; `.npy` takes one tensor and leaves its scales out.
+        path: A new file that ends in `.npy` or `.safetensors`.
+
+    Raises:
+        GrokpackError: GP202 where one of them cannot be read, GP304 for another suffix or no
+            names, GP323 where the file exists, GP403 where this thread shall end its work.
+    """
+    chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
+    absent = unread(checkpoint, patterns, checkpoint.tensors)
+    suffix = os.path.splitext(path)[1]
+    if not patterns or suffix not in (npy.SUFFIX, safetensors.SUFFIX):
+        raise GrokpackError(
+            "GP304", "--extract needs tensor names and a file that ends in .npy or .safetensors"
+        )
+    if absent:
+        what = f"{absent[0]} cannot be read: its file is missing or wrong"
+        verifying = command("grokpack", "verify", operand(checkpoint.folder)) or "grokpack verify"
+        hint = f"`{verifying}` says more; or name what is there"
+        raise GrokpackError("GP202", what, Place(checkpoint.folder), hint=hint)
+    storage.refuse_existing(path)
+    if suffix == npy.SUFFIX:
+        if len(chosen) != 1:
+            raise GrokpackError("GP304", f".npy holds one array, {len(chosen)} tensors match")
+        arrays = {chosen[0].name: chosen[0].values}
+        header = npy.header_bytes(chosen[0].values)
+    else:
+        arrays = {name: spec for tensor in chosen for name, spec in tensor.arrays().items()}
+        arrays = dict(sorted(arrays.items(), key=lambda row: -row[1].dtype.itemsize))
+        header = safetensors.header_bytes(arrays, {"format": "pt"})
+    parts: list[Segment] = [Part(n, whole(s.shape), s.dtype) for n, s in arrays.items()]
+    file = FileLayout(os.path.basename(path), (Literal(header), *parts))
+    if suffix == safetensors.SUFFIX:
+        safetensors.check_written(path, header, file.nbytes)
+    _write(checkpoint, file, os.path.dirname(os.path.abspath(path)))
+    return {"file": path, "bytes": file.nbytes, "arrays": list(arrays)}
+
+
+def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
+    reader = ArrayReader(checkpoint)
+    with storage.new_file(os.path.join(folder, file.path), file.nbytes) as writer:
+        for segment, end in zip(file.segments, file.ends, strict=True):
+            at = end - segment.nbytes
+            if isinstance(segment, Literal):
+                writer.write(at, memoryview(segment.data))
+                continue
+            bands = row_bands(
+                segment.box.shape, segment.dtype.itemsize, 0, segment.nbytes, _STEP_BYTES
+            )
+            for band in bands:
+                if storage.stopping():
+                    raise GrokpackError("GP403", "stopped before the file was whole")
+                values = reader.read(segment.array, band.box)
+                writer.write(at, bytes_of(values))
+                at += band.nbytes

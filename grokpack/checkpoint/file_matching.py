@@ -1,0 +1,58 @@
+"""Which file a name in somebody else's list means. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from grokpack.formats import ckpt0, zstd_seekable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_TENSOR_ENDS = (".safetensors", ".gguf")
+_CHUNKS = re.compile(r"(?:.*/)?(?:(?:transformer|language_model)[./].+|d/[0-9a-f]{32})")
+"""What lies in a zarr or Orbax store: arrays under xAI's names, or a database's data files."""
+
+
+def is_weights(name: str) -> bool:
+    """Whether a name in a list is a file of weights, by its form; others need not be there."""
+    plain = name.removesuffix(zstd_seekable.SUFFIX)
+    last = plain.rpartition("/")[2]
+    known = ckpt0.parse_name(last) is not None or last.endswith(_TENSOR_ENDS)
+    return known or _CHUNKS.fullmatch(plain) is not None
+
+
+def match(paths: Iterable[str], names: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """For each path the entry that means it; paths without one are left out.
+
+    A list may begin at the folder itself, above it, or be flat. An entry means a path that it is
+    equal to, else one that it ends with, else one whose last word it is; where several entries
+    would do, none is taken: a wrong guess would call a sound file damaged.
+
+    Args:
+        paths: Of the checkpoint's files, from its folder.
+        names: The entries: what each is called, and what stands for it.
+        prefix: From the checkpoint's home to its folder: `ckpt-0/` or nothing.
+    """
+    exact = {_tidy(name): entry for name, entry in names.items()}
+    by_last: dict[str, list[tuple[str, str]]] = {}
+    for name, entry in exact.items():
+        by_last.setdefault(name.rpartition("/")[2], []).append((name, entry))
+    found = {}
+    for path in paths:
+        known = exact.get(prefix + path) or exact.get(path)
+        if known is None:
+            near = by_last.get(path.rpartition("/")[2], [])
+            near = [row for row in near if row[0].endswith(f"/{path}")] or [
+                row for row in near if f"/{path}".endswith(f"/{row[0]}")
+            ]
+            known = near[0][1] if len(near) == 1 else None
+        if known is not None:
+            found[path] = known
+    return found
+
+
+def _tidy(name: str) -> str:
+    return posixpath.normpath(name.replace("\\", "/"))

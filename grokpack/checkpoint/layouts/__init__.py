@@ -1,0 +1,1 @@
+"""Layouts of grokpack's own formats: where each tensor lies in which file."""

@@ -1,0 +1,55 @@
+"""Layout of ckpt-0: one pickle for each tensor and host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.core.layout import FileLayout, whole
+from grokpack.core.tensors import ArraySpec, TensorSpec
+from grokpack.formats import ckpt0, pickle
+from grokpack.models import partition
+
+if TYPE_CHECKING:
+    from grokpack.core.layout import Box
+    from grokpack.models.architecture import Entry, Geometry
+
+
+def lay_out_tensor(
+    prefix: str,
+    geometry: Geometry,
+    entry: Entry,
+    tensor: TensorSpec,
+    hosts: int,
+    literals: list[tuple[bytes, ...]] | None = None,
+    bf16_flags: int = pickle.RELEASED_BF16_FLAGS,
+) -> tuple[FileLayout, ...]:
+    """The band of files, one per host, that hold a tensor.
+
+    Args:
+        prefix: Folder of the files below the root, empty or ending in a slash.
+        geometry: The model.
+        entry: Which tensor of it.
+        tensor: The whole tensor as it is to be stored.
+        hosts: Hosts that share it as xAI's partition rules say.
+        literals: Framing for each host's file, in place of the release's.
+        bf16_flags: Flags of bfloat16 where there are no literals.
+    """
+    arrays = tensor.arrays()
+    shares = partition.shares(geometry, entry, arrays, hosts, "jax")
+    band = []
+    for host in range(hosts):
+        boxes = {
+            name: share[host] if share else whole(arrays[name].shape)
+            for name, share in shares.items()
+        }
+        path = prefix + ckpt0.file_name(entry.index, host)
+        share_spec = _share_spec(tensor, boxes)
+        framing = literals[host] if literals else None
+        band.append(ckpt0.lay_out(path, share_spec, boxes, framing, bf16_flags))
+    return tuple(band)
+
+
+def _share_spec(tensor: TensorSpec, boxes: dict[str, Box]) -> TensorSpec:
+    """A tensor of the same name with the shapes of one host's share."""
+    specs = [ArraySpec(boxes[name].shape, array.dtype) for name, array in tensor.arrays().items()]
+    return TensorSpec(tensor.name, specs[0], specs[1] if len(specs) > 1 else None)

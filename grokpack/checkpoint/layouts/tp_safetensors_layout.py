@@ -1,0 +1,128 @@
+"""Layout of rank folders of safetensors, cut for tensor parallelism."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.layout import Box, FileLayout, Layout, Part, whole
+from grokpack.core.tensors import ArraySpec, Packing, TensorSpec
+from grokpack.formats import safetensors
+from grokpack.models import grok1, partition
+from grokpack.models.architecture import Geometry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+NAME = "safetensors"
+
+
+INDEX = "grokpack.index.json"
+
+
+COMMON = "common"
+
+
+SCHEMA = "grokpack/index/1"
+
+
+SHARD_BYTES = 5_000_000_000
+
+
+def rank_folder(rank: int, ranks: int) -> str:
+    """Folder of a rank's files."""
+    return f"rank-{rank:03d}-of-{ranks:03d}"
+
+
+Stored = TensorSpec | Packing
+
+
+def lay_out(geometry: Geometry, tensors: Iterable[Stored], ranks: int) -> Layout:
+    """The files of all ranks and the common ones.
+
+    Args:
+        geometry: The model; its head size must be known.
+        tensors: Whole tensors as they are to be stored.
+        ranks: Tensor-parallel width; it divides the bytes of packed inputs.
+    """
+    arrays: dict[str, ArraySpec] = {}
+    cut: dict[str, tuple[Box, ...]] = {}
+    common: dict[str, tuple[Box, ...]] = {}
+    by_name = grok1.entries_by_name(geometry.layers)
+    for tensor in sorted(tensors, key=lambda t: _reading_order(t.name)):
+        stored = tensor.arrays()
+        arrays |= stored
+        shares = partition.shares(geometry, by_name[tensor.name], stored, ranks, "engines")
+        for name, share in shares.items():
+            if share is None:
+                common[name] = (whole(arrays[name].shape),)
+            else:
+                cut[name] = share
+    folders = [rank_folder(r, ranks) for r in range(ranks)]
+    bands = [*_bands(folders, cut, arrays), *_bands([COMMON], common, arrays)]
+    return Layout(arrays, tuple(bands))
+
+
+def _reading_order(name: str) -> tuple[int, str]:
+    layer = grok1.layer_of(name)
+    return (-1 if layer is None else layer, name)
+
+
+def _bands(
+    folders: list[str], boxes: Mapping[str, tuple[Box, ...]], arrays: Mapping[str, ArraySpec]
+) -> Iterator[tuple[FileLayout, ...]]:
+    shards = list(_shards({name: row[0] for name, row in boxes.items()}, arrays))
+    for number, names in enumerate(shards):
+        file = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
+        yield tuple(
+            safetensors.lay_out(
+                f"{folder}/{file}", {name: boxes[name][rank] for name in names}, arrays
+            )
+            for rank, folder in enumerate(folders)
+        )
+
+
+def _shards(boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> Iterator[list[str]]:
+    """Array names file by file: whole layers, aligned dtypes first within a file."""
+    shard: list[str] = []
+    nbytes, layer = 0, None
+    for name, box in boxes.items():
+        if nbytes >= SHARD_BYTES and grok1.layer_of(name) != layer:
+            yield safetensors.aligned(shard, arrays)
+            shard, nbytes = [], 0
+        shard.append(name)
+        nbytes += box.elements * arrays[name].dtype.itemsize
+        layer = grok1.layer_of(name)
+    if shard:
+        yield safetensors.aligned(shard, arrays)
+
+
+def index(
+    geometry: Geometry, layout: Layout, ranks: int, bits: Mapping[str, int] | None = None
+) -> bytes:
+    """The index: geometry, width, and for each array its shape, dtype and the slice per file.
+
+    Args:
+        geometry: The model.
+        layout: The files.
+        ranks: Tensor-parallel width.
+        bits: Of the codes of weights that were quantised anew, by tensor.
+    """
+    arrays: dict[str, Any] = {
+        name: {"shape": spec.shape, "dtype": spec.dtype.value, "parts": []}
+        for name, spec in layout.arrays.items()
+    }
+    for file in layout.files():
+        for segment in file.segments:
+            if isinstance(segment, Part):
+                row = {"file": file.path, "start": segment.box.start, "shape": segment.box.shape}
+                arrays[segment.array]["parts"].append(row)
+    document = {
+        "schema": SCHEMA,
+        "ranks": ranks,
+        "geometry": {name: getattr(geometry, name) for name in Geometry.__slots__},
+        "arrays": arrays,
+        **({"bits": dict(bits)} if bits else {}),
+    }
+    return (json.dumps(document, sort_keys=True) + "\n").encode()

@@ -1,0 +1,39 @@
+"""Layout of a virtual store: an OCDBT index over the files of another checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.virtual_store import index as attach
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+
+
+NAME = "view"
+
+
+RECORD = "grokpack.view.json"
+
+
+NODES = "index.ocdbt"
+
+
+SCHEMA = "grokpack/view/1"
+
+
+def record(checkpoint: Checkpoint, base: str, folder: str, index: Mapping[str, bytes]) -> bytes:
+    """What a view's folder says of itself, and where it points, by paths relative to it."""
+    document = {
+        "schema": SCHEMA,
+        "base": os.path.relpath(base, folder),
+        "source": os.path.relpath(attach.absolute(checkpoint.place), base),
+        "format": checkpoint.format,
+        "digests": {name: hashlib.sha256(data).hexdigest() for name, data in index.items()},
+    }
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()

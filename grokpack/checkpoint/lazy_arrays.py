@@ -1,0 +1,203 @@
+"""Arrays of a checkpoint as TensorStore arrays: opened in place where they lie as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.checkpoint.readers import virtual_store_reader as views
+from grokpack.checkpoint.virtual_store import index
+from grokpack.checkpoint.virtual_store.chunk_grid import band
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.transforms.dequantize import Dequantize, Recast
+from grokpack.transforms.layout_views import Renamed
+
+if TYPE_CHECKING:
+    import tensorstore as ts
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.layout import Box
+    from grokpack.core.tensors import Shape, TensorSpec
+    from grokpack.models.architecture import Geometry
+
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
+_LONG_NAMES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
+
+
+def open(path: str, head_dim: int | None = None) -> Opened:  # noqa: A001  # as in `grokpack.open`
+    """Open a checkpoint's arrays by name, lazily: no value is read yet.
+
+    Args:
+        path: A checkpoint of any format that grokpack reads, or a view of one.
+        head_dim: Size of an attention head, where no config.json tells it.
+
+    Raises:
+        GrokpackError: GP226 where files changed since a view was made, and what
+            `open_checkpoint` raises.
+    """
+    return Opened(str(path), head_dim)
+
+
+class Opened(Mapping[str, "ts.TensorStore"]):
+    """The arrays of a checkpoint, by name, each a `tensorstore.TensorStore`.
+
+    Names are xAI's; the scales of a weight are `<name>/scales`. An array that the files hold as it
+    is, is opened where it lies; one that they hold turned or in blocks is computed on each read.
+
+    Args:
+        path: Where the checkpoint is.
+        head_dim: Size of an attention head, where no config.json tells it.
+    """
+
+    def __init__(self, path: str, head_dim: int | None = None) -> None:
+        self.path = path
+        self._head_dim = head_dim
+        self._view = views.read(path) if views.is_store(path) else None
+        if self._view is None or not self._view.refuse_changes():
+            _ = self.checkpoint
+        self._opened: dict[str, ts.TensorStore] = {}
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint behind the arrays, its headers read."""
+        return open_checkpoint(self.path, self._head_dim)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Dimensions of the model."""
+        return self.checkpoint.geometry
+
+    @property
+    def tensors(self) -> Mapping[str, TensorSpec]:
+        """Tensors of the model by name, with shapes and dtypes, in file order."""
+        return self.checkpoint.tensors
+
+    def dequantized(self, dtype: object = "bf16") -> Dequantized:
+        """The tensors as floats: weights times their scales, computed on each read.
+
+        Args:
+            dtype: `bf16` (what xAI's code computes with), `f32` (exact) or `f16`; numpy's and
+                TensorStore's names and types do as well.
+
+        Raises:
+            GrokpackError: GP304 for another dtype.
+        """
+        return Dequantized(self.checkpoint, _float(dtype))
+
+    def __getitem__(self, name: str) -> ts.TensorStore:
+        found = self._opened.get(name)
+        if found is None:
+            found = self._opened[name] = self._open(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
+    def __repr__(self) -> str:
+        return f"<arrays of {self.path}>"
+
+    @cached_property
+    def _arrays(self) -> dict[str, ArraySpec]:
+        return {n: a for t in self.tensors.values() for n, a in t.arrays().items()}
+
+    @cached_property
+    def _memory(self) -> Any:  # noqa: ANN401  # MemoryIndex, whose module loads TensorStore
+        from grokpack.checkpoint.tensorstore.open_arrays import MemoryIndex
+
+        return MemoryIndex(self.checkpoint.folder)
+
+    def _open(self, name: str) -> ts.TensorStore:
+        from grokpack.checkpoint.tensorstore import open_arrays
+
+        if self._view is not None and self._view.holds_tensors:
+            try:
+                return open_arrays.open_array(self._view.spec(name))
+            except ValueError:
+                if name in self._arrays:
+                    raise
+        if name not in self._arrays:
+            raise KeyError(name)
+        if name in self.checkpoint.views or not index.is_local(self.checkpoint.folder):
+            return self._compute(name)
+        data, nodes = self._memory.data, self._memory.nodes_path
+        database = index.database(self.checkpoint, data, nodes, [name])
+        opened: ts.TensorStore = self._memory.open_array(database, name)
+        return opened
+
+    def _compute(self, name: str) -> ts.TensorStore:
+        from grokpack.checkpoint.tensorstore.open_arrays import computed
+
+        reader, array = ArrayReader(self.checkpoint), self._arrays[name]
+        chunk = _tile(self.checkpoint, name, array)
+        return computed(array, chunk, lambda box: reader.read(name, box))
+
+
+class Dequantized(Mapping[str, "ts.TensorStore"]):
+    """The tensors of a checkpoint as floats, by name; values are computed when they are read.
+
+    Args:
+        checkpoint: Where from.
+        dtype: The dtype to be made.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: DType) -> None:
+        self.dtype = dtype
+        self._checkpoint = checkpoint
+        self._reader = ArrayReader(checkpoint)
+
+    def __getitem__(self, name: str) -> ts.TensorStore:
+        from grokpack.checkpoint.tensorstore.open_arrays import computed
+
+        tensor = self._checkpoint.tensors[name]
+        array = ArraySpec(tensor.values.shape, self.dtype)
+        if tensor.scales is None:
+            op: Recast | Dequantize = Recast(name, tensor.values.dtype, self.dtype)
+        else:
+            op = Dequantize(tensor, self.dtype)
+
+        def make(box: Box) -> Any:  # noqa: ANN401  # an array of raw integers
+            return op.make(box, self._reader)
+
+        return computed(array, _tile(self._checkpoint, name, array), make)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._checkpoint.tensors)
+
+    def __len__(self) -> int:
+        return len(self._checkpoint.tensors)
+
+    def __repr__(self) -> str:
+        return f"<tensors of {self._checkpoint.place} as {self.dtype.label}>"
+
+
+def _tile(checkpoint: Checkpoint, name: str, array: ArraySpec) -> Shape:
+    """What is computed at a time: a band of rows, or of columns where the files hold it turned."""
+    view = checkpoint.views.get(name)
+    if view is None or isinstance(view, Renamed) or len(array.shape) < 2:  # noqa: PLR2004  # matrix
+        return band(array.shape, array.dtype.itemsize)
+    turned = band((*array.shape[:-2], array.shape[-1], array.shape[-2]), array.dtype.itemsize)
+    return (*turned[:-2], turned[-1], turned[-2])
+
+
+def _float(dtype: object) -> DType:
+    """The dtype that a user means.
+
+    Raises:
+        GrokpackError: GP304 where it is no float that grokpack writes.
+    """
+    text = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+    label = _LONG_NAMES.get(str(text).lower(), str(text).lower())
+    for known in _FLOATS:
+        if dtype is known or label == known.label:
+            return known
+    raise GrokpackError("GP304", f"dtype takes bf16, f16 and f32, not `{text}`")

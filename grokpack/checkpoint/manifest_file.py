@@ -1,0 +1,180 @@
+"""grokpack.json: what an output is, where it came from, and a checksum for each tile of each file.
+
+It holds no clock, host, path, worker count or budget: two runs of one plan write it identically.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+import zstandard
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.tiles import TILE_BYTES
+from grokpack.core.version import __version__
+from grokpack.formats import zstd, zstd_seekable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE = "grokpack.json"
+SCHEMA = "grokpack/manifest/1"
+_DIGEST_CHARS = 32  # xxh3_128 in hex
+_MOST_PLAIN = 64  # tiles whose checksums stand as they are: of files up to a gibibyte
+_MOST_TILES = 1 << 20
+"""Of all files together, 16 TiB: a bound on what checksums that are packed may become."""
+
+
+def render(
+    description: Mapping[str, Any],
+    files: Mapping[str, tuple[int, list[str]]],
+    framings: Mapping[str, tuple[bytes, ...]],
+    decoded: Mapping[str, tuple[int, list[str]]] | None = None,
+) -> bytes:
+    """The manifest as bytes.
+
+    Args:
+        description: Format, plan, source, model: JSON values without anything that varies.
+        files: By path the size and the checksum (xxh3_128, hex) of each tile.
+        framings: Pickle framing that differs from the release's, by tensor.
+        decoded: Size and checksums of what encoded files stand for, by the same path.
+    """
+    rows = {
+        path: file_row(*entry) | ({"decoded": file_row(*decoded[path])} if decoded else {})
+        for path, entry in files.items()
+    }
+    return render_rows(description, rows, framings)
+
+
+def render_rows(
+    description: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, Any]],
+    framings: Mapping[str, tuple[bytes, ...]],
+) -> bytes:
+    """The same of rows that are made already."""
+    variants: list[tuple[bytes, ...]] = sorted(set(framings.values()))
+    document = {
+        "schema": SCHEMA,
+        "tool": {"name": "grokpack", "version": __version__},
+        "licence": "Apache-2.0",
+        **description,
+        "tile_bytes": TILE_BYTES,
+        "checksum": "xxh3_128",
+        "files": dict(sorted(rows.items())),
+    }
+    if framings:
+        document["framings"] = {
+            "literals": [[base64.b64encode(b).decode() for b in row] for row in variants],
+            "tensors": {name: variants.index(row) for name, row in sorted(framings.items())},
+        }
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> dict[str, object]:
+    """What the manifest says of a file: its size, checksum of each tile, and sha256 if known."""
+    row: dict[str, object] = {"bytes": nbytes}
+    if len(tiles) > _MOST_PLAIN:
+        packed = zstandard.compress(bytes.fromhex("".join(tiles)))
+        row["tiles_zstd"] = base64.b64encode(packed).decode()
+    else:
+        row["tiles"] = "".join(tiles)
+    return row if sha256 is None else row | {"sha256": sha256}
+
+
+def row_of(data: bytes) -> dict[str, object]:
+    """The same of a small file's contents."""
+    sums = (data[i : i + TILE_BYTES] for i in range(0, len(data), TILE_BYTES))
+    return file_row(len(data), [xxhash.xxh3_128_hexdigest(tile) for tile in sums])
+
+
+def load(home: str) -> dict[str, Any] | None:
+    """The manifest in a folder; None where there is none.
+
+    Raises:
+        GrokpackError: GP209 where it is there and is not one.
+    """
+    path = os.path.join(home, FILE)
+    return load_file(path) if storage.exists(path) else None
+
+
+def load_file(path: str) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        GrokpackError: GP209 where it is not one.
+    """
+    document = storage.read_json(path)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise GrokpackError("GP209", "not a grokpack manifest", Place(path))
+    tables = (document.get("files"), document.get("finals", {}))
+    rows = [row for table in tables if isinstance(table, dict) for row in table.values()]
+    rows += [row["decoded"] for row in rows if isinstance(row, dict) and "decoded" in row]
+    sized = all(isinstance(table, dict) for table in tables) and all(map(_is_sized, rows))
+    tiles = sum(-(-row["bytes"] // TILE_BYTES) for row in rows) if sized else 0
+    if tiles > _MOST_TILES:
+        what = f"the manifest claims {_MOST_TILES * TILE_BYTES >> 40} TiB of files or more"
+        raise GrokpackError("GP209", what, Place(path))
+    if not sized or any(_table(row, row["bytes"]) is None for row in rows):
+        raise GrokpackError("GP209", "the manifest's table of files is broken", Place(path))
+    return document
+
+
+def _is_sized(row: object) -> bool:
+    """Whether a row of the table of files gives a size."""
+    return isinstance(row, dict) and type(row.get("bytes")) is int and row["bytes"] >= 0
+
+
+def is_row(row: Any) -> bool:  # noqa: ANN401  # a value of somebody's JSON
+    """Whether a value is what a manifest says of a single file."""
+    if not _is_sized(row) or row["bytes"] > _MOST_TILES * TILE_BYTES:
+        return False
+    return _table(row, row["bytes"]) is not None
+
+
+def _table(row: Mapping[str, Any], nbytes: int) -> str | None:
+    """Checksums of all tiles as one text of hex; None where they are not as many as tiles."""
+    chars = -(-nbytes // TILE_BYTES) * _DIGEST_CHARS
+    text, packed = row.get("tiles"), row.get("tiles_zstd")
+    if isinstance(packed, str):
+        try:
+            frame = base64.b64decode(packed, validate=True)
+            text = zstd.decompress(frame, chars // 2).hex()
+        except ValueError:
+            return None
+    return text if isinstance(text, str) and len(text) == chars else None
+
+
+def row(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+    """Size and checksums of a file as it was written, or of what a compressed one stands for."""
+    files: dict[str, dict[str, Any]] = document["files"]
+    compressed = files.get(path + zstd_seekable.SUFFIX, {})
+    return files.get(path) or compressed.get("decoded")
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a name leads to a file below the manifest's folder."""
+    return not os.path.isabs(path) and ".." not in path.split("/")
+
+
+def tiles(row: Mapping[str, Any]) -> list[str]:
+    """Checksums of a file's tiles, in order."""
+    text = _table(row, row["bytes"]) or ""
+    return [text[i : i + _DIGEST_CHARS] for i in range(0, len(text), _DIGEST_CHARS)]
+
+
+def framings(document: Mapping[str, Any] | None) -> dict[str, tuple[bytes, ...]]:
+    """Framing by tensor, as the manifest keeps it; the bytes are not to be trusted unchecked."""
+    table = (document or {}).get("framings")
+    try:
+        if not table:
+            return {}
+        rows = [tuple(base64.b64decode(b, validate=True) for b in row) for row in table["literals"]]
+        return {str(name): rows[index] for name, index in table["tensors"].items()}
+    except (KeyError, TypeError, IndexError, AttributeError, binascii.Error, ValueError) as error:
+        raise GrokpackError("GP209", "the manifest's table of framings is broken") from error

@@ -1,0 +1,92 @@
+"""Where a checkpoint's manifest lies, and what is remembered of checking it.
+
+Beside the checkpoint; in the user's cache where nothing can be written there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
+from grokpack.checkpoint.state_folder import FOLDER
+
+if TYPE_CHECKING:
+    from grokpack.core.layout import Layout
+    from grokpack.models.architecture import Geometry
+
+_RESULTS = "checked.json"
+
+
+class Files(Protocol):
+    """Files that are compared: a checkpoint's, or those of a folder that is not read as one."""
+
+    @property
+    def folder(self) -> str:
+        """Where they lie; paths of the layout are relative to it."""
+
+    @property
+    def home(self) -> str:
+        """The folder of the manifest."""
+
+    @property
+    def layout(self) -> Layout:
+        """The files."""
+
+    @property
+    def owns_folder(self) -> bool:
+        """Whether the folder holds nothing else."""
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Dimensions of the model; None where the headers were not read."""
+
+    @property
+    def place(self) -> str:
+        """What a user calls them."""
+
+    def path(self, relative: str) -> str:
+        """Where a file of the layout is."""
+
+
+def below_home(checkpoint: Files) -> str:
+    """From the checkpoint's home to its folder: `ckpt-0/`, or nothing."""
+    prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
+    return "" if prefix == "." else f"{prefix}/"
+
+
+def manifests(checkpoint: Files) -> tuple[str, str]:
+    """Where its manifest may lie: beside it, in the cache."""
+    return _beside(checkpoint), os.path.join(_cache(checkpoint), manifest_file.FILE)
+
+
+def results(checkpoint: Files) -> tuple[str, str]:
+    """Where what is remembered of checking it may lie: beside its manifest, in the cache."""
+    own = _beside(checkpoint)
+    folder = os.path.join(os.path.dirname(own), FOLDER)
+    if not checkpoint.owns_folder:
+        folder = own.removesuffix(f".{manifest_file.FILE}") + FOLDER
+    cached = os.path.join(_cache(checkpoint), _RESULTS)
+    # a link that came with the files may lead to where nothing of ours belongs
+    beside = cached if storage.is_link(folder) else os.path.join(folder, _RESULTS)
+    return beside, cached
+
+
+def writable(choices: tuple[str, str]) -> str:
+    """The first of these places that can be written."""
+    first, second = choices
+    return first if not storage.is_url(first) and storage.is_writable(first) else second
+
+
+def _beside(checkpoint: Files) -> str:
+    paths = [file.path for file in checkpoint.layout.files()]
+    if not checkpoint.owns_folder and len(paths) == 1:
+        return f"{checkpoint.path(paths[0])}.{manifest_file.FILE}"
+    return os.path.join(checkpoint.home, manifest_file.FILE)
+
+
+def _cache(checkpoint: Files) -> str:
+    digest = hashlib.sha256(os.fsencode(storage.absolute(checkpoint.place))).hexdigest()[:32]
+    return os.path.join(storage.cache_folder(), "checkpoints", digest)

@@ -1,0 +1,235 @@
+"""Find the checkpoint that a path, or no path, means; open it, or say why not."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from typing import TYPE_CHECKING, Protocol
+
+from grokpack import storage
+from grokpack.checkpoint.readers import expectations, rank_files
+from grokpack.checkpoint.state_folder import has_unfinished_run
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.escaping import command, line, operand
+from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.formats import zstd_seekable
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+    from grokpack.core.finding import Finding
+
+
+class Store(Protocol):
+    """A module that reads one kind of folder."""
+
+    def is_store(self, folder: str) -> bool:
+        """Whether a folder is of this kind."""
+
+    def survey(self, folder: str, head_dim: int | None = None) -> Survey:
+        """Read every header of it."""
+
+
+VARIABLE = "GROKPACK_CHECKPOINT"
+_USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
+_DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
+_STORES = (
+    "virtual_store_reader",
+    "ckpt0_reader",
+    "tp_safetensors_reader",
+    "huggingface_reader",
+    "gguf_reader",
+    "orbax_reader",
+    "zarr_reader",
+)
+"""Modules, the first that knows a folder reads it; those after it are not even imported."""
+_TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
+"""Names of weights as torch.save writes them; training_args.bin and the like are none."""
+_FEW = 5  # names that a message lists
+_UNSAFE = ("GP204", "GP205")
+
+
+def default_source() -> str:
+    """The checkpoint that is meant where none is named.
+
+    Raises:
+        GrokpackError: GP201 with the places looked at.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named
+    for place in _USUAL:
+        if _find(place):
+            return place
+    facts = tuple(("looked at", place) for place in (f"${VARIABLE}", *_USUAL))
+    hint = f"name the folder, or fetch the release:\n{_DOWNLOAD}"
+    raise GrokpackError("GP201", "no checkpoint found", None, facts, hint)
+
+
+def _find(path: str) -> tuple[str, Store] | None:
+    """The folder with the files, `path` itself or the ckpt-0 in it, and what reads it."""
+    places = (
+        path,
+        os.path.join(path, ckpt0_format.FOLDER),
+        path.removesuffix(zstd_seekable.SUFFIX),
+    )
+    for folder in dict.fromkeys(places):
+        for name in _STORES:
+            store: Store = importlib.import_module(f"grokpack.checkpoint.readers.{name}")
+            if store.is_store(folder):
+                return folder, store
+    return None
+
+
+def survey(path: str, head_dim: int | None = None) -> Survey:
+    """Read every header of the checkpoint at `path`, whole or not.
+
+    Args:
+        path: The folder of the files, or the one above `ckpt-0`.
+        head_dim: Size of an attention head, where no config.json tells it.
+
+    Raises:
+        GrokpackError: GP201 where there is nothing, GP203 where there is no format that is known,
+            GP212 for the output of a run that is not finished.
+    """
+    path = storage.absolute(path) if storage.is_url(path) else path
+    storage.forget(path)
+    for home in (path, storage.parent(path)):
+        if has_unfinished_run(home):
+            raise GrokpackError(
+                "GP212",
+                "output of a run that is not finished",
+                Place(home),
+                hint="run the command that began it once more; it continues",
+            )
+    found = _find(path)
+    if found is None:
+        raise _nothing(path)
+    folder, store = found
+    return expectations.against_manifest(store.survey(folder, head_dim))
+
+
+def _nothing(path: str) -> GrokpackError:
+    if storage.is_url(path):
+        return _nothing_at(path)
+    if not storage.exists(path):
+        near = _nearest(path)
+        hint = f"did you mean `{line(near)}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
+        return GrokpackError("GP201", "no such folder", Place(path), hint=hint)
+    if storage.is_folder(path) and not storage.names(path):
+        return GrokpackError(
+            "GP201", "the folder is empty", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
+        )
+    pickled = [n for n in storage.names(path) if _TORCH.fullmatch(n)]
+    if pickled:
+        return _torch_pickles(path, pickled)
+    return GrokpackError(
+        "GP203",
+        "no checkpoint of a known format here",
+        Place(path),
+        hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders, safetensors, GGUF, "
+        "zarr or Orbax",
+    )
+
+
+def _nothing_at(url: str) -> GrokpackError:
+    """The error for a URL where no checkpoint is."""
+    found = storage.names(url)
+    if found:
+        facts = (("found", ", ".join(found[:_FEW]) + (" ..." if len(found) > _FEW else "")),)
+        return GrokpackError("GP203", "no checkpoint of a known format here", Place(url), facts)
+    tried = storage.explain_absence(url)
+    sought = tuple(("looked for", name) for name in tried)
+    hint = "name the folder of the files, or the whole URL of a GGUF file"
+    if tried:
+        hint += "\nthe server lists no names: of other files, grokpack.json or an index must tell"
+    return GrokpackError("GP201", "no checkpoint at this URL", Place(url), sought, hint)
+
+
+def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
+    """The error for a folder of which PyTorch's own format is all there is."""
+    hint = (
+        "take a copy in safetensors, or make one where you trust the files: "
+        "`safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)` for each;\n"
+        f"or start from the release:\n{_DOWNLOAD}"
+    )
+    facts = ((f"{len(found)} files", f"{found[0]}{' ...' if len(found) > 1 else ''}"),)
+    what = "PyTorch's pickles are not read: to load one runs what it names"
+    return GrokpackError("GP220", what, Place(path), facts, hint)
+
+
+def _nearest(path: str) -> str | None:
+    """The folder beside it that has almost this name."""
+    import difflib
+
+    above, name = os.path.split(os.path.normpath(path))
+    folders = [n for n in storage.names(above or ".") if storage.is_folder(os.path.join(above, n))]
+    near = difflib.get_close_matches(name, folders, 1, 0.7)
+    return os.path.join(above, near[0]) if near else None
+
+
+def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
+    """Open a checkpoint that is whole.
+
+    Raises:
+        GrokpackError: GP204 or GP205 for a hostile file, GP202 for one that is missing or wrong,
+            GP226 for one that changed since its view was made, and what `survey` raises.
+    """
+    found = survey(path, head_dim)
+    errors = [f for f in found.findings if f.severity == "error"]
+    hostile = [f for f in errors if f.code in _UNSAFE]
+    if hostile:
+        raise unsafe(found, hostile[0])
+    refuse_stale(found)
+    doubtful = [f for f in found.findings if f.code == rank_files.UNKNOWN]
+    if doubtful and not errors:
+        raise _doubtful(found, doubtful[0])
+    if errors or found.checkpoint is None:
+        raise _incomplete(found, errors)
+    return found.checkpoint
+
+
+def refuse_stale(found: Survey) -> None:
+    """See that the files are those that a view was made of, where they were reached through one.
+
+    Raises:
+        GrokpackError: GP226 where one was changed.
+    """
+    if found.view is None:
+        return
+    from grokpack.checkpoint.readers import virtual_store_reader
+
+    changed = [f for f in found.findings if f.code == virtual_store_reader.CHANGED]
+    if changed:
+        raise virtual_store_reader.read(found.view).stale(changed)
+
+
+def unsafe(found: Survey, finding: Finding) -> GrokpackError:
+    """The error for a file that would run code."""
+    facts = (("found", finding.found or "?"), ("allowed", finding.expected or "?"))
+    hint = "nothing was executed; grokpack never runs a pickle\nfetch the file again"
+    where = Place(os.path.join(found.folder, finding.file or ""))
+    return GrokpackError(finding.code, finding.message, where, facts, hint)
+
+
+def _doubtful(found: Survey, finding: Finding) -> GrokpackError:
+    """The error for files of ranks of which nothing tells how many there were."""
+    where = Place(os.path.join(found.folder, finding.file or ""))
+    hint = "put the model's config.json beside them: it has the width of the experts"
+    return GrokpackError(finding.code, finding.message, where, hint=hint)
+
+
+def _incomplete(found: Survey, errors: list[Finding]) -> GrokpackError:
+    what = "the tensors are not those of a Grok-1 model"
+    if found.checkpoint is None and not errors:
+        return GrokpackError("GP210", what, Place(found.folder))
+    first = errors[0]
+    facts = tuple(
+        (f.file or f.tensor or found.folder, f"{f.message} ({f.code})") for f in errors[:5]
+    )
+    if len(errors) > len(facts):
+        facts += (("and", f"{len(errors) - len(facts)} more"),)
+    where = Place(os.path.join(found.folder, first.file or ""), tensor=first.tensor)
+    verifying = command("grokpack", "verify", operand(found.folder)) or "grokpack verify"
+    hint = f"`{verifying}` says more, and how to fetch what is wrong"
+    return GrokpackError("GP202", "the checkpoint is not whole", where, facts, hint)

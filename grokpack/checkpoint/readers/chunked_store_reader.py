@@ -1,0 +1,357 @@
+"""Grok-1 in stores of chunked arrays: what zarr folders and Orbax checkpoints have in common.
+
+TensorStore decodes the arrays, whatever their chunks, shards and codecs are. The layout lists the
+files, as bytes, so that size, identity and changes between runs are told as for any checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import config_file, manifest_file
+from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+from grokpack.checkpoint.readers import expectations
+from grokpack.checkpoint.readers.chunk_files import ArrayFiles
+from grokpack.checkpoint.tensorstore.chunk_reader import Shelf
+from grokpack.checkpoint.tensorstore.chunked_array import Chunked
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.finding import Finding
+from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.formats import zarr, zarr_metadata
+from grokpack.models import config_json, grok1
+from grokpack.models.geometry_inference import infer
+from grokpack.transforms.int4_pairs import Nibbles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from grokpack.formats.zarr_metadata import Stored
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.transforms.protocols import View
+
+_PLACE = re.compile(r"(?:.*/)?((?:transformer/decoder_layer_\d{1,4}|language_model)/.+)")
+_VALUES = ("", "/weight", "/0")
+_SCALES = ("_scales", "/scales", "/1")
+"""What follows a tensor's name: grokpack's zarr, and xAI's pytree as Orbax names its leaves."""
+_MOST = 1024  # layers that a model may have; Grok-1 has 64
+_MOST_INDEX_BYTES = 256 << 20  # of all shards; a store of the release has 5 MB
+_SMALL_VALUE_BYTES = 16 << 20  # of a database, whatever its arrays are: metadata
+_SMALL_BYTES, _MOST_TIMES = 1 << 30, 64  # what may be claimed without files that hold it
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An array of a store.
+
+    Attributes:
+        path: Its name there, keys joined by slashes.
+        folder: Folder of its files below the store's; empty where files hold many arrays.
+        document: Its metadata.
+        spec: How TensorStore opens it.
+    """
+
+    path: str
+    folder: str
+    document: bytes
+    spec: Mapping[str, Any]
+
+    @property
+    def metadata(self) -> str | None:
+        """The file that describes it; None where it lies in a database."""
+        own = zarr.METADATA_2 if self.spec["driver"] == "zarr" else zarr.METADATA
+        return f"{self.folder}/{own}" if self.folder else None
+
+
+@dataclass(slots=True)
+class Contents:
+    """What is found in a store.
+
+    Attributes:
+        members: Its arrays.
+        literals: Small files that say what it is, by path.
+        files: Paths of all other files.
+        common: Those of them that hold many arrays.
+        bits: Of the codes of weights that were quantised anew, by tensor.
+        findings: What is wrong.
+        layers: Number of layers that the store says it has; None where it says none.
+        told: What says which arrays there should be; None where nothing does.
+        largest_value: Bytes of the largest value of a database.
+    """
+
+    members: list[Member]
+    literals: dict[str, bytes]
+    files: set[str]
+    common: list[str] = field(default_factory=list)
+    bits: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    layers: int | None = None
+    told: str | None = None
+    largest_value: int = 0
+
+
+@dataclass(slots=True)
+class _Store:
+    """The arrays of the model that a store has."""
+
+    folder: str
+    shelf: Shelf
+    contents: Contents
+    arrays: dict[str, ArraySpec] = field(default_factory=dict)
+    bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
+    views: dict[str, View] = field(default_factory=dict)
+    stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
+    specs: dict[str, ArraySpec] = field(default_factory=dict)  # what they are when unpacked
+    documents: dict[str, str | None] = field(default_factory=dict)  # by array: what describes it
+    keys: dict[str, list[str]] = field(default_factory=dict)  # by folder of an array: its files
+    index_bytes: int = 0  # of all shards
+    claimed_bytes: int = 0  # of arrays that can be read, decoded
+    held_bytes: int = 0  # of their files
+
+    def claims(self, stored: Stored, held_bytes: int) -> None:
+        """Take note of what an array claims to be, and of what it lies in."""
+        self.claimed_bytes += stored.spec.nbytes
+        self.held_bytes += held_bytes
+
+    def refuse_claims(self) -> None:
+        """Refuse to decode what no files of this size can be meant to hold.
+
+        Weights hardly compress; a file of zeros does, a thousandfold and more, and would keep a
+        reader busy for days.
+
+        Raises:
+            GrokpackError: GP235.
+        """
+        if self.claimed_bytes > max(_SMALL_BYTES, _MOST_TIMES * self.held_bytes):
+            what = "the arrays claim far more than their files can hold"
+            facts = (
+                ("claimed", f"{self.claimed_bytes:,} bytes"),
+                ("files", f"{self.held_bytes:,} bytes"),
+            )
+            raise GrokpackError("GP235", what, Place(self.folder), facts)
+
+    def refuse_values(self) -> None:
+        """Refuse a database with a value that is longer than any of its chunks can become.
+
+        Raises:
+            GrokpackError: GP235.
+        """
+        most = max((array.most_bytes for array in self.stored.values()), default=0)
+        if self.contents.largest_value > max(most, _SMALL_VALUE_BYTES):
+            what = f"a value of {self.contents.largest_value:,} bytes is no chunk of its arrays"
+            raise GrokpackError("GP235", what, Place(self.folder))
+
+
+def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> Survey:
+    """Make a survey of what a store holds.
+
+    Args:
+        folder: Where the store is.
+        name: Of the format.
+        contents: What was found there.
+        head_dim: Head size, where no config.json gives it.
+    """
+    store = _Store(folder, Shelf(folder), contents)
+    settings, _ = config_file.find([folder])
+    hints = config_json.hints(settings, head_dim)
+    layers = _take_members(store, hints.layers or contents.layers or 0)
+    store.refuse_claims()
+    store.refuse_values()
+    chunks = [array.chunk_bytes for array in store.stored.values()]
+    store.shelf.largest_bytes = max(chunks, default=0)
+    tensors = _tensors(store, layers)
+    geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
+    files = sum(map(len, store.bands)) + len(contents.literals) + len(contents.common)
+    missing = sum(f.code == "GP101" and f.file is not None for f in contents.findings)
+    findings = contents.findings
+    if geometry is None:
+        return Survey(folder, name, files + missing, tuple(findings), None)
+    bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
+    if bits:  # groups of their own, which ranks do not share as the release's
+        geometry = replace(geometry, scale_groups=None)
+    findings += expectations.other_layers(geometry, hints, lambda entry: entry.name)
+    findings += _misfits(store, tensors, geometry)
+    findings += [
+        Finding("GP130", text, config_json.FILE)
+        for text in config_json.contradictions(settings, geometry)
+    ]
+    checkpoint = Checkpoint(
+        folder,
+        folder,
+        name,
+        geometry,
+        {tensor.name: tensor for tensor in tensors.values()},
+        _layout(store),
+        config=settings,
+        framings=manifest_file.framings(manifest_file.load(folder)),
+        views=store.views,
+        bits=bits,
+        cache_bytes=store.shelf.memory_bytes,
+    )
+    told = contents.told or expectations.teller(geometry, hints)
+    return Survey(folder, name, files + missing, tuple(findings), checkpoint, told=told)
+
+
+def _take_members(store: _Store, told: int) -> int:
+    """Take the arrays that belong to the model; the number of its layers, `told` or more."""
+    contents = store.contents
+    store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)
+    store.held_bytes = sum(_size(store, path) for path in contents.common)
+    places = {m.path: _PLACE.fullmatch(m.path) for m in contents.members}
+    layers = [grok1.layer_of(place[1]) for place in places.values() if place]
+    count = min(max(1 + max((n for n in layers if n is not None), default=-1), told), _MOST)
+    names = {
+        f"{name}{ending}": array
+        for name in grok1.entries_by_name(count)
+        for endings, array in ((_VALUES, name), (_SCALES, scales_name(name)))
+        for ending in endings
+    }
+    for member in contents.members:
+        place = places[member.path]
+        array = names.get(place[1]) if place else None
+        if array is None:
+            what = "array does not belong to the model: not read"
+            finding = Finding("GP102", what, member.metadata, member.path, severity="warning")
+            contents.findings.append(finding)
+        elif array in store.stored:
+            what = "two arrays of the store are the same tensor"
+            contents.findings.append(Finding("GP109", what, member.metadata, array))
+        else:
+            _take(store, member, array)
+    return count
+
+
+def _take(store: _Store, member: Member, array: str) -> None:
+    """Take an array, and see that its files are there."""
+    try:
+        stored = zarr_metadata.parse(member.document)
+        if stored and stored.blosc and not member.folder:  # whose heads cannot be looked at
+            raise GrokpackError("GP208", "chunks of blosc in a database are not read")
+    except GrokpackError as error:
+        code = "GP106" if error.code == "GP208" else "GP111"
+        store.contents.findings.append(Finding(code, error.what, member.metadata, array))
+        return
+    if stored is None:
+        return
+    store.stored[array], store.documents[array] = stored, member.metadata
+    name = member.path if member.folder else ""
+    spec = json.dumps(member.spec, sort_keys=True)
+    view = Chunked(store.shelf, spec, stored, name, member.folder)
+    packed = stored.packing == zarr.NIBBLES and stored.spec.dtype is DType.U8
+    store.views[array] = Nibbles(view) if packed else view
+    store.specs[array] = stored.spec
+    if packed:
+        *rows, columns = stored.spec.shape
+        store.specs[array] = ArraySpec((*rows, 2 * columns), DType.I8)
+    if member.folder:
+        _take_files(store, member, array, stored)
+    else:
+        store.claims(stored, 0)
+
+
+def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> None:
+    """Lay out an array's files; those that are missing or cut short become findings."""
+    keys = store.keys.get(member.folder, ())
+    held = ArrayFiles.among(keys, store.folder, member.folder, array, stored)
+    store.index_bytes += held.index_bytes
+    if store.index_bytes > _MOST_INDEX_BYTES:
+        what = f"more than {_MOST_INDEX_BYTES >> 20} MiB of indices of shards are not read"
+        raise GrokpackError("GP235", what, Place(store.folder))
+    findings, at = store.contents.findings, 0
+    findings += held.absences()
+    for (place, path), size in zip(held.paths.items(), held.sizes(), strict=True):
+        finding = held.damage(place, size)
+        findings += [finding] if finding else []
+        part = Part(member.path, Box((at,), (size,)), DType.U8)
+        store.bands.append((FileLayout(path, (part,)),))
+        at += size
+    if not held.missing:
+        store.claims(stored, at)
+    # an array of which files are missing is longer than its pieces, so that it is not read
+    store.arrays[member.path] = ArraySpec((at + held.missing,), DType.U8)
+
+
+def _keys(folders: set[str], files: Iterable[str]) -> dict[str, list[str]]:
+    """Files below each of some folders, by names relative to the innermost that holds them."""
+    found: dict[str, list[str]] = {}
+    for path in files:
+        at = path.rfind("/")
+        while at > 0 and path[:at] not in folders:
+            at = path.rfind("/", 0, at)
+        if at > 0:
+            found.setdefault(path[:at], []).append(path[at + 1 :])
+    return found
+
+
+def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:
+    """The model's tensors; those that are not whole become findings."""
+    tensors = {}
+    for entry in grok1.entries(layers):
+        values, own = store.specs.get(entry.name), store.specs.get(scales_name(entry.name))
+        if values is None:
+            store.contents.findings.append(Finding("GP101", "tensor is missing", None, entry.name))
+            continue
+        if values.dtype is DType.I8 and own is None:
+            what = "scales of an int8 weight are missing"
+            store.contents.findings.append(Finding("GP101", what, None, scales_name(entry.name)))
+            continue
+        tensors[entry] = TensorSpec(entry.name, values, own)
+    return tensors
+
+
+def _misfits(
+    store: _Store, tensors: Mapping[Entry, TensorSpec], geometry: Geometry
+) -> Iterator[Finding]:
+    for entry, tensor in tensors.items():
+        file = store.documents[entry.name]
+        shape, wanted = tensor.values.shape, geometry.shape(entry.rule)
+        if shape != wanted:
+            what = "tensor has another shape than its place asks for"
+            yield Finding("GP105", what, file, entry.name, str(wanted), str(shape))
+        elif tensor.values.dtype not in ((DType.I8, *_FLOATS) if entry.rule.quantised else _FLOATS):
+            what = "tensor has another dtype than its place asks for"
+            yield Finding("GP106", what, file, entry.name, None, tensor.values.dtype.label)
+        elif tensor.scales is not None:
+            yield from _misfit_scales(entry, tensor, store.documents[scales_name(entry.name)])
+
+
+def _misfit_scales(entry: Entry, tensor: TensorSpec, file: str | None) -> Iterator[Finding]:
+    assert tensor.scales is not None  # noqa: S101  # the caller has looked
+    (*lead, rows, out), scales = tensor.values.shape, tensor.scales.shape
+    fits = len(scales) == len(lead) + 2 and (*scales[:-2], scales[-1]) == (*lead, out)
+    if not fits or rows % scales[-2]:
+        wanted = str((*lead, "groups", out))
+        what = "scale groups do not fit the tensor"
+        yield Finding("GP107", what, file, entry.name, wanted, str(scales))
+    elif tensor.scales.dtype not in _FLOATS:
+        what = "scales are no floats"
+        yield Finding("GP106", what, file, entry.name, None, tensor.scales.dtype.label)
+
+
+def _layout(store: _Store) -> Layout:
+    """The model's files, and those that say what the store is."""
+    bands, at = list(store.bands), 0
+    bands += [(FileLayout(p, (Literal(d),)),) for p, d in sorted(store.contents.literals.items())]
+    for path in store.contents.common:
+        size = _size(store, path)
+        part = Part(_DATABASE, Box((at,), (size,)), DType.U8)
+        bands.append((FileLayout(path, (part,)),))
+        at += size
+    arrays = dict(store.arrays)
+    if store.contents.common:
+        arrays[_DATABASE] = ArraySpec((at,), DType.U8)
+    return Layout(arrays, tuple(bands))
+
+
+def _size(store: _Store, path: str) -> int:
+    """Bytes of a file of the store."""
+    return storage.size_of(os.path.join(store.folder, path)) or 0
+
+
+_DATABASE = "key-value store"  # name of the bytes of files that hold many arrays

@@ -1,0 +1,233 @@
+"""Findings about the files of a ckpt-0 folder: names, sizes, framing, shapes, scale groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from grokpack.core.finding import Finding
+from grokpack.core.layout import whole
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec
+from grokpack.formats import ckpt0, pickle
+from grokpack.models import grok1, partition
+from grokpack.models.geometry_inference import stored_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.core.errors import GrokpackError
+    from grokpack.models.architecture import Entry, Geometry
+
+UNSAFE_CODES = ("GP204", "GP205")
+
+
+class Folder(Protocol):
+    """What of a folder the checks need."""
+
+    failed: dict[tuple[int, int], GrokpackError]
+    sizes: dict[str, int]
+    stray: list[str]
+
+    @property
+    def present(self) -> set[tuple[int, int]]:
+        """Tensor index and host of every file that is there."""
+
+
+def check_names(files: Folder, entries: tuple[Entry, ...], hosts: int) -> list[Finding]:
+    """Files that are missing, and files that no tensor of the model has."""
+    present = files.present
+    findings = [
+        Finding("GP101", "file is missing", ckpt0.file_name(entry.index, host), entry.name)
+        for entry in entries
+        for host in range(hosts)
+        if (entry.index, host) not in present
+    ]
+    extra = [
+        ckpt0.file_name(*key)
+        for key in sorted(present)
+        if key[0] >= len(entries) or key[1] >= hosts
+    ]
+    message = "no tensor of this model has a file of that name"
+    return findings + [Finding("GP102", message, name) for name in files.stray + extra]
+
+
+def check_failures(
+    files: Folder, entries: tuple[Entry, ...], geometry: Geometry | None, hosts: int
+) -> list[Finding]:
+    """Files whose header could not be read: cut short, run on, hostile or broken.
+
+    Of files that no tensor of the model has, those that are hostile.
+    """
+    found = []
+    for key, error in sorted(files.failed.items()):
+        belongs = key[0] < len(entries) and key[1] < hosts
+        if belongs or error.code in UNSAFE_CODES:
+            size = files.sizes[ckpt0.file_name(*key)]
+            expected = _expected_file(entries, key, geometry, hosts) if belongs else (None, None)
+            found.append(_failure(key, error, size, expected))
+    return found
+
+
+def _expected_file(
+    entries: tuple[Entry, ...], key: tuple[int, int], geometry: Geometry | None, hosts: int
+) -> tuple[str, int | None]:
+    """Name of a file's tensor, and the size that the file should have."""
+    entry = entries[key[0]]
+    if geometry is None:
+        return entry.name, None
+    arrays = grok1.spec(geometry, entry).arrays()
+    shares = partition.shares(geometry, entry, arrays, hosts, "jax")
+    specs = []
+    for name, array in arrays.items():
+        share = shares[name]
+        box = share[0] if share else whole(array.shape)
+        specs.append(ArraySpec(box.shape, array.dtype))
+    return entry.name, pickle.frame(specs[0], specs[1] if len(specs) > 1 else None).nbytes
+
+
+def _failure(
+    key: tuple[int, int], error: GrokpackError, size: int, expected: tuple[str | None, int | None]
+) -> Finding:
+    name, nbytes = expected
+    file = ckpt0.file_name(*key)
+    facts = dict(error.facts)
+    if error.code in UNSAFE_CODES:
+        return Finding(error.code, error.what, file, name, facts.get("allowed"), facts.get("found"))
+    if nbytes is not None and size < nbytes and error.code == "GP209":
+        return Finding(
+            "GP103",
+            "file ends before its tensor does",
+            file,
+            name,
+            f"{nbytes:,} bytes",
+            f"{size:,} bytes ({nbytes - size:,} missing)",
+        )
+    if nbytes is not None and size > nbytes and "follow the end" in error.what:
+        return Finding(
+            "GP104",
+            "file goes on after its tensor ended",
+            file,
+            name,
+            f"{nbytes:,} bytes",
+            f"{size:,} bytes",
+        )
+    byte = error.where.byte if error.where else None
+    at = "" if byte is None else f" (byte {byte:,})"
+    return Finding(
+        "GP111" if error.code == "GP209" else error.code,
+        error.what + at,
+        file,
+        name,
+        facts.get("expected"),
+        facts.get("found"),
+    )
+
+
+def check_shapes(
+    tensors: Mapping[int, TensorSpec], entries: tuple[Entry, ...], geometry: Geometry
+) -> list[Finding]:
+    """Tensors that are not what their place in the model asks for."""
+    rows = stored_groups([(entries[i], t) for i, t in tensors.items()])
+    wrong = {
+        i: finding
+        for i, tensor in tensors.items()
+        if (finding := _misfit(entries[i], tensor, geometry, rows))
+    }
+    for index in wrong:
+        for other in wrong:
+            if other != index and _swapped(tensors, entries, geometry, index, other):
+                wrong[index] = _swap_finding(entries, index, other)
+    return list(wrong.values())
+
+
+def _misfit(
+    entry: Entry, tensor: TensorSpec, geometry: Geometry, rows: int | None
+) -> Finding | None:
+    file, name = ckpt0.file_name(entry.index), entry.name
+    shape = geometry.shape(entry.rule)
+    if tensor.values.shape != shape:
+        return Finding(
+            "GP105",
+            "tensor has another shape than its place asks for",
+            file,
+            name,
+            str(shape),
+            str(tensor.values.shape),
+        )
+    if entry.rule.quantised != (tensor.scales is not None):
+        expected = "weight with scales" if entry.rule.quantised else "plain array"
+        found = "plain array" if entry.rule.quantised else "weight with scales"
+        return Finding(
+            "GP106",
+            "tensor is stored in another kind than its place asks for",
+            file,
+            name,
+            expected,
+            found,
+        )
+    allowed = (DType.I8, DType.BF16) if entry.rule.quantised else (DType.F32,)
+    if tensor.values.dtype not in allowed:
+        return Finding(
+            "GP106",
+            "tensor has another dtype than its place asks for",
+            file,
+            name,
+            allowed[0].label,
+            tensor.values.dtype.label,
+        )
+    return _misfit_scales(entry, tensor, shape, rows)
+
+
+def _misfit_scales(
+    entry: Entry, tensor: TensorSpec, shape: tuple[int, ...], rows: int | None
+) -> Finding | None:
+    if tensor.scales is None:
+        return None
+    groups = (rows or shape[-2]) if entry.rule.cut == "rows" else 1
+    expected = (*shape[:-2], groups, shape[-1])
+    file = ckpt0.file_name(entry.index)
+    if tensor.scales.dtype is not DType.BF16:
+        return Finding(
+            "GP106",
+            "scales have another dtype than the release's",
+            file,
+            entry.name,
+            "bf16",
+            tensor.scales.dtype.label,
+        )
+    if tensor.scales.shape != expected or shape[-2] % groups:
+        return Finding(
+            "GP107",
+            "scale groups do not fit the tensor",
+            file,
+            entry.name,
+            str(expected),
+            str(tensor.scales.shape),
+        )
+    return None
+
+
+def _swapped(
+    tensors: Mapping[int, TensorSpec],
+    entries: tuple[Entry, ...],
+    geometry: Geometry,
+    one: int,
+    other: int,
+) -> bool:
+    """Whether each of two tensors fits the other's place."""
+    rows = stored_groups([(entries[i], t) for i, t in tensors.items()])
+    return (
+        _misfit(entries[one], tensors[other], geometry, rows) is None
+        and _misfit(entries[other], tensors[one], geometry, rows) is None
+    )
+
+
+def _swap_finding(entries: tuple[Entry, ...], index: int, other: int) -> Finding:
+    file, held = ckpt0.file_name(index), ckpt0.file_name(other)
+    return Finding(
+        "GP108",
+        f"file holds the tensor of {held}: the two look swapped",
+        file,
+        entries[index].name,
+        entries[index].name,
+        f"shapes of {entries[other].name}",
+    )

@@ -1,0 +1,236 @@
+"""Grok-1 in ckpt-0: surveying the pickles of a folder, and laying out new ones."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint import config_file, manifest_file
+from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+from grokpack.checkpoint.layouts.ckpt0_layout import lay_out_tensor
+from grokpack.checkpoint.readers import ckpt0_checks, expectations, weight_files
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.finding import Finding
+from grokpack.core.layout import Layout
+from grokpack.core.tensors import ArraySpec, TensorSpec
+from grokpack.formats import ckpt0, pickle, recognition, zstd_seekable
+from grokpack.models import config_json, grok1, partition
+from grokpack.models.geometry_inference import infer, infer_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.formats.pickle import Pickled
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.geometry_inference import Hints
+
+_MOST_FILES = 1 << 14  # the release, written by 16 hosts, has 12,320
+_MOST_HOSTS = 16  # what the release can be cut for; a bound on what damaged shapes may claim
+
+
+@dataclass(slots=True)
+class _Folder:
+    """The files of a folder: what could be read, and what not."""
+
+    read: dict[tuple[int, int], Pickled]
+    failed: dict[tuple[int, int], GrokpackError]
+    sizes: dict[str, int]
+    stray: list[str]
+
+    @property
+    def present(self) -> set[tuple[int, int]]:
+        return set(self.read) | set(self.failed)
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder holds tensor files under their final names."""
+    return any(ckpt0.parse_name(name) for name in storage.names(folder))
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read every header of a folder of pickles; the pickles are never run.
+
+    Args:
+        folder: The folder with the `tensor` files.
+        head_dim: Head size, where no config.json gives it.
+    """
+    files = _read_folder(folder)
+    homes = [folder, storage.parent(folder)]
+    found_config, _ = config_file.find(homes)
+    hints = config_json.hints(found_config, head_dim)
+    layers = hints.layers or infer_layers({index for index, _ in files.present})
+    seen = _see(files, layers, hints)
+    released = expectations.released_layers(seen.geometry, hints)
+    if released is not None and released != layers:
+        seen = _see(files, released, hints)
+    findings = _check(files, seen)
+    expected = len(seen.entries) * seen.hosts
+    if seen.geometry is None:
+        return Survey(folder, ckpt0.NAME, expected, tuple(findings), None)
+    findings += [
+        Finding("GP130", text, config_json.FILE)
+        for text in config_json.contradictions(found_config, seen.geometry)
+    ]
+    checkpoint = _checkpoint(folder, seen.geometry, seen.tensors, files, seen.hosts)
+    checkpoint = _with_home(checkpoint, homes, found_config)
+    told = expectations.teller(seen.geometry, hints)
+    return Survey(folder, ckpt0.NAME, expected, tuple(findings), checkpoint, told=told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the files are, taken for those of so many layers."""
+
+    entries: tuple[Entry, ...]
+    hosts: int
+    tensors: dict[int, TensorSpec]
+    geometry: Geometry | None
+
+
+def _see(files: _Folder, layers: int, hints: Hints) -> _Seen:
+    entries = grok1.entries(layers)
+    hosts = max(_host_count(files, len(entries)), _hosts_by_width(files))
+    tensors = _assemble(files, entries, hosts)
+    return _Seen(entries, hosts, tensors, infer(tensors, layers, hints))
+
+
+def _check(files: _Folder, seen: _Seen) -> list[Finding]:
+    """Files that are missing, strange or unreadable, and tensors out of place."""
+    findings = ckpt0_checks.check_names(files, seen.entries, seen.hosts)
+    findings += ckpt0_checks.check_failures(files, seen.entries, seen.geometry, seen.hosts)
+    if seen.geometry is not None:
+        findings += ckpt0_checks.check_shapes(seen.tensors, seen.entries, seen.geometry)
+    return findings
+
+
+def _read_folder(folder: str) -> _Folder:
+    files = _Folder({}, {}, {}, [])
+    keys = {name: ckpt0.parse_name(name) for name in storage.names(folder)}
+    files.stray = [name for name, key in keys.items() if key is None and _is_stray(name)]
+    known = {name: key for name, key in keys.items() if key is not None}
+    if len(known) > _MOST_FILES:
+        what = f"more than {_MOST_FILES:,} tensor files are not read"
+        raise GrokpackError("GP235", what, Place(folder))
+    found = storage.each(folder, lambda name: _read_file(folder, name), list(known))
+    for (name, key), (size, result) in zip(known.items(), found, strict=True):
+        files.sizes[name] = size
+        if isinstance(result, GrokpackError):
+            files.failed[key] = result
+        else:
+            files.read[key] = result
+    return files
+
+
+def _read_file(folder: str, name: str) -> tuple[int, Pickled | GrokpackError]:
+    """Size and header of a file, or what is wrong with it; the others are still worth reading.
+
+    Raises:
+        GrokpackError: What is no fault of the file: the wait was ended, the server is gone.
+    """
+    data = storage.FileBytes(os.path.join(folder, name))
+    size = 0  # of a link to nowhere, for example
+    try:
+        size = data.size()
+        return size, pickle.read(data, data.path)
+    except GrokpackError as error:
+        if error.code in storage.NO_FAULT_OF_FILES:
+            raise
+        return size, recognition.explained(error, data, data.path, "a pickle")
+
+
+def _is_stray(name: str) -> bool:
+    """Whether a name is like a tensor's and none; leftovers and compressed ones are not meant."""
+    compressed = ckpt0.parse_name(name.removesuffix(zstd_seekable.SUFFIX))
+    return name.startswith("tensor") and not weight_files.is_leftover(name) and not compressed
+
+
+def _host_count(files: _Folder, tensors: int) -> int:
+    """Hosts that the checkpoint was written by: those that have at least half of the tensors."""
+    hosts, present = 1, files.present
+    while sum((i, hosts) in present for i in range(tensors)) * 2 >= max(tensors, 1):
+        hosts += 1
+    return hosts
+
+
+def _hosts_by_width(files: _Folder) -> int:
+    """Hosts that the embedding's features were shared by: what norms hold whole, it holds cut.
+
+    1 where the two are not such tensors at all.
+    """
+    pair = [files.read.get((index, 0)) for index in range(grok1.GLOBAL_SLOTS)]
+    shapes = [[a.spec.shape for a in own.arrays()] for own in pair if own is not None]
+    match shapes:
+        case [[(vocab, share)], [(width,)]] if share and vocab != width and width % share == 0:
+            hosts = width // share
+            return hosts if hosts <= _MOST_HOSTS else 1
+    return 1
+
+
+def _assemble(files: _Folder, entries: tuple[Entry, ...], hosts: int) -> dict[int, TensorSpec]:
+    """Whole tensors from the shares of the hosts, where all shares are there and alike."""
+    tensors = {}
+    for entry in entries:
+        shares = [files.read.get((entry.index, host)) for host in range(hosts)]
+        first = shares[0]
+        if first is None:
+            continue
+        specs = {tuple(a.spec for a in share.arrays()) for share in shares if share}
+        if len(specs) == 1 and None not in shares:
+            tensors[entry.index] = _joined(entry, first, hosts)
+    return tensors
+
+
+def _joined(entry: Entry, share: Pickled, hosts: int) -> TensorSpec:
+    axis = partition.cut_axis(entry.rule, "jax")
+    specs = [_widened(array.spec, axis, hosts) for array in share.arrays()]
+    return TensorSpec(entry.name, specs[0], specs[1] if len(specs) > 1 else None)
+
+
+def _widened(array: ArraySpec, axis: int | None, hosts: int) -> ArraySpec:
+    if axis is None or len(array.shape) < -axis:
+        return array
+    shape = list(array.shape)
+    shape[axis] *= hosts
+    return ArraySpec(tuple(shape), array.dtype)
+
+
+def _checkpoint(
+    folder: str, geometry: Geometry, tensors: dict[int, TensorSpec], files: _Folder, hosts: int
+) -> Checkpoint:
+    arrays: dict[str, ArraySpec] = {}
+    bands = []
+    framings = {}
+    entries = grok1.entries(geometry.layers)
+    for index, tensor in tensors.items():
+        arrays |= tensor.arrays()
+        pickled = [files.read[index, host] for host in range(hosts)]
+        literals = [p.literals for p in pickled]
+        bands.append(lay_out_tensor("", geometry, entries[index], tensor, hosts, literals))
+        canonical = pickle.frame(tensor.values, tensor.scales).literals
+        if hosts == 1 and canonical != literals[0]:
+            framings[tensor.name] = literals[0]
+    named = {tensor.name: tensor for tensor in tensors.values()}
+    return Checkpoint(
+        folder, folder, ckpt0.NAME, geometry, named, Layout(arrays, tuple(bands)), framings=framings
+    )
+
+
+def _with_home(checkpoint: Checkpoint, homes: list[str], found: Mapping[str, object]) -> Checkpoint:
+    from dataclasses import replace
+
+    home = next((h for h in homes if storage.exists(os.path.join(h, manifest_file.FILE))), homes[0])
+    remembered = manifest_file.framings(manifest_file.load(home))
+    own = {
+        name: literals
+        for name, literals in checkpoint.framings.items()
+        if name not in remembered or not _is_plain(checkpoint.tensors[name], literals)
+    }
+    return replace(checkpoint, home=home, config=found, framings=remembered | own)
+
+
+def _is_plain(tensor: TensorSpec, literals: tuple[bytes, ...]) -> bool:
+    """Whether this is framing that grokpack makes itself, where a tensor's own does not fit."""
+    flags = pickle.bf16_flags([literals])
+    return literals == pickle.frame(tensor.values, tensor.scales, flags).literals

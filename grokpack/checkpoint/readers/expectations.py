@@ -1,0 +1,90 @@
+"""What should be there, as something tells that does not lie among the files that are there.
+
+A manifest, a config, an index, or the release's dimensions, at which a model has the release's
+layers. Where nothing tells, it is not known whether files are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint import listed_files, manifest_file, manifest_paths, manifest_records
+from grokpack.core.finding import Finding
+from grokpack.models import grok1
+from grokpack.models.grok1 import GROK1, is_release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint.checkpoint import Survey
+    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_records import Records
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.geometry_inference import Hints
+
+RELEASE = "the release's dimensions"
+
+
+def released_layers(geometry: Geometry | None, hints: Hints) -> int | None:
+    """Layers that a model of the release's widths has; None for others, or where a config tells."""
+    if geometry is None or hints.layers is not None:
+        return None
+    return GROK1.layers if is_release(replace(geometry, layers=GROK1.layers)) else None
+
+
+def teller(geometry: Geometry, hints: Hints) -> str | None:
+    """Whatever tells the number of layers, for people; None where nothing does."""
+    if hints.layers is not None:
+        return "the config"
+    return RELEASE if released_layers(geometry, hints) else None
+
+
+def other_layers(
+    geometry: Geometry, hints: Hints, name_of: Callable[[Entry], str]
+) -> list[Finding]:
+    """Findings for tensors of layers that the release has and the model lacks, or the reverse.
+
+    Args:
+        geometry: With as many layers as were found.
+        hints: What a config says.
+        name_of: The name of a tensor in the files.
+    """
+    wanted = released_layers(geometry, hints)
+    if wanted is None:
+        return []
+    missing = [e for e in grok1.entries(wanted) if (e.layer or 0) >= geometry.layers]
+    extra = [e for e in grok1.entries(geometry.layers) if (e.layer or 0) >= wanted]
+    findings = [Finding("GP101", "tensor is missing", None, name_of(entry)) for entry in missing]
+    what = f"a model of the release's dimensions has {wanted} layers"
+    return findings + [Finding("GP102", what, None, name_of(entry)) for entry in extra]
+
+
+def against_manifest(found: Survey) -> Survey:
+    """A survey held against the manifest beside the files: what it lists and is gone, is missing.
+
+    Raises:
+        GrokpackError: GP209 where the manifest is broken.
+    """
+    files = found.checkpoint or listed_files.unread(found.folder)
+    own = None if files is None else manifest_records.own(files)
+    if files is None or own is None:
+        return found
+    known = {finding.file for finding in found.findings if finding.code == "GP101"}
+    missing = [finding for finding in listed(files, own) if finding.file not in known]
+    told = found.told or (own.origin if own.files else None)
+    return replace(
+        found,
+        findings=(*missing, *found.findings),
+        expected=found.expected + len(missing),
+        told=told,
+    )
+
+
+def listed(files: Files, own: Records) -> list[Finding]:
+    """Findings for files that the manifest lists and that are gone."""
+    prefix, what = (
+        manifest_paths.below_home(files),
+        f"file is missing; {manifest_file.FILE} lists it",
+    )
+    return [Finding("GP101", what, name.removeprefix(prefix)) for name in own.absent]

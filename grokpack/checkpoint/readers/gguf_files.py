@@ -1,0 +1,206 @@
+"""The files of a GGUF model: one, or those of a split, whatever else lies in the folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint.readers import weight_files
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.finding import Finding
+from grokpack.formats import gguf_header, recognition
+from grokpack.formats.header_allowance import Allowance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from grokpack.formats.gguf import TensorInfo
+    from grokpack.formats.gguf_header import Header, Value
+
+SUFFIX = ".gguf"
+ARCH = "grok"
+_SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+_MOST_FILES = 4096  # of a split: a gigabyte each would be thirteen times the release
+_FEW = 5  # names that a message lists
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a model, with their headers in the order of the split.
+
+    Attributes:
+        folder: Where they lie.
+        names: Of all files that the model should have.
+        headers: By name, of those that are there.
+        findings: What is missing, and what lies beside and is not read.
+    """
+
+    folder: str
+    names: tuple[str, ...]
+    headers: dict[str, Header]
+    findings: list[Finding]
+
+    @property
+    def first(self) -> str:
+        """The file that has the keys."""
+        return self.names[0]
+
+    @property
+    def expected(self) -> int:
+        """Number of files that the model should have."""
+        return len(self.names)
+
+    @property
+    def complete_keys(self) -> bool:
+        """Whether the first file is there, which has all keys."""
+        return self.first in self.headers
+
+    @property
+    def keys(self) -> Mapping[str, Value]:
+        """Keys of the first file."""
+        return self.headers[self.first].keys
+
+    def tensors(self) -> dict[str, TensorInfo]:
+        """Every tensor of every file."""
+        return {n: info for header in self.headers.values() for n, info in header.tensors.items()}
+
+    def placed(self, finding: Finding) -> Finding:
+        """A finding with the file of its tensor, where one has it or there is only one."""
+        only = self.first if self.expected == 1 else None
+        owners = (n for n, header in self.headers.items() if finding.tensor in header.tensors)
+        return replace(finding, file=finding.file or next(owners, only))
+
+
+def are_in(names: Iterable[str]) -> bool:
+    """Whether GGUF files are among the names of a folder."""
+    return any(n.endswith(SUFFIX) and not weight_files.is_hidden(n) for n in names)
+
+
+def read(path: str) -> Files:
+    """Read the headers of a model's files.
+
+    Args:
+        path: A file, one of a split's, or the folder that holds one model's.
+
+    Raises:
+        GrokpackError: GP203 where a folder holds several models, GP219 for another architecture,
+            GP209 or GP233 for a file that is no GGUF, GP235 for a name that claims too many.
+    """
+    beside: list[Finding] = []
+    if storage.is_folder(path):
+        path, others = _chosen(path)
+        beside = [weight_files.passed_over(name) for name in others]
+    folder, name = os.path.split(storage.absolute(path))
+    names = _files_of(name)
+    allowance = Allowance()
+    looks = storage.each(path, lambda own: _header(os.path.join(folder, own), allowance), names)
+    headers = {own: look for own, look in zip(names, looks, strict=True) if look is not None}
+    missing = [
+        Finding("GP101", "file of the split is missing", own) for own in names if own not in headers
+    ]
+    if names[0] in headers:
+        _refuse_others(headers[names[0]].keys, os.path.join(folder, names[0]))
+    return Files(folder, tuple(names), headers, [*beside, *missing, *_misplaced(names, headers)])
+
+
+def _header(place: str, allowance: Allowance) -> Header | None:
+    """The header of a file; None where there is no file."""
+    if not storage.exists(place):
+        return None
+    data = storage.FileBytes(place)
+    try:
+        return gguf_header.read(data, place, allowance)
+    except GrokpackError as error:
+        raise recognition.explained(error, data, place, "a GGUF file") from error
+
+
+def _files_of(name: str) -> list[str]:
+    """All files of the split that a file is one of; itself where it is none's.
+
+    Raises:
+        GrokpackError: GP235 where the name claims more files than any model has.
+    """
+    match = _SPLIT.fullmatch(name)
+    if match is None:
+        return [name]
+    stem, count = match[1], int(match[3])
+    if count > _MOST_FILES:
+        raise GrokpackError("GP235", f"a split of more than {_MOST_FILES:,} files", Place(name))
+    return [f"{stem}-{n + 1:05d}-of-{match[3]}{SUFFIX}" for n in range(max(count, 1))]
+
+
+def _refuse_others(keys: Mapping[str, Value], place: str) -> None:
+    """Refuse what is no Grok model."""
+    kind, arch = keys.get("general.type", "model"), keys.get("general.architecture")
+    number, count = keys.get("split.no"), keys.get("split.count")
+    if arch is None and number:
+        what = f"the file is number {_next(number)} of a split of {count}, under another name"
+    elif kind != "model":
+        what = f"the file holds no model, but `{str(kind)[:40]}`"
+    elif arch is None:
+        what = "the file names no architecture"
+    elif arch != ARCH:
+        what = f"architecture is `{str(arch)[:40]}`, not `{ARCH}`"
+    else:
+        return
+    raise GrokpackError("GP219", what, Place(place))
+
+
+def _misplaced(names: list[str], headers: Mapping[str, Header]) -> list[Finding]:
+    """Files whose keys say that they are another file of a split than their names do."""
+    findings = []
+    for number, name in enumerate(names):
+        keys = headers[name].keys if name in headers else {}
+        said = keys.get("split.no", number), keys.get("split.count", len(names))
+        if said[1] in (0, 1) and len(names) == 1:
+            continue
+        if said != (number, len(names)):
+            what = "the file is another one of a split than its name says"
+            facts = f"{number + 1} of {len(names)}", f"{_next(said[0])} of {said[1]}"
+            findings.append(Finding("GP108", what, name, None, *facts))
+    return findings
+
+
+def _next(number: Value) -> Value:
+    return number + 1 if isinstance(number, int) else number
+
+
+def _chosen(folder: str) -> tuple[str, list[str]]:
+    """The first file of the only model in a folder, and files that are none of its own.
+
+    Raises:
+        GrokpackError: GP203 where there are several models, or none.
+    """
+    visible = [n for n in storage.names(folder) if n.endswith(SUFFIX)]
+    visible = [name for name in visible if not weight_files.is_hidden(name)]
+    own = [n for n in visible if not weight_files.is_beside(n, visible)] or visible
+    models = {_files_of(name)[0]: _files_of(name) for name in own}
+    chosen = list(models)
+    if len(models) > 1:
+        chosen = [first for first, names in models.items() if _is_model(folder, names)]
+    if len(chosen) != 1:
+        listed = ", ".join((chosen or list(models))[:_FEW])
+        what = "several GGUF models are here" if chosen else "none of these GGUF files is a Grok"
+        hint = "name the file that is meant, or the first of its split"
+        raise GrokpackError("GP203", what, Place(folder), (("found", listed),), hint)
+    files = models[chosen[0]]
+    return os.path.join(folder, files[0]), [name for name in visible if name not in files]
+
+
+def _is_model(folder: str, names: list[str]) -> bool:
+    """Whether files are those of a Grok model, by the first that is there."""
+    for name in names:
+        place = os.path.join(folder, name)
+        if storage.exists(place):
+            try:
+                keys = gguf_header.read(storage.FileBytes(place), place).keys
+                _refuse_others(keys, place)
+            except GrokpackError as error:
+                if error.code in storage.NO_FAULT_OF_FILES:
+                    raise
+                return name != names[0]  # only the first has all keys
+            return True
+    return False

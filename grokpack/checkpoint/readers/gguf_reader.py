@@ -1,0 +1,268 @@
+"""Grok-1 in GGUF: a single file, or the files of a split.
+
+Q8_0 that was re-packaged from the release is read as int8 codes and bf16 scales again; Q8_0 that
+was quantised by others, with a scale of its own for each block, as exact float32 products.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+from grokpack.checkpoint.readers import gguf_files, gguf_tensors
+from grokpack.checkpoint.readers.gguf_files import SUFFIX
+from grokpack.checkpoint.readers.tied_head import check_head
+from grokpack.core.finding import Finding
+from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.formats.gguf import BITS, BLOCKS, GGMLType, TensorInfo
+from grokpack.models import architecture, config_json, grok1, hyperparameters
+from grokpack.models.config_json import hints
+from grokpack.models.geometry_inference import infer
+from grokpack.transforms.ggml_views import (
+    BlockCodes,
+    BlockProducts,
+    BlockScales,
+    BlockValues,
+    read_blocks,
+)
+from grokpack.transforms.layout_views import Renamed, Turned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint.readers.gguf_files import Files
+    from grokpack.checkpoint.readers.gguf_tensors import Held
+    from grokpack.formats.gguf_header import Value
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.protocols import View
+
+NAME = "gguf"
+HEAD = gguf_tensors.HEAD
+_MOST = 1024  # layers that a model may have; Grok-1 has 64
+_COUNT = "block_count"  # what tells the number of layers, in the header itself
+_CONFIG = {  # GGUF's key below `grok.`: the key of a Hugging Face config
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "expert_count": "num_local_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "attention.output_scale": "attn_output_multiplier",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "context_length": "max_position_embeddings",
+    "embedding_scale": "embedding_multiplier_scale",
+    "logit_scale": "output_multiplier_scale",
+    "rope.freq_base": "rope_theta",
+}
+_RELEASED_GROUPS = 8  # what the release has; asked for where the file does not tell
+_PROBED_COLUMNS = 4  # outputs whose blocks are looked at, to tell one origin from the other
+
+
+def is_store(path: str) -> bool:
+    """Whether a path is a GGUF file, or a folder that holds some."""
+    if storage.is_folder(path):
+        return gguf_files.are_in(storage.names(path))
+    return path.endswith(SUFFIX) and storage.exists(path)
+
+
+def survey(path: str, head_dim: int | None = None) -> Survey:
+    """Read every header.
+
+    Args:
+        path: A file, one of a split's, or the folder that holds one model's.
+        head_dim: Head size, where the file does not give it.
+
+    Raises:
+        GrokpackError: GP219 for another architecture, GP209 for a header that is broken, GP233
+            for a file that is something else, GP203 where a folder holds several models.
+    """
+    files = gguf_files.read(path)
+    if not files.complete_keys:
+        return Survey(files.folder, NAME, files.expected, tuple(files.findings), None)
+    settings = _settings(files.keys)
+    given = hints(settings, head_dim)
+    layers = min(given.layers or 0, _MOST)
+    infos = files.tensors()
+    held, wrong = gguf_tensors.take(infos, layers, config_json.value(settings, "experts") or 0)
+    specs = {e.index: TensorSpec(e.name, _logical(e, own.info)) for e, own in held.items()}
+    geometry = infer(specs, layers, given)
+    findings = [*files.findings, *map(files.placed, wrong)]
+    if geometry is None:
+        findings += [] if wrong else [_shapeless(files)]
+        return Survey(files.folder, NAME, files.expected, tuple(findings), None)
+    findings += map(files.placed, _misshapen(held, geometry))
+    findings += [
+        Finding("GP130", text, files.first)
+        for text in config_json.contradictions(settings, geometry)
+    ]
+    layout = Layout(
+        {name: info.stored for name, info in infos.items()},
+        tuple((_layout(files, name),) for name in files.headers),
+    )
+    bare = Checkpoint(
+        files.folder,
+        files.folder,
+        NAME,
+        geometry,
+        {},
+        layout,
+        config=hyperparameters.from_float32(settings, geometry),
+        framings=_framings(files),
+        owns_folder=False,
+    )
+    if any(finding.severity == "error" for finding in findings):
+        return Survey(files.folder, NAME, files.expected, tuple(findings), bare, told=_COUNT)
+    checkpoint = _with_tensors(bare, held)
+    if HEAD in layout.arrays:
+        findings += map(files.placed, check_head(checkpoint, grok1.entries(0)[0].gguf, HEAD))
+    return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint, told=_COUNT)
+
+
+def _shapeless(files: Files) -> Finding:
+    what = "the tensors do not tell a model's dimensions"
+    return Finding("GP210", what, files.first, grok1.entries(0)[0].gguf)
+
+
+def _settings(keys: Mapping[str, Value]) -> dict[str, Any]:
+    """The keys as a Hugging Face config has them, which the rest of grokpack reads."""
+    settings: dict[str, Any] = {
+        name: keys[f"{gguf_files.ARCH}.{key}"]
+        for key, name in _CONFIG.items()
+        if f"{gguf_files.ARCH}.{key}" in keys
+    }
+    settings.setdefault("head_dim", keys.get(f"{gguf_files.ARCH}.rope.dimension_count"))
+    if "grokpack.scale_groups" in keys:
+        settings["scale_groups"] = keys["grokpack.scale_groups"]
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _framings(files: Files) -> dict[str, tuple[bytes, ...]]:
+    """Framing of the pickles that the file was made from, where its manifest keeps it."""
+    first = os.path.join(files.folder, next(iter(files.headers)))
+    beside = f"{first}.{manifest_file.FILE}"
+    if len(files.headers) == 1 and storage.exists(beside):
+        return manifest_file.framings(manifest_file.load_file(beside))
+    return (
+        manifest_file.framings(manifest_file.load(files.folder)) if len(files.headers) > 1 else {}
+    )
+
+
+def _logical(entry: Entry, info: TensorInfo) -> ArraySpec:
+    """The tensor as xAI stores it, as far as shape goes; products where it has blocks."""
+    dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
+    return ArraySpec(_orient(entry, info.shape), dtype)
+
+
+def _orient(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if entry.rule.role in ("norm", "embedding") or len(shape) < 2:  # noqa: PLR2004  # no matrix
+        return shape
+    return (*shape[:-2], shape[-1], shape[-2])
+
+
+def _misshapen(held: Mapping[Entry, Held], geometry: architecture.Geometry) -> Iterator[Finding]:
+    for entry, own in held.items():
+        shape, wanted = _orient(entry, own.info.shape), geometry.shape(entry.rule)
+        if shape != wanted:
+            what = "tensor has another shape than its place asks for"
+            yield Finding("GP105", what, None, own.names[0], str(wanted), str(shape))
+
+
+def _layout(files: Files, name: str) -> FileLayout:
+    header = files.headers[name]
+    data = storage.FileBytes(os.path.join(files.folder, name))
+    segments: list[Segment] = [Literal(data.read(0, header.literal_bytes))]
+    at = header.literal_bytes
+    for tensor, info in header.tensors.items():
+        begins = header.offsets[tensor]
+        if begins > at:
+            segments.append(Literal(data.read(at, begins - at)))
+        array = info.stored
+        segments.append(Part(tensor, whole(array.shape), array.dtype))
+        at = begins + array.nbytes
+    if data.size() > at:
+        segments.append(Literal(data.read(at, min(data.size() - at, 1 << 16))))
+    return FileLayout(name, tuple(segments))
+
+
+def _with_tensors(bare: Checkpoint, held: Mapping[Entry, Held]) -> Checkpoint:
+    groups = _groups(bare, held)
+    tensors: dict[str, TensorSpec] = {}
+    views: dict[str, View] = {}
+    for entry in grok1.entries(bare.geometry.layers):
+        tensors[entry.name], own = _view(entry, held[entry], groups)
+        views |= own
+    geometry = replace(bare.geometry, scale_groups=groups)
+    bits = {
+        e.name: BITS[own.info.type]
+        for e, own in held.items()
+        if own.info.type in BITS and tensors[e.name].scales is None
+    }
+    return replace(bare, tensors=tensors, views=views, geometry=geometry, bits=bits)
+
+
+def _groups(bare: Checkpoint, held: Mapping[Entry, Held]) -> int | None:
+    """Scale groups of row-parallel weights; None where blocks have scales of their own."""
+    infos = {entry: own.info for entry, own in held.items()}
+    blocks = [e for e, info in infos.items() if info.type is GGMLType.Q8_0 and e.rule.quantised]
+    if not blocks:
+        return None
+    groups = hints(bare.config).scale_groups or _RELEASED_GROUPS
+    first = {e.rule.path: e for e in reversed(blocks)}
+    for path, count in (
+        ("multi_head_attention/linear/w", groups),
+        ("multi_head_attention/query/w", 1),
+    ):
+        entry = first.get(path)
+        if entry is None or not _blocks_agree(bare, entry, infos[entry], count):
+            return None
+    return groups
+
+
+def _blocks_agree(bare: Checkpoint, entry: Entry, info: TensorInfo, groups: int) -> bool:
+    """Whether blocks of a group share a scale, in the first few outputs of a matrix."""
+    inputs = info.shape[-1]
+    if inputs % (32 * groups):
+        return False
+    box = Box((0, 0), (inputs, min(_PROBED_COLUMNS, info.shape[-2])))
+    _, blocks = read_blocks(entry.gguf, box, ArrayReader(bare))
+    d = np.ascontiguousarray(blocks[..., :2]).view("<u2")[..., 0]
+    grouped = d.reshape(len(d), groups, -1)
+    return bool((grouped == grouped[..., :1]).all())
+
+
+def _view(entry: Entry, held: Held, groups: int | None) -> tuple[TensorSpec, dict[str, View]]:
+    """A tensor, and how its values and scales are made of one array or of one for each expert."""
+    info, shape = held.info, _orient(entry, held.info.shape)
+    rows = groups if entry.rule.cut == "rows" else 1
+    coded = info.type is GGMLType.Q8_0 and entry.rule.quantised and groups is not None
+    values = held.view(partial(_values, entry, info, coded=coded))
+    if not coded or rows is None:
+        dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
+        return TensorSpec(entry.name, ArraySpec(shape, dtype)), {entry.name: values}
+    scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
+    per_group = shape[-2] // rows
+    spec = TensorSpec(entry.name, ArraySpec(shape, DType.I8), scales)
+    made = held.view(lambda array: BlockScales(array, per_group))
+    return spec, {entry.name: values, scales_name(entry.name): made}
+
+
+def _values(entry: Entry, info: TensorInfo, array: str, *, coded: bool) -> View:
+    """How the values of an array, a tensor or one expert of it, are made."""
+    turned = _orient(entry, info.shape) != info.shape or entry.rule.quantised
+    if info.type is GGMLType.Q8_0:
+        return BlockCodes(array) if coded else BlockProducts(array, turned)
+    if info.type in BLOCKS:
+        return BlockValues(array, info.type.name.lower(), turned)
+    return Turned(array) if turned or entry.rule.role == "router" else Renamed(array)

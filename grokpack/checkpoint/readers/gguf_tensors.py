@@ -1,0 +1,94 @@
+"""The tensors of a GGUF model: which array holds each, or which arrays, one for each expert.
+
+llama.cpp merges the experts of a layer since April 2024; files from before have a tensor for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.core.finding import Finding
+from grokpack.formats.gguf import TensorInfo
+from grokpack.models import grok1
+from grokpack.transforms.packed_views import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.protocols import View
+
+HEAD = "output.weight"
+_MERGED = "_exps.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What holds a tensor of the model.
+
+    Attributes:
+        info: Type and shape of the whole tensor.
+        names: The array that holds it, or one array for each expert.
+        apart: Whether each expert has an array of its own.
+    """
+
+    info: TensorInfo
+    names: tuple[str, ...]
+    apart: bool = False
+
+    def view(self, make: Callable[[str], View]) -> View:
+        """The view of the whole, of one made for each array."""
+        views = tuple(make(name) for name in self.names)
+        return Stack(views) if self.apart else views[0]
+
+
+def take(
+    infos: Mapping[str, TensorInfo], layers: int, experts: int
+) -> tuple[dict[Entry, Held], list[Finding]]:
+    """The tensors of the model, and findings for those that it lacks or has too many of.
+
+    Args:
+        infos: Every tensor of the files.
+        layers: Layers that the keys tell.
+        experts: Experts that the keys tell; 0 where they do not.
+    """
+    held: dict[Entry, Held] = {}
+    findings: list[Finding] = []
+    used = {HEAD}
+    for entry in grok1.entries(min(layers, len(infos))):
+        stored = _names(entry, infos, min(experts, len(infos)))
+        used |= set(stored)
+        missing = [name for name in stored if name not in infos]
+        kinds = {infos[name] for name in stored if name in infos}
+        findings += [Finding("GP101", "tensor is missing", None, name) for name in missing]
+        if len(kinds) > 1:
+            what = "experts differ in type or shape"
+            findings.append(Finding("GP106", what, None, stored[0]))
+        elif not missing:
+            held[entry] = _held(entry, stored, infos[stored[0]])
+    what = "no tensor of this model has that name"
+    findings += [Finding("GP102", what, None, name) for name in infos if name not in used]
+    return held, findings
+
+
+def _held(entry: Entry, stored: tuple[str, ...], own: TensorInfo) -> Held:
+    if stored == (entry.gguf,):
+        return Held(own, stored)
+    return Held(TensorInfo(own.type, (len(stored), *own.shape)), stored, apart=True)
+
+
+def _names(entry: Entry, infos: Mapping[str, TensorInfo], experts: int) -> tuple[str, ...]:
+    """The arrays that hold a tensor: its own, or those of its experts where these are there."""
+    if entry.rule.role != "expert" or entry.gguf in infos:
+        return (entry.gguf,)
+    own = [name for e in range(max(experts, 1)) if (name := _expert(entry, e)) in infos]
+    count = max(experts, len(own))
+    while own and _expert(entry, count) in infos:
+        count += 1
+    return tuple(_expert(entry, e) for e in range(count)) if own else (entry.gguf,)
+
+
+def _expert(entry: Entry, expert: int) -> str:
+    """The name of one expert's tensor: `blk.0.ffn_gate.3.weight`."""
+    return entry.gguf.replace(_MERGED, f".{expert}.weight")

@@ -1,0 +1,395 @@
+"""Grok-1 in Hugging Face folders: reading them, in any of three conventions of names.
+
+Read alike: folders that `convert --to hf` and `--to sglang` wrote, and those that other people
+published. Matrices are stored `[out, in]`, one for each expert; the tensors that grokpack works
+with are views that turn and stack them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import config_file, manifest_file
+from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+from grokpack.checkpoint.readers import (
+    expectations,
+    packed_data,
+    packed_weights,
+    quantization_settings,
+    rank_files,
+    weight_files,
+)
+from grokpack.checkpoint.readers.packed_weights import Packed
+from grokpack.checkpoint.readers.tied_head import check_head
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.finding import Finding
+from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, whole
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec
+from grokpack.formats.header_allowance import Allowance
+from grokpack.models import config_json, grok1, tensor_names
+from grokpack.models.geometry_inference import infer
+from grokpack.transforms.layout_views import Renamed, Stacked, Turned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from grokpack.checkpoint.readers.quantization_settings import Scheme
+    from grokpack.checkpoint.readers.rank_files import Joined
+    from grokpack.formats.safetensors import Header
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.tensor_names import Convention, Named
+    from grokpack.transforms.protocols import View
+
+    Find = Callable[[str], Packed | str | None]
+
+NAME = "hf"
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
+_SHORT = 8  # integers of an array that is read with the headers: a shape
+_MOST = 1024  # layers, and experts, that a model may have; Grok-1 has 64 and 8
+_FEW = 5  # names that a message lists
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder holds safetensors files or their index itself, not in folders of ranks."""
+    return weight_files.has_weights(storage.names(folder))
+
+
+@dataclass(slots=True)
+class _Folder:
+    """What the headers say: for each array where its parts are."""
+
+    headers: dict[str, Header] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)  # that should be there
+    findings: list[Finding] = field(default_factory=list)
+    arrays: dict[str, ArraySpec] = field(default_factory=dict)
+    boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
+    told: str | None = None  # what says which files there should be
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read the index and every header.
+
+    Args:
+        folder: The folder with the safetensors files.
+        head_dim: Head size, where config.json does not give it.
+
+    Raises:
+        GrokpackError: GP217 where the names follow no convention.
+    """
+    found = _read_headers(folder)
+    if not found.headers:
+        return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
+    settings, _ = config_file.find([folder])
+    scheme = _scheme(found, folder, settings)
+    convention = _convention(found, folder)
+    document = manifest_file.load(folder)
+    joined = _join(found, convention, document, settings)
+    read = packed_data.reader(folder, found.headers)
+    packed_data.refuse_variants(folder, found.arrays, read)
+    hints = config_json.hints(settings, head_dim)
+    held = _held(found, convention, hints.layers)
+    layers, experts = _extent(held, hints.layers, _routed(found, convention))
+    numbers = partial(_numbers, found, read)
+    find = partial(packed_weights.find, found.arrays, numbers=numbers, symmetric=scheme.symmetric)
+    tensors, views, whole_packed = _assemble(found, convention, layers, experts, find)
+    scheme.refuse_other_shapes(whole_packed)
+    bits = {name: one.bits for name, one in whole_packed.items()}
+    packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
+    geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
+    if geometry is None:
+        return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
+    found.findings += expectations.other_layers(geometry, hints, partial(_first_name, convention))
+    found.findings += rank_files.doubts(joined, found.headers, geometry)
+    if bits:  # groups of their own, which ranks do not share as the release's
+        geometry = replace(geometry, scale_groups=None)
+    found.findings += _check_shapes(tensors, geometry, convention)
+    found.findings += _contradictions(settings, geometry)
+    named = {e.name: tensors[e] for e in grok1.entries(layers) if e in tensors}
+    layout = Layout(found.arrays, tuple((_file_layout(found, path),) for path in found.headers))
+    checkpoint = Checkpoint(
+        folder,
+        folder,
+        NAME,
+        geometry,
+        named,
+        layout,
+        config=settings,
+        framings=manifest_file.framings(document),
+        views=views,
+        bits=bits,
+        packings=packings,
+    )
+    if convention.head in found.arrays and all(f.severity == "warning" for f in found.findings):
+        embedding = convention.of(grok1.entries(layers)[0])
+        found.findings += check_head(checkpoint, embedding, convention.head)
+    told = (found.told or expectations.teller(geometry, hints)) if joined.told else None
+    return Survey(folder, NAME, len(found.files), tuple(found.findings), checkpoint, told=told)
+
+
+def _contradictions(settings: dict[str, Any], geometry: Geometry) -> list[Finding]:
+    contradictions = config_json.contradictions(settings, geometry)
+    return [Finding("GP130", text, config_json.FILE) for text in contradictions]
+
+
+def _read_headers(folder: str) -> _Folder:
+    choice = weight_files.choose(folder)
+    found = _Folder(findings=choice.findings)
+    read = partial(weight_files.read_header, folder, allowance=Allowance())
+    looks = storage.each(folder, read, choice.files)
+    for path, look in zip(choice.files, looks, strict=True):
+        if isinstance(look, Finding):
+            found.findings.append(look)
+        else:
+            found.headers[path] = look
+    found.files, found.told = list(choice.files), choice.index
+    if choice.index is None:
+        _leave_copies(found)
+        if any(weight_files.is_numbered(path) for path in found.files):
+            found.told = "the names of the shards"
+    else:
+        found.findings += _index_findings(found.headers, choice.placed)
+    return found
+
+
+def _leave_copies(found: _Folder) -> None:
+    """Pass over what is not the model's, and miss shards by their names, where no index tells."""
+    arrays = {path: header.arrays.keys() for path, header in found.headers.items()}
+    for path, why in weight_files.choose_copies(arrays, _is_known).items():
+        found.findings.append(weight_files.passed_over(path, why))
+        found.files.remove(path)
+        del found.headers[path]
+    missing = weight_files.missing_shards(found.files)
+    found.findings += missing
+    found.files += [finding.file for finding in missing if finding.file]
+
+
+def _is_known(name: str) -> bool:
+    weight = packed_weights.weight_of(name)
+    return any(
+        tensor_names.parse(convention, weight) for convention in tensor_names.CONVENTIONS.values()
+    )
+
+
+def _index_findings(headers: Mapping[str, Header], placed: Mapping[str, str]) -> Iterator[Finding]:
+    """Where an index and the files that it lists contradict each other."""
+    for name, path in placed.items():
+        if path in headers and name not in headers[path].arrays:
+            what = "the index places a tensor here that the file does not hold"
+            yield Finding("GP105", what, path, name)
+    for path, header in headers.items():
+        for name in header.arrays:
+            if name not in placed and _is_known(name):
+                what = "the index does not list this tensor: who goes by it leaves it out"
+                yield Finding("GP102", what, path, name)
+
+
+def _convention(found: _Folder, folder: str) -> Convention:
+    """The convention of the names.
+
+    Raises:
+        GrokpackError: GP217 with the names nearest to those that no convention has.
+    """
+    listed = [
+        packed_weights.weight_of(n) for header in found.headers.values() for n in header.arrays
+    ]
+    convention = tensor_names.recognise(listed)
+    if convention is None:
+        facts = tuple((name, _nearest(name)) for name in listed[:_FEW])
+        what = "the tensor names follow no convention that Grok-1 is published in"
+        hint = "names of hpcai-tech, SGLang and keyfan are read; see docs/reference/formats.md"
+        raise GrokpackError("GP217", what, Place(folder), facts, hint)
+    return convention
+
+
+def _nearest(name: str) -> str:
+    near = (
+        tensor_names.nearest(convention, name) for convention in tensor_names.CONVENTIONS.values()
+    )
+    return next((f"near {text}" for text in near if text), "unlike any known")
+
+
+def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> Scheme:
+    """How weights are packed, as all places tell where a tool says it."""
+    specs = {n: a.spec for header in found.headers.values() for n, a in header.arrays.items()}
+    metadata = {path: header.metadata for path, header in found.headers.items()}
+    return quantization_settings.read(folder, settings, metadata, specs)
+
+
+def _join(
+    found: _Folder,
+    convention: Convention,
+    document: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+) -> Joined:
+    """Join the files of ranks, and take what that has shown."""
+    listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
+    joined = rank_files.join(found.headers, convention, listed, settings)
+    found.arrays, found.boxes = joined.arrays, joined.boxes
+    known = {finding.file for finding in found.findings}
+    found.findings += [finding for finding in joined.findings if finding.file not in known]
+    found.files += [path for path in joined.missing if path not in found.files]
+    return joined
+
+
+def _first_name(convention: Convention, entry: Entry) -> str:
+    """A tensor's name; of experts, the first one's."""
+    return convention.of(entry, 0 if entry.rule.role == "expert" else None)
+
+
+def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Named]:
+    """What the names mean; those that the convention lacks become findings."""
+    held = []
+    for path, header in found.headers.items():
+        for name in header.arrays:
+            parsed = tensor_names.parse(convention, packed_weights.weight_of(name))
+            if parsed is not None:
+                held.append(parsed)
+                if layers is not None and (parsed.layer or 0) >= layers:
+                    what = f"the config tells of {layers} layers"
+                    found.findings.append(Finding("GP102", what, path, name))
+            elif tensor_names.is_buffer(name):
+                what = "a buffer of the rotary embedding, which is computed: not read"
+                found.findings.append(Finding("GP102", what, path, name, severity="warning"))
+            elif name != convention.head:
+                near = tensor_names.nearest(convention, name)
+                found.findings.append(
+                    Finding(
+                        "GP102",
+                        f"tensor name is not in the convention of {convention.name}",
+                        path,
+                        name,
+                        near,
+                    )
+                )
+    return held
+
+
+def _routed(found: _Folder, convention: Convention) -> int:
+    """Experts that the first router chooses from; 0 where it is not there."""
+    rule = next(rule for rule in grok1.LAYER_RULES if rule.role == "router")
+    spec = found.arrays.get(convention.layer.format(layer=0, rest=convention.table[rule.path]))
+    return spec.shape[0] if spec is not None and len(spec.shape) > 1 else 0
+
+
+def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, int]:
+    """Layers and experts; what a hostile name or config could claim is bounded."""
+    experts = min(max(1 + max((n.expert or 0 for n in held), default=0), routed), _MOST)
+    claimed = 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
+    return min(layers or claimed, _MOST), experts
+
+
+def _assemble(
+    found: _Folder, convention: Convention, layers: int, experts: int, find: Find
+) -> tuple[dict[Entry, TensorSpec], dict[str, View], dict[str, Packed]]:
+    """The model's tensors as views of the arrays; those that are not whole become findings.
+
+    Returns:
+        Tensors, views of their arrays, and how weights are packed.
+    """
+    tensors: dict[Entry, TensorSpec] = {}
+    views: dict[str, View] = {}
+    weights: dict[str, Packed] = {}
+    for entry in grok1.entries(layers):
+        stored = _stored_names(entry, convention, experts)
+        matrices = [find(name) for name in stored]
+        if any(m is not None for m in matrices) and entry.rule.quantised:
+            weight = _packed(found, entry, stored, matrices)
+            if weight is not None:
+                tensors[entry] = weight.tensor(entry.name)
+                views |= weight.views(entry.name)
+                weights[entry.name] = weight
+            continue
+        missing = [name for name in stored if name not in found.arrays]
+        if missing:
+            found.findings.append(Finding("GP101", "tensor is missing", None, missing[0]))
+            continue
+        specs = {found.arrays[name] for name in stored}
+        spec = found.arrays[stored[0]]
+        if len(specs) > 1 or spec.dtype not in _FLOATS:
+            what = "experts differ in shape or dtype" if len(specs) > 1 else "dtype is no float"
+            found.findings.append(Finding("GP106", what, None, stored[0], None, spec.dtype.label))
+            continue
+        axes = 1 if entry.rule.role == "norm" else 2
+        if len(spec.shape) != axes:
+            what = "array has another number of axes than its place asks for"
+            found.findings.append(
+                Finding("GP105", what, None, stored[0], str(axes), str(spec.shape))
+            )
+            continue
+        tensors[entry], view = _view(entry, stored, spec)
+        views[entry.name] = view
+    return tensors, views, weights
+
+
+def _packed(
+    found: _Folder,
+    entry: Entry,
+    stored: list[str],
+    matrices: list[Packed | str | None],
+) -> Packed | None:
+    """A packed weight, of all experts together; None, and findings, where it is not whole."""
+    good = [matrix for matrix in matrices if isinstance(matrix, Packed)]
+    for name, matrix in zip(stored, matrices, strict=True):
+        if not isinstance(matrix, Packed):
+            what = matrix or "expert is not packed, as others are"
+            found.findings.append(Finding("GP105", what, None, name))
+    if len(good) < len(matrices):
+        return None
+    if len({matrix.kind for matrix in good}) > 1:
+        what = "experts differ in shape, dtype or bits"
+        found.findings.append(Finding("GP106", what, None, stored[0]))
+        return None
+    return good[0].stacked(good) if entry.rule.role == "expert" else good[0]
+
+
+def _numbers(found: _Folder, read: packed_data.Read, name: str) -> tuple[int, ...]:
+    """A short array of 64-bit integers, read."""
+    spec = found.arrays.get(name)
+    if spec is None or spec.dtype is not DType.I64:
+        return ()
+    return tuple(map(int, read(name, 0, min(spec.elements, _SHORT))))
+
+
+def _stored_names(entry: Entry, convention: Convention, experts: int) -> list[str]:
+    if entry.rule.role != "expert":
+        return [convention.of(entry)]
+    return [convention.of(entry, expert) for expert in range(max(experts, 1))]
+
+
+def _view(entry: Entry, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, View]:
+    if entry.rule.role == "expert":
+        shape = (len(stored), *reversed(spec.shape))
+        return TensorSpec(entry.name, ArraySpec(shape, spec.dtype)), Stacked(tuple(stored))
+    if entry.rule.role in ("attention", "router"):
+        turned = tuple(reversed(spec.shape))
+        return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Turned(stored[0])
+    return TensorSpec(entry.name, spec), Renamed(stored[0])
+
+
+def _check_shapes(
+    tensors: dict[Entry, TensorSpec], geometry: Geometry, convention: Convention
+) -> list[Finding]:
+    return [
+        Finding(
+            "GP105",
+            "tensor has another shape than its place asks for",
+            None,
+            _first_name(convention, entry),
+            str(geometry.shape(entry.rule)),
+            str(tensor.values.shape),
+        )
+        for entry, tensor in tensors.items()
+        if tensor.values.shape != geometry.shape(entry.rule)
+    ]
+
+
+def _file_layout(found: _Folder, path: str) -> FileLayout:
+    header = found.headers[path]
+    parts = tuple(
+        Part(name, found.boxes.get((path, name), whole(stored.spec.shape)), stored.spec.dtype)
+        for name, stored in header.arrays.items()
+    )
+    return FileLayout(path, (Literal(header.literal), *parts))

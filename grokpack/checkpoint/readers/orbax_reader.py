@@ -1,0 +1,144 @@
+"""Grok-1 in a checkpoint of Orbax: grokpack's own, and those that Orbax wrote.
+
+Parameters are named by the keys of the pytree, `transformer/decoder_layer_4/moe/linear` and `w`; a
+quantised weight has two leaves. Arrays lie in folders of their own, or all in an OCDBT database.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint.readers import chunked_store_reader
+from grokpack.checkpoint.readers.chunked_store_reader import Contents, Member
+from grokpack.checkpoint.readers.zarr_reader import read_document, spec_of
+from grokpack.checkpoint.tensorstore.chunk_reader import read_keys
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.finding import Finding
+from grokpack.formats import orbax
+from grokpack.formats.ocdbt_index import largest_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grokpack.checkpoint.checkpoint import Survey
+    from grokpack.formats.ocdbt_index import Node
+    from grokpack.formats.orbax import Tree
+
+NAME = "orbax"
+_ITEMS = ("default", "state", "params", "model_params")
+"""Folders that a checkpoint manager puts a step's pytree in."""
+_DATABASE_LIMIT_BYTES = 1 << 20  # of a database's manifest, which is kept as it is
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder is a checkpoint of Orbax, or a step of a checkpoint manager."""
+    return _item(folder) is not None
+
+
+def _item(folder: str) -> str | None:
+    places = [folder, *(os.path.join(folder, name) for name in _ITEMS)]
+    return next((p for p in places if storage.is_file(os.path.join(p, orbax.TREE))), None)
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read the tree and the metadata of every array.
+
+    Args:
+        folder: The checkpoint's folder, or the one above it.
+        head_dim: Head size, where no config.json gives it.
+
+    Raises:
+        GrokpackError: GP209 where the tree's metadata is broken, GP225 where the database cannot
+            be read.
+    """
+    folder = _item(folder) or folder
+    document = read_document(folder, orbax.TREE)
+    try:
+        tree = orbax.parse(document)
+    except GrokpackError as error:
+        raise GrokpackError(
+            error.code, error.what, Place(os.path.join(folder, orbax.TREE))
+        ) from error
+    files = set(storage.tree(folder))
+    literals = {orbax.TREE: document}
+    read = _from_database if tree.database else _from_folders
+    largest = _largest_value(folder, files) if tree.database else 0
+    members, common = read(folder, tree, files, literals)
+    contents = Contents(members, literals, files, common, told=orbax.TREE, largest_value=largest)
+    found = {member.path for member in members}
+    contents.findings += [
+        Finding("GP101", "array of the tree is missing", None, "/".join(keys))
+        for keys in tree.leaves
+        if "/".join(keys) not in found
+    ]
+    return chunked_store_reader.survey(folder, NAME, contents, head_dim)
+
+
+def _from_folders(
+    folder: str, tree: Tree, files: set[str], literals: dict[str, bytes]
+) -> tuple[list[Member], list[str]]:
+    members = []
+    for keys in tree.leaves:
+        place = ".".join(keys)
+        path = f"{place}/{tree.metadata}"
+        if path in files:
+            literals[path] = read_document(folder, path)
+            spec = spec_of(path, {"driver": "file", "path": f"{place}/"})
+            members.append(Member("/".join(keys), place, literals[path], spec))
+    return members, []
+
+
+def _largest_value(folder: str, files: set[str]) -> int:
+    """Bytes of the largest value of the database, told from its index.
+
+    0 where it cannot be told: what is broken, TensorStore says best.
+
+    Raises:
+        GrokpackError: GP235 where the index is beyond what is read.
+    """
+    if orbax.DATABASE not in files:
+        return 0
+
+    def read_one(node: Node) -> bytes:
+        if node.path not in files:
+            raise GrokpackError("GP209", "the database's index names a file that is not there")
+        return storage.FileBytes(os.path.join(folder, node.path)).read(node.offset, node.nbytes)
+
+    def read(nodes: Sequence[Node]) -> list[bytes]:
+        return storage.each(folder, read_one, nodes)
+
+    path = os.path.join(folder, orbax.DATABASE)
+    try:
+        return largest_value(storage.read_whole(path, _DATABASE_LIMIT_BYTES), read)
+    except GrokpackError as error:
+        if error.code != "GP235":
+            return 0
+        raise GrokpackError(error.code, error.what, Place(path)) from error
+
+
+def _from_database(
+    folder: str, tree: Tree, files: set[str], literals: dict[str, bytes]
+) -> tuple[list[Member], list[str]]:
+    """The same where one OCDBT database holds all arrays; its files are common to them."""
+    base: dict[str, Any] = {"driver": "ocdbt"}
+    places = {".".join(keys): keys for keys in tree.leaves}
+    documents = read_keys(folder, base, [f"{place}/{tree.metadata}" for place in places])
+    members = [
+        Member(
+            "/".join(keys),
+            "",
+            documents[path],
+            spec_of(path, {**base, "path": f"{place}/"}),
+        )
+        for place, keys in places.items()
+        if (path := f"{place}/{tree.metadata}") in documents
+    ]
+    common = [path for path in sorted(files) if path.startswith(("d/", "ocdbt.process_"))]
+    manifest = orbax.DATABASE
+    if manifest in files:
+        data = storage.FileBytes(os.path.join(folder, manifest))
+        if data.size() <= _DATABASE_LIMIT_BYTES:
+            literals[manifest] = data.read(0, data.size())
+    return members, common

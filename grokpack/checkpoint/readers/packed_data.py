@@ -1,0 +1,182 @@
+"""Look at the integers beside packed codes: the order of inputs, and the form of zero points.
+
+Settings can be wrong or missing; these arrays are what engines go by.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.tensors import DType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from grokpack.core.tensors import ArraySpec
+    from grokpack.formats.safetensors import Header
+
+    Read = Callable[[str, int, int], np.ndarray]
+
+_ORDERS = {".g_idx": (".scales", -2), ".weight_g_idx": (".weight_scale", -1)}
+"""Arrays that give each input its group, and the axis of the scales that counts groups."""
+_INTEGERS = (DType.I32, DType.I64)
+_BLOCK = 1 << 18  # inputs that are compared at a time
+_SAMPLES = 16  # weights whose zero points are looked at
+_SAMPLE_WORDS = 1024  # of each
+_MIDDLES = {4: 0x88888888, 8: 0x80808080}
+"""Words of zero points in the middle of the codes, stored as they are."""
+_UNSET = -1  # in every place of an order that compressed-tensors has not made
+_HINT = "quantise it without act-order (`desc_act`), or take a copy in bfloat16 or float16"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which group each input of a weight belongs to.
+
+    Attributes:
+        name: The array, `i32[in]`.
+        inputs: Its length.
+        groups: Groups that the scales have.
+    """
+
+    name: str
+    inputs: int
+    groups: int
+
+    def is_plain(self, folder: str, read: Read) -> bool:
+        """Whether the inputs stand in their own order, the same number of them in each group.
+
+        Args:
+            folder: Where the array is, for the error.
+            read: Reads integers of an array.
+
+        Raises:
+            GrokpackError: GP209 for a group that the scales do not have.
+        """
+        plain = unset = True
+        for start in range(0, self.inputs, _BLOCK):
+            stop = min(start + _BLOCK, self.inputs)
+            found = read(self.name, start, stop - start)
+            if (found == _plain(start, stop, self.inputs // self.groups)).all():
+                unset = False
+                continue
+            plain = False
+            unset &= bool((found == _UNSET).all())
+            if not unset and (found.min() < 0 or found.max() >= self.groups):
+                what = f"an input belongs to a group that is none of the {self.groups}"
+                raise GrokpackError("GP209", what, Place(folder, tensor=self.name))
+        return plain or unset
+
+
+@lru_cache(maxsize=8)  # weights of a model have few shapes
+def _plain(start: int, stop: int, per_group: int) -> np.ndarray:
+    """The groups of inputs that stand in their own order."""
+    return (np.arange(start, stop) // per_group).astype(np.int32)
+
+
+def reader(folder: str, headers: Mapping[str, Header]) -> Read:
+    """What reads integers of an array, by its name: so many from the given one on."""
+    places = {
+        name: (path, stored)
+        for path, header in headers.items()
+        for name, stored in header.arrays.items()
+        if stored.spec.dtype in _INTEGERS
+    }
+
+    def read(name: str, start: int, count: int) -> np.ndarray:
+        path, stored = places[name]
+        dtype = stored.spec.dtype
+        data = storage.FileBytes(os.path.join(folder, path))
+        octets = data.read(stored.offset + start * dtype.itemsize, count * dtype.itemsize)
+        return np.frombuffer(octets, dtype.numpy())
+
+    return read
+
+
+def refuse_variants(folder: str, arrays: Mapping[str, ArraySpec], read: Read) -> None:
+    """Refuse packed weights whose integers show another form than the one that is read.
+
+    Args:
+        folder: Where they are.
+        arrays: The folder's arrays.
+        read: Reads integers of one of them.
+
+    Raises:
+        GrokpackError: GP208 that names the form, GP209 for an order that names no group.
+    """
+    _refuse_awq(folder, arrays)
+    found = orders(arrays)
+    plain = storage.each(folder, lambda order: order.is_plain(folder, read), found)
+    refuse_orders(folder, zip(found, plain, strict=True))
+    refuse_whole_zeros(folder, arrays, read)
+
+
+def _refuse_awq(folder: str, arrays: Mapping[str, ArraySpec]) -> None:
+    """Refuse codes that are packed along the outputs, as AWQ does."""
+    for name, spec in arrays.items():
+        base = name.removesuffix(".qweight")
+        scales = arrays.get(f"{base}.scales")
+        if base == name or scales is None or f"{base}.g_idx" in arrays:
+            continue
+        if scales.shape[-1:] != spec.shape[-1:]:
+            what = "weights that are packed along their outputs, as AWQ does, are not read"
+            raise GrokpackError("GP208", what, Place(folder, tensor=name), hint=_HINT)
+
+
+def orders(arrays: Mapping[str, ArraySpec]) -> list[Order]:
+    """The orders of a folder's weights, as far as their shapes fit the scales."""
+    found = []
+    for name, spec in arrays.items():
+        for ending, (scales, axis) in _ORDERS.items():
+            other = arrays.get(name.removesuffix(ending) + scales)
+            if not name.endswith(ending) or len(spec.shape) != 1 or spec.dtype is not DType.I32:
+                continue
+            groups = other.shape[axis] if other and len(other.shape) > 1 else 0
+            if groups and spec.shape[0] >= groups:
+                found.append(Order(name, spec.shape[0], groups))
+    return found
+
+
+def refuse_orders(folder: str, found: Iterable[tuple[Order, bool]]) -> None:
+    """Refuse weights whose inputs stand in another order.
+
+    Args:
+        folder: Where they are.
+        found: Each order, and whether it is the plain one.
+
+    Raises:
+        GrokpackError: GP208 with the number of weights, and the first of them.
+    """
+    rows = list(found)
+    other = [order.name for order, plain in rows if not plain]
+    if other:
+        what = (
+            "weights in act-order are not read: their inputs stand in another order than in groups"
+        )
+        facts = (("in act-order", f"{len(other):,} of {len(rows):,} weights"),)
+        raise GrokpackError("GP208", what, Place(folder, tensor=other[0]), facts, _HINT)
+
+
+def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: Read) -> None:
+    """Refuse GPTQ's zero points that are stored as they are, where the words prove it.
+
+    Symmetric codes have all of them in the middle, which the first form stores less one.
+
+    Raises:
+        GrokpackError: GP208 where every one of the words looked at is the middle itself.
+    """
+    names = [name for name in arrays if name.endswith(".qzeros") and arrays[name].elements]
+    chosen = names[:: max(1, len(names) // _SAMPLES)]
+    words = [read(name, 0, min(arrays[name].elements, _SAMPLE_WORDS)) for name in chosen]
+    for bits, middle in _MIDDLES.items():
+        if words and all((sample.view(np.uint32) == middle).all() for sample in words):
+            what = "GPTQ weights are read in the first form only, whose zero points are less one"
+            facts = (("zero points", f"all {middle & (2**bits - 1)}, as gptq_v2 stores them"),)
+            raise GrokpackError("GP208", what, Place(folder, tensor=chosen[0]), facts)

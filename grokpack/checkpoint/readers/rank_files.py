@@ -1,0 +1,180 @@
+"""SGLang's rank files: slices of the experts, joined, and how many ranks there should be.
+
+The files that are there do not tell how many were made. A config, an index, a manifest or the
+release's dimensions do; without any of them a model of fewer ranks would look like a narrower one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint.readers import packed_weights
+from grokpack.core.finding import Finding
+from grokpack.core.layout import Box, whole
+from grokpack.core.tensors import ArraySpec
+from grokpack.models import config_json, grok1, tensor_names
+from grokpack.models.grok1 import GROK1
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from grokpack.core.tensors import Shape
+    from grokpack.formats.safetensors import Header
+    from grokpack.models.architecture import Geometry
+    from grokpack.models.tensor_names import Convention
+
+UNKNOWN = "GP123"
+_RANK = re.compile(r"(.*-TP-)(\d{3})(\.safetensors)")
+_COMMON = "common"
+
+
+@dataclass(slots=True)
+class Joined:
+    """Whole arrays of the parts in the files.
+
+    Attributes:
+        arrays: Shape and dtype of each.
+        boxes: Which part of it a file holds, by file and array.
+        ranks: How many ranks share the experts; 1 where files hold them whole.
+        told: Whether that is known from elsewhere than the files that are there.
+        missing: Files that should be there by the names of others.
+        findings: What is wrong.
+    """
+
+    arrays: dict[str, ArraySpec] = field(default_factory=dict)
+    boxes: dict[tuple[str, str], Box] = field(default_factory=dict)
+    ranks: int = 1
+    told: bool = True
+    missing: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def join(
+    headers: Mapping[str, Header],
+    convention: Convention,
+    listed: Collection[str],
+    settings: Mapping[str, Any],
+) -> Joined:
+    """Join the slices of ranks; files of no rank hold whole arrays.
+
+    Args:
+        headers: Of the files that could be read.
+        convention: Of the names.
+        listed: Files that an index or a manifest names.
+        settings: The config, or nothing.
+    """
+    joined = Joined()
+    held = {rank for path in headers if (rank := _rank(path)) is not None}
+    if held:
+        told = _told(headers, convention, listed, settings)
+        joined.ranks, joined.told = max(told, 1 + max(held)), told > 0
+    holders: dict[str, dict[int, str]] = {}
+    for path, header in headers.items():
+        rank = _rank(path)
+        for name, stored in header.arrays.items():
+            axis = None if rank is None else _axis(convention, name)
+            box, shape = _slice(stored.spec.shape, axis, rank or 0, joined.ranks)
+            spec = ArraySpec(shape, stored.spec.dtype)
+            if axis is None and name in joined.arrays:
+                joined.findings.append(Finding("GP109", "tensor stands in two files", path, name))
+            elif joined.arrays.setdefault(name, spec) != spec:
+                joined.findings.append(Finding("GP105", "ranks hold unequal slices", path, name))
+            else:
+                joined.boxes[path, name] = box
+            if axis is not None:
+                holders.setdefault(name, {})[rank or 0] = path
+    _miss(joined, headers, holders)
+    return joined
+
+
+def _told(
+    headers: Mapping[str, Header],
+    convention: Convention,
+    listed: Collection[str],
+    settings: Mapping[str, Any],
+) -> int:
+    """The number of ranks, as far as a list, a config or the release tells; 0 where none does."""
+    named = [1 + rank for path in listed if (rank := _rank(path)) is not None]
+    shares = {
+        stored.spec.shape[-2]
+        for path, header in headers.items()
+        if _rank(path) is not None
+        for name, stored in header.arrays.items()
+        if len(stored.spec.shape) > 1 and _axis(convention, name) == -2  # noqa: PLR2004  # a matrix
+    }
+    ffn = config_json.value(settings, "ffn") or (
+        GROK1.ffn if _is_release(headers, convention) else 0
+    )
+    counted = [ffn // share for share in shares if share and ffn % share == 0]
+    return max([*named, *(counted if len(shares) == 1 else [])], default=0)
+
+
+def _is_release(headers: Mapping[str, Header], convention: Convention) -> bool:
+    """Whether vocabulary and width are those of the release."""
+    name = convention.of(grok1.entries(0)[0])
+    found = (header.arrays.get(name) for header in headers.values())
+    shape = (GROK1.vocab, GROK1.d_model)
+    return any(stored is not None and stored.spec.shape == shape for stored in found)
+
+
+def _miss(
+    joined: Joined, headers: Mapping[str, Header], holders: Mapping[str, Mapping[int, str]]
+) -> None:
+    """Name what ranks lack that others hold, and the file of what all hold, where it is gone."""
+    for name, held in holders.items():
+        for rank in sorted(set(range(joined.ranks)) - held.keys()):
+            path = _sibling(next(iter(held.values())), f"{rank:03d}")
+            if path in headers:
+                what = "tensor is missing; other ranks hold it"
+                joined.findings.append(Finding("GP101", what, path, name))
+            elif path not in joined.missing:
+                joined.missing.append(path)
+    ranked = [path for path in headers if _rank(path) is not None]
+    if ranked and not any(f"-{_COMMON}" in path for path in headers):
+        joined.missing.append(_sibling(ranked[0], _COMMON))
+    joined.findings += [Finding("GP101", "file is missing", path) for path in joined.missing]
+
+
+def doubts(joined: Joined, headers: Mapping[str, Header], geometry: Geometry) -> list[Finding]:
+    """What speaks against a number of ranks that only the files tell.
+
+    A width that they cannot share is proof that files are missing. Else nothing is known: that is
+    a warning, with which no conversion begins, for it would write a narrower model.
+    """
+    if joined.told:
+        return []
+    last = [path for path in headers if _rank(path) == joined.ranks - 1]
+    if geometry.q_width % joined.ranks:
+        what = f"file is missing: {joined.ranks} ranks cannot share {geometry.q_width} of attention"
+        return [Finding("GP101", what, _sibling(path, f"{joined.ranks:03d}")) for path in last]
+    what = f"files of {joined.ranks} ranks are here, and nothing says that there were no more"
+    return [Finding(UNKNOWN, what, path, severity="warning") for path in last[:1]]
+
+
+def _sibling(path: str, rank: str) -> str:
+    """The file of another rank."""
+    return _RANK.sub(lambda match: f"{match[1]}{rank}{match[3]}", path)
+
+
+def _slice(shape: Shape, axis: int | None, rank: int, ranks: int) -> tuple[Box, Shape]:
+    """Where a rank's slice lies in the whole array, and the whole array's shape."""
+    if axis is None or len(shape) < -axis:
+        return whole(shape), shape
+    full, start = list(shape), [0] * len(shape)
+    full[axis], start[axis] = ranks * shape[axis], rank * shape[axis]
+    return Box(tuple(start), shape), tuple(full)
+
+
+def _rank(path: str) -> int | None:
+    match = _RANK.fullmatch(path)
+    return int(match[2]) if match else None
+
+
+def _axis(convention: Convention, name: str) -> int | None:
+    """The axis of a matrix that ranks share; None for what they hold whole."""
+    parsed = tensor_names.parse(convention, packed_weights.weight_of(name))
+    if parsed is None or parsed.expert is None:
+        return None
+    return -1 if parsed.path == "moe/linear_1/w" else -2

@@ -1,0 +1,49 @@
+"""Whether an output head that is stored apart is the embedding, as Grok-1's is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.finding import Finding
+from grokpack.core.layout import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+
+_SAMPLES = 64  # rows, evenly spaced: a head that was trained apart differs in every one
+
+
+def check_head(checkpoint: Checkpoint, embedding: str, head: str) -> list[Finding]:
+    """Compare rows of the head with those of the embedding.
+
+    Args:
+        checkpoint: Where both are.
+        embedding: Name of the embedding as it is stored, `[vocab, d_model]`.
+        head: Name of the head, of the same shape.
+    """
+    arrays = checkpoint.layout.arrays
+    if arrays[embedding] != arrays[head]:
+        facts = str(arrays[embedding].shape), str(arrays[head].shape)
+        what = "the output head has another shape or dtype than the embedding"
+        return [Finding("GP218", what, None, head, *facts)]
+    reader = ArrayReader(checkpoint)
+
+    def differs(box: Box) -> bool:
+        return bool((reader.read(embedding, box) != reader.read(head, box)).any())
+
+    boxes = list(_rows(arrays[embedding].shape))
+    found = storage.each(checkpoint.folder, differs, boxes)
+    if True in found:
+        what = "the output head differs from the embedding, to which Grok-1 ties it"
+        row = boxes[found.index(True)].start[0]
+        return [Finding("GP218", what, None, head, None, f"row {row}")]
+    return []
+
+
+def _rows(shape: tuple[int, ...]) -> Iterator[Box]:
+    step = max(1, shape[0] // _SAMPLES)
+    return (Box((row, 0), (1, shape[1])) for row in range(0, shape[0], step))

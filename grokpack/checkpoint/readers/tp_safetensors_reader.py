@@ -1,0 +1,266 @@
+"""Grok-1 in safetensors for tensor-parallel ranks: a folder per rank, one for what all hold.
+
+    rank-003-of-008/model-00001-of-00009.safetensors   this rank's slices
+    common/model-00001-of-00001.safetensors            norms and routers, whole
+    grokpack.index.json                                geometry, width, and every tensor's place
+
+Tensor names are xAI's; scales are `<name>/scales`. Codes of 4 bits are `<name>/codes`, two to a
+byte, with zero points in `<name>/zeros`. A rank loads its own folder and `common`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import config_file, manifest_file
+from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+from grokpack.checkpoint.layouts.tp_safetensors_layout import INDEX, NAME, SCHEMA, Stored, lay_out
+from grokpack.checkpoint.readers import weight_files
+from grokpack.checkpoint.readers.packed_weights import values_of
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.finding import Finding
+from grokpack.core.layout import FileLayout, Layout, Literal, Part
+from grokpack.core.tensors import (
+    ArraySpec,
+    DType,
+    Packing,
+    TensorSpec,
+    codes_name,
+    scales_name,
+    zeros_name,
+)
+from grokpack.formats import recognition, safetensors
+from grokpack.formats.header_allowance import Allowance
+from grokpack.models import config_json, grok1, partition
+from grokpack.models.architecture import Geometry
+from grokpack.transforms.layout_views import Renamed
+from grokpack.transforms.packed_views import Unsigned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.protocols import View
+
+"""Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
+_RANK = re.compile(r"rank-(\d{3})-of-(\d{3})")
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder has an index or folders of ranks."""
+    return any(name == INDEX or _RANK.fullmatch(name) for name in storage.names(folder))
+
+
+"""A tensor as it lies in the files."""
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read the index and every header of a folder of ranks.
+
+    Args:
+        folder: The folder with the index.
+        head_dim: Ignored where the index knows the head size, as it does unless edited.
+
+    Raises:
+        GrokpackError: GP212 where there is no index yet, GP209 where it is broken.
+    """
+    path = os.path.join(folder, INDEX)
+    if not storage.exists(path):
+        raise GrokpackError(
+            "GP212",
+            "no index: the run that writes this folder is not finished",
+            Place(path),
+            hint="run the command that began it once more",
+        )
+    geometry, stored, ranks, bits = _parse_index(path, head_dim)
+    layout = lay_out(geometry, stored, ranks)
+    findings: list[Finding] = []
+    bands = []
+    expected = [file for band in layout.bands for file in band]
+    allowance = Allowance()
+    looks = iter(storage.each(folder, lambda file: _check_file(folder, file, allowance), expected))
+    for band in layout.bands:
+        found = [next(looks) for _ in band]
+        findings += [look for look in found if isinstance(look, Finding)]
+        if not any(isinstance(look, Finding) for look in found):
+            bands.append(tuple(look for look in found if isinstance(look, FileLayout)))
+    findings += _strangers(folder, {file.path for file in layout.files()})
+    settings, _ = config_file.find([folder])
+    findings += [
+        Finding("GP130", text, config_json.FILE) for text in _contradictions(settings, geometry)
+    ]
+    kept = Layout(layout.arrays, tuple(bands))
+    framings = manifest_file.framings(manifest_file.load(folder))
+    packings = {one.name: one for one in stored if isinstance(one, Packing)}
+    tensors = {t.name: t.tensor if isinstance(t, Packing) else t for t in stored}
+    views = {name: _values(packing) for name, packing in packings.items()}
+    checkpoint = Checkpoint(
+        folder,
+        folder,
+        NAME,
+        geometry,
+        tensors,
+        kept,
+        ranks,
+        settings,
+        framings,
+        views=views,
+        bits=bits,
+        packings=packings,
+    )
+    count = sum(map(len, layout.bands))
+    return Survey(folder, NAME, count, tuple(findings), checkpoint, told=INDEX)
+
+
+def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator[str]:
+    """What a config says otherwise than the index, which knows the head size as well."""
+    yield from config_json.contradictions(settings, geometry)
+    said = config_json.value(settings, "head_dim")
+    if said is not None and said != geometry.head_dim:
+        yield f"the head size is another there than the {geometry.head_dim} of the index"
+
+
+def _values(packing: Packing) -> View:
+    """What a packed weight is read as, from arrays of its own."""
+    own = {name: Renamed(name) for name in packing.arrays()}
+    codes, zeros = own[codes_name(packing.name)], own.get(zeros_name(packing.name))
+    unsigned = Unsigned(codes, zeros, packing.bits, packing.per_group)
+    return values_of(packing, unsigned, own[scales_name(packing.name)])
+
+
+def _parse_index(
+    path: str, head_dim: int | None
+) -> tuple[Geometry, list[Stored], int, dict[str, int]]:
+    document = storage.read_json(path)
+    try:
+        if document["schema"] != SCHEMA:
+            raise ValueError(document["schema"])
+        numbers = {name: document["geometry"][name] for name in Geometry.__slots__}
+        if numbers["head_dim"] is None:
+            numbers["head_dim"] = head_dim
+        geometry = Geometry(**{name: _size(n, name) for name, n in numbers.items()})
+        arrays = {
+            name: ArraySpec(tuple(_size(n, name) for n in row["shape"]), DType(row["dtype"]))
+            for name, row in document["arrays"].items()
+        }
+        ranks = _size(document["ranks"], "ranks")
+        bits = {n: _size(b, n) for n, b in document.get("bits", {}).items()}
+        stored = _stored(geometry, arrays, bits)
+        known = {one.name for one in stored}
+        bits = {name: number for name, number in bits.items() if name in known}
+        if partition.remainders(geometry, ranks):
+            raise ValueError(ranks)
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
+        raise GrokpackError("GP209", f"the index is broken: {error}", Place(path)) from error
+    return geometry, stored, ranks, bits
+
+
+_LARGEST_SIZE = 1 << 40  # bounds what a hostile index can make us compute
+
+
+def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None where that is allowed
+    if number is None and name in ("head_dim", "scale_groups"):
+        return None
+    if type(number) is not int or not 0 < number < _LARGEST_SIZE:
+        message = f"{name} is {number!r}"
+        raise ValueError(message)
+    return number
+
+
+def _stored(
+    geometry: Geometry, arrays: Mapping[str, ArraySpec], bits: Mapping[str, int]
+) -> list[Stored]:
+    """The model's tensors with the shapes and dtypes that the index gives their arrays."""
+    if geometry.layers * grok1.LAYER_SLOTS > len(arrays):
+        message = f"{len(arrays)} arrays for {geometry.layers} layers"
+        raise ValueError(message)
+    return [
+        _one(entry, grok1.spec(geometry, entry), arrays, bits.get(entry.name))
+        for entry in grok1.entries(geometry.layers)
+    ]
+
+
+def _one(
+    entry: Entry, model: TensorSpec, arrays: Mapping[str, ArraySpec], bits: int | None
+) -> Stored:
+    """A tensor, packed or not; `model` is what the release has in its place."""
+    scales = arrays.get(scales_name(entry.name)) if model.scales else None
+    codes = arrays.get(codes_name(entry.name)) if model.scales else None
+    stored: Stored
+    if codes is not None and scales is not None:
+        zeros = arrays.get(zeros_name(entry.name))
+        stored = packing = Packing(entry.name, bits or 0, codes, scales, zeros)
+        _check_packing(packing)
+        shape = packing.shape
+    else:
+        stored = tensor = TensorSpec(entry.name, arrays[entry.name], scales)
+        shape = tensor.values.shape
+        if tensor.values.dtype not in (_FLOATS if scales is None else (DType.I8, *_FLOATS)):
+            message = f"dtype of {entry.name}"
+            raise ValueError(message)
+    if scales and scales.dtype not in _FLOATS:
+        message = f"dtype of the scales of {entry.name}"
+        raise ValueError(message)
+    if shape != model.values.shape:
+        message = f"shape of {entry.name}"
+        raise ValueError(message)
+    if scales and (*scales.shape[:-2], scales.shape[-1]) != (*shape[:-2], shape[-1]):
+        message = f"shape of the scales of {entry.name}"
+        raise ValueError(message)
+    return stored
+
+
+def _check_packing(packing: Packing) -> None:
+    wanted = packing.scales.shape
+    codes, zeros = packing.codes, packing.zeros
+    fits = (
+        packing.bits in (4, 8)
+        and codes.dtype is DType.U8
+        and len(codes.shape) == len(wanted)
+        and packing.shape[-2] % wanted[-2] == 0
+        and (zeros is None or zeros == ArraySpec(wanted, DType.U8))
+    )
+    if not fits:
+        message = f"codes, scales and zero points of {packing.name}"
+        raise ValueError(message)
+
+
+def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> FileLayout | Finding:
+    """The file as it is, where it holds what it should in whatever order; else a finding."""
+    path = os.path.join(folder, expected.path)
+    if not storage.exists(path):
+        return Finding("GP101", "file is missing", expected.path)
+    data = storage.FileBytes(path)
+    try:
+        header = safetensors.read(data, path, allowance)
+    except GrokpackError as error:
+        if error.code in storage.NO_FAULT_OF_FILES:
+            raise
+        shown = recognition.explained(error, data, path, "a safetensors file")
+        known = shown.code == recognition.CODE
+        code = shown.code if known else "GP103" if data.size() < expected.nbytes else "GP111"
+        sizes = f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"
+        return Finding(code, shown.what, expected.path, None, *sizes)
+    parts = {s.array: s for s in expected.segments if isinstance(s, Part)}
+    specs = {name: ArraySpec(part.box.shape, part.dtype) for name, part in parts.items()}
+    found = {name: array.spec for name, array in header.arrays.items()}
+    if specs != found:
+        wrong = sorted(name for name in {*specs, *found} if specs.get(name) != found.get(name))
+        what = "file holds other arrays than the index says"
+        both = str(specs.get(wrong[0])), str(found.get(wrong[0]))
+        return Finding("GP105", what, expected.path, wrong[0], *both)
+    return FileLayout(expected.path, (Literal(header.literal), *(parts[n] for n in header.arrays)))
+
+
+def _strangers(folder: str, known: set[str]) -> list[Finding]:
+    """Files of weights that the index does not list, which no rank loads."""
+    return [
+        weight_files.passed_over(path, f"{INDEX} does not list it: not read")
+        for path in storage.tree(folder)
+        if path.endswith(safetensors.SUFFIX) and path not in known
+        if not any(weight_files.is_hidden(part) for part in path.split("/"))
+    ]

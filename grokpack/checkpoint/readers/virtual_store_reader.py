@@ -1,0 +1,202 @@
+"""Views: folders that hold an index into the files of a checkpoint elsewhere.
+
+    grokpack.view.json     where the files are, from here; digests of the two that follow
+    index.ocdbt            where in them each chunk of each array is
+    manifest.ocdbt         the index's root
+    .grokpack/run.json     size and modification time of each file when the view was made
+
+TensorStore reads whatever bytes lie at the places that the index names; so every command looks
+first whether the files are still those that the view was made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
+from grokpack.checkpoint.layouts import tp_safetensors_layout
+from grokpack.checkpoint.layouts.virtual_store_layout import NODES, RECORD, SCHEMA
+from grokpack.checkpoint.readers import (
+    ckpt0_reader,
+    gguf_reader,
+    huggingface_reader,
+    tp_safetensors_reader,
+)
+from grokpack.checkpoint.state_folder import kept_stamps
+from grokpack.checkpoint.virtual_store import index
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.escaping import command, operand
+from grokpack.core.finding import Finding
+from grokpack.formats import ocdbt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+
+CHANGED = "GP116"
+_LARGEST_BYTES = 64 << 20  # of an index; the release's is 0.7 MB
+_OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points at
+FORMATS = {
+    "ckpt-0": ckpt0_reader,
+    tp_safetensors_layout.NAME: tp_safetensors_reader,
+    huggingface_reader.NAME: huggingface_reader,
+    gguf_reader.NAME: gguf_reader,
+}
+"""What a view can point into, and who reads it."""
+_AS_MODELS = ("ckpt-0", tp_safetensors_layout.NAME)  # whose files hold the model's own arrays
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a view's index and files are.
+
+    Attributes:
+        folder: The view's own folder.
+        base: The folder that the index's paths begin at.
+        source: The checkpoint: its folder, or its file.
+        format: Of the checkpoint.
+        digests: Of the index's own files, sha256 in hex, by name.
+    """
+
+    folder: str
+    base: str
+    source: str
+    format: str
+    digests: Mapping[str, str]
+
+    @property
+    def holds_tensors(self) -> bool:
+        """Whether the files hold the model's arrays as they are, by xAI's names."""
+        return self.format in _AS_MODELS
+
+    def spec(self, array: str) -> dict[str, Any]:
+        """What opens an array of it in this process."""
+        return index.spec(self.base, self.folder, array)
+
+    def shown_spec(self, array: str) -> dict[str, Any]:
+        """What opens an array of it in any TensorStore program; empty where nothing does."""
+        return index.shown_spec(self.base, self.folder, array)
+
+    def changes(self) -> list[Finding]:
+        """Files that are gone or others now: the index's by contents, the rest by their stamps."""
+        folder = self.source if storage.is_folder(self.source) else os.path.dirname(self.source)
+        found = self._changed_index(folder)
+        for path, then in self._stamps().items():
+            place = os.path.join(folder, path)
+            if not storage.exists(place):
+                found.append(Finding("GP101", "file is missing", path))
+            elif storage.stamp(place) != then:
+                found.append(Finding(CHANGED, "file changed since the view was made", path))
+        return found
+
+    def _changed_index(self, folder: str) -> list[Finding]:
+        """The index's own files that were changed; TensorStore writes there what it is given."""
+        own = {name: os.path.join(self.folder, name) for name in self.digests}
+        return [
+            Finding(CHANGED, "the view's own file was changed", os.path.relpath(path, folder))
+            for name, path in own.items()
+            if not storage.exists(path) or _digest(path) != self.digests[name]
+        ]
+
+    def refuse_changes(self) -> bool:
+        """See that the files are those that the view was made of.
+
+        Returns:
+            Whether that could be told; False where their stamps were not kept.
+
+        Raises:
+            GrokpackError: GP226 where one was changed or is gone.
+        """
+        found = self.changes()
+        if found:
+            raise self.stale(found)
+        return bool(self._stamps())
+
+    def stale(self, found: list[Finding]) -> GrokpackError:
+        """The error for files that are others now."""
+        facts = tuple((f.file or "?", f.message) for f in found[:5])
+        facts += (("and", f"{len(found) - 5} more"),) * (len(found) > len(facts))
+        what = "the files are not those that the view was made of"
+        into = ("--to", "view", "-o", _typed(self.folder), "--restart")
+        again = command("grokpack", "convert", _typed(self.source), *into)
+        hint = "restore them, or make the view anew" + (f": `{again}`" if again else "")
+        return GrokpackError("GP226", what, Place(self.folder), facts, hint)
+
+    def _stamps(self) -> dict[str, storage.Stamp]:
+        return kept_stamps(self.folder) or {}
+
+
+def _typed(path: str) -> str:
+    """A path as one types it: from the current folder where it lies below that."""
+    relative = os.path.relpath(path)
+    return operand(path if relative.startswith(os.pardir) else relative)
+
+
+def _digest(path: str) -> str:
+    data = storage.FileBytes(path)
+    if data.size() > _LARGEST_BYTES:
+        return "none: it is too large to be an index"
+    return hashlib.sha256(data.read(0, data.size())).hexdigest()
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder is a view."""
+    return storage.is_file(os.path.join(folder, RECORD))
+
+
+def read(folder: str) -> View:
+    """Read that record.
+
+    Raises:
+        GrokpackError: GP209 where it is broken.
+    """
+    path = os.path.join(folder, RECORD)
+    document = storage.read_json(path)
+    if not _is_sound(document):
+        raise GrokpackError("GP209", "the view's record is broken", Place(path))
+    here = index.absolute(folder)
+    base = os.path.normpath(os.path.join(here, document["base"]))
+    source = os.path.normpath(os.path.join(base, document["source"]))
+    return View(here, base, source, document["format"], document["digests"])
+
+
+def _is_sound(document: Any) -> bool:  # noqa: ANN401  # whatever JSON held
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        return False
+    digests = document.get("digests")
+    if not isinstance(digests, dict) or {*digests} != {NODES, ocdbt.MANIFEST}:
+        return False
+    texts = (document.get("base"), document.get("source"), document.get("format"))
+    return all(isinstance(t, str) for t in texts) and document["format"] in FORMATS
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read every header of the checkpoint behind a view; say what has changed since.
+
+    Raises:
+        GrokpackError: GP226 where there is no checkpoint any more, GP209 for a broken record.
+    """
+    view = read(folder)
+    store = FORMATS[view.format]
+    if not store.is_store(view.source):
+        gone = [Finding("GP101", "the checkpoint is gone", view.source)]
+        raise view.stale(gone)
+    found: Survey = store.survey(view.source, head_dim)
+    changed = [finding for finding in view.changes() if finding.code == CHANGED]
+    broken = [f for f in found.findings if f.severity == "error" and f.code not in _OF_CONFIGS]
+    if found.checkpoint is not None and not changed and not broken:
+        changed = _other_headers(view, found.checkpoint)
+    return replace(found, findings=(*found.findings, *changed), view=view.folder)
+
+
+def _other_headers(view: View, checkpoint: Checkpoint) -> list[Finding]:
+    """A finding where names, sizes or headers are not those that the view's manifest recorded."""
+    document = manifest_file.load(view.folder) or {}
+    if document.get("source") == checkpoint.identity():
+        return []
+    return [Finding(CHANGED, "headers changed since the view was made", None)]

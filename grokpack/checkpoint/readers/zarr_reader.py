@@ -1,0 +1,154 @@
+"""Grok-1 in a zarr folder: grokpack's own, and those that others wrote under xAI's names.
+
+    transformer/decoder_layer_4/moe/linear/w/zarr.json            int8[expert, in, out]
+    transformer/decoder_layer_4/moe/linear/w_scales/zarr.json     bf16[expert, group, out]
+
+Version 3 and version 2, sharded or not, compressed or not.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint.readers import chunked_store_reader
+from grokpack.checkpoint.readers.chunked_store_reader import Contents, Member
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.formats import bounded_json, zarr
+from grokpack.models import grok1
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Survey
+
+NAME = "zarr"
+SCHEMA = "grokpack/zarr/1"
+_GROUPS = (zarr.METADATA, ".zgroup", ".zmetadata")
+_DOCUMENTS = (zarr.METADATA, zarr.METADATA_2)
+_LIMIT_BYTES = 16 << 20  # of a metadata file; consolidated ones hold all others
+_MOST_DOCUMENTS = 1 << 14  # and their bytes: the release with an optimizer's state has 5,000
+_DOCUMENTS_BYTES = 64 << 20
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder is a zarr group, or holds arrays under xAI's names without one."""
+    embedding = os.path.join(folder, grok1.GLOBAL_RULES[0].path)
+    return any(storage.is_file(os.path.join(folder, name)) for name in _GROUPS) or any(
+        storage.is_file(os.path.join(embedding, name)) for name in _DOCUMENTS
+    )
+
+
+def survey(folder: str, head_dim: int | None = None) -> Survey:
+    """Read the metadata of every array, and look for its files.
+
+    Args:
+        folder: The group's folder.
+        head_dim: Head size, where no config.json gives it.
+
+    Raises:
+        GrokpackError: GP209 where the group's metadata is broken, GP210 where no array has a
+            name of xAI's.
+    """
+    files = set(storage.tree(folder))
+    documents = _documents(folder, sorted(path for path in files if _is_metadata(path)))
+    members = [
+        Member(
+            os.path.dirname(path),
+            os.path.dirname(path),
+            data,
+            spec_of(path, {"driver": "file", "path": os.path.dirname(path) + "/"}),
+        )
+        for path, data in documents.items()
+        if not is_group(data)
+    ]
+    about = _about(documents, folder)
+    contents = Contents(members, documents, files, bits=_bits(about, folder))
+    contents.layers = _layers(about)
+    contents.told = zarr.METADATA if contents.layers else None
+    found = chunked_store_reader.survey(folder, NAME, contents, head_dim)
+    if found.checkpoint is None and not members:
+        raise GrokpackError("GP210", "no array of this zarr group is a tensor's", Place(folder))
+    return found
+
+
+def _documents(folder: str, paths: list[str]) -> dict[str, bytes]:
+    """Metadata files, by path.
+
+    Raises:
+        GrokpackError: GP235 where they are more than any store needs.
+    """
+    found: dict[str, bytes] = {}
+    nbytes = 0
+    for path in paths if len(paths) <= _MOST_DOCUMENTS else ():
+        found[path] = read_document(folder, path)
+        nbytes += len(found[path])
+        if nbytes > _DOCUMENTS_BYTES:
+            break
+    if len(paths) > _MOST_DOCUMENTS or nbytes > _DOCUMENTS_BYTES:
+        what = f"more metadata than that of {_MOST_DOCUMENTS:,} arrays is not read"
+        raise GrokpackError("GP235", what, Place(folder))
+    return found
+
+
+def _is_metadata(path: str) -> bool:
+    return os.path.basename(path) in _DOCUMENTS
+
+
+def read_document(folder: str, path: str) -> bytes:
+    """A metadata file.
+
+    Raises:
+        GrokpackError: GP235 where it is too large to be one.
+    """
+    return storage.read_whole(os.path.join(folder, path), _LIMIT_BYTES)
+
+
+def is_group(document: bytes) -> bool:
+    """Whether metadata says that it is a group's; what is broken is taken for an array's."""
+    try:
+        parsed = bounded_json.parse(document)
+    except GrokpackError:
+        return False
+    return isinstance(parsed, dict) and parsed.get("node_type") == "group"
+
+
+def spec_of(metadata: str, kvstore: dict[str, Any]) -> dict[str, Any]:
+    """How TensorStore opens the array that a metadata file describes."""
+    driver = "zarr" if os.path.basename(metadata) == zarr.METADATA_2 else "zarr3"
+    return {"driver": driver, "kvstore": kvstore}
+
+
+def _about(documents: dict[str, bytes], folder: str) -> dict[str, Any]:
+    """What the group's attributes say of the model; empty where grokpack wrote none.
+
+    Raises:
+        GrokpackError: GP209 where the metadata is broken.
+    """
+    root = documents.get(zarr.METADATA)
+    where = Place(os.path.join(folder, zarr.METADATA))
+    try:
+        attributes = {} if root is None else bounded_json.parse(root, where).get("attributes", {})
+        own = attributes.get("grokpack", {})
+    except (ValueError, AttributeError) as error:
+        raise _broken(folder, error) from error
+    return own if isinstance(own, dict) else {}
+
+
+def _broken(folder: str, error: Exception) -> GrokpackError:
+    where = Place(os.path.join(folder, zarr.METADATA))
+    return GrokpackError("GP209", f"the group's metadata is broken: {error}", where)
+
+
+def _bits(about: dict[str, Any], folder: str) -> dict[str, int]:
+    """Bits of the codes of weights that were quantised anew, as the group's attributes tell."""
+    try:
+        return {str(name): int(bits) for name, bits in about.get("bits", {}).items()}
+    except (ValueError, OverflowError, AttributeError, TypeError) as error:
+        raise _broken(folder, error) from error
+
+
+def _layers(about: dict[str, Any]) -> int | None:
+    """Number of layers, as the group's attributes tell; None where they do not."""
+    geometry = about.get("geometry")
+    layers = geometry.get("layers") if isinstance(geometry, dict) else None
+    return layers if type(layers) is int and layers > 0 else None

@@ -1,0 +1,49 @@
+"""Memory that reading a checkpoint takes, and the refusal of chunks that need more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.core.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+
+
+WINDOW_BYTES = 4 << 20
+
+
+HELD_BYTES = 2 * WINDOW_BYTES  # chunks as they are read, and decoded
+
+
+DEFAULT_MEMORY_BYTES = 512 << 20
+
+
+RESERVED_BYTES = 128 << 20
+
+
+def affords(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> bool:
+    """Whether so much memory holds what reading a checkpoint takes: its chunks, decoded."""
+    return _reading_bytes(source) <= memory_bytes
+
+
+def refuse_chunks(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+    """Refuse a checkpoint whose chunks are too large to be decoded in so much memory.
+
+    Raises:
+        GrokpackError: GP240.
+    """
+    if affords(source, memory_bytes):
+        return
+    needs = _reading_bytes(source)
+    facts = (("needs", f"{needs / 1e6:.0f} MB"), ("allowed", f"{memory_bytes / 1e6:.0f} MB"))
+    hint = (
+        "where you trust it, copy it into smaller chunks first: "
+        f"`grokpack convert --to zarr --memory {-(-2 * needs // 10**9)}GB`"
+    )
+    what = "a chunk of this store is too large to be decoded in the memory allowed"
+    raise GrokpackError("GP240", what, Place(source.folder), facts, hint)
+
+
+def _reading_bytes(source: Checkpoint) -> int:
+    return RESERVED_BYTES + source.cache_bytes + HELD_BYTES

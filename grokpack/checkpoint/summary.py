@@ -1,0 +1,262 @@
+"""What a checkpoint holds, from its headers alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.escaping import command, operand
+from grokpack.models import grok1, partition, selection
+from grokpack.models.grok1 import is_release
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+    from grokpack.core.finding import Finding
+    from grokpack.core.layout import Piece
+    from grokpack.models.architecture import Entry
+
+_PARTS = (  # order and names of the parts in the overview
+    ("expert", "experts"),
+    ("attention", "attention"),
+    ("embedding", "embedding"),
+    ("router", "router"),
+    ("norm", "norms"),
+)
+
+
+_READABLE = ("GP101", "GP102", "GP130")
+"""Findings that leave nothing unread: a file that is not there, a stranger, a wrong config."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartSummary:
+    """All tensors of one role: how many, how stored, how large."""
+
+    part: str
+    tensors: int
+    stored_as: str
+    shapes: tuple[tuple[int, ...], ...]
+    nbytes: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class TensorView:
+    """One tensor and where its bytes are.
+
+    Attributes:
+        tp_axis: Axis that tensor-parallel ranks cut, counted from 0; None for a replicated tensor.
+        scale_groups: Scale rows per matrix; None for a tensor without scales.
+        rows_per_group: Input rows that share a scale.
+        pieces: Per array the slices stored: file, first byte, bytes, start, shape.
+    """
+
+    name: str
+    role: str
+    title: str
+    layer: int | None
+    dtype: str
+    shape: tuple[int, ...]
+    parameters: int
+    scales_shape: tuple[int, ...] | None
+    scale_groups: int | None
+    rows_per_group: int | None
+    tp_axis: int | None
+    gguf: str
+    pieces: dict[str, list[dict[str, Any]]]
+
+
+def parts(checkpoint: Checkpoint) -> list[PartSummary]:
+    """The overview by role; replicas in files of several ranks count each time."""
+    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    stored = _stored_bytes(checkpoint)
+    total = sum(stored.values()) or 1
+    rows = []
+    for role, title in _PARTS:
+        tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
+        arrays = {
+            a for t in tensors for array in t.arrays() for a in checkpoint.stored(array) or (array,)
+        }
+        nbytes = sum(stored[array] for array in arrays)
+        kinds = sorted(
+            {
+                checkpoint.label(t) + (f", {t.scales.dtype.label} scales" if t.scales else "")
+                for t in tensors
+            }
+        )
+        shapes = tuple(sorted({t.values.shape for t in tensors}, reverse=True))
+        rows.append(
+            PartSummary(title, len(tensors), "; ".join(kinds), shapes, nbytes, nbytes / total)
+        )
+    return rows
+
+
+def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
+    """Bytes of each array in the files; decoded ones where a database holds all arrays."""
+    specs = {name: spec for t in checkpoint.tensors.values() for name, spec in t.arrays().items()}
+    if not any(checkpoint.stored(name) for name in specs):
+        return {name: spec.nbytes for name, spec in specs.items()}
+    pieces = checkpoint.layout.pieces()
+    return {name: sum(p.extent.nbytes for p in rows) for name, rows in pieces.items()}
+
+
+def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorView]:
+    """Tensors whose name fits one of the patterns, in file order; all without patterns.
+
+    Args:
+        checkpoint: Where to look.
+        patterns: As `grokpack.models.selection` understands them.
+
+    Raises:
+        GrokpackError: GP202 where the files of all that fit are missing or wrong, GP216 for a
+            pattern that no tensor of the model fits, with the nearest names.
+    """
+    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    pieces = checkpoint.layout.pieces()
+    asked = set(_asked(checkpoint, patterns))
+    chosen = [name for name in checkpoint.tensors if name in asked]
+    if patterns and not chosen:
+        raise _not_read(checkpoint, [name for name in by_name if name in asked])
+    return [_view(checkpoint, by_name[name], pieces) for name in chosen]
+
+
+def unread(checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[str]) -> list[str]:
+    """Names of tensors that were asked for and are not among those that could be read.
+
+    Args:
+        checkpoint: Where they should be.
+        patterns: What was asked for, as `views` takes it; None for all.
+        read: Names of what could be.
+    """
+    return [name for name in _asked(checkpoint, patterns) if name not in read]
+
+
+def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
+    entries = grok1.entries(checkpoint.geometry.layers)
+    if not patterns:
+        return [entry.name for entry in entries]
+    found = {entry.name for pattern in patterns for entry in selection.select(entries, pattern)}
+    return [entry.name for entry in entries if entry.name in found]
+
+
+def _not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
+    what = f"{names[0]} cannot be read: its file is missing or wrong"
+    facts = (("and", f"{len(names) - 1} more"),) if names[1:] else ()
+    verifying = command("grokpack", "verify", operand(checkpoint.folder)) or "grokpack verify"
+    hint = f"`{verifying}` says what is wrong, and how to fetch it"
+    return GrokpackError("GP202", what, Place(checkpoint.folder), facts, hint)
+
+
+def unreadable(survey: Survey) -> list[Finding]:
+    """Findings about files that are there and cannot be used: what they hold is not shown."""
+    return [f for f in survey.findings if f.severity == "error" and f.code not in _READABLE]
+
+
+def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]) -> TensorView:
+    tensor = checkpoint.tensors[entry.name]
+    axis = partition.cut_axis(entry.rule, "engines")
+    groups = tensor.scales.shape[-2] if tensor.scales else None
+    arrays = {
+        array.removeprefix(entry.name).lstrip("/") or "values": [
+            _piece(p) for name in checkpoint.stored(array) for p in pieces.get(name, ())
+        ]
+        for array in tensor.arrays()
+    }
+    return TensorView(
+        entry.name,
+        entry.rule.role,
+        entry.rule.title,
+        entry.layer,
+        checkpoint.label(tensor),
+        tensor.values.shape,
+        tensor.values.elements,
+        tensor.scales.shape if tensor.scales else None,
+        groups,
+        tensor.values.shape[-2] // groups if groups else None,
+        None if axis is None else axis % len(tensor.values.shape),
+        entry.gguf,
+        arrays,
+    )
+
+
+def _piece(piece: Piece) -> dict[str, Any]:
+    extent = piece.extent
+    return {
+        "file": extent.path,
+        "offset": extent.offset,
+        "bytes": extent.nbytes,
+        "start": piece.box.start,
+        "shape": piece.box.shape,
+    }
+
+
+def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any]:
+    """Everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
+
+    Raises:
+        GrokpackError: GP210 where the dimensions cannot be told, GP216 for a wrong pattern.
+    """
+    checkpoint = readable(survey)
+    geometry = checkpoint.geometry
+    counted = grok1.count_parameters(geometry)
+    bad = {f.file for f in survey.findings if f.severity == "error"}
+    return {
+        "source": survey.place,
+        "format": survey.format,
+        "family": "grok-1" if is_release(geometry) else "grok-1 architecture",
+        "complete": survey.complete,
+        "files": {"expected": survey.expected, "bad": len(bad)},
+        "bytes": checkpoint.layout.nbytes,
+        "ranks": checkpoint.ranks,
+        "geometry": asdict(geometry) | {"q_heads": geometry.q_heads, "kv_heads": geometry.kv_heads},
+        "parameters": asdict(counted),
+        "widths": partition.legal_widths(geometry) if geometry.head_dim else None,
+        "parts": [asdict(row) for row in parts(checkpoint)],
+        "tensors": [_fields(view) for view in views(checkpoint, patterns)],
+        "view": _through(survey, checkpoint),
+    }
+
+
+def _fields(view: TensorView) -> dict[str, Any]:
+    """A tensor's row; its values are JSON's own, which `asdict` would copy one by one."""
+    return {field.name: getattr(view, field.name) for field in fields(view)}
+
+
+def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The view by which the checkpoint was named, and what opens it in TensorStore."""
+    if survey.view is None:
+        return None
+    from grokpack.checkpoint.readers.virtual_store_reader import read
+    from grokpack.checkpoint.virtual_store import index
+
+    opens = read(survey.view).shown_spec(index.example(checkpoint))
+    return {"folder": survey.view, "opens": opens}
+
+
+def readable(survey: Survey) -> Checkpoint:
+    """The checkpoint of a survey, whole or not.
+
+    Raises:
+        GrokpackError: GP204 for a hostile file, GP210 where the dimensions cannot be told, GP226
+            where files changed since the view was made through which they were reached.
+    """
+    from grokpack.checkpoint.open_checkpoint import refuse_stale, unsafe
+
+    for finding in survey.findings:
+        if finding.code in ("GP204", "GP205"):
+            raise unsafe(survey, finding)
+    refuse_stale(survey)
+    if survey.checkpoint is None:
+        first = survey.findings[0] if survey.findings else None
+        facts = ((first.tensor or first.file or survey.place, first.message),) if first else ()
+        raise GrokpackError(
+            "GP210",
+            "the tensors do not tell a model's dimensions",
+            None,
+            facts,
+            "`grokpack verify` says which files are wrong",
+        )
+    return survey.checkpoint

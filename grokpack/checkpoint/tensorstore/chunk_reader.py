@@ -1,0 +1,166 @@
+"""Arrays of stores that TensorStore decodes, as sources.
+
+A store's arrays share a small cache of decoded chunks, so that bands of rows that meet the same
+chunk decode it once; nothing else is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint.reading_memory import WINDOW_BYTES
+from grokpack.checkpoint.tensorstore.wait import settled
+from grokpack.core.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+    import tensorstore
+
+    from grokpack.core.layout import Box
+
+CACHE_BYTES = 32 << 20
+"""Two threads' bands of rows meet 16 chunks of a mebibyte; as much again for what follows."""
+"""Decoded chunks that a thread asks for at a time. TensorStore decodes all that a read meets at
+once, whatever its limits say, so that a band of columns would decode a whole matrix."""
+_LIBRARY_BYTES = 80 << 20
+"""TensorStore itself, and what its threads gave back but malloc keeps: 60 to 75 MB measured."""
+_CONCURRENT = 2  # chunks in flight: more are no faster, and each takes its bytes twice
+_HANDLES = 256  # arrays that stay open; a layer has 19
+_FILE = re.compile(r'local file "([^"]+)"')
+
+
+class Shelf:
+    """The arrays of one store, opened when they are first read. One serves all threads.
+
+    Args:
+        folder: The store's folder.
+        largest_bytes: The largest chunk that it has, decoded.
+    """
+
+    def __init__(self, folder: str, largest_bytes: int = 0) -> None:
+        self.folder = folder
+        self.largest_bytes = largest_bytes
+        self._guard, self._alone = threading.Lock(), threading.Lock()
+        self._context: tensorstore.Context | None = None
+        self._open: dict[str, tensorstore.TensorStore] = {}
+
+    def __reduce__(self) -> tuple[type[Shelf], tuple[str, int]]:
+        return Shelf, (self.folder, self.largest_bytes)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Decoded chunks that are kept: two at least, for two threads."""
+        return max(CACHE_BYTES, 2 * self.largest_bytes)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that the store takes, but for `HELD_BYTES` of each thread."""
+        large = self.largest_bytes > WINDOW_BYTES
+        return _LIBRARY_BYTES + self.cache_bytes + (2 * self.largest_bytes if large else 0)
+
+    def read(self, spec: Mapping[str, Any], box: Box) -> np.ndarray:
+        """The values in a box of an array, which should meet no more than `WINDOW_BYTES` of chunks.
+
+        Where a single chunk is more than that, one is decoded at a time.
+
+        Args:
+            spec: TensorStore's, with paths below the folder.
+            box: What is read.
+
+        Raises:
+            GrokpackError: GP225 for a chunk that is missing or cannot be decoded.
+        """
+        region = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
+        alone = self.largest_bytes > WINDOW_BYTES
+        with self._alone if alone else contextlib.nullcontext(), decoding(self.folder):
+            values: np.ndarray = settled(self._array(spec)[region].read(), self.folder)
+        return values
+
+    def _array(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
+        key = json.dumps(spec)
+        with self._guard:
+            if key not in self._open:
+                if len(self._open) >= _HANDLES:
+                    self._open.clear()
+                self._open[key] = self._opened(spec)
+            return self._open[key]
+
+    def _opened(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
+        import tensorstore as ts
+
+        from grokpack.checkpoint.tensorstore.open_arrays import opening
+
+        if self._context is None:
+            limits = {"limit": _CONCURRENT}
+            self._context = ts.Context(
+                {
+                    "cache_pool": {"total_bytes_limit": self.cache_bytes},
+                    "data_copy_concurrency": limits,
+                    "file_io_concurrency": limits,
+                }
+            )
+        whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"])}
+        opened: tensorstore.TensorStore = settled(opening(whole, self._context), self.folder)
+        return opened
+
+
+class decoding:  # noqa: N801  # it is used as a function, as contextlib's are
+    """Turns what TensorStore raises into an error with the file that it is about."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (ValueError, OSError, NotImplementedError)):
+            # Without its cause: TensorStore's message quotes the whole spec, keys and tokens too.
+            raise _undecoded(self.folder, _by_name(self.folder, str(error))) from None
+
+
+def _by_name(folder: str, text: str) -> str:
+    """A message with a folder's own name in place of the path that TensorStore was given."""
+    return text if storage.is_url(folder) else text.replace(storage.utf8(folder), folder)
+
+
+def _undecoded(folder: str, text: str) -> GrokpackError:
+    found = _FILE.search(text)
+    path = found[1] if found else folder
+    missing = text.startswith("NOT_FOUND")
+    what = "a chunk is missing" if missing else "a chunk cannot be decoded"
+    reason = _FILE.sub(lambda m: os.path.relpath(m[1], folder), text)
+    hint = "`grokpack verify --values` finds all that are wrong; fetch or write these files again"
+    return GrokpackError("GP225", what, Place(path), (("reason", reason),), hint)
+
+
+def rooted(folder: str, kvstore: Mapping[str, Any]) -> Any:  # noqa: ANN401  # JSON
+    """A key-value store's spec whose paths are below a folder, or a URL, as one that opens."""
+    if kvstore["driver"] == "ocdbt":
+        return {**kvstore, "base": rooted(folder, {"driver": "file", "path": ""})}
+    if storage.is_url(folder):
+        return storage.kvstore(folder, kvstore["path"])
+    return {**kvstore, "path": os.path.join(storage.utf8(folder), kvstore["path"])}
+
+
+def read_keys(folder: str, kvstore: Mapping[str, Any], keys: Iterable[str]) -> dict[str, bytes]:
+    """The values of small keys, those that are there.
+
+    Raises:
+        GrokpackError: GP225 where the store cannot be read.
+    """
+    import tensorstore as ts
+
+    with decoding(folder):
+        store = settled(ts.KvStore.open(rooted(folder, kvstore)), folder)
+        futures = {key: store.read(key) for key in keys}
+        found = {key: settled(future, folder) for key, future in futures.items()}
+    return {key: bytes(r.value) for key, r in found.items() if r.state == "value"}

@@ -1,0 +1,84 @@
+"""Arrays that TensorStore decodes, as views: compressed, in chunks of any shape, in databases."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.checkpoint.reading_memory import WINDOW_BYTES
+from grokpack.core.arrays import RAW
+from grokpack.core.layout import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.tensorstore.chunk_reader import Shelf
+    from grokpack.core.tensors import Shape
+    from grokpack.formats.zarr_metadata import Stored
+    from grokpack.transforms.array_source import ArraySource
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """An array of a chunked store.
+
+    Attributes:
+        shelf: The store.
+        spec: How TensorStore opens the array, as JSON.
+        array: Its metadata.
+        files: Name of the bytes of its files, in the layout; empty where files hold many arrays.
+        folder: Where its files lie, below the store's.
+    """
+
+    shelf: Shelf
+    spec: str
+    array: Stored
+    files: str
+    folder: str
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The bytes of its files, where they are its own."""
+        return (self.files,) if self.files else ()
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # reads itself
+        """Decode the chunks that the box meets, a few at a time.
+
+        Raises:
+            GrokpackError: GP225 for a chunk that is missing or cannot be decoded.
+        """
+        spec, itemsize = json.loads(self.spec), self.array.spec.dtype.itemsize
+        windows = list(_windows(box, self.array.chunk, WINDOW_BYTES // itemsize))
+        if len(windows) == 1:
+            return np.ascontiguousarray(self.shelf.read(spec, box)).view(RAW[itemsize])
+        out = np.empty(box.shape, RAW[itemsize])
+        for window in windows:
+            out[window.slices_in(box)] = self.shelf.read(spec, window).view(RAW[itemsize])
+        return out
+
+    def holder(self, index: Shape) -> str | None:
+        """The file that holds an element; None where it cannot be told."""
+        return f"{self.folder}/{self.array.holder(index)}" if self.files else None
+
+    def describe(self) -> list[object]:
+        """`["chunked", spec]`."""
+        return ["chunked", json.loads(self.spec)]
+
+
+def _windows(box: Box, chunk: Shape, elements: int) -> Iterator[Box]:
+    """Cut a box where chunks end, so that no part meets more chunks than hold so many elements."""
+    sides = zip(box.start, box.stop, chunk, strict=True)
+    counts = [-(-stop // side) - start // side for start, stop, side in sides]
+    if math.prod(counts) <= max(1, elements // math.prod(chunk)):
+        yield box
+        return
+    axis = next(axis for axis, count in enumerate(counts) if count > 1)
+    edge = (box.start[axis] // chunk[axis] + counts[axis] // 2) * chunk[axis]
+    for start, stop in ((box.start[axis], edge), (edge, box.stop[axis])):
+        first = (*box.start[:axis], start, *box.start[axis + 1 :])
+        shape = (*box.shape[:axis], stop - start, *box.shape[axis + 1 :])
+        yield from _windows(Box(first, shape), chunk, elements)

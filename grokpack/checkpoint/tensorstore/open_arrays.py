@@ -1,0 +1,81 @@
+"""The only module that opens TensorStore arrays: in place, or computed as they are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorstore as ts
+
+from grokpack import storage
+from grokpack.core.layout import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from grokpack.core.tensors import ArraySpec, Shape
+    from grokpack.formats.ocdbt import Database
+
+_NODES, _DATA = "index", "data/"  # where an index in memory has its nodes, and its files
+
+
+def opening(spec: dict[str, Any], context: ts.Context | None = None) -> ts.Future[ts.TensorStore]:
+    """Begin to open an array to be read.
+
+    A chunk that is missing is an error: TensorStore would give its fill value otherwise, and say
+    nothing.
+    """
+    strict = {**spec, "fill_missing_data_reads": False}
+    return ts.open(strict, read=True, open=True, context=context)
+
+
+def open_array(spec: dict[str, Any], context: ts.Context | None = None) -> ts.TensorStore:
+    """The same, waited for."""
+    return opening(spec, context).result()
+
+
+class MemoryIndex:
+    """Indexes that are kept in memory, into files of one folder.
+
+    Args:
+        folder: Folder of the files.
+    """
+
+    nodes_path = _NODES
+    data = _DATA
+
+    def __init__(self, folder: str) -> None:
+        self._context = ts.Context()
+        self._folder = folder
+        self._count = 0
+
+    def open_array(self, database: Database, array: str) -> ts.TensorStore:
+        """Open an array of an index that was made for `nodes_path` and `data`."""
+        self._count += 1
+        own = f"memory://{self._count}/"
+        store = ts.KvStore.open(own, context=self._context).result()
+        store[self.nodes_path] = database.nodes
+        store["manifest.ocdbt"] = database.manifest
+        files = {"driver": "file", "path": f"{storage.utf8(self._folder)}/"}
+        base = {"driver": "kvstack", "layers": [{"base": own}, {"prefix": _DATA, "base": files}]}
+        kvstore = {"driver": "ocdbt", "base": base, "manifest": own, "path": f"{array}/"}
+        return open_array({"driver": "zarr3", "kvstore": kvstore}, self._context)
+
+
+def computed(array: ArraySpec, chunk: Shape, make: Callable[[Box], np.ndarray]) -> ts.TensorStore:
+    """An array whose values are made when they are read, nothing kept.
+
+    Args:
+        array: Its shape and dtype.
+        chunk: What is made at a time; of a larger read, several at once in threads.
+        make: Makes the raw unsigned integers of a box.
+    """
+    dtype = array.dtype.numpy()
+
+    def read(domain: ts.IndexDomain, out: np.ndarray, _: Any) -> None:  # noqa: ANN401  # TensorStore's
+        box = Box(tuple(domain.inclusive_min), tuple(domain.shape))
+        out[...] = make(box).view(dtype)
+
+    layout = ts.ChunkLayout(read_chunk_shape=chunk)
+    return ts.virtual_chunked(read, dtype=ts.dtype(dtype), shape=array.shape, chunk_layout=layout)

@@ -1,0 +1,57 @@
+"""Waiting for TensorStore, which tries a server again without end, and cannot be told to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    import tensorstore
+
+_POLL_S = 0.1  # how often a waiting thread looks whether it shall stop
+_SILENCES = 4  # of the time that a connection may be silent: retries, and a slow line's chunks
+
+
+def settled(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN401  # whatever it is
+    """What a read of a store gives; waited for as long as a server in its right mind needs.
+
+    Args:
+        future: The read.
+        folder: The store's folder or URL.
+
+    Raises:
+        GrokpackError: GP221 where nothing came in that time, GP403 once this thread shall stop.
+    """
+    longest = _longest_s(folder)
+    ends = time.monotonic() + longest
+    while not future.done():
+        try:
+            return future.result(timeout=_POLL_S)
+        except TimeoutError:
+            if storage.stopping():
+                future.cancel()
+                what = "stopped while waiting for a read"
+                raise GrokpackError("GP403", what, hint="the same command begins anew") from None
+            if time.monotonic() > ends:
+                future.cancel()
+                raise _silent(folder, longest) from None
+    return future.result()
+
+
+def _longest_s(folder: str) -> float:
+    """Seconds that a read may take: a disk is waited for, however slow it is."""
+    if not storage.is_url(folder):
+        return math.inf
+    from grokpack.storage.http.connections import SILENCE_S
+
+    return _SILENCES * SILENCE_S
+
+
+def _silent(folder: str, seconds: float) -> GrokpackError:
+    hint = "see that the server can be reached, and run the same command again; it continues"
+    facts = (("waited", f"{seconds:.0f} s for one read"),)
+    return GrokpackError("GP221", "the server does not deliver", Place(folder), facts, hint)

@@ -1,0 +1,149 @@
+"""Tokenizer files that belong to a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.formats import sentencepiece as vocabularies
+from grokpack.models.grok1 import GROK1
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+
+
+TOKENIZER = "tokenizer.model"
+
+
+TOKENIZER_JSON = "tokenizer.json"
+
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+NO_TOKENIZER = "none"
+
+
+TOKENIZER_FILES = (
+    TOKENIZER,
+    TOKENIZER_JSON,
+    TOKENIZER_CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+_XAI_TOKENIZER = "5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f"
+
+
+_XAI_CONFIG = {
+    "add_bos_token": False,  # the reference adds none to its prompts
+    "add_eos_token": False,
+    "bos_token": "[BOS]",
+    "clean_up_tokenization_spaces": False,
+    "eos_token": "[EOS]",
+    "model_max_length": 8192,
+    "pad_token": "[PAD]",
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "unk_token": "[UNK]",
+}
+
+
+LIMIT_BYTES = 64 << 20  # thirty times the release's; these files are held in memory
+
+
+def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
+    """Path of tokenizer.model: the one given, or found beside the checkpoint or one folder up.
+
+    Raises:
+        GrokpackError: GP306 where the one given is not there.
+    """
+    if given is not None:
+        path = os.path.join(given, TOKENIZER) if storage.is_folder(given) else given
+        if not storage.exists(path):
+            raise GrokpackError("GP306", "no tokenizer here", Place(path))
+        return path
+    paths = (os.path.join(folder, TOKENIZER) for folder in _folders(source))
+    return next((path for path in paths if storage.exists(path)), None)
+
+
+def _folders(source: Checkpoint) -> list[str]:
+    """Where the tokenizer may lie: with the checkpoint, or above it."""
+    held = (source.folder, source.home)
+    above = (storage.parent(folder) for folder in held)
+    return list(dict.fromkeys([*held, *above]))
+
+
+def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
+    """tokenizer.model, and the files that describe it to transformers, where they are there.
+
+    Raises:
+        GrokpackError: GP306 where none is at the place that was given, or another model's is, GP242
+            where tokenizer.model is broken.
+    """
+    found = {} if given == NO_TOKENIZER else _read_tokenizer(source, given)
+    hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
+    if TOKENIZER in found:
+        place = given or TOKENIZER
+        pieces = vocabularies.check(found[TOKENIZER], place)
+        vocabularies.refuse_another(pieces, source.geometry.vocab, place, hint)
+    digest = hashlib.sha256(found.get(TOKENIZER, b"")).hexdigest()
+    if digest == _XAI_TOKENIZER and source.geometry.vocab != GROK1.vocab:
+        facts = (
+            ("tokenizer", f"xAI's, {GROK1.vocab:,} pieces"),
+            ("embedding", f"{source.geometry.vocab:,} rows"),
+        )
+        raise GrokpackError("GP306", "the tokenizer is another model's", None, facts, hint)
+    return found
+
+
+def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
+    """The files at the place that was given, or at the first that has some."""
+    if given is not None and not storage.is_folder(given):
+        if os.path.basename(given) not in TOKENIZER_FILES:
+            return _described({TOKENIZER: read_small(_existing(given))})
+        given = os.path.dirname(_existing(given)) or "."
+    for folder in [given] if given is not None else _folders(source):
+        found = {
+            name: read_small(path)
+            for name in TOKENIZER_FILES
+            if storage.exists(path := os.path.join(folder, name))
+        }
+        if found.keys() & {TOKENIZER, TOKENIZER_JSON}:
+            return _described(found)
+    if given is not None:
+        raise GrokpackError("GP306", "no tokenizer here", Place(given))
+    return {}
+
+
+def _existing(path: str) -> str:
+    if not storage.exists(path):
+        raise GrokpackError("GP306", "no tokenizer here", Place(path))
+    return path
+
+
+def _described(found: dict[str, bytes]) -> dict[str, bytes]:
+    """The files, with what tells transformers how to read xAI's tokenizer.model where it is alone.
+
+    transformers 5 makes the exact tokenizer of it if it is told the general class; with Llama's,
+    which is what such a file usually belongs to, it cuts most texts otherwise than SentencePiece.
+    """
+    if TOKENIZER not in found:
+        return found
+    alone = not found.keys() & {TOKENIZER_JSON, TOKENIZER_CONFIG}
+    if alone and hashlib.sha256(found[TOKENIZER]).hexdigest() == _XAI_TOKENIZER:
+        return found | {TOKENIZER_CONFIG: (json.dumps(_XAI_CONFIG, indent=2) + "\n").encode()}
+    return found
+
+
+def read_small(path: str) -> bytes:
+    """A whole small file.
+
+    Raises:
+        GrokpackError: GP235 where it is too large to be one.
+    """
+    return storage.read_whole(path, LIMIT_BYTES)

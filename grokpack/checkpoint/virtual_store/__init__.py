@@ -1,0 +1,1 @@
+"""Virtual stores: an OCDBT index over files that exist already."""

@@ -1,0 +1,154 @@
+"""The zero-copy view: a checkpoint as a zarr3 store through an OCDBT index into its own files."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from grokpack import storage
+from grokpack.checkpoint.virtual_store import attributes
+from grokpack.checkpoint.virtual_store.chunk_grid import Grid, in_place
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.formats import ocdbt, zarr, zarr_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.layout import Piece
+    from grokpack.core.tensors import ArraySpec
+    from grokpack.formats.ocdbt import Database, Item
+
+MOST_KEYS = 4_000_000
+"""Chunks that a view may have: ten times the release's. A hostile header could ask for more."""
+_FEW = 5  # reasons that a message lists
+
+
+def database(
+    checkpoint: Checkpoint, data: str, nodes_path: str, names: Iterable[str] | None = None
+) -> Database:
+    """The index of the arrays that a checkpoint's files hold.
+
+    Args:
+        checkpoint: What is to be opened in place.
+        data: Path from the database's base to the checkpoint's folder, empty or ending in `/`.
+        nodes_path: Path from the base to the file that will hold the index.
+        names: Arrays; all that the files hold by default.
+
+    Raises:
+        GrokpackError: GP306 where an array is no regular grid of contiguous chunks in the files.
+    """
+    chosen = checkpoint.layout.arrays if names is None else tuple(names)
+    said = attributes.of_arrays(checkpoint)
+    grids = _grids(checkpoint, chosen)
+    if sum(len(grid.offsets) for grid in grids.values()) > MOST_KEYS:
+        raise _refusal(checkpoint, (("chunks", f"more than {MOST_KEYS:,}"),))
+    try:
+        items: list[Item] = [
+            ocdbt.Inline(key.encode(), zarr_metadata.group_json()) for key in _groups(chosen)
+        ]
+        for name, grid in grids.items():
+            items += _items(name, checkpoint.layout.arrays[name], grid, data, said.get(name, {}))
+        return ocdbt.database(items, nodes_path)
+    except ValueError as error:  # a key that stands twice, a name that is no text
+        raise _refusal(checkpoint, (("names", str(error)),)) from error
+
+
+def _grids(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, Grid]:
+    pieces: dict[str, tuple[Piece, ...]] = checkpoint.layout.pieces()
+    found = {name: in_place(checkpoint.layout.arrays[name], pieces[name]) for name in names}
+    reasons = [(name, why) for name, why in found.items() if isinstance(why, str)]
+    if reasons:
+        raise _refusal(checkpoint, tuple(reasons[:_FEW]))
+    return {name: grid for name, grid in found.items() if isinstance(grid, Grid)}
+
+
+def _refusal(checkpoint: Checkpoint, facts: tuple[tuple[str, str], ...]) -> GrokpackError:
+    what = "the arrays cannot be chunks in place: a view copies and turns nothing"
+    hint = "`convert --to zarr` or `--to safetensors` writes them anew"
+    return GrokpackError("GP306", what, Place(checkpoint.place), facts, hint)
+
+
+def _items(
+    name: str, array: ArraySpec, grid: Grid, data: str, said: dict[str, Any]
+) -> Iterator[Item]:
+    """The keys of an array: its zarr.json, and its chunks."""
+    metadata = zarr_metadata.array_json(array, grid.chunk, said)
+    yield ocdbt.Inline(f"{name}/{zarr.METADATA}".encode(), metadata)
+    if not len(grid.offsets):
+        return
+    tails = ocdbt.tails(grid.counts)
+    prefix = f"{name}/c/" if grid.counts else f"{name}/c"
+    files = tuple(data + path for path in grid.files)
+    yield ocdbt.Run(
+        prefix.encode(),
+        tails,
+        files,
+        grid.file_of[tails.order],
+        grid.offsets[tails.order],
+        grid.nbytes,
+    )
+
+
+def _groups(names: Iterable[str]) -> list[str]:
+    """zarr.json of every group above an array, but for those where an array is."""
+    held = {*names}
+    above = {""}
+    for name in held:
+        parts = name.split("/")[:-1]
+        above.update("/".join(parts[: i + 1]) for i in range(len(parts)))
+    return [f"{g}/{zarr.METADATA}" if g else zarr.METADATA for g in above - held]
+
+
+def example(checkpoint: Checkpoint) -> str:
+    """An array of the files to show a spec with: the first expert's."""
+    tensor = next((t for t in checkpoint.tensors if "/moe/" in t), next(iter(checkpoint.tensors)))
+    return checkpoint.stored(tensor)[0]
+
+
+def spec(base: str, manifest: str, array: str) -> dict[str, Any]:
+    """What opens an array of a view in this process.
+
+    Args:
+        base: Folder that the index's paths begin at.
+        manifest: The view's folder.
+        array: Name of the array.
+    """
+    return {"driver": "zarr3", "kvstore": kvstore(base, manifest) | {"path": f"{array}/"}}
+
+
+def shown_spec(base: str, manifest: str, array: str) -> dict[str, Any]:
+    """What opens an array of a view in any TensorStore program, as `spec` takes it.
+
+    It is empty where a folder's name is not UTF-8: no URL of TensorStore's names that.
+    """
+    try:
+        f"{base}{manifest}".encode()
+    except UnicodeEncodeError:
+        return {}
+    return spec(base, manifest, array)
+
+
+def kvstore(base: str, manifest: str) -> dict[str, Any]:
+    """The same for all that the view holds."""
+    return {"driver": "ocdbt", "base": folder_url(base), "manifest": folder_url(manifest)}
+
+
+def folder_url(folder: str) -> str:
+    """A folder as a URL: spaces, percent signs and letters beyond ASCII are escaped.
+
+    Of one whose name is not UTF-8 it is a path that only this process has.
+    """
+    return f"file://{quote(storage.utf8(absolute(folder)).rstrip('/'))}/"
+
+
+def is_local(path: str) -> bool:
+    """Whether it is a path of this machine's file system, and no URL."""
+    return "://" not in path
+
+
+def absolute(path: str) -> str:
+    """A path from the root on, without `..`; symbolic links stay, but where `..` follows one."""
+    above = os.pardir in path.split(os.path.sep)
+    return os.path.realpath(path) if above else os.path.abspath(path)

@@ -1,0 +1,132 @@
+"""`grokpack verify --data`, `--against`, `--source`: what is read, and compared with what."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from grokpack.cli import parsing
+from grokpack.core.errors import GrokpackError
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.cli.session import Session
+    from grokpack.verification.read_options import Limits
+    from grokpack.verification.sampling import Share
+    from grokpack.verification.verify_contents import Contents
+    from grokpack.verification.verify_structure import Verdict
+
+_HUNDRED = 100.0
+
+
+def limits(
+    session: Session,
+    wanted: bool,  # what the command line says
+    subset: str | None,
+    max_age: str | None,
+    max_duration: str | None,
+) -> Limits | None:
+    """What to read, from the options as they were given; None where nothing is.
+
+    Raises:
+        GrokpackError: GP304 for options that mean nothing, or nothing without `--data`.
+    """
+    if not wanted:
+        given = {"--subset": subset, "--max-age": max_age, "--max-duration": max_duration}
+        for option, value in given.items():
+            if value is not None:
+                what = f"{option} is about reading contents"
+                raise GrokpackError("GP304", what, hint="add `--data`, or `--against FILE`")
+        return None
+    from grokpack.verification.read_options import Limits
+
+    seconds, began = parsing.parse_seconds(max_duration), time.monotonic()
+
+    def stopping() -> bool:
+        late = seconds is not None and time.monotonic() - began > seconds
+        return late or session.stop.is_set()
+
+    return Limits(_share(subset, parsing.parse_seconds(max_age)), stopping)
+
+
+def _share(subset: str | None, max_age_s: float | None) -> Share:
+    from grokpack.verification.sampling import Share, parse_part
+
+    if subset is None:
+        return Share(max_age_s=max_age_s)
+    if "/" in subset:
+        part = parse_part(subset)
+        if part is None:
+            what = f"`{subset}` is no slice"
+            raise GrokpackError("GP304", what, hint="write 3/10: n from 1 to t")
+        return Share(part=part, max_age_s=max_age_s)
+    if subset.endswith("%"):
+        return Share(fraction=_fraction(subset), max_age_s=max_age_s)
+    return Share(nbytes=parsing.parse_bytes(subset), max_age_s=max_age_s)
+
+
+def _fraction(text: str) -> float:
+    try:
+        fraction = float(text.removesuffix("%")) / _HUNDRED
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction <= 1:
+        raise GrokpackError("GP304", f"`{text}` is no share", hint="write 5%, up to 100%")
+    return fraction
+
+
+def _replay(session: Session, out: Checkpoint, origin: str, chosen: Limits) -> Contents:
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+    from grokpack.cli.source import resolve
+    from grokpack.verification.replay import replay
+
+    if chosen.share.max_age_s is not None:
+        what = "--max-age is about --data: nothing is remembered of a replay"
+        raise GrokpackError("GP304", what, hint="`--subset 2%` draws other tiles each time")
+    source = open_checkpoint(resolve(origin, session))
+    return replay(out, source, chosen, session.listener())
+
+
+def read(
+    session: Session,
+    path: str,
+    verdict: Verdict,
+    against: str | None,
+    origin: str | None,
+    chosen: Limits,
+) -> Verdict:
+    """Read the files and add what came of it to the verdict.
+
+    Files whose headers cannot be read are compared as well, where something tells which they are.
+
+    Raises:
+        GrokpackError: GP229 where the checkpoint has no manifest, GP230 for a list that is none or
+            lists none of the files, GP403 after a signal; what was found till then is remembered.
+    """
+    from grokpack.checkpoint import listed_files, manifest_records
+    from grokpack.verification import verify_structure
+    from grokpack.verification.external import check_against, stranger
+    from grokpack.verification.verify_contents import check_contents
+
+    checkpoint = verdict.survey.checkpoint
+    files = checkpoint or listed_files.unread(path)
+    if files is None and against is not None:
+        files = listed_files.everything(path)
+    if files is None or (checkpoint is None and origin is not None):
+        return verdict
+    if origin is not None and checkpoint is not None:
+        contents = _replay(session, checkpoint, origin, chosen)
+    elif against is not None:
+        contents = check_against(files, against, chosen, session.listener())
+    else:
+        own = manifest_records.own(files)
+        if own is None:
+            hint = "`--against FILE` compares with published sums; `grokpack manifest` records"
+            raise GrokpackError("GP229", "there is no manifest to compare with", hint=hint)
+        if not own.files and verdict.whole:
+            raise stranger(own.origin)
+        contents = check_contents(files, own, chosen, session.listener())
+    if session.stop.is_set():
+        hint = "`--max-age 1d` leaves out what was read"
+        raise GrokpackError("GP403", "stopped; what was read is remembered", hint=hint)
+    return verify_structure.with_contents(verdict, contents)

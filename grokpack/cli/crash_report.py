@@ -1,0 +1,44 @@
+"""Reports of bugs: what happened, in a file that can be sent: it holds no secrets."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+
+import typer
+
+from grokpack import storage
+from grokpack.core import escaping
+from grokpack.core.errors import GrokpackError
+
+
+def bug(error: BaseException, *, verbose: bool = False) -> GrokpackError:
+    """The error for an exception that nobody expects; its report is written where that is possible.
+
+    Args:
+        error: The exception.
+        verbose: Whether its traceback also goes to standard error.
+    """
+    text = "".join(traceback.format_exception(error))
+    if verbose:
+        typer.echo(escaping.terminal(text), err=True)
+    path = _written(text)
+    hint = (
+        f"please report it, with {escaping.line(path)}"
+        if path
+        else "please report what `--verbose` shows"
+    )
+    return GrokpackError("GP901", f"bug in grokpack: {type(error).__name__}: {error}", hint=hint)
+
+
+def _written(text: str) -> str | None:
+    """The path of a report that was written; None where nothing can be."""
+    for folder in (storage.cache_folder(), tempfile.gettempdir()):
+        path = os.path.join(folder, f"crash-{os.getpid()}.txt")
+        try:
+            storage.write_whole(path, escaping.prose(text).encode())
+        except (GrokpackError, OSError):
+            continue
+        return path
+    return None

@@ -1,0 +1,36 @@
+"""`grokpack help`: topics that belong to no single command."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import typer
+
+from grokpack.cli import overview
+from grokpack.cli.session import session
+from grokpack.core.errors import GrokpackError
+
+
+def topics(
+    context: typer.Context,
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="A topic, or a command")
+    ] = None,
+) -> None:
+    """Show a help topic.
+
+    There are exit-codes, environment and formatting; the name of a command shows its options.
+    """
+    with session("help") as current:
+        from grokpack.report.topics import TOPICS
+
+        program = cast("typer.Context", context.parent)
+        if topic is None:
+            current.result(overview.render(program), {})
+        elif topic in TOPICS:
+            current.result(TOPICS[topic], {})
+        elif topic in overview.commands(program):
+            current.result(overview.help_of(program, topic), {})
+        else:
+            hint = f"topics: {', '.join(TOPICS)}; and every command"
+            raise GrokpackError("GP304", f"there is no topic `{topic}`", hint=hint)

@@ -1,0 +1,75 @@
+"""Sizes and durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.workers.dask import SCHEME
+
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+    "TIB": 1 << 40,
+}
+_DIGITS = 18  # of any number of bytes, seconds or threads; more is a slip or an attempt
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+_NUMBER = rf"\d{{1,{_DIGITS}}}(?:\.\d{{1,{_DIGITS}}})?"
+
+
+def parse_bytes(text: str) -> int:
+    """`512MiB`, `1.5GB` or a number of bytes.
+
+    Raises:
+        GrokpackError: GP304 for anything else.
+    """
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*([kmgt]?i?b?)\s*", text, re.IGNORECASE)
+    unit = match[2].upper() if match else ""
+    unit = unit if unit in _UNITS else f"{unit}B"
+    if match is None or unit not in _UNITS:
+        raise GrokpackError("GP304", f"`{text}` is not a size", hint="write 512MiB or 2GB")
+    return int(float(match[1]) * _UNITS[unit])
+
+
+def parse_seconds(text: str | None) -> float | None:
+    """`90`, `30m`, `2h`; None stays None.
+
+    Raises:
+        GrokpackError: GP304 for anything else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*([smhdw]?)\s*", text)
+    if match is None:
+        raise GrokpackError("GP304", f"`{text}` is not a duration", hint="write 90s, 30m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_workers(text: str | None) -> int | None:
+    """A number of threads, or `serial`; None stays None.
+
+    Raises:
+        GrokpackError: GP304 for anything else.
+    """
+    if text is None:
+        return None
+    if text == "serial":
+        return 1
+    if text.startswith(SCHEME):
+        what = "this command runs on threads of one machine, not on a cluster"
+        raise GrokpackError("GP304", what, hint="--workers 4, whatever GROKPACK_WORKERS says")
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) < 1:
+        raise GrokpackError(
+            "GP304",
+            f"`{text}` is not a number of workers",
+            hint="write --workers 4, or --workers serial",
+        )
+    return int(text)

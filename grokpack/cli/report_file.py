@@ -1,0 +1,48 @@
+"""`--report FILE`: the answer of a command in a file, whatever stdout and stderr show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from grokpack.core import escaping
+from grokpack.core.errors import GrokpackError
+from grokpack.report import envelope, pages
+
+_DOCUMENT, _PAGE = ".json", ".html"
+
+
+def is_possible(report: Path, command: str) -> bool:
+    """Whether a command can write a report of this suffix."""
+    suffix = report.suffix.lower()
+    return suffix == _DOCUMENT or (suffix == _PAGE and command in pages.COMMANDS)
+
+
+def check(report: Path | None, command: str) -> None:
+    """Refuse a report that cannot be written, before any work begins.
+
+    Raises:
+        GrokpackError: GP304 for a suffix that says nothing, or a page that the command has not.
+    """
+    if report is None or is_possible(report, command):
+        return
+    if report.suffix.lower() == _PAGE:
+        what = f"`{command}` has no page to write"
+        hint = escaping.command("--report", str(report.with_suffix(_DOCUMENT)))
+        raise GrokpackError("GP304", what, hint=hint)
+    what = f"--report cannot tell the form from `{report.name}`"
+    forms = "a name that ends in .json" + (" or .html" if command in pages.COMMANDS else "")
+    raise GrokpackError("GP304", what, hint=f"give it {forms}")
+
+
+def write(report: Path, document: dict[str, Any]) -> None:
+    """Write the report so that it is either the old one or the new one.
+
+    Raises:
+        GrokpackError: GP324 or GP401 where it cannot be written.
+    """
+    from grokpack import storage
+
+    page = report.suffix.lower() == _PAGE
+    text = pages.render(document) if page else envelope.text(document) + "\n"
+    storage.write_whole(str(report.absolute()), text.encode("utf-8", "backslashreplace"))

@@ -1,0 +1,250 @@
+"""What `grokpack evaluate` does with its options, and its answers as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.cli import parsing
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
+from grokpack.evaluation import thresholds
+from grokpack.evaluation.calibration import Calibration
+from grokpack.evaluation.evaluation_options import Options, cost
+from grokpack.evaluation.inputs import CONTEXT, Inputs, read_text, read_tokens
+from grokpack.evaluation.logits import logits_file
+from grokpack.evaluation.pair import STREAMS, evaluate_pair
+from grokpack.evaluation.single import evaluate
+from grokpack.evaluation.weight_comparison import BEYOND, EQUAL, OTHERWISE, WITHIN
+from grokpack.models import hyperparameters
+from grokpack.report import evaluation_text as shown
+from grokpack.report import numbers
+from grokpack.report.numbers import finite
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.cli.session import Session
+    from grokpack.evaluation.network.precision import Name
+    from grokpack.evaluation.network_parts import Part
+    from grokpack.evaluation.pair import PairEvaluation
+    from grokpack.evaluation.results import Evaluation, Loss
+
+_PRECISIONS = ("f32", "bf16")
+_RATIOS = ("relative", "allowed", "largest")
+_MOST_LOSSES = 4096  # tokens whose losses the document lists
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options, as they were given."""
+
+    source: str
+    text: str | None
+    tokens: str | None
+    tokenizer: str | None
+    context: int | None
+    max_tokens: int | None
+    against: str | None
+    max_kl: float | None
+    min_top1: float | None
+    logits: str | None
+    calibrate: str | None
+    head_dim: int | None
+
+
+def options_of(
+    session: Session, precision: str, layers: int | None, workers: str | None, memory: str
+) -> Options:
+    """How to run, from the command line's words.
+
+    Raises:
+        GrokpackError: GP304 for words that mean nothing.
+    """
+    if precision not in _PRECISIONS:
+        what = f"--precision takes f32 or bf16, not `{precision}`"
+        raise GrokpackError("GP304", what)
+    return Options(
+        cast("Name", precision),
+        layers,
+        parsing.parse_workers(workers),
+        parsing.parse_bytes(memory),
+        session.stoppable(),
+    )
+
+
+def run(session: Session, wanted: Wanted, options: Options) -> None:
+    """Evaluate and answer."""
+    _check(wanted)
+    checkpoint = open_checkpoint(wanted.source, wanted.head_dim)
+    inputs = _inputs(wanted, checkpoint)
+    if wanted.against is None:
+        _alone(session, wanted, options, checkpoint, inputs)
+        return
+    other = open_checkpoint(wanted.against, wanted.head_dim)
+    _announce(session, [checkpoint, other], inputs, options, STREAMS)
+    found = evaluate_pair(checkpoint, other, inputs, options)
+    seen = thresholds.findings(found, thresholds.Limits(wanted.max_kl, wanted.min_top1))
+    data = pair_document(found, wanted, options)
+    beyond = any(row.severity == "error" for row in seen)
+    status = ExitStatus.ANSWER_IS_NO if beyond else ExitStatus.OK
+    rows = [asdict(row) for row in seen]
+    word = "beyond" if beyond else "within"
+    session.result(shown.render_pair(data, seen, word), data, status, rows, word)
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        GrokpackError: GP304.
+    """
+    if (wanted.text is None) == (wanted.tokens is None):
+        what = "give either --text or --tokens" if wanted.text else "there is nothing to run on"
+        raise GrokpackError("GP304", what, hint="`--text FILE`, or `--tokens FILE.npy`")
+    limits = {"--max-kl": wanted.max_kl, "--min-top1": wanted.min_top1}
+    for option, value in limits.items():
+        if value is not None and wanted.against is None:
+            raise GrokpackError("GP304", f"{option} compares two networks", hint="add --against")
+    for option, path in {"--logits": wanted.logits, "--calibrate": wanted.calibrate}.items():
+        if path is not None and wanted.against is not None:
+            raise GrokpackError("GP304", f"{option} is about one network", hint="leave --against")
+
+
+def _inputs(wanted: Wanted, checkpoint: Checkpoint) -> Inputs:
+    if wanted.text is not None:
+        context = wanted.context or CONTEXT
+        return read_text(wanted.text, checkpoint, wanted.tokenizer, context, wanted.max_tokens)
+    pad = hyperparameters.read(checkpoint.config, checkpoint.geometry).pad
+    assert wanted.tokens is not None  # noqa: S101  # one of both was given
+    return read_tokens(wanted.tokens, wanted.context, wanted.max_tokens, pad)
+
+
+def _announce(
+    session: Session,
+    checkpoints: list[Checkpoint],
+    inputs: Inputs,
+    options: Options,
+    streams: int = 1,
+) -> None:
+    """Say what it will cost before it begins."""
+    tokens = inputs.batch.size
+    costs = [cost(checkpoint, tokens, options, streams) for checkpoint in checkpoints]
+    read = numbers.size(sum(one.read_bytes for one in costs))
+    flops = sum(one.flops for one in costs) / 1e12
+    session.say(f"{tokens:,} tokens: reads {read} of weights, {flops:,.3g} TFLOP")
+    spilled = max(one.spilled_bytes for one in costs)
+    if spilled:
+        session.say(f"activations of {numbers.size(spilled)} go to disk; --memory holds more")
+
+
+def _alone(
+    session: Session, wanted: Wanted, options: Options, checkpoint: Checkpoint, inputs: Inputs
+) -> None:
+    tokens = inputs.batch.size
+    with ExitStack() as held:
+        keep = watch = None
+        if wanted.logits is not None:
+            vocab = checkpoint.geometry.vocab
+            keep = held.enter_context(logits_file(wanted.logits, tokens, vocab))
+        calibration = None
+        if wanted.calibrate is not None:
+            calibration = Calibration(checkpoint, wanted.calibrate)
+            watch = calibration.watch
+        _announce(session, [checkpoint], inputs, options)
+        found = evaluate(checkpoint, inputs, options, keep, watch)
+        if calibration is not None:
+            calibration.write(inputs)
+    data = document(found, wanted, options)
+    session.result(shown.render(data), data)
+
+
+def document(found: Evaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
+    """`data` of `grokpack evaluate --json` of one network."""
+    return _run_document(found, wanted, options) | {
+        "loss": _loss(found.loss),
+        "layers": [asdict(row) for row in found.layers],
+        "losses": [finite(float(loss)) for loss in found.losses[:_MOST_LOSSES]],
+        "logits": wanted.logits,
+        "calibration": wanted.calibrate,
+    }
+
+
+def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
+    """`data` of `grokpack evaluate --against --json`."""
+    return _run_document(found, wanted, options) | {
+        "loss": _loss(found.first),
+        "other_loss": _loss(found.second),
+        "kl": {
+            "mean": finite(found.kl_mean),
+            "p99": finite(found.kl_p99),
+            "largest": finite(float(np.max(found.kl))),
+        },
+        "top1": found.top1,
+        "top8": found.top8,
+        "embedding": finite(found.embedding),
+        "head": finite(found.head),
+        "layers": [
+            {key: finite(value) for key, value in asdict(row).items()} for row in found.layers
+        ],
+        "parts": [_part(part) for part in found.parts],
+        "suspects": [_part(part) | {"typical": None} for part in thresholds.suspects(found)],
+        "weights": _weights(found),
+        "max_kl": wanted.max_kl,
+        "min_top1": wanted.min_top1,
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    """A part of the network, with the limit that it is held against."""
+    return {
+        "part": part.name,
+        "layer": part.layer,
+        "error": finite(part.error),
+        "limit": finite(part.limit),
+    }
+
+
+def _weights(found: PairEvaluation) -> dict[str, Any]:
+    """How many weights are in each state, and those that are not equal."""
+    rows = [row for part in found.parts for row in part.weights]
+    states = Counter(row.state for row in rows)
+    return {
+        **{state: states[state] for state in (EQUAL, WITHIN, OTHERWISE, BEYOND)},
+        "unequal": [
+            asdict(row) | {key: finite(getattr(row, key)) for key in _RATIOS}
+            for row in rows
+            if row.state != EQUAL
+        ],
+    }
+
+
+def _run_document(
+    found: Evaluation | PairEvaluation, wanted: Wanted, options: Options
+) -> dict[str, Any]:
+    """What both say of the run."""
+    return {
+        "source": wanted.source,
+        "against": wanted.against,
+        "input": wanted.text or wanted.tokens,
+        "precision": options.precision,
+        "tokens": found.tokens,
+        "read_bytes": found.read_bytes,
+        "seconds": round(found.seconds, 3),
+        "tokens_per_s": found.tokens / max(found.seconds, 1e-9),
+    }
+
+
+def _loss(loss: Loss) -> dict[str, Any]:
+    return {
+        "tokens": loss.tokens,
+        "mean": finite(loss.mean),
+        "error": finite(loss.error),
+        "perplexity": finite(loss.perplexity),
+        "perplexity_error": finite(loss.perplexity_error),
+        "top1": finite(loss.top1),
+    }

@@ -1,0 +1,126 @@
+"""What `grokpack generate` does with its options, and its answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.core.errors import GrokpackError
+from grokpack.core.escaping import line
+from grokpack.core.layout import Box
+from grokpack.evaluation.generation import Generation, Sampling, generate, step_bytes
+from grokpack.evaluation.inputs import Tokenizer, read_tokens
+from grokpack.models import hyperparameters
+from grokpack.report import numbers
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.cli.session import Session
+    from grokpack.evaluation.evaluation_options import Options
+
+_PROBE_BYTES = 64 << 20  # read to tell how fast reading is here
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options, as they were given."""
+
+    source: str
+    prompt: str | None
+    tokens: str | None
+    tokenizer: str | None
+    head_dim: int | None
+    count: int
+
+
+def run(session: Session, wanted: Wanted, sampling: Sampling, options: Options) -> None:
+    """Generate and answer."""
+    if (wanted.prompt is None) == (wanted.tokens is None):
+        what = "give either --prompt or --tokens"
+        raise GrokpackError("GP304", what, hint="`--prompt TEXT`, or `--tokens FILE.npy`")
+    checkpoint = open_checkpoint(wanted.source, wanted.head_dim)
+    words = None
+    if wanted.prompt is not None:
+        words = Tokenizer(checkpoint, wanted.tokenizer)
+        prompts = [np.array(words.encode(wanted.prompt), np.int64)]
+    else:
+        pad = hyperparameters.read(checkpoint.config, checkpoint.geometry).pad
+        assert wanted.tokens is not None  # noqa: S101  # one of both was given
+        prompts = list(read_tokens(wanted.tokens, None, None, pad).sequences)
+    _announce(session, checkpoint, len(prompts))
+
+    def said(number: int, token: int) -> None:
+        shown = f"{token}" if words is None else f"{token}  {line(words.piece(token))}"
+        session.say(f"prompt {number}: {shown}" if len(prompts) > 1 else shown)
+
+    found = generate(checkpoint, prompts, wanted.count, sampling, options, said)
+    data = document(found, wanted, sampling, prompts, words)
+    session.result(_text(data), data)
+
+
+def _announce(session: Session, checkpoint: Checkpoint, sequences: int) -> None:
+    """Say how slow it will be before it begins."""
+    step = step_bytes(checkpoint, sequences)
+    rate = _reading_rate(checkpoint)
+    each = numbers.duration(step / rate)
+    read = f"each token reads {numbers.size(step)} of weights"
+    session.say(f"{read}: {each} at the {numbers.rate(rate)} that this source gives, or more")
+
+
+def _reading_rate(checkpoint: Checkpoint) -> float:
+    """Bytes a second, of some rows from the middle of the largest weight."""
+    tensor = max(checkpoint.tensors.values(), key=lambda t: t.values.nbytes)
+    *lead, rows, columns = tensor.values.shape
+    count = max(1, min(rows, _PROBE_BYTES // (columns * tensor.values.dtype.itemsize)))
+    start = (*(n // 2 for n in lead), (rows - count) // 2, 0)
+    began = time.monotonic()
+    got = ArrayReader(checkpoint).read(
+        tensor.name, Box(start, (*(1 for _ in lead), count, columns))
+    )
+    return got.nbytes / max(time.monotonic() - began, 1e-6)
+
+
+def document(
+    found: Generation,
+    wanted: Wanted,
+    sampling: Sampling,
+    prompts: list[np.ndarray],
+    words: Tokenizer | None,
+) -> dict[str, Any]:
+    """`data` of `grokpack generate --json`."""
+    made = sum(map(len, found.tokens))
+    after = max(found.seconds - found.first_s, 1e-9)
+    steps = max(map(len, found.tokens)) - 1
+    return {
+        "source": wanted.source,
+        "sequences": [
+            {
+                "prompt": [int(t) for t in prompt],
+                "tokens": list(tokens),
+                "text": None if words is None else words.decode(tokens),
+                "ended": ended,
+            }
+            for prompt, tokens, ended in zip(prompts, found.tokens, found.ended, strict=True)
+        ],
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "tokens": made,
+        "read_bytes": found.read_bytes,
+        "first_s": round(found.first_s, 3),
+        "seconds": round(found.seconds, 3),
+        "s_per_token": round(after / steps, 4) if steps > 0 else None,
+    }
+
+
+def _text(data: dict[str, Any]) -> str:
+    lines = []
+    for row in data["sequences"]:
+        shown = row["text"] if row["text"] is not None else " ".join(map(str, row["tokens"]))
+        lines.append(shown)
+    return "\n".join(lines)

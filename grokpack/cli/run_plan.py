@@ -1,0 +1,256 @@
+"""Run a plan from the command line: show it, write it, say what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grokpack.cli import parsing
+from grokpack.cli.workers import hired
+from grokpack.core.errors import GrokpackError
+from grokpack.core.escaping import line
+from grokpack.core.exit_status import ExitStatus
+from grokpack.report import numbers
+
+if TYPE_CHECKING:
+    from grokpack.cli.session import Session
+    from grokpack.cli.workers import Hands
+    from grokpack.execution.estimate import Estimate
+    from grokpack.execution.output import Output
+    from grokpack.execution.partial_run import Part
+    from grokpack.execution.run import Outcome
+    from grokpack.execution.run_options import Limits
+    from grokpack.planning.memory_budget import Budget
+    from grokpack.planning.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a plan is run, as given on the command line.
+
+    Attributes:
+        workers: Threads, or a cluster.
+        memory: Resident memory of a process.
+        max_duration: Deadline.
+        dry_run: Stop after showing the plan.
+        restart: Discard what is there.
+        part: Which part of the plan, `i/n`; None for all of it.
+        require_complete: Whether a part that leaves others outstanding ends with status 75.
+    """
+
+    workers: str | None
+    memory: str
+    max_duration: str | None
+    dry_run: bool
+    restart: bool
+    part: str | None = None
+    require_complete: bool = False
+
+    def parts(self) -> Part | None:
+        """The part.
+
+        Raises:
+            GrokpackError: GP304 for what is none.
+        """
+        if self.part is None:
+            if self.require_complete:
+                what = "--require-complete is about a part"
+                raise GrokpackError("GP304", what, hint="add `--part i/n`")
+            return None
+        from grokpack.execution.partial_run import Part
+        from grokpack.verification.sampling import parse_part
+
+        found = parse_part(self.part)
+        if found is None:
+            what = f"`{self.part}` is no part"
+            raise GrokpackError("GP304", what, hint="write 3/16: i from 1 to n")
+        return Part(*found)
+
+
+def carry_out(
+    session: Session,
+    plan: Plan,
+    out: str,
+    terms: Terms,
+    *,
+    following: str | None,
+    opens: dict[str, Any] | None = None,
+) -> None:
+    """Show the plan; unless it is a dry run, execute it and report.
+
+    Args:
+        session: Where output goes.
+        plan: What to do.
+        out: The output folder.
+        terms: How.
+        following: A sensible next command, where one can be pasted.
+        opens: What opens the output in TensorStore, where it is made for that.
+    """
+    part = terms.parts()
+    with hired(terms.workers) as hands:
+        limits = _limits(session, terms, hands)
+        _Run(session, plan, out, limits, hands, following, opens, part).carry_out(terms)
+
+
+def _limits(session: Session, terms: Terms, hands: Hands) -> Limits:
+    from grokpack.execution.run_options import Limits
+
+    return Limits(
+        hands.memory(parsing.parse_bytes(terms.memory)),
+        hands.threads,
+        parsing.parse_seconds(terms.max_duration),
+        terms.restart,
+        session.stop,
+        hands.width,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run, and what is told of it."""
+
+    session: Session
+    plan: Plan
+    out: str
+    limits: Limits
+    hands: Hands
+    following: str | None
+    opens: dict[str, Any] | None
+    part: Part | None
+
+    def carry_out(self, terms: Terms) -> None:
+        from grokpack.execution.output import Output
+        from grokpack.execution.preflight import finished
+        from grokpack.report import plan_text as text
+
+        allowed = self._preflight()
+        place = Output.of(self.plan.target, self.out)
+        already = not terms.restart and finished(self.plan, place)
+        guess = self._guess(place, allowed) if terms.dry_run else None
+        data = text.document(self.plan, self.out, self.limits, allowed, guess, self.hands.workers)
+        if self.part is not None:
+            from grokpack.execution.partial_run import part_bytes
+
+            data |= {
+                "part": [self.part.number, self.part.count],
+                "part_bytes": part_bytes(self.plan, self.part),
+            }
+        if terms.dry_run:
+            rendered = text.render(data, self.out)
+            self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
+            return
+        if not already:
+            self.session.say(text.summary(data))
+            for note in self.plan.target.notes:
+                self.session.say(f"note: {line(note)}")
+        outcome = self._execute()
+        if outcome.already_done:
+            self._tell_done(data)
+        elif outcome.published:
+            self._tell(data, outcome)
+        else:
+            self._tell_part(data, outcome, terms)
+
+    def _guess(self, place: Output, allowed: Budget) -> Estimate | None:
+        """How long it will take; None where nothing is made."""
+        from grokpack.execution.estimate import Work, estimate
+        from grokpack.execution.throughput import rates
+        from grokpack.planning.tasks import tasks
+
+        target = self.plan.target
+        if target.sparse or target.place is not None:
+            return None
+        count = sum(1 for _ in tasks(target, {}))
+        work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
+        at_once = self.limits.at_once(allowed)
+        return estimate(work, rates(self.plan, place, allowed.pace), at_once)
+
+    def _preflight(self) -> Budget:
+        """How the run keeps its memory promise; refuses what the run would refuse."""
+        from grokpack.execution.preflight import preflight
+
+        if self.part is not None:
+            from grokpack.execution.partial_run import refuse_part
+
+            refuse_part(self.plan, self.out, self.part, self.limits)
+        try:
+            return preflight(self.plan, self.out, self.limits)
+        except GrokpackError as error:
+            if error.code != "GP312" or self.hands.executor is None:
+                raise
+            hint = "workers with more memory or fewer threads: `dask worker --memory-limit 1GB "
+            hint += "--nthreads 2`"
+            raise GrokpackError("GP312", error.what, error.where, error.facts, hint) from error
+
+    def _execute(self) -> Outcome:
+        listen, executor = self.session.listener(), self.hands.executor
+        if self.part is None:
+            from grokpack.execution.run import execute
+
+            return execute(self.plan, self.out, self.limits, listen, executor)
+        from grokpack.execution.partial_run import execute_part
+
+        return execute_part(self.plan, self.out, self.part, self.limits, listen, executor)
+
+    def _tell_done(self, data: dict[str, Any]) -> None:
+        lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]
+        self.session.result("\n".join(lines), data | {"already_done": True} | self._opens())
+
+    def _tell_part(self, data: dict[str, Any], outcome: Outcome, terms: Terms) -> None:
+        left = outcome.outstanding_parts
+        data |= self._figures(outcome) | {
+            "outstanding_bytes": outcome.outstanding_bytes,
+            "outstanding_parts": list(left),
+        }
+        written = numbers.size(outcome.written_bytes)
+        took = numbers.duration(outcome.seconds)
+        number, count = data["part"]
+        lines = [f"part {number}/{count} done: {written} written   {took}"]
+        if left:
+            size, of = numbers.size(outcome.outstanding_bytes), numbers.listed(left)
+            parts = f"part{'s' * (len(left) != 1)} {of}"
+            lines.append(f"  outstanding  {size} of {parts}; the last to end publishes")
+        else:
+            lines.append("  all is written; another part is at work and will publish")
+        status = ExitStatus.TRY_AGAIN if terms.require_complete else ExitStatus.OK
+        self.session.result("\n".join(lines), data, status)
+
+    def _tell(self, data: dict[str, Any], outcome: Outcome) -> None:
+        from grokpack.report import plan_text as text
+
+        data |= self._figures(outcome)
+        wrote = f"wrote {numbers.shown(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
+        lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
+        if outcome.account:
+            from grokpack.report import quantization_error_text
+
+            data["account"] = outcome.account
+            lines += [quantization_error_text.table(outcome.account), ""]
+        lines += self._shown()
+        lines += [f"  next     {self.following}"] if self.following else []
+        self.session.result("\n".join(lines), data | self._opens())
+
+    def _figures(self, outcome: Outcome) -> dict[str, Any]:
+        return {
+            "already_done": False,
+            "seconds": round(outcome.seconds, 3),
+            "written_bytes": outcome.written_bytes,
+            "processes": len(outcome.processes),
+        }
+
+    def _opens(self) -> dict[str, Any]:
+        return {} if self.opens is None else {"opens": self.opens}
+
+    def _shown(self) -> list[str]:
+        opens = self.opens
+        return [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []
+
+
+def absolute(out: str | None, default: str) -> str:
+    """The output folder as an absolute path; a URL as it is."""
+    from grokpack import storage
+
+    if out is None or storage.is_url(out):
+        return out or default
+    return str(Path(out).absolute())

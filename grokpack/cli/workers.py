@@ -1,0 +1,64 @@
+"""Whose hands do the work: `--workers 4`, `serial`, or `dask://host:8786`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from grokpack.cli import parsing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+
+    from grokpack.verification.read_options import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Who works.
+
+    Attributes:
+        threads: Of a process; None for as many as are useful.
+        executor: A cluster; None for threads of this process.
+        width: Tasks that a cluster does at a time.
+        memory_bytes: What each of its processes may take; None for no limit.
+        workers: Processes of a cluster; None where there is none.
+    """
+
+    threads: int | None = None
+    executor: Executor | None = None
+    width: int | None = None
+    memory_bytes: int | None = None
+    workers: int | None = None
+
+    def memory(self, asked_bytes: int) -> int:
+        """The memory that a process keeps to: what was asked for, or the cluster's, if less."""
+        return min(asked_bytes, self.memory_bytes or asked_bytes)
+
+
+def by(hands: Hands, limits: Limits | None = None) -> Limits:
+    """Limits of reading, by these hands."""
+    from grokpack.verification.read_options import Limits
+
+    given = limits or Limits()
+    return replace(given, workers=hands.threads, executor=hands.executor, width=hands.width)
+
+
+@contextmanager
+def hired(workers: str | None) -> Iterator[Hands]:
+    """The hands that an option names, while the block runs.
+
+    Raises:
+        GrokpackError: GP304 for what is no number of threads; see `engines.dask.cluster`.
+    """
+    from grokpack.execution.workers.dask import SCHEME, cluster
+
+    if workers is None or not workers.startswith(SCHEME):
+        yield Hands(parsing.parse_workers(workers))
+        return
+    with cluster(workers) as found:
+        yield Hands(
+            found.threads, found, found.width, found.memory_bytes, workers=len(found.workers)
+        )

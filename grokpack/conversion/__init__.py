@@ -1,0 +1,1 @@
+"""Conversions: from a checkpoint and options to a plan."""

@@ -1,0 +1,122 @@
+"""Which engine loads which quantised format of this model, and why others do not.
+
+Sources: code of vLLM 0.24, SGLang 0.5.23, llama.cpp and compressed-tensors 0.20, read or run; the
+model's activation is GELU, which most of their kernels for quantised experts refuse.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.errors import GrokpackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.scheme import Recipe
+
+    Check = Callable[[Recipe], str | None]
+
+_MARLIN_GROUPS = (None, 32, 64, 128)
+_FUSED = (
+    ("moe/linear/w", "moe/linear_v/w", "moe/linear_1/w"),
+    ("multi_head_attention/query/w", "multi_head_attention/key/w", "multi_head_attention/value/w"),
+)
+"""Weights of a layer that vLLM puts together, with one scheme for all of them."""
+
+
+def _anything(_: Recipe) -> str | None:
+    return None
+
+
+def _transformers(recipe: Recipe) -> str | None:
+    if not recipe.symmetric:
+        return "compressed-tensors 0.20 makes no room for zero points and stops"
+    return None
+
+
+def _vllm_compressed(recipe: Recipe) -> str | None:
+    if not recipe.symmetric and recipe.bits == 8:  # noqa: PLR2004  # bits
+        return "its kernels for experts take zero points of 4 bits only"
+    if recipe.bits == 8 and recipe.group is not None:  # noqa: PLR2004  # bits
+        return "it takes int8 experts with one scale per output only"
+    return _marlin(recipe)
+
+
+def _marlin(recipe: Recipe) -> str | None:
+    if recipe.group not in _MARLIN_GROUPS:
+        return f"its kernels have no groups of {recipe.group}"
+    return None
+
+
+LOADS: dict[str, dict[str, Check]] = {
+    "llama.cpp": {"gguf": _anything},
+    "vllm": {"compressed-tensors": _vllm_compressed, "gptq": _marlin},
+    "sglang": {"w8a8-int8": _anything},
+    "transformers": {"compressed-tensors": _transformers},
+}
+"""For each engine the formats that it loads; None from the check where it does."""
+_INSTEAD = {
+    "llama.cpp": "--to gguf",
+    "vllm": "--bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",
+    "sglang": "--bits 8 --to w8a8-int8",
+    "transformers": "--to compressed-tensors without --asymmetric; --method lsq is nearest to it",
+}
+
+
+_PREFERRED = {
+    ("llama.cpp", 4): "gguf",
+    ("llama.cpp", 8): "gguf",
+    ("vllm", 8): "gptq",
+    ("sglang", 8): "w8a8-int8",
+    ("transformers", 8): "compressed-tensors",
+}
+
+
+def preferred(engine: str | None, bits: int) -> str | None:
+    """The format that an engine had best be given, where it is not the usual one."""
+    return _PREFERRED.get((engine or "", bits))
+
+
+def refuse_engine(engine: str | None, target: str, policy: Policy, source: Checkpoint) -> None:
+    """See that an engine loads what is planned.
+
+    Raises:
+        GrokpackError: GP304 for an engine that is not known, GP313 where it does not load it.
+    """
+    if engine is None:
+        return
+    if engine not in LOADS:
+        raise GrokpackError("GP304", f"--for takes {', '.join(LOADS)}, not `{engine}`")
+    check = LOADS[engine].get(target)
+    if check is None:
+        raise _refused(engine, target, "it does not read this format for a model with GELU experts")
+    for recipe in {r for _, r in policy.recipes(source.geometry) if r is not None}:
+        reason = check(recipe)
+        if reason is not None:
+            raise _refused(engine, target, reason)
+    if engine == "vllm":
+        _refuse_unlike(target, policy.recipes(source.geometry))
+
+
+def _refuse_unlike(target: str, chosen: list[tuple[Entry, Recipe | None]]) -> None:
+    """See that weights which vLLM puts together are quantised alike."""
+    schemes: dict[tuple[int | None, tuple[str, ...]], set[Any]] = {}
+    for entry, recipe in chosen:
+        for paths in _FUSED:
+            if entry.rule.path in paths:
+                scheme = recipe and (recipe.bits, recipe.group, recipe.symmetric)
+                schemes.setdefault((entry.layer, paths), set()).add(scheme)
+    for (layer, fused), found in schemes.items():
+        if len(found) > 1:
+            named = ", ".join(path.removesuffix("/w") for path in fused)
+            reason = f"it puts {named} together, and those of layer {layer} are not alike"
+            raise _refused("vllm", target, reason, "give them the same --policy or --keep")
+
+
+def _refused(engine: str, target: str, reason: str, hint: str | None = None) -> GrokpackError:
+    what = f"{engine} does not load this: {reason}"
+    return GrokpackError("GP313", what, None, (("target", target),), hint or _INSTEAD[engine])

@@ -1,0 +1,141 @@
+"""Synthetic checkpoints, byte for byte in the release's format, of any size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.layouts import ckpt0_layout
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Layout
+from grokpack.core.tensors import scales_name
+from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.models import config_json, grok1
+from grokpack.models.architecture import Geometry
+from grokpack.models.grok1 import GROK1
+from grokpack.planning.plan import Plan
+from grokpack.planning.target import Target
+from grokpack.transforms import copies, random_values
+
+if TYPE_CHECKING:
+    from grokpack.core.tensors import ArraySpec, TensorSpec
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.protocols import Op
+
+PRESETS = {
+    "tiny": Geometry(
+        vocab=1024,
+        d_model=128,
+        layers=3,
+        experts=8,
+        ffn=512,
+        q_width=256,
+        kv_width=128,
+        head_dim=16,
+    ),
+    "small": Geometry(
+        vocab=8192,
+        d_model=768,
+        layers=4,
+        experts=8,
+        ffn=4096,
+        q_width=1024,
+        kv_width=512,
+        head_dim=64,
+    ),
+    "medium": Geometry(
+        vocab=65536,
+        d_model=1536,
+        layers=8,
+        experts=8,
+        ffn=8192,
+        q_width=2048,
+        kv_width=1024,
+        head_dim=128,
+    ),
+    "real-layer": replace(GROK1, layers=1),
+    "grok-1": GROK1,
+}
+"""`tiny` 5 MB, `small` 0.3 GB, `medium` 3 GB, `real-layer` 8 GB, `grok-1` 318 GB."""
+
+EMBEDDING_RMS = 0.0128  # of the release, as published measurements of it say
+_SCALE_SPREAD = 0.1  # relative; scales stay positive: the noise ends at 2 * sqrt(3)
+
+_LARGEST = (1 << 31) - 1  # of a dimension, in every format that is written
+
+
+def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Plan:
+    """Plan a checkpoint of random weights with magnitudes that a trained model has.
+
+    Args:
+        geometry: Dimensions, head size included.
+        seed: Another seed makes other weights.
+        sparse: Lay out the files at full size as holes: headers true, weights zero, no disk.
+
+    Raises:
+        GrokpackError: GP305 where the dimensions do not make a model.
+    """
+    _refuse(geometry)
+    bands = []
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op] = {}
+    for entry in grok1.entries(geometry.layers):
+        tensor = grok1.spec(geometry, entry)
+        arrays |= tensor.arrays()
+        bands.append(
+            ckpt0_layout.lay_out_tensor(f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, 1)
+        )
+        made |= _zeros(tensor) if sparse else _weights(entry, tensor, geometry, seed)
+    finals = {config_json.FILE: config_json.render(geometry, {})}
+    target = Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, sparse=sparse)
+    parameters = {name: getattr(geometry, name) for name in Geometry.__slots__}
+    return Plan("synth", parameters | {"seed": seed, "sparse": sparse}, None, target)
+
+
+def _zeros(tensor: TensorSpec) -> dict[str, Op]:
+    return {
+        name: copies.Constant(0, array.dtype.itemsize) for name, array in tensor.arrays().items()
+    }
+
+
+def _weights(entry: Entry, tensor: TensorSpec, geometry: Geometry, seed: int) -> dict[str, Op]:
+    name, shape = tensor.name, tensor.values.shape
+    if tensor.scales is not None:
+        mean = 1 / (random_values.CODE_RMS * math.sqrt(shape[-2]))
+        scales, spread = scales_name(name), mean * _SCALE_SPREAD
+        return {
+            name: random_values.Codes(name, shape, seed),
+            scales: random_values.Floats(
+                scales, tensor.scales.shape, seed, mean, spread, bf16=True
+            ),
+        }
+    mean, spread = {
+        "embedding": (0.0, EMBEDDING_RMS),
+        "norm": (1.0, 0.1),
+        "router": (0.0, 1 / math.sqrt(geometry.d_model)),
+    }[entry.rule.role]
+    return {name: random_values.Floats(name, shape, seed, mean, spread)}
+
+
+def _refuse(geometry: Geometry) -> None:
+    """Refuse dimensions that the architecture cannot have."""
+    sizes = {name: getattr(geometry, name) for name in Geometry.__slots__}
+    for name, size in sizes.items():
+        if size is None or size < 1:
+            raise GrokpackError("GP305", f"{name} must be at least 1, not {size}")
+        if size > _LARGEST:
+            raise GrokpackError("GP305", f"{name} must be at most {_LARGEST:,}")
+    if geometry.layers >= 8000:  # noqa: PLR2004  # file names have five digits
+        raise GrokpackError("GP305", f"{geometry.layers} layers do not fit five-digit file names")
+    head_dim, groups = geometry.head_dim or 1, geometry.scale_groups or 1
+    checks = (
+        (geometry.q_width % head_dim, "the head size does not divide the query width"),
+        (geometry.kv_width % head_dim, "the head size does not divide the key/value width"),
+        (geometry.q_width % geometry.kv_width, "key/value heads do not divide the query heads"),
+        (geometry.ffn % groups, "the scale groups do not divide the expert width"),
+        (geometry.q_width % groups, "the scale groups do not divide the query width"),
+    )
+    for rest, what in checks:
+        if rest:
+            raise GrokpackError("GP305", what)

@@ -1,0 +1,1 @@
+"""Quantization policies, and the importance of inputs."""

@@ -1,0 +1,108 @@
+"""How much each input of a weight matters, from a file that `evaluate --calibrate` wrote.
+
+The error of a weight reaches the output times what the weight is multiplied with. So an error
+counts as much as the mean square of its input, and a hundredth of the matrix's mean besides:
+channels that were silent on the calibration's tokens are not given away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.tensors import DType
+from grokpack.formats import safetensors
+from grokpack.formats.calibration_file import FORMAT, MEAN_SQUARE, VERSION
+from grokpack.storage import hashing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.formats.pickle import StoredArray
+
+_SILENT = 0.01  # of the matrix's mean, which every input has
+_F32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WeightImportance:
+    """The importance of one weight's inputs.
+
+    Attributes:
+        path: The file.
+        offset: Where its mean squares begin there.
+        shape: Theirs, `[in]` or `[expert, in]`.
+    """
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+
+    def of(self, expert: int | None) -> np.ndarray:
+        """Of all inputs of a matrix, `f32[in]`, one in the mean; ones where nothing is known."""
+        inputs = self.shape[-1]
+        squares = np.empty(inputs, np.float32)
+        at = self.offset + _F32 * inputs * (expert or 0)
+        storage.read_into(self.path, at, squares.view(np.uint8).data)
+        mean = float(squares.mean(dtype=np.float64))
+        if not np.isfinite(squares).all() or mean <= 0 or squares.min() < 0:
+            return np.ones(inputs, np.float32)
+        weights: np.ndarray = squares / np.float32(mean) + np.float32(_SILENT)
+        return weights
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """A calibration file.
+
+    Attributes:
+        path: Where it is.
+        digest: sha256 of its bytes, hex; part of the plan.
+        arrays: What it holds.
+    """
+
+    path: str
+    digest: str
+    arrays: Mapping[str, StoredArray]
+
+    def of(self, tensor: TensorSpec) -> WeightImportance:
+        """The importance of a weight's inputs.
+
+        Raises:
+            GrokpackError: GP344 where the file has none of this shape.
+        """
+        stored = self.arrays.get(f"{tensor.name}/{MEAN_SQUARE}")
+        wanted = tensor.values.shape[:-1]
+        if stored is None or stored.spec.shape != wanted or stored.spec.dtype is not DType.F32:
+            found = "nothing" if stored is None else str(list(stored.spec.shape))
+            facts = (("expected", f"f32{list(wanted)}"), ("found", found))
+            what = f"the calibration does not fit: {tensor.name}"
+            raise GrokpackError("GP344", what, Place(self.path), facts)
+        return WeightImportance(self.path, stored.offset, stored.spec.shape)
+
+
+def read(path: str) -> Importance:
+    """Look into a calibration file; its arrays are read when they are needed.
+
+    Raises:
+        GrokpackError: GP344 where it is none.
+    """
+    if not storage.is_file(path):
+        raise GrokpackError("GP344", "there is no such file", Place(path))
+    data = storage.FileBytes(path)
+    try:
+        header = safetensors.read(data, path)
+    except GrokpackError as error:
+        raise GrokpackError("GP344", f"no calibration: {error.what}", Place(path)) from error
+    if (header.metadata.get("format"), header.metadata.get("version")) != (FORMAT, VERSION):
+        raise GrokpackError("GP344", "the file is no calibration of version 1", Place(path))
+    digest = hashlib.sha256()
+    for piece in hashing.pieces(path, 0, data.size()):
+        digest.update(piece)
+    return Importance(path, digest.hexdigest(), header.arrays)

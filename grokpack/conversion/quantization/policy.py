@@ -1,0 +1,108 @@
+"""Which weights are quantised, and how: a default, what is kept, and rules by role, name, layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack.models import grok1, selection
+from grokpack.transforms.source_weight import SourceWeight
+
+if TYPE_CHECKING:
+    from grokpack.conversion.quantization.importance import Importance
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.transforms.scheme import Recipe
+
+CHANNEL = "channel"
+KEPT_BITS = 16
+GROUPS = (32, 64, 128, 256)
+BITS = (4, 8)
+ROLES = ("attention", "expert")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of a policy: which weights, and what is different for them.
+
+    Attributes:
+        role: `attention` or `expert`; None for both.
+        name: Pattern of names, as `grokpack.models.selection` understands them; None for all.
+        layers: Layers; None for all.
+        changes: Fields of the recipe and their values; None where the weight is kept.
+    """
+
+    role: str | None
+    name: str | None
+    layers: frozenset[int] | None
+    changes: dict[str, Any] | None
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether the rule is about this tensor."""
+        return (
+            self.role in (None, entry.rule.role)
+            and (self.name is None or selection.matches(entry, self.name))
+            and (self.layers is None or entry.layer in self.layers)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A default and rules: the last that takes a weight says all that differs from the default.
+
+    Attributes:
+        default: The recipe of weights that no rule takes.
+        rules: In order.
+        importance: How much errors matter, weight by weight; None for all alike.
+    """
+
+    default: Recipe
+    rules: tuple[Rule, ...] = ()
+    importance: Importance | None = None
+
+    def weight(self, tensor: TensorSpec, groups: int | None) -> SourceWeight:
+        """A weight as it is to be quantised.
+
+        Raises:
+            GrokpackError: GP344 where the calibration has nothing of it.
+        """
+        own = None if self.importance is None else self.importance.of(tensor)
+        return SourceWeight(tensor, groups, own)
+
+    def recipe(self, entry: Entry) -> Recipe | None:
+        """How a weight is quantised; None for what stays precise."""
+        if not entry.rule.quantised:
+            return None
+        rule = next((rule for rule in reversed(self.rules) if rule.takes(entry)), None)
+        if rule is None:
+            return self.default
+        return None if rule.changes is None else replace(self.default, **rule.changes)
+
+    def forced(self, **changes: Any) -> Policy:  # noqa: ANN401  # fields of a recipe
+        """The same policy where a format leaves no choice of some fields."""
+        rules = tuple(
+            replace(rule, changes={k: v for k, v in rule.changes.items() if k not in changes})
+            if rule.changes
+            else rule
+            for rule in self.rules
+        )
+        return replace(self, default=replace(self.default, **changes), rules=rules)
+
+    def recipes(self, geometry: Geometry) -> list[tuple[Entry, Recipe | None]]:
+        """Every weight that could be quantised, in file order."""
+        listed = (entry for entry in grok1.entries(geometry.layers) if entry.rule.quantised)
+        return [(entry, self.recipe(entry)) for entry in listed]
+
+
+def keep(pattern: str) -> Rule:
+    """The rule of `--keep`."""
+    return Rule(None, pattern, None, None)
+
+
+def in_words(recipe: Recipe | None) -> str:
+    """`int4, groups of 128, bf16 scales, mse`."""
+    if recipe is None:
+        return "kept"
+    groups = "one scale per output" if recipe.group is None else f"groups of {recipe.group}"
+    zero = "" if recipe.symmetric else ", zero points"
+    return f"int{recipe.bits}, {groups}, {recipe.scales.label} scales{zero}, {recipe.method}"

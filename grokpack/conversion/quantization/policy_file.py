@@ -1,0 +1,160 @@
+"""Policies as people write them: TOML with tables `[[tensors]]`, each of which is a rule.
+
+A file is taken whole or refused, with the table and the key that are wrong: a value of another type
+than its key takes is never taken for one that resembles it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, KEPT_BITS, ROLES, Rule
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.models import grok1, selection
+from grokpack.transforms.scheme import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ALLOWED: dict[str, tuple[object, ...]] = {
+    "bits": (*BITS, KEPT_BITS),
+    "group": (*GROUPS, CHANNEL),
+    "method": tuple(METHODS),
+    "symmetric": (True, False),
+}
+"""What is changed for a weight, and its values."""
+_CHOICES = ("role", "name", "layers")
+_MOST_BYTES = 256 << 10  # a policy for every tensor of the release takes 60 kB
+_MOST_RULES = 1024  # the release has 448 weights that can be quantised
+_MOST_TEXT = 4096  # characters
+_MOST_DOTS = 8  # in a line: keys here have none, and those of many parts cost their square
+_RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
+
+
+def read(path: str, layers: int) -> tuple[Rule, ...]:
+    """The rules of a policy file.
+
+    Args:
+        path: A TOML file with tables `[[tensors]]`.
+        layers: Layers of the model; negative numbers count from its end.
+
+    Raises:
+        GrokpackError: GP310 with the table and key that are wrong, GP216 where a name fits no
+            tensor, GP235 where the file is larger than any policy.
+    """
+    document = _parse(storage.read_whole(path, _MOST_BYTES), path)
+    tables = document.pop("tensors", [])
+    if document or not isinstance(tables, list):
+        raise _wrong(path, "a policy has tables [[tensors]] and nothing else")
+    if len(tables) > _MOST_RULES:
+        raise _wrong(path, f"a policy has at most {_MOST_RULES:,} tables, not {len(tables):,}")
+    rules = []
+    for number, table in enumerate(tables, 1):
+        try:
+            rules.append(_rule(table, layers))
+        except ValueError as error:
+            raise _wrong(path, f"table {number}: {error}") from error
+    return tuple(rules)
+
+
+def _parse(data: bytes, path: str) -> dict[str, Any]:
+    for number, text in enumerate(data.split(b"\n"), 1):
+        if text.count(b".") > _MOST_DOTS and not text.lstrip().startswith(b"#"):
+            raise _wrong(path, f"line {number:,} has more than {_MOST_DOTS} dots")
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise _wrong(path, f"not TOML: {error}") from error
+
+
+def _rule(table: object, layers: int) -> Rule:
+    if not isinstance(table, dict):
+        raise _unfit("tensors has tables and nothing else")
+    unknown = sorted({*table} - {*_ALLOWED, *_CHOICES})
+    if unknown:
+        listed = ", ".join(sorted({*_ALLOWED, *_CHOICES}))
+        raise _unfit(f"`{unknown[0][:_MOST_TEXT]}` is no key; there are {listed}")
+    changes = {key: table[key] for key in _ALLOWED if key in table}
+    for key, value in changes.items():
+        _check(key, value, _ALLOWED[key])
+    role, name = table.get("role"), table.get("name")
+    if "role" in table:
+        _check("role", role, ROLES)
+    if "name" in table and not (isinstance(name, str) and 0 < len(name) <= _MOST_TEXT):
+        raise _unfit("name takes a pattern of names")
+    chosen = _layers(table["layers"], layers) if "layers" in table else None
+    rule = Rule(role, name, chosen, _effect(changes))
+    _check_taken(rule, layers)
+    return rule
+
+
+def _check(key: str, value: object, allowed: Iterable[object]) -> None:
+    """Refuse what is not one of these values, of its very type: 8.0 is not 8, 1 is not true."""
+    if not any(type(value) is type(one) and value == one for one in allowed):
+        listed = ", ".join(str(one).lower() for one in allowed)
+        raise _unfit(f"{key} takes {listed}")
+
+
+def _effect(changes: dict[str, Any]) -> dict[str, Any] | None:
+    """Fields of the recipe; None where the weight is kept."""
+    if not changes:
+        raise _unfit("nothing is changed; name bits, group, method or symmetric")
+    if changes.get("bits") == KEPT_BITS:
+        others = [key for key in changes if key != "bits"]
+        if others:
+            raise _unfit(f"bits = {KEPT_BITS} keeps the weight, so {others[0]} says nothing")
+        return None
+    if changes.get("group") == CHANNEL:
+        changes["group"] = None
+    return changes
+
+
+def _check_taken(rule: Rule, layers: int) -> None:
+    """Refuse a rule by which nothing would be quantised otherwise; GP216 for a name of nothing."""
+    listed = grok1.entries(layers)
+    if rule.name is not None:
+        selection.select(listed, rule.name)
+    taken = [entry for entry in listed if rule.takes(entry)]
+    if not taken:
+        raise _unfit("no tensor is of this role, name and layers")
+    if rule.changes is not None and not any(entry.rule.quantised for entry in taken):
+        raise _unfit(f"{taken[0].name} is never quantised, nor what else this rule takes")
+
+
+def _layers(value: object, layers: int) -> frozenset[int]:
+    """`[0, -1]`, or `"0-3, 60-63"`."""
+    numbers: set[int] | None = set()
+    if isinstance(value, str):
+        numbers = _ranges(value, layers) if len(value) <= _MOST_TEXT else None
+    elif isinstance(value, list) and all(type(n) is int and -layers <= n < layers for n in value):
+        numbers = {n % layers for n in value}
+    if not numbers:
+        raise _unfit(f"layers takes numbers from 0 to {layers - 1}, or ranges as text")
+    return frozenset(numbers)
+
+
+def _ranges(text: str, layers: int) -> set[int] | None:
+    """Layers of ranges, or None where one is none of this model's."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            return None
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < layers:
+            return None
+        numbers.update(range(first, last + 1))
+    return numbers
+
+
+def _unfit(what: str) -> ValueError:
+    """The error for a table, to which its number is added."""
+    return ValueError(what)
+
+
+def _wrong(path: str, what: str) -> GrokpackError:
+    hint = "see docs/how-to/quantize.md for a policy that works"
+    return GrokpackError("GP310", what, Place(path), hint=hint)

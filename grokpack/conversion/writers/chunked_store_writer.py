@@ -1,0 +1,173 @@
+"""What zarr folders and Orbax checkpoints have in common: shards of checksummed chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack.conversion.writers import losslessness
+from grokpack.conversion.writers.scale_groups import with_scale_rows
+from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, Shards
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import FileLayout, Layout, Literal
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec
+from grokpack.formats import zarr
+from grokpack.models import config_json, grok1, partition
+from grokpack.planning.target import Target
+from grokpack.transforms.copies import Copy
+from grokpack.transforms.dequantize import Dequantize, Recast
+from grokpack.transforms.zarr_chunks import Frames, held_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.protocols import Op
+
+SHARD_BYTES = 256 << 20
+"""A rank's slice of one layer's experts is 201 MB: one file, as a task's output is."""
+RANKS = 8  # devices that xAI's code runs on: no shard lies in the slices of two
+_BAND_BYTES = 8 << 20  # of chunks that lie side by side and are made together
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the arrays are to be written.
+
+    Attributes:
+        dtype: `bf16` for matrices and embedding in bfloat16; None for all as stored.
+        tp: Ranks whose slices no shard straddles.
+        shard_bytes: Largest shard, but for its index.
+        compress: `zstd` to compress each chunk; None to leave them as they are.
+    """
+
+    dtype: str | None = None
+    tp: int = RANKS
+    shard_bytes: int = SHARD_BYTES
+    compress: str | None = None
+
+
+@dataclass(slots=True)
+class Arrays:
+    """Arrays of an output and how they are made, gathered one by one.
+
+    Attributes:
+        specs: Of the frames of each array, by its name.
+        ops: What makes them.
+        bands: Files.
+        thread_bytes: Memory that a thread needs for the largest band of chunks.
+    """
+
+    specs: dict[str, ArraySpec] = field(default_factory=dict)
+    ops: dict[str, Op] = field(default_factory=dict)
+    bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
+    thread_bytes: int = 0
+
+    def add(
+        self,
+        name: str,
+        folder: str,
+        made: tuple[ArraySpec, Op],
+        cuts: tuple[int, ...],
+        options: Options,
+        **document: Any,  # noqa: ANN401  # what else the metadata says
+    ) -> None:
+        """Take an array.
+
+        Args:
+            name: Its name.
+            folder: Where its files go.
+            made: What it is, and how it is made.
+            cuts: Equal parts along each axis that shards must not straddle.
+            options: How it is to be written.
+            document: Attributes and axes for the metadata.
+        """
+        spec, op = made
+        chunk = min(CHUNK_BYTES, _BAND_BYTES // cuts[-1])
+        grid = zarr.choose_grid(spec, cuts, chunk, options.shard_bytes)
+        itemsize = spec.dtype.itemsize
+        small = options.compress is not None
+        self.specs[name] = zarr.frames_spec(spec, grid, checked=not small)
+        self.ops[name] = Frames(op, grid, itemsize, checked=not small)
+        self.bands += zarr.lay_out(folder, name, spec, grid, compressed=small)
+        metadata = zarr.array_document(spec, grid, **document, compressed=small)
+        self.add_file(f"{folder}/{zarr.METADATA}", metadata)
+        self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
+
+    def add_file(self, path: str, data: bytes) -> None:
+        """Take a file that is known beforehand."""
+        self.bands.append((FileLayout(path, (Literal(data),)),))
+
+    def layout(self) -> Layout:
+        """All files."""
+        return Layout(self.specs, tuple(self.bands))
+
+    def target(
+        self, name: str, source: Checkpoint, finals: Mapping[str, bytes], options: Options
+    ) -> Target:
+        """A target of these arrays, with the model's config beside its last files."""
+        values = {key: op.op for key, op in self.ops.items() if isinstance(op, Frames)}
+        kept = losslessness.judge(source, values)
+        return Target(
+            name,
+            self.layout(),
+            self.ops,
+            {config_json.FILE: config_json.render(source.geometry, source.config), **finals},
+            source.framings,
+            kept.notes,
+            kept.lossless,
+            encoding=Shards() if options.compress else None,
+            thread_bytes=self.thread_bytes,
+        )
+
+
+def refuse_options(options: Options) -> None:
+    """See that the options can be.
+
+    Raises:
+        GrokpackError: GP304.
+    """
+    if options.dtype not in (None, "bf16"):
+        what = "--dtype takes bf16 here; without it all is as stored"
+        raise GrokpackError("GP304", what)
+    if options.compress not in (None, "zstd"):
+        raise GrokpackError("GP304", "--compress takes zstd")
+    if options.tp < 1 or options.shard_bytes < CHUNK_BYTES:
+        what = "--tp is at least 1, and --shard-size 1MiB"
+        raise GrokpackError("GP304", what)
+
+
+def tensors(
+    source: Checkpoint, dtype: str | None
+) -> Iterator[tuple[Entry, TensorSpec, Mapping[str, Op]]]:
+    """Every tensor as it is to be stored, and how its arrays are made."""
+    for entry in grok1.entries(source.geometry.layers):
+        tensor = source.tensors[entry.name]
+        if dtype == "bf16":
+            yield entry, *_as_bf16(tensor, entry)
+        else:
+            rows = tensor.scales.shape[-2] if tensor.scales else None
+            if entry.name not in source.bits:
+                rows = source.geometry.scale_groups or rows
+            yield entry, *with_scale_rows(tensor, entry, rows)
+
+
+def _as_bf16(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op]]:
+    """A weight times its scales, rounded once; router and norms as they are."""
+    kind = tensor.values.dtype
+    kept = {name: Copy(name) for name in tensor.arrays()}
+    if entry.rule.role in ("router", "norm") or kind is DType.BF16:
+        return tensor, kept  # bfloat16 with scales of one, as xAI's code takes it, keeps these
+    values = ArraySpec(tensor.values.shape, DType.BF16)
+    op = Dequantize(tensor) if tensor.scales else Recast(tensor.name, kind, DType.BF16)
+    return TensorSpec(tensor.name, values), {tensor.name: op}
+
+
+def cuts(entry: Entry, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
+    """Equal parts of an array along each axis, of which each rank holds one."""
+    axis = partition.cut_axis(entry.rule, "engines")
+    own = [1] * len(spec.shape)
+    if axis is not None:
+        own[axis] = ranks
+    return tuple(own)

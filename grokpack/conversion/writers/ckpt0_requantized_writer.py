@@ -1,0 +1,87 @@
+"""xAI's ckpt-0 with int8 quantised anew, in one scale group for each of another number of ranks.
+
+`reshard --to ckpt-0` is exact at every width, but below that of the release it takes a scale for
+each weight row, 529 GB at full size. This is as small as the release, and loses a little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack.conversion.writers.ckpt0_writer import as_bf16, assemble, refuse_hosts
+from grokpack.conversion.writers.scale_groups import collapsed, release_form
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.models.partition import refuse_width
+from grokpack.transforms.copies import Copy
+from grokpack.transforms.source_weight import SourceWeight
+from grokpack.transforms.two_pass_quantize import WideCodes, WideSteps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.models.architecture import Entry
+    from grokpack.planning.target import Target
+    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.scheme import Recipe
+
+NAME = ckpt0_format.NAME
+
+
+def to_requantised(source: Checkpoint, policy: Policy, tp: int | None) -> Target:
+    """The target: row-parallel weights in `tp` groups, all others as they are.
+
+    Args:
+        source: What is quantised.
+        policy: The method, and what is kept: as bfloat16 with scales of one.
+        tp: Ranks that xAI's code is to run on; 1 by default.
+
+    Raises:
+        GrokpackError: GP301 and GP302 for a width that cannot be, GP309 for other bits than 8.
+    """
+    ranks = tp or 1
+    refuse_width(source.geometry, ranks)
+    refuse_hosts(source.geometry, ranks, 1, forward_only=False)
+    forced = policy.forced(group=None, symmetric=True, scales=DType.BF16)
+    made: dict[str, int] = {}
+
+    def form(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+        if not entry.rule.quantised:
+            return release_form(tensor, entry, ranks)
+        rows = ranks if entry.rule.cut == "rows" else 1
+        recipe = forced.recipe(entry)
+        if recipe is None:
+            return as_bf16(tensor, rows)
+        weight = SourceWeight(tensor, collapsed(source.geometry, entry, tensor))
+        spec, ops, words = _weight(weight, recipe, rows)
+        made[words] = made.get(words, 0) + 1
+        return spec, ops
+
+    target = assemble(source, replace(source.geometry, scale_groups=ranks), form, 1)
+    notes = tuple(f"{words}: {count} weights" for words, count in made.items())
+    return replace(target, notes=(*notes, *target.notes), lossless=False)
+
+
+def _weight(
+    weight: SourceWeight, recipe: Recipe, rows: int
+) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp], str]:
+    """A weight with so many scale rows, as it is where it has them, and in words how."""
+    if recipe.bits != DType.I8.itemsize * 8:
+        what = "xAI's code takes int8, and bfloat16 with scales of one"
+        raise GrokpackError("GP309", what, hint="--bits 8, or --keep what is to be bfloat16")
+    if weight.coded and weight.tensor.scales and weight.tensor.scales.shape[-2] == rows:
+        kept: dict[str, Op | StreamedOp] = {name: Copy(name) for name in weight.tensor.arrays()}
+        return weight.tensor, kept, "int8, codes and scales as they are"
+    shape = weight.tensor.values.shape
+    own = replace(recipe, group=shape[-2] // rows)
+    ops: dict[str, Op | StreamedOp] = {
+        weight.name: WideCodes(weight, own),
+        scales_name(weight.name): WideSteps(weight, own),
+    }
+    scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
+    words = f"int8 quantised anew, {rows} groups of inputs, {recipe.method}"
+    return TensorSpec(weight.name, ArraySpec(shape, DType.I8), scales), ops, words

@@ -1,0 +1,167 @@
+"""xAI's ckpt-0, as its JAX code loads it on any number of devices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.layouts import ckpt0_layout
+from grokpack.conversion.writers import losslessness
+from grokpack.conversion.writers.scale_groups import (
+    NO_CODES,
+    quantised,
+    release_form,
+    row_parallel_codes,
+)
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Layout
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.formats import ckpt0 as ckpt0_format
+from grokpack.formats import pickle
+from grokpack.models import config_json, grok1
+from grokpack.planning.target import Target
+from grokpack.transforms import copies, dequantize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.writers.scale_groups import Scales
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+    Form = Callable[[TensorSpec, Entry], tuple[TensorSpec, Mapping[str, Op | StreamedOp]]]
+
+
+def to_ckpt0(
+    source: Checkpoint, tp: int, hosts: int, scales: Scales, *, forward_only: bool
+) -> Target:
+    """The target: one pickle per tensor and host, below `ckpt-0/`.
+
+    Args:
+        source: Its head size is known.
+        tp: Ranks that xAI's code is to run on.
+        hosts: Processes that share them.
+        scales: How row-parallel scales are stored.
+        forward_only: Allow more ranks than key/value heads.
+
+    Raises:
+        GrokpackError: GP302 or GP303 for a width or hosts that cannot be.
+    """
+    geometry = source.geometry
+    refuse_hosts(geometry, tp, hosts, forward_only=forward_only)
+    has_codes = row_parallel_codes(source) and not source.bits
+    rows = _ckpt0_rows(geometry, tp, scales, has_codes=has_codes)
+
+    def form(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+        if entry.name in source.bits and tensor.scales:  # xAI's code takes no such groups
+            return as_bf16(tensor, tp if entry.rule.cut == "rows" else 1)
+        if scales == "bf16-weights" and entry.rule.cut == "rows":
+            return as_bf16(tensor, tp)
+        return release_form(tensor, entry, rows)
+
+    target = assemble(source, geometry, form, hosts)
+    kept = losslessness.judge(source, target.ops)
+    notes = (*_notes(source, target.layout, rows, scales), *kept.notes)
+    return replace(target, notes=notes, lossless=kept.lossless)
+
+
+def assemble(source: Checkpoint, geometry: Geometry, form: Form, hosts: int) -> Target:
+    """The target, whatever its tensors are made of.
+
+    Args:
+        source: What is converted.
+        geometry: The model, with the scale groups that the output has.
+        form: A tensor as it is to be stored, and how its arrays are made.
+        hosts: Processes that share them.
+    """
+    bands = []
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op | StreamedOp] = {}
+    flags = pickle.bf16_flags(source.framings.values())
+    for entry in grok1.entries(geometry.layers):
+        tensor, tensor_ops = form(source.tensors[entry.name], entry)
+        made |= tensor_ops
+        arrays |= tensor.arrays()
+        literals = _framing(source.framings, tensor) if hosts == 1 else None
+        bands.append(
+            ckpt0_layout.lay_out_tensor(
+                f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, hosts, literals, flags
+            )
+        )
+    finals = {config_json.FILE: config_json.render(geometry, source.config)}
+    return Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, source.framings)
+
+
+def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:
+    """See that xAI's code can run on so many ranks, shared by so many processes.
+
+    Raises:
+        GrokpackError: GP301 to GP303 where it cannot.
+    """
+    if hosts < 1 or tp % hosts:
+        raise GrokpackError(
+            "GP303",
+            f"{hosts} hosts do not share {tp} ranks evenly",
+            hint="each host holds the same number of ranks: --hosts divides --tp",
+        )
+    if geometry.kv_width % hosts:
+        raise GrokpackError(
+            "GP303", f"{hosts} hosts do not share {geometry.kv_width} columns of keys evenly"
+        )
+    heads = geometry.kv_heads or 0
+    if tp > heads and not forward_only:
+        what = f"xAI's key/value cache fails with {tp} ranks and {heads} key-value heads"
+        hint = "`--forward-only` writes it for the forward pass; or use `--to safetensors`"
+        raise GrokpackError("GP302", what, hint=hint)
+
+
+def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool) -> int | None:
+    """Scale rows that xAI's code takes at this width: one per rank, or one per weight row."""
+    groups = geometry.scale_groups
+    if scales != "expanded" and not has_codes:
+        return tp  # scales of one: as many rows as there are ranks
+    if scales == "expanded" or groups is None or tp % groups:
+        return None
+    return tp
+
+
+def as_bf16(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
+    """A weight dequantised to bf16, with rows of scales of one: one for each rank."""
+    if tensor.scales is None or tensor.values.dtype is DType.BF16:
+        return tensor, {name: copies.Copy(name) for name in tensor.arrays()}
+    name, shape = scales_name(tensor.name), tensor.values.shape
+    values = ArraySpec(shape, DType.BF16)
+    scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
+    made: dict[str, Op] = {
+        tensor.name: dequantize.Dequantize(tensor),
+        name: copies.Constant(copies.BF16_ONE, DType.BF16.itemsize),
+    }
+    return TensorSpec(tensor.name, values, scales), made
+
+
+def _framing(
+    framings: Mapping[str, tuple[bytes, ...]], tensor: TensorSpec
+) -> list[tuple[bytes, ...]] | None:
+    """The tensor's own framing, where it is known and fits these shapes."""
+    literals = framings.get(tensor.name)
+    if literals and pickle.check_literals(literals, tensor.values, tensor.scales):
+        return [literals]
+    return None
+
+
+def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales) -> tuple[str, ...]:
+    if not quantised(source):
+        return (NO_CODES,)
+    if scales == "bf16-weights":
+        return ()
+    growth = layout.nbytes - source.layout.nbytes
+    if rows is None and growth > 0:
+        return (
+            (
+                f"xAI's code takes one scale row per rank or per weight row; at this width that is "
+                f"one per weight row, {growth / 1e9:.2f} GB more. "
+                "`--scales bf16-weights` is smaller, with one rounding"
+            ),
+        )
+    return ()

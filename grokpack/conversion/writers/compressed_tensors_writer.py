@@ -1,0 +1,119 @@
+"""compressed-tensors, `pack-quantized`: what transformers and vLLM up to 0.24 read.
+
+Each weight becomes `weight_packed`, `weight_scale`, `weight_shape` and, with zero points,
+`weight_zero_point`. Source of the form: compressed_tensors/compressors/pack_quantized, 0.20.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.conversion.writers import quantized_folder
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.models import architecture, grok1, tensor_names
+from grokpack.transforms.copies import Listed
+from grokpack.transforms.quantized_arrays import PackedRows, StepRows, ZeroRows
+from grokpack.transforms.quantizer import Fitter
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.models.tensor_names import Convention
+    from grokpack.planning.target import Target
+    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.source_weight import SourceWeight
+
+NAME = "compressed-tensors"
+_ROUTER = "router/w"
+
+
+def to_compressed_tensors(
+    source: Checkpoint, policy: Policy, options: quantized_folder.Options
+) -> Target:
+    """The target.
+
+    Raises:
+        GrokpackError: GP304 for an unknown convention, GP309 for a group that does not divide.
+    """
+    convention = quantized_folder.convention(options)
+    config = quantization_config(source, convention, policy)
+    return quantized_folder.folder(NAME, source, policy, options, unit, config)
+
+
+def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
+    """The arrays of one weight.
+
+    Args:
+        base: Name of its module.
+        weight: The source's weight, `[..., in, out]`.
+        expert: The one of a stack; None where there is no stack.
+        recipe: How it is quantised.
+    """
+    fitter = Fitter(weight, expert, recipe)
+    inputs, outputs = fitter.shape
+    words, groups = -(-inputs // recipe.per_word), fitter.groups
+    made: dict[str, Any] = {
+        f"{base}.weight_packed": (ArraySpec((outputs, words), DType.I32), PackedRows(fitter)),
+        f"{base}.weight_scale": (ArraySpec((outputs, groups), recipe.scales), StepRows(fitter)),
+    }
+    if not recipe.symmetric:
+        rows = -(-outputs // recipe.per_word)
+        zeros = ArraySpec((rows, groups), DType.I32)
+        made[f"{base}.weight_zero_point"] = (zeros, ZeroRows(fitter))
+    made[f"{base}.weight_shape"] = (ArraySpec((2,), DType.I64), Listed((outputs, inputs)))
+    return made
+
+
+def quantization_config(
+    source: Checkpoint, convention: Convention, policy: Policy
+) -> dict[str, Any]:
+    """The `quantization_config` of config.json: a group for each recipe, and what is left alone."""
+    chosen = policy.recipes(source.geometry)
+    used = {recipe for _, recipe in chosen if recipe is not None}
+    ordered = sorted(used, key=lambda recipe: (recipe != policy.default, str(recipe.describe())))
+    groups = {
+        f"group_{number}": _group(recipe, chosen, convention, everything=number == 0)
+        for number, recipe in enumerate(ordered)
+    }
+    router = next(e for e in grok1.entries(source.geometry.layers) if e.rule.path == _ROUTER)
+    kept = [entry for entry, recipe in chosen if recipe is None]
+    return {
+        "quant_method": NAME,
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "global_compression_ratio": None,
+        "kv_cache_scheme": None,
+        "config_groups": groups,
+        "ignore": ["lm_head", tensor_names.pattern_of(convention, router.rule.path, None),
+                   *quantized_folder.module_patterns(convention, kept, source.geometry.layers)],
+    }  # fmt: skip
+
+
+def _group(
+    recipe: Recipe,
+    chosen: list[tuple[architecture.Entry, Recipe | None]],
+    convention: Convention,
+    *,
+    everything: bool,
+) -> dict[str, Any]:
+    """One group: the first is that of every `Linear` which no other names."""
+    own = [entry for entry, other in chosen if other == recipe]
+    layers = 1 + max(entry.layer or 0 for entry, _ in chosen)
+    return {
+        "targets": ["Linear"]
+        if everything
+        else list(quantized_folder.module_patterns(convention, own, layers)),
+        "weights": {
+            "num_bits": recipe.bits,
+            "type": "int",
+            "symmetric": recipe.symmetric,
+            "strategy": "channel" if recipe.group is None else "group",
+            "group_size": -1 if recipe.group is None else recipe.group,
+            "dynamic": False,
+            "actorder": None,
+            "observer": "minmax",
+        },
+        "input_activations": None,
+        "output_activations": None,
+    }

@@ -1,0 +1,45 @@
+"""Arrays as engines store them: matrices `[out, in]`, in floating point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.transforms.dequantize import Recast, Transpose
+
+if TYPE_CHECKING:
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+FLOATS = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
+
+
+def engine_array(
+    entry: Entry,
+    tensor: TensorSpec,
+    dtype: DType,
+    expert: int | None = None,
+    groups: int | None = None,
+) -> tuple[ArraySpec, Op | StreamedOp]:
+    """Shape and dtype of a tensor as engines store it, and how it is made.
+
+    Router and norms are float32 whatever is asked for: they are as small as they are sensitive,
+    and the reference computes with them in float32.
+
+    Args:
+        entry: Which tensor of the model.
+        tensor: The source's, `[..., in, out]`.
+        dtype: Of matrices and the embedding.
+        expert: The one expert that the array holds; None for the whole stack.
+        groups: Scale groups of the tensor, where the source has them expanded.
+    """
+    shape, source = tensor.values.shape, tensor.values.dtype
+    if entry.rule.role == "norm":
+        return ArraySpec(shape, DType.F32), Recast(tensor.name, source, DType.F32)
+    if entry.rule.role == "embedding":
+        return ArraySpec(shape, dtype), Recast(tensor.name, source, dtype)
+    kept = DType.F32 if entry.rule.role == "router" else dtype
+    lead = shape[:-2] if expert is None else ()
+    turned = (*lead, shape[-1], shape[-2])
+    return ArraySpec(turned, kept), Transpose(tensor, kept, expert, groups)

@@ -1,0 +1,102 @@
+"""GGUF with weights in blocks of 4 or 8 bits, quantised as ggml does or with searched scales."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from grokpack.conversion.writers import gguf_writer
+from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.core.errors import GrokpackError
+from grokpack.formats.gguf import BLOCKS, GGMLType, TensorInfo
+from grokpack.models import grok1
+from grokpack.transforms.ggml_blocks import QuantiseBlocks, searches
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.models.architecture import Entry
+    from grokpack.planning.target import Target
+    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.scheme import Recipe
+
+NAME = "gguf"
+TYPES = {"q4_0": 4, "q4_1": 4, "q4_k": 4, "q8_0": 8}
+"""Bits of a code of each type."""
+DEFAULTS = {4: "q4_0", 8: "q8_0"}
+MEASURED = 32  # weights in a group whose error is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a quantised GGUF is written.
+
+    Attributes:
+        type: Of weights that have the bits asked for; None for the usual one.
+        embedding: Dtype of the embedding; None for bfloat16.
+        split_bytes: Size that each file of a split keeps to; None for a single file.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+    """
+
+    type: str | None = None
+    embedding: str | None = None
+    split_bytes: int | None = None
+    tokenizer: str | None = None
+
+
+def to_gguf(source: Checkpoint, policy: Policy, options: Options) -> Target:
+    """The target; kept weights are bfloat16, router and norms float32.
+
+    Raises:
+        GrokpackError: GP304 for a type that has other bits, GP309 for inputs that blocks do not
+            divide, GP306 and GP307 as `convert` raises them.
+    """
+    bits = policy.default.bits
+    kind = options.type or DEFAULTS[bits]
+    if TYPES.get(kind) != bits:
+        fitting = ", ".join(name for name, own in TYPES.items() if own == bits)
+        raise GrokpackError("GP304", f"--type takes {fitting} for {bits} bits, not `{kind}`")
+    made: Counter[str] = Counter()
+
+    def tensor(entry: Entry) -> tuple[TensorInfo, Op | StreamedOp]:
+        recipe = policy.recipe(entry)
+        if recipe is None:
+            if entry.rule.quantised:
+                made[f"{entry.rule.role} kept in bf16"] += 1
+            kept = gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
+            own = kept if entry.rule.role == "embedding" else GGMLType.BF16
+            return gguf_writer.plain_tensor(source, entry, own)
+        name = kind if recipe.bits == bits else DEFAULTS[recipe.bits]
+        info, op = _blocks(source, entry, name, recipe, policy)
+        how = "searched scales" if op.searched else "as ggml's reference"
+        made[f"{entry.rule.role} {name}, {how}"] += 1
+        return info, op
+
+    own = gguf_writer.Options(kind, options.embedding, options.split_bytes, options.tokenizer)
+    target = gguf_writer.assemble(source, GGMLType[kind.upper()], tensor, own)
+    said = [f"{words}: {count} tensors" for words, count in made.items()]
+    density = 8 * target.layout.nbytes / grok1.count_parameters(source.geometry).total
+    notes = (*said, f"{density:.2f} bits per parameter", *target.notes)
+    return replace(target, notes=notes, lossless=False)
+
+
+def _blocks(
+    source: Checkpoint, entry: Entry, kind: str, recipe: Recipe, policy: Policy
+) -> tuple[TensorInfo, QuantiseBlocks]:
+    tensor = source.tensors[entry.name]
+    *lead, inputs, outputs = tensor.values.shape
+    weights, _ = BLOCKS[GGMLType[kind.upper()]]
+    if inputs % weights:
+        what = f"blocks of {weights} do not divide the {inputs} inputs of {entry.name}"
+        hint = f"--keep '{entry.rule.path}' leaves it in bf16"
+        if weights > MEASURED and inputs % MEASURED == 0:
+            hint = f"--type q4_0 has blocks of {MEASURED}; {hint}"
+        raise GrokpackError("GP309", what, hint=hint)
+    if policy.importance is not None and not searches(kind):
+        what = f"--importance weighs the errors of a search, and {kind} has none"
+        raise GrokpackError("GP304", what, hint="--type q4_0 or --type q4_1")
+    weight = policy.weight(tensor, collapsed(source.geometry, entry, tensor))
+    searched = recipe.method != "rtn" and searches(kind)
+    info = TensorInfo(GGMLType[kind.upper()], (*lead, outputs, inputs))
+    return info, QuantiseBlocks(weight, kind, searched)

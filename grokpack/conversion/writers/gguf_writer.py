@@ -1,0 +1,333 @@
+"""GGUF for llama.cpp: architecture `grok`, experts merged, router and norms in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint import tokenizer_files
+from grokpack.conversion.writers import losslessness
+from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
+from grokpack.conversion.writers.huggingface_writer import constant_notes
+from grokpack.conversion.writers.prechecks import refuse_inexact
+from grokpack.conversion.writers.scale_groups import collapsed, quantised
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Layout
+from grokpack.core.tensors import DType
+from grokpack.formats import gguf
+from grokpack.formats import sentencepiece as vocabularies
+from grokpack.formats.gguf import GGMLType, TensorInfo
+from grokpack.formats.safetensors import shards
+from grokpack.kernels.weights import Q8_BLOCK
+from grokpack.models import grok1, hyperparameters
+from grokpack.models.grok1 import is_release
+from grokpack.planning.target import Target
+from grokpack.transforms.ggml_blocks import PackQ8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.writers.losslessness import Fidelity
+    from grokpack.formats.sentencepiece import Vocabulary
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+NAME = "gguf"
+ARCH = "grok"
+TYPES = {"q8_0": GGMLType.Q8_0, "bf16": GGMLType.BF16, "f16": GGMLType.F16, "f32": GGMLType.F32}
+_FILE_TYPES = {  # llama.h: llama_ftype; a file that is Q4_K throughout is Q4_K_S
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q8_0": 7,
+    "q4_k": 14,
+    "bf16": 32,
+}
+_ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
+_QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
+_GIGABYTE = 10**9
+_REPOSITORY = "https://github.com/xai-org/grok-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a GGUF is to be written.
+
+    Attributes:
+        type: Of the matrices: `q8_0`, `bf16`, `f16` or `f32`.
+        embedding: Dtype of the embedding; None for float32 with `f32`, else bfloat16.
+        split_bytes: Size that each file of a split keeps to; None for a single file.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint, `none`
+            for a file without vocabulary.
+    """
+
+    type: str | None = None
+    embedding: str | None = None
+    split_bytes: int | None = None
+    tokenizer: str | None = None
+
+
+def to_gguf(source: Checkpoint, options: Options) -> Target:
+    """The target: one file, or the files of a split in a folder.
+
+    Raises:
+        GrokpackError: GP306 where the type is missing or cannot hold the source, or there is no
+            tokenizer that fits; GP307 where a package is missing.
+    """
+    kind = _kind(source, options)
+
+    def tensor(entry: Entry) -> tuple[TensorInfo, Op | StreamedOp]:
+        embedding = entry.rule.role == "embedding"
+        own = embedding_type(options.embedding, kind) if embedding else kind
+        return plain_tensor(source, entry, own)
+
+    target = assemble(source, kind, tensor, options)
+    if kind is GGMLType.Q8_0:
+        refuse_inexact(source, [op for op in target.ops.values() if isinstance(op, PackQ8)])
+    kept = losslessness.judge(source, target.ops)
+    notes = (*_notes(kind, kept), *target.notes)
+    return replace(target, notes=notes, lossless=kept.lossless)
+
+
+def assemble(
+    source: Checkpoint,
+    kind: GGMLType,
+    tensor: Callable[[Entry], tuple[TensorInfo, Op | StreamedOp]],
+    options: Options,
+) -> Target:
+    """The target, whatever its tensors are made of.
+
+    Args:
+        source: What is converted.
+        kind: Type that the file goes by.
+        tensor: Type and shape of a tensor, and how it is made.
+        options: Split and tokenizer.
+    """
+    vocabulary = _vocabulary(source, options.tokenizer)
+    infos: dict[str, TensorInfo] = {}
+    made: dict[str, Op | StreamedOp] = {}
+    embedding, final_norm, *layers = grok1.entries(source.geometry.layers)
+    layers.sort(key=lambda entry: entry.layer or 0)
+    for entry in (embedding, *layers, final_norm):
+        infos[entry.gguf], made[entry.gguf] = tensor(entry)
+    groups = _groups(infos, options.split_bytes)
+    files = gguf.lay_out(
+        _paths(kind, len(groups)),
+        groups,
+        lambda writer: _add_keys(writer, source, kind, vocabulary),
+        ARCH,
+    )
+    arrays = {name: info.stored for name, info in infos.items()}
+    return Target(
+        NAME,
+        Layout(arrays, tuple((file,) for file in files)),
+        made,
+        framings=source.framings,
+        notes=(*_limits(source, vocabulary), *constant_notes(source)),
+        single=options.split_bytes is None,
+    )
+
+
+def _kind(source: Checkpoint, options: Options) -> GGMLType:
+    """The type asked for, after seeing that it can hold the source."""
+    if options.type not in TYPES:
+        what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
+        raise GrokpackError("GP306", what, hint=f"--type {_offer(source)}")
+    if options.embedding is not None and options.embedding not in FLOATS:
+        raise GrokpackError("GP304", f"--embedding takes {', '.join(FLOATS)}")
+    if options.type == "q8_0":
+        _refuse_q8(source)
+    return TYPES[options.type]
+
+
+def _offer(source: Checkpoint) -> str:
+    """Types that can hold the source, and what they take: `q8_0 (336.24 GB) or bf16 (632.0 GB)`."""
+    rows = []
+    for name, kind in TYPES.items():
+        if kind is GGMLType.Q8_0 and not quantised(source):
+            continue
+        nbytes = 0
+        for entry in grok1.entries(source.geometry.layers):
+            own = embedding_type(None, kind) if entry.rule.role == "embedding" else kind
+            nbytes += plain_tensor(source, entry, own)[0].stored.nbytes
+        kept = ", the int8 as it is" if kind is GGMLType.Q8_0 else ""
+        rows.append(f"{name} ({_size(nbytes)}{kept})")
+    return f"{', '.join(rows[:-1])} or {rows[-1]}"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= _GIGABYTE else f"{nbytes / 1e6:.2f} MB"
+
+
+def _refuse_q8(source: Checkpoint) -> None:
+    for entry in grok1.entries(source.geometry.layers):
+        tensor = source.tensors[entry.name]
+        if not entry.rule.quantised:
+            continue
+        if tensor.scales is None or tensor.values.dtype is not DType.I8:
+            what = f"q8_0 re-packages int8 codes, and {tensor.name} has none in this source"
+            hint = "--type bf16 keeps what the source has; `grokpack quantize` requantises"
+            raise GrokpackError("GP306", what, hint=hint)
+        groups = collapsed(source.geometry, entry, tensor) or tensor.scales.shape[-2]
+        per_group = tensor.values.shape[-2] // groups
+        if per_group % Q8_BLOCK:
+            what = (
+                f"a block of q8_0 has {Q8_BLOCK} weights and one scale, and {tensor.name} has a "
+                f"scale for every {per_group}"
+            )
+            raise GrokpackError("GP306", what, hint="--type bf16, f16 or f32")
+
+
+def embedding_type(given: str | None, kind: GGMLType) -> GGMLType:
+    """bfloat16, to which xAI's code casts it as well, unless told otherwise."""
+    return TYPES[given or ("f32" if kind is GGMLType.F32 else "bf16")]
+
+
+def plain_tensor(
+    source: Checkpoint, entry: Entry, kind: GGMLType
+) -> tuple[TensorInfo, Op | StreamedOp]:
+    """A tensor in floating point, or in blocks of the released codes and scales."""
+    tensor = source.tensors[entry.name]
+    groups = collapsed(source.geometry, entry, tensor)
+    if kind is GGMLType.Q8_0 and entry.rule.quantised:
+        *lead, inputs, outputs = tensor.values.shape
+        return TensorInfo(kind, (*lead, outputs, inputs)), PackQ8(tensor, groups)
+    dtype = FLOATS["f32"] if kind is GGMLType.Q8_0 else gguf.STORED[kind]
+    spec, op = engine_array(entry, tensor, dtype, groups=groups)
+    return TensorInfo(GGMLType[spec.dtype.name], spec.shape), op
+
+
+def _groups(infos: dict[str, TensorInfo], split_bytes: int | None) -> list[dict[str, TensorInfo]]:
+    if split_bytes is None:
+        return [infos]
+    sizes = {name: info.stored.nbytes for name, info in infos.items()}
+    return [{name: infos[name] for name in names} for names in shards(sizes, split_bytes)]
+
+
+def _paths(kind: GGMLType, count: int) -> list[str]:
+    """A split's files as llama.cpp names them; a single file has the name that the user gives."""
+    stem = f"grok-1-{kind.name.lower()}"
+    if count == 1:
+        return [f"{stem}.gguf"]
+    return [f"{stem}-{number + 1:05d}-of-{count:05d}.gguf" for number in range(count)]
+
+
+def _vocabulary(source: Checkpoint, given: str | None) -> Vocabulary | None:
+    if given == tokenizer_files.NO_TOKENIZER:
+        return None
+    path = tokenizer_files.find_tokenizer(source, given)
+    if path is None:
+        hint = "name it with --tokenizer; `--tokenizer none` writes a file without vocabulary"
+        raise GrokpackError("GP306", "no tokenizer.model found beside the checkpoint", hint=hint)
+    vocabulary = vocabularies.read(tokenizer_files.read_small(path), path)
+    if len(vocabulary.tokens) != source.geometry.vocab:
+        facts = (
+            ("tokenizer", f"{len(vocabulary.tokens):,} pieces"),
+            ("embedding", f"{source.geometry.vocab:,} rows"),
+        )
+        what = "the tokenizer is another model's"
+        hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
+        raise GrokpackError("GP306", what, None, facts, hint)
+    _refuse_stray_ids(source, len(vocabulary.tokens))
+    return vocabulary
+
+
+def _special_ids(source: Checkpoint) -> dict[str, int]:
+    known = hyperparameters.read(source.config, source.geometry)
+    return {"bos": known.bos, "eos": known.eos, "padding": known.pad}
+
+
+def _refuse_stray_ids(source: Checkpoint, pieces: int) -> None:
+    """See that the special tokens of the config are pieces.
+
+    Raises:
+        GrokpackError: GP306 where one is not.
+    """
+    for name, number in _special_ids(source).items():
+        if number >= pieces:
+            what = f"the {name} token of config.json is {number:,}, the last piece {pieces - 1:,}"
+            raise GrokpackError("GP306", what, hint="correct config.json, or name its tokenizer")
+
+
+def _add_keys(
+    writer: Any,  # noqa: ANN401  # gguf.GGUFWriter
+    source: Checkpoint,
+    kind: GGMLType,
+    vocabulary: Vocabulary | None,
+) -> None:
+    writer.add_name("Grok 1" if is_release(source.geometry) else "Grok")
+    writer.add_organization("xAI")
+    writer.add_license("apache-2.0")
+    writer.add_repo_url(_REPOSITORY)
+    writer.add_file_type(_FILE_TYPES[kind.name.lower()])
+    writer.add_quantization_version(_QUANTIZATION_VERSION)
+    _add_dimensions(writer, source.geometry)
+    known = hyperparameters.read(source.config, source.geometry)
+    writer.add_context_length(known.context)
+    writer.add_expert_used_count(known.selected_experts)
+    writer.add_layer_norm_rms_eps(known.rms_norm_eps)
+    writer.add_rope_freq_base(known.rope_theta)
+    writer.add_logit_scale(known.output_multiplier)
+    writer.add_embedding_scale(known.embedding_multiplier)
+    writer.add_attn_output_scale(known.attn_output_multiplier)
+    writer.add_attn_logit_softcapping(known.attn_logit_cap)
+    writer.add_router_logit_softcapping(_ROUTER_CAP)
+    if vocabulary is None:
+        writer.add_tokenizer_model("no_vocab")
+        writer.add_vocab_size(source.geometry.vocab)
+        return
+    _add_vocabulary(writer, vocabulary)
+    for name, number in _special_ids(source).items():
+        if number >= 0:  # -1 is no token
+            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
+
+
+def _add_dimensions(writer: Any, geometry: Geometry) -> None:  # noqa: ANN401  # gguf.GGUFWriter
+    writer.add_block_count(geometry.layers)
+    writer.add_embedding_length(geometry.d_model)
+    writer.add_feed_forward_length(geometry.ffn)
+    writer.add_expert_feed_forward_length(geometry.ffn)
+    writer.add_expert_count(geometry.experts)
+    writer.add_head_count(geometry.q_heads)
+    writer.add_head_count_kv(geometry.kv_heads)
+    writer.add_key_length(geometry.head_dim)
+    writer.add_value_length(geometry.head_dim)
+    writer.add_rope_dimension_count(geometry.head_dim)
+    if geometry.scale_groups is not None:
+        writer.add_uint32("grokpack.scale_groups", geometry.scale_groups)
+
+
+def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN401
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_scores(vocabulary.scores)
+    writer.add_token_types(vocabulary.types)
+    writer.add_unk_token_id(vocabulary.unknown)
+    writer.add_add_bos_token(False)  # noqa: FBT003  # the reference adds none to its prompts
+    writer.add_add_space_prefix(vocabulary.space_prefix)
+
+
+def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
+    said = list(kept.notes)
+    if kind is GGMLType.Q8_0:
+        said.insert(0, "int8 codes and their scales are kept exactly")
+        if not kept.lossless:
+            said.append("`--embedding f32` keeps the embedding too, and the whole is lossless")
+    return said
+
+
+def _limits(source: Checkpoint, vocabulary: Vocabulary | None) -> list[str]:
+    """What the file cannot do."""
+    said = []
+    geometry = source.geometry
+    if vocabulary is None:
+        said.append("the file has no vocabulary: it takes token ids only")
+    if geometry.q_width != geometry.d_model:  # llama.cpp: src/models/grok.cpp, load_arch_tensors
+        said.append(
+            "llama.cpp will not load it: it takes no Grok whose query heads together are "
+            f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
+        )
+    return said

@@ -1,0 +1,124 @@
+"""GPTQ's packing, 4 and 8 bits, symmetric: what vLLM up to 0.24 reads.
+
+Each weight becomes `qweight`, `qzeros`, `scales` and `g_idx`. The released int8 goes into 8 bits as
+it is, where the groups divide its own: the codes are copied, each with 128 added, and the scales
+repeated. One scale for each output is a `group_size` of -1. Source of the form: GPTQModel's v1
+checkpoints, in which a zero point is stored less one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from grokpack.conversion.writers import quantized_folder
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.models import tensor_names
+from grokpack.transforms.copies import Constant, GroupIndex
+from grokpack.transforms.quantized_arrays import PackedColumns, StepColumns
+from grokpack.transforms.quantizer import Fitter
+from grokpack.transforms.repacked import CodeColumns, RepeatedScales
+from grokpack.transforms.two_pass_quantize import WideSteps, WideWords
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.planning.target import Target
+    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.source_weight import SourceWeight
+
+NAME = "gptq"
+_BITS = 8  # of the release
+_EXPERT_MATRICES = 3  # in a layer
+_ZEROS = {4: 0x77777777, 8: 0x7F7F7F7F}
+"""Words of zero points in the middle of the codes, each stored less one."""
+
+
+def to_gptq(source: Checkpoint, policy: Policy, options: quantized_folder.Options) -> Target:
+    """The target.
+
+    Raises:
+        GrokpackError: GP304 for an unknown convention, GP309 for what the packing cannot hold.
+    """
+    recipes = {recipe for _, recipe in policy.recipes(source.geometry) if recipe is not None}
+    for recipe in recipes:
+        _refuse(recipe)
+    if len(recipes) > 1:
+        what = "a GPTQ folder has one number of bits and one group for all of its weights"
+        hint = "`--to compressed-tensors` takes several; --keep leaves weights in bf16 here too"
+        raise GrokpackError("GP309", what, hint=hint)
+    (recipe,) = recipes or {policy.default}
+    config = {
+        "quant_method": NAME,
+        "checkpoint_format": NAME,
+        "bits": recipe.bits,
+        "group_size": -1 if recipe.group is None else recipe.group,
+        "desc_act": False,
+        "sym": True,
+        "lm_head": False,
+        **_kept(source, policy, options),
+    }
+    return quantized_folder.folder(NAME, source, policy, options, unit, config)
+
+
+def _refuse(recipe: Recipe) -> None:
+    if not recipe.symmetric:
+        what = "engines read GPTQ's packing with the zero point in the middle only"
+        raise GrokpackError("GP309", what, hint="leave --asymmetric out")
+
+
+def _kept(source: Checkpoint, policy: Policy, options: quantized_folder.Options) -> dict[str, Any]:
+    """GPTQModel's and vLLM's way to say which modules are not quantised."""
+    own = quantized_folder.convention(options)
+    kept = [entry for entry, recipe in policy.recipes(source.geometry) if recipe is None]
+    patterns = [*quantized_folder.module_patterns(own, kept, source.geometry.layers)]
+    experts = Counter(entry.layer or 0 for entry in kept if entry.rule.role == "expert")
+    whole = sorted(layer for layer, count in experts.items() if count == _EXPERT_MATRICES)
+    if own is tensor_names.HPCAI and whole:
+        everywhere = len(whole) == source.geometry.layers
+        patterns.append(tensor_names.experts_pattern(None if everywhere else whole))
+    table: dict[str, Any] = {"-:" + pattern.removeprefix("re:"): {} for pattern in patterns}
+    return {"dynamic": table} if table else {}
+
+
+def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
+    """The arrays of one weight; see `compressed_tensors.unit`."""
+    inputs, outputs = weight.shape
+    group = recipe.inputs_per_group(inputs)
+    groups, words = inputs // group, outputs // recipe.per_word
+    if outputs % recipe.per_word:
+        what = f"{outputs} outputs do not fill words of {recipe.per_word} zero points"
+        raise GrokpackError("GP309", what, hint=f"--keep '{weight.name}'")
+    codes: Any
+    if repacks(weight, recipe):
+        codes = CodeColumns(weight.tensor, expert)
+        scales: Any = RepeatedScales(weight, expert, group, recipe.scales)
+    elif recipe.group is None:
+        codes, scales = WideWords(weight, recipe, expert), WideSteps(weight, recipe, expert)
+    else:
+        fitter = Fitter(weight, expert, recipe)
+        codes, scales = PackedColumns(fitter), StepColumns(fitter)
+    return {
+        f"{base}.qweight": (ArraySpec((inputs // recipe.per_word, outputs), DType.I32), codes),
+        f"{base}.scales": (ArraySpec((groups, outputs), recipe.scales), scales),
+        f"{base}.qzeros": (
+            ArraySpec((groups, words), DType.I32),
+            Constant(_ZEROS[recipe.bits], DType.I32.itemsize),
+        ),
+        f"{base}.g_idx": (ArraySpec((inputs,), DType.I32), GroupIndex(group)),
+    }
+
+
+def repacks(weight: SourceWeight, recipe: Recipe) -> bool:
+    """Whether the source's own codes and scales can stand as they are.
+
+    They can where they are int8, each group lies within one of the source's, and the scales fit
+    their dtype: bfloat16 as in the release, or float32.
+    """
+    scales = weight.tensor.scales
+    if not weight.coded or scales is None or recipe.bits != _BITS:
+        return False
+    exact = recipe.scales in (scales.dtype, DType.F32)
+    return exact and weight.per_scale % recipe.inputs_per_group(weight.shape[0]) == 0

@@ -1,0 +1,184 @@
+"""Hugging Face folders: safetensors shards with an index, in any of three conventions of names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint import tokenizer_files
+from grokpack.conversion.writers import huggingface_config, losslessness, sidecars
+from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
+from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import FileLayout, Layout, whole
+from grokpack.formats import safetensors
+from grokpack.models import grok1, hyperparameters, tensor_names
+from grokpack.planning.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.writers.losslessness import Fidelity
+    from grokpack.core.tensors import ArraySpec, DType
+    from grokpack.models.tensor_names import Convention
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+NAME = "hf"
+INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 5_000_000_000
+"""transformers' own default for the size of a shard, until it became 50 GB."""
+TORCH = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a folder is to be written.
+
+    Attributes:
+        names: The convention: `hpcai`, `sglang` or `keyfan`.
+        dtype: Of the matrices: `bf16`, `f16` or `f32`.
+        shard_bytes: Size that a shard keeps to.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+    """
+
+    names: str = "hpcai"
+    dtype: str = "bf16"
+    shard_bytes: int = SHARD_BYTES
+    tokenizer: str | None = None
+
+
+def to_hf(source: Checkpoint, options: Options) -> Target:
+    """The target: whole matrices, one per expert.
+
+    Raises:
+        GrokpackError: GP304 for an unknown convention or dtype.
+    """
+    convention, dtype = choices(options)
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op | StreamedOp] = {}
+    for name, spec, op in engine_arrays(source, convention, dtype):
+        arrays[name], made[name] = spec, op
+    kept = losslessness.judge(source, made)
+    shards = list(safetensors.shards({n: a.nbytes for n, a in arrays.items()}, options.shard_bytes))
+    files = []
+    for number, shard in enumerate(shards):
+        path = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
+        boxes = {n: whole(arrays[n].shape) for n in safetensors.aligned(shard, arrays)}
+        files.append(safetensors.lay_out(path, boxes, arrays))
+    tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
+    finals = {
+        **tokenizer,
+        **{name: sidecars.template(name) for name in huggingface_config.CODE},
+        "README.md": sidecars.card(
+            f"Grok-1 in {options.dtype}, {options.names} names",
+            source,
+            _how(options),
+            _USAGE,
+            tokenizer,
+        ),
+        **huggingface_config.render(
+            options.names, source.geometry, source.config, TORCH[options.dtype], _whole(options)
+        ),
+        INDEX: index(files, arrays),
+    }
+    return Target(
+        NAME,
+        Layout(arrays, tuple((file,) for file in files)),
+        made,
+        finals,
+        source.framings,
+        notes=notes(source, kept, finals),
+        lossless=kept.lossless,
+    )
+
+
+def choices(options: Options) -> tuple[Convention, DType]:
+    """The convention and dtype that the options name.
+
+    Raises:
+        GrokpackError: GP304 for an unknown one.
+    """
+    if options.names not in tensor_names.CONVENTIONS:
+        raise GrokpackError("GP304", f"--names takes {', '.join(tensor_names.CONVENTIONS)}")
+    if options.dtype not in FLOATS:
+        raise GrokpackError("GP304", f"--dtype takes {', '.join(FLOATS)}")
+    return tensor_names.CONVENTIONS[options.names], FLOATS[options.dtype]
+
+
+def engine_arrays(
+    source: Checkpoint, convention: Convention, dtype: DType
+) -> Iterator[tuple[str, ArraySpec, Op | StreamedOp]]:
+    """Every array of a folder by its name, in the order of the network.
+
+    The final norm and the head come last: llama.cpp's converter gathers the experts of a layer
+    and writes them when something else follows.
+    """
+    by_name = grok1.entries_by_name(source.geometry.layers)
+    ordered = sorted(
+        by_name.values(), key=lambda e: (e.layer is None and e.index > 0, e.layer or 0, e.index)
+    )
+    embedding = ordered[0]
+    for entry in ordered:
+        tensor = source.tensors[entry.name]
+        stack = range(source.geometry.experts) if entry.rule.role == "expert" else (None,)
+        groups = collapsed(source.geometry, entry, tensor)
+        for expert in stack:
+            yield convention.of(entry, expert), *engine_array(entry, tensor, dtype, expert, groups)
+    if not huggingface_config.CLASSES[convention.name].tied:
+        tensor = source.tensors[embedding.name]
+        yield convention.head, *engine_array(embedding, tensor, dtype)
+
+
+def index(files: list[FileLayout], arrays: dict[str, ArraySpec]) -> bytes:
+    """The index: which file holds each array, and the bytes of all arrays."""
+    held = {name: file.path for file in files for name in _names(file)}
+    document = {
+        "metadata": {"total_size": sum(array.nbytes for array in arrays.values())},
+        "weight_map": dict(sorted(held.items())),
+    }
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _names(file: FileLayout) -> Iterator[str]:
+    return (name for s in file.segments if (name := getattr(s, "array", None)) is not None)
+
+
+def _whole(options: Options) -> dict[str, bool]:
+    """SGLang takes experts for one rank's share unless it is told."""
+    return {"load_presharded_moe": False} if options.names == "sglang" else {}
+
+
+def _how(options: Options) -> str:
+    if options.dtype == "bf16":
+        return (
+            "int8 weights times their scales, rounded once to bfloat16: bit for bit the weights "
+            "that xAI's code computes with. Router and norms are float32."
+        )
+    return (
+        f"int8 weights times their scales in {TORCH[options.dtype]}. Router and norms are float32."
+    )
+
+
+_USAGE = """`AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)` loads it in
+transformers 4.57 and 5, with the modelling code in this folder."""
+
+
+def notes(source: Checkpoint, kept: Fidelity, finals: dict[str, bytes]) -> tuple[str, ...]:
+    """What the user should know before it starts."""
+    said = list(kept.notes)
+    if not finals.keys() & {tokenizer_files.TOKENIZER, tokenizer_files.TOKENIZER_JSON}:
+        said.append("no tokenizer is written: none was found beside the checkpoint, or asked for")
+    return (*said, *constant_notes(source))
+
+
+def constant_notes(source: Checkpoint) -> list[str]:
+    """What in the source's config is not as in xAI's code."""
+    geometry = source.geometry
+    return [
+        f"config.json of the source has {text}; it is carried over"
+        for text in hyperparameters.differences(
+            hyperparameters.read(source.config, geometry), geometry
+        )
+    ]

@@ -1,0 +1,92 @@
+"""What a conversion keeps and what it rounds, told from its ops before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.core.tensors import DType
+from grokpack.models import grok1
+from grokpack.transforms.dequantize import Dequantize, Recast, Transpose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.architecture import Rule
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+_HOLDS = {
+    DType.F32: {DType.F32, DType.BF16, DType.F16},
+    DType.BF16: {DType.BF16},
+    DType.F16: {DType.F16},
+}
+"""Dtypes whose every value a dtype has as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """What becomes of a source's values.
+
+    Attributes:
+        lossless: Whether every value, code and scale of the source can be had back.
+        notes: What is lost, a sentence each; empty where nothing is.
+    """
+
+    lossless: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """One way in which values change: what, from which form, to which."""
+
+    what: str  # `products`, `weights` or `embedding`
+    source: DType
+    dtype: DType
+
+
+def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
+    """What the ops that make a target keep of their source."""
+    rules = {e.name: e.rule for e in grok1.entries(source.geometry.layers)}
+    products = {n for n, packing in source.packings.items() if not packing.centred}
+    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules, products))
+    if _Loss("products", DType.I8, DType.BF16) in losses:  # those are all of them
+        losses.pop(_Loss("row-parallel products", DType.I8, DType.BF16), None)
+    return Fidelity(not losses, tuple(_sentences(list(losses))))
+
+
+def _losses(op: Op | StreamedOp, rules: Mapping[str, Rule], products: set[str]) -> Iterator[_Loss]:
+    """What an op loses; `products` are weights that are read as products of codes and scales."""
+    if isinstance(op, Dequantize):
+        rule = rules.get(op.tensor.name)
+        some = "row-parallel " if rule is None or rule.cut == "rows" else ""
+        yield _Loss(f"{some}products", DType.I8, DType.BF16)
+    elif isinstance(op, Transpose):
+        kind = op.tensor.values.dtype
+        if kind is DType.I8 or op.tensor.name in products:
+            yield _Loss("products", DType.I8, op.dtype)
+        elif kind not in _HOLDS[op.dtype]:
+            yield _Loss("weights", kind, op.dtype)
+    elif isinstance(op, Recast) and op.array in products:
+        yield _Loss("products", DType.I8, op.dtype)
+    elif isinstance(op, Recast) and op.source not in _HOLDS[op.dtype]:
+        rule = rules.get(op.array)
+        embedding = rule is not None and rule.role == "embedding"
+        yield _Loss("embedding" if embedding else "weights", op.source, op.dtype)
+
+
+def _sentences(losses: list[_Loss]) -> Iterator[str]:
+    for loss in losses:
+        if loss.source is DType.I8 and loss.dtype is DType.F32:
+            yield (
+                "products of codes and scales are exact in f32, but the codes themselves are not "
+                "kept: not lossless"
+            )
+            continue
+        subject = "the embedding is" if loss.what == "embedding" else f"{loss.what} are"
+        origin = "" if loss.source is DType.I8 else f" from {loss.source.label}"
+        aside = ""
+        if loss.dtype is not DType.F16 and loss.what != "weights":
+            aside = ", as xAI's code does"
+        yield f"{subject} rounded once{origin} to {loss.dtype.label}{aside}: not lossless"

@@ -1,0 +1,55 @@
+"""A checkpoint that Orbax restores: xAI's pytree, each leaf a zarr 3 array in raw chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.readers import orbax_reader
+from grokpack.conversion.writers.chunked_store_writer import (
+    Arrays,
+    Options,
+    cuts,
+    refuse_options,
+    tensors,
+)
+from grokpack.formats import orbax as orbax_format
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.formats.orbax import Keys
+    from grokpack.models.architecture import Entry
+    from grokpack.planning.target import Target
+
+_VALUES, _SCALES = "0", "1"  # leaves of xAI's QuantizedWeight8bit, a pytree node without names
+
+
+def to_orbax(source: Checkpoint, options: Options) -> Target:
+    """The target.
+
+    Raises:
+        GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
+    """
+    refuse_options(options)
+    arrays = Arrays()
+    leaves = []
+    for entry, tensor, ops in tensors(source, options.dtype):
+        for name, spec in tensor.arrays().items():
+            keys = _keys(entry, tensor, scales=name != entry.name)
+            leaves.append(keys)
+            made = spec, ops[name]
+            arrays.add(name, ".".join(keys), made, cuts(entry, spec, options.tp), options)
+    finals = {
+        orbax_format.CHECKPOINT: orbax_format.checkpoint_document(),
+        orbax_format.TREE: orbax_format.tree_document(leaves),
+        orbax_format.COMMIT: b"Checkpoint commit was successful\n",
+    }
+    return arrays.target(orbax_reader.NAME, source, finals, options)
+
+
+def _keys(entry: Entry, tensor: TensorSpec, *, scales: bool) -> Keys:
+    """Keys of an array in xAI's pytree: module, parameter, and which leaf of a weight it is."""
+    module, _, parameter = entry.name.rpartition("/")
+    if tensor.scales is None:
+        return module, parameter
+    return module, parameter, _SCALES if scales else _VALUES

@@ -1,0 +1,142 @@
+"""What a target can refuse only after a look at values: cheap ones, read before a run begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.reading_memory import affords
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType, scales_name
+from grokpack.transforms.dequantize import Recast, Transpose, matrix, read_scales, rows_per_group
+from grokpack.transforms.layout_views import DecodedView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.transforms.ggml_blocks import PackQ8
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+_LIMIT_BYTES = 1 << 30  # the release's scales are 125 MB; expanded ones are as much as the codes
+_LARGEST = 65504.0  # of float16
+_OVERFLOWS = 65520.0  # what rounds to infinity
+_LARGEST_CODE = 128
+_MOST_RUNS = 64  # runs of codes that are read of a weight, to see whether products are too large
+
+
+def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
+    """Refuse scales that float16 cannot hold before hours of work, where they are few.
+
+    Where they are not, because they stand expanded or in the blocks of a GGUF, each is checked
+    while its blocks are packed.
+
+    Raises:
+        GrokpackError: GP406.
+    """
+    if not _few_scales(source, [pack.tensor for pack in packs]):
+        return
+    reader = ArrayReader(source)
+    storage.each(source.folder, lambda pack: pack.check(reader), packs)
+
+
+def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
+    """Whether the scales of some weights can be read before a run."""
+    nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
+    views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
+    viewed = any(view is not None and not isinstance(view, DecodedView) for view in views)
+    return not viewed and nbytes <= _LIMIT_BYTES and affords(source)
+
+
+def float16_notes(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> tuple[str, ...]:
+    """See, as far as scales can tell, that float16 holds what is written in it.
+
+    A code is at most 128: where that times the largest scale is within float16, all products are.
+    Where it is not, the codes of the largest scales are read.
+
+    Args:
+        source: What is converted.
+        made: How the arrays of the target are made.
+
+    Returns:
+        What the plan says of it; nothing where nothing is written in float16.
+
+    Raises:
+        GrokpackError: GP405 where a product does not fit.
+    """
+    coded: dict[str, _Coded] = {}
+    others: set[str] = set()
+    for op in made.values():
+        if isinstance(op, Transpose) and op.dtype is DType.F16:
+            if op.tensor.scales is not None and op.tensor.values.dtype is DType.I8:
+                coded[op.tensor.name] = _Coded(op.tensor, op.groups)
+            elif op.tensor.values.dtype is not DType.F16:
+                others.add(op.tensor.name)
+        elif isinstance(op, Recast) and op.dtype is DType.F16 and op.source is not DType.F16:
+            others.add(op.array)
+    if not _few_scales(source, [one.tensor for one in coded.values()]):
+        others |= coded.keys()
+        coded = {}
+    reader = ArrayReader(source if coded else None)
+    fit = storage.each(source.folder, lambda name: coded[name].fits(reader), list(coded))
+    doubtful = {name for name, fits in zip(coded, fit, strict=True) if not fits}
+    return tuple(_in_words(len(coded) - len(doubtful), sorted(others | doubtful)))
+
+
+def _in_words(settled: int, open_: list[str]) -> Iterator[str]:
+    if settled:
+        yield f"by their scales, all products of {settled} weights fit float16"
+    if open_:
+        more = f" and {len(open_) - 1} more" if len(open_) > 1 else ""
+        found = f"a value beyond {_LARGEST:.0f} is found only when it is reached, and ends the run"
+        yield f"{open_[0]}{more}: {found} (GP405)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """int8 codes with scales, whose products are to be float16.
+
+    Attributes:
+        tensor: The weight.
+        groups: Scale groups that expanded rows fall into; None for the rows as they are.
+    """
+
+    tensor: TensorSpec
+    groups: int | None
+
+    def fits(self, reader: ArrayReader) -> bool:
+        """Whether all products are seen to fit.
+
+        Raises:
+            GrokpackError: GP405 where one does not.
+        """
+        shape, runs = self.tensor.values.shape, 0
+        for lead in np.ndindex(*shape[:-2]):
+            box = Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:]))
+            scales = np.abs(matrix(read_scales(self.tensor, box, reader, self.groups)))
+            large = np.isfinite(scales) & (scales * _LARGEST_CODE > _LARGEST)
+            for group, column in np.argwhere(large)[: _MOST_RUNS - runs]:
+                self._check(lead, int(group), int(column), float(scales[group, column]), reader)
+            runs += int(np.count_nonzero(large))
+        return runs <= _MOST_RUNS
+
+    def _check(
+        self, lead: tuple[int, ...], group: int, column: int, scale: float, reader: ArrayReader
+    ) -> None:
+        """See that the products of one scale fit."""
+        rows = rows_per_group(self.tensor, self.groups)
+        box = Box((*lead, group * rows, column), (*(1 for _ in lead), rows, 1))
+        codes = reader.read(self.tensor.name, box).view(np.int8).astype(np.int64)
+        largest = int(np.abs(codes).max()) * scale
+        if largest >= _OVERFLOWS:
+            place = f"{f'expert {lead[0]}, ' if lead else ''}group {group}, output {column}"
+            facts = (("value", f"{largest:.6g}"), ("at", place), ("float16 holds", "65504"))
+            what = "a product is too large for float16"
+            hint = "`--dtype bf16` or `--type bf16` holds it"
+            raise GrokpackError("GP405", what, Place(self.tensor.name), facts, hint)

@@ -1,0 +1,195 @@
+"""What all folders of quantised weights share: options, names, what stays precise, the card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint import tokenizer_files
+from grokpack.conversion.quantization.policy import in_words
+from grokpack.conversion.writers import huggingface_config, huggingface_writer, sidecars
+from grokpack.conversion.writers.engine_arrays import engine_array
+from grokpack.conversion.writers.quantized_shards import Arrays
+from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import DType
+from grokpack.models import grok1, tensor_names
+from grokpack.planning.target import Target
+from grokpack.transforms.repacked import CodeColumns, CodeRows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.models.architecture import Entry
+    from grokpack.models.tensor_names import Convention
+    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.source_weight import SourceWeight
+
+    MakeUnit = Callable[[str, SourceWeight, int | None, Recipe], Unit]
+
+_WEIGHT = ".weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a folder of quantised weights is written.
+
+    Attributes:
+        names: The convention: `hpcai`, `sglang` or `keyfan`.
+        shard_bytes: Size that a shard keeps to.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+    """
+
+    names: str = "hpcai"
+    shard_bytes: int = huggingface_writer.SHARD_BYTES
+    tokenizer: str | None = None
+
+
+def convention(options: Options) -> Convention:
+    """The convention that the options name.
+
+    Raises:
+        GrokpackError: GP304 for an unknown one.
+    """
+    if options.names not in tensor_names.CONVENTIONS:
+        raise GrokpackError("GP304", f"--names takes {', '.join(tensor_names.CONVENTIONS)}")
+    return tensor_names.CONVENTIONS[options.names]
+
+
+def folder(
+    form: str,
+    source: Checkpoint,
+    policy: Policy,
+    options: Options,
+    unit: MakeUnit,
+    config: dict[str, Any],
+    extra: dict[str, Any] | None = None,
+) -> Target:
+    """The target: quantised weights, and everything else in bfloat16 and float32.
+
+    Args:
+        form: Name of the format.
+        source: What is quantised.
+        policy: Which weights, and how.
+        options: Names, sizes, tokenizer.
+        unit: Makes the arrays of a quantised weight.
+        config: `quantization_config` of config.json.
+        extra: More keys of config.json.
+    """
+    own = convention(options)
+    arrays, made = Arrays(), Counter[str]()
+    for words, one in _units(source, own, policy, unit):
+        arrays.add(one)
+        made[words] += 1
+    layout = arrays.layout(options.shard_bytes)
+    account = [f"{words}: {count} matrices" for words, count in made.items() if words]
+    tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
+    finals = {
+        **tokenizer,
+        **{name: sidecars.template(name) for name in huggingface_config.CODE},
+        "README.md": sidecars.card(f"Grok-1, {form}", source, _how(account), _USAGE, tokenizer),
+        **huggingface_config.render(
+            options.names,
+            source.geometry,
+            source.config,
+            huggingface_writer.TORCH["bf16"],
+            {"quantization_config": config, **(extra or {})},
+        ),
+        huggingface_writer.INDEX: huggingface_writer.index(
+            [file for (file,) in layout.bands], arrays.specs
+        ),
+    }
+    bits = 8 * layout.nbytes / grok1.count_parameters(source.geometry).total
+    notes = (*account, f"{bits:.2f} bits per parameter", *_notes(source))
+    return Target(form, layout, arrays.ops, finals, source.framings, notes=notes, lossless=False)
+
+
+def _how(account: list[str]) -> str:
+    return f"Quantised weights: {'; '.join(account)}. {_PRECISE}"
+
+
+_PRECISE = "Router and norms are float32, embedding and whatever else is not quantised bfloat16."
+_USAGE = """`grokpack.json` has the account of what was lost, tensor by tensor."""
+
+
+def _units(
+    source: Checkpoint, own: Convention, policy: Policy, unit: MakeUnit
+) -> Iterator[tuple[str, Unit]]:
+    """The arrays of every tensor, in the order of the network, and in words how it is made."""
+    by_index = grok1.entries(source.geometry.layers)
+    ordered = sorted(by_index, key=_place)
+    for entry in ordered:
+        tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
+        groups = collapsed(source.geometry, entry, tensor)
+        stack = range(source.geometry.experts) if entry.rule.role == "expert" else (None,)
+        for expert in stack:
+            name = own.of(entry, expert)
+            if recipe is None:
+                kept = f"{entry.rule.role} kept in bf16" if entry.rule.quantised else ""
+                yield kept, {name: engine_array(entry, tensor, DType.BF16, expert, groups)}
+            else:
+                refuse_group(entry, tensor, recipe)
+                weight = policy.weight(tensor, groups)
+                made = unit(name.removesuffix(_WEIGHT), weight, expert, recipe)
+                yield f"{entry.rule.role} {_in_words(recipe, made)}", made
+    if not huggingface_config.CLASSES[own.name].tied:
+        yield "", {own.head: engine_array(ordered[0], source.tensors[ordered[0].name], DType.BF16)}
+
+
+def _place(entry: Entry) -> tuple[bool, int, int]:
+    """Embedding, layers, final norm."""
+    return entry.layer is None and entry.index > 0, entry.layer or 0, entry.index
+
+
+def module_patterns(own: Convention, entries: list[Entry], layers: int) -> Iterator[str]:
+    """Patterns of module names, one for each kind of weight.
+
+    Args:
+        own: Whose names.
+        entries: The weights that are meant.
+        layers: Layers of the model; a kind that is meant in all of them is named without number.
+    """
+    by_path: dict[str, list[int]] = {}
+    for entry in entries:
+        by_path.setdefault(entry.rule.path, []).append(entry.layer or 0)
+    for path, found in by_path.items():
+        yield tensor_names.pattern_of(own, path, None if len(found) == layers else sorted(found))
+
+
+def refuse_group(entry: Entry, tensor: TensorSpec, recipe: Recipe) -> None:
+    """See that groups and words divide the inputs.
+
+    Raises:
+        GrokpackError: GP309 where they do not.
+    """
+    inputs = tensor.values.shape[-2]
+    group = recipe.inputs_per_group(inputs)
+    if inputs % group or group % recipe.per_word:
+        what = f"groups of {group} do not divide the {inputs} inputs of {entry.name}"
+        divides = [str(g) for g in (32, 64, 128, 256) if inputs % g == 0]
+        hint = (
+            f"--group {' or '.join([*divides, 'channel'])}, or keep it: --keep '{entry.rule.path}'"
+        )
+        raise GrokpackError("GP309", what, hint=hint)
+
+
+def _in_words(recipe: Recipe, made: Unit) -> str:
+    """How a weight is quantised, or that it is not."""
+    if any(isinstance(op, CodeRows | CodeColumns) for _, op in made.values()):
+        return f"int{recipe.bits}, codes and scales as they are"
+    return in_words(recipe)
+
+
+def _notes(source: Checkpoint) -> tuple[str, ...]:
+    """What the user should know before it starts."""
+    embedding = source.tensors[grok1.GLOBAL_RULES[0].path]
+    rounded = embedding.values.dtype is not DType.BF16
+    return (
+        *(["the embedding is rounded to bf16"] if rounded else []),
+        *huggingface_writer.constant_notes(source),
+    )

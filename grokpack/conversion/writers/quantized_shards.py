@@ -1,0 +1,59 @@
+"""Folders of safetensors shards in which some weights are several arrays each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from grokpack.core.layout import Layout, whole
+from grokpack.formats import safetensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from grokpack.core.tensors import ArraySpec
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+    Unit = Mapping[str, tuple[ArraySpec, Op | StreamedOp]]
+    """Arrays that belong together, by name: all of a weight."""
+
+_ALIGNMENT = 8  # of the widest element
+
+
+@dataclass(slots=True)
+class Arrays:
+    """Arrays of an output and how they are made, gathered unit by unit."""
+
+    specs: dict[str, ArraySpec] = field(default_factory=dict)
+    ops: dict[str, Op | StreamedOp] = field(default_factory=dict)
+    units: list[list[str]] = field(default_factory=list)
+
+    def add(self, unit: Unit) -> None:
+        """Take the arrays of a weight."""
+        for name, (spec, op) in unit.items():
+            self.specs[name], self.ops[name] = spec, op
+        self.units.append(list(unit))
+
+    def layout(self, shard_bytes: int) -> Layout:
+        """The shards, each of whole units and at most this size where a unit allows it."""
+        sizes = {str(i): self._bytes(unit) for i, unit in enumerate(self.units)}
+        shards = list(safetensors.shards(sizes, shard_bytes))
+        files = []
+        for number, shard in enumerate(shards):
+            path = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
+            names = [name for key in shard for name in self.units[int(key)]]
+            boxes = {name: whole(self.specs[name].shape) for name in self._ordered(names)}
+            files.append(safetensors.lay_out(path, boxes, self.specs))
+        return Layout(self.specs, tuple((file,) for file in files))
+
+    def _bytes(self, unit: Iterable[str]) -> int:
+        return sum(self.specs[name].nbytes for name in unit)
+
+    def _ordered(self, names: list[str]) -> list[str]:
+        """Scales right behind their codes, so that one fit serves both.
+
+        Wider elements come first only where arrays would begin at an odd place otherwise.
+        """
+        if all(self.specs[name].nbytes % _ALIGNMENT == 0 for name in names):
+            return names
+        return safetensors.aligned(names, self.specs)

@@ -1,0 +1,165 @@
+"""Scale groups of a source: how many there are, and tensors with another number of rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.models import grok1
+from grokpack.transforms import copies, dequantize
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.transforms.protocols import Op
+
+Scales = Literal["auto", "expanded", "bf16-weights"]
+"""`auto`: as compact as the target can hold exactly; `expanded`: one scale row per weight row;
+`bf16-weights`: row-parallel weights as bf16 with scales of one (one rounding)."""
+
+NO_CODES = (
+    "the source has no int8 codes: weights are written as bf16 with scales of one, "
+    "not as the release's int8"
+)
+"""What a run says that makes xAI's layout of a source in floating point."""
+
+
+def with_groups(source: Checkpoint) -> Geometry:
+    """The geometry with its scale groups; probes one tensor where scales stand expanded.
+
+    Raises:
+        GrokpackError: GP215 where a config tells of groups that this tensor does not have.
+    """
+    geometry = source.geometry
+    if source.bits:
+        return geometry
+    entry = next(
+        e for e in grok1.entries(geometry.layers) if e.rule.path == "multi_head_attention/linear/w"
+    )
+    tensor = source.tensors[entry.name]
+    told = geometry.scale_groups
+    if tensor.scales is None or tensor.scales.shape[-2] == told:
+        return geometry
+    found = probe_groups(source, tensor)
+    if told is None:
+        return replace(geometry, scale_groups=found)
+    if found is None or told % found:
+        what = f"scales of {tensor.name} do not fall into {told} groups, as config.json has it"
+        raise GrokpackError("GP215", what, hint="correct `scale_groups` there, or remove it")
+    return geometry
+
+
+def collapsed(geometry: Geometry, entry: Entry, tensor: TensorSpec) -> int | None:
+    """Groups that a tensor's scale rows fall into, where it has more rows; else None."""
+    groups = geometry.scale_groups
+    if entry.rule.cut != "rows" or tensor.scales is None or groups is None:
+        return None
+    rows = tensor.scales.shape[-2]
+    return groups if rows > groups and rows % groups == 0 else None
+
+
+def quantised(source: Checkpoint) -> bool:
+    """Whether the source has int8 codes with scales."""
+    return any(tensor.values.dtype is DType.I8 for tensor in source.tensors.values())
+
+
+def row_parallel_codes(source: Checkpoint) -> bool:
+    """Whether row-parallel weights are int8 codes; else their scales, if any, are ones."""
+    return any(
+        source.tensors[e.name].values.dtype is DType.I8
+        for e in grok1.entries(source.geometry.layers)
+        if e.rule.cut == "rows"
+    )
+
+
+def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
+    """The fewest equal groups that the scale rows of a tensor fall into; None if all differ.
+
+    Every other tensor is checked against the answer while its scales are collapsed.
+    """
+    if tensor.scales is None:
+        return None
+    rows, columns = tensor.scales.shape[-2:]
+    reader, step = ArrayReader(source), max(1, (4 << 20) // (2 * columns))
+    common, last = rows, None
+    for first in range(0, rows, step):
+        count = min(step, rows - first)
+        values = reader.read(scales_name(tensor.name), Box((first, 0), (count, columns)))
+        for offset in range(count):
+            if last is not None and (values[offset] != last).any():
+                common = math.gcd(common, first + offset)
+            last = values[offset]
+    return None if common == 1 else rows // common
+
+
+def own_rows(entry: Entry, scales: ArraySpec, tp: int) -> int:
+    """Scale rows of a weight that was quantised anew: those that it has, if ranks can share them.
+
+    Raises:
+        GrokpackError: GP301 where they cannot.
+    """
+    rows = scales.shape[-2]
+    if entry.rule.cut == "rows" and rows % tp and tp % rows:
+        what = f"{tp} ranks do not share the {rows} scale groups of {entry.name}"
+        raise GrokpackError("GP301", what, hint="choose a width that divides them")
+    return rows
+
+
+def release_form(
+    tensor: TensorSpec, entry: Entry, rows: int | None
+) -> tuple[TensorSpec, dict[str, Op]]:
+    """A tensor as the release stores one, and how it is made.
+
+    int8 keeps its codes; a weight that the source has in floating point becomes bfloat16 with
+    scales of one, which xAI's code takes as well. What is not quantised is float32.
+
+    Args:
+        tensor: The source's tensor.
+        entry: Which one it is.
+        rows: Scale rows of row-parallel weights; None for one per weight row.
+    """
+    if not entry.rule.quantised:
+        return _as_f32(tensor)
+    if tensor.scales is None:
+        wanted = (rows or tensor.values.shape[-2]) if entry.rule.cut == "rows" else 1
+        return _with_unit_scales(tensor, wanted)
+    return with_scale_rows(tensor, entry, rows)
+
+
+def _as_f32(tensor: TensorSpec) -> tuple[TensorSpec, dict[str, Op]]:
+    if tensor.values.dtype is DType.F32:
+        return tensor, {tensor.name: copies.Copy(tensor.name)}
+    spec = TensorSpec(tensor.name, ArraySpec(tensor.values.shape, DType.F32))
+    return spec, {tensor.name: dequantize.Recast(tensor.name, tensor.values.dtype, DType.F32)}
+
+
+def _with_unit_scales(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
+    shape = tensor.values.shape
+    values = ArraySpec(shape, DType.BF16)
+    scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
+    made: dict[str, Op] = {
+        tensor.name: dequantize.Recast(tensor.name, tensor.values.dtype, DType.BF16),
+        scales_name(tensor.name): copies.Constant(copies.BF16_ONE, DType.BF16.itemsize),
+    }
+    return TensorSpec(tensor.name, values, scales), made
+
+
+def with_scale_rows(
+    tensor: TensorSpec, entry: Entry, rows: int | None
+) -> tuple[TensorSpec, dict[str, Op]]:
+    """A tensor with `rows` scale rows (None: one per weight row), and how it is made."""
+    made: dict[str, Op] = {name: copies.Copy(name) for name in tensor.arrays()}
+    if tensor.scales is None or entry.rule.cut != "rows":
+        return tensor, made
+    scales, wanted = tensor.scales, rows or tensor.values.shape[-2]
+    if scales.shape[-2] == wanted:
+        return tensor, made
+    name = scales_name(tensor.name)
+    made[name] = copies.Regroup(name, scales.shape[-2], wanted)
+    shape = (*scales.shape[:-2], wanted, scales.shape[-1])
+    return replace(tensor, scales=ArraySpec(shape, scales.dtype)), made

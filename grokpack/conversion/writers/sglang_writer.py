@@ -1,0 +1,119 @@
+"""SGLang's presharded files: each rank loads its own experts and what all ranks share.
+
+    model-00001-TP-003.safetensors      rank 3's slices of the experts
+    model-00001-TP-common.safetensors   everything else, whole
+
+SGLang's loader (models/grok.py, `_prepare_presharded_weights`) takes every file whose name ends in
+its rank's number or in `common`; experts go in as they are, all else it cuts itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint import tokenizer_files
+from grokpack.conversion.writers import (
+    huggingface_config,
+    huggingface_writer,
+    losslessness,
+    sidecars,
+)
+from grokpack.core.layout import Box, FileLayout, Layout, cut, whole
+from grokpack.formats import safetensors
+from grokpack.models import tensor_names
+from grokpack.models.partition import refuse_width
+from grokpack.planning.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import ArraySpec
+    from grokpack.transforms.protocols import Op, StreamedOp
+
+NAME = "sglang"
+_CUT = {"w1": -2, "w3": -2, "w2": -1}  # of a matrix [out, in]: by outputs, by outputs, by inputs
+
+
+def to_sglang(source: Checkpoint, tp: int, options: huggingface_writer.Options) -> Target:
+    """The target: rank files for the experts, common files for the rest.
+
+    Raises:
+        GrokpackError: GP301 for a width that the model cannot be cut into.
+    """
+    refuse_width(source.geometry, tp)
+    _, dtype = huggingface_writer.choices(options)
+    arrays: dict[str, ArraySpec] = {}
+    made: dict[str, Op | StreamedOp] = {}
+    for name, spec, op in huggingface_writer.engine_arrays(source, tensor_names.SGLANG, dtype):
+        arrays[name], made[name] = spec, op
+    kept = losslessness.judge(source, made)
+    cuts = {name: axis for name in arrays if (axis := axis_of(name)) is not None}
+    files = [
+        file
+        for rank in range(tp)
+        for file in files_of(
+            f"TP-{rank:03d}",
+            {name: cut(arrays[name].shape, axis, rank, tp) for name, axis in cuts.items()},
+            arrays,
+            options.shard_bytes,
+        )
+    ]
+    shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
+    files += files_of("TP-common", shared, arrays, options.shard_bytes)
+    tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
+    finals = {
+        **tokenizer,
+        **{name: sidecars.template(name) for name in huggingface_config.CODE},
+        "README.md": sidecars.card(
+            f"Grok-1 presharded for SGLang, {tp} ranks",
+            source,
+            f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
+            f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} --trust-remote-code`; "
+            "another width loads incomplete experts.",
+            tokenizer,
+        ),
+        **huggingface_config.render(
+            "sglang",
+            source.geometry,
+            source.config,
+            huggingface_writer.TORCH[options.dtype],
+            {"load_presharded_moe": tp > 1},
+        ),
+    }
+    return Target(
+        NAME,
+        Layout(arrays, tuple((file,) for file in files)),
+        made,
+        finals,
+        source.framings,
+        notes=huggingface_writer.notes(source, kept, finals),
+        lossless=kept.lossless,
+    )
+
+
+def axis_of(name: str) -> int | None:
+    """The axis that ranks cut of an expert's matrix; None for what they share."""
+    parsed = tensor_names.parse(tensor_names.SGLANG, name)
+    if parsed is None or parsed.expert is None:
+        return None
+    return _CUT[name.split(".")[-2]]
+
+
+def files_of(
+    group: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec], shard_bytes: int
+) -> Iterator[FileLayout]:
+    """Files of one rank, or of what ranks share.
+
+    Args:
+        group: `TP-003` or `TP-common`.
+        boxes: What the files hold of each array.
+        arrays: Whole arrays.
+        shard_bytes: Size that a file keeps to.
+    """
+    sizes = {name: box.elements * arrays[name].dtype.itemsize for name, box in boxes.items()}
+    for number, shard in enumerate(safetensors.shards(sizes, shard_bytes)):
+        path = f"model-{number + 1:05d}-{group}{safetensors.SUFFIX}"
+        yield safetensors.lay_out(
+            path, {name: boxes[name] for name in safetensors.aligned(shard, arrays)}, arrays
+        )

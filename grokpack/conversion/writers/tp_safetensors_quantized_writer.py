@@ -1,0 +1,93 @@
+"""Quantised weights as plain arrays: xAI's names, codes with the scales of their groups.
+
+The layout of `reshard` at width 1: arrays lie as xAI has them, so that numpy reads them and
+grokpack's other commands do, and no engine does. For study.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.layouts import tp_safetensors_layout
+from grokpack.conversion.quantization.policy import in_words
+from grokpack.conversion.writers.quantized_folder import refuse_group
+from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import (
+    ArraySpec,
+    DType,
+    Packing,
+    TensorSpec,
+    codes_name,
+    scales_name,
+    zeros_name,
+)
+from grokpack.models import config_json, grok1
+from grokpack.planning.target import Target
+from grokpack.transforms.copies import Copy
+from grokpack.transforms.quantized_in_place import CodesInPlace, StepsInPlace, ZerosInPlace
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.source_weight import SourceWeight
+
+NAME = "safetensors"
+
+
+def to_plain(source: Checkpoint, policy: Policy) -> Target:
+    """The target; weights that are kept stay as the source has them.
+
+    Raises:
+        GrokpackError: GP309 for a scale for each output, or groups that do not divide.
+    """
+    stored: list[tp_safetensors_layout.Stored] = []
+    made: dict[str, Op | StreamedOp] = {}
+    said: dict[str, int] = {}
+    bits = dict(source.bits)
+    for entry in grok1.entries(source.geometry.layers):
+        tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
+        own: tp_safetensors_layout.Stored = tensor
+        if recipe is None:
+            made |= {name: Copy(name) for name in tensor.arrays()}
+        else:
+            refuse_group(entry, tensor, recipe)
+            groups = collapsed(source.geometry, entry, tensor)
+            own, ops = _weight(policy.weight(tensor, groups), recipe)
+            made |= ops
+            bits[entry.name] = recipe.bits
+            words = f"{entry.rule.role} {in_words(recipe)}"
+            said[words] = said.get(words, 0) + 1
+        stored.append(own)
+    layout = tp_safetensors_layout.lay_out(source.geometry, stored, 1)
+    finals = {
+        config_json.FILE: config_json.render(source.geometry, source.config),
+        tp_safetensors_layout.INDEX: tp_safetensors_layout.index(source.geometry, layout, 1, bits),
+    }
+    notes = tuple(f"{words}: {count} weights" for words, count in said.items())
+    return Target(NAME, layout, made, finals, source.framings, notes, lossless=False)
+
+
+def _weight(
+    weight: SourceWeight, recipe: Recipe
+) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedOp]]:
+    """A weight, and how its arrays are made; int8 where that holds the codes as they are."""
+    if recipe.group is None:
+        what = "plain arrays are written in groups of inputs"
+        raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
+    *lead, inputs, outputs = weight.tensor.values.shape
+    scales = ArraySpec((*lead, inputs // recipe.group, outputs), recipe.scales)
+    steps: dict[str, StreamedOp] = {scales_name(weight.name): StepsInPlace(weight, recipe)}
+    if recipe.bits == DType.I8.itemsize * 8 and recipe.symmetric:
+        values = ArraySpec(weight.tensor.values.shape, DType.I8)
+        codes = CodesInPlace(weight, recipe, signed=True)
+        return TensorSpec(weight.name, values, scales), {weight.name: codes, **steps}
+    octets = ArraySpec((*lead, inputs * recipe.bits // 8, outputs), DType.U8)
+    steps = {codes_name(weight.name): CodesInPlace(weight, recipe, signed=False), **steps}
+    if recipe.symmetric:
+        return Packing(weight.name, recipe.bits, octets, scales), steps
+    steps[zeros_name(weight.name)] = ZerosInPlace(weight, recipe)
+    zeros = ArraySpec(scales.shape, DType.U8)
+    return Packing(weight.name, recipe.bits, octets, scales, zeros), steps

@@ -1,0 +1,74 @@
+"""grokpack's safetensors: a folder per tensor-parallel rank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.layouts import tp_safetensors_layout
+from grokpack.conversion.writers import losslessness
+from grokpack.conversion.writers.scale_groups import NO_CODES, own_rows, quantised, release_form
+from grokpack.core.errors import GrokpackError
+from grokpack.models import config_json, grok1
+from grokpack.planning.target import Target
+from grokpack.transforms.copies import Copy
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.writers.scale_groups import Scales
+    from grokpack.models.architecture import Entry
+    from grokpack.transforms.protocols import Op
+
+
+def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
+    """The target: every rank's slices, and one folder of what all ranks hold.
+
+    Args:
+        source: Its head size is known.
+        tp: Ranks.
+        scales: How row-parallel scales are stored.
+    """
+    geometry = source.geometry
+    stored: list[tp_safetensors_layout.Stored] = []
+    made: dict[str, Op] = {}
+    for entry in grok1.entries(geometry.layers):
+        own, own_ops = _form(source, entry, tp, scales)
+        stored.append(own)
+        made |= own_ops
+    kept = losslessness.judge(source, made)
+    layout = tp_safetensors_layout.lay_out(geometry, stored, tp)
+    finals = {
+        config_json.FILE: config_json.render(geometry, source.config),
+        tp_safetensors_layout.INDEX: tp_safetensors_layout.index(geometry, layout, tp, source.bits),
+    }
+    return Target(
+        tp_safetensors_layout.NAME,
+        layout,
+        made,
+        finals,
+        source.framings,
+        (*(() if quantised(source) or source.packings else (NO_CODES,)), *kept.notes),
+        kept.lossless,
+    )
+
+
+def _form(
+    source: Checkpoint, entry: Entry, tp: int, scales: Scales
+) -> tuple[tp_safetensors_layout.Stored, dict[str, Op]]:
+    """A tensor as the ranks hold it, and how its arrays are made.
+
+    What was quantised anew keeps its own groups, and what is packed stays so.
+
+    Raises:
+        GrokpackError: GP301 where the ranks cannot share groups or bytes.
+    """
+    tensor, packing = source.tensors[entry.name], source.packings.get(entry.name)
+    if packing is not None:
+        own_rows(entry, packing.scales, tp)
+        if entry.rule.cut == "rows" and packing.codes.shape[-2] % tp:
+            what = f"{tp} ranks would cut bytes of {entry.name}, which have the codes of two inputs"
+            raise GrokpackError("GP301", what, hint="choose a width that divides them")
+        return packing, {name: Copy(name) for name in packing.arrays()}
+    rows = None if scales == "expanded" else source.geometry.scale_groups
+    if entry.name in source.bits and tensor.scales:
+        rows = own_rows(entry, tensor.scales, tp)
+    return release_form(tensor, entry, rows)

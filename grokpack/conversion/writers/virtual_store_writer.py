@@ -1,0 +1,82 @@
+"""A view: an index beside the checkpoint that makes its files a zarr3 store, nothing copied."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint.layouts import virtual_store_layout
+from grokpack.checkpoint.readers import virtual_store_reader
+from grokpack.checkpoint.virtual_store import index as attach
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import FileLayout, Layout, Literal
+from grokpack.formats import ocdbt
+from grokpack.planning.target import Target
+
+NAME = virtual_store_layout.NAME
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+
+
+def beside(source: Checkpoint) -> str:
+    """The usual folder: `ckpt-0.view` beside `ckpt-0`."""
+    return attach.absolute(source.place) + ".view"
+
+
+def to_view(source: Checkpoint, out: str | None = None) -> Target:
+    """Lay out the view of a checkpoint.
+
+    Args:
+        source: What is to be opened in place.
+        out: The view's folder, which the index's paths depend on; beside the source by default.
+
+    Raises:
+        GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
+            where an array cannot be chunks in place.
+    """
+    if source.format not in virtual_store_reader.FORMATS or not attach.is_local(source.folder):
+        raise _not_dense(source)
+    folder = attach.absolute(out or beside(source))
+    data = attach.absolute(source.folder)
+    base = _base(source, folder)
+    nodes_path = os.path.join(os.path.relpath(folder, base), virtual_store_layout.NODES)
+    prefix = os.path.join(os.path.relpath(data, base), "")
+    database = attach.database(source, prefix.removeprefix("./"), nodes_path)
+    nodes = FileLayout(virtual_store_layout.NODES, (Literal(database.nodes),))
+    index = {virtual_store_layout.NODES: database.nodes, ocdbt.MANIFEST: database.manifest}
+    finals = {
+        virtual_store_layout.RECORD: virtual_store_layout.record(source, base, folder, index),
+        ocdbt.MANIFEST: database.manifest,
+    }
+    return Target(NAME, Layout({}, ((nodes,),)), {}, finals, place=folder)
+
+
+def opens(source: Checkpoint, folder: str) -> dict[str, Any]:
+    """What opens the view that a folder will hold in TensorStore, for one array as an example."""
+    return attach.shown_spec(_base(source, folder), folder, attach.example(source))
+
+
+def _base(source: Checkpoint, folder: str) -> str:
+    """The folder that holds both.
+
+    Raises:
+        GrokpackError: GP316 where it is the root.
+    """
+    base = os.path.commonpath([attach.absolute(folder), attach.absolute(source.folder)])
+    if base == os.path.sep:
+        raise _no_common_folder(source, folder)
+    return base
+
+
+def _not_dense(source: Checkpoint) -> GrokpackError:
+    what = "a view points at dense arrays in local files, and nothing else"
+    hint = "open it with `grokpack.open` as it is, or write `--to safetensors` first"
+    return GrokpackError("GP306", what, Place(source.place), hint=hint)
+
+
+def _no_common_folder(source: Checkpoint, folder: str) -> GrokpackError:
+    what = "no folder but the root holds both the view and the checkpoint"
+    facts = (("view", folder), ("checkpoint", source.folder))
+    hint = "use an `--out` near the checkpoint: paths in the index cannot leave their base"
+    return GrokpackError("GP316", what, Place(folder), facts, hint)

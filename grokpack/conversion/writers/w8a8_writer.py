@@ -1,0 +1,104 @@
+"""SGLang's `w8a8_int8`: int8 weights with a float32 scale for each output.
+
+The release has exactly that for query, key, value, gate and up projections. Down projections have
+eight groups of inputs; cut for eight ranks each rank's slice has one, so that they are exact too.
+The attention's output projection, which every rank gets whole, is quantised anew, as are down
+projections of a folder that is not cut. Source of the form: sglang's
+layers/quantization/w8a8_int8.py; of what each rank loads: models/grok.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack.conversion.writers import quantized_folder, sglang_writer
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import FileLayout, Layout, cut, whole
+from grokpack.core.tensors import ArraySpec, DType
+from grokpack.models import tensor_names
+from grokpack.transforms.quantized_arrays import CodesRefitted, StepRows
+from grokpack.transforms.quantizer import Fitter
+from grokpack.transforms.repacked import CodeRows, OutputScales
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.planning.target import Target
+    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.source_weight import SourceWeight
+
+NAME = "w8a8-int8"
+
+
+def to_w8a8(
+    source: Checkpoint, policy: Policy, options: quantized_folder.Options, tp: int | None
+) -> Target:
+    """The target: rank files for `tp` ranks, or one folder that is not cut.
+
+    Args:
+        source: What is quantised.
+        policy: Which weights stay bfloat16, and the method where one is quantised anew.
+        options: Sizes, tokenizer; names are SGLang's.
+        tp: Ranks; the source's scale groups by default, 1 for a folder that is not cut.
+
+    Raises:
+        GrokpackError: GP309 for a width at which the scale groups do not fit the ranks.
+    """
+    groups = source.geometry.scale_groups or 1
+    ranks = groups if tp is None else tp
+    if ranks not in (1, groups):
+        what = f"down projections have {groups} groups of inputs, which {ranks} ranks do not share"
+        hint = f"--tp {groups} keeps them exact; --tp 1 quantises them anew and loads at any width"
+        raise GrokpackError("GP309", what, hint=hint)
+
+    def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
+        return _unit(base, weight, expert, recipe, ranks)
+
+    config = {
+        "quant_method": "w8a8_int8",
+        "ignore": ["lm_head", tensor_names.pattern_of(tensor_names.SGLANG, "router/w", None)],
+    }
+    own = replace(options, names="sglang")
+    forced = policy.forced(group=None, scales=DType.F32, symmetric=True)
+    target = quantized_folder.folder(
+        NAME, source, forced, own, unit, config, {"load_presharded_moe": ranks > 1}
+    )
+    if ranks == 1:
+        return target
+    layout = _presharded(target.layout.arrays, ranks, options.shard_bytes)
+    finals = {name: data for name, data in target.finals.items() if not name.endswith("index.json")}
+    return replace(target, layout=layout, finals=finals)
+
+
+def _unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe, ranks: int) -> Unit:
+    """Codes and scales of one weight, exact where the source's groups allow it."""
+    inputs, outputs = weight.shape
+    codes: Any
+    scales: Any
+    groups = weight.scale_rows if weight.coded else 0
+    if groups == 1 or (groups == ranks and expert is not None):
+        codes, scales = CodeRows(weight.tensor, expert), OutputScales(weight, expert)
+    else:
+        fitter, groups = Fitter(weight, expert, recipe), 1
+        codes, scales = CodesRefitted(fitter), StepRows(fitter)
+    return {
+        f"{base}.weight": (ArraySpec((outputs, inputs), DType.I8), codes),
+        f"{base}.weight_scale": (ArraySpec((outputs, groups), DType.F32), scales),
+    }
+
+
+def _presharded(arrays: Mapping[str, ArraySpec], ranks: int, shard_bytes: int) -> Layout:
+    """Each rank's experts in files of its own, everything else in common ones."""
+    axes = {name: sglang_writer.axis_of(name.removesuffix("_scale")) for name in arrays}
+    cuts = {name: axis for name, axis in axes.items() if axis is not None}
+    files: list[FileLayout] = []
+    for rank in range(ranks):
+        boxes = {n: cut(arrays[n].shape, axis, rank, ranks) for n, axis in cuts.items()}
+        files += sglang_writer.files_of(f"TP-{rank:03d}", boxes, arrays, shard_bytes)
+    shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
+    files += sglang_writer.files_of("TP-common", shared, arrays, shard_bytes)
+    return Layout(arrays, tuple((file,) for file in files))

@@ -1,0 +1,134 @@
+"""A zarr 3 folder: a group with an array for each tensor under xAI's name, sharded by rank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint.readers import zarr_reader
+from grokpack.conversion.writers.chunked_store_writer import (
+    Arrays,
+    Options,
+    cuts,
+    refuse_options,
+    tensors,
+)
+from grokpack.core.tensors import ArraySpec, DType, scales_name
+from grokpack.formats import zarr as zarr_format
+from grokpack.models import partition
+from grokpack.models.architecture import Geometry
+from grokpack.transforms.int4_pairs import Nibbles, PackNibbles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.models.architecture import Entry
+    from grokpack.planning.target import Target
+    from grokpack.transforms.protocols import Op
+
+SCALES = "_scales"  # behind the name of a weight: an array has no children in zarr 3
+
+
+def to_zarr(source: Checkpoint, options: Options) -> Target:
+    """The target.
+
+    Raises:
+        GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
+    """
+    refuse_options(options)
+    arrays = Arrays()
+    for entry, tensor, ops in tensors(source, options.dtype):
+        for name, spec in tensor.arrays().items():
+            scales = name != entry.name
+            own = _about_scales(entry, tensor) if scales else _about(entry, tensor, source)
+            made: tuple[ArraySpec, Op] = spec, ops[name]
+            if not scales and _packs(source, entry, tensor):
+                *rows, columns = spec.shape
+                made = ArraySpec((*rows, columns // 2), DType.U8), PackNibbles(name)
+                own["packing"] = zarr_format.NIBBLES
+            arrays.add(
+                name,
+                entry.name + (SCALES if scales else ""),
+                made,
+                cuts(entry, made[0], options.tp),
+                options,
+                attributes=own,
+                axes=_axes(entry, scales=scales),
+            )
+    for group in _groups(arrays):
+        arrays.add_file(f"{group}/{zarr_format.METADATA}", zarr_format.group_document())
+    finals = {zarr_format.METADATA: zarr_format.group_document(_about_model(source))}
+    return arrays.target(zarr_reader.NAME, source, finals, options)
+
+
+def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
+    """Whether a weight's codes are known to have four bits, and none more by a zero point."""
+    if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
+        return False
+    packing, view = source.packings.get(entry.name), source.views.get(entry.name)
+    middle = packing is not None and (packing.zeros is None or packing.symmetric)
+    fits = isinstance(view, Nibbles) or middle
+    return fits and tensor.values.shape[-1] % 2 == 0
+
+
+_FOUR = 4  # bits
+
+
+def _groups(arrays: Arrays) -> Iterable[str]:
+    """Every group between the root and an array."""
+    found = set()
+    for name in arrays.specs:
+        parts = name.split("/")[:-1]
+        found |= {"/".join(parts[: n + 1]) for n in range(len(parts))}
+    owners = {name for name in arrays.specs if scales_name(name) in arrays.specs}
+    return sorted(found - owners)
+
+
+def _about(entry: Entry, tensor: TensorSpec, source: Checkpoint) -> dict[str, Any]:
+    """Attributes of a weight or a plain array."""
+    axis = partition.cut_axis(entry.rule, "engines")
+    about: dict[str, Any] = {
+        "name": entry.name,
+        "role": entry.rule.role,
+        "title": entry.rule.title,
+        "tensor_parallel_axis": None if axis is None else axis % len(tensor.values.shape),
+    }
+    if tensor.scales is not None:
+        groups = tensor.scales.shape[-2]
+        about["scales"] = entry.name.rpartition("/")[2] + SCALES
+        about["scale_groups"] = groups
+        about["rows_per_group"] = tensor.values.shape[-2] // groups
+    if entry.name in source.bits and tensor.scales is not None:
+        about["bits"] = source.bits[entry.name]
+    return about
+
+
+def _about_scales(entry: Entry, tensor: TensorSpec) -> dict[str, Any]:
+    """Attributes of the scales of a weight."""
+    assert tensor.scales is not None  # noqa: S101  # these are its attributes
+    groups = tensor.scales.shape[-2]
+    return {
+        "name": scales_name(entry.name),
+        "role": "scales",
+        "scales_of": entry.name.rpartition("/")[2],
+        "scale_groups": groups,
+        "rows_per_group": tensor.values.shape[-2] // groups,
+    }
+
+
+def _axes(entry: Entry, *, scales: bool) -> tuple[str, ...]:
+    """Names of an array's axes."""
+    dims = entry.rule.dims
+    return (*dims[:-2], "scale_groups", dims[-1]) if scales else dims
+
+
+def _about_model(source: Checkpoint) -> dict[str, Any]:
+    """Attributes of the group: the geometry, and what was quantised anew."""
+    about: dict[str, Any] = {
+        "schema": zarr_reader.SCHEMA,
+        "geometry": {name: getattr(source.geometry, name) for name in Geometry.__slots__},
+    }
+    if source.bits:
+        about["bits"] = dict(source.bits)
+    return {"grokpack": about}

@@ -1,0 +1,1 @@
+"""Errors, events, tensors, tiles and findings: what every other package builds on."""

@@ -1,0 +1,41 @@
+"""Findings: one thing that is wrong with a checkpoint, with its code and location."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from grokpack.core.escaping import line
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found.
+
+    Attributes:
+        code: Which kind, GP1xx (or GP2xx for a file that cannot be read).
+        message: One sentence.
+        file: Path below the checkpoint's folder.
+        tensor: Parameter name, where one is concerned.
+        expected: What should be there, for people.
+        found: What is there.
+        severity: `error` makes the answer no; `warning` does not.
+    """
+
+    code: str
+    message: str
+    file: str | None = None
+    tensor: str | None = None
+    expected: str | None = None
+    found: str | None = None
+    severity: Literal["error", "warning"] = "error"
+
+    def __post_init__(self) -> None:
+        """Make the text safe to be shown; `file` and `tensor` stay the names that they are."""
+        for name in ("message", "expected", "found"):
+            text = getattr(self, name)
+            object.__setattr__(self, name, None if text is None else line(text))
+
+    def row(self) -> dict[str, str | None]:
+        """The fields by name, as JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}

@@ -1,0 +1,27 @@
+"""Packages that grokpack uses for some targets only, and does not install itself."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from grokpack.core.errors import GrokpackError
+
+
+def load(module: str, extra: str) -> Any:  # noqa: ANN401  # a module
+    """Import a module that an extra brings.
+
+    Args:
+        module: Its dotted name.
+        extra: The extra of grokpack's that installs it.
+
+    Raises:
+        GrokpackError: GP307 where it cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        what = f"the package `{module.partition('.')[0]}` is needed for this and is not installed"
+        hint = f"pip install 'grokpack[{extra}]'"
+        facts = (("import", str(error)),)
+        raise GrokpackError("GP307", what, None, facts, hint) from error

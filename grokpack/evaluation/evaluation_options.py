@@ -1,0 +1,161 @@
+"""Threads, memory and precision of a run, and what it will cost."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Advanced, Listener, ignore
+from grokpack.evaluation.network import blas
+from grokpack.evaluation.network.model import Network, Setup, in_memory
+from grokpack.evaluation.network.precision import Name, Precision
+from grokpack.evaluation.network.product import Lanes
+from grokpack.kernels.dispatch import choose_engine
+from grokpack.models.grok1 import SELECTED_EXPERTS, layer_of
+from grokpack.storage.parallelism import threads as useful_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.architecture import Geometry
+
+MEMORY_BYTES = 2 << 30
+"""Resident memory that `evaluate` and `generate` keep to, unless told otherwise."""
+_FIXED_BYTES = 1 << 30
+"""Interpreter, kernels, bands on their way and in work, an expert's inner activations, logits: 630
+MB were measured for a layer of Grok-1's width and 512 tokens."""
+_F32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        precision: `f32`, or `bf16` as the reference.
+        layers: The first so many layers only; None for all.
+        workers: Threads; None for as many as are useful.
+        memory_bytes: Resident memory to keep to; activations that do not fit go to disk.
+        listen: Receives progress.
+    """
+
+    precision: Name = "f32"
+    layers: int | None = None
+    workers: int | None = None
+    memory_bytes: int = MEMORY_BYTES
+    listen: Listener = ignore
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run will take.
+
+    Attributes:
+        read_bytes: Bytes of weights, where every expert is chosen by some token.
+        flops: Arithmetic of the matrices, a multiplication and an addition counting as two.
+        spilled_bytes: Activations that will lie on disk.
+    """
+
+    read_bytes: int
+    flops: int
+    spilled_bytes: int
+
+
+def cost(
+    checkpoint: Checkpoint,
+    tokens: int,
+    options: Options,
+    streams: int = 1,
+    *,
+    remembered: bool = False,
+) -> Cost:
+    """What running this many tokens takes.
+
+    Args:
+        checkpoint: The weights.
+        tokens: In all sequences.
+        options: How it runs.
+        streams: Residual streams that are held at a time; `pair.STREAMS` of two networks.
+        remembered: Whether every layer keeps keys and values of all tokens, as generating does.
+    """
+    geometry = checkpoint.geometry
+    wanted = options.layers or geometry.layers
+    read, flops = 0, 2 * tokens * geometry.vocab * geometry.d_model
+    for name, tensor in checkpoint.tensors.items():
+        layer = layer_of(name)
+        if layer is not None and layer >= wanted:
+            continue
+        read += tensor.nbytes
+        if layer is not None and len(tensor.values.shape) > 1:
+            used = tensor.values.elements
+            if "/moe/" in name:
+                used = used * min(SELECTED_EXPERTS, geometry.experts) // geometry.experts
+            flops += 2 * tokens * used
+    needed = _activation_bytes(geometry, tokens * streams)
+    needed += remembered * wanted * _remembered_bytes(geometry, tokens)
+    spilled = needed if needed > options.memory_bytes - _FIXED_BYTES else 0
+    return Cost(read, flops, spilled)
+
+
+def _activation_bytes(geometry: Geometry, tokens: int) -> int:
+    """The stream, its norm, what is added to it, queries, keys and values."""
+    return _F32 * tokens * (3 * geometry.d_model + geometry.q_width + 2 * geometry.kv_width)
+
+
+def _remembered_bytes(geometry: Geometry, tokens: int) -> int:
+    """Keys and values of one layer: 512 KiB a token in all 64 of the release."""
+    return _F32 * tokens * 2 * geometry.kv_width
+
+
+@contextmanager
+def networks(
+    checkpoints: list[Checkpoint],
+    tokens: int,
+    options: Options,
+    streams: int = 1,
+    *,
+    remembered: bool = False,
+) -> Iterator[list[Network]]:
+    """Networks that share threads, ready to run this many tokens; arguments are those of `cost`.
+
+    Raises:
+        GrokpackError: GP312 where the memory allowed is too little; what `Network` raises.
+    """
+    if options.memory_bytes < _FIXED_BYTES:
+        hint = "give `--memory 1GiB` or more"
+        raise GrokpackError("GP312", "the network needs 1 GiB to run in", hint=hint)
+    costs = [cost(c, tokens, options, streams, remembered=remembered) for c in checkpoints]
+    widened = _F32 if len(checkpoints) > 1 else 1  # two networks' weights are compared as float32
+    engine = choose_engine(widened * sum(one.read_bytes for one in costs))
+    count = options.workers or max(useful_threads(c.folder) for c in checkpoints)
+    with ExitStack() as held:
+        held.enter_context(blas.one_thread())
+        held.enter_context(np.errstate(over="ignore", invalid="ignore"))  # as lanes do
+        lanes = Lanes(count, Precision(options.precision), engine)
+        held.callback(lanes.close)
+        room = _on_disk if any(one.spilled_bytes for one in costs) else in_memory
+        made = []
+        for checkpoint in checkpoints:
+            setup = Setup(lanes, engine, options.layers, room, _advances(options.listen))
+            made.append(Network(checkpoint, setup))
+            held.callback(made[-1].close)
+        yield made
+
+
+def _advances(listen: Listener) -> Callable[[int], None]:
+    return lambda nbytes: listen(Advanced(nbytes))
+
+
+def _on_disk(rows: int, columns: int) -> np.ndarray:
+    """Activations in a nameless file: the system writes out what it needs the memory of."""
+    if not rows:  # an expert without a token
+        return in_memory(rows, columns)
+    pages = storage.scratch_memory(math.prod((rows, columns, _F32)))
+    return np.frombuffer(pages, np.float32).reshape(rows, columns)

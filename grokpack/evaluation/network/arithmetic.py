@@ -1,0 +1,95 @@
+"""The elementwise parts of the network, each as xAI's model.py has it, on `f32[...]`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from grokpack.evaluation.network.precision import Precision
+
+_ROWS = 64  # normed at a time
+_GELU_LINEAR = np.float32(math.sqrt(2 / math.pi))
+_GELU_CUBIC = np.float32(0.044715)
+MASKED = np.float32(-1e30)
+"""What a key that must not be seen has for a logit; model.py, MultiHeadAttention."""
+
+
+def rms_norm(
+    x: np.ndarray, scale: np.ndarray, eps: float, precision: Precision, out: np.ndarray
+) -> np.ndarray:
+    """`x f32[T, d]` over its root mean square, times `scale f32[d]`.
+
+    Args:
+        x: Activations; left as they are unless `out` is the same array.
+        scale: Of each feature, plain: not one plus it.
+        eps: Added to the mean square.
+        precision: The result is rounded to it.
+        out: Receives the result, `f32[T, d]`.
+    """
+    for first in range(0, len(x), _ROWS):
+        part = x[first : first + _ROWS]
+        square = np.mean(np.square(part), axis=-1, keepdims=True)
+        made = out[first : first + _ROWS]
+        np.multiply(part, 1 / np.sqrt(square + np.float32(eps)), out=made)
+        made *= scale
+        precision.settle(made)
+    return out
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """jax.nn.gelu as it is by default, the tanh form, in place."""
+    inner = np.square(x)
+    inner *= x
+    inner *= _GELU_CUBIC
+    inner += x
+    inner *= _GELU_LINEAR
+    np.tanh(inner, out=inner)
+    inner += 1
+    x *= inner
+    x *= np.float32(0.5)
+    return x
+
+
+def capped(logits: np.ndarray, cap: float) -> np.ndarray:
+    """`cap * tanh(logits / cap)`, in place; a cap of zero is none."""
+    if cap > 0:
+        logits *= np.float32(1 / cap)
+        np.tanh(logits, out=logits)
+        logits *= np.float32(cap)
+    return logits
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Along the last axis, in place."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=-1, keepdims=True)
+    return logits
+
+
+def turns(positions: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines of RoPE, `f32[T, head_dim / 2]` each.
+
+    Args:
+        positions: Of tokens in their sequences, `i[T]`.
+        head_dim: Size of a head.
+        theta: Base of the frequencies, 10,000 in the reference.
+    """
+    half = head_dim // 2
+    frequencies = 1.0 / np.float64(theta) ** (np.arange(half) / half)
+    phases = np.outer(positions.astype(np.float32), frequencies.astype(np.float32))
+    return np.cos(phases), np.sin(phases)
+
+
+def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.ndarray:
+    """RoPE of `x f32[T, head, head_dim]` in place: feature i turns with i + head_dim / 2."""
+    half = x.shape[-1] // 2
+    first, second = x[..., :half].copy(), x[..., half:]
+    cos, sin = cosines[:, None, :], sines[:, None, :]
+    x[..., :half] = first * cos - second * sin
+    second *= cos
+    second += first * sin
+    return x

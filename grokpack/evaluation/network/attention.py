@@ -1,0 +1,170 @@
+"""Grouped-query attention over sequences, head by head, a few queries at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.evaluation.network.arithmetic import MASKED, capped, rotate, softmax, turns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grokpack.evaluation.network.batch import Batch
+    from grokpack.evaluation.network.experts import Room
+    from grokpack.evaluation.network.precision import Precision
+    from grokpack.evaluation.network.product import Lanes
+    from grokpack.models.hyperparameters import Constants
+
+_LOGITS_BYTES = 32 << 20  # of one head group's logits that a thread holds
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """How a projection falls into heads.
+
+    Attributes:
+        query: Query heads.
+        kv: Key and value heads; query head `j` uses head `j // (query / kv)` of them.
+        size: Features of a head.
+    """
+
+    query: int
+    kv: int
+    size: int
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a layer remembers of the sequences so far.
+
+    Attributes:
+        keys: Turned keys of each sequence, `f32[T, kv * size]`, as long as it may become.
+        values: Values likewise.
+        tokens: Theirs, `i64[T]`.
+    """
+
+    keys: list[np.ndarray]
+    values: list[np.ndarray]
+    tokens: list[np.ndarray]
+
+
+def remember(lengths: Sequence[int], width: int, room: Room) -> Memory:
+    """An empty memory of sequences that may become this long; `width` is that of a key's heads."""
+    keys, values = ([room(n, width) for n in lengths] for _ in range(2))
+    return Memory(keys, values, [np.zeros(n, np.int64) for n in lengths])
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The keys that a sequence's queries may look at.
+
+    Attributes:
+        tokens: Of every key, `i[T]`; the padding token is never looked at.
+        keys: `f32[T, kv * size]`, turned.
+        values: `f32[T, kv * size]`.
+    """
+
+    tokens: np.ndarray
+    keys: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Queries of one sequence for one key head; `out` receives what they attend to."""
+
+    queries: np.ndarray  # f32[T, shared, size]
+    start: int  # position of the first query
+    seen: Seen
+    head: int
+    out: np.ndarray
+
+
+class Attention:
+    """The part of a layer between its projections.
+
+    Args:
+        heads: How projections fall into heads.
+        constants: Multiplier, cap, base of RoPE, padding token.
+        precision: Where the arithmetic rounds.
+        lanes: Threads.
+    """
+
+    def __init__(
+        self, heads: Heads, constants: Constants, precision: Precision, lanes: Lanes
+    ) -> None:
+        self._heads = heads
+        self._constants = constants
+        self._precision = precision
+        self._lanes = lanes
+
+    def turn(self, projected: np.ndarray, batch: Batch) -> np.ndarray:
+        """RoPE of queries or keys, `f32[T, heads * size]`, in place."""
+        size = self._heads.size
+        rows = 256
+        for first in range(0, len(projected), rows):
+            part = projected[first : first + rows]
+            positions = batch.positions[first : first + rows]
+            cosines, sines = turns(positions, size, self._constants.rope_theta)
+            rotate(part.reshape(len(part), -1, size), cosines, sines)
+            self._precision.settle(part)
+        return projected
+
+    def attend(self, queries: np.ndarray, batch: Batch, seen: list[Seen]) -> np.ndarray:
+        """What the queries of each sequence attend to, in place of them.
+
+        Args:
+            queries: `f32[T, query * size]`, turned.
+            batch: The sequences.
+            seen: Their keys and values.
+        """
+        heads = self._heads
+        grouped = queries.reshape(len(queries), heads.kv, heads.query // heads.kv, heads.size)
+        tasks = [
+            _Task(grouped[span, head], start, keys, head, grouped[span, head])
+            for span, start, keys in zip(batch.spans, batch.starts, seen, strict=True)
+            for head in range(heads.kv)
+        ]
+        self._lanes.spread(self._work, tasks)
+        return queries
+
+    def _work(self, task: _Task) -> None:
+        own = slice(task.head * self._heads.size, (task.head + 1) * self._heads.size)
+        keys, values = task.seen.keys[:, own], task.seen.values[:, own]
+        hidden = task.seen.tokens == self._constants.pad
+        blind = len(hidden) if hidden.all() else int(np.argmin(hidden))
+        count, shared, _ = task.queries.shape
+        step = max(1, _LOGITS_BYTES // (4 * shared * len(keys)))
+        for first in range(0, count, step):
+            part = task.queries[first : first + step]
+            position = task.start + first
+            known = position + len(part)  # later keys are the future of all of these
+            made = self._heads_of(part, keys[:known], values[:known], hidden[:known], position)
+            task.out[first : first + step] = made
+        for row in range(max(0, blind - task.start)):
+            # model.py gives every key the same logit then, those of the future among them
+            task.out[row : row + 1] = values.mean(axis=0)
+
+    def _heads_of(
+        self,
+        queries: np.ndarray,
+        keys: np.ndarray,
+        values: np.ndarray,
+        hidden: np.ndarray,
+        position: int,
+    ) -> np.ndarray:
+        """Some queries of all heads that share a key head, `f32[T, shared, size]`."""
+        count, shared, size = queries.shape
+        rows = np.ascontiguousarray(queries.transpose(1, 0, 2)).reshape(-1, size)
+        logits = self._precision.settle(rows @ keys.T)
+        logits *= np.float32(self._constants.attn_output_multiplier)
+        capped(logits, self._constants.attn_logit_cap)
+        future = np.arange(len(keys))[None, :] > position + np.arange(count)[:, None]
+        masked = future | hidden[None, :]
+        logits.reshape(shared, count, -1)[:, masked] = MASKED
+        weights = self._precision.settle(softmax(logits))
+        made = self._precision.settle(weights @ values)
+        return made.reshape(shared, count, size).transpose(1, 0, 2)

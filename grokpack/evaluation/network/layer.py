@@ -1,0 +1,186 @@
+"""A decoder layer: attention, then experts, each between two norms and added to the stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.evaluation.network import experts
+from grokpack.evaluation.network.arithmetic import rms_norm
+from grokpack.evaluation.network.attention import Memory, Seen
+from grokpack.evaluation.network.matrices import matrix
+from grokpack.evaluation.network.product import Product
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    import numpy as np
+
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.evaluation.network.attention import Attention
+    from grokpack.evaluation.network.batch import Batch
+    from grokpack.evaluation.network.experts import Room, Routing, Watch
+    from grokpack.evaluation.network.matrices import Matrix
+    from grokpack.evaluation.network.product import Lanes
+    from grokpack.evaluation.network.stream import Stream
+    from grokpack.models.hyperparameters import Constants
+
+QUERY, KEY, VALUE, OUTPUT = (
+    f"multi_head_attention/{name}/w" for name in ("query", "key", "value", "linear")
+)
+NORMS = ("rms_norm/scale", "rms_norm_1/scale", "rms_norm_2/scale", "rms_norm_3/scale")
+"""Before and after attention, before and after the experts; model.py, DecoderLayer."""
+ROUTER = "router/w"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every layer of a run works with.
+
+    Attributes:
+        constants: Of the network.
+        stream: The weights.
+        lanes: Threads that multiply.
+        attention: The part between the projections.
+        room: Makes empty arrays of activations, `f32[rows, columns]`.
+    """
+
+    constants: Constants
+    stream: Stream
+    lanes: Lanes
+    attention: Attention
+    room: Room
+
+
+def ignore(_name: str, _expert: int | None, _x: np.ndarray) -> None:
+    """Watch nothing."""
+
+
+def _ignore_stream(_h: np.ndarray) -> None:
+    """Watch nothing between attention and experts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a pass through a layer does beside computing.
+
+    Attributes:
+        memory: What is remembered of the sequences, which grows; None to remember nothing.
+        watch: Sees the inputs of each matrix.
+        between: Sees the stream between attention and experts.
+        every: As `experts.shares` takes it.
+    """
+
+    memory: Memory | None = None
+    watch: Watch = ignore
+    between: Callable[[np.ndarray], None] = _ignore_stream
+    every: int | None = None
+
+
+class Layer:
+    """One layer.
+
+    Args:
+        number: Its number.
+        tensors: The checkpoint's tensors by name.
+        tools: What it works with.
+    """
+
+    def __init__(self, number: int, tensors: Mapping[str, TensorSpec], tools: Tools) -> None:
+        self.number = number
+        prefix = f"transformer/decoder_layer_{number}/"
+        self._own = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        self._tools = tools
+        self._projections = {n: matrix(self._own[n]) for n in (QUERY, KEY, VALUE, OUTPUT)}
+
+    def first_wanted(self) -> list[Matrix]:
+        """The matrices that it takes before the router has decided, in the order of their use."""
+        return list(self._projections.values())
+
+    def run(
+        self,
+        h: np.ndarray,
+        batch: Batch,
+        after: list[Matrix],
+        extras: Extras,
+    ) -> Generator[Product, None, Routing]:
+        """Put all tokens through the layer, in place.
+
+        Args:
+            h: The residual stream, `f32[T, d]`.
+            batch: The sequences.
+            after: What will be wanted of the stream of weights after this layer.
+            extras: What is remembered and watched.
+
+        Yields:
+            Each product, which is to be done before the next is asked for.
+
+        Returns:
+            What the router decided.
+        """
+        tools, precision = self._tools, self._tools.lanes.precision
+        normed = tools.room(*h.shape)
+        self._norm(h, 0, normed)
+        update = yield from self._attention(normed, batch, extras)
+        h += self._norm(update, 1, update)
+        precision.settle(h)
+        extras.between(h)
+        self._norm(h, 2, normed)
+        routing = experts.route(normed, self._whole(ROUTER), tools.constants.selected_experts)
+        work = experts.shares(routing, self._own, extras.every)
+        tools.stream.announce([*experts.wanted(work), *after])
+        yield from experts.mix(normed, work, tools.lanes, extras.watch, tools.room, update)
+        h += self._norm(update, 3, update)
+        precision.settle(h)
+        return routing
+
+    def _attention(
+        self, x: np.ndarray, batch: Batch, extras: Extras
+    ) -> Generator[Product, None, np.ndarray]:
+        tools = self._tools
+        extras.watch(QUERY, None, x)
+        queries = yield from self._project(x, QUERY)
+        keys = yield from self._project(x, KEY)
+        values = yield from self._project(x, VALUE)
+        tools.attention.turn(queries, batch)
+        tools.attention.turn(keys, batch)
+        seen = _remembered(keys, values, batch, extras.memory)
+        attended = tools.attention.attend(queries, batch, seen)
+        extras.watch(OUTPUT, None, attended)
+        return (yield from self._project(attended, OUTPUT))
+
+    def _project(self, x: np.ndarray, name: str) -> Generator[Product, None, np.ndarray]:
+        tools, weights = self._tools, self._projections[name]
+        out = tools.room(len(x), weights.columns)
+        out[...] = 0
+        yield Product(x, weights, out)
+        return tools.lanes.precision.settle(out)
+
+    def _norm(self, x: np.ndarray, which: int, out: np.ndarray) -> np.ndarray:
+        tools = self._tools
+        scale = self._whole(NORMS[which])
+        return rms_norm(x, scale, tools.constants.rms_norm_eps, tools.lanes.precision, out)
+
+    def _whole(self, name: str) -> np.ndarray:
+        return self._tools.stream.whole(self._own[name])
+
+
+def _remembered(
+    keys: np.ndarray, values: np.ndarray, batch: Batch, memory: Memory | None
+) -> list[Seen]:
+    """What each sequence's queries may look at: what is new, after what is remembered."""
+    seen = []
+    for n, (span, start) in enumerate(zip(batch.spans, batch.starts, strict=True)):
+        if memory is None:
+            seen.append(Seen(batch.tokens[span], keys[span], values[span]))
+            continue
+        end = start + span.stop - span.start
+        memory.keys[n][start:end], memory.values[n][start:end] = keys[span], values[span]
+        memory.tokens[n][start:end] = batch.tokens[span]
+        rows = slice(0, end)
+        seen.append(Seen(memory.tokens[n][rows], memory.keys[n][rows], memory.values[n][rows]))
+    return seen

@@ -1,0 +1,101 @@
+"""Two networks that take each step together: a weight meets its counterpart while both stream by.
+
+Both go through the same products in the same order, and their matrices are read in the same bands.
+So a part of a weight is in memory as one checkpoint has it and as the other has it, once, and each
+byte of either is read once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.evaluation.network import matrices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    import numpy as np
+
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.evaluation.network.experts import Routing
+    from grokpack.evaluation.network.matrices import Matrix, Part
+    from grokpack.evaluation.network.model import Network
+    from grokpack.evaluation.network.product import Product, Tile
+
+    Steps = Generator[Product, None, Routing]
+
+
+class Lockstep:
+    """Drives two networks of the same dimensions, which share their lanes.
+
+    Args:
+        one: A network.
+        other: Its counterpart.
+        look: Sees each part of a weight as both have it, in any thread: the matrix, whether it is
+            its transpose that multiplies, the tile.
+        look_whole: Sees each small tensor as both have it.
+    """
+
+    def __init__(
+        self,
+        one: Network,
+        other: Network,
+        look: Callable[[Matrix, bool, Tile], None],
+        look_whole: Callable[[str, np.ndarray, np.ndarray], None],
+    ) -> None:
+        self._networks = one, other
+        self._look, self._look_whole = look, look_whole
+        self._waiting: dict[str, np.ndarray] = {}
+        one.stream.cut = other.stream.cut = self._cut
+        one.stream.told, other.stream.told = self._keep, self._meet
+
+    def run(self, ours: Steps, theirs: Steps) -> tuple[Routing, Routing]:
+        """Step through a layer of both; returns what either's router decided.
+
+        Raises:
+            GrokpackError: What reading raises.
+        """
+        while True:
+            product, end = _next(ours)
+            counterpart, other_end = _next(theirs)
+            if product is None or counterpart is None:
+                return end, other_end
+            self.multiply(product, counterpart)
+
+    def multiply(self, ours: Product, theirs: Product) -> None:
+        """Do the same product of both.
+
+        Raises:
+            GrokpackError: What reading raises.
+        """
+        one, other = self._networks
+        bands = zip(ours.bands(one.stream), theirs.bands(other.stream), strict=True)
+        one.lanes.multiply_both(
+            (ours, theirs),
+            bands,
+            lambda tile: self._look(ours.matrix, ours.transposed, tile),
+        )
+
+    def _cut(self, wanted: Matrix) -> Iterator[Part]:
+        """Bands that suit both; where their bytes lie otherwise, one is read in shorter runs."""
+        streams = [network.stream for network in self._networks]
+        specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
+        # what is decoded in whole chunks must not be read across them
+        leading = 0 if streams[0].checkpoint.cache_bytes or streams[0].checkpoint.sealed else 1
+        turned = streams[leading].lies_turned(specs[leading])
+        itemsize = max(spec.values.dtype.itemsize for spec in specs)
+        return matrices.bands(wanted, turned=turned, itemsize=itemsize)
+
+    def _keep(self, tensor: TensorSpec, values: np.ndarray) -> None:
+        self._waiting[tensor.name] = values
+
+    def _meet(self, tensor: TensorSpec, values: np.ndarray) -> None:
+        self._look_whole(tensor.name, self._waiting.pop(tensor.name), values)
+
+
+def _next(steps: Steps) -> tuple[Product | None, Any]:
+    """The next product, or what a generator returned at its end."""
+    try:
+        return next(steps), None
+    except StopIteration as end:
+        return None, end.value

@@ -1,0 +1,157 @@
+"""Weights as the network multiplies with them: `[in, out]`, in bands that are read in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType
+from grokpack.transforms.dequantize import read_scales, rows_per_group, to_f32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.array_reader import ArrayReader
+    from grokpack.core.tensors import TensorSpec
+
+BAND_BYTES = 32 << 20
+"""Of a band as it is read: 1,024 rows of a gate projection in int8, 32,768 wide."""
+_ALIGNED = 128  # rows or columns: no group of scales of any engine's is cut
+_PROBE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A part of one matrix of a weight.
+
+    Attributes:
+        tensor: The weight, `[in, out]` or `[expert, in, out]`.
+        expert: Which matrix of a stack; None where there is no stack.
+        inputs: Rows, first and last + 1.
+        outputs: Columns likewise.
+    """
+
+    tensor: TensorSpec
+    expert: int | None
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+
+    @property
+    def rows(self) -> int:
+        """Inputs."""
+        return self.inputs[1] - self.inputs[0]
+
+    @property
+    def columns(self) -> int:
+        """Outputs."""
+        return self.outputs[1] - self.outputs[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values, as they are read."""
+        return self.rows * self.columns * self.tensor.values.dtype.itemsize
+
+    def box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
+        """Where a part of it lies in the tensor; counted from the part's own beginning."""
+        lead = () if self.expert is None else (self.expert,)
+        start = (*lead, self.inputs[0] + rows[0], self.outputs[0] + columns[0])
+        return Box(start, (*(1 for _ in lead), rows[1] - rows[0], columns[1] - columns[0]))
+
+
+def matrix(
+    tensor: TensorSpec,
+    expert: int | None = None,
+    inputs: tuple[int, int] | None = None,
+    outputs: tuple[int, int] | None = None,
+) -> Matrix:
+    """A weight's matrix, or some of its rows and columns."""
+    rows, columns = tensor.values.shape[-2:]
+    return Matrix(tensor, expert, inputs or (0, rows), outputs or (0, columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Values that were read, not yet multiplied with their scales.
+
+    Attributes:
+        rows: Inputs that it holds, first and last + 1, within its matrix.
+        columns: Outputs likewise.
+        values: `i8` codes or `f32` weights, contiguous: `[in, out]`, or `[out, in]` if `turned`.
+        turned: Whether the values lie the other way round.
+        scales: `f32[group, out]`, or `[out, group]` if `turned`; None where there are none.
+        first: The first input within the first group of scales.
+        per_group: Inputs that share a scale.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    values: np.ndarray
+    turned: bool
+    scales: np.ndarray | None = None
+    first: int = 0
+    per_group: int = 1
+
+    def transposed(self) -> Band:
+        """The same of the transposed matrix; only for values without scales."""
+        assert self.scales is None  # noqa: S101  # groups run along inputs
+        return Band(self.columns, self.rows, self.values, not self.turned)
+
+
+Part = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns, first and last + 1 of each."""
+
+
+def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterator[Part]:
+    """Rows and columns of each band of a matrix.
+
+    Bands run along the way the bytes lie, so that each is one run, or nearly: whole rows, or whole
+    columns where the matrix is stored `[out, in]`.
+
+    Args:
+        whole: The matrix.
+        turned: Whether bands are whole columns.
+        itemsize: Bytes of a value that the size of a band is told by; those of its dtype by
+            default.
+    """
+    long, wide = (whole.columns, whole.rows) if turned else (whole.rows, whole.columns)
+    line_bytes = wide * (itemsize or whole.tensor.values.dtype.itemsize)
+    step = max(_ALIGNED, BAND_BYTES // line_bytes // _ALIGNED * _ALIGNED)
+    for first in range(0, long, step):
+        part = first, min(first + step, long)
+        yield ((0, wide), part) if turned else (part, (0, wide))
+
+
+def read(
+    whole: Matrix, rows: tuple[int, int], columns: tuple[int, int], reader: ArrayReader
+) -> Band:
+    """Read a band and the scales that belong to it.
+
+    Raises:
+        GrokpackError: What reading raises.
+    """
+    tensor, box = whole.tensor, whole.box(rows, columns)
+    bits = reader.read(tensor.name, box)
+    bits = bits.reshape(bits.shape[-2:])
+    dtype = tensor.values.dtype
+    turned = not bits.flags.c_contiguous and bits.T.flags.c_contiguous
+    lying = bits.T if turned else np.ascontiguousarray(bits)
+    values = lying.view(np.int8) if dtype is DType.I8 else to_f32(lying, dtype)
+    if tensor.scales is None:
+        return Band(rows, columns, values, turned)
+    scales = read_scales(tensor, box, reader)
+    scales = scales.reshape(scales.shape[-2:])
+    scales = np.ascontiguousarray(scales.T if turned else scales)
+    per_group = rows_per_group(tensor)
+    first = box.start[-2] % per_group
+    return Band(rows, columns, values, turned, scales, first, per_group)
+
+
+def is_turned(tensor: TensorSpec, reader: ArrayReader) -> bool:
+    """Whether a weight's bytes lie `[out, in]`: a look at one corner of it tells."""
+    shape = tensor.values.shape
+    corner = (*(1 for _ in shape[:-2]), *(min(_PROBE, n) for n in shape[-2:]))
+    bits = reader.read(tensor.name, Box((0,) * len(shape), corner))
+    return not bits.reshape(bits.shape[-2:]).flags.c_contiguous

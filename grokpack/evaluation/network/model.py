@@ -1,0 +1,222 @@
+"""The whole network: tokens in, logits out, the weights streaming by once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box
+from grokpack.evaluation.network import matrices
+from grokpack.evaluation.network.arithmetic import rms_norm
+from grokpack.evaluation.network.attention import Attention, Heads, Memory, remember
+from grokpack.evaluation.network.layer import Extras, Layer, Tools
+from grokpack.evaluation.network.matrices import Matrix, matrix
+from grokpack.evaluation.network.product import Product
+from grokpack.evaluation.network.stream import Stream
+from grokpack.models import hyperparameters
+from grokpack.models.config_json import unknown_head_size
+from grokpack.models.grok1 import GLOBAL_RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.evaluation.network.batch import Batch
+    from grokpack.evaluation.network.experts import Room, Routing
+    from grokpack.evaluation.network.precision import Precision
+    from grokpack.evaluation.network.product import Lanes
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.models.architecture import Geometry
+    from grokpack.models.hyperparameters import Constants
+
+EMBEDDING, FINAL_NORM = (rule.path for rule in GLOBAL_RULES)
+_NO_EXTRAS = Extras()
+_HEAD_BYTES = 64 << 20  # of a block of logits
+_AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
+
+
+def _ignore_bytes(_nbytes: int) -> None:
+    """Tell nobody."""
+
+
+def in_memory(rows: int, columns: int) -> np.ndarray:
+    """An empty array of activations, `f32[rows, columns]`."""
+    made: np.ndarray = np.empty((rows, columns), np.float32)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a network runs.
+
+    Attributes:
+        lanes: Threads that multiply, with their precision; networks may share them.
+        engine: Which twin of each kernel runs.
+        layers: Layers to run; None for all.
+        room: Makes arrays of activations, `f32[rows, columns]`; memory by default.
+        advance: Told how many bytes of weights were taken.
+    """
+
+    lanes: Lanes
+    engine: Engine = "numpy"
+    layers: int | None = None
+    room: Room = in_memory
+    advance: Callable[[int], None] = _ignore_bytes
+
+
+class Network:
+    """The network of one checkpoint. One thread drives it.
+
+    Attributes:
+        geometry: Its dimensions.
+        constants: What its config says beside them.
+        precision: Where its arithmetic rounds.
+        stream: Its weights.
+        layers: The layers that run.
+        room: Makes empty arrays of activations, `f32[rows, columns]`.
+        lanes: Threads that multiply.
+
+    Args:
+        checkpoint: Its weights, in any format.
+        setup: How it runs.
+
+    Raises:
+        GrokpackError: GP211 where the head size is not known; GP202 where tensors are missing.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, setup: Setup) -> None:
+        geometry = checkpoint.geometry
+        if geometry.head_dim is None:
+            raise unknown_head_size()
+        self.geometry: Geometry = geometry
+        self.constants: Constants = hyperparameters.read(checkpoint.config, geometry)
+        self.precision: Precision = setup.lanes.precision
+        self.stream = Stream(
+            checkpoint, max(2, _AHEAD_BYTES // matrices.BAND_BYTES), setup.engine, setup.advance
+        )
+        self.room = setup.room
+        self.lanes = setup.lanes
+        self._tensors = checkpoint.tensors
+        self._heads = _heads(geometry)
+        attention = Attention(self._heads, self.constants, self.precision, setup.lanes)
+        tools = Tools(self.constants, self.stream, setup.lanes, attention, setup.room)
+        count = min(setup.layers or geometry.layers, geometry.layers)
+        self.layers = [Layer(n, self._tensors, tools) for n in range(count)]
+        self._head: list[Matrix] = []
+
+    def close(self) -> None:
+        """Stop reading."""
+        self.stream.close()
+
+    def embed(self, batch: Batch) -> np.ndarray:
+        """The residual stream before the first layer, `f32[T, d]`.
+
+        Each row of the embedding that some token names is read once.
+
+        Raises:
+            GrokpackError: GP341 for a token that the vocabulary does not have.
+        """
+        tensor = self._tensors[EMBEDDING]
+        vocab, width = tensor.values.shape
+        wanted, counts = np.unique(batch.tokens, return_counts=True)
+        if wanted[0] < 0 or wanted[-1] >= vocab:
+            wrong = wanted[0] if wanted[0] < 0 else wanted[-1]
+            raise GrokpackError("GP341", f"token {wrong} is not in a vocabulary of {vocab}")
+        h = self.room(batch.size, width)
+        factor = self.precision.constant(self.constants.embedding_multiplier)
+        places = np.split(np.argsort(batch.tokens, kind="stable"), np.cumsum(counts)[:-1])
+        for token, own in zip(wanted, places, strict=True):
+            row = self.stream.values(tensor, Box((int(token), 0), (1, width)))[0]
+            row = self.precision.settle(np.array(row)) * factor
+            h[own] = self.precision.settle(row)
+        return h
+
+    def memories(self, lengths: Sequence[int]) -> list[Memory]:
+        """Empty memories of every layer, for sequences that may become this long."""
+        width = self._heads.kv * self._heads.size
+        return [remember(lengths, width, self.room) for _ in self.layers]
+
+    def step(
+        self,
+        number: int,
+        h: np.ndarray,
+        batch: Batch,
+        extras: Extras = _NO_EXTRAS,
+    ) -> Routing:
+        """Put the residual stream through a layer, in place; layers run in their order.
+
+        Args:
+            number: The layer.
+            h: `f32[T, d]`.
+            batch: The sequences.
+            extras: What is remembered and watched.
+        """
+        steps = self.products(number, h, batch, extras)
+        while True:
+            try:
+                self._multiply(next(steps))
+            except StopIteration as end:
+                routing: Routing = end.value
+                return routing
+
+    def products(
+        self, number: int, h: np.ndarray, batch: Batch, extras: Extras = _NO_EXTRAS
+    ) -> Generator[Product, None, Routing]:
+        """Step through a layer, for a caller that does the products itself; arguments as there."""
+        if number == 0:
+            self._begin(batch.size)
+        last = number + 1 == len(self.layers)
+        after = self._head if last else self.layers[number + 1].first_wanted()
+        return self.layers[number].run(h, batch, after, extras)
+
+    def _multiply(self, product: Product) -> None:
+        self.lanes.multiply(product.x, product.bands(self.stream), product.out)
+
+    def normed(self, h: np.ndarray) -> np.ndarray:
+        """The stream after the last norm, `f32[T, d]`, in place."""
+        scale = self.stream.whole(self._tensors[FINAL_NORM])
+        return rms_norm(h, scale, self.constants.rms_norm_eps, self.precision, h)
+
+    def logits(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Logits block by block of the vocabulary, as `(first token, f32[T, block])`.
+
+        Args:
+            x: What `normed` returned, or as many rows of it as the network began with, or fewer.
+        """
+        for product in self.head_products(x):
+            self._multiply(product)
+            yield product.matrix.inputs[0], self.scaled(product.out)
+
+    def head_products(self, x: np.ndarray) -> Iterator[Product]:
+        """The products of `logits`, block by block, for a caller that does them itself."""
+        for block in self._head:
+            made = np.zeros((len(x), block.rows), np.float32)
+            yield Product(x, block, made, transposed=True)
+        self._head = []
+
+    def scaled(self, logits: np.ndarray) -> np.ndarray:
+        """Logits in place of the products `f32[T, block]` that `head_products` asked for."""
+        factor = self.precision.constant(self.constants.output_multiplier)
+        self.precision.settle(logits)
+        logits *= factor
+        return self.precision.settle(logits)
+
+    def _begin(self, tokens: int) -> None:
+        tensor = self._tensors[EMBEDDING]
+        vocab = tensor.values.shape[0]
+        step = max(1024, min(16384, _HEAD_BYTES // (4 * tokens)))
+        self._head = [
+            matrix(tensor, inputs=(first, min(first + step, vocab)))
+            for first in range(0, vocab, step)
+        ]
+        first = self.layers[0].first_wanted() if self.layers else self._head
+        self.stream.announce(first)
+
+
+def _heads(geometry: Geometry) -> Heads:
+    assert geometry.head_dim is not None  # noqa: S101  # the caller has seen to it
+    size = geometry.head_dim
+    return Heads(geometry.q_width // size, geometry.kv_width // size, size)

@@ -1,0 +1,213 @@
+"""Activations times bands of weights: lanes of columns, each with a thread of its own.
+
+A lane owns its columns of the result, and takes the bands in the order they come. So no two
+threads ever add to the same number, and the order of a sum does not depend on the clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from grokpack.kernels import widening
+from grokpack.kernels.dispatch import twin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from grokpack.evaluation.network.matrices import Band, Matrix, Part
+    from grokpack.evaluation.network.precision import Precision
+    from grokpack.evaluation.network.stream import Stream
+    from grokpack.kernels.dispatch import Engine
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+TILE_COLUMNS = 512
+TILE_ROWS = 1024
+"""A tile of weights in float32 takes 2 MiB: it is multiplied while it lies in the cache."""
+TOKENS = 1024  # multiplied with a tile at a time
+_BANDS_IN_WORK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A multiplication that a network asks for; its matrix was announced to the stream.
+
+    Attributes:
+        x: Activations, `f32[T, in]`.
+        matrix: What they are multiplied with.
+        out: What the product is added to, `f32[T, out]`.
+        transposed: Whether it is the transposed matrix that multiplies.
+    """
+
+    x: np.ndarray
+    matrix: Matrix
+    out: np.ndarray
+    transposed: bool = False
+
+    def bands(self, stream: Stream) -> Iterator[Band]:
+        """The bands of what multiplies, as they come."""
+        for band in stream.take(self.matrix):
+            yield band.transposed() if self.transposed else band
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The same part of a matrix as two checkpoints have it, before any rounding.
+
+    Attributes:
+        rows: Inputs that it holds, first and last + 1, within the matrix that multiplies.
+        columns: Outputs likewise.
+        bands: The band of either that it was cut from.
+        values: Weights of either, `f32[in, out]`, which must not be written to.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    bands: tuple[Band, Band]
+    values: tuple[np.ndarray, np.ndarray]
+
+
+class Lanes:
+    """Threads that multiply; one object serves a whole run.
+
+    Args:
+        workers: Threads.
+        precision: Weights are rounded to it.
+        engine: Which twin of each kernel runs.
+    """
+
+    def __init__(self, workers: int, precision: Precision, engine: Engine = "numpy") -> None:
+        self.precision = precision
+        self.engine: Engine = engine
+        self._lanes = [
+            ThreadPoolExecutor(1, f"lane-{n}", _let_values_overflow) for n in range(workers)
+        ]
+
+    def close(self) -> None:
+        """End the threads."""
+        for lane in self._lanes:
+            lane.shutdown(wait=True, cancel_futures=True)
+
+    def spread(self, work: Callable[[S], T], tasks: Sequence[S]) -> list[T]:
+        """Do independent tasks on all lanes; the results in the tasks' order."""
+        futures = [
+            self._lanes[i % len(self._lanes)].submit(work, task) for i, task in enumerate(tasks)
+        ]
+        return [future.result() for future in futures]
+
+    def multiply(self, x: np.ndarray, bands: Iterable[Band], out: np.ndarray) -> np.ndarray:
+        """Add `x f32[T, in]` times a matrix to `out f32[T, out]`.
+
+        Args:
+            x: Activations.
+            bands: The matrix, in bands of rows or of columns.
+            out: What is added to.
+        """
+        self._spread_bands(bands, lambda band, lane: self._share(x, band, out, lane))
+        return out
+
+    def multiply_both(
+        self,
+        products: tuple[Product, Product],
+        bands: Iterable[tuple[Band, Band]],
+        look: Callable[[Tile], None],
+    ) -> None:
+        """Do the products of two networks with the same matrix, a tile of both at a time.
+
+        Args:
+            products: What either asks for.
+            bands: The same bands of both.
+            look: Sees each tile while both have it in memory; in any thread.
+        """
+        self._spread_bands(
+            bands, lambda pair, lane: self._share_of_both(products, pair, look, lane)
+        )
+
+    def _spread_bands(self, bands: Iterable[S], share: Callable[[S, int], None]) -> None:
+        """Do every lane's share of each band; the next come while some are in work."""
+        pending: deque[list[Future[None]]] = deque()
+        for band in bands:
+            pending.append([lane.submit(share, band, n) for n, lane in enumerate(self._lanes)])
+            if len(pending) > _BANDS_IN_WORK:
+                _finish(pending.popleft())
+        while pending:
+            _finish(pending.popleft())
+
+    def _share(self, x: np.ndarray, band: Band, out: np.ndarray, lane: int) -> None:
+        """A lane's tiles of a band."""
+        for rows, columns in self.tiles(band, lane):
+            weights = self._settled(band, self.widened(band, rows, columns))
+            _add_product(x, weights, rows, columns, out)
+
+    def _share_of_both(
+        self,
+        products: tuple[Product, Product],
+        bands: tuple[Band, Band],
+        look: Callable[[Tile], None],
+        lane: int,
+    ) -> None:
+        """A lane's tiles of the same band of two networks."""
+        for rows, columns in self.tiles(bands[0], lane):
+            one, other = (self.widened(band, rows, columns) for band in bands)
+            look(Tile(rows, columns, bands, (one, other)))
+            for product, band, exact in zip(products, bands, (one, other), strict=True):
+                _add_product(product.x, self._settled(band, exact), rows, columns, product.out)
+
+    def tiles(self, band: Band, lane: int | None = None) -> Iterator[Part]:
+        """Rows and columns of the tiles of a band that a lane owns; of all lanes by default."""
+        low, high = band.columns
+        for tile in range(low // TILE_COLUMNS, -(-high // TILE_COLUMNS)):
+            if lane is not None and tile % len(self._lanes) != lane:
+                continue
+            first, last = max(low, tile * TILE_COLUMNS), min(high, (tile + 1) * TILE_COLUMNS)
+            for row in range(*band.rows, TILE_ROWS):
+                yield (row, min(row + TILE_ROWS, band.rows[1])), (first, last)
+
+    def widened(self, band: Band, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+        """A tile's weights, `f32[in, out]`, multiplied with their scales, not yet rounded."""
+        r = slice(rows[0] - band.rows[0], rows[1] - band.rows[0])
+        c = slice(columns[0] - band.columns[0], columns[1] - band.columns[0])
+        part = (c, r) if band.turned else (r, c)
+        if band.scales is None:
+            made = band.values[part]
+        else:
+            made = np.empty([axis.stop - axis.start for axis in part], np.float32)
+            kernel = twin(widening.turned if band.turned else widening.straight, self.engine)
+            first, per_group = band.first, band.per_group
+            kernel(band.values, band.scales, r.start, c.start, first, per_group, made)
+        return made.T if band.turned else made
+
+    def _settled(self, band: Band, weights: np.ndarray) -> np.ndarray:
+        """A tile's weights in the precision of the run; the values of a band stay as they are."""
+        own = weights.copy(order="K") if band.scales is None and self.precision.rounds else weights
+        return self.precision.settle(own)
+
+
+def _add_product(
+    x: np.ndarray,
+    weights: np.ndarray,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    out: np.ndarray,
+) -> None:
+    """Add what a tile makes of all tokens; nothing where there are none."""
+    for token in range(0, len(x), TOKENS):
+        part = slice(token, token + TOKENS)
+        out[part, slice(*columns)] += x[part, slice(*rows)] @ weights
+
+
+def _let_values_overflow() -> None:
+    """For a thread: infinite weights are for the verdict to name, not for numpy to warn of."""
+    np.seterr(over="ignore", invalid="ignore")
+
+
+def _finish(futures: list[Future[None]]) -> None:
+    for future in futures:
+        future.result()

@@ -1,0 +1,129 @@
+"""Bands of weights, read ahead of their use and in its order."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.layout import whole
+from grokpack.evaluation.network import matrices
+from grokpack.transforms.dequantize import exact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy as np
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.layout import Box
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.evaluation.network.matrices import Band, Matrix, Part
+    from grokpack.kernels.dispatch import Engine
+
+_READERS = 2
+
+
+class Stream:
+    """A checkpoint's weights. One thread announces what it will want, and takes it in that order.
+
+    What is announced and not yet taken is read in the meantime, up to a number of bands.
+
+    Attributes:
+        checkpoint: Whose weights they are.
+        read_bytes: Bytes of values that were asked for so far.
+        cut: Tells the bands of a matrix; by default they run the way its bytes lie.
+        told: Sees each small tensor that is read whole.
+
+    Args:
+        checkpoint: The source.
+        depth: Bands that may wait for being taken.
+        engine: Which twin of each kernel runs.
+        advance: Told how many bytes were taken.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        depth: int,
+        engine: Engine,
+        advance: Callable[[int], None],
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.read_bytes = 0
+        self.cut: Callable[[Matrix], Iterable[Part]] = self._along_its_bytes
+        self.told: Callable[[TensorSpec, np.ndarray], None] = _tell_nobody
+        self._reader = ArrayReader(checkpoint, engine)
+        self._depth = depth
+        self._advance = advance
+        self._turned: dict[str, bool] = {}
+        self._wanted: deque[tuple[Matrix, Part]] = deque()
+        self._coming: deque[tuple[Matrix, Future[Band]]] = deque()
+        self._pool = ThreadPoolExecutor(_READERS, "weights")
+
+    def close(self) -> None:
+        """Stop reading; what was announced is forgotten."""
+        self._wanted.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def announce(self, wanted: Sequence[Matrix]) -> None:
+        """Say which matrices will be taken next, after those that were announced before."""
+        for one in wanted:
+            self._wanted.extend((one, part) for part in self.cut(one))
+        self._pump()
+
+    def take(self, wanted: Matrix) -> Iterator[Band]:
+        """The bands of a matrix that was announced, as they come.
+
+        Raises:
+            GrokpackError: What reading raises.
+            LookupError: Another matrix is next.
+        """
+        while True:
+            if not self._coming or self._coming[0][0] is not wanted:
+                message = f"{wanted.tensor.name} is not what comes next"
+                raise LookupError(message)
+            band = self._coming.popleft()[1].result()
+            self._pump()
+            self._advance(band.values.nbytes)
+            yield band
+            if self._is_last(wanted, band):
+                return
+
+    def values(self, tensor: TensorSpec, box: Box) -> np.ndarray:
+        """A box of a small tensor, `f32[...]`, read at once."""
+        self.read_bytes += box.elements * tensor.values.dtype.itemsize
+        return exact(tensor, box, self._reader)
+
+    def whole(self, tensor: TensorSpec) -> np.ndarray:
+        """A small tensor, `f32[...]`: a norm, a router."""
+        found = self.values(tensor, whole(tensor.values.shape))
+        self.told(tensor, found)
+        return found
+
+    def _pump(self) -> None:
+        while self._wanted and len(self._coming) < self._depth:
+            own, (rows, columns) = self._wanted.popleft()
+            box = own.box(rows, columns)
+            self.read_bytes += box.elements * own.tensor.values.dtype.itemsize
+            read = self._pool.submit(matrices.read, own, rows, columns, self._reader)
+            self._coming.append((own, read))
+
+    def _along_its_bytes(self, one: Matrix) -> Iterator[Part]:
+        return matrices.bands(one, turned=self.lies_turned(one.tensor))
+
+    def lies_turned(self, tensor: TensorSpec) -> bool:
+        """Whether the bytes of a weight lie `[out, in]`."""
+        kind = tensor.name.rpartition("decoder_layer_")[2].partition("/")[2] or tensor.name
+        if kind not in self._turned:
+            self._turned[kind] = matrices.is_turned(tensor, self._reader)
+        return self._turned[kind]
+
+    @staticmethod
+    def _is_last(own: Matrix, band: Band) -> bool:
+        return band.rows[1] == own.rows and band.columns[1] == own.columns
+
+
+def _tell_nobody(_tensor: TensorSpec, _values: np.ndarray) -> None:
+    """Show small tensors to nobody."""

@@ -1,0 +1,141 @@
+"""The parts of a network that are judged, each by its error, its weights and a limit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from grokpack.evaluation.network.experts import DOWN, GATE, UP
+from grokpack.evaluation.network.layer import KEY, NORMS, OUTPUT, QUERY, ROUTER, VALUE
+from grokpack.evaluation.network.model import EMBEDDING, FINAL_NORM
+from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
+from grokpack.models.grok1 import layer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from grokpack.evaluation.network.experts import Routing
+    from grokpack.evaluation.network.precision import Name
+
+ORDER_OF_SUMS: dict[Name, float] = {"f32": 1e-5, "bf16": 5e-3}
+"""Relative error of what is the same sum in another order. Measured are 1e-7 to 6e-7 in float32,
+at widths of 64 to 768, and 1e-4 where activations are rounded to bfloat16: a last bit may turn."""
+_TIMES = 3.0
+"""How much more a part may err than its weights do, as the root of the sum of their squares: 0.8 to
+1.3 are measured. Softmax and GELU amplify what comes in."""
+_SHOWN = 10.0
+"""How many times the limit a weight must be apart for its part's output to show that it does not
+matter how it is stored: less would drown."""
+_WEIGHTS = {
+    "embedding": (EMBEDDING,),
+    "attention": (*NORMS[:2], QUERY, KEY, VALUE, OUTPUT),
+    "experts": (*NORMS[2:], ROUTER, GATE, UP, DOWN),
+    "head": (FINAL_NORM, EMBEDDING),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the network, as the second computes it on the first's input.
+
+    Attributes:
+        name: `embedding`, `attention`, `experts` or `head`.
+        layer: The layer; None for the embedding and the head.
+        error: Its relative error.
+        limit: What its weights' formats allow: nothing but the order of sums where values are
+            equal.
+        weights: Its weights; those of the embedding are the embedding's, not the head's.
+    """
+
+    name: str
+    layer: int | None
+    error: float
+    limit: float
+    weights: tuple[WeightGap, ...]
+
+    @property
+    def title(self) -> str:
+        """Its name, for people."""
+        return self.name if self.layer is None else f"layer {self.layer}, {self.name}"
+
+    @property
+    def beyond(self) -> bool:
+        """Whether it errs by more than its limit; NaN does."""
+        return not self.error <= self.limit
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        layer: int | None,
+        error: float,
+        seen: Sequence[WeightGap],
+        precision: Name,
+        *,
+        reached: frozenset[int] = frozenset(),
+        alone: bool = False,
+    ) -> Part:
+        """A part with its weights.
+
+        Args:
+            name: Which.
+            layer: Of which layer.
+            error: Its relative error.
+            seen: Weights that were compared, its own among them.
+            precision: Of the run.
+            reached: Experts that some token chose in both networks.
+            alone: Whether no sequence has a second token: then no query chooses among keys.
+        """
+        own = [row for row in seen if _kind(row.name) in _WEIGHTS[name]]
+        limit = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(own))
+        if name == "head":
+            own = [row for row in own if row.name != EMBEDDING]
+        made = cls(name, layer, error, limit, tuple(own))
+        missed = {QUERY, KEY} if alone else set()
+        weights = tuple(
+            replace(row, state=OTHERWISE)
+            if made._is_excused(row, reached) and _kind(row.name) not in missed
+            else row
+            for row in own
+        )
+        return replace(made, weights=weights)
+
+    def _is_excused(self, row: WeightGap, reached: frozenset[int]) -> bool:
+        """Whether a weight that is beyond computes the same, as this input shows.
+
+        Experts that no token chose have not computed, nor have rows of the embedding that no token
+        named; a difference too small to be seen in the output is not shown to be none.
+        """
+        if row.state != BEYOND or row.name == EMBEDDING or self.beyond:
+            return False
+        if row.expert is not None and row.expert not in reached:
+            return False
+        return row.relative >= _SHOWN * self.limit
+
+
+def undecided(routing: Routing, seen: Sequence[WeightGap], precision: Name) -> np.ndarray:
+    """Tokens that were so nearly given to other experts that rounding may do it, `bool[T]`."""
+    router = [row for row in seen if _kind(row.name) in (ROUTER, NORMS[2])]
+    least = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(router))
+    found: np.ndarray = routing.margin <= _MARGIN * least
+    return found
+
+
+_MARGIN = 10.0  # of the limit: logits of the router are larger than one
+
+
+def _allowed(rows: Sequence[WeightGap]) -> list[float]:
+    """Relative error that the format of each tensor allows; of experts together."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row.name, []).append(row.allowed)
+    return [math.sqrt(sum(a * a for a in each) / len(each)) for each in found.values()]
+
+
+def _kind(name: str) -> str:
+    """A tensor's name within its layer; the whole name of one that belongs to none."""
+    layer = layer_of(name)
+    return name if layer is None else name.removeprefix(f"transformer/decoder_layer_{layer}/")

@@ -1,0 +1,155 @@
+"""What an evaluation found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from grokpack.evaluation.network.experts import Room, Routing
+    from grokpack.evaluation.network.scores import Scores
+
+_ROWS = 256  # summed at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How well tokens were predicted.
+
+    Attributes:
+        tokens: Tokens that were predicted.
+        mean: Of minus the logarithm of their probabilities, in nats; NaN for none.
+        error: Standard error of that mean; NaN for fewer than two.
+        top1: Share of them that were the likeliest.
+    """
+
+    tokens: int
+    mean: float
+    error: float
+    top1: float
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the mean; infinite where that is too large."""
+        try:
+            return math.exp(self.mean)
+        except OverflowError:
+            return math.inf
+
+    @property
+    def perplexity_error(self) -> float:
+        """Its standard error, to first order."""
+        return self.perplexity * self.error
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """What flowed through a layer.
+
+    Attributes:
+        layer: Its number.
+        rms: Root mean square of the residual stream after it.
+        largest: The largest absolute value there.
+        attention_rms: Root mean square of what attention added to the stream.
+        experts_rms: Of what the experts added.
+        load: Tokens that each expert worked on.
+        gate: Mean share of the best expert of a token.
+    """
+
+    layer: int
+    rms: float
+    largest: float
+    attention_rms: float
+    experts_rms: float
+    load: tuple[int, ...]
+    gate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One network on some tokens.
+
+    Attributes:
+        loss: How well it predicted them.
+        losses: Of each token, `f64[T]` in nats; NaN for those that had nothing to predict.
+        layers: What flowed through each layer.
+        tokens: Tokens that went through the network.
+        read_bytes: Bytes of weights that were read.
+        seconds: Wall time.
+    """
+
+    loss: Loss
+    losses: np.ndarray
+    layers: tuple[LayerFacts, ...]
+    tokens: int
+    read_bytes: int
+    seconds: float
+
+
+def loss_of(scores: Scores) -> Loss:
+    """The loss over all tokens that had one to predict."""
+    losses = scores.losses
+    known = losses[~np.isnan(losses)]
+    if not len(known):
+        return Loss(0, math.nan, math.nan, math.nan)
+    error = float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else math.nan
+    held = scores.targets >= 0
+    top1 = float(np.mean(scores.best[held, 0] == scores.targets[held]))
+    return Loss(len(known), float(known.mean()), error, top1)
+
+
+def squares(x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | None = None) -> float:
+    """The sum of squares of `f32[T, d]`, or of its difference from another, in float64.
+
+    Args:
+        x: Activations.
+        less: What is subtracted from them first.
+        rows: Which tokens count, `bool[T]`; None for all.
+    """
+    total = 0.0
+    for first in range(0, len(x), _ROWS):
+        part = x[first : first + _ROWS]
+        if less is not None:
+            part = part - less[first : first + _ROWS]
+        if rows is not None:
+            part = part[rows[first : first + _ROWS]]
+        total += float(np.square(part, dtype=np.float64).sum())
+    return total
+
+
+class LayerWatch:
+    """Measures one layer from the stream before, within and after it.
+
+    Args:
+        h: The stream before the layer, `f32[T, d]`.
+        room: Makes an empty array to keep a copy of it in.
+    """
+
+    def __init__(self, h: np.ndarray, room: Room) -> None:
+        self._before = room(*h.shape)
+        self._before[...] = h
+        self._attention = 0.0
+
+    def between(self, h: np.ndarray) -> None:
+        """The stream after attention."""
+        self._attention = squares(h, self._before)
+        self._before[...] = h
+
+    def after(self, number: int, h: np.ndarray, routing: Routing, experts: int) -> LayerFacts:
+        """What was measured."""
+        own, attention, mixed = (
+            math.sqrt(total / h.size)
+            for total in (squares(h), self._attention, squares(h, self._before))
+        )
+        return LayerFacts(
+            number,
+            own,
+            float(max(-h.min(), h.max())),
+            attention,
+            mixed,
+            tuple(int(n) for n in routing.per_expert(experts)),
+            float(routing.gates[:, 0].mean()),
+        )

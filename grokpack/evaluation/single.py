@@ -1,0 +1,76 @@
+"""One network on some tokens."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from grokpack.core.events import Finished, Started
+from grokpack.evaluation.evaluation_options import Options, cost, networks
+from grokpack.evaluation.network.layer import Extras, ignore
+from grokpack.evaluation.network.scores import Scores
+from grokpack.evaluation.results import Evaluation, LayerFacts, LayerWatch, loss_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.evaluation.inputs import Inputs
+    from grokpack.evaluation.network.batch import Batch
+    from grokpack.evaluation.network.experts import Watch
+    from grokpack.evaluation.network.model import Network
+
+    Keep = Callable[[int, np.ndarray], None]
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    options: Options | None = None,
+    keep: Keep | None = None,
+    watch: Callable[[int], Watch] | None = None,
+) -> Evaluation:
+    """Run a checkpoint's network over tokens and score what it predicts.
+
+    Args:
+        checkpoint: The weights, in any format.
+        inputs: Sequences and what should follow their tokens.
+        options: How to run.
+        keep: Takes logits, `(first token of the vocabulary, f32[T, block])`.
+        watch: Gives for a layer what sees the inputs of its matrices.
+
+    Raises:
+        GrokpackError: GP211, GP312, GP341; what reading raises.
+    """
+    options = options or Options()
+    batch, began = inputs.batch, time.monotonic()
+    options.listen(Started("evaluate", cost(checkpoint, batch.size, options).read_bytes))
+    with networks([checkpoint], batch.size, options) as (network,):
+        h = network.embed(batch)
+        layers = [_layer(network, n, h, batch, watch) for n in range(len(network.layers))]
+        scores = Scores(inputs.targets)
+        x = network.normed(h)
+        for first, logits in network.logits(x):
+            scores.add(first, logits)
+            if keep is not None:
+                keep(first, logits)
+        read = network.stream.read_bytes
+    seconds = time.monotonic() - began
+    options.listen(Finished("evaluate", seconds))
+    losses = scores.losses
+    return Evaluation(loss_of(scores), losses, tuple(layers), batch.size, read, seconds)
+
+
+def _layer(
+    network: Network,
+    number: int,
+    h: np.ndarray,
+    batch: Batch,
+    watch: Callable[[int], Watch] | None,
+) -> LayerFacts:
+    facts = LayerWatch(h, network.room)
+    own = ignore if watch is None else watch(number)
+    routing = network.step(number, h, batch, Extras(watch=own, between=facts.between))
+    return facts.after(number, h, routing, network.geometry.experts)

@@ -1,0 +1,102 @@
+"""Whether one network is within what its formats allow of another, in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.core.finding import Finding
+from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grokpack.evaluation.network_parts import Part
+    from grokpack.evaluation.pair import PairEvaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is asked of the second network in place of what its formats allow.
+
+    Attributes:
+        max_kl: Mean KL divergence that is allowed, in nats; None for any.
+        min_top1: Share of tokens whose likeliest successor must be the same; None for any.
+    """
+
+    max_kl: float | None = None
+    min_top1: float | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return self.max_kl is not None or self.min_top1 is not None
+
+
+def suspects(found: PairEvaluation) -> list[Part]:
+    """The parts that err by more than their limit, in the order of the computation."""
+    return [part for part in found.parts if part.beyond]
+
+
+def findings(found: PairEvaluation, limits: Limits) -> list[Finding]:
+    """What is wrong: what the two say of themselves, weights, then what the network computes."""
+    rows = [*found.declared]
+    for part in found.parts:
+        for state in (BEYOND, OTHERWISE):
+            rows += _of_weights(part, state)
+    return rows + (_of_limits(found, limits) if limits.given else _of_parts(found))
+
+
+def _of_weights(part: Part, state: str) -> list[Finding]:
+    """A finding for each tensor of a part that has weights in a state."""
+    named: dict[str, list[WeightGap]] = {}
+    for row in part.weights:
+        if row.state == state:
+            named.setdefault(row.name, []).append(row)
+    return [_of_tensor(name, each) for name, each in named.items()]
+
+
+def _of_tensor(name: str, rows: Sequence[WeightGap]) -> Finding:
+    beyond, elements = sum(r.beyond for r in rows), sum(r.elements for r in rows)
+    experts = [str(row.expert) for row in rows if row.expert is not None]
+    where = f" of {'expert' if len(experts) == 1 else 'experts'} {', '.join(experts)}"
+    if beyond:
+        first = min(row.first for row in rows if row.first is not None)
+        seen = f"{beyond:,} of {elements:,} values{where if experts else ''} are not"
+        seen += f", the first at {list(first)}, by up to {max(r.largest for r in rows):.3g}"
+    else:
+        error = math.sqrt(sum(row.relative**2 * row.elements for row in rows) / elements)
+        seen = f"relative error {error:.3g}"
+    if rows[0].state == OTHERWISE:
+        what = "weights are stored otherwise and compute the same"
+        return Finding("GP145", what, None, name, rows[0].expected, seen, "warning")
+    what = "weights are not those of the first"
+    return Finding("GP144", what, None, name, rows[0].expected, seen)
+
+
+def _of_parts(found: PairEvaluation) -> list[Finding]:
+    """The first part beyond its limit, and how many follow."""
+    wrong = suspects(found)
+    if not wrong:
+        return []
+    first = wrong[0]
+    more = {1: "", 2: "; 1 part more is"}.get(len(wrong), f"; {len(wrong) - 1} parts more are")
+    what = f"{first.title} is the first part beyond its limit{more}"
+    limit, seen = f"within {first.limit:.2g}", f"relative error {first.error:.2g}"
+    return [Finding("GP141", what, None, None, limit, seen)]
+
+
+def _of_limits(found: PairEvaluation, limits: Limits) -> list[Finding]:
+    rows = []
+    if limits.max_kl is not None and not found.kl_mean <= limits.max_kl:
+        seen = f"{found.kl_mean:.4g}"
+        rows.append(_beyond("mean KL divergence is too large", f"<= {limits.max_kl:g}", seen))
+    if limits.min_top1 is not None and not found.top1 >= limits.min_top1:
+        seen = f"{found.top1:.2%}"
+        rows.append(_beyond("too few tokens agree", f">= {limits.min_top1:.2%}", seen))
+    return rows
+
+
+def _beyond(what: str, expected: str, seen: str) -> Finding:
+    return Finding("GP142", what, None, None, expected, seen)

@@ -1,0 +1,204 @@
+"""Weights of two checkpoints, held against each other as values while a network streams them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint import manifest_file
+from grokpack.evaluation.tolerance import Gap, Side, form_of, gap, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import Shape
+    from grokpack.evaluation.network.matrices import Matrix
+    from grokpack.evaluation.network.product import Tile
+    from grokpack.evaluation.tolerance import Form
+    from grokpack.kernels.dispatch import Engine
+
+EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
+OTHERWISE = "otherwise"
+"""Stored otherwise, and the same in what it computes."""
+_FAR = 1.5
+"""How many times the error of its account a tensor may be from what it was made of, which is 1.00;
+the rest is for a first checkpoint whose values were rounded."""
+_ROUNDED = 2e-3  # relative error of a rounding to bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class WeightGap:
+    """How far a weight, or one expert of it, is from its counterpart.
+
+    Attributes:
+        name: xAI's name.
+        expert: The expert; None where there is no stack.
+        state: `equal`, `within` what the formats allow, or `beyond` it; `otherwise` where it is
+            beyond and computes the same.
+        expected: What the formats allow, in words.
+        elements: Values compared.
+        differing: Those that are not equal.
+        beyond: Those further apart than the formats allow.
+        relative: Root of the sum of squared differences over that of squares of the first.
+        allowed: The same of errors that the formats allow, where values are not equal.
+        largest: The largest absolute difference.
+        first: Index of the first value beyond; None where none is.
+    """
+
+    name: str
+    expert: int | None
+    state: str
+    expected: str
+    elements: int
+    differing: int
+    beyond: int
+    relative: float
+    allowed: float
+    largest: float
+    first: Shape | None
+
+
+class Weights:
+    """Compares the weights of two checkpoints as they stream by; any thread may show some.
+
+    Args:
+        first: The reference.
+        second: The other.
+        engine: Which twin of the kernel that compares runs.
+    """
+
+    def __init__(self, first: Checkpoint, second: Checkpoint, engine: Engine = "numpy") -> None:
+        self._engine: Engine = engine
+        ours, theirs = _forms(first), _forms(second)
+        self._accounts = _accounted(first), _accounted(second)
+        self._forms = {name: (ours[name], theirs[name]) for name in ours}
+        self._found: dict[tuple[str, int | None], list[Gap]] = {}
+
+    def look(self, matrix: Matrix, transposed: bool, tile: Tile) -> None:  # noqa: FBT001
+        """Compare a part of a matrix."""
+        name, band = matrix.tensor.name, tile.bands[0]
+        corner = tile.rows[0] - band.rows[0], tile.columns[0] - band.columns[0]
+        one, other = (
+            Side(values, form, own, corner)
+            for values, form, own in zip(tile.values, self._forms[name], tile.bands, strict=True)
+        )
+        found = gap(one, other, self._engine)
+        if found.at is not None:
+            row, column = tile.rows[0] + found.at[0], tile.columns[0] + found.at[1]
+            if transposed:
+                row, column = column, row
+            place = matrix.box((row, row + 1), (column, column + 1)).start
+            found = replace(found, at=place)
+        self._found.setdefault((name, matrix.expert), []).append(found)
+
+    def look_whole(self, name: str, one: np.ndarray, other: np.ndarray) -> None:
+        """Compare a small tensor."""
+        columns = one.shape[-1] if one.ndim > 1 else 1
+        one_side, other_side = (
+            Side(values.reshape(-1, columns), form)
+            for values, form in zip((one, other), self._forms[name], strict=True)
+        )
+        found = gap(one_side, other_side, self._engine)
+        if found.at is not None and one.ndim == 1:
+            found = replace(found, at=found.at[:1])
+        self._found.setdefault((name, None), []).append(found)
+
+    def collect(self) -> list[WeightGap]:
+        """What was seen since this was asked for last, weight by weight."""
+        seen, self._found = self._found, {}
+        parts: dict[str, list[Gap]] = {}
+        for (name, _), gaps in seen.items():
+            parts.setdefault(name, []).extend(gaps)
+        excess = {name: self._excess(name, merged(gaps)) for name, gaps in parts.items()}
+        rows = (
+            _summed(name, expert, self._forms[name], gaps) for (name, expert), gaps in seen.items()
+        )
+        return [
+            replace(row, state=BEYOND, expected=excess[row.name])
+            if excess[row.name] and row.state == WITHIN
+            else row
+            for row in rows
+        ]
+
+    def _excess(self, name: str, whole: Gap) -> str:
+        """What the accounts of a tensor's quantization allow, in words; "" where it is kept to."""
+        coded = [
+            account.get(name)
+            for form, account in zip(self._forms[name], self._accounts, strict=True)
+            if form.bits is not None
+        ]
+        known = [error for error in coded if error is not None]
+        if not known or len(known) < len(coded):
+            return ""
+        rounded = max(form.narrow is not None for form in self._forms[name]) * _ROUNDED
+        told = math.hypot(*known, rounded)
+        if _share(whole.errors, whole) <= _FAR * told:
+            return ""
+        return f"relative error {told:.3g} by the account of its quantization"
+
+
+def _summed(
+    name: str, expert: int | None, forms: tuple[Form, Form], gaps: Sequence[Gap]
+) -> WeightGap:
+    """One weight's row."""
+    whole = merged(gaps)
+    return WeightGap(
+        name,
+        expert,
+        BEYOND if whole.beyond else WITHIN if whole.differing else EQUAL,
+        _expected(forms),
+        whole.elements,
+        whole.differing,
+        whole.beyond,
+        _share(whole.errors, whole),
+        _share(whole.allowed, whole),
+        whole.largest,
+        whole.at,
+    )
+
+
+def _share(errors: float, whole: Gap) -> float:
+    """Relative error of a weight whose other parts are equal, from the parts that are not."""
+    if not errors:
+        return 0.0
+    if not whole.squares:
+        return math.inf
+    return math.sqrt(errors / whole.squares * whole.judged / whole.elements)
+
+
+def _expected(forms: tuple[Form, Form]) -> str:
+    """What two forms allow, in words."""
+    titles = [form.title for form in forms if form.title]
+    if not titles or (forms[0] == forms[1] and forms[0].bits is None):
+        return "equal values"
+    return f"within {' and '.join(dict.fromkeys(titles))}"
+
+
+def _forms(checkpoint: Checkpoint) -> dict[str, Form]:
+    """The form of every tensor of a checkpoint."""
+    accounted = _accounted(checkpoint)
+    return {t.name: form_of(checkpoint, t, accounted) for t in checkpoint.tensors.values()}
+
+
+def _accounted(checkpoint: Checkpoint) -> dict[str, float | None]:
+    """Tensors that a checkpoint's own manifest says were quantised anew, and their relative error.
+
+    All that it excuses is half a step of their own codes, in a forged one as well.
+    """
+    if not checkpoint.owns_folder:
+        return {}
+    account = (manifest_file.load(checkpoint.home) or {}).get("account")
+    tensors = account.get("tensors") if isinstance(account, dict) else None
+    if not isinstance(tensors, dict):
+        return {}
+    return {name: _figure(own) for name, own in tensors.items()}
+
+
+def _figure(account: object) -> float | None:
+    """The relative error that a tensor's account gives; None where it gives none."""
+    error = account.get("relative_error") if isinstance(account, dict) else None
+    return float(error) if isinstance(error, int | float) else None

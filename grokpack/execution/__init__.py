@@ -1,0 +1,1 @@
+"""Runs: how a plan is executed, journalled, resumed and published."""

@@ -1,0 +1,254 @@
+"""The only data loop: fill tiles of a band of files, and checksum them on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.arrays import bytes_of, dense
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box, FileLayout, Literal, Part
+from grokpack.core.tiles import row_bands, tile_range
+from grokpack.execution.encoded_writer import EncodedWriter
+from grokpack.execution.quantization_error import Ledger
+from grokpack.execution.receipt import Portion, Receipt
+from grokpack.execution.workers.jobs import here
+from grokpack.storage.hashing import TileSums
+from grokpack.transforms.protocols import BandedOp, StreamedOp
+from grokpack.transforms.quantized_rows import Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.core.progress import Watch
+    from grokpack.execution.output import Output
+    from grokpack.execution.quantization_error import Page
+    from grokpack.planning.plan import Plan
+    from grokpack.planning.target import Target
+    from grokpack.planning.tasks import Run
+    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.step_sizes import Pace
+
+
+Writer = storage.FileWriter | EncodedWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every task of a run shares.
+
+    Attributes:
+        target: What is written.
+        reader: Where values come from.
+        place: Where the output goes.
+        pace: How much is handled at a time.
+        advanced: Told the bytes of each step.
+        stopping: Asked between tiles whether to stop.
+    """
+
+    target: Target
+    reader: ArrayReader
+    place: Output
+    pace: Pace
+    advanced: Callable[[int], None]
+    stopping: Callable[[], bool]
+
+    @classmethod
+    def of(cls, watch: Watch, plan: Plan, place: Output, pace: Pace) -> Context:
+        """The context of a plan's tasks, in whatever process."""
+        reader = ArrayReader(plan.source, pace.engine, pace.block_bytes, None)
+        return cls(plan.target, reader, place, pace, watch.advanced, watch.stopping)
+
+
+def doing_tasks(
+    watch: Watch, plan: Plan, place: Output, pace: Pace
+) -> Callable[[Portion], tuple[str, list[Receipt]]]:
+    """What does the tasks of a run, in whatever process: it tells which, and what was written."""
+    context = Context.of(watch, plan, place, pace)
+
+    def do(portion: Portion) -> tuple[str, list[Receipt]]:
+        place.sink.accept(portion.tickets)
+        return here(), run_task(context, portion.runs)
+
+    return do
+
+
+def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
+    """Write the tiles of a task durably; stops early, between two tiles, when asked to."""
+    receipts = []
+    with storage.interruptible(context.stopping, context.place.journal.folder):
+        for run in runs:
+            if context.stopping():
+                break
+            receipts.append(_run_band(context, run))
+    return [receipt for receipt in receipts if receipt.sums[0]]
+
+
+def _run_band(context: Context, run: Run) -> Receipt:
+    band = context.target.layout.bands[run.band]
+    writers = [_writer(context, file) for file in band]
+    sums, ledger = TileSums(len(band), band[0].nbytes), Ledger(context.pace.engine)
+    try:
+        fill = _fill_sparse if context.target.sparse else _fill
+        try:
+            fill(context, run, writers, sums, ledger)
+        except GrokpackError as error:
+            if error.code != "GP403":  # stopped while it waited for a server: in mid-tile
+                raise
+        for writer in writers:
+            writer.sync()
+        marks = tuple(mark for writer in writers if (mark := writer.mark()))
+    finally:
+        for writer in writers:
+            writer.close()
+    rows = sums.rows()
+    accounts = ledger.tiles(run.first, run.first + len(rows[0]))
+    if context.target.encoding is None:
+        return Receipt(run.band, run.first, rows, accounts, marks=marks)
+    ended = tuple(w.ended for w in writers if isinstance(w, EncodedWriter) and w.ended)
+    if len(ended) < len(writers):  # stopped within the files, which are worth nothing then
+        return Receipt(run.band, run.first, ((),) * len(band))
+    return Receipt(run.band, run.first, rows, accounts, ended, marks)
+
+
+def _writer(context: Context, file: FileLayout) -> Writer:
+    path, encoding = context.place.file(file.path), context.target.encoding
+    if encoding:
+        return EncodedWriter(encoding, file, path, context.place.sink)
+    return context.place.sink.writer(path, file.nbytes)
+
+
+def _fill(
+    context: Context, run: Run, writers: list[Writer], sums: TileSums, ledger: Ledger
+) -> None:
+    """Write the tiles of a run to every file of its band, until asked to stop."""
+    band = context.target.layout.bands[run.band]
+    at, stop = run.span(band[0])
+    for blocks in band_blocks(context, band, at, stop, ledger):
+        for block, writer in zip(blocks, writers, strict=True):
+            writer.write(at, block)
+        tile_ended = sums.update(at, blocks)
+        at += len(blocks[0])
+        context.advanced(len(blocks[0]) * len(band))
+        if tile_ended and context.stopping():
+            break
+
+
+def _fill_sparse(
+    context: Context, run: Run, writers: list[Writer], sums: TileSums, ledger: Ledger
+) -> None:
+    """The same where arrays are holes: only what is not zero is written."""
+    band = context.target.layout.bands[run.band]
+    for tile in run.tiles:
+        at, stop = tile_range(tile, band[0].nbytes)
+        if context.stopping():
+            break
+        if _is_hole(band[0], at, stop):
+            sums.append_zeros(stop - at)
+            context.advanced((stop - at) * len(band))
+            continue
+        for blocks in band_blocks(context, band, at, stop, ledger):
+            for block, writer in zip(blocks, writers, strict=True):
+                if np.frombuffer(block, np.uint8).any():
+                    writer.write(at, block)
+            sums.update(at, blocks)
+            at += len(blocks[0])
+            context.advanced(len(blocks[0]) * len(band))
+
+
+def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
+    """Whether a tile of a sparse output lies wholly within one array."""
+    return any(
+        isinstance(file.segments[index], Part) and high - low == stop - start
+        for index, low, high in file.covering(start, stop)
+    )
+
+
+def band_blocks(
+    context: Context, band: tuple[FileLayout, ...], start: int, stop: int, ledger: Ledger
+) -> Iterator[list[memoryview]]:
+    """The bytes `start` to `stop` of every file of a band, in order, in blocks of equal length."""
+    for index, low, high in band[0].covering(start, stop):
+        segments = [file.segments[index] for file in band]
+        parts = [segment for segment in segments if isinstance(segment, Part)]
+        if not parts:
+            yield [memoryview(s.data)[low:high] for s in segments if isinstance(s, Literal)]
+            continue
+        op = context.target.ops[parts[0].array]
+        if isinstance(op, StreamedOp):
+            begins = band[0].ends[index] - parts[0].nbytes
+            yield from _streamed_blocks(context, op, parts, (low, high), ledger.from_byte(begins))
+        else:
+            yield from _part_blocks(context, op, parts, low, high)
+
+
+def _part_blocks(
+    context: Context, op: Op, parts: list[Part], low: int, high: int
+) -> Iterator[list[memoryview]]:
+    """The same for parts of one array that the files of a band share."""
+    first = parts[0]
+    itemsize = first.dtype.itemsize
+    united = _union(parts)
+    banded = op if isinstance(op, BandedOp) else None  # asked once: the question takes long
+    limit = context.pace.step_bytes
+    if united is not None:
+        columns = united.shape[-1] if united.shape else 1
+        own = first.box.shape[-1] if first.box.shape else 1
+        limit = max(1, limit * own // columns)
+    elif banded:
+        limit = max(1, limit // len(parts))
+    for rows in row_bands(first.box.shape, itemsize, low, high, limit):
+        boxes = [rows.box.moved(part.box.start) for part in parts]
+        if banded:
+            values = banded.make_band(boxes, context.reader)
+        elif united is None:
+            values = [dense(op.make(box, context.reader)) for box in boxes]
+        else:
+            values = _made_at_once(context, op, boxes, united)
+        begin, end = rows.skip_bytes, rows.skip_bytes + rows.nbytes
+        yield [bytes_of(array)[begin:end] for array in values]
+
+
+def _streamed_blocks(
+    context: Context, op: StreamedOp, parts: list[Part], run: tuple[int, int], page: Page
+) -> Iterator[list[memoryview]]:
+    """The bytes of an array that its op makes in order; its files are bands of their own."""
+    (part,) = parts
+    shape, itemsize = part.box.shape, part.dtype.itemsize
+    at = run[0]
+    for rows in row_bands(shape, itemsize, *run, part.nbytes):
+        skip, left = rows.skip_bytes, rows.nbytes
+        row_at = at - skip
+        box = rows.box.moved(part.box.start)
+        for piece in op.stream(box, context.reader, context.pace):
+            values = piece.values if isinstance(piece, Measured) else piece
+            if isinstance(piece, Measured):
+                page.enter(piece, row_at, run)
+            block = bytes_of(values)[skip : skip + left]
+            skip, left = max(0, skip - values.nbytes), left - len(block)
+            row_at += values.nbytes
+            if len(block):
+                yield [block]
+        at += rows.nbytes
+
+
+def _union(parts: list[Part]) -> Box | None:
+    """The box that covers all parts, where they differ in the last axis only."""
+    boxes = [part.box for part in parts]
+    if len(boxes) == 1 or any(b.start[:-1] != boxes[0].start[:-1] for b in boxes):
+        return None
+    low = min(b.start[-1] for b in boxes)
+    high = max(b.stop[-1] for b in boxes)
+    return Box((*boxes[0].start[:-1], low), (*boxes[0].shape[:-1], high - low))
+
+
+def _made_at_once(context: Context, op: Op, boxes: list[Box], united: Box) -> list[np.ndarray]:
+    """What siblings hold of the same rows, of one read across all of them."""
+    lead, shape = boxes[0].start[:-1], boxes[0].shape[:-1]
+    outer = Box((*lead, united.start[-1]), (*shape, united.shape[-1]))
+    made = op.make(outer, context.reader)
+    return [dense(made[box.slices_in(outer)]) for box in boxes]

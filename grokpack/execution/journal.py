@@ -1,0 +1,284 @@
+"""OUT/.grokpack: which plan an unfinished output belongs to, and which tiles are written.
+
+plan.json     the plan
+run.json      the source's stamps, by place
+made.jsonl    which file of the file system each unfinished file is
+done.jsonl    tiles that are written; a process that does a part of the plan has a log of its own
+lock          held by the process at work, or shared by those that each do a part
+stop-*        asks processes elsewhere to end early (`execution/workers/jobs.py`)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
+from grokpack.checkpoint.state_folder import (
+    KEPT,
+    PLAN,
+    RUN,
+    as_stamps,
+    read_run,
+    stamps_in,
+    well_formed,
+)
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.execution.quantization_error import Account
+from grokpack.execution.receipt import EncodedFile, Receipt
+from grokpack.formats import bounded_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.planning.plan import Plan
+
+    Places = dict[str, dict[str, storage.Stamp]]
+    """By place, as far as a source was read there, the stamp of each file."""
+
+_LOG, _LOCK = "done.jsonl", "lock"
+_RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # it is held for a moment
+_LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
+_MADE, _MADE_ROWS = "made.jsonl", 1000  # in a line
+_UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/bucket_sink.py`)
+STOP = "stop-"  # what the name of a file begins with that asks for an early end
+_SCHEMA = "grokpack/journal/1"
+
+
+class Journal:
+    """The record of a run, in a folder of its own.
+
+    Args:
+        folder: The folder.
+        writer: A name, for a process that writes beside others; None for the only one.
+    """
+
+    def __init__(self, folder: str, writer: str | None = None) -> None:
+        self.folder = folder
+        self._log = _LOG if writer is None else f"-{writer}".join(_LOGS)
+
+    def path(self, name: str) -> str:
+        """A file of the journal."""
+        return os.path.join(self.folder, name)
+
+    @property
+    def lock_path(self) -> str:
+        """The file that the process at work holds locked."""
+        return self.path(_LOCK)
+
+    def exists(self) -> bool:
+        """Whether a run has begun here and not been published."""
+        return storage.exists(self.path(PLAN))
+
+    def begin(self, plan: Plan, places: Places) -> None:
+        """Record the plan and the source's stamps by place, before anything is written."""
+        # of a run that was being discarded when it crashed
+        for name in (RUN, _MADE, *self._logs()):
+            storage.remove(self.path(name))
+        self.remember(places)
+        files = [file.path for file in plan.target.layout.files()]
+        document = {
+            "schema": _SCHEMA,
+            "digest": plan.digest(),
+            **plan.description(),
+            "files": files + list(plan.target.finals),
+            "finals": {
+                name: manifest_file.row_of(data) for name, data in plan.target.finals.items()
+            },
+        }
+        storage.write_whole(self.path(PLAN), json.dumps(document, indent=1).encode())
+
+    def plan(self) -> dict[str, Any]:
+        """The recorded plan.
+
+        Raises:
+            GrokpackError: GP209 where the record is broken.
+        """
+        document: dict[str, Any] = storage.read_json(self.path(PLAN))
+        if not _is_plan(document):
+            raise GrokpackError(
+                "GP209",
+                "the journal's plan is broken",
+                Place(self.path(PLAN)),
+                hint="`--restart` discards what is there",
+            )
+        return document
+
+    def recorded(self) -> dict[str, Any] | None:
+        """The same; None where there is none, or another process ends the run meanwhile.
+
+        Raises:
+            GrokpackError: GP209 where the record is broken.
+        """
+        if not self.exists():
+            return None
+        try:
+            return self.plan()
+        except GrokpackError:
+            if self.exists():
+                raise
+            return None
+
+    def stamps(self, place: str) -> dict[str, storage.Stamp] | None:
+        """Stamps of the source's files when it was first read at a place; None if it never was.
+
+        A run may go on from another mount or a server, where times and tags are others.
+        """
+        return self._places().get(place)
+
+    def remember(self, places: Places) -> None:
+        """Record the stamps of the source's files at a place, beside those of others."""
+        document = {"places": self._places() | places}
+        storage.write_whole(self.path(RUN), json.dumps(document).encode())
+
+    def remember_also(self, places: Places) -> None:
+        """The same where others may be doing it at this moment."""
+        with storage.locked(self.path(_RUN_LOCK), wait_s=_RUN_LOCK_S):
+            self.remember(places)
+
+    def _places(self) -> Places:
+        if not storage.exists(self.path(RUN)):
+            return {}
+        places = read_run(self.path(RUN)).get("places", {})  # journals of 0.1 have none
+        with well_formed(self.path(RUN)):
+            return {place: as_stamps(table) for place, table in places.items()}
+
+    def keep(self, stamps: dict[str, storage.Stamp]) -> None:
+        """Record stamps that stay when the run is published, for what points at the files."""
+        document = read_run(self.path(RUN)) | {KEPT: stamps}
+        storage.write_whole(self.path(RUN), json.dumps(document).encode())
+
+    def kept(self) -> dict[str, storage.Stamp] | None:
+        """Those stamps; None where there are none.
+
+        Raises:
+            GrokpackError: GP209 where the record is broken.
+        """
+        return stamps_in(self.path(RUN))
+
+    def record(self, receipts: list[Receipt]) -> None:
+        """Append receipts, durably; the tiles themselves are durable already."""
+        if receipts:
+            self._append(self._log, [_row(receipt) for receipt in receipts])
+
+    def note_made(self, made: Mapping[str, int]) -> None:
+        """Record by path the inode numbers of unfinished files that were made."""
+        rows = list(made.items())
+        for first in range(0, len(rows), _MADE_ROWS):
+            self._append(_MADE, rows[first : first + _MADE_ROWS])
+
+    def made(self) -> dict[str, int]:
+        """Inode number of each unfinished file as it was made last, by path.
+
+        Raises:
+            GrokpackError: GP209 where a line is whole and holds something else.
+        """
+        found: dict[str, int] = {}
+        for rows in self._lines(_MADE):
+            with well_formed(self.path(_MADE)):
+                found.update((str(path), int(inode)) for path, inode in rows)
+        return found
+
+    def receipts(self) -> list[Receipt]:
+        """All receipts, whoever wrote them; lines that are torn or damaged are left out.
+
+        Raises:
+            GrokpackError: GP209 where a line is whole and holds no receipts.
+        """
+        found: list[Receipt] = []
+        for name in self._logs():
+            for rows in self._lines(name):
+                with well_formed(self.path(name)):
+                    found += map(_receipt, rows)
+        return found
+
+    def _append(self, name: str, rows: list[Any]) -> None:
+        """Append a line to a log, with a checksum that tells whether it is whole."""
+        body = json.dumps(rows)
+        storage.append_line(self.path(name), f"{zlib.crc32(body.encode()):08x} {body}")
+
+    def _lines(self, name: str) -> Iterator[Any]:
+        """Lines of a log that are whole, as the JSON values that they are."""
+        path = self.path(name)
+        for line in storage.lines(path):
+            check, _, body = line.partition(" ")
+            if check == f"{zlib.crc32(body.encode()):08x}":
+                with well_formed(self.path(name)):
+                    rows = bounded_json.parse(body.encode(), Place(path))
+                yield rows
+
+    def _logs(self) -> list[str]:
+        """Names of all logs."""
+        begins, ends = _LOGS
+        there = storage.names(self.folder)
+        return [name for name in there if name.startswith(begins) and name.endswith(ends)]
+
+    def lingers(self) -> bool:
+        """Whether something of a run is there: one that has begun, or was stopped as it ended."""
+        if self.exists():
+            return True
+        there = storage.names(self.folder)
+        empty = storage.is_folder(self.folder) and not there
+        return empty or any(_is_own(name) for name in there if name != RUN)
+
+    def finish(self) -> None:
+        """Remove the record of a run that is published, but for stamps that are to be kept."""
+        kept = self.kept()
+        if kept is not None:
+            storage.write_whole(self.path(RUN), json.dumps({KEPT: kept}).encode())
+        self._clear([] if kept is None else [RUN])
+
+    def discard(self) -> None:
+        """Forget the run; the lock stays with the process that holds it."""
+        self._clear([_LOCK])
+
+    def _clear(self, but: list[str]) -> None:
+        """Remove what is of a run: the plan after what belongs to it, the lock at the very end."""
+        last = (PLAN, _RUN_LOCK, _LOCK)
+        there = storage.names(self.folder)
+        names = [name for name in there if _is_own(name) and name not in last]
+        storage.clear_folder(self.folder, [n for n in (*names, *last) if n not in but])
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name in the folder is one that a run gives."""
+    begins, ends = _LOGS
+    return (
+        name in (PLAN, RUN, _MADE, _UPLOADS, _RUN_LOCK, _LOCK)
+        or (name.startswith(begins) and name.endswith(ends))
+        or name.startswith(STOP)
+        or storage.is_temporary(name)
+    )
+
+
+def _is_plan(document: object) -> bool:
+    """Whether a document has what a run asks of the plan that was recorded."""
+    return (
+        isinstance(document, dict)
+        and document.get("schema") == _SCHEMA
+        and isinstance(document.get("digest"), str)
+        and isinstance(document.get("files"), list)
+        and isinstance(document.get("parameters") or {}, dict)
+    )
+
+
+def _row(receipt: Receipt) -> list[Any]:
+    accounts = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.accounts]
+    encoded = [[file.nbytes, file.sums] for file in receipt.encoded]
+    return [receipt.band, receipt.first, receipt.sums, accounts, encoded, receipt.marks]
+
+
+def _receipt(row: list[Any]) -> Receipt:
+    band, first, sums, *rest = row
+    accounts, encoded, marks = [*rest, [], [], []][:3]  # journals of 0.1 have none
+    return Receipt(
+        band,
+        first,
+        tuple(map(tuple, sums)),
+        tuple({t: Account.from_json(a) for t, a in tile.items()} for tile in accounts),
+        tuple(EncodedFile(nbytes, tuple(tiles)) for nbytes, tiles in encoded),
+        tuple((inode, changed) for inode, changed in marks),
+    )

@@ -1,0 +1,92 @@
+"""Where an output's files, its manifest and its journal lie: in a folder, or beside a single file.
+
+OUT/...files..., OUT/grokpack.json, OUT/.grokpack/         a folder
+X.gguf, X.gguf.grokpack.json, X.gguf.grokpack/         a single file
+
+The journal of an output in a bucket is in the user's cache: a log that grows by lines and is locked
+is nothing that objects can be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
+from grokpack.checkpoint.state_folder import FOLDER
+from grokpack.execution.journal import Journal
+
+if TYPE_CHECKING:
+    from grokpack.planning.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A place that a target is written to.
+
+    Attributes:
+        path: What the user named: the folder, or the file.
+        single: Whether it is one file.
+        sink: What takes its files.
+    """
+
+    path: str
+    single: bool
+    sink: storage.Sink
+
+    @classmethod
+    def of(cls, target: Target, path: str) -> Output:
+        """The place for a target at a path."""
+        if storage.is_bucket(path):
+            path = path.rstrip("/")
+        return cls(path, target.single, _sink(path, single=target.single))
+
+    def file(self, relative: str) -> str:
+        """Where a file of the layout goes."""
+        return self.path if self.single else os.path.join(self.path, relative)
+
+    @property
+    def root(self) -> str:
+        """The folder that holds everything."""
+        return os.path.dirname(os.path.abspath(self.path)) if self.single else self.path
+
+    @property
+    def manifest_path(self) -> str:
+        """Where the manifest goes."""
+        if self.single:
+            return f"{self.path}.{manifest_file.FILE}"
+        return os.path.join(self.path, manifest_file.FILE)
+
+    @property
+    def journal(self) -> Journal:
+        """The record of a run that is not published."""
+        return Journal(_journal(self.path, self.single))
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest that is there; None where there is none."""
+        if storage.is_url(self.path):
+            storage.forget(self.path)  # what a run has written since it was looked at
+        there = storage.exists(self.manifest_path)
+        return manifest_file.load_file(self.manifest_path) if there else None
+
+    def strangers(self) -> list[str]:
+        """What is in the way: files in the folder, or a file of that name."""
+        if self.single:
+            found = (self.path, self.path + storage.PART)
+            return [path for path in found if storage.exists(path)]
+        return [name for name in self.sink.names(self.path) if name != FOLDER]
+
+
+def _sink(path: str, *, single: bool) -> storage.Sink:
+    return storage.sink_of(path, _journal(path, single), single=single)
+
+
+def _journal(path: str, single: bool) -> str:  # noqa: FBT001  # as `Output` has it
+    """The folder of an output's journal."""
+    if storage.is_bucket(path):
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+        return os.path.join(storage.cache_folder(), "outputs", name)
+    return f"{path}.grokpack" if single else os.path.join(path, FOLDER)

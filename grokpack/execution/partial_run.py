@@ -1,0 +1,228 @@
+"""One part of a plan, of so many: for job arrays, whose jobs know nothing of each other.
+
+Parts share the output's lock while they write, and each keeps a log of its own. Whoever ends tries
+to have the lock alone: the one who gets it, and finds all tiles written, publishes. Whoever does
+not get it leaves others at work, who will try when they end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.execution import tile_coverage
+from grokpack.execution.journal import Journal
+from grokpack.execution.output import Output
+from grokpack.execution.preflight import check_output, finished, preflight
+from grokpack.execution.run import Outcome, Session, already
+from grokpack.execution.run_options import Limits
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from grokpack.execution.tile_coverage import Tiles
+    from grokpack.planning.memory_budget import Budget
+    from grokpack.planning.plan import Plan
+
+_ROUNDS = 20  # each ends because another process began, published or discarded the output meanwhile
+_BEGIN_S = 60.0  # to wait for one who records the plan, creates the files, or publishes
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which of so many.
+
+    Attributes:
+        number: From 1 to `count`.
+        count: Of how many.
+    """
+
+    number: int
+    count: int
+
+
+def execute_part(
+    plan: Plan,
+    out: str,
+    part: Part,
+    limits: Limits | None = None,
+    listen: Listener = ignore,
+    executor: Executor | None = None,
+) -> Outcome:
+    """Write one part of a plan's output; publish it where that was the last.
+
+    Parts may run at once, in any order, twice, and on other machines, as long as they see the same
+    folder and its locks.
+
+    Args:
+        plan: The whole plan.
+        out: The output; new, empty, or of the same plan.
+        part: Which part.
+        limits: Memory, workers, deadline.
+        listen: Receives progress.
+        executor: See `execute`.
+
+    Raises:
+        GrokpackError: GP304 for outputs that are not written in parts, GP322 where a process
+            writes all of the output; what `execute` raises.
+    """
+    limits = limits or Limits()
+    refuse_part(plan, out, part, limits)
+    allowed = preflight(plan, out, limits)
+    if executor is not None:
+        plan, out = plan.anywhere(), storage.absolute(out)
+    place = Output.of(plan.target, out)
+    session = _Part(plan, place, limits, listen, allowed, part)
+    try:
+        return _until_done(session, executor)
+    finally:
+        storage.tidy(place.journal.folder)
+
+
+def _until_done(session: _Part, executor: Executor | None) -> Outcome:
+    """Attempt a part as often as others come between."""
+    for _ in range(_ROUNDS):
+        try:
+            outcome = session.attempt(executor)
+        except GrokpackError as error:
+            if error.code != "GP324" or storage.is_folder(session.journal.folder):
+                raise
+            continue  # it was published before this process had the lock
+        if outcome is not None:
+            return outcome
+    what = "other processes begin and end this output again and again"
+    place = Place(session.place.path)
+    raise GrokpackError("GP322", what, place, hint="look for a job that uses `--restart`")
+
+
+def part_bytes(plan: Plan, part: Part) -> int:
+    """Bytes of a part's share of the output."""
+    share = tile_coverage.shares(plan.target, part.count)[part.number - 1]
+    return tile_coverage.bytes_of(plan.target.layout, share)
+
+
+def refuse_part(plan: Plan, out: str, part: Part, limits: Limits) -> None:
+    """Refuse what cannot be written in parts.
+
+    Raises:
+        GrokpackError: GP304.
+    """
+    what = hint = ""
+    if not 1 <= part.number <= part.count:
+        what, hint = f"there is no part {part.number} of {part.count}", "parts are 1 to n"
+    elif limits.restart:
+        what = "--restart would discard what other parts have written"
+        hint = "remove the output first, or run once with `--restart` and without `--part`"
+    elif storage.is_url(out):
+        what = "parts of an output meet in a folder that all of them see, not in a bucket"
+        hint = "write to shared storage, or use `--workers dask://`"
+    elif plan.target.encoding is not None:
+        what = "compressed files are written by one process each"
+        hint = "leave out `--part`; `--workers dask://` spreads the files over machines"
+    elif plan.target.place is not None:
+        what, hint = "a view has nothing to write in parts", "leave out `--part`"
+    if what:
+        raise GrokpackError("GP304", what, Place(out), hint=hint)
+
+
+class _Part(Session):
+    """One part, beside others."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        place: Output,
+        limits: Limits,
+        listen: Listener,
+        allowed: Budget,
+        part: Part,
+    ) -> None:
+        super().__init__(plan, place, limits, listen, allowed)
+        name = f"{part.number}-of-{part.count}-{socket.gethostname()}-{os.getpid()}"
+        self.journal = Journal(place.journal.folder, f"{name}-{uuid.uuid4().hex[:6]}")
+        self._part = part
+        self._shares = tile_coverage.shares(plan.target, part.count)
+
+    def attempt(self, executor: Executor | None) -> Outcome | None:
+        """Do the part; None where another process came between, and it has to be looked again."""
+        if finished(self.plan, self.place) and not self.journal.lingers():
+            return already(self.place)
+        check_output(self.plan, self.place)
+        storage.make_folder(self.journal.folder)
+        if not self.journal.exists() and not self._begin():
+            return None
+        with storage.locked(self.journal.lock_path, shared=True, wait_s=_BEGIN_S) as there:
+            if not there or not self.journal.exists():
+                return None
+            with self.stoppable():
+                self._write(executor)
+        return self._end()
+
+    def _begin(self) -> bool:
+        """Record the plan and create the files, alone; tells whether the folder stayed there."""
+        with storage.locked(self.journal.lock_path, wait_s=_BEGIN_S) as there:
+            if there and not self.journal.exists():
+                if finished(self.plan, self.place):
+                    self.journal.finish()  # the folder that was just made for the lock
+                else:
+                    self.begin_or_continue()
+            return there
+
+    def _write(self, executor: Executor | None) -> None:
+        """Write what of the share is not written yet."""
+        written = tile_coverage.tiles_of(self.begin_or_continue())
+        own = self._shares[self._part.number - 1]
+        left = tile_coverage.without(own, written)
+        nbytes, total = (tile_coverage.bytes_of(self.layout, tiles) for tiles in (left, own))
+        self.listen(Started(self.plan.command, total, total - nbytes))
+        if left:
+            self.work(executor, tile_coverage.without(tile_coverage.everything(self.layout), left))
+
+    def _end(self) -> Outcome | None:
+        """Publish, where everything is written and nobody else is at work."""
+        if not self.journal.exists():
+            return None
+        wait_s = 0.0 if self._outstanding(self._written()) else _BEGIN_S
+        try:
+            with storage.locked(self.journal.lock_path, wait_s=wait_s) as there:
+                if not there or not self.journal.exists():
+                    return None
+                receipts = self.receipts()
+                if not self._outstanding(tile_coverage.tiles_of(receipts)):
+                    return self.publish(receipts)
+        except GrokpackError as error:
+            if error.code != "GP322":
+                raise
+        seconds = self.seconds()
+        self.listen(Finished(self.plan.command, seconds))
+        outstanding = self._outstanding(self._written())
+        return Outcome(
+            self.place.path,
+            self.written,
+            0,
+            seconds,
+            processes=self.processes,
+            published=False,
+            outstanding_bytes=tile_coverage.bytes_of(self.layout, outstanding),
+            outstanding_parts=self._unfinished(outstanding),
+        )
+
+    def _written(self) -> Tiles:
+        return tile_coverage.tiles_of(tile_coverage.fitting(self.layout, self.journal.receipts()))
+
+    def _outstanding(self, written: Tiles) -> Tiles:
+        return tile_coverage.without(tile_coverage.everything(self.layout), written)
+
+    def _unfinished(self, outstanding: Tiles) -> tuple[int, ...]:
+        """Numbers of the parts that have tiles among these."""
+        return tuple(
+            number
+            for number, share in enumerate(self._shares, 1)
+            if any(outstanding.get(band, set()) & own for band, own in share.items())
+        )

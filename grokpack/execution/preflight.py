@@ -1,0 +1,194 @@
+"""What a run refuses before it writes anything."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.execution.output import Output
+from grokpack.execution.remove_output import own_manifest, removable
+from grokpack.planning.memory_budget import Budget, budget
+
+if TYPE_CHECKING:
+    from grokpack.execution.run_options import Limits
+    from grokpack.planning.plan import Plan
+
+_SLACK_BYTES = 16 << 20  # manifest, journal and folders
+_LONGEST_VALUE = 24  # of an option; longer ones are digests, of which 8 digits tell enough
+
+
+def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
+    """Refuse, before anything is written, what the run would refuse.
+
+    Returns:
+        How the run keeps its memory promise.
+
+    Raises:
+        GrokpackError: GP311 disk, GP312 memory, GP321 to GP330 output.
+    """
+    refuse_url(plan, out)
+    place = Output.of(plan.target, out)
+    allowed = budget(plan, limits.memory_bytes, limits.workers, place.sink.held_bytes)
+    refuse_overlap(plan, out)
+    refuse_other_place(plan, out)
+    if not storage.is_url(out):
+        refuse_file(place)
+    if limits.restart or not finished(plan, place):
+        if limits.restart:
+            removable(plan, place)
+        else:
+            check_output(plan, place)
+        if not storage.is_url(out):
+            check_disk(plan, place)
+    return allowed
+
+
+def refuse_url(plan: Plan, out: str) -> None:
+    """Refuse an output on a server, and what cannot be an output in a bucket."""
+    if not storage.is_url(out):
+        return
+    target = plan.target
+    largest = max((file.nbytes for file in target.layout.files()), default=0)
+    what = hint = ""
+    if not storage.is_bucket(out):
+        what, hint = "outputs are written to folders and buckets only", "s3://, gs:// or a folder"
+    elif target.single:
+        what, hint = "one file is too much for a bucket", "use `--split 40GB` to write several"
+    elif target.place is not None:
+        what, hint = "a view lies on a disk: it points at files", "use a local `--out`"
+    elif target.sparse:
+        what, hint = "a bucket keeps no holes", "synthesise without `--sparse`, or to a folder"
+    elif largest > storage.MOST_OBJECT_BYTES:
+        what = f"a file of {largest / 1e9:.0f} GB is more than one upload can have"
+        hint = f"cut it into files of at most {storage.MOST_OBJECT_BYTES / 1e9:.0f} GB, or wider"
+    if what:
+        raise GrokpackError("GP326", what, Place(out), hint=hint)
+
+
+def refuse_overlap(plan: Plan, out: str) -> None:
+    """Refuse an output inside the source, or around it."""
+    if plan.source is None or storage.is_url(plan.source.folder) != storage.is_url(out):
+        return
+    real = storage.absolute if storage.is_url(out) else os.path.realpath
+    source, target = f"{real(plan.source.folder)}/", f"{real(out)}/"
+    if source.startswith(target) or (target.startswith(source) and plan.source.owns_folder):
+        raise GrokpackError(
+            "GP325",
+            "output and source overlap",
+            Place(out),
+            hint="use an `--out` beside the source",
+        )
+
+
+def refuse_other_place(plan: Plan, out: str) -> None:
+    """Refuse to write what points at files anywhere but where its paths are right."""
+    place = plan.target.place
+    if place is not None and os.path.realpath(place) != os.path.realpath(out):
+        what = "the plan was made for another folder"
+        raise GrokpackError("GP304", what, Place(out), (("planned for", place),))
+
+
+def refuse_file(place: Output) -> None:
+    """Refuse a folder whose name, or that of a folder above it, is that of a file."""
+    if storage.is_link(place.journal.folder):
+        what = "a link stands where grokpack keeps its record of the output"
+        raise GrokpackError("GP330", what, Place(place.journal.folder), hint="remove the link")
+    file = storage.in_the_way(place.root)
+    if file is not None:
+        what = "a file stands where the output's folder is to be"
+        raise GrokpackError("GP323", what, Place(file), hint="use another `--out`")
+
+
+def finished(plan: Plan, place: Output) -> bool:
+    """Whether this plan's output is published, all files at their size."""
+    document = place.manifest()
+    if document is None or document.get("plan") != plan.digest():
+        return False
+    recorded = {path: row["bytes"] for path, row in document["files"].items()}
+    paths = [file.path for file in plan.target.layout.files()]
+    return all(place.sink.size_of(place.file(path)) == recorded.get(path, -1) for path in paths)
+
+
+def check_output(plan: Plan, place: Output) -> None:
+    """Refuse a folder that holds anything but this plan's own unfinished output.
+
+    Another process may be at work on the same plan: it has its journal before it has files, and
+    has published when it has no journal any more. So files are looked for first.
+
+    Raises:
+        GrokpackError: GP321 for another plan's output, GP323 for other files.
+    """
+    strangers = place.strangers()
+    recorded = place.journal.recorded()
+    if recorded is not None:
+        if recorded["digest"] != plan.digest():
+            raise _other_plan(recorded, plan, place.path)
+        return
+    document = own_manifest(place)
+    if document is not None:
+        if finished(plan, place):
+            return
+        if document["plan"] == plan.digest():
+            what = "the output was published, and files of it are missing or changed since"
+            hint = "`grokpack verify` tells which; remove what was changed, and add `--restart`"
+            raise GrokpackError("GP321", what, Place(place.path), hint=hint)
+        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, place.path)
+    if strangers:
+        what = "a file of that name is there" if place.single else "the folder holds other files"
+        hint = "use another `--out`; grokpack overwrites nothing and writes to empty folders only"
+        where = strangers[0] if place.single else place.path
+        raise GrokpackError("GP323", what, Place(where), hint=hint)
+
+
+def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError:
+    here = plan.description()
+    differences = [
+        f"{key}: {_short(recorded.get(key))} there, {_short(here[key])} here"
+        for key in ("command", "format", "source")
+        if recorded.get(key) != here[key]
+    ]
+    theirs, ours = recorded.get("parameters") or {}, here["parameters"]
+    differences += [
+        f"{key}: {_short(theirs.get(key))} there, {_short(ours.get(key))} here"
+        for key in sorted({*theirs, *ours})
+        if theirs.get(key) != ours.get(key)
+    ]
+    facts = (
+        ("plan", f"{recorded['digest'][:6]} there, {plan.digest()[:6]} here"),
+        *(("differs", text) for text in differences),
+    )
+    hint = "use another `--out`, or `--restart` to discard what is there"
+    return GrokpackError("GP321", "the output belongs to another plan", Place(out), facts, hint)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else text[:8]
+
+
+def check_disk(plan: Plan, place: Output) -> None:
+    """Refuse where the output does not fit.
+
+    Raises:
+        GrokpackError: GP311.
+    """
+    there = sum(
+        storage.allocated_bytes(place.file(f.path) + end)
+        for f in plan.target.layout.files()
+        for end in ("", storage.PART)
+    )
+    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
+    free = storage.free_bytes(place.root)
+    if needs > free:
+        facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
+        hint = "choose another disk with `--out`, or free some space"
+        raise GrokpackError("GP311", "not enough disk", Place(place.path), facts, hint)
+
+
+def _scratch_bytes(plan: Plan) -> int:
+    """What is put aside of a source that is far away, where it is read in strips."""
+    if plan.source is None or not plan.streams:
+        return 0
+    return min(storage.burden(plan.source.folder).scratch_bytes, plan.reads_bytes)

@@ -1,0 +1,121 @@
+"""The end of a run: files get their names, then come the small files, and last the manifest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Literal
+from grokpack.core.tiles import tile_count
+from grokpack.execution.quantization_error import Account, document
+from grokpack.execution.written_files import written_files
+from grokpack.formats import safetensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.core.layout import Layout
+    from grokpack.execution.output import Output
+    from grokpack.execution.receipt import Receipt
+    from grokpack.planning.plan import Plan
+
+
+def account_of(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
+    """What was lost in all tiles; empty where nothing was quantised anew."""
+    total: dict[str, Account] = {}
+    for receipt in receipts:
+        for tile in receipt.accounts:
+            for name, own in tile.items():
+                total.setdefault(name, Account()).merge(own)
+    return document(total, plan.source.geometry.layers) if total and plan.source else {}
+
+
+def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[str, Any]) -> int:
+    """Publish an output whose every tile has one receipt.
+
+    Returns:
+        Bytes of the files.
+
+    Raises:
+        GrokpackError: GP323 where somebody has taken a file's name, GP329 where a file is not as it
+            was written, GP901 where a tile has no receipt, or a header is none.
+    """
+    layout = plan.target.layout
+    sums, decoded = _file_sums(layout, receipts), {}
+    _check_headers(layout)
+    if plan.target.encoding is not None:
+        sums, decoded = _encoded_sums(layout, receipts), sums
+    files = {place.file(path): row for path, row in written_files(layout, receipts).items()}
+    _refuse_loss(place, files, published=False)
+    place.sink.each(lambda path: place.sink.publish(path, files[path].nbytes), list(files))
+    place.sink.settle({place.root, *map(os.path.dirname, files)})
+    for name, data in plan.target.finals.items():
+        path = os.path.join(place.root, name)
+        place.sink.write_whole(path, data)
+        files[path] = storage.Written(len(data), {}, (), whole=True)
+    _refuse_loss(place, files, published=True)
+    if plan.target.place is not None and plan.source is not None:
+        place.journal.keep(plan.source.stamps())
+    rendered = manifest_file.render(
+        _description(plan, account), sums, plan.target.framings, decoded
+    )
+    place.sink.write_whole(place.manifest_path, rendered)
+    place.journal.finish()
+    return sum(nbytes for nbytes, _ in sums.values())
+
+
+def _check_headers(layout: Layout) -> None:
+    """Judge the headers that were made here; a file that is a copy has none of ours."""
+    for file in layout.files():
+        first = file.segments[0] if file.segments else None
+        if file.path.endswith(safetensors.SUFFIX) and isinstance(first, Literal):
+            safetensors.check_written(file.path, first.data, file.nbytes)
+
+
+def _refuse_loss(place: Output, files: Mapping[str, storage.Written], *, published: bool) -> None:
+    """See that every file is there as it was written.
+
+    Raises:
+        GrokpackError: GP329 where one is not.
+    """
+    lost = place.sink.lost_files(files, published=published)
+    if lost:
+        raise storage.files_lost(lost)
+
+
+def _description(plan: Plan, account: dict[str, Any]) -> dict[str, Any]:
+    finals = sorted(plan.target.finals.items())
+    return {
+        "plan": plan.digest(),
+        **plan.description(),
+        "finals": {name: manifest_file.row_of(data) for name, data in finals},
+        "lossless": plan.target.lossless,
+        **({"account": account} if account else {}),
+    }
+
+
+def _encoded_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
+    """The same of files that are encoded, as they are on disk; each has one receipt at least."""
+    return {
+        file.path: (written.nbytes, list(written.sums))
+        for receipt in receipts
+        for file, written in zip(layout.bands[receipt.band], receipt.encoded, strict=True)
+    }
+
+
+def _file_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
+    """Size and checksums of every file, as the layout has it.
+
+    Raises:
+        GrokpackError: GP901 where a tile has no receipt: nothing may be published then.
+    """
+    sums = {f.path: (f.nbytes, [""] * tile_count(f.nbytes)) for f in layout.files()}
+    for receipt in receipts:
+        for file, digests in zip(layout.bands[receipt.band], receipt.sums, strict=True):
+            sums[file.path][1][receipt.first : receipt.last] = digests
+    if any("" in digests for _, digests in sums.values()):
+        raise GrokpackError("GP901", "a tile was never written, so nothing was published")
+    return sums

@@ -1,0 +1,211 @@
+"""The account of a quantisation: what was lost, exactly, by tensor and however the work was cut.
+
+The kernels give for each group the sums of x^2, e^2 and x * e in float32, where x is a weight and e
+its error. A float32 is an integer m times 2^k, so that one integer sum for each exponent adds them
+exactly: the same account whatever the order, the threads or the tiles, also across a resumed run.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack.core.tiles import TILE_BYTES
+from grokpack.kernels.dispatch import Engine, twin
+from grokpack.kernels.groupwise import HISTOGRAM_BINS, HISTOGRAM_EDGES, tally_groups
+from grokpack.models import grok1
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.transforms.quantized_rows import Measured
+
+    Accounts = Mapping[str, "Account"]
+    """By tensor."""
+
+_SUMS = 3
+_UNIT = 150  # a float32 is m * 2^(exponent bits - 150); bits of zero count as one
+_GROUPS, _ZERO, _EXACT, _BAD, _ENDS, _GONE = range(6)  # of the totals that the kernel counts
+
+
+@dataclass(slots=True)
+class Account:
+    """What was lost in some groups; the arrays are those of `kernels.groupwise.tally_groups`.
+
+    Attributes:
+        weights: Weights in all of them.
+        powers: Exact sums of x^2, e^2 and x * e, `i64[3, exponent]`.
+        totals: Groups, those of zeros, those without error, those not finite, codes at an end of
+            their range, and weights that became zero.
+        worst: The largest e^2 / x^2 of a group, `f32[1]`.
+        bins: Groups by e^2 / x^2, four bins an octave.
+    """
+
+    weights: int = 0
+    powers: np.ndarray = field(default_factory=lambda: np.zeros((_SUMS, 256), np.int64))
+    totals: np.ndarray = field(default_factory=lambda: np.zeros(6, np.int64))
+    worst: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
+    bins: np.ndarray = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
+
+    def add(
+        self, sums: np.ndarray, counts: np.ndarray, per_group: int, engine: Engine = "numpy"
+    ) -> None:
+        """Count groups.
+
+        Args:
+            sums: x^2, e^2, x * e of each, `f32[3, group, out]`.
+            counts: Codes at an end, weights that became zero, `i32[2, group, out]`.
+            per_group: Weights in a group.
+            engine: Which twin of the kernel counts.
+        """
+        self.weights += sums[0].size * per_group
+        twin(tally_groups, engine)(
+            np.ascontiguousarray(sums),
+            np.ascontiguousarray(counts),
+            self.powers,
+            self.totals,
+            self.worst,
+            self.bins,
+        )
+
+    def merge(self, other: Account) -> None:
+        """Count the groups of another account as well."""
+        self.weights += other.weights
+        self.powers += other.powers
+        self.totals += other.totals
+        self.worst = np.maximum(self.worst, other.worst)
+        self.bins += other.bins
+
+    def exact_totals(self) -> tuple[Fraction, Fraction, Fraction]:
+        """Exact sums of x^2, e^2 and x * e."""
+        squares, errors, products = (
+            Fraction(sum(int(m) << int(e) for e, m in enumerate(row) if m), 1 << _UNIT)
+            for row in self.powers
+        )
+        return squares, errors, products
+
+    def figures(self) -> dict[str, Any]:
+        """What people ask for: ratios, decibels, shares; JSON values.
+
+        `relative_error` is the root of e^2 / x^2, `sqnr_db` the same in decibels, `cosine` that of
+        the angle between weights and what they became, `worst_group` the largest relative error.
+        """
+        squares, errors, products = self.exact_totals()
+        zero = int(self.totals[_ZERO])
+        counted = {
+            "weights": self.weights,
+            "groups": int(self.totals[_GROUPS]) - zero,
+            "zero_groups": zero,
+        }
+        if not squares:
+            return counted
+        ratio = float(errors / squares)
+        made = squares - 2 * products + errors
+        norms = math.sqrt(float(squares) * float(made))
+        return {
+            **counted,
+            "relative_error": _short(math.sqrt(ratio)),
+            "sqnr_db": round(-10 * math.log10(ratio), 3) if ratio else None,
+            "cosine": round(float(squares - products) / norms, 9) if norms else 0.0,
+            "worst_group": _short(math.sqrt(self.worst[0])),
+            "saturated_share": _short(int(self.totals[_ENDS]) / self.weights),
+            "zeroed_share": _short(int(self.totals[_GONE]) / self.weights),
+            "histogram_db": {str(db): n for db, n in sorted(self._by_decibel().items())},
+        }
+
+    def _by_decibel(self) -> dict[int, int]:
+        """Groups by their own signal to noise ratio in whole decibels, but those without error."""
+        found: dict[int, int] = {}
+        for index in np.flatnonzero(self.bins).tolist():
+            edge = HISTOGRAM_EDGES[index] or HISTOGRAM_EDGES[index + 1]
+            decibel = math.floor(-10 * math.log10(edge))
+            found[decibel] = found.get(decibel, 0) + int(self.bins[index])
+        return found
+
+    def to_json(self) -> list[Any]:
+        """All of it as JSON values."""
+        sparse = [{str(e): int(row[e]) for e in np.flatnonzero(row)} for row in self.powers]
+        bins = {str(i): int(self.bins[i]) for i in np.flatnonzero(self.bins)}
+        return [self.weights, self.totals.tolist(), float(self.worst[0]), sparse, bins]
+
+    @classmethod
+    def from_json(cls, row: list[Any]) -> Account:
+        """What `to_json` gave."""
+        weights, totals, worst, sparse, bins = row
+        account = cls(weights)
+        account.totals[:], account.worst[0] = totals, worst
+        for power, sums in zip(account.powers, sparse, strict=True):
+            for exponent, total in sums.items():
+                power[int(exponent)] = total
+        for index, count in bins.items():
+            account.bins[int(index)] = count
+        return account
+
+
+def document(accounts: Accounts, layers: int) -> dict[str, Any]:
+    """Figures by role and by tensor, as JSON values; the order of the run does not show."""
+    entries = grok1.entries_by_name(layers)
+    roles: dict[str, Account] = {}
+    for name, own in accounts.items():
+        roles.setdefault(entries[name].rule.role, Account()).merge(own)
+    ordered = sorted(accounts, key=lambda name: entries[name].index)
+    return {
+        "roles": {role: roles[role].figures() for role in sorted(roles, reverse=True)},
+        "tensors": {name: accounts[name].figures() for name in ordered},
+    }
+
+
+def _short(ratio: float) -> float:
+    """Six digits: enough for people, and the same text on every machine."""
+    return float(f"{ratio:.6g}")
+
+
+class Ledger:
+    """Accounts of the tiles of a run, for each tile by tensor."""
+
+    def __init__(self, engine: Engine = "numpy") -> None:
+        self._engine: Engine = engine
+        self._tiles: dict[int, dict[str, Account]] = {}
+
+    def from_byte(self, begins: int) -> Page:
+        """The entries of an array that begins at a byte of the file."""
+        return Page(self._tiles, begins, self._engine)
+
+    def tiles(self, first: int, last: int) -> tuple[Accounts, ...]:
+        """Accounts of tiles `first` to `last`; none where nothing was quantised."""
+        found = tuple(self._tiles.get(tile, {}) for tile in range(first, last))
+        return found if any(found) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where the groups of one array are entered."""
+
+    tiles: dict[int, dict[str, Account]]
+    begins: int
+    engine: Engine
+
+    def enter(self, piece: Measured, row_at: int, run: tuple[int, int]) -> None:
+        """Count each group of a piece in the tile in which its first row begins.
+
+        Args:
+            piece: Rows with their groups.
+            row_at: Byte of the array at which its first row begins.
+            run: First and last byte of the array that this run makes; rows that begin outside it
+                are another's to count.
+        """
+        row_bytes = piece.values.nbytes // len(piece.values)
+        start = self.begins + max(row_at, run[0])
+        stop = self.begins + min(row_at + piece.values.nbytes, run[1])
+        origin = self.begins + row_at
+        for tile in range(start // TILE_BYTES, -(-stop // TILE_BYTES)):
+            low = max(start, tile * TILE_BYTES) - origin
+            high = min(stop, (tile + 1) * TILE_BYTES) - origin
+            sums, counts = piece.cut(-(-low // row_bytes), -(-high // row_bytes))
+            if sums.size:
+                own = self.tiles.setdefault(tile, {}).setdefault(piece.tensor, Account())
+                own.add(sums, counts, piece.per_group, self.engine)

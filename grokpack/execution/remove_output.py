@@ -1,0 +1,160 @@
+"""Removal of an earlier run's output: what this program can prove it wrote, or nothing at all.
+
+The names come from a journal or a manifest, which may be forged or come from elsewhere. So a name
+proves nothing: the file must be the very one that the run made, or have its size and a checksum.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.escaping import command, operand
+from grokpack.core.tiles import tile_count
+from grokpack.execution import tile_coverage
+from grokpack.execution.written_files import written_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.execution.output import Output
+    from grokpack.planning.plan import Plan
+
+_SHOWN = 5  # files that an error names
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A file that a journal or a manifest says is grokpack's.
+
+    Attributes:
+        path: The file.
+        written: Size and checksums; None where nothing is said of them.
+        inode: Inode number of the file as the run made it; None where that is not recorded.
+    """
+
+    path: str
+    written: storage.Written | None = None
+    inode: int | None = None
+
+
+def own_manifest(place: Output) -> dict[str, Any] | None:
+    """The manifest of an output that a plan wrote; None where there is none.
+
+    One that was made for files from elsewhere gives nobody leave to remove them.
+    """
+    document = place.manifest()
+    return document if document is not None and document.get("plan") else None
+
+
+def removable(plan: Plan, place: Output) -> list[str]:
+    """Files of an earlier run in an output, the manifest and the journal left out.
+
+    Args:
+        plan: What is to be written in their place.
+        place: The output.
+
+    Raises:
+        GrokpackError: GP330 where a file cannot be proven to be grokpack's, GP323 where others are
+            there beside, GP209 where the record of them is broken.
+    """
+    by_path: dict[str, list[Claim]] = {}
+    for claim in _claims(plan, place):
+        by_path.setdefault(claim.path, []).append(claim)
+    sink = place.sink
+    unproven = [
+        path
+        for path, claims in by_path.items()
+        if not any(sink.proves(path, claim.written, claim.inode) for claim in claims)
+    ]
+    if unproven:
+        raise _refusal(place, unproven)
+    if by_path and not place.single:
+        strangers = sink.strangers(place.path, {*by_path, place.manifest_path})
+        if strangers:
+            what = "the folder holds other files"
+            hint = "move them away, or use another `--out`; nothing was removed"
+            raise GrokpackError("GP323", what, Place(strangers[0]), hint=hint)
+    return list(by_path)
+
+
+def discard(plan: Plan, place: Output) -> None:
+    """Remove an earlier run's files; the manifest and the journal last, so that it can be resumed.
+
+    Raises:
+        GrokpackError: What `removable` raises; then nothing was removed.
+    """
+    paths = removable(plan, place)
+    if paths:
+        place.sink.discard(place.root, paths)
+    if own_manifest(place) is not None:
+        place.sink.discard(place.root, [place.manifest_path])
+    place.journal.discard()
+
+
+def _claims(plan: Plan, place: Output) -> Iterator[Claim]:
+    if place.journal.exists():
+        yield from _journal_claims(plan, place)
+    document = own_manifest(place)
+    if document is not None:
+        for name, row in document["files"].items():
+            _refuse_outside(place, name)
+            yield Claim(place.file(name), _written(row))
+        yield from _final_claims(place, document.get("finals", {}))
+
+
+def _journal_claims(plan: Plan, place: Output) -> Iterator[Claim]:
+    """Files of a run that has begun, under their names and as parts."""
+    journal = place.journal
+    document, made = journal.plan(), journal.made()
+    finals = document.get("finals")
+    finals = finals if isinstance(finals, dict) else {}
+    left: Mapping[str, storage.Written] = {}
+    if document["digest"] == plan.digest():
+        layout = plan.target.layout
+        left = written_files(layout, tile_coverage.fitting(layout, journal.receipts()))
+    for name in document["files"]:
+        _refuse_outside(place, name)
+        if name not in finals:
+            for end in ("", storage.PART):
+                yield Claim(place.file(name) + end, left.get(name), made.get(name))
+    yield from _final_claims(place, finals)
+
+
+def _final_claims(place: Output, rows: Mapping[str, Any]) -> Iterator[Claim]:
+    for name, row in rows.items():
+        _refuse_outside(place, name)
+        written = _written(row) if manifest_file.is_row(row) else None
+        yield Claim(os.path.join(place.root, name), written)
+
+
+def _written(row: Mapping[str, Any]) -> storage.Written:
+    sums = dict(enumerate(manifest_file.tiles(row)))
+    nbytes = row["bytes"]
+    return storage.Written(nbytes, sums, (), whole=len(sums) == tile_count(nbytes))
+
+
+def _refuse_outside(place: Output, name: object) -> None:
+    """See that a name leads below the output."""
+    if not isinstance(name, str) or not name or not manifest_file.stays_inside(name):
+        raise _refusal(place, [os.path.join(place.root, str(name))])
+
+
+def _moving(path: str) -> str | None:
+    """The command that keeps an output under another name; None where it cannot be pasted."""
+    return command("mv", "-n", operand(path), operand(f"{path.rstrip('/')}.aside"))
+
+
+def _refusal(place: Output, paths: list[str]) -> GrokpackError:
+    what = "a file that grokpack cannot prove it wrote is in the way; nothing was removed"
+    facts = tuple(("also", path) for path in paths[1:_SHOWN])
+    facts += (("and", f"{len(paths) - _SHOWN} more"),) * (len(paths) > _SHOWN)
+    hint = "look at it; remove or move it yourself, or use another `--out`"
+    aside = None if storage.is_url(place.path) else _moving(place.path)
+    if aside is not None:
+        hint += f"\nthis moves all that is there out of the way: {aside}"
+    return GrokpackError("GP330", what, Place(paths[0]), facts, hint)

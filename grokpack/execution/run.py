@@ -1,0 +1,297 @@
+"""Drive a plan: refuse what cannot work, continue what was begun, work, publish."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.core.progress import Watch
+from grokpack.execution import tile_coverage, worker_checks
+from grokpack.execution.data_loop import doing_tasks
+from grokpack.execution.output import Output
+from grokpack.execution.preflight import check_output, finished, preflight
+from grokpack.execution.publish import account_of, publish
+from grokpack.execution.receipt import Portion, Receipt
+from grokpack.execution.remove_output import discard
+from grokpack.execution.run_options import Limits
+from grokpack.execution.workers import Crew, Job, spread
+from grokpack.execution.written_files import written_files
+from grokpack.planning.tasks import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+
+    from grokpack.core.layout import Layout
+    from grokpack.planning.memory_budget import Budget
+    from grokpack.planning.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        out: The output folder.
+        written_bytes: Bytes written by this run, before they are encoded where they are.
+        total_bytes: Bytes of the output's files.
+        seconds: Wall time of this run.
+        already_done: Whether an earlier run had finished it.
+        account: What was lost, by role and by tensor, where weights were quantised anew.
+        processes: Tasks that each process did, by host and number of the process.
+        published: Whether the output is whole; a part may leave others to be written.
+        outstanding_bytes: Bytes that no part has written yet.
+        outstanding_parts: Numbers of the parts that have some of these.
+    """
+
+    out: str
+    written_bytes: int
+    total_bytes: int
+    seconds: float
+    already_done: bool = False
+    account: dict[str, Any] = field(default_factory=dict)
+    processes: dict[str, int] = field(default_factory=dict)
+    published: bool = True
+    outstanding_bytes: int = 0
+    outstanding_parts: tuple[int, ...] = ()
+
+
+def execute(
+    plan: Plan,
+    out: str,
+    limits: Limits | None = None,
+    listen: Listener = ignore,
+    executor: Executor | None = None,
+) -> Outcome:
+    """Write a plan's output, or continue it, or find that it is there already.
+
+    Args:
+        plan: What to write.
+        out: The output folder; new, empty, or of the same plan.
+        limits: Memory, workers, deadline.
+        listen: Receives progress.
+        executor: Runs the tasks, in whatever processes see the source and the output at the same
+            paths; threads of this process by default. It is left open.
+
+    Raises:
+        GrokpackError: GP311 and GP312 for too little disk or memory, GP32x for an output that
+            cannot be used, GP403 and GP404 when stopped, GP408 where the executor's workers are
+            gone, GP409 where one sees other files, and what reading and writing raise.
+    """
+    limits = limits or Limits()
+    allowed = preflight(plan, out, limits)
+    if executor is not None:
+        plan, out = plan.anywhere(), storage.absolute(out)
+    place = Output.of(plan.target, out)
+    journal = place.journal
+    done = not limits.restart and finished(plan, place)
+    if done and not journal.lingers():
+        return already(place)
+    storage.make_folder(journal.folder)
+    with storage.locked(journal.lock_path):
+        if done:  # a run that ended between its last two steps
+            journal.finish()
+            return already(place)
+        if limits.restart:
+            discard(plan, place)
+            check_output(plan, place)
+        try:
+            return _Whole(plan, place, limits, listen, allowed).run(executor)
+        finally:
+            storage.tidy(journal.folder)
+
+
+def already(place: Output) -> Outcome:
+    """The outcome where the output was finished before."""
+    document = place.manifest() or {"files": {}}
+    nbytes = sum(row["bytes"] for row in document["files"].values())
+    return Outcome(place.path, 0, nbytes, 0.0, already_done=True)
+
+
+class Session:
+    """One process's work on one output, under its lock."""
+
+    def __init__(
+        self, plan: Plan, place: Output, limits: Limits, listen: Listener, allowed: Budget
+    ) -> None:
+        self.plan, self.place, self.limits, self.journal = plan, place, limits, place.journal
+        self.listen, self.allowed = listen, allowed
+        self.layout: Layout = plan.target.layout
+        self.began = time.monotonic()
+        self.written = 0
+        self.processes: dict[str, int] = {}
+        self._guard = threading.Lock()
+
+    def begin_or_continue(self) -> list[Receipt]:
+        """Record the plan and create the files, where that is not done; else what is written."""
+        source = self.plan.source
+        receipts: list[Receipt] = []
+        self.place.sink.prepare()
+        if self.journal.exists():
+            self.check_source()
+            receipts = self.receipts()
+        else:
+            stamps = source.stamps(as_opened=True) if source else {}
+            places = {storage.absolute(source.folder): stamps} if source else {}
+            self.journal.begin(self.plan, places)
+        self.create_files(receipts)
+        return receipts
+
+    def create_files(self, receipts: list[Receipt]) -> None:
+        """Create what is not written yet and is not there."""
+        encoded = self.plan.target.encoding is not None  # has no size before it is written
+        sink, left = self.place.sink, written_files(self.layout, receipts)
+        known, made = self.journal.made(), {}
+        for file in self.layout.files():
+            row, path = left.get(file.path), self.place.file(file.path)
+            if row is not None and (row.sums or sink.size_of(path) == 0):
+                continue
+            before = known.get(file.path)
+            number = sink.create(path, 0 if encoded else file.nbytes, before)
+            if number is not None and number != before:
+                made[file.path] = number
+        self.journal.note_made(made)
+
+    def receipts(self) -> list[Receipt]:
+        """Receipts of tiles that are there, each tile in one; what was lost is done again."""
+        receipts = tile_coverage.distinct(
+            tile_coverage.fitting(self.layout, self.journal.receipts())
+        )
+        files = written_files(self.layout, receipts)
+        sink = self.place.sink
+        lost = {path: sink.lost_tiles(self.place.file(path), row) for path, row in files.items()}
+        if self.plan.target.sparse:  # holes are not written, so nothing else may be there
+            lost = {path: set(files[path].sums) for path, tiles in lost.items() if tiles}
+        bands = tile_coverage.bands_of(self.layout, lost)
+        for number in bands:
+            for path in (file.path for file in self.layout.bands[number]):
+                if path in files:
+                    sink.reopen(self.place.file(path), files[path], lost.get(path, set()))
+        if self.plan.target.encoding is not None:  # whose tiles are others than the band's
+            bands = {number: tile_coverage.everything(self.layout)[number] for number in bands}
+        return tile_coverage.distinct(receipts, bands)
+
+    def check_source(self) -> None:
+        """See that the source is as it was when this run first read it at its place.
+
+        Elsewhere its headers are the same, or the plan would be another.
+        """
+        source = self.plan.source
+        if source is None:
+            return
+        place = storage.absolute(source.folder)
+        then, now = self.journal.stamps(place), source.stamps()
+        if then is None:
+            self.journal.remember_also({place: now})
+            return
+        changed = [path for path in now if then.get(path) != now[path]]
+        if changed:
+            hint = "restore the source, or begin anew with `--restart`"
+            what = "source changed since this run began"
+            raise GrokpackError("GP213", what, Place(source.path(changed[0])), hint=hint)
+
+    def work(self, executor: Executor | None, done: tile_coverage.Tiles) -> list[Receipt]:
+        """Write all tiles but these, and record them as they are written."""
+        arguments = (self.plan, self.place, self.allowed.pace)
+        job = Job(
+            doing_tasks,
+            arguments,
+            see=worker_checks.see_run,
+            leave=worker_checks.leave_run,
+            stop_folder=self.journal.folder,
+        )
+        crew = Crew(self.limits.at_once(self.allowed), executor)
+        watch = Watch(self._advance, self.stopping)
+        receipts: list[Receipt] = []
+        results = spread(job, self._portions(done), crew, watch)
+        try:
+            for where, written in results:
+                self.journal.record(written)
+                receipts += written
+                self.processes[where] = self.processes.get(where, 0) + 1
+        except BaseException as error:
+            if not _is_stop(error):
+                self.limits.stop.set()
+            raise
+        finally:
+            results.close()
+        self._raise_if_stopped()
+        return receipts
+
+    def _portions(self, done: tile_coverage.Tiles) -> Iterator[Portion]:
+        target = self.plan.target
+        for runs in tasks(target, done):
+            files = {f.path for run in runs for f in target.layout.bands[run.band]}
+            paths = [self.place.file(path) for path in sorted(files)]
+            # a file that is encoded is begun anew by whoever writes it
+            yield Portion(runs, {} if target.encoding else self.place.sink.tickets(paths))
+
+    def _advance(self, nbytes: int) -> None:
+        with self._guard:
+            self.written += nbytes
+        self.listen(Advanced(nbytes))
+
+    def stopping(self) -> bool:
+        """Whether to end between two tiles."""
+        return self.limits.stop.is_set() or self._late()
+
+    def _late(self) -> bool:
+        deadline = self.limits.deadline_s
+        return deadline is not None and time.monotonic() - self.began > deadline
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """A block whose waits end when the run is stopped, and say whether it was the deadline."""
+        try:
+            with storage.interruptible(self.stopping):
+                yield
+        except GrokpackError as error:
+            if _is_stop(error):
+                self._raise_if_stopped()
+            raise
+
+    def _raise_if_stopped(self) -> None:
+        hint = "run the same command again to continue"
+        if self.limits.stop.is_set():
+            raise GrokpackError("GP403", "stopped; finished tiles are recorded", hint=hint)
+        if self._late():
+            raise GrokpackError(
+                "GP404", "stopped at the deadline; finished tiles are recorded", hint=hint
+            )
+
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.monotonic() - self.began
+
+    def publish(self, receipts: list[Receipt]) -> Outcome:
+        """Publish what is whole, from a source that is still the one that was read."""
+        self.check_source()
+        account = account_of(self.plan, receipts)
+        nbytes = publish(self.plan, self.place, receipts, account)
+        seconds = self.seconds()
+        self.listen(Finished(self.plan.command, seconds))
+        out, written = self.place.path, self.written
+        return Outcome(out, written, nbytes, seconds, account=account, processes=self.processes)
+
+
+class _Whole(Session):
+    """All of a plan."""
+
+    def run(self, executor: Executor | None) -> Outcome:
+        with self.stoppable():
+            receipts = self.begin_or_continue()
+            done = tile_coverage.tiles_of(receipts)
+            written = tile_coverage.bytes_of(self.layout, done)
+            self.listen(Started(self.plan.command, self.layout.nbytes, written))
+            return self.publish(receipts + self.work(executor, done))
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Whether an error says that a wait was ended because the run is to stop."""
+    return isinstance(error, GrokpackError) and error.code == "GP403"

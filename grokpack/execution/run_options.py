@@ -1,0 +1,38 @@
+"""Options of a run: memory, workers, time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
+
+if TYPE_CHECKING:
+    from grokpack.planning.memory_budget import Budget
+
+
+@dataclass(slots=True)
+class Limits:
+    """How a plan is run; none of this changes what is written.
+
+    Attributes:
+        memory_bytes: Resident memory of the process.
+        workers: Threads that share the memory; what a process of an executor has of them. By
+            default as many as are of use and have room.
+        deadline_s: Seconds after which the run stops cleanly; None for no limit.
+        restart: Discard what an earlier run left.
+        stop: Set it to stop the run between two tiles.
+        width: Tasks that an executor does at a time; as many as workers by default.
+    """
+
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    workers: int | None = None
+    deadline_s: float | None = None
+    restart: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+    width: int | None = None
+
+    def at_once(self, allowed: Budget) -> int:
+        """Tasks that are done at a time, in what the memory allows."""
+        return self.width or allowed.workers

@@ -1,0 +1,170 @@
+"""A taste of the work: how fast storage is, and how fast one thread, and several, get on with it.
+
+Samples of the plan are made, summed and written to a nameless file; nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from grokpack import storage
+from grokpack.core.events import ignore
+from grokpack.core.progress import watching
+from grokpack.execution.data_loop import Context, band_blocks
+from grokpack.execution.quantization_error import Ledger
+from grokpack.planning.tasks import tasks
+from grokpack.storage.hashing import TileSums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.execution.output import Output
+    from grokpack.planning.plan import Plan
+    from grokpack.planning.tasks import Run
+    from grokpack.transforms.step_sizes import Pace
+
+S = TypeVar("S")
+
+_STEP_BYTES = 4 << 20
+_STREAM_BYTES = 64 << 20  # enough to pass a disk's write cache by, short enough not to be noticed
+_STREAMS = 4  # a disk or a mount that is asked so many things at a time shows all that it has
+_TASTE_S = 1.0
+_MOST_BYTES = 512 << 20  # written by a thread of samples: a slow disk takes a while for them
+_GOLDEN = 0.6180339887498949  # its multiples fall evenly, however many there are
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Bytes per second.
+
+    Attributes:
+        read: Of the source, by several at a time; None where none of it is read.
+        write: Of the output's file system, the same; None where it could not be tried.
+        one: Output that one thread makes, reading and writing included.
+        here: Output that as many threads make as this machine has cores.
+        cores: How many that are.
+    """
+
+    read: float | None
+    write: float | None
+    one: float
+    here: float
+    cores: int
+
+
+def rates(plan: Plan, place: Output, pace: Pace) -> Rates:
+    """Try out a plan for two or three seconds."""
+    cores = os.cpu_count() or 1
+    taste = _Taste(Context.of(watching(ignore), plan, place, pace))
+    taste.rate(1, 0.0)  # compiled kernels come from their cache, files into view
+    one = taste.rate(1, _TASTE_S)
+    here = taste.rate(cores, _TASTE_S) if cores > 1 else one
+    one = max(one, here / cores)  # nobody is slower alone than in company
+    return Rates(_read_rate(plan), _write_rate(place), one, max(one, here), cores)
+
+
+class _Taste:
+    """Tasks of the plan, as threads do them."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tasks = list(tasks(context.target, {}))
+
+    def rate(self, threads: int, seconds: float) -> float:
+        """Bytes per second of so many threads; each makes one block at least."""
+        with ThreadPoolExecutor(threads) as pool:
+            shares = (range(n, len(self._tasks), threads) for n in range(threads))
+            return sum(pool.map(lambda share: self._work(share, seconds), shares))
+
+    def _work(self, numbers: range, seconds: float) -> float:
+        """What one thread makes until the time is over, or it has written enough."""
+        made, root = 0, storage.nearest_folder(self._context.place.root)
+        began = time.perf_counter()
+        with storage.scratch_file(root, _MOST_BYTES) as writer:
+            for blocks in self._blocks(numbers):
+                for block in blocks:
+                    if writer is not None:
+                        writer.write(made, block)
+                    made += len(block)
+                if made > _MOST_BYTES or time.perf_counter() > began + seconds:
+                    break
+            if writer is not None:
+                writer.sync()
+            took = time.perf_counter() - began  # giving the file back is none of the work
+        return made / max(took, 1e-6)
+
+    def _blocks(self, numbers: range) -> Iterator[list[memoryview]]:
+        """Blocks of tasks that lie evenly in the plan, summed as in a run."""
+        count = len(self._tasks)
+        for number in numbers:
+            for run in self._tasks[int((number + 0.5) * _GOLDEN % 1 * count)]:
+                yield from self._blocks_of(run)
+
+    def _blocks_of(self, run: Run) -> Iterator[list[memoryview]]:
+        target, engine = self._context.target, self._context.pace.engine
+        band = target.layout.bands[run.band]
+        at, stop = run.span(band[0])
+        sums = TileSums(len(band), band[0].nbytes)
+        encode = target.encoding.encoder(band[0]) if target.encoding else None
+        for blocks in band_blocks(self._context, band, at, stop, Ledger(engine)):
+            sums.update(at, blocks)
+            at += len(blocks[0])
+            if encode:
+                for block in blocks:
+                    encode(block)
+            yield blocks
+
+
+def _read_rate(plan: Plan) -> float | None:
+    """The source's files, the largest first, from their middles on."""
+    if plan.source is None or not plan.reads_bytes:
+        return None
+    files = sorted(plan.source.layout.files(), key=lambda file: -file.nbytes)
+    streams = [
+        (plan.source.path(file.path), file.nbytes // 2, file.nbytes - file.nbytes // 2)
+        for file in islice(files, _STREAMS)
+    ]
+
+    def read(stream: tuple[str, int, int]) -> int:
+        path, start, most = stream
+        most, done, began = min(most, _STREAM_BYTES), 0, time.perf_counter()
+        buffer = memoryview(bytearray(min(most, _STEP_BYTES)))
+        while done < most and time.perf_counter() - began < _TASTE_S:
+            step = buffer[: most - done]
+            storage.read_into(path, start + done, step)
+            done += len(step)
+        return done
+
+    return _together(read, streams)
+
+
+def _write_rate(place: Output) -> float | None:
+    if storage.is_url(place.path):
+        return None
+    block = memoryview(os.urandom(_STEP_BYTES))
+
+    def write(_: int) -> int:
+        with storage.scratch_file(storage.nearest_folder(place.root), _STREAM_BYTES) as writer:
+            if writer is None:
+                return 0
+            done, began = 0, time.perf_counter()
+            while done < _STREAM_BYTES and time.perf_counter() - began < _TASTE_S:
+                writer.write(done, block)
+                done += len(block)
+            writer.sync()
+            return done
+
+    return _together(write, list(range(_STREAMS))) or None
+
+
+def _together(work: Callable[[S], int], items: list[S]) -> float:
+    """Bytes per second of works done at the same time."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(len(items)) as pool:
+        nbytes = sum(pool.map(work, items))
+    return nbytes / max(time.perf_counter() - began, 1e-6)

@@ -1,0 +1,129 @@
+"""Which tiles of an output are written, and whose they are to write. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack.core.tiles import tile_count, tile_range
+from grokpack.planning.tasks import TASK_BYTES, tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from grokpack.core.layout import Layout
+    from grokpack.execution.receipt import Receipt
+    from grokpack.planning.target import Target
+
+_TASKS_IN_SHARE = 8  # at least, where tiles are small enough, so that shares are about even
+Tiles = dict[int, set[int]]
+"""Tiles of the files of each band."""
+
+
+def tiles_of(receipts: Iterable[Receipt]) -> Tiles:
+    """Tiles that receipts are for."""
+    done: Tiles = {}
+    for receipt in receipts:
+        done.setdefault(receipt.band, set()).update(receipt.tiles)
+    return done
+
+
+def distinct(receipts: Iterable[Receipt], lost: Tiles | None = None) -> list[Receipt]:
+    """The receipts with each tile in one of them only: two processes may have written it.
+
+    Args:
+        receipts: Of one output.
+        lost: Tiles that are left out.
+    """
+    seen: Tiles = {band: set(tiles) for band, tiles in (lost or {}).items()}
+    found = []
+    for receipt in receipts:
+        before = seen.setdefault(receipt.band, set())
+        found += list(_without(receipt, before))
+        before.update(receipt.tiles)
+    return found
+
+
+def fitting(layout: Layout, receipts: Iterable[Receipt]) -> list[Receipt]:
+    """The receipts that a run of this layout can have written."""
+    return [receipt for receipt in receipts if _fits(layout, receipt)]
+
+
+def _fits(layout: Layout, receipt: Receipt) -> bool:
+    if not 0 <= receipt.band < len(layout.bands) or receipt.first < 0:
+        return False
+    band = layout.bands[receipt.band]
+    return (
+        len(receipt.sums) == len(band)
+        and len({len(row) for row in receipt.sums}) == 1
+        and receipt.last <= tile_count(band[0].nbytes)
+        and len(receipt.encoded) in (0, len(band))
+        and len(receipt.marks) in (0, len(band))
+    )
+
+
+def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
+    """The stretches of a receipt whose tiles were not seen yet."""
+    fresh = [tile not in seen for tile in receipt.tiles]
+    if all(fresh):
+        yield receipt
+        return
+    at = 0
+    while at < len(fresh):
+        stop = at
+        while stop < len(fresh) and fresh[stop]:
+            stop += 1
+        if stop > at:
+            sums = tuple(row[at:stop] for row in receipt.sums)
+            accounts = receipt.accounts[at:stop]
+            yield replace(receipt, first=receipt.first + at, sums=sums, accounts=accounts)
+        at = stop + 1
+
+
+def bands_of(layout: Layout, tiles: Mapping[str, set[int]]) -> Tiles:
+    """Tiles of files, by path, as those of the bands that the files are in."""
+    found = {
+        number: set().union(*(tiles.get(file.path, ()) for file in band))
+        for number, band in enumerate(layout.bands)
+    }
+    return {number: own for number, own in found.items() if own}
+
+
+def everything(layout: Layout) -> Tiles:
+    """All tiles."""
+    return {
+        number: set(range(tile_count(band[0].nbytes))) for number, band in enumerate(layout.bands)
+    }
+
+
+def without(tiles: Tiles, others: Tiles) -> Tiles:
+    """Tiles that are not among the others."""
+    left = {band: own - others.get(band, set()) for band, own in tiles.items()}
+    return {band: own for band, own in left.items() if own}
+
+
+def shares(target: Target, count: int) -> list[Tiles]:
+    """All tiles, cut into shares of about the same size: consecutive tasks of the whole plan.
+
+    The cut depends on nothing but the plan, so that all who do a part agree on it.
+    """
+    found: list[Tiles] = [{} for _ in range(count)]
+    total, at = target.layout.nbytes, 0
+    fine = min(TASK_BYTES, total // (_TASKS_IN_SHARE * count))
+    for task in tasks(target, {}, fine):
+        nbytes = sum(run.nbytes(target.layout) for run in task)
+        own = found[min(count - 1, (2 * at + nbytes) * count // max(1, 2 * total))]
+        at += nbytes
+        for run in task:
+            own.setdefault(run.band, set()).update(run.tiles)
+    return found
+
+
+def bytes_of(layout: Layout, tiles: Tiles) -> int:
+    """Bytes of tiles, in all files of their bands."""
+    nbytes = 0
+    for number, own in tiles.items():
+        band = layout.bands[number]
+        ranges = (tile_range(tile, band[0].nbytes) for tile in own)
+        nbytes += len(band) * sum(stop - start for start, stop in ranges)
+    return nbytes

@@ -1,0 +1,240 @@
+"""Keep an executor busy with the items of a job, and hand on what comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.workers import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from grokpack.core.progress import Watch
+    from grokpack.execution.workers.jobs import Job, Landed
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_POLL_S = 0.2  # how often the caller's thread wakes, so that signals are handled at once
+_AHEAD = 2  # items handed out for each that can be done at a time: nobody waits for the next
+_QUIET_S = 60.0  # after which it is looked whether anybody is left
+_MOST_LOSSES = 5  # of one item; whoever loses it more often has another reason
+
+
+@runtime_checkable
+class Staffed(Protocol):
+    """An executor that reaches all its workers, before the first item and after the last."""
+
+    def prepare(self, job: Job[Any, Any]) -> None:
+        """Make it known.
+
+        Raises:
+            GrokpackError: Where a worker has not what it needs.
+        """
+
+    def release(self, job: Job[Any, Any]) -> None:
+        """Let them forget it."""
+
+    def check(self) -> None:
+        """See that there is anybody at work.
+
+        Raises:
+            GrokpackError: GP408 where nobody is left.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who works on a job.
+
+    Attributes:
+        width: Items that are done at a time.
+        executor: Does them; threads of this process by default.
+    """
+
+    width: int
+    executor: Executor | None = None
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[Executor]:
+        """The executor, while the block runs; one that was given is left open."""
+        if self.executor is not None:
+            yield self.executor
+            return
+        with ThreadPoolExecutor(self.width, "grokpack") as pool:
+            yield pool
+
+
+def spread(
+    job: Job[S, T], items: Iterable[S], crew: Crew, watch: Watch
+) -> Generator[T, None, None]:
+    """Do a job's items, several at a time; results come as they are ready.
+
+    After an error no more items are begun; those under way end, and their results come first.
+    Once the watch says stop, items that are not begun are left.
+
+    Raises:
+        GrokpackError: What an item raised; GP408 where the executor lost its workers.
+    """
+    stop_path = None if crew.executor is None else job.stop_path
+    with jobs.hosted(job, watch), crew.at_work() as pool:
+        if isinstance(pool, Staffed):
+            pool.prepare(job)
+        flights = _Flights(job, iter(items), pool, watch, stop_path)
+        try:
+            yield from flights.results(_AHEAD * crew.width)
+        finally:
+            flights.end()
+            if isinstance(pool, Staffed):
+                pool.release(job)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket(Generic[S]):
+    """An item under way, and how often it was lost."""
+
+    item: S
+    losses: int = 0
+
+
+class _Flights(Generic[S, T]):
+    """Items under way."""
+
+    def __init__(
+        self,
+        job: Job[S, T],
+        queue: Iterator[S],
+        pool: Executor,
+        watch: Watch,
+        stop_path: str | None,
+    ) -> None:
+        self._job, self._queue, self._pool, self._watch = job, queue, pool, watch
+        self._stop_path = stop_path
+        self._flying: dict[Future[Landed[T]], _Ticket[S]] = {}
+        self._failure: BaseException | None = None
+        self._called_off = False
+        self._heard = time.monotonic()
+
+    def results(self, width: int) -> Iterator[T]:
+        """Keep `width` items under way until there are no more."""
+        while True:
+            while len(self._flying) < width and self._send_next():
+                pass
+            if not self._flying:
+                break
+            landed, _ = wait(self._flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for future in landed | self._given_up():
+                yield from self._land(future, self._flying.pop(future))
+            self._listen(heard=bool(landed))
+            if self._ending():
+                self._call_off()
+        if self._failure is not None:
+            raise self._failure
+
+    def end(self) -> None:
+        """See that nothing is under way any more."""
+        if self._flying:
+            self._call_off()
+            wait(self._flying.keys() - self._given_up())
+        if self._called_off and self._stop_path is not None:
+            storage.remove(self._stop_path)
+
+    def _given_up(self) -> set[Future[Landed[T]]]:
+        """Those that were cancelled: not every executor says so to who waits."""
+        return {future for future in self._flying if future.cancelled()}
+
+    def _listen(self, *, heard: bool) -> None:
+        """Where nothing came for long, see that somebody is still at work."""
+        now = time.monotonic()
+        if heard:
+            self._heard = now
+        elif now - self._heard > _QUIET_S and isinstance(self._pool, Staffed):
+            self._heard = now
+            try:
+                self._pool.check()
+            except GrokpackError as error:
+                self._fail(error)
+
+    def _ending(self) -> bool:
+        return self._failure is not None or self._watch.stopping()
+
+    def _call_off(self) -> None:
+        """Give up what is not begun, and ask for an early end of what is."""
+        if self._called_off:
+            return
+        self._called_off = True
+        for future in self._flying:
+            future.cancel()
+        if self._stop_path is not None:
+            storage.write_whole(self._stop_path, b"")
+
+    def _send_next(self) -> bool:
+        item = None if self._ending() else next(self._queue, None)
+        if item is not None:
+            self._send(_Ticket(item))
+        return item is not None
+
+    def _send(self, ticket: _Ticket[S], job: Job[S, T] | None = None) -> None:
+        try:
+            future = self._pool.submit(jobs.perform, self._job.token, ticket.item, job)
+        except Exception as error:  # noqa: BLE001  # whatever an executor says that is closed
+            self._fail(_lost(error))
+        else:
+            self._flying[future] = ticket
+
+    def _land(self, future: Future[Landed[T]], ticket: _Ticket[S]) -> Iterator[T]:
+        """What came of a future; an item that was lost, or met a newcomer, is sent again."""
+        try:
+            landed = future.result()
+        except CancelledError as error:
+            self._lose(ticket, error)
+        except BaseException as error:  # noqa: BLE001  # raised when the others have landed
+            self._fail(_lost(error) if _is_executors(error) else error)
+        else:
+            if landed.error is not None:
+                self._fail(landed.error)
+            elif not landed.known:
+                if not self._ending():
+                    self._send(ticket, self._job)
+            else:
+                if landed.nbytes:
+                    self._watch.advanced(landed.nbytes)
+                yield landed.value  # type: ignore[misc]  # set where there is no error
+
+    def _lose(self, ticket: _Ticket[S], error: BaseException) -> None:
+        """Send an item again that the executor gave up, unless that is what was wanted."""
+        if self._ending():
+            return
+        if ticket.losses == _MOST_LOSSES:
+            self._fail(_lost(error))
+        else:
+            self._send(_Ticket(ticket.item, ticket.losses + 1))
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+
+
+def _is_executors(error: BaseException) -> bool:
+    """Whether an error says that processes died: a pool's, or that of Dask's scheduler."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
+
+
+def _lost(error: BaseException) -> GrokpackError:
+    said = str(error).partition("\n")[0]
+    facts = (("executor", f"{type(error).__name__}: {said}" if said else type(error).__name__),)
+    hint = "the same command goes on where this ended"
+    return GrokpackError("GP408", "the workers are gone", None, facts, hint)

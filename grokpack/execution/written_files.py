@@ -1,0 +1,55 @@
+"""What a run has written of each file, put together from the receipts of its tiles. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from grokpack.core.tiles import tile_count
+from grokpack.storage import Written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.core.layout import FileLayout, Layout
+    from grokpack.execution.receipt import Receipt
+    from grokpack.storage import Mark
+
+
+@dataclass(slots=True)
+class _Collected:
+    nbytes: int
+    sums: dict[int, str] = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
+
+
+def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, Written]:
+    """What is written of each file of a layout that has a receipt, or has no tiles, by path."""
+    found: dict[str, _Collected] = {}
+    for receipt in receipts:
+        for number, file in enumerate(layout.bands[receipt.band]):
+            _collect(found, file, receipt, number)
+    for file in layout.files():
+        if not file.nbytes:
+            found.setdefault(file.path, _Collected(0))
+    return {
+        path: Written(row.nbytes, row.sums, tuple(row.marks), _is_whole(row))
+        for path, row in found.items()
+    }
+
+
+def _collect(found: dict[str, _Collected], file: FileLayout, receipt: Receipt, number: int) -> None:
+    """Take in what a receipt says of one file of its band."""
+    if receipt.encoded:
+        encoded = receipt.encoded[number]
+        row = _Collected(encoded.nbytes, dict(enumerate(encoded.sums)))
+        found[file.path] = row
+    else:
+        row = found.setdefault(file.path, _Collected(file.nbytes))
+        row.sums.update(zip(receipt.tiles, receipt.sums[number], strict=True))
+    if receipt.marks:
+        row.marks.append(receipt.marks[number])
+
+
+def _is_whole(row: _Collected) -> bool:
+    return len(row.sums) == tile_count(row.nbytes)

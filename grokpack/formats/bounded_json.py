@@ -1,0 +1,121 @@
+"""JSON from outside: what it may cost is known from its bytes before any of it is built.
+
+Python builds a dictionary of 64 bytes for each `{}` and another text for each new key, so that a
+document takes thirty times its size in memory. Characters that begin something are counted first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from typing import Any
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.formats import recognition
+
+MOST_BYTES = 32 << 20
+"""Size of a document; a manifest of the release takes 1 MB, an index of 90,000 tensors 10 MB."""
+_MEMORY_BYTES = 128 << 20  # what parsing may take, the text included
+_MOST_DEPTH = 64
+_COSTS = {b"{": 64, b"[": 100, b",": 64, b":": 250}
+"""Bytes of memory that may go with a character: a container, an element, a key with its place."""
+_TEXTS = 2  # copies of the text: decoded as a whole, and as the values in it
+_WIDEST = 4  # bytes of a character, where one of a text is outside the basic plane
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_BOM = "\ufeff"
+_SHOWN = 40  # characters of a name in a message
+
+
+def parse(data: bytes, place: Place | None = None) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
+    """Parse a document.
+
+    Args:
+        data: The document, in UTF-8.
+        place: Where it was read, for messages.
+
+    Raises:
+        GrokpackError: GP235 where it would take too much memory, GP209 where it is not JSON, a
+            name stands twice in one object, a number is not finite, or a text has half of a
+            surrogate pair that is not a byte of a file's name.
+    """
+    check_cost(data, place)
+    try:
+        document = json.loads(
+            data.decode().removeprefix(_BOM),
+            object_pairs_hook=_unique,
+            parse_constant=_no_number,
+            parse_float=_finite,
+        )
+        _check_depth(document)
+        if _SURROGATE.search(data):  # names of files that are no UTF-8 have some
+            json.dumps(document, ensure_ascii=False).encode(errors="surrogateescape")
+    except UnicodeError as error:
+        raise _broken(data, f"its text is not UTF-8: {error}", place) from error
+    except (ValueError, RecursionError) as error:
+        raise _broken(data, str(error), place) from error
+    return document
+
+
+def _broken(data: bytes, reason: str, place: Place | None) -> GrokpackError:
+    other = recognition.recognise_document(data)
+    what = f"not JSON: {reason}" if other is None else f"not JSON, but {other}"
+    return GrokpackError("GP209", what, place)
+
+
+def check_cost(data: bytes, place: Place | None) -> None:
+    """Refuse a document that is larger, or would take more memory, than any of ours.
+
+    Raises:
+        GrokpackError: GP235.
+    """
+    if len(data) > MOST_BYTES:
+        raise too_large(len(data), place)
+    width = 1 if data.isascii() else _WIDEST
+    cost = len(data) * (1 + _TEXTS * width)
+    cost += sum(each * data.count(character) for character, each in _COSTS.items())
+    if cost > _MEMORY_BYTES:
+        facts = (("needs", f"up to {cost >> 20:,} MiB"), ("limit", f"{_MEMORY_BYTES >> 20} MiB"))
+        what = "the JSON document has more names and values than any of a checkpoint"
+        raise GrokpackError("GP235", what, place, facts)
+
+
+def too_large(nbytes: int, place: Place | None) -> GrokpackError:
+    """The error for a document of more bytes than any of ours has."""
+    facts = (("found", f"{nbytes:,} bytes"), ("limit", f"{MOST_BYTES:,} bytes"))
+    return GrokpackError("GP235", "the JSON document is too large", place, facts)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        message = f"the name {twice[:_SHOWN]!a} stands twice"
+        raise ValueError(message)
+    return table
+
+
+def _no_number(text: str) -> None:
+    message = f"{text} is no number of JSON"
+    raise ValueError(message)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        message = f"{text[:_SHOWN]} is too large a number"
+        raise ValueError(message)
+    return number
+
+
+def _check_depth(document: object) -> None:
+    """Refuse containers in containers without end, one level of all of them at a time."""
+    level: list[Any] = [document] if isinstance(document, dict | list) else []
+    for _ in range(_MOST_DEPTH + 1):
+        if not level:
+            return
+        inner = (outer.values() if isinstance(outer, dict) else outer for outer in level)
+        level = [one for values in inner for one in values if isinstance(one, dict | list)]
+    message = f"it is nested more than {_MOST_DEPTH} deep"
+    raise ValueError(message)

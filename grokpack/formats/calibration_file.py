@@ -1,0 +1,14 @@
+"""Format of calibration files: mean squares of the inputs of each weight."""
+
+from __future__ import annotations
+
+FORMAT, VERSION = "grokpack-calibration", "1"
+
+
+FORMAT, VERSION = "grokpack-calibration", "1"
+
+
+MEAN_SQUARE, TOKENS = "mean_square", "tokens"
+
+
+MEAN_SQUARE, TOKENS = "mean_square", "tokens"

@@ -1,0 +1,33 @@
+"""What the headers of one checkpoint may hold together, however many files they lie in."""
+
+from __future__ import annotations
+
+import threading
+
+from grokpack.core.errors import GrokpackError, Place
+
+_MOST_ARRAYS = 1 << 17  # Grok-1 for 48 ranks with zero points has 60,000
+_MOST_BYTES = 64 << 20  # the largest vocabulary takes 20 MB in GGUF
+
+
+class Allowance:
+    """Counts what headers take, for all files that are read with it."""
+
+    def __init__(self) -> None:
+        self._arrays, self._bytes = _MOST_ARRAYS, _MOST_BYTES
+        self._lock = threading.Lock()
+
+    def take(self, path: str, *, arrays: int = 0, nbytes: int = 0) -> None:
+        """Count what a header is about to take.
+
+        Raises:
+            GrokpackError: GP235 where it is more than is left.
+        """
+        with self._lock:
+            self._arrays -= arrays
+            self._bytes -= nbytes
+            if self._arrays >= 0 and self._bytes >= 0:
+                return
+        limits = f"{_MOST_ARRAYS:,} arrays, {_MOST_BYTES:,} bytes"
+        what = "the headers are larger than those of any checkpoint"
+        raise GrokpackError("GP235", what, Place(path), (("limits", limits),))

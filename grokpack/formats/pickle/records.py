@@ -1,0 +1,48 @@
+"""What a tensor's pickle holds, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from grokpack.core.tensors import ArraySpec
+
+
+class Bytes(Protocol):
+    """Random access to the bytes of a file."""
+
+    def size(self) -> int:
+        """Size in bytes."""
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Exactly `nbytes` bytes from `offset`; never asked past the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """One array in a file: what it is, and the offset of its first byte."""
+
+    spec: ArraySpec
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """A whole pickle file, every byte accounted for.
+
+    Attributes:
+        values: The plain array, or the weight of a QuantizedWeight8bit.
+        scales: Its scales; None for a plain array.
+        literals: Bytes before the first payload, between payloads, and after the last.
+        nbytes: Size of the file: literals and payloads together.
+    """
+
+    values: StoredArray
+    scales: StoredArray | None
+    literals: tuple[bytes, ...]
+    nbytes: int
+
+    def arrays(self) -> tuple[StoredArray, ...]:
+        """The stored arrays in file order."""
+        return (self.values,) if self.scales is None else (self.values, self.scales)

@@ -1,0 +1,120 @@
+"""What may stand on the stack of the pickle reader: descriptions, never the things themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grokpack.core.tensors import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name from the allowlist; it is never imported."""
+
+    kind: str  # "reconstruct", "frombuffer", "ndarray", "dtype", "bfloat16", "quantized"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A bytes object in the file."""
+
+    offset: int
+    nbytes: int
+    small: bytes | None  # contents, where it is short enough to be an argument
+
+
+@dataclass(slots=True)
+class DTypeValue:
+    """`numpy.dtype(code, False, True)`, and whether its state has been set."""
+
+    dtype: DType
+    built: bool = False
+
+
+@dataclass(slots=True)
+class Array:
+    """An ndarray: shape, dtype and payload once its state has been set."""
+
+    shape: tuple[int, ...] | None = None
+    dtype: DTypeValue | None = None
+    payload: Payload | None = None
+
+
+@dataclass(slots=True)
+class Quantized:
+    """A QuantizedWeight8bit with the fields set so far."""
+
+    fields: dict[str, Array] = field(default_factory=dict)
+    built: bool = False
+
+
+class Mark:
+    """The MARK object."""
+
+
+class Opaque:
+    """A list, set, float or old string: no part of a tensor, so nothing more is known of it."""
+
+
+MARK = Mark()
+OPAQUE = Opaque()
+
+Value = (
+    Global
+    | Payload
+    | DTypeValue
+    | Array
+    | Quantized
+    | Mark
+    | Opaque
+    | int
+    | bool
+    | str
+    | None
+    | tuple["Value", ...]
+    | dict[str, "Value"]
+)
+"""Anything the reader can have on its stack."""
+
+ALLOWED: dict[tuple[str, str], str] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): "reconstruct" for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): "frombuffer" for core in ("core", "_core")},
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): "dtype",
+    ("ml_dtypes", "bfloat16"): "bfloat16",
+    ("ml_dtypes._ml_dtypes_ext", "bfloat16"): "bfloat16",
+    ("__main__", "QuantizedWeight8bit"): "quantized",
+    ("model", "QuantizedWeight8bit"): "quantized",
+}
+"""Every global that a tensor file may name; source: pickles of numpy 1.x and 2.x, xAI's code."""
+
+HARMLESS = {
+    ("_codecs", "encode"),
+    *((m, "_reconstructor") for m in ("copy_reg", "copyreg")),
+    *((m, name) for m in ("__builtin__", "builtins") for name in ("object", "bytes")),
+}
+"""What protocols 0 to 2 name to write bytes as text."""
+
+JAX_ARRAYS = {
+    ("jax._src.array", "_reconstruct_array"),
+    *(
+        (module, "reconstruct_device_array")
+        for module in ("jax._src.device_array", "jax.interpreters.xla")
+    ),
+    ("jaxlib.xla_extension", "_reconstruct_array"),
+}
+"""What pickles of jax's arrays name."""
+
+UNSAFE = {
+    b"i": "INST",
+    b"o": "OBJ",
+    b"P": "PERSID",
+    b"Q": "BINPERSID",
+    b"\x82": "EXT1",
+    b"\x83": "EXT2",
+    b"\x84": "EXT4",
+    b"\x92": "NEWOBJ_EX",
+}
+"""Opcodes that would import or call something."""

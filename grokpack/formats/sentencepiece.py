@@ -1,0 +1,211 @@
+"""xAI's tokenizer.model as GGUF's vocabulary."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core import optional_imports
+from grokpack.core.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NORMAL, _UNKNOWN, _USER_DEFINED, _UNUSED = 1, 2, 4, 5
+_BPE = 2  # sentencepiece_model.proto: TrainerSpec.ModelType
+_PIECES = 1  # and the field of ModelProto
+_VARINT, _LENGTH = 0, 2  # protobuf's wire types, and the sizes of the fixed ones
+_WIDTHS = {1: 8, 5: 4}
+_VARINT_BYTES = 10
+_LONGER = 0x80  # a byte from here on says that the number goes on
+_PIECE_KEY = _PIECES << 3 | _LENGTH
+_MOST_BYTES = 16 << 20  # seven times the release's tokenizer
+_MOST_PIECES = 327_680  # the largest vocabularies have 262,144
+_MOST_OTHER_BYTES = 2 << 20  # settings and the map of the normaliser, a quarter of a megabyte
+_REASON_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Pieces as llama.cpp's SentencePiece tokenizer takes them.
+
+    Attributes:
+        tokens: The pieces, by id.
+        scores: Their scores; merges are made in the order of these.
+        types: llama.cpp's token types.
+        unknown: Id of the unknown token; the others are in the model's constants.
+        space_prefix: Whether a space is put before a text.
+    """
+
+    tokens: Sequence[bytes]
+    scores: Sequence[float]
+    types: Sequence[int]
+    unknown: int
+    space_prefix: bool
+
+
+def read(data: bytes, path: str) -> Vocabulary:
+    """Parse a SentencePiece model.
+
+    Raises:
+        GrokpackError: GP307 where sentencepiece or protobuf is missing, GP242 for a file that is
+            none or contradicts itself, GP306 for one that is no BPE model.
+    """
+    schema = optional_imports.load("sentencepiece.sentencepiece_model_pb2", "gguf")
+    check(data, path)
+    model: Any = schema.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as error:  # protobuf's own class moves between its versions
+        raise _broken("not a SentencePiece model", path) from error
+    if model.trainer_spec.model_type != _BPE:
+        raise GrokpackError("GP306", "not a BPE tokenizer, as Grok-1's is", Place(path))
+    return Vocabulary(
+        tokens=[piece.piece.encode() for piece in model.pieces],
+        scores=[piece.score for piece in model.pieces],
+        types=[token_type(piece.piece, piece.type) for piece in model.pieces],
+        unknown=next(i for i, piece in enumerate(model.pieces) if piece.type == _UNKNOWN),
+        space_prefix=model.normalizer_spec.add_dummy_prefix,
+    )
+
+
+def check(data: bytes, path: str) -> int:
+    """See that a SentencePiece model is one, as far as the packages that are installed can tell.
+
+    Returns:
+        How many pieces it has.
+
+    Raises:
+        GrokpackError: GP235 for what is larger than any model, GP242 for what is none, what the
+            sentencepiece library refuses, scores that are no numbers, and another number of
+            unknowns than one.
+    """
+    pieces = _bound(data, path)
+    if importlib.util.find_spec("sentencepiece") is not None:
+        load(data, path)
+    return pieces
+
+
+def load(data: bytes, path: str) -> Any:  # noqa: ANN401  # sentencepiece.SentencePieceProcessor
+    """Give a SentencePiece model to the library that made it, and look at every piece.
+
+    Raises:
+        GrokpackError: GP242 as `check`, GP307 without the package.
+    """
+    _bound(data, path)
+    processor: Any = optional_imports.load("sentencepiece", "evaluate").SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(data)
+        count = processor.get_piece_size()
+        for i in range(count):
+            processor.id_to_piece(i)
+        scores = [processor.get_score(i) for i in range(count)]
+        unknown = sum(processor.is_unknown(i) for i in range(count))
+    except (RuntimeError, OSError, ValueError, IndexError) as error:
+        raise _broken(f"sentencepiece does not load this model: {_reason(error)}", path) from error
+    if not all(map(math.isfinite, scores)):
+        raise _broken("a piece has a score that is no number", path)
+    if unknown != 1:
+        raise _broken(f"{unknown} pieces stand for what is unknown, and one should", path)
+    return processor
+
+
+def refuse_another(pieces: int, rows: int, path: str, hint: str | None = None) -> None:
+    """See that an embedding has a row for each piece.
+
+    Raises:
+        GrokpackError: GP306 where it has not.
+    """
+    if pieces > rows:
+        facts = (("tokenizer", f"{pieces:,} pieces"), ("embedding", f"{rows:,} rows"))
+        raise GrokpackError("GP306", "the tokenizer is another model's", Place(path), facts, hint)
+
+
+def _reason(error: Exception) -> str:
+    """Shorten what the library says to one line without its own file names."""
+    if isinstance(error, UnicodeDecodeError):
+        return "a piece is not UTF-8"
+    said = str(error).removeprefix("INTERNAL:").strip().partition("\n")[0]
+    return "the file is none" if "ParseFromArray" in said else said[:_REASON_CHARACTERS]
+
+
+def _bound(data: bytes, path: str) -> int:
+    """Count pieces before any library does: an empty one takes two bytes here, and 200 in memory.
+
+    Raises:
+        GrokpackError: GP235 for more than any model has, GP242 where it is no message at all.
+    """
+    at = pieces = others = 0
+    end = len(data)
+    if end > _MOST_BYTES:
+        raise _beyond(f"{end:,} bytes are too many for a tokenizer", path)
+    while at < end:
+        if data[at] == _PIECE_KEY and at + 1 < end and data[at + 1] < _LONGER:
+            pieces, at = pieces + 1, at + 2 + data[at + 1]
+        else:
+            field, behind = _next_field(data, at, path)
+            pieces, others = pieces + (field == _PIECES), others + behind - at
+            at = behind
+        if pieces > _MOST_PIECES:
+            raise _beyond(f"more than {_MOST_PIECES:,} pieces", path)
+    if at > end:
+        raise _broken("a SentencePiece model that breaks off, or none", path)
+    if others > _MOST_OTHER_BYTES:
+        raise _beyond(f"{others:,} bytes of settings and of long pieces", path)
+    if not pieces:
+        raise _broken("a tokenizer without pieces", path)
+    return pieces
+
+
+def _next_field(data: bytes, at: int, path: str) -> tuple[int, int]:
+    """Number of the field of a protobuf message that begins here, and the byte behind it."""
+    key, at = _varint(data, at, path)
+    kind = key & 7
+    if kind == _LENGTH:
+        length, at = _varint(data, at, path)
+        end = at + length
+    elif kind == _VARINT:
+        _, end = _varint(data, at, path)
+    elif kind in _WIDTHS:
+        end = at + _WIDTHS[kind]
+    else:
+        raise _broken("not a SentencePiece model", path)
+    if end > len(data):
+        raise _broken("a SentencePiece model that breaks off, or none", path)
+    return key >> 3, end
+
+
+def _varint(data: bytes, at: int, path: str) -> tuple[int, int]:
+    value = 0
+    for i, byte in enumerate(data[at : at + _VARINT_BYTES]):
+        value |= (byte & 0x7F) << 7 * i
+        if byte < _LONGER:
+            return value, at + i + 1
+    raise _broken("a SentencePiece model that breaks off, or none", path)
+
+
+def _beyond(what: str, path: str) -> GrokpackError:
+    return GrokpackError(
+        "GP235", what, Place(path), hint="see that it is a tokenizer of this model"
+    )
+
+
+def _broken(what: str, path: str) -> GrokpackError:
+    hint = "fetch tokenizer.model again; `--tokenizer none` does without one where a target can"
+    return GrokpackError("GP242", what, Place(path), hint=hint)
+
+
+def token_type(piece: str, kind: int) -> int:
+    """llama.cpp's type of a piece; both number the types alike.
+
+    llama.cpp cuts user-defined pieces out of a text before anything else, and SentencePiece cuts
+    them out of the normalised text, in which spaces are `U+2581`. So runs of spaces never match
+    there, and must not here; digits, newlines and tabs are cut alike when they are normal pieces.
+    """
+    if kind != _USER_DEFINED:
+        return kind
+    if set(piece) == {" "}:
+        return _UNUSED
+    return _NORMAL if set(piece) <= set("0123456789\n\t") else _USER_DEFINED

@@ -1,0 +1,114 @@
+"""Dimensions of a Grok-1 model from the shapes of its tensors, a few of which may be damaged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.models.architecture import Entry, Geometry
+from grokpack.models.grok1 import GLOBAL_SLOTS, GROK1, LAYER_SLOTS, entries, is_release, layers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from grokpack.core.tensors import TensorSpec
+
+_DIMENSIONS = ("vocab", "d_model", "experts", "ffn", "q_width", "kv_width")
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a config.json says that shapes may not: all optional."""
+
+    head_dim: int | None = None
+    layers: int | None = None
+    scale_groups: int | None = None
+
+
+def infer_layers(indices: Collection[int]) -> int:
+    """Number of layers from the tensor indices that exist.
+
+    A last layer of which fewer than half the files are there counts as stray files, not as a
+    layer: one file too many must not read as eleven that are missing.
+    """
+    layers = layers_of(max(indices, default=-1) + 1)
+    while layers > 0:
+        first = GLOBAL_SLOTS + (layers - 1) * LAYER_SLOTS
+        present = sum(first <= i < first + LAYER_SLOTS for i in indices)
+        if present * 2 >= LAYER_SLOTS:
+            break
+        layers -= 1
+    return layers
+
+
+def infer(found: Mapping[int, TensorSpec], layers: int, hints: Hints) -> Geometry | None:
+    """Let the shapes vote on each dimension; None where one gets no vote.
+
+    The width of the residual stream is settled first, because nearly every tensor shows it; a
+    tensor that contradicts it (a file in another's place) has no vote on the rest.
+
+    Args:
+        found: Shapes by tensor index, in file order.
+        layers: Number of decoder layers.
+        hints: What a config.json says.
+    """
+    voters = [(e, found[e.index]) for e in entries(layers) if e.index in found]
+    voters = [(e, t) for e, t in voters if len(t.values.shape) == len(e.rule.dims)]
+    width = _majority(Counter(_named(e, t)["d_model"] for e, t in voters))
+    votes: dict[str, Counter[int]] = {}
+    for entry, tensor in voters:
+        named = _named(entry, tensor)
+        if named["d_model"] == width:
+            for dim, size in named.items():
+                votes.setdefault(dim, Counter())[size] += 1
+    dims = {dim: _majority(counts) for dim, counts in votes.items()}
+    if set(dims) == set(_DIMENSIONS) - {"vocab"} and _is_release_without_embedding(dims):
+        dims["vocab"] = GROK1.vocab
+    if set(dims) != set(_DIMENSIONS):
+        return None
+    stored = stored_groups([(e, t) for e, t in voters if _named(e, t)["d_model"] == width])
+    geometry = Geometry(**dims, layers=layers, head_dim=hints.head_dim, scale_groups=stored)
+    return _with_assumptions(geometry, hints)
+
+
+def _is_release_without_embedding(dims: Mapping[str, int]) -> bool:
+    """Whether all but the vocabulary is Grok-1's: then a missing embedding can only be its own."""
+    return all(getattr(GROK1, dim) == n for dim, n in dims.items())
+
+
+def _with_assumptions(geometry: Geometry, hints: Hints) -> Geometry:
+    """Add the head size and the groups that shapes alone do not show."""
+    from dataclasses import replace
+
+    if geometry.head_dim is None and is_release(geometry):
+        geometry = replace(geometry, head_dim=128)
+    groups = hints.scale_groups or (8 if is_release(geometry) else None)
+    stored = geometry.scale_groups
+    if groups and (stored is None or stored % groups == 0):
+        geometry = replace(geometry, scale_groups=groups)
+    return geometry
+
+
+def stored_groups(tensors: list[tuple[Entry, TensorSpec]]) -> int | None:
+    """Scale rows that row-parallel weights have in the files; None for one per weight row.
+
+    The number that fits most tensors; a number of groups before rows, because a small tensor may
+    have as many rows as others have groups.
+    """
+    rows = [
+        (tensor.scales.shape[-2], tensor.values.shape[-2])
+        for entry, tensor in tensors
+        if entry.rule.cut == "rows" and tensor.scales and len(tensor.scales.shape) > 1
+    ]
+    fitting = Counter(groups for groups, _ in rows)
+    groups, fit = fitting.most_common(1)[0] if rows else (0, 0)
+    return groups if fit and fit >= sum(g == n for g, n in rows) else None
+
+
+def _named(entry: Entry, tensor: TensorSpec) -> dict[str, int]:
+    return dict(zip(entry.rule.dims, tensor.values.shape, strict=True))
+
+
+def _majority(votes: Counter[int]) -> int:
+    return votes.most_common(1)[0][0] if votes else 0

@@ -1,0 +1,104 @@
+"""Tensor-parallel partition: which axis of each tensor is cut, and into which shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box, cut
+from grokpack.core.tensors import ArraySpec, scales_name, zeros_name
+
+if TYPE_CHECKING:
+    from grokpack.models.architecture import Entry, Geometry, Rule
+
+Convention = Literal["engines", "jax"]
+
+
+def shares(
+    geometry: Geometry,
+    entry: Entry,
+    arrays: dict[str, ArraySpec],
+    ranks: int,
+    convention: Convention,
+) -> dict[str, tuple[Box, ...] | None]:
+    """The region of each of a tensor's arrays that each of `ranks` holds.
+
+    Returns:
+        By array name one box per rank, or None for an array that every rank holds whole. A rank
+        may share its box with others: engines hold whole key/value heads, and those and the scale
+        groups are fewer than 16. xAI's code cuts keys and values by columns, heads or not: jax
+        takes the sum of what the hosts hold for the whole.
+    """
+    whole_heads = convention == "engines"
+    held: dict[str, tuple[Box, ...] | None] = {}
+    for name, array in arrays.items():
+        axis = cut_axis(entry.rule, convention)
+        if axis is None:
+            held[name] = None
+            continue
+        count = ranks
+        grouped = name in (scales_name(entry.name), zeros_name(entry.name))
+        if grouped and entry.rule.cut == "rows":
+            count = min(ranks, array.shape[-2])
+        elif whole_heads and entry.rule.dims[axis] == "kv_width" and geometry.kv_heads:
+            count = min(ranks, geometry.kv_heads)
+        held[name] = tuple(cut(array.shape, axis, r * count // ranks, count) for r in range(ranks))
+    return held
+
+
+def cut_axis(rule: Rule, convention: Convention) -> int | None:
+    """The axis that ranks cut, counted from the end; None for what every rank holds whole."""
+    if rule.cut == "features":
+        return -2 if convention == "engines" else -1
+    return {"columns": -1, "rows": -2, "none": None}[rule.cut]
+
+
+def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines") -> list[str]:
+    """Why the model cannot be cut into `ranks` equal parts; empty where it can.
+
+    Engines cut the embedding by rows and take the scale groups as they are; xAI's code cuts the
+    embedding by features, and can be given a scale row per weight row.
+
+    Raises:
+        ValueError: The head size is not known.
+    """
+    if geometry.q_heads is None or geometry.kv_heads is None:
+        message = "the head size is not known"
+        raise ValueError(message)
+    kv, groups = geometry.kv_heads, geometry.scale_groups or geometry.ffn
+    checks = [
+        (geometry.q_heads % ranks, f"{geometry.q_heads} query heads"),
+        (kv % ranks and ranks % kv, f"{kv} key-value heads"),
+        (geometry.ffn % ranks, f"expert width {geometry.ffn}"),
+    ]
+    if convention == "engines":
+        checks += [
+            (geometry.vocab % ranks, f"vocabulary {geometry.vocab}"),
+            (groups % ranks and ranks % groups, f"{groups} scale groups"),
+        ]
+    else:
+        checks.append((geometry.d_model % ranks, f"{geometry.d_model} features of the embedding"))
+    return [f"{what} / {ranks}" for rest, what in checks if rest]
+
+
+WIDEST = 64  # ranks that `legal_widths` looks at: the release can be cut into 16 at most
+
+
+def legal_widths(geometry: Geometry, convention: Convention = "engines") -> list[int]:
+    """The numbers of ranks that the model can be cut into."""
+    return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n, convention)]
+
+
+def refuse_width(geometry: Geometry, tp: int, convention: Convention = "engines") -> None:
+    """Refuse a width that the model cannot be cut into.
+
+    Raises:
+        GrokpackError: GP301 with what leaves a remainder and the widths that do not.
+    """
+    wrong = remainders(geometry, tp, convention) if tp > 0 else [f"{tp} ranks"]
+    if wrong:
+        legal = ", ".join(map(str, legal_widths(geometry, convention)))
+        facts = tuple(("remainder", text) for text in wrong)
+        raise GrokpackError(
+            "GP301", f"the model cannot be cut into {tp} equal ranks", None, facts, f"--tp {legal}"
+        )

@@ -1,0 +1,148 @@
+"""The memory promise: how much each thread may handle at a time, and what the process keeps to."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint import reading_memory
+from grokpack.checkpoint.reading_memory import RESERVED_BYTES
+from grokpack.core.errors import GrokpackError
+from grokpack.core.lru_cache import MEMO_BYTES
+from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
+from grokpack.storage.decompression import HELD_BYTES
+from grokpack.transforms.step_sizes import Pace
+
+if TYPE_CHECKING:
+    from grokpack.planning.plan import Plan
+
+MOST_WORKERS = 8
+"""More threads than this only wait for memory bandwidth."""
+"""Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
+CLIENT_BYTES = 48 << 20
+"""A bucket's client: its modules and descriptions of the service, and its connections."""
+STEP_BYTES = 4 << 20
+"""What one thread makes at a time; more gains nothing, less pays more system calls."""
+SMALLEST_STEP_BYTES = 256 << 10
+BUFFERS_PER_STEP = 6
+"""Copies of a step's bytes a thread may hold: what was read, what is made of it, float32 twins."""
+BLOCK_STEPS = 8
+"""Steps in a block that is read once for many pieces. A block of 32 MiB of a down projection,
+32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, which a system call each can carry."""
+MOST_BLOCK_BYTES = 192 << 20
+"""Of a block where the source is compressed: a whole matrix of Grok-1's, after which more memory
+gains nothing."""
+_SEALED_SHARE = 24  # steps in a thread's share then: six of buffers, the rest is the block
+
+_QUANTISING = 64
+"""How much longer numpy takes to choose a scale for a byte than to move it, or a little more.
+
+It does 25 MB/s without a search and 1 to 3 with one, the compiled twins 40 to 200 times as many:
+16 MiB, half a second or five, are worth the 0.4 s that the twins take to come from their cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How a run keeps its memory promise.
+
+    Attributes:
+        pace: What each thread handles at a time.
+        memory_bytes: Resident memory that the run keeps to.
+        workers: Threads that share it.
+    """
+
+    pace: Pace
+    memory_bytes: int
+    workers: int
+
+
+def _useful_workers(plan: Plan) -> int:
+    """Threads that are of use: one per core, or as many as keep a far source busy.
+
+    Where strips are read, each of them fetches many blocks at a time itself; one more than there
+    are cores has work while another waits.
+    """
+    cores = min(os.cpu_count() or 1, MOST_WORKERS)
+    far = storage.burden(plan.source.folder).threads if plan.source else 0
+    return cores + bool(far) if plan.streams else max(cores, far)
+
+
+def budget(
+    plan: Plan, memory_bytes: int, workers: int | None = None, writer_bytes: int = 0
+) -> Budget:
+    """Share out the memory allowed between threads, and settle the engine of the kernels.
+
+    Where the compiled kernels' own memory would leave too little, numpy's run instead.
+
+    Args:
+        plan: What is run.
+        memory_bytes: The memory allowed.
+        workers: Threads; by default as many as are of use and have room.
+        writer_bytes: What the writer of each file holds, beside its step.
+
+    Raises:
+        GrokpackError: GP312 where the memory allowed is less than this many threads need.
+    """
+    streams = plan.streams
+    work = plan.reads_bytes * (_QUANTISING if plan.target.quantises else 1)
+    preferred: Engine = choose_engine(work) if streams else "numpy"
+    own = storage.burden(plan.source.folder) if plan.source else storage.Burden()
+    aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)
+    aside += writer_bytes * max(map(len, plan.target.layout.bands), default=0)
+    fixed = (
+        RESERVED_BYTES
+        + (CLIENT_BYTES if writer_bytes else 0)
+        + own.memory_bytes
+        + (MEMO_BYTES if plan.target.remembers else 0)
+    )
+    fixed += plan.source.cache_bytes if plan.source else 0
+    held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
+    counts = [workers] if workers else range(_useful_workers(plan), 0, -1)
+    engines: tuple[Engine, ...] = (preferred, "numpy")
+    for engine, count in itertools.product(dict.fromkeys(engines), counts):
+        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+        share = (memory_bytes - reserved) // count - aside
+        step, block = _step_and_block(plan, share)
+        if step >= SMALLEST_STEP_BYTES:
+            used = BUFFERS_PER_STEP * step + (block if streams else 0)
+            return Budget(Pace(step, block, engine), reserved + count * (used + aside), count)
+    raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers or 1)
+
+
+def _step_and_block(plan: Plan, share: int) -> tuple[int, int]:
+    """What a thread handles at a time, in its share of the memory.
+
+    Each block of columns of a compressed source decodes whole matrices again, so that blocks get
+    most of the memory there, up to a whole matrix.
+    """
+    held = BUFFERS_PER_STEP + (BLOCK_STEPS if plan.streams else 0)
+    step = min(share // held, STEP_BYTES)
+    if not plan.streams or plan.source is None or not plan.source.sealed:
+        return step, BLOCK_STEPS * step
+    step = max(min(step, share // _SEALED_SHARE), min(step, SMALLEST_STEP_BYTES))
+    return step, min(share - BUFFERS_PER_STEP * step, MOST_BLOCK_BYTES)
+
+
+def _codecs_bytes(plan: Plan) -> int:
+    """Memory that one thread takes to decode what it reads, and to encode the files of a band."""
+    target = plan.target
+    held = HELD_BYTES if plan.source and plan.source.sealed else 0
+    held += reading_memory.HELD_BYTES if plan.source and plan.source.cache_bytes else 0
+    if target.encoding is not None:
+        held += target.encoding.held_bytes * max(map(len, target.layout.bands), default=0)
+    return held
+
+
+def _too_little(
+    memory_bytes: int, fixed_bytes: int, per_thread: int, workers: int
+) -> GrokpackError:
+    needs, alone = fixed_bytes + workers * per_thread, fixed_bytes + per_thread
+    enough, hint = f"{alone / 1e6:.0f} MB", f"--memory {-(-alone // 10**6)}MB"
+    if workers > 1:
+        enough = f"{needs / 1e6:.0f} MB with {workers} threads, {enough} with 1"
+        hint = f"--memory {-(-needs // 10**6)}MB, or {hint} --workers 1"
+    what = f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to ({enough})"
+    return GrokpackError("GP312", what, hint=hint)

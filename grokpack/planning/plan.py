@@ -1,0 +1,91 @@
+"""What will be written, from what, and what it will cost: settled before the first byte. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.planning.target import Target
+
+"""Output of one task: what a crash loses at most per worker, and what one receipt covers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run, before it begins.
+
+    Attributes:
+        command: The command that made it, `reshard` or `synth`.
+        parameters: Its options that change the output, as JSON values.
+        source: What is read; None for a synthetic checkpoint.
+        target: What is written.
+    """
+
+    command: str
+    parameters: Mapping[str, Any]
+    source: Checkpoint | None
+    target: Target
+
+    def description(self) -> dict[str, Any]:
+        """What the manifest says of where the output came from."""
+        encoding = self.target.encoding
+        return {
+            "command": self.command,
+            "parameters": dict(self.parameters),
+            "source": None if self.source is None else self.source.identity(),
+            "format": self.target.format,
+            **({} if encoding is None else {"encoding": encoding.describe()}),
+        }
+
+    def digest(self) -> str:
+        """Digest of source identity, target layout, ops and parameters (sha256, hex).
+
+        Not in it: paths, memory, tiling, workers. So those may change between runs.
+        """
+        files = [
+            [file.path, file.nbytes, [_segment(s) for s in file.segments]]
+            for file in self.target.layout.files()
+        ]
+        ops = {name: op.describe() for name, op in self.target.ops.items()}
+        finals = {
+            name: hashlib.sha256(data).hexdigest() for name, data in self.target.finals.items()
+        }
+        document = [self.description(), files, ops, finals]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def anywhere(self) -> Plan:
+        """The same, with the source's place told from the root: for other processes."""
+        return replace(self, source=self.source and self.source.anywhere())
+
+    @property
+    def streams(self) -> bool:
+        """Whether blocks are read for many pieces: by an op, or by a view of the source."""
+        return self.target.streams or bool(self.source and self.source.views)
+
+    @property
+    def writes_bytes(self) -> int:
+        """Exact bytes of the output, but for the manifest; the most where files are encoded."""
+        return self.target.files_bytes + sum(map(len, self.target.finals.values()))
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that the output takes on disk: all of them, unless its arrays are holes."""
+        return 0 if self.target.sparse else self.writes_bytes
+
+    @property
+    def reads_bytes(self) -> int:
+        """Bytes of the source's files, each read once; none where they are only pointed at."""
+        return self.source.layout.nbytes if self.source and self.target.place is None else 0
+
+
+def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part
+    data = getattr(segment, "data", None)
+    if data is not None:
+        return [hashlib.sha256(data).hexdigest()]
+    return [segment.array, segment.box.start, segment.box.shape, segment.dtype.value]

@@ -1,0 +1,106 @@
+"""Tasks: ranges of tiles that a run writes independently of each other."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.core.tiles import TILE_BYTES, tile_count, tiles_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from grokpack.core.layout import FileLayout, Layout
+    from grokpack.planning.target import Target
+
+
+TASK_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive tiles of the files of a band."""
+
+    band: int
+    first: int
+    last: int  # one past
+
+    @property
+    def tiles(self) -> range:
+        """Its tiles."""
+        return range(self.first, self.last)
+
+    def span(self, file: FileLayout) -> tuple[int, int]:
+        """First byte and last byte + 1 of its tiles, in a file of the band."""
+        return tiles_range(self.first, self.last, file.nbytes)
+
+    def nbytes(self, layout: Layout) -> int:
+        """Bytes of its tiles, in all files of the band."""
+        band = layout.bands[self.band]
+        start, stop = self.span(band[0])
+        return (stop - start) * len(band)
+
+
+def tasks(
+    target: Target, done: Mapping[int, set[int]], task_bytes: int | None = None
+) -> Iterator[tuple[Run, ...]]:
+    """Group the tiles that are outstanding into tasks of about the same size.
+
+    A file that is encoded is one task's, however large: where its parts lie is known in order only.
+
+    Args:
+        target: What is written.
+        done: Tiles that are finished already, by band.
+        task_bytes: That size, `TASK_BYTES` by default; a tile of every file of a band at least.
+    """
+    task_bytes = TASK_BYTES if task_bytes is None else task_bytes
+    batch: list[Run] = []
+    nbytes = 0
+    for number, band in enumerate(target.layout.bands):
+        most = max(1, task_bytes // (len(band) * TILE_BYTES))
+        if target.encoding is not None:
+            most = tile_count(band[0].nbytes)
+        edges = _good_edges(band[0])
+        for run in _outstanding(number, tile_count(band[0].nbytes), done.get(number, set())):
+            for piece in _pieces(run, most, edges):
+                batch.append(piece)
+                nbytes += min((piece.last - piece.first) * TILE_BYTES, band[0].nbytes) * len(band)
+                if nbytes >= task_bytes // 2:
+                    yield tuple(batch)
+                    batch, nbytes = [], 0
+    if batch:
+        yield tuple(batch)
+
+
+def _good_edges(file: FileLayout) -> list[int]:
+    """Tiles at which a task had best begin: the first that lies wholly behind an array's beginning.
+
+    What is fitted for an array serves those that follow it, and has to be fitted again where a
+    task begins between them.
+    """
+    starts = (end - s.nbytes for s, end in zip(file.segments, file.ends, strict=True))
+    return sorted({-(-start // TILE_BYTES) for start in starts})
+
+
+def _pieces(run: Run, most: int, edges: list[int]) -> Iterator[Run]:
+    """Cut a run into pieces of at most so many tiles, at good edges where there are any."""
+    first = run.first
+    while first < run.last:
+        last = min(first + most, run.last)
+        good = bisect_right(edges, last) - 1
+        if last < run.last and good >= 0 and edges[good] - first > most // 2:
+            last = edges[good]
+        yield Run(run.band, first, last)
+        first = last
+
+
+def _outstanding(band: int, tiles: int, done: set[int]) -> Iterator[Run]:
+    first = None
+    for tile in range(tiles + 1):
+        open_tile = tile < tiles and tile not in done
+        if open_tile and first is None:
+            first = tile
+        elif not open_tile and first is not None:
+            yield Run(band, first, tile)
+            first = None

@@ -1,0 +1,49 @@
+"""The answer of `grokpack diff` as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.escaping import line
+from grokpack.report import numbers
+from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED
+from grokpack.verification.value_locations import describe
+
+if TYPE_CHECKING:
+    from grokpack.verification.compare import Comparison, Difference
+
+_MOST_SHOWN = 20  # tensors; more of them say the same thing over again
+_WORDS = {
+    EQUAL: "every value is equal",
+    ROUNDED: "one side is the other, rounded to its dtype",
+    DIFFERENT: "values differ",
+}
+
+
+def render(found: Comparison, data: dict[str, Any]) -> str:
+    """Counts by state, the worst tensors, the answer."""
+    lines = []
+    unlike = [row for row in found.tensors if row.state == DIFFERENT]
+    for row in sorted(unlike, key=lambda row: -row.relative)[:_MOST_SHOWN]:
+        lines += _tensor(row)
+    if len(unlike) > _MOST_SHOWN:
+        lines.append(f"and {len(unlike) - _MOST_SHOWN} tensors more (`--json` has all)")
+    for label, names in (("first", found.only_first), ("second", found.only_second)):
+        if names:
+            listed = line(", ".join(names[:_MOST_SHOWN]))
+            lines.append(f"only the {label} has, in this shape: {listed}")
+    lines += [""] if lines else []
+    for state, words in _WORDS.items():
+        count = sum(row.state == state for row in found.tensors)
+        if count:
+            lines.append(f"{state:<9}  {count:>4} tensors   {words}")
+    lines.append(f"{found.state}   ({numbers.duration(data['seconds'])})")
+    return "\n".join(lines)
+
+
+def _tensor(row: Difference) -> list[str]:
+    share = row.differing / row.elements
+    where = describe(row.first, scales=False) if row.first else ""
+    by = f"relative error {row.relative:.3g}, largest difference {row.largest:.3g}"
+    figures = f"      {by}, {share:.1%} of the values; first at {where}"
+    return [f"differs  {line(row.name)}", figures]

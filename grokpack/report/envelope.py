@@ -1,0 +1,64 @@
+"""The one JSON document that a command prints: schema, status, data, findings, errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from grokpack.core import escaping
+from grokpack.core.errors import GrokpackError
+from grokpack.core.exit_status import ExitStatus
+from grokpack.core.version import __version__
+
+
+def document(
+    command: str,
+    status: str,
+    exit_code: ExitStatus,
+    data: dict[str, Any],
+    findings: list[dict[str, Any]],
+    errors: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The document as JSON values; `grokpack explain --schema COMMAND` says what is in it.
+
+    Its text is safe to be shown, see `escaping`: pages, tables and annotations are made of it.
+    """
+    return {
+        "schema": f"grokpack/{command}/1",
+        "tool": {"name": "grokpack", "version": __version__},
+        "status": status,
+        "exit_code": int(exit_code),
+        "data": escaping.document(data),
+        "findings": escaping.document(findings),
+        "errors": escaping.document(errors),
+    }
+
+
+def text(document: dict[str, Any]) -> str:
+    """The document as it is printed and stored."""
+    return escaping.json(json.dumps(document, indent=2))
+
+
+def error_row(error: GrokpackError) -> dict[str, Any]:
+    """An error as JSON values."""
+    place = error.where
+    return {
+        "code": error.code,
+        "message": error.what,
+        "file": place.path if place else None,
+        "byte": place.byte if place else None,
+        "facts": [{"label": label, "value": value} for label, value in error.facts],
+        "hint": error.hint,
+        "help": f"docs/reference/codes.md#{error.code.lower()}",
+    }
+
+
+def failure(command: str, error: GrokpackError, status: ExitStatus) -> dict[str, Any]:
+    """The document of a command that an error has ended."""
+    return document(command, "error", status, {}, [], [error_row(error)])
+
+
+def usage(message: str) -> dict[str, Any]:
+    """The document of a command line that could not be understood."""
+    error = GrokpackError("GP304", message, hint="see `grokpack COMMAND --help`")
+    return failure("usage", error, ExitStatus.USAGE)

@@ -1,0 +1,30 @@
+"""Errors as text: code, sentence, place, facts, hint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack.report import numbers
+
+if TYPE_CHECKING:
+    from grokpack.core.errors import GrokpackError
+
+
+def render(error: GrokpackError) -> str:
+    """The message for stderr; understandable without colour."""
+    lines = [f"error[{error.code}]: {error.what}"]
+    if error.where is not None:
+        place = replace(error.where, path=numbers.shown(error.where.path))
+        lines.append(f"  --> {place}")
+    width = max((len(label) for label, _ in error.facts), default=0)
+    lines += [f"      {label:<{width}}  {value}" for label, value in error.facts]
+    if error.hint:
+        lines += [
+            "",
+            *(
+                f"{'hint: ' if i == 0 else '      '}{line}"
+                for i, line in enumerate(error.hint.split("\n"))
+            ),
+        ]
+    return "\n".join(lines)

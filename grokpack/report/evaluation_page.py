@@ -1,0 +1,151 @@
+"""The page of `grokpack evaluate --report FILE.html`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.report import html, numbers, svg
+from grokpack.report.evaluation_text import measure, perplexity, states
+
+if TYPE_CHECKING:
+    from grokpack.report.html import Html
+
+_BINS = 40  # of the histogram of losses
+
+
+def page(document: dict[str, Any]) -> str:
+    """The page of an evaluation's document."""
+    data = document["data"]
+    if not data:
+        return html.page(document, "evaluate", [])
+    if data["against"] is None:
+        sections = [_overview(data, []), _flow(data), _load(data), *_losses(data)]
+    else:
+        more = [("verdict", f"{document['status']}: {measure(data)}"), *_distance(data)]
+        sections = [_overview(data, more), _verdict(document), _errors(data)]
+    return html.page(document, data["source"], sections)
+
+
+def _overview(data: dict[str, Any], more: list[tuple[str, object]]) -> Html:
+    rows = [
+        ("perplexity", perplexity(data["loss"])),
+        *more,
+        ("tokens", f"{data['tokens']:,} of {data['input']}"),
+        ("arithmetic", data["precision"]),
+        ("read", numbers.size(data["read_bytes"])),
+        ("time", f"{numbers.duration(data['seconds'])}, {data['tokens_per_s']:.3g} tokens/s"),
+    ]
+    return html.section("Overview", html.facts(rows))
+
+
+def _distance(data: dict[str, Any]) -> list[tuple[str, object]]:
+    kl = data["kl"]
+    return [
+        (f"perplexity of {data['against']}", perplexity(data["other_loss"])),
+        ("KL divergence, mean", _figure(kl["mean"])),
+        ("KL divergence, 99% below", _figure(kl["p99"])),
+        ("likeliest token agrees", f"{data['top1']:.2%}"),
+        ("eight likeliest agree", f"{data['top8']:.2%}"),
+        ("weights", states(data)),
+    ]
+
+
+def _verdict(document: dict[str, Any]) -> Html:
+    rows = [
+        (
+            html.element("code", f["code"]),
+            f["severity"],
+            f["message"],
+            f["tensor"] or "",
+            f["expected"],
+            f["found"],
+        )
+        for f in document["findings"]
+    ]
+    if not rows:
+        return html.section("Findings", html.element("p", "None."))
+    head = ("code", "severity", "what", "tensor", "expected", "found")
+    return html.section("Findings", html.table(head, rows))
+
+
+def _errors(data: dict[str, Any]) -> Html:
+    """Where two networks part."""
+    layers = data["layers"]
+    kinds = {
+        "stream, each its own": "stream",
+        "attention, same input": "attention",
+        "experts, same input": "experts",
+    }
+    lines = {title: [row[key] for row in layers] for title, key in kinds.items()}
+    picture = svg.curves(lines, "relative error by layer")
+    limits = {(row["part"], row["layer"]): _figure(row["limit"]) for row in data["parts"]}
+    head = ("layer", "stream", "attention", "limit", "experts", "limit", "other experts chosen")
+    rows = [
+        (
+            row["layer"],
+            _figure(row["stream"]),
+            _figure(row["attention"]),
+            limits["attention", row["layer"]],
+            _figure(row["experts"]),
+            limits["experts", row["layer"]],
+            f"{row['flips']:.2%}",
+        )
+        for row in layers
+    ]
+    ends = html.facts(
+        [(k, f"{_figure(data[k])}, limit {limits[k, None]}") for k in ("embedding", "head")]
+    )
+    table = html.table(head, rows, range(len(head)))
+    return html.section("Relative error by layer", picture, ends, table)
+
+
+def _flow(data: dict[str, Any]) -> Html:
+    head = ("layer", "stream", "largest", "attention adds", "experts add", "best gate")
+    rows = [
+        (
+            row["layer"],
+            *(f"{row[k]:.4g}" for k in ("rms", "largest", "attention_rms", "experts_rms")),
+            f"{row['gate']:.1%}",
+        )
+        for row in data["layers"]
+    ]
+    lines = {
+        "attention adds": [row["attention_rms"] for row in data["layers"]],
+        "experts add": [row["experts_rms"] for row in data["layers"]],
+        "stream": [row["rms"] for row in data["layers"]],
+    }
+    picture = svg.curves(lines, "root mean square by layer")
+    table = html.table(head, rows, range(len(head)))
+    return html.section("What flows through the layers (root mean squares)", picture, table)
+
+
+def _load(data: dict[str, Any]) -> Html:
+    """Layers across, experts down: darker where more tokens go."""
+    layers = data["layers"]
+    experts = [f"expert {e}" for e in range(len(layers[0]["load"]))] if layers else []
+    columns = [f"layer {row['layer']}" for row in layers]
+    values = {
+        (columns[n], name): float(row["load"][e])
+        for n, row in enumerate(layers)
+        for e, name in enumerate(experts)
+    }
+    return html.section("Tokens of each expert", svg.heat(columns, experts, values))
+
+
+def _losses(data: dict[str, Any]) -> list[Html]:
+    known = [loss for loss in data["losses"] if loss is not None]
+    if not known:
+        return []
+    low, high = min(known), max(known)
+    step = (high - low) / _BINS or 1.0
+    counts = [0] * _BINS
+    for loss in known:
+        counts[min(_BINS - 1, int((loss - low) / step))] += 1
+    bins = [f"{low + i * step:.2f} to {low + (i + 1) * step:.2f} nats" for i in range(_BINS)]
+    spread = svg.histogram(counts, "losses of tokens", bins)
+    order = svg.curves({"loss": data["losses"]}, "loss of each token in order")
+    return [html.section(f"Loss of {len(known):,} tokens", spread, order)]
+
+
+def _figure(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.4g}"

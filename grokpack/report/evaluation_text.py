@@ -1,0 +1,142 @@
+"""The answers of `grokpack evaluate` as text, from the document's `data`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.escaping import line
+from grokpack.report import numbers
+
+if TYPE_CHECKING:
+    from grokpack.core.finding import Finding
+
+_TINY = 1e-3  # below it, decimals would all be zero
+_MOST_FINDINGS = 12  # that are shown; the document and the page have all
+
+
+def render(data: dict[str, Any]) -> str:
+    """One network: perplexity, layers, cost."""
+    lines = [f"perplexity  {perplexity(data['loss'])}", f"            {_loss(data['loss'])}", ""]
+    lines.append("layer   stream  attention  experts   best gate   tokens of each expert")
+    lines += map(_layer, data["layers"])
+    lines += ["", _cost(data)]
+    lines += [f"logits       {line(data['logits'])}"] if data["logits"] else []
+    lines += [f"calibration  {line(data['calibration'])}"] if data["calibration"] else []
+    return "\n".join(lines)
+
+
+def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
+    """Two networks: perplexities, how far apart, since where, the verdict."""
+    kl, limits = data["kl"], _limits(data)
+    lines = [
+        f"perplexity     {perplexity(data['loss'])}   {line(data['source'])}",
+        f"               {perplexity(data['other_loss'])}   {line(data['against'])}",
+        f"KL divergence  mean {_number(kl['mean'])}, 99% below {_number(kl['p99'])} nats",
+        f"agreement      likeliest token {data['top1']:.2%}, eight likeliest {data['top8']:.2%}",
+        f"weights        {states(data)}",
+        "",
+        "relative error of each part on the same input, and the limit that its formats give:",
+        "layer  attention     limit   experts     limit     stream   other experts chosen",
+        f"embed  {_number(data['embedding']):>9}  {limits['embedding', None]:>8}",
+    ]
+    lines += [_gap(row, limits) for row in data["layers"]]
+    lines += [f" head  {_number(data['head']):>9}  {limits['head', None]:>8}", ""]
+    lines += [_finding(row) for row in seen[:_MOST_FINDINGS]]
+    if len(seen) > _MOST_FINDINGS:
+        lines.append(f"      and {len(seen) - _MOST_FINDINGS} findings more")
+    lines.append(f"{word}  {measure(data)}")
+    lines.append(f"        {_cost(data)}")
+    return "\n".join(lines)
+
+
+def states(data: dict[str, Any]) -> str:
+    """How many weights are equal, within what their formats allow, and beyond it."""
+    words = {
+        "equal": "equal",
+        "within": "within what their formats allow",
+        "otherwise": "stored otherwise",
+        "beyond": "beyond",
+    }
+    counts = [f"{data['weights'][key]:,} {word}" for key, word in words.items()]
+    return ", ".join(text for text in counts if not text.startswith("0 ")) or "none"
+
+
+def measure(data: dict[str, Any]) -> str:
+    """What the verdict on the network was taken by, with the limit and what was measured."""
+    said = []
+    if data["max_kl"] is not None:
+        said.append(f"mean KL divergence {_number(data['kl']['mean'])} of {data['max_kl']:g} nats")
+    if data["min_top1"] is not None:
+        said.append(f"likeliest token {data['top1']:.2%} of {data['min_top1']:.2%}")
+    if said:
+        return ", ".join(said)
+    nearest = max(data["parts"], key=_filling)
+    where = nearest["part"] if nearest["layer"] is None else f"layer {nearest['layer']}'s "
+    name = where if nearest["layer"] is None else where + nearest["part"]
+    return f"error of {name}: {_number(nearest['error'])} of {_number(nearest['limit'])}"
+
+
+def _filling(part: dict[str, Any]) -> float:
+    """How much of its limit a part takes."""
+    if part["error"] is None or part["limit"] is None:
+        return math.inf
+    return float(part["error"] / part["limit"])
+
+
+def _limits(data: dict[str, Any]) -> dict[tuple[str, int | None], str]:
+    return {(row["part"], row["layer"]): _number(row["limit"]) for row in data["parts"]}
+
+
+def _layer(row: dict[str, Any]) -> str:
+    return (
+        f"{row['layer']:>5}  {row['rms']:>7.4g}  {row['attention_rms']:>9.4g}  "
+        f"{row['experts_rms']:>7.4g}   {row['gate']:>9.1%}   {' '.join(map(str, row['load']))}"
+    )
+
+
+def _gap(row: dict[str, Any], limits: dict[tuple[str, int | None], str]) -> str:
+    number = row["layer"]
+    return (
+        f"{number:>5}  {_number(row['attention']):>9}  {limits['attention', number]:>8}  "
+        f"{_number(row['experts']):>8}  {limits['experts', number]:>8}   "
+        f"{_number(row['stream']):>8}   {row['flips']:>8.2%}"
+    )
+
+
+def perplexity(loss: dict[str, Any]) -> str:
+    """`23.41 +- 0.52`, or why there is none."""
+    if not loss["tokens"]:
+        return "none: no token has a successor to predict"
+    if loss["perplexity"] is None:
+        return "infinite"
+    error = loss["perplexity_error"]
+    return f"{loss['perplexity']:.4g}" + ("" if error is None else f" +- {error:.2g}")
+
+
+def _loss(loss: dict[str, Any]) -> str:
+    if not loss["tokens"]:
+        return ""
+    error = "" if loss["error"] is None else f" +- {loss['error']:.2g}"
+    mean = "infinite" if loss["mean"] is None else f"{loss['mean']:.4f}{error}"
+    return f"loss {mean} nats over {loss['tokens']:,} tokens, {loss['top1']:.1%} were the likeliest"
+
+
+def _cost(data: dict[str, Any]) -> str:
+    read, took = numbers.size(data["read_bytes"]), numbers.duration(data["seconds"])
+    speed = f"{data['tokens_per_s']:.3g} tokens/s"
+    return f"{data['tokens']:,} tokens in {took} ({speed}), {read} of weights read"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "infinite"
+    return f"{value:.2e}" if 0 < value < _TINY else f"{value:.4f}"
+
+
+def _finding(row: Finding) -> str:
+    tensor = "" if row.tensor is None else f": {row.tensor}"
+    return (
+        f"{row.severity}[{row.code}]: {row.message}{tensor}\n"
+        f"      expected {row.expected}, found {row.found}"
+    )

@@ -1,0 +1,77 @@
+"""An answer for GitHub Actions: workflow commands on stdout, a table in the job's summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core import escaping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST_ROWS = 50  # GitHub shows ten annotations of a step; the summary may be longer
+_SEVERITIES = {"error": "error", "warning": "warning"}
+
+
+def render(document: dict[str, Any]) -> str:
+    """One command for each finding and error, then the answer in a line.
+
+    No `file=` is given: it would have to be a path in the repository, and a checkpoint is none.
+    """
+    return "\n".join([*_commands(document), f"grokpack {_command(document)}: {document['status']}"])
+
+
+def _commands(document: dict[str, Any]) -> Iterator[str]:
+    for finding in document["findings"]:
+        mend = [f"fix: {finding['fix']}"] if finding.get("fix") else []
+        what = "\n".join([_titled(finding), *_facts(finding), *mend])
+        kind = _SEVERITIES[finding["severity"]]
+        yield f"::{kind} title={_property('grokpack ' + finding['code'])}::{_message(what)}"
+    fix = document["data"].get("fix")
+    if fix:
+        yield f"::notice title=grokpack::{_message('fetch just what is bad: ' + fix)}"
+    for error in document["errors"]:
+        facts = [f"{row['label']} {row['value']}" for row in error["facts"]]
+        hint = [f"hint: {error['hint']}"] if error["hint"] else []
+        place = f"{error['file']}: " if error["file"] else ""
+        what = "\n".join([place + error["message"], *facts, *hint])
+        yield f"::error title={_property('grokpack ' + error['code'])}::{_message(what)}"
+
+
+def _command(document: dict[str, Any]) -> str:
+    return str(document["schema"]).split("/")[1]
+
+
+def _titled(finding: dict[str, Any]) -> str:
+    tensor = f" ({finding['tensor']})" if finding["tensor"] else ""
+    place = f"{finding['file'] or ''}{tensor}".strip()
+    return f"{place}: {finding['message']}" if place else str(finding["message"])
+
+
+def _facts(finding: dict[str, Any]) -> list[str]:
+    return [f"{key} {finding[key]}" for key in ("expected", "found") if finding[key]]
+
+
+def _message(text: str) -> str:
+    return escaping.terminal(text).replace("%", "%25").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def summary(document: dict[str, Any]) -> str:
+    """The answer in Markdown, for `$GITHUB_STEP_SUMMARY`."""
+    place = document["data"].get("source")
+    heading = f"### grokpack {_command(document)}: {document['status']}"
+    lines = [heading, "", *([escaping.code(place), ""] if place else [])]
+    rows = document["findings"] + document["errors"]
+    if rows:
+        lines += ["| code | what | where |", "|---|---|---|"]
+    for row in rows[:_MOST_ROWS]:
+        where = " ".join(str(row[key]) for key in ("file", "tensor") if row.get(key))
+        what, where = escaping.markdown(row["message"]), escaping.markdown(where)
+        lines.append(f"| {row['code']} | {what} | {where} |")
+    if len(rows) > _MOST_ROWS:
+        lines += ["", f"and {len(rows) - _MOST_ROWS} more"]
+    return "\n".join(lines)

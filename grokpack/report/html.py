@@ -1,0 +1,145 @@
+"""The shell of a page, and what pages are put together from: sections, tables, facts, badges.
+
+A page is one file: no script, nothing fetched (its own policy forbids both), light or dark as the
+reader's system is, wide tables scroll on a phone. Text is escaped here and nowhere else: what is
+HTML already has the type `Html`.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.escaping import prose
+from grokpack.report.style import CSS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_GOOD = ("ok", "whole")
+
+
+class Html(str):
+    """Text that is HTML already and is not escaped again."""
+
+    __slots__ = ()
+
+
+def of(value: object) -> Html:
+    """Any value as HTML; None as nothing."""
+    if isinstance(value, Html):
+        return value
+    return Html("" if value is None else escape(prose(str(value))))
+
+
+def element(tag: str, *children: object, **attributes: object) -> Html:
+    """One element; `class_` gives its class, an attribute of None is left out."""
+    given = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(prose(str(value)))}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
+    return Html(f"<{tag}{given}>{''.join(map(of, children))}</{tag}>")
+
+
+def join(parts: Iterable[object]) -> Html:
+    """Several pieces as one."""
+    return Html("".join(map(of, parts)))
+
+
+def badge(word: str) -> Html:
+    """A state: the word says it, a colour underlines it."""
+    kind = "good" if word in _GOOD else "idle" if word == "skipped" else "bad"
+    return element("span", word, class_=f"badge {kind}")
+
+
+def section(title: str, *content: object) -> Html:
+    """A part of the page under a heading."""
+    return element("section", element("h2", title), *content)
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> Html:
+    """Labels and values side by side."""
+    pairs = [
+        element("div", element("dt", label), element("dd", value))
+        for label, value in rows
+        if value is not None
+    ]
+    return element("dl", *pairs)
+
+
+def table(
+    head: Sequence[object], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()
+) -> Html:
+    """A table that scrolls where it is too wide.
+
+    Args:
+        head: Titles of the columns.
+        rows: Their cells.
+        numbers: Columns that are aligned as numbers.
+    """
+    right = set(numbers)
+
+    def line(tag: str, cells: Sequence[object]) -> Html:
+        return element(
+            "tr",
+            *(
+                cell
+                if isinstance(cell, Html) and cell.startswith(("<td", "<th"))
+                else element(tag, cell, class_="number" if i in right else None)
+                for i, cell in enumerate(cells)
+            ),
+        )
+
+    body = element("tbody", *(line("td", row) for row in rows))
+    whole = element("table", element("thead", line("th", head)), body)
+    return element("div", whole, class_="scroll", tabindex="0")
+
+
+def folded(title: str, *content: object) -> Html:
+    """Content that is shown when asked for."""
+    return element("details", element("summary", title), *content)
+
+
+def errors(document: dict[str, Any]) -> list[Html]:
+    """Why a command failed, as a section; none where it did not."""
+    rows = [
+        (
+            element("code", row["code"]),
+            row["message"],
+            row["file"],
+            join(element("div", f"{f['label']}: {f['value']}") for f in row["facts"]),
+            element("pre", row["hint"]) if row["hint"] else "",
+        )
+        for row in document["errors"]
+    ]
+    head = ("code", "what", "where", "facts", "what to do")
+    return [section("The command failed", table(head, rows))] if rows else []
+
+
+def page(document: dict[str, Any], title: str, sections: Iterable[Html]) -> str:
+    """The whole page of a document.
+
+    Args:
+        document: What the command would print as JSON; gives state, version and errors.
+        title: The first heading.
+        sections: What stands below it, where the command did not fail.
+    """
+    tool = document["tool"]
+    command = document["schema"].split("/")[1]
+    head = element("header", element("h1", title, " ", badge(document["status"])))
+    foot = element(
+        "footer",
+        f"{tool['name']} {tool['version']}, {command}, exit status {document['exit_code']}",
+    )
+    content = errors(document) or list(sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"{element('title', f'{title} - grokpack {command}')}\n"
+        f"<style>\n{CSS}</style>\n</head>\n"
+        f"<body>\n{head}\n{element('main', *content)}\n{foot}\n</body>\n</html>\n"
+    )

@@ -1,0 +1,85 @@
+"""The page of `grokpack inspect --report FILE.html`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.report import html, numbers, statistics_sections, svg
+
+if TYPE_CHECKING:
+    from grokpack.report.html import Html
+
+
+def page(document: dict[str, Any]) -> str:
+    """The page of an inspection's document."""
+    data = document["data"]
+    if not data:
+        return html.page(document, "inspect", [])
+    sections = [_overview(data), _parts(data)]
+    if data.get("statistics"):
+        sections += statistics_sections.sections(data)
+    sections.append(_tensors(data))
+    return html.page(document, data["source"], sections)
+
+
+def _overview(data: dict[str, Any]) -> Html:
+    geometry, counted, files = data["geometry"], data["parameters"], data["files"]
+    widths = ", ".join(map(str, data["widths"])) if data["widths"] else "unknown: no head size"
+    heads = f"{geometry['q_heads']} query, {geometry['kv_heads']} key/value"
+    rows = [
+        ("model", data["family"]),
+        ("stored as", data["format"]),
+        ("cut for", f"{data['ranks']} ranks" if data["ranks"] > 1 else None),
+        ("files", f"{files['expected'] - files['bad']} of {files['expected']} good"),
+        ("parameters", numbers.count(counted["total"])),
+        ("active per token", numbers.count(counted["active"])),
+        ("bytes", numbers.size(data["bytes"])),
+        ("layers", geometry["layers"]),
+        ("experts", geometry["experts"]),
+        ("heads", heads if geometry["head_dim"] else "unknown"),
+        ("d_model", geometry["d_model"]),
+        ("ffn", geometry["ffn"]),
+        ("vocabulary", geometry["vocab"]),
+        ("splits evenly for --tp", widths),
+    ]
+    state = {
+        True: "The checkpoint is complete.",
+        False: "The checkpoint is NOT complete: `grokpack verify` says what is wrong.",
+        None: "Completeness not known: nothing tells how many files there should be.",
+    }[data["complete"]]
+    return html.section("Overview", html.element("p", state), html.facts(rows))
+
+
+def _parts(data: dict[str, Any]) -> Html:
+    rows = [
+        (
+            html.element("span", svg.swatch(number), row["part"], class_="nowrap"),
+            f"{row['share']:.2%}",
+            numbers.size(row["nbytes"]),
+            row["tensors"],
+            row["stored_as"],
+            ", ".join(" x ".join(map(str, shape)) for shape in row["shapes"]),
+        )
+        for number, row in enumerate(data["parts"])
+    ]
+    head = ("part", "share", "size", "tensors", "stored as", "shapes")
+    picture = svg.shares([(row["part"], row["share"]) for row in data["parts"]])
+    return html.section("Where the bytes are", picture, html.table(head, rows, (1, 2, 3)))
+
+
+def _tensors(data: dict[str, Any]) -> Html:
+    rows = [
+        (
+            html.element("code", row["name"]),
+            row["title"],
+            row["dtype"],
+            " x ".join(map(str, row["shape"])),
+            " x ".join(map(str, row["scales_shape"] or ())),
+            f"{row['parameters']:,}",
+        )
+        for row in data["tensors"]
+    ]
+    head = ("name", "what it is", "stored as", "shape", "scales", "parameters")
+    return html.section(
+        "Tensors", html.folded(f"{len(rows)} tensors", html.table(head, rows, (3, 4, 5)))
+    )

@@ -1,0 +1,161 @@
+"""`grokpack inspect` as text: overview, tensors, byte offsets, statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.escaping import line
+from grokpack.report import numbers
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Survey
+    from grokpack.core.finding import Finding
+
+_FEW_UNREAD = 5  # files or tensors shown before the rest is counted
+_FEW_PIECES = 4  # slices shown before the rest is counted
+
+
+def render(
+    survey: Survey,
+    data: dict[str, Any],
+    seconds: float,
+    *,
+    wrong: list[Finding],
+    tree: bool,
+    offsets: bool,
+    named: bool,
+) -> str:
+    """The overview, or the tensors that were asked for; then what could not be read."""
+    blocks = []
+    if not named:
+        blocks.append(_overview(survey, data, seconds))
+    if tree and not named:
+        blocks.append("\n".join(_row(t) for t in data["tensors"]))
+    if named or (offsets and not tree):
+        blocks.append("\n\n".join(_tensor(t, offsets=offsets) for t in data["tensors"]))
+    if "statistics" in data:
+        from grokpack.report import statistics_text  # imports numpy
+
+        blocks.append(statistics_text.render(data["statistics"], len(data["tensors"])))
+    if "extracted" in data:
+        written = data["extracted"]
+        blocks.append(f"wrote {numbers.shown(written['file'])}: {numbers.size(written['bytes'])}")
+    blocks += [_unread(rows) for rows in (_files(wrong), data["unread"]) if rows]
+    return "\n\n".join(blocks)
+
+
+def _files(wrong: list[Finding]) -> list[str]:
+    return [f"{f.file or f.tensor or 'the folder'}: {f.message} ({f.code})" for f in wrong]
+
+
+def _unread(rows: list[str]) -> str:
+    more = [f"and {len(rows) - _FEW_UNREAD:,} more"] if len(rows) > _FEW_UNREAD else []
+    listed = [*map(line, rows[:_FEW_UNREAD]), *more]
+    return "\n".join(f"not read  {row}" for row in listed)
+
+
+def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
+    name = "Grok-1" if data["family"] == "grok-1" else "a model of Grok-1's architecture"
+    good = data["files"]["expected"] - data["files"]["bad"]
+    state = {True: "complete", False: "NOT complete", None: "completeness not known"}[
+        data["complete"]
+    ]
+    geometry, counted = data["geometry"], data["parameters"]
+    ranks = f", cut for {data['ranks']} ranks" if data["ranks"] > 1 else ""
+    active = counted["active"] / counted["total"]
+    lines = [
+        (
+            f"{numbers.shown(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
+            f"({good} of {numbers.files(data['files']['expected'])})"
+        ),
+        "",
+        (
+            f"  {numbers.count(counted['total'])} parameters in {numbers.size(data['bytes'])}; "
+            f"{numbers.count(counted['active'])} ({active:.1%}) active per token"
+        ),
+        (
+            f"  {geometry['layers']} layers, {geometry['experts']} experts, {_heads(geometry)}"
+            f"d_model {geometry['d_model']}, ffn {geometry['ffn']}, vocab {geometry['vocab']}"
+        ),
+        "",
+        f"  {'part':<10} {'tensors':>7}  {'stored as':<20} {'shape':<30} {'size':>10} {'share':>6}",
+    ]
+    lines += [_part(row) for row in data["parts"]]
+    lines += [
+        "",
+        _widths(data),
+        (f"  read {good} headers in {numbers.duration(seconds)}; no pickle was executed"),
+    ]
+    if data["view"]:
+        lines += [
+            "",
+            f"  view     {numbers.shown(data['view']['folder'])}: files as when it was made",
+        ]
+        opens = data["view"]["opens"]
+        lines += [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []
+    if data["complete"] is False:
+        lines += ["", "hint: `grokpack verify` names what is missing or wrong"]
+    return "\n".join(lines)
+
+
+def _heads(geometry: dict[str, Any]) -> str:
+    if geometry["head_dim"] is None:
+        return "head size unknown (no config.json; --head-dim), "
+    return f"{geometry['q_heads']} query / {geometry['kv_heads']} key-value heads, "
+
+
+def _widths(data: dict[str, Any]) -> str:
+    if data["widths"] is None:
+        return "  widths for --tp: unknown without the head size"
+    return f"  splits evenly for --tp {', '.join(map(str, data['widths']))}"
+
+
+def _part(row: dict[str, Any]) -> str:
+    shapes = row["shapes"]
+    shape = ", ".join(" x ".join(map(str, s)) for s in shapes[:2]) + (", .." if shapes[2:] else "")
+    return (
+        f"  {row['part']:<10} {row['tensors']:>7}  {row['stored_as']:<20} {shape:<30} "
+        f"{numbers.size(row['nbytes']):>10} {row['share']:>6.1%}"
+    )
+
+
+def _row(tensor: dict[str, Any]) -> str:
+    scales = f"  scales {_shape(tensor['scales_shape'])}" if tensor["scales_shape"] else ""
+    return f"{tensor['name']:<56} {tensor['dtype']:<5} {_shape(tensor['shape'])}{scales}"
+
+
+def _shape(shape: Any) -> str:  # noqa: ANN401  # list or tuple
+    return f"({', '.join(map(str, shape))})"
+
+
+def _tensor(tensor: dict[str, Any], *, offsets: bool) -> str:
+    lines = [
+        f"{tensor['name']}     {tensor['title']}",
+        (
+            f"  values   {tensor['dtype']}  {_shape(tensor['shape'])}   "
+            f"{tensor['parameters']:,} parameters"
+        ),
+    ]
+    if offsets:
+        lines += _pieces(tensor["pieces"].get("values", []))
+    if tensor["scales_shape"]:
+        lines.append(
+            f"  scales   bf16  {_shape(tensor['scales_shape'])}   "
+            f"one scale per {tensor['rows_per_group']} rows of a column"
+        )
+        if offsets:
+            lines += _pieces(tensor["pieces"].get("scales", []))
+    axis = tensor["tp_axis"]
+    lines.append(
+        "  tp axis  none: every rank holds it whole" if axis is None else f"  tp axis  {axis}"
+    )
+    return "\n".join([*lines, f"  gguf     {tensor['gguf']}"])
+
+
+def _pieces(pieces: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        f"           {line(p['file'])}  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}"
+        for p in pieces[:_FEW_PIECES]
+    ]
+    more = len(pieces) - len(rows)
+    return [*rows, f"           and {more} slices more"] if more > 0 else rows

@@ -1,0 +1,88 @@
+"""Numbers as the command line shows them: decimal units, separators, short durations."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.escaping import line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_THOUSAND = 1000.0
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON can hold it; nothing for an infinite one, or none."""
+    return value if math.isfinite(value) else None
+
+
+def size(nbytes: float) -> str:
+    """`318.24 GB`, `12.58 MB`, `24.6 kB`, `512 B`."""
+    for unit, digits in (("B", 0), ("kB", 1), ("MB", 2), ("GB", 2)):
+        if abs(nbytes) < _THOUSAND:
+            return f"{nbytes:.{digits}f} {unit}"
+        nbytes /= _THOUSAND
+    return f"{nbytes:.2f} TB"
+
+
+def duration(seconds: float) -> str:
+    """`0.6 s`, `1m51s`, `2h05m`."""
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004  # an hour
+        return f"{minutes}m{rest:02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def compact(document: Mapping[str, Any]) -> str:
+    """A JSON object on one line, to be pasted."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+
+
+def listed(numbers: Iterable[int]) -> str:
+    """Numbers in order, those that follow each other as a range: `1-3, 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] + 1 == number:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def files(number: int) -> str:
+    """`1 file`, `770 files`."""
+    return f"{number} file{'s' * (number != 1)}"
+
+
+def rate(bytes_per_s: float) -> str:
+    """`1.31 GB/s`."""
+    return f"{size(bytes_per_s)}/s"
+
+
+def count(parameters: int) -> str:
+    """`315.68 B`, `5.64 M`."""
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= scale:
+            return f"{parameters / scale:.2f} {unit}"
+    return str(parameters)
+
+
+def shown(path: str) -> str:
+    """A path, on one line, as short as it can be said: from the current folder if it is below."""
+    return line(short(path))
+
+
+def short(path: str) -> str:
+    """A path from the current folder where it is below it; others as they are."""
+    if "://" in path:
+        return path
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return path

@@ -1,0 +1,23 @@
+"""Which commands can show their answer as a page, and where each page is made.
+
+A page is made from the command's JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+COMMANDS = {
+    "evaluate": "grokpack.report.evaluation_page",
+    "inspect": "grokpack.report.inspection_page",
+    "quantize": "grokpack.report.quantization_error_page",
+    "verify": "grokpack.report.verification_page",
+}
+
+
+def render(document: dict[str, Any]) -> str:
+    """The page of a document, complete in itself."""
+    command = document["schema"].split("/")[1]
+    page: str = importlib.import_module(COMMANDS[command]).page(document)
+    return page

@@ -1,0 +1,193 @@
+"""A plan as text and as JSON."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.core.escaping import line
+from grokpack.report import numbers
+
+if TYPE_CHECKING:
+    from grokpack.execution.estimate import Estimate
+    from grokpack.execution.run_options import Limits
+    from grokpack.planning.memory_budget import Budget
+    from grokpack.planning.plan import Plan
+
+
+def document(
+    plan: Plan,
+    out: str,
+    limits: Limits,
+    allowed: Budget,
+    guess: Estimate | None,
+    processes: int | None = None,
+) -> dict[str, Any]:
+    """The plan as JSON values.
+
+    Args:
+        plan: The plan.
+        out: Where it is written.
+        limits: How it is run.
+        allowed: How it keeps its memory promise.
+        guess: How long it will take, if that was looked for.
+        processes: Of the cluster that does it; None for threads of this process.
+    """
+    return {
+        "plan": plan.digest(),
+        "encoding": None,
+        **plan.description(),
+        "source_folder": plan.source.place if plan.source else None,
+        "out": out,
+        "reads_bytes": plan.reads_bytes,
+        "source_files": sum(1 for _ in plan.source.layout.files()) if plan.source else 0,
+        "writes_bytes": plan.writes_bytes,
+        "files": sum(1 for _ in plan.target.layout.files()),
+        "disk_bytes": plan.disk_bytes,
+        "disk_free_bytes": 0 if storage.is_url(out) else storage.free_bytes(out),
+        "memory_bytes": allowed.memory_bytes,
+        "memory_allowed_bytes": limits.memory_bytes,
+        "workers": allowed.workers,
+        "cluster": processes and {"workers": processes, "threads": limits.width},
+        "lossless": plan.target.lossless,
+        "notes": list(plan.target.notes),
+        "estimate": None if guess is None else _guessed(guess, elsewhere=processes is not None),
+    }
+
+
+def _guessed(guess: Estimate, *, elsewhere: bool) -> dict[str, Any]:
+    """A prediction as JSON values; of a cluster where that does the work."""
+    asked = guess.here
+    if elsewhere:
+        asked = next(row for row in guess.elsewhere if row.workers == asked.workers)
+    return {
+        **asdict(asked),
+        "useful_workers": guess.useful_workers,
+        "elsewhere": [asdict(row) for row in guess.elsewhere],
+        "read_bytes_per_s": guess.rates.read,
+        "write_bytes_per_s": guess.rates.write,
+        "one_bytes_per_s": guess.rates.one,
+        "here_bytes_per_s": guess.rates.here,
+    }
+
+
+def summary(data: dict[str, Any]) -> str:
+    """One line, before a run."""
+    writes = f"{'at most ' if data['encoding'] else ''}{numbers.size(data['writes_bytes'])}"
+    what = f"{writes} to write"
+    if data["reads_bytes"]:
+        what = f"{numbers.size(data['reads_bytes'])} -> {writes}"
+    return f"plan {data['plan'][:6]}  {what}, {numbers.size(data['memory_bytes'])} memory"
+
+
+def render(data: dict[str, Any], out: str) -> str:
+    """The whole plan, for --dry-run."""
+    made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
+    source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
+    options = line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
+    rows = [
+        f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
+        f"  options  {options}",
+    ]
+    if data["reads_bytes"]:
+        rows.append(
+            f"  reads    {numbers.size(data['reads_bytes']):>10}   "
+            f"{numbers.files(data['source_files'])}, each byte once"
+        )
+    rows += [
+        (
+            f"  writes   {numbers.size(data['writes_bytes']):>10}   {_bytes_written(data)} "
+            f"in {numbers.files(data['files'])}"
+        ),
+        (
+            f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
+            f"{numbers.size(data['memory_allowed_bytes'])} allowed ({_hands(data)})"
+        ),
+    ]
+    if not storage.is_url(out):
+        rows.append(
+            f"  disk     {numbers.size(data['disk_bytes']):>10}   "
+            f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}"
+        )
+    if "part" in data:
+        number, count = data["part"]
+        rows.append(
+            f"  part     {numbers.size(data['part_bytes']):>10}   is part {number} of {count}"
+        )
+    if data["estimate"]:
+        rows += _times(data)
+    return "\n".join(rows + [f"  note     {line(note)}" for note in data["notes"]])
+
+
+def _hands(data: dict[str, Any]) -> str:
+    """Who works: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
+    if data["cluster"] is None:
+        return f"{data['workers']} threads"
+    workers, threads = data["cluster"]["workers"], data["cluster"]["threads"]
+    return f"in each of {workers} workers, {threads} threads in all"
+
+
+def _bytes_written(data: dict[str, Any]) -> str:
+    """Exact bytes; where files are compressed, what they take is known when they are written."""
+    exact = f"{data['writes_bytes']:,} bytes"
+    return f"at most {exact}, less what compressing saves," if data["encoding"] else exact
+
+
+_LIMITS = {
+    "workers": "how many there are",
+    "cores": "this machine's cores",
+    "reading": "reading",
+    "writing": "writing",
+    "tasks": "that there are no more tasks",
+}
+
+
+def _times(data: dict[str, Any]) -> list[str]:
+    """How long it will take, by whom, and what it rests on."""
+    guess = data["estimate"]
+    basis = [
+        f"{verb} {numbers.rate(guess[key])}"
+        for verb, key in (
+            ("one worker makes", "one_bytes_per_s"),
+            ("all cores here", "here_bytes_per_s"),
+            ("storage reads", "read_bytes_per_s"),
+            ("writes", "write_bytes_per_s"),
+        )
+        if guess[key]
+    ]
+    who = "workers" if data["cluster"] else "threads here"
+    by = f"{guess['workers']} {who}; the limit is {_LIMITS[guess['limit']]}"
+    rows = [f"  time     about {numbers.duration(guess['seconds'])} with {by}"]
+    useful = guess["useful_workers"]
+    if useful > 1:
+        best = next(row for row in guess["elsewhere"] if row["workers"] == useful)
+        rows.append(
+            f"           {useful} workers on machines of their own would take "
+            f"{numbers.duration(best['seconds'])}, and more would gain nothing"
+        )
+    rows.append(f"           from a short probe: {', '.join(basis)}")
+    return rows
+
+
+def contents(plan: Plan, nbytes: int) -> str:
+    """What an output folder holds, in a phrase.
+
+    Args:
+        plan: What was written.
+        nbytes: Bytes of its files.
+    """
+    layout = plan.target.layout
+    total = numbers.size(nbytes)
+    if plan.target.format == "safetensors":
+        ranks = len(layout.bands[0])
+        per_rank = sum(band[0].nbytes for band in layout.bands if len(band) == ranks)
+        return f"{ranks} rank{'s' * (ranks != 1)} x {numbers.size(per_rank)}, common, grokpack.json"
+    if plan.target.single:
+        return total
+    if plan.target.place is not None and plan.source is not None:
+        return f"an index of {total}; {numbers.size(plan.source.layout.nbytes)} stay where they are"
+    count = sum(1 for _ in layout.files())
+    small = [name for name in ("config.json",) if name in plan.target.finals]
+    return ", ".join([numbers.files(count), total, *small, "grokpack.json"])

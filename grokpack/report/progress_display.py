@@ -1,0 +1,183 @@
+"""Progress on stderr: a bar on a terminal, plain lines in a log, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from grokpack.core import escaping
+from grokpack.core.escaping import line, terminal
+from grokpack.core.events import Advanced, Event, Finished, Listener, Started, Warned, ignore
+from grokpack.report import numbers
+from grokpack.report.terminal import is_coloured
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_LINE_S = 30.0  # a log gets a line at least this often
+_LINE_SHARE = 0.1  # and at each tenth of the work
+_SPACING_S = 1.0  # but never more often than this
+
+
+def listener(
+    form: str, *, quiet: bool, stream: TextIO | None = None, color: str = "auto"
+) -> Listener:
+    """The listener for a form of progress.
+
+    Args:
+        form: auto, bar, lines, json or none.
+        quiet: Show nothing whatever the form.
+        stream: Where to, stderr by default.
+        color: `auto`, `always` or `never`, for the bar.
+    """
+    stream = stream or sys.stderr
+    if form == "none" or quiet:
+        return ignore
+    if form == "auto":
+        movable = stream.isatty() and os.environ.get("TERM") != "dumb"
+        form = "bar" if movable else "lines"
+    if form == "bar":
+        return Bar(stream, coloured=is_coloured(color, stream))
+    return {"lines": Lines, "json": JsonLines}[form](stream)
+
+
+def shown(message: str) -> str:
+    """A warning on one line."""
+    return terminal(line(message))
+
+
+class _Meter:
+    """Bytes done and their rate; events come from several threads."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.what, self.total, self.done, self.before = "", 0, 0, 0
+        self.began = time.monotonic()
+        self._guard = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._guard:
+            if isinstance(event, Started):
+                self.what, self.total = event.what, event.total_bytes
+                self.done = self.before = event.done_bytes
+                self.began = time.monotonic()
+            elif isinstance(event, Advanced):
+                self.done += event.nbytes
+            self.show(event)
+
+    def show(self, event: Event) -> None:
+        """Draw the state after an event."""
+        raise NotImplementedError
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second in this run."""
+        return (self.done - self.before) / max(time.monotonic() - self.began, 1e-6)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left at this rate."""
+        return (self.total - self.done) / max(self.rate, 1.0)
+
+
+class Lines(_Meter):
+    """One plain line per tenth or half minute, with the clock."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._shown, self._shown_at = 0.0, time.monotonic()
+
+    def show(self, event: Event) -> None:
+        """Write a line where one is due."""
+        if isinstance(event, Warned):
+            self._line(f"warning: {shown(event.message)}")
+        elif isinstance(event, Started):
+            self._shown = self.done / max(self.total, 1)
+            text = numbers.size(self.total)
+            done = f", {numbers.size(self.done)} done before" if self.done else ""
+            self._line(text + done)
+        elif isinstance(event, Finished):
+            self._line(f"{numbers.size(self.done)} in {numbers.duration(event.seconds)}")
+        elif self._is_due():
+            self._shown, self._shown_at = self.done / self.total, time.monotonic()
+            self._line(
+                f"{self._shown:4.0%}  {numbers.size(self.done)}  {numbers.rate(self.rate)}"
+                f"  eta {numbers.duration(self.left_s)}"
+            )
+
+    def _is_due(self) -> bool:
+        share = self.done / max(self.total, 1)
+        since = time.monotonic() - self._shown_at
+        due = share - self._shown >= _LINE_SHARE or since > _LINE_S
+        return share < 1 and since > _SPACING_S and due
+
+    def _line(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {self.what} {text}", file=self.stream, flush=True)
+
+
+class JsonLines(_Meter):
+    """Every event as a JSON line; steps at most five times a second."""
+
+    _SPACING_S = 0.2
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._last = 0.0
+
+    def show(self, event: Event) -> None:
+        """Write the event."""
+        now = time.monotonic()
+        if isinstance(event, Advanced) and now - self._last < self._SPACING_S:
+            return
+        self._last = now
+        row: dict[str, Any] = {
+            "event": type(event).__name__.lower(),
+            "what": self.what,
+            "done_bytes": self.done,
+            "total_bytes": self.total,
+        }
+        if isinstance(event, Warned):
+            row["message"] = line(event.message)
+        print(escaping.json(json.dumps(row)), file=self.stream, flush=True)
+
+
+class Bar(_Meter):
+    """A bar, drawn by rich."""
+
+    def __init__(self, stream: TextIO, *, coloured: bool) -> None:
+        super().__init__(stream)
+        self._coloured = coloured
+        self._progress: Progress | None = None
+
+    def show(self, event: Event) -> None:
+        """Start, move or end the bar."""
+        if isinstance(event, Started):
+            self._start()
+        elif self._progress is not None and isinstance(event, Warned):
+            self._progress.console.out(f"warning: {shown(event.message)}", highlight=False)
+        elif self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=self.done)
+        if isinstance(event, Finished) and self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _start(self) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        columns = (
+            progress.TextColumn("  {task.description}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+        )
+        console = Console(file=self.stream, no_color=not self._coloured)
+        self._progress = progress.Progress(*columns, console=console, transient=False)
+        self._progress.add_task(self.what, total=self.total, completed=self.done)
+        self._progress.start()

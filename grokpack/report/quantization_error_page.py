@@ -1,0 +1,93 @@
+"""The page of `grokpack quantize --report FILE.html`: where the errors are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.models import grok1
+from grokpack.report import html, numbers, svg
+from grokpack.report.quantization_error_text import rule_of
+
+if TYPE_CHECKING:
+    from grokpack.report.html import Html
+
+_FIGURES = (
+    ("relative_error", "relative error", "{:.5f}"),
+    ("sqnr_db", "SQNR (dB)", "{:.2f}"),
+    ("worst_group", "worst group", "{:.4f}"),
+    ("cosine", "cosine", "{:.7f}"),
+    ("saturated_share", "at an end", "{:.2%}"),
+    ("zeroed_share", "became 0", "{:.2%}"),
+)
+
+
+def page(document: dict[str, Any]) -> str:
+    """The page of a quantisation's document."""
+    data = document["data"]
+    if not data:
+        return html.page(document, "quantize", [])
+    sections = [_plan(data)]
+    if data.get("account"):
+        account = data["account"]
+        sections += [_roles(account), _heat(account), _histograms(account), _tensors(account)]
+    return html.page(document, data["out"], sections)
+
+
+def _plan(data: dict[str, Any]) -> Html:
+    rows = [
+        ("source", data["source_folder"]),
+        ("written as", data["format"]),
+        ("options", ", ".join(f"{k} {v}" for k, v in data["parameters"].items())),
+        ("reads", numbers.size(data["reads_bytes"])),
+        ("writes", numbers.size(data["writes_bytes"])),
+        ("plan", data["plan"][:12]),
+    ]
+    notes = html.element("ul", *(html.element("li", note) for note in data["notes"]))
+    return html.section("What was done", html.facts(rows), notes)
+
+
+def _roles(account: dict[str, Any]) -> Html:
+    head = ("part", "weights", *(title for _, title, _ in _FIGURES))
+    rows = [(role, f"{own['weights']:,}", *_cells(own)) for role, own in account["roles"].items()]
+    return html.section("What was lost", html.table(head, rows, range(1, len(head))))
+
+
+def _cells(figures: dict[str, Any]) -> list[str]:
+    return ["" if figures.get(k) is None else form.format(figures[k]) for k, _, form in _FIGURES]
+
+
+def _heat(account: dict[str, Any]) -> Html:
+    """Layers by kinds of weight, coloured by relative error."""
+    values: dict[tuple[str, str], float] = {}
+    titles: dict[str, None] = {}
+    layers: set[int] = set()
+    for name, own in account["tensors"].items():
+        layer, title = grok1.layer_of(name), rule_of(name).title
+        if layer is not None and "relative_error" in own:
+            values[str(layer), title] = own["relative_error"]
+            titles[title] = None
+            layers.add(layer)
+    picture = svg.heat([str(n) for n in sorted(layers)], list(titles), values)
+    text = "Relative error of each weight: a column for each layer, a row for each kind."
+    return html.section("Where it was lost", html.element("p", text), picture)
+
+
+def _histograms(account: dict[str, Any]) -> Html:
+    """Groups by their own signal to noise ratio."""
+    parts: list[object] = []
+    for role, own in account["roles"].items():
+        held = {int(db): n for db, n in own.get("histogram_db", {}).items()}
+        if held:
+            bins = range(min(held), max(held) + 1)
+            names = [f"{db} to {db + 1} dB" for db in bins]
+            label = f"{role}: groups by SQNR, {min(held)} to {max(held) + 1} dB"
+            counts = [held.get(db, 0) for db in bins]
+            parts += [html.element("h3", label), svg.histogram(counts, label, names)]
+    return html.section("Errors of groups", *parts)
+
+
+def _tensors(account: dict[str, Any]) -> Html:
+    head = ("name", *(title for _, title, _ in _FIGURES))
+    rows = [(html.element("code", n), *_cells(own)) for n, own in account["tensors"].items()]
+    whole = html.table(head, rows, range(1, len(head)))
+    return html.section("Tensors", html.folded(f"{len(rows)} tensors", whole))

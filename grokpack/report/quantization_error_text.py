@@ -1,0 +1,64 @@
+"""What a quantisation lost, as a table: a line for each kind of weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grokpack.models import architecture, grok1
+
+_HEAD = ("", "relative error", "SQNR", "worst group", "cosine", "at an end", "became 0")
+_TITLES = {"expert": "experts", "attention": "attention"}
+
+
+def table(account: dict[str, Any]) -> str:
+    """The account of a run's document as text; by role, then by kind of weight."""
+    lines = [_line(_HEAD)]
+    for role, figures in account["roles"].items():
+        lines.append(_line(_row(_TITLES.get(role, role), figures)))
+        lines += [_line(_row(f"  {title}", own)) for title, own in _kinds(account, role)]
+    return "\n".join(lines)
+
+
+def _kinds(account: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]]]:
+    """Of each kind of weight of a role the worst layer."""
+    worst: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name, figures in account["tensors"].items():
+        rule = rule_of(name)
+        if rule.role != role or "relative_error" not in figures:
+            continue
+        title = f"{rule.title.rpartition(', ')[2]}, worst in layer {grok1.layer_of(name)}"
+        kept = worst.get(rule.path)
+        if kept is None or figures["relative_error"] > kept[1]["relative_error"]:
+            worst[rule.path] = title, figures
+    return list(worst.values())
+
+
+def rule_of(name: str) -> architecture.Rule:
+    """The kind of weight that a tensor is."""
+    layer = grok1.layer_of(name)
+    path = name if layer is None else name.partition(f"decoder_layer_{layer}/")[2]
+    return next(r for r in (*grok1.GLOBAL_RULES, *grok1.LAYER_RULES) if r.path == path)
+
+
+def _row(title: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    if "relative_error" not in figures:
+        return (title, "zeros only", *[""] * (len(_HEAD) - 2))
+    decibel = "exact" if figures["sqnr_db"] is None else f"{figures['sqnr_db']:.2f} dB"
+    return (
+        title,
+        f"{figures['relative_error']:.4f}",
+        decibel,
+        f"{figures['worst_group']:.3f}",
+        f"{figures['cosine']:.6f}",
+        f"{figures['saturated_share']:.2%}",
+        f"{figures['zeroed_share']:.2%}",
+    )
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    widths = (36, 14, 10, 11, 9, 9, 9)
+    first, *rest = (
+        f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}"
+        for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join(["  " + first, *rest]).rstrip()

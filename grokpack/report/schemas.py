@@ -1,0 +1,82 @@
+"""The JSON Schema of each command's document, put together from the files beside this one.
+
+`envelope.json` is what all documents share, `COMMAND.json` says what `status` and `data` are, and
+`definitions.json` has what several of them name. A schema leaves unknown keys alone everywhere:
+what is added later breaks no reader.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError
+
+_FILES = os.path.join(os.path.dirname(__file__), "file_schemas")
+_FOLDER = os.path.join(os.path.dirname(__file__), "schemas")
+_SHARED = ("definitions", "envelope")
+_REFERENCE = "#/$defs/"
+
+
+def names() -> list[str]:
+    """What there are schemas for: commands, and `usage` for a command line without one."""
+    stems = (os.path.splitext(name)[0] for name in storage.names(_FOLDER))
+    return [stem for stem in stems if stem not in _SHARED]
+
+
+def files() -> list[str]:
+    """Files that there are schemas for."""
+    return list(storage.names(_FILES))
+
+
+def schema(command: str) -> dict[str, Any]:
+    """The schema (draft 2020-12) of a command's document, or of a file, complete in itself.
+
+    Raises:
+        GrokpackError: GP304 where no command of that name prints JSON.
+    """
+    if command in files():
+        own_file: dict[str, Any] = storage.read_json(os.path.join(_FILES, command))
+        return own_file
+    if command not in names():
+        near = difflib.get_close_matches(command, names(), 1, 0.5)
+        meant = f"did you mean `{near[0]}`? " if near else ""
+        hint = f"{meant}there are {', '.join([*names(), *files()])}"
+        raise GrokpackError("GP304", f"there is no schema `{command}`", hint=hint)
+    own, document = _read(command), _read("envelope")
+    document["$id"] = f"urn:grokpack:schema:{command}:1"
+    document["title"] = f"grokpack/{command}/1"
+    document["properties"]["schema"]["const"] = document["title"]
+    document["properties"]["status"] = own["status"]
+    document["else"]["properties"]["data"] = own["data"]
+    document["$defs"] = _named_in(document, _read("definitions"))
+    return document
+
+
+def _read(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = storage.read_json(os.path.join(_FOLDER, f"{name}.json"))
+    return document
+
+
+def _named_in(document: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Those definitions that the document refers to, and that they refer to in turn."""
+    wanted = list(_references(document))
+    found: dict[str, Any] = {}
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found[name] = definitions[name]
+            wanted += _references(found[name])
+    return {name: found[name] for name in definitions if name in found}
+
+
+def _references(node: object) -> list[str]:
+    if isinstance(node, dict):
+        own = node.get("$ref")
+        below = [name for value in node.values() for name in _references(value)]
+        return below + ([own.removeprefix(_REFERENCE)] if isinstance(own, str) else [])
+    if isinstance(node, list):
+        return [name for value in node for name in _references(value)]
+    return []

@@ -1,0 +1,110 @@
+"""`grokpack inspect --stats` as text: a table of many tensors, or a page on each of a few."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from grokpack.verification.value_locations import describe
+
+_FEW = 3  # tensors that get a histogram of many lines each
+_BAR = 40  # characters of the fullest bin
+_LEVELS = " .:-=+*#%@"
+_LEGEND = (
+    "bad: NaN, infinite, or without a finite scale; bad scales: not finite, zero or negative",
+    "int8: 16 bins of 16 codes, -128 to 127; floats by magnitude: below 2^-20, 22 doublings, 4 and",
+    f"above; each character from '{_LEVELS}' is a bin against the fullest of its row",
+)
+
+
+def render(rows: list[dict[str, Any]], asked: int) -> str:
+    """Statistics of the tensors that are there, of so many that were asked for."""
+    if len(rows) <= _FEW:
+        text = "\n\n".join(map(_page, rows))
+    else:
+        width = max(len(row["name"]) for row in rows)
+        head = (
+            f"{'tensor':<{width}} {'min':>10} {'max':>10} {'rms':>10} {'zero':>6} {'bad':>5} "
+            f"{'bad scales':>10}  distribution"
+        )
+        text = "\n".join([head, *(_line(row, width) for row in rows), "", *_LEGEND])
+    absent = asked - len(rows)
+    return f"{text}\n\n{absent} tensors not read: parts of them are missing" if absent else text
+
+
+def _line(row: dict[str, Any], width: int) -> str:
+    share = f"{row['zero'] / max(row['elements'], 1):.1%}"
+    return (
+        f"{row['name']:<{width}} {row['min']:>10.3g} {row['max']:>10.3g} {row['rms']:>10.3g} "
+        f"{share:>6} {_bad(row):>5} {_bad_scales(row['scales']):>10}  "
+        f"{_sparks(row['histogram']['counts'])}"
+    )
+
+
+def _bad(row: dict[str, Any]) -> int:
+    return sum(row.get(kind, 0) for kind in ("nan", "posinf", "neginf", "undefined"))
+
+
+def _bad_scales(scales: dict[str, Any] | None) -> str:
+    return "" if scales is None else str(_bad(scales) + scales["zero"] + scales["negative"])
+
+
+def _sparks(counts: list[int]) -> str:
+    """A histogram in one line of plain characters; only an empty bin is a blank."""
+    most, top = max(counts, default=0) or 1, len(_LEVELS) - 1
+    return "".join(_LEVELS[-(-count * top // most)] for count in counts)
+
+
+def _page(row: dict[str, Any]) -> str:
+    lines = [f"{row['name']}     {row['dtype']}", *_figures(row)]
+    if row["scales"] is not None:
+        lines += ["", "  scales", *_figures(row["scales"], scales=True)]
+    return "\n".join([*lines, "", *_histogram(row["histogram"])])
+
+
+def _figures(row: dict[str, Any], *, scales: bool = False) -> list[str]:
+    moments = "   ".join(f"{key} {row[key]:.6g}" for key in ("min", "max", "rms"))
+    kinds = ("zero", "negative", "subnormal", "saturated", "minus_128")
+    odd = ("nan", "posinf", "neginf", "undefined")
+    counts = [(k, row[k]) for k in kinds if k in row] + [(k, row[k]) for k in odd if row.get(k)]
+    lines = [
+        f"    {moments}",
+        f"    {row['elements']:,} values: "
+        + ", ".join(f"{count:,} {kind.replace('minus_', 'of -')}" for kind, count in counts),
+    ]
+    for kind, spots in row["places"].items():
+        places = "; ".join(describe(index, scales=scales) for index in spots)
+        more = "; .." if row[kind] > len(spots) else ""
+        lines.append(f"    {kind}: {places}{more}")
+    return lines
+
+
+def _histogram(histogram: dict[str, Any]) -> list[str]:
+    """One line a bin, from the first that is filled to the last."""
+    counts, edges = histogram["counts"], histogram["edges"]
+    filled = [i for i, count in enumerate(counts) if count]
+    if not filled:
+        return ["  histogram: no value to show"]
+    kind = "codes" if histogram["of"] == "codes" else "magnitude, zeros left out"
+    total, most = sum(counts), max(counts)
+    lines = [f"  {kind}"]
+    for i in range(filled[0], filled[-1] + 1):
+        bar = "#" * -(-counts[i] * _BAR // most)
+        span = _span(edges[i], edges[i + 1], kind)
+        lines.append(f"    {span:<16} {counts[i]:>15,} {counts[i] / total:>7.2%}  {bar}".rstrip())
+    return lines
+
+
+def _span(low: float, high: float, kind: str) -> str:
+    if kind == "codes":
+        return f"{low:>4} .. {high - 1:>4}"
+    if low == 0:
+        return f"below {_power(high)}"
+    if high > 2.0**100:
+        return f"{_power(low)} and above"
+    return f"{_power(low)} .. {_power(high)}"
+
+
+def _power(value: float) -> str:
+    """An edge: `2^-7`."""
+    return f"2^{round(math.log2(value))}"

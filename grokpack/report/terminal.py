@@ -1,0 +1,67 @@
+"""Text made fit for the stream it goes to: coloured where that is wanted, escaped where needed.
+
+Renderers write plain text. Its first words (`error[GP103]:`, `hint:`, `ok`) carry the meaning;
+colour is laid over them here and takes nothing away where it is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TextIO
+
+from grokpack.core import escaping
+
+CHOICES = ("auto", "always", "never")
+
+_RESET = "\x1b[0m"
+_STYLES = (  # first words of a line, and how they are shown
+    (re.compile(r"^error(\[GP\d{3}\])?:", re.MULTILINE), "\x1b[1;31m"),
+    (re.compile(r"^damaged:", re.MULTILINE), "\x1b[1;31m"),
+    (re.compile(r"^warning(\[GP\d{3}\])?:", re.MULTILINE), "\x1b[1;33m"),
+    (re.compile(r"^(hint|note):", re.MULTILINE), "\x1b[36m"),
+    (re.compile(r"^ok(?=  )", re.MULTILINE), "\x1b[1;32m"),
+    (re.compile(r"^--(?=  )", re.MULTILINE), "\x1b[2m"),
+    (re.compile(r"^  -->", re.MULTILINE), "\x1b[34m"),
+)
+
+
+def is_coloured(choice: str, stream: TextIO) -> bool:
+    """Whether a stream gets colour.
+
+    Args:
+        choice: `always`, `never`, or `auto`: what NO_COLOR, FORCE_COLOR and TERM ask for, in this
+            order, and else whether the stream is a terminal. Set to nothing, they ask for nothing.
+        stream: Standard output or standard error; one may be a terminal and the other a file.
+    """
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def paint(text: str) -> str:
+    """Lay colour over the words that lines begin with."""
+    for pattern, style in _STYLES:
+        text = pattern.sub(rf"{style}\g<0>{_RESET}", text)
+    return text
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """The text with each character that an encoding lacks spelled out, as Python would.
+
+    grokpack's own words are ASCII. A file name need not be, and may even hold bytes that no
+    encoding has (surrogates, here).
+    """
+    encoding = encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def fitted(text: str, stream: TextIO, choice: str) -> str:
+    """The text as it is to be written to this stream."""
+    safe = escaping.terminal(text)
+    shown = paint(safe) if is_coloured(choice, stream) else safe
+    return encodable(shown, stream.encoding)

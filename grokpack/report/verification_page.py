@@ -1,0 +1,90 @@
+"""The page of `grokpack verify --report FILE.html`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.report import html, numbers
+
+if TYPE_CHECKING:
+    from grokpack.report.html import Html
+
+_COMPLETE = {
+    True: "yes",
+    False: "no",
+    None: "completeness not known: nothing tells how many files there should be",
+}
+
+
+def page(document: dict[str, Any]) -> str:
+    """The page of a verification's document."""
+    data = document["data"]
+    if not data:
+        return html.page(document, "verify", [])
+    sections = [_overview(data), _findings(document["findings"])]
+    if data["fix"]:
+        sections.append(html.section("What to do", html.element("pre", data["fix"])))
+    if data["layers"]:
+        sections.append(_layers(data["layers"]))
+    return html.page(document, data["source"], sections)
+
+
+def _overview(data: dict[str, Any]) -> Html:
+    files = data["files"]
+    rows = [
+        ("model", data["family"]),
+        ("stored as", data["format"]),
+        ("files", f"{files['ok']} of {files['expected']} good"),
+        ("complete", _COMPLETE[data.get("complete")]),
+        ("bytes", numbers.size(data["bytes"])),
+        ("time", numbers.duration(data["seconds"])),
+        *((f"check of {name}", html.badge(state)) for name, state in data["checks"].items()),
+    ]
+    return html.section("Overview", html.facts(rows))
+
+
+def _findings(findings: list[dict[str, Any]]) -> Html:
+    if not findings:
+        return html.section("Findings", html.element("p", "None."))
+    rows = [
+        (
+            html.element("code", row["code"]),
+            html.element("span", row["severity"], class_="bad" if _is_bad(row) else None),
+            row["message"],
+            html.join(html.element("div", html.element("code", at)) for at in _places(row)),
+            html.join(html.element("div", fact) for fact in _facts(row)),
+        )
+        for row in findings
+    ]
+    head = ("code", "severity", "what", "where", "expected and found")
+    return html.section(f"Findings: {len(findings)}", html.table(head, rows))
+
+
+def _places(finding: dict[str, Any]) -> list[str]:
+    return [finding[key] for key in ("file", "tensor") if finding[key]]
+
+
+def _facts(finding: dict[str, Any]) -> list[str]:
+    return [f"{key} {finding[key]}" for key in ("expected", "found") if finding[key]]
+
+
+def _is_bad(finding: dict[str, Any]) -> bool:
+    return bool(finding["severity"] == "error")
+
+
+def _layers(layers: list[dict[str, Any]]) -> Html:
+    """One cell per decoder layer: its number, and what is wrong with it."""
+    cells = [
+        html.element(
+            "li",
+            html.element("strong", row["layer"]),
+            f"  {len(row['bad'])} of {row['tensors']} bad" if row["bad"] else "  ok",
+            *(html.element("div", html.element("code", name)) for name in row["bad"]),
+            class_="bad" if row["bad"] else None,
+        )
+        for row in layers
+    ]
+    text = "Decoder layers by number. Embedding and final norm are in none of them."
+    return html.section(
+        "State by layer", html.element("p", text), html.element("ol", *cells, class_="layers")
+    )

@@ -1,0 +1,102 @@
+"""The answer of `grokpack verify` as text."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from grokpack.core.escaping import line
+from grokpack.report import numbers
+from grokpack.verification.verify_structure import repair_command
+
+if TYPE_CHECKING:
+    from grokpack.core.finding import Finding
+    from grokpack.verification.verify_structure import Verdict
+
+_MOST_SHOWN = 50  # more findings than this say the same thing over again
+
+
+def render(verdict: Verdict, seconds: float) -> str:
+    """Findings, the verdict, and what to do."""
+    lines: list[str] = []
+    shown = verdict.findings[:_MOST_SHOWN]
+    for finding in shown:
+        lines += [_finding(verdict, finding), ""]
+    if len(verdict.findings) > len(shown):
+        lines += [f"and {len(verdict.findings) - len(shown)} findings more (`--json` has all)", ""]
+    lines += _verdict(verdict, seconds)
+    fix = repair_command(verdict)
+    if fix:
+        lines += ["", "hint: fetch just these again, then verify", f"      {fix}"]
+    elif any(finding.code == "GP116" for finding in verdict.findings):
+        lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
+    elif not verdict.whole:
+        lines += ["", "hint: fetch the files named above again from where they came from"]
+    return "\n".join(lines)
+
+
+def _finding(verdict: Verdict, finding: Finding) -> str:
+    lines = [f"{finding.severity}[{finding.code}]: {finding.message}"]
+    tensor = f"   {line(finding.tensor)}" if finding.tensor else ""
+    lines.append(f"  --> {_place(verdict, finding)}{tensor}")
+    facts = (("expected", finding.expected), ("found", finding.found))
+    lines += [f"      {label:<8}  {value}" for label, value in facts if value]
+    return "\n".join(lines)
+
+
+def _place(verdict: Verdict, finding: Finding) -> str:
+    """The file that a finding is about; the checkpoint where it is about none of them."""
+    place = numbers.shown(verdict.survey.place)
+    if not finding.file:
+        return place
+    file = line(finding.file)
+    return place if os.path.basename(place) == file else f"{place}/{file}"
+
+
+def _damage(verdict: Verdict) -> str:
+    bad, expected = len(verdict.damaged_files), verdict.survey.expected
+    if not bad:
+        count = sum(finding.severity == "error" for finding in verdict.findings)
+        return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
+    others = expected - bad
+    rest = "is as it should be" if others == 1 else "are as they should be"
+    tail = f"; the other {others} {rest}" if others else ""
+    return f"damaged: {bad} of {numbers.files(expected)}{tail}"
+
+
+def _verdict(verdict: Verdict, seconds: float) -> list[str]:
+    found = verdict.survey
+    rows = []
+    if verdict.checks["structure"] == "ok":
+        rows.append(
+            f"ok  structure: {numbers.files(found.expected)}, names, framing, shapes, dtypes and "
+            f"sizes all as they should be   ({numbers.duration(seconds)})"
+        )
+    if verdict.complete is None:
+        rows.append("--  completeness not known: nothing here tells how many files there should be")
+    rows += _contents(verdict)
+    if verdict.checks["values"] == "ok":
+        rows.append("ok  values: no NaN, no infinities, every scale positive")
+    if verdict.checks["values"] == "skipped" and verdict.whole and verdict.contents is None:
+        rows.append("--  values: not read; `--values` reads them all")
+    if not verdict.whole:
+        rows.append(_damage(verdict))
+    return rows
+
+
+def _contents(verdict: Verdict) -> list[str]:
+    """What reading the files has shown; nothing where they were not read."""
+    found = verdict.contents
+    if found is None or verdict.checks["contents"] == "failed":
+        return []
+    read, total = numbers.size(found.read_bytes), numbers.size(found.total_bytes)
+    files, origin = numbers.files(found.total_files), numbers.shown(found.origin)
+    if found.all_bytes:
+        return [f"ok  contents: {total} in {files} match {origin}"]
+    files = f"{found.compared_files:,} of {files}"
+    rows = [f"ok  contents: {read} of {total}, {files}, match {origin}"]
+    if found.never_bytes:
+        rows.append(f"--  contents: {numbers.size(found.never_bytes)} were never compared")
+    if not found.ended:
+        rows.append("stopped before the end; run it again with `--max-age` to go on")
+    return rows

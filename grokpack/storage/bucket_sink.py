@@ -1,0 +1,400 @@
+"""Outputs in buckets: a multipart upload for each file, completed when all of them are whole.
+
+A part is half a tile, its number tells its place in the file. So tiles are sent in any order, once,
+and what a run has sent is the next run's as long as the upload is open; an object appears only when
+its upload is completed. Google Cloud Storage answers the same requests.
+
+Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import xxhash
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.optional_imports import load
+from grokpack.core.tiles import tile_range
+from grokpack.formats import bounded_json
+from grokpack.storage import new_files, reading
+from grokpack.storage.boto_requests import EXTRA, Answer, ask, may_pass
+from grokpack.storage.fault_injection import faults
+from grokpack.storage.http import parallel, services
+from grokpack.storage.sink import PART_BYTES
+from grokpack.storage.urls import Url, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from grokpack.storage.ownership import Written
+
+T = TypeVar("T")
+
+_LOG = "uploads.jsonl"
+_MISSING = ("404", "NoSuchKey", "NotFound")
+_VANISHED = "NoSuchUpload"
+_HINTS = {
+    "NoSuchBucket": "create the bucket first, or give another `--out`",
+    _VANISHED: "run the same command again; what was lost is written anew",
+}
+_AGAIN = "see that the bucket can be reached, and run the same command again; it continues"
+
+
+class Uploads:
+    """The files of an output in a bucket; see `storage.sinks.Sink`.
+
+    Args:
+        out: The output's URL.
+        journal: The local folder that remembers which uploads are open.
+    """
+
+    held_bytes = PART_BYTES + PART_BYTES // 4  # a growing buffer may be larger than what it holds
+
+    def __init__(self, out: str, journal: str) -> None:
+        url = parse(out)
+        self.out, self._journal = out, journal
+        self._scheme, self.bucket = url.scheme, url.host
+        self._site = services.of(url)
+        self._client = _client(self._site)
+        self._log = os.path.join(journal, _LOG)
+        self._guard = threading.Lock()
+        self._open: dict[str, str] | None = None
+        self._sent: dict[str, dict[int, Any]] = {}
+
+    def __reduce__(self) -> tuple[type[Uploads], tuple[str, str]]:
+        """To another process: a client of its own, and uploads of which it is told."""
+        return type(self), (self.out, self._journal)
+
+    def prepare(self) -> None:
+        """Begin an upload and give it up, and see which of an earlier run's are still open.
+
+        A bucket that takes none says so here.
+        """
+        key = f"{_key(self.out)}/grokpack-can-write".strip("/")
+        row = self._ask("prepare", self.out, "create_multipart_upload", Key=key)
+        self._abort("", self.out, key, row["UploadId"])
+        root = str(Url(self._scheme, self.bucket, ""))
+        keys = list(self._uploads())
+        parts_of = parallel.each(lambda key: self._parts(f"{root}/{key}") or {}, keys)
+        self._sent.update(zip(keys, parts_of, strict=True))
+
+    def create(self, path: str, nbytes: int, known: int | None = None) -> None:  # noqa: ARG002
+        """See `Sink`: an upload is begun with its first part."""
+        if nbytes:
+            return
+        key = _key(path)
+        with self._guard:
+            upload = self._uploads().pop(key, None)
+            self._sent.pop(key, None)
+        if upload is not None:
+            self._abort("abort", path, key, upload)
+
+    def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """See `Sink`: the open upload of each, by key."""
+        return {_key(path): self._upload(path) for path in paths}
+
+    def accept(self, tickets: Mapping[str, str]) -> None:
+        """See `Sink`."""
+        with self._guard:
+            self._uploads().update(tickets)
+
+    def writer(self, path: str, nbytes: int | None) -> ObjectWriter:
+        """See `Sink`."""
+        return ObjectWriter(self, path, nbytes)
+
+    def send(self, path: str, number: int, data: bytearray) -> None:
+        """Send one part of a file."""
+        key, upload = _key(path), self._upload(path)
+        call = "upload_part"
+        self._ask("upload", path, call, Key=key, UploadId=upload, PartNumber=number, Body=data)
+
+    def reopen(self, path: str, written: Written, lost: set[int]) -> None:
+        """See `Sink`: parts are sent over those that are left, an object is replaced when whole."""
+
+    def lost_tiles(self, path: str, written: Written) -> set[int]:
+        """See `Sink`."""
+        sent, nbytes = self._sent.get(_key(path)), written.nbytes
+        if not sent:
+            return set() if self.size_of(path) == nbytes else set(written.sums)
+        lost = set()
+        for tile in written.sums:
+            start, stop = tile_range(tile, nbytes)
+            for number in range(start // PART_BYTES, -(-stop // PART_BYTES)):
+                size = min(PART_BYTES, nbytes - number * PART_BYTES)
+                if sent.get(number + 1, {}).get("Size") != size:
+                    lost.add(tile)
+        return lost
+
+    def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
+        """See `Sink`: an upload is looked at where it is completed, an object in the listing."""
+        if not published:
+            return []
+        sizes = self._objects(self.out)
+        return [path for path, row in files.items() if sizes.get(_key(path)) != row.nbytes]
+
+    def publish(self, path: str, nbytes: int) -> None:
+        """See `Sink`: complete the upload."""
+        if nbytes == 0:
+            self.write_whole(path, b"")
+            return
+        sent = self._parts(path)
+        if sent is None and self.size_of(path) == nbytes:
+            return  # by a run that was killed before it came to the manifest
+        if sent is None or sum(row["Size"] for row in sent.values()) != nbytes:
+            raise self._failure(path, _VANISHED, "parts that were sent are gone")
+        key, rows = _key(path), {"Parts": [_named(sent[number]) for number in sorted(sent)]}
+        where = {"Key": key, "UploadId": self._uploads()[key]}
+        call = "complete_multipart_upload"
+        done = self._ask("publish", path, call, (_VANISHED,), **where, MultipartUpload=rows)
+        if done is None and self.size_of(path) != nbytes:  # else an answer was lost on its way
+            raise self._failure(path, _VANISHED, f"404 {_VANISHED}")
+
+    def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
+        """See `Sink`."""
+        parallel.each(work, paths)
+
+    def settle(self, folders: set[str]) -> None:
+        """See `Sink`: an object that was completed is durable."""
+
+    def write_whole(self, path: str, data: bytes) -> None:
+        """See `Sink`."""
+        self._ask("write_whole", path, "put_object", Key=_key(path), Body=data)
+
+    def size_of(self, path: str) -> int | None:
+        """See `Sink`."""
+        answer = self._ask("", path, "head_object", _MISSING, Key=_key(path))
+        return None if answer is None else int(answer["ContentLength"])
+
+    def names(self, folder: str) -> list[str]:
+        """See `Sink`; the first thousand."""
+        prefix = _prefix(folder)
+        answer = self._ask("", folder, "list_objects_v2", Prefix=prefix)
+        return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
+
+    def proves(self, path: str, written: Written | None, inode: int | None) -> bool:  # noqa: ARG002
+        """See `Sink`: an object of the size of which a tile has its checksum."""
+        nbytes = self.size_of(path)
+        if nbytes is None or written is None or nbytes != written.nbytes:
+            return nbytes is None
+        file = reading.FileBytes(path)
+        for tile in sorted(written.sums, reverse=True):
+            start, stop = tile_range(tile, nbytes)
+            if xxhash.xxh3_128_hexdigest(file.read(start, stop - start)) == written.sums[tile]:
+                return True
+        return not nbytes
+
+    def strangers(self, root: str, own: Collection[str]) -> list[str]:
+        """See `Sink`."""
+        site, keys = str(Url(self._scheme, self.bucket, "")), {_key(path) for path in own}
+        return [f"{site}/{key}" for key in self._objects(root) if key not in keys]
+
+    def discard(self, root: str, paths: Sequence[str]) -> None:  # noqa: ARG002  # see `Sink`
+        """See `Sink`: uploads that were begun from here are given up, and no others."""
+        self.each(lambda path: self._ask("remove", path, "delete_object", Key=_key(path)), paths)
+        for key, upload in self._uploads().items():
+            self._abort("abort", self.out, key, upload)
+        with self._guard:
+            self._open, self._sent = {}, {}
+            new_files.remove(self._log)
+
+    def _objects(self, folder: str) -> dict[str, int]:
+        """Sizes of all objects below a folder, by key."""
+        prefix = _prefix(folder)
+        rows = self._rows(folder, "list_objects_v2", "Contents", Prefix=prefix) or []
+        return {row["Key"]: row["Size"] for row in rows}
+
+    def _upload(self, path: str) -> str:
+        """The open upload of a file, begun and remembered where there is none."""
+        key = _key(path)
+        with self._guard:
+            known = self._uploads()
+            if key not in known:
+                row = self._ask("create", path, "create_multipart_upload", Key=key)
+                new_files.append_line(self._log, json.dumps([key, row["UploadId"]]))
+                known[key] = row["UploadId"]
+            return known[key]
+
+    def _uploads(self) -> dict[str, str]:
+        """Open uploads by key; of several for a key the last, and a line cut short is none."""
+        if self._open is None:
+            self._open = {}
+            for line in reading.lines(self._log):
+                with contextlib.suppress(GrokpackError, TypeError, ValueError):
+                    key, upload = bounded_json.parse(line.encode())
+                    self._open[key] = upload
+        return self._open
+
+    def _parts(self, path: str) -> dict[int, Any] | None:
+        """Parts of a file's upload by number; None, and forgotten, where it is no longer open."""
+        key = _key(path)
+        upload = self._uploads().get(key)
+        if upload is None:
+            return None
+        rows = self._rows(path, "list_parts", "Parts", (_VANISHED,), Key=key, UploadId=upload)
+        if rows is None:
+            del self._uploads()[key]
+            return None
+        return {row["PartNumber"]: row for row in rows}
+
+    def _abort(self, operation: str, path: str, key: str, upload: str) -> None:
+        """Give up an upload, if it is open."""
+        where = {"Key": key, "UploadId": upload}
+        self._ask(operation, path, "abort_multipart_upload", (_VANISHED,), **where)
+
+    def _ask(
+        self,
+        operation: str,
+        path: str,
+        call: str,
+        absent: tuple[str, ...] = (),
+        **wanted: Any,  # noqa: ANN401  # what boto3 takes
+    ) -> Any:  # noqa: ANN401  # what boto3 answers
+        """One request of boto3's; `faults` hears of those that change something.
+
+        Args:
+            operation: What `faults` hears; nothing where it is empty.
+            path: What it is about.
+            call: The client's method.
+            absent: Codes that say that there is no such thing: then the answer is None.
+            wanted: Its arguments.
+
+        Raises:
+            GrokpackError: GP328 where the bucket refuses it, GP221 where it does not answer.
+        """
+        if operation:
+            faults.point(operation, path)
+        method = getattr(self._client, call)
+        return self._carried_out(path, absent, lambda: method(Bucket=self.bucket, **wanted))
+
+    def _rows(
+        self,
+        path: str,
+        call: str,
+        name: str,
+        absent: tuple[str, ...] = (),
+        **wanted: Any,  # noqa: ANN401  # what boto3 takes
+    ) -> list[dict[str, Any]] | None:
+        """All rows of a listing of boto3's, of as many pages as it has; see `_ask`."""
+        pages = self._client.get_paginator(call).paginate(Bucket=self.bucket, **wanted)
+        listed = self._carried_out(path, absent, lambda: list(pages))
+        return None if listed is None else [row for page in listed for row in page.get(name, [])]
+
+    def _carried_out(self, path: str, absent: tuple[str, ...], work: Callable[[], T]) -> T | None:
+        errors = load("botocore.exceptions", EXTRA)
+        try:
+            return ask(work)
+        except (errors.ClientError, errors.BotoCoreError) as error:
+            answer = Answer.of(error)
+            if answer.code in absent:
+                return None
+            said = f"{answer.status} {answer.code}" if answer.status else str(error)
+            if may_pass(error):
+                what, facts = "the bucket does not answer, or is busy", (("answer", said),)
+                raise GrokpackError("GP221", what, Place(path), facts, _AGAIN) from error
+            raise self._failure(path, answer.code, said) from error
+
+    def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
+        hint = _HINTS.get(code, _AGAIN)
+        if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            hint = self._site.refused_hint()
+        what = "the bucket does not take the output"
+        return GrokpackError("GP328", what, Place(path), (("answer", answer),), hint)
+
+
+class ObjectWriter:
+    """Collects the bytes of a file, from a tile's beginning on, and sends each part that is full.
+
+    Args:
+        uploads: The sink.
+        path: The file's URL.
+        nbytes: Its size, which tells the last part; None where `sync` ends it.
+    """
+
+    def __init__(self, uploads: Uploads, path: str, nbytes: int | None) -> None:
+        self._uploads, self._path, self._nbytes = uploads, path, nbytes
+        self._buffer = bytearray()
+        self._at: int | None = None
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Take the bytes at `offset`: where the last ones ended, or a part begins."""
+        if offset != self._at and (self._buffer or offset % PART_BYTES):
+            raise GrokpackError("GP901", f"byte {offset:,} after {self._at} of {self._path}")
+        self._at = offset
+        while len(data):
+            piece = data[: PART_BYTES - len(self._buffer)]
+            self._buffer += piece
+            self._at += len(piece)
+            data = data[len(piece) :]
+            if len(self._buffer) == PART_BYTES:
+                self._send()
+
+    def sync(self) -> None:
+        """Send the last part, where the file has come to its end."""
+        if self._buffer and self._nbytes in (None, self._at):
+            self._send()
+
+    def mark(self) -> None:
+        """See `FileWriter`: parts are told by their sizes."""
+
+    def close(self) -> None:
+        """Drop what is not a whole part."""
+        self._buffer = bytearray()
+
+    def _send(self) -> None:
+        at = self._at or 0
+        body, self._buffer = self._buffer, bytearray()
+        self._uploads.send(self._path, (at - len(body)) // PART_BYTES + 1, body)
+
+
+def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and boto3's client
+    """boto3's client for a bucket, with the endpoint and the keys that reading takes."""
+    boto3, botocore = load("boto3", EXTRA), load("botocore", EXTRA)
+    options: dict[str, Any] = {}
+    if site.keys:
+        options = {
+            "aws_access_key_id": site.keys.name,
+            "aws_secret_access_key": site.keys.secret,
+            "aws_session_token": site.keys.token,
+        }
+    config = load("botocore.config", EXTRA).Config(
+        retries={"mode": "standard", "total_max_attempts": 1},  # see `attempts`
+        signature_version="s3v4" if site.keys else botocore.UNSIGNED,
+        s3={"addressing_style": "path" if site.endpoint else "auto"},
+        max_pool_connections=parallel.WIDTH,
+        **({"request_checksum_calculation": "when_required"} if site.google else {}),
+    )
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=site.endpoint,
+        region_name=site.region or "us-east-1",
+        config=config,
+        **options,
+    )
+    if site.token:
+        client.meta.events.register("request-created.s3", _bearing(site.token))
+    return client
+
+
+def _bearing(token: str) -> Any:  # noqa: ANN401  # a handler of botocore's events
+    def handler(request: Any, **_: Any) -> None:  # noqa: ANN401  # botocore's request
+        request.headers["Authorization"] = f"Bearer {token}"
+
+    return handler
+
+
+def _key(path: str) -> str:
+    return parse(path).path
+
+
+def _prefix(folder: str) -> str:
+    return f"{key}/" if (key := _key(folder)) else ""
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    """A part as completing an upload takes it: with the checksum that it was sent with."""
+    return {k: row[k] for k in ("PartNumber", "ETag", "ChecksumCRC32") if row.get(k)}

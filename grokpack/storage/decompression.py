@@ -1,0 +1,336 @@
+"""Compressed files read as what they stand for: NAME, where only NAME.zst is there.
+
+NAME.zst is in zstd's seekable format, so that any range of NAME costs the frames that it meets.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.formats import zstd_seekable
+from grokpack.formats.zstd_seekable import LARGEST_FRAME_BYTES, SUFFIX, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.storage.backend import Burden, Medium, Stamp
+
+    S = TypeVar("S")
+    T = TypeVar("T")
+
+STORED_BYTES = zstd_seekable.bound(LARGEST_FRAME_BYTES)  # read at once, for each thread
+HELD_BYTES = 2 * LARGEST_FRAME_BYTES + STORED_BYTES
+"""Memory that reading takes in a thread: the last two frames, and some as they lie in the file."""
+_NEVER = (".json", ".jsonl", ".model", ".part", SUFFIX)
+"""Names that no compressed file stands for: small ones, looked for where they often are not."""
+TAIL_BYTES = 16 << 10  # read at first: the table of a file of 2 GB, and the end of a smaller one
+_NO_TABLE = (
+    "no table of frames at the end of the compressed file: it was cut short, or compressed by a "
+    "program that writes none; `zstd -d` it, `convert --to archive` makes one that is read in place"
+)
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A compressed file.
+
+    Attributes:
+        path: Where it is, with its suffix.
+        stamp: Its size and modification time when its table was read.
+        table: Where its frames lie.
+        left: Bytes of frames that may still be decoded.
+    """
+
+    path: str
+    stamp: Stamp
+    table: Table
+    left: float
+
+    def spend(self, nbytes: int) -> None:
+        """Count what is about to be decoded.
+
+        Raises:
+            GrokpackError: GP235 where the file stands for more than weights can become, and as much
+                was decoded as a file of its size could hold.
+        """
+        self.left -= nbytes
+        if self.left < 0:
+            size = self.stamp[0]
+            what = f"{self.table.nbytes:,} bytes of weights do not become {size:,} when compressed"
+            raise GrokpackError("GP235", what, Place(self.path))
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Memory that is used over and over: new pages for each frame would cost as much as the frame.
+
+    Attributes:
+        key: What lies in it; None for nothing that is whole.
+        span: First and last byte + 1 in the file, where it holds frames as they are stored.
+        memory: Its bytes, as many as were ever needed.
+    """
+
+    key: tuple[object, ...] | None = None
+    span: tuple[int, int] = (0, 0)
+    memory: bytearray = field(default_factory=bytearray)
+
+    def sized(self, nbytes: int) -> memoryview:
+        """The first bytes of it."""
+        if len(self.memory) < nbytes:
+            self.memory = bytearray(nbytes)
+        return memoryview(self.memory)[:nbytes]
+
+
+class _Held(threading.local):
+    """What a thread keeps: two frames, some as they are stored, and what decompresses them."""
+
+    def __init__(self) -> None:
+        self.slots = [_Slot(), _Slot()]
+        self.stored = _Slot()
+
+    @cached_property
+    def decompress(self) -> Callable[[memoryview, memoryview], None]:
+        """Made when it is first needed."""
+        return zstd_seekable.decompressor()
+
+
+class Unsealing:
+    """A medium in which NAME.zst is read as NAME, where there is no NAME.
+
+    A file that is there itself costs nothing more than in the medium.
+    """
+
+    def __init__(self, medium: Medium) -> None:
+        self._medium = medium
+        self._sealed: dict[str, Sealed] = {}  # by the path that they are read as
+        self._held = _Held()
+
+    def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
+        """See `sources.read_into`."""
+        self._either(
+            path,
+            lambda: self._medium.read_into(path, offset, buffer),
+            lambda sealed: self._fill(sealed, offset, buffer),
+        )
+
+    def read_rows(
+        self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+    ) -> None:
+        """See `sources.read_rows`."""
+        self._either(
+            path,
+            lambda: self._medium.read_rows(path, offset, stride, rows, engine),
+            lambda sealed: self._fill_rows(sealed, offset, stride, rows),
+        )
+
+    def size(self, path: str) -> int:
+        """See `sources.FileBytes.size`; of a compressed file that of what it stands for."""
+        return self._either(
+            path, lambda: self._medium.size(path), lambda sealed: sealed.table.nbytes
+        )
+
+    def _either(self, path: str, plain: Callable[[], T], sealed: Callable[[Sealed], T]) -> T:
+        """What the medium has of a file, or what the compressed one has that stands for it."""
+        found = self._sealed.get(path)
+        if found is None:
+            try:
+                return plain()
+            except GrokpackError:
+                found = self._find(path)
+                if found is None:
+                    raise
+        return sealed(found)
+
+    def stamp(self, path: str, *, fresh: bool) -> Stamp:
+        """See `sources.stamp`; of a compressed file the size of what it stands for."""
+        try:
+            found = self._medium.stamp(path, fresh=fresh)
+        except GrokpackError:
+            sealed = self._find(path)
+            if sealed is None:
+                raise
+            return sealed.table.nbytes, sealed.stamp[1]
+        self._sealed.pop(path, None)
+        return found
+
+    def exists(self, path: str) -> bool:
+        """See `sources.exists`."""
+        return self._medium.exists(path) or self._is_sealed(path)
+
+    def is_file(self, path: str) -> bool:
+        """See `sources.is_file`."""
+        return self._medium.is_file(path)
+
+    def is_folder(self, path: str) -> bool:
+        """See `sources.is_folder`."""
+        return self._medium.is_folder(path)
+
+    def names(self, folder: str) -> list[str]:
+        """See `sources.names`."""
+        return _unsealed(self._medium.names(folder))
+
+    def tree(self, folder: str) -> list[str]:
+        """See `sources.tree`."""
+        return _unsealed(self._medium.tree(folder))
+
+    @property
+    def burden(self) -> Burden:
+        """See `sources.burden`."""
+        return self._medium.BURDEN
+
+    def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """See `sources.each`."""
+        return self._medium.each(work, items)
+
+    def forget(self, folder: str) -> None:
+        """See `sources.forget`."""
+        self._sealed.clear()
+        self._medium.forget(folder)
+
+    def stored(self, path: str) -> str:
+        """See `sources.stored`."""
+        sealed = self._sealed.get(path)
+        return path if sealed is None else sealed.path
+
+    def _is_sealed(self, path: str) -> bool:
+        return not path.endswith(_NEVER) and self._medium.exists(path + SUFFIX)
+
+    def _find(self, path: str) -> Sealed | None:
+        """The compressed file that stands for a path, where there is no file of that name."""
+        if self._medium.exists(path) or not self._is_sealed(path):
+            self._sealed.pop(path, None)
+            return None
+        stamp = self._medium.stamp(path + SUFFIX, fresh=True)
+        known = self._sealed.get(path)
+        if known is None or known.stamp != stamp:
+            table = self._read_table(path + SUFFIX, stamp[0])
+            left = zstd_seekable.decodable_bytes(table, stamp[0])
+            known = self._sealed[path] = Sealed(path + SUFFIX, stamp, table, left)
+        return known
+
+    def _read_table(self, path: str, nbytes: int) -> Table:
+        with _placed(path):
+            tail = self._read(path, max(0, nbytes - TAIL_BYTES), nbytes)
+            footer = zstd_seekable.read_footer(tail[-zstd_seekable.FOOTER_BYTES :], nbytes)
+            if footer is None:
+                raise GrokpackError("GP228", _NO_TABLE)
+            if footer.table_bytes > len(tail):
+                tail = self._read(path, nbytes - footer.table_bytes, nbytes)
+            return zstd_seekable.read_table(tail[-footer.table_bytes :], footer, nbytes)
+
+    def _read(self, path: str, start: int, stop: int) -> bytearray:
+        buffer = bytearray(stop - start)
+        self._medium.read_into(path, start, memoryview(buffer))
+        return buffer
+
+    def _fill(self, sealed: Sealed, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from byte `offset` of what the file stands for."""
+        _refuse_beyond(sealed, offset + len(buffer))
+        last = sealed.table.frame_at(offset + len(buffer) - 1)
+        filled = 0
+        while filled < len(buffer):
+            frame = sealed.table.frame_at(offset + filled)
+            start, stop = sealed.table.span(frame)
+            skip = offset + filled - start
+            take = min(stop - start - skip, len(buffer) - filled)
+            data = self._frame(sealed, frame, last)
+            buffer[filled : filled + take] = data[skip : skip + take]
+            filled += take
+
+    def _fill_rows(self, sealed: Sealed, offset: int, stride: int, rows: np.ndarray) -> None:
+        """Fill the rows of an array, frame by frame: all rows that lie within one at a time."""
+        count, nbytes = rows.shape
+        end = offset + (count - 1) * stride + nbytes
+        _refuse_beyond(sealed, end)
+        last = sealed.table.frame_at(end - 1)
+        row = 0
+        while row < count:
+            at = offset + row * stride
+            frame = sealed.table.frame_at(at)
+            start, stop = sealed.table.span(frame)
+            within = max(0, (stop - at - nbytes) // stride + 1)
+            if within == 0:  # goes on in the next frame
+                self._fill(sealed, at, rows[row].data)
+                row += 1
+                continue
+            within = min(within, count - row)
+            data = self._frame(sealed, frame, last)
+            _spread(data, at - start, stride, rows[row : row + within])
+            row += within
+
+    def _frame(self, sealed: Sealed, frame: int, last: int) -> memoryview:
+        """What a frame stands for, until the thread asks for two others."""
+        held, key = self._held, (sealed.path, sealed.stamp, frame)
+        if held.slots[0].key != key:
+            held.slots.reverse()
+        slot = held.slots[0]
+        start, stop = sealed.table.span(frame)
+        if slot.key != key:
+            slot.key = None
+            sealed.spend(stop - start)
+            data = slot.sized(stop - start)
+            stored = self._stored(sealed, frame, last)
+            with _placed(sealed.path, f"frame {frame:,}"):
+                held.decompress(stored, data)
+            slot.key = key
+        return slot.sized(stop - start)
+
+    def _stored(self, sealed: Sealed, frame: int, last: int) -> memoryview:
+        """A frame as it lies in the file; those up to `last` are read along with it."""
+        stored = self._held.stored
+        start, stop = sealed.table.extent(frame)
+        begins, ends = stored.span if stored.key == (sealed.path, sealed.stamp) else (0, 0)
+        if not begins <= start < ends:
+            stored.key = None
+            begins, ends = start, sealed.table.fitting(frame, last, STORED_BYTES)
+            self._medium.read_into(sealed.path, begins, stored.sized(ends - begins))
+            stored.key, stored.span = (sealed.path, sealed.stamp), (begins, ends)
+        return stored.sized(ends - begins)[start - begins : stop - begins]
+
+
+def _spread(data: memoryview, first: int, stride: int, rows: np.ndarray) -> None:
+    """Fill rows with equally spaced runs of a frame."""
+    import numpy as np
+
+    count, nbytes = rows.shape
+    flat = np.frombuffer(data, np.uint8)
+    whole = (count - 1) * stride + nbytes
+    held = flat[first : first + whole]
+    rows[...] = np.lib.stride_tricks.as_strided(held, (count, nbytes), (stride, 1))
+
+
+def _refuse_beyond(sealed: Sealed, needed: int) -> None:
+    if needed > sealed.table.nbytes:
+        facts = (
+            ("needed", f"{needed:,} bytes"),
+            ("found", f"{sealed.table.nbytes:,} bytes"),
+        )
+        raise GrokpackError("GP213", "source file became shorter", Place(sealed.path), facts)
+
+
+@contextmanager
+def _placed(path: str, at: str | None = None) -> Iterator[None]:
+    """A block whose errors are about a file."""
+    try:
+        yield
+    except GrokpackError as error:
+        if error.where is not None:
+            raise
+        what = f"{error.what}, in {at}" if at else error.what
+        raise replace(error, what=what, where=Place(path)) from error
+
+
+def _unsealed(names: Iterable[str]) -> list[str]:
+    """Names with those of compressed files as what they stand for."""
+    there = set(names)
+    stems = {n.removesuffix(SUFFIX) for n in there if n.endswith(SUFFIX)} - there
+    stems = {stem for stem in stems if not stem.endswith(_NEVER)}
+    return sorted(stems | {n for n in there if n.removesuffix(SUFFIX) not in stems})

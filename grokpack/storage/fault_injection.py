@@ -1,0 +1,61 @@
+"""Where every operation that changes files passes, and where the system's errors become ours."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from grokpack.core.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_ANNEX = ".git/annex/objects"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Faults:
+    """Counts the operations that change files, and may stop the program at one of them."""
+
+    def __init__(self) -> None:
+        self.hook: Callable[[str, str], None] | None = None
+
+    def point(self, operation: str, path: str) -> None:
+        """Announce an operation that is about to happen."""
+        if self.hook is not None:
+            self.hook(operation, path)
+
+
+faults = Faults()
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """A block that reads a source: its errors are GP214."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        reason, hint = getattr(error, "strerror", None) or str(error), None
+        if isinstance(error, FileNotFoundError) and os.path.islink(path):
+            reason = "it is a link to a file that is not there"
+            hint = "`git annex get` fetches it" if _ANNEX in os.readlink(path) else None
+        what = f"cannot read the source: {reason}"
+        raise GrokpackError("GP214", what, Place(path), hint=hint) from error
+
+
+@contextlib.contextmanager
+def writing(operation: str, path: str) -> Iterator[None]:
+    """A block that changes files: `faults` hears of it; a full disk is GP401, others GP324."""
+    try:
+        faults.point(operation, path)
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) in _FULL:
+            hint = "free some space and run the same command again; it continues"
+            raise GrokpackError(
+                "GP401", f"disk is full: {reason}", Place(path), hint=hint
+            ) from error
+        raise GrokpackError("GP324", f"cannot write: {reason}", Place(path)) from error

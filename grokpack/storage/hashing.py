@@ -1,0 +1,170 @@
+"""Reading files for their checksums: piece by piece into memory that is used again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+import xxhash
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tiles import TILE_BYTES, tile_count, tile_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.core.progress import Watch
+
+_PIECE_BYTES = 1 << 20  # read and summed while it lies in the second-level cache
+_FAR_PIECE_BYTES = 16 << 20  # several requests at a time
+
+
+class _Buffers(threading.local):
+    """A thread's own memory: fresh pages for each piece would cost as much as the piece."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def sized(self, nbytes: int) -> memoryview:
+        """The first bytes of it."""
+        if len(self._memory) < nbytes:
+            self._memory = bytearray(nbytes)
+        return memoryview(self._memory)[:nbytes]
+
+
+_buffers = _Buffers()
+
+
+def pieces(path: str, start: int, stop: int) -> Iterator[memoryview]:
+    """Bytes `start` to `stop` of a file, a piece at a time.
+
+    A piece is gone when the next is asked for.
+
+    Raises:
+        GrokpackError: GP213 and GP214 where they cannot be read.
+    """
+    most = _FAR_PIECE_BYTES if storage.is_url(path) else _PIECE_BYTES
+    while start < stop:
+        piece = _buffers.sized(min(most, stop - start))
+        storage.read_into(path, start, piece)
+        yield piece
+        start += len(piece)
+
+
+def tile_sum(path: str, tile: int, nbytes: int) -> str:
+    """Checksum (xxh3_128, hex) of a tile of a file of `nbytes`.
+
+    Raises:
+        GrokpackError: GP213 and GP214 where it cannot be read.
+    """
+    digest = xxhash.xxh3_128()
+    for piece in pieces(path, *tile_range(tile, nbytes)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def file_sums(
+    path: str, nbytes: int, watch: Watch, *, sha256: bool
+) -> tuple[list[str], str | None]:
+    """Checksum of every tile of a file and, if asked for, its sha256; read once.
+
+    Args:
+        path: The file.
+        nbytes: Its size.
+        watch: Told the bytes of each tile, and asked between tiles.
+        sha256: Whether to sum it all as well: half the speed, and no more than a thread for a file.
+    """
+    whole = hashlib.sha256() if sha256 else None
+    tiles = []
+    for tile in range(tile_count(nbytes)):
+        if watch.stopping():
+            raise GrokpackError("GP403", "stopped within a file")
+        start, stop = tile_range(tile, nbytes)
+        digest = xxhash.xxh3_128()
+        for piece in pieces(path, start, stop):
+            digest.update(piece)
+            if whole is not None:
+                whole.update(piece)
+        tiles.append(digest.hexdigest())
+        watch.advanced(stop - start)
+    return tiles, whole.hexdigest() if whole is not None else None
+
+
+def sum_of(digest: Digest, path: str, nbytes: int, watch: Watch) -> str | None:
+    """The sum of a file in hex; None where it was asked to stop.
+
+    Args:
+        digest: What sums it.
+        path: The file.
+        nbytes: Its size.
+        watch: Told the bytes of each tile, and asked between tiles.
+    """
+    for tile in range(tile_count(nbytes)):
+        if watch.stopping():
+            return None
+        start, stop = tile_range(tile, nbytes)
+        for piece in pieces(path, start, stop):
+            digest.update(piece)
+        watch.advanced(stop - start)
+    return digest.hexdigest()
+
+
+class Digest(Protocol):
+    """What hashlib's objects do."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take in bytes."""
+
+    def hexdigest(self) -> str:
+        """The sum so far."""
+
+
+class TileSums:
+    """Checksums of the tiles of a band's files, fed with consecutive blocks of any length.
+
+    Args:
+        files: Files in the band.
+        nbytes: Size of each.
+    """
+
+    def __init__(self, files: int, nbytes: int) -> None:
+        self._nbytes = nbytes
+        self._open = [xxhash.xxh3_128() for _ in range(files)]
+        self._done: list[list[str]] = [[] for _ in range(files)]
+
+    def update(self, at: int, blocks: list[memoryview]) -> bool:
+        """Take the bytes from `at` on of every file; tells whether a tile ended in them."""
+        ended = False
+        done, length = 0, len(blocks[0])
+        while done < length:
+            edge = tile_range((at + done) // TILE_BYTES, self._nbytes)[1]
+            take = min(length - done, edge - at - done)
+            for digest, block in zip(self._open, blocks, strict=True):
+                digest.update(block[done : done + take])
+            done += take
+            if at + done == edge:
+                self._close()
+                ended = True
+        return ended
+
+    def append_zeros(self, nbytes: int) -> None:
+        """Take a whole tile of zeros."""
+        for row in self._done:
+            row.append(_sum_of_zeros(nbytes))
+
+    def _close(self) -> None:
+        for row, digest in zip(self._done, self._open, strict=True):
+            row.append(digest.hexdigest())
+            digest.reset()
+
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """Checksums of the tiles that are complete, `[file][tile]`."""
+        return tuple(map(tuple, self._done))
+
+
+@cache
+def _sum_of_zeros(nbytes: int) -> str:
+    return xxhash.xxh3_128(bytes(nbytes)).hexdigest()

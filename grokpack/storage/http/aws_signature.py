@@ -1,0 +1,150 @@
+"""Signature Version 4, by which S3 and its like know who asks; and where the keys are found.
+
+Rules: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from grokpack.core import redaction
+
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Who asks."""
+
+    name: str
+    secret: str
+    token: str | None = None
+
+
+def find_keys() -> Keys | None:
+    """Keys from the environment, else from the profile in the credentials file; None without.
+
+    Where they come from elsewhere (single sign-on, a machine's role), `aws configure
+    export-credentials --format env` puts them into the environment.
+    """
+    found = _keys()
+    if found is not None:
+        redaction.know(found.name, found.secret, found.token)
+    return found
+
+
+def _keys() -> Keys | None:
+    name, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if name and secret:
+        return Keys(name, secret, os.environ.get("AWS_SESSION_TOKEN"))
+    row = _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    if "aws_access_key_id" in row and "aws_secret_access_key" in row:
+        token = row.get("aws_session_token")
+        return Keys(row["aws_access_key_id"], row["aws_secret_access_key"], token)
+    return None
+
+
+def tensorstores(keys: Keys | None) -> dict[str, str]:
+    """Where TensorStore finds the keys that `find_keys` found: it takes none in a spec."""
+    if keys is None:
+        return {"type": "anonymous"}
+    if keys.name == os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {"type": "environment"}
+    return {
+        "type": "profile",
+        "profile": _profile_name(),
+        "credentials_file": _file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+        "config_file": os.devnull,  # it must exist
+    }
+
+
+def find_region() -> str | None:
+    """The region from the environment, else from the profile in the config file."""
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return named or _profile("AWS_CONFIG_FILE", "config").get("region")
+
+
+def _profile_name() -> str:
+    return os.environ.get("AWS_PROFILE") or "default"
+
+
+def _file(variable: str, name: str) -> str:
+    return os.environ.get(variable) or str(Path.home() / ".aws" / name)
+
+
+def _profile(variable: str, name: str) -> dict[str, str]:
+    """The profile's section of one of AWS's two files; empty where it is not there."""
+    path, profile = _file(variable, name), _profile_name()
+    if not os.path.isfile(path):  # reading a pipe might never end
+        return {}
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return {}
+    for section in (profile, f"profile {profile}"):
+        if parser.has_section(section):
+            return dict(parser.items(section))
+    return {}
+
+
+def sign(url: str, region: str, keys: Keys, now: datetime | None = None) -> dict[str, str]:
+    """Headers that sign a GET of a URL.
+
+    Args:
+        url: Percent-encoded, as it is sent.
+        region: Where the bucket is.
+        keys: Who asks.
+        now: The time; that of the clock by default.
+    """
+    moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    parts = urlsplit(url)
+    headers = {
+        "host": parts.netloc,
+        "x-amz-content-sha256": EMPTY_SHA256,
+        "x-amz-date": moment,
+    }
+    if keys.token:
+        headers["x-amz-security-token"] = keys.token
+    names = ";".join(sorted(headers))
+    query = sorted((_encoded(k), _encoded(v)) for k, v in parse_qsl(parts.query, True))  # noqa: FBT003
+    request = "\n".join(
+        (
+            "GET",
+            parts.path or "/",
+            "&".join(f"{name}={value}" for name, value in query),
+            *(f"{name}:{headers[name]}" for name in sorted(headers)),
+            "",
+            names,
+            EMPTY_SHA256,
+        )
+    )
+    scope = f"{moment[:8]}/{region}/s3/aws4_request"
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    text = f"{_ALGORITHM}\n{moment}\n{scope}\n{digest}"
+    key = f"AWS4{keys.secret}".encode()
+    for piece in (moment[:8], region, "s3", "aws4_request"):
+        key = _hmac(key, piece)
+    signature = _hmac(key, text).hex()
+    del headers["host"]  # the connection sends it
+    credential = f"Credential={keys.name}/{scope}"
+    headers["Authorization"] = (
+        f"{_ALGORITHM} {credential}, SignedHeaders={names}, Signature={signature}"
+    )
+    return headers
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="-_.~")
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()

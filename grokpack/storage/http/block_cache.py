@@ -1,0 +1,305 @@
+"""Spans of files that are read in strips: fetched once, put aside on disk, cut there.
+
+To turn a matrix is to take a short run out of each of its rows, many times over. A request for each
+run would never end, and memory does not hold the matrix; so blocks of the file go to a nameless
+file on the output's disk, and the strips are read from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.errors import GrokpackError
+from grokpack.kernels.dispatch import twin
+from grokpack.kernels.rows import pread_rows
+from grokpack.storage import interruption
+from grokpack.storage.http import range_requests
+from grokpack.storage.http.redirects import is_near
+from grokpack.storage.http.request_threads import fly_all
+from grokpack.storage.http.response_bodies import InFile
+from grokpack.storage.http.scratch_file import Scratch
+from grokpack.storage.http.services import resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.storage.http.redirects import Resource
+    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.responses import Facts
+
+BLOCK_BYTES = 4 << 20
+SHELF_BYTES = 2 << 30
+"""An expert's matrix of Grok-1 takes 201 MB, and each thread works on one or two."""
+IN_FLIGHT = 4  # blocks that a thread fetches at a time from afar
+_WARM = 128
+"""Blocks from which on those that were read to the end give way before new places are taken: half
+a gigabyte of memory that was touched before. Pages that were not cost four times as much as the
+block; a block that is wanted a second time is there for as long as that."""
+_EDGE_BYTES = 64 << 10  # of a block: framing, and what is read otherwise
+_HELD = 8  # blocks that a thread holds at a time, lest many threads hold all
+_POLL_S = 0.1
+
+_Key = tuple[str, str, int]  # path, tag, number of the block
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A block's place; `holders` of it keep it from being given to another.
+
+    `left` of its bytes were not read yet.
+    """
+
+    at: int
+    left: int
+    holders: int = 0
+    ready: threading.Event = field(default_factory=threading.Event)
+    failed: bool = False
+
+
+class Shelf:
+    """A file of blocks of other files; the least used give way. For many threads."""
+
+    def __init__(self, folder: str) -> None:
+        self._file = Scratch(folder)
+        self.handle = self._file.handle
+        self._slots: OrderedDict[_Key, _Slot] = OrderedDict()
+        self._free = list(range(SHELF_BYTES - BLOCK_BYTES, -1, -BLOCK_BYTES))
+        self._changed = threading.Condition()
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._file.close()
+
+    @contextlib.contextmanager
+    def holding(self, path: str, facts: Facts, numbers: list[int]) -> Iterator[dict[int, _Slot]]:
+        """Blocks of a file, fetched where they are not there: by number."""
+        held = self._taken(path, facts, numbers)
+        try:
+            yield held
+        finally:
+            self._let_go(held)
+
+    def _taken(self, path: str, facts: Facts, numbers: list[int]) -> dict[int, _Slot]:
+        """Hold blocks and have them ready; anew where another thread failed to fetch one."""
+        while True:
+            held, mine = self._hold(path, facts, numbers)
+            try:
+                self._load(path, facts, mine, held)
+                whole = self._settled(held)
+            except BaseException:
+                self._let_go(held)
+                raise
+            if whole:
+                return held
+            self._let_go(held)
+
+    def _hold(
+        self, path: str, facts: Facts, numbers: list[int]
+    ) -> tuple[dict[int, _Slot], list[int]]:
+        """Hold blocks, all at once: who held some and waited for others might wait for ever.
+
+        Returns:
+            The blocks by number, and the numbers of those that this thread is to fetch.
+        """
+        stopping = interruption.current().stopping
+        keys: dict[int, _Key] = {number: (path, facts.tag, number) for number in numbers}
+        with self._changed:
+            while not self._make_room(keys):
+                self._changed.wait(_POLL_S)
+                if stopping():
+                    raise GrokpackError("GP403", "stopped while waiting for room")
+            held, mine = {}, []
+            for number, key in keys.items():
+                slot = self._slots.get(key)
+                if slot is None:
+                    left = min(BLOCK_BYTES, facts.size - number * BLOCK_BYTES)
+                    slot = self._slots[key] = _Slot(self._free.pop(), left)
+                    mine.append(number)
+                self._slots.move_to_end(key)
+                slot.holders += 1
+                held[number] = slot
+        return held, mine
+
+    def _make_room(self, keys: dict[int, _Key]) -> bool:
+        """Let the least used blocks give way for those that are missing; whether there is room."""
+        wanted = set(keys.values())
+        count = len(wanted - self._slots.keys())
+        self._recycle(wanted, min(count, len(self._slots) + count - _WARM))
+        missing = count - len(self._free)
+        idle = [k for k, slot in self._slots.items() if not slot.holders and k not in wanted]
+        if len(idle) < missing:
+            return False
+        for key in idle[: max(missing, 0)]:
+            self._free.append(self._slots.pop(key).at)
+        return True
+
+    def _recycle(self, wanted: set[_Key], most: int) -> None:
+        """Free the places of blocks that were read to the end; they are the next to be taken."""
+        if most <= 0:
+            return
+        done = [
+            key
+            for key, slot in self._slots.items()
+            if slot.left <= _EDGE_BYTES and not slot.holders and key not in wanted
+        ]
+        for key in done[:most]:
+            self._free.append(self._slots.pop(key).at)
+
+    def _load(self, path: str, facts: Facts, mine: list[int], held: dict[int, _Slot]) -> None:
+        """Fetch blocks, a few at a time."""
+        source = resource(path)
+        at_once = 1 if is_near(source) else IN_FLIGHT
+        try:
+            for first in range(0, len(mine), at_once):
+                batch = mine[first : first + at_once]
+                fly_all([self._fetching(source, facts, n, held[n]) for n in batch])
+                for number in batch:
+                    held[number].ready.set()
+        except BaseException:
+            with self._changed:
+                for number in mine:
+                    slot = held[number]
+                    if not slot.ready.is_set():
+                        slot.failed = True
+                        del self._slots[path, facts.tag, number]
+                        slot.ready.set()
+            raise
+
+    def _fetching(
+        self, source: Resource, facts: Facts, number: int, slot: _Slot
+    ) -> Callable[[Flight[Any]], None]:
+        """The work of fetching one block.
+
+        It holds the block itself: one that was called off may still write for a moment, and its
+        place must be nobody else's until it has ended.
+        """
+        offset = number * BLOCK_BYTES
+        body = InFile(self._file, slot.at, min(BLOCK_BYTES, facts.size - offset))
+        with self._changed:
+            slot.holders += 1
+
+        def fetch(flight: Flight[Any]) -> None:
+            try:
+                range_requests.read(flight, source, offset, body, facts)
+            finally:
+                self._let_go({number: slot})
+
+        return fetch
+
+    def _settled(self, held: dict[int, _Slot]) -> bool:
+        """Wait for what other threads fetch; whether all of it came."""
+        stopping = interruption.current().stopping
+        for slot in held.values():
+            while not slot.ready.wait(_POLL_S):
+                if stopping():
+                    raise GrokpackError("GP403", "stopped while waiting for another thread")
+        return not any(slot.failed for slot in held.values())
+
+    def _let_go(self, held: dict[int, _Slot]) -> None:
+        """Hold blocks no more; the place of one that could not be fetched is free then."""
+        with self._changed:
+            for slot in held.values():
+                slot.holders -= 1
+                if slot.failed and not slot.holders:
+                    self._free.append(slot.at)
+            self._changed.notify_all()
+
+
+_shelves: dict[str, Shelf] = {}
+_guard = threading.Lock()
+
+
+def _shelf() -> Shelf:
+    """The shelf in the scratch folder of this thread's errand."""
+    folder = interruption.current().scratch_folder
+    with _guard:
+        if folder not in _shelves:
+            _shelves[folder] = Shelf(folder)
+        return _shelves[folder]
+
+
+def clear(folder: str) -> None:
+    """Take away the shelf in a folder, if there is one."""
+    with _guard:
+        shelf = _shelves.pop(folder, None)
+    if shelf is not None:
+        shelf.close()
+
+
+def read_rows(
+    path: str, facts: Facts, offset: int, stride: int, rows: np.ndarray, engine: Engine
+) -> None:
+    """Fill rows, as `sources.read_rows` does, from blocks on the shelf."""
+    count, nbytes = rows.shape
+    strips = _Strips(offset, stride, count, nbytes)
+    numbers = strips.blocks()
+    for first in range(0, len(numbers), _HELD):
+        some = numbers[first : first + _HELD]
+        shelf = _shelf()
+        with shelf.holding(path, facts, some) as held:
+            for number, slot in held.items():
+                # Two threads may take from one block at a time; a count that is a little too
+                # high keeps it longer than it need be.
+                slot.left -= strips.copy(shelf.handle, number, slot.at, rows, engine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Strips:
+    """Runs of bytes at equal distances: run `i` begins at `offset + i * stride`."""
+
+    offset: int
+    stride: int
+    count: int
+    nbytes: int
+
+    def blocks(self) -> list[int]:
+        """Numbers of the blocks that hold some of them."""
+        found: dict[int, None] = {}
+        row = 0
+        while row < self.count:
+            begins = self.offset + row * self.stride
+            last = (begins + self.nbytes - 1) // BLOCK_BYTES
+            found.update(dict.fromkeys(range(begins // BLOCK_BYTES, last + 1)))
+            inside = ((last + 1) * BLOCK_BYTES - self.nbytes - self.offset) // self.stride
+            row = max(row + 1, inside + 1)
+        return list(found)
+
+    def copy(self, handle: int, number: int, at: int, rows: np.ndarray, engine: Engine) -> int:
+        """Copy all that a block has of the runs; it lies at byte `at` of the shelf.
+
+        Returns:
+            How many bytes that was.
+        """
+        low, high = number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES
+        first = max(0, -(-(low - self.offset) // self.stride))  # the first that begins in it
+        after = min(self.count, (high - self.nbytes - self.offset) // self.stride + 1)
+        whole = max(0, after - first)
+        if whole:
+            place = at + self.offset + first * self.stride - low
+            read = twin(pread_rows, engine)
+            address = rows.ctypes.data + first * self.nbytes
+            done = read(handle, address, self.nbytes, whole, self.nbytes, place, self.stride)
+            if done < whole:
+                raise GrokpackError("GP901", "a block that was put aside is gone")
+        ends = [row for row in (first - 1, first + whole) if 0 <= row < self.count]
+        parts = (self._copy_part(handle, (low, high), at, row, rows) for row in ends)
+        return whole * self.nbytes + sum(parts)
+
+    def _copy_part(
+        self, handle: int, block: tuple[int, int], at: int, row: int, rows: np.ndarray
+    ) -> int:
+        """Copy what a block has of a run that begins before it, or ends behind it."""
+        begins = self.offset + row * self.stride
+        start, stop = max(begins, block[0]), min(begins + self.nbytes, block[1])
+        if start >= stop:
+            return 0
+        target = rows[row].data[start - begins : stop - begins]
+        return os.preadv(handle, [target], at + start - block[0])

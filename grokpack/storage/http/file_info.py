@@ -1,0 +1,155 @@
+"""What is known of each file: size, tag, and the few kilobytes that headers are read from.
+
+A file's size and tag are those of its first answer; every later read must fit them, so that what
+is read of one file is one file. `forget` makes the next look a first one again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from grokpack.storage.http import range_requests, responses
+from grokpack.storage.http.request_threads import fly
+from grokpack.storage.http.response_bodies import InMemory
+from grokpack.storage.http.services import resource
+
+if TYPE_CHECKING:
+    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.responses import Facts
+
+HEAD_BYTES = 8 << 10
+"""Read with the first look: a pickle's header and the sample that tells copies, a small JSON."""
+WINDOW_BYTES = 4 << 10
+"""Read at least where a small read is outside of what is kept: a pickle's framing takes less."""
+SMALL_BYTES = 64 << 10  # larger reads are not headers, and are not kept
+KEPT_BYTES = 16 << 20  # twice what the 770 files of the release take
+
+
+class _Windows:
+    """Small runs of bytes by file, the latest used; for many threads."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._of: dict[str, list[int]] = {}
+        self._nbytes = 0
+        self._guard = threading.Lock()
+
+    def put(self, path: str, offset: int, data: bytes) -> None:
+        """Keep a run."""
+        with self._guard:
+            self._drop(path, offset)
+            self._runs[path, offset] = data
+            self._of.setdefault(path, []).append(offset)
+            self._nbytes += len(data)
+            while self._nbytes > KEPT_BYTES:
+                self._drop(*next(iter(self._runs)))
+
+    def get(self, path: str, offset: int, nbytes: int) -> memoryview | None:
+        """A run that is kept, or part of one."""
+        with self._guard:
+            for begins in self._of.get(path, ()):
+                data = self._runs[path, begins]
+                if begins <= offset and offset + nbytes <= begins + len(data):
+                    self._runs.move_to_end((path, begins))
+                    return memoryview(data)[offset - begins : offset - begins + nbytes]
+        return None
+
+    def forget(self, paths: list[str]) -> None:
+        """Drop what is kept of files."""
+        with self._guard:
+            for path in paths:
+                for offset in list(self._of.get(path, ())):
+                    self._drop(path, offset)
+
+    def _drop(self, path: str, offset: int) -> None:
+        data = self._runs.pop((path, offset), None)
+        if data is not None:
+            self._nbytes -= len(data)
+            self._of[path].remove(offset)
+
+
+_windows = _Windows()
+_facts: dict[str, Facts | None] = {}
+_refused: dict[str, str] = {}
+
+
+def look(path: str) -> Facts | None:
+    """Facts of a file, from the first look at it; None where there is none.
+
+    Where access is refused there is none either: without the right to list, a bucket answers so
+    for what does not exist. `refused` tells.
+    """
+    if path not in _facts:
+        _facts[path] = _first_look(path)
+    return _facts[path]
+
+
+def _first_look(path: str) -> Facts | None:
+    source = resource(path)
+
+    def ask(flight: Flight[Any]) -> tuple[Facts, bytes]:
+        return range_requests.head(flight, source, HEAD_BYTES)
+
+    try:
+        facts, data = fly(ask)
+    except responses.Gone:
+        return None
+    except responses.Refused as error:
+        _refused[path] = str(error)
+        return None
+    _windows.put(path, 0, data)
+    return facts
+
+
+def look_again(path: str) -> Facts | None:
+    """Facts of a file as they are now, whatever is remembered."""
+    source = resource(path)
+
+    def ask(flight: Flight[Any]) -> tuple[Facts, bytes]:
+        return range_requests.head(flight, source, 1)
+
+    try:
+        return fly(ask)[0]
+    except (responses.Gone, responses.Refused):
+        return None
+
+
+def refused(path: str) -> str | None:
+    """How access to a file was refused, if it was."""
+    return _refused.get(path)
+
+
+def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
+    """A few bytes of a file; what lies around them is read with them and kept."""
+    kept = _windows.get(path, offset, nbytes)
+    if kept is not None:
+        return kept
+    begins = min(offset, max(0, facts.size - WINDOW_BYTES))  # near the end, what is before it
+    data = bytearray(min(max(nbytes, WINDOW_BYTES), facts.size - begins))
+    source, body = resource(path), InMemory(memoryview(data))
+    fly(lambda flight: range_requests.read(flight, source, begins, body, facts))
+    _windows.put(path, begins, bytes(data))
+    return memoryview(data)[offset - begins : offset - begins + nbytes]
+
+
+def forget(folder: str) -> None:
+    """Forget what is known of the files below a folder, and of the small ones beside it."""
+    base = folder.rstrip("/")
+    above = base.rpartition("/")[0]
+    known = [
+        path
+        for path in list(_facts)
+        if path == base or path.startswith(f"{base}/") or _is_small_in(path, above)
+    ]
+    for path in known:
+        _facts.pop(path, None)
+        _refused.pop(path, None)
+    _windows.forget(known)
+
+
+def _is_small_in(path: str, folder: str) -> bool:
+    """Whether this is a config, a manifest or the like in a folder, or nothing at all."""
+    small = path.endswith((".json", ".model")) or _facts.get(path) is None
+    return small and path.rpartition("/")[0] == folder

@@ -1,0 +1,236 @@
+"""The medium of URLs; see `storage.sources.Medium`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.storage.backend import Burden
+from grokpack.storage.http import block_cache, file_info, range_requests, responses, services
+from grokpack.storage.http.listing import Names, listed
+from grokpack.storage.http.name_probing import probed
+from grokpack.storage.http.parallel import each
+from grokpack.storage.http.redirects import is_near
+from grokpack.storage.http.request_threads import fly_all
+from grokpack.storage.http.response_bodies import InMemory
+from grokpack.storage.urls import parse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.storage.http.responses import Facts
+
+__all__ = [
+    "BURDEN",
+    "each",
+    "exists",
+    "forget",
+    "is_folder",
+    "names",
+    "read_into",
+    "read_rows",
+    "size",
+    "sought",
+    "stamp",
+    "tree",
+]
+
+_LIBRARIES_BYTES = 16 << 20  # http and ssl, certificates, the threads of requests
+BURDEN = Burden(
+    _LIBRARIES_BYTES + file_info.KEPT_BYTES,
+    block_cache.IN_FLIGHT * block_cache.BLOCK_BYTES,
+    block_cache.SHELF_BYTES,
+    8,
+)
+_RANGE_BYTES = 1 << 20  # smaller requests cost more than they gain
+_IN_FLIGHT = 4  # ranges of one read
+_FILES = (".gguf", ".json", ".md", ".model", ".part", ".safetensors")
+"""Endings of what is no folder, on servers that cannot be asked."""
+
+_names: dict[tuple[str, bool], Names] = {}
+
+
+def read_into(path: str, offset: int, buffer: memoryview) -> None:
+    """See `sources.read_into`; a long read from afar is several ranges at a time."""
+    facts = _facts(path)
+    _check_end(path, facts, offset + len(buffer))
+    if len(buffer) <= file_info.SMALL_BYTES:
+        buffer[:] = file_info.small(path, offset, len(buffer), facts) if len(buffer) else b""
+        return
+    source = services.resource(path)
+    count = 1 if is_near(source) else min(_IN_FLIGHT, -(-len(buffer) // _RANGE_BYTES))
+    step = -(-len(buffer) // count)
+    fly_all(
+        [
+            partial(
+                range_requests.read,
+                resource=source,
+                offset=offset + at,
+                body=InMemory(buffer[at : at + step]),
+                seen=facts,
+            )
+            for at in range(0, len(buffer), step)
+        ]
+    )
+
+
+def read_rows(
+    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+) -> None:
+    """See `sources.read_rows`; what lies between the rows is fetched with them, once."""
+    facts = _facts(path)
+    count, nbytes = rows.shape
+    span = (count - 1) * stride + nbytes
+    _check_end(path, facts, offset + span)
+    if span <= file_info.SMALL_BYTES:
+        data = file_info.small(path, offset, span, facts)
+        for row in range(count):
+            rows[row].data[:] = data[row * stride : row * stride + nbytes]
+    elif stride == nbytes:
+        read_into(path, offset, rows.reshape(-1).data)
+    else:
+        block_cache.read_rows(path, facts, offset, stride, rows, engine)
+
+
+def _facts(path: str) -> Facts:
+    facts = file_info.look(path)
+    if facts is None:
+        reason = file_info.refused(path)
+        if reason is not None:
+            raise range_requests.refused(services.resource(path), reason)
+        raise GrokpackError("GP214", "cannot read the source: no such file", Place(path))
+    return facts
+
+
+def _check_end(path: str, facts: Facts, end: int) -> None:
+    if end > facts.size:
+        shown = ("needed", f"{end:,} bytes"), ("found", f"{facts.size:,} bytes")
+        raise GrokpackError("GP213", "source file became shorter", Place(path), shown)
+
+
+def size(path: str) -> int:
+    """See `sources.size`."""
+    return _facts(path).size
+
+
+def stamp(path: str, *, fresh: bool) -> tuple[int, str]:
+    """See `sources.stamp`.
+
+    Raises:
+        GrokpackError: GP213 where the file is not the one that was opened.
+    """
+    seen = _facts(path)
+    now = file_info.look_again(path) if fresh else seen
+    if now is None:
+        raise range_requests.changed(path, "it is gone")
+    if now != seen:
+        raise range_requests.changed(path, range_requests.difference(seen, now))
+    return now.size, now.tag
+
+
+def exists(path: str) -> bool:
+    """See `sources.exists`."""
+    above, name = os.path.split(path)
+    known = _names.get((above, False))
+    if known is not None and not known.sought:
+        return name in known.files or name in known.folders
+    if not parse(path).path:
+        return is_folder(path)
+    return (_may_be_file(path) and is_file(path)) or is_folder(path)
+
+
+def is_file(path: str) -> bool:
+    """See `sources.is_file`.
+
+    Raises:
+        GrokpackError: GP222 where there is one that may not be read, as far as that can be told.
+    """
+    found = file_info.look(path) is not None
+    if not found and _is_withheld(path, file_info.refused(path)):
+        _facts(path)
+    return found
+
+
+def is_folder(path: str) -> bool:
+    """See `sources.is_folder`."""
+    if path.endswith(_FILES):
+        return False
+    return not _listing(path).empty
+
+
+def names(folder: str) -> list[str]:
+    """See `sources.names`."""
+    found = _listing(folder)
+    return sorted({*found.folders, *(path.split("/")[0] for path in found.files)})
+
+
+def tree(folder: str) -> list[str]:
+    """See `sources.tree`."""
+    return sorted(_listing(folder, deep=True).files)
+
+
+def _may_be_file(path: str) -> bool:
+    """Whether a path may be a file's and no folder's page, which on a web server names tell.
+
+    A file has a point in its name, or an index of its folder names it.
+    """
+    folder, name = os.path.split(path)
+    known = _names.get((folder, False))
+    indexed = known is not None and name in known.files
+    return indexed or "." in name or parse(path).scheme not in ("http", "https")
+
+
+def _is_withheld(path: str, reason: str | None) -> bool:
+    """Whether a file that was refused is there: some servers refuse what they do not have.
+
+    A listing or an index names it, or the server asks for a login here and not for other files.
+    """
+    folder, name = os.path.split(path)
+    known = _names.get((folder, False))
+    if reason is None or known is None:
+        return False
+    return name in known.files or (bool(known.files) and reason.startswith("401"))
+
+
+def _listing(folder: str, *, deep: bool = False) -> Names:
+    """Names in a folder, as the site lists them or, where it does not, as they are found."""
+    key = folder, deep
+    if key not in _names:
+        site = services.of(parse(folder))
+        try:
+            found = (
+                probed(folder, read_into)
+                if isinstance(site, services.Plain)
+                else listed(folder, site, deep=deep)
+            )
+        except responses.Refused:
+            found = probed(folder, read_into)
+        _names[key] = found
+    return _names[key]
+
+
+def sought(folder: str) -> tuple[str, ...]:
+    """Names that were tried in a folder, where none was found; none where it was listed.
+
+    Raises:
+        GrokpackError: GP222 where access to them is refused.
+    """
+    tried = _listing(folder).sought
+    for name in tried:
+        path = os.path.join(folder, name)
+        reason = file_info.refused(path)
+        if reason is not None:
+            raise range_requests.refused(services.resource(path), reason)
+    return tried
+
+
+def forget(folder: str) -> None:
+    """See `sources.forget`."""
+    base = folder.rstrip("/")
+    for key in list(_names):
+        if key[0] == base or key[0].startswith(f"{base}/"):
+            del _names[key]
+    file_info.forget(base)

@@ -1,0 +1,177 @@
+"""One range of one file: asked for, checked byte for byte, and tried again where that may help."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.storage.http.connections import SILENCE_S
+from grokpack.storage.http.redirects import answered, follow
+from grokpack.storage.http.responses import (
+    NO_SUCH_RANGE,
+    PARTIAL,
+    WHOLE,
+    Changed,
+    Facts,
+    Gone,
+    Refused,
+    Trouble,
+    described,
+    plain,
+    tag,
+)
+
+if TYPE_CHECKING:
+    import http.client
+    from collections.abc import Callable, Mapping
+
+    from grokpack.storage.http.redirects import Resource
+    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.response_bodies import Body
+
+T = TypeVar("T")
+
+TRIES = 1 + int(os.environ.get("GROKPACK_HTTP_RETRIES") or 7)  # half a minute in all
+_TRIES_OF_A_STRANGER = 4  # a host that never answered: a name mistyped, a server not started
+_TRIES_OF_A_LIAR = 3  # a proxy's error page may pass; a server without ranges stays as it is
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 20.0
+_LONGEST_RETRY_AFTER_S = 300.0
+_SLOWEST_BYTES_PER_S = 64 << 10  # slower, and with four at a time, the release takes two weeks
+
+
+def head(flight: Flight[Any], resource: Resource, nbytes: int) -> tuple[Facts, bytes]:
+    """Size and tag of a file, and its first bytes, in one request.
+
+    Raises:
+        Gone: Where there is none.
+        Refused: Where access is refused.
+        GrokpackError: GP221 where the server cannot be reached, GP223 where it serves no ranges.
+    """
+
+    def receive(response: http.client.HTTPResponse) -> tuple[Facts, bytes]:
+        if response.status == NO_SUCH_RANGE:
+            return Facts(0, tag(response)), b""
+        start, stop, facts = described(response)
+        if start != 0 or (response.status == PARTIAL and stop != min(nbytes, facts.size)):
+            raise Trouble(f"it sent bytes {start:,} to {stop:,} instead", "GP223")
+        data = response.read(stop)
+        if len(data) != stop:
+            raise Trouble("the answer broke off")
+        return facts, data
+
+    return _persist(flight, resource, {"Range": f"bytes=0-{nbytes - 1}"}, nbytes, receive)
+
+
+def document(flight: Flight[Any], resource: Resource, limit_bytes: int) -> tuple[bytes, str]:
+    """A whole answer of bounded size, and its `Link` header.
+
+    Raises:
+        Gone: See `head`; likewise for the others.
+    """
+
+    def receive(response: http.client.HTTPResponse) -> tuple[bytes, str]:
+        data = response.read(limit_bytes + 1)
+        if response.status != WHOLE or len(data) > limit_bytes:
+            raise Trouble(f"status {response.status}, more than {limit_bytes:,} bytes", "GP223")
+        return data, response.getheader("Link") or ""
+
+    return _persist(flight, resource, {}, limit_bytes, receive)
+
+
+def read(flight: Flight[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
+    """Read bytes of a file that is still the one that was seen.
+
+    Raises:
+        GrokpackError: GP213 where it is another file by now, GP221 where the server does not
+            deliver, GP222 where access is refused, GP223 where its answers do not fit.
+    """
+    wanted = {"Range": f"bytes={offset}-{offset + body.nbytes - 1}"}
+    if seen.tag.startswith('"'):  # a weak tag never matches, a date is none
+        wanted["If-Match"] = seen.tag
+
+    def receive(response: http.client.HTTPResponse) -> None:
+        start, stop, facts = described(response)
+        if facts != seen:
+            raise Changed(difference(seen, facts))
+        if (start, stop) != (offset, offset + body.nbytes):
+            raise Trouble(f"it sent bytes {start:,} to {stop:,} instead", "GP223")
+        body.take(flight, response)
+
+    try:
+        _persist(flight, resource, wanted, body.nbytes, receive)
+    except Gone:
+        raise changed(resource.path, "it is gone") from None
+    except Refused as error:
+        raise refused(resource, str(error)) from None
+
+
+def changed(path: str, how: str) -> GrokpackError:
+    """The error for a file that is not the one that was opened."""
+    hint = "restore the source, or begin anew with `--restart`"
+    what = "source changed since it was opened"
+    return GrokpackError("GP213", what, Place(path), (("changed", how),), hint)
+
+
+def refused(resource: Resource, reason: str) -> GrokpackError:
+    """The error for a file that may not be read."""
+    facts = (("answer", reason),)
+    hint = resource.site.refused_hint()
+    return GrokpackError("GP222", "access is refused", Place(resource.path), facts, hint)
+
+
+def difference(seen: Facts, now: Facts) -> str:
+    """How a file differs from what it was, in words."""
+    if seen.size != now.size:
+        return f"{seen.size:,} bytes then, {now.size:,} now"
+    return f"tag {plain(seen.tag)} then, {plain(now.tag)} now"
+
+
+def _persist(
+    flight: Flight[Any],
+    resource: Resource,
+    wanted: Mapping[str, str],
+    nbytes: int,
+    receive: Callable[[http.client.HTTPResponse], T],
+) -> T:
+    """Attempt a request until it succeeds, fails for good, or has failed too often."""
+    began, tried, lies = time.monotonic(), 0, 0
+    while True:
+        flight.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
+        try:
+            return follow(flight, resource, wanted, receive)
+        except Changed as error:
+            raise changed(resource.path, str(error)) from None
+        except Trouble as trouble:
+            tried, lies = tried + 1, lies + (trouble.code == "GP223")
+            known = urlsplit(resource.url()).netloc in answered
+            most = TRIES if known else min(TRIES, _TRIES_OF_A_STRANGER)
+            if tried >= most or lies >= min(TRIES, _TRIES_OF_A_LIAR):
+                raise _failure(resource, trouble, tried, time.monotonic() - began) from None
+            flight.pause(pause_s(tried, trouble.after_s))
+        finally:
+            flight.line = None
+
+
+def pause_s(tried: int, after_s: float | None) -> float:
+    """Seconds until the next attempt: twice as long each time, never in step with other clients."""
+    if after_s is not None:
+        return min(after_s, _LONGEST_RETRY_AFTER_S)
+    longest: float = min(_FIRST_PAUSE_S * 2 ** (tried - 1), _LONGEST_PAUSE_S)
+    return longest * random.uniform(0.75, 1.25)  # noqa: S311  # no secret
+
+
+def _failure(resource: Resource, trouble: Trouble, tried: int, seconds: float) -> GrokpackError:
+    facts = (
+        ("happened", trouble.reason),
+        ("tried", f"{tried} times in {seconds:.0f} s"),
+    )
+    place = Place(resource.path)
+    if trouble.code == "GP223":
+        hint = "nothing that it sent was used; take another server, or fetch the files first"
+        return GrokpackError("GP223", "the server does not answer as asked", place, facts, hint)
+    hint = "see that the server can be reached, and run the same command again; it continues"
+    return GrokpackError("GP221", "the server does not deliver", place, facts, hint)

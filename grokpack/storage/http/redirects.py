@@ -1,0 +1,195 @@
+"""The way to a file: one request, by redirections and credentials, to the server that has it."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+from grokpack.storage.http.connections import SILENCE_S, pool
+from grokpack.storage.http.responses import Gone, Refused, Trouble, plain, received
+from grokpack.storage.urls import WEB, host_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from grokpack.storage.http.request_threads import Flight
+
+T = TypeVar("T")
+
+_MOST_REDIRECTS = 5
+_LOCATION = "%/:?#[]@!$&'()*+,;=~"
+"""What may stand in an address as it is, beside letters, digits, - _ and .; servers send other
+characters as well, which are taken for the bytes that they came as."""
+_NO_ADDRESS = "it redirects to what is no web address"
+_NEAR_S = 0.002  # in which a server at hand answers, at its quickest
+answered: dict[str, float] = {}
+"""Hosts that are known to be there, and the shortest time in which one has begun to answer."""
+_moved: dict[str, str] = {}
+"""Where a URL led to last: signed addresses of a CDN, which serve many ranges until they expire;
+empty once one has."""
+
+
+class Site(Protocol):
+    """How a service is spoken to."""
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """Credentials for a URL: none where its host is not the site's."""
+
+    def learn(self, headers: Mapping[str, str]) -> bool:
+        """Take advice from a refusal; true where the next attempt will differ."""
+
+    def refused_hint(self) -> str:
+        """What to do where access is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A file, or a listing, of a site.
+
+    Attributes:
+        path: What the user calls it, for messages.
+        site: How it is asked for.
+        url: Makes its URL; what the site learns may change it.
+    """
+
+    path: str
+    site: Site
+    url: Callable[[], str]
+
+
+def follow(
+    flight: Flight[Any],
+    resource: Resource,
+    wanted: Mapping[str, str],
+    receive: Callable[[http.client.HTTPResponse], T],
+) -> T:
+    """One attempt, by the way that is known or, where that has expired, from the beginning."""
+    url = resource.url()
+    known = _moved.get(url)
+    if known:
+        try:
+            return _walk(flight, resource, (known,), wanted, receive)
+        except (Refused, Gone):
+            _moved[url] = ""
+        except Trouble:
+            _moved[url] = ""
+            raise
+    if known is not None:  # the tag is that of the file, which the place that leads to it lacks
+        wanted = {name: text for name, text in wanted.items() if name != "If-Match"}
+    return _walk(flight, resource, (url,), wanted, receive)
+
+
+def _walk(
+    flight: Flight[Any],
+    resource: Resource,
+    route: tuple[str, ...],
+    wanted: Mapping[str, str],
+    receive: Callable[[http.client.HTTPResponse], T],
+) -> T:
+    """Ask at the end of a route, and where that leads."""
+    at = route[-1]
+    headers = {**wanted, **resource.site.headers(at)}
+    answer, location = _ask(flight, at, headers, receive, resource)
+    if location is None:
+        if len(route) > 1:
+            _moved[route[0]] = at
+        return answer  # type: ignore[return-value]  # set where there is no location
+    if len(route) > _MOST_REDIRECTS:
+        raise Trouble(f"more than {_MOST_REDIRECTS} redirections", "GP223")
+    return _walk(flight, resource, (*route, _target(at, location)), wanted, receive)
+
+
+def _target(at: str, location: str) -> str:
+    """Where a redirection leads."""
+    try:
+        url = urljoin(at, quote(location, safe=_LOCATION, encoding="latin-1", errors="replace"))
+        parts, before = urlsplit(url), urlsplit(at)
+    except ValueError:
+        raise Trouble(_NO_ADDRESS, "GP223") from None
+    if parts.scheme not in WEB or host_fault(parts.netloc) is not None:
+        raise Trouble(_NO_ADDRESS, "GP223")
+    if before.scheme == "https" and parts.scheme == "http":
+        raise Trouble("it redirects from https to http", "GP223")
+    return url
+
+
+def _ask(
+    flight: Flight[Any],
+    url: str,
+    headers: Mapping[str, str],
+    receive: Callable[[http.client.HTTPResponse], T],
+    resource: Resource,
+) -> tuple[T | None, str | None]:
+    """One request to one address: what was received, or where it redirects to."""
+    parts = urlsplit(url)
+    address = parts.scheme, parts.netloc
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    while True:
+        connection = pool.take(address)
+        flight.line = connection
+        sound = False
+        try:
+            flight.check()
+            connection.open()
+            asked = url if connection.by_proxy else target
+            began = time.monotonic()
+            connection.http.request("GET", asked, headers=headers)
+            with connection.http.getresponse() as response:
+                _note(parts.netloc, time.monotonic() - began)
+                try:
+                    result = received(response, receive, resource.site.learn)
+                except (Gone, Refused):  # as whole an answer as any other
+                    sound = _is_over(response)
+                    raise
+                sound = _is_over(response)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            flight.check()
+            if not connection.fresh and _is_hung_up(error):
+                continue  # the server closed it while it was idle
+            raise Trouble(_spoken(error), _code_of(error)) from error
+        else:
+            return result
+        finally:
+            if sound:
+                pool.give(connection)
+            else:
+                connection.close()
+
+
+def _note(host: str, seconds: float) -> None:
+    answered[host] = min(seconds, answered.get(host, seconds))
+
+
+def is_near(resource: Resource) -> bool:
+    """Whether a host answers so soon that nothing is gained by asking it several things at once."""
+    return answered.get(urlsplit(resource.url()).netloc, _NEAR_S) < _NEAR_S
+
+
+def _is_over(response: http.client.HTTPResponse) -> bool:
+    """Whether an answer was read to its end, and another may follow on the connection."""
+    return response.isclosed() and not response.will_close
+
+
+def _is_hung_up(error: Exception) -> bool:
+    return isinstance(error, ConnectionError | http.client.BadStatusLine)
+
+
+def _code_of(error: Exception) -> str:
+    """GP223 for an answer that came and is none, which may not be better next time; else GP221."""
+    cut = isinstance(error, http.client.IncompleteRead) or _is_hung_up(error)
+    return "GP223" if isinstance(error, http.client.HTTPException) and not cut else "GP221"
+
+
+def _spoken(error: Exception) -> str:
+    """What happened to a connection, in words."""
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {SILENCE_S:.0f} s"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the answer broke off"
+    if isinstance(error, http.client.HTTPException):
+        return f"the answer is no HTTP: {plain(str(error) or type(error).__name__)}"
+    reason = error.strerror if isinstance(error, OSError) else None
+    return plain(reason or str(error) or type(error).__name__)

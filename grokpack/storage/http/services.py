@@ -1,0 +1,295 @@
+"""How each scheme is spoken to: the URL of a file, who asks, and how names are listed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit
+
+from grokpack.core import redaction
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.storage.http import aws_signature
+from grokpack.storage.http.redirects import Resource
+from grokpack.storage.urls import WEB, Url, host_fault, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KEY = "/~"  # what S3 leaves as it is in a path, beside letters, digits, - _ and .
+_PATH = "/~%:@!$&'()*+,;="  # what a web address may hold as it is
+_SOMEWHERE = "us-east-1"  # the region in a signature where none is known
+GOOGLE = "https://storage.googleapis.com"
+HUB = "https://huggingface.co"
+
+
+class Listed(Protocol):
+    """A site that tells the names below a folder."""
+
+    def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
+        """The page of a listing that begins after a mark; the first without one."""
+
+
+@dataclass(slots=True)
+class Plain:
+    """A web server: no credentials, no listing."""
+
+    def url(self, url: Url) -> str:
+        """Where a file is."""
+        return f"{url.scheme}://{url.host}/{quote(url.path, safe=_PATH)}"
+
+    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
+        """See `kvstore`."""
+        return _web_store(self.url(url), below, {})
+
+    def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `routes.Site`
+        """None."""
+        return {}
+
+    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
+        """Nothing."""
+        return False
+
+    def refused_hint(self) -> str:
+        """See `routes.Site`."""
+        return "the server lets nobody read this without a password, which grokpack does not send"
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A bucket of S3, of what speaks as S3 does, or of Google Cloud Storage.
+
+    Attributes:
+        name: Of the bucket.
+        google: Whether it is Google's.
+        region: Where it is, as far as is known.
+    """
+
+    name: str
+    google: bool = False
+    region: str | None = field(default_factory=aws_signature.find_region)
+    keys: aws_signature.Keys | None = None
+    token: str | None = None
+    endpoint: str | None = None
+
+    def base(self) -> str:
+        """The bucket's URL."""
+        if self.endpoint:
+            return f"{self.endpoint.rstrip('/')}/{self.name}"
+        where = f"s3.{self.region}.amazonaws.com" if self.region else "s3.amazonaws.com"
+        if "." in self.name:  # its certificate would not fit
+            return f"https://{where}/{self.name}"
+        return f"https://{self.name}.{where}"
+
+    def url(self, url: Url) -> str:
+        """Where an object is."""
+        return f"{self.base()}/{quote(url.path, safe=_KEY)}"
+
+    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
+        """See `kvstore`; Google's is asked as a web server is, which takes a token as it is."""
+        if self.google:
+            return _web_store(self.url(url), below, self.headers(self.base()))
+        found = {
+            "driver": "s3",
+            "bucket": self.name,
+            "path": f"{url.path}/{below}".lstrip("/"),
+            "aws_credentials": aws_signature.tensorstores(self.keys),
+        }
+        if self.endpoint:
+            found["endpoint"] = self.endpoint.rstrip("/")
+        if self.region or self.endpoint:  # it asks S3 where nothing tells
+            found["aws_region"] = self.region or _SOMEWHERE
+        return found
+
+    def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
+        """ListObjectsV2, which Google answers as well."""
+        query = {"list-type": "2", "prefix": f"{url.path}/" if url.path else ""}
+        if not deep:
+            query["delimiter"] = "/"
+        if after is not None:
+            query["continuation-token"] = after
+        text = urlencode(sorted(query.items()), quote_via=quote, safe="-_.~")
+        return Resource(str(url), self, lambda: f"{self.base()}/?{text}")
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """A signature, or Google's token, where there is one and the host is the bucket's."""
+        if urlsplit(url).netloc != urlsplit(self.base()).netloc:
+            return {}
+        if self.token:
+            return {"Authorization": f"Bearer {self.token}"}
+        return aws_signature.sign(url, self.region or _SOMEWHERE, self.keys) if self.keys else {}
+
+    def learn(self, headers: Mapping[str, str]) -> bool:
+        """The region, which S3 names where it was asked in another."""
+        told = {name.lower(): text for name, text in headers.items()}.get("x-amz-bucket-region")
+        if self.endpoint or not told or told == self.region:
+            return False
+        if not all(c.isalnum() or c == "-" for c in told):
+            return False
+        self.region = told
+        return True
+
+    def refused_hint(self) -> str:
+        """See `routes.Site`."""
+        if self.google:
+            how = "export GOOGLE_OAUTH_ACCESS_TOKEN=$(gcloud auth print-access-token)"
+        else:
+            how = 'eval "$(aws configure export-credentials --format env)"'
+        if self.keys or self.token:
+            return f"the keys that were found do not allow it; others, for example:\n{how}"
+        return f"the bucket is not public; give keys, for example:\n{how}"
+
+
+@dataclass(slots=True)
+class Hub:
+    """A repository of models at Hugging Face.
+
+    Attributes:
+        repo: `owner/name`.
+        revision: A branch, a tag or a commit.
+        endpoint: The site, or a mirror.
+        token: Who asks; None for public repositories.
+    """
+
+    repo: str
+    revision: str
+    endpoint: str
+    token: str | None
+
+    def _below(self, url: Url) -> str:
+        return "/".join(quote(part) for part in url.path.split("/")[1:])
+
+    def url(self, url: Url) -> str:
+        """Where a file is."""
+        revision = quote(self.revision, safe="")
+        return f"{self.endpoint}/{quote(self.repo)}/resolve/{revision}/{self._below(url)}"
+
+    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
+        """See `kvstore`."""
+        return _web_store(self.url(url), below, self.headers(self.endpoint))
+
+    def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
+        """The tree, a page at a time; the mark of a page is its URL."""
+        below = self._below(url)
+        revision = quote(self.revision, safe="")
+        first = f"{self.endpoint}/api/models/{quote(self.repo)}/tree/{revision}"
+        first += (f"/{below}" if below else "") + ("?recursive=true" if deep else "")
+        return Resource(str(url), self, lambda: after or first)
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """The token, for the site itself and not for where it redirects to."""
+        if self.token and urlsplit(url).netloc == urlsplit(self.endpoint).netloc:
+            return {"Authorization": f"Bearer {self.token}"}
+        return {}
+
+    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
+        """Nothing."""
+        return False
+
+    def refused_hint(self) -> str:
+        """See `routes.Site`."""
+        return "the repository is private or gated: set HF_TOKEN, or `hf auth login`"
+
+
+def of(url: Url) -> Plain | Bucket | Hub:
+    """The site of a URL; the same object as long as the program runs."""
+    if url.scheme == "hf":
+        name, _, revision = url.path.split("/")[0].partition("@")
+        return _hub(f"{url.host}/{name}", revision or "main")
+    if url.scheme in ("s3", "gs"):
+        return _bucket(url.scheme, url.host)
+    return _plain()
+
+
+def resource(path: str) -> Resource:
+    """A file, as `exchange` takes it."""
+    url = parse(path)
+    site = of(url)
+    return Resource(path, site, lambda: site.url(url))
+
+
+def kvstore(folder: str, below: str) -> dict[str, Any]:
+    """TensorStore's spec of what lies below a folder, with the keys and the endpoint of ours.
+
+    Args:
+        folder: A URL.
+        below: A path below it; of a folder it ends in a slash.
+    """
+    url = parse(folder)
+    return of(url).kvstore(url, below)
+
+
+def _web_store(url: str, below: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    base = f"{url.rstrip('/')}/{quote(below, safe=_PATH)}"
+    return {
+        "driver": "http",
+        "base_url": base,
+        "headers": [f"{name}: {text}" for name, text in headers.items()],
+    }
+
+
+@cache
+def _plain() -> Plain:
+    return Plain()
+
+
+@cache
+def _bucket(scheme: str, name: str) -> Bucket:
+    open_to_all = bool(os.environ.get("GROKPACK_ANONYMOUS"))
+    if scheme == "gs":
+        endpoint = _endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
+        token = None if open_to_all else os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
+        redaction.know(token)
+        return Bucket(name, google=True, region="auto", token=token, endpoint=endpoint)
+    own = _endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return Bucket(name, keys=None if open_to_all else aws_signature.find_keys(), endpoint=own)
+
+
+def _endpoint(*variables: str) -> str | None:
+    """The URL in the first of these variables that is set; None where none is.
+
+    Raises:
+        GrokpackError: GP224 where it is no web address without a user and a query.
+    """
+    variable = next((v for v in variables if os.environ.get(v)), None)
+    if variable is None:
+        return None
+    url = os.environ[variable].rstrip("/")
+    scheme, _, rest = url.partition("://")
+    fault: str | None = "it is no web address"
+    if scheme in WEB:
+        fault = host_fault(rest.partition("/")[0])
+    if any(mark in rest for mark in "?#\\ ") or not rest.isprintable():
+        fault = "a query, a fragment or such characters cannot be part of it"
+    if fault is not None:
+        raise GrokpackError("GP224", f"{variable} cannot be used: {fault}", Place(url))
+    return url
+
+
+@cache
+def _hub(repo: str, revision: str) -> Hub:
+    token = _hub_token()
+    redaction.know(token)
+    return Hub(repo, revision, _endpoint("HF_ENDPOINT") or HUB, token)
+
+
+def _hub_token() -> str | None:
+    """HF_TOKEN, else what `hf auth login` left; None where there is none."""
+    if os.environ.get("GROKPACK_ANONYMOUS"):
+        return None
+    if os.environ.get("HF_TOKEN"):
+        return os.environ["HF_TOKEN"].strip()
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    place = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
+    try:
+        return (place.read_text(encoding="utf-8").strip() or None) if place.is_file() else None
+    except (OSError, UnicodeDecodeError):  # as if nobody had logged in
+        return None
+
+
+def forget() -> None:
+    """Look at the environment anew."""
+    for kept in (_plain, _bucket, _hub):
+        kept.cache_clear()

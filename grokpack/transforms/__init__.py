@@ -1,0 +1,1 @@
+"""Lazily computed arrays: views, copies, casts and quantizers."""

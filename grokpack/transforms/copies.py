@@ -1,0 +1,155 @@
+"""Ops that move values and change none: copies, regrouped scales, constants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Box
+
+if TYPE_CHECKING:
+    from grokpack.transforms.array_source import ArraySource
+
+_BAND_BYTES = 4 << 20  # what a check of equal rows holds at a time; larger reads gain nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The source's array as it is."""
+
+    array: str
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the box."""
+        return reader.read(self.array, box)
+
+    def fill(self, box: Box, values: np.ndarray, reader: ArraySource) -> None:
+        """Read the box into an array: what is only passed on need not be copied in between."""
+        reader.read(self.array, box, values)
+
+    def describe(self) -> list[object]:
+        """`["copy", array]`."""
+        return ["copy", self.array]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFile:
+    """A file of the source as it is, headers and all, `u8[byte, 1]`."""
+
+    path: str
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the bytes."""
+        return reader.read_file(self.path, box.start[0], box.shape[0]).reshape(box.shape)
+
+    def describe(self) -> list[object]:
+        """`["file", path]`."""
+        return ["file", self.path]
+
+
+@dataclass(frozen=True, slots=True)
+class Regroup:
+    """Scales with another number of rows: equal rows collapse, rows repeat; values stay exact.
+
+    Attributes:
+        array: The source's scales, `bf16[..., rows_in, out]`.
+        rows_in: Its rows per matrix.
+        rows_out: Rows to be made, `bf16[..., rows_out, out]`.
+    """
+
+    array: str
+    rows_in: int
+    rows_out: int
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Collapse to the groups that both have, then repeat.
+
+        Raises:
+            GrokpackError: GP215 where rows that should collapse differ.
+        """
+        groups = math.gcd(self.rows_in, self.rows_out)
+        repeat = self.rows_out // groups
+        first, rows = box.start[-2], box.shape[-2]
+        low, high = first // repeat, -(-(first + rows) // repeat)
+        kept = np.stack([self._group(box, g, groups, reader) for g in range(low, high)], axis=-2)
+        index = (np.arange(first, first + rows) // repeat) - low
+        return np.ascontiguousarray(kept[..., index, :])
+
+    def _group(self, box: Box, group: int, groups: int, reader: ArraySource) -> np.ndarray:
+        """The one scale row of a group, after seeing that all its rows are equal."""
+        per_group = self.rows_in // groups
+        begin, end = group * per_group, (group + 1) * per_group
+        step = max(1, _BAND_BYTES // max(1, 2 * box.elements // box.shape[-2]))
+        row = None
+        for at in range(begin, end, step):
+            rows = min(step, end - at)
+            start = (*box.start[:-2], at, box.start[-1])
+            values = reader.read(self.array, Box(start, (*box.shape[:-2], rows, box.shape[-1])))
+            row = values[..., 0, :].copy() if row is None else row
+            if not (values == row[..., None, :]).all():
+                raise self._unequal(begin, end)
+        assert row is not None  # noqa: S101  # a group has at least one row
+        return row
+
+    def _unequal(self, begin: int, end: int) -> GrokpackError:
+        what = f"scale rows {begin} to {end - 1} of {self.array} differ and have no single scale"
+        hint = "keep one row per weight row with `--scales expanded`"
+        return GrokpackError("GP215", what, hint=hint)
+
+    def describe(self) -> list[object]:
+        """`["regroup", array, rows in, rows out]`."""
+        return ["regroup", self.array, self.rows_in, self.rows_out]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The same element everywhere, given by its bits."""
+
+    bits: int
+    itemsize: int
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
+        """An array full of it."""
+        return np.full(box.shape, self.bits, np.dtype(f"<u{self.itemsize}"))
+
+    def describe(self) -> list[object]:
+        """`["constant", bits]`."""
+        return ["constant", self.bits]
+
+
+BF16_ONE = 0x3F80
+"""Bits of 1.0 in bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A short array of integers that are known beforehand, `i64[n]`."""
+
+    numbers: tuple[int, ...]
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
+        """Those of the box."""
+        return np.array(self.numbers, "<u8")[box.start[0] : box.stop[0]]
+
+    def describe(self) -> list[object]:
+        """`["listed", numbers...]`."""
+        return ["listed", *self.numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupIndex:
+    """The group of each input, `i32[in]`, where groups follow one another."""
+
+    group: int
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
+        """Those of the box."""
+        return (np.arange(box.start[0], box.stop[0]) // self.group).astype("<u4")
+
+    def describe(self) -> list[object]:
+        """`["group index", group]`."""
+        return ["group index", self.group]

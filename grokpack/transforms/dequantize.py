@@ -1,0 +1,288 @@
+"""Ops that make weights in floating point: dequantised, cast, and transposed for engines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType, TensorSpec, scales_name
+from grokpack.kernels import cast, weights
+from grokpack.kernels.dispatch import twin
+from grokpack.transforms.copies import Regroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.step_sizes import Pace
+
+_LANES = 64  # columns that the kernels turn at a time; blocks are cut at multiples of it
+
+
+@dataclass(frozen=True, slots=True)
+class Recast:
+    """An array in another float dtype, to nearest even.
+
+    Attributes:
+        array: The source's array.
+        source: Its dtype.
+        dtype: The dtype to be made.
+    """
+
+    array: str
+    source: DType
+    dtype: DType
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the box and cast it.
+
+        Raises:
+            GrokpackError: GP405 where a value does not fit float16.
+        """
+        return recast(reader.read(self.array, box), self.source, self.dtype, self.array)
+
+    def describe(self) -> list[object]:
+        """`["recast", array, dtype]`."""
+        return ["recast", self.array, self.dtype.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize:
+    """A weight as xAI stores it times its scales, rounded at most once.
+
+    Attributes:
+        tensor: The weight with scales, `[..., in, out]`: int8, or floats whose scales are ones.
+        dtype: The dtype to be made.
+    """
+
+    tensor: TensorSpec
+    dtype: DType = DType.BF16
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """`float32(weight) * float32(scale)`, exact; as bf16 it is what xAI's code computes with.
+
+        Raises:
+            GrokpackError: GP405 where a value does not fit float16.
+        """
+        first, rows = box.start[-2], box.shape[-2]
+        per_group = rows_per_group(self.tensor)
+        bits, dtype = reader.read(self.tensor.name, box), self.tensor.values.dtype
+        values = bits.view(np.int8).astype(np.float32) if dtype is DType.I8 else to_f32(bits, dtype)
+        scales = read_scales(self.tensor, box, reader)
+        index = (np.arange(rows) + first % per_group) // per_group
+        products: np.ndarray = values * scales[..., index, :]
+        return recast(products.view(np.uint32), DType.F32, self.dtype, self.tensor.name)
+
+    def describe(self) -> list[object]:
+        """`["dequantize", weight]`, and the dtype where it is another than bf16."""
+        other = [] if self.dtype is DType.BF16 else [self.dtype.value]
+        return ["dequantize", self.tensor.name, *other]
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """A matrix as engines store it, `[..., out, in]`, in floating point.
+
+    A weight is multiplied with its scales: int8 codes exactly in float32, and rounded once, to
+    nearest even, to anything narrower. The scales of bfloat16 weights are ones.
+
+    Attributes:
+        tensor: The source's tensor, `[..., in, out]`.
+        dtype: The dtype to be made.
+        expert: The one expert of a stack that the array holds; None for all, or where there is
+            no stack.
+        groups: Scale groups that expanded rows fall into; None for the rows as they are.
+    """
+
+    tensor: TensorSpec
+    dtype: DType
+    expert: int | None = None
+    groups: int | None = None
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, `[row, in]`, in order.
+
+        Raises:
+            GrokpackError: GP405 where a value does not fit float16.
+        """
+        for block, height in column_blocks(self.tensor, self.expert, box, pace, self.dtype):
+            if self.tensor.scales is None:
+                yield from self._plain(block, height, reader)
+            elif self.tensor.values.dtype is DType.I8:
+                yield from self._products(block, height, reader, pace)
+            else:
+                yield from self._scaled(block, height, reader)
+
+    def _plain(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
+        source = self.tensor.values.dtype
+        turned = matrix(reader.read(self.tensor.name, block)).T
+        for row in range(0, len(turned), height):
+            piece = np.ascontiguousarray(turned[row : row + height])
+            yield recast(piece, source, self.dtype, self.tensor.name)
+
+    def _products(
+        self, block: Box, height: int, reader: ArraySource, pace: Pace
+    ) -> Iterator[np.ndarray]:
+        direct = self.dtype is DType.BF16  # the others pass through exact float32
+        codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
+        kernel = weights.product_bf16 if direct else weights.product_f32
+        product = twin(kernel, engine_for(codes, pace))
+        scales = matrix(read_scales(self.tensor, block, reader, self.groups))
+        first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
+        inputs, columns = codes.shape
+        for column in range(0, columns, height):
+            count = min(height, columns - column)
+            out = np.empty((count, inputs), np.uint16 if direct else np.float32)
+            product(codes, scales, column, first, per_group, out)
+            made = out if direct else out.view(np.uint32)
+            yield recast(made, DType.BF16 if direct else DType.F32, self.dtype, self.tensor.name)
+
+    def _scaled(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
+        """Weights in floating point that have scales all the same: ones, where xAI's code asks."""
+        source, name = self.tensor.values.dtype, self.tensor.name
+        turned = matrix(reader.read(name, block)).T
+        scales = matrix(read_scales(self.tensor, block, reader, self.groups)).T
+        first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
+        group = (np.arange(turned.shape[-1]) + first % per_group) // per_group
+        for row in range(0, len(turned), height):
+            piece = np.ascontiguousarray(turned[row : row + height])
+            own = scales[row : row + height]
+            if source is not self.dtype or (own != 1).any():
+                product = to_f32(piece, source) * own[:, group]
+                piece = recast(product.view(np.uint32), DType.F32, self.dtype, name)
+            yield piece
+
+    def describe(self) -> list[object]:
+        """`["transpose", tensor, expert, dtype]`."""
+        return ["transpose", self.tensor.name, self.expert, self.dtype.value]
+
+
+def column_blocks(
+    tensor: TensorSpec, expert: int | None, box: Box, pace: Pace, dtype: DType
+) -> Iterator[tuple[Box, int]]:
+    """What to read for rows of a transposed output, band by band.
+
+    Args:
+        tensor: The source's tensor, `[..., in, out]`.
+        expert: The expert that is wanted, where the output has one only.
+        box: Of the output, `[..., out, in]`, within one matrix.
+        pace: How much to read, and how much to make, at a time.
+        dtype: Of the output.
+
+    Yields:
+        A box of the source, `[..., in, a band of columns]`, and the number of output rows to be
+        made at a time.
+    """
+    lead = tuple(box.start[:-2]) if expert is None else (expert,)
+    ones = (1,) * len(lead)
+    inputs, first_input = box.shape[-1], box.start[-1]
+    width = _lanes(pace.block_bytes // _column_bytes(tensor, inputs))
+    height = _lanes(pace.step_bytes // (inputs * dtype.itemsize))
+    for column in range(box.start[-2], box.stop[-2], width):
+        count = min(width, box.stop[-2] - column)
+        yield Box((*lead, first_input, column), (*ones, inputs, count)), min(height, count)
+
+
+def _column_bytes(tensor: TensorSpec, inputs: int) -> int:
+    """Memory that a column of a source's block takes, its scales in two forms among it."""
+    rows = tensor.scales.shape[-2] if tensor.scales else 0
+    return inputs * tensor.values.dtype.itemsize + rows * _SCALE_BYTES
+
+
+_SCALE_BYTES = DType.BF16.itemsize + DType.F32.itemsize  # as they are read, and as they multiply
+
+
+def _lanes(columns: int) -> int:
+    return max(_LANES, columns // _LANES * _LANES)
+
+
+def engine_for(codes: np.ndarray, pace: Pace) -> Engine:
+    """Which twin of a kernel that transposes: there is nothing to turn in what a view has turned.
+
+    Such codes lie in memory as they are wanted; numpy's twin copies them as they are.
+    """
+    return pace.engine if codes.flags.c_contiguous else "numpy"
+
+
+def matrix(array: np.ndarray) -> np.ndarray:
+    """The last two axes of an array whose others have one element."""
+    return array.reshape(array.shape[-2:])
+
+
+def rows_per_group(tensor: TensorSpec, groups: int | None = None) -> int:
+    """Inputs that share a scale."""
+    assert tensor.scales is not None  # noqa: S101  # callers have looked
+    return tensor.values.shape[-2] // (groups or tensor.scales.shape[-2])
+
+
+def read_scales(
+    tensor: TensorSpec, box: Box, reader: ArraySource, groups: int | None = None
+) -> np.ndarray:
+    """The scales that a box of a weight needs, `f32[..., group, column]`.
+
+    The first row is that of the group which the first input of the box belongs to.
+
+    Raises:
+        GrokpackError: GP215 where rows do not fall into as many groups as are asked for.
+    """
+    assert tensor.scales is not None  # noqa: S101  # callers have looked
+    per_group, rows = rows_per_group(tensor, groups), tensor.scales.shape[-2]
+    low, high = box.start[-2] // per_group, -(-box.stop[-2] // per_group)
+    start = (*box.start[:-2], low, box.start[-1])
+    wanted = Box(start, (*box.shape[:-2], high - low, box.shape[-1]))
+    name = scales_name(tensor.name)
+    if groups in (None, rows):
+        bits = reader.read(name, wanted)
+    else:
+        bits = Regroup(name, rows, groups).make(wanted, reader)
+    return to_f32(bits, tensor.scales.dtype)
+
+
+def exact(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
+    """A box of a tensor's weights, `f32[...]`, without any rounding.
+
+    Raises:
+        GrokpackError: What reading raises.
+    """
+    if tensor.scales is None:
+        made = Recast(tensor.name, tensor.values.dtype, DType.F32).make(box, reader)
+    else:
+        made = Dequantize(tensor, DType.F32).make(box, reader)
+    values: np.ndarray = np.ascontiguousarray(made).view(np.float32)
+    return values
+
+
+def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
+    """Raw bits of a float dtype as float32; exact."""
+    if dtype is DType.BF16:
+        return cast.widen_bf16(bits)
+    values: np.ndarray = bits.view(dtype.numpy()).astype(np.float32, copy=False)
+    return values
+
+
+def recast(bits: np.ndarray, source: DType, dtype: DType, name: str) -> np.ndarray:
+    """Raw bits of one float dtype as raw bits of another.
+
+    Raises:
+        GrokpackError: GP405 where a finite value does not fit float16.
+    """
+    if source is dtype:
+        return bits
+    values = to_f32(bits, source)
+    if dtype is DType.BF16:
+        return cast.narrow_bf16(values)
+    if dtype is DType.F32:
+        return values.view(np.uint32)
+    rounded, lost = cast.narrow_f16(values)
+    if lost:
+        largest = float(np.abs(values[np.isfinite(values)]).max())
+        facts = (("largest", f"{largest:.6g}"), ("float16 holds", "65504"))
+        what = f"{lost:,} values are too large for float16"
+        hint = "`--dtype bf16` or `--type bf16` holds them"
+        raise GrokpackError("GP405", what, Place(name), facts, hint)
+    return rounded

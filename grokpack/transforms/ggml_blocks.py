@@ -1,0 +1,178 @@
+"""Ops that pack weights in GGUF's blocks, and unpack them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType, TensorSpec
+from grokpack.formats.gguf import BLOCKS, GGMLType
+from grokpack.kernels import ggml, weights
+from grokpack.kernels.dispatch import twin
+from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
+from grokpack.transforms.dequantize import (
+    column_blocks,
+    engine_for,
+    matrix,
+    read_scales,
+    rows_per_group,
+)
+from grokpack.transforms.quantized_rows import Measured
+from grokpack.transforms.quantizer import edges, whole_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.source_weight import SourceWeight
+    from grokpack.transforms.step_sizes import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class PackQ8:
+    """A weight in blocks of Q8_0, `u8[..., out, in / 32 * 34]`: the released codes, re-packed.
+
+    The scale of a group becomes the scale of each of its blocks; nothing is requantised.
+
+    Attributes:
+        tensor: The weight, `int8[..., in, out]` with scales whose groups are multiples of 32.
+        groups: Scale groups that expanded rows fall into; None for the rows as they are.
+    """
+
+    tensor: TensorSpec
+    groups: int | None = None
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order.
+
+        Raises:
+            GrokpackError: GP406 where float16 cannot hold a scale.
+        """
+        per_group = rows_per_group(self.tensor, self.groups)
+        whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
+        for block, height in column_blocks(self.tensor, None, whole, pace, DType.I8):
+            codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
+            pack = twin(weights.q8_0, engine_for(codes, pace))
+            scales = self.scales(block, reader)
+            inputs, columns = codes.shape
+            for column in range(0, columns, height):
+                count = min(height, columns - column)
+                out = np.empty((count, inputs // Q8_BLOCK * Q8_BYTES), np.uint8)
+                pack(codes, scales, column, 0, per_group, out)
+                yield out
+
+    def check(self, reader: ArraySource) -> None:
+        """See that float16 holds every scale, before anything is written.
+
+        Raises:
+            GrokpackError: GP406 where it does not.
+        """
+        shape = self.tensor.values.shape
+        for lead in np.ndindex(*shape[:-2]):
+            self.scales(Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:])), reader)
+
+    def scales(self, block: Box, reader: ArraySource) -> np.ndarray:
+        """Scales of a block of the weight as bits of float16, after seeing that each is exact."""
+        scales = matrix(read_scales(self.tensor, block, reader, self.groups))
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow = scales.astype(np.float16)
+        wrong = np.argwhere(narrow.astype(np.float32) != scales)
+        if len(wrong):
+            raise self._inexact(scales, wrong, block)
+        return narrow.view(np.uint16)
+
+    def _inexact(self, scales: np.ndarray, wrong: np.ndarray, block: Box) -> GrokpackError:
+        group, column = (int(n) for n in wrong[0])
+        expert = f"expert {block.start[0]}, " if len(block.start) > 2 else ""  # noqa: PLR2004
+        facts = (
+            ("scale", f"{float(scales[group, column])!r}"),
+            ("at", f"{expert}group {group}, output {block.start[-1] + column}"),
+            ("in this block", f"{len(wrong):,} of {scales.size:,} scales"),
+        )
+        what = "float16 cannot hold a scale exactly, and Q8_0 keeps scales in float16"
+        hint = (
+            "`grokpack quantize --to gguf --type q8_0` requantises, with a scale of its own for "
+            "each block; `--type bf16` and `--type f32` hold every product"
+        )
+        return GrokpackError("GP406", what, Place(self.tensor.name), facts, hint)
+
+    def describe(self) -> list[object]:
+        """`["q8_0", tensor]`."""
+        return ["q8_0", self.tensor.name]
+
+
+_MEASURED = 32  # weights in a group whose error is measured; a sub-block of Q4_K
+_KERNELS: dict[tuple[str, bool], Callable[..., None]] = {
+    ("q8_0", False): ggml.quantise_q8_0,
+    ("q4_0", False): ggml.quantise_q4_0,
+    ("q4_1", False): ggml.quantise_q4_1,
+    ("q4_k", False): ggml.quantise_q4_k,
+    ("q4_0", True): ggml.search_q4_0,
+    ("q4_1", True): ggml.search_q4_1,
+}
+
+
+def searches(kind: str) -> bool:
+    """Whether a type leaves the choice of scale free, and a searched variant is there."""
+    return (kind, True) in _KERNELS
+
+
+@dataclass(frozen=True, slots=True)
+class QuantiseBlocks:
+    """A weight in blocks, `u8[..., out, in / block * bytes]`, quantised as ggml does or better.
+
+    Attributes:
+        weight: The source's weight, `[..., in, out]`.
+        kind: Type of the blocks.
+        searched: Whether scales are searched for; otherwise they are those of ggml's reference.
+    """
+
+    weight: SourceWeight
+    kind: str
+    searched: bool
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+        """Rows of the box, in order.
+
+        Raises:
+            GrokpackError: GP407 where a value is not finite, GP405 where float16 cannot hold a
+                scale.
+        """
+        inputs = self.weight.shape[0]
+        weights, nbytes = BLOCKS[GGMLType[self.kind.upper()]]
+        width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(pace.step_bytes // (inputs // weights * nbytes))
+        for left, right in edges(box.start[-2], box.stop[-2], width):
+            part = Box((0, left), (inputs, right - left))
+            values, scales = self.weight.read(box.start[:-2], part, reader)
+            for begin, end in edges(left, right, height):
+                out = np.empty((end - begin, inputs // weights * nbytes), np.uint8)
+                groups = inputs // _MEASURED
+                sums = np.empty((3, groups, end - begin), np.float32)
+                counts = np.empty((2, groups, end - begin), np.int32)
+                kernel = twin(_KERNELS[self.kind, self.searched], pace.engine)
+                own = self._importance(box)
+                kernel(values, scales, begin - left, inputs // len(scales), out, sums, counts, *own)
+                self._check(sums)
+                yield Measured(out, self.weight.name, sums, counts, _MEASURED)
+
+    def _importance(self, box: Box) -> tuple[np.ndarray, ...]:
+        """How much errors at each input matter, where scales are searched for and it is known."""
+        if self.weight.importance is None or not self.searched:
+            return ()
+        lead = box.start[:-2]
+        return (self.weight.importance.of(lead[0] if lead else None),)
+
+    def _check(self, sums: np.ndarray) -> None:
+        self.weight.refuse_not_finite(sums[0])
+        if not np.isfinite(sums[1]).all():
+            what = "a scale does not fit float16, in which GGUF keeps scales"
+            raise GrokpackError("GP405", what, Place(self.weight.name), hint="convert --type bf16")
+
+    def describe(self) -> list[object]:
+        """`["blocks", tensor, type, searched]`."""
+        return ["blocks", self.weight.name, self.kind, self.searched]

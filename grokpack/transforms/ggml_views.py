@@ -1,0 +1,193 @@
+"""Views of weights in blocks of 4 bits: exact float32 products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType
+from grokpack.formats.gguf import BLOCKS, GGMLType
+from grokpack.kernels import ggml
+from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
+from grokpack.transforms.dequantize import to_f32
+from grokpack.transforms.layout_views import _turned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.transforms.array_source import ArraySource
+
+_PRODUCTS: dict[str, Callable[[np.ndarray, np.ndarray], None]] = {
+    "q4_0": ggml.products_q4_0,
+    "q4_1": ggml.products_q4_1,
+    "q4_k": ggml.products_q4_k,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BlockValues:
+    """Products of blocks `u8[..., out, in / block * bytes]`.
+
+    Attributes:
+        array: The blocks.
+        kind: Their type.
+        turned: Whether the tensor is `[..., in, out]`; else it lies as the blocks do.
+    """
+
+    array: str
+    kind: str
+    turned: bool = True
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the blocks that the box meets, and multiply."""
+        *lead, rows, columns = range(len(box.start))
+        if self.turned:
+            rows, columns = columns, rows
+        weights, nbytes = BLOCKS[GGMLType[self.kind.upper()]]
+        first, last = box.start[columns], box.stop[columns]
+        low, high = first // weights, -(-last // weights)
+        start = (*(box.start[a] for a in lead), box.start[rows], low * nbytes)
+        shape = (*(box.shape[a] for a in lead), box.shape[rows], (high - low) * nbytes)
+        octets = np.ascontiguousarray(reader.read_ahead(self.array, Box(start, shape)))
+        flat = octets.reshape(-1, shape[-1])
+        values = np.empty((len(flat), (high - low) * weights), np.float32)
+        _PRODUCTS[self.kind](flat, values)
+        skip = first - low * weights
+        kept = values[:, skip : skip + last - first]
+        made = kept.reshape(*shape[:-1], last - first).view(np.uint32)
+        return made.swapaxes(-1, -2) if self.turned else made
+
+    def describe(self) -> list[object]:
+        """`["block values", array, type, turned]`."""
+        return ["block values", self.array, self.kind, self.turned]
+
+
+_BAND_BYTES = 4 << 20  # of blocks that are looked through at a time for their scales
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCodes:
+    """The int8 codes `[..., in, out]` of blocks of Q8_0, `u8[..., out, in / 32 * 34]`."""
+
+    array: str
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the blocks that the box meets, and leave their scales out."""
+        first, blocks = read_blocks(self.array, box, reader)
+        codes = blocks[..., 2:].reshape(*blocks.shape[:-2], -1)
+        skip = box.start[-2] - first * Q8_BLOCK
+        return codes[..., skip : skip + box.shape[-2]].swapaxes(-1, -2)
+
+    def describe(self) -> list[object]:
+        """`["q8_0 codes", array]`."""
+        return ["q8_0 codes", self.array]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockScales:
+    """Scales `bf16[..., group, out]` of blocks of Q8_0 whose scales are equal within a group.
+
+    Attributes:
+        array: The blocks.
+        per_group: Inputs in a group; a multiple of 32.
+    """
+
+    array: str
+    per_group: int
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read all blocks of the groups, see that they agree, and keep one scale of each.
+
+        Raises:
+            GrokpackError: GP215 where blocks of a group differ, or bfloat16 cannot hold a scale.
+        """
+        out = np.empty(box.shape, np.uint16)
+        inputs = box.shape[-2] * self.per_group
+        step = max(1, _BAND_BYTES // (inputs // Q8_BLOCK * Q8_BYTES))
+        for lead in np.ndindex(*box.shape[:-2]):
+            first = tuple(a + b for a, b in zip(box.start, lead, strict=False))
+            for column in range(0, box.shape[-1], step):
+                count = min(step, box.shape[-1] - column)
+                start = (*first, box.start[-2] * self.per_group, box.start[-1] + column)
+                band = Box(start, (*(1 for _ in lead), inputs, count))
+                out[(*lead, slice(None), slice(column, column + count))] = self._band(band, reader)
+        return out
+
+    def _band(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """The scales `bf16[group, out]` of the blocks in a box `[..., in, out]` of one matrix."""
+        _, blocks = read_blocks(self.array, box, reader)
+        d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
+        grouped = d.reshape(box.shape[-1], box.shape[-2] // self.per_group, -1)
+        if (grouped != grouped[..., :1]).any():
+            raise self._refusal("blocks of a group have different scales")
+        values = to_f32(grouped[..., 0], DType.F16)
+        bits: np.ndarray = values.view(np.uint32)
+        if (bits & 0xFFFF).any():
+            raise self._refusal("bfloat16 cannot hold a scale of its blocks")
+        kept: np.ndarray = (bits >> 16).astype(np.uint16)
+        return kept.T
+
+    def _refusal(self, what: str) -> GrokpackError:
+        hint = "it was not re-packaged from released int8; `--to hf` or `--type bf16` reads it"
+        return GrokpackError("GP215", what, Place(self.array), hint=hint)
+
+    def describe(self) -> list[object]:
+        """`["q8_0 scales", array, inputs in a group]`."""
+        return ["q8_0 scales", self.array, self.per_group]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockProducts:
+    """Products `f32[..., in, out]` of blocks of Q8_0, exact."""
+
+    array: str
+    turned: bool = True
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The one array."""
+        return (self.array,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Codes times the scale of their block."""
+        wanted = box if self.turned else _turned(box)
+        first, blocks = read_blocks(self.array, wanted, reader)
+        d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
+        codes = blocks[..., 2:].view(np.int8).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # zero times an infinite scale is no number
+            products = (codes * to_f32(d, DType.F16)).reshape(*blocks.shape[:-2], -1)
+        skip = wanted.start[-2] - first * Q8_BLOCK
+        made: np.ndarray = products[..., skip : skip + wanted.shape[-2]].view(np.uint32)
+        return made.swapaxes(-1, -2) if self.turned else made
+
+    def describe(self) -> list[object]:
+        """`["q8_0 products", array, turned]`."""
+        return ["q8_0 products", self.array, self.turned]
+
+
+def read_blocks(array: str, box: Box, reader: ArraySource) -> tuple[int, np.ndarray]:
+    """The blocks that a box `[..., in, out]` meets, `u8[..., out, block, 34]`, and the first."""
+    low, high = box.start[-2] // Q8_BLOCK, -(-box.stop[-2] // Q8_BLOCK)
+    start = (*box.start[:-2], box.start[-1], low * Q8_BYTES)
+    shape = (*box.shape[:-2], box.shape[-1], (high - low) * Q8_BYTES)
+    octets = reader.read_ahead(array, Box(start, shape))
+    return low, octets.reshape(*shape[:-1], high - low, Q8_BYTES)

@@ -1,0 +1,79 @@
+"""Codes of four bits, two in a byte: what a chunked store holds of weights of four bits.
+
+zarr's own int4 takes a byte for each. Byte `i` of a row holds codes `2 i` (low bits) and `2 i + 1`
+(high bits) of the last axis, in two's complement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+
+if TYPE_CHECKING:
+    from grokpack.core.tensors import Shape
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.layout_views import DecodedView
+
+_LOW, _HIGH = 15, 240  # bits of a byte
+_MIDDLE = 8  # codes are -8 to 7
+
+
+@dataclass(frozen=True, slots=True)
+class PackNibbles:
+    """The source's codes, `int8[..., in, out]`, as `u8[..., in, out / 2]`."""
+
+    array: str
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read twice as many columns and pack them.
+
+        Raises:
+            GrokpackError: GP306 where a code needs more than four bits.
+        """
+        start, shape = (*box.start[:-1], 2 * box.start[-1]), (*box.shape[:-1], 2 * box.shape[-1])
+        codes = np.ascontiguousarray(reader.read(self.array, Box(start, shape))).view(np.uint8)
+        if ((codes + np.uint8(_MIDDLE)) & _HIGH).any():
+            what = "codes with zero points need more than the four bits that are packed"
+            raise GrokpackError("GP306", what, Place(self.array))
+        packed: np.ndarray = (codes[..., ::2] & _LOW) | (codes[..., 1::2] << 4)
+        return packed
+
+    def describe(self) -> list[object]:
+        """`["pack nibbles", array]`."""
+        return ["pack nibbles", self.array]
+
+
+@dataclass(frozen=True, slots=True)
+class Nibbles:
+    """The codes, `int8[..., in, out]`, of an array of such bytes."""
+
+    packed: DecodedView
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The bytes of its files."""
+        return self.packed.stored
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Unpack the bytes that the box meets."""
+        low, high = box.start[-1] // 2, -(-box.stop[-1] // 2)
+        part = Box((*box.start[:-1], low), (*box.shape[:-1], high - low))
+        octets = self.packed.make(part, reader)
+        codes = np.empty((*octets.shape[:-1], 2 * octets.shape[-1]), np.uint8)
+        codes[..., ::2], codes[..., 1::2] = octets << 4, octets & _HIGH
+        skip = box.start[-1] - 2 * low
+        signed = codes[..., skip : skip + box.shape[-1]].view(np.int8) >> 4
+        return signed.view(np.uint8)
+
+    def holder(self, index: Shape) -> str | None:
+        """The file that holds a code."""
+        return self.packed.holder((*index[:-1], index[-1] // 2))
+
+    def describe(self) -> list[object]:
+        """`["nibbles", packed]`."""
+        return ["nibbles", self.packed.describe()]

@@ -1,0 +1,325 @@
+"""Views of packed weights: unsigned codes as bytes, and as int8 less their zero points.
+
+A code less its zero point fits int8 for 4 bits with or without zero points, and for 8 bits whose
+zero point is in the middle; so such weights are read as the release's are, with more groups. Of
+other 8 bits it is the products that are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+from grokpack.transforms.dequantize import to_f32
+
+if TYPE_CHECKING:
+    from grokpack.core.tensors import DType
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.protocols import View
+
+_WORD_BITS = 32
+_WORD_BYTES = 4
+_FOUR, _OCTET = 4, 8  # bits
+_MIDDLES = {4: 8, 8: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class RowOctets:
+    """Codes `u8[in * bits / 8, out]` of compressed-tensors' packing, `i32[out, in * bits / 32]`."""
+
+    packed: str
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The words."""
+        return (self.packed,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """The bytes of the words that the box meets; the result is not contiguous."""
+        (first, column), (last, end) = box.start, box.stop
+        low, high, skip = words(first, last, _OCTET)
+        read = reader.read_ahead(self.packed, Box((column, low), (end - column, high - low)))
+        octets = np.ascontiguousarray(read).view(np.uint8)
+        return octets[:, skip : skip + last - first].T
+
+    def describe(self) -> list[object]:
+        """`["row octets", words]`."""
+        return ["row octets", self.packed]
+
+
+@dataclass(frozen=True, slots=True)
+class RowZeros:
+    """Zero points `u8[group, out]` of compressed-tensors' packing, `i32[out * bits / 32, group]`.
+
+    Attributes:
+        packed: The words.
+        bits: Of a zero point.
+    """
+
+    packed: str
+    bits: int
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The words."""
+        return (self.packed,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Unpack the words that the box meets."""
+        (group, column), (stop, end) = box.start, box.stop
+        low, high, skip = words(column, end, self.bits)
+        read = reader.read(self.packed, Box((low, group), (high - low, stop - group)))
+        return fields(read.T, self.bits)[:, skip : skip + end - column]
+
+    def describe(self) -> list[object]:
+        """`["row zeros", words, bits]`."""
+        return ["row zeros", self.packed, self.bits]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnOctets:
+    """Codes `u8[in * bits / 8, out]` of GPTQ's packing, `i32[in * bits / 32, out]`."""
+
+    packed: str
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The words."""
+        return (self.packed,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """The bytes of the words that the box meets."""
+        (first, column), (last, end) = box.start, box.stop
+        low, high, skip = words(first, last, _OCTET)
+        read = reader.read(self.packed, Box((low, column), (high - low, end - column)))
+        return octet_rows(read)[skip : skip + last - first]
+
+    def describe(self) -> list[object]:
+        """`["column octets", words]`."""
+        return ["column octets", self.packed]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnZeros:
+    """Zero points `u8[group, out]` of GPTQ's packing: each less one, `i32[group, out * bits / 32]`.
+
+    Attributes:
+        packed: The words.
+        bits: Of a zero point.
+    """
+
+    packed: str
+    bits: int
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The words."""
+        return (self.packed,)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Unpack the words that the box meets."""
+        (group, column), (stop, end) = box.start, box.stop
+        low, high, skip = words(column, end, self.bits)
+        read = reader.read(self.packed, Box((group, low), (stop - group, high - low)))
+        zeros: np.ndarray = fields(read, self.bits)[:, skip : skip + end - column]
+        return zeros + np.uint8(1)
+
+    def describe(self) -> list[object]:
+        """`["column zeros", words, bits]`."""
+        return ["column zeros", self.packed, self.bits]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """Unsigned codes and their zero points.
+
+    Attributes:
+        codes: Makes `u8[..., in * bits / 8, out]`.
+        zeros: Makes `u8[..., group, out]`; None where all are in the middle.
+        bits: Of a code.
+        per_group: Inputs in a group.
+    """
+
+    codes: View
+    zeros: View | None
+    bits: int
+    per_group: int
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Arrays of codes and zero points."""
+        return self.codes.stored + (() if self.zeros is None else self.zeros.stored)
+
+    def read_codes(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """The codes of a box `u8[..., in, out]`, a copy."""
+        per_byte = 8 // self.bits
+        low, high = box.start[-2] // per_byte, -(-box.stop[-2] // per_byte)
+        octets = self.codes.make(_rows(box, low, high), reader)
+        if per_byte == 1:
+            return octets.copy(order="K")
+        skip = box.start[-2] - low * per_byte
+        return halves(octets)[..., skip : skip + box.shape[-2], :]
+
+    def groups(self, box: Box) -> tuple[int, int]:
+        """The groups that a box meets."""
+        return box.start[-2] // self.per_group, -(-box.stop[-2] // self.per_group)
+
+    def read_zeros(self, box: Box, reader: ArraySource) -> np.ndarray | None:
+        """Zero points of the groups that a box meets; None where all are in the middle."""
+        return (
+            None if self.zeros is None else self.zeros.make(_rows(box, *self.groups(box)), reader)
+        )
+
+    def by_group(self, box: Box) -> list[tuple[slice, slice]]:
+        """Of each group that a box meets: the inputs of the box that it has, and the group."""
+        first, last = box.start[-2], box.stop[-2]
+        low, high = self.groups(box)
+        edges = [max(first, g * self.per_group) - first for g in range(low, high)] + [last - first]
+        return [(slice(a, b), slice(g, g + 1)) for g, (a, b) in enumerate(pairwise(edges))]
+
+    def describe(self) -> list[object]:
+        """`[codes, zero points, bits, inputs in a group]`."""
+        zeros = None if self.zeros is None else self.zeros.describe()
+        return [self.codes.describe(), zeros, self.bits, self.per_group]
+
+
+@dataclass(frozen=True, slots=True)
+class Centred:
+    """Codes less their zero points, `i8[..., in, out]`."""
+
+    unsigned: Unsigned
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Arrays of codes and zero points."""
+        return self.unsigned.stored
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Codes less the zero points of their groups.
+
+        Raises:
+            GrokpackError: GP208 for zero points of 8 bits that are not in the middle.
+        """
+        codes, zeros = self.unsigned.read_codes(box, reader), self.unsigned.read_zeros(box, reader)
+        middle = np.uint8(_MIDDLES[self.unsigned.bits])
+        if zeros is not None and self.unsigned.bits != _FOUR and (zeros != middle).any():
+            what = "zero points of 8 bits are not in the middle, as quantization_config has it"
+            hint = "set `sym` to false there"
+            raise GrokpackError("GP208", what, Place(self.stored[-1]), hint=hint)
+        if zeros is None or (zeros == middle).all():
+            codes -= middle  # the bits of int8: arithmetic wraps
+            return codes
+        for inputs, group in self.unsigned.by_group(box):
+            codes[..., inputs, :] -= zeros[..., group, :]
+        return codes
+
+    def describe(self) -> list[object]:
+        """`["centred", unsigned codes]`."""
+        return ["centred", self.unsigned.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Codes less their zero points times their scales, `f32[..., in, out]`, rounded once.
+
+    Attributes:
+        unsigned: The codes.
+        scales: Makes `[..., group, out]`.
+        dtype: Of the scales.
+    """
+
+    unsigned: Unsigned
+    scales: View
+    dtype: DType
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Arrays of codes, zero points and scales."""
+        return self.unsigned.stored + self.scales.stored
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """The products of a box."""
+        values = self.unsigned.read_codes(box, reader).astype(np.float32)
+        zeros = self.unsigned.read_zeros(box, reader)
+        own = _rows(box, *self.unsigned.groups(box))
+        scales = to_f32(np.ascontiguousarray(self.scales.make(own, reader)), self.dtype)
+        for inputs, group in self.unsigned.by_group(box):
+            values[..., inputs, :] -= 128 if zeros is None else zeros[..., group, :]
+            with np.errstate(invalid="ignore", over="ignore"):  # for others to find
+                values[..., inputs, :] *= scales[..., group, :]
+        return values.view(np.uint32)
+
+    def describe(self) -> list[object]:
+        """`["products", unsigned codes, scales]`."""
+        return ["products", self.unsigned.describe(), self.scales.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """`[expert, ...]` from a view of each expert's matrix."""
+
+    views: tuple[View, ...]
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Arrays of all experts."""
+        return tuple(name for view in self.views for name in view.stored)
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Make each expert's part of the box."""
+        one = Box(box.start[1:], box.shape[1:])
+        made = [self.views[e].make(one, reader) for e in range(box.start[0], box.stop[0])]
+        return made[0][None] if len(made) == 1 else np.stack(made)
+
+    def describe(self) -> list[object]:
+        """`["stack", views...]`."""
+        return ["stack", *(view.describe() for view in self.views)]
+
+
+def words(first: int, last: int, bits: int) -> tuple[int, int, int]:
+    """The words that fields `first` to `last` lie in, and how many come before the first."""
+    per_word = _WORD_BITS // bits
+    low = first // per_word
+    return low, -(-last // per_word), first - low * per_word
+
+
+def fields(packed: np.ndarray, bits: int) -> np.ndarray:
+    """Unsigned fields of words along the last axis, `u8[..., field]`."""
+    octets = np.ascontiguousarray(packed).view(np.uint8)
+    return octets if bits != _FOUR else halves(octets[..., None])[..., 0]
+
+
+def octet_rows(words_: np.ndarray) -> np.ndarray:
+    """The bytes of words, one below another: `u8[4 * n, out]` of `u32[n, out]`."""
+    rows, columns = words_.shape
+    octets = np.ascontiguousarray(words_).view(np.uint8).reshape(rows, columns, _WORD_BYTES)
+    return np.ascontiguousarray(octets.swapaxes(1, 2)).reshape(-1, columns)
+
+
+def halves(octets: np.ndarray) -> np.ndarray:
+    """Both halves of each byte, one below the other: `u8[..., 2 * n, out]` of `u8[..., n, out]`.
+
+    What lies the other way round in memory stays so.
+    """
+    turned = octets.swapaxes(-1, -2)
+    if turned.flags.c_contiguous or turned.strides[-1] == 1:
+        codes = np.empty((*turned.shape[:-1], 2 * turned.shape[-1]), np.uint8)
+        np.bitwise_and(turned, 15, out=codes[..., ::2])
+        np.right_shift(turned, 4, out=codes[..., 1::2])
+        return codes.swapaxes(-1, -2)
+    *lead, rows, columns = octets.shape
+    both = np.empty((*lead, rows, 2, columns), np.uint8)
+    np.bitwise_and(octets, 15, out=both[..., 0, :])
+    np.right_shift(octets, 4, out=both[..., 1, :])
+    return both.reshape(*lead, 2 * rows, columns)
+
+
+def _rows(box: Box, low: int, high: int) -> Box:
+    """The box with other rows."""
+    start = (*box.start[:-2], low, box.start[-1])
+    return Box(start, (*box.shape[:-2], high - low, box.shape[-1]))

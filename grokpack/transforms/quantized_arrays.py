@@ -1,0 +1,175 @@
+"""Ops that make the arrays of a weight quantised anew: packed codes, scales, zero points.
+
+`...Rows` lie as compressed-tensors has them, `[out, in]`; `...Columns` as GPTQ has, `[in, out]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.kernels import groupwise, packing
+from grokpack.kernels.dispatch import Engine, twin
+from grokpack.transforms.quantized_rows import Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.core.layout import Box
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.quantizer import Fitter
+    from grokpack.transforms.step_sizes import Pace
+
+
+_MIDDLE = 128  # the unsigned code of zero, of 8 bits
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """Codes, packed along the inputs: `i32[out, in * bits / 32]`."""
+
+    fitter: Fitter
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+        """Rows of the box, in order.
+
+        Raises:
+            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+        """
+        name, per_group = self.fitter.weight.name, self.fitter.per_group
+        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
+            yield Measured(_turned(fit.words, pace.engine), name, fit.sums, fit.counts, per_group)
+
+    def describe(self) -> list[object]:
+        """`["packed rows", ...]`."""
+        return ["packed rows", *self.fitter.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRows:
+    """Scales, `[out, group]`."""
+
+    fitter: Fitter
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        for bits, _ in self.fitter.found(box.start[-2], box.stop[-2], reader, pace):
+            yield bits
+
+    def describe(self) -> list[object]:
+        """`["scale rows", ...]`."""
+        return ["scale rows", *self.fitter.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroRows:
+    """Zero points, packed along the outputs: `i32[out * bits / 32, group]`."""
+
+    fitter: Fitter
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        recipe = self.fitter.recipe
+        first = box.start[-2] * recipe.per_word
+        last = min(box.stop[-2] * recipe.per_word, self.fitter.shape[1])
+        zeros = [z for _, z in self.fitter.found(first, last, reader, pace)]
+        padded = np.zeros((box.shape[-2] * recipe.per_word, box.shape[-1]), np.uint32)
+        padded[: last - first] = np.concatenate(zeros)
+        shifts = np.arange(recipe.per_word, dtype=np.uint32) * np.uint32(recipe.bits)
+        lanes = padded.reshape(-1, recipe.per_word, box.shape[-1]) << shifts[:, None]
+        yield np.bitwise_or.reduce(lanes, axis=1)
+
+    def describe(self) -> list[object]:
+        """`["zero rows", ...]`."""
+        return ["zero rows", *self.fitter.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedColumns:
+    """Codes, packed along the inputs: `i32[in * bits / 32, out]`."""
+
+    fitter: Fitter
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+        """Rows of the box, in order; the groups of its first and last row are fitted whole.
+
+        Raises:
+            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+        """
+        name, per_group = self.fitter.weight.name, self.fitter.per_group
+        rows = self.fitter.rows_per_group
+        low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
+        for group, fit in self.fitter.rows(low, high, reader, pace):
+            skip = max(0, box.start[-2] - group * rows)
+            words = _words(fit.words, pace.engine)[skip : box.stop[-2] - group * rows]
+            yield Measured(
+                words,
+                name,
+                fit.sums,
+                fit.counts,
+                per_group,
+                by_group=True,
+                rows_each=rows,
+                first_row=-skip,
+            )
+
+    def describe(self) -> list[object]:
+        """`["packed columns", ...]`."""
+        return ["packed columns", *self.fitter.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class StepColumns:
+    """Scales, `[group, out]`."""
+
+    fitter: Fitter
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
+            yield bits
+
+    def describe(self) -> list[object]:
+        """`["scale columns", ...]`."""
+        return ["scale columns", *self.fitter.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class CodesRefitted:
+    """int8 codes `i8[out, in]`, found anew, whose zero is zero."""
+
+    fitter: Fitter
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+        """Rows of the box, in order; see `PackedRows`."""
+        name, per_group = self.fitter.weight.name, self.fitter.per_group
+        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
+            codes = _turned(fit.words, pace.engine).view(np.uint8) ^ np.uint8(_MIDDLE)
+            yield Measured(codes, name, fit.sums, fit.counts, per_group)
+
+    def describe(self) -> list[object]:
+        """`["codes refitted", ...]`."""
+        return ["codes refitted", *self.fitter.describe()]
+
+
+def _turned(words: np.ndarray, engine: Engine) -> np.ndarray:
+    """Packed codes of a fit the other way round, `u32[out, in * bits / 32]`."""
+    rows, columns = words.shape
+    if words.dtype == np.uint8:
+        octets = np.empty((columns, rows), np.uint8)
+        twin(groupwise.turn_bytes, engine)(words, octets)
+        return octets.view("<u4")
+    out = np.empty((columns, rows), np.uint32)
+    twin(groupwise.turn_words, engine)(words, out)
+    return out
+
+
+def _words(words: np.ndarray, engine: Engine) -> np.ndarray:
+    """Packed codes of a fit as words, `u32[in * bits / 32, out]`."""
+    if words.dtype == np.uint32:
+        return words
+    out = np.empty((len(words) // 4, words.shape[1]), np.uint32)
+    twin(packing.interleave, engine)(words, 0, out)
+    return out

@@ -1,0 +1,119 @@
+"""Ops that quantise weights anew and leave them lying as xAI stores them, `[..., in, out]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.transforms.packed_views import octet_rows
+from grokpack.transforms.quantized_rows import Measured
+from grokpack.transforms.quantizer import Fitter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.core.layout import Box
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.source_weight import SourceWeight
+    from grokpack.transforms.step_sizes import Pace
+
+_MIDDLE = 128  # the unsigned code of zero, of 8 bits
+
+
+@dataclass(frozen=True, slots=True)
+class CodesInPlace:
+    """Codes: signed, `i8[..., in, out]`; or unsigned, `u8[..., in * bits / 8, out]`.
+
+    Attributes:
+        weight: The source's weight.
+        recipe: How it is quantised, in groups of inputs; signed codes are of 8 bits and symmetric.
+        signed: Whether zero is zero.
+    """
+
+    weight: SourceWeight
+    recipe: Recipe
+    signed: bool
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+        """Rows of the box, in order; the groups of its first and last row are fitted whole.
+
+        Raises:
+            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+        """
+        fitter = fitter_of(self.weight, self.recipe, box)
+        rows = fitter.per_group * self.recipe.bits // 8
+        low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
+        for group, fit in fitter.rows(low, high, reader, pace):
+            skip = max(0, box.start[-2] - group * rows)
+            codes = fit.words if fit.words.dtype == np.uint8 else octet_rows(fit.words)
+            if self.signed:
+                codes = codes ^ np.uint8(_MIDDLE)
+            yield Measured(
+                codes[skip : box.stop[-2] - group * rows],
+                self.weight.name,
+                fit.sums,
+                fit.counts,
+                fitter.per_group,
+                by_group=True,
+                rows_each=rows,
+                first_row=-skip,
+            )
+
+    def describe(self) -> list[object]:
+        """`["codes in place", tensor, recipe, signed]`."""
+        return ["codes in place", self.weight.name, self.recipe.describe(), self.signed]
+
+
+@dataclass(frozen=True, slots=True)
+class StepsInPlace:
+    """Scales, `[..., group, out]`.
+
+    Attributes:
+        weight: The source's weight.
+        recipe: How it is quantised, in groups of inputs.
+    """
+
+    weight: SourceWeight
+    recipe: Recipe
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        fitter = fitter_of(self.weight, self.recipe, box)
+        for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
+            yield bits
+
+    def describe(self) -> list[object]:
+        """`["steps in place", tensor, recipe]`."""
+        return ["steps in place", self.weight.name, self.recipe.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class ZerosInPlace:
+    """Zero points, `u8[..., group, out]`.
+
+    Attributes:
+        weight: The source's weight.
+        recipe: How it is quantised, in groups of inputs.
+    """
+
+    weight: SourceWeight
+    recipe: Recipe
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        fitter = fitter_of(self.weight, self.recipe, box)
+        for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
+            yield zeros
+
+    def describe(self) -> list[object]:
+        """`["zeros in place", tensor, recipe]`."""
+        return ["zeros in place", self.weight.name, self.recipe.describe()]
+
+
+def fitter_of(weight: SourceWeight, recipe: Recipe, box: Box, expert: int | None = None) -> Fitter:
+    """What quantises the matrix that a box lies in, or that of an expert."""
+    lead = box.start[:-2]
+    return Fitter(weight, lead[0] if lead else expert, recipe)

@@ -1,0 +1,282 @@
+"""Weights fitted to integers: blocks of a source's matrix, quantised by the kernels.
+
+Codes, scales and zero points of a weight are arrays of their own in the output, all from one fit.
+Codes come first; the scales found with them are kept in the reader's memo for the arrays that
+follow, and fitted again where they are gone: any range of any array can still be made alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType
+from grokpack.kernels import groupwise
+from grokpack.kernels.dispatch import twin
+from grokpack.transforms.dequantize import recast
+from grokpack.transforms.scheme import METHODS, PRECISIONS, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.source_weight import SourceWeight
+    from grokpack.transforms.step_sizes import Pace
+
+CHUNK = 64
+"""Outputs whose scales are kept together; the kernels' strips are as wide."""
+_KEPT_TOGETHER = 16 * CHUNK  # outputs that are fitted again together where their scales are gone
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Codes and scales of some outputs.
+
+    Attributes:
+        words: Packed codes, `u32[in / 8, out]` for 4 bits, `u8[in, out]` for 8; no rows where
+            only scales were asked for.
+        steps: Scales, exact in the recipe's dtype, `f32[group, out]`.
+        zeros: Zero points as codes, `u8[group, out]`.
+        sums: Of each group: x^2, e^2, x * e, `f32[3, group, out]`.
+        counts: Of each group: codes at an end, values that became zero, `i32[2, group, out]`.
+    """
+
+    words: np.ndarray
+    steps: np.ndarray
+    zeros: np.ndarray
+    sums: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Fitter:
+    """Quantises one matrix.
+
+    Attributes:
+        weight: The source's weight, `[..., in, out]`.
+        expert: The one of a stack; None where there is no stack.
+        recipe: How.
+    """
+
+    weight: SourceWeight
+    expert: int | None
+    recipe: Recipe
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs and outputs."""
+        return self.weight.shape
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Which matrix of a stack."""
+        return () if self.expert is None else (self.expert,)
+
+    @property
+    def per_group(self) -> int:
+        """Inputs that share a scale."""
+        return self.recipe.inputs_per_group(self.shape[0])
+
+    @property
+    def groups(self) -> int:
+        """Groups of inputs."""
+        return self.shape[0] // self.per_group
+
+    def columns(
+        self, first: int, last: int, reader: ArraySource, pace: Pace
+    ) -> Iterator[tuple[int, Fit]]:
+        """Outputs `first` to `last`, a few at a time, each with the first that it is of."""
+        inputs = self.shape[0]
+        width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(pace.step_bytes * 8 // (inputs * self.recipe.bits))
+        for left, right in edges(first, last, width):
+            values, scales = self.weight.read(
+                self.lead, Box((0, left), (inputs, right - left)), reader
+            )
+            per_group = inputs // len(scales)
+            for begin, end in edges(left, right, height):
+                fit = self._fit((values, scales, per_group), begin - left, end - begin, 0, pace)
+                self._remember(begin, fit, reader)
+                yield begin, fit
+
+    @property
+    def rows_per_group(self) -> int:
+        """Rows of words that a group takes, where codes are packed down the inputs."""
+        return self.per_group // self.recipe.per_word
+
+    def rows(
+        self, first: int, last: int, reader: ArraySource, pace: Pace
+    ) -> Iterator[tuple[int, Fit]]:
+        """Groups `first` to `last` of all outputs, a few at a time, each with its first group."""
+        outputs, group = self.shape[1], self.per_group
+        row_bytes = group * outputs * self.weight.value_bytes
+        count = max(1, 2 * pace.step_bytes // row_bytes)
+        for begin in range(first, last, count):
+            end = min(begin + count, last)
+            box = Box((begin * group, 0), ((end - begin) * group, outputs))
+            values, scales = self.weight.read(self.lead, box, reader)
+            fine, scales = self._aligned(box, scales)
+            fit = self._fit((values, scales, fine), 0, outputs, begin * group, pace)
+            for row, found in enumerate(zip(self.bits_of(fit.steps), fit.zeros, strict=True)):
+                kept = tuple(array.copy() for array in found)
+                reader.memo.put((self, "group", begin + row), kept)
+            yield begin, fit
+
+    def found(
+        self, first: int, last: int, reader: ArraySource, pace: Pace
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Scales (bits) and zero points `[out, group]` of outputs `first` to `last`, in order."""
+        for begin, end in edges(first, last, _KEPT_TOGETHER):
+            kept = self._kept(begin, end, reader)
+            if kept is not None:
+                yield kept
+                continue
+            for _, fit in self.columns(begin, end, reader, pace):
+                yield self._turned(fit)
+
+    def found_rows(
+        self, first: int, last: int, reader: ArraySource, pace: Pace
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Scales (bits) and zero points `[group, out]` of groups `first` to `last`, in order."""
+        for group in range(first, last):
+            kept = reader.memo.take((self, "group", group))
+            if kept is not None:
+                bits, zeros = kept
+                yield bits[None], zeros[None]
+                continue
+            for _, fit in self.rows(group, group + 1, reader, pace):
+                yield self.bits_of(fit.steps), fit.zeros
+
+    def _kept(
+        self, begin: int, end: int, reader: ArraySource
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The same from the memo; None where it lacks one of these outputs."""
+        chunks = range(begin // CHUNK, -(-end // CHUNK))
+        found = [reader.memo.take((self, chunk)) for chunk in chunks]
+        rows = slice(begin % CHUNK, begin % CHUNK + end - begin)
+        whole = [arrays for arrays in found if arrays is not None]
+        if len(whole) < len(found):
+            return None
+        bits, zeros = (np.concatenate(arrays)[rows] for arrays in zip(*whole, strict=True))
+        return bits, zeros
+
+    def _turned(self, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+        """Scales, as bits of their dtype, and zero points of a fit, both `[out, group]`."""
+        bits = self.bits_of(fit.steps)
+        return np.ascontiguousarray(bits.T), np.ascontiguousarray(fit.zeros.T)
+
+    def bits_of(self, steps: np.ndarray) -> np.ndarray:
+        """Scales as raw bits of the recipe's dtype; they are exact in it."""
+        return recast(steps.view(np.uint32), DType.F32, self.recipe.scales, self.weight.name)
+
+    def describe(self) -> list[object]:
+        """`[tensor, expert, recipe]`."""
+        return [self.weight.name, self.expert, self.recipe.describe()]
+
+    def _aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
+        """Scales of a band that may begin within a group of the source.
+
+        Returns:
+            Inputs of a part of the band, and one row of scales for each part.
+        """
+        if not self.weight.coded:
+            return box.shape[0], scales
+        per_group = self.weight.per_scale
+        first, rows = box.start[0], box.shape[0]
+        fine = int(np.gcd.reduce([per_group, first, rows]))
+        index = (first + np.arange(0, rows, fine)) // per_group - first // per_group
+        return fine, np.ascontiguousarray(scales[index])
+
+    def _fit(
+        self,
+        block: tuple[np.ndarray, np.ndarray, int],
+        column: int,
+        count: int,
+        row: int,
+        pace: Pace,
+    ) -> Fit:
+        """Quantise some columns of a block.
+
+        Args:
+            block: Its values, its scales, and the inputs that share one.
+            column: The first.
+            count: How many.
+            row: The block's first input.
+            pace: Which twin of the kernel runs.
+
+        Raises:
+            GrokpackError: GP407 where a value is not finite, GP405 where the dtype of the scales
+                cannot hold one.
+        """
+        values, scales, per_group = block
+        recipe, inputs = self.recipe, len(values)
+        group = self.per_group
+        groups = inputs // group
+        four = recipe.bits == 4  # noqa: PLR2004  # bits
+        words = np.empty((inputs // 8 if four else inputs, count), np.uint32 if four else np.uint8)
+        fit = Fit(
+            words,
+            np.empty((groups, count), np.float32),
+            np.empty((groups, count), np.uint8),
+            np.empty((3, groups, count), np.float32),
+            np.empty((2, groups, count), np.int32),
+        )
+        twin(groupwise.quantise, pace.engine)(
+            values, scales, column, per_group, group, recipe.bits, METHODS[recipe.method],
+            recipe.symmetric, PRECISIONS[recipe.scales], words, fit.steps, fit.zeros, fit.sums,
+            fit.counts, self._importance(row, inputs),
+        )  # fmt: skip
+        self._check(fit)
+        return fit
+
+    def _importance(self, first: int, count: int) -> np.ndarray | None:
+        """How much errors at some inputs matter, `f32[in]`, one in the mean of each group."""
+        own = self.weight.importance
+        if own is None:
+            return None
+        part = own.of(self.expert)[first : first + count].reshape(-1, self.per_group)
+        mean = part.mean(axis=1, keepdims=True, dtype=np.float64)
+        weights: np.ndarray = (part / mean).astype(np.float32).reshape(-1)
+        return weights
+
+    def _check(self, fit: Fit) -> None:
+        self.weight.refuse_not_finite(fit.sums[0])
+        if not np.isfinite(fit.steps).all():
+            what = f"a scale does not fit {self.recipe.scales.label}"
+            raise GrokpackError(
+                "GP405", what, Place(self.weight.name), hint="--scale-dtype bf16 holds it"
+            )
+
+    def _remember(self, begin: int, fit: Fit, reader: ArraySource) -> None:
+        """Keep the scales of whole chunks."""
+        bits, zeros = self._turned(fit)
+        end = begin + len(bits)
+        for chunk in range(-(-begin // CHUNK), -(-end // CHUNK)):
+            stop = min((chunk + 1) * CHUNK, self.shape[1])
+            if stop <= end:
+                part = slice(chunk * CHUNK - begin, stop - begin)
+                reader.memo.put((self, chunk), (bits[part].copy(), zeros[part].copy()))
+
+
+def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
+    """Cut a range at multiples of a width."""
+    while first < last:
+        stop = min((first // width + 1) * width, last)
+        yield first, stop
+        first = stop
+
+
+def whole_chunks(columns: int) -> int:
+    """A number of outputs in whole chunks, one at least."""
+    return max(CHUNK, columns // CHUNK * CHUNK)
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """An op whose fit serves other arrays as well; the reader's memo keeps what they need."""
+
+    fitter: Fitter

@@ -1,0 +1,142 @@
+"""Ops that give the released int8 codes and scales another packing; nothing is requantised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.arrays import dense
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType, TensorSpec
+from grokpack.kernels import groupwise, packing
+from grokpack.kernels.dispatch import twin
+from grokpack.transforms.dequantize import column_blocks, matrix, read_scales, recast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.source_weight import SourceWeight
+    from grokpack.transforms.step_sizes import Pace
+
+_PER_WORD = 4
+_FLIP = 128  # int8 to the unsigned code whose zero point is 128
+
+
+@dataclass(frozen=True, slots=True)
+class CodeColumns:
+    """int8 codes as GPTQ packs them, `i32[in / 4, out]`.
+
+    Attributes:
+        tensor: The weight, `int8[..., in, out]`.
+        expert: The one of a stack; None where there is no stack.
+    """
+
+    tensor: TensorSpec
+    expert: int | None
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        outputs = self.tensor.values.shape[-1]
+        count = max(1, pace.step_bytes // (_PER_WORD * outputs))
+        for first in range(box.start[-2], box.stop[-2], count):
+            rows = min(count, box.stop[-2] - first)
+            part = _of_expert(Box((first * _PER_WORD, 0), (rows * _PER_WORD, outputs)), self.expert)
+            codes = dense(matrix(reader.read(self.tensor.name, part)))
+            words = np.empty((rows, outputs), np.uint32)
+            twin(packing.interleave, pace.engine)(codes, _FLIP, words)
+            yield words
+
+    def describe(self) -> list[object]:
+        """`["code columns", tensor, expert]`."""
+        return ["code columns", self.tensor.name, self.expert]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRows:
+    """int8 codes the way engines store a weight, `i8[out, in]`.
+
+    Attributes:
+        tensor: The weight, `int8[..., in, out]`.
+        expert: The one of a stack; None where there is no stack.
+    """
+
+    tensor: TensorSpec
+    expert: int | None
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        for block, height in column_blocks(self.tensor, self.expert, box, pace, DType.I8):
+            codes = dense(matrix(reader.read(self.tensor.name, block)))
+            for first in range(0, codes.shape[1], height):
+                part = np.ascontiguousarray(codes[:, first : first + height])
+                turned = np.empty(part.shape[::-1], np.uint8)
+                twin(groupwise.turn_bytes, pace.engine)(part, turned)
+                yield turned
+
+    def describe(self) -> list[object]:
+        """`["code rows", tensor, expert]`."""
+        return ["code rows", self.tensor.name, self.expert]
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedScales:
+    """Scales of the source once for each smaller group, `[group, out]`.
+
+    Attributes:
+        weight: The source's weight; its scale groups are multiples of `group`.
+        expert: The one of a stack; None where there is no stack.
+        group: Inputs in a smaller group.
+        dtype: Dtype to be made.
+    """
+
+    weight: SourceWeight
+    expert: int | None
+    group: int
+    dtype: DType
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the rows that the box needs and repeat them."""
+        start, rows = box.start[-2] * self.group, box.shape[-2] * self.group
+        part = _of_expert(Box((start, box.start[-1]), (rows, box.shape[-1])), self.expert)
+        scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
+        per_group = self.weight.per_scale
+        index = (start + np.arange(0, rows, self.group)) // per_group - start // per_group
+        bits = np.ascontiguousarray(scales[index]).view(np.uint32)
+        return recast(bits, DType.F32, self.dtype, self.weight.name)
+
+    def describe(self) -> list[object]:
+        """`["repeated scales", tensor, expert, group, dtype]`."""
+        return ["repeated scales", self.weight.name, self.expert, self.group, self.dtype.value]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputScales:
+    """The one scale of each output, `f32[out, 1]`, of some inputs that share a scale group.
+
+    Attributes:
+        weight: The source's weight.
+        expert: The one of a stack; None where there is no stack.
+    """
+
+    weight: SourceWeight
+    expert: int | None
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Column `g` of the box is the scales of group `g` of the source."""
+        per_group = self.weight.per_scale
+        start = (box.start[-1] * per_group, box.start[-2])
+        part = _of_expert(Box(start, (box.shape[-1] * per_group, box.shape[-2])), self.expert)
+        scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
+        return np.ascontiguousarray(scales.T).view(np.uint32)
+
+    def describe(self) -> list[object]:
+        """`["output scales", tensor, expert]`."""
+        return ["output scales", self.weight.name, self.expert]
+
+
+def _of_expert(box: Box, expert: int | None) -> Box:
+    """A box of one matrix as a box of the stack that it lies in."""
+    return box if expert is None else Box((expert, *box.start), (1, *box.shape))

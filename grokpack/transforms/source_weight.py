@@ -1,0 +1,139 @@
+"""A weight of the source as kernels that quantise take it: int8 codes and scales, or float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from grokpack.core.arrays import dense
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.layout import Box
+from grokpack.core.tensors import DType, TensorSpec
+from grokpack.transforms.dequantize import matrix, read_scales, to_f32
+
+if TYPE_CHECKING:
+    from grokpack.transforms.array_source import ArraySource
+
+_WIDE_BYTES = 4
+_STRIP = 64  # rows or columns that are widened at a time; of columns, whole lines of the cache
+
+
+class InputImportance(Protocol):
+    """How much errors at each input of a weight matter."""
+
+    def of(self, expert: int | None) -> np.ndarray:
+        """Importance of all inputs of a matrix, `f32[in]`, with a mean of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWeight:
+    """A tensor `[..., in, out]` that is to be quantised.
+
+    Attributes:
+        tensor: The source's tensor.
+        groups: Scale groups that expanded rows fall into; None for the rows as they are.
+        importance: How much errors at its inputs matter; None for all alike.
+    """
+
+    tensor: TensorSpec
+    groups: int | None = None
+    importance: InputImportance | None = None
+
+    @property
+    def name(self) -> str:
+        """xAI's name."""
+        return self.tensor.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs and outputs of a matrix."""
+        inputs, outputs = self.tensor.values.shape[-2:]
+        return inputs, outputs
+
+    @property
+    def coded(self) -> bool:
+        """Whether it is int8 codes with scales; anything else is read as float32."""
+        return self.tensor.values.dtype is DType.I8 and self.tensor.scales is not None
+
+    @property
+    def scale_rows(self) -> int:
+        """Groups of inputs that share a scale; 1 where it is read as float32."""
+        if not self.coded or self.tensor.scales is None:
+            return 1
+        return self.groups or self.tensor.scales.shape[-2]
+
+    @property
+    def per_scale(self) -> int:
+        """Inputs that share a scale."""
+        return self.shape[0] // self.scale_rows
+
+    @property
+    def value_bytes(self) -> int:
+        """Of a value, as it is read."""
+        return 1 if self.coded else _WIDE_BYTES
+
+    def read(
+        self, lead: tuple[int, ...], box: Box, reader: ArraySource
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A part of one matrix.
+
+        Args:
+            lead: Which matrix of a stack.
+            box: Of the matrix, `[in, out]`.
+            reader: Where values come from.
+
+        Returns:
+            Codes `i8[in, out]` and the scales of the groups that they lie in, `f32[group, out]`;
+            or values `f32[in, out]` and a row of ones.
+        """
+        whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
+        raw = matrix(reader.read(self.name, whole))
+        if self.coded:
+            scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
+            return dense(raw).view(np.int8), dense(scales)
+        values = _widened(raw, self.tensor.values.dtype)
+        if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
+            scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
+            values *= scales[self._index(box, self.groups or self.tensor.scales.shape[-2])]
+        return values, np.ones((1, box.shape[1]), np.float32)
+
+    def exact(self, lead: tuple[int, ...], box: Box, reader: ArraySource) -> np.ndarray:
+        """A part of one matrix in float32, `[in, out]`."""
+        values, scales = self.read(lead, box, reader)
+        if not self.coded:
+            return values
+        product: np.ndarray = values * scales[self._index(box, self.scale_rows)]
+        return product
+
+    def refuse_not_finite(self, squares: np.ndarray) -> None:
+        """See that no value was infinite or no number, by the sums of squares of its groups.
+
+        Raises:
+            GrokpackError: GP407 where one was.
+        """
+        if not np.isfinite(squares).all():
+            what = "a value is infinite or no number and cannot be quantised"
+            hint = f"`grokpack inspect SRC {self.name} --stats` shows how many"
+            raise GrokpackError("GP407", what, Place(self.name), hint=hint)
+
+    def _index(self, box: Box, rows: int) -> np.ndarray:
+        """Of each input of a box the row of scales, counted from the first that it needs."""
+        per_scale = self.shape[0] // rows
+        first = box.start[0]
+        return np.arange(first, box.stop[0]) // per_scale - first // per_scale
+
+
+def _widened(raw: np.ndarray, dtype: DType) -> np.ndarray:
+    """A matrix in float32, contiguous, from raw bits that may lie the other way round.
+
+    A strip at a time, as it lies in memory: of the whole there is one copy, and no second.
+    """
+    values = np.empty(raw.shape, np.float32)
+    turned = not raw.flags.c_contiguous
+    source, out = (raw.T, values.T) if turned else (raw, values)
+    for first in range(0, len(source), _STRIP):
+        strip = np.ascontiguousarray(source[first : first + _STRIP])
+        out[first : first + _STRIP] = to_f32(strip, dtype)
+    return values

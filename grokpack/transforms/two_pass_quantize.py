@@ -1,0 +1,212 @@
+"""Weights quantised anew in groups so large that none is held at once, lying as xAI stores them.
+
+xAI's code takes one scale for each output and model shard, GPTQ may have one for each output:
+thousands of inputs share one. So the scales of a matrix are fitted first, column by column, and the
+codes then made row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.core.layout import Box
+from grokpack.transforms.dequantize import to_f32
+from grokpack.transforms.quantized_in_place import fitter_of
+from grokpack.transforms.quantized_rows import Measured
+from grokpack.transforms.scheme import WORD_BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.quantizer import Fitter
+    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.source_weight import SourceWeight
+    from grokpack.transforms.step_sizes import Pace
+
+_MOST_ROWS = 64  # in a part of a group whose error is measured on its own
+_WIDE_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WideCodes:
+    """Codes, `i8[..., in, out]`.
+
+    Attributes:
+        weight: The source's weight.
+        recipe: 8 bits, symmetric.
+    """
+
+    weight: SourceWeight
+    recipe: Recipe
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+        """Rows of the box, in order.
+
+        Raises:
+            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+        """
+        fitter = fitter_of(self.weight, self.recipe, box)
+        rows = box.start[-2], box.stop[-2]
+        for piece in _pieces(fitter, rows, 1, reader, pace):
+            skip = max(0, rows[0] - piece.first)
+            codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first]
+            yield piece.measured(codes, skip, 1)
+
+    def describe(self) -> list[object]:
+        """`["wide codes", tensor, recipe]`."""
+        return ["wide codes", self.weight.name, self.recipe.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class WideSteps:
+    """Scales, `[..., group, out]`.
+
+    Attributes:
+        weight: The source's weight.
+        recipe: Symmetric.
+        expert: The one of a stack that the array holds; None for all, or where there is no stack.
+    """
+
+    weight: SourceWeight
+    recipe: Recipe
+    expert: int | None = None
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+        """Rows of the box, in order."""
+        fitter = fitter_of(self.weight, self.recipe, box, self.expert)
+        part = Box(box.start[-2:], box.shape[-2:])
+        yield fitter.bits_of(wide_steps(fitter, part, reader, pace))
+
+    def describe(self) -> list[object]:
+        """`["wide steps", tensor, recipe, expert]`."""
+        return ["wide steps", self.weight.name, self.recipe.describe(), self.expert]
+
+
+@dataclass(frozen=True, slots=True)
+class WideWords:
+    """Codes as GPTQ packs them, `i32[in * bits / 32, out]`.
+
+    Attributes:
+        weight: The source's weight.
+        recipe: Symmetric.
+        expert: The one of a stack; None where there is no stack.
+    """
+
+    weight: SourceWeight
+    recipe: Recipe
+    expert: int | None
+
+    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+        """Rows of the box, in order; see `WideCodes`."""
+        fitter = fitter_of(self.weight, self.recipe, box, self.expert)
+        per_word = self.recipe.per_word
+        rows = box.start[-2] * per_word, box.stop[-2] * per_word
+        for piece in _pieces(fitter, rows, per_word, reader, pace):
+            skip = max(0, rows[0] - piece.first)
+            codes = piece.codes[skip : rows[1] - piece.first]
+            yield piece.measured(_words(codes, self.recipe.bits), skip, per_word)
+
+    def describe(self) -> list[object]:
+        """`["wide words", tensor, expert, recipe]`."""
+        return ["wide words", self.weight.name, self.expert, self.recipe.describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Codes of some rows, and what parts of groups contribute to sums and counts.
+
+    Attributes:
+        fitter: Of the matrix.
+        first: The first row.
+        unit: Rows of a part.
+        codes: `i8[row, out]`.
+        sums: `f32[3, part, out]`; see `Fit`.
+        counts: `i32[2, part, out]`.
+    """
+
+    fitter: Fitter
+    first: int
+    unit: int
+    codes: np.ndarray
+    sums: np.ndarray
+    counts: np.ndarray
+
+    def measured(self, values: np.ndarray, skip: int, per_value: int) -> Measured:
+        """Rows of an output that are made of these, each of so many, the first `skip` left out."""
+        return Measured(
+            values,
+            self.fitter.weight.name,
+            self.sums,
+            self.counts,
+            self.unit,
+            by_group=True,
+            rows_each=self.unit // per_value,
+            first_row=-skip // per_value,
+        )
+
+
+def _pieces(
+    fitter: Fitter, rows: tuple[int, int], multiple: int, reader: ArraySource, pace: Pace
+) -> Iterator[_Piece]:
+    """All rows of a range, and those around it that its first and last part have.
+
+    Args:
+        fitter: Of the matrix.
+        rows: The first row, and one past the last.
+        multiple: What a part has a multiple of rows of; a group has too.
+        reader: Where values come from.
+        pace: How much to make at a time.
+    """
+    outputs, unit = fitter.shape[1], unit_rows(fitter.per_group, multiple)
+    steps = wide_steps(fitter, Box((0, 0), (fitter.groups, outputs)), reader, pace)
+    count = max(1, pace.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
+    first, last = rows[0] // unit * unit, -(-rows[1] // unit) * unit
+    for begin in range(first, last, count):
+        end = min(begin + count, last)
+        own = steps[np.arange(begin, end) // fitter.per_group]
+        codes, sums, counts = _piece(fitter, (begin, end), own, reader)
+        sums = sums.reshape(3, -1, unit, outputs).sum(2)
+        counts = counts.reshape(2, -1, unit, outputs).sum(2, dtype=np.int32)
+        yield _Piece(fitter, begin, unit, codes, sums, counts)
+
+
+def _piece(
+    fitter: Fitter, rows: tuple[int, int], steps: np.ndarray, reader: ArraySource
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes `i8[row, out]` of some rows, and what each contributes to sums and counts."""
+    box = Box((rows[0], 0), (rows[1] - rows[0], steps.shape[1]))
+    half = 1 << (fitter.recipe.bits - 1)
+    values = fitter.weight.exact(fitter.lead, box, reader)
+    rounded = np.clip(np.rint(values / steps), -half, half - 1)
+    errors = values - rounded * steps
+    sums = np.stack([values * values, errors * errors, values * errors])
+    ends = (rounded == -half) | (rounded == half - 1)
+    counts = np.stack([ends, (values != 0) & (rounded == 0)])
+    return rounded.astype(np.int8), sums, counts
+
+
+def _words(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Signed codes `i8[in, out]` as words of unsigned ones, `u32[in * bits / 32, out]`."""
+    per_word = WORD_BITS // bits
+    unsigned = (codes.view(np.uint8) + np.uint8(1 << (bits - 1))).astype(np.uint32)
+    lanes = unsigned.reshape(-1, per_word, codes.shape[1])
+    shifts = np.arange(per_word, dtype=np.uint32) * np.uint32(bits)
+    packed: np.ndarray = np.bitwise_or.reduce(lanes << shifts[:, None], axis=1)
+    return packed
+
+
+def wide_steps(fitter: Fitter, box: Box, reader: ArraySource, pace: Pace) -> np.ndarray:
+    """Scales `f32[group, out]` of a part of a matrix, fitted or remembered."""
+    found = [bits for bits, _ in fitter.found(box.start[-1], box.stop[-1], reader, pace)]
+    bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])
+    return to_f32(bits, fitter.recipe.scales)
+
+
+def unit_rows(per_group: int, multiple: int = 1) -> int:
+    """Rows of a part of a group that is measured on its own: the most that divide it."""
+    most = _MOST_ROWS // multiple
+    return next(n for n in range(most, 0, -1) if per_group // multiple % n == 0) * multiple

@@ -1,0 +1,74 @@
+"""What a range of a file's bytes holds, in words: which tensor, which expert, which rows. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from grokpack.core.layout import Part
+from grokpack.core.tensors import SCALES_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.core.layout import FileLayout
+
+_MOST_PARTS = 3  # of a range that covers many small tensors
+
+
+def tensors(file: FileLayout, start: int, stop: int) -> list[str]:
+    """Names of the tensors that the range holds some bytes of, values or scales; in order."""
+    found = (part.array.removesuffix(SCALES_SUFFIX) for part, _, _ in _parts(file, start, stop))
+    return list(dict.fromkeys(found))
+
+
+def describe(file: FileLayout, start: int, stop: int) -> str:
+    """The range in words: `expert 4, rows 0 to 511`; empty where it holds framing only."""
+    parts = list(_parts(file, start, stop))
+    several = len({part.array.removesuffix(SCALES_SUFFIX) for part, _, _ in parts}) > 1
+    words = []
+    for part, first, last in parts[:_MOST_PARTS]:
+        tensor = part.array.removesuffix(SCALES_SUFFIX)
+        of_scales = tensor != part.array
+        name = (f"{tensor}: " if several else "") + ("scales: " if of_scales else "")
+        words.append(name + _rows(part, first, last, "group" if of_scales else "row"))
+    more = len(parts) - len(words)
+    return "; ".join(words) + (f"; and {more} more" if more else "")
+
+
+def _parts(file: FileLayout, start: int, stop: int) -> Iterator[tuple[Part, int, int]]:
+    for index, first, last in file.covering(start, stop):
+        segment = file.segments[index]
+        if isinstance(segment, Part):
+            yield segment, first, last
+
+
+def _rows(part: Part, first: int, last: int, word: str) -> str:
+    """Bytes `first` to `last` of a part as rows of the whole array."""
+    shape = part.box.shape
+    if len(shape) < 2:  # noqa: PLR2004  # no rows: elements
+        at, width = part.box.start[0] if shape else 0, part.dtype.itemsize
+        return _range("element", at + first // width, at + (last - 1) // width)
+    row_bytes = shape[-1] * part.dtype.itemsize
+    low, high = (_index(part, byte // row_bytes) for byte in (first, last - 1))
+    if low[:-1] != high[:-1]:
+        ends = (f"{_lead(i)}{word} {i[-1]:,}" for i in (low, high))
+        return " to ".join(ends)
+    return _lead(low) + _range(word, low[-1], high[-1])
+
+
+def _index(part: Part, row: int) -> tuple[int, ...]:
+    """A row's index in the whole array, from its number in the part."""
+    shape = part.box.shape[:-1]
+    return tuple(
+        row // math.prod(shape[axis + 1 :]) % size + part.box.start[axis]
+        for axis, size in enumerate(shape)
+    )
+
+
+def _lead(index: tuple[int, ...]) -> str:
+    return "".join(f"expert {at:,}, " for at in index[:-1])
+
+
+def _range(word: str, low: int, high: int) -> str:
+    return f"{word} {low:,}" if low == high else f"{word}s {low:,} to {high:,}"

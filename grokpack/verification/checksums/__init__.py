@@ -1,0 +1,1 @@
+"""Expected checksums: manifests, sha256 lists, torrents and hubs."""

@@ -1,0 +1,32 @@
+"""Digests that published lists of checksums use."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grokpack.storage.hashing import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What a file's bytes must hash to.
+
+    Attributes:
+        kind: `sha256`, or `git`: the sha1 that git names a blob by.
+        value: In hex.
+        nbytes: The file's size; None where that is not said.
+    """
+
+    kind: str
+    value: str
+    nbytes: int | None = None
+
+    def digest(self, nbytes: int) -> Digest:
+        """What sums a file of so many bytes."""
+        if self.kind == "sha256":
+            return hashlib.sha256()
+        head = f"blob {nbytes}\0".encode()
+        return hashlib.sha1(head, usedforsecurity=False)

@@ -1,0 +1,130 @@
+"""What Hugging Face's hub says of a repository's files: their sizes, and what their bytes hash to.
+
+Asked of the hub itself, or taken from what `hf download --local-dir` wrote beside the files. Large
+files have a sha256 there, small ones git's own hash of a blob.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.core import optional_imports
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.verification.checksums.digests import Sum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.manifest_paths import Files
+
+SCHEME = "hf:"
+_METADATA = os.path.join(".cache", "huggingface", "download")
+_SUFFIX = ".metadata"
+_SHA1, _SHA256 = 40, 64  # hex digits
+_LINES = 2  # of a metadata file: the revision, then the hash
+_LIMIT_BYTES = 4096
+_MOST_FILES = 1 << 14
+
+
+def is_hub(against: str) -> bool:
+    """Whether `--against` names a repository of the hub."""
+    return against.startswith(SCHEME)
+
+
+def read(checkpoint: Files, against: str) -> tuple[dict[str, Sum], str]:
+    """The sums of a repository's files by path, and what they are from, for people.
+
+    Args:
+        checkpoint: Beside which a download's metadata is looked for, where no repository is named.
+        against: `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, or `hf:` alone.
+
+    Raises:
+        GrokpackError: GP304 for another form, GP307 without huggingface_hub, GP230 where there is
+            no such repository or metadata, GP221 where the hub cannot be asked.
+    """
+    repository = against.removeprefix(SCHEME).removeprefix("//")
+    if not repository:
+        return _left_behind(checkpoint)
+    name, _, revision = repository.partition("@")
+    if name.count("/") != 1 or not all(name.split("/")):
+        hint = "write hf:xai-org/grok-1, or hf:xai-org/grok-1@REVISION"
+        raise GrokpackError("GP304", f"`{against}` names no repository", hint=hint)
+    return _asked(name, revision or "main", against)
+
+
+def _asked(name: str, revision: str, against: str) -> tuple[dict[str, Sum], str]:
+    hub: Any = optional_imports.load("huggingface_hub", "hub")
+    errors: Any = optional_imports.load("huggingface_hub.errors", "hub")
+    api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    token = False if os.environ.get("GROKPACK_ANONYMOUS") else None
+    try:
+        commit = api.repo_info(name, revision=revision, token=token).sha
+        rows = list(api.list_repo_tree(name, recursive=True, revision=commit, token=token))
+    except errors.GatedRepoError as error:
+        raise _refused(against, error, "accept its terms, and set HF_TOKEN") from error
+    except errors.RepositoryNotFoundError as error:
+        what = "there is no such repository, or it is private"
+        raise GrokpackError("GP230", what, Place(against), hint="is HF_TOKEN set?") from error
+    except (errors.RevisionNotFoundError, errors.HfHubHTTPError) as error:
+        raise _refused(
+            against, error, "`--against hf:` compares with what a download left"
+        ) from error
+    except Exception as error:  # of whatever client the library has
+        what = f"the hub cannot be asked: {error}"
+        hint = "`--against hf:` compares with what `hf download --local-dir` left behind"
+        raise GrokpackError("GP221", what, Place(against), hint=hint) from error
+    return dict(_sums(rows)), f"{SCHEME}{name}@{commit}"
+
+
+def _refused(against: str, error: Exception, hint: str) -> GrokpackError:
+    said = " ".join(str(error).split())[:200]
+    return GrokpackError("GP230", f"the hub refused: {said}", Place(against), hint=hint)
+
+
+def _sums(rows: list[Any]) -> Iterator[tuple[str, Sum]]:
+    for row in rows:
+        size = getattr(row, "size", None)
+        if size is None:  # a folder
+            continue
+        lfs = getattr(row, "lfs", None)
+        yield (
+            row.path,
+            Sum("git", row.blob_id, size) if lfs is None else Sum("sha256", lfs.sha256, size),
+        )
+
+
+def _left_behind(checkpoint: Files) -> tuple[dict[str, Sum], str]:
+    """What a download wrote beside the files, in the folder or above it."""
+    for folder in dict.fromkeys(
+        (checkpoint.home, checkpoint.folder, storage.parent(checkpoint.home))
+    ):
+        root = os.path.join(folder, _METADATA)
+        if not storage.is_url(root) and storage.is_folder(root):
+            return _described(root)
+    hint = "`hf download --local-dir` writes it; `--against hf:xai-org/grok-1` asks the hub"
+    what = "no metadata of a download beside the checkpoint"
+    raise GrokpackError("GP230", what, Place(os.path.join(checkpoint.home, _METADATA)), hint=hint)
+
+
+def _described(root: str) -> tuple[dict[str, Sum], str]:
+    found: dict[str, Sum] = {}
+    commits: set[str] = set()
+    names = storage.tree(root)
+    if len(names) > _MOST_FILES:
+        what = f"the metadata of a download has more than {_MOST_FILES:,} files"
+        raise GrokpackError("GP235", what, Place(root))
+    for name in names:
+        if not name.endswith(_SUFFIX):
+            continue
+        path = os.path.join(root, name)
+        text = storage.read_whole(path, _LIMIT_BYTES).decode("utf-8", "replace")
+        lines = text.splitlines()
+        kind = {_SHA1: "git", _SHA256: "sha256"}.get(len(lines[1]) if len(lines) >= _LINES else 0)
+        if kind is None or not all(c in "0123456789abcdef" for c in lines[1]):
+            raise GrokpackError("GP230", "not the metadata of a download", Place(path))
+        found[name.removesuffix(_SUFFIX)] = Sum(kind, lines[1], None)
+        commits.add(lines[0])
+    which = min(commits) if len(commits) == 1 else f"{len(commits)} revisions"
+    return found, f"{root} ({which})"

@@ -1,0 +1,165 @@
+"""Torrents: names, sizes and the sha1 of every piece, as BitTorrent's version 1 has them.
+
+Source: BEP 3; padding files and links are those of BEP 47, or padding as BitComet names it, which
+no client writes to a disk. Where a name is there in UTF-8 as well, it is that one. A hybrid torrent
+has all of it; one of version 2 alone has other hashes and is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.formats.bencode import Document
+
+SUFFIX = ".torrent"
+PUBLISHED = "5f96d43576e3d386c9ba65b883210a393b68210e"
+"""Info-hash of the release's torrent; xAI's README, "Downloading the weights"."""
+_LARGEST_BYTES = 32 << 20
+_SHA1_BYTES = 20
+_PIECE_BYTES = range(1 << 10, 1 << 30)
+_MOST_FILES = 1 << 20
+_BITCOMET = "_____padding_file_"
+_BEGINNING = re.compile(rb"d\d{1,3}:")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of a torrent.
+
+    Attributes:
+        path: Below the torrent's folder, with slashes; empty for padding and links.
+        nbytes: Its size.
+        start: Where it begins, of all files joined.
+    """
+
+    path: str
+    nbytes: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Torrent:
+    """What a torrent says.
+
+    Attributes:
+        name: Of its folder, or its one file.
+        info_hash: By which BitTorrent knows it, hex.
+        files: In order.
+        piece_bytes: Length of a piece; the last may be shorter.
+        sums: sha1 of each piece, one after another.
+    """
+
+    name: str
+    info_hash: str
+    files: tuple[Entry, ...]
+    piece_bytes: int
+    sums: bytes
+
+    @property
+    def pieces(self) -> int:
+        """Number of pieces."""
+        return len(self.sums) // _SHA1_BYTES
+
+    def sum_of(self, piece: int) -> bytes:
+        """sha1 of a piece."""
+        return self.sums[piece * _SHA1_BYTES : (piece + 1) * _SHA1_BYTES]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all files joined."""
+        last = self.files[-1]
+        return last.start + last.nbytes
+
+
+def is_torrent(path: str, head: bytes) -> bool:
+    """Whether a file is a torrent by its name or its first bytes: a dictionary's first key.
+
+    Args:
+        path: The file.
+        head: Its first bytes.
+    """
+    return path.lower().endswith(SUFFIX) or _BEGINNING.match(head) is not None
+
+
+def read(path: str) -> Torrent:
+    """Read a torrent.
+
+    Raises:
+        GrokpackError: GP230 where it is none, contradicts itself, or names files outside its
+            folder.
+    """
+    data = storage.FileBytes(path)
+    if data.size() > _LARGEST_BYTES:
+        raise GrokpackError("GP230", "too large to be a torrent", Place(path))
+    try:
+        document = Document(data.read(0, data.size()))
+        digest = hashlib.sha1(document.encoded(b"info"), usedforsecurity=False).hexdigest()
+        return _torrent(document.values[b"info"], digest, path)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"not a torrent: {type(error).__name__} {error}"[:200]
+        raise GrokpackError("GP230", what, Place(path)) from error
+
+
+def _torrent(info: dict[bytes, Any], digest: str, path: str) -> Torrent:
+    if b"pieces" not in info:
+        what = "a torrent of version 2 alone: it has no hashes of version 1, which are compared"
+        raise GrokpackError("GP230", what, Place(path), hint="take the one that xAI published")
+    name, pieces, length = _text(_named(info, b"name")), info[b"pieces"], info[b"piece length"]
+    files = _files(info, name, path)
+    total = files[-1].start + files[-1].nbytes
+    if type(length) is not int or length not in _PIECE_BYTES or not isinstance(pieces, bytes):
+        raise GrokpackError("GP230", f"pieces of {length!r} bytes are none", Place(path))
+    count = -(-total // length)
+    if len(pieces) != count * _SHA1_BYTES:
+        facts = (("expected", f"{count:,} sums"), ("found", f"{len(pieces) / _SHA1_BYTES:,g}"))
+        raise GrokpackError("GP230", "pieces and sizes contradict each other", Place(path), facts)
+    return Torrent(name, digest, files, length, pieces)
+
+
+def _files(info: dict[bytes, Any], name: str, path: str) -> tuple[Entry, ...]:
+    """The list of files, each checked: a size, and a path that stays inside."""
+    rows = info.get(b"files")
+    if rows is None:
+        rows = [{b"length": info[b"length"], b"path": [_named(info, b"name")]}]
+    if not isinstance(rows, list) or not 0 < len(rows) <= _MOST_FILES:
+        raise GrokpackError("GP230", "the torrent has no files, or too many", Place(path))
+    found, start = [], 0
+    for row in rows:
+        nbytes, words = row[b"length"], [_text(word) for word in _named(row, b"path")]
+        if type(nbytes) is not int or not 0 <= nbytes < 1 << 60:
+            raise GrokpackError("GP230", f"a file of {nbytes!r} bytes", Place(path))
+        if not words or any(_leads_out(word) for word in (*words, name)):
+            raise GrokpackError("GP230", f"a path leads out of the folder: {words}", Place(path))
+        absent = _is_no_file(row, words[-1])
+        found.append(Entry("" if absent else "/".join(words), nbytes, start))
+        start += nbytes
+    if start == 0:
+        raise GrokpackError("GP230", "the torrent's files are empty", Place(path))
+    return tuple(found)
+
+
+def _named(row: dict[bytes, Any], key: bytes) -> Any:  # noqa: ANN401  # the caller checks it
+    """A name, or the words of a path, in UTF-8 where that is said apart."""
+    return row.get(key + b".utf-8") or row[key]
+
+
+def _is_no_file(row: dict[bytes, Any], name: str) -> bool:
+    """Whether clients write no file of its own for it: padding, or a link to another file."""
+    attributes = row.get(b"attr", b"")
+    return b"p" in attributes or b"l" in attributes or name.startswith(_BITCOMET)
+
+
+def _text(word: object) -> str:
+    if not isinstance(word, bytes):
+        message = "a name is no text"
+        raise TypeError(message)
+    return word.decode("utf-8", "surrogateescape")
+
+
+def _leads_out(word: str) -> bool:
+    return word in ("", ".", "..") or "/" in word or "\\" in word or "\0" in word

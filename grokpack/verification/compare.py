@@ -1,0 +1,263 @@
+"""`grokpack diff`: two checkpoints in whatever formats, weight by weight, a block at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.layout import Box
+from grokpack.core.progress import watching
+from grokpack.core.tensors import DType
+from grokpack.execution import worker_checks
+from grokpack.execution.workers import Job, spread
+from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16
+from grokpack.transforms.dequantize import exact
+from grokpack.verification import read_options
+from grokpack.verification.read_options import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.progress import Watch
+    from grokpack.core.tensors import Shape, TensorSpec
+
+EQUAL, ROUNDED, DIFFERENT = "equal", "rounded", "different"
+_BLOCK = 1024  # rows and columns that are compared at a time: 4 MiB of float32 on either side
+_BLOCKS_IN_TASK = 16  # a process elsewhere is not asked for less
+_AHEAD_BYTES = 16 << 20  # read at once of a matrix that lies the other way round
+_SHORT = (DType.BF16, DType.F16)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one tensor of a checkpoint differs from another's.
+
+    Attributes:
+        name: xAI's name.
+        state: `equal` in every value; `rounded`, where one side is what the other's values become
+            in its dtype; or `different`.
+        elements: Values compared.
+        differing: Values that are not equal.
+        largest: The largest absolute difference.
+        relative: Root of the sum of squared differences over that of squared values of the first.
+        first: Index of the first value that differs; None where none does.
+    """
+
+    name: str
+    state: str
+    elements: int
+    differing: int
+    largest: float
+    relative: float
+    first: Shape | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of comparing.
+
+    Attributes:
+        tensors: One row for each tensor that both have in the same shape.
+        only_first: Tensors that only the first has, or in another shape.
+        only_second: The same of the second.
+    """
+
+    tensors: tuple[Difference, ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+    @property
+    def state(self) -> str:
+        """The worst of all tensors."""
+        if self.only_first or self.only_second:
+            return DIFFERENT
+        states = {row.state for row in self.tensors}
+        return next((s for s in (DIFFERENT, ROUNDED) if s in states), EQUAL)
+
+    def within(self, relative: float) -> bool:
+        """Whether both have the same tensors, and none differs by more than this."""
+        alike = not (self.only_first or self.only_second)
+        return alike and all(row.relative <= relative for row in self.tensors)
+
+
+def compare(
+    first: Checkpoint,
+    second: Checkpoint,
+    listen: Listener = ignore,
+    limits: Limits | None = None,
+) -> Comparison:
+    """Compare what two checkpoints' weights are, exactly in float32.
+
+    Args:
+        first: One checkpoint, in any format.
+        second: The other.
+        listen: Receives progress.
+        limits: Who reads; the rest of it is not for this.
+
+    Raises:
+        GrokpackError: GP403 where it was stopped, and what reading raises.
+    """
+    ours, theirs = first.tensors, second.tensors
+    shared = [n for n, t in ours.items() if n in theirs and _shape(t) == _shape(theirs[n])]
+    pairs = [_Pair(ours[name], theirs[name]) for name in shared]
+    began = time.monotonic()
+    listen(Started("diff", sum(math.prod(_shape(ours[name])) for name in shared)))
+    limits = limits or Limits()
+    if limits.executor is not None:
+        first, second = first.anywhere(), second.anywhere()
+    crew = read_options.crew(first.folder, limits)
+    job = Job(_comparing, (first, second), _see)
+    found: dict[str, list[_Block]] = {name: [] for name in shared}
+    for blocks in spread(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
+        found[blocks[0].name] += blocks
+    if limits.stopping():
+        raise GrokpackError("GP403", "stopped", hint="the same command begins anew")
+    listen(Finished("diff", time.monotonic() - began))
+    return Comparison(
+        tuple(_summed(name, blocks) for name, blocks in found.items()),
+        tuple(name for name in ours if name not in found),
+        tuple(name for name in theirs if name not in found),
+    )
+
+
+def _shape(tensor: TensorSpec) -> Shape:
+    return tensor.values.shape
+
+
+def _comparing(watch: Watch, first: Checkpoint, second: Checkpoint) -> _Comparer:
+    """What compares blocks, in whatever process."""
+    one, other = (ArrayReader(c, ahead_bytes=_AHEAD_BYTES) for c in (first, second))
+    return _Comparer(watch, one, other)
+
+
+def _see(first: Checkpoint, second: Checkpoint) -> None:
+    """See that a process elsewhere has both."""
+    worker_checks.see_checkpoint(first)
+    worker_checks.see_checkpoint(second)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A tensor as one checkpoint has it, and as the other has."""
+
+    first: TensorSpec
+    second: TensorSpec
+
+
+_Task = tuple[_Pair, tuple[Box, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What a part of a tensor showed; `at` is where it begins."""
+
+    name: str
+    elements: int
+    differing: int
+    rounded: bool = True
+    squares: float = 0.0
+    errors: float = 0.0
+    largest: float = 0.0
+    at: Shape | None = None
+
+
+def _tasks(pairs: Sequence[_Pair]) -> Iterator[_Task]:
+    for pair in pairs:
+        boxes = _boxes(_shape(pair.first))
+        while some := tuple(islice(boxes, _BLOCKS_IN_TASK)):
+            yield pair, some
+
+
+def _boxes(shape: Shape) -> Iterator[Box]:
+    """Blocks of each matrix of a stack; a vector is one block."""
+    steps = tuple(min(_BLOCK, n) for n in shape[-2:]) if len(shape) > 1 else shape
+    steps = (1,) * (len(shape) - len(steps)) + steps
+    counts = tuple(-(-n // step) for n, step in zip(shape, steps, strict=True))
+    for index in np.ndindex(*counts):
+        start = tuple(i * step for i, step in zip(index, steps, strict=True))
+        yield Box(start, tuple(min(s, n - a) for s, n, a in zip(steps, shape, start, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparer:
+    """Compares blocks; one serves all threads of a process."""
+
+    watch: Watch
+    first: ArrayReader
+    second: ArrayReader
+
+    def __call__(self, task: _Task) -> list[_Block]:
+        """What some blocks of a tensor show."""
+        pair, boxes = task
+        return [self._block(pair, box) for box in boxes]
+
+    def _block(self, pair: _Pair, box: Box) -> _Block:
+        one, other = exact(pair.first, box, self.first), exact(pair.second, box, self.second)
+        self.watch.advanced(box.elements)
+        name = pair.first.name
+        unlike = ~((one == other) | (np.isnan(one) & np.isnan(other)))
+        differing = int(np.count_nonzero(unlike))
+        squares = float(np.square(one, dtype=np.float64).sum())
+        if not differing:
+            return _Block(name, one.size, differing, squares=squares)
+        with np.errstate(invalid="ignore"):
+            gaps = np.abs(one.astype(np.float64) - other)
+        gaps[np.isnan(gaps)] = math.inf  # a number on one side only
+        at = tuple(int(i) for i in np.argwhere(unlike)[0])
+        return _Block(
+            name,
+            one.size,
+            differing,
+            _is_rounded(pair, one, other),
+            squares,
+            float(np.square(gaps).sum()),
+            float(gaps.max()),
+            tuple(a + i for a, i in zip(box.start, at, strict=True)),
+        )
+
+
+def _is_rounded(pair: _Pair, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether one side is the other's values in a shorter dtype that it is stored in."""
+    kinds = (_stored(pair.first), _stored(pair.second))
+    for kind, short, long in zip(kinds, (one, other), (other, one), strict=True):
+        if kind in _SHORT and np.array_equal(_in_dtype(long, kind), short, equal_nan=True):
+            return True
+    return False
+
+
+def _stored(tensor: TensorSpec) -> DType | None:
+    """The dtype of floats that are stored as they are; None for codes with scales."""
+    return None if tensor.scales is not None else tensor.values.dtype
+
+
+def _in_dtype(values: np.ndarray, dtype: DType) -> np.ndarray:
+    """Float32 after one rounding to a dtype, as float32."""
+    if dtype is DType.BF16:
+        return widen_bf16(narrow_bf16(values))
+    return narrow_f16(values)[0].view(np.float16).astype(np.float32)
+
+
+def _summed(name: str, blocks: Sequence[_Block]) -> Difference:
+    """A tensor's row; sums are exact, so that no order of blocks can be seen in them."""
+    differing = sum(block.differing for block in blocks)
+    errors, squares = (math.fsum(getattr(b, k) for b in blocks) for k in ("errors", "squares"))
+    rounded = all(block.rounded for block in blocks)
+    relative = math.sqrt(errors / squares) if squares else math.inf if errors else 0.0
+    return Difference(
+        name,
+        EQUAL if not differing else ROUNDED if rounded else DIFFERENT,
+        sum(block.elements for block in blocks),
+        differing,
+        max(block.largest for block in blocks),
+        relative,
+        min((block.at for block in blocks if block.at is not None), default=None),
+    )

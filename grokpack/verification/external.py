@@ -1,0 +1,140 @@
+"""`verify --against`: every byte against what somebody else recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file, manifest_paths, manifest_records
+from grokpack.checkpoint.file_matching import is_weights, match
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.events import Listener, ignore
+from grokpack.core.finding import Finding
+from grokpack.verification import file_checksums
+from grokpack.verification.checksums import hub, sha256_list, torrent
+from grokpack.verification.checksums.digests import Sum
+from grokpack.verification.history import Memory
+from grokpack.verification.read_options import Limits
+from grokpack.verification.torrent_pieces import check_pieces, files_of
+from grokpack.verification.verify_contents import Contents, check_contents, other_sizes, unlisted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint.manifest_paths import Files
+
+_HEAD_BYTES = 64
+
+
+def check_against(
+    checkpoint: Files, path: str, limits: Limits | None = None, listen: Listener = ignore
+) -> Contents:
+    """Read files and compare them with a manifest, sums or a torrent from elsewhere.
+
+    Args:
+        checkpoint: Whose files.
+        path: A manifest, a list of sha256 sums, a torrent; or `hf:OWNER/NAME[@REVISION]`, a
+            repository of Hugging Face's hub; or `hf:`, what a download from there left behind.
+        limits: How much is read, and when it ends; sums of whole files allow no share.
+        listen: Receives progress.
+
+    Raises:
+        GrokpackError: GP230 where it is none of these, or names none of the files; GP304 for a
+            share of files that have one sum each; what the hub answers.
+    """
+    limits = limits or Limits()
+    head = b"" if hub.is_hub(path) else _head(path)
+    if head.lstrip().startswith(b"{"):
+        return _check_manifest(checkpoint, manifest_file.load_file(path), path, limits, listen)
+    _refuse_share(path, limits)
+    if torrent.is_torrent(path, head):
+        return _check_torrent(checkpoint, path, limits, listen)
+    if hub.is_hub(path):
+        sums, origin = hub.read(checkpoint, path)
+    else:
+        sums = {name: Sum("sha256", value) for name, value in sha256_list.read(path).items()}
+        origin = path
+    found = _check_sums(checkpoint, sums, origin, limits, listen)
+    # what a download left behind tells of the files that came, not of those that did not
+    return found if path == hub.SCHEME else _telling(found)
+
+
+def _check_torrent(checkpoint: Files, path: str, limits: Limits, listen: Listener) -> Contents:
+    """Compare with a torrent.
+
+    Raises:
+        GrokpackError: GP230 where it names none of the files, or no piece of it could be judged
+            and nothing else speaks against a file.
+    """
+    named = torrent.read(path)
+    held = files_of(checkpoint, named)
+    if not held:
+        raise stranger(path)
+    found = check_pieces(checkpoint, named, held, limits, listen)
+    if found.read_bytes or not found.ended or any(f.severity == "error" for f in found.findings):
+        return _telling(found)
+    what = "no piece of the torrent could be judged: nothing was compared"
+    facts = tuple(("pieces", f.message) for f in found.findings if f.code == "GP118")
+    raise GrokpackError("GP230", what, Place(path), facts, "fetch the files that are missing")
+
+
+def _check_manifest(
+    checkpoint: Files,
+    document: Mapping[str, object],
+    path: str,
+    limits: Limits,
+    listen: Listener,
+) -> Contents:
+    theirs = manifest_records.foreign(checkpoint, path, document)
+    if not theirs.files:
+        raise stranger(path)
+    contents = check_contents(checkpoint, theirs, limits, listen, Memory(checkpoint))
+    sizes = {r.path: storage.size_of(r.path) for r in theirs.files}
+    extra = [*other_sizes(theirs.files, sizes)]
+    extra += _unmatched(theirs.unknown, theirs.absent, path)
+    return _telling(contents.also(extra))
+
+
+def _refuse_share(path: str, limits: Limits) -> None:
+    if limits.share != type(limits.share)():
+        what = "sums of whole files say nothing of a part of a file"
+        raise GrokpackError("GP304", what, Place(path), hint="leave --subset and --max-age out")
+
+
+def _head(path: str) -> bytes:
+    data = storage.FileBytes(path)
+    return data.read(0, min(_HEAD_BYTES, data.size()))
+
+
+def stranger(path: str) -> GrokpackError:
+    """The error for a list of other files than the checkpoint's."""
+    what = "names none of the checkpoint's files"
+    return GrokpackError("GP230", what, Place(path), hint="is it the list of another checkpoint?")
+
+
+def _unmatched(unknown: tuple[str, ...], absent: tuple[str, ...], origin: str) -> list[Finding]:
+    """Findings for tensor files that one side has and the other does not."""
+    gone = [name for name in absent if is_weights(name)]
+    findings = [Finding("GP101", f"file is missing; {origin} has it", name) for name in gone]
+    return [*findings, *unlisted(unknown)]
+
+
+def _check_sums(
+    checkpoint: Files, sums: Mapping[str, Sum], origin: str, limits: Limits, listen: Listener
+) -> Contents:
+    files = [file.path for file in checkpoint.layout.files()]
+    named = match(files, {name: name for name in sums}, manifest_paths.below_home(checkpoint))
+    if not named:
+        raise stranger(origin)
+    expected = {file: sums[name] for file, name in named.items()}
+    contents = file_checksums.check_sums(checkpoint, expected, origin, limits, listen)
+    unknown = tuple(file for file in files if file not in named)
+    absent = tuple(name for name in sums if name not in set(named.values()))
+    return contents.also(_unmatched(unknown, absent, origin))
+
+
+def _telling(found: Contents) -> Contents:
+    """The same, known to tell which files there should be where it names all that are there."""
+    all_named = not any(finding.code == "GP118" for finding in found.findings)
+    return replace(found, lists_all=all_named)

@@ -1,0 +1,108 @@
+"""Files against one sum each: by several threads, each file by one, for sums need order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Finished, Listener, Started
+from grokpack.core.finding import Finding
+from grokpack.core.progress import watching
+from grokpack.execution import worker_checks
+from grokpack.execution.workers import Job, spread
+from grokpack.storage import hashing
+from grokpack.verification import read_options
+from grokpack.verification.read_options import UNREADABLE
+from grokpack.verification.verify_contents import Contents
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.core.progress import Watch
+    from grokpack.verification.checksums.digests import Sum
+    from grokpack.verification.read_options import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """How a file went."""
+
+    nbytes: int
+    ended: bool
+    finding: Finding | None = None
+
+
+def check_sums(
+    checkpoint: Files,
+    expected: Mapping[str, Sum],
+    origin: str,
+    limits: Limits,
+    listen: Listener,
+) -> Contents:
+    """Read files and compare the sum of each; those of another size are not read.
+
+    Args:
+        checkpoint: Whose files.
+        expected: The sum of each, by its path in the checkpoint.
+        origin: Where the sums are from.
+        limits: When it ends.
+        listen: Receives progress.
+    """
+    sizes = {name: storage.size_of(checkpoint.path(name)) or 0 for name in expected}
+    other = [name for name, own in expected.items() if own.nbytes not in (None, sizes[name])]
+    total, began = sum(sizes.values()), time.monotonic()
+    listen(Started("contents", total))
+    # The largest first: a thread left alone with one at the end would have no help.
+    order = sorted(expected.keys() - set(other), key=lambda name: (-sizes[name], name))
+    crew = read_options.crew(checkpoint.folder, limits)
+    paths = {name: storage.absolute(checkpoint.path(name)) for name in order}
+    sizes_by_path = {path: sizes[name] for name, path in paths.items()}
+    job = Job(_Judge, (sizes_by_path, paths, expected), worker_checks.see_files)
+    results = list(spread(job, order, crew, watching(listen, limits.stopping)))
+    listen(Finished("contents", time.monotonic() - began))
+    findings = [result.finding for result in results if result.finding]
+    findings += [_other_size(name, expected[name], sizes[name]) for name in other]
+    findings.sort(key=lambda finding: finding.file or "")
+    done = [result.nbytes for result in results if result.ended]
+    read, ended = sum(done), len(done) == len(order)
+    unlisted = [f.nbytes for f in checkpoint.layout.files() if f.path not in expected]
+    total += sum(unlisted)
+    files = len(expected) + len(unlisted)
+    return Contents(tuple(findings), origin, total, read, total - read, ended, files, len(done))
+
+
+def _other_size(name: str, own: Sum, nbytes: int) -> Finding:
+    what = "file has another size than was published"
+    return Finding("GP112", what, name, None, f"{own.nbytes:,} bytes", f"{nbytes:,} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Compares files; one serves all threads of a process."""
+
+    watch: Watch
+    sizes: Mapping[str, int]
+    paths: Mapping[str, str]
+    expected: Mapping[str, Sum]
+
+    def __call__(self, name: str) -> _Result:
+        """How a file went."""
+        own, path = self.expected[name], self.paths[name]
+        nbytes = self.sizes[path]
+        try:
+            digest = hashing.sum_of(own.digest(nbytes), path, nbytes, self.watch)
+        except GrokpackError as error:
+            if error.code not in UNREADABLE:
+                raise
+            what = f"contents cannot be read: {error.what}"
+            return _Result(nbytes, ended=True, finding=Finding("GP117", what, name))
+        if digest is None:
+            return _Result(nbytes, ended=False)
+        if digest == own.value:
+            return _Result(nbytes, ended=True)
+        wrong = Finding("GP110", "contents changed", name, None, f"{own.kind} {own.value}", digest)
+        return _Result(nbytes, ended=True, finding=wrong)

@@ -1,0 +1,108 @@
+"""What was read before, and how it went: for each tile of each file when it was last found good.
+
+Results hold for a file as it was: one of another size or modification time, or compared with other
+checksums, has not been read yet.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_paths
+from grokpack.core.errors import GrokpackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_records import Record
+
+_SCHEMA = "grokpack/checked/1"
+NEVER = 0
+"""In place of a time for a tile that was not read, or found bad."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a file's tiles.
+
+    Attributes:
+        good: When each was last found good, in seconds since 1970; `NEVER` else.
+        bad: Those that were bad when they were last read.
+    """
+
+    good: list[int]
+    bad: set[int] = field(default_factory=set)
+
+    def note(self, tile: int, at: int, *, good: bool) -> None:
+        """Take in a result."""
+        self.good[tile] = at if good else NEVER
+        (self.bad.discard if good else self.bad.add)(tile)
+
+
+class Memory:
+    """The results of a checkpoint's files, by path.
+
+    Args:
+        checkpoint: Whose results.
+    """
+
+    def __init__(self, checkpoint: Files) -> None:
+        self._places = manifest_paths.results(checkpoint)
+        self._rows = self._load()
+        self._stamps: dict[str, tuple[storage.Stamp, str]] = {}
+        self._known: dict[str, Known] = {}
+
+    def recall(self, records: Iterable[Record]) -> dict[str, Known]:
+        """What is known of these files, by path; it is kept by `keep` with what is added to it."""
+        for record in records:
+            path = record.file.path
+            mark = (storage.stamp(record.path), _digest(record.tiles))
+            self._stamps[path] = mark
+            known = _known(self._rows.get(path), mark, len(record.tiles))
+            self._known[path] = known or Known([NEVER] * len(record.tiles))
+        return self._known
+
+    def keep(self) -> None:
+        """Write the results down, beside the checkpoint or in the user's cache."""
+        rows = dict(self._rows)
+        for path, known in self._known.items():
+            stamp, digest = self._stamps[path]
+            runs = [[len(list(run)), at] for at, run in groupby(known.good)]
+            rows[path] = {"stamp": stamp, "of": digest, "good": runs, "bad": sorted(known.bad)}
+        document = {"schema": _SCHEMA, "files": rows}
+        storage.write_whole(manifest_paths.writable(self._places), json.dumps(document).encode())
+
+    def _load(self) -> dict[str, Any]:
+        """Rows by path; none where the record is missing or broken: everything is read then."""
+        for place in self._places:
+            try:
+                document = storage.read_json(place) if storage.exists(place) else None
+            except GrokpackError:
+                continue
+            if isinstance(document, dict) and document.get("schema") == _SCHEMA:
+                files = document.get("files")
+                return files if isinstance(files, dict) else {}
+        return {}
+
+
+def _known(row: Any, mark: tuple[storage.Stamp, str], tiles: int) -> Known | None:  # noqa: ANN401
+    """A row that is sound and about the file as it is; else None."""
+    try:
+        if (tuple(row["stamp"]), row["of"]) != mark:
+            return None
+        good = [int(at) for count, at in row["good"] for _ in range(min(count, tiles))]
+        known = Known(good, {int(tile) for tile in row["bad"]})
+    except (KeyError, TypeError, ValueError):
+        return None
+    return known if len(good) == tiles and known.bad <= set(range(tiles)) else None
+
+
+def _digest(tiles: tuple[str, ...]) -> str:
+    return xxhash.xxh3_128_hexdigest("".join(tiles).encode())

@@ -1,0 +1,45 @@
+"""The state of each decoder layer, as a verification found it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint.checkpoint import array_parts
+from grokpack.models import grok1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.verification.verify_structure import Verdict
+
+
+def layers(verdict: Verdict) -> list[dict[str, Any]]:
+    """Per layer: its number, how many tensors it should have, and names of those with an error.
+
+    Empty where the model's dimensions cannot be told. A finding about a file that holds several
+    tensors names none, and is in no layer.
+    """
+    checkpoint = verdict.survey.checkpoint
+    if checkpoint is None:
+        return []
+    bad: dict[int, list[str]] = {number: [] for number in range(checkpoint.geometry.layers)}
+    for name in dict.fromkeys(_tensors(verdict, checkpoint)):
+        number = grok1.layer_of(name)
+        if number is not None and number in bad:
+            bad[number].append(name.split("/", 2)[2])
+    return [
+        {"layer": number, "tensors": grok1.LAYER_SLOTS, "bad": names}
+        for number, names in bad.items()
+    ]
+
+
+def _tensors(verdict: Verdict, checkpoint: Checkpoint) -> Iterator[str]:
+    """Tensors that an error is about: named by the finding, or alone in its file."""
+    files = {file.path: array_parts(file) for file in checkpoint.layout.files()}
+    for finding in verdict.findings:
+        names = {name.removesuffix("/scales") for name in files.get(finding.file or "", ())}
+        if finding.severity == "error" and finding.tensor:
+            yield finding.tensor
+        elif finding.severity == "error" and len(names) == 1:
+            yield from names

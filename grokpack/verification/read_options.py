@@ -1,0 +1,45 @@
+"""How much of the contents is read, by whom, and when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from grokpack.execution.workers import Crew
+from grokpack.storage.parallelism import threads
+from grokpack.verification.sampling import Share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is read, and when it ends.
+
+    Attributes:
+        share: Which tiles.
+        stopping: Asked between tiles: whether to end now.
+        workers: Threads; as many as are useful by default.
+        executor: Does the reading, in whatever processes; threads of this one by default.
+        width: Pieces of work that an executor does at a time; as many as workers by default.
+    """
+
+    share: Share = field(default_factory=Share)
+    stopping: Callable[[], bool] = bool
+    workers: int | None = None
+    executor: Executor | None = None
+    width: int | None = None
+
+    def crew(self, usual: int) -> Crew:
+        """Who works; so many threads where nothing is said."""
+        return Crew(self.width or self.workers or usual, self.executor)
+
+
+UNREADABLE = ("GP213", "GP214")
+
+
+def crew(near: str, limits: Limits) -> Crew:
+    """Who reads what lies near a path, unless it was said."""
+    return limits.crew(threads(near))

@@ -1,0 +1,112 @@
+"""`grokpack manifest`: sizes and checksums of files that came without any."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file, manifest_paths
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.progress import watching
+from grokpack.execution.workers import Job, spread
+from grokpack.storage import hashing
+from grokpack.verification import read_options
+from grokpack.verification.read_options import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.progress import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was written.
+
+    Attributes:
+        path: The manifest.
+        files: How many files it names.
+        nbytes: Bytes of them.
+    """
+
+    path: str
+    files: int
+    nbytes: int
+
+
+def record(
+    checkpoint: Checkpoint,
+    out: str | None = None,
+    *,
+    sha256: bool = False,
+    stopping: Callable[[], bool] = bool,
+    listen: Listener = ignore,
+    workers: int | None = None,
+) -> Recorded:
+    """Read every file of a checkpoint and write a manifest of it.
+
+    It says what the files are now: whether that is what they should be, somebody else must know.
+
+    Args:
+        checkpoint: Whose files.
+        out: The manifest; beside the checkpoint by default, or in the user's cache where nothing
+            can be written there.
+        sha256: Whether to add the sha256 of each file, at about half the speed.
+        stopping: Asked between tiles: whether to end with GP403.
+        listen: Receives progress.
+        workers: Threads; as many as are useful by default.
+
+    Raises:
+        GrokpackError: GP327 where a manifest is there, GP403 when stopped.
+    """
+    _refuse_second(checkpoint, out)
+    place = out or manifest_paths.writable(manifest_paths.manifests(checkpoint))
+    prefix = manifest_paths.below_home(checkpoint) if checkpoint.owns_folder else ""
+    held = {
+        prefix + file.path + path.removeprefix(checkpoint.path(file.path)): path
+        for file in checkpoint.layout.files()
+        for path in (storage.stored(checkpoint.path(file.path)),)
+    }
+    began, total = time.monotonic(), sum(storage.stamp(path)[0] for path in held.values())
+    listen(Started("manifest", total))
+
+    # The largest first: a thread left alone with one at the end would have no help.
+    order = sorted(held.items(), key=lambda item: -storage.stamp(item[1])[0])
+    crew = read_options.crew(checkpoint.folder, Limits(workers=workers))
+    job = Job(_Recorder, (sha256,))
+    rows = dict(spread(job, order, crew, watching(listen, stopping)))
+    if stopping():
+        raise GrokpackError("GP403", "stopped; no manifest was written")
+    description = {"command": "manifest", "format": checkpoint.format}
+    description |= {"source": checkpoint.identity()}
+    rendered = manifest_file.render_rows(description, rows, {})
+    storage.write_whole(storage.absolute(place), rendered, replace=False)
+    listen(Finished("manifest", time.monotonic() - began))
+    return Recorded(place, len(rows), total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    """Reads files; one serves all threads."""
+
+    watch: Watch
+    sha256: bool
+
+    def __call__(self, item: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+        """A file's row in the manifest."""
+        name, path = item
+        nbytes = storage.stamp(path)[0]
+        tiles, whole = hashing.file_sums(path, nbytes, self.watch, sha256=self.sha256)
+        return name, manifest_file.file_row(nbytes, tiles, whole)
+
+
+def _refuse_second(checkpoint: Checkpoint, out: str | None) -> None:
+    """See that no manifest is lost: an old one may be the only witness of what files once were."""
+    for place in (out,) if out else manifest_paths.manifests(checkpoint):
+        if storage.exists(place):
+            hint = "`verify --data` compares with it; `-o FILE` writes another elsewhere"
+            raise GrokpackError("GP327", "there is a manifest already", Place(place), hint=hint)

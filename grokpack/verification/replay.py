@@ -1,0 +1,289 @@
+"""`verify OUT --source SRC`: the plan that OUT's manifest has, made again from SRC and compared.
+
+Nothing is written: each tile's bytes are made as the run made them, and held against the file's.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.checkpoint import manifest_file, manifest_paths
+from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
+from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.finding import Finding
+from grokpack.core.progress import watching
+from grokpack.core.tiles import tile_count
+from grokpack.execution import worker_checks
+from grokpack.execution.data_loop import Context, band_blocks
+from grokpack.execution.output import Output
+from grokpack.execution.quantization_error import Ledger
+from grokpack.execution.workers import Job, spread
+from grokpack.planning.memory_budget import budget
+from grokpack.planning.tasks import Run
+from grokpack.verification import byte_ranges
+from grokpack.verification.read_options import UNREADABLE, Limits
+from grokpack.verification.verify_contents import Contents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.layout import FileLayout
+    from grokpack.core.progress import Watch
+    from grokpack.planning.plan import Plan
+    from grokpack.transforms.step_sizes import Pace
+    from grokpack.verification.sampling import Share
+
+_TILES = 16  # in one piece of work
+_DIFF = "`grokpack diff SRC OUT` compares the weights themselves"
+
+
+def replay(
+    out: Checkpoint, source: Checkpoint, limits: Limits | None = None, listen: Listener = ignore
+) -> Contents:
+    """Make an output's tiles again from its source, and compare them with its files.
+
+    Args:
+        out: The output, with its manifest.
+        source: What it is said to be made from, wherever it lies now.
+        limits: How much, and when it ends. A share is drawn anew each time.
+        listen: Receives progress.
+
+    Raises:
+        GrokpackError: GP229 where there is no manifest, GP231 where it has no plan that can be made
+            again, GP232 where it was made from another source; what planning and reading raise.
+    """
+    limits = limits or Limits()
+    path = next((p for p in manifest_paths.manifests(out) if storage.exists(p)), None)
+    if path is None:
+        raise GrokpackError("GP229", "there is no manifest with a plan", Place(out.place))
+    document = manifest_file.load_file(path)
+    plan = _plan(document, source, out, path)
+    if limits.executor is not None:
+        plan, out = plan.anywhere(), out.anywhere()
+    place = Output.of(plan.target, out.place if plan.target.single else out.home)
+    runs = list(_chosen(plan, limits.share))
+    total = sum(file.nbytes for file in plan.target.layout.files())
+    wanted = sum(run.nbytes(plan.target.layout) for run in runs)
+    listen(Started("replay", wanted))
+    began = time.monotonic()
+    allowed = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers)
+    job = Job(_replaying, (plan, place, allowed.pace), _see)
+    crew = limits.crew(allowed.workers)
+    results = list(spread(job, runs, crew, watching(listen, limits.stopping)))
+    listen(Finished("replay", time.monotonic() - began))
+    named = _named(out, plan)
+    findings = [named(finding) for result in results for finding in result.findings]
+    findings.sort(key=lambda finding: finding.file or "")
+    read = sum(result.nbytes for result in results)
+    origin = f"{plan.command} of {source.place}"
+    finals = _finals(plan, place)
+    ended, files = read == wanted, sum(1 for _ in plan.target.layout.files())
+    compared = files if read == total else 0
+    return Contents((*finals, *findings), origin, total, read, total - read, ended, files, compared)
+
+
+def _named(out: Checkpoint, plan: Plan) -> Callable[[Finding], Finding]:
+    """Gives a finding's file the name that it has in the checkpoint, not in the plan."""
+    if plan.target.single:
+        return lambda finding: replace(finding, file=os.path.basename(out.place))
+    prefix = manifest_paths.below_home(out)
+    return lambda finding: replace(finding, file=(finding.file or "").removeprefix(prefix))
+
+
+def _plan(document: Mapping[str, Any], source: Checkpoint, out: Checkpoint, path: str) -> Plan:
+    """The plan that the manifest has, made again from the source."""
+    if document.get("source") is None or "plan" not in document:
+        what = "the manifest has no plan that reads a source"
+        raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
+    found = source.identity()
+    if document["source"] != found:
+        facts = (("made from", document["source"]), ("given", found))
+        what = "the output was made from another source, by its headers"
+        raise GrokpackError("GP232", what, Place(path), facts, _DIFF)
+    refused = None
+    for make in _candidates(document, source, out):
+        try:
+            plan = make()
+        except GrokpackError as error:
+            refused = error
+            continue
+        if plan.digest() == document["plan"]:
+            return _possible(plan, path)
+    notes = [("written by", str(document.get("tool", {}).get("version")))]
+    if refused is not None:
+        notes.append(("planning", refused.what))
+    what = "the plan cannot be made again from what the manifest says"
+    hint = f"a policy, a calibration or a tokenizer from elsewhere is not in it; {_DIFF}"
+    raise GrokpackError("GP231", what, Place(path), tuple(notes), hint)
+
+
+def _possible(plan: Plan, path: str) -> Plan:
+    """The plan, where its files can be compared byte by byte as they are made."""
+    if plan.target.encoding is not None or plan.target.place is not None:
+        what = f"files of {plan.target.format} are not made tile by tile"
+        raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
+    return plan
+
+
+def _candidates(
+    document: Mapping[str, Any], source: Checkpoint, out: Checkpoint
+) -> Iterator[Callable[[], Plan]]:
+    """Plans that the manifest may mean: where the tokenizer was is not in it."""
+    from grokpack.conversion import plan_convert, plan_quantize, plan_reshard
+
+    given = dict(document.get("parameters") or {})
+    tokenizers = (None, out.home, "none")
+    if document.get("command") == "reshard":
+        to, tp = given.pop("to", ""), given.pop("tp", 0)
+        for wider in (False, True):
+            yield lambda wider=wider: plan_reshard.plan_reshard(  # type: ignore[misc]
+                source, tp, to, forward_only=wider, **given
+            )
+    elif document.get("command") == "convert":
+        to = given.pop("to", "")
+        for place in tokenizers:
+            yield lambda place=place: plan_convert.plan_convert(  # type: ignore[misc]
+                source, to, plan_convert.Options(**given, tokenizer=place)
+            )
+    elif document.get("command") == "quantize":
+        chosen = _quantisation(given)
+        for place in tokenizers:
+            yield lambda place=place: plan_quantize.plan_quantize(  # type: ignore[misc]
+                source, plan_quantize.Options(**chosen, tokenizer=place)
+            )
+
+
+def _quantisation(given: dict[str, Any]) -> dict[str, Any]:
+    """Options of `quantize` from what it wrote down, which has what was chosen by default too."""
+    from grokpack.conversion.plan_quantize import TARGETS
+
+    kind = TARGETS.get(given.get("to", ""))
+    chosen = {**given, "keep": tuple(given.get("keep", ()))}
+    chosen.pop("importance", None)
+    group = chosen.pop("group", None)
+    if kind is not None and "group" in kind.takes:
+        chosen["group"] = None if group is None else str(group)
+    return chosen
+
+
+def _chosen(plan: Plan, share: Share) -> Iterator[Run]:
+    """Tiles to be made again, in pieces of work."""
+    every = [
+        (band, tile)
+        for band, files in enumerate(plan.target.layout.bands)
+        for tile in range(tile_count(files[0].nbytes))
+    ]
+    picked: Sequence[int] = share.slice_of(len(every))
+    if share.fraction is not None or share.nbytes is not None:
+        total = sum(file.nbytes for file in plan.target.layout.files())
+        part = share.fraction or min(1.0, (share.nbytes or 0) / max(total, 1))
+        count = min(len(every), max(1, round(part * len(every))))
+        picked = sorted(random.SystemRandom().sample(range(len(every)), count))
+    first = 0
+    for at in range(1, len(picked) + 1):
+        band, tile = every[picked[at - 1]]
+        more = at < len(picked) and every[picked[at]] == (band, tile + 1)
+        if not more or at - first == _TILES:
+            yield Run(band, every[picked[first]][1], tile + 1)
+            first = at
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """How a piece of work went."""
+
+    nbytes: int
+    findings: tuple[Finding, ...]
+
+
+def _replaying(watch: Watch, plan: Plan, place: Output, pace: Pace) -> _Replayer:
+    """What makes a plan's tiles again, in whatever process."""
+    return _Replayer(plan, Context.of(watch, plan, place, pace))
+
+
+def _see(plan: Plan, place: Output, _pace: Pace) -> None:
+    """See that a process elsewhere has source and output."""
+    if plan.source is not None:
+        worker_checks.see_checkpoint(plan.source)
+    worker_checks.see_files({place.file(f.path): f.nbytes for f in plan.target.layout.files()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Replayer:
+    """Makes tiles again and compares them; one serves all threads of a process."""
+
+    plan: Plan
+    context: Context
+
+    def __call__(self, run: Run) -> _Result:
+        """How the tiles of a run went; none of them where it is to stop."""
+        if self.context.stopping():
+            return _Result(0, ())
+        band = self.plan.target.layout.bands[run.band]
+        at, stop = run.span(band[0])
+        bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in band}
+        errors: dict[str, str] = {}
+        for blocks in band_blocks(self.context, band, at, stop, Ledger(self.context.pace.engine)):
+            for file, block in zip(band, blocks, strict=True):
+                if file.path not in errors:
+                    self._compare(file, at, block, bad[file.path], errors)
+            at += len(blocks[0])
+            self.context.advanced(len(blocks[0]) * len(band))
+        findings = [_differs(file, bad[file.path]) for file in band if bad[file.path]]
+        for path, what in errors.items():
+            findings.append(Finding("GP117", f"contents cannot be read: {what}", path))
+        return _Result(run.nbytes(self.plan.target.layout), tuple(findings))
+
+    def _compare(
+        self,
+        file: FileLayout,
+        at: int,
+        block: memoryview,
+        bad: list[tuple[int, int]],
+        errors: dict[str, str],
+    ) -> None:
+        found = np.empty(len(block), np.uint8)
+        try:
+            storage.read_into(self.context.place.file(file.path), at, found.data)
+        except GrokpackError as error:
+            if error.code not in UNREADABLE:
+                raise
+            errors[file.path] = error.what
+            return
+        unlike = np.flatnonzero(found != np.frombuffer(block, np.uint8))
+        if len(unlike):
+            bad.append((at + int(unlike[0]), at + int(unlike[-1]) + 1))
+
+
+def _differs(file: FileLayout, ranges: Sequence[tuple[int, int]]) -> Finding:
+    start, stop = ranges[0][0], ranges[-1][1]
+    names, words = byte_ranges.tensors(file, start, stop), byte_ranges.describe(file, start, stop)
+    found = f"bytes {start:,} to {stop - 1:,}" + (f" ({words})" if words else "")
+    tensor = names[0] if len(names) == 1 else None
+    return Finding("GP110", "not what the source gives", file.path, tensor, None, found)
+
+
+def _finals(plan: Plan, place: Output) -> list[Finding]:
+    """The small files, which the plan has whole."""
+    findings = []
+    for name, data in plan.target.finals.items():
+        path = os.path.join(place.root, name)
+        found = None
+        with suppress(GrokpackError):
+            reader = storage.FileBytes(path)
+            found = reader.read(0, reader.size()) if storage.exists(path) else None
+        if found is None:
+            findings.append(Finding("GP101", "file is missing", name))
+        elif found != data:
+            findings.append(Finding("GP110", "not what the source gives", name))
+    return findings

@@ -1,0 +1,124 @@
+"""Which tiles are read this time. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.core.tiles import tile_range, tiles_range
+from grokpack.verification.history import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from grokpack.checkpoint.manifest_records import Record
+    from grokpack.verification.history import Known
+
+_MOST_TILES = 16  # in one piece of work: 256 MiB, read in order
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of a checkpoint is read.
+
+    Attributes:
+        part: Which of so many equal slices, `(n, t)` with n from 1; None for all.
+        fraction: Of all bytes; None for all.
+        nbytes: So many bytes; None for all.
+        max_age_s: Tiles found good in this time are left out; None reads them again.
+    """
+
+    part: tuple[int, int] | None = None
+    fraction: float | None = None
+    nbytes: int | None = None
+    max_age_s: float | None = None
+
+    def slice_of(self, count: int) -> range:
+        """Which of so many tiles are in the slice; all where there is none."""
+        n, of = self.part or (1, 1)
+        return range((n - 1) * count // of, n * count // of)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Tiles of a file that are read in order: from `first` up to `last`."""
+
+    record: Record
+    first: int
+    last: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes to be read."""
+        start, stop = tiles_range(self.first, self.last, self.record.nbytes)
+        return stop - start
+
+
+def choose(
+    records: Sequence[Record], known: Mapping[str, Known], share: Share, now: float
+) -> list[Stretch]:
+    """The tiles to be read, in the order of the files; what was bad is always among them.
+
+    A share of the bytes takes those tiles first that were never read, then those that were read
+    longest ago: the same command again and again comes round to all of them.
+    """
+    every = [(record, tile) for record in records for tile in range(len(record.tiles))]
+    age = [now - known[record.file.path].good[tile] for record, tile in every]
+    bad = {i for i, (record, tile) in enumerate(every) if tile in known[record.file.path].bad}
+    wanted = {i for i in range(len(every)) if not _young(age[i], share.max_age_s)}
+    wanted &= set(share.slice_of(len(every)))
+    limit = share.nbytes
+    if share.fraction is not None:
+        limit = round(share.fraction * sum(record.nbytes for record in records))
+    if limit is not None:
+        wanted = _oldest(every, age, wanted, limit)
+    return list(_stretches([every[i] for i in sorted(wanted | bad)]))
+
+
+def _young(age_s: float, max_age_s: float | None) -> bool:
+    """Whether a result still counts; one from the future does not: some clock was wrong."""
+    return max_age_s is not None and 0 <= age_s <= max_age_s
+
+
+def _oldest(
+    every: Sequence[tuple[Record, int]], age: Sequence[float], wanted: set[int], limit: int
+) -> set[int]:
+    """Of these tiles the ones read longest ago, up to so many bytes, and one at least."""
+    found: set[int] = set()
+    for index in sorted(wanted, key=lambda i: (-age[i], i)):
+        start, stop = tile_range(every[index][1], every[index][0].nbytes)
+        limit -= stop - start
+        if found and limit < 0:
+            break
+        found.add(index)
+    return found
+
+
+def _stretches(tiles: Sequence[tuple[Record, int]]) -> Iterator[Stretch]:
+    first = 0
+    for i in range(1, len(tiles) + 1):
+        record, tile = tiles[first]
+        if i < len(tiles) and i - first < _MOST_TILES and tiles[i] == (record, tile + i - first):
+            continue
+        yield Stretch(record, tile, tile + i - first)
+        first = i
+
+
+def unread(records: Sequence[Record], known: Mapping[str, Known]) -> int:
+    """Bytes of tiles that nobody has read yet."""
+    return sum(
+        stop - start
+        for record in records
+        for tile, at in enumerate(known[record.file.path].good)
+        if at == NEVER and tile not in known[record.file.path].bad
+        for start, stop in (tile_range(tile, record.nbytes),)
+    )
+
+
+def parse_part(text: str) -> tuple[int, int] | None:
+    """`3/10` as a slice; None for what is none."""
+    match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)  # beyond, each has nothing
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        return None
+    return int(match[1]), int(match[2])

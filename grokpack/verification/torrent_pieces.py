@@ -1,0 +1,274 @@
+"""Files against the pieces of a torrent: runs of bytes of all files joined, a sha1 for each."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint.file_matching import is_weights, match
+from grokpack.checkpoint.manifest_paths import below_home
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Finished, Listener, Started
+from grokpack.core.finding import Finding
+from grokpack.core.progress import watching
+from grokpack.execution import worker_checks
+from grokpack.execution.workers import Job, spread
+from grokpack.models.grok1 import is_release
+from grokpack.storage import hashing
+from grokpack.verification import byte_ranges, read_options
+from grokpack.verification.checksums.torrent import PUBLISHED
+from grokpack.verification.read_options import UNREADABLE
+from grokpack.verification.verify_contents import Contents, unlisted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.core.layout import FileLayout
+    from grokpack.core.progress import Watch
+    from grokpack.verification.checksums.torrent import Entry, Torrent
+    from grokpack.verification.read_options import Limits
+
+_ZEROS = bytes(1 << 20)
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """How a piece went; `good` is None where it was not judged."""
+
+    piece: int
+    good: bool | None
+    error: str | None = None
+
+
+def check_pieces(
+    checkpoint: Files,
+    torrent: Torrent,
+    held: Mapping[int, Held],
+    limits: Limits,
+    listen: Listener,
+) -> Contents:
+    """Read what a torrent names and compare each of its pieces.
+
+    A piece that runs into a file which is missing, or has another size, cannot be judged.
+
+    Args:
+        checkpoint: Whose files; others that lie beside it are compared as well.
+        torrent: What to compare with.
+        held: Which of its files are there.
+        limits: When it ends.
+        listen: Receives progress.
+    """
+    watch = watching(listen, limits.stopping)
+    work = _Judge(watch, torrent, held)
+    judged = [piece for piece in range(torrent.pieces) if work.can_judge(piece)]
+    listen(Started("contents", sum(work.length(piece) for piece in judged)))
+    began = time.monotonic()
+    crew = read_options.crew(checkpoint.folder, limits)
+    job = Job(_Judge, (torrent, held), _see)
+    results = sorted(spread(job, judged, crew, watch), key=lambda r: r.piece)
+    listen(Finished("contents", time.monotonic() - began))
+    layouts = {file.path: file for file in checkpoint.layout.files()}
+    named = {own.name for own in held.values()}
+    done = [result for result in results if result.good is not None]
+    findings = [
+        *_other_sizes(torrent, checkpoint, held),
+        *_findings([r for r in done if not r.good], torrent, held, layouts),
+        *_unjudged(torrent, set(judged)),
+        *unlisted([path for path in layouts if path not in named]),
+        *_foreign(checkpoint, torrent),
+    ]
+    ended = len(done) == len(judged)
+    published = ", the one that xAI published" if torrent.info_hash == PUBLISHED else ""
+    origin = f"torrent {torrent.info_hash}{published}"
+    compared = _compared(torrent, held, [result.piece for result in done])
+    read, files = sum(compared.values()), {own.name: own.nbytes for own in held.values()}
+    files |= {path: file.nbytes for path, file in layouts.items() if path not in files}
+    total = sum(files.values())
+    all_of_them = sum(compared[number] == own.nbytes for number, own in held.items())
+    return Contents(
+        tuple(findings), origin, total, read, total - read, ended, len(files), all_of_them
+    )
+
+
+def _compared(torrent: Torrent, held: Mapping[int, Held], pieces: Sequence[int]) -> Counter[int]:
+    """Bytes of each file, by number, that lie in these pieces."""
+    found: Counter[int] = Counter()
+    for piece in pieces:
+        for number, _, start, stop in stretches(torrent, piece, piece + 1):
+            if number in held:
+                found[number] += stop - start
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file of the torrent that is there.
+
+    Attributes:
+        path: Where, from the root.
+        name: What the checkpoint calls it.
+        nbytes: Its size.
+    """
+
+    path: str
+    name: str
+    nbytes: int
+
+
+def files_of(checkpoint: Files, torrent: Torrent) -> dict[int, Held]:
+    """Files of a torrent, by their number in it, that are there, whatever their size."""
+    files = [file.path for file in checkpoint.layout.files()]
+    numbers = {e.path: n for n, e in enumerate(torrent.files) if e.path}
+    named = match(files, {path: path for path in numbers}, below_home(checkpoint))
+    paths = {numbers[entry]: (checkpoint.path(file), file) for file, entry in named.items()}
+    for number, entry in enumerate(torrent.files):
+        beside = os.path.join(checkpoint.home, *entry.path.split("/"))
+        if number not in paths and entry.path and storage.exists(beside):
+            paths[number] = beside, entry.path.removeprefix(below_home(checkpoint))
+    held = {}
+    for number, (path, name) in paths.items():
+        nbytes = storage.size_of(path)
+        if nbytes is not None:
+            held[number] = Held(storage.absolute(path), name, nbytes)
+    return held
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Compares pieces; one serves all threads of a process."""
+
+    watch: Watch
+    torrent: Torrent
+    held: Mapping[int, Held]
+
+    def length(self, piece: int) -> int:
+        """Bytes of a piece."""
+        start = piece * self.torrent.piece_bytes
+        return min(self.torrent.piece_bytes, self.torrent.nbytes - start)
+
+    def can_judge(self, piece: int) -> bool:
+        """Whether all of it is there."""
+        return all(
+            not entry.path or (n in self.held and self.held[n].nbytes == entry.nbytes)
+            for n, entry, _, _ in stretches(self.torrent, piece, piece + 1)
+        )
+
+    def __call__(self, piece: int) -> _Result:
+        """How a piece went."""
+        if self.watch.stopping():
+            return _Result(piece, None)
+        digest = hashlib.sha1(usedforsecurity=False)
+        try:
+            for number, entry, start, stop in stretches(self.torrent, piece, piece + 1):
+                for part in self._bytes(number, entry, start, stop):
+                    digest.update(part)
+        except GrokpackError as error:
+            if error.code not in UNREADABLE:
+                raise
+            return _Result(piece, good=False, error=error.what)
+        self.watch.advanced(self.length(piece))
+        return _Result(piece, digest.digest() == self.torrent.sum_of(piece))
+
+    def _bytes(
+        self, number: int, entry: Entry, start: int, stop: int
+    ) -> Iterator[bytes | memoryview]:
+        if entry.path:
+            yield from hashing.pieces(self.held[number].path, start, stop)
+            return
+        for at in range(start, stop, len(_ZEROS)):  # padding
+            yield _ZEROS[: min(len(_ZEROS), stop - at)]
+
+
+def _see(_torrent: Torrent, held: Mapping[int, Held]) -> None:
+    """See that a process elsewhere has the files."""
+    worker_checks.see_files({own.path: own.nbytes for own in held.values()})
+
+
+def stretches(torrent: Torrent, first: int, last: int) -> Iterator[tuple[int, Entry, int, int]]:
+    """The parts of files that pieces `first` to `last` hold: number, file, first byte, last + 1."""
+    low, high = first * torrent.piece_bytes, min(last * torrent.piece_bytes, torrent.nbytes)
+    at = bisect.bisect_right(torrent.files, low, key=lambda entry: entry.start) - 1
+    for number in range(at, len(torrent.files)):
+        entry = torrent.files[number]
+        if entry.start >= high:
+            return
+        start, stop = max(low - entry.start, 0), min(high - entry.start, entry.nbytes)
+        if start < stop:
+            yield number, entry, start, stop
+
+
+def _runs(pieces: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Numbers in order as runs, first and last + 1."""
+    first = 0
+    for at in range(1, len(pieces) + 1):
+        if at == len(pieces) or pieces[at] != pieces[at - 1] + 1:
+            yield pieces[first], pieces[at - 1] + 1
+            first = at
+
+
+def _findings(
+    bad: Sequence[_Result],
+    torrent: Torrent,
+    held: Mapping[int, Held],
+    layouts: Mapping[str, FileLayout],
+) -> Iterator[Finding]:
+    """One for each file that a run of bad pieces touches: a piece does not say which it was."""
+    errors = {result.piece: result.error for result in bad}
+    for first, last in _runs([result.piece for result in bad]):
+        touched = [s for s in stretches(torrent, first, last) if s[1].path]
+        which = f"piece {first:,}" if last - first == 1 else f"pieces {first:,} to {last - 1:,}"
+        others = f"; {which} holds {len(touched)} files" if len(touched) > 1 else ""
+        for number, _, start, stop in touched:
+            name = held[number].name
+            where = f"bytes {start:,} to {stop - 1:,}"
+            tensor = None
+            if name in layouts:
+                names = byte_ranges.tensors(layouts[name], start, stop)
+                words = byte_ranges.describe(layouts[name], start, stop)
+                where += f" ({words})" if words else ""
+                tensor = names[0] if len(names) == 1 else None
+            found = f"{which}: {where}{others}"
+            error = next((errors[p] for p in range(first, last) if errors[p]), None)
+            what = "contents changed" if error is None else f"contents cannot be read: {error}"
+            code = "GP110" if error is None else "GP117"
+            yield Finding(code, what, name, tensor, None, found)
+
+
+def _other_sizes(
+    torrent: Torrent, checkpoint: Files, held: Mapping[int, Held]
+) -> Iterator[Finding]:
+    known = {file.path for file in checkpoint.layout.files()}
+    for number, entry in enumerate(torrent.files):
+        own = held.get(number)
+        if own is not None and own.nbytes != entry.nbytes:
+            what = "file has another size than in the torrent"
+            sizes = f"{entry.nbytes:,} bytes", f"{own.nbytes:,} bytes"
+            yield Finding("GP112", what, own.name, None, *sizes)
+        elif own is None and entry.path not in known and is_weights(entry.path):
+            yield Finding("GP101", "file is missing; the torrent has it", entry.path)
+
+
+def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
+    """What cannot be said, as a warning."""
+    left = [piece for piece in range(torrent.pieces) if piece not in judged]
+    if not left:
+        return
+    runs = [f"{a:,} to {b - 1:,}" if b - a > 1 else f"{a:,}" for a, b in _runs(left)]
+    few = ", ".join(runs[:_FEW]) + (", .." if len(runs) > _FEW else "")
+    what = f"{len(left):,} of {torrent.pieces:,} pieces cannot be judged: files are missing"
+    yield Finding("GP118", what, None, None, None, f"pieces {few}", "warning")
+
+
+def _foreign(checkpoint: Files, torrent: Torrent) -> Iterator[Finding]:
+    """A warning where Grok-1 itself is compared with another torrent than xAI's."""
+    if checkpoint.geometry and is_release(checkpoint.geometry) and torrent.info_hash != PUBLISHED:
+        what = "the torrent is not the one that xAI published"
+        yield Finding("GP119", what, None, None, PUBLISHED, torrent.info_hash, "warning")

@@ -1,0 +1,61 @@
+"""Where values lie that should not be there: the first few of each kind. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from grokpack.core.tensors import Shape
+
+FEW = 3  # more of a kind say the same thing over again
+
+VALUE_KINDS = ("nan", "posinf", "neginf")
+SCALE_KINDS = ("nan", "posinf", "neginf", "zero", "negative")
+_TESTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "nan": np.isnan,
+    "posinf": np.isposinf,
+    "neginf": np.isneginf,
+    "zero": lambda values: values == 0,
+    "negative": lambda values: (values < 0) & ~np.isinf(values),
+}
+
+
+@dataclass(slots=True)
+class Spots:
+    """Indices of the first few values of each kind, in the order of the array."""
+
+    found: dict[str, list[Shape]] = field(default_factory=dict)
+
+    def search(self, values: np.ndarray, start: Shape, counted: Mapping[str, int]) -> None:
+        """Look through a part of an array, unless enough is known.
+
+        Args:
+            values: `f32[...]`.
+            start: Index of its first value in the whole array.
+            counted: For each kind how many there are up to and with this part.
+        """
+        for kind, count in counted.items():
+            known = self.found.get(kind, [])
+            if len(known) >= min(count, FEW):
+                continue
+            here = np.argwhere(_TESTS[kind](values))[: FEW - len(known)]
+            self.found[kind] = known + [tuple(row) for row in (here + start).tolist()]
+
+    def merge(self, later: Spots) -> None:
+        """Take in the spots of a part that comes after this one."""
+        for kind, spots in later.found.items():
+            self.found[kind] = (self.found.get(kind, []) + spots)[:FEW]
+
+
+def describe(index: Shape, *, scales: bool) -> str:
+    """An index in words: `expert 3, group 2, column 517`, or `row 7, column 12`."""
+    last = ("group", "column") if scales else ("row", "column")
+    if len(index) == 1:
+        return f"element {index[0]:,}"
+    words = (*("expert",) * (len(index) - 2), *last)
+    return ", ".join(f"{word} {at:,}" for word, at in zip(words, index, strict=True))

@@ -1,0 +1,277 @@
+"""Putting every value of a checkpoint through the kernels that count, by several threads.
+
+An array is cut into slabs, a slab into bands of whole rows that are read and counted one by one.
+Tallies merge exactly, so neither the cuts nor the threads can be seen in what comes out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from grokpack import storage
+from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.core.arrays import dense
+from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.layout import Box
+from grokpack.core.progress import watching
+from grokpack.core.tensors import DType, scales_name
+from grokpack.core.tiles import row_bands
+from grokpack.execution import worker_checks
+from grokpack.execution.workers import Job, spread
+from grokpack.kernels.dispatch import choose_engine
+from grokpack.kernels.tally import CodeTally, FloatTally
+from grokpack.verification.read_options import Limits
+from grokpack.verification.value_locations import SCALE_KINDS, VALUE_KINDS, Spots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.progress import Watch
+    from grokpack.core.tensors import ArraySpec, TensorSpec
+    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.tally import Tally
+
+T = TypeVar("T")
+
+_STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
+_AHEAD_STEPS = 16  # runs of 512 bytes in a matrix of 32,768 rows; four threads keep to 64 MiB
+_FAR_STEP_BYTES = 4 << 20  # several requests at a time
+_SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
+_MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
+_UNDECODED = ("GP227", "GP225")  # errors of a frame and of a chunk, which say nothing of others
+_CELL_BYTES = 16  # sums and extremes that a code has of its own where each row has its own scales
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """How the work is cut; the result is the same for all.
+
+    Attributes:
+        step_bytes: What is read and counted at a time.
+        slab_bytes: What is one thread's before it takes the next.
+        workers: Threads.
+    """
+
+    step_bytes: int = _STEP_BYTES
+    slab_bytes: int = _SLAB_BYTES
+    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, _MOST_WORKERS))
+
+    @property
+    def ahead_bytes(self) -> int:
+        """What a thread reads at once of a matrix that lies the other way round."""
+        return _AHEAD_STEPS * self.step_bytes
+
+
+def usual_cuts(checkpoint: Checkpoint) -> Cuts:
+    """Larger steps and more threads where each waits for a server."""
+    threads = storage.burden(checkpoint.folder).threads
+    return Cuts(_FAR_STEP_BYTES, workers=threads) if threads else Cuts()
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTally:
+    """What was counted of an array, and where in it the first odd values lie."""
+
+    tally: Tally
+    spots: Spots
+
+    def merge(self, later: ArrayTally) -> None:
+        """Take in a part that comes after this one."""
+        self.tally.merge(later.tally)
+        self.spots.merge(later.spots)
+
+    def summary(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return self.tally.summary() | {"places": self.spots.found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Slab:
+    """Consecutive rows of one array of a tensor: bytes `start` to `stop`."""
+
+    tensor: TensorSpec
+    array: str
+    spec: ArraySpec
+    start: int
+    stop: int
+
+
+def tally_all(
+    checkpoint: Checkpoint,
+    tensors: list[TensorSpec],
+    listen: Listener = ignore,
+    cuts: Cuts | None = None,
+    failed: dict[str, GrokpackError] | None = None,
+    limits: Limits | None = None,
+) -> dict[str, ArrayTally]:
+    """Count every value of these tensors; the result is by array, scales are `<name>/scales`.
+
+    Args:
+        checkpoint: What to read.
+        tensors: Which.
+        listen: Receives progress.
+        cuts: How the work is cut.
+        failed: Is given the first error of each array that cannot be decoded, which is left out
+            then; without it the error is raised.
+        limits: By whose means it is done; threads of this process by default.
+
+    Raises:
+        GrokpackError: What reading raises.
+    """
+    cuts = cuts or usual_cuts(checkpoint)
+    began = time.monotonic()
+    total = sum(tensor.nbytes for tensor in tensors)
+    listen(Started("values", total))
+    limits = limits or Limits()
+    if limits.executor is not None:
+        checkpoint = checkpoint.anywhere()
+    crew = limits.crew(cuts.workers)
+    job = Job(_counting, (checkpoint, choose_engine(total), cuts), worker_checks.see_checkpoint)
+    slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
+    tallies: dict[str, ArrayTally] = {}
+    parts = _in_order(spread(job, enumerate(slabs), crew, watching(listen)))
+    for slab, part in zip(slabs, parts, strict=True):
+        if isinstance(part, GrokpackError):
+            if failed is None:
+                raise part
+            failed.setdefault(slab.array, part)
+        elif slab.array in tallies:
+            tallies[slab.array].merge(part)
+        else:
+            tallies[slab.array] = part
+    listen(Finished("values", time.monotonic() - began))
+    return {array: tally for array, tally in tallies.items() if array not in (failed or {})}
+
+
+def _in_order(numbered: Iterator[tuple[int, T]]) -> Iterator[T]:
+    """Results by their numbers, each as soon as those before it are there."""
+    early: dict[int, T] = {}
+    wanted = 0
+    for number, result in numbered:
+        early[number] = result
+        while wanted in early:
+            yield early.pop(wanted)
+            wanted += 1
+
+
+def _counting(watch: Watch, checkpoint: Checkpoint, engine: Engine, cuts: Cuts) -> _Counter:
+    """What counts slabs, in whatever process."""
+    return _Counter(watch, ArrayReader(checkpoint, engine, cuts.ahead_bytes), engine, cuts)
+
+
+def _slabs(tensor: TensorSpec, limit_bytes: int) -> Iterator[_Slab]:
+    for array, spec in tensor.arrays().items():
+        row_bytes = spec.shape[-1] * spec.dtype.itemsize if spec.shape else spec.nbytes
+        step = max(1, limit_bytes // row_bytes) * row_bytes
+        for start in range(0, spec.nbytes, step):
+            yield _Slab(tensor, array, spec, start, min(start + step, spec.nbytes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Counts slabs; one serves all threads of a process."""
+
+    watch: Watch
+    reader: ArrayReader
+    engine: Engine
+    cuts: Cuts
+
+    def __call__(self, numbered: tuple[int, _Slab]) -> tuple[int, ArrayTally | GrokpackError]:
+        """What is in a slab, or the error that says that it cannot be decoded."""
+        number, slab = numbered
+        try:
+            return number, self.count(slab)
+        except GrokpackError as error:
+            if error.code not in _UNDECODED:
+                raise
+            return number, error
+
+    def count(self, slab: _Slab) -> ArrayTally:
+        """What is in a slab."""
+        scales = slab.tensor.scales
+        if slab.array == slab.tensor.name and scales and slab.spec.dtype is DType.I8:
+            return ArrayTally(self._codes(slab, scales), Spots())
+        return self._floats(slab)
+
+    def _floats(self, slab: _Slab) -> ArrayTally:
+        """Count plain values as they are stored, scales among them."""
+        tally, spots = FloatTally(self.engine), Spots()
+        kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
+        for box in self._bands(slab, self.cuts.step_bytes):
+            raw = dense(self.reader.read(slab.array, box))
+            values = widen(raw, slab.spec.dtype)
+            tally.add(values)
+            spots.search(values, box.start, {kind: getattr(tally, kind) for kind in kinds})
+            self.watch.advanced(raw.nbytes)
+        return ArrayTally(tally, spots)
+
+    def _codes(self, slab: _Slab, spec: ArraySpec) -> CodeTally:
+        """Count codes band by band, each band cut where its scale group ends."""
+        tally = CodeTally(self.engine)
+        rows_per_group = slab.spec.shape[-2] // spec.shape[-2]
+        single = rows_per_group == 1
+        scales = _ScaleRows(self.reader, scales_name(slab.tensor.name), spec)
+        step = self.cuts.step_bytes // (_CELL_BYTES if single else 1)
+        for box in self._bands(slab, step):
+            raw = dense(self.reader.read(slab.array, box))
+            codes = raw.view(np.int8).reshape(box.shape[-2:])
+            if single:  # each code has its own scale: one row of them all
+                tally.add(codes.reshape(1, -1), scales.read(box).reshape(-1))
+            else:
+                for first, last, group in _groups(box, rows_per_group):
+                    tally.add(codes[first:last], scales.row((*box.start[:-2], group)))
+            self.watch.advanced(codes.nbytes)
+        tally.close()
+        return tally
+
+    @staticmethod
+    def _bands(slab: _Slab, limit_bytes: int) -> Iterator[Box]:
+        spec = slab.spec
+        for band in row_bands(
+            spec.shape, spec.dtype.itemsize, slab.start, slab.stop, max(1, limit_bytes)
+        ):
+            yield band.box
+
+
+def _groups(box: Box, rows_per_group: int) -> Iterator[tuple[int, int, int]]:
+    """The scale groups in a band: its first row and last row + 1 in the band, its number."""
+    start, stop = box.start[-2], box.start[-2] + box.shape[-2]
+    for group in range(start // rows_per_group, -(-stop // rows_per_group)):
+        first, last = group * rows_per_group, (group + 1) * rows_per_group
+        yield max(first, start) - start, min(last, stop) - start, group
+
+
+class _ScaleRows:
+    """Scales of a tensor as float32; the last row asked for is kept, since bands follow another."""
+
+    def __init__(self, reader: ArrayReader, array: str, spec: ArraySpec) -> None:
+        self._reader, self._array, self._spec = reader, array, spec
+        self._index: tuple[int, ...] = ()
+        self._row: np.ndarray = np.empty(0, np.float32)
+
+    def row(self, index: tuple[int, ...]) -> np.ndarray:
+        """`f32[out]` of one group; the same object as long as the group is the same."""
+        if index != self._index:
+            box = Box((*index, 0), (*(1,) * len(index), self._spec.shape[-1]))
+            self._index, self._row = index, self.read(box).reshape(-1)
+        return self._row
+
+    def read(self, box: Box) -> np.ndarray:
+        """`f32[...]` in a box."""
+        return widen(self._reader.read(self._array, box), self._spec.dtype)
+
+
+def widen(raw: np.ndarray, dtype: DType) -> np.ndarray:
+    """Raw elements as float32, exactly."""
+    if dtype is DType.F32:
+        return raw.view(np.float32)
+    if dtype is DType.BF16:
+        return (raw.astype(np.uint32) << 16).view(np.float32)
+    return raw.view(dtype.numpy()).astype(np.float32)

@@ -1,0 +1,362 @@
+"""Whether a checkpoint is whole: files, framing, shapes, duplicates, recorded sizes and tails."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint import listed_files, manifest_records, open_checkpoint
+from grokpack.checkpoint.checkpoint import Survey, array_parts
+from grokpack.checkpoint.readers import expectations
+from grokpack.core.error_codes import CODES
+from grokpack.core.errors import GrokpackError
+from grokpack.core.escaping import command, operand
+from grokpack.core.exit_status import ExitStatus
+from grokpack.core.finding import Finding
+from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
+from grokpack.formats import zstd_seekable
+from grokpack.models import config_json, grok1
+from grokpack.models.grok1 import is_release
+from grokpack.storage import hashing
+from grokpack.verification.verify_contents import OTHER_SIZE, unlisted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_records import Record
+    from grokpack.core.layout import FileLayout, Part
+    from grokpack.verification.verify_contents import Contents
+
+_COMPARE_BYTES = 4 << 20
+_OF_CONTENTS = ("GP110", "GP117")  # findings that say nothing against names, headers and sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a verification.
+
+    Attributes:
+        survey: What the headers showed.
+        findings: All findings, the survey's first.
+        checks: Each check and how it went: `ok`, `failed`, `skipped`, or `partial` where nothing
+            was wrong with what was read.
+        contents: What came of reading the files, where they were read.
+        refusal: Why the headers cannot be read; None where they can.
+    """
+
+    survey: Survey
+    findings: tuple[Finding, ...]
+    checks: dict[str, str]
+    contents: Contents | None = None
+    refusal: GrokpackError | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether no error was found."""
+        return not any(f.severity == "error" for f in self.findings)
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all files are there; None where nothing tells how many there should be."""
+        if not self.whole:
+            return False
+        listed = self.contents is not None and self.contents.lists_all
+        return True if self.survey.told or listed else None
+
+    @property
+    def word(self) -> str:
+        """The answer in a word.
+
+        `whole` is said of all files and, where contents were read, of all bytes; `ok` where nothing
+        is wrong with what was looked at, and it is not known whether that was all.
+        """
+        if not self.whole:
+            return "damaged"
+        if self.contents is not None and not self.contents.ended:
+            return "unfinished"
+        partial = self.contents is not None and self.contents.never_bytes
+        unlisted = any(finding.code == "GP118" for finding in self.findings)
+        return "whole" if self.complete and not partial and not unlisted else "ok"
+
+    @property
+    def bad_files(self) -> list[str]:
+        """Files that have an error, in order."""
+        return sorted({f.file for f in self.findings if f.severity == "error" and f.file})
+
+    @property
+    def damaged_files(self) -> list[str]:
+        """Those of them that the model should have, and no more: no config, and no stranger."""
+        strange = {f.file for f in self.findings if f.code == "GP102" and not f.tensor}
+        own = [f for f in self.bad_files if f not in strange and f != config_json.FILE]
+        return own[: self.survey.expected]
+
+
+def look(path: str, head_dim: int | None = None) -> Verdict:
+    """The structure of what lies at a path, damaged or not.
+
+    Where its headers cannot be read at all, its manifest speaks: what differs from it is damage.
+    The verdict has the refusal then, which stands where nothing differs.
+
+    Args:
+        path: A checkpoint.
+        head_dim: Size of an attention head, where no config.json tells it.
+
+    Raises:
+        GrokpackError: GP201 where there is nothing, GP212 for the output of a run that is not
+            finished, and where no answer comes from a server.
+    """
+    try:
+        return verify_structure(open_checkpoint.survey(path, head_dim), path)
+    except GrokpackError as error:
+        unreadable = CODES[error.code].exit_status is ExitStatus.SOURCE
+        if not unreadable or error.code in (*storage.NO_FAULT_OF_FILES, "GP201", "GP212"):
+            raise
+        return _unread(path, error)
+
+
+def _unread(path: str, error: GrokpackError) -> Verdict:
+    """The verdict on files that cannot be read as a checkpoint."""
+    files = listed_files.unread(path)
+    own = manifest_records.own(files) if files else None
+    findings: list[Finding] = []
+    if files is not None and own is not None:
+        doubt = Finding(error.code, error.what)
+        findings = [*expectations.listed(files, own), *against_manifest(files, [doubt])]
+    count = 0 if own is None else len(own.files) + len(own.absent)
+    found = Survey(files.folder if files else path, "unknown", count, tuple(findings), None)
+    checks = {"structure": "failed", "contents": "skipped", "values": "skipped"}
+    return Verdict(found, tuple(findings), checks, refusal=error)
+
+
+def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
+    """Check what can be known without reading the payload.
+
+    Beyond the survey: tensors that stand twice, and, where a manifest is there, the size and the
+    last tile of every file, which holds the scales of a quantised one.
+
+    Args:
+        survey: What the headers showed.
+        path: How the checkpoint was named, where that is not its folder.
+    """
+    findings = list(survey.findings)
+    checkpoint = survey.checkpoint
+    if checkpoint is not None:
+        findings += duplicates(checkpoint)
+        findings += _twice(checkpoint)
+    files: Files | None = checkpoint or listed_files.unread(survey.folder)
+    findings += against_manifest(files or listed_files.unread(path or survey.folder), findings)
+    if checkpoint is None and not findings:
+        what, embedding = "the tensors do not tell a model's dimensions", grok1.entries(0)[0].name
+        findings.append(Finding("GP210", what, None, embedding))
+    failed = any(f.severity == "error" for f in findings)
+    checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
+    return Verdict(survey, tuple(findings), checks)
+
+
+def _twice(checkpoint: Checkpoint) -> list[Finding]:
+    """Files that lie there both as they are and compressed; the compressed one is not read."""
+    files = list(checkpoint.layout.files())
+    folders = {os.path.dirname(checkpoint.path(file.path)) for file in files}
+    there = {os.path.join(folder, name) for folder in folders for name in storage.names(folder)}
+    return [
+        Finding("GP114", f"{path}.zst lies beside it, and is not read", path, severity="warning")
+        for path in (file.path for file in files)
+        if (full := checkpoint.path(path)) + zstd_seekable.SUFFIX in there
+        and storage.stored(full) == full  # a name in an index need not be a file
+    ]
+
+
+def duplicates(checkpoint: Checkpoint) -> list[Finding]:
+    """Tensors of equal contents: one file was copied over another.
+
+    One value throughout is no sign of that: sparse layouts and fresh norms have it.
+    """
+    seen: dict[tuple[int, bytes], list[tuple[FileLayout, Part]]] = defaultdict(list)
+    findings = []
+    if checkpoint.format != "ckpt-0":
+        return []
+    for file in checkpoint.layout.files():
+        name, (offset, part) = next(iter(array_parts(file).items()))
+        data = storage.FileBytes(checkpoint.path(file.path))
+        sample = data.read(offset, min(SAMPLE_BYTES, part.nbytes))
+        width = part.dtype.itemsize
+        if sample[width:] == sample[:-width]:
+            continue
+        for other, held in seen[part.nbytes, sample]:
+            if (held.array, held.box) == (part.array, part.box):  # whole on every host
+                continue
+            if _equal(checkpoint, file, other):
+                findings.append(
+                    Finding("GP109", f"file holds the same bytes as {other.path}", file.path, name)
+                )
+                break
+        seen[part.nbytes, sample].append((file, part))
+    return findings
+
+
+def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
+    if one.nbytes != other.nbytes:
+        return False
+    left, right = (storage.FileBytes(checkpoint.path(f.path)) for f in (one, other))
+    return all(
+        left.read(at, n) == right.read(at, n)
+        for at in range(0, one.nbytes, _COMPARE_BYTES)
+        for n in (min(_COMPARE_BYTES, one.nbytes - at),)
+    )
+
+
+def against_manifest(files: Files | None, findings: Sequence[Finding]) -> list[Finding]:
+    """Sizes and tiles that differ from what the manifest recorded; none without one.
+
+    The last tile of every file is read; where something is wrong, the small files beside as well,
+    and where no file was named for it, the first tiles. A file whose header could not be read has
+    its finding.
+
+    Args:
+        files: What is compared.
+        findings: What was found before.
+    """
+    known = manifest_records.own(files) if files else None
+    if known is None:
+        return []
+    bad = {f.file for f in findings if f.severity == "error"}
+    bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # as it lies there, compressed
+    gone = [r for r in known.companions if r.file.path not in bad and not storage.exists(r.path)]
+    rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
+    named = {os.path.basename(name) for name in bad if name}
+    small = [r for r in known.companions if bad and os.path.basename(r.path) not in named]
+    small = [record for record in small if record not in gone]
+    return [
+        *(Finding("GP101", "file is missing", record.file.path) for record in gone),
+        *unlisted(known.unknown),
+        *_ends([*rows, *small]),
+        *_beginnings([*rows, *small] if None in bad else ()),
+    ]
+
+
+def _beginnings(rows: Iterable[Record]) -> Iterator[Finding]:
+    """Files whose first tile, which holds the header, is another; what the last one tells is said.
+
+    A file that is one tile long has no other.
+    """
+    for record in rows:
+        if len(record.tiles) > 1 and storage.stamp(record.path)[0] == record.nbytes:
+            found = hashing.tile_sum(record.path, 0, record.nbytes)
+            if found != record.tiles[0]:
+                what = "contents changed: the first tile differs from the manifest"
+                where = f"bytes 0 to {tile_range(0, record.nbytes)[1]:,}"
+                yield Finding("GP110", what, record.file.path, None, None, where)
+
+
+def _ends(rows: Sequence[Record]) -> list[Finding]:
+    """Files of another size, or whose last tile is another."""
+    owners = {record.tail: record.file.path for record in rows}
+    findings = []
+    for record in rows:
+        file, nbytes = record.file, storage.stamp(record.path)[0]
+        if nbytes != record.nbytes:
+            findings.append(
+                Finding(
+                    "GP112",
+                    OTHER_SIZE,
+                    file.path,
+                    None,
+                    f"{record.nbytes:,} bytes",
+                    f"{nbytes:,} bytes",
+                )
+            )
+            continue
+        found = _last_tile_sum(record.path, nbytes) if record.tail else ""
+        if found != record.tail:
+            findings.append(_changed(file, nbytes, owners.get(found)))
+    return findings
+
+
+def _last_tile_sum(path: str, nbytes: int) -> str:
+    return hashing.tile_sum(path, tile_count(nbytes) - 1, nbytes)
+
+
+def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:
+    if owner and owner != file.path:
+        return Finding(
+            "GP108",
+            f"file holds the tensor of {owner}: swapped, or copied over",
+            file.path,
+            None,
+            f"contents of {file.path}",
+            f"contents of {owner}",
+        )
+    start, stop = tile_range(tile_count(nbytes) - 1, nbytes)
+    return Finding(
+        "GP110",
+        "contents changed: the last tile differs from the manifest",
+        file.path,
+        None,
+        None,
+        f"bytes {start:,} to {stop:,}",
+    )
+
+
+def with_contents(verdict: Verdict, contents: Contents) -> Verdict:
+    """A verdict with what came of reading the files.
+
+    What the last tiles alone had shown gives way to what all of them show; a file that was swapped
+    differs everywhere, which need not be said again.
+    """
+    swapped = {finding.file for finding in verdict.findings if finding.code == "GP108"}
+    fresh = [f for f in contents.findings if not (f.code == "GP110" and f.file in swapped)]
+    seen = {(finding.code, finding.file) for finding in fresh}
+    kept = [finding for finding in verdict.findings if (finding.code, finding.file) not in seen]
+    errors = [finding for finding in (*kept, *fresh) if finding.severity == "error"]
+    bad = any(finding.severity == "error" for finding in contents.findings)
+    checks = dict(verdict.checks)
+    checks["contents"] = "failed" if bad else "ok" if contents.all_bytes else "partial"
+    if verdict.refusal is None:
+        of_contents = all(finding.code in _OF_CONTENTS for finding in errors)
+        checks["structure"] = "ok" if of_contents else "failed"
+    return replace(verdict, findings=(*kept, *fresh), checks=checks, contents=contents)
+
+
+def repair_command(verdict: Verdict) -> str | None:
+    """The command that fetches only what is bad, for the released checkpoint; else None."""
+    strangers = _strangers(verdict)
+    bad = [name for name in verdict.bad_files if _can_be_fetched(name, strangers)]
+    return _fetching(verdict, bad)
+
+
+def fixes(verdict: Verdict) -> list[str | None]:
+    """The command that mends what each finding is about; None where there is none."""
+    strangers = _strangers(verdict)
+    names = [
+        f.file if f.file and f.severity == "error" and _can_be_fetched(f.file, strangers) else None
+        for f in verdict.findings
+    ]
+    return [None if name is None else _fetching(verdict, [name]) for name in names]
+
+
+def _strangers(verdict: Verdict) -> set[str | None]:
+    return {finding.file for finding in verdict.findings if finding.code == "GP102"}
+
+
+def _can_be_fetched(name: str, strangers: set[str | None]) -> bool:
+    """Whether the release has a file of this name: a stranger in the folder it has not."""
+    return name.startswith("tensor") and name not in strangers
+
+
+def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
+    """The command that fetches files of the release again."""
+    checkpoint = verdict.survey.checkpoint
+    if not names or verdict.survey.format != "ckpt-0" or checkpoint is None:
+        return None
+    if storage.is_url(checkpoint.folder):
+        return None
+    if not is_release(checkpoint.geometry) or checkpoint.layout.nbytes == 0:
+        return None
+    listed = (f"ckpt-0/{name}" for name in names)
+    folder = operand(os.path.relpath(storage.parent(checkpoint.folder)))
+    return command("hf", "download", "xai-org/grok-1", *listed, "--local-dir", folder)

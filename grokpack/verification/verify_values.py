@@ -1,0 +1,174 @@
+"""Reading every value: statistics for `inspect --stats`, findings for `verify --values`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from grokpack import storage
+from grokpack.checkpoint.summary import views
+from grokpack.core.events import Listener, ignore
+from grokpack.core.finding import Finding
+from grokpack.core.layout import Box
+from grokpack.core.tensors import scales_name
+from grokpack.kernels.tally import FloatTally
+from grokpack.transforms.layout_views import DecodedView
+from grokpack.verification.value_locations import describe
+from grokpack.verification.value_statistics import ArrayTally, tally_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.errors import GrokpackError
+    from grokpack.core.layout import Piece
+    from grokpack.core.tensors import Shape, TensorSpec
+    from grokpack.verification.read_options import Limits
+    from grokpack.verification.value_statistics import Cuts
+    from grokpack.verification.verify_structure import Verdict
+
+_VALUES = (
+    ("GP120", "nan", "tensor holds NaN", "values"),
+    ("GP121", "posinf", "tensor holds infinities", "values +infinite"),
+    ("GP121", "neginf", "tensor holds infinities", "values -infinite"),
+)
+_SCALES = (
+    ("GP122", "zero", "scales are zero", "scales"),
+    ("GP122", "negative", "scales are negative", "scales"),
+    ("GP120", "nan", "scales are NaN", "scales"),
+    ("GP121", "posinf", "scales are infinite", "scales +infinite"),
+    ("GP121", "neginf", "scales are infinite", "scales -infinite"),
+)
+
+
+def statistics(
+    checkpoint: Checkpoint,
+    patterns: list[str] | None = None,
+    listen: Listener = ignore,
+    cuts: Cuts | None = None,
+) -> list[dict[str, Any]]:
+    """What the values of each tensor are like, as JSON values; see `docs/reference/statistics.md`.
+
+    Tensors of which a part is missing are left out.
+
+    Args:
+        checkpoint: What to read.
+        patterns: Which tensors, as `inspection.views` takes them.
+        listen: Receives progress.
+        cuts: How the work is cut; no figure depends on it.
+    """
+    named = {view.name for view in views(checkpoint, patterns)}
+    chosen = [tensor for tensor in sound_tensors(checkpoint) if tensor.name in named]
+    tallies = tally_all(checkpoint, chosen, listen, cuts)
+    return [_row(tensor, tallies) for tensor in chosen]
+
+
+def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> dict[str, Any]:
+    scales = tallies[scales_name(tensor.name)].summary() if tensor.scales else None
+    return {
+        "name": tensor.name,
+        "dtype": tensor.values.dtype.label,
+        **tallies[tensor.name].summary(),
+        "scales": scales,
+    }
+
+
+def verify_values(
+    verdict: Verdict,
+    listen: Listener = ignore,
+    cuts: Cuts | None = None,
+    limits: Limits | None = None,
+) -> Verdict:
+    """Add findings about values to a verdict: NaN, infinities, scales that are not positive."""
+    checkpoint = verdict.survey.checkpoint
+    if checkpoint is None:
+        return verdict
+    pieces = checkpoint.layout.pieces()
+    findings: list[Finding] = []
+    sound = sound_tensors(checkpoint)
+    failed: dict[str, GrokpackError] = {}
+    tallies = tally_all(checkpoint, sound, listen, cuts, failed, limits)
+    for tensor in sound:
+        for array in tensor.arrays():
+            if array in failed:
+                findings.append(_undecoded(checkpoint, tensor.name, failed[array]))
+                continue
+            held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
+            view = checkpoint.views.get(array)
+            holder = view.holder if isinstance(view, DecodedView) else None
+            findings += _findings(tensor.name, array, tallies[array], held, holder)
+    outcome = "failed" if findings else "ok"
+    return replace(
+        verdict,
+        findings=(*verdict.findings, *findings),
+        checks=verdict.checks | {"values": outcome},
+    )
+
+
+def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
+    """The finding for a compressed file whose frames cannot be read."""
+    paths = (file.path for file in checkpoint.layout.files())
+    file = next((p for p in paths if storage.stored(checkpoint.path(p)) == path), path)
+    return Finding("GP227", what, file)
+
+
+def sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
+    """Tensors all of whose elements are there and whose scales fit their values."""
+    pieces = checkpoint.layout.pieces()
+    return [
+        tensor
+        for tensor in checkpoint.tensors.values()
+        if _scales_fit(tensor)
+        and all(
+            sum(box.elements for box in {piece.box for piece in pieces.get(name, ())})
+            >= checkpoint.layout.arrays[name].elements
+            for array in tensor.arrays()
+            for name in checkpoint.stored(array)
+        )
+    ]
+
+
+def _scales_fit(tensor: TensorSpec) -> bool:
+    if tensor.scales is None:
+        return True
+    (*lead, rows, out), (*scale_lead, groups, columns) = tensor.values.shape, tensor.scales.shape
+    return (lead, out) == (scale_lead, columns) and groups > 0 and rows % groups == 0
+
+
+def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Finding:
+    """The finding for an array of which a chunk is missing or damaged."""
+    path = error.where.path if error.where else None
+    if error.code == "GP227" and path:
+        return _damaged(checkpoint, error.what, path)
+    file = os.path.relpath(path, checkpoint.folder) if path else None
+    return Finding("GP115", error.what, file, tensor, None, dict(error.facts).get("reason"))
+
+
+def _findings(
+    name: str,
+    array: str,
+    counted: ArrayTally,
+    pieces: tuple[Piece, ...],
+    holder: Callable[[Shape], str | None] | None,
+) -> Iterator[Finding]:
+    """Findings of one array of a tensor, each with the file and index of its first spots."""
+    if not isinstance(counted.tally, FloatTally):
+        return
+    of_scales = array != name
+    for code, kind, message, of in _SCALES if of_scales else _VALUES:
+        count = getattr(counted.tally, kind)
+        if not count:
+            continue
+        spots = counted.spots.found[kind]
+        places = "; ".join(describe(index, scales=of_scales) for index in spots)
+        more = "; .." if count > len(spots) else ""
+        file = holder(spots[0]) if holder else _file_of(spots[0], pieces)
+        yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")
+
+
+def _file_of(index: Shape, pieces: tuple[Piece, ...]) -> str:
+    """The file that holds an element; the first of several where it is stored in another form."""
+    point = Box(index, (1,) * len(index))
+    alike = (p for p in pieces if len(p.box.start) == len(index) and p.box.intersect(point))
+    return next(alike, pieces[0]).extent.path
