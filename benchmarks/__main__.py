@@ -119,8 +119,8 @@ def bench_memory(work: Path) -> None:
 
 
 def bench_kernels(_work: Path) -> None:
-    """Counting and quantising int8 codes on one thread against copying them, and on two."""
-    for module, engine in itertools.product(("counting", "quantising"), ("numpy", "numba")):
+    """Counting and quantizing int8 codes on one thread against copying them, and on two."""
+    for module, engine in itertools.product(("counting", "quantizing"), ("numpy", "numba")):
         command = [sys.executable, "-m", f"benchmarks.{module}", engine]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         for line in done.stdout.splitlines():
@@ -129,7 +129,7 @@ def bench_kernels(_work: Path) -> None:
 
 
 def bench_blocks(_work: Path) -> None:
-    """Quantising to GGUF's blocks."""
+    """Quantizing to GGUF's blocks."""
     command = [sys.executable, "-m", "benchmarks.blocks"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     for line in done.stdout.splitlines():

@@ -1,4 +1,4 @@
-"""Speed and error of quantising to GGUF's blocks, as `python -m benchmarks.blocks`.
+"""Speed and error of quantizing to GGUF's blocks, as `python -m benchmarks.blocks`.
 
 Lines of figure, value and what is to be reached, separated by tabs. One expert's down projection or
 what of it fits the time: int8 codes of normal weights, with one bfloat16 scale per output.
@@ -46,11 +46,11 @@ class Work:
         self.counts = np.zeros((2, INPUTS // 32, columns), np.int32)
 
     def __call__(self, _: int = 0) -> None:
-        """Quantise all of it."""
+        """Quantize all of it."""
         self.kernel(*self.source, self.out, self.sums, self.counts)
 
     def decibels(self) -> float:
-        """Signal over error, of what was quantised last."""
+        """Signal over error, of what was quantized last."""
         signal, error, _ = self.sums.sum(axis=(1, 2), dtype=np.float64)
         return float(10 * np.log10(signal / error))
 
@@ -66,7 +66,7 @@ def rate(work: Callable[[], object], nbytes: int) -> float:
 
 
 def main() -> None:
-    """Measure every quantiser."""
+    """Measure every quantizer."""
     rng = np.random.default_rng(0)
     codes = np.clip(np.round(rng.normal(0, 34, (INPUTS, COLUMNS))), -127, 127).astype(np.int8)
     scales = rng.uniform(1e-4, 1e-3, (1, COLUMNS)).astype(np.float32)

@@ -123,11 +123,11 @@ def _layer(folder: str) -> float:
     import numpy as np
 
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.evaluation.evaluation_options import Options, networks
+    from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
     from grokpack.evaluation.network.batch import batch
 
     tokens = batch([np.random.default_rng(0).integers(1, 131072, TOKENS)])
-    with networks([open_checkpoint(folder)], TOKENS, Options()) as (network,):
+    with networks([open_checkpoint(folder)], TOKENS, EvaluateOptions()) as (network,):
         h = network.embed(tokens)
         began = time.monotonic()
         network.step(0, h, tokens)
@@ -137,7 +137,7 @@ def _layer(folder: str) -> float:
 def _reading(folder: str) -> float:
     """Seconds of reading what the layer reads."""
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.evaluation.evaluation_options import Options, networks
+    from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
     from grokpack.evaluation.network.matrices import matrix
 
     checkpoint = open_checkpoint(folder)
@@ -146,7 +146,7 @@ def _reading(folder: str) -> float:
         if "decoder_layer_0/" in name and len(tensor.values.shape) > 1 and "router" not in name:
             stack = range(8) if len(tensor.values.shape) > 2 else (None,)
             wanted += [matrix(tensor, expert) for expert in stack]
-    with networks([checkpoint], TOKENS, Options()) as (network,):
+    with networks([checkpoint], TOKENS, EvaluateOptions()) as (network,):
         began = time.monotonic()
         network.stream.announce(wanted)
         for one in wanted:

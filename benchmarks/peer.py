@@ -1,4 +1,4 @@
-"""Quantising to GGUF beside llama.cpp's own quantiser, where that is at hand.
+"""Quantizing to GGUF beside llama.cpp's own quantizer, where that is at hand.
 
 `LLAMA_PYTHON` names an interpreter that has llama-cpp-python; `make oracle-llama` makes one. Its
 `llama_model_quantize` is what the program llama-quantize calls.

@@ -87,7 +87,7 @@ def _tasks(url: str) -> None:
     """Items that are nothing, so that what remains is the cost of handing them out."""
     from grokpack.core.events import ignore
     from grokpack.core.progress import watching
-    from grokpack.execution.workers import Crew, Job, spread
+    from grokpack.execution.workers import Job, WorkerPool, map_unordered
     from grokpack.execution.workers.dask import cluster
 
     with cluster(url) as found:
@@ -95,9 +95,9 @@ def _tasks(url: str) -> None:
         def each(count: int) -> float:
             """Milliseconds of one item."""
             began = time.perf_counter()
-            crew = Crew(found.width, found)
+            crew = WorkerPool(found.width, found)
             done = sum(
-                1 for _ in spread(Job(_nothing), range(1, count + 1), crew, watching(ignore))
+                1 for _ in map_unordered(Job(_nothing), range(1, count + 1), crew, watching(ignore))
             )
             assert done == count  # noqa: S101
             return (time.perf_counter() - began) / count * 1e3

@@ -1,4 +1,4 @@
-"""Quantising files: GB of int8 input per second, and peak memory on tensors of real width."""
+"""Quantizing files: GB of int8 input per second, and peak memory on tensors of real width."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def bench_quantize(work: Path) -> None:
 
 
 def bench_quantize_memory(real: Path) -> None:
-    """Peak memory of quantising one layer at real width; outputs go to the disk."""
+    """Peak memory of quantizing one layer at real width; outputs go to the disk."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         for name, (_, options) in TARGETS.items():

@@ -13,14 +13,14 @@ from safetensors import safe_open
 
 from grokpack import execute, open_checkpoint
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.layout import whole
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
 out = sys.argv[2] if len(sys.argv) > 2 else "grok-1-hf"
 
 checkpoint = open_checkpoint(folder)
-plan = plan_convert(checkpoint, "hf", Options(names="hpcai", dtype="bf16"))
+plan = plan_convert(checkpoint, "hf", ConvertOptions(names="hpcai", dtype="bf16"))
 print(f"{plan.reads_bytes:,} bytes -> {plan.writes_bytes:,} bytes")
 print(*plan.target.notes, sep="\n")
 outcome = execute(plan, out)

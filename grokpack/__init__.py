@@ -18,38 +18,40 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.open_checkpoint import open_checkpoint as open_checkpoint
     from grokpack.checkpoint.open_checkpoint import survey as survey
     from grokpack.checkpoint.summary import document as inspect  # noqa: F401  # its public name
-    from grokpack.conversion.plan_convert import Options as ConvertOptions  # noqa: F401  # its public name
+    from grokpack.conversion.plan_convert import ConvertOptions  # noqa: F401  # its public name
     from grokpack.conversion.plan_convert import plan_convert as plan_convert
-    from grokpack.conversion.plan_quantize import Options as QuantizeOptions  # noqa: F401  # its public name
+    from grokpack.conversion.plan_quantize import QuantizeOptions  # noqa: F401  # its public name
     from grokpack.conversion.plan_quantize import plan_quantize as plan_quantize
     from grokpack.conversion.plan_reshard import plan_reshard as plan_reshard
     from grokpack.conversion.plan_synth import plan_synth as plan_synth
     from grokpack.core.errors import GrokpackError as GrokpackError
-    from grokpack.evaluation.evaluation_options import Options as EvaluateOptions  # noqa: F401  # its public name
+    from grokpack.evaluation.evaluation_options import EvaluateOptions  # noqa: F401  # its public name
     from grokpack.evaluation.generation import generate as generate
     from grokpack.evaluation.inputs import read_text as read_text
     from grokpack.evaluation.inputs import read_tokens as read_tokens
     from grokpack.evaluation.pair import evaluate_pair as evaluate_pair
     from grokpack.evaluation.single import evaluate as evaluate
-    from grokpack.execution.partial_run import Part as Part
+    from grokpack.execution.partial_run import RunPart
     from grokpack.execution.partial_run import execute_part as execute_part
     from grokpack.execution.run import execute as execute
-    from grokpack.execution.run_options import Limits as Limits
+    from grokpack.execution.run_options import RunOptions
     from grokpack.verification.compare import compare as compare
     from grokpack.verification.verify_structure import verify_structure as verify_structure
     from grokpack.verification.verify_values import statistics as statistics
     from grokpack.verification.verify_values import verify_values as verify_values
 
+    Limits = RunOptions
+    Part = RunPart
 
 _HOMES = {
     "Checkpoint": ("checkpoint.checkpoint", "Checkpoint"),
-    "ConvertOptions": ("conversion.plan_convert", "Options"),
-    "EvaluateOptions": ("evaluation.evaluation_options", "Options"),
+    "ConvertOptions": ("conversion.plan_convert", "ConvertOptions"),
+    "EvaluateOptions": ("evaluation.evaluation_options", "EvaluateOptions"),
     "GrokpackError": ("core.errors", "GrokpackError"),
-    "Limits": ("execution.run_options", "Limits"),
+    "Limits": ("execution.run_options", "RunOptions"),
     "Opened": ("checkpoint.lazy_arrays", "Opened"),
-    "Part": ("execution.partial_run", "Part"),
-    "QuantizeOptions": ("conversion.plan_quantize", "Options"),
+    "Part": ("execution.partial_run", "RunPart"),
+    "QuantizeOptions": ("conversion.plan_quantize", "QuantizeOptions"),
     "compare": ("verification.compare", "compare"),
     "evaluate": ("evaluation.single", "evaluate"),
     "evaluate_pair": ("evaluation.pair", "evaluate_pair"),

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import safe_open
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.execution.run import execute
 from grokpack.models import architecture, grok1, tensor_names
 
@@ -29,7 +29,7 @@ ROUNDED: dict[str, Any] = {"bf16": ml_dtypes.bfloat16, "f16": np.float16, "f32":
 def convert(source: Path, out: Path, to: str, **options: Any) -> Plan:
     """Plan and execute; a GGUF gets no vocabulary unless it is asked for."""
     given = {"tokenizer": "none", **options} if to == "gguf" else options
-    plan = plan_convert(open_checkpoint(str(source)), to, Options(**given))
+    plan = plan_convert(open_checkpoint(str(source)), to, ConvertOptions(**given))
     execute(plan, str(out))
     return plan
 
@@ -37,7 +37,7 @@ def convert(source: Path, out: Path, to: str, **options: Any) -> Plan:
 def attach(source: Path, out: Path | None = None) -> Path:
     """Make a view; tells where it is."""
     plan = plan_convert(
-        open_checkpoint(str(source)), "view", Options(out=str(out) if out else None)
+        open_checkpoint(str(source)), "view", ConvertOptions(out=str(out) if out else None)
     )
     assert plan.target.place is not None
     execute(plan, plan.target.place)

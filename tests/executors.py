@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from grokpack.core.events import Event, Listener
-    from grokpack.execution.run_options import Limits
+    from grokpack.execution.run_options import RunOptions
 
 
-def stop_after(limits: Limits, steps: int) -> Listener:
+def stop_after(limits: RunOptions, steps: int) -> Listener:
     """A listener that stops the run once it was told of so many steps."""
     left = [steps]
 

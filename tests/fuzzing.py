@@ -22,13 +22,13 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from grokpack.cli.app import main
-from grokpack.conversion.plan_quantize import Options as QuantizeOptions
+from grokpack.conversion.plan_quantize import QuantizeOptions
 from grokpack.models.architecture import Geometry
 from tests.checkpoints import reshard, synthesise
 from tests.converting import convert
 from tests.faults import shapes
 from tests.faults.watched import MEMORY_BYTES, Watched
-from tests.quantising import quantise
+from tests.quantizing import quantize
 
 TINY = Geometry(
     vocab=32, d_model=64, layers=1, experts=2, ffn=256, q_width=256, kv_width=64, head_dim=16
@@ -100,7 +100,7 @@ def sources(folder: Path) -> dict[str, Path]:
         if options.to == "gguf":
             found[name].mkdir()
         out = found[name] / "m.gguf" if options.to == "gguf" else found[name]
-        quantise(origin, out, **given)
+        quantize(origin, out, **given)
     reshard(found["int4 with zero points"], found["packed"], 2)
     return found
 
@@ -303,7 +303,7 @@ def mutate(folder: Path, dice: random.Random) -> str:
 
 
 def mutate_groups(path: Path, dice: random.Random) -> None:
-    """One of the numbers that a model is made of, or how it is quantised."""
+    """One of the numbers that a model is made of, or how it is quantized."""
     document = json.loads(path.read_bytes())
     how = document.get("quantization_config")
     if isinstance(how, dict) and dice.random() < 0.5:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.evaluation.evaluation_options import Options, networks
+from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.network.batch import batch
 from tests.checkpoints import GOLDEN
 
@@ -34,7 +34,7 @@ def logits(folder: Path, sequences: Sequence[np.ndarray], **options: Any) -> np.
     """Logits of all tokens of the sequences, joined."""
     joined = batch(list(sequences))
     checkpoint = open_checkpoint(str(folder))
-    with networks([checkpoint], joined.size, Options(**options)) as (network,):
+    with networks([checkpoint], joined.size, EvaluateOptions(**options)) as (network,):
         h = network.embed(joined)
         for number in range(len(network.layers)):
             network.step(number, h, joined)

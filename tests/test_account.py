@@ -1,4 +1,4 @@
-"""The account of a quantisation: exact, and the same however the groups are cut."""
+"""The account of a quantization: exact, and the same however the groups are cut."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.core.tiles import TILE_BYTES
-from grokpack.execution.quantization_error import Account, Ledger
-from grokpack.transforms.quantized_rows import Measured
+from grokpack.execution.quantization_error import ErrorStats, TileErrorStats
+from grokpack.transforms.quantized_rows import QuantizedRows
 
 
 def groups(seed: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -26,8 +26,8 @@ def groups(seed: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([squares, errors, products]), rng.integers(0, 9, (2, *shape), np.int32)
 
 
-def whole(sums: np.ndarray, counts: np.ndarray) -> Account:
-    account = Account()
+def whole(sums: np.ndarray, counts: np.ndarray) -> ErrorStats:
+    account = ErrorStats()
     account.add(sums, counts, 128)
     return account
 
@@ -39,9 +39,9 @@ def test_parts_in_any_order_give_the_account_of_the_whole(
     sums, counts = groups(seed, (3, 60))
     edges = sorted({0, 60, *cuts})
     parts = [whole(sums[..., a:b], counts[..., a:b]) for a, b in itertools.pairwise(edges)]
-    merged = Account()
+    merged = ErrorStats()
     for part in reversed(parts) if backwards else parts:
-        merged.merge(Account.from_json(json.loads(json.dumps(part.to_json()))))
+        merged.merge(ErrorStats.from_json(json.loads(json.dumps(part.to_json()))))
     assert merged.to_json() == whole(sums, counts).to_json()
 
 
@@ -92,7 +92,7 @@ def test_each_group_is_entered_once_wherever_runs_are_cut(row_bytes: int, by_gro
         tile = (begins + unit * each * row_bytes) // TILE_BYTES
         wanted[tile] = wanted.get(tile, 0) + unit + 1
     for cut in (0, row_bytes // 2, total // 3, total // 3 + 1, total - 1):
-        ledger = Ledger()
+        ledger = TileErrorStats()
         for low, high in ((0, cut), (cut, total)):
             if low < high:
                 _enter(ledger, (low, high), row_bytes, begins, sums, counts, by_group, each)
@@ -102,7 +102,7 @@ def test_each_group_is_entered_once_wherever_runs_are_cut(row_bytes: int, by_gro
 
 
 def _enter(
-    ledger: Ledger,
+    ledger: TileErrorStats,
     run: tuple[int, int],
     row_bytes: int,
     begins: int,
@@ -118,7 +118,7 @@ def _enter(
         low, high = row // each, -(-end // each)
         part = (slice(None), slice(low, high)) if by_group else (..., slice(low, high))
         values = np.broadcast_to(np.uint8(0), (end - row, row_bytes))
-        piece = Measured(
+        piece = QuantizedRows(
             values, "w", sums[part], counts[part], 128, by_group, each, low * each - row
         )
         ledger.from_byte(begins).enter(piece, row * row_bytes, run)

@@ -20,11 +20,11 @@ from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.cli.app import app
 from grokpack.conversion import plan_quantize
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.writers.archive_writer import Seekable
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.formats import zstd_seekable
 from grokpack.storage.reading import _LOCAL
 from grokpack.verification.verify_structure import Verdict, verify_structure
@@ -131,20 +131,20 @@ def test_whatever_is_made_of_an_archive_is_what_is_made_of_the_source(
         for path in (source, archive):
             out = tmp_path / f"{path.name}-{to}{memory}"
             options: dict[str, Any] = {"type": "bf16", "tokenizer": "none"} if to == "gguf" else {}
-            plan = plan_convert(open_checkpoint(str(path)), to, Options(**options))
+            plan = plan_convert(open_checkpoint(str(path)), to, ConvertOptions(**options))
             out = out / "x" if to == "gguf" else out
-            execute(plan, str(out), Limits(memory_bytes=memory, workers=2))
+            execute(plan, str(out), RunOptions(memory_bytes=memory, workers=2))
         left, right = (tmp_path / f"{p.name}-{to}{memory}" for p in (source, archive))
         assert tree(left) == tree(right), to
 
 
-def test_quantising_and_resharding_read_an_archive_too(tmp_path: Path, origin: Path) -> None:
+def test_quantizing_and_resharding_read_an_archive_too(tmp_path: Path, origin: Path) -> None:
     archive = tmp_path / "m-archive"
     convert(origin, archive, "archive")
     for path in (origin, archive):
         reshard(path, tmp_path / f"{path.name}-tp2", 2)
         plan = plan_quantize.plan_quantize(
-            open_checkpoint(str(path)), plan_quantize.Options(bits=4, group="32")
+            open_checkpoint(str(path)), plan_quantize.QuantizeOptions(bits=4, group="32")
         )
         execute(plan, str(tmp_path / f"{path.name}-int4"))
     for end in ("tp2", "int4"):
@@ -206,7 +206,7 @@ def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
         plan = plan_convert(open_checkpoint(str(source)), "archive")
         crash_after(count)
         with pytest.raises(Crash):
-            execute(plan, str(out), Limits(workers=1))
+            execute(plan, str(out), RunOptions(workers=1))
         storage.faults.hook = None
         if not (out / "grokpack.json").exists() and out.exists():
             with pytest.raises(GrokpackError) as caught:

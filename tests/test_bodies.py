@@ -78,7 +78,7 @@ def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes
     facts = file_info.look(path)
     assert facts is not None
     body = InFile(file, AT, stop - start)
-    request_threads.fly(
+    request_threads.run_request(
         lambda flight: range_requests.read(flight, resource(path), start, body, facts)
     )
     return os.pread(file.handle, stop - start + 1, AT)

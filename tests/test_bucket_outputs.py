@@ -16,14 +16,14 @@ import pytest
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import Options, plan_convert
-from grokpack.conversion.plan_quantize import Options as Choices
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions as Choices
 from grokpack.conversion.plan_quantize import plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.models.architecture import Geometry
 from grokpack.storage import bucket_sink, sink
 from grokpack.storage.http import range_requests
@@ -119,11 +119,11 @@ def plan_of(kind: str, source: Path) -> Plan:
     if kind == "synth":
         return plan_synth(replace(WIDE, layers=1, d_model=128), 7)
     if kind == "gguf":
-        split = Options(type="f32", tokenizer="none", shard_bytes=200_000)
+        split = ConvertOptions(type="f32", tokenizer="none", shard_bytes=200_000)
         return plan_convert(checkpoint, kind, split)
     if kind == "quantize":
         return plan_quantize(checkpoint, Choices(bits=4))
-    return plan_convert(checkpoint, kind, Options())
+    return plan_convert(checkpoint, kind, ConvertOptions())
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_writer_keeps_one_part_of_a_file_of_any_size(
     monkeypatch.setattr(bucket_sink.ObjectWriter, "__init__", opened)
     monkeypatch.setattr(bucket_sink.ObjectWriter, "write", measured)
     plan = plan_of("safetensors", large)
-    execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
+    execute(plan, f"s3://{BUCKET}/out", RunOptions(workers=1))
     assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sink.PART_BYTES
     assert max(held) < 2 * sink.PART_BYTES  # ranks are a band of two
 
@@ -221,7 +221,7 @@ def test_a_run_that_was_killed_goes_on_and_sends_nothing_twice(
 
     storage.faults.hook = hook
     with pytest.raises(Killed):
-        execute(plan, out, Limits(workers=1))
+        execute(plan, out, RunOptions(workers=1))
     storage.faults.hook = None
     assert "grokpack.json" not in objects(moto)
     if operation in {"create", "upload"}:
@@ -265,7 +265,7 @@ def test_a_server_that_is_busy_is_asked_again(
 
     moto.fault = fault
     plan = plan_of("hf", wide)
-    execute(plan, f"s3://{BUCKET}/out", Limits(workers=1))
+    execute(plan, f"s3://{BUCKET}/out", RunOptions(workers=1))
     moto.fault = lambda *_: None
     assert_as_local(moto, plan, tmp_path)
 
@@ -317,7 +317,7 @@ def test_a_stop_ends_the_wait_for_a_bucket(
 ) -> None:
     monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 10_000.0)
     monkeypatch.setattr(range_requests, "_LONGEST_PAUSE_S", 10_000.0)
-    limits, over = Limits(workers=1), threading.Event()
+    limits, over = RunOptions(workers=1), threading.Event()
 
     def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
         if what != step:
@@ -369,7 +369,7 @@ def assert_as_local(moto: Moto, plan: Plan, tmp_path: Path) -> None:
 
 def refusal(plan: Plan, out: str, **limits: Any) -> GrokpackError:
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, out, Limits(**limits))
+        execute(plan, out, RunOptions(**limits))
     return caught.value
 
 
@@ -408,7 +408,7 @@ def test_other_outputs_are_left_alone_unless_asked(moto: Moto, large: Path) -> N
     second = plan_of("ckpt-0", large)
     execute(first, out)
     assert refusal(second, out).code == "GP321"
-    execute(second, out, Limits(restart=True))
+    execute(second, out, RunOptions(restart=True))
     assert set(objects(moto)) == {f.path for f in second.target.layout.files()} | {
         "grokpack.json",
         *second.target.finals,
@@ -432,14 +432,14 @@ def test_restart_gives_up_what_was_begun(moto: Moto, large: Path) -> None:
         execute(plan, out)
     storage.faults.hook = None
     assert begun(moto)
-    execute(plan_of("ckpt-0", large), out, Limits(restart=True))
+    execute(plan_of("ckpt-0", large), out, RunOptions(restart=True))
     assert not begun(moto)
 
 
 def test_one_file_views_and_holes_are_refused(wide: Path, moto: Moto) -> None:
     out = f"s3://{BUCKET}/out"
     checkpoint = open_checkpoint(str(wide))
-    single = plan_convert(checkpoint, "gguf", Options(tokenizer="none", type="q8_0"))
+    single = plan_convert(checkpoint, "gguf", ConvertOptions(tokenizer="none", type="q8_0"))
     assert "--split" in str(refusal(single, f"{out}.gguf").hint)
     assert refusal(plan_synth(WIDE, 0, sparse=True), out).code == "GP326"
     assert refusal(plan_of("hf", wide), "https://example.org/x").code == "GP326"
@@ -453,12 +453,12 @@ def test_other_processes_send_their_parts_of_the_same_uploads(
     execute(plan, str(tmp_path / "local"))
     with pytest.MonkeyPatch.context() as patch, processes() as workers:
         patch.setattr("grokpack.planning.tasks.TASK_BYTES", 1 << 20)
-        limits = Limits(workers=1)
+        limits = RunOptions(workers=1)
         with pytest.raises(GrokpackError) as caught:
             execute(plan, f"s3://{BUCKET}/out", limits, stop_after(limits, 3), workers)
         assert caught.value.code == "GP403"
         assert not objects(moto)
-        outcome = execute(plan, f"s3://{BUCKET}/out", Limits(workers=1), executor=workers)
+        outcome = execute(plan, f"s3://{BUCKET}/out", RunOptions(workers=1), executor=workers)
     assert len(outcome.processes) == 2
     assert 0 < outcome.written_bytes < plan.target.layout.nbytes
     assert objects(moto) == tree(tmp_path / "local")

@@ -8,11 +8,11 @@ import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
-from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.kernels import dispatch
 from grokpack.planning import memory_budget as budgets
 from grokpack.planning.memory_budget import budget
@@ -55,7 +55,7 @@ def test_fewer_threads_are_better_than_slower_kernels(
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setenv(dispatch.VARIABLE, "numba")
     assert plan.source is not None
-    wanted = plan_quantize(plan.source, Options(bits=4, group="32"))
+    wanted = plan_quantize(plan.source, QuantizeOptions(bits=4, group="32"))
     held = budgets.BUFFERS_PER_STEP + budgets.BLOCK_STEPS  # steps' bytes, for each thread
     alone = budget(wanted, 2 << 30, 1)
     fixed = alone.memory_bytes - held * alone.pace.step_bytes
@@ -77,6 +77,6 @@ def test_a_run_has_as_many_threads_as_have_room(
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     small = budget(plan, DEFAULT_MEMORY_BYTES, 1).memory_bytes
-    execute(plan, str(tmp_path / "small"), Limits(memory_bytes=small))
+    execute(plan, str(tmp_path / "small"), RunOptions(memory_bytes=small))
     execute(plan, str(tmp_path / "usual"))
     assert tree(tmp_path / "small") == tree(tmp_path / "usual")

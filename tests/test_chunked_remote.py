@@ -125,6 +125,6 @@ class _Never:
 def test_a_signal_ends_the_wait_for_a_server() -> None:
     never = _Never()
     with storage.interruptible(lambda: True), pytest.raises(GrokpackError) as caught:
-        wait.settled(never, "http://127.0.0.1:1/store")  # type: ignore[arg-type]
+        wait.wait_for(never, "http://127.0.0.1:1/store")  # type: ignore[arg-type]
     assert caught.value.code == "GP403"
     assert never.cancelled

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.checkpoint.virtual_store import chunk_grid
-from grokpack.checkpoint.virtual_store.chunk_grid import Grid, band, in_place
+from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, band, in_place
 from grokpack.core.layout import Box, Extent, Piece, cut, whole
 from grokpack.core.tensors import ArraySpec, DType
 
@@ -53,7 +53,7 @@ def test_chunks_read_at_their_places_make_up_the_array(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunk_grid, "CHUNK_BYTES", nbytes)
         grid = in_place(ArraySpec(shape, dtype), tuple(pieces + pieces[:1]))
-    assert isinstance(grid, Grid)
+    assert isinstance(grid, ChunkGrid)
     assert tuple(n * c for n, c in zip(grid.counts, grid.chunk, strict=True)) == shape
     rebuilt = np.zeros_like(array)
     places = zip(product(*map(range, grid.counts)), grid.file_of, grid.offsets, strict=True)
@@ -121,5 +121,5 @@ def test_what_no_regular_grid_can_express_is_told(pieces: list[Piece], why: str)
 
 def test_an_array_without_values_has_no_chunk() -> None:
     grid = in_place(ArraySpec((0, 4), DType.F32), ())
-    assert isinstance(grid, Grid)
+    assert isinstance(grid, ChunkGrid)
     assert (grid.chunk, len(grid.offsets)) == ((1, 4), 0)

@@ -132,8 +132,8 @@ def test_the_command_answers_with_its_status(model: Path, tmp_path: Path) -> Non
     done = run("diff", model, other)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("different")
-    quantised = tmp_path / "q"
-    run("quantize", model, "--bits", "4", "--group", "32", "-o", quantised, "-q")
-    assert run("diff", model, quantised).returncode == 1
-    assert run("diff", model, quantised, "--max-error", "0.2").returncode == 0
+    quantized = tmp_path / "q"
+    run("quantize", model, "--bits", "4", "--group", "32", "-o", quantized, "-q")
+    assert run("diff", model, quantized).returncode == 1
+    assert run("diff", model, quantized, "--max-error", "0.2").returncode == 0
     assert run("diff", model, "nowhere").returncode == 3

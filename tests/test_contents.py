@@ -28,8 +28,8 @@ from grokpack.core.tiles import TILE_BYTES, tile_count
 from grokpack.verification import byte_ranges, sampling
 from grokpack.verification.checksums import sha256_list
 from grokpack.verification.external import check_against
-from grokpack.verification.history import NEVER, Known
-from grokpack.verification.read_options import Limits
+from grokpack.verification.history import NEVER_CHECKED, FileHistory
+from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.record_manifest import record
 from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import Verdict, verify_structure, with_contents
@@ -38,8 +38,8 @@ from tests.converting import WIDE, convert
 from tests.forked import run
 
 if TYPE_CHECKING:
-    from grokpack.verification.sampling import Share
-    from grokpack.verification.verify_contents import Contents
+    from grokpack.verification.sampling import Sample
+    from grokpack.verification.verify_contents import ReadResult
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +64,19 @@ def flip(path: Path, byte: int, bit: int = 0) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def checked(folder: Path, share: Share | None = None) -> Contents:
+def checked(folder: Path, share: Sample | None = None) -> ReadResult:
     found = survey(str(folder)).checkpoint
     assert found is not None
     own = manifest_records.own(found)
     assert own is not None
-    return check_contents(found, own, Limits(share or sampling.Share()))
+    return check_contents(found, own, ReadOptions(share or sampling.Sample()))
 
 
 def verdict(folder: Path) -> Verdict:
     return with_contents(verify_structure(survey(str(folder))), checked(folder))
 
 
-def bad(contents: Contents) -> set[tuple[str, str | None]]:
+def bad(contents: ReadResult) -> set[tuple[str, str | None]]:
     return {(finding.code, finding.file) for finding in contents.findings}
 
 
@@ -130,18 +130,22 @@ def test_neighbouring_tiles_are_one_finding_and_others_are_their_own() -> None:
     shape = (4, 2048, 8192)  # 16 MiB an expert
     file = FileLayout("f", (Literal(b"h" * 100), Part("t/w", Box((4, 0, 0), shape), DType.I8)))
     assert byte_ranges.tensors(file, 0, 100) == []
-    assert byte_ranges.describe(file, 0, 100) == ""
-    assert byte_ranges.describe(file, 100, 100 + 8192) == "expert 4, row 0"
+    assert byte_ranges.describe_range(file, 0, 100) == ""
+    assert byte_ranges.describe_range(file, 100, 100 + 8192) == "expert 4, row 0"
     assert (
-        byte_ranges.describe(file, TILE_BYTES + 100, 2 * TILE_BYTES) == "expert 5, rows 0 to 2,047"
+        byte_ranges.describe_range(file, TILE_BYTES + 100, 2 * TILE_BYTES)
+        == "expert 5, rows 0 to 2,047"
     )
-    assert byte_ranges.describe(file, 100, file.nbytes) == "expert 4, row 0 to expert 7, row 2,047"
+    assert (
+        byte_ranges.describe_range(file, 100, file.nbytes)
+        == "expert 4, row 0 to expert 7, row 2,047"
+    )
     scales = FileLayout("f", (Part("t/w/scales", Box((0, 8, 0), (2, 8, 4)), DType.BF16),))
-    assert byte_ranges.describe(scales, 8, 24) == "scales: expert 0, groups 9 to 10"
+    assert byte_ranges.describe_range(scales, 8, 24) == "scales: expert 0, groups 9 to 10"
     norms = FileLayout("f", tuple(Part(f"n{i}", Box((0,), (4,)), DType.F32) for i in range(5)))
-    assert byte_ranges.describe(norms, 0, 4) == "element 0"
+    assert byte_ranges.describe_range(norms, 0, 4) == "element 0"
     text = "n0: elements 0 to 3; n1: elements 0 to 3; n2: elements 0 to 3; and 2 more"
-    assert byte_ranges.describe(norms, 0, norms.nbytes) == text
+    assert byte_ranges.describe_range(norms, 0, norms.nbytes) == text
 
 
 def test_large_files_are_checked_tile_by_tile(tmp_path: Path) -> None:
@@ -262,12 +266,12 @@ SIZES = st.lists(st.integers(0, 40 * TILE_BYTES), min_size=1, max_size=6)
 @given(SIZES, st.integers(1, 12))
 def test_slices_cover_everything_once(sizes: list[int], of: int) -> None:
     files = table(*sizes)
-    known = {r.path: Known([NEVER] * len(r.tiles)) for r in files}
+    known = {r.path: FileHistory([NEVER_CHECKED] * len(r.tiles)) for r in files}
     parts = [
-        tiles(sampling.choose(files, known, sampling.Share(part=(n, of)), 1e9))
+        tiles(sampling.choose(files, known, sampling.Sample(part=(n, of)), 1e9))
         for n in range(1, of + 1)
     ]
-    every = tiles(sampling.choose(files, known, sampling.Share(), 1e9))
+    every = tiles(sampling.choose(files, known, sampling.Sample(), 1e9))
     assert sorted(tile for part in parts for tile in part) == sorted(every)
     assert len(every) == sum(map(tile_count, sizes))
 
@@ -275,25 +279,25 @@ def test_slices_cover_everything_once(sizes: list[int], of: int) -> None:
 @given(SIZES, st.floats(0.01, 1))
 def test_a_share_again_and_again_comes_round(sizes: list[int], fraction: float) -> None:
     files = table(*sizes)
-    known = {r.path: Known([NEVER] * len(r.tiles)) for r in files}
+    known = {r.path: FileHistory([NEVER_CHECKED] * len(r.tiles)) for r in files}
     every = sum(map(tile_count, sizes))
-    share, now, turns = sampling.Share(fraction=fraction), 1000, 0
-    while any(NEVER in k.good for k in known.values()):
+    share, now, turns = sampling.Sample(fraction=fraction), 1000, 0
+    while any(NEVER_CHECKED in k.good for k in known.values()):
         turns += 1
         chosen = tiles(sampling.choose(files, known, share, now))
-        again = any(known[path].good[tile] != NEVER for path, tile in chosen)
+        again = any(known[path].good[tile] != NEVER_CHECKED for path, tile in chosen)
         for path, tile in chosen:
             known[path].note(tile, now, good=True)
-        assert not (again and any(NEVER in k.good for k in known.values()))
+        assert not (again and any(NEVER_CHECKED in k.good for k in known.values()))
         now += 1
     assert turns <= every
 
 
 def test_what_was_bad_is_read_again_whatever_is_chosen() -> None:
     files = table(10 * TILE_BYTES)
-    known = {"f0": Known([NEVER] * 10, {9})}
-    assert ("f0", 9) in tiles(sampling.choose(files, known, sampling.Share(part=(1, 10)), 1e9))
-    assert ("f0", 9) in tiles(sampling.choose(files, known, sampling.Share(nbytes=1), 1e9))
+    known = {"f0": FileHistory([NEVER_CHECKED] * 10, {9})}
+    assert ("f0", 9) in tiles(sampling.choose(files, known, sampling.Sample(part=(1, 10)), 1e9))
+    assert ("f0", 9) in tiles(sampling.choose(files, known, sampling.Sample(nbytes=1), 1e9))
 
 
 @pytest.mark.parametrize(
@@ -303,8 +307,8 @@ def test_what_was_bad_is_read_again_whatever_is_chosen() -> None:
 def test_max_age_leaves_out_what_is_young_but_not_what_is_of_the_future(
     age: int, read: bool
 ) -> None:
-    known = {"f0": Known([1000 - age])}
-    share = sampling.Share(max_age_s=100)
+    known = {"f0": FileHistory([1000 - age])}
+    share = sampling.Sample(max_age_s=100)
     assert bool(tiles(sampling.choose(table(5), known, share, 1000))) is read
 
 
@@ -313,7 +317,7 @@ def test_max_age_leaves_out_what_is_young_but_not_what_is_of_the_future(
 
 def test_results_are_remembered_until_the_file_changes(model: Path) -> None:
     checked(model)
-    young = sampling.Share(max_age_s=3600)
+    young = sampling.Sample(max_age_s=3600)
     assert checked(model, young).read_bytes == 0
     path = model / "ckpt-0" / "tensor00005_000"
     os.utime(path, ns=(0, 0))
@@ -323,7 +327,7 @@ def test_results_are_remembered_until_the_file_changes(model: Path) -> None:
 def test_what_was_bad_is_remembered_as_bad(model: Path) -> None:
     path = model / "ckpt-0" / "tensor00005_000"
     flip(path, 1000)
-    young = sampling.Share(max_age_s=3600)
+    young = sampling.Sample(max_age_s=3600)
     assert bad(checked(model)) == {("GP110", path.name)}
     assert bad(checked(model, young)) == {("GP110", path.name)}
     flip(path, 1000)
@@ -335,7 +339,7 @@ def test_a_damaged_tile_was_read(model: Path) -> None:
     flip(model / "ckpt-0" / "tensor00005_000", 1000)
     contents = checked(model)
     assert (contents.never_bytes, contents.all_bytes) == (0, True)
-    young = checked(model, sampling.Share(max_age_s=3600))
+    young = checked(model, sampling.Sample(max_age_s=3600))
     assert young.never_bytes == 0
 
 
@@ -345,7 +349,7 @@ def test_a_damaged_tile_was_read(model: Path) -> None:
 def test_a_broken_memory_is_no_memory(model: Path, text: str) -> None:
     checked(model)
     (model / ".grokpack" / "checked.json").write_text(text)
-    contents = checked(model, sampling.Share(max_age_s=3600))
+    contents = checked(model, sampling.Sample(max_age_s=3600))
     assert contents.read_bytes == contents.total_bytes
 
 
@@ -356,7 +360,7 @@ def test_a_memory_of_other_checksums_is_none(model: Path) -> None:
     row = document["files"]["ckpt-0/tensor00005_000"]
     row["tiles"] = row["tiles"][::-1]
     path.write_text(json.dumps(document))
-    contents = checked(model, sampling.Share(max_age_s=3600))
+    contents = checked(model, sampling.Sample(max_age_s=3600))
     assert bad(contents) == {("GP110", "tensor00005_000")}
 
 
@@ -365,10 +369,10 @@ def test_stopping_keeps_what_was_found(model: Path) -> None:
     own = manifest_records.own(found)
     assert own is not None
     asked = iter([False] * 5 + [True] * 100)
-    contents = check_contents(found, own, Limits(stopping=lambda: next(asked), workers=1))
+    contents = check_contents(found, own, ReadOptions(stopping=lambda: next(asked), workers=1))
     assert not contents.ended
     assert 0 < contents.read_bytes < contents.total_bytes
-    rest = checked(model, sampling.Share(max_age_s=3600))
+    rest = checked(model, sampling.Sample(max_age_s=3600))
     assert rest.read_bytes == contents.total_bytes - contents.read_bytes
 
 
@@ -396,7 +400,7 @@ def _in_a_cache(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         made = record(open_checkpoint(str(model)))
         assert Path(made.path).is_relative_to(tmp_path / "cache")
         assert not checked(model).findings
-        assert checked(model, sampling.Share(max_age_s=3600)).read_bytes == 0
+        assert checked(model, sampling.Sample(max_age_s=3600)).read_bytes == 0
     finally:
         for folder in (model, model / "ckpt-0"):
             folder.chmod(mode)

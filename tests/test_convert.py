@@ -12,11 +12,11 @@ import pytest
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import TARGETS, Options, plan_convert
+from grokpack.conversion.plan_convert import TARGETS, ConvertOptions, plan_convert
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.kernels.dispatch import VARIABLE
 from grokpack.verification.verify_structure import verify_structure
 from tests.checkpoints import reshard, synthesise, tensor_files, tree
@@ -76,9 +76,9 @@ def sources(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return found
 
 
-def options_for(to: str, options: dict[str, Any]) -> Options:
+def options_for(to: str, options: dict[str, Any]) -> ConvertOptions:
     given: dict[str, Any] = {"tokenizer": "none"} if to == "gguf" else {}
-    return Options(**given, **options)
+    return ConvertOptions(**given, **options)
 
 
 def held(source: str) -> str:
@@ -221,16 +221,16 @@ def test_a_conversion_resumes_after_a_crash_at_any_operation(
     given = options_for(to, options)
     plan = plan_convert(open_checkpoint(str(sources[name])), to, given)
     with counted() as operations:
-        execute(plan, str(tmp_path / "clean"), Limits(workers=1))
+        execute(plan, str(tmp_path / "clean"), RunOptions(workers=1))
     wanted = all_files(tmp_path, "clean")
     for count in places(operations, most):
         crash_after(count)
         with pytest.raises(Crash):
-            execute(plan, str(tmp_path / "out"), Limits(workers=1))
+            execute(plan, str(tmp_path / "out"), RunOptions(workers=1))
         storage.faults.hook = None
         published = tmp_path / ("out.grokpack.json" if plan.target.single else "out/grokpack.json")
         assert not published.exists() or all_files(tmp_path, "out") == wanted
-        execute(plan, str(tmp_path / "out"), Limits(workers=1))
+        execute(plan, str(tmp_path / "out"), RunOptions(workers=1))
         assert all_files(tmp_path, "out") == wanted, f"crashed at operation {count}"
         for path in tmp_path.glob("out*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -266,7 +266,7 @@ def test_memory_workers_and_engine_change_no_byte(
     for number, (engine, memory, workers) in enumerate(variants):
         monkeypatch.setenv(VARIABLE, engine)
         plan = plan_convert(open_checkpoint(str(sources[name])), to, given)
-        limits = Limits(memory_bytes=memory << 20, workers=workers)
+        limits = RunOptions(memory_bytes=memory << 20, workers=workers)
         execute(plan, str(tmp_path / f"out{number}"), limits)
     first = all_files(tmp_path, "out0")
     assert first
@@ -329,7 +329,7 @@ def test_a_value_that_float16_cannot_hold_leaves_nothing_that_looks_whole(
 ) -> None:
     """No scale tells of it: the source is in bfloat16."""
     convert(large_scale(origin, tmp_path / "ck"), tmp_path / "in", "hf")
-    plan = plan_convert(open_checkpoint(str(tmp_path / "in")), "hf", Options(dtype="f16"))
+    plan = plan_convert(open_checkpoint(str(tmp_path / "in")), "hf", ConvertOptions(dtype="f16"))
     assert "found only when it is reached" in " ".join(plan.target.notes)
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"))
@@ -346,7 +346,11 @@ def test_products_that_float16_cannot_hold_are_told_by_their_scales(
 ) -> None:
     """128 times 512 is too large, 127 times 512 is not: some outputs have a code of -128."""
     name = "transformer/decoder_layer_1/multi_head_attention/query/w"
-    options = Options(type="f16", tokenizer="none") if to == "gguf" else Options(dtype="f16")
+    options = (
+        ConvertOptions(type="f16", tokenizer="none")
+        if to == "gguf"
+        else ConvertOptions(dtype="f16")
+    )
     seen = set()
     for scale, output in [(510.0, 0), *((512.0, n) for n in range(6)), (1000.0, 0)]:
         path = large_scale(origin, tmp_path / f"{scale}-{output}", scale, output)
@@ -392,11 +396,11 @@ def test_targets_and_types_are_listed_where_none_is_named(origin: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "suffix"),
     [
-        (Options(), "hf"),
-        (Options(names="hpcai", dtype="bf16"), "hf"),
-        (Options(names="keyfan"), "hf-keyfan"),
-        (Options(dtype="f32"), "hf-f32"),
+        (ConvertOptions(), "hf"),
+        (ConvertOptions(names="hpcai", dtype="bf16"), "hf"),
+        (ConvertOptions(names="keyfan"), "hf-keyfan"),
+        (ConvertOptions(dtype="f32"), "hf-f32"),
     ],
 )
-def test_a_default_name_says_what_is_unusual(options: Options, suffix: str) -> None:
+def test_a_default_name_says_what_is_unusual(options: ConvertOptions, suffix: str) -> None:
     assert TARGETS["hf"].suffix(options) == suffix

@@ -21,9 +21,9 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import PRESETS
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.output import Output
-from grokpack.execution.partial_run import Part, execute_part
+from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import Job, dask
 from tests import forked
 from tests.checkpoints import synthesise, tree
@@ -74,7 +74,7 @@ def plan(root: Path) -> Plan:
 @pytest.fixture(scope="module")
 def clean(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("clean") / "out"
-    execute(plan, str(out), Limits(workers=1))
+    execute(plan, str(out), RunOptions(workers=1))
     return tree(out)
 
 
@@ -100,7 +100,7 @@ def test_two_workers_write_what_a_serial_run_writes(
     workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
     assert (workers.width, workers.threads) == (2, 1)
-    outcome = execute(plan, str(tmp_path / "out"), Limits(workers=1, width=2), executor=workers)
+    outcome = execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
     assert tree(tmp_path / "out") == clean
     assert len(outcome.processes) == 2
     assert f":{os.getpid()}" not in "".join(outcome.processes)
@@ -116,7 +116,7 @@ def _kept() -> int:
 def test_workers_keep_nothing_of_a_run_that_ended(
     cluster: Any, workers: dask.Cluster, plan: Plan, tmp_path: Path
 ) -> None:
-    execute(plan, str(tmp_path / "out"), Limits(workers=1, width=2), executor=workers)
+    execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
     with distributed.Client(cluster) as client:
         assert set(client.run(_kept).values()) == {0}
 
@@ -125,8 +125,8 @@ def test_a_part_is_done_on_a_cluster(
     workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = str(tmp_path / "out")
-    execute_part(plan, out, Part(1, 2))
-    outcome = execute_part(plan, out, Part(2, 2), executor=workers)
+    execute_part(plan, out, RunPart(1, 2))
+    outcome = execute_part(plan, out, RunPart(2, 2), executor=workers)
     assert outcome.published
     assert tree(tmp_path / "out") == clean
 
@@ -156,7 +156,9 @@ def test_a_worker_that_is_killed_in_mid_task_loses_nothing(
     with slow(root, monkeypatch) as server:
         plan = plan_reshard(open_checkpoint(f"{server.url}/source"), 4, "ckpt-0")
         server.fault = kill
-        outcome = execute(plan, str(tmp_path / "out"), Limits(workers=1, width=2), executor=workers)
+        outcome = execute(
+            plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers
+        )
     assert len(killed) == 2
     assert tree(tmp_path / "out") == clean
     assert outcome.published
@@ -181,19 +183,19 @@ def test_storage_that_is_slow_and_fails_now_and_then_changes_no_byte(
     with slow(root, monkeypatch) as server:
         plan = plan_reshard(open_checkpoint(f"{server.url}/source"), 4, "ckpt-0")
         server.fault = fault
-        execute(plan, str(tmp_path / "out"), Limits(workers=1, width=2), executor=workers)
+        execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
     assert tree(tmp_path / "out") == clean
 
 
 def test_a_run_that_is_stopped_on_a_cluster_is_finished_here(
     workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
-    limits = Limits(workers=1, width=2)
+    limits = RunOptions(workers=1, width=2)
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"), limits, stop_after(limits, 1), workers)
     assert caught.value.code == "GP403"
     assert Output.of(plan.target, str(tmp_path / "out")).journal.receipts()
-    outcome = execute(plan, str(tmp_path / "out"), Limits(workers=1))
+    outcome = execute(plan, str(tmp_path / "out"), RunOptions(workers=1))
     assert outcome.written_bytes < plan.target.layout.nbytes
     assert tree(tmp_path / "out") == clean
 
@@ -385,7 +387,7 @@ def test_a_cluster_without_workers_ends_the_run(
     monkeypatch.setattr("grokpack.execution.workers.pool._QUIET_S", 1.0)
     ours = Processes(tmp_path)
     ours.start()
-    limits = Limits(workers=1, width=2)
+    limits = RunOptions(workers=1, width=2)
 
     def kill(event: object) -> None:
         if getattr(event, "nbytes", 0):
@@ -447,7 +449,7 @@ def test_a_scheduler_that_is_restarted_loses_nothing(
                 server.fault = fault
                 restarting = threading.Thread(target=restart)
                 restarting.start()
-                limits = Limits(workers=1, width=2)
+                limits = RunOptions(workers=1, width=2)
                 outcome = execute(plan, str(tmp_path / "out"), limits, executor=workers)
                 assert restarted.is_set()  # in mid-run
                 restarting.join()

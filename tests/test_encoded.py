@@ -25,11 +25,11 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Advanced
 from grokpack.core.layout import FileLayout, Literal
 from grokpack.core.tiles import TILE_BYTES
-from grokpack.execution.encoded_writer import EncodedWriter
+from grokpack.execution.encoded_writer import CompressedWriter
 from grokpack.execution.journal import Journal
-from grokpack.execution.receipt import EncodedFile
+from grokpack.execution.receipt import CompressedFileRecord
 from grokpack.execution.run import Outcome, execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from tests.checkpoints import SMALL, reshard, synthesise, tree
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 
@@ -85,7 +85,7 @@ def encoded_plan(source: Path, encoding: Any = None) -> Plan:
 
 
 def write(source: Path, out: Path, encoding: Any = None, **limits: Any) -> Outcome:
-    return execute(encoded_plan(source, encoding), str(out), Limits(**limits))
+    return execute(encoded_plan(source, encoding), str(out), RunOptions(**limits))
 
 
 def tiles(data: bytes) -> str:
@@ -193,7 +193,7 @@ def test_a_finished_file_that_was_cut_short_is_written_again(tmp_path: Path) -> 
 def test_stopping_within_a_file_leaves_no_receipt_for_it(tmp_path: Path) -> None:
     geometry = replace(SMALL, vocab=300_000)
     source, out = synthesise(tmp_path / "source", geometry), tmp_path / "out"
-    limits, heard = Limits(workers=1), [0]
+    limits, heard = RunOptions(workers=1), [0]
 
     def listen(event: object) -> None:
         heard[0] += isinstance(event, Advanced) and event.nbytes > 1 << 20
@@ -290,7 +290,7 @@ def test_blocks_and_frames_of_any_length_make_the_same_file(
     whole = random.Random(nbytes).randbytes(nbytes)
     file = FileLayout("file", (Literal(whole),))
     deflated = Deflated(data.draw(st.integers(1, 4000)))
-    writer = EncodedWriter(deflated, file, path, storage.sink_of(path, path, single=True))
+    writer = CompressedWriter(deflated, file, path, storage.sink_of(path, path, single=True))
     at = 0
     while at < nbytes:
         block = whole[at : at + data.draw(st.integers(1, 4000))]
@@ -299,5 +299,7 @@ def test_blocks_and_frames_of_any_length_make_the_same_file(
     writer.sync()
     writer.close()
     written = Path(path + storage.PART).read_bytes()
-    assert writer.ended == EncodedFile(len(written), (xxhash.xxh3_128(written).hexdigest(),))
+    assert writer.ended == CompressedFileRecord(
+        len(written), (xxhash.xxh3_128(written).hexdigest(),)
+    )
     assert inflated(written) == whole

@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from grokpack import storage
 from grokpack.checkpoint import manifest_records
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import Options, plan_convert
-from grokpack.conversion.plan_quantize import Options as QuantizeOptions
-from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.events import ignore
@@ -29,12 +28,12 @@ from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
 from grokpack.execution.output import Output
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
-from grokpack.execution.workers import Crew, Job, spread
+from grokpack.execution.run_options import RunOptions
+from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.planning.tasks import tasks
-from grokpack.transforms.step_sizes import Pace
+from grokpack.transforms.step_sizes import StepSizes
 from grokpack.verification.compare import compare
-from grokpack.verification.read_options import Limits as Reading
+from grokpack.verification.read_options import ReadOptions as Reading
 from grokpack.verification.replay import replay
 from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import verify_structure
@@ -52,8 +51,12 @@ if TYPE_CHECKING:
 
 PLANS: dict[str, Callable[[Checkpoint], Plan]] = {
     "reshard": lambda source: plan_reshard(source, 4),
-    "hf": lambda source: plan_convert(source, "hf", Options(tokenizer="none", shard_bytes=30_000)),
-    "gguf": lambda source: plan_convert(source, "gguf", Options(type="f32", tokenizer="none")),
+    "hf": lambda source: plan_convert(
+        source, "hf", ConvertOptions(tokenizer="none", shard_bytes=30_000)
+    ),
+    "gguf": lambda source: plan_convert(
+        source, "gguf", ConvertOptions(type="f32", tokenizer="none")
+    ),
     "zarr": lambda source: plan_convert(source, "zarr"),
     "archive": lambda source: plan_convert(source, "archive"),
     "quantize": lambda source: plan_quantize(source, QuantizeOptions(group="32", tokenizer="none")),
@@ -85,12 +88,12 @@ def test_processes_write_what_a_serial_run_writes(
     name: str, source: Path, workers: Alternating, tmp_path: Path
 ) -> None:
     plan = PLANS[name](open_checkpoint(str(source)))
-    execute(plan, str(tmp_path / "serial"), Limits(workers=1))
+    execute(plan, str(tmp_path / "serial"), RunOptions(workers=1))
     told: list[int] = []
     outcome = execute(
         plan,
         str(tmp_path / "far"),
-        Limits(workers=2),
+        RunOptions(workers=2),
         lambda event: told.append(getattr(event, "nbytes", 0)),
         workers,
     )
@@ -104,7 +107,7 @@ def test_processes_write_what_a_serial_run_writes(
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_forks_of_this_process_write_it_too(method: str, source: Path, tmp_path: Path) -> None:
     plan = PLANS["reshard"](open_checkpoint(str(source)))
-    execute(plan, str(tmp_path / "serial"), Limits(workers=1))
+    execute(plan, str(tmp_path / "serial"), RunOptions(workers=1))
     with processes(method) as found:
         outcome = execute(plan, str(tmp_path / "far"), executor=found)
     assert tree(tmp_path / "far") == tree(tmp_path / "serial")
@@ -135,9 +138,9 @@ def test_a_run_goes_on_in_other_hands(
     begins: str, source: Path, workers: Alternating, tmp_path: Path
 ) -> None:
     plan = plan_reshard(open_checkpoint(str(source)), 4, "ckpt-0")
-    execute(plan, str(tmp_path / "clean"), Limits(workers=1))
+    execute(plan, str(tmp_path / "clean"), RunOptions(workers=1))
     hands = [None, workers] if begins == "here" else [workers, None]
-    limits = Limits(workers=1)
+    limits = RunOptions(workers=1)
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"), limits, stop_after(limits, 4), hands[0])
     assert caught.value.code == "GP403"
@@ -151,9 +154,9 @@ def test_a_run_goes_on_in_other_hands(
 
 def test_tasks_that_an_executor_gives_up_are_given_again(source: Path, tmp_path: Path) -> None:
     plan = PLANS["reshard"](open_checkpoint(str(source)))
-    execute(plan, str(tmp_path / "serial"), Limits(workers=1))
+    execute(plan, str(tmp_path / "serial"), RunOptions(workers=1))
     forgetful = Forgetful(5)
-    execute(plan, str(tmp_path / "out"), Limits(workers=1), executor=forgetful)
+    execute(plan, str(tmp_path / "out"), RunOptions(workers=1), executor=forgetful)
     assert set(forgetful.seen.values()) == {6}
     assert tree(tmp_path / "out") == tree(tmp_path / "serial")
 
@@ -164,10 +167,10 @@ def test_an_executor_that_does_nothing_is_an_error_that_says_so(
 ) -> None:
     plan = PLANS["reshard"](open_checkpoint(str(source)))
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(tmp_path / "out"), Limits(workers=1), executor=broken)
+        execute(plan, str(tmp_path / "out"), RunOptions(workers=1), executor=broken)
     assert caught.value.code == "GP408"
     assert caught.value.exit_status == 75
-    execute(plan, str(tmp_path / "out"), Limits(workers=1))
+    execute(plan, str(tmp_path / "out"), RunOptions(workers=1))
 
 
 def _die(_watch: progress.Watch) -> Callable[[int], int]:
@@ -181,7 +184,7 @@ def _die(_watch: progress.Watch) -> Callable[[int], int]:
 
 def test_a_process_that_is_killed_is_an_error_that_says_so() -> None:
     with processes(count=1) as found, pytest.raises(GrokpackError) as caught:
-        list(spread(Job(_die), range(1, 10), Crew(1, found), watching(ignore)))
+        list(map_unordered(Job(_die), range(1, 10), WorkerPool(1, found), watching(ignore)))
     assert caught.value.code == "GP408"
     assert "BrokenProcessPool" in caught.value.facts[0][1]
 
@@ -199,11 +202,11 @@ def _fail(_watch: progress.Watch, error: type[Exception]) -> Callable[[int], int
 
 @pytest.mark.parametrize("far", [True, False])
 def test_bugs_stay_what_they_are_and_deaths_get_a_code(far: bool, workers: Alternating) -> None:
-    crew = Crew(2, workers if far else None)
+    crew = WorkerPool(2, workers if far else None)
     with pytest.raises(ZeroDivisionError):
-        list(spread(Job(_fail, (ZeroDivisionError,)), range(1, 9), crew, watching(ignore)))
+        list(map_unordered(Job(_fail, (ZeroDivisionError,)), range(1, 9), crew, watching(ignore)))
     with pytest.raises(GrokpackError) as caught:
-        list(spread(Job(_fail, (KilledWorker,)), range(1, 9), crew, watching(ignore)))
+        list(map_unordered(Job(_fail, (KilledWorker,)), range(1, 9), crew, watching(ignore)))
     assert caught.value.code == "GP408"
     assert caught.value.facts[0][1].startswith("KilledWorker: of ")
     assert "more" not in caught.value.facts[0][1]
@@ -224,9 +227,9 @@ def test_an_error_elsewhere_arrives_whole_after_what_was_done(
     far: bool, workers: Alternating
 ) -> None:
     done: list[int] = []
-    crew = Crew(2, workers if far else None)
+    crew = WorkerPool(2, workers if far else None)
     with pytest.raises(GrokpackError) as caught:
-        done.extend(spread(Job(_refuse), range(1, 100), crew, watching(ignore)))
+        done.extend(map_unordered(Job(_refuse), range(1, 100), crew, watching(ignore)))
     error = caught.value
     assert (error.code, error.what, error.facts, error.hint) == (
         "GP214",
@@ -254,7 +257,9 @@ def test_processes_elsewhere_are_told_to_end_early(workers: Alternating, tmp_pat
     job = Job(_patient, (str(tmp_path),), stop_folder=str(tmp_path))
     threading.Thread(target=_set_after, args=(tmp_path / "1", stop)).start()
     began = time.monotonic()
-    items = list(spread(job, range(1, 100), Crew(1, workers), watching(ignore, stop.is_set)))
+    items = list(
+        map_unordered(job, range(1, 100), WorkerPool(1, workers), watching(ignore, stop.is_set))
+    )
     assert time.monotonic() - began < 30
     assert 1 in items
     assert len(items) <= 4  # those under way, of which some were not begun
@@ -272,7 +277,7 @@ def test_a_job_that_is_stopped_stops_no_other(workers: Alternating, tmp_path: Pa
     (tmp_path / f"stop-{Job(_refuse).token}").touch()  # another's, in the same folder
     job = Job(_unless_stopped, stop_folder=str(tmp_path))
     items = list(range(1, 40))
-    assert sorted(spread(job, items, Crew(2, workers), watching(ignore))) == items
+    assert sorted(map_unordered(job, items, WorkerPool(2, workers), watching(ignore))) == items
 
 
 def _unless_stopped(watch: progress.Watch) -> Callable[[int], int]:
@@ -291,7 +296,7 @@ def test_a_process_that_sees_other_files_does_nothing(source: Path, tmp_path: Pa
 
     def code() -> str:
         with pytest.raises(GrokpackError) as caught:
-            worker_checks.see_run(plan, place, Pace(1, 1))
+            worker_checks.check_run(plan, place, StepSizes(1, 1))
         assert caught.value.where is not None
         return f"{caught.value.code} {Path(caught.value.where.path).name}"
 
@@ -300,7 +305,7 @@ def test_a_process_that_sees_other_files_does_nothing(source: Path, tmp_path: Pa
     place.journal.begin(PLANS["hf"](open_checkpoint(str(copy))), {})
     assert code() == "GP409 out"  # another plan's
     place.journal.begin(plan, {})
-    worker_checks.see_run(plan, place, Pace(1, 1))
+    worker_checks.check_run(plan, place, StepSizes(1, 1))
     victim = copy / "ckpt-0" / "tensor00003_000"
     data = bytearray(victim.read_bytes())
     data[5] ^= 1

@@ -189,7 +189,7 @@ def test_the_first_wrong_layer_is_named(
         assert f"layer {layer}, {part}" in network["message"]
 
 
-def test_a_quantised_copy_is_no_wrong_network(deep: Path, tmp_path: Path) -> None:
+def test_a_quantized_copy_is_no_wrong_network(deep: Path, tmp_path: Path) -> None:
     done = run("quantize", deep, "--bits", "4", "--group", "32", "-o", tmp_path / "q4")
     assert done.returncode == 0
     np.save(tmp_path / "ids.npy", np.random.default_rng(1).integers(1, WIDE.vocab, 60))

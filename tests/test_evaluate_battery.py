@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack.evaluation.thresholds import Limits, findings
+from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
 from tests.altering import copy, set_constant
 from tests.checkpoints import synthesise
 from tests.converting import convert
-from tests.quantising import quantise
+from tests.quantizing import quantize
 from tests.test_evaluate_pairs import (
     CONSTANTS,
     CONVERTED,
@@ -62,7 +62,7 @@ def test_one_difference_is_found(model: Path, other: Path, name: str) -> None:
 @pytest.mark.parametrize("name", REORDERED)
 def test_another_order_is_no_difference(model: Path, other: Path, name: str) -> None:
     REORDERED[name](other)
-    found = findings(evaluated(model, other, 20), Limits())
+    found = findings(evaluated(model, other, 20), Thresholds())
     assert {row.severity for row in found} == {"warning"}
 
 
@@ -72,5 +72,5 @@ def test_another_format_is_no_difference(model: Path, tmp_path: Path, name: str)
         to, options = CONVERTED[name]
         convert(model, tmp_path / name, to, **options)
     else:
-        quantise(model, tmp_path / name, **QUANTISED[name])
-    assert findings(evaluated(model, tmp_path / name, 20), Limits()) == []
+        quantize(model, tmp_path / name, **QUANTISED[name])
+    assert findings(evaluated(model, tmp_path / name, 20), Thresholds()) == []

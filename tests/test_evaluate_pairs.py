@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.evaluation.evaluation_options import Options
+from grokpack.evaluation.evaluation_options import EvaluateOptions
 from grokpack.evaluation.inputs import Inputs
 from grokpack.evaluation.pair import PairEvaluation, evaluate_pair
-from grokpack.evaluation.thresholds import Limits, findings, suspects
+from grokpack.evaluation.thresholds import Thresholds, findings, suspects
 from grokpack.models.architecture import Geometry
 from tests.altering import (
     alter,
@@ -29,7 +29,7 @@ from tests.altering import (
 )
 from tests.checkpoints import reshard, synthesise
 from tests.converting import attach, convert
-from tests.quantising import quantise
+from tests.quantizing import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,11 +71,11 @@ def inputs(count: int = 60) -> Inputs:
 
 def evaluated(one: Path, other: Path, count: int = 60, **options: Any) -> PairEvaluation:
     first, second = (open_checkpoint(str(path)) for path in (one, other))
-    return evaluate_pair(first, second, inputs(count), Options(workers=1, **options))
+    return evaluate_pair(first, second, inputs(count), EvaluateOptions(workers=1, **options))
 
 
 def errors(found: PairEvaluation) -> list[Finding]:
-    return [row for row in findings(found, Limits()) if row.severity == "error"]
+    return [row for row in findings(found, Thresholds()) if row.severity == "error"]
 
 
 def scale_by(factor: float, where: Any = ...) -> Callable[[np.ndarray], None]:
@@ -293,7 +293,7 @@ def test_another_order_of_experts_or_heads_computes_the_same(
 ) -> None:
     REORDERED[name](other)
     for pair in ((model, other), (other, model)):
-        found = findings(evaluated(*pair), Limits())
+        found = findings(evaluated(*pair), Thresholds())
         assert {(row.code, row.severity) for row in found} == {("GP145", "warning")}
 
 
@@ -312,7 +312,7 @@ def forms(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     for name, (to, options) in CONVERTED.items():
         convert(model, out / name, to, **options)
     for name, options in QUANTISED.items():
-        quantise(model, out / name, **options)
+        quantize(model, out / name, **options)
     reshard(model, out / "tp2", 2)
     return {path.name: path for path in out.iterdir() if not path.name.endswith(".json")}
 
@@ -340,9 +340,9 @@ def test_a_copy_in_another_format_is_within_its_limits(
     model: Path, forms: dict[str, Path], name: str
 ) -> None:
     found = evaluated(model, forms[name])
-    assert findings(found, Limits()) == []
+    assert findings(found, Thresholds()) == []
     back = evaluated(forms[name], model)
-    assert findings(back, Limits()) == []
+    assert findings(back, Thresholds()) == []
     states = {row.state for part in found.parts for row in part.weights}
     assert states == ({"equal"} if name in ("hf32", "zarr", "tp2") else {"equal", "within"})
 
@@ -353,16 +353,16 @@ def test_a_copy_in_another_format_is_within_its_limits(
 def test_copies_in_other_formats_are_within_limits_of_each_other(
     forms: dict[str, Path], pair: tuple[str, str]
 ) -> None:
-    assert findings(evaluated(forms[pair[0]], forms[pair[1]]), Limits()) == []
+    assert findings(evaluated(forms[pair[0]], forms[pair[1]]), Thresholds()) == []
 
 
 def test_a_view_is_what_it_shows(model: Path, tmp_path: Path) -> None:
     view = attach(copy(model, tmp_path / "seen"))
-    assert findings(evaluated(model, view), Limits()) == []
+    assert findings(evaluated(model, view), Thresholds()) == []
 
 
 @pytest.mark.parametrize("name", ["int4", "hf", "q4_0.gguf"])
-def test_a_quantised_or_rounded_copy_of_another_model_is_found(
+def test_a_quantized_or_rounded_copy_of_another_model_is_found(
     other: Path, forms: dict[str, Path], name: str
 ) -> None:
     exchange(other, of_layer(0, VALUE), of_layer(1, VALUE))
@@ -399,7 +399,7 @@ def test_an_error_far_beyond_its_account_is_found(
         values[...] = np.clip(values, -40, 40)
 
     accounted(model, tmp_path / "clipped", told, clip)
-    found = findings(evaluated(model, tmp_path / "clipped"), Limits())
+    found = findings(evaluated(model, tmp_path / "clipped"), Thresholds())
     rows = [row for row in found if row.code == "GP144"]
     assert [(row.code, row.tensor) for row in rows] == [(code, of_layer(1, KEY))] * bool(code)
     for row in rows:
@@ -411,9 +411,9 @@ def test_limits_that_are_given_replace_those_of_the_network(model: Path, other: 
     """Weights are held against their formats all the same."""
     set_constant(other, attn_logit_cap=31.0)
     found = evaluated(model, other)
-    assert [row.code for row in findings(found, Limits())] == ["GP143", "GP141"]
-    assert [row.code for row in findings(found, Limits(max_kl=10.0))] == ["GP143"]
-    assert [row.code for row in findings(found, Limits(min_top1=1.0, max_kl=0.0))][:2] == [
+    assert [row.code for row in findings(found, Thresholds())] == ["GP143", "GP141"]
+    assert [row.code for row in findings(found, Thresholds(max_kl=10.0))] == ["GP143"]
+    assert [row.code for row in findings(found, Thresholds(min_top1=1.0, max_kl=0.0))][:2] == [
         "GP143",
         "GP142",
     ]
@@ -424,7 +424,7 @@ def test_the_same_network_is_within_the_order_of_sums(
     model: Path, forms: dict[str, Path], precision: str
 ) -> None:
     for other in (model, forms["hf32"]):
-        assert findings(evaluated(model, other, precision=precision), Limits()) == []
+        assert findings(evaluated(model, other, precision=precision), Thresholds()) == []
 
 
 def test_each_byte_of_either_is_read_once(model: Path, forms: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
-from grokpack.evaluation.evaluation_options import Options, cost
+from grokpack.evaluation.evaluation_options import EvaluateOptions, cost
 from grokpack.evaluation.generation import Sampling, choose, generate
 from grokpack.models.grok1 import GROK1
 from tests.checkpoints import GOLDEN, synthesise
@@ -37,7 +37,7 @@ def continued(folder: Path, starts: list[np.ndarray], count: int) -> list[list[i
 
 def test_what_is_remembered_of_long_prompts_counts_as_memory() -> None:
     checkpoint = Mock(geometry=GROK1, tensors={})
-    options = Options()
+    options = EvaluateOptions()
     assert cost(checkpoint, 1500, options, remembered=True).spilled_bytes == 0
     spilled = cost(checkpoint, 8192, options, remembered=True).spilled_bytes
     assert spilled > 8192 * 64 * 2 * 1024 * 4

@@ -1,4 +1,4 @@
-"""GGUF as llama.cpp's own reader sees it, against the formula of dequantisation."""
+"""GGUF as llama.cpp's own reader sees it, against the formula of dequantization."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.models import architecture, grok1
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def convert(source: Path, out: Path, **options: Any) -> Path:
     given = {"tokenizer": "none", **options}
-    execute(plan_convert(open_checkpoint(str(source)), "gguf", Options(**given)), str(out))
+    execute(plan_convert(open_checkpoint(str(source)), "gguf", ConvertOptions(**given)), str(out))
     return out
 
 
@@ -34,7 +34,7 @@ def tensors(path: Path) -> dict[str, Any]:
 
 
 def read(tensor: Any) -> np.ndarray:
-    """Values as the gguf package dequantises them, `f32`."""
+    """Values as the gguf package dequantizes them, `f32`."""
     values: np.ndarray = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
     return values
 
@@ -136,6 +136,6 @@ def test_widths_that_blocks_do_not_divide_are_refused(tmp_path: Path) -> None:
 def test_a_plan_says_where_llama_cpp_will_not_load_the_file(tmp_path: Path) -> None:
     square = dataclasses.replace(BLOCKS, d_model=256)
     for folder, said in ((GOLDEN, True), (synthesise(tmp_path / "in", square), False)):
-        given = Options(tokenizer="none", type="q8_0")
+        given = ConvertOptions(tokenizer="none", type="q8_0")
         plan = plan_convert(open_checkpoint(str(folder)), "gguf", given)
         assert any("will not load" in note for note in plan.target.notes) == said

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.report import verification_text as text
@@ -100,7 +100,7 @@ def test_released_codes_come_back_to_the_byte_from_experts_apart(
 ) -> None:
     whole = convert(origin, tmp_path / "x.gguf", type="q8_0", embedding="f32")
     old = write(tmp_path / "old.gguf", whole, separate)
-    plan = plan_convert(open_checkpoint(str(old)), "ckpt-0", Options())
+    plan = plan_convert(open_checkpoint(str(old)), "ckpt-0", ConvertOptions())
     execute(plan, str(tmp_path / "back"))
     assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(origin / "ckpt-0")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
@@ -26,7 +26,7 @@ from tests.weights import exact_weights
 
 
 def back(source: Path, out: Path, to: str = "ckpt-0", **options: Any) -> Path:
-    execute(plan_convert(open_checkpoint(str(source)), to, Options(**options)), str(out))
+    execute(plan_convert(open_checkpoint(str(source)), to, ConvertOptions(**options)), str(out))
     return out
 
 
@@ -81,7 +81,7 @@ def test_through_bf16_a_folder_is_the_same_as_straight(tmp_path: Path) -> None:
     assert files[0]
 
 
-def quantise_anew(source: Path, out: Path) -> Path:
+def quantize_anew(source: Path, out: Path) -> Path:
     """A Q8_0 file as llama.cpp makes one: each block has a scale of its own."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(out, "grok")
@@ -102,9 +102,9 @@ def quantise_anew(source: Path, out: Path) -> Path:
     return out
 
 
-def test_blocks_that_others_quantised_are_read_as_products(tmp_path: Path) -> None:
+def test_blocks_that_others_quantized_are_read_as_products(tmp_path: Path) -> None:
     source = convert(GOLDEN, tmp_path / "f32.gguf", type="f32")
-    theirs = quantise_anew(source, tmp_path / "theirs.gguf")
+    theirs = quantize_anew(source, tmp_path / "theirs.gguf")
     checkpoint = open_checkpoint(str(theirs))
     assert all(t.scales is None for t in checkpoint.tensors.values())
     folder = back(theirs, tmp_path / "ck")

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from grokpack.checkpoint import tokenizer_files
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.writers import sidecars
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
@@ -158,7 +158,7 @@ def test_tokenizer_files_beside_the_source_are_carried_along(tmp_path: Path) -> 
         assert (tmp_path / "hf" / name).read_bytes() == (source / name).read_bytes()
     target = plan_convert(open_checkpoint(str(source)), "hf").target
     assert not [note for note in target.notes if "tokenizer" in note]
-    none = plan_convert(open_checkpoint(str(source)), "hf", Options(tokenizer="none")).target
+    none = plan_convert(open_checkpoint(str(source)), "hf", ConvertOptions(tokenizer="none")).target
     assert "tokenizer.json" not in none.finals
     assert "no tokenizer here" in none.finals["README.md"].decode()
     (source / "tokenizer.json").unlink()
@@ -180,11 +180,11 @@ def test_a_tokenizer_may_be_named_by_file_or_folder(tmp_path: Path, origin: Path
         (place / "tokenizer.model", pieces),
         (tmp_path / "other.model", others),
     ):
-        finals = plan_convert(checkpoint, "hf", Options(tokenizer=str(given))).target.finals
+        finals = plan_convert(checkpoint, "hf", ConvertOptions(tokenizer=str(given))).target.finals
         assert finals["tokenizer.model"] == held
     for missing in (tmp_path / "nowhere", origin):
         with pytest.raises(GrokpackError) as caught:
-            plan_convert(checkpoint, "hf", Options(tokenizer=str(missing)))
+            plan_convert(checkpoint, "hf", ConvertOptions(tokenizer=str(missing)))
         assert caught.value.code == "GP306"
 
 
@@ -195,7 +195,7 @@ def test_xais_tokenizer_alone_is_described_to_transformers(
     given = tmp_path / "tokenizer.model"
     pieces = sentencepieces(60)
     given.write_bytes(pieces)
-    checkpoint, options = open_checkpoint(str(origin)), Options(tokenizer=str(given))
+    checkpoint, options = open_checkpoint(str(origin)), ConvertOptions(tokenizer=str(given))
     assert (
         tokenizer_files.TOKENIZER_CONFIG
         not in plan_convert(checkpoint, "hf", options).target.finals

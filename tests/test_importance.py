@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
-from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.quantization import importance
 from tests.checkpoints import GOLDEN, synthesise
 from tests.test_schemas import answer, check
@@ -29,7 +29,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def quantised(out: Path, *options: str | Path) -> Path:
+def quantized(out: Path, *options: str | Path) -> Path:
     answer("quantize", GOLDEN, *FORM, "-o", out, *options)
     return out
 
@@ -39,8 +39,8 @@ def test_the_network_is_nearer_to_the_original(
     calibration: Path, tmp_path: Path, method: str
 ) -> None:
     """By what it computes; by its weights it is farther, for the others minded nothing else."""
-    usual = quantised(tmp_path / "usual", "--method", method)
-    minded = quantised(tmp_path / "minded", "--method", method, "--importance", calibration)
+    usual = quantized(tmp_path / "usual", "--method", method)
+    minded = quantized(tmp_path / "minded", "--method", method, "--importance", calibration)
     found = [
         answer("evaluate", GOLDEN, "--tokens", TOKENS, "--against", out)["data"]
         for out in (usual, minded)
@@ -80,8 +80,8 @@ def test_every_layout_minds_it_alike(
 ) -> None:
     """Fitted down the columns or along the rows, a few groups at a time: the same weights."""
     monkeypatch.setenv("GROKPACK_KERNELS", engine)
-    first = quantised(tmp_path / "first", "--importance", calibration)
-    second = quantised(tmp_path / "second", "--importance", calibration, "--to", to)
+    first = quantized(tmp_path / "first", "--importance", calibration)
+    second = quantized(tmp_path / "second", "--importance", calibration, "--to", to)
     weights = [
         row for row in answer("diff", first, second)["data"]["tensors"] if row["name"][-1] == "w"
     ]
@@ -98,7 +98,7 @@ def test_the_plan_knows_the_calibration(calibration: Path, tmp_path: Path) -> No
     source = open_checkpoint(str(GOLDEN))
 
     def digest(path: Path | None) -> str:
-        chosen = Options(group="32", importance=None if path is None else str(path))
+        chosen = QuantizeOptions(group="32", importance=None if path is None else str(path))
         return plan_quantize(source, chosen).digest()
 
     assert digest(calibration) == digest(tmp_path / "copy.safetensors")

@@ -27,7 +27,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
     """Lets each page be a document."""
 
     def give(data: bytes) -> None:
-        monkeypatch.setattr(listing, "fly", lambda _ask: (data, ""))
+        monkeypatch.setattr(listing, "run_request", lambda _ask: (data, ""))
 
     return give
 

@@ -264,7 +264,9 @@ def test_each_weight_is_read_once_and_only_chosen_experts(
     chosen: dict[int, set[int]] = {}
     checkpoint = open_checkpoint(str(wide))
     tokens = batch([np.array([5, 5])])
-    with evaluation_options.networks([checkpoint], 2, evaluation_options.Options()) as (network,):
+    with evaluation_options.networks([checkpoint], 2, evaluation_options.EvaluateOptions()) as (
+        network,
+    ):
         h = network.embed(tokens)
         for number in range(len(network.layers)):
             chosen[number] = set(network.step(number, h, tokens).chosen.ravel().tolist())

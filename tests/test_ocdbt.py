@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from grokpack.formats import ocdbt
 from grokpack.formats.crc32c import crc32c
-from grokpack.formats.ocdbt import Inline, Run
+from grokpack.formats.ocdbt import ChunkSeries, Inline
 
 NODES = "here/nodes"
 
@@ -35,13 +35,15 @@ def write(folder: Path, database: ocdbt.Database) -> None:
     (folder / ocdbt.MANIFEST).write_bytes(database.manifest)
 
 
-def run(prefix: str, counts: tuple[int, ...], files: dict[str, int], nbytes: int) -> Run:
+def run(prefix: str, counts: tuple[int, ...], files: dict[str, int], nbytes: int) -> ChunkSeries:
     """Chunks shared out to files in turn, the first of each at the offset given."""
     tails, count = ocdbt.tails(counts), int(np.prod(counts, dtype=int))
     file_of, names = np.arange(count) % len(files), tuple(files)
     first = np.array([files[name] for name in names])
     offsets = first[file_of] + np.arange(count) // len(files) * nbytes
-    return Run(prefix.encode(), tails, names, file_of[tails.order], offsets[tails.order], nbytes)
+    return ChunkSeries(
+        prefix.encode(), tails, names, file_of[tails.order], offsets[tails.order], nbytes
+    )
 
 
 def test_the_checksum_is_that_of_the_published_example() -> None:
@@ -137,7 +139,7 @@ def test_tensorstore_dumps_lists_and_reads_what_was_encoded(
     _check_tree(ts.KvStore.open(f"file://{folder}/").result(), database, wanted)
 
 
-def _keys(made: Run) -> list[bytes]:
+def _keys(made: ChunkSeries) -> list[bytes]:
     key, found, at = made.tails.first, [made.tails.first], 0
     for shared, length in zip(made.tails.shared, made.tails.lengths, strict=True):
         key = key[:shared] + made.tails.suffixes[at : at + length]

@@ -19,8 +19,7 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.tensorstore.open_arrays import MemoryIndex
 from grokpack.checkpoint.virtual_store import chunk_grid
-from grokpack.conversion.plan_quantize import Options as QuantizeOptions
-from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.core.tensors import ArraySpec, DType, scales_name
@@ -116,7 +115,7 @@ EXACT = ("ckpt-0", "golden", "gguf q8_0", "view")  # each dtype; of the others t
     [(kind, "bf16") for kind in ("ckpt-0", "golden", *SOURCES)]
     + [(kind, dtype) for kind in EXACT for dtype in ("f32", "f16")],
 )
-def test_tensors_are_dequantised_on_read_with_one_rounding_at_most(
+def test_tensors_are_dequantized_on_read_with_one_rounding_at_most(
     tmp_path: Path, origin: Path, kind: str, dtype: str
 ) -> None:
     path = {"ckpt-0": origin, "golden": GOLDEN}.get(kind) or made(origin, tmp_path, kind)
@@ -165,7 +164,7 @@ def test_weights_with_other_scales_than_the_releases_are_multiplied_with_their_o
 
 @settings(max_examples=40)
 @given(st.data())
-def test_any_box_is_what_the_programs_own_dequantisation_makes(
+def test_any_box_is_what_the_programs_own_dequantization_makes(
     origin: Path, data: st.DataObject
 ) -> None:
     checkpoint = open_checkpoint(str(origin))

@@ -59,7 +59,7 @@ def to_pickles(source: Path, out: Path) -> dict[str, bytes]:
 # What is written
 
 
-def test_the_tree_is_xais_with_two_leaves_for_a_quantised_weight(folder: Path) -> None:
+def test_the_tree_is_xais_with_two_leaves_for_a_quantized_weight(folder: Path) -> None:
     described = json.loads((folder / "_METADATA").read_text())
     rows = described["tree_metadata"]
     assert rows[str((QUERY, "w", "1"))]["key_metadata"] == [
@@ -91,7 +91,7 @@ def test_two_runs_write_the_same_bytes(origin: Path, folder: Path, tmp_path: Pat
     assert tree(folder) == tree(tmp_path / "again")
 
 
-def test_dequantised_weights_are_single_leaves(origin: Path, tmp_path: Path) -> None:
+def test_dequantized_weights_are_single_leaves(origin: Path, tmp_path: Path) -> None:
     convert(origin, tmp_path / "o", "orbax", dtype="bf16")
     leaves = orbax.parse((tmp_path / "o" / "_METADATA").read_bytes()).leaves
     assert (QUERY, "w") in leaves

@@ -15,9 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import Options as ConvertOptions
-from grokpack.conversion.plan_convert import plan_convert
-from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box, whole
@@ -28,7 +27,7 @@ from grokpack.transforms.dequantize import to_f32
 from grokpack.verification.verify_values import statistics
 from tests import packed
 from tests.checkpoints import synthesise, tree
-from tests.quantising import WIDE, quantise, weights
+from tests.quantizing import WIDE, quantize, weights
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -68,7 +67,7 @@ PACKED: dict[str, dict[str, Any]] = {
 def test_what_is_packed_is_read_back_as_it_is(
     wide: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    out = quantise(wide, tmp_path / "out", **options)
+    out = quantize(wide, tmp_path / "out", **options)
     checkpoint = open_checkpoint(str(out))
     found = packed.arrays(out)
     reader = ArrayReader(checkpoint)
@@ -114,13 +113,13 @@ def wide_packed(
     wide: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
     out = tmp_path_factory.mktemp("packed") / "out"
-    return quantise(wide, out, group="64", **PACKED[request.param])
+    return quantize(wide, out, group="64", **PACKED[request.param])
 
 
-def test_four_bits_are_not_quantised_again(wide: Path, tmp_path: Path) -> None:
-    out = quantise(wide, tmp_path / "out")
+def test_four_bits_are_not_quantized_again(wide: Path, tmp_path: Path) -> None:
+    out = quantize(wide, tmp_path / "out")
     with pytest.raises(GrokpackError, match="already int4") as caught:
-        plan_quantize(open_checkpoint(str(out)), Options())
+        plan_quantize(open_checkpoint(str(out)), QuantizeOptions())
     assert caught.value.code == "GP309"
 
 
@@ -128,7 +127,7 @@ def test_four_bits_are_not_quantised_again(wide: Path, tmp_path: Path) -> None:
 def test_a_packed_weight_of_which_a_part_is_missing_or_unfit_is_named(
     wide: Path, tmp_path: Path, part: str
 ) -> None:
-    out = quantise(wide, tmp_path / "out", symmetric=False)
+    out = quantize(wide, tmp_path / "out", symmetric=False)
     (file,) = out.glob("*.safetensors")
     name = f"model.layers.0.attn.k_proj.{part}"
     kept = load_file(file)
@@ -143,8 +142,8 @@ def test_plain_arrays_hold_the_codes_that_packed_ones_do(
     wide: Path, tmp_path: Path, bits: int, symmetric: bool
 ) -> None:
     options: dict[str, Any] = {"bits": bits, "symmetric": symmetric, "group": "64"}
-    plain = open_checkpoint(str(quantise(wide, tmp_path / "a", to="safetensors", **options)))
-    other = open_checkpoint(str(quantise(wide, tmp_path / "b", to="compressed-tensors", **options)))
+    plain = open_checkpoint(str(quantize(wide, tmp_path / "a", to="safetensors", **options)))
+    other = open_checkpoint(str(quantize(wide, tmp_path / "b", to="compressed-tensors", **options)))
     assert_same_weights(plain, other)
     accounts = [
         json.loads((tmp_path / n / "grokpack.json").read_text())["account"] for n in ("a", "b")
@@ -153,7 +152,7 @@ def test_plain_arrays_hold_the_codes_that_packed_ones_do(
 
 
 def assert_same_weights(one: Checkpoint, other: Checkpoint) -> None:
-    """The same codes, scales and zero points of everything that was quantised."""
+    """The same codes, scales and zero points of everything that was quantized."""
     assert dict(one.bits) == dict(other.bits)
     assert one.bits
     assert one.packings == other.packings
@@ -166,7 +165,7 @@ def assert_same_weights(one: Checkpoint, other: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("tp", [1, 2, 4])
-def test_quantised_folders_are_cut_for_ranks_as_they_are(
+def test_quantized_folders_are_cut_for_ranks_as_they_are(
     wide_packed: Path, tmp_path: Path, tp: int
 ) -> None:
     source = open_checkpoint(str(wide_packed))
@@ -182,7 +181,7 @@ def test_quantised_folders_are_cut_for_ranks_as_they_are(
 def test_what_is_packed_stays_packed_through_ranks_and_back(
     wide: Path, tmp_path: Path, form: str
 ) -> None:
-    source = quantise(wide, tmp_path / "source", group="32", **PACKED[form])
+    source = quantize(wide, tmp_path / "source", group="32", **PACKED[form])
     options: dict[str, Any] = {"tp": 2}
     execute(plan_reshard(open_checkpoint(str(source)), **options), str(tmp_path / "two"))
     execute(plan_reshard(open_checkpoint(str(tmp_path / "two")), 4), str(tmp_path / "four"))
@@ -200,7 +199,7 @@ def test_what_is_packed_stays_packed_through_ranks_and_back(
 
 
 def _weight_bytes(checkpoint: Checkpoint) -> int:
-    """Bytes of everything that was quantised, as the files hold it."""
+    """Bytes of everything that was quantized, as the files hold it."""
     arrays = {
         stored
         for packing in checkpoint.packings.values()
@@ -213,7 +212,7 @@ def _weight_bytes(checkpoint: Checkpoint) -> int:
 def test_the_bytes_of_packed_ranks_are_those_that_the_docs_describe(
     wide: Path, tmp_path: Path
 ) -> None:
-    source = quantise(wide, tmp_path / "source", group="64", symmetric=False)
+    source = quantize(wide, tmp_path / "source", group="64", symmetric=False)
     execute(plan_reshard(open_checkpoint(str(source)), 2), str(tmp_path / "cut"))
     found = packed.arrays(source)
     for rank in range(2):
@@ -236,7 +235,7 @@ def test_the_bytes_of_packed_ranks_are_those_that_the_docs_describe(
 
 
 def test_ranks_that_would_cut_a_group_or_a_byte_are_refused(wide: Path, tmp_path: Path) -> None:
-    out = quantise(wide, tmp_path / "out", group="64")  # 4 groups
+    out = quantize(wide, tmp_path / "out", group="64")  # 4 groups
     source = open_checkpoint(str(out))
     name = "transformer/decoder_layer_0/moe/linear_1/w"
     whole_one = source.packings[name]
@@ -250,7 +249,7 @@ def test_ranks_that_would_cut_a_group_or_a_byte_are_refused(wide: Path, tmp_path
 
 
 def test_eight_bits_with_zero_points_are_products_elsewhere(wide: Path, tmp_path: Path) -> None:
-    out = quantise(wide, tmp_path / "in", bits=8, to="compressed-tensors", symmetric=False)
+    out = quantize(wide, tmp_path / "in", bits=8, to="compressed-tensors", symmetric=False)
     source, found = open_checkpoint(str(out)), packed.arrays(out)
     plan = plan_convert(source, "hf", ConvertOptions(dtype="f32"))
     assert not plan.target.lossless
@@ -266,7 +265,7 @@ def test_eight_bits_with_zero_points_are_products_elsewhere(wide: Path, tmp_path
 def test_eight_bits_of_gptq_whose_zero_points_are_not_in_the_middle(
     wide: Path, tmp_path: Path
 ) -> None:
-    out = quantise(wide, tmp_path / "out", bits=8, to="gptq")
+    out = quantize(wide, tmp_path / "out", bits=8, to="gptq")
     (file,) = out.glob("*.safetensors")
     kept = load_file(file)
     base = "model.layers.0.attn.k_proj"
@@ -296,7 +295,7 @@ def test_eight_bits_of_gptq_whose_zero_points_are_not_in_the_middle(
         ("safetensors", {"tp": 2}),
     ],
 )
-def test_quantised_folders_become_every_target(
+def test_quantized_folders_become_every_target(
     wide_packed: Path, tmp_path: Path, to: str, options: dict[str, Any]
 ) -> None:
     source = open_checkpoint(str(wide_packed))

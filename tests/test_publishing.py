@@ -15,9 +15,9 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
-from grokpack.execution.partial_run import Part, execute_part
+from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import Outcome, execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from tests.checkpoints import synthesise
 from tests.faults.crashing import WRITERS, Crash, contents, name_of
 from tests.fuzzing import TINY
@@ -94,7 +94,7 @@ def when(happens: Callable[[str, str], bool], do: Callable[[], None]) -> Iterato
 
 
 def _reshard(source: Path, out: Path) -> Outcome:
-    return execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), Limits(workers=1))
+    return execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), RunOptions(workers=1))
 
 
 def _victim(out: Path, suffix: str = PART) -> Path:
@@ -290,14 +290,14 @@ def test_the_last_part_tells_what_others_wrote_and_is_lost(
 ) -> None:
     out = tmp_path / "out"
     plan = plan_reshard(open_checkpoint(str(source)), 2)
-    limits = Limits(workers=1)
-    execute_part(plan, str(out), Part(1, 2), limits)
+    limits = RunOptions(workers=1)
+    execute_part(plan, str(out), RunPart(1, 2), limits)
     before = {p for p in out.rglob(f"*{PART}") if p.stat().st_blocks}
     assert before
     min(before).unlink()
-    outcome = execute_part(plan, str(out), Part(2, 2), limits)
+    outcome = execute_part(plan, str(out), RunPart(2, 2), limits)
     assert not outcome.published
-    assert execute_part(plan, str(out), Part(1, 2), limits).published
+    assert execute_part(plan, str(out), RunPart(1, 2), limits).published
     assert contents(out) == clean
 
 

@@ -19,7 +19,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.readers import packed_data, quantization_settings
 from grokpack.core.errors import GrokpackError
 from tests.checkpoints import synthesise
-from tests.quantising import WIDE, quantise
+from tests.quantizing import WIDE, quantize
 
 Arrays = dict[str, np.ndarray]
 FORMS: dict[str, dict[str, Any]] = {
@@ -37,7 +37,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     source = synthesise(base / "in", WIDE)
     made = {}
     for form, options in FORMS.items():
-        made[form] = quantise(source, base / form.replace(" ", "-"), **options)
+        made[form] = quantize(source, base / form.replace(" ", "-"), **options)
         (made[form] / "grokpack.json").unlink()
     return made
 

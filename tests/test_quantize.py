@@ -1,4 +1,4 @@
-"""Quantised folders, decoded by a second formula: values, bounds, the account, interruptions."""
+"""Quantized folders, decoded by a second formula: values, bounds, the account, interruptions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from safetensors.numpy import load_file, save_file
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options as ConvertOptions
-from grokpack.conversion.plan_convert import plan_convert
-from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.quantization import policy_file
 from grokpack.conversion.quantization.policy import Policy
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.models import grok1
 from grokpack.models.architecture import Geometry
-from grokpack.transforms.scheme import Recipe
+from grokpack.transforms.scheme import QuantizationScheme
 from tests import packed
 from tests.checkpoints import GOLDEN, synthesise, tensor_files, tree
 from tests.faults.crashing import Crash
-from tests.quantising import WIDE, quantise, weights
+from tests.quantizing import WIDE, quantize, weights
 from tests.weights import exact_weights
 
 BLOCKY = Geometry(
@@ -56,7 +55,7 @@ def blocky(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_compressed_tensors_are_near_the_weights_and_the_account_says_how_near(
     wide: Path, tmp_path: Path, group: str, bits: int, symmetric: bool
 ) -> None:
-    out = quantise(
+    out = quantize(
         wide, tmp_path / "out", bits=bits, to="compressed-tensors", group=group, symmetric=symmetric
     )
     found = packed.arrays(out)
@@ -73,7 +72,7 @@ def test_compressed_tensors_are_near_the_weights_and_the_account_says_how_near(
 def test_gptq_is_near_the_weights_and_the_account_says_how_near(
     wide: Path, tmp_path: Path, group: str, bits: int
 ) -> None:
-    out = quantise(wide, tmp_path / "out", bits=bits, to="gptq", group=group)
+    out = quantize(wide, tmp_path / "out", bits=bits, to="gptq", group=group)
     found = packed.arrays(out)
     check_account(out, wide, 2, lambda base: packed.gptq(found, base, bits))
     config = json.loads((out / "config.json").read_text())["quantization_config"]
@@ -86,8 +85,8 @@ def test_a_scale_for_each_output_is_the_same_in_both_packings(
 ) -> None:
     """GPTQ's rows run along the groups, so that its codes are made in another way."""
     options: dict[str, Any] = {"group": "channel", "method": method}
-    one = packed.arrays(quantise(wide, tmp_path / "a", to="gptq", **options))
-    other = packed.arrays(quantise(wide, tmp_path / "b", to="compressed-tensors", **options))
+    one = packed.arrays(quantize(wide, tmp_path / "a", to="gptq", **options))
+    other = packed.arrays(quantize(wide, tmp_path / "b", to="compressed-tensors", **options))
     for entry, expert, _ in weights(wide, 2):
         base = packed.module("hpcai", entry, expert)
         assert set(one[f"{base}.g_idx"]) == {0}
@@ -121,7 +120,7 @@ def check_account(
 
 
 def test_eight_bits_of_gptq_are_the_released_codes_and_scales(blocky: Path, tmp_path: Path) -> None:
-    out = quantise(blocky, tmp_path / "out", bits=8)
+    out = quantize(blocky, tmp_path / "out", bits=8)
     found = packed.arrays(out)
     for entry, expert, exact in weights(blocky, 1):
         made = packed.gptq(found, packed.module("hpcai", entry, expert), 8)
@@ -130,7 +129,7 @@ def test_eight_bits_of_gptq_are_the_released_codes_and_scales(blocky: Path, tmp_
 
 
 def test_experts_presharded_for_sglang_are_exact(blocky: Path, tmp_path: Path) -> None:
-    found = packed.arrays(quantise(blocky, tmp_path / "out", bits=8, to="w8a8-int8"))
+    found = packed.arrays(quantize(blocky, tmp_path / "out", bits=8, to="w8a8-int8"))
     for entry, expert, exact in weights(blocky, 1):
         base = packed.module("sglang", entry, expert)
         made = packed.w8a8(found, base)
@@ -143,7 +142,7 @@ def test_experts_presharded_for_sglang_are_exact(blocky: Path, tmp_path: Path) -
 def test_router_and_norms_stay_float32_and_the_embedding_becomes_bf16(
     wide: Path, tmp_path: Path
 ) -> None:
-    found = packed.arrays(quantise(wide, tmp_path / "out"))
+    found = packed.arrays(quantize(wide, tmp_path / "out"))
     exact = exact_weights(wide)
     router = found["model.layers.1.moe_block.gate.weight"]
     np.testing.assert_array_equal(router, exact["transformer/decoder_layer_1/router/w"].T)
@@ -157,9 +156,9 @@ def test_router_and_norms_stay_float32_and_the_embedding_becomes_bf16(
 
 @pytest.mark.parametrize("to", ["compressed-tensors", "gptq"])
 def test_memory_and_threads_change_nothing(wide: Path, tmp_path: Path, to: str) -> None:
-    first = tree(quantise(wide, tmp_path / "a", Limits(workers=1), to=to))
-    small = Limits(memory_bytes=200 << 20, workers=2)
-    assert tree(quantise(wide, tmp_path / "b", small, to=to)) == first
+    first = tree(quantize(wide, tmp_path / "a", RunOptions(workers=1), to=to))
+    small = RunOptions(memory_bytes=200 << 20, workers=2)
+    assert tree(quantize(wide, tmp_path / "b", small, to=to)) == first
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
     monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
     source = synthesise(tmp_path / "in", BLOCKY)
     options: dict[str, Any] = {"to": to, "group": group, "symmetric": to != "safetensors"}
-    clean = tree(quantise(source, tmp_path / "clean", Limits(workers=1), **options))
+    clean = tree(quantize(source, tmp_path / "clean", RunOptions(workers=1), **options))
     for count in (15, 60, 151):
         left = [count]
 
@@ -194,10 +193,10 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         storage.faults.hook = hook
         try:
             with pytest.raises(Crash):
-                quantise(source, out, Limits(workers=1), **options)
+                quantize(source, out, RunOptions(workers=1), **options)
         finally:
             storage.faults.hook = None
-        assert tree(quantise(source, out, Limits(workers=2), **options)) == clean
+        assert tree(quantize(source, out, RunOptions(workers=2), **options)) == clean
 
 
 @pytest.mark.parametrize(
@@ -247,13 +246,13 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     wide: Path, options: dict[str, Any], code: str, words: str
 ) -> None:
     with pytest.raises(GrokpackError, match=words) as caught:
-        plan_quantize(open_checkpoint(str(wide)), Options(**options))
+        plan_quantize(open_checkpoint(str(wide)), QuantizeOptions(**options))
     assert caught.value.code == code
 
 
 def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
     with pytest.raises(GrokpackError, match="do not divide the 96 inputs") as caught:
-        plan_quantize(open_checkpoint(str(GOLDEN)), Options(group="64"))
+        plan_quantize(open_checkpoint(str(GOLDEN)), QuantizeOptions(group="64"))
     assert caught.value.code == "GP309"
     assert caught.value.hint is not None
     assert "--group 32" in caught.value.hint
@@ -266,9 +265,9 @@ def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> Non
         "[[tensors]]\nlayers = [1]\nbits = 16\n"
         '[[tensors]]\nname = "*/value/w"\ngroup = 32\n'
     )
-    default = Recipe(4, 128, "mse")
+    default = QuantizationScheme(4, 128, "mse")
     policy = Policy(default, policy_file.read(str(file), 2))
-    found = {e.name: policy.recipe(e) for e in grok1.entries(2) if e.rule.quantised}
+    found = {e.name: policy.recipe(e) for e in grok1.entries(2) if e.rule.quantized}
     attention = "transformer/decoder_layer_{}/multi_head_attention/{}/w"
     assert found[attention.format(0, "query")] == replace(default, bits=8, method="lsq")
     assert found[attention.format(1, "query")] is None
@@ -284,7 +283,7 @@ def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> 
         '[[tensors]]\nname = "*/moe/linear_1/w"\nlayers = [-1]\ngroup = 32\n'
         '[[tensors]]\nname = "*/value/w"\nbits = 16\n'
     )
-    out = quantise(wide, tmp_path / "out", policy=str(rules))
+    out = quantize(wide, tmp_path / "out", policy=str(rules))
     found = packed.arrays(out)
     config = json.loads((out / "config.json").read_text())["quantization_config"]
     schemes = {
@@ -317,7 +316,7 @@ def test_experts_that_are_kept_are_so_by_the_names_that_vllm_asks_for(
 ) -> None:
     rules = tmp_path / "policy.toml"
     rules.write_text('[[tensors]]\nrole = "expert"\nlayers = [1]\nbits = 16\n')
-    out = quantise(wide, tmp_path / "out", to=to, policy=str(rules), engine="vllm")
+    out = quantize(wide, tmp_path / "out", to=to, policy=str(rules), engine="vllm")
     config = json.loads((out / "config.json").read_text())["quantization_config"]
     patterns = [*config.get("ignore", []), *config.get("dynamic", [])]
     bare = [pattern.removeprefix("re:").removeprefix("-:") for pattern in patterns]
@@ -377,7 +376,9 @@ def test_a_wrong_policy_is_refused_with_its_place(
 ) -> None:
     (tmp_path / "policy.toml").write_text(text)
     with pytest.raises(GrokpackError, match=words) as caught:
-        plan_quantize(open_checkpoint(str(wide)), Options(policy=str(tmp_path / "policy.toml")))
+        plan_quantize(
+            open_checkpoint(str(wide)), QuantizeOptions(policy=str(tmp_path / "policy.toml"))
+        )
     assert caught.value.code == "GP310"
 
 
@@ -391,12 +392,14 @@ def test_a_wrong_policy_is_refused_with_its_place(
 def test_a_policy_is_taken_whole_or_refused(wide: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "policy.toml").write_text(text)
     with pytest.raises(GrokpackError, match="too large for its kind") as caught:
-        plan_quantize(open_checkpoint(str(wide)), Options(policy=str(tmp_path / "policy.toml")))
+        plan_quantize(
+            open_checkpoint(str(wide)), QuantizeOptions(policy=str(tmp_path / "policy.toml"))
+        )
     assert caught.value.code == "GP235"
 
 
 def test_kept_weights_are_bf16(wide: Path, tmp_path: Path) -> None:
-    found = packed.arrays(quantise(wide, tmp_path / "out", keep=("experts", "key")))
+    found = packed.arrays(quantize(wide, tmp_path / "out", keep=("experts", "key")))
     assert "model.layers.0.moe_block.experts.0.linear.weight" in found
     assert "model.layers.0.attn.k_proj.weight" in found
     assert "model.layers.0.attn.q_proj.weight_packed" in found
@@ -406,7 +409,7 @@ def test_kept_weights_are_bf16(wide: Path, tmp_path: Path) -> None:
 def test_int8_in_other_groups_is_near_the_weights(
     wide: Path, tmp_path: Path, tp: int, workers: int
 ) -> None:
-    out = quantise(wide, tmp_path / "out", Limits(workers=workers), bits=8, to="ckpt-0", tp=tp)
+    out = quantize(wide, tmp_path / "out", RunOptions(workers=workers), bits=8, to="ckpt-0", tp=tp)
     found, exact = exact_weights(out), exact_weights(wide)
     checkpoint = open_checkpoint(str(out))
     account = json.loads((out / "grokpack.json").read_text())["account"]["tensors"]
@@ -425,7 +428,7 @@ def test_int8_in_other_groups_is_near_the_weights(
 
 
 def test_int8_in_the_groups_that_it_has_is_the_source(tmp_path: Path) -> None:
-    out = quantise(GOLDEN, tmp_path / "out", bits=8, to="ckpt-0", tp=8)
+    out = quantize(GOLDEN, tmp_path / "out", bits=8, to="ckpt-0", tp=8)
     assert tensor_files(out / "ckpt-0") == tensor_files(GOLDEN / "ckpt-0")
 
 
@@ -441,6 +444,6 @@ def test_what_is_no_number_is_refused_with_its_tensor(
     kept["model.layers.1.attn.q_proj.weight"][3, 5] = bad
     save_file(kept, file)
     with pytest.raises(GrokpackError) as caught:
-        quantise(tmp_path / "in", tmp_path / "out", to=to, tokenizer="none")
+        quantize(tmp_path / "in", tmp_path / "out", to=to, tokenizer="none")
     assert caught.value.code == "GP407"
     assert "decoder_layer_1/multi_head_attention/query/w" in str(caught.value.where)

@@ -1,4 +1,4 @@
-"""Quantised GGUF, read by the gguf package: ggml's own blocks, or better ones, and nothing else."""
+"""Quantized GGUF, read by the gguf package: ggml's own blocks, or better ones, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options as ConvertOptions
-from grokpack.conversion.plan_convert import plan_convert
-from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
@@ -34,9 +33,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthesise(tmp_path_factory.mktemp("gguf") / "in", GEOMETRY)
 
 
-def quantise(source: Path, out: Path, **options: Any) -> Path:
+def quantize(source: Path, out: Path, **options: Any) -> Path:
     given = {"to": "gguf", "tokenizer": "none", **options}
-    execute(plan_quantize(open_checkpoint(str(source)), Options(**given)), str(out))
+    execute(plan_quantize(open_checkpoint(str(source)), QuantizeOptions(**given)), str(out))
     return out
 
 
@@ -47,7 +46,7 @@ def weights(source: Path) -> dict[str, np.ndarray]:
     return {
         e.gguf: np.ascontiguousarray(exact[e.name].swapaxes(-1, -2))
         for e in entries
-        if e.rule.quantised
+        if e.rule.quantized
     }
 
 
@@ -59,7 +58,7 @@ def tensors(path: Path) -> dict[str, Any]:
 def test_without_search_blocks_are_those_of_ggml(
     source: Path, tmp_path: Path, kind: str, bits: int
 ) -> None:
-    path = quantise(source, tmp_path / "x.gguf", bits=bits, type=kind, method="rtn")
+    path = quantize(source, tmp_path / "x.gguf", bits=bits, type=kind, method="rtn")
     found = tensors(path)
     for name, exact in weights(source).items():
         wanted = gguf.quants.quantize(exact, TYPES[kind.upper()])
@@ -78,10 +77,10 @@ def test_kernels_are_compiled_for_less_input_than_it_takes_where_bytes_are_moved
 ) -> None:
     monkeypatch.setenv(dispatch.VARIABLE, "auto")
     checkpoint = open_checkpoint(str(source))
-    quantised = plan_quantize(checkpoint, Options(**form, method=method))
+    quantized = plan_quantize(checkpoint, QuantizeOptions(**form, method=method))
     moved = plan_convert(checkpoint, "gguf", ConvertOptions(type="bf16", tokenizer="none"))
-    monkeypatch.setattr(dispatch, "COMPILED_PAYS_BYTES", 2 * quantised.reads_bytes)
-    engines = [budget(plan, 512 << 20, 1).pace.engine for plan in (quantised, moved)]
+    monkeypatch.setattr(dispatch, "COMPILED_PAYS_BYTES", 2 * quantized.reads_bytes)
+    engines = [budget(plan, 512 << 20, 1).pace.engine for plan in (quantized, moved)]
     assert engines == ["numba", "numpy"]
 
 
@@ -89,7 +88,7 @@ def test_kernels_are_compiled_for_less_input_than_it_takes_where_bytes_are_moved
 def test_with_search_the_squared_error_is_below_that_of_ggml(
     source: Path, tmp_path: Path, kind: str
 ) -> None:
-    path = quantise(source, tmp_path / "x.gguf", type=kind)
+    path = quantize(source, tmp_path / "x.gguf", type=kind)
     found = tensors(path)
     ours = theirs = 0.0
     for name, exact in weights(source).items():
@@ -117,12 +116,12 @@ def test_with_search_the_squared_error_is_below_that_of_ggml(
 def test_blocks_are_read_back_as_the_products_that_they_mean(
     source: Path, tmp_path: Path, kind: str
 ) -> None:
-    path = quantise(source, tmp_path / "x.gguf", type=kind)
+    path = quantize(source, tmp_path / "x.gguf", type=kind)
     plan = plan_convert(open_checkpoint(str(path)), "ckpt-0", ConvertOptions())
     execute(plan, str(tmp_path / "back"))
     found, meant = exact_weights(tmp_path / "back"), tensors(path)
     for entry in grok1.entries(GEOMETRY.layers):
-        if entry.rule.quantised:
+        if entry.rule.quantized:
             data = meant[entry.gguf].data
             wanted = gguf.quants.dequantize(data, TYPES[kind.upper()]).swapaxes(-1, -2)
             relative = np.abs(found[entry.name] - wanted).max() / np.abs(wanted).max()
@@ -132,7 +131,7 @@ def test_blocks_are_read_back_as_the_products_that_they_mean(
 def test_a_policy_gives_eight_bits_the_usual_type(source: Path, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('[[tensors]]\nrole = "attention"\nbits = 8\n')
     found = tensors(
-        quantise(
+        quantize(
             source, tmp_path / "x.gguf", type="q4_k", policy=str(tmp_path / "p.toml"), keep=("key",)
         )
     )
@@ -155,7 +154,7 @@ def test_what_a_gguf_cannot_be_is_refused(
     source: Path, tmp_path: Path, options: dict[str, Any], code: str, words: str
 ) -> None:
     with pytest.raises(GrokpackError, match=words) as caught:
-        quantise(source, tmp_path / "x.gguf", **options)
+        quantize(source, tmp_path / "x.gguf", **options)
     assert caught.value.code == code
     assert not list(tmp_path.iterdir())
 
@@ -166,6 +165,6 @@ def test_inputs_that_super_blocks_do_not_divide_name_the_type_that_fits(tmp_path
     )
     source = synthesise(tmp_path / "in", narrow)
     with pytest.raises(GrokpackError, match="blocks of 256 do not divide") as caught:
-        quantise(source, tmp_path / "x.gguf", type="q4_k")
+        quantize(source, tmp_path / "x.gguf", type="q4_k")
     assert caught.value.hint is not None
     assert "--type q4_0" in caught.value.hint

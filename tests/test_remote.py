@@ -21,17 +21,16 @@ import pytest
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import Options, plan_convert
-from grokpack.conversion.plan_quantize import Options as QuantizeOptions
-from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.storage.http import connections, redirects, request_threads
 from grokpack.storage.http.connections import Connection, pool
 from grokpack.storage.http.redirects import Resource, follow
-from grokpack.storage.http.request_threads import CalledOff
+from grokpack.storage.http.request_threads import Cancelled
 from grokpack.verification.verify_structure import verify_structure
 from tests import forked
 from tests.checkpoints import GOLDEN, reshard, synthesise, tree
@@ -78,9 +77,11 @@ def contents(path: Path) -> dict[str, bytes]:
 PLANS: dict[str, Callable[[Checkpoint], Plan]] = {
     "reshard": lambda source: plan_reshard(source, 8),
     "reshard to ckpt-0": lambda source: plan_reshard(source, 2, "ckpt-0"),
-    "hf": lambda source: plan_convert(source, "hf", Options(tokenizer="none")),
-    "sglang": lambda source: plan_convert(source, "sglang", Options(tokenizer="none")),
-    "gguf": lambda source: plan_convert(source, "gguf", Options(type="q8_0", tokenizer="none")),
+    "hf": lambda source: plan_convert(source, "hf", ConvertOptions(tokenizer="none")),
+    "sglang": lambda source: plan_convert(source, "sglang", ConvertOptions(tokenizer="none")),
+    "gguf": lambda source: plan_convert(
+        source, "gguf", ConvertOptions(type="q8_0", tokenizer="none")
+    ),
     "quantize": lambda source: plan_quantize(
         source, QuantizeOptions(bits=4, group="32", method="rtn", tokenizer="none")
     ),
@@ -113,7 +114,7 @@ def test_what_was_written_is_read_from_a_server_too(
     outs = [tmp_path / "a", tmp_path / "b"]
     for found, out in zip((far, near), outs, strict=True):
         assert found.checkpoint is not None
-        execute(plan_convert(found.checkpoint, "hf", Options(tokenizer="none")), str(out))
+        execute(plan_convert(found.checkpoint, "hf", ConvertOptions(tokenizer="none")), str(out))
     assert tree(outs[0]) == tree(outs[1])
 
 
@@ -185,14 +186,14 @@ def test_strips_are_fetched_once_however_often_they_are_cut(
     from dataclasses import replace
 
     from grokpack.storage.http import block_cache
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
     from tests.checkpoints import SMALL
 
     geometry = replace(
         SMALL, d_model=256, ffn=1024, layers=1, q_width=256, kv_width=256, head_dim=32
     )
     monkeypatch.setattr(block_cache, "BLOCK_BYTES", 64 << 10)
-    monkeypatch.setattr("grokpack.execution.run.preflight", _narrow(Pace(16 << 10, 64 << 10)))
+    monkeypatch.setattr("grokpack.execution.run.preflight", _narrow(StepSizes(16 << 10, 64 << 10)))
     synthesise(tmp_path / "served" / "grok", geometry)
     with serving(tmp_path / "served") as server:
         local, far = both(server, tmp_path, PLANS["gguf"])
@@ -223,7 +224,7 @@ def test_scales_are_looked_at_many_at_a_time(served: Server) -> None:
 def _narrow(pace: Any) -> Any:
     from grokpack.execution.preflight import preflight
 
-    def narrow(plan: Plan, out: str, limits: Limits) -> Any:
+    def narrow(plan: Plan, out: str, limits: RunOptions) -> Any:
         from dataclasses import replace
 
         return replace(preflight(plan, out, limits), pace=pace)
@@ -398,7 +399,7 @@ def test_a_run_that_waits_for_a_server_stops_at_once(
     wait: str, served: Server, tmp_path: Path
 ) -> None:
     plan = plan_reshard(open_checkpoint(f"{served.url}/grok"), 2)
-    limits = Limits(deadline_s=0.5 if wait == "deadline" else None)
+    limits = RunOptions(deadline_s=0.5 if wait == "deadline" else None)
 
     def silent(_: Asked, answer: Answer) -> None:
         answer.stall = 100
@@ -449,12 +450,12 @@ def test_flights_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) 
     path = f"{served.url}/grok/config.json"
     made: list[object] = []
 
-    class Counted(request_threads._Pilot):
+    class Counted(request_threads._RequestThread):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(request_threads, "_Pilot", Counted)
+    monkeypatch.setattr(request_threads, "_RequestThread", Counted)
     request_threads._idle.clear()
     for _ in range(40):
         storage.forget(path)
@@ -469,8 +470,8 @@ def test_a_flight_called_off_before_it_asks_leaves_no_connection_open(served: Se
     resource = Resource(
         "here", Mock(headers=lambda _: {}), lambda: f"{served.url}/grok/config.json"
     )
-    with pytest.raises(CalledOff):
-        follow(Mock(check=Mock(side_effect=CalledOff)), resource, {}, Mock())
+    with pytest.raises(Cancelled):
+        follow(Mock(check=Mock(side_effect=Cancelled)), resource, {}, Mock())
     assert not pool._idle
     assert idle.http.sock is None
 
@@ -566,7 +567,7 @@ def test_a_run_goes_on_from_a_server_that_began_in_the_local_folder(
         patch.setattr(plans, "TASK_BYTES", 1 << 18)
         storage.faults.hook = crash
         with pytest.raises(Crash):
-            execute(plan_reshard(open_checkpoint(local), 2), str(out), Limits(workers=1))
+            execute(plan_reshard(open_checkpoint(local), 2), str(out), RunOptions(workers=1))
         storage.faults.hook = None
     served.forget()
     execute(plan_reshard(open_checkpoint(f"{served.url}/grok"), 2), str(out))
@@ -593,7 +594,7 @@ def test_a_run_whose_server_dies_goes_on_when_it_is_back(served: Server, tmp_pat
 
         patch.setattr(range_requests, "TRIES", 2)
         with pytest.raises(GrokpackError) as caught:
-            execute(plan, str(out), Limits(workers=1))
+            execute(plan, str(out), RunOptions(workers=1))
     assert caught.value.code == "GP221"
     assert caught.value.exit_status == 75
     with serving(root) as other:  # another address: the same run
@@ -763,7 +764,7 @@ def test_https_is_read_where_the_certificate_is_trusted(
             assert caught.value.code == "GP221"
             assert "certificate" in str(caught.value.facts).lower()
             return
-        limits = Limits()
+        limits = RunOptions()
         plan = plan_reshard(open_checkpoint(f"{secure.url}/grok"), 2)
 
         def silent(_: Asked, answer: Answer) -> None:

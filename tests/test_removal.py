@@ -15,12 +15,12 @@ import pytest
 from grokpack import storage
 from grokpack.checkpoint.manifest_file import row_of
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.journal import Journal
 from grokpack.execution.run import Outcome, execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from tests.checkpoints import synthesise, tree
 from tests.faults.crashing import WRITERS, Crash, counted, crashing, name_of
 from tests.fuzzing import TINY
@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reshard(source: Path, out: Path, tp: int = 2, *, restart: bool = False) -> Outcome:
-    limits = Limits(workers=1, restart=restart)
+    limits = RunOptions(workers=1, restart=restart)
     return execute(plan_reshard(open_checkpoint(str(source)), tp), str(out), limits)
 
 
@@ -230,11 +230,11 @@ def test_other_kinds_of_outputs_are_removed_too(command: str, source: Path, tmp_
 
 def test_of_a_single_file_only_that_is_removed(source: Path, tmp_path: Path) -> None:
     out, mine = name_of("gguf", tmp_path), tmp_path / VICTIM
-    options = Options(type="bf16", tokenizer="none")
+    options = ConvertOptions(type="bf16", tokenizer="none")
     plan = plan_convert(open_checkpoint(str(source)), "gguf", options)
     WRITERS["gguf"](source, out)
     mine.write_bytes(TEXT)
-    execute(plan, str(out), Limits(workers=1, restart=True))
+    execute(plan, str(out), RunOptions(workers=1, restart=True))
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         out.name,
         f"{out.name}.grokpack.json",
@@ -246,7 +246,7 @@ def test_of_a_single_file_only_that_is_removed(source: Path, tmp_path: Path) -> 
     record.write_text(json.dumps(document))
     before = everything(tmp_path)
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(out), Limits(workers=1, restart=True))
+        execute(plan, str(out), RunOptions(workers=1, restart=True))
     assert caught.value.code == "GP330"
     assert everything(tmp_path) == before
 

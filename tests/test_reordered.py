@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack.evaluation.thresholds import Limits, findings
+from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
 from tests.altering import alter, copy, of_layer, permute_experts, permute_heads
 from tests.checkpoints import synthesise
 from tests.converting import convert
-from tests.quantising import quantise
+from tests.quantizing import quantize
 from tests.test_evaluate_pairs import (
     DOWN,
     GATE,
@@ -103,12 +103,12 @@ def test_a_reordered_copy_in_another_format_is_held_against_its_format(
 ) -> None:
     makers: dict[str, Callable[..., object]] = {
         "hf": partial(convert, to="hf", tokenizer="none"),
-        "int4": partial(quantise, bits=4, group="32", method="rtn"),
+        "int4": partial(quantize, bits=4, group="32", method="rtn"),
         "q8_0.gguf": partial(convert, to="gguf", type="q8_0"),
     }
     make = makers[name]
     make(other, tmp_path / "good" / name)
-    found = findings(evaluated(wide, tmp_path / "good" / name, 20), Limits())
+    found = findings(evaluated(wide, tmp_path / "good" / name, 20), Thresholds())
     assert {(row.code, row.severity) for row in found} == {("GP145", "warning")}
     alter(other, of_layer(0, VALUE), lambda values: _move(values, 90))
     make(other, tmp_path / "bad" / name)
@@ -121,6 +121,6 @@ def _move(values: np.ndarray, by: int) -> None:
 
 
 def test_experts_that_no_token_chose_are_compared_in_their_order(wide: Path, turned: Path) -> None:
-    found = findings(evaluated(wide, turned, 1), Limits())
+    found = findings(evaluated(wide, turned, 1), Thresholds())
     experts = [row for row in found if row.tensor and "/moe/" in row.tensor]
     assert {(row.code, row.severity) for row in experts} == {("GP145", "warning")}

@@ -137,7 +137,7 @@ def _load(out: Path, name: str, rank: int, tp: int) -> np.ndarray:
     raise KeyError(name)
 
 
-def _slice(array: np.ndarray, entry: architecture.Entry, rank: int, tp: int) -> np.ndarray:
+def _slice(array: np.ndarray, entry: architecture.ModelTensor, rank: int, tp: int) -> np.ndarray:
     """What a rank holds, written down a second time and more plainly."""
     path = entry.rule.path
     if "norm" in path or "router" in path:
@@ -309,7 +309,7 @@ def test_a_model_without_a_known_head_size_is_refused(tmp_path: Path) -> None:
 
 def test_memory_workers_and_place_do_not_change_a_byte(tmp_path: Path) -> None:
     from grokpack.execution.run import execute
-    from grokpack.execution.run_options import Limits
+    from grokpack.execution.run_options import RunOptions
 
     geometry = replace(SMALL, vocab=16384, d_model=512)  # an embedding of 32 MiB: several tiles
     source = synthesise(tmp_path / "source", geometry)
@@ -317,5 +317,5 @@ def test_memory_workers_and_place_do_not_change_a_byte(tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     source.rename(moved)
     plan = plan_reshard(open_checkpoint(str(moved / "ckpt-0")), 4)
-    execute(plan, str(tmp_path / "b"), Limits(memory_bytes=140 << 20, workers=5))
+    execute(plan, str(tmp_path / "b"), RunOptions(memory_bytes=140 << 20, workers=5))
     assert tree(tmp_path / "a") == tree(tmp_path / "b")

@@ -27,7 +27,7 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.execution.journal import Journal
 from grokpack.execution.receipt import Receipt
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from tests.checkpoints import SMALL, reshard, synthesise, tree
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 
@@ -51,7 +51,7 @@ def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
         out = tmp_path / f"crash{count}"
         crash_after(count)
         with pytest.raises(Crash):
-            execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), Limits(workers=1))
+            execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), RunOptions(workers=1))
         storage.faults.hook = None
         assert not (out / "grokpack.json").exists() or tree(out) == expected
         reshard(source, out, 2)
@@ -175,7 +175,7 @@ def test_a_full_disk_in_mid_run_is_told_and_continued(tmp_path: Path) -> None:
 def begun(source: Path, out: Path) -> None:
     crash_after(60)
     with pytest.raises(Crash):
-        execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), Limits(workers=1))
+        execute(plan_reshard(open_checkpoint(str(source)), 2), str(out), RunOptions(workers=1))
     storage.faults.hook = None
 
 
@@ -187,7 +187,9 @@ def test_another_plan_is_refused_with_the_difference_named(tmp_path: Path) -> No
     assert caught.value.code == "GP321"
     assert ("differs", "tp: 2 there, 4 here") in caught.value.facts
     execute(
-        plan_reshard(open_checkpoint(str(source)), 4), str(tmp_path / "out"), Limits(restart=True)
+        plan_reshard(open_checkpoint(str(source)), 4),
+        str(tmp_path / "out"),
+        RunOptions(restart=True),
     )
     reshard(source, tmp_path / "clean", 4)
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
@@ -233,7 +235,7 @@ def test_restarting_removes_nothing_outside_the_output_whatever_the_manifest_say
     document["finals"] |= {"../mine": entry}
     (out / "grokpack.json").write_text(json.dumps(document))
     with pytest.raises(GrokpackError) as caught:
-        execute(plan_synth(SMALL, 1), str(out), Limits(restart=True))
+        execute(plan_synth(SMALL, 1), str(out), RunOptions(restart=True))
     assert caught.value.code == "GP330"
     assert mine.read_text() == "mine"
 
@@ -285,7 +287,7 @@ def test_a_record_of_another_shape_is_refused_with_a_code(
 def test_what_is_not_durable_has_no_receipt_and_the_manifest_comes_last(tmp_path: Path) -> None:
     seen: list[tuple[str, str]] = []
     storage.faults.hook = lambda operation, path: seen.append((operation, Path(path).name))
-    execute(plan_synth(SMALL, 0), str(tmp_path / "out"), Limits(workers=1))
+    execute(plan_synth(SMALL, 0), str(tmp_path / "out"), RunOptions(workers=1))
     storage.faults.hook = None
     unsafe: set[str] = set()
     for operation, name in seen:
@@ -318,7 +320,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
             execute(
                 plan_reshard(open_checkpoint(str(source)), 2),
                 str(tmp_path / "out"),
-                Limits(restart=restart),
+                RunOptions(restart=restart),
             )
         assert caught.value.code == "GP323"
     assert (tmp_path / "out" / "thesis.tex").read_text() == "x"
@@ -332,7 +334,7 @@ def test_a_file_where_the_folder_is_to_be_is_refused_and_kept(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(GrokpackError) as caught:
-        execute(plan_synth(SMALL, 0), str(tmp_path / out), Limits(restart=restart))
+        execute(plan_synth(SMALL, 0), str(tmp_path / out), RunOptions(restart=restart))
     assert caught.value.code == "GP323"
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -350,7 +352,7 @@ def test_too_little_memory_and_disk_are_refused_before_a_write(
     source = synthesise(tmp_path / "source")
     plan = plan_reshard(open_checkpoint(str(source)), 2)
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(tmp_path / "out"), Limits(memory_bytes=100 << 20))
+        execute(plan, str(tmp_path / "out"), RunOptions(memory_bytes=100 << 20))
     assert caught.value.code == "GP312"
     monkeypatch.setattr(storage, "free_bytes", lambda _: 1000)
     with pytest.raises(GrokpackError) as caught:
@@ -365,7 +367,7 @@ def test_a_deadline_ends_the_run_with_try_again(tmp_path: Path) -> None:
         execute(
             plan_reshard(open_checkpoint(str(source)), 2),
             str(tmp_path / "out"),
-            Limits(deadline_s=0),
+            RunOptions(deadline_s=0),
         )
     assert caught.value.exit_status is ExitStatus.TRY_AGAIN
     reshard(source, tmp_path / "out", 2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.summary import views
-from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.conversion.quantization import policy
 from grokpack.core.errors import GrokpackError
@@ -77,7 +77,7 @@ patterns = st.lists(words, min_size=1, max_size=4).map("/".join) | st.sampled_fr
 def test_keeping_and_policies_take_what_inspecting_shows(pattern: str) -> None:
     shown = [entry for entry in ENTRIES if selection.matches(entry, pattern)]
     kept = [entry for entry in ENTRIES if policy.keep(pattern).takes(entry)]
-    ruled = [e for e in ENTRIES if policy.Rule(None, pattern, None, {"bits": 8}).takes(e)]
+    ruled = [e for e in ENTRIES if policy.PolicyRule(None, pattern, None, {"bits": 8}).takes(e)]
     assert shown == kept == ruled
     fitting = {name for name in NAMES if fnmatch.fnmatchcase(name, pattern)}
     assert fitting <= {entry.name for entry in shown}
@@ -98,8 +98,8 @@ def test_quantize_keeps_the_layer_that_inspect_shows(origin: str, tmp_path: Path
     assert len(shown) == 12
     file = tmp_path / "policy.toml"
     file.write_text('[[tensors]]\nname = "decoder_layer_1"\nbits = 16\n', encoding="utf-8")
-    for options in (Options(keep=("decoder_layer_1",), group="32"),
-                    Options(policy=str(file), group="32")):  # fmt: skip
+    for options in (QuantizeOptions(keep=("decoder_layer_1",), group="32"),
+                    QuantizeOptions(policy=str(file), group="32")):  # fmt: skip
         notes = " ".join(plan_quantize(checkpoint, options).target.notes)
         matrices = 3 * TINY.experts
         assert f"expert kept in bf16: {matrices} matrices" in notes
@@ -110,7 +110,11 @@ def test_quantize_keeps_the_layer_that_inspect_shows(origin: str, tmp_path: Path
 def test_quantize_refuses_a_name_that_fits_nothing(origin: str, tmp_path: Path, where: str) -> None:
     file = tmp_path / "policy.toml"
     file.write_text('[[tensors]]\nname = "decoder_layer_12"\nbits = 8\n', encoding="utf-8")
-    given = Options(keep=("decoder_layer_12",)) if where == "keep" else Options(policy=str(file))
+    given = (
+        QuantizeOptions(keep=("decoder_layer_12",))
+        if where == "keep"
+        else QuantizeOptions(policy=str(file))
+    )
     with pytest.raises(GrokpackError) as caught:
         plan_quantize(open_checkpoint(origin), given)
     assert caught.value.code == "GP216"

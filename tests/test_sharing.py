@@ -16,19 +16,18 @@ from hypothesis import strategies as st
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options, plan_convert
-from grokpack.conversion.plan_quantize import Options as QuantizeOptions
-from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import PRESETS, plan_synth
 from grokpack.core.errors import GrokpackError
 from grokpack.execution import tile_coverage
 from grokpack.execution.output import Output
-from grokpack.execution.partial_run import Part, execute_part
-from grokpack.execution.quantization_error import Account
+from grokpack.execution.partial_run import RunPart, execute_part
+from grokpack.execution.quantization_error import ErrorStats
 from grokpack.execution.receipt import Receipt
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from tests import forked
 from tests.checkpoints import synthesise, tree
 from tests.executors import processes, stop_after
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from grokpack.execution.run import Outcome
     from grokpack.planning.plan import Plan
 
-ONE = Limits(workers=1)
+ONE = RunOptions(workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def resharding(source: Path, out: Path) -> list[str]:
 
 
 def do(plan: Plan, out: Path, number: int, count: int) -> Outcome:
-    return execute_part(plan, str(out), Part(number, count), Limits(workers=1))
+    return execute_part(plan, str(out), RunPart(number, count), RunOptions(workers=1))
 
 
 @given(st.integers(1, 7), st.randoms(use_true_random=False))
@@ -122,7 +121,7 @@ def test_a_whole_run_and_parts_go_on_with_each_other(
         outcome = execute(plan, str(out), ONE)
         assert outcome.written_bytes == plan.target.layout.nbytes - part.written_bytes
     else:
-        limits = Limits(workers=1)
+        limits = RunOptions(workers=1)
         with pytest.raises(GrokpackError):
             execute(plan, str(out), limits, stop_after(limits, 1))
         outcomes = [do(plan, out, number, 3) for number in (1, 2, 3)]
@@ -292,7 +291,7 @@ def test_a_part_may_be_done_by_other_processes(
     out = tmp_path / "out"
     with processes() as workers:
         outcomes = [
-            execute_part(plan, str(out), Part(number, 2), ONE, executor=workers)
+            execute_part(plan, str(out), RunPart(number, 2), ONE, executor=workers)
             for number in (1, 2)
         ]
     assert all(len(outcome.processes) == 2 for outcome in outcomes)
@@ -348,8 +347,8 @@ def test_what_is_no_part_is_refused(part: str, source: Path, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("part", [Part(0, 2), Part(3, 2), Part(1, 0)])
-def test_there_is_no_other_part(part: Part, plan: Plan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [RunPart(0, 2), RunPart(3, 2), RunPart(1, 0)])
+def test_there_is_no_other_part(part: RunPart, plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(GrokpackError) as caught:
         execute_part(plan, str(tmp_path / "out"), part)
     assert caught.value.code == "GP304"
@@ -360,15 +359,15 @@ def test_there_is_no_other_part(part: Part, plan: Plan, tmp_path: Path) -> None:
 def test_what_is_not_done_in_parts_is_refused(how: str, source: Path, tmp_path: Path) -> None:
     found = open_checkpoint(str(source))
     out = str(tmp_path / "out")
-    plan, limits = plan_reshard(found, 4), Limits(workers=1, restart=how == "restart")
+    plan, limits = plan_reshard(found, 4), RunOptions(workers=1, restart=how == "restart")
     if how == "archive":
         plan = plan_convert(found, "archive")
     if how == "view":
-        plan = plan_convert(found, "view", Options(out=out))
+        plan = plan_convert(found, "view", ConvertOptions(out=out))
     if how == "bucket":
         out = "s3://bucket/out"
     with pytest.raises(GrokpackError) as caught:
-        execute_part(plan, out, Part(1, 2), limits)
+        execute_part(plan, out, RunPart(1, 2), limits)
     assert caught.value.code == "GP304"
     assert caught.value.hint
 
@@ -445,7 +444,7 @@ def test_of_receipts_that_overlap_each_tile_is_kept_once(
             band,
             first,
             (tuple(f"{band}.{tile}" for tile in range(first, first + count)),),
-            tuple({f"{band}.{tile}": Account()} for tile in range(first, first + count)),
+            tuple({f"{band}.{tile}": ErrorStats()} for tile in range(first, first + count)),
         )
         for band, first, count in drawn
     ]

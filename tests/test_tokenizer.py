@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.evaluation.inputs import Tokenizer
 from grokpack.formats import sentencepiece as tokenizer
@@ -107,7 +107,7 @@ def test_no_command_takes_a_broken_tokenizer(origin: str, tmp_path: Path, name: 
     path.write_bytes(broken(name))
     checkpoint = open_checkpoint(origin)
     for to in ("gguf", "hf", "sglang"):
-        options = Options(tokenizer=str(path), type="q8_0" if to == "gguf" else None)
+        options = ConvertOptions(tokenizer=str(path), type="q8_0" if to == "gguf" else None)
         with pytest.raises(GrokpackError) as caught:
             plan_convert(checkpoint, to, options)
         assert caught.value.code == "GP242", to
@@ -126,9 +126,9 @@ def test_a_tokenizer_of_more_pieces_than_the_embedding_has_rows_is_another_model
     for use in (
         lambda: Tokenizer(open_checkpoint(origin), str(path)),
         lambda: plan_convert(
-            open_checkpoint(origin), "gguf", Options(tokenizer=str(path), type="q8_0")
+            open_checkpoint(origin), "gguf", ConvertOptions(tokenizer=str(path), type="q8_0")
         ),
-        lambda: plan_convert(open_checkpoint(origin), "hf", Options(tokenizer=str(path))),
+        lambda: plan_convert(open_checkpoint(origin), "hf", ConvertOptions(tokenizer=str(path))),
     ):
         with pytest.raises(GrokpackError, match="another model") as caught:
             use()
@@ -142,7 +142,7 @@ def test_special_tokens_that_are_no_pieces_are_refused(tmp_path: Path) -> None:
     config.pop("bos_token", None)
     path.write_text(json.dumps(config), encoding="utf-8")
     (tmp_path / "tokenizer.model").write_bytes(sentencepieces(TINY.vocab))
-    options = Options(tokenizer=str(tmp_path / "tokenizer.model"), type="q8_0")
+    options = ConvertOptions(tokenizer=str(tmp_path / "tokenizer.model"), type="q8_0")
     with pytest.raises(GrokpackError, match="bos") as caught:
         plan_convert(open_checkpoint(str(source)), "gguf", options)
     assert caught.value.code == "GP306"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
 from grokpack.core.tensors import DType
-from grokpack.evaluation.network.matrices import Band
+from grokpack.evaluation.network.matrices import CodedBlock
 from grokpack.evaluation.tolerance import Form, Side, gap
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_zeros_of_either_sign_are_equal() -> None:
     assert gap(Side(one(0.0), EXACT), Side(one(-0.0), EXACT)).differing == 0
 
 
-def quantised(values: np.ndarray, group: int, bits: int, clip: float = 1.0) -> tuple[Any, Any]:
+def quantized(values: np.ndarray, group: int, bits: int, clip: float = 1.0) -> tuple[Any, Any]:
     """Codes times scales by round-to-nearest, and the scales `f32[group, out]`."""
     grouped = values.reshape(-1, group, values.shape[1])
     largest = float(2 ** (bits - 1))
@@ -116,7 +116,7 @@ def banded(made: np.ndarray, scales: np.ndarray, bits: int, *, turned: bool) -> 
     padded = np.concatenate((np.ones((len(padded), 2), np.float32), padded), axis=1)
     padded = np.ascontiguousarray(padded.T) if turned else padded
     whole = (0, rows + group), (0, columns + 2)
-    band = Band(*whole, np.empty((0, 0), np.int8), turned, padded, 0, group)
+    band = CodedBlock(*whole, np.empty((0, 0), np.int8), turned, padded, 0, group)
     lying = np.ascontiguousarray(made.T).T if turned else made
     return Side(lying, Form(bits=bits), band, (group, 2))
 
@@ -134,7 +134,7 @@ def test_half_a_step_is_within_and_a_code_more_is_not(
 ) -> None:
     """Where scales are searched for, more at the ends of a group as well."""
     values = normal(seed, 320)
-    made, scales = quantised(values, group, bits, clip)
+    made, scales = quantized(values, group, bits, clip)
     side = banded(made, scales, bits, turned=turned)
     for pair in ((Side(values, EXACT), side), (side, Side(values, EXACT))):
         found = gap(*pair)
@@ -152,7 +152,7 @@ def test_half_a_step_is_within_and_a_code_more_is_not(
 @pytest.mark.parametrize("seed", range(5))
 def test_steps_are_told_by_the_values_of_a_block(seed: int) -> None:
     values = normal(seed, 256)
-    made, scales = quantised(values, 32, 4)
+    made, scales = quantized(values, 32, 4)
     side = Side(made, Form(bits=4, block=32))
     assert gap(Side(values, EXACT), side).beyond == 0
     at = np.unravel_index(np.argmin(np.abs(values)), values.shape)
@@ -163,6 +163,6 @@ def test_steps_are_told_by_the_values_of_a_block(seed: int) -> None:
 
 def test_another_matrix_is_beyond_nearly_everywhere() -> None:
     values, other = normal(3, 256), normal(4, 256)
-    made, scales = quantised(other, 32, 4)
+    made, scales = quantized(other, 32, 4)
     found = gap(Side(values, EXACT), banded(made, scales, 4, turned=False))
     assert found.beyond > 0.7 * values.size

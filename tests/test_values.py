@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.kernels import dispatch
-from grokpack.verification.value_locations import Spots, describe
-from grokpack.verification.value_statistics import Cuts
+from grokpack.verification.value_locations import ValueLocations, describe_index
+from grokpack.verification.value_statistics import CountingSizes
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import statistics, verify_values
 from tests.checkpoints import GOLDEN, reshard, synthesise
@@ -23,7 +23,7 @@ from tests.forked import run
 
 
 @cache
-def golden(cuts: Cuts) -> str:
+def golden(cuts: CountingSizes) -> str:
     layer = ("moe/linear_1", "multi_head_attention", "router")
     few = [*(f"decoder_layer_0/{part}" for part in layer), "embeddings"]
     return json.dumps(statistics(open_checkpoint(str(GOLDEN)), few, cuts=cuts))
@@ -32,7 +32,7 @@ def golden(cuts: Cuts) -> str:
 @given(st.integers(500, 1 << 16), st.integers(500, 1 << 18), st.integers(1, 3))
 @settings(max_examples=12, phases=[Phase.generate])  # shrinking would count for minutes
 def test_no_figure_depends_on_a_cut(step: int, slab: int, workers: int) -> None:
-    assert golden(Cuts(step, slab, workers)) == golden(Cuts())
+    assert golden(CountingSizes(step, slab, workers)) == golden(CountingSizes())
 
 
 @pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
@@ -79,7 +79,7 @@ def test_bad_scales_are_named_with_their_places(folder: Path) -> None:
 
     def at(*from_end: int) -> str:
         before = [n - 1 for n in lead]
-        return "; ".join(describe((*before, columns - i), scales=True) for i in from_end)
+        return "; ".join(describe_index((*before, columns - i), scales=True) for i in from_end)
 
     assert found == {
         ("GP120", f"1 scales: {at(5)}"),
@@ -102,10 +102,10 @@ def test_bad_scales_are_in_the_summary_and_leave_the_figures_finite(folder: Path
 
 
 def test_only_the_first_few_places_are_kept() -> None:
-    spots = Spots()
+    spots = ValueLocations()
     spots.search(np.zeros((2, 3), np.float32), (5, 0), {"zero": 6, "nan": 0})
     assert spots.found == {"zero": [(5, 0), (5, 1), (5, 2)]}
-    later = Spots({"zero": [(9, 9)], "nan": [(9, 8)]})
+    later = ValueLocations({"zero": [(9, 9)], "nan": [(9, 8)]})
     spots.merge(later)
     assert spots.found == {"zero": [(5, 0), (5, 1), (5, 2)], "nan": [(9, 8)]}
 

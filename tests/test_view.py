@@ -22,7 +22,7 @@ from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.virtual_store import chunk_grid
 from grokpack.cli.app import app
-from grokpack.conversion.plan_convert import Options, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, Part, whole
 from grokpack.execution.run import execute
@@ -296,7 +296,9 @@ def test_a_view_can_lie_elsewhere_but_not_across_the_root(model: Path, tmp_path:
 def test_a_plan_is_not_written_to_another_folder_than_it_was_made_for(
     model: Path, tmp_path: Path
 ) -> None:
-    plan = plan_convert(open_checkpoint(str(model)), "view", Options(out=str(tmp_path / "a")))
+    plan = plan_convert(
+        open_checkpoint(str(model)), "view", ConvertOptions(out=str(tmp_path / "a"))
+    )
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "b"))
     assert caught.value.code == "GP304"

@@ -26,15 +26,15 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.summary import document
 from grokpack.checkpoint.tensorstore.chunk_reader import CACHE_BYTES
-from grokpack.conversion.plan_convert import Options, plan_convert
-from grokpack.conversion.plan_quantize import Options as Quantising
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions as Quantizing
 from grokpack.conversion.plan_quantize import plan_quantize
 from grokpack.conversion.writers import chunked_store_writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box, whole
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from grokpack.formats import zarr
 from grokpack.formats.zarr_metadata import Stored
 from grokpack.models import architecture
@@ -146,7 +146,7 @@ def test_every_value_is_found_by_zarr_python_and_by_tensorstore(
     assert any(n % c for g in grids for n, c in zip(g.shape, g.chunk, strict=True)), "padded"
     wanted = dict(leaves(origin, UNEVEN.layers))
     if dtype:
-        wanted = dequantised(wanted)
+        wanted = dequantized(wanted)
     for path, values in wanted.items():
         for found in (by_tensorstore(out / path), by_zarr_python(out, path)):
             assert (found.dtype, found.shape) == (values.dtype, values.shape), path
@@ -154,7 +154,7 @@ def test_every_value_is_found_by_zarr_python_and_by_tensorstore(
     assert len([*out.rglob("c")]) == len(wanted)
 
 
-def dequantised(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def dequantized(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     made = {}
     for name, values in arrays.items():
         scales = arrays.get(f"{name}_scales")
@@ -168,7 +168,7 @@ def dequantised(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_what_lies_beyond_an_array_is_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = zarr.Grid((5, 6), (6, 6), (3, 3))
+    grid = zarr.ShardGrid((5, 6), (6, 6), (3, 3))
     op = Frames(Constant(0xFF, 1), grid, 1)
     monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, 0xAA, dtype))
     made = op.make(Box((0, 0), (4, 13)), ArrayReader(None))
@@ -240,7 +240,7 @@ def test_without_the_package_of_checksums_it_is_named(
 def test_options_that_cannot_be_are_refused(origin: Path, options: dict[str, Any]) -> None:
     for target in ("zarr", "orbax"):
         with pytest.raises(GrokpackError) as caught:
-            plan_convert(open_checkpoint(str(origin)), target, Options(**options))
+            plan_convert(open_checkpoint(str(origin)), target, ConvertOptions(**options))
         assert caught.value.code == "GP304"
 
 
@@ -248,14 +248,14 @@ def test_a_budget_counts_the_chunks_that_are_made_together(origin: Path) -> None
     plan = plan_convert(open_checkpoint(str(origin)), "zarr")
     assert plan.target.thread_bytes > 0
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, "unused", Limits(memory_bytes=133 << 20, workers=1))
+        execute(plan, "unused", RunOptions(memory_bytes=133 << 20, workers=1))
     assert caught.value.code == "GP312"
 
 
 def test_a_compressed_store_is_smaller_and_comes_back(tmp_path: Path, origin: Path) -> None:
     plan = convert(origin, tmp_path / "z", "zarr", compress="zstd", tp=2)
     written = sum(len(data) for name, data in tree(tmp_path / "z").items() if "/c/" in name)
-    plain = plan_convert(open_checkpoint(str(origin)), "zarr", Options(tp=2))
+    plain = plan_convert(open_checkpoint(str(origin)), "zarr", ConvertOptions(tp=2))
     files_of = plain.target.layout.files()
     assert written < 0.99 * sum(file.nbytes for file in files_of if "/c/" in file.path)
     assert plan.target.lossless
@@ -284,7 +284,7 @@ def test_a_store_is_not_archived_because_its_files_have_to_be_as_they_are(
 @pytest.mark.parametrize("target", ["compressed-tensors", "gptq"])
 def test_codes_of_four_bits_stay_packed_and_come_back(tmp_path: Path, target: str) -> None:
     source = synthesise(tmp_path / "m", WIDE)
-    plan = plan_quantize(open_checkpoint(str(source)), Quantising(bits=4, to=target, group="32"))
+    plan = plan_quantize(open_checkpoint(str(source)), Quantizing(bits=4, to=target, group="32"))
     execute(plan, str(tmp_path / "q"))
     convert(tmp_path / "q", tmp_path / "z", "zarr")
     name = "transformer/decoder_layer_0/moe/linear/w"

@@ -15,7 +15,7 @@ from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES, refuse_chun
 from grokpack.core.arrays import RAW, bytes_of
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
-from grokpack.core.lru_cache import Memo
+from grokpack.core.lru_cache import LRUCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ class ArrayReader:
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
         self._views = checkpoint.views if checkpoint else {}
         self._engine: Engine = engine
-        self.memo = Memo()
+        self.memo = LRUCache()
         self._ahead_bytes = ahead_bytes
         self._kept = threading.local()
 

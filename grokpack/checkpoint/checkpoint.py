@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.core.layout import FileLayout, Layout
     from grokpack.core.tensors import Packing, TensorSpec
     from grokpack.models.architecture import Geometry
-    from grokpack.transforms.protocols import View
+    from grokpack.transforms.protocols import LazyArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Checkpoint:
         framings: Literal bytes of pickles that are not framed as the release's are, by tensor.
         views: How the tensors' arrays are made of those that the files hold, where these have
             another form (transposed, one per expert, in blocks); empty where they are the same.
-        bits: Of the codes of weights that were quantised anew, after the release, by tensor; they
+        bits: Of the codes of weights that were quantized anew, after the release, by tensor; they
             are read as int8 codes with the scales of their own groups, or as float32.
         cache_bytes: Memory that reading it takes beside what is asked for: chunks that are decoded.
         packings: Weights whose codes are stored unsigned, by tensor: arrays of their codes, scales
@@ -55,7 +55,7 @@ class Checkpoint:
     ranks: int = 1
     config: Mapping[str, Any] = field(default_factory=dict)
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
-    views: Mapping[str, View] = field(default_factory=dict)
+    views: Mapping[str, LazyArray] = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
     cache_bytes: int = 0
     packings: Mapping[str, Packing] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Checkpoint:
             as_opened: Take those that a far file had when it was opened, which cost nothing.
         """
         paths = [file.path for file in self.layout.files()]
-        found = storage.each(
+        found = storage.map_all(
             self.folder, lambda path: storage.stamp(self.path(path), fresh=not as_opened), paths
         )
         return dict(zip(paths, found, strict=True))

@@ -13,7 +13,7 @@ from grokpack.checkpoint.virtual_store import index
 from grokpack.checkpoint.virtual_store.chunk_grid import band
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.transforms.dequantize import Dequantize, Recast
+from grokpack.transforms.dequantize import Cast, Dequantize
 from grokpack.transforms.layout_views import Renamed
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Dequantized(Mapping[str, "ts.TensorStore"]):
         tensor = self._checkpoint.tensors[name]
         array = ArraySpec(tensor.values.shape, self.dtype)
         if tensor.scales is None:
-            op: Recast | Dequantize = Recast(name, tensor.values.dtype, self.dtype)
+            op: Cast | Dequantize = Cast(name, tensor.values.dtype, self.dtype)
         else:
             op = Dequantize(tensor, self.dtype)
 

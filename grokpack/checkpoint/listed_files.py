@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class ListedFolder:
     """Files of a folder, or a file of one, whose headers are not believed.
 
     Attributes:
@@ -40,7 +40,7 @@ class Folder:
         return os.path.join(self.folder, relative)
 
 
-def unread(path: str) -> Folder | None:
+def unread(path: str) -> ListedFolder | None:
     """The files that the manifest beside a path lists and that are there; None without a manifest.
 
     Args:
@@ -65,7 +65,7 @@ def unread(path: str) -> Folder | None:
     return None
 
 
-def everything(path: str) -> Folder | None:
+def everything(path: str) -> ListedFolder | None:
     """All files at a path but hidden ones and the manifest; None where there are none."""
     if not storage.exists(path):
         return None
@@ -86,12 +86,12 @@ def _there(folder: str, home: str, names: Iterable[str]) -> list[str]:
     return [os.path.relpath(os.path.join(home, name), folder) for name in found]
 
 
-def _single(path: str) -> Folder:
+def _single(path: str) -> ListedFolder:
     layout = Layout({}, ((FileLayout(os.path.basename(path), ()),),))
     above = storage.parent(path)
-    return Folder(above, above, layout, owns_folder=False, place=path)
+    return ListedFolder(above, above, layout, owns_folder=False, place=path)
 
 
-def _folder(folder: str, home: str, names: Iterable[str]) -> Folder:
+def _folder(folder: str, home: str, names: Iterable[str]) -> ListedFolder:
     layout = Layout({}, tuple((FileLayout(name, ()),) for name in names))
-    return Folder(folder, home, layout, owns_folder=True, place=folder)
+    return ListedFolder(folder, home, layout, owns_folder=True, place=folder)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _RESULTS = "checked.json"
 
 
-class Files(Protocol):
+class ComparedFiles(Protocol):
     """Files that are compared: a checkpoint's, or those of a folder that is not read as one."""
 
     @property
@@ -51,18 +51,18 @@ class Files(Protocol):
         """Where a file of the layout is."""
 
 
-def below_home(checkpoint: Files) -> str:
+def below_home(checkpoint: ComparedFiles) -> str:
     """From the checkpoint's home to its folder: `ckpt-0/`, or nothing."""
     prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
     return "" if prefix == "." else f"{prefix}/"
 
 
-def manifests(checkpoint: Files) -> tuple[str, str]:
+def manifests(checkpoint: ComparedFiles) -> tuple[str, str]:
     """Where its manifest may lie: beside it, in the cache."""
     return _beside(checkpoint), os.path.join(_cache(checkpoint), manifest_file.FILE)
 
 
-def results(checkpoint: Files) -> tuple[str, str]:
+def results(checkpoint: ComparedFiles) -> tuple[str, str]:
     """Where what is remembered of checking it may lie: beside its manifest, in the cache."""
     own = _beside(checkpoint)
     folder = os.path.join(os.path.dirname(own), FOLDER)
@@ -80,13 +80,13 @@ def writable(choices: tuple[str, str]) -> str:
     return first if not storage.is_url(first) and storage.is_writable(first) else second
 
 
-def _beside(checkpoint: Files) -> str:
+def _beside(checkpoint: ComparedFiles) -> str:
     paths = [file.path for file in checkpoint.layout.files()]
     if not checkpoint.owns_folder and len(paths) == 1:
         return f"{checkpoint.path(paths[0])}.{manifest_file.FILE}"
     return os.path.join(checkpoint.home, manifest_file.FILE)
 
 
-def _cache(checkpoint: Files) -> str:
+def _cache(checkpoint: ComparedFiles) -> str:
     digest = hashlib.sha256(os.fsencode(storage.absolute(checkpoint.place))).hexdigest()[:32]
     return os.path.join(storage.cache_folder(), "checkpoints", digest)

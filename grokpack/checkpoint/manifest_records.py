@@ -15,7 +15,7 @@ from grokpack.formats import zstd_seekable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Records:
     companions: tuple[Record, ...] = ()
 
 
-def own(checkpoint: Files) -> Records | None:
+def own(checkpoint: ComparedFiles) -> Records | None:
     """What the checkpoint's own manifest knows; None where it has none.
 
     A single file's manifest lies beside it, whatever the file was called when it was written.
@@ -94,7 +94,9 @@ def own(checkpoint: Files) -> Records | None:
     )
 
 
-def _companions(checkpoint: Files, document: Mapping[str, Any], table: str) -> Iterator[Record]:
+def _companions(
+    checkpoint: ComparedFiles, document: Mapping[str, Any], table: str
+) -> Iterator[Record]:
     """Records of files that are no part of the layout, but for names that lead out of the folder.
 
     Small ones beside the weights, and weights whose headers could not be read.
@@ -106,12 +108,12 @@ def _companions(checkpoint: Files, document: Mapping[str, Any], table: str) -> I
             yield Record(file, path, row["bytes"], tuple(manifest_file.tiles(row)))
 
 
-def _place(checkpoint: Files, name: str) -> str:
+def _place(checkpoint: ComparedFiles, name: str) -> str:
     """Where a file is that a manifest names; the home may be a URL."""
     return os.path.join(checkpoint.home, os.path.normpath(name))
 
 
-def foreign(checkpoint: Files, path: str, document: Mapping[str, Any]) -> Records:
+def foreign(checkpoint: ComparedFiles, path: str, document: Mapping[str, Any]) -> Records:
     """What a manifest from elsewhere knows: its names may begin at another folder.
 
     Args:
@@ -130,7 +132,7 @@ def foreign(checkpoint: Files, path: str, document: Mapping[str, Any]) -> Record
 
 
 def _records(
-    checkpoint: Files, origin: str, document: Mapping[str, Any], names: Mapping[str, str]
+    checkpoint: ComparedFiles, origin: str, document: Mapping[str, Any], names: Mapping[str, str]
 ) -> Records:
     """The manifest's rows of the checkpoint's files.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
     from grokpack.core.finding import Finding
     from grokpack.core.layout import Piece
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
 
 _PARTS = (  # order and names of the parts in the overview
     ("expert", "experts"),
@@ -155,7 +155,9 @@ def unreadable(survey: Survey) -> list[Finding]:
     return [f for f in survey.findings if f.severity == "error" and f.code not in _READABLE]
 
 
-def _view(checkpoint: Checkpoint, entry: Entry, pieces: dict[str, tuple[Piece, ...]]) -> TensorView:
+def _view(
+    checkpoint: Checkpoint, entry: ModelTensor, pieces: dict[str, tuple[Piece, ...]]
+) -> TensorView:
     tensor = checkpoint.tensors[entry.name]
     axis = partition.cut_axis(entry.rule, "engines")
     groups = tensor.scales.shape[-2] if tensor.scales else None

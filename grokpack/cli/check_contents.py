@@ -11,9 +11,9 @@ from grokpack.core.errors import GrokpackError
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.session import Session
-    from grokpack.verification.read_options import Limits
-    from grokpack.verification.sampling import Share
-    from grokpack.verification.verify_contents import Contents
+    from grokpack.verification.read_options import ReadOptions
+    from grokpack.verification.sampling import Sample
+    from grokpack.verification.verify_contents import ReadResult
     from grokpack.verification.verify_structure import Verdict
 
 _HUNDRED = 100.0
@@ -25,7 +25,7 @@ def limits(
     subset: str | None,
     max_age: str | None,
     max_duration: str | None,
-) -> Limits | None:
+) -> ReadOptions | None:
     """What to read, from the options as they were given; None where nothing is.
 
     Raises:
@@ -38,7 +38,7 @@ def limits(
                 what = f"{option} is about reading contents"
                 raise GrokpackError("GP304", what, hint="add `--data`, or `--against FILE`")
         return None
-    from grokpack.verification.read_options import Limits
+    from grokpack.verification.read_options import ReadOptions
 
     seconds, began = parsing.parse_seconds(max_duration), time.monotonic()
 
@@ -46,23 +46,23 @@ def limits(
         late = seconds is not None and time.monotonic() - began > seconds
         return late or session.stop.is_set()
 
-    return Limits(_share(subset, parsing.parse_seconds(max_age)), stopping)
+    return ReadOptions(_share(subset, parsing.parse_seconds(max_age)), stopping)
 
 
-def _share(subset: str | None, max_age_s: float | None) -> Share:
-    from grokpack.verification.sampling import Share, parse_part
+def _share(subset: str | None, max_age_s: float | None) -> Sample:
+    from grokpack.verification.sampling import Sample, parse_part
 
     if subset is None:
-        return Share(max_age_s=max_age_s)
+        return Sample(max_age_s=max_age_s)
     if "/" in subset:
         part = parse_part(subset)
         if part is None:
             what = f"`{subset}` is no slice"
             raise GrokpackError("GP304", what, hint="write 3/10: n from 1 to t")
-        return Share(part=part, max_age_s=max_age_s)
+        return Sample(part=part, max_age_s=max_age_s)
     if subset.endswith("%"):
-        return Share(fraction=_fraction(subset), max_age_s=max_age_s)
-    return Share(nbytes=parsing.parse_bytes(subset), max_age_s=max_age_s)
+        return Sample(fraction=_fraction(subset), max_age_s=max_age_s)
+    return Sample(nbytes=parsing.parse_bytes(subset), max_age_s=max_age_s)
 
 
 def _fraction(text: str) -> float:
@@ -75,7 +75,7 @@ def _fraction(text: str) -> float:
     return fraction
 
 
-def _replay(session: Session, out: Checkpoint, origin: str, chosen: Limits) -> Contents:
+def _replay(session: Session, out: Checkpoint, origin: str, chosen: ReadOptions) -> ReadResult:
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.source import resolve
     from grokpack.verification.replay import replay
@@ -93,7 +93,7 @@ def read(
     verdict: Verdict,
     against: str | None,
     origin: str | None,
-    chosen: Limits,
+    chosen: ReadOptions,
 ) -> Verdict:
     """Read the files and add what came of it to the verdict.
 

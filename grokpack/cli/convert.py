@@ -110,10 +110,10 @@ def convert(
         from grokpack.cli import parsing
         from grokpack.cli.run_plan import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve, verifying
-        from grokpack.conversion.plan_convert import TARGETS, Options, plan_convert
+        from grokpack.conversion.plan_convert import TARGETS, ConvertOptions, plan_convert
         from grokpack.conversion.writers import virtual_store_writer
 
-        chosen = Options(
+        chosen = ConvertOptions(
             names=names,
             dtype=dtype,
             type=kind,

@@ -54,15 +54,15 @@ def diff(
 
         from grokpack.checkpoint.open_checkpoint import open_checkpoint
         from grokpack.cli.source import resolve
-        from grokpack.cli.workers import by, hired
+        from grokpack.cli.workers import open_workers, with_workers
         from grokpack.report import diff_text as text
         from grokpack.verification.compare import DIFFERENT, compare
 
         places = [resolve(place, current) for place in (first, second)]
         began = time.monotonic()
         one, other = (open_checkpoint(place, head_dim) for place in places)
-        with hired(workers) as hands:
-            found = compare(one, other, current.stoppable(), by(hands))
+        with open_workers(workers) as hands:
+            found = compare(one, other, current.stoppable(), with_workers(hands))
         well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
         data = document(found, places, max_error) | {"seconds": round(time.monotonic() - began, 3)}
         status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO

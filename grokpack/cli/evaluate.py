@@ -145,7 +145,7 @@ def evaluate(
         from grokpack.cli import run_evaluation
         from grokpack.cli.source import resolve
 
-        wanted = run_evaluation.Wanted(
+        wanted = run_evaluation.EvaluationRequest(
             source=resolve(source, current),
             text=text,
             tokens=tokens,

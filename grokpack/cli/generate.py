@@ -88,5 +88,7 @@ def generate(
 
         place = resolve(source, current)
         chosen = run_evaluation.options_of(current, precision, None, workers, memory)
-        wanted = run_generation.Wanted(place, prompt, tokens, tokenizer, head_dim, max_new_tokens)
+        wanted = run_generation.GenerationRequest(
+            place, prompt, tokens, tokenizer, head_dim, max_new_tokens
+        )
         run_generation.run(current, wanted, Sampling(temperature, top_p, seed), chosen)

@@ -148,9 +148,9 @@ def quantize(
         from grokpack.cli import parsing
         from grokpack.cli.run_plan import Terms, absolute, carry_out
         from grokpack.cli.source import default_out, resolve, verifying
-        from grokpack.conversion.plan_quantize import Options, plan_quantize
+        from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 
-        chosen = Options(
+        chosen = QuantizeOptions(
             bits=bits,
             to=to,
             group=group,

@@ -15,7 +15,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation import thresholds
 from grokpack.evaluation.calibration import Calibration
-from grokpack.evaluation.evaluation_options import Options, cost
+from grokpack.evaluation.evaluation_options import EvaluateOptions, cost
 from grokpack.evaluation.inputs import CONTEXT, Inputs, read_text, read_tokens
 from grokpack.evaluation.logits import logits_file
 from grokpack.evaluation.pair import STREAMS, evaluate_pair
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.session import Session
     from grokpack.evaluation.network.precision import Name
-    from grokpack.evaluation.network_parts import Part
+    from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.pair import PairEvaluation
     from grokpack.evaluation.results import Evaluation, Loss
 
@@ -40,7 +40,7 @@ _MOST_LOSSES = 4096  # tokens whose losses the document lists
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvaluationRequest:
     """The options, as they were given."""
 
     source: str
@@ -59,7 +59,7 @@ class Wanted:
 
 def options_of(
     session: Session, precision: str, layers: int | None, workers: str | None, memory: str
-) -> Options:
+) -> EvaluateOptions:
     """How to run, from the command line's words.
 
     Raises:
@@ -68,7 +68,7 @@ def options_of(
     if precision not in _PRECISIONS:
         what = f"--precision takes f32 or bf16, not `{precision}`"
         raise GrokpackError("GP304", what)
-    return Options(
+    return EvaluateOptions(
         cast("Name", precision),
         layers,
         parsing.parse_workers(workers),
@@ -77,7 +77,7 @@ def options_of(
     )
 
 
-def run(session: Session, wanted: Wanted, options: Options) -> None:
+def run(session: Session, wanted: EvaluationRequest, options: EvaluateOptions) -> None:
     """Evaluate and answer."""
     _check(wanted)
     checkpoint = open_checkpoint(wanted.source, wanted.head_dim)
@@ -88,7 +88,7 @@ def run(session: Session, wanted: Wanted, options: Options) -> None:
     other = open_checkpoint(wanted.against, wanted.head_dim)
     _announce(session, [checkpoint, other], inputs, options, STREAMS)
     found = evaluate_pair(checkpoint, other, inputs, options)
-    seen = thresholds.findings(found, thresholds.Limits(wanted.max_kl, wanted.min_top1))
+    seen = thresholds.findings(found, thresholds.Thresholds(wanted.max_kl, wanted.min_top1))
     data = pair_document(found, wanted, options)
     beyond = any(row.severity == "error" for row in seen)
     status = ExitStatus.ANSWER_IS_NO if beyond else ExitStatus.OK
@@ -97,7 +97,7 @@ def run(session: Session, wanted: Wanted, options: Options) -> None:
     session.result(shown.render_pair(data, seen, word), data, status, rows, word)
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: EvaluationRequest) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -115,7 +115,7 @@ def _check(wanted: Wanted) -> None:
             raise GrokpackError("GP304", f"{option} is about one network", hint="leave --against")
 
 
-def _inputs(wanted: Wanted, checkpoint: Checkpoint) -> Inputs:
+def _inputs(wanted: EvaluationRequest, checkpoint: Checkpoint) -> Inputs:
     if wanted.text is not None:
         context = wanted.context or CONTEXT
         return read_text(wanted.text, checkpoint, wanted.tokenizer, context, wanted.max_tokens)
@@ -128,7 +128,7 @@ def _announce(
     session: Session,
     checkpoints: list[Checkpoint],
     inputs: Inputs,
-    options: Options,
+    options: EvaluateOptions,
     streams: int = 1,
 ) -> None:
     """Say what it will cost before it begins."""
@@ -143,7 +143,11 @@ def _announce(
 
 
 def _alone(
-    session: Session, wanted: Wanted, options: Options, checkpoint: Checkpoint, inputs: Inputs
+    session: Session,
+    wanted: EvaluationRequest,
+    options: EvaluateOptions,
+    checkpoint: Checkpoint,
+    inputs: Inputs,
 ) -> None:
     tokens = inputs.batch.size
     with ExitStack() as held:
@@ -163,7 +167,9 @@ def _alone(
     session.result(shown.render(data), data)
 
 
-def document(found: Evaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
+def document(
+    found: Evaluation, wanted: EvaluationRequest, options: EvaluateOptions
+) -> dict[str, Any]:
     """`data` of `grokpack evaluate --json` of one network."""
     return _run_document(found, wanted, options) | {
         "loss": _loss(found.loss),
@@ -174,7 +180,9 @@ def document(found: Evaluation, wanted: Wanted, options: Options) -> dict[str, A
     }
 
 
-def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> dict[str, Any]:
+def pair_document(
+    found: PairEvaluation, wanted: EvaluationRequest, options: EvaluateOptions
+) -> dict[str, Any]:
     """`data` of `grokpack evaluate --against --json`."""
     return _run_document(found, wanted, options) | {
         "loss": _loss(found.first),
@@ -199,7 +207,7 @@ def pair_document(found: PairEvaluation, wanted: Wanted, options: Options) -> di
     }
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: NetworkPart) -> dict[str, Any]:
     """A part of the network, with the limit that it is held against."""
     return {
         "part": part.name,
@@ -224,7 +232,7 @@ def _weights(found: PairEvaluation) -> dict[str, Any]:
 
 
 def _run_document(
-    found: Evaluation | PairEvaluation, wanted: Wanted, options: Options
+    found: Evaluation | PairEvaluation, wanted: EvaluationRequest, options: EvaluateOptions
 ) -> dict[str, Any]:
     """What both say of the run."""
     return {

@@ -21,13 +21,13 @@ from grokpack.report import numbers
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.session import Session
-    from grokpack.evaluation.evaluation_options import Options
+    from grokpack.evaluation.evaluation_options import EvaluateOptions
 
 _PROBE_BYTES = 64 << 20  # read to tell how fast reading is here
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GenerationRequest:
     """The options, as they were given."""
 
     source: str
@@ -38,7 +38,9 @@ class Wanted:
     count: int
 
 
-def run(session: Session, wanted: Wanted, sampling: Sampling, options: Options) -> None:
+def run(
+    session: Session, wanted: GenerationRequest, sampling: Sampling, options: EvaluateOptions
+) -> None:
     """Generate and answer."""
     if (wanted.prompt is None) == (wanted.tokens is None):
         what = "give either --prompt or --tokens"
@@ -87,7 +89,7 @@ def _reading_rate(checkpoint: Checkpoint) -> float:
 
 def document(
     found: Generation,
-    wanted: Wanted,
+    wanted: GenerationRequest,
     sampling: Sampling,
     prompts: list[np.ndarray],
     words: Tokenizer | None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grokpack.cli import parsing
-from grokpack.cli.workers import hired
+from grokpack.cli.workers import open_workers
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import line
 from grokpack.core.exit_status import ExitStatus
@@ -15,12 +15,12 @@ from grokpack.report import numbers
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
-    from grokpack.cli.workers import Hands
+    from grokpack.cli.workers import WorkerOptions
     from grokpack.execution.estimate import Estimate
     from grokpack.execution.output import Output
-    from grokpack.execution.partial_run import Part
+    from grokpack.execution.partial_run import RunPart
     from grokpack.execution.run import Outcome
-    from grokpack.execution.run_options import Limits
+    from grokpack.execution.run_options import RunOptions
     from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
@@ -47,7 +47,7 @@ class Terms:
     part: str | None = None
     require_complete: bool = False
 
-    def parts(self) -> Part | None:
+    def parts(self) -> RunPart | None:
         """The part.
 
         Raises:
@@ -58,14 +58,14 @@ class Terms:
                 what = "--require-complete is about a part"
                 raise GrokpackError("GP304", what, hint="add `--part i/n`")
             return None
-        from grokpack.execution.partial_run import Part
+        from grokpack.execution.partial_run import RunPart
         from grokpack.verification.sampling import parse_part
 
         found = parse_part(self.part)
         if found is None:
             what = f"`{self.part}` is no part"
             raise GrokpackError("GP304", what, hint="write 3/16: i from 1 to n")
-        return Part(*found)
+        return RunPart(*found)
 
 
 def carry_out(
@@ -88,15 +88,15 @@ def carry_out(
         opens: What opens the output in TensorStore, where it is made for that.
     """
     part = terms.parts()
-    with hired(terms.workers) as hands:
+    with open_workers(terms.workers) as hands:
         limits = _limits(session, terms, hands)
         _Run(session, plan, out, limits, hands, following, opens, part).carry_out(terms)
 
 
-def _limits(session: Session, terms: Terms, hands: Hands) -> Limits:
-    from grokpack.execution.run_options import Limits
+def _limits(session: Session, terms: Terms, hands: WorkerOptions) -> RunOptions:
+    from grokpack.execution.run_options import RunOptions
 
-    return Limits(
+    return RunOptions(
         hands.memory(parsing.parse_bytes(terms.memory)),
         hands.threads,
         parsing.parse_seconds(terms.max_duration),
@@ -113,11 +113,11 @@ class _Run:
     session: Session
     plan: Plan
     out: str
-    limits: Limits
-    hands: Hands
+    limits: RunOptions
+    hands: WorkerOptions
     following: str | None
     opens: dict[str, Any] | None
-    part: Part | None
+    part: RunPart | None
 
     def carry_out(self, terms: Terms) -> None:
         from grokpack.execution.output import Output

@@ -84,7 +84,7 @@ def verify(
 
         from grokpack.cli import check_contents
         from grokpack.cli.source import resolve
-        from grokpack.cli.workers import by, hired
+        from grokpack.cli.workers import open_workers, with_workers
         from grokpack.report import verification_text as text
         from grokpack.verification import verify_structure
 
@@ -96,16 +96,16 @@ def verify(
         verdict = verify_structure.look(path, head_dim)
         readable = verdict.survey.checkpoint is not None
         if chosen is not None or (values and readable):
-            with hired(workers) as hands:
+            with open_workers(workers) as hands:
                 if chosen is not None:
                     verdict = check_contents.read(
-                        current, path, verdict, against, origin, by(hands, chosen)
+                        current, path, verdict, against, origin, with_workers(hands, chosen)
                     )
                 if values and readable:
                     from grokpack.verification.verify_values import verify_values
 
                     listen = current.stoppable()
-                    verdict = verify_values(verdict, listen, limits=by(hands))
+                    verdict = verify_values(verdict, listen, limits=with_workers(hands))
         if verdict.refusal is not None and verdict.whole:
             raise verdict.refusal
         seconds = time.monotonic() - began

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
-    from grokpack.verification.read_options import Limits
+    from grokpack.verification.read_options import ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class WorkerOptions:
     """Who works.
 
     Attributes:
@@ -38,16 +38,16 @@ class Hands:
         return min(asked_bytes, self.memory_bytes or asked_bytes)
 
 
-def by(hands: Hands, limits: Limits | None = None) -> Limits:
+def with_workers(hands: WorkerOptions, limits: ReadOptions | None = None) -> ReadOptions:
     """Limits of reading, by these hands."""
-    from grokpack.verification.read_options import Limits
+    from grokpack.verification.read_options import ReadOptions
 
-    given = limits or Limits()
+    given = limits or ReadOptions()
     return replace(given, workers=hands.threads, executor=hands.executor, width=hands.width)
 
 
 @contextmanager
-def hired(workers: str | None) -> Iterator[Hands]:
+def open_workers(workers: str | None) -> Iterator[WorkerOptions]:
     """The hands that an option names, while the block runs.
 
     Raises:
@@ -56,9 +56,9 @@ def hired(workers: str | None) -> Iterator[Hands]:
     from grokpack.execution.workers.dask import SCHEME, cluster
 
     if workers is None or not workers.startswith(SCHEME):
-        yield Hands(parsing.parse_workers(workers))
+        yield WorkerOptions(parsing.parse_workers(workers))
         return
     with cluster(workers) as found:
-        yield Hands(
+        yield WorkerOptions(
             found.threads, found, found.width, found.memory_bytes, workers=len(found.workers)
         )

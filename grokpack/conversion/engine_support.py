@@ -1,7 +1,7 @@
-"""Which engine loads which quantised format of this model, and why others do not.
+"""Which engine loads which quantized format of this model, and why others do not.
 
 Sources: code of vLLM 0.24, SGLang 0.5.23, llama.cpp and compressed-tensors 0.20, read or run; the
-model's activation is GELU, which most of their kernels for quantised experts refuse.
+model's activation is GELU, which most of their kernels for quantized experts refuse.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.models.architecture import Entry
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.transforms.scheme import QuantizationScheme
 
-    Check = Callable[[Recipe], str | None]
+    Check = Callable[[QuantizationScheme], str | None]
 
 _MARLIN_GROUPS = (None, 32, 64, 128)
 _FUSED = (
@@ -28,17 +28,17 @@ _FUSED = (
 """Weights of a layer that vLLM puts together, with one scheme for all of them."""
 
 
-def _anything(_: Recipe) -> str | None:
+def _anything(_: QuantizationScheme) -> str | None:
     return None
 
 
-def _transformers(recipe: Recipe) -> str | None:
+def _transformers(recipe: QuantizationScheme) -> str | None:
     if not recipe.symmetric:
         return "compressed-tensors 0.20 makes no room for zero points and stops"
     return None
 
 
-def _vllm_compressed(recipe: Recipe) -> str | None:
+def _vllm_compressed(recipe: QuantizationScheme) -> str | None:
     if not recipe.symmetric and recipe.bits == 8:  # noqa: PLR2004  # bits
         return "its kernels for experts take zero points of 4 bits only"
     if recipe.bits == 8 and recipe.group is not None:  # noqa: PLR2004  # bits
@@ -46,7 +46,7 @@ def _vllm_compressed(recipe: Recipe) -> str | None:
     return _marlin(recipe)
 
 
-def _marlin(recipe: Recipe) -> str | None:
+def _marlin(recipe: QuantizationScheme) -> str | None:
     if recipe.group not in _MARLIN_GROUPS:
         return f"its kernels have no groups of {recipe.group}"
     return None
@@ -102,8 +102,10 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
         _refuse_unlike(target, policy.recipes(source.geometry))
 
 
-def _refuse_unlike(target: str, chosen: list[tuple[Entry, Recipe | None]]) -> None:
-    """See that weights which vLLM puts together are quantised alike."""
+def _refuse_unlike(
+    target: str, chosen: list[tuple[ModelTensor, QuantizationScheme | None]]
+) -> None:
+    """See that weights which vLLM puts together are quantized alike."""
     schemes: dict[tuple[int | None, tuple[str, ...]], set[Any]] = {}
     for entry, recipe in chosen:
         for paths in _FUSED:

@@ -25,7 +25,7 @@ _SGLANG_RANKS = 8  # how many its recipe serves the model on
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ConvertOptions:
     """Everything that targets can be told; each uses what concerns it and refuses the rest.
 
     Attributes:
@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ConvertTarget:
     """One row of the table of targets: the truth for `--to`.
 
     Attributes:
@@ -65,39 +65,43 @@ class Kind:
 
     title: str
     takes: frozenset[str]
-    suffix: Callable[[Options], str]
-    plan: Callable[[Checkpoint, Options], Target]
+    suffix: Callable[[ConvertOptions], str]
+    plan: Callable[[Checkpoint, ConvertOptions], Target]
     needs_heads: bool = True
 
 
-def _hf(source: Checkpoint, options: Options) -> Target:
+def _hf(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers import huggingface_writer
 
     return huggingface_writer.to_hf(
         source,
-        huggingface_writer.Options(**_given(options, "names", "dtype", "shard_bytes", "tokenizer")),
+        huggingface_writer.HuggingFaceOptions(
+            **_given(options, "names", "dtype", "shard_bytes", "tokenizer")
+        ),
     )
 
 
-def _sglang(source: Checkpoint, options: Options) -> Target:
+def _sglang(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers import huggingface_writer, sglang_writer
 
     given = _given(options, "dtype", "shard_bytes", "tokenizer")
     return sglang_writer.to_sglang(
-        source, options.tp or _SGLANG_RANKS, huggingface_writer.Options(names="sglang", **given)
+        source,
+        options.tp or _SGLANG_RANKS,
+        huggingface_writer.HuggingFaceOptions(names="sglang", **given),
     )
 
 
-def _gguf(source: Checkpoint, options: Options) -> Target:
+def _gguf(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers import gguf_writer
 
     given = _given(options, "type", "embedding", "tokenizer")
     return gguf_writer.to_gguf(
-        source, gguf_writer.Options(split_bytes=options.shard_bytes, **given)
+        source, gguf_writer.GgufOptions(split_bytes=options.shard_bytes, **given)
     )
 
 
-def _ranks(source: Checkpoint, options: Options) -> Target:
+def _ranks(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers.tp_safetensors_writer import to_ranks
     from grokpack.models.partition import refuse_width
 
@@ -105,7 +109,7 @@ def _ranks(source: Checkpoint, options: Options) -> Target:
     return to_ranks(source, options.tp or 1, "auto")
 
 
-def _ckpt0(source: Checkpoint, options: Options) -> Target:
+def _ckpt0(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers.ckpt0_writer import to_ckpt0
     from grokpack.models.partition import refuse_width
 
@@ -115,106 +119,110 @@ def _ckpt0(source: Checkpoint, options: Options) -> Target:
     return to_ckpt0(source, tp, 1, "auto", forward_only=options.tp is None)
 
 
-def _zarr(source: Checkpoint, options: Options) -> Target:
+def _zarr(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers import chunked_store_writer
     from grokpack.conversion.writers.zarr_writer import to_zarr
 
     return to_zarr(
         source,
-        chunked_store_writer.Options(**_given(options, *chunked_store_writer.Options.__slots__)),
+        chunked_store_writer.ChunkedStoreOptions(
+            **_given(options, *chunked_store_writer.ChunkedStoreOptions.__slots__)
+        ),
     )
 
 
-def _orbax(source: Checkpoint, options: Options) -> Target:
+def _orbax(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers import chunked_store_writer
     from grokpack.conversion.writers.orbax_writer import to_orbax
 
     return to_orbax(
         source,
-        chunked_store_writer.Options(**_given(options, *chunked_store_writer.Options.__slots__)),
+        chunked_store_writer.ChunkedStoreOptions(
+            **_given(options, *chunked_store_writer.ChunkedStoreOptions.__slots__)
+        ),
     )
 
 
-def _archive(source: Checkpoint, _: Options) -> Target:
+def _archive(source: Checkpoint, _: ConvertOptions) -> Target:
     from grokpack.conversion.writers.archive_writer import to_archive
 
     return to_archive(source)
 
 
-def _files(source: Checkpoint, _: Options) -> Target:
+def _files(source: Checkpoint, _: ConvertOptions) -> Target:
     from grokpack.conversion.writers.archive_writer import to_files
 
     return to_files(source)
 
 
-def _view(source: Checkpoint, options: Options) -> Target:
+def _view(source: Checkpoint, options: ConvertOptions) -> Target:
     from grokpack.conversion.writers.virtual_store_writer import to_view
 
     return to_view(source, options.out)
 
 
-def _given(options: Options, *names: str) -> dict[str, Any]:
+def _given(options: ConvertOptions, *names: str) -> dict[str, Any]:
     """Options that were given, so that a target's own defaults hold for the others."""
     values = ((name, getattr(options, name)) for name in names)
     return {name: value for name, value in values if value is not None}
 
 
-TARGETS: dict[str, Kind] = {
-    "hf": Kind(
+TARGETS: dict[str, ConvertTarget] = {
+    "hf": ConvertTarget(
         "Hugging Face folder: transformers, vLLM up to 0.24, SGLang, llama.cpp's converter",
         frozenset({"names", "dtype", "shard_bytes", "tokenizer"}),
         lambda o: "-".join(["hf", *_unusual(o.names, "hpcai"), *_unusual(o.dtype, "bf16")]),
         _hf,
     ),
-    "sglang": Kind(
+    "sglang": ConvertTarget(
         "presharded files for SGLang at exactly --tp ranks",
         frozenset({"tp", "dtype", "shard_bytes", "tokenizer"}),
         lambda o: f"sglang-tp{o.tp or _SGLANG_RANKS}",
         _sglang,
     ),
-    "gguf": Kind(
+    "gguf": ConvertTarget(
         "llama.cpp",
         frozenset({"type", "embedding", "shard_bytes", "tokenizer"}),
         lambda o: f"{o.type}" if o.shard_bytes else f"{o.type}.gguf",
         _gguf,
     ),
-    "safetensors": Kind(
+    "safetensors": ConvertTarget(
         "xAI's names, int8 and scales as they are; `reshard` cuts it for ranks",
         frozenset({"tp"}),
         lambda o: f"tp{o.tp or 1}",
         _ranks,
     ),
-    "ckpt-0": Kind(
+    "ckpt-0": ConvertTarget(
         "xAI's pickles: what its JAX code loads",
         frozenset({"tp"}),
         lambda _: "ckpt-0",
         _ckpt0,
     ),
-    "zarr": Kind(
+    "zarr": ConvertTarget(
         "zarr 3 folder: TensorStore, zarr-python; sharded by rank, with checksums",
         frozenset({"dtype", "tp", "shard_bytes", "compress"}),
         lambda o: "-".join(["zarr", *_unusual(o.dtype, ""), *_unusual(o.compress, "")]),
         _zarr,
     ),
-    "orbax": Kind(
+    "orbax": ConvertTarget(
         "checkpoint of xAI's pytree that Orbax restores, on any mesh of devices",
         frozenset({"dtype", "tp", "shard_bytes", "compress"}),
         lambda o: "-".join(["orbax", *_unusual(o.dtype, ""), *_unusual(o.compress, "")]),
         _orbax,
     ),
-    "archive": Kind(
+    "archive": ConvertTarget(
         "its own files, compressed; every command reads them in place",
         frozenset(),
         lambda _: "archive",
         _archive,
     ),
-    "files": Kind(
+    "files": ConvertTarget(
         "its own files as they are; what an archive was made of",
         frozenset(),
         lambda _: "files",
         _files,
     ),
-    "view": Kind(
+    "view": ConvertTarget(
         "an index that opens the files as they lie in any TensorStore program, nothing copied",
         frozenset({"out"}),
         lambda _: "view",
@@ -224,7 +232,7 @@ TARGETS: dict[str, Kind] = {
 }
 
 
-def plan_convert(source: Checkpoint, to: str, options: Options | None = None) -> Plan:
+def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = None) -> Plan:
     """Plan a conversion.
 
     Args:
@@ -236,7 +244,7 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
         GrokpackError: GP304 for an unknown target or an option that is not its own, GP211 where
             the head size is unknown, and what the target refuses.
     """
-    options = options or Options()
+    options = options or ConvertOptions()
     kind = TARGETS.get(to)
     if kind is None:
         raise _no_target(to)
@@ -246,7 +254,7 @@ def plan_convert(source: Checkpoint, to: str, options: Options | None = None) ->
     source = replace(source, geometry=with_groups(source))
     target = kind.plan(source, options)
     target = replace(target, notes=(*target.notes, *float16_notes(source, target.ops)))
-    given = _given(options, *(Options.__slots__))
+    given = _given(options, *(ConvertOptions.__slots__))
     for path in ("tokenizer", "out"):
         given.pop(path, None)  # what is there, or depends on it, is in the digest
     return Plan("convert", {"to": to, **given}, source, target)
@@ -263,8 +271,10 @@ def _no_target(to: str) -> GrokpackError:
     return GrokpackError("GP304", what, None, facts, "`grokpack convert --help` has the options")
 
 
-def _refuse_foreign(kind: Kind, to: str, options: Options) -> None:
-    foreign = [name for name in _given(options, *Options.__slots__) if name not in kind.takes]
+def _refuse_foreign(kind: ConvertTarget, to: str, options: ConvertOptions) -> None:
+    foreign = [
+        name for name in _given(options, *ConvertOptions.__slots__) if name not in kind.takes
+    ]
     if foreign:
         flags = ", ".join(
             f"--{name.replace('_bytes', '-size').replace('_', '-')}" for name in foreign

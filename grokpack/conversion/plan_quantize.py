@@ -1,4 +1,4 @@
-"""Plan a quantised copy: which weights, how, and in whose format."""
+"""Plan a quantized copy: which weights, how, and in whose format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.tensors import DType
 from grokpack.models import config_json, grok1, selection
 from grokpack.planning.plan import Plan
-from grokpack.transforms.scheme import METHODS, Recipe
+from grokpack.transforms.scheme import METHODS, QuantizationScheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ SCALES = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Everything that a quantisation can be told.
+class QuantizeOptions:
+    """Everything that a quantization can be told.
 
     Attributes:
         bits: 4 or 8.
@@ -90,12 +90,12 @@ class Options:
         if self.target == gguf_quantized_writer.NAME:
             kind = self.type or gguf_quantized_writer.DEFAULTS[self.bits]
             return kind if self.shard_bytes else f"{kind}.gguf"
-        usual = Options(self.bits).target
+        usual = QuantizeOptions(self.bits).target
         return f"int{self.bits}" + ("" if self.target == usual else f"-{self.target}")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class QuantizeTarget:
     """One row of the table of targets.
 
     Attributes:
@@ -108,55 +108,55 @@ class Kind:
     title: str
     bits: tuple[int, ...]
     takes: frozenset[str]
-    plan: Callable[[Checkpoint, Policy, Options], Target]
+    plan: Callable[[Checkpoint, Policy, QuantizeOptions], Target]
 
 
-def _folder(options: Options) -> quantized_folder.Options:
-    return quantized_folder.Options(
+def _folder(options: QuantizeOptions) -> quantized_folder.QuantizedFolderOptions:
+    return quantized_folder.QuantizedFolderOptions(
         options.names or "hpcai",
         options.shard_bytes or huggingface_writer.SHARD_BYTES,
         options.tokenizer,
     )
 
 
-def _gguf(options: Options) -> gguf_quantized_writer.Options:
-    return gguf_quantized_writer.Options(
+def _gguf(options: QuantizeOptions) -> gguf_quantized_writer.QuantizedGgufOptions:
+    return gguf_quantized_writer.QuantizedGgufOptions(
         options.type, options.embedding, options.shard_bytes, options.tokenizer
     )
 
 
-TARGETS: dict[str, Kind] = {
-    compressed_tensors_writer.NAME: Kind(
+TARGETS: dict[str, QuantizeTarget] = {
+    compressed_tensors_writer.NAME: QuantizeTarget(
         "pack-quantized: transformers, vLLM up to 0.24",
         (4, 8),
         frozenset({"group", "importance", "names", "scales", "symmetric"}),
         lambda s, p, o: compressed_tensors_writer.to_compressed_tensors(s, p, _folder(o)),
     ),
-    gptq_writer.NAME: Kind(
+    gptq_writer.NAME: QuantizeTarget(
         "GPTQ packing: vLLM up to 0.24; 8 bits are the released int8 as it is",
         (4, 8),
         frozenset({"group", "importance", "names", "scales"}),
         lambda s, p, o: gptq_writer.to_gptq(s, p, _folder(o)),
     ),
-    w8a8_writer.NAME: Kind(
+    w8a8_writer.NAME: QuantizeTarget(
         "int8 with a scale for each output: SGLang",
         (8,),
         frozenset({"importance", "tp"}),
         lambda s, p, o: w8a8_writer.to_w8a8(s, p, _folder(o), o.tp),
     ),
-    gguf_quantized_writer.NAME: Kind(
+    gguf_quantized_writer.NAME: QuantizeTarget(
         "q4_0, q4_1, q4_k or q8_0 blocks: llama.cpp",
         (4, 8),
         frozenset({"embedding", "importance", "type"}),
         lambda s, p, o: gguf_quantized_writer.to_gguf(s, p, _gguf(o)),
     ),
-    ckpt0_requantized_writer.NAME: Kind(
+    ckpt0_requantized_writer.NAME: QuantizeTarget(
         "xAI's pickles, int8 in one scale group for each of --tp ranks: its JAX code",
         (8,),
         frozenset({"tp"}),
-        lambda s, p, o: ckpt0_requantized_writer.to_requantised(s, p, o.tp),
+        lambda s, p, o: ckpt0_requantized_writer.to_requantized(s, p, o.tp),
     ),
-    tp_safetensors_quantized_writer.NAME: Kind(
+    tp_safetensors_quantized_writer.NAME: QuantizeTarget(
         "plain arrays in xAI's names: for study",
         (4, 8),
         frozenset({"group", "importance", "scales", "symmetric"}),
@@ -165,8 +165,8 @@ TARGETS: dict[str, Kind] = {
 }
 
 
-def plan_quantize(source: Checkpoint, options: Options | None = None) -> Plan:
-    """Plan a quantisation.
+def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) -> Plan:
+    """Plan a quantization.
 
     Args:
         source: Any checkpoint that grokpack reads, with int8 codes or in floating point.
@@ -174,10 +174,10 @@ def plan_quantize(source: Checkpoint, options: Options | None = None) -> Plan:
 
     Raises:
         GrokpackError: GP304 for options that are unknown or not the target's, GP309 for what
-            cannot be quantised so, GP310 for a policy file that is wrong, GP313 for an engine that
+            cannot be quantized so, GP310 for a policy file that is wrong, GP313 for an engine that
             does not load it, GP211 where the head size is unknown.
     """
-    options = options or Options()
+    options = options or QuantizeOptions()
     _refuse_values(options)
     kind = TARGETS[options.target]
     _refuse_foreign(options, kind)
@@ -194,7 +194,7 @@ def plan_quantize(source: Checkpoint, options: Options | None = None) -> Plan:
     return Plan("quantize", _parameters(options, chosen), source, target)
 
 
-def _refuse_values(options: Options) -> None:
+def _refuse_values(options: QuantizeOptions) -> None:
     """See that options have values that they may have."""
     choices: tuple[tuple[str, object, tuple[object, ...]], ...] = (
         ("--bits", options.bits, BITS),
@@ -209,7 +209,7 @@ def _refuse_values(options: Options) -> None:
             raise GrokpackError("GP304", f"{flag} takes {listed}, not `{given}`")
 
 
-def _refuse_foreign(options: Options, kind: Kind) -> None:
+def _refuse_foreign(options: QuantizeOptions, kind: QuantizeTarget) -> None:
     """See that options concern the target."""
     if options.bits not in kind.bits:
         listed = " or ".join(map(str, kind.bits))
@@ -229,11 +229,11 @@ def _refuse_foreign(options: Options, kind: Kind) -> None:
             raise GrokpackError("GP304", f"{flag} does not belong to --to {options.target}")
 
 
-def _policy(source: Checkpoint, options: Options) -> Policy:
+def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
     method = options.method or ("mse" if options.bits == BITS[0] else "rtn")
     group = None if options.group == CHANNEL else int(options.group or GROUP)
     scales = SCALES[options.scales or "bf16"]
-    default = Recipe(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
+    default = QuantizationScheme(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
     rules = policy_file.read(options.policy, source.geometry.layers) if options.policy else ()
     for name in options.keep:
         selection.select(grok1.entries(source.geometry.layers), name)
@@ -241,7 +241,7 @@ def _policy(source: Checkpoint, options: Options) -> Policy:
     return Policy(default, (*rules, *kept), _importance(options, method))
 
 
-def _importance(options: Options, method: str) -> Importance | None:
+def _importance(options: QuantizeOptions, method: str) -> Importance | None:
     """The calibration, which is of use where steps are searched for."""
     if options.importance is None:
         return None
@@ -251,7 +251,7 @@ def _importance(options: Options, method: str) -> Importance | None:
     return importance.read(options.importance)
 
 
-def _parameters(options: Options, chosen: Policy) -> dict[str, Any]:
+def _parameters(options: QuantizeOptions, chosen: Policy) -> dict[str, Any]:
     """Options that change the output, as JSON values."""
     given: dict[str, Any] = {
         "to": options.target,

@@ -20,7 +20,7 @@ from grokpack.transforms import copies, random_values
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec, TensorSpec
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import Op
 
 PRESETS = {
@@ -99,7 +99,9 @@ def _zeros(tensor: TensorSpec) -> dict[str, Op]:
     }
 
 
-def _weights(entry: Entry, tensor: TensorSpec, geometry: Geometry, seed: int) -> dict[str, Op]:
+def _weights(
+    entry: ModelTensor, tensor: TensorSpec, geometry: Geometry, seed: int
+) -> dict[str, Op]:
     name, shape = tensor.name, tensor.values.shape
     if tensor.scales is not None:
         mean = 1 / (random_values.CODE_RMS * math.sqrt(shape[-2]))

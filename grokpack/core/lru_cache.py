@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-MEMO_BYTES = 32 << 20
+LRU_CACHE_BYTES = 32 << 20
 """Scales of an expert of Grok-1 in groups of 128 take 3 MB; of 32, with zero points, 18."""
 
 
-class Memo:
+class LRUCache:
     """Arrays by key; the oldest go when there are too many bytes. For many threads.
 
     What is missing can always be made again: it saves work and never decides a result.
     """
 
-    def __init__(self, limit_bytes: int = MEMO_BYTES) -> None:
+    def __init__(self, limit_bytes: int = LRU_CACHE_BYTES) -> None:
         self._limit = limit_bytes
         self._kept: OrderedDict[Hashable, tuple[np.ndarray, ...]] = OrderedDict()
         self._nbytes = 0

@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 class DType(Enum):
     """An element type, named as safetensors names it."""
 
-    U8 = "U8"  # bytes of blocks: GGUF's quantised types
+    U8 = "U8"  # bytes of blocks: GGUF's quantized types
     I8 = "I8"
     I32 = "I32"  # words of packed codes
     I64 = "I64"  # shapes, beside packed codes
@@ -82,7 +82,7 @@ class TensorSpec:
     Attributes:
         name: xAI's own parameter name, `transformer/decoder_layer_4/moe/linear_v/w`.
         values: The weight or the plain array, for example `int8[expert, in, out]`.
-        scales: For a quantised weight `bf16[expert, group, out]`: group `g` of `G` holds for
+        scales: For a quantized weight `bf16[expert, group, out]`: group `g` of `G` holds for
             input rows `g*in/G` to `(g+1)*in/G`. None for a plain array.
     """
 

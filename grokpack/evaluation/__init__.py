@@ -9,6 +9,6 @@ tolerance  how far values may be apart, by their formats, and how far they are
 weights    the weights of both, as they stream by
 parts      embedding, halves of layers and head, each with its error, weights and limit
 verdict    whether limits hold, in words
-calibration  what flows into each weight, for quantisation that minds it
+calibration  what flows into each weight, for quantization that minds it
 generation   tokens that continue a prompt
 """

@@ -7,7 +7,7 @@ The file is safetensors. For each weight of attention and experts, by xAI's name
 
 and in its metadata `format: grokpack-calibration`, `version: 1`, `source`: the digest of the
 checkpoint's headers, `tokens`. An error in a weight costs as much as the square of what it meets:
-so quantising weighs it.
+so quantizing weighs it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _F32 = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvaluateOptions:
     """How to run.
 
     Attributes:
@@ -71,7 +71,7 @@ class Cost:
 def cost(
     checkpoint: Checkpoint,
     tokens: int,
-    options: Options,
+    options: EvaluateOptions,
     streams: int = 1,
     *,
     remembered: bool = False,
@@ -118,7 +118,7 @@ def _remembered_bytes(geometry: Geometry, tokens: int) -> int:
 def networks(
     checkpoints: list[Checkpoint],
     tokens: int,
-    options: Options,
+    options: EvaluateOptions,
     streams: int = 1,
     *,
     remembered: bool = False,

@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Finished, Started
-from grokpack.evaluation.evaluation_options import Options, networks
+from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.evaluation.network.layer import Extras
 from grokpack.models.grok1 import count_parameters
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.evaluation.network.attention import Memory
+    from grokpack.evaluation.network.attention import KVCache
     from grokpack.evaluation.network.model import Network
     from grokpack.models.architecture import Geometry
 
@@ -63,7 +63,7 @@ def generate(
     prompts: Sequence[np.ndarray],
     count: int,
     sampling: Sampling | None = None,
-    options: Options | None = None,
+    options: EvaluateOptions | None = None,
     said: Callable[[int, int], None] | None = None,
 ) -> Generation:
     """Continue prompts; all of them take their next token from the same pass over the weights.
@@ -79,7 +79,7 @@ def generate(
     Raises:
         GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341; what reading raises.
     """
-    options = options or Options()
+    options = options or EvaluateOptions()
     if not prompts or not all(map(len, prompts)):
         raise GrokpackError("GP342", "a prompt is empty", hint="one token is enough to begin with")
     began = time.monotonic()
@@ -166,7 +166,7 @@ class _Run:
         return [choose(row, self._sampling, self._random) for row in logits]
 
 
-def _of(memory: Memory, going: list[int]) -> Memory:
+def _of(memory: KVCache, going: list[int]) -> KVCache:
     """What is remembered of the sequences that go on."""
     kept = ([rows[n] for n in going] for rows in (memory.keys, memory.values, memory.tokens))
     return type(memory)(*kept)

@@ -38,7 +38,7 @@ _WEIGHTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class NetworkPart:
     """A part of the network, as the second computes it on the first's input.
 
     Attributes:
@@ -77,7 +77,7 @@ class Part:
         *,
         reached: frozenset[int] = frozenset(),
         alone: bool = False,
-    ) -> Part:
+    ) -> NetworkPart:
         """A part with its weights.
 
         Args:

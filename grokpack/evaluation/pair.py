@@ -18,11 +18,11 @@ import numpy as np
 
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.declared import check_dimensions, differences
-from grokpack.evaluation.evaluation_options import Options, cost, networks
+from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import Extras
 from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.scores import Divergence
-from grokpack.evaluation.network_parts import Part, undecided
+from grokpack.evaluation.network_parts import NetworkPart, undecided
 from grokpack.evaluation.reordered import Reordered
 from grokpack.evaluation.results import Loss, loss_of, squares
 from grokpack.evaluation.weight_comparison import Weights
@@ -89,7 +89,7 @@ class PairEvaluation:
     head: float
     layers: tuple[LayerGap, ...]
     declared: tuple[Finding, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[NetworkPart, ...]
     tokens: int
     read_bytes: int
     seconds: float
@@ -106,7 +106,7 @@ class PairEvaluation:
 
 
 def evaluate_pair(
-    first: Checkpoint, second: Checkpoint, inputs: Inputs, options: Options | None = None
+    first: Checkpoint, second: Checkpoint, inputs: Inputs, options: EvaluateOptions | None = None
 ) -> PairEvaluation:
     """Run both networks over the same tokens.
 
@@ -119,7 +119,7 @@ def evaluate_pair(
     Raises:
         GrokpackError: GP343 where the dimensions differ; GP211, GP312, GP341; what reading raises.
     """
-    options = options or Options()
+    options = options or EvaluateOptions()
     check_dimensions(first, second)
     batch, began = inputs.batch, time.monotonic()
     total = sum(cost(c, batch.size, options).read_bytes for c in (first, second))
@@ -166,8 +166,8 @@ class _Run:
         self._both[:size] = other.embed(batch)
         self.embedding = _relative(self._both[:size], self._h)
         self._before, self._middle = (one.room(size, width) for _ in range(2))
-        self._halves: list[Part] = []
-        self._ends: tuple[Part, ...] = ()
+        self._halves: list[NetworkPart] = []
+        self._ends: tuple[NetworkPart, ...] = ()
 
     def layer(self, number: int) -> LayerGap:
         """Both through one layer."""
@@ -206,7 +206,7 @@ class _Run:
         experts: float,
         seen: list[WeightGap],
         routings: tuple[Routing, Routing],
-    ) -> list[Part]:
+    ) -> list[NetworkPart]:
         """Both halves of a layer, with their weights."""
         size, precision = self._batch.size, self._one.precision.name
         chosen = [set(routing.chosen[-size:].ravel().tolist()) for routing in routings]
@@ -214,7 +214,7 @@ class _Run:
         alone = max(self._batch.lengths) == 1
         halves = ("attention", attention), ("experts", experts)
         made = (
-            Part.of(name, number, error, seen, precision, reached=reached, alone=alone)
+            NetworkPart.of(name, number, error, seen, precision, reached=reached, alone=alone)
             for name, error in halves
         )
         return [self._reordered.settle(part) for part in made]
@@ -237,12 +237,12 @@ class _Run:
         head = math.sqrt(errors / whole) if whole else 0.0
         seen, precision = self._weights.collect(), self._one.precision.name
         self._ends = tuple(
-            Part.of(name, None, error, seen, precision)
+            NetworkPart.of(name, None, error, seen, precision)
             for name, error in (("embedding", self.embedding), ("head", head))
         )
         return head
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[NetworkPart, ...]:
         """All parts, in the order of the computation."""
         embedding, head = self._ends
         return (embedding, *self._halves, head)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.product import Lanes
-    from grokpack.evaluation.network_parts import Part
+    from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.weight_comparison import WeightGap, Weights
 
     Order = list[int]
@@ -58,7 +58,7 @@ class Reordered:
         self._weights, self._lanes = weights, lanes
         self._readers = ArrayReader(first), ArrayReader(second)
 
-    def settle(self, part: Part) -> Part:
+    def settle(self, part: NetworkPart) -> NetworkPart:
         """The part with its weights compared in the second's order, where that is another.
 
         Weights that are equal there, or as close as the formats allow, are stored otherwise, and

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from grokpack.core.events import Finished, Started
-from grokpack.evaluation.evaluation_options import Options, cost, networks
+from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import Extras, ignore
 from grokpack.evaluation.network.scores import Scores
 from grokpack.evaluation.results import Evaluation, LayerFacts, LayerWatch, loss_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def evaluate(
     checkpoint: Checkpoint,
     inputs: Inputs,
-    options: Options | None = None,
+    options: EvaluateOptions | None = None,
     keep: Keep | None = None,
     watch: Callable[[int], Watch] | None = None,
 ) -> Evaluation:
@@ -44,7 +44,7 @@ def evaluate(
     Raises:
         GrokpackError: GP211, GP312, GP341; what reading raises.
     """
-    options = options or Options()
+    options = options or EvaluateOptions()
     batch, began = inputs.batch, time.monotonic()
     options.listen(Started("evaluate", cost(checkpoint, batch.size, options).read_bytes))
     with networks([checkpoint], batch.size, options) as (network,):

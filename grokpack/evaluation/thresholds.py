@@ -12,12 +12,12 @@ from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from grokpack.evaluation.network_parts import Part
+    from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.pair import PairEvaluation
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Thresholds:
     """What is asked of the second network in place of what its formats allow.
 
     Attributes:
@@ -34,12 +34,12 @@ class Limits:
         return self.max_kl is not None or self.min_top1 is not None
 
 
-def suspects(found: PairEvaluation) -> list[Part]:
+def suspects(found: PairEvaluation) -> list[NetworkPart]:
     """The parts that err by more than their limit, in the order of the computation."""
     return [part for part in found.parts if part.beyond]
 
 
-def findings(found: PairEvaluation, limits: Limits) -> list[Finding]:
+def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
     """What is wrong: what the two say of themselves, weights, then what the network computes."""
     rows = [*found.declared]
     for part in found.parts:
@@ -48,7 +48,7 @@ def findings(found: PairEvaluation, limits: Limits) -> list[Finding]:
     return rows + (_of_limits(found, limits) if limits.given else _of_parts(found))
 
 
-def _of_weights(part: Part, state: str) -> list[Finding]:
+def _of_weights(part: NetworkPart, state: str) -> list[Finding]:
     """A finding for each tensor of a part that has weights in a state."""
     named: dict[str, list[WeightGap]] = {}
     for row in part.weights:
@@ -87,7 +87,7 @@ def _of_parts(found: PairEvaluation) -> list[Finding]:
     return [Finding("GP141", what, None, None, limit, seen)]
 
 
-def _of_limits(found: PairEvaluation, limits: Limits) -> list[Finding]:
+def _of_limits(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
     rows = []
     if limits.max_kl is not None and not found.kl_mean <= limits.max_kl:
         seen = f"{found.kl_mean:.4g}"

@@ -1,4 +1,4 @@
-"""How far values may be apart where a format is narrower, or quantised; and how far they are."""
+"""How far values may be apart where a format is narrower, or quantized; and how far they are."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import Shape, TensorSpec
-    from grokpack.evaluation.network.matrices import Band
+    from grokpack.evaluation.network.matrices import CodedBlock
     from grokpack.kernels.dispatch import Engine
 
-_BLOCK = 32  # inputs in a block of any quantised type of a GGUF, or in a part of it with a step
+_BLOCK = 32  # inputs in a block of any quantized type of a GGUF, or in a part of it with a step
 _OCTET = 8
 _ROWS = 128  # compared at a time; blocks and the groups of most formats are not cut
 _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose the codes
@@ -85,7 +85,7 @@ class Side:
 
     values: np.ndarray
     form: Form
-    band: Band | None = None
+    band: CodedBlock | None = None
     corner: tuple[int, int] = (0, 0)
 
     def rows(self, first: int, last: int) -> Side:

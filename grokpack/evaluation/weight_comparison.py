@@ -185,7 +185,7 @@ def _forms(checkpoint: Checkpoint) -> dict[str, Form]:
 
 
 def _accounted(checkpoint: Checkpoint) -> dict[str, float | None]:
-    """Tensors that a checkpoint's own manifest says were quantised anew, and their relative error.
+    """Tensors that a checkpoint's own manifest says were quantized anew, and their relative error.
 
     All that it excuses is half a step of their own codes, in a forged one as well.
     """

@@ -13,28 +13,28 @@ from grokpack.core.arrays import bytes_of, dense
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box, FileLayout, Literal, Part
 from grokpack.core.tiles import row_bands, tile_range
-from grokpack.execution.encoded_writer import EncodedWriter
-from grokpack.execution.quantization_error import Ledger
-from grokpack.execution.receipt import Portion, Receipt
+from grokpack.execution.encoded_writer import CompressedWriter
+from grokpack.execution.quantization_error import TileErrorStats
+from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.workers.jobs import here
 from grokpack.storage.hashing import TileSums
-from grokpack.transforms.protocols import BandedOp, StreamedOp
-from grokpack.transforms.quantized_rows import Measured
+from grokpack.transforms.protocols import GroupedOp, StreamedOp
+from grokpack.transforms.quantized_rows import QuantizedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from grokpack.core.progress import Watch
     from grokpack.execution.output import Output
-    from grokpack.execution.quantization_error import Page
+    from grokpack.execution.quantization_error import ArrayErrorStats
     from grokpack.planning.plan import Plan
     from grokpack.planning.target import Target
-    from grokpack.planning.tasks import Run
+    from grokpack.planning.tasks import TileRange
     from grokpack.transforms.protocols import Op
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 
-Writer = storage.FileWriter | EncodedWriter
+Writer = storage.FileWriter | CompressedWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +53,31 @@ class Context:
     target: Target
     reader: ArrayReader
     place: Output
-    pace: Pace
+    pace: StepSizes
     advanced: Callable[[int], None]
     stopping: Callable[[], bool]
 
     @classmethod
-    def of(cls, watch: Watch, plan: Plan, place: Output, pace: Pace) -> Context:
+    def of(cls, watch: Watch, plan: Plan, place: Output, pace: StepSizes) -> Context:
         """The context of a plan's tasks, in whatever process."""
         reader = ArrayReader(plan.source, pace.engine, pace.block_bytes, None)
         return cls(plan.target, reader, place, pace, watch.advanced, watch.stopping)
 
 
 def doing_tasks(
-    watch: Watch, plan: Plan, place: Output, pace: Pace
-) -> Callable[[Portion], tuple[str, list[Receipt]]]:
+    watch: Watch, plan: Plan, place: Output, pace: StepSizes
+) -> Callable[[TaskInput], tuple[str, list[Receipt]]]:
     """What does the tasks of a run, in whatever process: it tells which, and what was written."""
     context = Context.of(watch, plan, place, pace)
 
-    def do(portion: Portion) -> tuple[str, list[Receipt]]:
+    def do(portion: TaskInput) -> tuple[str, list[Receipt]]:
         place.sink.accept(portion.tickets)
         return here(), run_task(context, portion.runs)
 
     return do
 
 
-def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
+def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
     """Write the tiles of a task durably; stops early, between two tiles, when asked to."""
     receipts = []
     with storage.interruptible(context.stopping, context.place.journal.folder):
@@ -88,10 +88,10 @@ def run_task(context: Context, runs: tuple[Run, ...]) -> list[Receipt]:
     return [receipt for receipt in receipts if receipt.sums[0]]
 
 
-def _run_band(context: Context, run: Run) -> Receipt:
+def _run_band(context: Context, run: TileRange) -> Receipt:
     band = context.target.layout.bands[run.band]
     writers = [_writer(context, file) for file in band]
-    sums, ledger = TileSums(len(band), band[0].nbytes), Ledger(context.pace.engine)
+    sums, ledger = TileSums(len(band), band[0].nbytes), TileErrorStats(context.pace.engine)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
         try:
@@ -109,7 +109,7 @@ def _run_band(context: Context, run: Run) -> Receipt:
     accounts = ledger.tiles(run.first, run.first + len(rows[0]))
     if context.target.encoding is None:
         return Receipt(run.band, run.first, rows, accounts, marks=marks)
-    ended = tuple(w.ended for w in writers if isinstance(w, EncodedWriter) and w.ended)
+    ended = tuple(w.ended for w in writers if isinstance(w, CompressedWriter) and w.ended)
     if len(ended) < len(writers):  # stopped within the files, which are worth nothing then
         return Receipt(run.band, run.first, ((),) * len(band))
     return Receipt(run.band, run.first, rows, accounts, ended, marks)
@@ -118,12 +118,12 @@ def _run_band(context: Context, run: Run) -> Receipt:
 def _writer(context: Context, file: FileLayout) -> Writer:
     path, encoding = context.place.file(file.path), context.target.encoding
     if encoding:
-        return EncodedWriter(encoding, file, path, context.place.sink)
+        return CompressedWriter(encoding, file, path, context.place.sink)
     return context.place.sink.writer(path, file.nbytes)
 
 
 def _fill(
-    context: Context, run: Run, writers: list[Writer], sums: TileSums, ledger: Ledger
+    context: Context, run: TileRange, writers: list[Writer], sums: TileSums, ledger: TileErrorStats
 ) -> None:
     """Write the tiles of a run to every file of its band, until asked to stop."""
     band = context.target.layout.bands[run.band]
@@ -139,7 +139,7 @@ def _fill(
 
 
 def _fill_sparse(
-    context: Context, run: Run, writers: list[Writer], sums: TileSums, ledger: Ledger
+    context: Context, run: TileRange, writers: list[Writer], sums: TileSums, ledger: TileErrorStats
 ) -> None:
     """The same where arrays are holes: only what is not zero is written."""
     band = context.target.layout.bands[run.band]
@@ -169,7 +169,7 @@ def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
 
 
 def band_blocks(
-    context: Context, band: tuple[FileLayout, ...], start: int, stop: int, ledger: Ledger
+    context: Context, band: tuple[FileLayout, ...], start: int, stop: int, ledger: TileErrorStats
 ) -> Iterator[list[memoryview]]:
     """The bytes `start` to `stop` of every file of a band, in order, in blocks of equal length."""
     for index, low, high in band[0].covering(start, stop):
@@ -193,7 +193,7 @@ def _part_blocks(
     first = parts[0]
     itemsize = first.dtype.itemsize
     united = _union(parts)
-    banded = op if isinstance(op, BandedOp) else None  # asked once: the question takes long
+    banded = op if isinstance(op, GroupedOp) else None  # asked once: the question takes long
     limit = context.pace.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
@@ -214,7 +214,7 @@ def _part_blocks(
 
 
 def _streamed_blocks(
-    context: Context, op: StreamedOp, parts: list[Part], run: tuple[int, int], page: Page
+    context: Context, op: StreamedOp, parts: list[Part], run: tuple[int, int], page: ArrayErrorStats
 ) -> Iterator[list[memoryview]]:
     """The bytes of an array that its op makes in order; its files are bands of their own."""
     (part,) = parts
@@ -225,8 +225,8 @@ def _streamed_blocks(
         row_at = at - skip
         box = rows.box.moved(part.box.start)
         for piece in op.stream(box, context.reader, context.pace):
-            values = piece.values if isinstance(piece, Measured) else piece
-            if isinstance(piece, Measured):
+            values = piece.values if isinstance(piece, QuantizedRows) else piece
+            if isinstance(piece, QuantizedRows):
                 page.enter(piece, row_at, run)
             block = bytes_of(values)[skip : skip + left]
             skip, left = max(0, skip - values.nbytes), left - len(block)

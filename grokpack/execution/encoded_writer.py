@@ -8,16 +8,16 @@ import xxhash
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tiles import TILE_BYTES
-from grokpack.execution.receipt import EncodedFile
+from grokpack.execution.receipt import CompressedFileRecord
 from grokpack.formats.file_codec import Frame
 
 if TYPE_CHECKING:
     from grokpack.core.layout import FileLayout
-    from grokpack.formats.file_codec import Encoding
+    from grokpack.formats.file_codec import FileCodec
     from grokpack.storage import Mark, Sink
 
 
-class EncodedWriter:
+class CompressedWriter:
     """Takes the bytes that a file stands for, in order, and writes what they become.
 
     The file is begun anew: nobody can tell where in it an earlier run had got to.
@@ -32,7 +32,7 @@ class EncodedWriter:
         sink: What takes it.
     """
 
-    def __init__(self, encoding: Encoding, file: FileLayout, path: str, sink: Sink) -> None:
+    def __init__(self, encoding: FileCodec, file: FileLayout, path: str, sink: Sink) -> None:
         sink.create(path, 0)
         self.path = path
         self._encoding, self._file = encoding, file
@@ -45,7 +45,7 @@ class EncodedWriter:
         self._taken = self._at = 0
         self._sums: list[str] = []
         self._tile = xxhash.xxh3_128()
-        self.ended: EncodedFile | None = None
+        self.ended: CompressedFileRecord | None = None
 
     def write(self, offset: int, data: memoryview) -> None:
         """Take the bytes at `offset`, which is where the last ones ended."""
@@ -100,7 +100,7 @@ class EncodedWriter:
         if self._at % TILE_BYTES:
             self._close_tile()
         self._part.sync()
-        self.ended = EncodedFile(self._at, tuple(self._sums))
+        self.ended = CompressedFileRecord(self._at, tuple(self._sums))
 
     def mark(self) -> Mark | None:
         """See `storage.FileWriter`."""

@@ -27,8 +27,8 @@ from grokpack.checkpoint.state_folder import (
     well_formed,
 )
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.execution.quantization_error import Account
-from grokpack.execution.receipt import EncodedFile, Receipt
+from grokpack.execution.quantization_error import ErrorStats
+from grokpack.execution.receipt import CompressedFileRecord, Receipt
 from grokpack.formats import bounded_json
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def _receipt(row: list[Any]) -> Receipt:
         band,
         first,
         tuple(map(tuple, sums)),
-        tuple({t: Account.from_json(a) for t, a in tile.items()} for tile in accounts),
-        tuple(EncodedFile(nbytes, tuple(tiles)) for nbytes, tiles in encoded),
+        tuple({t: ErrorStats.from_json(a) for t, a in tile.items()} for tile in accounts),
+        tuple(CompressedFileRecord(nbytes, tuple(tiles)) for nbytes, tiles in encoded),
         tuple((inode, changed) for inode, changed in marks),
     )

@@ -20,8 +20,8 @@ from grokpack.execution import tile_coverage
 from grokpack.execution.journal import Journal
 from grokpack.execution.output import Output
 from grokpack.execution.preflight import check_output, finished, preflight
-from grokpack.execution.run import Outcome, Session, already
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run import Outcome, RunState, already
+from grokpack.execution.run_options import RunOptions
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -35,7 +35,7 @@ _BEGIN_S = 60.0  # to wait for one who records the plan, creates the files, or p
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RunPart:
     """Which of so many.
 
     Attributes:
@@ -50,8 +50,8 @@ class Part:
 def execute_part(
     plan: Plan,
     out: str,
-    part: Part,
-    limits: Limits | None = None,
+    part: RunPart,
+    limits: RunOptions | None = None,
     listen: Listener = ignore,
     executor: Executor | None = None,
 ) -> Outcome:
@@ -72,7 +72,7 @@ def execute_part(
         GrokpackError: GP304 for outputs that are not written in parts, GP322 where a process
             writes all of the output; what `execute` raises.
     """
-    limits = limits or Limits()
+    limits = limits or RunOptions()
     refuse_part(plan, out, part, limits)
     allowed = preflight(plan, out, limits)
     if executor is not None:
@@ -101,13 +101,13 @@ def _until_done(session: _Part, executor: Executor | None) -> Outcome:
     raise GrokpackError("GP322", what, place, hint="look for a job that uses `--restart`")
 
 
-def part_bytes(plan: Plan, part: Part) -> int:
+def part_bytes(plan: Plan, part: RunPart) -> int:
     """Bytes of a part's share of the output."""
     share = tile_coverage.shares(plan.target, part.count)[part.number - 1]
     return tile_coverage.bytes_of(plan.target.layout, share)
 
 
-def refuse_part(plan: Plan, out: str, part: Part, limits: Limits) -> None:
+def refuse_part(plan: Plan, out: str, part: RunPart, limits: RunOptions) -> None:
     """Refuse what cannot be written in parts.
 
     Raises:
@@ -131,17 +131,17 @@ def refuse_part(plan: Plan, out: str, part: Part, limits: Limits) -> None:
         raise GrokpackError("GP304", what, Place(out), hint=hint)
 
 
-class _Part(Session):
+class _Part(RunState):
     """One part, beside others."""
 
     def __init__(
         self,
         plan: Plan,
         place: Output,
-        limits: Limits,
+        limits: RunOptions,
         listen: Listener,
         allowed: Budget,
-        part: Part,
+        part: RunPart,
     ) -> None:
         super().__init__(plan, place, limits, listen, allowed)
         name = f"{part.number}-of-{part.count}-{socket.gethostname()}-{os.getpid()}"

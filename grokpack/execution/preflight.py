@@ -12,14 +12,14 @@ from grokpack.execution.remove_output import own_manifest, removable
 from grokpack.planning.memory_budget import Budget, budget
 
 if TYPE_CHECKING:
-    from grokpack.execution.run_options import Limits
+    from grokpack.execution.run_options import RunOptions
     from grokpack.planning.plan import Plan
 
 _SLACK_BYTES = 16 << 20  # manifest, journal and folders
 _LONGEST_VALUE = 24  # of an option; longer ones are digests, of which 8 digits tell enough
 
 
-def preflight(plan: Plan, out: str, limits: Limits) -> Budget:
+def preflight(plan: Plan, out: str, limits: RunOptions) -> Budget:
     """Refuse, before anything is written, what the run would refuse.
 
     Returns:

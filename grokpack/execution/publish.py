@@ -10,7 +10,7 @@ from grokpack.checkpoint import manifest_file
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Literal
 from grokpack.core.tiles import tile_count
-from grokpack.execution.quantization_error import Account, document
+from grokpack.execution.quantization_error import ErrorStats, document
 from grokpack.execution.written_files import written_files
 from grokpack.formats import safetensors
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def account_of(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
-    """What was lost in all tiles; empty where nothing was quantised anew."""
-    total: dict[str, Account] = {}
+    """What was lost in all tiles; empty where nothing was quantized anew."""
+    total: dict[str, ErrorStats] = {}
     for receipt in receipts:
         for tile in receipt.accounts:
             for name, own in tile.items():
-                total.setdefault(name, Account()).merge(own)
+                total.setdefault(name, ErrorStats()).merge(own)
     return document(total, plan.source.geometry.layers) if total and plan.source else {}
 
 

@@ -1,4 +1,4 @@
-"""The account of a quantisation: what was lost, exactly, by tensor and however the work was cut.
+"""The account of a quantization: what was lost, exactly, by tensor and however the work was cut.
 
 The kernels give for each group the sums of x^2, e^2 and x * e in float32, where x is a weight and e
 its error. A float32 is an integer m times 2^k, so that one integer sum for each exponent adds them
@@ -22,9 +22,9 @@ from grokpack.models import grok1
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.transforms.quantized_rows import Measured
+    from grokpack.transforms.quantized_rows import QuantizedRows
 
-    Accounts = Mapping[str, "Account"]
+    Accounts = Mapping[str, "ErrorStats"]
     """By tensor."""
 
 _SUMS = 3
@@ -33,7 +33,7 @@ _GROUPS, _ZERO, _EXACT, _BAD, _ENDS, _GONE = range(6)  # of the totals that the 
 
 
 @dataclass(slots=True)
-class Account:
+class ErrorStats:
     """What was lost in some groups; the arrays are those of `kernels.groupwise.tally_groups`.
 
     Attributes:
@@ -72,7 +72,7 @@ class Account:
             self.bins,
         )
 
-    def merge(self, other: Account) -> None:
+    def merge(self, other: ErrorStats) -> None:
         """Count the groups of another account as well."""
         self.weights += other.weights
         self.powers += other.powers
@@ -133,7 +133,7 @@ class Account:
         return [self.weights, self.totals.tolist(), float(self.worst[0]), sparse, bins]
 
     @classmethod
-    def from_json(cls, row: list[Any]) -> Account:
+    def from_json(cls, row: list[Any]) -> ErrorStats:
         """What `to_json` gave."""
         weights, totals, worst, sparse, bins = row
         account = cls(weights)
@@ -149,9 +149,9 @@ class Account:
 def document(accounts: Accounts, layers: int) -> dict[str, Any]:
     """Figures by role and by tensor, as JSON values; the order of the run does not show."""
     entries = grok1.entries_by_name(layers)
-    roles: dict[str, Account] = {}
+    roles: dict[str, ErrorStats] = {}
     for name, own in accounts.items():
-        roles.setdefault(entries[name].rule.role, Account()).merge(own)
+        roles.setdefault(entries[name].rule.role, ErrorStats()).merge(own)
     ordered = sorted(accounts, key=lambda name: entries[name].index)
     return {
         "roles": {role: roles[role].figures() for role in sorted(roles, reverse=True)},
@@ -164,32 +164,32 @@ def _short(ratio: float) -> float:
     return float(f"{ratio:.6g}")
 
 
-class Ledger:
+class TileErrorStats:
     """Accounts of the tiles of a run, for each tile by tensor."""
 
     def __init__(self, engine: Engine = "numpy") -> None:
         self._engine: Engine = engine
-        self._tiles: dict[int, dict[str, Account]] = {}
+        self._tiles: dict[int, dict[str, ErrorStats]] = {}
 
-    def from_byte(self, begins: int) -> Page:
+    def from_byte(self, begins: int) -> ArrayErrorStats:
         """The entries of an array that begins at a byte of the file."""
-        return Page(self._tiles, begins, self._engine)
+        return ArrayErrorStats(self._tiles, begins, self._engine)
 
     def tiles(self, first: int, last: int) -> tuple[Accounts, ...]:
-        """Accounts of tiles `first` to `last`; none where nothing was quantised."""
+        """Accounts of tiles `first` to `last`; none where nothing was quantized."""
         found = tuple(self._tiles.get(tile, {}) for tile in range(first, last))
         return found if any(found) else ()
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ArrayErrorStats:
     """Where the groups of one array are entered."""
 
-    tiles: dict[int, dict[str, Account]]
+    tiles: dict[int, dict[str, ErrorStats]]
     begins: int
     engine: Engine
 
-    def enter(self, piece: Measured, row_at: int, run: tuple[int, int]) -> None:
+    def enter(self, piece: QuantizedRows, row_at: int, run: tuple[int, int]) -> None:
         """Count each group of a piece in the tile in which its first row begins.
 
         Args:
@@ -207,5 +207,5 @@ class Page:
             high = min(stop, (tile + 1) * TILE_BYTES) - origin
             sums, counts = piece.cut(-(-low // row_bytes), -(-high // row_bytes))
             if sums.size:
-                own = self.tiles.setdefault(tile, {}).setdefault(piece.tensor, Account())
+                own = self.tiles.setdefault(tile, {}).setdefault(piece.tensor, ErrorStats())
                 own.add(sums, counts, piece.per_group, self.engine)

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from grokpack import storage
     from grokpack.execution.quantization_error import Accounts
-    from grokpack.planning.tasks import Run
+    from grokpack.planning.tasks import TileRange
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedFile:
+class CompressedFileRecord:
     """A file as it was written: its size, and the checksum (xxh3_128, hex) of each tile."""
 
     nbytes: int
@@ -22,7 +22,7 @@ class EncodedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class TaskInput:
     """What one task does.
 
     Attributes:
@@ -30,7 +30,7 @@ class Portion:
         tickets: What the output's sink must know of the files to go on with them elsewhere.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[TileRange, ...]
     tickets: Mapping[str, str]
 
 
@@ -45,8 +45,10 @@ class Receipt:
     band: int
     first: int
     sums: tuple[tuple[str, ...], ...]  # [file in band][tile]
-    accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantised
-    encoded: tuple[EncodedFile, ...] = ()  # [file in band], where files are written encoded
+    accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantized
+    encoded: tuple[
+        CompressedFileRecord, ...
+    ] = ()  # [file in band], where files are written encoded
     marks: tuple[storage.Mark, ...] = ()  # [file in band], after these tiles were written
 
     @property

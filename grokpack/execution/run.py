@@ -17,10 +17,10 @@ from grokpack.execution.data_loop import doing_tasks
 from grokpack.execution.output import Output
 from grokpack.execution.preflight import check_output, finished, preflight
 from grokpack.execution.publish import account_of, publish
-from grokpack.execution.receipt import Portion, Receipt
+from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.remove_output import discard
-from grokpack.execution.run_options import Limits
-from grokpack.execution.workers import Crew, Job, spread
+from grokpack.execution.run_options import RunOptions
+from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.execution.written_files import written_files
 from grokpack.planning.tasks import tasks
 
@@ -43,7 +43,7 @@ class Outcome:
         total_bytes: Bytes of the output's files.
         seconds: Wall time of this run.
         already_done: Whether an earlier run had finished it.
-        account: What was lost, by role and by tensor, where weights were quantised anew.
+        account: What was lost, by role and by tensor, where weights were quantized anew.
         processes: Tasks that each process did, by host and number of the process.
         published: Whether the output is whole; a part may leave others to be written.
         outstanding_bytes: Bytes that no part has written yet.
@@ -65,7 +65,7 @@ class Outcome:
 def execute(
     plan: Plan,
     out: str,
-    limits: Limits | None = None,
+    limits: RunOptions | None = None,
     listen: Listener = ignore,
     executor: Executor | None = None,
 ) -> Outcome:
@@ -84,7 +84,7 @@ def execute(
             cannot be used, GP403 and GP404 when stopped, GP408 where the executor's workers are
             gone, GP409 where one sees other files, and what reading and writing raise.
     """
-    limits = limits or Limits()
+    limits = limits or RunOptions()
     allowed = preflight(plan, out, limits)
     if executor is not None:
         plan, out = plan.anywhere(), storage.absolute(out)
@@ -114,11 +114,11 @@ def already(place: Output) -> Outcome:
     return Outcome(place.path, 0, nbytes, 0.0, already_done=True)
 
 
-class Session:
+class RunState:
     """One process's work on one output, under its lock."""
 
     def __init__(
-        self, plan: Plan, place: Output, limits: Limits, listen: Listener, allowed: Budget
+        self, plan: Plan, place: Output, limits: RunOptions, listen: Listener, allowed: Budget
     ) -> None:
         self.plan, self.place, self.limits, self.journal = plan, place, limits, place.journal
         self.listen, self.allowed = listen, allowed
@@ -202,14 +202,14 @@ class Session:
         job = Job(
             doing_tasks,
             arguments,
-            see=worker_checks.see_run,
-            leave=worker_checks.leave_run,
+            see=worker_checks.check_run,
+            leave=worker_checks.end_run,
             stop_folder=self.journal.folder,
         )
-        crew = Crew(self.limits.at_once(self.allowed), executor)
+        crew = WorkerPool(self.limits.at_once(self.allowed), executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
-        results = spread(job, self._portions(done), crew, watch)
+        results = map_unordered(job, self._portions(done), crew, watch)
         try:
             for where, written in results:
                 self.journal.record(written)
@@ -224,13 +224,13 @@ class Session:
         self._raise_if_stopped()
         return receipts
 
-    def _portions(self, done: tile_coverage.Tiles) -> Iterator[Portion]:
+    def _portions(self, done: tile_coverage.Tiles) -> Iterator[TaskInput]:
         target = self.plan.target
         for runs in tasks(target, done):
             files = {f.path for run in runs for f in target.layout.bands[run.band]}
             paths = [self.place.file(path) for path in sorted(files)]
             # a file that is encoded is begun anew by whoever writes it
-            yield Portion(runs, {} if target.encoding else self.place.sink.tickets(paths))
+            yield TaskInput(runs, {} if target.encoding else self.place.sink.tickets(paths))
 
     def _advance(self, nbytes: int) -> None:
         with self._guard:
@@ -280,7 +280,7 @@ class Session:
         return Outcome(out, written, nbytes, seconds, account=account, processes=self.processes)
 
 
-class _Whole(Session):
+class _Whole(RunState):
     """All of a plan."""
 
     def run(self, executor: Executor | None) -> Outcome:

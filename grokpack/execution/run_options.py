@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Limits:
+class RunOptions:
     """How a plan is run; none of this changes what is written.
 
     Attributes:

@@ -16,7 +16,7 @@ from grokpack import storage
 from grokpack.core.events import ignore
 from grokpack.core.progress import watching
 from grokpack.execution.data_loop import Context, band_blocks
-from grokpack.execution.quantization_error import Ledger
+from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.planning.tasks import tasks
 from grokpack.storage.hashing import TileSums
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from grokpack.execution.output import Output
     from grokpack.planning.plan import Plan
-    from grokpack.planning.tasks import Run
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.planning.tasks import TileRange
+    from grokpack.transforms.step_sizes import StepSizes
 
 S = TypeVar("S")
 
@@ -57,10 +57,10 @@ class Rates:
     cores: int
 
 
-def rates(plan: Plan, place: Output, pace: Pace) -> Rates:
+def rates(plan: Plan, place: Output, pace: StepSizes) -> Rates:
     """Try out a plan for two or three seconds."""
     cores = os.cpu_count() or 1
-    taste = _Taste(Context.of(watching(ignore), plan, place, pace))
+    taste = _Sample(Context.of(watching(ignore), plan, place, pace))
     taste.rate(1, 0.0)  # compiled kernels come from their cache, files into view
     one = taste.rate(1, _TASTE_S)
     here = taste.rate(cores, _TASTE_S) if cores > 1 else one
@@ -68,7 +68,7 @@ def rates(plan: Plan, place: Output, pace: Pace) -> Rates:
     return Rates(_read_rate(plan), _write_rate(place), one, max(one, here), cores)
 
 
-class _Taste:
+class _Sample:
     """Tasks of the plan, as threads do them."""
 
     def __init__(self, context: Context) -> None:
@@ -105,13 +105,13 @@ class _Taste:
             for run in self._tasks[int((number + 0.5) * _GOLDEN % 1 * count)]:
                 yield from self._blocks_of(run)
 
-    def _blocks_of(self, run: Run) -> Iterator[list[memoryview]]:
+    def _blocks_of(self, run: TileRange) -> Iterator[list[memoryview]]:
         target, engine = self._context.target, self._context.pace.engine
         band = target.layout.bands[run.band]
         at, stop = run.span(band[0])
         sums = TileSums(len(band), band[0].nbytes)
         encode = target.encoding.encoder(band[0]) if target.encoding else None
-        for blocks in band_blocks(self._context, band, at, stop, Ledger(engine)):
+        for blocks in band_blocks(self._context, band, at, stop, TileErrorStats(engine)):
             sums.update(at, blocks)
             at += len(blocks[0])
             if encode:

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.execution.output import Output
     from grokpack.planning.plan import Plan
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 _HINT = "workers need the storage of source and output at the same paths as this process"
 
 
-def see_run(plan: Plan, place: Output, pace: Pace) -> None:  # noqa: ARG001  # what the job is made of
+def check_run(plan: Plan, place: Output, pace: StepSizes) -> None:  # noqa: ARG001  # what the job is made of
     """See the source of a plan, and the output that was begun.
 
     Raises:
         GrokpackError: GP409 where a process does not.
     """
     if plan.source is not None:
-        see_checkpoint(plan.source)
+        check_checkpoint(plan.source)
     if storage.is_url(place.path):
         if plan.target.encoding is not None:
             what = "compressed files go to a bucket from one process only"
@@ -39,12 +39,12 @@ def see_run(plan: Plan, place: Output, pace: Pace) -> None:  # noqa: ARG001  # w
         raise GrokpackError("GP409", what, Place(place.path), hint=_HINT)
 
 
-def leave_run(_plan: Plan, place: Output, _pace: Pace) -> None:
+def end_run(_plan: Plan, place: Output, _pace: StepSizes) -> None:
     """Put away what was read of a far source and kept on disk."""
     storage.tidy(place.journal.folder)
 
 
-def see_checkpoint(checkpoint: Checkpoint, *_others: object) -> None:
+def check_checkpoint(checkpoint: Checkpoint, *_others: object) -> None:
     """See a checkpoint that is, by its headers, the one that was opened.
 
     Raises:
@@ -56,7 +56,7 @@ def see_checkpoint(checkpoint: Checkpoint, *_others: object) -> None:
         raise GrokpackError("GP409", what, Place(unlike), hint=_HINT)
 
 
-def see_files(sizes: Mapping[str, int], *_others: object) -> None:
+def check_files(sizes: Mapping[str, int], *_others: object) -> None:
     """See files of these sizes.
 
     Raises:

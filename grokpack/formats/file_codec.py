@@ -17,7 +17,7 @@ class Frame(NamedTuple):
     encoded: int
 
 
-class Encoding(Protocol):
+class FileCodec(Protocol):
     """How a target's files are kept.
 
     The target's layout says, as ever, what a file holds. The encoding cuts that into frames, turns

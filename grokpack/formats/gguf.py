@@ -61,7 +61,7 @@ class TensorInfo:
 
     @property
     def stored(self) -> ArraySpec:
-        """The array of its bytes: the last axis of a quantised tensor counts bytes."""
+        """The array of its bytes: the last axis of a quantized tensor counts bytes."""
         weights, nbytes = BLOCKS.get(self.type, (1, 1))
         return ArraySpec((*self.shape[:-1], self.shape[-1] // weights * nbytes), STORED[self.type])
 

@@ -57,7 +57,7 @@ _WINDOW_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class GgufHeader:
     """A parsed header.
 
     Attributes:
@@ -149,7 +149,7 @@ def is_gguf(data: Bytes) -> bool:
     return data.size() >= len(_MAGIC) and data.read(0, len(_MAGIC)) == _MAGIC
 
 
-def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Header:
+def read(data: Bytes, path: str, allowance: Allowance | None = None) -> GgufHeader:
     """Read and check a header; no tensor is read.
 
     Args:
@@ -247,7 +247,7 @@ def _checked(
     keys: dict[str, Value],
     table: list[tuple[str, TensorInfo, int]],
     size: int,
-) -> Header:
+) -> GgufHeader:
     """Tensors that follow each other, aligned, within the file."""
     alignment = keys.get("general.alignment", ALIGNMENT)
     if type(alignment) is not int or alignment not in (1 << n for n in range(17)):
@@ -266,7 +266,7 @@ def _checked(
     names = {name for name, _, _ in table}
     if len(names) != len(table):
         raise cursor.broken("a tensor stands twice")
-    return Header(
+    return GgufHeader(
         keys,
         {name: info for name, info, _ in table},
         {name: first + offset for name, _, offset in table},

@@ -51,7 +51,7 @@ class Inline:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class ChunkSeries:
     """The chunks of an array: values of equal length, `prefix + tail` for each tail of a grid.
 
     Attributes:
@@ -81,7 +81,7 @@ class Run:
         return self.prefix + self.tails.last
 
 
-Item = Inline | Run
+Item = Inline | ChunkSeries
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +155,7 @@ def database(items: Iterable[Item], nodes_path: str) -> Database:
 def _in_order(items: Iterable[Item]) -> list[Item]:
     ordered = sorted(items, key=lambda item: item.key)
     for item, after in pairwise(ordered):
-        inside = isinstance(item, Run) and after.key.startswith(item.prefix)
+        inside = isinstance(item, ChunkSeries) and after.key.startswith(item.prefix)
         if inside or item.key == after.key:
             message = f"{after.key.decode(errors='replace')} stands twice"
             raise ValueError(message)
@@ -168,7 +168,7 @@ def _grouped(items: list[Item]) -> Iterable[list[Item]]:
     keys = 0
     for item in items:
         group.append(item)
-        keys += len(item.offsets) if isinstance(item, Run) else 1
+        keys += len(item.offsets) if isinstance(item, ChunkSeries) else 1
         if keys >= LEAF_ENTRIES:
             yield group
             group, keys = [], 0
@@ -213,7 +213,7 @@ class _Columns:
 
     def __init__(self, items: list[Item], prefix: int) -> None:
         self._prefix, self._last = prefix, b""
-        paths = {path for item in items if isinstance(item, Run) for path in item.files}
+        paths = {path for item in items if isinstance(item, ChunkSeries) for path in item.files}
         self._paths = sorted(map(_raw, paths))
         self._shared: list[np.ndarray] = []
         self._lengths: list[np.ndarray] = []
@@ -224,7 +224,7 @@ class _Columns:
         self._suffix_lengths: list[np.ndarray] = []
         self._inline: list[bytes] = []
         for item in items:
-            self._add_run(item) if isinstance(item, Run) else self._add_inline(item)
+            self._add_run(item) if isinstance(item, ChunkSeries) else self._add_inline(item)
 
     def _add_inline(self, item: Inline) -> None:
         self._add_key(item.key)
@@ -232,7 +232,7 @@ class _Columns:
         self._kinds.append(np.array([_INLINE]))
         self._inline.append(item.value)
 
-    def _add_run(self, run: Run) -> None:
+    def _add_run(self, run: ChunkSeries) -> None:
         self._add_key(run.key)
         self._shared.append(len(run.prefix) - self._prefix + run.tails.shared)
         self._suffix_lengths.append(run.tails.lengths)

@@ -38,7 +38,7 @@ _LARGEST_SIZE = 1 << 63  # what no file reaches
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class SafetensorsHeader:
     """A parsed header.
 
     Attributes:
@@ -115,7 +115,7 @@ def shards(sizes: Mapping[str, int], limit_bytes: int) -> Iterator[list[str]]:
         yield shard
 
 
-def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Header:
+def read(data: Bytes, path: str, allowance: Allowance | None = None) -> SafetensorsHeader:
     """Read and check a header; no array is read.
 
     Args:
@@ -140,7 +140,7 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Header:
     literal = data.read(0, _LENGTH.size + length)
     allowance.take(path, arrays=literal.count(b"{"))
     arrays, metadata = _parse(literal, path)
-    header = Header(_contiguous(path, arrays, len(literal), size), metadata, literal)
+    header = SafetensorsHeader(_contiguous(path, arrays, len(literal), size), metadata, literal)
     reason = safetensors_library.refusal(literal, size)
     if reason is not None:
         raise _broken(path, f"the safetensors library refuses it: {reason}", 0)

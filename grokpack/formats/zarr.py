@@ -60,7 +60,7 @@ def crc32c() -> Callable[[Any], int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class ShardGrid:
     """How an array is cut into shards, and a shard into chunks.
 
     The number of chunks along an axis is a multiple of those of a shard, so that every shard
@@ -109,7 +109,7 @@ def unravel(index: int, counts: Shape) -> Shape:
     return tuple(reversed(found))
 
 
-def choose_grid(spec: ArraySpec, cuts: Shape, chunk_bytes: int, shard_bytes: int) -> Grid:
+def choose_grid(spec: ArraySpec, cuts: Shape, chunk_bytes: int, shard_bytes: int) -> ShardGrid:
     """Shards of chunks of about these sizes, that no slice of a rank cuts.
 
     Both grow along the last axis first, then along the one before it: chunks are bands of rows.
@@ -130,7 +130,7 @@ def choose_grid(spec: ArraySpec, cuts: Shape, chunk_bytes: int, shard_bytes: int
             break
         own = wider
     shard = _grow(chunk, own, shard_bytes // spec.dtype.itemsize)
-    return Grid(spec.shape, shard, chunk)
+    return ShardGrid(spec.shape, shard, chunk)
 
 
 def _grow(unit: Shape, limit: Shape, elements: int, *, padded: bool = False) -> Shape:
@@ -156,7 +156,7 @@ _AWKWARD = 8  # a divisor smaller by this factor than what fits makes too many c
 
 def array_document(
     spec: ArraySpec,
-    grid: Grid,
+    grid: ShardGrid,
     attributes: Mapping[str, Any] | None = None,
     axes: tuple[str, ...] | None = None,
     *,
@@ -197,7 +197,7 @@ def _rendered(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
-def frames_spec(spec: ArraySpec, grid: Grid, *, checked: bool = True) -> ArraySpec:
+def frames_spec(spec: ArraySpec, grid: ShardGrid, *, checked: bool = True) -> ArraySpec:
     """Every chunk of an array, shard by shard, with its checksum: `u8[chunk, bytes + 4]`.
 
     Not `checked`, without it: of chunks that are compressed it covers what becomes of them.
@@ -207,7 +207,7 @@ def frames_spec(spec: ArraySpec, grid: Grid, *, checked: bool = True) -> ArraySp
 
 
 def lay_out(
-    path: str, frames: str, spec: ArraySpec, grid: Grid, *, compressed: bool = False
+    path: str, frames: str, spec: ArraySpec, grid: ShardGrid, *, compressed: bool = False
 ) -> Iterator[tuple[FileLayout, ...]]:
     """The shards of an array, those that share rows in one band.
 

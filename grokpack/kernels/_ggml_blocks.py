@@ -23,7 +23,7 @@ is what x86 leaves in the low byte of a cast that does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class QuantizedBlock:
     """Codes of a block and how they are read: `x^ = d * code + m`.
 
     Attributes:
@@ -49,11 +49,11 @@ class Fit:
         e = x - self.restored
         return in_order(e * e * weights)
 
-    def where(self, better: np.ndarray, other: Fit) -> Fit:
+    def where(self, better: np.ndarray, other: QuantizedBlock) -> QuantizedBlock:
         """The other fit in columns where it is better."""
         heads = tuple(np.where(better, b, a) for a, b in zip(self.heads, other.heads, strict=True))
         codes = np.where(better, other.codes, self.codes)
-        return Fit(
+        return QuantizedBlock(
             codes, heads, np.where(better, other.d, self.d), np.where(better, other.m, self.m)
         )
 
@@ -104,7 +104,7 @@ def extremes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def fit_q8_0(x: np.ndarray) -> Fit:
+def fit_q8_0(x: np.ndarray) -> QuantizedBlock:
     """`d = max|x| / 127`; halves are rounded away from zero, as `roundf` does."""
     d = np.abs(farthest(x)) / np.float32(TOP8)
     y = x * inverse(d)
@@ -113,18 +113,20 @@ def fit_q8_0(x: np.ndarray) -> Fit:
     size = whole + (size - whole >= np.float32(0.5))
     codes = cast(np.where(y < 0, -size, size)).astype(np.int8)
     bits = to_f16(d)
-    return Fit(codes, (bits,), from_f16(bits), np.zeros_like(d))
+    return QuantizedBlock(codes, (bits,), from_f16(bits), np.zeros_like(d))
 
 
-def with_q4_0(x: np.ndarray, d: np.ndarray, multiplier: np.ndarray) -> Fit:
+def with_q4_0(x: np.ndarray, d: np.ndarray, multiplier: np.ndarray) -> QuantizedBlock:
     """Codes of Q4_0 by a multiplier near `1 / d`."""
     codes = np.minimum(cast(x * multiplier + np.float32(8.5)), TOP4)
     bits = to_f16(d)
     back = from_f16(bits)
-    return Fit(np.maximum(codes, 0).astype(np.int8), (bits,), back, back * np.float32(-8))
+    return QuantizedBlock(
+        np.maximum(codes, 0).astype(np.int8), (bits,), back, back * np.float32(-8)
+    )
 
 
-def fit_q4_0(x: np.ndarray) -> Fit:
+def fit_q4_0(x: np.ndarray) -> QuantizedBlock:
     """`d = x / -8` for the farthest x, which so gets the code that has no opposite."""
     d = farthest(x) / np.float32(-8)
     return with_q4_0(x, d, inverse(d))
@@ -132,15 +134,15 @@ def fit_q4_0(x: np.ndarray) -> Fit:
 
 def with_q4_1(
     x: np.ndarray, d: np.ndarray, m: np.ndarray, base: np.ndarray, multiplier: np.ndarray
-) -> Fit:
+) -> QuantizedBlock:
     """Codes of Q4_1 above `base` by a multiplier near `1 / d`."""
     codes = np.minimum(cast((x - base) * multiplier + np.float32(0.5)), TOP4)
     bits, least = to_f16(d), to_f16(m)
     codes = np.maximum(codes, 0).astype(np.int8)
-    return Fit(codes, (bits, least), from_f16(bits), from_f16(least))
+    return QuantizedBlock(codes, (bits, least), from_f16(bits), from_f16(least))
 
 
-def fit_q4_1(x: np.ndarray) -> Fit:
+def fit_q4_1(x: np.ndarray) -> QuantizedBlock:
     """`m = min x`, `d = (max x - min x) / 15`."""
     low, high = extremes(x)
     d = (high - low) / np.float32(TOP4)
@@ -148,7 +150,7 @@ def fit_q4_1(x: np.ndarray) -> Fit:
 
 
 def measure(
-    x: np.ndarray, fit: Fit, ends: tuple[int, int], sums: np.ndarray, counts: np.ndarray
+    x: np.ndarray, fit: QuantizedBlock, ends: tuple[int, int], sums: np.ndarray, counts: np.ndarray
 ) -> None:
     """Sums and counts of one block: `sums f32[3, column]`, `counts i32[2, column]`."""
     restored = fit.restored

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grokpack.kernels._ggml_blocks import BLOCK, TOP4, Fit, from_f16, in_order, to_f16
+from grokpack.kernels._ggml_blocks import BLOCK, TOP4, QuantizedBlock, from_f16, in_order, to_f16
 from grokpack.kernels._ggml_search import MAGIC
 
 SUPER = 256
@@ -36,11 +36,13 @@ class KFit:
     minima: np.ndarray
     heads: tuple[np.ndarray, np.ndarray]
 
-    def sub_block(self, sub: int) -> Fit:
+    def sub_block(self, sub: int) -> QuantizedBlock:
         """How a sub-block is read."""
         d, m = from_f16(self.heads[0]), from_f16(self.heads[1])
         d = d * self.scales[sub].astype(np.float32)
-        return Fit(self.codes[sub], self.heads, d, -(m * self.minima[sub].astype(np.float32)))
+        return QuantizedBlock(
+            self.codes[sub], self.heads, d, -(m * self.minima[sub].astype(np.float32))
+        )
 
 
 def nearest(y: np.ndarray) -> np.ndarray:
@@ -109,7 +111,7 @@ def _six_bits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_q4_k(x: np.ndarray) -> KFit:
-    """Quantise `f32[8, 32, column]`."""
+    """Quantize `f32[8, 32, column]`."""
     scale, least, codes = _search(x)
     scales, step = _six_bits(scale)
     minima, least_step = _six_bits(least)

@@ -13,7 +13,7 @@ import numpy as np
 
 from grokpack.kernels._ggml_blocks import (
     TOP4,
-    Fit,
+    QuantizedBlock,
     extremes,
     farthest,
     fit_q4_0,
@@ -45,7 +45,7 @@ def clip(y: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.where(whole > np.float32(low), whole, np.float32(low))
 
 
-def best_q4_0(x: np.ndarray, w: np.ndarray) -> Fit:
+def best_q4_0(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
     """The fit of Q4_0 with least squared error among those looked at."""
     far = farthest(x)
     gain, scale = np.zeros_like(far), np.zeros_like(far)
@@ -66,7 +66,7 @@ def best_q4_0(x: np.ndarray, w: np.ndarray) -> Fit:
     return best
 
 
-def best_q4_1(x: np.ndarray, w: np.ndarray) -> Fit:
+def best_q4_1(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
     """The fit of Q4_1 with least squared error among those looked at."""
     low, high = extremes(x)
     middle = low + (high - low) * np.float32(0.5)

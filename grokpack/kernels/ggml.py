@@ -1,10 +1,10 @@
-"""Weights quantised to GGUF's block types, and read back.
+"""Weights quantized to GGUF's block types, and read back.
 
-The quantisers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and
+The quantizers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and
 `scales f32[group, column]`; row r of the values is in group `r // per_group`, and
 `x = float32(value) * scale`. They make as many columns as `out` has rows, from `column` on, and
 leave in `out u8[column, in / block * bytes]` the blocks of each column over its inputs.
-`quantise_*` leave ggml's own bytes; `search_*` the same format, with no more squared error in any
+`quantize_*` leave ggml's own bytes; `search_*` the same format, with no more squared error in any
 block and less in nearly all.
 
 For each block of 32 inputs (a sub-block, of Q4_K) and column they also set, for the account,
@@ -30,7 +30,7 @@ from grokpack.kernels._ggml_blocks import (
     BLOCK,
     TOP4,
     TOP8,
-    Fit,
+    QuantizedBlock,
     fit_q4_0,
     fit_q4_1,
     fit_q8_0,
@@ -52,7 +52,7 @@ _ENDS4 = (0, TOP4)
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What the quantisers read; see the module."""
+    """What the quantizers read; see the module."""
 
     values: np.ndarray
     scales: np.ndarray
@@ -70,7 +70,7 @@ class _Source:
 
 def _make(
     source: _Source,
-    fit: Callable[..., Fit],
+    fit: Callable[..., QuantizedBlock],
     out: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
@@ -95,7 +95,7 @@ def _make(
             measure(x, made, (-TOP8, TOP8) if eight else _ENDS4, sums[:, at], counts[:, at])
 
 
-def quantise_q8_0(
+def quantize_q8_0(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -108,7 +108,7 @@ def quantise_q8_0(
     _make(_Source(values, scales, column, per_group), fit_q8_0, out, sums, counts)
 
 
-def quantise_q4_0(
+def quantize_q4_0(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -121,7 +121,7 @@ def quantise_q4_0(
     _make(_Source(values, scales, column, per_group), fit_q4_0, out, sums, counts)
 
 
-def quantise_q4_1(
+def quantize_q4_1(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -162,7 +162,7 @@ def search_q4_1(  # noqa: PLR0913, PLR0917
     _make(_Source(values, scales, column, per_group), best_q4_1, out, sums, counts, importance)
 
 
-def quantise_q4_k(
+def quantize_q4_k(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,

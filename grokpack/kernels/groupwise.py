@@ -19,7 +19,7 @@ ratio of signal to error (symmetric, asymmetric):
                         the side of the larger extreme; then least squares of the values on the
                         codes moves step and zero point, `REFINEMENTS` times, if that is better
 
-For comparison, half-quadratic quantisation (Badri and Shaji 2023) leaves 20.3 dB with real zero
+For comparison, half-quadratic quantization (Badri and Shaji 2023) leaves 20.3 dB with real zero
 points, which no integer format holds, and 20.0 dB when those are rounded.
 The best that any step and integer zero point can do there is 20.49 dB; LSQ gives 20.45.
 
@@ -70,7 +70,7 @@ FIRST_QUARTER = 4 * (127 + OCTAVES[0])
 _NOT_FINITE = 255
 
 
-def quantise(  # noqa: PLR0913, PLR0917  # what a band of a weight and its codes consist of
+def quantize(  # noqa: PLR0913, PLR0917  # what a band of a weight and its codes consist of
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -352,7 +352,7 @@ def tally_groups(
     is one sum of the integers m, which are below 2**24: 2**39 groups fit.
 
     Args:
-        sums: `f32[3, group, column]`, as `quantise` leaves them.
+        sums: `f32[3, group, column]`, as `quantize` leaves them.
         counts: `i32[2, group, column]`.
         powers: `i64[3, 256]`, for each of the sums its m by max(e, 1); signed for the third.
         totals: `i64[6]`: groups, those whose sum of x*x is zero, those without error among the

@@ -184,7 +184,7 @@ class FloatTally:
 
 @dataclass(slots=True)
 class CodeTally:
-    """What was counted of a quantised weight.
+    """What was counted of a quantized weight.
 
     Codes are gathered by column until the scale group ends; only then is it known what they are
     multiplied with. So rows must be added group by group, and `close` comes last.

@@ -1,4 +1,4 @@
-"""Weights as engines want them, from int8 codes: transposed, dequantised, or packed in blocks.
+"""Weights as engines want them, from int8 codes: transposed, dequantized, or packed in blocks.
 
 All take a block of codes as xAI stores a weight, `codes i8[in, column]`, whose first row is input
 `first` of the weight, and one row of scales per `per_group` inputs, the first of them for the

@@ -15,7 +15,7 @@ Cut = Literal["columns", "rows", "features", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class TensorRule:
     """One kind of tensor.
 
     Attributes:
@@ -35,7 +35,7 @@ class Rule:
     gguf: str
 
     @property
-    def quantised(self) -> bool:
+    def quantized(self) -> bool:
         """Whether the release stores it as int8 with bf16 scales."""
         return self.role in ("expert", "attention")
 
@@ -78,18 +78,18 @@ class Geometry:
         """Key/value heads, where the head size is known."""
         return None if self.head_dim is None else self.kv_width // self.head_dim
 
-    def shape(self, rule: Rule) -> Shape:
+    def shape(self, rule: TensorRule) -> Shape:
         """Shape of a tensor as stored, `[in, out]`."""
         return tuple(getattr(self, dim) for dim in rule.dims)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelTensor:
     """A tensor of a model of some geometry: its rule, its layer and its place in the files."""
 
     index: int
     layer: int | None
-    rule: Rule
+    rule: TensorRule
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.models.architecture import Entry, Geometry
+from grokpack.models.architecture import Geometry, ModelTensor
 from grokpack.models.grok1 import GLOBAL_SLOTS, GROK1, LAYER_SLOTS, entries, is_release, layers_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _with_assumptions(geometry: Geometry, hints: Hints) -> Geometry:
     return geometry
 
 
-def stored_groups(tensors: list[tuple[Entry, TensorSpec]]) -> int | None:
+def stored_groups(tensors: list[tuple[ModelTensor, TensorSpec]]) -> int | None:
     """Scale rows that row-parallel weights have in the files; None for one per weight row.
 
     The number that fits most tensors; a number of groups before rows, because a small tensor may
@@ -106,7 +106,7 @@ def stored_groups(tensors: list[tuple[Entry, TensorSpec]]) -> int | None:
     return groups if fit and fit >= sum(g == n for g, n in rows) else None
 
 
-def _named(entry: Entry, tensor: TensorSpec) -> dict[str, int]:
+def _named(entry: ModelTensor, tensor: TensorSpec) -> dict[str, int]:
     return dict(zip(entry.rule.dims, tensor.values.shape, strict=True))
 
 

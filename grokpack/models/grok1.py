@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
-from grokpack.models.architecture import Entry, Geometry, Rule
+from grokpack.models.architecture import Geometry, ModelTensor, TensorRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ GLOBAL_SLOTS = 2  # embedding and final norm come before the layers
 
 
 GLOBAL_RULES = (
-    Rule(
+    TensorRule(
         "language_model/in_out_embed/embeddings",
         ("vocab", "d_model"),
         "embedding",
@@ -33,7 +33,7 @@ GLOBAL_RULES = (
         "features",
         "token_embd.weight",
     ),
-    Rule(
+    TensorRule(
         "language_model/rms_norm/scale",
         ("d_model",),
         "norm",
@@ -43,7 +43,7 @@ GLOBAL_RULES = (
     ),
 )
 LAYER_RULES = (
-    Rule(
+    TensorRule(
         "moe/linear/w",
         ("experts", "d_model", "ffn"),
         "expert",
@@ -51,7 +51,7 @@ LAYER_RULES = (
         "columns",
         "ffn_gate_exps.weight",
     ),
-    Rule(
+    TensorRule(
         "moe/linear_1/w",
         ("experts", "ffn", "d_model"),
         "expert",
@@ -59,7 +59,7 @@ LAYER_RULES = (
         "rows",
         "ffn_down_exps.weight",
     ),
-    Rule(
+    TensorRule(
         "moe/linear_v/w",
         ("experts", "d_model", "ffn"),
         "expert",
@@ -67,7 +67,7 @@ LAYER_RULES = (
         "columns",
         "ffn_up_exps.weight",
     ),
-    Rule(
+    TensorRule(
         "multi_head_attention/key/w",
         ("d_model", "kv_width"),
         "attention",
@@ -75,7 +75,7 @@ LAYER_RULES = (
         "columns",
         "attn_k.weight",
     ),
-    Rule(
+    TensorRule(
         "multi_head_attention/linear/w",
         ("q_width", "d_model"),
         "attention",
@@ -83,7 +83,7 @@ LAYER_RULES = (
         "rows",
         "attn_output.weight",
     ),
-    Rule(
+    TensorRule(
         "multi_head_attention/query/w",
         ("d_model", "q_width"),
         "attention",
@@ -91,7 +91,7 @@ LAYER_RULES = (
         "columns",
         "attn_q.weight",
     ),
-    Rule(
+    TensorRule(
         "multi_head_attention/value/w",
         ("d_model", "kv_width"),
         "attention",
@@ -99,10 +99,10 @@ LAYER_RULES = (
         "columns",
         "attn_v.weight",
     ),
-    Rule(
+    TensorRule(
         "rms_norm/scale", ("d_model",), "norm", "norm before attention", "none", "attn_norm.weight"
     ),
-    Rule(
+    TensorRule(
         "rms_norm_1/scale",
         ("d_model",),
         "norm",
@@ -110,7 +110,7 @@ LAYER_RULES = (
         "none",
         "attn_output_norm.weight",
     ),
-    Rule(
+    TensorRule(
         "rms_norm_2/scale",
         ("d_model",),
         "norm",
@@ -118,7 +118,7 @@ LAYER_RULES = (
         "none",
         "ffn_norm.weight",
     ),
-    Rule(
+    TensorRule(
         "rms_norm_3/scale",
         ("d_model",),
         "norm",
@@ -126,7 +126,9 @@ LAYER_RULES = (
         "none",
         "layer_output_norm.weight",
     ),
-    Rule("router/w", ("d_model", "experts"), "router", "router", "none", "ffn_gate_inp.weight"),
+    TensorRule(
+        "router/w", ("d_model", "experts"), "router", "router", "none", "ffn_gate_inp.weight"
+    ),
 )
 
 
@@ -159,16 +161,16 @@ def layer_order(layers: int) -> list[int]:
 
 
 @cache
-def entries(layers: int) -> tuple[Entry, ...]:
+def entries(layers: int) -> tuple[ModelTensor, ...]:
     """Every tensor in file order; entry `i` is the one in `tensor{i:05d}_000`."""
-    found = [Entry(i, None, rule) for i, rule in enumerate(GLOBAL_RULES)]
+    found = [ModelTensor(i, None, rule) for i, rule in enumerate(GLOBAL_RULES)]
     for layer in layer_order(layers):
-        found += [Entry(len(found) + s, layer, rule) for s, rule in enumerate(LAYER_RULES)]
+        found += [ModelTensor(len(found) + s, layer, rule) for s, rule in enumerate(LAYER_RULES)]
     return tuple(found)
 
 
 @cache
-def entries_by_name(layers: int) -> dict[str, Entry]:
+def entries_by_name(layers: int) -> dict[str, ModelTensor]:
     """The same tensors by name."""
     return {entry.name: entry for entry in entries(layers)}
 
@@ -184,10 +186,10 @@ def layer_of(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def spec(geometry: Geometry, entry: Entry) -> TensorSpec:
+def spec(geometry: Geometry, entry: ModelTensor) -> TensorSpec:
     """Shape and dtype of a tensor as the release stores it, with the geometry's scale groups."""
     shape = geometry.shape(entry.rule)
-    if not entry.rule.quantised:
+    if not entry.rule.quantized:
         return TensorSpec(entry.name, ArraySpec(shape, DType.F32))
     rows = (geometry.scale_groups or shape[-2]) if entry.rule.cut == "rows" else 1
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)

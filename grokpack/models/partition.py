@@ -9,14 +9,14 @@ from grokpack.core.layout import Box, cut
 from grokpack.core.tensors import ArraySpec, scales_name, zeros_name
 
 if TYPE_CHECKING:
-    from grokpack.models.architecture import Entry, Geometry, Rule
+    from grokpack.models.architecture import Geometry, ModelTensor, TensorRule
 
 Convention = Literal["engines", "jax"]
 
 
 def shares(
     geometry: Geometry,
-    entry: Entry,
+    entry: ModelTensor,
     arrays: dict[str, ArraySpec],
     ranks: int,
     convention: Convention,
@@ -46,7 +46,7 @@ def shares(
     return held
 
 
-def cut_axis(rule: Rule, convention: Convention) -> int | None:
+def cut_axis(rule: TensorRule, convention: Convention) -> int | None:
     """The axis that ranks cut, counted from the end; None for what every rank holds whole."""
     if rule.cut == "features":
         return -2 if convention == "engines" else -1

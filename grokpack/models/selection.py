@@ -18,7 +18,7 @@ from grokpack.core.errors import GrokpackError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from grokpack.models.architecture import Entry, Role
+    from grokpack.models.architecture import ModelTensor, Role
 
 _PARTS: dict[str, Role] = {
     "attention": "attention",
@@ -32,7 +32,7 @@ _PARTS: dict[str, Role] = {
 _NEAR = 3  # names that an error lists
 
 
-def matches(entry: Entry, pattern: str) -> bool:
+def matches(entry: ModelTensor, pattern: str) -> bool:
     """Tell whether a pattern means this tensor."""
     words = pattern.strip("/")
     if words in _PARTS:
@@ -46,7 +46,7 @@ def _expression(words: str) -> re.Pattern[str]:
     return re.compile("|".join(map(fnmatch.translate, forms)))
 
 
-def select(entries: Iterable[Entry], pattern: str) -> list[Entry]:
+def select(entries: Iterable[ModelTensor], pattern: str) -> list[ModelTensor]:
     """Choose the tensors that a pattern means, in their order.
 
     Raises:

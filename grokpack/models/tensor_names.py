@@ -18,7 +18,7 @@ from grokpack.models import grok1
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Convention:
     table: Mapping[str, str]
     head: str
 
-    def of(self, entry: Entry, expert: int | None = None) -> str:
+    def of(self, entry: ModelTensor, expert: int | None = None) -> str:
         """The engine's name of a tensor, or of one expert of it."""
         rest = self.table[entry.rule.path]
         if expert is not None:
@@ -109,7 +109,7 @@ _FUSED = {
     "moe/linear_v/w": "up_proj",
     "multi_head_attention/query/w": "qkv_proj",
 }
-"""Under what names vLLM looks in a quantisation config for what it puts together."""
+"""Under what names vLLM looks in a quantization config for what it puts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def parse(convention: Convention, name: str) -> Named | None:
 
 
 def pattern_of(convention: Convention, path: str, layers: list[int] | None) -> str:
-    """A pattern of the modules of one kind of weight, as quantisation configs have them.
+    """A pattern of the modules of one kind of weight, as quantization configs have them.
 
     With hpcai's names, which vLLM reads, it matches those that vLLM asks for as well.
 

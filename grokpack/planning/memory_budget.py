@@ -11,10 +11,10 @@ from grokpack import storage
 from grokpack.checkpoint import reading_memory
 from grokpack.checkpoint.reading_memory import RESERVED_BYTES
 from grokpack.core.errors import GrokpackError
-from grokpack.core.lru_cache import MEMO_BYTES
+from grokpack.core.lru_cache import LRU_CACHE_BYTES
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
 from grokpack.storage.decompression import HELD_BYTES
-from grokpack.transforms.step_sizes import Pace
+from grokpack.transforms.step_sizes import StepSizes
 
 if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
@@ -54,7 +54,7 @@ class Budget:
         workers: Threads that share it.
     """
 
-    pace: Pace
+    pace: StepSizes
     memory_bytes: int
     workers: int
 
@@ -87,16 +87,16 @@ def budget(
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
     """
     streams = plan.streams
-    work = plan.reads_bytes * (_QUANTISING if plan.target.quantises else 1)
+    work = plan.reads_bytes * (_QUANTISING if plan.target.quantizes else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
-    own = storage.burden(plan.source.folder) if plan.source else storage.Burden()
+    own = storage.burden(plan.source.folder) if plan.source else storage.ReadOverhead()
     aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)
     aside += writer_bytes * max(map(len, plan.target.layout.bands), default=0)
     fixed = (
         RESERVED_BYTES
         + (CLIENT_BYTES if writer_bytes else 0)
         + own.memory_bytes
-        + (MEMO_BYTES if plan.target.remembers else 0)
+        + (LRU_CACHE_BYTES if plan.target.remembers else 0)
     )
     fixed += plan.source.cache_bytes if plan.source else 0
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
@@ -108,7 +108,7 @@ def budget(
         step, block = _step_and_block(plan, share)
         if step >= SMALLEST_STEP_BYTES:
             used = BUFFERS_PER_STEP * step + (block if streams else 0)
-            return Budget(Pace(step, block, engine), reserved + count * (used + aside), count)
+            return Budget(StepSizes(step, block, engine), reserved + count * (used + aside), count)
     raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers or 1)
 
 

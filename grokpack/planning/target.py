@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grokpack.transforms.protocols import Quantising, StreamedOp
-from grokpack.transforms.quantizer import Fitted
+from grokpack.transforms.protocols import QuantizingOp, StreamedOp
+from grokpack.transforms.quantizer import SharesQuantizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from grokpack.core.layout import Layout
-    from grokpack.formats.file_codec import Encoding
+    from grokpack.formats.file_codec import FileCodec
     from grokpack.transforms.protocols import Op
 
 
@@ -46,7 +46,7 @@ class Target:
     lossless: bool = True
     single: bool = False
     sparse: bool = False
-    encoding: Encoding | None = None
+    encoding: FileCodec | None = None
     thread_bytes: int = 0
 
     @property
@@ -66,12 +66,14 @@ class Target:
     @property
     def remembers(self) -> bool:
         """Whether an op's fit serves several arrays, so that some of it is kept."""
-        return any(isinstance(op, Fitted) for op in self._one_of_each_type())
+        return any(isinstance(op, SharesQuantizer) for op in self._one_of_each_type())
 
     @property
-    def quantises(self) -> bool:
+    def quantizes(self) -> bool:
         """Whether an op chooses scales, which is arithmetic and no mere moving of bytes."""
-        return any(isinstance(op, Fitted | Quantising) for op in self._one_of_each_type())
+        return any(
+            isinstance(op, SharesQuantizer | QuantizingOp) for op in self._one_of_each_type()
+        )
 
     def _one_of_each_type(self) -> Iterable[Op | StreamedOp]:
         """Few ops stand for all: before Python 3.12 a protocol takes 100 us for each."""

@@ -19,7 +19,7 @@ TASK_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TileRange:
     """Consecutive tiles of the files of a band."""
 
     band: int
@@ -44,7 +44,7 @@ class Run:
 
 def tasks(
     target: Target, done: Mapping[int, set[int]], task_bytes: int | None = None
-) -> Iterator[tuple[Run, ...]]:
+) -> Iterator[tuple[TileRange, ...]]:
     """Group the tiles that are outstanding into tasks of about the same size.
 
     A file that is encoded is one task's, however large: where its parts lie is known in order only.
@@ -55,7 +55,7 @@ def tasks(
         task_bytes: That size, `TASK_BYTES` by default; a tile of every file of a band at least.
     """
     task_bytes = TASK_BYTES if task_bytes is None else task_bytes
-    batch: list[Run] = []
+    batch: list[TileRange] = []
     nbytes = 0
     for number, band in enumerate(target.layout.bands):
         most = max(1, task_bytes // (len(band) * TILE_BYTES))
@@ -83,7 +83,7 @@ def _good_edges(file: FileLayout) -> list[int]:
     return sorted({-(-start // TILE_BYTES) for start in starts})
 
 
-def _pieces(run: Run, most: int, edges: list[int]) -> Iterator[Run]:
+def _pieces(run: TileRange, most: int, edges: list[int]) -> Iterator[TileRange]:
     """Cut a run into pieces of at most so many tiles, at good edges where there are any."""
     first = run.first
     while first < run.last:
@@ -91,16 +91,16 @@ def _pieces(run: Run, most: int, edges: list[int]) -> Iterator[Run]:
         good = bisect_right(edges, last) - 1
         if last < run.last and good >= 0 and edges[good] - first > most // 2:
             last = edges[good]
-        yield Run(run.band, first, last)
+        yield TileRange(run.band, first, last)
         first = last
 
 
-def _outstanding(band: int, tiles: int, done: set[int]) -> Iterator[Run]:
+def _outstanding(band: int, tiles: int, done: set[int]) -> Iterator[TileRange]:
     first = None
     for tile in range(tiles + 1):
         open_tile = tile < tiles and tile not in done
         if open_tile and first is None:
             first = tile
         elif not open_tile and first is not None:
-            yield Run(band, first, tile)
+            yield TileRange(band, first, tile)
             first = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.core.escaping import line
 from grokpack.report import numbers
 from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED
-from grokpack.verification.value_locations import describe
+from grokpack.verification.value_locations import describe_index
 
 if TYPE_CHECKING:
     from grokpack.verification.compare import Comparison, Difference
@@ -43,7 +43,7 @@ def render(found: Comparison, data: dict[str, Any]) -> str:
 
 def _tensor(row: Difference) -> list[str]:
     share = row.differing / row.elements
-    where = describe(row.first, scales=False) if row.first else ""
+    where = describe_index(row.first, scales=False) if row.first else ""
     by = f"relative error {row.relative:.3g}, largest difference {row.largest:.3g}"
     figures = f"      {by}, {share:.1%} of the values; first at {where}"
     return [f"differs  {line(row.name)}", figures]

@@ -12,7 +12,7 @@ from grokpack.report import numbers
 
 if TYPE_CHECKING:
     from grokpack.execution.estimate import Estimate
-    from grokpack.execution.run_options import Limits
+    from grokpack.execution.run_options import RunOptions
     from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def document(
     plan: Plan,
     out: str,
-    limits: Limits,
+    limits: RunOptions,
     allowed: Budget,
     guess: Estimate | None,
     processes: int | None = None,

@@ -22,7 +22,7 @@ _FIGURES = (
 
 
 def page(document: dict[str, Any]) -> str:
-    """The page of a quantisation's document."""
+    """The page of a quantization's document."""
     data = document["data"]
     if not data:
         return html.page(document, "quantize", [])

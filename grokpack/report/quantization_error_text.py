@@ -1,4 +1,4 @@
-"""What a quantisation lost, as a table: a line for each kind of weight."""
+"""What a quantization lost, as a table: a line for each kind of weight."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _kinds(account: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]
     return list(worst.values())
 
 
-def rule_of(name: str) -> architecture.Rule:
+def rule_of(name: str) -> architecture.TensorRule:
     """The kind of weight that a tensor is."""
     layer = grok1.layer_of(name)
     path = name if layer is None else name.partition(f"decoder_layer_{layer}/")[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from grokpack.verification.value_locations import describe
+from grokpack.verification.value_locations import describe_index
 
 _FEW = 3  # tensors that get a histogram of many lines each
 _BAR = 40  # characters of the fullest bin
@@ -73,7 +73,7 @@ def _figures(row: dict[str, Any], *, scales: bool = False) -> list[str]:
         + ", ".join(f"{count:,} {kind.replace('minus_', 'of -')}" for kind, count in counts),
     ]
     for kind, spots in row["places"].items():
-        places = "; ".join(describe(index, scales=scales) for index in spots)
+        places = "; ".join(describe_index(index, scales=scales) for index in spots)
         more = "; .." if row[kind] > len(spots) else ""
         lines.append(f"    {kind}: {places}{more}")
     return lines

@@ -7,9 +7,9 @@ gives a run its output's place, a folder or a bucket.
 
 from __future__ import annotations
 
-from grokpack.storage.backend import Burden, Stamp
+from grokpack.storage.backend import ReadOverhead, Stamp
 from grokpack.storage.fault_injection import faults
-from grokpack.storage.interruption import NO_FAULT_OF_FILES, carried, interruptible, stopping
+from grokpack.storage.interruption import NO_FAULT_OF_FILES, interruptible, stopping, with_context
 from grokpack.storage.locks import locked
 from grokpack.storage.new_files import (
     PartWriter,
@@ -27,7 +27,6 @@ from grokpack.storage.reading import (
     FileBytes,
     absolute,
     burden,
-    each,
     exists,
     explain_absence,
     forget,
@@ -35,6 +34,7 @@ from grokpack.storage.reading import (
     is_folder,
     kvstore,
     lines,
+    map_all,
     names,
     parent,
     read_into,
@@ -72,11 +72,11 @@ __all__ = [
     "MOST_OBJECT_BYTES",
     "NO_FAULT_OF_FILES",
     "PART",
-    "Burden",
     "FileBytes",
     "FileWriter",
     "Mark",
     "PartWriter",
+    "ReadOverhead",
     "Sink",
     "Stamp",
     "Written",
@@ -85,9 +85,7 @@ __all__ = [
     "append_line",
     "burden",
     "cache_folder",
-    "carried",
     "clear_folder",
-    "each",
     "exists",
     "explain_absence",
     "faults",
@@ -107,6 +105,7 @@ __all__ = [
     "lines",
     "locked",
     "make_folder",
+    "map_all",
     "names",
     "nearest_folder",
     "new_file",
@@ -130,5 +129,6 @@ __all__ = [
     "tidy",
     "tree",
     "utf8",
+    "with_context",
     "write_whole",
 ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Burden:
+class ReadOverhead:
     """What a medium keeps.
 
     Attributes:
@@ -39,10 +39,10 @@ T = TypeVar("T")
 Stamp = tuple[int, int | str]
 
 
-class Medium(Protocol):
+class StorageBackend(Protocol):
     """Where files lie. A module of this package is one; each function raises what is said below."""
 
-    BURDEN: Burden
+    BURDEN: ReadOverhead
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """See `sources.read_into`."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from grokpack.core.optional_imports import load
 from grokpack.storage.http import range_requests
-from grokpack.storage.http.request_threads import fly
+from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.responses import BUSY, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.request_threads import Request
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def ask(work: Callable[[], T]) -> T:
     """
     errors = load("botocore.exceptions", EXTRA)
 
-    def persist(flight: Flight[Any]) -> T:
+    def persist(flight: Request[Any]) -> T:
         tried = 0
         while True:
             flight.check()
@@ -49,7 +49,7 @@ def ask(work: Callable[[], T]) -> T:
                     raise
                 flight.pause(range_requests.pause_s(tried, Answer.of(error).after_s))
 
-    return fly(persist)
+    return run_request(persist)
 
 
 @dataclass(frozen=True, slots=True)

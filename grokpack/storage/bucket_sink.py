@@ -80,7 +80,7 @@ class Uploads:
         self._abort("", self.out, key, row["UploadId"])
         root = str(Url(self._scheme, self.bucket, ""))
         keys = list(self._uploads())
-        parts_of = parallel.each(lambda key: self._parts(f"{root}/{key}") or {}, keys)
+        parts_of = parallel.map_all(lambda key: self._parts(f"{root}/{key}") or {}, keys)
         self._sent.update(zip(keys, parts_of, strict=True))
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> None:  # noqa: ARG002
@@ -156,7 +156,7 @@ class Uploads:
 
     def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
         """See `Sink`."""
-        parallel.each(work, paths)
+        parallel.map_all(work, paths)
 
     def settle(self, folders: set[str]) -> None:
         """See `Sink`: an object that was completed is durable."""

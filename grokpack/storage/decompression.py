@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
-    from grokpack.storage.backend import Burden, Medium, Stamp
+    from grokpack.storage.backend import ReadOverhead, Stamp, StorageBackend
 
     S = TypeVar("S")
     T = TypeVar("T")
@@ -39,7 +39,7 @@ _NO_TABLE = (
 
 
 @dataclass(slots=True)
-class Sealed:
+class CompressedFile:
     """A compressed file.
 
     Attributes:
@@ -102,15 +102,15 @@ class _Held(threading.local):
         return zstd_seekable.decompressor()
 
 
-class Unsealing:
+class DecompressingBackend:
     """A medium in which NAME.zst is read as NAME, where there is no NAME.
 
     A file that is there itself costs nothing more than in the medium.
     """
 
-    def __init__(self, medium: Medium) -> None:
+    def __init__(self, medium: StorageBackend) -> None:
         self._medium = medium
-        self._sealed: dict[str, Sealed] = {}  # by the path that they are read as
+        self._sealed: dict[str, CompressedFile] = {}  # by the path that they are read as
         self._held = _Held()
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
@@ -137,7 +137,9 @@ class Unsealing:
             path, lambda: self._medium.size(path), lambda sealed: sealed.table.nbytes
         )
 
-    def _either(self, path: str, plain: Callable[[], T], sealed: Callable[[Sealed], T]) -> T:
+    def _either(
+        self, path: str, plain: Callable[[], T], sealed: Callable[[CompressedFile], T]
+    ) -> T:
         """What the medium has of a file, or what the compressed one has that stands for it."""
         found = self._sealed.get(path)
         if found is None:
@@ -182,7 +184,7 @@ class Unsealing:
         return _unsealed(self._medium.tree(folder))
 
     @property
-    def burden(self) -> Burden:
+    def burden(self) -> ReadOverhead:
         """See `sources.burden`."""
         return self._medium.BURDEN
 
@@ -203,7 +205,7 @@ class Unsealing:
     def _is_sealed(self, path: str) -> bool:
         return not path.endswith(_NEVER) and self._medium.exists(path + SUFFIX)
 
-    def _find(self, path: str) -> Sealed | None:
+    def _find(self, path: str) -> CompressedFile | None:
         """The compressed file that stands for a path, where there is no file of that name."""
         if self._medium.exists(path) or not self._is_sealed(path):
             self._sealed.pop(path, None)
@@ -213,7 +215,7 @@ class Unsealing:
         if known is None or known.stamp != stamp:
             table = self._read_table(path + SUFFIX, stamp[0])
             left = zstd_seekable.decodable_bytes(table, stamp[0])
-            known = self._sealed[path] = Sealed(path + SUFFIX, stamp, table, left)
+            known = self._sealed[path] = CompressedFile(path + SUFFIX, stamp, table, left)
         return known
 
     def _read_table(self, path: str, nbytes: int) -> Table:
@@ -231,7 +233,7 @@ class Unsealing:
         self._medium.read_into(path, start, memoryview(buffer))
         return buffer
 
-    def _fill(self, sealed: Sealed, offset: int, buffer: memoryview) -> None:
+    def _fill(self, sealed: CompressedFile, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of what the file stands for."""
         _refuse_beyond(sealed, offset + len(buffer))
         last = sealed.table.frame_at(offset + len(buffer) - 1)
@@ -245,7 +247,9 @@ class Unsealing:
             buffer[filled : filled + take] = data[skip : skip + take]
             filled += take
 
-    def _fill_rows(self, sealed: Sealed, offset: int, stride: int, rows: np.ndarray) -> None:
+    def _fill_rows(
+        self, sealed: CompressedFile, offset: int, stride: int, rows: np.ndarray
+    ) -> None:
         """Fill the rows of an array, frame by frame: all rows that lie within one at a time."""
         count, nbytes = rows.shape
         end = offset + (count - 1) * stride + nbytes
@@ -266,7 +270,7 @@ class Unsealing:
             _spread(data, at - start, stride, rows[row : row + within])
             row += within
 
-    def _frame(self, sealed: Sealed, frame: int, last: int) -> memoryview:
+    def _frame(self, sealed: CompressedFile, frame: int, last: int) -> memoryview:
         """What a frame stands for, until the thread asks for two others."""
         held, key = self._held, (sealed.path, sealed.stamp, frame)
         if held.slots[0].key != key:
@@ -283,7 +287,7 @@ class Unsealing:
             slot.key = key
         return slot.sized(stop - start)
 
-    def _stored(self, sealed: Sealed, frame: int, last: int) -> memoryview:
+    def _stored(self, sealed: CompressedFile, frame: int, last: int) -> memoryview:
         """A frame as it lies in the file; those up to `last` are read along with it."""
         stored = self._held.stored
         start, stop = sealed.table.extent(frame)
@@ -307,7 +311,7 @@ def _spread(data: memoryview, first: int, stride: int, rows: np.ndarray) -> None
     rows[...] = np.lib.stride_tricks.as_strided(held, (count, nbytes), (stride, 1))
 
 
-def _refuse_beyond(sealed: Sealed, needed: int) -> None:
+def _refuse_beyond(sealed: CompressedFile, needed: int) -> None:
     if needed > sealed.table.nbytes:
         facts = (
             ("needed", f"{needed:,} bytes"),

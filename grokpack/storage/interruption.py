@@ -26,7 +26,7 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class IoContext:
     """What a thread is told with its work.
 
     Attributes:
@@ -46,9 +46,9 @@ class Errand:
 _thread = threading.local()
 
 
-def current() -> Errand:
+def current() -> IoContext:
     """The errand of this thread."""
-    found: Errand = getattr(_thread, "errand", Errand())
+    found: IoContext = getattr(_thread, "errand", IoContext())
     return found
 
 
@@ -60,23 +60,23 @@ def stopping() -> bool:
 @contextlib.contextmanager
 def interruptible(stopping: Callable[[], bool], scratch: str | None = None) -> Iterator[None]:
     """A block of this thread whose waits end, with GP403, once `stopping()` is true."""
-    with sent(replace(current(), stopping=stopping, scratch=scratch)):
+    with use_context(replace(current(), stopping=stopping, scratch=scratch)):
         yield
 
 
-def carried(work: Callable[[S], T]) -> Callable[[S], T]:
+def with_context(work: Callable[[S], T]) -> Callable[[S], T]:
     """The same work for other threads, on this thread's errand."""
     own = current()
 
     def on_errand(item: S) -> T:
-        with sent(own):
+        with use_context(own):
             return work(item)
 
     return on_errand
 
 
 @contextlib.contextmanager
-def sent(errand: Errand) -> Iterator[None]:
+def use_context(errand: IoContext) -> Iterator[None]:
     """A block of this thread that works on an errand."""
     before = current()
     _thread.errand = errand

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.rows import pread_rows
-from grokpack.storage.backend import Burden
+from grokpack.storage.backend import ReadOverhead
 from grokpack.storage.fault_injection import reading
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 T = TypeVar("T")
-BURDEN = Burden()
+BURDEN = ReadOverhead()
 MOST_ENTRIES = 1 << 20
 """Of a folder and those below it: a store of the release has 300,000 chunks of a mebibyte."""
 _KINDS = (
@@ -214,7 +214,7 @@ def utf8(folder: str) -> str:
     return path
 
 
-def each(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+def map_all(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """See `sources.each`: a disk answers at once, one after another."""
     return [work(item) for item in items]
 

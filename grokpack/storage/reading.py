@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import bounded_json
 from grokpack.storage import local, urls
-from grokpack.storage.decompression import Unsealing
+from grokpack.storage.decompression import DecompressingBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.kernels.dispatch import Engine
-    from grokpack.storage.backend import Burden, Medium, S, Stamp, T
+    from grokpack.storage.backend import ReadOverhead, S, Stamp, StorageBackend, T
 
 """Size, and modification time (ns) or the tag that a server gives a version of a file."""
 _LOG_BYTES = 64 << 20  # of a log: a run over the release writes 10 MB
 _MOST_LINES = 1 << 20
 
 
-_LOCAL = Unsealing(cast("Medium", local))
+_LOCAL = DecompressingBackend(cast("StorageBackend", local))
 
 
-def _medium(path: str) -> Unsealing:
+def _medium(path: str) -> DecompressingBackend:
     return _remote() if urls.is_url(path) else _LOCAL
 
 
 @cache
-def _remote() -> Unsealing:
+def _remote() -> DecompressingBackend:
     from grokpack.storage.http import http_backend
 
-    return Unsealing(cast("Medium", http_backend))
+    return DecompressingBackend(cast("StorageBackend", http_backend))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def tree(folder: str) -> list[str]:
     return _medium(folder).tree(folder)
 
 
-def each(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Do the same for many files, at the same time where each waits for an answer.
 
     Args:
@@ -152,7 +152,7 @@ def forget(folder: str) -> None:
     _medium(folder).forget(folder)
 
 
-def burden(path: str) -> Burden:
+def burden(path: str) -> ReadOverhead:
     """What reading below a path costs beside the buffers of whoever reads."""
     return _medium(path).burden
 

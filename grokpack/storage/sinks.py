@@ -21,7 +21,7 @@ BUCKETS = ("s3", "gs")
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class LocalFolder:
     """A folder of the local file system.
 
     Attributes:
@@ -150,7 +150,7 @@ def sink_of(path: str, journal: str, *, single: bool) -> Sink:
         GrokpackError: GP307 where a bucket's client is not installed.
     """
     if not is_bucket(path):
-        return Folder(os.path.dirname(os.path.abspath(path)) if single else path, journal)
+        return LocalFolder(os.path.dirname(os.path.abspath(path)) if single else path, journal)
     from grokpack.storage.bucket_sink import Uploads
 
     return Uploads(path, journal)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.core.layout import Box
-    from grokpack.core.lru_cache import Memo
+    from grokpack.core.lru_cache import LRUCache
 
 
 class ArraySource(Protocol):
@@ -18,7 +18,7 @@ class ArraySource(Protocol):
         memo: Results that several transforms of the same arrays share.
     """
 
-    memo: Memo
+    memo: LRUCache
 
     def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
         """Read a box as raw unsigned integers of the array's element size, into `into` if given."""

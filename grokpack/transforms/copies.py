@@ -126,7 +126,7 @@ BF16_ONE = 0x3F80
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class IntegerArray:
     """A short array of integers that are known beforehand, `i64[n]`."""
 
     numbers: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Ops that make weights in floating point: dequantised, cast, and transposed for engines."""
+"""Ops that make weights in floating point: dequantized, cast, and transposed for engines."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from grokpack.kernels.dispatch import Engine
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 _LANES = 64  # columns that the kernels turn at a time; blocks are cut at multiples of it
 
 
 @dataclass(frozen=True, slots=True)
-class Recast:
+class Cast:
     """An array in another float dtype, to nearest even.
 
     Attributes:
@@ -104,7 +104,7 @@ class Transpose:
     expert: int | None = None
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, `[row, in]`, in order.
 
         Raises:
@@ -126,7 +126,7 @@ class Transpose:
             yield recast(piece, source, self.dtype, self.tensor.name)
 
     def _products(
-        self, block: Box, height: int, reader: ArraySource, pace: Pace
+        self, block: Box, height: int, reader: ArraySource, pace: StepSizes
     ) -> Iterator[np.ndarray]:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
         codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
@@ -163,7 +163,7 @@ class Transpose:
 
 
 def column_blocks(
-    tensor: TensorSpec, expert: int | None, box: Box, pace: Pace, dtype: DType
+    tensor: TensorSpec, expert: int | None, box: Box, pace: StepSizes, dtype: DType
 ) -> Iterator[tuple[Box, int]]:
     """What to read for rows of a transposed output, band by band.
 
@@ -201,7 +201,7 @@ def _lanes(columns: int) -> int:
     return max(_LANES, columns // _LANES * _LANES)
 
 
-def engine_for(codes: np.ndarray, pace: Pace) -> Engine:
+def engine_for(codes: np.ndarray, pace: StepSizes) -> Engine:
     """Which twin of a kernel that transposes: there is nothing to turn in what a view has turned.
 
     Such codes lie in memory as they are wanted; numpy's twin copies them as they are.
@@ -250,7 +250,7 @@ def exact(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
         GrokpackError: What reading raises.
     """
     if tensor.scales is None:
-        made = Recast(tensor.name, tensor.values.dtype, DType.F32).make(box, reader)
+        made = Cast(tensor.name, tensor.values.dtype, DType.F32).make(box, reader)
     else:
         made = Dequantize(tensor, DType.F32).make(box, reader)
     values: np.ndarray = np.ascontiguousarray(made).view(np.float32)

@@ -21,7 +21,7 @@ from grokpack.transforms.dequantize import (
     read_scales,
     rows_per_group,
 )
-from grokpack.transforms.quantized_rows import Measured
+from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import edges, whole_chunks
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 
 @dataclass(frozen=True, slots=True)
 class PackQ8:
     """A weight in blocks of Q8_0, `u8[..., out, in / 32 * 34]`: the released codes, re-packed.
 
-    The scale of a group becomes the scale of each of its blocks; nothing is requantised.
+    The scale of a group becomes the scale of each of its blocks; nothing is requantized.
 
     Attributes:
         tensor: The weight, `int8[..., in, out]` with scales whose groups are multiples of 32.
@@ -46,7 +46,7 @@ class PackQ8:
     tensor: TensorSpec
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order.
 
         Raises:
@@ -107,10 +107,10 @@ class PackQ8:
 
 _MEASURED = 32  # weights in a group whose error is measured; a sub-block of Q4_K
 _KERNELS: dict[tuple[str, bool], Callable[..., None]] = {
-    ("q8_0", False): ggml.quantise_q8_0,
-    ("q4_0", False): ggml.quantise_q4_0,
-    ("q4_1", False): ggml.quantise_q4_1,
-    ("q4_k", False): ggml.quantise_q4_k,
+    ("q8_0", False): ggml.quantize_q8_0,
+    ("q4_0", False): ggml.quantize_q4_0,
+    ("q4_1", False): ggml.quantize_q4_1,
+    ("q4_k", False): ggml.quantize_q4_k,
     ("q4_0", True): ggml.search_q4_0,
     ("q4_1", True): ggml.search_q4_1,
 }
@@ -122,8 +122,8 @@ def searches(kind: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class QuantiseBlocks:
-    """A weight in blocks, `u8[..., out, in / block * bytes]`, quantised as ggml does or better.
+class QuantizeBlocks:
+    """A weight in blocks, `u8[..., out, in / block * bytes]`, quantized as ggml does or better.
 
     Attributes:
         weight: The source's weight, `[..., in, out]`.
@@ -135,7 +135,7 @@ class QuantiseBlocks:
     kind: str
     searched: bool
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
         """Rows of the box, in order.
 
         Raises:
@@ -158,7 +158,7 @@ class QuantiseBlocks:
                 own = self._importance(box)
                 kernel(values, scales, begin - left, inputs // len(scales), out, sums, counts, *own)
                 self._check(sums)
-                yield Measured(out, self.weight.name, sums, counts, _MEASURED)
+                yield QuantizedRows(out, self.weight.name, sums, counts, _MEASURED)
 
     def _importance(self, box: Box) -> tuple[np.ndarray, ...]:
         """How much errors at each input matter, where scales are searched for and it is known."""

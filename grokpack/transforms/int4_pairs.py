@@ -17,7 +17,7 @@ from grokpack.core.layout import Box
 if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.layout_views import DecodedView
+    from grokpack.transforms.layout_views import DecodedArray
 
 _LOW, _HIGH = 15, 240  # bits of a byte
 _MIDDLE = 8  # codes are -8 to 7
@@ -52,7 +52,7 @@ class PackNibbles:
 class Nibbles:
     """The codes, `int8[..., in, out]`, of an array of such bytes."""
 
-    packed: DecodedView
+    packed: DecodedArray
 
     @property
     def stored(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from grokpack.core.layout import Box
-from grokpack.transforms.protocols import View
+from grokpack.transforms.protocols import LazyArray
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class DecodedView(View, Protocol):
+class DecodedArray(LazyArray, Protocol):
     """A view of an array whose files hold it in an encoded form, in chunks of their own."""
 
     def holder(self, index: Shape) -> str | None:
@@ -44,7 +44,7 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class Transposed:
     """`[..., in, out]` from an array stored `[..., out, in]`."""
 
     array: str

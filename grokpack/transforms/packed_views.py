@@ -20,7 +20,7 @@ from grokpack.transforms.dequantize import to_f32
 if TYPE_CHECKING:
     from grokpack.core.tensors import DType
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.protocols import View
+    from grokpack.transforms.protocols import LazyArray
 
 _WORD_BITS = 32
 _WORD_BYTES = 4
@@ -135,7 +135,7 @@ class ColumnZeros:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
+class UnsignedCodes:
     """Unsigned codes and their zero points.
 
     Attributes:
@@ -145,8 +145,8 @@ class Unsigned:
         per_group: Inputs in a group.
     """
 
-    codes: View
-    zeros: View | None
+    codes: LazyArray
+    zeros: LazyArray | None
     bits: int
     per_group: int
 
@@ -189,10 +189,10 @@ class Unsigned:
 
 
 @dataclass(frozen=True, slots=True)
-class Centred:
+class SignedCodes:
     """Codes less their zero points, `i8[..., in, out]`."""
 
-    unsigned: Unsigned
+    unsigned: UnsignedCodes
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -233,8 +233,8 @@ class Products:
         dtype: Of the scales.
     """
 
-    unsigned: Unsigned
-    scales: View
+    unsigned: UnsignedCodes
+    scales: LazyArray
     dtype: DType
 
     @property
@@ -263,7 +263,7 @@ class Products:
 class Stack:
     """`[expert, ...]` from a view of each expert's matrix."""
 
-    views: tuple[View, ...]
+    views: tuple[LazyArray, ...]
 
     @property
     def stored(self) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import Box
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.quantized_rows import Measured
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.quantized_rows import QuantizedRows
+    from grokpack.transforms.step_sizes import StepSizes
 
 
 class Op(Protocol):
@@ -26,7 +26,7 @@ class Op(Protocol):
 
 
 @runtime_checkable
-class Quantising(Protocol):
+class QuantizingOp(Protocol):
     """An op that chooses the scales of its blocks, and whether it searches for them."""
 
     @property
@@ -43,7 +43,9 @@ class StreamedOp(Protocol):
     a wide band of columns for many pieces.
     """
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray | Measured]:
+    def stream(
+        self, box: Box, reader: ArraySource, pace: StepSizes
+    ) -> Iterator[np.ndarray | QuantizedRows]:
         """Consecutive whole rows that together make up a box within one matrix, in order."""
 
     def describe(self) -> list[object]:
@@ -51,7 +53,7 @@ class StreamedOp(Protocol):
 
 
 @runtime_checkable
-class BandedOp(Protocol):
+class GroupedOp(Protocol):
     """An op that makes what sibling files hold in one go, because it lies side by side."""
 
     def make_band(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
@@ -61,7 +63,7 @@ class BandedOp(Protocol):
         """The op as JSON, for the plan's digest."""
 
 
-class View(Protocol):
+class LazyArray(Protocol):
     """Makes boxes of a tensor's array from arrays that the files hold."""
 
     @property

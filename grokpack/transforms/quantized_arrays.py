@@ -1,4 +1,4 @@
-"""Ops that make the arrays of a weight quantised anew: packed codes, scales, zero points.
+"""Ops that make the arrays of a weight quantized anew: packed codes, scales, zero points.
 
 `...Rows` lie as compressed-tensors has them, `[out, in]`; `...Columns` as GPTQ has, `[in, out]`.
 """
@@ -12,15 +12,15 @@ import numpy as np
 
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import Engine, twin
-from grokpack.transforms.quantized_rows import Measured
+from grokpack.transforms.quantized_rows import QuantizedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.core.layout import Box
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.quantizer import Fitter
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.quantizer import GroupQuantizer
+    from grokpack.transforms.step_sizes import StepSizes
 
 
 _MIDDLE = 128  # the unsigned code of zero, of 8 bits
@@ -30,9 +30,9 @@ _MIDDLE = 128  # the unsigned code of zero, of 8 bits
 class PackedRows:
     """Codes, packed along the inputs: `i32[out, in * bits / 32]`."""
 
-    fitter: Fitter
+    fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
         """Rows of the box, in order.
 
         Raises:
@@ -40,7 +40,9 @@ class PackedRows:
         """
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
-            yield Measured(_turned(fit.words, pace.engine), name, fit.sums, fit.counts, per_group)
+            yield QuantizedRows(
+                _turned(fit.words, pace.engine), name, fit.sums, fit.counts, per_group
+            )
 
     def describe(self) -> list[object]:
         """`["packed rows", ...]`."""
@@ -48,12 +50,12 @@ class PackedRows:
 
 
 @dataclass(frozen=True, slots=True)
-class StepRows:
+class ScaleRows:
     """Scales, `[out, group]`."""
 
-    fitter: Fitter
+    fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         for bits, _ in self.fitter.found(box.start[-2], box.stop[-2], reader, pace):
             yield bits
@@ -67,9 +69,9 @@ class StepRows:
 class ZeroRows:
     """Zero points, packed along the outputs: `i32[out * bits / 32, group]`."""
 
-    fitter: Fitter
+    fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         recipe = self.fitter.recipe
         first = box.start[-2] * recipe.per_word
@@ -90,9 +92,9 @@ class ZeroRows:
 class PackedColumns:
     """Codes, packed along the inputs: `i32[in * bits / 32, out]`."""
 
-    fitter: Fitter
+    fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
         """Rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
@@ -104,7 +106,7 @@ class PackedColumns:
         for group, fit in self.fitter.rows(low, high, reader, pace):
             skip = max(0, box.start[-2] - group * rows)
             words = _words(fit.words, pace.engine)[skip : box.stop[-2] - group * rows]
-            yield Measured(
+            yield QuantizedRows(
                 words,
                 name,
                 fit.sums,
@@ -121,12 +123,12 @@ class PackedColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class StepColumns:
+class ScaleColumns:
     """Scales, `[group, out]`."""
 
-    fitter: Fitter
+    fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
             yield bits
@@ -140,14 +142,14 @@ class StepColumns:
 class CodesRefitted:
     """int8 codes `i8[out, in]`, found anew, whose zero is zero."""
 
-    fitter: Fitter
+    fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
         """Rows of the box, in order; see `PackedRows`."""
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
             codes = _turned(fit.words, pace.engine).view(np.uint8) ^ np.uint8(_MIDDLE)
-            yield Measured(codes, name, fit.sums, fit.counts, per_group)
+            yield QuantizedRows(codes, name, fit.sums, fit.counts, per_group)
 
     def describe(self) -> list[object]:
         """`["codes refitted", ...]`."""

@@ -1,4 +1,4 @@
-"""Ops that quantise weights anew and leave them lying as xAI stores them, `[..., in, out]`."""
+"""Ops that quantize weights anew and leave them lying as xAI stores them, `[..., in, out]`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.transforms.packed_views import octet_rows
-from grokpack.transforms.quantized_rows import Measured
-from grokpack.transforms.quantizer import Fitter
+from grokpack.transforms.quantized_rows import QuantizedRows
+from grokpack.transforms.quantizer import GroupQuantizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.core.layout import Box
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 _MIDDLE = 128  # the unsigned code of zero, of 8 bits
 
@@ -29,15 +29,15 @@ class CodesInPlace:
 
     Attributes:
         weight: The source's weight.
-        recipe: How it is quantised, in groups of inputs; signed codes are of 8 bits and symmetric.
+        recipe: How it is quantized, in groups of inputs; signed codes are of 8 bits and symmetric.
         signed: Whether zero is zero.
     """
 
     weight: SourceWeight
-    recipe: Recipe
+    recipe: QuantizationScheme
     signed: bool
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
         """Rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
@@ -51,7 +51,7 @@ class CodesInPlace:
             codes = fit.words if fit.words.dtype == np.uint8 else octet_rows(fit.words)
             if self.signed:
                 codes = codes ^ np.uint8(_MIDDLE)
-            yield Measured(
+            yield QuantizedRows(
                 codes[skip : box.stop[-2] - group * rows],
                 self.weight.name,
                 fit.sums,
@@ -68,18 +68,18 @@ class CodesInPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class StepsInPlace:
+class ScalesInPlace:
     """Scales, `[..., group, out]`.
 
     Attributes:
         weight: The source's weight.
-        recipe: How it is quantised, in groups of inputs.
+        recipe: How it is quantized, in groups of inputs.
     """
 
     weight: SourceWeight
-    recipe: Recipe
+    recipe: QuantizationScheme
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
         for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
@@ -96,13 +96,13 @@ class ZerosInPlace:
 
     Attributes:
         weight: The source's weight.
-        recipe: How it is quantised, in groups of inputs.
+        recipe: How it is quantized, in groups of inputs.
     """
 
     weight: SourceWeight
-    recipe: Recipe
+    recipe: QuantizationScheme
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
         for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
@@ -113,7 +113,9 @@ class ZerosInPlace:
         return ["zeros in place", self.weight.name, self.recipe.describe()]
 
 
-def fitter_of(weight: SourceWeight, recipe: Recipe, box: Box, expert: int | None = None) -> Fitter:
-    """What quantises the matrix that a box lies in, or that of an expert."""
+def fitter_of(
+    weight: SourceWeight, recipe: QuantizationScheme, box: Box, expert: int | None = None
+) -> GroupQuantizer:
+    """What quantizes the matrix that a box lies in, or that of an expert."""
     lead = box.start[:-2]
-    return Fitter(weight, lead[0] if lead else expert, recipe)
+    return GroupQuantizer(weight, lead[0] if lead else expert, recipe)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class QuantizedRows:
     """Rows of an output array, and the errors of the groups that they hold.
 
     A group belongs to the row in which it begins, so that each is counted once however the array

@@ -1,4 +1,4 @@
-"""Weights fitted to integers: blocks of a source's matrix, quantised by the kernels.
+"""Weights fitted to integers: blocks of a source's matrix, quantized by the kernels.
 
 Codes, scales and zero points of a weight are arrays of their own in the output, all from one fit.
 Codes come first; the scales found with them are kept in the reader's memo for the arrays that
@@ -18,14 +18,14 @@ from grokpack.core.tensors import DType
 from grokpack.kernels import groupwise
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.dequantize import recast
-from grokpack.transforms.scheme import METHODS, PRECISIONS, Recipe
+from grokpack.transforms.scheme import METHODS, PRECISIONS, QuantizationScheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 CHUNK = 64
 """Outputs whose scales are kept together; the kernels' strips are as wide."""
@@ -33,7 +33,7 @@ _KEPT_TOGETHER = 16 * CHUNK  # outputs that are fitted again together where thei
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class QuantizedGroups:
     """Codes and scales of some outputs.
 
     Attributes:
@@ -53,8 +53,8 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitter:
-    """Quantises one matrix.
+class GroupQuantizer:
+    """Quantizes one matrix.
 
     Attributes:
         weight: The source's weight, `[..., in, out]`.
@@ -64,7 +64,7 @@ class Fitter:
 
     weight: SourceWeight
     expert: int | None
-    recipe: Recipe
+    recipe: QuantizationScheme
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,8 +87,8 @@ class Fitter:
         return self.shape[0] // self.per_group
 
     def columns(
-        self, first: int, last: int, reader: ArraySource, pace: Pace
-    ) -> Iterator[tuple[int, Fit]]:
+        self, first: int, last: int, reader: ArraySource, pace: StepSizes
+    ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Outputs `first` to `last`, a few at a time, each with the first that it is of."""
         inputs = self.shape[0]
         width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
@@ -109,8 +109,8 @@ class Fitter:
         return self.per_group // self.recipe.per_word
 
     def rows(
-        self, first: int, last: int, reader: ArraySource, pace: Pace
-    ) -> Iterator[tuple[int, Fit]]:
+        self, first: int, last: int, reader: ArraySource, pace: StepSizes
+    ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Groups `first` to `last` of all outputs, a few at a time, each with its first group."""
         outputs, group = self.shape[1], self.per_group
         row_bytes = group * outputs * self.weight.value_bytes
@@ -127,7 +127,7 @@ class Fitter:
             yield begin, fit
 
     def found(
-        self, first: int, last: int, reader: ArraySource, pace: Pace
+        self, first: int, last: int, reader: ArraySource, pace: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Scales (bits) and zero points `[out, group]` of outputs `first` to `last`, in order."""
         for begin, end in edges(first, last, _KEPT_TOGETHER):
@@ -139,7 +139,7 @@ class Fitter:
                 yield self._turned(fit)
 
     def found_rows(
-        self, first: int, last: int, reader: ArraySource, pace: Pace
+        self, first: int, last: int, reader: ArraySource, pace: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Scales (bits) and zero points `[group, out]` of groups `first` to `last`, in order."""
         for group in range(first, last):
@@ -164,7 +164,7 @@ class Fitter:
         bits, zeros = (np.concatenate(arrays)[rows] for arrays in zip(*whole, strict=True))
         return bits, zeros
 
-    def _turned(self, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    def _turned(self, fit: QuantizedGroups) -> tuple[np.ndarray, np.ndarray]:
         """Scales, as bits of their dtype, and zero points of a fit, both `[out, group]`."""
         bits = self.bits_of(fit.steps)
         return np.ascontiguousarray(bits.T), np.ascontiguousarray(fit.zeros.T)
@@ -197,9 +197,9 @@ class Fitter:
         column: int,
         count: int,
         row: int,
-        pace: Pace,
-    ) -> Fit:
-        """Quantise some columns of a block.
+        pace: StepSizes,
+    ) -> QuantizedGroups:
+        """Quantize some columns of a block.
 
         Args:
             block: Its values, its scales, and the inputs that share one.
@@ -218,14 +218,14 @@ class Fitter:
         groups = inputs // group
         four = recipe.bits == 4  # noqa: PLR2004  # bits
         words = np.empty((inputs // 8 if four else inputs, count), np.uint32 if four else np.uint8)
-        fit = Fit(
+        fit = QuantizedGroups(
             words,
             np.empty((groups, count), np.float32),
             np.empty((groups, count), np.uint8),
             np.empty((3, groups, count), np.float32),
             np.empty((2, groups, count), np.int32),
         )
-        twin(groupwise.quantise, pace.engine)(
+        twin(groupwise.quantize, pace.engine)(
             values, scales, column, per_group, group, recipe.bits, METHODS[recipe.method],
             recipe.symmetric, PRECISIONS[recipe.scales], words, fit.steps, fit.zeros, fit.sums,
             fit.counts, self._importance(row, inputs),
@@ -243,7 +243,7 @@ class Fitter:
         weights: np.ndarray = (part / mean).astype(np.float32).reshape(-1)
         return weights
 
-    def _check(self, fit: Fit) -> None:
+    def _check(self, fit: QuantizedGroups) -> None:
         self.weight.refuse_not_finite(fit.sums[0])
         if not np.isfinite(fit.steps).all():
             what = f"a scale does not fit {self.recipe.scales.label}"
@@ -251,7 +251,7 @@ class Fitter:
                 "GP405", what, Place(self.weight.name), hint="--scale-dtype bf16 holds it"
             )
 
-    def _remember(self, begin: int, fit: Fit, reader: ArraySource) -> None:
+    def _remember(self, begin: int, fit: QuantizedGroups, reader: ArraySource) -> None:
         """Keep the scales of whole chunks."""
         bits, zeros = self._turned(fit)
         end = begin + len(bits)
@@ -276,7 +276,7 @@ def whole_chunks(columns: int) -> int:
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class SharesQuantizer(Protocol):
     """An op whose fit serves other arrays as well; the reader's memo keeps what they need."""
 
-    fitter: Fitter
+    fitter: GroupQuantizer

@@ -1,4 +1,4 @@
-"""Ops that give the released int8 codes and scales another packing; nothing is requantised."""
+"""Ops that give the released int8 codes and scales another packing; nothing is requantized."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 _PER_WORD = 4
 _FLIP = 128  # int8 to the unsigned code whose zero point is 128
@@ -37,7 +37,7 @@ class CodeColumns:
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         outputs = self.tensor.values.shape[-1]
         count = max(1, pace.step_bytes // (_PER_WORD * outputs))
@@ -66,7 +66,7 @@ class CodeRows:
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         for block, height in column_blocks(self.tensor, self.expert, box, pace, DType.I8):
             codes = dense(matrix(reader.read(self.tensor.name, block)))

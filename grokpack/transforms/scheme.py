@@ -1,4 +1,4 @@
-"""How one weight is to be quantised: bits, group, method, and the dtype of its scales."""
+"""How one weight is to be quantized: bits, group, method, and the dtype of its scales."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORD_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class QuantizationScheme:
     """How a weight becomes integers with a scale for each group.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A weight of the source as kernels that quantise take it: int8 codes and scales, or float32."""
+"""A weight of the source as kernels that quantize take it: int8 codes and scales, or float32."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InputImportance(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceWeight:
-    """A tensor `[..., in, out]` that is to be quantised.
+    """A tensor `[..., in, out]` that is to be quantized.
 
     Attributes:
         tensor: The source's tensor.

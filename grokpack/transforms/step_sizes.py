@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class StepSizes:
     """How much a thread handles at a time.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Weights quantised anew in groups so large that none is held at once, lying as xAI stores them.
+"""Weights quantized anew in groups so large that none is held at once, lying as xAI stores them.
 
 xAI's code takes one scale for each output and model shard, GPTQ may have one for each output:
 thousands of inputs share one. So the scales of a matrix are fitted first, column by column, and the
@@ -15,17 +15,17 @@ import numpy as np
 from grokpack.core.layout import Box
 from grokpack.transforms.dequantize import to_f32
 from grokpack.transforms.quantized_in_place import fitter_of
-from grokpack.transforms.quantized_rows import Measured
+from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.scheme import WORD_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.quantizer import Fitter
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.quantizer import GroupQuantizer
+    from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import Pace
+    from grokpack.transforms.step_sizes import StepSizes
 
 _MOST_ROWS = 64  # in a part of a group whose error is measured on its own
 _WIDE_BYTES = 4
@@ -41,9 +41,9 @@ class WideCodes:
     """
 
     weight: SourceWeight
-    recipe: Recipe
+    recipe: QuantizationScheme
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
         """Rows of the box, in order.
 
         Raises:
@@ -62,7 +62,7 @@ class WideCodes:
 
 
 @dataclass(frozen=True, slots=True)
-class WideSteps:
+class WideScales:
     """Scales, `[..., group, out]`.
 
     Attributes:
@@ -72,14 +72,14 @@ class WideSteps:
     """
 
     weight: SourceWeight
-    recipe: Recipe
+    recipe: QuantizationScheme
     expert: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
         """Rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         part = Box(box.start[-2:], box.shape[-2:])
-        yield fitter.bits_of(wide_steps(fitter, part, reader, pace))
+        yield fitter.bits_of(wide_scales(fitter, part, reader, pace))
 
     def describe(self) -> list[object]:
         """`["wide steps", tensor, recipe, expert]`."""
@@ -97,10 +97,10 @@ class WideWords:
     """
 
     weight: SourceWeight
-    recipe: Recipe
+    recipe: QuantizationScheme
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, pace: Pace) -> Iterator[Measured]:
+    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
         """Rows of the box, in order; see `WideCodes`."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         per_word = self.recipe.per_word
@@ -128,16 +128,16 @@ class _Piece:
         counts: `i32[2, part, out]`.
     """
 
-    fitter: Fitter
+    fitter: GroupQuantizer
     first: int
     unit: int
     codes: np.ndarray
     sums: np.ndarray
     counts: np.ndarray
 
-    def measured(self, values: np.ndarray, skip: int, per_value: int) -> Measured:
+    def measured(self, values: np.ndarray, skip: int, per_value: int) -> QuantizedRows:
         """Rows of an output that are made of these, each of so many, the first `skip` left out."""
-        return Measured(
+        return QuantizedRows(
             values,
             self.fitter.weight.name,
             self.sums,
@@ -150,7 +150,11 @@ class _Piece:
 
 
 def _pieces(
-    fitter: Fitter, rows: tuple[int, int], multiple: int, reader: ArraySource, pace: Pace
+    fitter: GroupQuantizer,
+    rows: tuple[int, int],
+    multiple: int,
+    reader: ArraySource,
+    pace: StepSizes,
 ) -> Iterator[_Piece]:
     """All rows of a range, and those around it that its first and last part have.
 
@@ -162,7 +166,7 @@ def _pieces(
         pace: How much to make at a time.
     """
     outputs, unit = fitter.shape[1], unit_rows(fitter.per_group, multiple)
-    steps = wide_steps(fitter, Box((0, 0), (fitter.groups, outputs)), reader, pace)
+    steps = wide_scales(fitter, Box((0, 0), (fitter.groups, outputs)), reader, pace)
     count = max(1, pace.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
     first, last = rows[0] // unit * unit, -(-rows[1] // unit) * unit
     for begin in range(first, last, count):
@@ -175,7 +179,7 @@ def _pieces(
 
 
 def _piece(
-    fitter: Fitter, rows: tuple[int, int], steps: np.ndarray, reader: ArraySource
+    fitter: GroupQuantizer, rows: tuple[int, int], steps: np.ndarray, reader: ArraySource
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes `i8[row, out]` of some rows, and what each contributes to sums and counts."""
     box = Box((rows[0], 0), (rows[1] - rows[0], steps.shape[1]))
@@ -199,7 +203,9 @@ def _words(codes: np.ndarray, bits: int) -> np.ndarray:
     return packed
 
 
-def wide_steps(fitter: Fitter, box: Box, reader: ArraySource, pace: Pace) -> np.ndarray:
+def wide_scales(
+    fitter: GroupQuantizer, box: Box, reader: ArraySource, pace: StepSizes
+) -> np.ndarray:
     """Scales `f32[group, out]` of a part of a matrix, fitted or remembered."""
     found = [bits for bits, _ in fitter.found(box.start[-1], box.stop[-1], reader, pace)]
     bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])

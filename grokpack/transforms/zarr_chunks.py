@@ -17,7 +17,7 @@ from grokpack.transforms.copies import Copy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from grokpack.formats.zarr import Grid
+    from grokpack.formats.zarr import ShardGrid
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.protocols import Op
 
@@ -36,7 +36,7 @@ class Frames:
     """
 
     op: Op
-    grid: Grid
+    grid: ShardGrid
     itemsize: int
     checked: bool = True
 
@@ -130,7 +130,7 @@ def _bands(box: Box, itemsize: int) -> list[Box]:
     ]
 
 
-def held_bytes(grid: Grid, itemsize: int) -> int:
+def held_bytes(grid: ShardGrid, itemsize: int) -> int:
     """Memory that a thread needs for the frames of sibling files, and what they are made of."""
     siblings = grid.shards[-1] if grid.shards else 1
     return siblings * math.prod(grid.chunk) * itemsize + 2 * _STEP_BYTES

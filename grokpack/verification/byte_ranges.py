@@ -22,7 +22,7 @@ def tensors(file: FileLayout, start: int, stop: int) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def describe(file: FileLayout, start: int, stop: int) -> str:
+def describe_range(file: FileLayout, start: int, stop: int) -> str:
     """The range in words: `expert 4, rows 0 to 511`; empty where it holds framing only."""
     parts = list(_parts(file, start, stop))
     several = len({part.array.removesuffix(SCALES_SUFFIX) for part, _, _ in parts}) > 1

@@ -17,11 +17,11 @@ from grokpack.core.layout import Box
 from grokpack.core.progress import watching
 from grokpack.core.tensors import DType
 from grokpack.execution import worker_checks
-from grokpack.execution.workers import Job, spread
+from grokpack.execution.workers import Job, map_unordered
 from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16
 from grokpack.transforms.dequantize import exact
 from grokpack.verification import read_options
-from grokpack.verification.read_options import Limits
+from grokpack.verification.read_options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +93,7 @@ def compare(
     first: Checkpoint,
     second: Checkpoint,
     listen: Listener = ignore,
-    limits: Limits | None = None,
+    limits: ReadOptions | None = None,
 ) -> Comparison:
     """Compare what two checkpoints' weights are, exactly in float32.
 
@@ -111,13 +111,13 @@ def compare(
     pairs = [_Pair(ours[name], theirs[name]) for name in shared]
     began = time.monotonic()
     listen(Started("diff", sum(math.prod(_shape(ours[name])) for name in shared)))
-    limits = limits or Limits()
+    limits = limits or ReadOptions()
     if limits.executor is not None:
         first, second = first.anywhere(), second.anywhere()
     crew = read_options.crew(first.folder, limits)
     job = Job(_comparing, (first, second), _see)
     found: dict[str, list[_Block]] = {name: [] for name in shared}
-    for blocks in spread(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
+    for blocks in map_unordered(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
         found[blocks[0].name] += blocks
     if limits.stopping():
         raise GrokpackError("GP403", "stopped", hint="the same command begins anew")
@@ -141,8 +141,8 @@ def _comparing(watch: Watch, first: Checkpoint, second: Checkpoint) -> _Comparer
 
 def _see(first: Checkpoint, second: Checkpoint) -> None:
     """See that a process elsewhere has both."""
-    worker_checks.see_checkpoint(first)
-    worker_checks.see_checkpoint(second)
+    worker_checks.check_checkpoint(first)
+    worker_checks.check_checkpoint(second)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,22 +14,25 @@ from grokpack.core.finding import Finding
 from grokpack.verification import file_checksums
 from grokpack.verification.checksums import hub, sha256_list, torrent
 from grokpack.verification.checksums.digests import Sum
-from grokpack.verification.history import Memory
-from grokpack.verification.read_options import Limits
+from grokpack.verification.history import CheckHistory
+from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.torrent_pieces import check_pieces, files_of
-from grokpack.verification.verify_contents import Contents, check_contents, other_sizes, unlisted
+from grokpack.verification.verify_contents import ReadResult, check_contents, other_sizes, unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
 
 _HEAD_BYTES = 64
 
 
 def check_against(
-    checkpoint: Files, path: str, limits: Limits | None = None, listen: Listener = ignore
-) -> Contents:
+    checkpoint: ComparedFiles,
+    path: str,
+    limits: ReadOptions | None = None,
+    listen: Listener = ignore,
+) -> ReadResult:
     """Read files and compare them with a manifest, sums or a torrent from elsewhere.
 
     Args:
@@ -43,7 +46,7 @@ def check_against(
         GrokpackError: GP230 where it is none of these, or names none of the files; GP304 for a
             share of files that have one sum each; what the hub answers.
     """
-    limits = limits or Limits()
+    limits = limits or ReadOptions()
     head = b"" if hub.is_hub(path) else _head(path)
     if head.lstrip().startswith(b"{"):
         return _check_manifest(checkpoint, manifest_file.load_file(path), path, limits, listen)
@@ -60,7 +63,9 @@ def check_against(
     return found if path == hub.SCHEME else _telling(found)
 
 
-def _check_torrent(checkpoint: Files, path: str, limits: Limits, listen: Listener) -> Contents:
+def _check_torrent(
+    checkpoint: ComparedFiles, path: str, limits: ReadOptions, listen: Listener
+) -> ReadResult:
     """Compare with a torrent.
 
     Raises:
@@ -80,23 +85,23 @@ def _check_torrent(checkpoint: Files, path: str, limits: Limits, listen: Listene
 
 
 def _check_manifest(
-    checkpoint: Files,
+    checkpoint: ComparedFiles,
     document: Mapping[str, object],
     path: str,
-    limits: Limits,
+    limits: ReadOptions,
     listen: Listener,
-) -> Contents:
+) -> ReadResult:
     theirs = manifest_records.foreign(checkpoint, path, document)
     if not theirs.files:
         raise stranger(path)
-    contents = check_contents(checkpoint, theirs, limits, listen, Memory(checkpoint))
+    contents = check_contents(checkpoint, theirs, limits, listen, CheckHistory(checkpoint))
     sizes = {r.path: storage.size_of(r.path) for r in theirs.files}
     extra = [*other_sizes(theirs.files, sizes)]
     extra += _unmatched(theirs.unknown, theirs.absent, path)
     return _telling(contents.also(extra))
 
 
-def _refuse_share(path: str, limits: Limits) -> None:
+def _refuse_share(path: str, limits: ReadOptions) -> None:
     if limits.share != type(limits.share)():
         what = "sums of whole files say nothing of a part of a file"
         raise GrokpackError("GP304", what, Place(path), hint="leave --subset and --max-age out")
@@ -121,8 +126,12 @@ def _unmatched(unknown: tuple[str, ...], absent: tuple[str, ...], origin: str) -
 
 
 def _check_sums(
-    checkpoint: Files, sums: Mapping[str, Sum], origin: str, limits: Limits, listen: Listener
-) -> Contents:
+    checkpoint: ComparedFiles,
+    sums: Mapping[str, Sum],
+    origin: str,
+    limits: ReadOptions,
+    listen: Listener,
+) -> ReadResult:
     files = [file.path for file in checkpoint.layout.files()]
     named = match(files, {name: name for name in sums}, manifest_paths.below_home(checkpoint))
     if not named:
@@ -134,7 +143,7 @@ def _check_sums(
     return contents.also(_unmatched(unknown, absent, origin))
 
 
-def _telling(found: Contents) -> Contents:
+def _telling(found: ReadResult) -> ReadResult:
     """The same, known to tell which files there should be where it names all that are there."""
     all_named = not any(finding.code == "GP118" for finding in found.findings)
     return replace(found, lists_all=all_named)

@@ -12,23 +12,23 @@ from grokpack.core.events import Finished, Listener, Started
 from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
-from grokpack.execution.workers import Job, spread
+from grokpack.execution.workers import Job, map_unordered
 from grokpack.storage import hashing
 from grokpack.verification import read_options
 from grokpack.verification.read_options import UNREADABLE
-from grokpack.verification.verify_contents import Contents
+from grokpack.verification.verify_contents import ReadResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.core.progress import Watch
     from grokpack.verification.checksums.digests import Sum
-    from grokpack.verification.read_options import Limits
+    from grokpack.verification.read_options import ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class _FileResult:
     """How a file went."""
 
     nbytes: int
@@ -37,12 +37,12 @@ class _Result:
 
 
 def check_sums(
-    checkpoint: Files,
+    checkpoint: ComparedFiles,
     expected: Mapping[str, Sum],
     origin: str,
-    limits: Limits,
+    limits: ReadOptions,
     listen: Listener,
-) -> Contents:
+) -> ReadResult:
     """Read files and compare the sum of each; those of another size are not read.
 
     Args:
@@ -61,8 +61,8 @@ def check_sums(
     crew = read_options.crew(checkpoint.folder, limits)
     paths = {name: storage.absolute(checkpoint.path(name)) for name in order}
     sizes_by_path = {path: sizes[name] for name, path in paths.items()}
-    job = Job(_Judge, (sizes_by_path, paths, expected), worker_checks.see_files)
-    results = list(spread(job, order, crew, watching(listen, limits.stopping)))
+    job = Job(_Judge, (sizes_by_path, paths, expected), worker_checks.check_files)
+    results = list(map_unordered(job, order, crew, watching(listen, limits.stopping)))
     listen(Finished("contents", time.monotonic() - began))
     findings = [result.finding for result in results if result.finding]
     findings += [_other_size(name, expected[name], sizes[name]) for name in other]
@@ -72,7 +72,7 @@ def check_sums(
     unlisted = [f.nbytes for f in checkpoint.layout.files() if f.path not in expected]
     total += sum(unlisted)
     files = len(expected) + len(unlisted)
-    return Contents(tuple(findings), origin, total, read, total - read, ended, files, len(done))
+    return ReadResult(tuple(findings), origin, total, read, total - read, ended, files, len(done))
 
 
 def _other_size(name: str, own: Sum, nbytes: int) -> Finding:
@@ -89,7 +89,7 @@ class _Judge:
     paths: Mapping[str, str]
     expected: Mapping[str, Sum]
 
-    def __call__(self, name: str) -> _Result:
+    def __call__(self, name: str) -> _FileResult:
         """How a file went."""
         own, path = self.expected[name], self.paths[name]
         nbytes = self.sizes[path]
@@ -99,10 +99,10 @@ class _Judge:
             if error.code not in UNREADABLE:
                 raise
             what = f"contents cannot be read: {error.what}"
-            return _Result(nbytes, ended=True, finding=Finding("GP117", what, name))
+            return _FileResult(nbytes, ended=True, finding=Finding("GP117", what, name))
         if digest is None:
-            return _Result(nbytes, ended=False)
+            return _FileResult(nbytes, ended=False)
         if digest == own.value:
-            return _Result(nbytes, ended=True)
+            return _FileResult(nbytes, ended=True)
         wrong = Finding("GP110", "contents changed", name, None, f"{own.kind} {own.value}", digest)
-        return _Result(nbytes, ended=True, finding=wrong)
+        return _FileResult(nbytes, ended=True, finding=wrong)

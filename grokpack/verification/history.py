@@ -20,20 +20,20 @@ from grokpack.core.errors import GrokpackError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record
 
 _SCHEMA = "grokpack/checked/1"
-NEVER = 0
+NEVER_CHECKED = 0
 """In place of a time for a tile that was not read, or found bad."""
 
 
 @dataclass(slots=True)
-class Known:
+class FileHistory:
     """What is known of a file's tiles.
 
     Attributes:
-        good: When each was last found good, in seconds since 1970; `NEVER` else.
+        good: When each was last found good, in seconds since 1970; `NEVER_CHECKED` else.
         bad: Those that were bad when they were last read.
     """
 
@@ -42,31 +42,31 @@ class Known:
 
     def note(self, tile: int, at: int, *, good: bool) -> None:
         """Take in a result."""
-        self.good[tile] = at if good else NEVER
+        self.good[tile] = at if good else NEVER_CHECKED
         (self.bad.discard if good else self.bad.add)(tile)
 
 
-class Memory:
+class CheckHistory:
     """The results of a checkpoint's files, by path.
 
     Args:
         checkpoint: Whose results.
     """
 
-    def __init__(self, checkpoint: Files) -> None:
+    def __init__(self, checkpoint: ComparedFiles) -> None:
         self._places = manifest_paths.results(checkpoint)
         self._rows = self._load()
         self._stamps: dict[str, tuple[storage.Stamp, str]] = {}
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, FileHistory] = {}
 
-    def recall(self, records: Iterable[Record]) -> dict[str, Known]:
+    def recall(self, records: Iterable[Record]) -> dict[str, FileHistory]:
         """What is known of these files, by path; it is kept by `keep` with what is added to it."""
         for record in records:
             path = record.file.path
             mark = (storage.stamp(record.path), _digest(record.tiles))
             self._stamps[path] = mark
             known = _known(self._rows.get(path), mark, len(record.tiles))
-            self._known[path] = known or Known([NEVER] * len(record.tiles))
+            self._known[path] = known or FileHistory([NEVER_CHECKED] * len(record.tiles))
         return self._known
 
     def keep(self) -> None:
@@ -92,13 +92,13 @@ class Memory:
         return {}
 
 
-def _known(row: Any, mark: tuple[storage.Stamp, str], tiles: int) -> Known | None:  # noqa: ANN401
+def _known(row: Any, mark: tuple[storage.Stamp, str], tiles: int) -> FileHistory | None:  # noqa: ANN401
     """A row that is sound and about the file as it is; else None."""
     try:
         if (tuple(row["stamp"]), row["of"]) != mark:
             return None
         good = [int(at) for count, at in row["good"] for _ in range(min(count, tiles))]
-        known = Known(good, {int(tile) for tile in row["bad"]})
+        known = FileHistory(good, {int(tile) for tile in row["bad"]})
     except (KeyError, TypeError, ValueError):
         return None
     return known if len(good) == tiles and known.bad <= set(range(tiles)) else None

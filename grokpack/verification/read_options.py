@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grokpack.execution.workers import Crew
+from grokpack.execution.workers import WorkerPool
 from grokpack.storage.parallelism import threads
-from grokpack.verification.sampling import Share
+from grokpack.verification.sampling import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReadOptions:
     """How much is read, and when it ends.
 
     Attributes:
@@ -26,20 +26,20 @@ class Limits:
         width: Pieces of work that an executor does at a time; as many as workers by default.
     """
 
-    share: Share = field(default_factory=Share)
+    share: Sample = field(default_factory=Sample)
     stopping: Callable[[], bool] = bool
     workers: int | None = None
     executor: Executor | None = None
     width: int | None = None
 
-    def crew(self, usual: int) -> Crew:
+    def crew(self, usual: int) -> WorkerPool:
         """Who works; so many threads where nothing is said."""
-        return Crew(self.width or self.workers or usual, self.executor)
+        return WorkerPool(self.width or self.workers or usual, self.executor)
 
 
 UNREADABLE = ("GP213", "GP214")
 
 
-def crew(near: str, limits: Limits) -> Crew:
+def crew(near: str, limits: ReadOptions) -> WorkerPool:
     """Who reads what lies near a path, unless it was said."""
     return limits.crew(threads(near))

@@ -11,10 +11,10 @@ from grokpack.checkpoint import manifest_file, manifest_paths
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.core.progress import watching
-from grokpack.execution.workers import Job, spread
+from grokpack.execution.workers import Job, map_unordered
 from grokpack.storage import hashing
 from grokpack.verification import read_options
-from grokpack.verification.read_options import Limits
+from grokpack.verification.read_options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,9 @@ def record(
 
     # The largest first: a thread left alone with one at the end would have no help.
     order = sorted(held.items(), key=lambda item: -storage.stamp(item[1])[0])
-    crew = read_options.crew(checkpoint.folder, Limits(workers=workers))
+    crew = read_options.crew(checkpoint.folder, ReadOptions(workers=workers))
     job = Job(_Recorder, (sha256,))
-    rows = dict(spread(job, order, crew, watching(listen, stopping)))
+    rows = dict(map_unordered(job, order, crew, watching(listen, stopping)))
     if stopping():
         raise GrokpackError("GP403", "stopped; no manifest was written")
     description = {"command": "manifest", "format": checkpoint.format}

@@ -25,13 +25,13 @@ from grokpack.core.tiles import tile_count
 from grokpack.execution import worker_checks
 from grokpack.execution.data_loop import Context, band_blocks
 from grokpack.execution.output import Output
-from grokpack.execution.quantization_error import Ledger
-from grokpack.execution.workers import Job, spread
+from grokpack.execution.quantization_error import TileErrorStats
+from grokpack.execution.workers import Job, map_unordered
 from grokpack.planning.memory_budget import budget
-from grokpack.planning.tasks import Run
+from grokpack.planning.tasks import TileRange
 from grokpack.verification import byte_ranges
-from grokpack.verification.read_options import UNREADABLE, Limits
-from grokpack.verification.verify_contents import Contents
+from grokpack.verification.read_options import UNREADABLE, ReadOptions
+from grokpack.verification.verify_contents import ReadResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,16 +40,19 @@ if TYPE_CHECKING:
     from grokpack.core.layout import FileLayout
     from grokpack.core.progress import Watch
     from grokpack.planning.plan import Plan
-    from grokpack.transforms.step_sizes import Pace
-    from grokpack.verification.sampling import Share
+    from grokpack.transforms.step_sizes import StepSizes
+    from grokpack.verification.sampling import Sample
 
 _TILES = 16  # in one piece of work
 _DIFF = "`grokpack diff SRC OUT` compares the weights themselves"
 
 
 def replay(
-    out: Checkpoint, source: Checkpoint, limits: Limits | None = None, listen: Listener = ignore
-) -> Contents:
+    out: Checkpoint,
+    source: Checkpoint,
+    limits: ReadOptions | None = None,
+    listen: Listener = ignore,
+) -> ReadResult:
     """Make an output's tiles again from its source, and compare them with its files.
 
     Args:
@@ -62,7 +65,7 @@ def replay(
         GrokpackError: GP229 where there is no manifest, GP231 where it has no plan that can be made
             again, GP232 where it was made from another source; what planning and reading raise.
     """
-    limits = limits or Limits()
+    limits = limits or ReadOptions()
     path = next((p for p in manifest_paths.manifests(out) if storage.exists(p)), None)
     if path is None:
         raise GrokpackError("GP229", "there is no manifest with a plan", Place(out.place))
@@ -79,7 +82,7 @@ def replay(
     allowed = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers)
     job = Job(_replaying, (plan, place, allowed.pace), _see)
     crew = limits.crew(allowed.workers)
-    results = list(spread(job, runs, crew, watching(listen, limits.stopping)))
+    results = list(map_unordered(job, runs, crew, watching(listen, limits.stopping)))
     listen(Finished("replay", time.monotonic() - began))
     named = _named(out, plan)
     findings = [named(finding) for result in results for finding in result.findings]
@@ -89,7 +92,9 @@ def replay(
     finals = _finals(plan, place)
     ended, files = read == wanted, sum(1 for _ in plan.target.layout.files())
     compared = files if read == total else 0
-    return Contents((*finals, *findings), origin, total, read, total - read, ended, files, compared)
+    return ReadResult(
+        (*finals, *findings), origin, total, read, total - read, ended, files, compared
+    )
 
 
 def _named(out: Checkpoint, plan: Plan) -> Callable[[Finding], Finding]:
@@ -153,17 +158,17 @@ def _candidates(
         to = given.pop("to", "")
         for place in tokenizers:
             yield lambda place=place: plan_convert.plan_convert(  # type: ignore[misc]
-                source, to, plan_convert.Options(**given, tokenizer=place)
+                source, to, plan_convert.ConvertOptions(**given, tokenizer=place)
             )
     elif document.get("command") == "quantize":
-        chosen = _quantisation(given)
+        chosen = _quantization(given)
         for place in tokenizers:
             yield lambda place=place: plan_quantize.plan_quantize(  # type: ignore[misc]
-                source, plan_quantize.Options(**chosen, tokenizer=place)
+                source, plan_quantize.QuantizeOptions(**chosen, tokenizer=place)
             )
 
 
-def _quantisation(given: dict[str, Any]) -> dict[str, Any]:
+def _quantization(given: dict[str, Any]) -> dict[str, Any]:
     """Options of `quantize` from what it wrote down, which has what was chosen by default too."""
     from grokpack.conversion.plan_quantize import TARGETS
 
@@ -176,7 +181,7 @@ def _quantisation(given: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _chosen(plan: Plan, share: Share) -> Iterator[Run]:
+def _chosen(plan: Plan, share: Sample) -> Iterator[TileRange]:
     """Tiles to be made again, in pieces of work."""
     every = [
         (band, tile)
@@ -194,28 +199,28 @@ def _chosen(plan: Plan, share: Share) -> Iterator[Run]:
         band, tile = every[picked[at - 1]]
         more = at < len(picked) and every[picked[at]] == (band, tile + 1)
         if not more or at - first == _TILES:
-            yield Run(band, every[picked[first]][1], tile + 1)
+            yield TileRange(band, every[picked[first]][1], tile + 1)
             first = at
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class _ReplayResult:
     """How a piece of work went."""
 
     nbytes: int
     findings: tuple[Finding, ...]
 
 
-def _replaying(watch: Watch, plan: Plan, place: Output, pace: Pace) -> _Replayer:
+def _replaying(watch: Watch, plan: Plan, place: Output, pace: StepSizes) -> _Replayer:
     """What makes a plan's tiles again, in whatever process."""
     return _Replayer(plan, Context.of(watch, plan, place, pace))
 
 
-def _see(plan: Plan, place: Output, _pace: Pace) -> None:
+def _see(plan: Plan, place: Output, _pace: StepSizes) -> None:
     """See that a process elsewhere has source and output."""
     if plan.source is not None:
-        worker_checks.see_checkpoint(plan.source)
-    worker_checks.see_files({place.file(f.path): f.nbytes for f in plan.target.layout.files()})
+        worker_checks.check_checkpoint(plan.source)
+    worker_checks.check_files({place.file(f.path): f.nbytes for f in plan.target.layout.files()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +230,17 @@ class _Replayer:
     plan: Plan
     context: Context
 
-    def __call__(self, run: Run) -> _Result:
+    def __call__(self, run: TileRange) -> _ReplayResult:
         """How the tiles of a run went; none of them where it is to stop."""
         if self.context.stopping():
-            return _Result(0, ())
+            return _ReplayResult(0, ())
         band = self.plan.target.layout.bands[run.band]
         at, stop = run.span(band[0])
         bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in band}
         errors: dict[str, str] = {}
-        for blocks in band_blocks(self.context, band, at, stop, Ledger(self.context.pace.engine)):
+        for blocks in band_blocks(
+            self.context, band, at, stop, TileErrorStats(self.context.pace.engine)
+        ):
             for file, block in zip(band, blocks, strict=True):
                 if file.path not in errors:
                     self._compare(file, at, block, bad[file.path], errors)
@@ -242,7 +249,7 @@ class _Replayer:
         findings = [_differs(file, bad[file.path]) for file in band if bad[file.path]]
         for path, what in errors.items():
             findings.append(Finding("GP117", f"contents cannot be read: {what}", path))
-        return _Result(run.nbytes(self.plan.target.layout), tuple(findings))
+        return _ReplayResult(run.nbytes(self.plan.target.layout), tuple(findings))
 
     def _compare(
         self,
@@ -267,7 +274,10 @@ class _Replayer:
 
 def _differs(file: FileLayout, ranges: Sequence[tuple[int, int]]) -> Finding:
     start, stop = ranges[0][0], ranges[-1][1]
-    names, words = byte_ranges.tensors(file, start, stop), byte_ranges.describe(file, start, stop)
+    names, words = (
+        byte_ranges.tensors(file, start, stop),
+        byte_ranges.describe_range(file, start, stop),
+    )
     found = f"bytes {start:,} to {stop - 1:,}" + (f" ({words})" if words else "")
     tensor = names[0] if len(names) == 1 else None
     return Finding("GP110", "not what the source gives", file.path, tensor, None, found)

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.core.tiles import tile_range, tiles_range
-from grokpack.verification.history import NEVER
+from grokpack.verification.history import NEVER_CHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from grokpack.checkpoint.manifest_records import Record
-    from grokpack.verification.history import Known
+    from grokpack.verification.history import FileHistory
 
 _MOST_TILES = 16  # in one piece of work: 256 MiB, read in order
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Sample:
     """How much of a checkpoint is read.
 
     Attributes:
@@ -56,7 +56,7 @@ class Stretch:
 
 
 def choose(
-    records: Sequence[Record], known: Mapping[str, Known], share: Share, now: float
+    records: Sequence[Record], known: Mapping[str, FileHistory], share: Sample, now: float
 ) -> list[Stretch]:
     """The tiles to be read, in the order of the files; what was bad is always among them.
 
@@ -105,13 +105,13 @@ def _stretches(tiles: Sequence[tuple[Record, int]]) -> Iterator[Stretch]:
         first = i
 
 
-def unread(records: Sequence[Record], known: Mapping[str, Known]) -> int:
+def unread(records: Sequence[Record], known: Mapping[str, FileHistory]) -> int:
     """Bytes of tiles that nobody has read yet."""
     return sum(
         stop - start
         for record in records
         for tile, at in enumerate(known[record.file.path].good)
-        if at == NEVER and tile not in known[record.file.path].bad
+        if at == NEVER_CHECKED and tile not in known[record.file.path].bad
         for start, stop in (tile_range(tile, record.nbytes),)
     )
 

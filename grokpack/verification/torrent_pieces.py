@@ -18,29 +18,29 @@ from grokpack.core.events import Finished, Listener, Started
 from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
-from grokpack.execution.workers import Job, spread
+from grokpack.execution.workers import Job, map_unordered
 from grokpack.models.grok1 import is_release
 from grokpack.storage import hashing
 from grokpack.verification import byte_ranges, read_options
 from grokpack.verification.checksums.torrent import PUBLISHED
 from grokpack.verification.read_options import UNREADABLE
-from grokpack.verification.verify_contents import Contents, unlisted
+from grokpack.verification.verify_contents import ReadResult, unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.core.layout import FileLayout
     from grokpack.core.progress import Watch
-    from grokpack.verification.checksums.torrent import Entry, Torrent
-    from grokpack.verification.read_options import Limits
+    from grokpack.verification.checksums.torrent import Torrent, TorrentFile
+    from grokpack.verification.read_options import ReadOptions
 
 _ZEROS = bytes(1 << 20)
 _FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class _PieceResult:
     """How a piece went; `good` is None where it was not judged."""
 
     piece: int
@@ -49,12 +49,12 @@ class _Result:
 
 
 def check_pieces(
-    checkpoint: Files,
+    checkpoint: ComparedFiles,
     torrent: Torrent,
-    held: Mapping[int, Held],
-    limits: Limits,
+    held: Mapping[int, PresentFile],
+    limits: ReadOptions,
     listen: Listener,
-) -> Contents:
+) -> ReadResult:
     """Read what a torrent names and compare each of its pieces.
 
     A piece that runs into a file which is missing, or has another size, cannot be judged.
@@ -73,7 +73,7 @@ def check_pieces(
     began = time.monotonic()
     crew = read_options.crew(checkpoint.folder, limits)
     job = Job(_Judge, (torrent, held), _see)
-    results = sorted(spread(job, judged, crew, watch), key=lambda r: r.piece)
+    results = sorted(map_unordered(job, judged, crew, watch), key=lambda r: r.piece)
     listen(Finished("contents", time.monotonic() - began))
     layouts = {file.path: file for file in checkpoint.layout.files()}
     named = {own.name for own in held.values()}
@@ -93,12 +93,14 @@ def check_pieces(
     files |= {path: file.nbytes for path, file in layouts.items() if path not in files}
     total = sum(files.values())
     all_of_them = sum(compared[number] == own.nbytes for number, own in held.items())
-    return Contents(
+    return ReadResult(
         tuple(findings), origin, total, read, total - read, ended, len(files), all_of_them
     )
 
 
-def _compared(torrent: Torrent, held: Mapping[int, Held], pieces: Sequence[int]) -> Counter[int]:
+def _compared(
+    torrent: Torrent, held: Mapping[int, PresentFile], pieces: Sequence[int]
+) -> Counter[int]:
     """Bytes of each file, by number, that lie in these pieces."""
     found: Counter[int] = Counter()
     for piece in pieces:
@@ -109,7 +111,7 @@ def _compared(torrent: Torrent, held: Mapping[int, Held], pieces: Sequence[int])
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PresentFile:
     """A file of the torrent that is there.
 
     Attributes:
@@ -123,7 +125,7 @@ class Held:
     nbytes: int
 
 
-def files_of(checkpoint: Files, torrent: Torrent) -> dict[int, Held]:
+def files_of(checkpoint: ComparedFiles, torrent: Torrent) -> dict[int, PresentFile]:
     """Files of a torrent, by their number in it, that are there, whatever their size."""
     files = [file.path for file in checkpoint.layout.files()]
     numbers = {e.path: n for n, e in enumerate(torrent.files) if e.path}
@@ -137,7 +139,7 @@ def files_of(checkpoint: Files, torrent: Torrent) -> dict[int, Held]:
     for number, (path, name) in paths.items():
         nbytes = storage.size_of(path)
         if nbytes is not None:
-            held[number] = Held(storage.absolute(path), name, nbytes)
+            held[number] = PresentFile(storage.absolute(path), name, nbytes)
     return held
 
 
@@ -147,7 +149,7 @@ class _Judge:
 
     watch: Watch
     torrent: Torrent
-    held: Mapping[int, Held]
+    held: Mapping[int, PresentFile]
 
     def length(self, piece: int) -> int:
         """Bytes of a piece."""
@@ -161,10 +163,10 @@ class _Judge:
             for n, entry, _, _ in stretches(self.torrent, piece, piece + 1)
         )
 
-    def __call__(self, piece: int) -> _Result:
+    def __call__(self, piece: int) -> _PieceResult:
         """How a piece went."""
         if self.watch.stopping():
-            return _Result(piece, None)
+            return _PieceResult(piece, None)
         digest = hashlib.sha1(usedforsecurity=False)
         try:
             for number, entry, start, stop in stretches(self.torrent, piece, piece + 1):
@@ -173,12 +175,12 @@ class _Judge:
         except GrokpackError as error:
             if error.code not in UNREADABLE:
                 raise
-            return _Result(piece, good=False, error=error.what)
+            return _PieceResult(piece, good=False, error=error.what)
         self.watch.advanced(self.length(piece))
-        return _Result(piece, digest.digest() == self.torrent.sum_of(piece))
+        return _PieceResult(piece, digest.digest() == self.torrent.sum_of(piece))
 
     def _bytes(
-        self, number: int, entry: Entry, start: int, stop: int
+        self, number: int, entry: TorrentFile, start: int, stop: int
     ) -> Iterator[bytes | memoryview]:
         if entry.path:
             yield from hashing.pieces(self.held[number].path, start, stop)
@@ -187,12 +189,14 @@ class _Judge:
             yield _ZEROS[: min(len(_ZEROS), stop - at)]
 
 
-def _see(_torrent: Torrent, held: Mapping[int, Held]) -> None:
+def _see(_torrent: Torrent, held: Mapping[int, PresentFile]) -> None:
     """See that a process elsewhere has the files."""
-    worker_checks.see_files({own.path: own.nbytes for own in held.values()})
+    worker_checks.check_files({own.path: own.nbytes for own in held.values()})
 
 
-def stretches(torrent: Torrent, first: int, last: int) -> Iterator[tuple[int, Entry, int, int]]:
+def stretches(
+    torrent: Torrent, first: int, last: int
+) -> Iterator[tuple[int, TorrentFile, int, int]]:
     """The parts of files that pieces `first` to `last` hold: number, file, first byte, last + 1."""
     low, high = first * torrent.piece_bytes, min(last * torrent.piece_bytes, torrent.nbytes)
     at = bisect.bisect_right(torrent.files, low, key=lambda entry: entry.start) - 1
@@ -215,9 +219,9 @@ def _runs(pieces: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _findings(
-    bad: Sequence[_Result],
+    bad: Sequence[_PieceResult],
     torrent: Torrent,
-    held: Mapping[int, Held],
+    held: Mapping[int, PresentFile],
     layouts: Mapping[str, FileLayout],
 ) -> Iterator[Finding]:
     """One for each file that a run of bad pieces touches: a piece does not say which it was."""
@@ -232,7 +236,7 @@ def _findings(
             tensor = None
             if name in layouts:
                 names = byte_ranges.tensors(layouts[name], start, stop)
-                words = byte_ranges.describe(layouts[name], start, stop)
+                words = byte_ranges.describe_range(layouts[name], start, stop)
                 where += f" ({words})" if words else ""
                 tensor = names[0] if len(names) == 1 else None
             found = f"{which}: {where}{others}"
@@ -243,7 +247,7 @@ def _findings(
 
 
 def _other_sizes(
-    torrent: Torrent, checkpoint: Files, held: Mapping[int, Held]
+    torrent: Torrent, checkpoint: ComparedFiles, held: Mapping[int, PresentFile]
 ) -> Iterator[Finding]:
     known = {file.path for file in checkpoint.layout.files()}
     for number, entry in enumerate(torrent.files):
@@ -267,7 +271,7 @@ def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
     yield Finding("GP118", what, None, None, None, f"pieces {few}", "warning")
 
 
-def _foreign(checkpoint: Files, torrent: Torrent) -> Iterator[Finding]:
+def _foreign(checkpoint: ComparedFiles, torrent: Torrent) -> Iterator[Finding]:
     """A warning where Grok-1 itself is compared with another torrent than xAI's."""
     if checkpoint.geometry and is_release(checkpoint.geometry) and torrent.info_hash != PUBLISHED:
         what = "the torrent is not the one that xAI published"

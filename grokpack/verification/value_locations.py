@@ -26,7 +26,7 @@ _TESTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(slots=True)
-class Spots:
+class ValueLocations:
     """Indices of the first few values of each kind, in the order of the array."""
 
     found: dict[str, list[Shape]] = field(default_factory=dict)
@@ -46,13 +46,13 @@ class Spots:
             here = np.argwhere(_TESTS[kind](values))[: FEW - len(known)]
             self.found[kind] = known + [tuple(row) for row in (here + start).tolist()]
 
-    def merge(self, later: Spots) -> None:
+    def merge(self, later: ValueLocations) -> None:
         """Take in the spots of a part that comes after this one."""
         for kind, spots in later.found.items():
             self.found[kind] = (self.found.get(kind, []) + spots)[:FEW]
 
 
-def describe(index: Shape, *, scales: bool) -> str:
+def describe_index(index: Shape, *, scales: bool) -> str:
     """An index in words: `expert 3, group 2, column 517`, or `row 7, column 12`."""
     last = ("group", "column") if scales else ("row", "column")
     if len(index) == 1:

@@ -23,11 +23,11 @@ from grokpack.core.progress import watching
 from grokpack.core.tensors import DType, scales_name
 from grokpack.core.tiles import row_bands
 from grokpack.execution import worker_checks
-from grokpack.execution.workers import Job, spread
+from grokpack.execution.workers import Job, map_unordered
 from grokpack.kernels.dispatch import choose_engine
 from grokpack.kernels.tally import CodeTally, FloatTally
-from grokpack.verification.read_options import Limits
-from grokpack.verification.value_locations import SCALE_KINDS, VALUE_KINDS, Spots
+from grokpack.verification.read_options import ReadOptions
+from grokpack.verification.value_locations import SCALE_KINDS, VALUE_KINDS, ValueLocations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ _CELL_BYTES = 16  # sums and extremes that a code has of its own where each row 
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
+class CountingSizes:
     """How the work is cut; the result is the same for all.
 
     Attributes:
@@ -69,10 +69,10 @@ class Cuts:
         return _AHEAD_STEPS * self.step_bytes
 
 
-def usual_cuts(checkpoint: Checkpoint) -> Cuts:
+def usual_cuts(checkpoint: Checkpoint) -> CountingSizes:
     """Larger steps and more threads where each waits for a server."""
     threads = storage.burden(checkpoint.folder).threads
-    return Cuts(_FAR_STEP_BYTES, workers=threads) if threads else Cuts()
+    return CountingSizes(_FAR_STEP_BYTES, workers=threads) if threads else CountingSizes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ArrayTally:
     """What was counted of an array, and where in it the first odd values lie."""
 
     tally: Tally
-    spots: Spots
+    spots: ValueLocations
 
     def merge(self, later: ArrayTally) -> None:
         """Take in a part that comes after this one."""
@@ -107,9 +107,9 @@ def tally_all(
     checkpoint: Checkpoint,
     tensors: list[TensorSpec],
     listen: Listener = ignore,
-    cuts: Cuts | None = None,
+    cuts: CountingSizes | None = None,
     failed: dict[str, GrokpackError] | None = None,
-    limits: Limits | None = None,
+    limits: ReadOptions | None = None,
 ) -> dict[str, ArrayTally]:
     """Count every value of these tensors; the result is by array, scales are `<name>/scales`.
 
@@ -129,14 +129,14 @@ def tally_all(
     began = time.monotonic()
     total = sum(tensor.nbytes for tensor in tensors)
     listen(Started("values", total))
-    limits = limits or Limits()
+    limits = limits or ReadOptions()
     if limits.executor is not None:
         checkpoint = checkpoint.anywhere()
     crew = limits.crew(cuts.workers)
-    job = Job(_counting, (checkpoint, choose_engine(total), cuts), worker_checks.see_checkpoint)
+    job = Job(_counting, (checkpoint, choose_engine(total), cuts), worker_checks.check_checkpoint)
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
-    parts = _in_order(spread(job, enumerate(slabs), crew, watching(listen)))
+    parts = _in_order(map_unordered(job, enumerate(slabs), crew, watching(listen)))
     for slab, part in zip(slabs, parts, strict=True):
         if isinstance(part, GrokpackError):
             if failed is None:
@@ -161,7 +161,9 @@ def _in_order(numbered: Iterator[tuple[int, T]]) -> Iterator[T]:
             wanted += 1
 
 
-def _counting(watch: Watch, checkpoint: Checkpoint, engine: Engine, cuts: Cuts) -> _Counter:
+def _counting(
+    watch: Watch, checkpoint: Checkpoint, engine: Engine, cuts: CountingSizes
+) -> _Counter:
     """What counts slabs, in whatever process."""
     return _Counter(watch, ArrayReader(checkpoint, engine, cuts.ahead_bytes), engine, cuts)
 
@@ -181,7 +183,7 @@ class _Counter:
     watch: Watch
     reader: ArrayReader
     engine: Engine
-    cuts: Cuts
+    cuts: CountingSizes
 
     def __call__(self, numbered: tuple[int, _Slab]) -> tuple[int, ArrayTally | GrokpackError]:
         """What is in a slab, or the error that says that it cannot be decoded."""
@@ -197,12 +199,12 @@ class _Counter:
         """What is in a slab."""
         scales = slab.tensor.scales
         if slab.array == slab.tensor.name and scales and slab.spec.dtype is DType.I8:
-            return ArrayTally(self._codes(slab, scales), Spots())
+            return ArrayTally(self._codes(slab, scales), ValueLocations())
         return self._floats(slab)
 
     def _floats(self, slab: _Slab) -> ArrayTally:
         """Count plain values as they are stored, scales among them."""
-        tally, spots = FloatTally(self.engine), Spots()
+        tally, spots = FloatTally(self.engine), ValueLocations()
         kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
         for box in self._bands(slab, self.cuts.step_bytes):
             raw = dense(self.reader.read(slab.array, box))

@@ -14,16 +14,16 @@ from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
 from grokpack.core.tiles import tile_range, tiles_range
 from grokpack.execution import worker_checks
-from grokpack.execution.workers import Job, spread
+from grokpack.execution.workers import Job, map_unordered
 from grokpack.storage import hashing
 from grokpack.verification import byte_ranges, read_options, sampling
-from grokpack.verification.history import Memory
-from grokpack.verification.read_options import UNREADABLE, Limits
+from grokpack.verification.history import CheckHistory
+from grokpack.verification.read_options import UNREADABLE, ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record, Records
     from grokpack.core.progress import Watch
 
@@ -33,7 +33,7 @@ _FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ReadResult:
     """What came of reading.
 
     Attributes:
@@ -65,13 +65,13 @@ class Contents:
         all_files = self.compared_files == self.total_files
         return all_files and self.read_bytes == self.total_bytes
 
-    def also(self, findings: list[Finding]) -> Contents:
+    def also(self, findings: list[Finding]) -> ReadResult:
         """The same with more findings."""
         return replace(self, findings=(*self.findings, *findings))
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class _TileResult:
     """How reading a tile went; an error's text where it could not be read."""
 
     record: Record
@@ -81,12 +81,12 @@ class _Result:
 
 
 def check_contents(
-    checkpoint: Files,
+    checkpoint: ComparedFiles,
     records: Records,
-    limits: Limits | None = None,
+    limits: ReadOptions | None = None,
     listen: Listener = ignore,
-    memory: Memory | None = None,
-) -> Contents:
+    memory: CheckHistory | None = None,
+) -> ReadResult:
     """Read files and compare each tile with its checksum; remember what was found.
 
     Files whose size is another, or that are gone, are left out: that is a finding of its own.
@@ -101,22 +101,22 @@ def check_contents(
     Raises:
         GrokpackError: Where a server ends the work; what was found till then is remembered.
     """
-    limits = limits or Limits()
-    memory = memory or Memory(checkpoint)
+    limits = limits or ReadOptions()
+    memory = memory or CheckHistory(checkpoint)
     there = {r.path: storage.size_of(r.path) for r in (*records.files, *records.companions)}
     sound = [r for r in (*records.files, *records.companions) if there[r.path] == r.nbytes]
     known = memory.recall(sound)
     chosen = sampling.choose(sound, known, limits.share, time.time())
     listen(Started("contents", sum(stretch.nbytes for stretch in chosen)))
     began = time.monotonic()
-    found: list[_Result] = []
+    found: list[_TileResult] = []
     by_path = {storage.absolute(record.path): record for record in sound}
     orders = [_Order(storage.absolute(s.record.path), s.first, s.last) for s in chosen]
     sizes = {order.path: by_path[order.path].nbytes for order in orders}
     crew = read_options.crew(checkpoint.folder, limits)
-    job = Job(_Reader, (sizes,), worker_checks.see_files)
+    job = Job(_Reader, (sizes,), worker_checks.check_files)
     try:
-        for sums in spread(job, orders, crew, watching(listen, limits.stopping)):
+        for sums in map_unordered(job, orders, crew, watching(listen, limits.stopping)):
             for own in sums:
                 result = _judged(by_path[own.path], own)
                 known[result.record.file.path].note(result.tile, _now(), good=result.good)
@@ -127,7 +127,7 @@ def check_contents(
     listen(Finished("contents", time.monotonic() - began))
     every = (*records.files, *records.companions)
     unrecorded = _unrecorded_bytes(checkpoint, records)
-    return Contents(
+    return ReadResult(
         (*_findings(found), *other_sizes(records.companions, there)),
         records.origin,
         sum(record.nbytes for record in every) + unrecorded,
@@ -139,13 +139,13 @@ def check_contents(
     )
 
 
-def _unrecorded_bytes(checkpoint: Files, records: Records) -> int:
+def _unrecorded_bytes(checkpoint: ComparedFiles, records: Records) -> int:
     """Bytes of the files that nothing was recorded of."""
     unknown = set(records.unknown)
     return sum(file.nbytes for file in checkpoint.layout.files() if file.path in unknown)
 
 
-def _compared(records: Sequence[Record], results: Sequence[_Result]) -> int:
+def _compared(records: Sequence[Record], results: Sequence[_TileResult]) -> int:
     """Files of which every tile was read."""
     read = Counter(result.record.file.path for result in results)
     return sum(read[record.file.path] == len(record.tiles) for record in records)
@@ -174,7 +174,7 @@ def _now() -> int:
     return int(time.time())
 
 
-def _nbytes(result: _Result) -> int:
+def _nbytes(result: _TileResult) -> int:
     start, stop = tile_range(result.tile, result.record.nbytes)
     return stop - start
 
@@ -225,15 +225,15 @@ class _Reader:
             return _Sum(path, tile, None, error.what)
 
 
-def _judged(record: Record, own: _Sum) -> _Result:
-    return _Result(record, own.tile, own.value == record.tiles[own.tile], own.error)
+def _judged(record: Record, own: _Sum) -> _TileResult:
+    return _TileResult(record, own.tile, own.value == record.tiles[own.tile], own.error)
 
 
-def _findings(results: Sequence[_Result]) -> list[Finding]:
+def _findings(results: Sequence[_TileResult]) -> list[Finding]:
     """One finding for each run of bad tiles of a file, in the order of files and bytes."""
     bad = [result for result in results if not result.good]
     bad.sort(key=lambda result: (result.record.file.path, result.tile))
-    runs: list[list[_Result]] = []
+    runs: list[list[_TileResult]] = []
     for result in bad:
         last = runs[-1][-1] if runs else None
         follows = (
@@ -249,14 +249,14 @@ def _findings(results: Sequence[_Result]) -> list[Finding]:
     return [_finding(run) for run in runs]
 
 
-def _finding(run: Sequence[_Result]) -> Finding:
+def _finding(run: Sequence[_TileResult]) -> Finding:
     record, error = run[0].record, run[0].error
     start, stop = tiles_range(run[0].tile, run[-1].tile + 1, record.nbytes)
     where = f"bytes {start:,} to {stop - 1:,}"
     names: list[str] = []
     if record.nbytes == record.file.nbytes:  # not of a compressed file as it lies there
         names = byte_ranges.tensors(record.file, start, stop)
-        held = byte_ranges.describe(record.file, start, stop)
+        held = byte_ranges.describe_range(record.file, start, stop)
         where += f" ({held})" if held else ""
     tensor = names[0] if len(names) == 1 else None
     if error is not None:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record
     from grokpack.core.layout import FileLayout, Part
-    from grokpack.verification.verify_contents import Contents
+    from grokpack.verification.verify_contents import ReadResult
 
 _COMPARE_BYTES = 4 << 20
 _OF_CONTENTS = ("GP110", "GP117")  # findings that say nothing against names, headers and sizes
@@ -52,7 +52,7 @@ class Verdict:
     survey: Survey
     findings: tuple[Finding, ...]
     checks: dict[str, str]
-    contents: Contents | None = None
+    contents: ReadResult | None = None
     refusal: GrokpackError | None = None
 
     @property
@@ -137,7 +137,7 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     """Check what can be known without reading the payload.
 
     Beyond the survey: tensors that stand twice, and, where a manifest is there, the size and the
-    last tile of every file, which holds the scales of a quantised one.
+    last tile of every file, which holds the scales of a quantized one.
 
     Args:
         survey: What the headers showed.
@@ -148,7 +148,7 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     if checkpoint is not None:
         findings += duplicates(checkpoint)
         findings += _twice(checkpoint)
-    files: Files | None = checkpoint or listed_files.unread(survey.folder)
+    files: ComparedFiles | None = checkpoint or listed_files.unread(survey.folder)
     findings += against_manifest(files or listed_files.unread(path or survey.folder), findings)
     if checkpoint is None and not findings:
         what, embedding = "the tensors do not tell a model's dimensions", grok1.entries(0)[0].name
@@ -210,7 +210,7 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
     )
 
 
-def against_manifest(files: Files | None, findings: Sequence[Finding]) -> list[Finding]:
+def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -> list[Finding]:
     """Sizes and tiles that differ from what the manifest recorded; none without one.
 
     The last tile of every file is read; where something is wrong, the small files beside as well,
@@ -302,7 +302,7 @@ def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:
     )
 
 
-def with_contents(verdict: Verdict, contents: Contents) -> Verdict:
+def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
     """A verdict with what came of reading the files.
 
     What the last tiles alone had shown gives way to what all of them show; a file that was swapped

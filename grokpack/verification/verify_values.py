@@ -13,8 +13,8 @@ from grokpack.core.finding import Finding
 from grokpack.core.layout import Box
 from grokpack.core.tensors import scales_name
 from grokpack.kernels.tally import FloatTally
-from grokpack.transforms.layout_views import DecodedView
-from grokpack.verification.value_locations import describe
+from grokpack.transforms.layout_views import DecodedArray
+from grokpack.verification.value_locations import describe_index
 from grokpack.verification.value_statistics import ArrayTally, tally_all
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from grokpack.core.errors import GrokpackError
     from grokpack.core.layout import Piece
     from grokpack.core.tensors import Shape, TensorSpec
-    from grokpack.verification.read_options import Limits
-    from grokpack.verification.value_statistics import Cuts
+    from grokpack.verification.read_options import ReadOptions
+    from grokpack.verification.value_statistics import CountingSizes
     from grokpack.verification.verify_structure import Verdict
 
 _VALUES = (
@@ -46,7 +46,7 @@ def statistics(
     checkpoint: Checkpoint,
     patterns: list[str] | None = None,
     listen: Listener = ignore,
-    cuts: Cuts | None = None,
+    cuts: CountingSizes | None = None,
 ) -> list[dict[str, Any]]:
     """What the values of each tensor are like, as JSON values; see `docs/reference/statistics.md`.
 
@@ -77,8 +77,8 @@ def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> dict[str, Any]:
 def verify_values(
     verdict: Verdict,
     listen: Listener = ignore,
-    cuts: Cuts | None = None,
-    limits: Limits | None = None,
+    cuts: CountingSizes | None = None,
+    limits: ReadOptions | None = None,
 ) -> Verdict:
     """Add findings about values to a verdict: NaN, infinities, scales that are not positive."""
     checkpoint = verdict.survey.checkpoint
@@ -96,7 +96,7 @@ def verify_values(
                 continue
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
             view = checkpoint.views.get(array)
-            holder = view.holder if isinstance(view, DecodedView) else None
+            holder = view.holder if isinstance(view, DecodedArray) else None
             findings += _findings(tensor.name, array, tallies[array], held, holder)
     outcome = "failed" if findings else "ok"
     return replace(
@@ -161,7 +161,7 @@ def _findings(
         if not count:
             continue
         spots = counted.spots.found[kind]
-        places = "; ".join(describe(index, scales=of_scales) for index in spots)
+        places = "; ".join(describe_index(index, scales=of_scales) for index in spots)
         more = "; .." if count > len(spots) else ""
         file = holder(spots[0]) if holder else _file_of(spots[0], pieces)
         yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")

@@ -12,14 +12,12 @@ import pytest
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import Options as ConvertOptions
-from grokpack.conversion.plan_convert import plan_convert
-from grokpack.conversion.plan_quantize import Options as QuantizeOptions
-from grokpack.conversion.plan_quantize import plan_quantize
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from tests.checkpoints import files
 from tests.fuzzing import TINY
 
@@ -95,7 +93,7 @@ def _convert(to: str, **options: Any) -> Callable[[Path, Path], object]:
     return lambda source, out: execute(
         plan_convert(open_checkpoint(str(source)), to, ConvertOptions(**options)),
         str(out),
-        Limits(workers=1),
+        RunOptions(workers=1),
     )
 
 
@@ -103,13 +101,13 @@ def _quantize(**options: Any) -> Callable[[Path, Path], object]:
     return lambda source, out: execute(
         plan_quantize(open_checkpoint(str(source)), QuantizeOptions(**options)),
         str(out),
-        Limits(workers=1),
+        RunOptions(workers=1),
     )
 
 
 def _reshard(tp: int, to: str = "safetensors") -> Callable[[Path, Path], object]:
     return lambda source, out: execute(
-        plan_reshard(open_checkpoint(str(source)), tp, to), str(out), Limits(workers=1)
+        plan_reshard(open_checkpoint(str(source)), tp, to), str(out), RunOptions(workers=1)
     )
 
 
@@ -119,7 +117,7 @@ def _view(source: Path, out: Path) -> object:
 
 
 WRITERS: dict[str, Callable[[Path, Path], object]] = {
-    "synth": lambda _, out: execute(plan_synth(TINY, 7), str(out), Limits(workers=1)),
+    "synth": lambda _, out: execute(plan_synth(TINY, 7), str(out), RunOptions(workers=1)),
     "reshard": _reshard(2),
     "reshard to ckpt-0": _reshard(4, "ckpt-0"),
     "hf": _convert("hf", shard_bytes=100_000),

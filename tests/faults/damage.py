@@ -8,7 +8,7 @@ from grokpack.checkpoint import manifest_records
 from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.core.errors import GrokpackError
 from grokpack.verification import verify_structure
-from grokpack.verification.history import Memory
+from grokpack.verification.history import CheckHistory
 from grokpack.verification.verify_contents import check_contents
 
 
@@ -25,7 +25,7 @@ def judged(folder: Path) -> str:
         own = manifest_records.own(checkpoint)
         if own is None:
             return "GP229"
-        found = check_contents(checkpoint, own, memory=Memory(checkpoint))
+        found = check_contents(checkpoint, own, memory=CheckHistory(checkpoint))
         verdict = verify_structure.with_contents(verdict, found)
     except GrokpackError as error:
         return error.code

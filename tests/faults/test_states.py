@@ -18,7 +18,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.execution.run_options import Limits
+from grokpack.execution.run_options import RunOptions
 from tests.checkpoints import synthesise
 from tests.faults.crashing import Crash, contents, crashing
 from tests.faults.damage import judged
@@ -56,7 +56,7 @@ class Outputs(RuleBasedStateMachine):
 
     def _run(self, *, restart: bool = False) -> None:
         plan = plan_reshard(open_checkpoint(str(self.source)), 2)
-        execute(plan, str(self.out), Limits(workers=1, restart=restart))
+        execute(plan, str(self.out), RunOptions(workers=1, restart=restart))
 
     def _forget(self) -> None:
         shutil.rmtree(self.out.parent)

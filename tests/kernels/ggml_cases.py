@@ -21,14 +21,14 @@ def blocks_of(kind: str, inputs: int) -> int:
     return inputs // (256 if kind == "q4_k" else 32)
 
 
-def quantised(
+def quantized(
     kernel: Any,
     values: np.ndarray,
     scales: np.ndarray | None = None,
     per_group: int | None = None,
     part: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a quantiser fills: blocks, sums and counts; `part` is first column and number."""
+    """What a quantizer fills: blocks, sums and counts; `part` is first column and number."""
     inputs, columns = values.shape
     column, count = part or (0, columns)
     if scales is None:

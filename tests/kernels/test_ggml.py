@@ -21,7 +21,7 @@ from tests.kernels.ggml_cases import (
     blocks_of,
     cases,
     normal,
-    quantised,
+    quantized,
 )
 
 QUANTISERS = (*(f"quantise_{kind}" for kind in TYPES), "search_q4_0", "search_q4_1")
@@ -50,7 +50,7 @@ def restored(blocks: np.ndarray, kind: str) -> np.ndarray:
 
 
 def decibels(name: str, x: np.ndarray) -> float:
-    e = x.astype(np.float64) - restored(quantised(kernel_of(name), x)[0], name.partition("_")[2])
+    e = x.astype(np.float64) - restored(quantized(kernel_of(name), x)[0], name.partition("_")[2])
     return float(10 * np.log10(np.square(x, dtype=np.float64).sum() / np.square(e).sum()))
 
 
@@ -92,7 +92,7 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 @settings(max_examples=25)
 @given(source=sources())
 def test_twins_leave_the_same_bits(name: str, source: dict[str, Any]) -> None:
-    plain, fast = (quantised(kernel_of(name, e), **source) for e in ("numpy", "numba"))
+    plain, fast = (quantized(kernel_of(name, e), **source) for e in ("numpy", "numba"))
     assert [same(a, b) for a, b in zip(plain, fast, strict=True)] == [True] * 3
 
 
@@ -100,7 +100,7 @@ def test_twins_leave_the_same_bits(name: str, source: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", QUANTISERS)
 @pytest.mark.parametrize("case", CASES)
 def test_twins_leave_the_same_bits_of_every_kind_of_weights(name: str, case: str) -> None:
-    plain, fast = (quantised(kernel_of(name, e), CASES[case]) for e in ("numpy", "numba"))
+    plain, fast = (quantized(kernel_of(name, e), CASES[case]) for e in ("numpy", "numba"))
     assert [same(a, b) for a, b in zip(plain, fast, strict=True)] == [True] * 3
 
 
@@ -111,7 +111,7 @@ def test_twins_leave_the_same_bits_of_every_kind_of_weights(name: str, case: str
 )
 def test_blocks_are_those_of_gguf(engine: str, kind: str, case: str) -> None:
     x = CASES[case] + np.float32(0)  # gguf-py gives a block that begins with -0 another zero
-    made = quantised(kernel_of(f"quantise_{kind}", engine), x)[0]
+    made = quantized(kernel_of(f"quantise_{kind}", engine), x)[0]
     assert (made == gguf.quants.quantize(np.ascontiguousarray(x.T), gguf_type(kind))).all()
 
 
@@ -120,7 +120,7 @@ def test_blocks_are_those_of_gguf(engine: str, kind: str, case: str) -> None:
 def test_blocks_of_q4_k_are_those_of_ggml(engine: str, case: str) -> None:
     with np.load(FIXTURE) as stored:
         wanted = stored[case]
-    assert (quantised(kernel_of("quantise_q4_k", engine), CASES[case])[0] == wanted).all()
+    assert (quantized(kernel_of("quantise_q4_k", engine), CASES[case])[0] == wanted).all()
 
 
 @given(source=sources(), name=st.sampled_from(QUANTISERS))
@@ -130,8 +130,8 @@ def test_each_row_has_the_scale_of_its_group(source: dict[str, Any], name: str) 
     groups = np.arange(len(source["values"])) // source["per_group"]
     with np.errstate(all="ignore"):
         x = source["values"].astype(np.float32) * source["scales"][groups]
-    one = quantised(kernel_of(name), **source)
-    other = quantised(kernel_of(name), np.ascontiguousarray(x[:, column : column + count]))
+    one = quantized(kernel_of(name), **source)
+    other = quantized(kernel_of(name), np.ascontiguousarray(x[:, column : column + count]))
     assert [same(a, b) for a, b in zip(one, other, strict=True)] == [True] * 3
 
 
@@ -150,7 +150,7 @@ def test_blocks_are_read_as_gguf_reads_them(engine: str, kind: str) -> None:
 @pytest.mark.parametrize("case", sorted(set(CASES) - set(UNHOLDABLE)))
 def test_searched_blocks_have_no_more_squared_error(kind: str, case: str) -> None:
     own, found = (
-        quantised(kernel_of(f"{how}_{kind}"), CASES[case])[1][1] for how in ("quantise", "search")
+        quantized(kernel_of(f"{how}_{kind}"), CASES[case])[1][1] for how in ("quantise", "search")
     )
     assert np.isfinite(own).all()
     assert (found <= own).all()
@@ -166,7 +166,7 @@ def test_searched_scales_pay_on_normal_weights(kind: str, gain: float) -> None:
 @pytest.mark.parametrize("case", ["normal", "int8 codes", "sparse", "scale zero in float16"])
 def test_the_account_is_that_of_the_blocks(name: str, case: str) -> None:
     x = CASES[case]
-    blocks, sums, counts = quantised(kernel_of(name), x)
+    blocks, sums, counts = quantized(kernel_of(name), x)
     back = restored(blocks, name.partition("_")[2])
     e = x - back
     wanted = [
@@ -184,9 +184,9 @@ def test_the_account_is_that_of_the_blocks(name: str, case: str) -> None:
 
 def test_codes_at_the_ends_are_counted() -> None:
     x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
-    assert quantised(ggml.quantise_q8_0, x)[2][0].tolist() == [[2, 2, 2]]
+    assert quantized(ggml.quantize_q8_0, x)[2][0].tolist() == [[2, 2, 2]]
     for name in ("quantise_q4_1", "search_q4_1"):
-        blocks, _, counts = quantised(kernel_of(name), x)
+        blocks, _, counts = quantized(kernel_of(name), x)
         nibbles = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
         assert counts[0].tolist() == [np.isin(nibbles, (0, 15)).sum(axis=1).tolist()]
 
@@ -197,7 +197,7 @@ def test_codes_at_the_ends_are_counted() -> None:
 def test_a_scale_that_float16_cannot_hold_shows_in_every_block(
     engine: str, name: str, case: str
 ) -> None:
-    assert not np.isfinite(quantised(kernel_of(name, engine), CASES[case])[1][1]).any()
+    assert not np.isfinite(quantized(kernel_of(name, engine), CASES[case])[1][1]).any()
 
 
 @both_engines
@@ -208,7 +208,7 @@ def test_a_value_that_is_not_finite_shows_in_its_block_alone(
 ) -> None:
     x = normal(4, (512, 3))
     x[300, 1] = odd
-    bad = ~np.isfinite(quantised(kernel_of(name, engine), x)[1][1])
+    bad = ~np.isfinite(quantized(kernel_of(name, engine), x)[1][1])
     assert bad[300 // 32, 1]
     assert not bad[:, [0, 2]].any()
     assert not bad[:8].any()
@@ -218,7 +218,7 @@ def test_a_value_that_is_not_finite_shows_in_its_block_alone(
 @pytest.mark.parametrize("name", QUANTISERS)
 def test_scales_that_float16_rounds_to_zero_show_as_zeroed_weights(engine: str, name: str) -> None:
     x = CASES["scale zero in float16"]
-    counts = quantised(kernel_of(name, engine), x)[2]
+    counts = quantized(kernel_of(name, engine), x)[2]
     assert counts[1].sum() == np.count_nonzero(x)
 
 
@@ -228,7 +228,7 @@ def test_zero_blocks_and_the_lowest_code_are_kept(engine: str, name: str) -> Non
     kernel = kernel_of(name, engine)
     for value, scale in ((0, 1.0), (-128, 2.0**-10), (-128, -(2.0**-10))):
         codes = np.full((256, 2), value, np.int8)
-        _, sums, counts = quantised(kernel, codes, np.full((1, 2), scale, np.float32))
+        _, sums, counts = quantized(kernel, codes, np.full((1, 2), scale, np.float32))
         assert (sums[1] <= 1e-4 * sums[0]).all()
         assert not counts[1].any()
 
@@ -265,6 +265,6 @@ def test_the_search_minds_what_is_important(kind: str, engine: Any) -> None:
         total: np.ndarray = e.reshape(3, 32, -1).sum(axis=1)
         return total
 
-    reference = quantised(kernel_of(f"quantise_{kind}"), x)[0]
+    reference = quantized(kernel_of(f"quantise_{kind}"), x)[0]
     assert (weighted(minded[0]) <= weighted(reference) * 1.0001).all()
     assert weighted(minded[0]).sum() < 0.9 * weighted(usual[0]).sum()

@@ -55,7 +55,7 @@ def make(
     }
     per_group = inputs // len(scales)
     own = () if importance is None else (importance,)
-    twin(groupwise.quantise, engine)(
+    twin(groupwise.quantize, engine)(
         values, scales, column, per_group, group, *form, *made.values(), *own
     )
     return made

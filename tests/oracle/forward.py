@@ -3,7 +3,7 @@
 It is the second opinion of the oracles: slow, plain, one prompt at a time. `python -m
 tests.oracle.forward tests/data/tiny3` compares it with the logits that xAI's own code computed.
 
-A checkpoint is read here by a loader of its own too: file order, unpickling and dequantising are
+A checkpoint is read here by a loader of its own too: file order, unpickling and dequantizing are
 not grokpack's.
 """
 
@@ -42,14 +42,14 @@ SLOTS = (
 )
 
 
-class _Quantised:
+class _Quantized:
     """Stands in for xAI's QuantizedWeight8bit: int8 `weight`, bfloat16 `scales`."""
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name == "QuantizedWeight8bit":
-            return _Quantised
+            return _Quantized
         if module.partition(".")[0] in {"numpy", "ml_dtypes"}:
             return super().find_class(module, name)
         message = f"{module}.{name} has no place in a checkpoint"
@@ -74,7 +74,7 @@ def stored(path: Path) -> tuple[Array, Array | None]:
     """One tensor as it lies in its file: codes and scales, or values and None."""
     with path.open("rb") as stream:
         found = _Unpickler(stream).load()
-    return (found.weight, found.scales) if isinstance(found, _Quantised) else (found, None)
+    return (found.weight, found.scales) if isinstance(found, _Quantized) else (found, None)
 
 
 def read(path: Path) -> Array:

@@ -147,7 +147,7 @@ oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CP
 		--to hf --names hpcai --dtype $$dtype -o $(ORACLE_VLLM)/made/$$dtype || exit 1; done
 	$(RUN_VLLM) -m tests.oracle.vllm.check \
 		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
-	$(RUN_VLLM) -m tests.oracle.vllm.quantised $(ORACLE_VLLM)/made/source \
+	$(RUN_VLLM) -m tests.oracle.vllm.quantized $(ORACLE_VLLM)/made/source \
 		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/quantised
 
 $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm.txt $(VENV)/.made

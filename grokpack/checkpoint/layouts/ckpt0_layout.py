@@ -11,13 +11,13 @@ from grokpack.models import partition
 
 if TYPE_CHECKING:
     from grokpack.core.layout import Box
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.architecture import Geometry, ModelTensor
 
 
 def lay_out_tensor(
     prefix: str,
     geometry: Geometry,
-    entry: Entry,
+    entry: ModelTensor,
     tensor: TensorSpec,
     hosts: int,
     literals: list[tuple[bytes, ...]] | None = None,

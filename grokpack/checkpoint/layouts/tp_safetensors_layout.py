@@ -107,7 +107,7 @@ def index(
         geometry: The model.
         layout: The files.
         ranks: Tensor-parallel width.
-        bits: Of the codes of weights that were quantised anew, by tensor.
+        bits: Of the codes of weights that were quantized anew, by tensor.
     """
     arrays: dict[str, Any] = {
         name: {"shape": spec.shape, "dtype": spec.dtype.value, "parts": []}

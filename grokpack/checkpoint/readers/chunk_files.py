@@ -75,7 +75,7 @@ class ArrayFiles:
 
     def sizes(self) -> list[int]:
         """Sizes of the files, asked for at the same time where each question takes its time."""
-        return storage.each(
+        return storage.map_all(
             self.store,
             lambda path: storage.size_of(os.path.join(self.store, path)) or 0,
             list(self.paths.values()),

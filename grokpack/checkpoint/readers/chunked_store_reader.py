@@ -17,7 +17,7 @@ from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import expectations
 from grokpack.checkpoint.readers.chunk_files import ArrayFiles
-from grokpack.checkpoint.tensorstore.chunk_reader import Shelf
+from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
 from grokpack.checkpoint.tensorstore.chunked_array import Chunked
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.finding import Finding
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from grokpack.formats.zarr_metadata import Stored
-    from grokpack.models.architecture import Entry, Geometry
-    from grokpack.transforms.protocols import View
+    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.transforms.protocols import LazyArray
 
 _PLACE = re.compile(r"(?:.*/)?((?:transformer/decoder_layer_\d{1,4}|language_model)/.+)")
 _VALUES = ("", "/weight", "/0")
@@ -70,7 +70,7 @@ class Member:
 
 
 @dataclass(slots=True)
-class Contents:
+class StoreContents:
     """What is found in a store.
 
     Attributes:
@@ -78,7 +78,7 @@ class Contents:
         literals: Small files that say what it is, by path.
         files: Paths of all other files.
         common: Those of them that hold many arrays.
-        bits: Of the codes of weights that were quantised anew, by tensor.
+        bits: Of the codes of weights that were quantized anew, by tensor.
         findings: What is wrong.
         layers: Number of layers that the store says it has; None where it says none.
         told: What says which arrays there should be; None where nothing does.
@@ -101,11 +101,11 @@ class _Store:
     """The arrays of the model that a store has."""
 
     folder: str
-    shelf: Shelf
-    contents: Contents
+    shelf: ChunkReader
+    contents: StoreContents
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
-    views: dict[str, View] = field(default_factory=dict)
+    views: dict[str, LazyArray] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
     specs: dict[str, ArraySpec] = field(default_factory=dict)  # what they are when unpacked
     documents: dict[str, str | None] = field(default_factory=dict)  # by array: what describes it
@@ -148,7 +148,7 @@ class _Store:
             raise GrokpackError("GP235", what, Place(self.folder))
 
 
-def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> Survey:
+def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None) -> Survey:
     """Make a survey of what a store holds.
 
     Args:
@@ -157,7 +157,7 @@ def survey(folder: str, name: str, contents: Contents, head_dim: int | None) -> 
         contents: What was found there.
         head_dim: Head size, where no config.json gives it.
     """
-    store = _Store(folder, Shelf(folder), contents)
+    store = _Store(folder, ChunkReader(folder), contents)
     settings, _ = config_file.find([folder])
     hints = config_json.hints(settings, head_dim)
     layers = _take_members(store, hints.layers or contents.layers or 0)
@@ -289,7 +289,7 @@ def _keys(folders: set[str], files: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:
+def _tensors(store: _Store, layers: int) -> dict[ModelTensor, TensorSpec]:
     """The model's tensors; those that are not whole become findings."""
     tensors = {}
     for entry in grok1.entries(layers):
@@ -306,7 +306,7 @@ def _tensors(store: _Store, layers: int) -> dict[Entry, TensorSpec]:
 
 
 def _misfits(
-    store: _Store, tensors: Mapping[Entry, TensorSpec], geometry: Geometry
+    store: _Store, tensors: Mapping[ModelTensor, TensorSpec], geometry: Geometry
 ) -> Iterator[Finding]:
     for entry, tensor in tensors.items():
         file = store.documents[entry.name]
@@ -314,14 +314,14 @@ def _misfits(
         if shape != wanted:
             what = "tensor has another shape than its place asks for"
             yield Finding("GP105", what, file, entry.name, str(wanted), str(shape))
-        elif tensor.values.dtype not in ((DType.I8, *_FLOATS) if entry.rule.quantised else _FLOATS):
+        elif tensor.values.dtype not in ((DType.I8, *_FLOATS) if entry.rule.quantized else _FLOATS):
             what = "tensor has another dtype than its place asks for"
             yield Finding("GP106", what, file, entry.name, None, tensor.values.dtype.label)
         elif tensor.scales is not None:
             yield from _misfit_scales(entry, tensor, store.documents[scales_name(entry.name)])
 
 
-def _misfit_scales(entry: Entry, tensor: TensorSpec, file: str | None) -> Iterator[Finding]:
+def _misfit_scales(entry: ModelTensor, tensor: TensorSpec, file: str | None) -> Iterator[Finding]:
     assert tensor.scales is not None  # noqa: S101  # the caller has looked
     (*lead, rows, out), scales = tensor.values.shape, tensor.scales.shape
     fits = len(scales) == len(lead) + 2 and (*scales[:-2], scales[-1]) == (*lead, out)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.core.errors import GrokpackError
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.architecture import Geometry, ModelTensor
 
 UNSAFE_CODES = ("GP204", "GP205")
 
 
-class Folder(Protocol):
+class FolderListing(Protocol):
     """What of a folder the checks need."""
 
     failed: dict[tuple[int, int], GrokpackError]
@@ -32,7 +32,9 @@ class Folder(Protocol):
         """Tensor index and host of every file that is there."""
 
 
-def check_names(files: Folder, entries: tuple[Entry, ...], hosts: int) -> list[Finding]:
+def check_names(
+    files: FolderListing, entries: tuple[ModelTensor, ...], hosts: int
+) -> list[Finding]:
     """Files that are missing, and files that no tensor of the model has."""
     present = files.present
     findings = [
@@ -51,7 +53,7 @@ def check_names(files: Folder, entries: tuple[Entry, ...], hosts: int) -> list[F
 
 
 def check_failures(
-    files: Folder, entries: tuple[Entry, ...], geometry: Geometry | None, hosts: int
+    files: FolderListing, entries: tuple[ModelTensor, ...], geometry: Geometry | None, hosts: int
 ) -> list[Finding]:
     """Files whose header could not be read: cut short, run on, hostile or broken.
 
@@ -68,7 +70,7 @@ def check_failures(
 
 
 def _expected_file(
-    entries: tuple[Entry, ...], key: tuple[int, int], geometry: Geometry | None, hosts: int
+    entries: tuple[ModelTensor, ...], key: tuple[int, int], geometry: Geometry | None, hosts: int
 ) -> tuple[str, int | None]:
     """Name of a file's tensor, and the size that the file should have."""
     entry = entries[key[0]]
@@ -123,7 +125,7 @@ def _failure(
 
 
 def check_shapes(
-    tensors: Mapping[int, TensorSpec], entries: tuple[Entry, ...], geometry: Geometry
+    tensors: Mapping[int, TensorSpec], entries: tuple[ModelTensor, ...], geometry: Geometry
 ) -> list[Finding]:
     """Tensors that are not what their place in the model asks for."""
     rows = stored_groups([(entries[i], t) for i, t in tensors.items()])
@@ -140,7 +142,7 @@ def check_shapes(
 
 
 def _misfit(
-    entry: Entry, tensor: TensorSpec, geometry: Geometry, rows: int | None
+    entry: ModelTensor, tensor: TensorSpec, geometry: Geometry, rows: int | None
 ) -> Finding | None:
     file, name = ckpt0.file_name(entry.index), entry.name
     shape = geometry.shape(entry.rule)
@@ -153,9 +155,9 @@ def _misfit(
             str(shape),
             str(tensor.values.shape),
         )
-    if entry.rule.quantised != (tensor.scales is not None):
-        expected = "weight with scales" if entry.rule.quantised else "plain array"
-        found = "plain array" if entry.rule.quantised else "weight with scales"
+    if entry.rule.quantized != (tensor.scales is not None):
+        expected = "weight with scales" if entry.rule.quantized else "plain array"
+        found = "plain array" if entry.rule.quantized else "weight with scales"
         return Finding(
             "GP106",
             "tensor is stored in another kind than its place asks for",
@@ -164,7 +166,7 @@ def _misfit(
             expected,
             found,
         )
-    allowed = (DType.I8, DType.BF16) if entry.rule.quantised else (DType.F32,)
+    allowed = (DType.I8, DType.BF16) if entry.rule.quantized else (DType.F32,)
     if tensor.values.dtype not in allowed:
         return Finding(
             "GP106",
@@ -178,7 +180,7 @@ def _misfit(
 
 
 def _misfit_scales(
-    entry: Entry, tensor: TensorSpec, shape: tuple[int, ...], rows: int | None
+    entry: ModelTensor, tensor: TensorSpec, shape: tuple[int, ...], rows: int | None
 ) -> Finding | None:
     if tensor.scales is None:
         return None
@@ -208,7 +210,7 @@ def _misfit_scales(
 
 def _swapped(
     tensors: Mapping[int, TensorSpec],
-    entries: tuple[Entry, ...],
+    entries: tuple[ModelTensor, ...],
     geometry: Geometry,
     one: int,
     other: int,
@@ -221,7 +223,7 @@ def _swapped(
     )
 
 
-def _swap_finding(entries: tuple[Entry, ...], index: int, other: int) -> Finding:
+def _swap_finding(entries: tuple[ModelTensor, ...], index: int, other: int) -> Finding:
     file, held = ckpt0.file_name(index), ckpt0.file_name(other)
     return Finding(
         "GP108",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.formats.pickle import Pickled
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.geometry_inference import Hints
 
 _MOST_FILES = 1 << 14  # the release, written by 16 hosts, has 12,320
@@ -83,7 +83,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 class _Seen:
     """What the files are, taken for those of so many layers."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ModelTensor, ...]
     hosts: int
     tensors: dict[int, TensorSpec]
     geometry: Geometry | None
@@ -113,7 +113,7 @@ def _read_folder(folder: str) -> _Folder:
     if len(known) > _MOST_FILES:
         what = f"more than {_MOST_FILES:,} tensor files are not read"
         raise GrokpackError("GP235", what, Place(folder))
-    found = storage.each(folder, lambda name: _read_file(folder, name), list(known))
+    found = storage.map_all(folder, lambda name: _read_file(folder, name), list(known))
     for (name, key), (size, result) in zip(known.items(), found, strict=True):
         files.sizes[name] = size
         if isinstance(result, GrokpackError):
@@ -168,7 +168,9 @@ def _hosts_by_width(files: _Folder) -> int:
     return 1
 
 
-def _assemble(files: _Folder, entries: tuple[Entry, ...], hosts: int) -> dict[int, TensorSpec]:
+def _assemble(
+    files: _Folder, entries: tuple[ModelTensor, ...], hosts: int
+) -> dict[int, TensorSpec]:
     """Whole tensors from the shares of the hosts, where all shares are there and alike."""
     tensors = {}
     for entry in entries:
@@ -182,7 +184,7 @@ def _assemble(files: _Folder, entries: tuple[Entry, ...], hosts: int) -> dict[in
     return tensors
 
 
-def _joined(entry: Entry, share: Pickled, hosts: int) -> TensorSpec:
+def _joined(entry: ModelTensor, share: Pickled, hosts: int) -> TensorSpec:
     axis = partition.cut_axis(entry.rule, "jax")
     specs = [_widened(array.spec, axis, hosts) for array in share.arrays()]
     return TensorSpec(entry.name, specs[0], specs[1] if len(specs) > 1 else None)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint.checkpoint import Survey
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Records
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.geometry_inference import Hints
 
 RELEASE = "the release's dimensions"
@@ -41,7 +41,7 @@ def teller(geometry: Geometry, hints: Hints) -> str | None:
 
 
 def other_layers(
-    geometry: Geometry, hints: Hints, name_of: Callable[[Entry], str]
+    geometry: Geometry, hints: Hints, name_of: Callable[[ModelTensor], str]
 ) -> list[Finding]:
     """Findings for tensors of layers that the release has and the model lacks, or the reverse.
 
@@ -81,7 +81,7 @@ def against_manifest(found: Survey) -> Survey:
     )
 
 
-def listed(files: Files, own: Records) -> list[Finding]:
+def listed(files: ComparedFiles, own: Records) -> list[Finding]:
     """Findings for files that the manifest lists and that are gone."""
     prefix, what = (
         manifest_paths.below_home(files),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from grokpack.formats.gguf import TensorInfo
-    from grokpack.formats.gguf_header import Header, Value
+    from grokpack.formats.gguf_header import GgufHeader, Value
 
 SUFFIX = ".gguf"
 ARCH = "grok"
@@ -28,7 +28,7 @@ _FEW = 5  # names that a message lists
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class GgufFiles:
     """The files of a model, with their headers in the order of the split.
 
     Attributes:
@@ -40,7 +40,7 @@ class Files:
 
     folder: str
     names: tuple[str, ...]
-    headers: dict[str, Header]
+    headers: dict[str, GgufHeader]
     findings: list[Finding]
 
     @property
@@ -79,7 +79,7 @@ def are_in(names: Iterable[str]) -> bool:
     return any(n.endswith(SUFFIX) and not weight_files.is_hidden(n) for n in names)
 
 
-def read(path: str) -> Files:
+def read(path: str) -> GgufFiles:
     """Read the headers of a model's files.
 
     Args:
@@ -96,17 +96,19 @@ def read(path: str) -> Files:
     folder, name = os.path.split(storage.absolute(path))
     names = _files_of(name)
     allowance = Allowance()
-    looks = storage.each(path, lambda own: _header(os.path.join(folder, own), allowance), names)
+    looks = storage.map_all(path, lambda own: _header(os.path.join(folder, own), allowance), names)
     headers = {own: look for own, look in zip(names, looks, strict=True) if look is not None}
     missing = [
         Finding("GP101", "file of the split is missing", own) for own in names if own not in headers
     ]
     if names[0] in headers:
         _refuse_others(headers[names[0]].keys, os.path.join(folder, names[0]))
-    return Files(folder, tuple(names), headers, [*beside, *missing, *_misplaced(names, headers)])
+    return GgufFiles(
+        folder, tuple(names), headers, [*beside, *missing, *_misplaced(names, headers)]
+    )
 
 
-def _header(place: str, allowance: Allowance) -> Header | None:
+def _header(place: str, allowance: Allowance) -> GgufHeader | None:
     """The header of a file; None where there is no file."""
     if not storage.exists(place):
         return None
@@ -149,7 +151,7 @@ def _refuse_others(keys: Mapping[str, Value], place: str) -> None:
     raise GrokpackError("GP219", what, Place(place))
 
 
-def _misplaced(names: list[str], headers: Mapping[str, Header]) -> list[Finding]:
+def _misplaced(names: list[str], headers: Mapping[str, GgufHeader]) -> list[Finding]:
     """Files whose keys say that they are another file of a split than their names do."""
     findings = []
     for number, name in enumerate(names):

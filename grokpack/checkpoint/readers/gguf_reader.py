@@ -1,7 +1,7 @@
 """Grok-1 in GGUF: a single file, or the files of a split.
 
 Q8_0 that was re-packaged from the release is read as int8 codes and bf16 scales again; Q8_0 that
-was quantised by others, with a scale of its own for each block, as exact float32 products.
+was quantized by others, with a scale of its own for each block, as exact float32 products.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from grokpack.transforms.ggml_views import (
     BlockValues,
     read_blocks,
 )
-from grokpack.transforms.layout_views import Renamed, Turned
+from grokpack.transforms.layout_views import Renamed, Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from grokpack.checkpoint.readers.gguf_files import Files
-    from grokpack.checkpoint.readers.gguf_tensors import Held
+    from grokpack.checkpoint.readers.gguf_files import GgufFiles
+    from grokpack.checkpoint.readers.gguf_tensors import HeldTensor
     from grokpack.formats.gguf_header import Value
-    from grokpack.models.architecture import Entry
-    from grokpack.transforms.protocols import View
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.transforms.protocols import LazyArray
 
 NAME = "gguf"
 HEAD = gguf_tensors.HEAD
@@ -130,7 +130,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint, told=_COUNT)
 
 
-def _shapeless(files: Files) -> Finding:
+def _shapeless(files: GgufFiles) -> Finding:
     what = "the tensors do not tell a model's dimensions"
     return Finding("GP210", what, files.first, grok1.entries(0)[0].gguf)
 
@@ -148,7 +148,7 @@ def _settings(keys: Mapping[str, Value]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _framings(files: Files) -> dict[str, tuple[bytes, ...]]:
+def _framings(files: GgufFiles) -> dict[str, tuple[bytes, ...]]:
     """Framing of the pickles that the file was made from, where its manifest keeps it."""
     first = os.path.join(files.folder, next(iter(files.headers)))
     beside = f"{first}.{manifest_file.FILE}"
@@ -159,19 +159,21 @@ def _framings(files: Files) -> dict[str, tuple[bytes, ...]]:
     )
 
 
-def _logical(entry: Entry, info: TensorInfo) -> ArraySpec:
+def _logical(entry: ModelTensor, info: TensorInfo) -> ArraySpec:
     """The tensor as xAI stores it, as far as shape goes; products where it has blocks."""
     dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
     return ArraySpec(_orient(entry, info.shape), dtype)
 
 
-def _orient(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _orient(entry: ModelTensor, shape: tuple[int, ...]) -> tuple[int, ...]:
     if entry.rule.role in ("norm", "embedding") or len(shape) < 2:  # noqa: PLR2004  # no matrix
         return shape
     return (*shape[:-2], shape[-1], shape[-2])
 
 
-def _misshapen(held: Mapping[Entry, Held], geometry: architecture.Geometry) -> Iterator[Finding]:
+def _misshapen(
+    held: Mapping[ModelTensor, HeldTensor], geometry: architecture.Geometry
+) -> Iterator[Finding]:
     for entry, own in held.items():
         shape, wanted = _orient(entry, own.info.shape), geometry.shape(entry.rule)
         if shape != wanted:
@@ -179,7 +181,7 @@ def _misshapen(held: Mapping[Entry, Held], geometry: architecture.Geometry) -> I
             yield Finding("GP105", what, None, own.names[0], str(wanted), str(shape))
 
 
-def _layout(files: Files, name: str) -> FileLayout:
+def _layout(files: GgufFiles, name: str) -> FileLayout:
     header = files.headers[name]
     data = storage.FileBytes(os.path.join(files.folder, name))
     segments: list[Segment] = [Literal(data.read(0, header.literal_bytes))]
@@ -196,10 +198,10 @@ def _layout(files: Files, name: str) -> FileLayout:
     return FileLayout(name, tuple(segments))
 
 
-def _with_tensors(bare: Checkpoint, held: Mapping[Entry, Held]) -> Checkpoint:
+def _with_tensors(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> Checkpoint:
     groups = _groups(bare, held)
     tensors: dict[str, TensorSpec] = {}
-    views: dict[str, View] = {}
+    views: dict[str, LazyArray] = {}
     for entry in grok1.entries(bare.geometry.layers):
         tensors[entry.name], own = _view(entry, held[entry], groups)
         views |= own
@@ -212,10 +214,10 @@ def _with_tensors(bare: Checkpoint, held: Mapping[Entry, Held]) -> Checkpoint:
     return replace(bare, tensors=tensors, views=views, geometry=geometry, bits=bits)
 
 
-def _groups(bare: Checkpoint, held: Mapping[Entry, Held]) -> int | None:
+def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | None:
     """Scale groups of row-parallel weights; None where blocks have scales of their own."""
     infos = {entry: own.info for entry, own in held.items()}
-    blocks = [e for e, info in infos.items() if info.type is GGMLType.Q8_0 and e.rule.quantised]
+    blocks = [e for e, info in infos.items() if info.type is GGMLType.Q8_0 and e.rule.quantized]
     if not blocks:
         return None
     groups = hints(bare.config).scale_groups or _RELEASED_GROUPS
@@ -230,7 +232,7 @@ def _groups(bare: Checkpoint, held: Mapping[Entry, Held]) -> int | None:
     return groups
 
 
-def _blocks_agree(bare: Checkpoint, entry: Entry, info: TensorInfo, groups: int) -> bool:
+def _blocks_agree(bare: Checkpoint, entry: ModelTensor, info: TensorInfo, groups: int) -> bool:
     """Whether blocks of a group share a scale, in the first few outputs of a matrix."""
     inputs = info.shape[-1]
     if inputs % (32 * groups):
@@ -242,11 +244,13 @@ def _blocks_agree(bare: Checkpoint, entry: Entry, info: TensorInfo, groups: int)
     return bool((grouped == grouped[..., :1]).all())
 
 
-def _view(entry: Entry, held: Held, groups: int | None) -> tuple[TensorSpec, dict[str, View]]:
+def _view(
+    entry: ModelTensor, held: HeldTensor, groups: int | None
+) -> tuple[TensorSpec, dict[str, LazyArray]]:
     """A tensor, and how its values and scales are made of one array or of one for each expert."""
     info, shape = held.info, _orient(entry, held.info.shape)
     rows = groups if entry.rule.cut == "rows" else 1
-    coded = info.type is GGMLType.Q8_0 and entry.rule.quantised and groups is not None
+    coded = info.type is GGMLType.Q8_0 and entry.rule.quantized and groups is not None
     values = held.view(partial(_values, entry, info, coded=coded))
     if not coded or rows is None:
         dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
@@ -258,11 +262,11 @@ def _view(entry: Entry, held: Held, groups: int | None) -> tuple[TensorSpec, dic
     return spec, {entry.name: values, scales_name(entry.name): made}
 
 
-def _values(entry: Entry, info: TensorInfo, array: str, *, coded: bool) -> View:
+def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) -> LazyArray:
     """How the values of an array, a tensor or one expert of it, are made."""
-    turned = _orient(entry, info.shape) != info.shape or entry.rule.quantised
+    turned = _orient(entry, info.shape) != info.shape or entry.rule.quantized
     if info.type is GGMLType.Q8_0:
         return BlockCodes(array) if coded else BlockProducts(array, turned)
     if info.type in BLOCKS:
         return BlockValues(array, info.type.name.lower(), turned)
-    return Turned(array) if turned or entry.rule.role == "router" else Renamed(array)
+    return Transposed(array) if turned or entry.rule.role == "router" else Renamed(array)

@@ -16,15 +16,15 @@ from grokpack.transforms.packed_views import Stack
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from grokpack.models.architecture import Entry
-    from grokpack.transforms.protocols import View
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.transforms.protocols import LazyArray
 
 HEAD = "output.weight"
 _MERGED = "_exps.weight"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldTensor:
     """What holds a tensor of the model.
 
     Attributes:
@@ -37,7 +37,7 @@ class Held:
     names: tuple[str, ...]
     apart: bool = False
 
-    def view(self, make: Callable[[str], View]) -> View:
+    def view(self, make: Callable[[str], LazyArray]) -> LazyArray:
         """The view of the whole, of one made for each array."""
         views = tuple(make(name) for name in self.names)
         return Stack(views) if self.apart else views[0]
@@ -45,7 +45,7 @@ class Held:
 
 def take(
     infos: Mapping[str, TensorInfo], layers: int, experts: int
-) -> tuple[dict[Entry, Held], list[Finding]]:
+) -> tuple[dict[ModelTensor, HeldTensor], list[Finding]]:
     """The tensors of the model, and findings for those that it lacks or has too many of.
 
     Args:
@@ -53,7 +53,7 @@ def take(
         layers: Layers that the keys tell.
         experts: Experts that the keys tell; 0 where they do not.
     """
-    held: dict[Entry, Held] = {}
+    held: dict[ModelTensor, HeldTensor] = {}
     findings: list[Finding] = []
     used = {HEAD}
     for entry in grok1.entries(min(layers, len(infos))):
@@ -72,13 +72,13 @@ def take(
     return held, findings
 
 
-def _held(entry: Entry, stored: tuple[str, ...], own: TensorInfo) -> Held:
+def _held(entry: ModelTensor, stored: tuple[str, ...], own: TensorInfo) -> HeldTensor:
     if stored == (entry.gguf,):
-        return Held(own, stored)
-    return Held(TensorInfo(own.type, (len(stored), *own.shape)), stored, apart=True)
+        return HeldTensor(own, stored)
+    return HeldTensor(TensorInfo(own.type, (len(stored), *own.shape)), stored, apart=True)
 
 
-def _names(entry: Entry, infos: Mapping[str, TensorInfo], experts: int) -> tuple[str, ...]:
+def _names(entry: ModelTensor, infos: Mapping[str, TensorInfo], experts: int) -> tuple[str, ...]:
     """The arrays that hold a tensor: its own, or those of its experts where these are there."""
     if entry.rule.role != "expert" or entry.gguf in infos:
         return (entry.gguf,)
@@ -89,6 +89,6 @@ def _names(entry: Entry, infos: Mapping[str, TensorInfo], experts: int) -> tuple
     return tuple(_expert(entry, e) for e in range(count)) if own else (entry.gguf,)
 
 
-def _expert(entry: Entry, expert: int) -> str:
+def _expert(entry: ModelTensor, expert: int) -> str:
     """The name of one expert's tensor: `blk.0.ffn_gate.3.weight`."""
     return entry.gguf.replace(_MERGED, f".{expert}.weight")

@@ -31,17 +31,17 @@ from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats.header_allowance import Allowance
 from grokpack.models import config_json, grok1, tensor_names
 from grokpack.models.geometry_inference import infer
-from grokpack.transforms.layout_views import Renamed, Stacked, Turned
+from grokpack.transforms.layout_views import Renamed, Stacked, Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from grokpack.checkpoint.readers.quantization_settings import Scheme
     from grokpack.checkpoint.readers.rank_files import Joined
-    from grokpack.formats.safetensors import Header
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.formats.safetensors import SafetensorsHeader
+    from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.tensor_names import Convention, Named
-    from grokpack.transforms.protocols import View
+    from grokpack.transforms.protocols import LazyArray
 
     Find = Callable[[str], Packed | str | None]
 
@@ -61,7 +61,7 @@ def is_store(folder: str) -> bool:
 class _Folder:
     """What the headers say: for each array where its parts are."""
 
-    headers: dict[str, Header] = field(default_factory=dict)
+    headers: dict[str, SafetensorsHeader] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)  # that should be there
     findings: list[Finding] = field(default_factory=list)
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
@@ -138,7 +138,7 @@ def _read_headers(folder: str) -> _Folder:
     choice = weight_files.choose(folder)
     found = _Folder(findings=choice.findings)
     read = partial(weight_files.read_header, folder, allowance=Allowance())
-    looks = storage.each(folder, read, choice.files)
+    looks = storage.map_all(folder, read, choice.files)
     for path, look in zip(choice.files, looks, strict=True):
         if isinstance(look, Finding):
             found.findings.append(look)
@@ -173,7 +173,9 @@ def _is_known(name: str) -> bool:
     )
 
 
-def _index_findings(headers: Mapping[str, Header], placed: Mapping[str, str]) -> Iterator[Finding]:
+def _index_findings(
+    headers: Mapping[str, SafetensorsHeader], placed: Mapping[str, str]
+) -> Iterator[Finding]:
     """Where an index and the files that it lists contradict each other."""
     for name, path in placed.items():
         if path in headers and name not in headers[path].arrays:
@@ -234,7 +236,7 @@ def _join(
     return joined
 
 
-def _first_name(convention: Convention, entry: Entry) -> str:
+def _first_name(convention: Convention, entry: ModelTensor) -> str:
     """A tensor's name; of experts, the first one's."""
     return convention.of(entry, 0 if entry.rule.role == "expert" else None)
 
@@ -283,19 +285,19 @@ def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, in
 
 def _assemble(
     found: _Folder, convention: Convention, layers: int, experts: int, find: Find
-) -> tuple[dict[Entry, TensorSpec], dict[str, View], dict[str, Packed]]:
+) -> tuple[dict[ModelTensor, TensorSpec], dict[str, LazyArray], dict[str, Packed]]:
     """The model's tensors as views of the arrays; those that are not whole become findings.
 
     Returns:
         Tensors, views of their arrays, and how weights are packed.
     """
-    tensors: dict[Entry, TensorSpec] = {}
-    views: dict[str, View] = {}
+    tensors: dict[ModelTensor, TensorSpec] = {}
+    views: dict[str, LazyArray] = {}
     weights: dict[str, Packed] = {}
     for entry in grok1.entries(layers):
         stored = _stored_names(entry, convention, experts)
         matrices = [find(name) for name in stored]
-        if any(m is not None for m in matrices) and entry.rule.quantised:
+        if any(m is not None for m in matrices) and entry.rule.quantized:
             weight = _packed(found, entry, stored, matrices)
             if weight is not None:
                 tensors[entry] = weight.tensor(entry.name)
@@ -326,7 +328,7 @@ def _assemble(
 
 def _packed(
     found: _Folder,
-    entry: Entry,
+    entry: ModelTensor,
     stored: list[str],
     matrices: list[Packed | str | None],
 ) -> Packed | None:
@@ -353,24 +355,24 @@ def _numbers(found: _Folder, read: packed_data.Read, name: str) -> tuple[int, ..
     return tuple(map(int, read(name, 0, min(spec.elements, _SHORT))))
 
 
-def _stored_names(entry: Entry, convention: Convention, experts: int) -> list[str]:
+def _stored_names(entry: ModelTensor, convention: Convention, experts: int) -> list[str]:
     if entry.rule.role != "expert":
         return [convention.of(entry)]
     return [convention.of(entry, expert) for expert in range(max(experts, 1))]
 
 
-def _view(entry: Entry, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, View]:
+def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, LazyArray]:
     if entry.rule.role == "expert":
         shape = (len(stored), *reversed(spec.shape))
         return TensorSpec(entry.name, ArraySpec(shape, spec.dtype)), Stacked(tuple(stored))
     if entry.rule.role in ("attention", "router"):
         turned = tuple(reversed(spec.shape))
-        return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Turned(stored[0])
+        return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Transposed(stored[0])
     return TensorSpec(entry.name, spec), Renamed(stored[0])
 
 
 def _check_shapes(
-    tensors: dict[Entry, TensorSpec], geometry: Geometry, convention: Convention
+    tensors: dict[ModelTensor, TensorSpec], geometry: Geometry, convention: Convention
 ) -> list[Finding]:
     return [
         Finding(

@@ -1,7 +1,7 @@
 """Grok-1 in a checkpoint of Orbax: grokpack's own, and those that Orbax wrote.
 
 Parameters are named by the keys of the pytree, `transformer/decoder_layer_4/moe/linear` and `w`; a
-quantised weight has two leaves. Arrays lie in folders of their own, or all in an OCDBT database.
+quantized weight has two leaves. Arrays lie in folders of their own, or all in an OCDBT database.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.readers import chunked_store_reader
-from grokpack.checkpoint.readers.chunked_store_reader import Contents, Member
+from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
 from grokpack.checkpoint.readers.zarr_reader import read_document, spec_of
 from grokpack.checkpoint.tensorstore.chunk_reader import read_keys
 from grokpack.core.errors import GrokpackError, Place
@@ -66,7 +66,9 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     read = _from_database if tree.database else _from_folders
     largest = _largest_value(folder, files) if tree.database else 0
     members, common = read(folder, tree, files, literals)
-    contents = Contents(members, literals, files, common, told=orbax.TREE, largest_value=largest)
+    contents = StoreContents(
+        members, literals, files, common, told=orbax.TREE, largest_value=largest
+    )
     found = {member.path for member in members}
     contents.findings += [
         Finding("GP101", "array of the tree is missing", None, "/".join(keys))
@@ -107,7 +109,7 @@ def _largest_value(folder: str, files: set[str]) -> int:
         return storage.FileBytes(os.path.join(folder, node.path)).read(node.offset, node.nbytes)
 
     def read(nodes: Sequence[Node]) -> list[bytes]:
-        return storage.each(folder, read_one, nodes)
+        return storage.map_all(folder, read_one, nodes)
 
     path = os.path.join(folder, orbax.DATABASE)
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from grokpack.core.tensors import ArraySpec
-    from grokpack.formats.safetensors import Header
+    from grokpack.formats.safetensors import SafetensorsHeader
 
     Read = Callable[[str, int, int], np.ndarray]
 
@@ -81,7 +81,7 @@ def _plain(start: int, stop: int, per_group: int) -> np.ndarray:
     return (np.arange(start, stop) // per_group).astype(np.int32)
 
 
-def reader(folder: str, headers: Mapping[str, Header]) -> Read:
+def reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Read:
     """What reads integers of an array, by its name: so many from the given one on."""
     places = {
         name: (path, stored)
@@ -113,7 +113,7 @@ def refuse_variants(folder: str, arrays: Mapping[str, ArraySpec], read: Read) ->
     """
     _refuse_awq(folder, arrays)
     found = orders(arrays)
-    plain = storage.each(folder, lambda order: order.is_plain(folder, read), found)
+    plain = storage.map_all(folder, lambda order: order.is_plain(folder, read), found)
     refuse_orders(folder, zip(found, plain, strict=True))
     refuse_whole_zeros(folder, arrays, read)
 

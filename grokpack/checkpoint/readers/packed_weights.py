@@ -19,22 +19,22 @@ from grokpack.core.tensors import (
     scales_name,
     zeros_name,
 )
-from grokpack.transforms.layout_views import Renamed, Turned
+from grokpack.transforms.layout_views import Renamed, Transposed
 from grokpack.transforms.packed_views import (
-    Centred,
     ColumnOctets,
     ColumnZeros,
     Products,
     RowOctets,
     RowZeros,
+    SignedCodes,
     Stack,
-    Unsigned,
+    UnsignedCodes,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from grokpack.transforms.protocols import View
+    from grokpack.transforms.protocols import LazyArray
 
 _WEIGHT = ".weight"
 _WORD_BITS = 32
@@ -71,9 +71,9 @@ class Packed:
     bits: int
     codes: ArraySpec
     scales: ArraySpec
-    codes_view: View
-    scales_view: View
-    zeros_view: View | None = None
+    codes_view: LazyArray
+    scales_view: LazyArray
+    zeros_view: LazyArray | None = None
     symmetric: bool = False
 
     @property
@@ -116,26 +116,28 @@ class Packed:
             return packing.tensor
         return TensorSpec(name, ArraySpec(self.codes.shape, DType.I8), self.scales)
 
-    def views(self, name: str) -> dict[str, View]:
+    def views(self, name: str) -> dict[str, LazyArray]:
         """Views of its arrays, by xAI's name."""
         scales = {scales_name(name): self.scales_view}
         if self.codes.dtype is DType.I8:
             return {name: self.codes_view, **scales}
         packing = self.packing(name)
         per_group = self.tensor(name).values.shape[-2] // self.scales.shape[-2]
-        unsigned = Unsigned(self.codes_view, self.zeros_view, self.bits, per_group)
+        unsigned = UnsignedCodes(self.codes_view, self.zeros_view, self.bits, per_group)
         if packing is None:
-            return {name: Centred(unsigned), **scales}
+            return {name: SignedCodes(unsigned), **scales}
         stored = {codes_name(name): self.codes_view, **scales}
         if self.zeros_view is not None:
             stored[zeros_name(name)] = self.zeros_view
         return {name: values_of(packing, unsigned, self.scales_view), **stored}
 
 
-def values_of(packing: Packing, unsigned: Unsigned, scales: View) -> View:
+def values_of(packing: Packing, unsigned: UnsignedCodes, scales: LazyArray) -> LazyArray:
     """The view of what a packed weight is read as."""
     return (
-        Centred(unsigned) if packing.centred else Products(unsigned, scales, packing.scales.dtype)
+        SignedCodes(unsigned)
+        if packing.centred
+        else Products(unsigned, scales, packing.scales.dtype)
     )
 
 
@@ -223,7 +225,7 @@ def _rows(
         ArraySpec((inputs * bits // 8, outputs), DType.U8),
         ArraySpec((groups, outputs), scale.dtype),
         RowOctets(f"{base}.weight_packed"),
-        Turned(f"{base}.weight_scale"),
+        Transposed(f"{base}.weight_scale"),
         RowZeros(zeros, bits) if zeros in arrays else None,
     )
 
@@ -259,6 +261,6 @@ def _outputs(arrays: Mapping[str, ArraySpec], base: str) -> Packed | str:
         8,
         ArraySpec((inputs, outputs), DType.I8),
         ArraySpec((scale.shape[1], outputs), scale.dtype),
-        Turned(f"{base}{_WEIGHT}"),
-        Turned(f"{base}.weight_scale"),
+        Transposed(f"{base}{_WEIGHT}"),
+        Transposed(f"{base}.weight_scale"),
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from grokpack.core.tensors import Shape
-    from grokpack.formats.safetensors import Header
+    from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import Geometry
     from grokpack.models.tensor_names import Convention
 
@@ -52,7 +52,7 @@ class Joined:
 
 
 def join(
-    headers: Mapping[str, Header],
+    headers: Mapping[str, SafetensorsHeader],
     convention: Convention,
     listed: Collection[str],
     settings: Mapping[str, Any],
@@ -90,7 +90,7 @@ def join(
 
 
 def _told(
-    headers: Mapping[str, Header],
+    headers: Mapping[str, SafetensorsHeader],
     convention: Convention,
     listed: Collection[str],
     settings: Mapping[str, Any],
@@ -111,7 +111,7 @@ def _told(
     return max([*named, *(counted if len(shares) == 1 else [])], default=0)
 
 
-def _is_release(headers: Mapping[str, Header], convention: Convention) -> bool:
+def _is_release(headers: Mapping[str, SafetensorsHeader], convention: Convention) -> bool:
     """Whether vocabulary and width are those of the release."""
     name = convention.of(grok1.entries(0)[0])
     found = (header.arrays.get(name) for header in headers.values())
@@ -120,7 +120,9 @@ def _is_release(headers: Mapping[str, Header], convention: Convention) -> bool:
 
 
 def _miss(
-    joined: Joined, headers: Mapping[str, Header], holders: Mapping[str, Mapping[int, str]]
+    joined: Joined,
+    headers: Mapping[str, SafetensorsHeader],
+    holders: Mapping[str, Mapping[int, str]],
 ) -> None:
     """Name what ranks lack that others hold, and the file of what all hold, where it is gone."""
     for name, held in holders.items():
@@ -137,7 +139,9 @@ def _miss(
     joined.findings += [Finding("GP101", "file is missing", path) for path in joined.missing]
 
 
-def doubts(joined: Joined, headers: Mapping[str, Header], geometry: Geometry) -> list[Finding]:
+def doubts(
+    joined: Joined, headers: Mapping[str, SafetensorsHeader], geometry: Geometry
+) -> list[Finding]:
     """What speaks against a number of ranks that only the files tell.
 
     A width that they cannot share is proof that files are missing. Else nothing is known: that is

@@ -36,7 +36,7 @@ def check_head(checkpoint: Checkpoint, embedding: str, head: str) -> list[Findin
         return bool((reader.read(embedding, box) != reader.read(head, box)).any())
 
     boxes = list(_rows(arrays[embedding].shape))
-    found = storage.each(checkpoint.folder, differs, boxes)
+    found = storage.map_all(checkpoint.folder, differs, boxes)
     if True in found:
         what = "the output head differs from the embedding, to which Grok-1 ties it"
         row = boxes[found.index(True)].start[0]

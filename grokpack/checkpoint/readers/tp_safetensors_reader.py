@@ -37,13 +37,13 @@ from grokpack.formats.header_allowance import Allowance
 from grokpack.models import config_json, grok1, partition
 from grokpack.models.architecture import Geometry
 from grokpack.transforms.layout_views import Renamed
-from grokpack.transforms.packed_views import Unsigned
+from grokpack.transforms.packed_views import UnsignedCodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from grokpack.models.architecture import Entry
-    from grokpack.transforms.protocols import View
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.transforms.protocols import LazyArray
 
 """Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
@@ -82,7 +82,9 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     bands = []
     expected = [file for band in layout.bands for file in band]
     allowance = Allowance()
-    looks = iter(storage.each(folder, lambda file: _check_file(folder, file, allowance), expected))
+    looks = iter(
+        storage.map_all(folder, lambda file: _check_file(folder, file, allowance), expected)
+    )
     for band in layout.bands:
         found = [next(looks) for _ in band]
         findings += [look for look in found if isinstance(look, Finding)]
@@ -124,11 +126,11 @@ def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator
         yield f"the head size is another there than the {geometry.head_dim} of the index"
 
 
-def _values(packing: Packing) -> View:
+def _values(packing: Packing) -> LazyArray:
     """What a packed weight is read as, from arrays of its own."""
     own = {name: Renamed(name) for name in packing.arrays()}
     codes, zeros = own[codes_name(packing.name)], own.get(zeros_name(packing.name))
-    unsigned = Unsigned(codes, zeros, packing.bits, packing.per_group)
+    unsigned = UnsignedCodes(codes, zeros, packing.bits, packing.per_group)
     return values_of(packing, unsigned, own[scales_name(packing.name)])
 
 
@@ -185,7 +187,7 @@ def _stored(
 
 
 def _one(
-    entry: Entry, model: TensorSpec, arrays: Mapping[str, ArraySpec], bits: int | None
+    entry: ModelTensor, model: TensorSpec, arrays: Mapping[str, ArraySpec], bits: int | None
 ) -> Stored:
     """A tensor, packed or not; `model` is what the release has in its place."""
     scales = arrays.get(scales_name(entry.name)) if model.scales else None

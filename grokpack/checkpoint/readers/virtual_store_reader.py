@@ -52,7 +52,7 @@ _AS_MODELS = ("ckpt-0", tp_safetensors_layout.NAME)  # whose files hold the mode
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class VirtualStore:
     """Where a view's index and files are.
 
     Attributes:
@@ -149,7 +149,7 @@ def is_store(folder: str) -> bool:
     return storage.is_file(os.path.join(folder, RECORD))
 
 
-def read(folder: str) -> View:
+def read(folder: str) -> VirtualStore:
     """Read that record.
 
     Raises:
@@ -162,7 +162,7 @@ def read(folder: str) -> View:
     here = index.absolute(folder)
     base = os.path.normpath(os.path.join(here, document["base"]))
     source = os.path.normpath(os.path.join(base, document["source"]))
-    return View(here, base, source, document["format"], document["digests"])
+    return VirtualStore(here, base, source, document["format"], document["digests"])
 
 
 def _is_sound(document: Any) -> bool:  # noqa: ANN401  # whatever JSON held
@@ -194,7 +194,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     return replace(found, findings=(*found.findings, *changed), view=view.folder)
 
 
-def _other_headers(view: View, checkpoint: Checkpoint) -> list[Finding]:
+def _other_headers(view: VirtualStore, checkpoint: Checkpoint) -> list[Finding]:
     """A finding where names, sizes or headers are not those that the view's manifest recorded."""
     document = manifest_file.load(view.folder) or {}
     if document.get("source") == checkpoint.identity():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from grokpack.formats.header_allowance import Allowance
-    from grokpack.formats.safetensors import Header
+    from grokpack.formats.safetensors import SafetensorsHeader
 
 INDEX = "model.safetensors.index.json"
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -221,7 +221,7 @@ def missing_shards(files: Collection[str]) -> list[Finding]:
     return findings
 
 
-def read_header(folder: str, path: str, allowance: Allowance) -> Header | Finding:
+def read_header(folder: str, path: str, allowance: Allowance) -> SafetensorsHeader | Finding:
     """The header of a safetensors file, or the finding about it.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.readers import chunked_store_reader
-from grokpack.checkpoint.readers.chunked_store_reader import Contents, Member
+from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import bounded_json, zarr
 from grokpack.models import grok1
@@ -62,7 +62,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         if not is_group(data)
     ]
     about = _about(documents, folder)
-    contents = Contents(members, documents, files, bits=_bits(about, folder))
+    contents = StoreContents(members, documents, files, bits=_bits(about, folder))
     contents.layers = _layers(about)
     contents.told = zarr.METADATA if contents.layers else None
     found = chunked_store_reader.survey(folder, NAME, contents, head_dim)
@@ -140,7 +140,7 @@ def _broken(folder: str, error: Exception) -> GrokpackError:
 
 
 def _bits(about: dict[str, Any], folder: str) -> dict[str, int]:
-    """Bits of the codes of weights that were quantised anew, as the group's attributes tell."""
+    """Bits of the codes of weights that were quantized anew, as the group's attributes tell."""
     try:
         return {str(name): int(bits) for name, bits in about.get("bits", {}).items()}
     except (ValueError, OverflowError, AttributeError, TypeError) as error:

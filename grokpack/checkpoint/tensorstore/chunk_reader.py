@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.reading_memory import WINDOW_BYTES
-from grokpack.checkpoint.tensorstore.wait import settled
+from grokpack.checkpoint.tensorstore.wait import wait_for
 from grokpack.core.errors import GrokpackError, Place
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _HANDLES = 256  # arrays that stay open; a layer has 19
 _FILE = re.compile(r'local file "([^"]+)"')
 
 
-class Shelf:
+class ChunkReader:
     """The arrays of one store, opened when they are first read. One serves all threads.
 
     Args:
@@ -52,8 +52,8 @@ class Shelf:
         self._context: tensorstore.Context | None = None
         self._open: dict[str, tensorstore.TensorStore] = {}
 
-    def __reduce__(self) -> tuple[type[Shelf], tuple[str, int]]:
-        return Shelf, (self.folder, self.largest_bytes)
+    def __reduce__(self) -> tuple[type[ChunkReader], tuple[str, int]]:
+        return ChunkReader, (self.folder, self.largest_bytes)
 
     @property
     def cache_bytes(self) -> int:
@@ -81,7 +81,7 @@ class Shelf:
         region = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
         alone = self.largest_bytes > WINDOW_BYTES
         with self._alone if alone else contextlib.nullcontext(), decoding(self.folder):
-            values: np.ndarray = settled(self._array(spec)[region].read(), self.folder)
+            values: np.ndarray = wait_for(self._array(spec)[region].read(), self.folder)
         return values
 
     def _array(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
@@ -108,7 +108,7 @@ class Shelf:
                 }
             )
         whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"])}
-        opened: tensorstore.TensorStore = settled(opening(whole, self._context), self.folder)
+        opened: tensorstore.TensorStore = wait_for(opening(whole, self._context), self.folder)
         return opened
 
 
@@ -160,7 +160,7 @@ def read_keys(folder: str, kvstore: Mapping[str, Any], keys: Iterable[str]) -> d
     import tensorstore as ts
 
     with decoding(folder):
-        store = settled(ts.KvStore.open(rooted(folder, kvstore)), folder)
+        store = wait_for(ts.KvStore.open(rooted(folder, kvstore)), folder)
         futures = {key: store.read(key) for key in keys}
-        found = {key: settled(future, folder) for key, future in futures.items()}
+        found = {key: wait_for(future, folder) for key, future in futures.items()}
     return {key: bytes(r.value) for key, r in found.items() if r.state == "value"}

@@ -16,7 +16,7 @@ from grokpack.core.layout import Box
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.checkpoint.tensorstore.chunk_reader import Shelf
+    from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
     from grokpack.core.tensors import Shape
     from grokpack.formats.zarr_metadata import Stored
     from grokpack.transforms.array_source import ArraySource
@@ -34,7 +34,7 @@ class Chunked:
         folder: Where its files lie, below the store's.
     """
 
-    shelf: Shelf
+    shelf: ChunkReader
     spec: str
     array: Stored
     files: str

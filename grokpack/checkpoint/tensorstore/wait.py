@@ -16,7 +16,7 @@ _POLL_S = 0.1  # how often a waiting thread looks whether it shall stop
 _SILENCES = 4  # of the time that a connection may be silent: retries, and a slow line's chunks
 
 
-def settled(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN401  # whatever it is
+def wait_for(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN401  # whatever it is
     """What a read of a store gives; waited for as long as a server in its right mind needs.
 
     Args:

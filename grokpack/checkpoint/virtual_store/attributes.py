@@ -10,7 +10,7 @@ from grokpack.models import grok1, partition
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
 
 
 def of_arrays(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
@@ -31,13 +31,13 @@ def of_arrays(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _said(entry: Entry, tensor: TensorSpec, array: str) -> dict[str, Any]:
+def _said(entry: ModelTensor, tensor: TensorSpec, array: str) -> dict[str, Any]:
     if array == tensor.name:
         return {"name": array, "role": entry.rule.role, "title": entry.rule.title}
     return {"name": array, "role": "scales", "scales_of": tensor.name}
 
 
-def _own_form(entry: Entry, tensor: TensorSpec, array: str) -> dict[str, Any]:
+def _own_form(entry: ModelTensor, tensor: TensorSpec, array: str) -> dict[str, Any]:
     axis = partition.cut_axis(entry.rule, "engines")
     said: dict[str, Any] = {"tensor_parallel_axis": axis}
     if axis is not None:

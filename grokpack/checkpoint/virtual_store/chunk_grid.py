@@ -23,7 +23,7 @@ CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class ChunkGrid:
     """Where each chunk of an array lies.
 
     Attributes:
@@ -43,7 +43,7 @@ class Grid:
     nbytes: int
 
 
-def in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> Grid | str:
+def in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> ChunkGrid | str:
     """The grid of an array's chunks in the files that hold it.
 
     Args:
@@ -76,13 +76,13 @@ def _place(start: Shape, size: Shape) -> Shape | None:
     return tuple(a // n for a, n in zip(start, size, strict=True))
 
 
-def _empty(array: ArraySpec) -> Grid:
+def _empty(array: ArraySpec) -> ChunkGrid:
     """The grid of an array without values: no chunk."""
     none = np.zeros(0, np.int64)
-    return Grid(tuple(max(n, 1) for n in array.shape), array.shape, (), none, none, 0)
+    return ChunkGrid(tuple(max(n, 1) for n in array.shape), array.shape, (), none, none, 0)
 
 
-def _grid(array: ArraySpec, held: list[Piece], places: list[Shape], cut: _Cut) -> Grid:
+def _grid(array: ArraySpec, held: list[Piece], places: list[Shape], cut: _Cut) -> ChunkGrid:
     nbytes = math.prod(cut.chunk) * array.dtype.itemsize
     piece_at = np.zeros(len(held), np.int64)  # by the slice's number
     steps = _strides(cut.slices)
@@ -93,7 +93,7 @@ def _grid(array: ArraySpec, held: list[Piece], places: list[Shape], cut: _Cut) -
     files = tuple(dict.fromkeys(piece.extent.path for piece in held))
     file_of_piece = np.array([files.index(piece.extent.path) for piece in held])
     offsets = first[piece_of] + cut.within * array.dtype.itemsize
-    return Grid(cut.chunk, cut.counts, files, file_of_piece[piece_of], offsets, nbytes)
+    return ChunkGrid(cut.chunk, cut.counts, files, file_of_piece[piece_of], offsets, nbytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from grokpack import storage
 from grokpack.checkpoint.virtual_store import attributes
-from grokpack.checkpoint.virtual_store.chunk_grid import Grid, in_place
+from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, in_place
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import ocdbt, zarr, zarr_metadata
 
@@ -55,13 +55,13 @@ def database(
         raise _refusal(checkpoint, (("names", str(error)),)) from error
 
 
-def _grids(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, Grid]:
+def _grids(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, ChunkGrid]:
     pieces: dict[str, tuple[Piece, ...]] = checkpoint.layout.pieces()
     found = {name: in_place(checkpoint.layout.arrays[name], pieces[name]) for name in names}
     reasons = [(name, why) for name, why in found.items() if isinstance(why, str)]
     if reasons:
         raise _refusal(checkpoint, tuple(reasons[:_FEW]))
-    return {name: grid for name, grid in found.items() if isinstance(grid, Grid)}
+    return {name: grid for name, grid in found.items() if isinstance(grid, ChunkGrid)}
 
 
 def _refusal(checkpoint: Checkpoint, facts: tuple[tuple[str, str], ...]) -> GrokpackError:
@@ -71,7 +71,7 @@ def _refusal(checkpoint: Checkpoint, facts: tuple[tuple[str, str], ...]) -> Grok
 
 
 def _items(
-    name: str, array: ArraySpec, grid: Grid, data: str, said: dict[str, Any]
+    name: str, array: ArraySpec, grid: ChunkGrid, data: str, said: dict[str, Any]
 ) -> Iterator[Item]:
     """The keys of an array: its zarr.json, and its chunks."""
     metadata = zarr_metadata.array_json(array, grid.chunk, said)
@@ -81,7 +81,7 @@ def _items(
     tails = ocdbt.tails(grid.counts)
     prefix = f"{name}/c/" if grid.counts else f"{name}/c"
     files = tuple(data + path for path in grid.files)
-    yield ocdbt.Run(
+    yield ocdbt.ChunkSeries(
         prefix.encode(),
         tails,
         files,

@@ -1,4 +1,4 @@
-"""Which weights are quantised, and how: a default, what is kept, and rules by role, name, layer."""
+"""Which weights are quantized, and how: a default, what is kept, and rules by role, name, layer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from grokpack.transforms.source_weight import SourceWeight
 if TYPE_CHECKING:
     from grokpack.conversion.quantization.importance import Importance
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import Entry, Geometry
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.transforms.scheme import QuantizationScheme
 
 CHANNEL = "channel"
 KEPT_BITS = 16
@@ -22,7 +22,7 @@ ROLES = ("attention", "expert")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PolicyRule:
     """A rule of a policy: which weights, and what is different for them.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rule:
     layers: frozenset[int] | None
     changes: dict[str, Any] | None
 
-    def takes(self, entry: Entry) -> bool:
+    def takes(self, entry: ModelTensor) -> bool:
         """Whether the rule is about this tensor."""
         return (
             self.role in (None, entry.rule.role)
@@ -56,12 +56,12 @@ class Policy:
         importance: How much errors matter, weight by weight; None for all alike.
     """
 
-    default: Recipe
-    rules: tuple[Rule, ...] = ()
+    default: QuantizationScheme
+    rules: tuple[PolicyRule, ...] = ()
     importance: Importance | None = None
 
     def weight(self, tensor: TensorSpec, groups: int | None) -> SourceWeight:
-        """A weight as it is to be quantised.
+        """A weight as it is to be quantized.
 
         Raises:
             GrokpackError: GP344 where the calibration has nothing of it.
@@ -69,9 +69,9 @@ class Policy:
         own = None if self.importance is None else self.importance.of(tensor)
         return SourceWeight(tensor, groups, own)
 
-    def recipe(self, entry: Entry) -> Recipe | None:
-        """How a weight is quantised; None for what stays precise."""
-        if not entry.rule.quantised:
+    def recipe(self, entry: ModelTensor) -> QuantizationScheme | None:
+        """How a weight is quantized; None for what stays precise."""
+        if not entry.rule.quantized:
             return None
         rule = next((rule for rule in reversed(self.rules) if rule.takes(entry)), None)
         if rule is None:
@@ -88,18 +88,18 @@ class Policy:
         )
         return replace(self, default=replace(self.default, **changes), rules=rules)
 
-    def recipes(self, geometry: Geometry) -> list[tuple[Entry, Recipe | None]]:
-        """Every weight that could be quantised, in file order."""
-        listed = (entry for entry in grok1.entries(geometry.layers) if entry.rule.quantised)
+    def recipes(self, geometry: Geometry) -> list[tuple[ModelTensor, QuantizationScheme | None]]:
+        """Every weight that could be quantized, in file order."""
+        listed = (entry for entry in grok1.entries(geometry.layers) if entry.rule.quantized)
         return [(entry, self.recipe(entry)) for entry in listed]
 
 
-def keep(pattern: str) -> Rule:
+def keep(pattern: str) -> PolicyRule:
     """The rule of `--keep`."""
-    return Rule(None, pattern, None, None)
+    return PolicyRule(None, pattern, None, None)
 
 
-def in_words(recipe: Recipe | None) -> str:
+def in_words(recipe: QuantizationScheme | None) -> str:
     """`int4, groups of 128, bf16 scales, mse`."""
     if recipe is None:
         return "kept"

@@ -11,7 +11,14 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, KEPT_BITS, ROLES, Rule
+from grokpack.conversion.quantization.policy import (
+    BITS,
+    CHANNEL,
+    GROUPS,
+    KEPT_BITS,
+    ROLES,
+    PolicyRule,
+)
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.models import grok1, selection
 from grokpack.transforms.scheme import METHODS
@@ -28,13 +35,13 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
 """What is changed for a weight, and its values."""
 _CHOICES = ("role", "name", "layers")
 _MOST_BYTES = 256 << 10  # a policy for every tensor of the release takes 60 kB
-_MOST_RULES = 1024  # the release has 448 weights that can be quantised
+_MOST_RULES = 1024  # the release has 448 weights that can be quantized
 _MOST_TEXT = 4096  # characters
 _MOST_DOTS = 8  # in a line: keys here have none, and those of many parts cost their square
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
 
-def read(path: str, layers: int) -> tuple[Rule, ...]:
+def read(path: str, layers: int) -> tuple[PolicyRule, ...]:
     """The rules of a policy file.
 
     Args:
@@ -70,7 +77,7 @@ def _parse(data: bytes, path: str) -> dict[str, Any]:
         raise _wrong(path, f"not TOML: {error}") from error
 
 
-def _rule(table: object, layers: int) -> Rule:
+def _rule(table: object, layers: int) -> PolicyRule:
     if not isinstance(table, dict):
         raise _unfit("tensors has tables and nothing else")
     unknown = sorted({*table} - {*_ALLOWED, *_CHOICES})
@@ -86,7 +93,7 @@ def _rule(table: object, layers: int) -> Rule:
     if "name" in table and not (isinstance(name, str) and 0 < len(name) <= _MOST_TEXT):
         raise _unfit("name takes a pattern of names")
     chosen = _layers(table["layers"], layers) if "layers" in table else None
-    rule = Rule(role, name, chosen, _effect(changes))
+    rule = PolicyRule(role, name, chosen, _effect(changes))
     _check_taken(rule, layers)
     return rule
 
@@ -112,15 +119,15 @@ def _effect(changes: dict[str, Any]) -> dict[str, Any] | None:
     return changes
 
 
-def _check_taken(rule: Rule, layers: int) -> None:
-    """Refuse a rule by which nothing would be quantised otherwise; GP216 for a name of nothing."""
+def _check_taken(rule: PolicyRule, layers: int) -> None:
+    """Refuse a rule by which nothing would be quantized otherwise; GP216 for a name of nothing."""
     listed = grok1.entries(layers)
     if rule.name is not None:
         selection.select(listed, rule.name)
     taken = [entry for entry in listed if rule.takes(entry)]
     if not taken:
         raise _unfit("no tensor is of this role, name and layers")
-    if rule.changes is not None and not any(entry.rule.quantised for entry in taken):
+    if rule.changes is not None and not any(entry.rule.quantized for entry in taken):
         raise _unfit(f"{taken[0].name} is never quantised, nor what else this rule takes")
 
 

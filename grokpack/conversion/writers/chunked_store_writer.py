@@ -15,14 +15,14 @@ from grokpack.formats import zarr
 from grokpack.models import config_json, grok1, partition
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
-from grokpack.transforms.dequantize import Dequantize, Recast
+from grokpack.transforms.dequantize import Cast, Dequantize
 from grokpack.transforms.zarr_chunks import Frames, held_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import Op
 
 SHARD_BYTES = 256 << 20
@@ -32,7 +32,7 @@ _BAND_BYTES = 8 << 20  # of chunks that lie side by side and are made together
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ChunkedStoreOptions:
     """How the arrays are to be written.
 
     Attributes:
@@ -49,7 +49,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Arrays:
+class ChunkedArrays:
     """Arrays of an output and how they are made, gathered one by one.
 
     Attributes:
@@ -70,7 +70,7 @@ class Arrays:
         folder: str,
         made: tuple[ArraySpec, Op],
         cuts: tuple[int, ...],
-        options: Options,
+        options: ChunkedStoreOptions,
         **document: Any,  # noqa: ANN401  # what else the metadata says
     ) -> None:
         """Take an array.
@@ -104,7 +104,11 @@ class Arrays:
         return Layout(self.specs, tuple(self.bands))
 
     def target(
-        self, name: str, source: Checkpoint, finals: Mapping[str, bytes], options: Options
+        self,
+        name: str,
+        source: Checkpoint,
+        finals: Mapping[str, bytes],
+        options: ChunkedStoreOptions,
     ) -> Target:
         """A target of these arrays, with the model's config beside its last files."""
         values = {key: op.op for key, op in self.ops.items() if isinstance(op, Frames)}
@@ -122,7 +126,7 @@ class Arrays:
         )
 
 
-def refuse_options(options: Options) -> None:
+def refuse_options(options: ChunkedStoreOptions) -> None:
     """See that the options can be.
 
     Raises:
@@ -140,7 +144,7 @@ def refuse_options(options: Options) -> None:
 
 def tensors(
     source: Checkpoint, dtype: str | None
-) -> Iterator[tuple[Entry, TensorSpec, Mapping[str, Op]]]:
+) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, Op]]]:
     """Every tensor as it is to be stored, and how its arrays are made."""
     for entry in grok1.entries(source.geometry.layers):
         tensor = source.tensors[entry.name]
@@ -153,18 +157,18 @@ def tensors(
             yield entry, *with_scale_rows(tensor, entry, rows)
 
 
-def _as_bf16(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op]]:
+def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
     """A weight times its scales, rounded once; router and norms as they are."""
     kind = tensor.values.dtype
     kept = {name: Copy(name) for name in tensor.arrays()}
     if entry.rule.role in ("router", "norm") or kind is DType.BF16:
         return tensor, kept  # bfloat16 with scales of one, as xAI's code takes it, keeps these
     values = ArraySpec(tensor.values.shape, DType.BF16)
-    op = Dequantize(tensor) if tensor.scales else Recast(tensor.name, kind, DType.BF16)
+    op = Dequantize(tensor) if tensor.scales else Cast(tensor.name, kind, DType.BF16)
     return TensorSpec(tensor.name, values), {tensor.name: op}
 
 
-def cuts(entry: Entry, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
+def cuts(entry: ModelTensor, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
     """Equal parts of an array along each axis, of which each rank holds one."""
     axis = partition.cut_axis(entry.rule, "engines")
     own = [1] * len(spec.shape)

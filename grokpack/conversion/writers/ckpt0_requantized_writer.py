@@ -1,4 +1,4 @@
-"""xAI's ckpt-0 with int8 quantised anew, in one scale group for each of another number of ranks.
+"""xAI's ckpt-0 with int8 quantized anew, in one scale group for each of another number of ranks.
 
 `reshard --to ckpt-0` is exact at every width, but below that of the release it takes a scale for
 each weight row, 529 GB at full size. This is as small as the release, and loses a little.
@@ -17,26 +17,26 @@ from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.models.partition import refuse_width
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.source_weight import SourceWeight
-from grokpack.transforms.two_pass_quantize import WideCodes, WideSteps
+from grokpack.transforms.two_pass_quantize import WideCodes, WideScales
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
     from grokpack.transforms.protocols import Op, StreamedOp
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
 
 NAME = ckpt0_format.NAME
 
 
-def to_requantised(source: Checkpoint, policy: Policy, tp: int | None) -> Target:
+def to_requantized(source: Checkpoint, policy: Policy, tp: int | None) -> Target:
     """The target: row-parallel weights in `tp` groups, all others as they are.
 
     Args:
-        source: What is quantised.
+        source: What is quantized.
         policy: The method, and what is kept: as bfloat16 with scales of one.
         tp: Ranks that xAI's code is to run on; 1 by default.
 
@@ -49,8 +49,10 @@ def to_requantised(source: Checkpoint, policy: Policy, tp: int | None) -> Target
     forced = policy.forced(group=None, symmetric=True, scales=DType.BF16)
     made: dict[str, int] = {}
 
-    def form(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
-        if not entry.rule.quantised:
+    def form(
+        tensor: TensorSpec, entry: ModelTensor
+    ) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+        if not entry.rule.quantized:
             return release_form(tensor, entry, ranks)
         rows = ranks if entry.rule.cut == "rows" else 1
         recipe = forced.recipe(entry)
@@ -67,7 +69,7 @@ def to_requantised(source: Checkpoint, policy: Policy, tp: int | None) -> Target
 
 
 def _weight(
-    weight: SourceWeight, recipe: Recipe, rows: int
+    weight: SourceWeight, recipe: QuantizationScheme, rows: int
 ) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp], str]:
     """A weight with so many scale rows, as it is where it has them, and in words how."""
     if recipe.bits != DType.I8.itemsize * 8:
@@ -80,7 +82,7 @@ def _weight(
     own = replace(recipe, group=shape[-2] // rows)
     ops: dict[str, Op | StreamedOp] = {
         weight.name: WideCodes(weight, own),
-        scales_name(weight.name): WideSteps(weight, own),
+        scales_name(weight.name): WideScales(weight, own),
     }
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
     words = f"int8 quantised anew, {rows} groups of inputs, {recipe.method}"

@@ -9,7 +9,7 @@ from grokpack.checkpoint.layouts import ckpt0_layout
 from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.scale_groups import (
     NO_CODES,
-    quantised,
+    quantized,
     release_form,
     row_parallel_codes,
 )
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.transforms.protocols import Op, StreamedOp
 
-    Form = Callable[[TensorSpec, Entry], tuple[TensorSpec, Mapping[str, Op | StreamedOp]]]
+    Form = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op | StreamedOp]]]
 
 
 def to_ckpt0(
@@ -53,7 +53,9 @@ def to_ckpt0(
     has_codes = row_parallel_codes(source) and not source.bits
     rows = _ckpt0_rows(geometry, tp, scales, has_codes=has_codes)
 
-    def form(tensor: TensorSpec, entry: Entry) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+    def form(
+        tensor: TensorSpec, entry: ModelTensor
+    ) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
         if entry.name in source.bits and tensor.scales:  # xAI's code takes no such groups
             return as_bf16(tensor, tp if entry.rule.cut == "rows" else 1)
         if scales == "bf16-weights" and entry.rule.cut == "rows":
@@ -127,7 +129,7 @@ def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool)
 
 
 def as_bf16(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
-    """A weight dequantised to bf16, with rows of scales of one: one for each rank."""
+    """A weight dequantized to bf16, with rows of scales of one: one for each rank."""
     if tensor.scales is None or tensor.values.dtype is DType.BF16:
         return tensor, {name: copies.Copy(name) for name in tensor.arrays()}
     name, shape = scales_name(tensor.name), tensor.values.shape
@@ -151,7 +153,7 @@ def _framing(
 
 
 def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales) -> tuple[str, ...]:
-    if not quantised(source):
+    if not quantized(source):
         return (NO_CODES,)
     if scales == "bf16-weights":
         return ()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion.writers import quantized_folder
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import architecture, grok1, tensor_names
-from grokpack.transforms.copies import Listed
-from grokpack.transforms.quantized_arrays import PackedRows, StepRows, ZeroRows
-from grokpack.transforms.quantizer import Fitter
+from grokpack.transforms.copies import IntegerArray
+from grokpack.transforms.quantized_arrays import PackedRows, ScaleRows, ZeroRows
+from grokpack.transforms.quantizer import GroupQuantizer
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.writers.quantized_shards import Unit
     from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "compressed-tensors"
@@ -29,7 +29,7 @@ _ROUTER = "router/w"
 
 
 def to_compressed_tensors(
-    source: Checkpoint, policy: Policy, options: quantized_folder.Options
+    source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
 ) -> Target:
     """The target.
 
@@ -41,27 +41,27 @@ def to_compressed_tensors(
     return quantized_folder.folder(NAME, source, policy, options, unit, config)
 
 
-def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
+def unit(base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme) -> Unit:
     """The arrays of one weight.
 
     Args:
         base: Name of its module.
         weight: The source's weight, `[..., in, out]`.
         expert: The one of a stack; None where there is no stack.
-        recipe: How it is quantised.
+        recipe: How it is quantized.
     """
-    fitter = Fitter(weight, expert, recipe)
+    fitter = GroupQuantizer(weight, expert, recipe)
     inputs, outputs = fitter.shape
     words, groups = -(-inputs // recipe.per_word), fitter.groups
     made: dict[str, Any] = {
         f"{base}.weight_packed": (ArraySpec((outputs, words), DType.I32), PackedRows(fitter)),
-        f"{base}.weight_scale": (ArraySpec((outputs, groups), recipe.scales), StepRows(fitter)),
+        f"{base}.weight_scale": (ArraySpec((outputs, groups), recipe.scales), ScaleRows(fitter)),
     }
     if not recipe.symmetric:
         rows = -(-outputs // recipe.per_word)
         zeros = ArraySpec((rows, groups), DType.I32)
         made[f"{base}.weight_zero_point"] = (zeros, ZeroRows(fitter))
-    made[f"{base}.weight_shape"] = (ArraySpec((2,), DType.I64), Listed((outputs, inputs)))
+    made[f"{base}.weight_shape"] = (ArraySpec((2,), DType.I64), IntegerArray((outputs, inputs)))
     return made
 
 
@@ -91,8 +91,8 @@ def quantization_config(
 
 
 def _group(
-    recipe: Recipe,
-    chosen: list[tuple[architecture.Entry, Recipe | None]],
+    recipe: QuantizationScheme,
+    chosen: list[tuple[architecture.ModelTensor, QuantizationScheme | None]],
     convention: Convention,
     *,
     everything: bool,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.transforms.dequantize import Recast, Transpose
+from grokpack.transforms.dequantize import Cast, Transpose
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import Op, StreamedOp
 
 FLOATS = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
 
 def engine_array(
-    entry: Entry,
+    entry: ModelTensor,
     tensor: TensorSpec,
     dtype: DType,
     expert: int | None = None,
@@ -36,9 +36,9 @@ def engine_array(
     """
     shape, source = tensor.values.shape, tensor.values.dtype
     if entry.rule.role == "norm":
-        return ArraySpec(shape, DType.F32), Recast(tensor.name, source, DType.F32)
+        return ArraySpec(shape, DType.F32), Cast(tensor.name, source, DType.F32)
     if entry.rule.role == "embedding":
-        return ArraySpec(shape, dtype), Recast(tensor.name, source, dtype)
+        return ArraySpec(shape, dtype), Cast(tensor.name, source, dtype)
     kept = DType.F32 if entry.rule.role == "router" else dtype
     lead = shape[:-2] if expert is None else ()
     turned = (*lead, shape[-1], shape[-2])

@@ -1,4 +1,4 @@
-"""GGUF with weights in blocks of 4 or 8 bits, quantised as ggml does or with searched scales."""
+"""GGUF with weights in blocks of 4 or 8 bits, quantized as ggml does or with searched scales."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.gguf import BLOCKS, GGMLType, TensorInfo
 from grokpack.models import grok1
-from grokpack.transforms.ggml_blocks import QuantiseBlocks, searches
+from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
     from grokpack.transforms.protocols import Op, StreamedOp
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
 
 NAME = "gguf"
 TYPES = {"q4_0": 4, "q4_1": 4, "q4_k": 4, "q8_0": 8}
@@ -29,8 +29,8 @@ MEASURED = 32  # weights in a group whose error is measured
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How a quantised GGUF is written.
+class QuantizedGgufOptions:
+    """How a quantized GGUF is written.
 
     Attributes:
         type: Of weights that have the bits asked for; None for the usual one.
@@ -45,7 +45,7 @@ class Options:
     tokenizer: str | None = None
 
 
-def to_gguf(source: Checkpoint, policy: Policy, options: Options) -> Target:
+def to_gguf(source: Checkpoint, policy: Policy, options: QuantizedGgufOptions) -> Target:
     """The target; kept weights are bfloat16, router and norms float32.
 
     Raises:
@@ -59,10 +59,10 @@ def to_gguf(source: Checkpoint, policy: Policy, options: Options) -> Target:
         raise GrokpackError("GP304", f"--type takes {fitting} for {bits} bits, not `{kind}`")
     made: Counter[str] = Counter()
 
-    def tensor(entry: Entry) -> tuple[TensorInfo, Op | StreamedOp]:
+    def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op | StreamedOp]:
         recipe = policy.recipe(entry)
         if recipe is None:
-            if entry.rule.quantised:
+            if entry.rule.quantized:
                 made[f"{entry.rule.role} kept in bf16"] += 1
             kept = gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
             own = kept if entry.rule.role == "embedding" else GGMLType.BF16
@@ -73,7 +73,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: Options) -> Target:
         made[f"{entry.rule.role} {name}, {how}"] += 1
         return info, op
 
-    own = gguf_writer.Options(kind, options.embedding, options.split_bytes, options.tokenizer)
+    own = gguf_writer.GgufOptions(kind, options.embedding, options.split_bytes, options.tokenizer)
     target = gguf_writer.assemble(source, GGMLType[kind.upper()], tensor, own)
     said = [f"{words}: {count} tensors" for words, count in made.items()]
     density = 8 * target.layout.nbytes / grok1.count_parameters(source.geometry).total
@@ -82,8 +82,8 @@ def to_gguf(source: Checkpoint, policy: Policy, options: Options) -> Target:
 
 
 def _blocks(
-    source: Checkpoint, entry: Entry, kind: str, recipe: Recipe, policy: Policy
-) -> tuple[TensorInfo, QuantiseBlocks]:
+    source: Checkpoint, entry: ModelTensor, kind: str, recipe: QuantizationScheme, policy: Policy
+) -> tuple[TensorInfo, QuantizeBlocks]:
     tensor = source.tensors[entry.name]
     *lead, inputs, outputs = tensor.values.shape
     weights, _ = BLOCKS[GGMLType[kind.upper()]]
@@ -99,4 +99,4 @@ def _blocks(
     weight = policy.weight(tensor, collapsed(source.geometry, entry, tensor))
     searched = recipe.method != "rtn" and searches(kind)
     info = TensorInfo(GGMLType[kind.upper()], (*lead, outputs, inputs))
-    return info, QuantiseBlocks(weight, kind, searched)
+    return info, QuantizeBlocks(weight, kind, searched)

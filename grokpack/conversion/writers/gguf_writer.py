@@ -10,7 +10,7 @@ from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
 from grokpack.conversion.writers.huggingface_writer import constant_notes
 from grokpack.conversion.writers.prechecks import refuse_inexact
-from grokpack.conversion.writers.scale_groups import collapsed, quantised
+from grokpack.conversion.writers.scale_groups import collapsed, quantized
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import DType
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.losslessness import Fidelity
     from grokpack.formats.sentencepiece import Vocabulary
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.transforms.protocols import Op, StreamedOp
 
 NAME = "gguf"
@@ -52,7 +52,7 @@ _REPOSITORY = "https://github.com/xai-org/grok-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class GgufOptions:
     """How a GGUF is to be written.
 
     Attributes:
@@ -69,7 +69,7 @@ class Options:
     tokenizer: str | None = None
 
 
-def to_gguf(source: Checkpoint, options: Options) -> Target:
+def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
     """The target: one file, or the files of a split in a folder.
 
     Raises:
@@ -78,7 +78,7 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
     """
     kind = _kind(source, options)
 
-    def tensor(entry: Entry) -> tuple[TensorInfo, Op | StreamedOp]:
+    def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op | StreamedOp]:
         embedding = entry.rule.role == "embedding"
         own = embedding_type(options.embedding, kind) if embedding else kind
         return plain_tensor(source, entry, own)
@@ -94,8 +94,8 @@ def to_gguf(source: Checkpoint, options: Options) -> Target:
 def assemble(
     source: Checkpoint,
     kind: GGMLType,
-    tensor: Callable[[Entry], tuple[TensorInfo, Op | StreamedOp]],
-    options: Options,
+    tensor: Callable[[ModelTensor], tuple[TensorInfo, Op | StreamedOp]],
+    options: GgufOptions,
 ) -> Target:
     """The target, whatever its tensors are made of.
 
@@ -130,7 +130,7 @@ def assemble(
     )
 
 
-def _kind(source: Checkpoint, options: Options) -> GGMLType:
+def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
     """The type asked for, after seeing that it can hold the source."""
     if options.type not in TYPES:
         what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
@@ -146,7 +146,7 @@ def _offer(source: Checkpoint) -> str:
     """Types that can hold the source, and what they take: `q8_0 (336.24 GB) or bf16 (632.0 GB)`."""
     rows = []
     for name, kind in TYPES.items():
-        if kind is GGMLType.Q8_0 and not quantised(source):
+        if kind is GGMLType.Q8_0 and not quantized(source):
             continue
         nbytes = 0
         for entry in grok1.entries(source.geometry.layers):
@@ -164,7 +164,7 @@ def _size(nbytes: int) -> str:
 def _refuse_q8(source: Checkpoint) -> None:
     for entry in grok1.entries(source.geometry.layers):
         tensor = source.tensors[entry.name]
-        if not entry.rule.quantised:
+        if not entry.rule.quantized:
             continue
         if tensor.scales is None or tensor.values.dtype is not DType.I8:
             what = f"q8_0 re-packages int8 codes, and {tensor.name} has none in this source"
@@ -186,12 +186,12 @@ def embedding_type(given: str | None, kind: GGMLType) -> GGMLType:
 
 
 def plain_tensor(
-    source: Checkpoint, entry: Entry, kind: GGMLType
+    source: Checkpoint, entry: ModelTensor, kind: GGMLType
 ) -> tuple[TensorInfo, Op | StreamedOp]:
     """A tensor in floating point, or in blocks of the released codes and scales."""
     tensor = source.tensors[entry.name]
     groups = collapsed(source.geometry, entry, tensor)
-    if kind is GGMLType.Q8_0 and entry.rule.quantised:
+    if kind is GGMLType.Q8_0 and entry.rule.quantized:
         *lead, inputs, outputs = tensor.values.shape
         return TensorInfo(kind, (*lead, outputs, inputs)), PackQ8(tensor, groups)
     dtype = FLOATS["f32"] if kind is GGMLType.Q8_0 else gguf.STORED[kind]

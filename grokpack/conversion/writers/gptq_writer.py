@@ -16,17 +16,17 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
 from grokpack.transforms.copies import Constant, GroupIndex
-from grokpack.transforms.quantized_arrays import PackedColumns, StepColumns
-from grokpack.transforms.quantizer import Fitter
+from grokpack.transforms.quantized_arrays import PackedColumns, ScaleColumns
+from grokpack.transforms.quantizer import GroupQuantizer
 from grokpack.transforms.repacked import CodeColumns, RepeatedScales
-from grokpack.transforms.two_pass_quantize import WideSteps, WideWords
+from grokpack.transforms.two_pass_quantize import WideScales, WideWords
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
     from grokpack.planning.target import Target
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "gptq"
@@ -36,7 +36,9 @@ _ZEROS = {4: 0x77777777, 8: 0x7F7F7F7F}
 """Words of zero points in the middle of the codes, each stored less one."""
 
 
-def to_gptq(source: Checkpoint, policy: Policy, options: quantized_folder.Options) -> Target:
+def to_gptq(
+    source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
+) -> Target:
     """The target.
 
     Raises:
@@ -63,14 +65,16 @@ def to_gptq(source: Checkpoint, policy: Policy, options: quantized_folder.Option
     return quantized_folder.folder(NAME, source, policy, options, unit, config)
 
 
-def _refuse(recipe: Recipe) -> None:
+def _refuse(recipe: QuantizationScheme) -> None:
     if not recipe.symmetric:
         what = "engines read GPTQ's packing with the zero point in the middle only"
         raise GrokpackError("GP309", what, hint="leave --asymmetric out")
 
 
-def _kept(source: Checkpoint, policy: Policy, options: quantized_folder.Options) -> dict[str, Any]:
-    """GPTQModel's and vLLM's way to say which modules are not quantised."""
+def _kept(
+    source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
+) -> dict[str, Any]:
+    """GPTQModel's and vLLM's way to say which modules are not quantized."""
     own = quantized_folder.convention(options)
     kept = [entry for entry, recipe in policy.recipes(source.geometry) if recipe is None]
     patterns = [*quantized_folder.module_patterns(own, kept, source.geometry.layers)]
@@ -83,7 +87,7 @@ def _kept(source: Checkpoint, policy: Policy, options: quantized_folder.Options)
     return {"dynamic": table} if table else {}
 
 
-def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
+def unit(base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme) -> Unit:
     """The arrays of one weight; see `compressed_tensors.unit`."""
     inputs, outputs = weight.shape
     group = recipe.inputs_per_group(inputs)
@@ -96,10 +100,10 @@ def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) ->
         codes = CodeColumns(weight.tensor, expert)
         scales: Any = RepeatedScales(weight, expert, group, recipe.scales)
     elif recipe.group is None:
-        codes, scales = WideWords(weight, recipe, expert), WideSteps(weight, recipe, expert)
+        codes, scales = WideWords(weight, recipe, expert), WideScales(weight, recipe, expert)
     else:
-        fitter = Fitter(weight, expert, recipe)
-        codes, scales = PackedColumns(fitter), StepColumns(fitter)
+        fitter = GroupQuantizer(weight, expert, recipe)
+        codes, scales = PackedColumns(fitter), ScaleColumns(fitter)
     return {
         f"{base}.qweight": (ArraySpec((inputs // recipe.per_word, outputs), DType.I32), codes),
         f"{base}.scales": (ArraySpec((groups, outputs), recipe.scales), scales),
@@ -111,7 +115,7 @@ def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) ->
     }
 
 
-def repacks(weight: SourceWeight, recipe: Recipe) -> bool:
+def repacks(weight: SourceWeight, recipe: QuantizationScheme) -> bool:
     """Whether the source's own codes and scales can stand as they are.
 
     They can where they are int8, each group lies within one of the source's, and the scales fit

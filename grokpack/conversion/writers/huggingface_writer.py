@@ -33,7 +33,7 @@ TORCH = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class HuggingFaceOptions:
     """How a folder is to be written.
 
     Attributes:
@@ -49,7 +49,7 @@ class Options:
     tokenizer: str | None = None
 
 
-def to_hf(source: Checkpoint, options: Options) -> Target:
+def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     """The target: whole matrices, one per expert.
 
     Raises:
@@ -94,7 +94,7 @@ def to_hf(source: Checkpoint, options: Options) -> Target:
     )
 
 
-def choices(options: Options) -> tuple[Convention, DType]:
+def choices(options: HuggingFaceOptions) -> tuple[Convention, DType]:
     """The convention and dtype that the options name.
 
     Raises:
@@ -145,12 +145,12 @@ def _names(file: FileLayout) -> Iterator[str]:
     return (name for s in file.segments if (name := getattr(s, "array", None)) is not None)
 
 
-def _whole(options: Options) -> dict[str, bool]:
+def _whole(options: HuggingFaceOptions) -> dict[str, bool]:
     """SGLang takes experts for one rank's share unless it is told."""
     return {"load_presharded_moe": False} if options.names == "sglang" else {}
 
 
-def _how(options: Options) -> str:
+def _how(options: HuggingFaceOptions) -> str:
     if options.dtype == "bf16":
         return (
             "int8 weights times their scales, rounded once to bfloat16: bit for bit the weights "

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.tensors import DType
 from grokpack.models import grok1
-from grokpack.transforms.dequantize import Dequantize, Recast, Transpose
+from grokpack.transforms.dequantize import Cast, Dequantize, Transpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.models.architecture import Rule
+    from grokpack.models.architecture import TensorRule
     from grokpack.transforms.protocols import Op, StreamedOp
 
 _HOLDS = {
@@ -56,7 +56,9 @@ def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
     return Fidelity(not losses, tuple(_sentences(list(losses))))
 
 
-def _losses(op: Op | StreamedOp, rules: Mapping[str, Rule], products: set[str]) -> Iterator[_Loss]:
+def _losses(
+    op: Op | StreamedOp, rules: Mapping[str, TensorRule], products: set[str]
+) -> Iterator[_Loss]:
     """What an op loses; `products` are weights that are read as products of codes and scales."""
     if isinstance(op, Dequantize):
         rule = rules.get(op.tensor.name)
@@ -68,9 +70,9 @@ def _losses(op: Op | StreamedOp, rules: Mapping[str, Rule], products: set[str]) 
             yield _Loss("products", DType.I8, op.dtype)
         elif kind not in _HOLDS[op.dtype]:
             yield _Loss("weights", kind, op.dtype)
-    elif isinstance(op, Recast) and op.array in products:
+    elif isinstance(op, Cast) and op.array in products:
         yield _Loss("products", DType.I8, op.dtype)
-    elif isinstance(op, Recast) and op.source not in _HOLDS[op.dtype]:
+    elif isinstance(op, Cast) and op.source not in _HOLDS[op.dtype]:
         rule = rules.get(op.array)
         embedding = rule is not None and rule.role == "embedding"
         yield _Loss("embedding" if embedding else "weights", op.source, op.dtype)

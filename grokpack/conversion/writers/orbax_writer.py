@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.readers import orbax_reader
 from grokpack.conversion.writers.chunked_store_writer import (
-    Arrays,
-    Options,
+    ChunkedArrays,
+    ChunkedStoreOptions,
     cuts,
     refuse_options,
     tensors,
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
     from grokpack.formats.orbax import Keys
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
 
 _VALUES, _SCALES = "0", "1"  # leaves of xAI's QuantizedWeight8bit, a pytree node without names
 
 
-def to_orbax(source: Checkpoint, options: Options) -> Target:
+def to_orbax(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     """The target.
 
     Raises:
         GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
     """
     refuse_options(options)
-    arrays = Arrays()
+    arrays = ChunkedArrays()
     leaves = []
     for entry, tensor, ops in tensors(source, options.dtype):
         for name, spec in tensor.arrays().items():
@@ -47,7 +47,7 @@ def to_orbax(source: Checkpoint, options: Options) -> Target:
     return arrays.target(orbax_reader.NAME, source, finals, options)
 
 
-def _keys(entry: Entry, tensor: TensorSpec, *, scales: bool) -> Keys:
+def _keys(entry: ModelTensor, tensor: TensorSpec, *, scales: bool) -> Keys:
     """Keys of an array in xAI's pytree: module, parameter, and which leaf of a weight it is."""
     module, _, parameter = entry.name.rpartition("/")
     if tensor.scales is None:

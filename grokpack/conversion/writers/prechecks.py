@@ -13,8 +13,8 @@ from grokpack.checkpoint.reading_memory import affords
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, scales_name
-from grokpack.transforms.dequantize import Recast, Transpose, matrix, read_scales, rows_per_group
-from grokpack.transforms.layout_views import DecodedView
+from grokpack.transforms.dequantize import Cast, Transpose, matrix, read_scales, rows_per_group
+from grokpack.transforms.layout_views import DecodedArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,14 +43,14 @@ def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
     if not _few_scales(source, [pack.tensor for pack in packs]):
         return
     reader = ArrayReader(source)
-    storage.each(source.folder, lambda pack: pack.check(reader), packs)
+    storage.map_all(source.folder, lambda pack: pack.check(reader), packs)
 
 
 def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
     """Whether the scales of some weights can be read before a run."""
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
     views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
-    viewed = any(view is not None and not isinstance(view, DecodedView) for view in views)
+    viewed = any(view is not None and not isinstance(view, DecodedArray) for view in views)
     return not viewed and nbytes <= _LIMIT_BYTES and affords(source)
 
 
@@ -78,13 +78,13 @@ def float16_notes(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> tu
                 coded[op.tensor.name] = _Coded(op.tensor, op.groups)
             elif op.tensor.values.dtype is not DType.F16:
                 others.add(op.tensor.name)
-        elif isinstance(op, Recast) and op.dtype is DType.F16 and op.source is not DType.F16:
+        elif isinstance(op, Cast) and op.dtype is DType.F16 and op.source is not DType.F16:
             others.add(op.array)
     if not _few_scales(source, [one.tensor for one in coded.values()]):
         others |= coded.keys()
         coded = {}
     reader = ArrayReader(source if coded else None)
-    fit = storage.each(source.folder, lambda name: coded[name].fits(reader), list(coded))
+    fit = storage.map_all(source.folder, lambda name: coded[name].fits(reader), list(coded))
     doubtful = {name for name, fits in zip(coded, fit, strict=True) if not fits}
     return tuple(_in_words(len(coded) - len(doubtful), sorted(others | doubtful)))
 

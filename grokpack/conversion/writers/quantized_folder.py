@@ -1,4 +1,4 @@
-"""What all folders of quantised weights share: options, names, what stays precise, the card."""
+"""What all folders of quantized weights share: options, names, what stays precise, the card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grokpack.checkpoint import tokenizer_files
 from grokpack.conversion.quantization.policy import in_words
 from grokpack.conversion.writers import huggingface_config, huggingface_writer, sidecars
 from grokpack.conversion.writers.engine_arrays import engine_array
-from grokpack.conversion.writers.quantized_shards import Arrays
+from grokpack.conversion.writers.quantized_shards import QuantizedArrays
 from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.models.tensor_names import Convention
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
-    MakeUnit = Callable[[str, SourceWeight, int | None, Recipe], Unit]
+    MakeUnit = Callable[[str, SourceWeight, int | None, QuantizationScheme], Unit]
 
 _WEIGHT = ".weight"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How a folder of quantised weights is written.
+class QuantizedFolderOptions:
+    """How a folder of quantized weights is written.
 
     Attributes:
         names: The convention: `hpcai`, `sglang` or `keyfan`.
@@ -50,7 +50,7 @@ class Options:
     tokenizer: str | None = None
 
 
-def convention(options: Options) -> Convention:
+def convention(options: QuantizedFolderOptions) -> Convention:
     """The convention that the options name.
 
     Raises:
@@ -65,24 +65,24 @@ def folder(
     form: str,
     source: Checkpoint,
     policy: Policy,
-    options: Options,
+    options: QuantizedFolderOptions,
     unit: MakeUnit,
     config: dict[str, Any],
     extra: dict[str, Any] | None = None,
 ) -> Target:
-    """The target: quantised weights, and everything else in bfloat16 and float32.
+    """The target: quantized weights, and everything else in bfloat16 and float32.
 
     Args:
         form: Name of the format.
-        source: What is quantised.
+        source: What is quantized.
         policy: Which weights, and how.
         options: Names, sizes, tokenizer.
-        unit: Makes the arrays of a quantised weight.
+        unit: Makes the arrays of a quantized weight.
         config: `quantization_config` of config.json.
         extra: More keys of config.json.
     """
     own = convention(options)
-    arrays, made = Arrays(), Counter[str]()
+    arrays, made = QuantizedArrays(), Counter[str]()
     for words, one in _units(source, own, policy, unit):
         arrays.add(one)
         made[words] += 1
@@ -130,7 +130,7 @@ def _units(
         for expert in stack:
             name = own.of(entry, expert)
             if recipe is None:
-                kept = f"{entry.rule.role} kept in bf16" if entry.rule.quantised else ""
+                kept = f"{entry.rule.role} kept in bf16" if entry.rule.quantized else ""
                 yield kept, {name: engine_array(entry, tensor, DType.BF16, expert, groups)}
             else:
                 refuse_group(entry, tensor, recipe)
@@ -141,12 +141,12 @@ def _units(
         yield "", {own.head: engine_array(ordered[0], source.tensors[ordered[0].name], DType.BF16)}
 
 
-def _place(entry: Entry) -> tuple[bool, int, int]:
+def _place(entry: ModelTensor) -> tuple[bool, int, int]:
     """Embedding, layers, final norm."""
     return entry.layer is None and entry.index > 0, entry.layer or 0, entry.index
 
 
-def module_patterns(own: Convention, entries: list[Entry], layers: int) -> Iterator[str]:
+def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) -> Iterator[str]:
     """Patterns of module names, one for each kind of weight.
 
     Args:
@@ -161,7 +161,7 @@ def module_patterns(own: Convention, entries: list[Entry], layers: int) -> Itera
         yield tensor_names.pattern_of(own, path, None if len(found) == layers else sorted(found))
 
 
-def refuse_group(entry: Entry, tensor: TensorSpec, recipe: Recipe) -> None:
+def refuse_group(entry: ModelTensor, tensor: TensorSpec, recipe: QuantizationScheme) -> None:
     """See that groups and words divide the inputs.
 
     Raises:
@@ -178,8 +178,8 @@ def refuse_group(entry: Entry, tensor: TensorSpec, recipe: Recipe) -> None:
         raise GrokpackError("GP309", what, hint=hint)
 
 
-def _in_words(recipe: Recipe, made: Unit) -> str:
-    """How a weight is quantised, or that it is not."""
+def _in_words(recipe: QuantizationScheme, made: Unit) -> str:
+    """How a weight is quantized, or that it is not."""
     if any(isinstance(op, CodeRows | CodeColumns) for _, op in made.values()):
         return f"int{recipe.bits}, codes and scales as they are"
     return in_words(recipe)

@@ -21,7 +21,7 @@ _ALIGNMENT = 8  # of the widest element
 
 
 @dataclass(slots=True)
-class Arrays:
+class QuantizedArrays:
     """Arrays of an output and how they are made, gathered unit by unit."""
 
     specs: dict[str, ArraySpec] = field(default_factory=dict)

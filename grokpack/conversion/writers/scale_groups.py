@@ -15,7 +15,7 @@ from grokpack.transforms import copies, dequantize
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.models.architecture import Entry, Geometry
+    from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.transforms.protocols import Op
 
 Scales = Literal["auto", "expanded", "bf16-weights"]
@@ -54,7 +54,7 @@ def with_groups(source: Checkpoint) -> Geometry:
     return geometry
 
 
-def collapsed(geometry: Geometry, entry: Entry, tensor: TensorSpec) -> int | None:
+def collapsed(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int | None:
     """Groups that a tensor's scale rows fall into, where it has more rows; else None."""
     groups = geometry.scale_groups
     if entry.rule.cut != "rows" or tensor.scales is None or groups is None:
@@ -63,7 +63,7 @@ def collapsed(geometry: Geometry, entry: Entry, tensor: TensorSpec) -> int | Non
     return groups if rows > groups and rows % groups == 0 else None
 
 
-def quantised(source: Checkpoint) -> bool:
+def quantized(source: Checkpoint) -> bool:
     """Whether the source has int8 codes with scales."""
     return any(tensor.values.dtype is DType.I8 for tensor in source.tensors.values())
 
@@ -97,8 +97,8 @@ def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
     return None if common == 1 else rows // common
 
 
-def own_rows(entry: Entry, scales: ArraySpec, tp: int) -> int:
-    """Scale rows of a weight that was quantised anew: those that it has, if ranks can share them.
+def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
+    """Scale rows of a weight that was quantized anew: those that it has, if ranks can share them.
 
     Raises:
         GrokpackError: GP301 where they cannot.
@@ -111,19 +111,19 @@ def own_rows(entry: Entry, scales: ArraySpec, tp: int) -> int:
 
 
 def release_form(
-    tensor: TensorSpec, entry: Entry, rows: int | None
+    tensor: TensorSpec, entry: ModelTensor, rows: int | None
 ) -> tuple[TensorSpec, dict[str, Op]]:
     """A tensor as the release stores one, and how it is made.
 
     int8 keeps its codes; a weight that the source has in floating point becomes bfloat16 with
-    scales of one, which xAI's code takes as well. What is not quantised is float32.
+    scales of one, which xAI's code takes as well. What is not quantized is float32.
 
     Args:
         tensor: The source's tensor.
         entry: Which one it is.
         rows: Scale rows of row-parallel weights; None for one per weight row.
     """
-    if not entry.rule.quantised:
+    if not entry.rule.quantized:
         return _as_f32(tensor)
     if tensor.scales is None:
         wanted = (rows or tensor.values.shape[-2]) if entry.rule.cut == "rows" else 1
@@ -135,7 +135,7 @@ def _as_f32(tensor: TensorSpec) -> tuple[TensorSpec, dict[str, Op]]:
     if tensor.values.dtype is DType.F32:
         return tensor, {tensor.name: copies.Copy(tensor.name)}
     spec = TensorSpec(tensor.name, ArraySpec(tensor.values.shape, DType.F32))
-    return spec, {tensor.name: dequantize.Recast(tensor.name, tensor.values.dtype, DType.F32)}
+    return spec, {tensor.name: dequantize.Cast(tensor.name, tensor.values.dtype, DType.F32)}
 
 
 def _with_unit_scales(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
@@ -143,14 +143,14 @@ def _with_unit_scales(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[s
     values = ArraySpec(shape, DType.BF16)
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
     made: dict[str, Op] = {
-        tensor.name: dequantize.Recast(tensor.name, tensor.values.dtype, DType.BF16),
+        tensor.name: dequantize.Cast(tensor.name, tensor.values.dtype, DType.BF16),
         scales_name(tensor.name): copies.Constant(copies.BF16_ONE, DType.BF16.itemsize),
     }
     return TensorSpec(tensor.name, values, scales), made
 
 
 def with_scale_rows(
-    tensor: TensorSpec, entry: Entry, rows: int | None
+    tensor: TensorSpec, entry: ModelTensor, rows: int | None
 ) -> tuple[TensorSpec, dict[str, Op]]:
     """A tensor with `rows` scale rows (None: one per weight row), and how it is made."""
     made: dict[str, Op] = {name: copies.Copy(name) for name in tensor.arrays()}

@@ -35,7 +35,9 @@ NAME = "sglang"
 _CUT = {"w1": -2, "w3": -2, "w2": -1}  # of a matrix [out, in]: by outputs, by outputs, by inputs
 
 
-def to_sglang(source: Checkpoint, tp: int, options: huggingface_writer.Options) -> Target:
+def to_sglang(
+    source: Checkpoint, tp: int, options: huggingface_writer.HuggingFaceOptions
+) -> Target:
     """The target: rank files for the experts, common files for the rest.
 
     Raises:

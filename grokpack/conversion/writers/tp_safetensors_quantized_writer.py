@@ -1,4 +1,4 @@
-"""Quantised weights as plain arrays: xAI's names, codes with the scales of their groups.
+"""Quantized weights as plain arrays: xAI's names, codes with the scales of their groups.
 
 The layout of `reshard` at width 1: arrays lie as xAI has them, so that numpy reads them and
 grokpack's other commands do, and no engine does. For study.
@@ -25,13 +25,13 @@ from grokpack.core.tensors import (
 from grokpack.models import config_json, grok1
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
-from grokpack.transforms.quantized_in_place import CodesInPlace, StepsInPlace, ZerosInPlace
+from grokpack.transforms.quantized_in_place import CodesInPlace, ScalesInPlace, ZerosInPlace
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.transforms.protocols import Op, StreamedOp
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "safetensors"
@@ -71,7 +71,7 @@ def to_plain(source: Checkpoint, policy: Policy) -> Target:
 
 
 def _weight(
-    weight: SourceWeight, recipe: Recipe
+    weight: SourceWeight, recipe: QuantizationScheme
 ) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedOp]]:
     """A weight, and how its arrays are made; int8 where that holds the codes as they are."""
     if recipe.group is None:
@@ -79,7 +79,7 @@ def _weight(
         raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
     *lead, inputs, outputs = weight.tensor.values.shape
     scales = ArraySpec((*lead, inputs // recipe.group, outputs), recipe.scales)
-    steps: dict[str, StreamedOp] = {scales_name(weight.name): StepsInPlace(weight, recipe)}
+    steps: dict[str, StreamedOp] = {scales_name(weight.name): ScalesInPlace(weight, recipe)}
     if recipe.bits == DType.I8.itemsize * 8 and recipe.symmetric:
         values = ArraySpec(weight.tensor.values.shape, DType.I8)
         codes = CodesInPlace(weight, recipe, signed=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.layouts import tp_safetensors_layout
 from grokpack.conversion.writers import losslessness
-from grokpack.conversion.writers.scale_groups import NO_CODES, own_rows, quantised, release_form
+from grokpack.conversion.writers.scale_groups import NO_CODES, own_rows, quantized, release_form
 from grokpack.core.errors import GrokpackError
 from grokpack.models import config_json, grok1
 from grokpack.planning.target import Target
@@ -15,7 +15,7 @@ from grokpack.transforms.copies import Copy
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import Op
 
 
@@ -46,17 +46,17 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         made,
         finals,
         source.framings,
-        (*(() if quantised(source) or source.packings else (NO_CODES,)), *kept.notes),
+        (*(() if quantized(source) or source.packings else (NO_CODES,)), *kept.notes),
         kept.lossless,
     )
 
 
 def _form(
-    source: Checkpoint, entry: Entry, tp: int, scales: Scales
+    source: Checkpoint, entry: ModelTensor, tp: int, scales: Scales
 ) -> tuple[tp_safetensors_layout.Stored, dict[str, Op]]:
     """A tensor as the ranks hold it, and how its arrays are made.
 
-    What was quantised anew keeps its own groups, and what is packed stays so.
+    What was quantized anew keeps its own groups, and what is packed stays so.
 
     Raises:
         GrokpackError: GP301 where the ranks cannot share groups or bytes.

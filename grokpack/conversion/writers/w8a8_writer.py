@@ -2,7 +2,7 @@
 
 The release has exactly that for query, key, value, gate and up projections. Down projections have
 eight groups of inputs; cut for eight ranks each rank's slice has one, so that they are exact too.
-The attention's output projection, which every rank gets whole, is quantised anew, as are down
+The attention's output projection, which every rank gets whole, is quantized anew, as are down
 projections of a folder that is not cut. Source of the form: sglang's
 layers/quantization/w8a8_int8.py; of what each rank loads: models/grok.py.
 """
@@ -17,8 +17,8 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, cut, whole
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
-from grokpack.transforms.quantized_arrays import CodesRefitted, StepRows
-from grokpack.transforms.quantizer import Fitter
+from grokpack.transforms.quantized_arrays import CodesRefitted, ScaleRows
+from grokpack.transforms.quantizer import GroupQuantizer
 from grokpack.transforms.repacked import CodeRows, OutputScales
 
 if TYPE_CHECKING:
@@ -28,20 +28,23 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
     from grokpack.planning.target import Target
-    from grokpack.transforms.scheme import Recipe
+    from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "w8a8-int8"
 
 
 def to_w8a8(
-    source: Checkpoint, policy: Policy, options: quantized_folder.Options, tp: int | None
+    source: Checkpoint,
+    policy: Policy,
+    options: quantized_folder.QuantizedFolderOptions,
+    tp: int | None,
 ) -> Target:
     """The target: rank files for `tp` ranks, or one folder that is not cut.
 
     Args:
-        source: What is quantised.
-        policy: Which weights stay bfloat16, and the method where one is quantised anew.
+        source: What is quantized.
+        policy: Which weights stay bfloat16, and the method where one is quantized anew.
         options: Sizes, tokenizer; names are SGLang's.
         tp: Ranks; the source's scale groups by default, 1 for a folder that is not cut.
 
@@ -55,7 +58,9 @@ def to_w8a8(
         hint = f"--tp {groups} keeps them exact; --tp 1 quantises them anew and loads at any width"
         raise GrokpackError("GP309", what, hint=hint)
 
-    def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe) -> Unit:
+    def unit(
+        base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme
+    ) -> Unit:
         return _unit(base, weight, expert, recipe, ranks)
 
     config = {
@@ -74,7 +79,9 @@ def to_w8a8(
     return replace(target, layout=layout, finals=finals)
 
 
-def _unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe, ranks: int) -> Unit:
+def _unit(
+    base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme, ranks: int
+) -> Unit:
     """Codes and scales of one weight, exact where the source's groups allow it."""
     inputs, outputs = weight.shape
     codes: Any
@@ -83,8 +90,8 @@ def _unit(base: str, weight: SourceWeight, expert: int | None, recipe: Recipe, r
     if groups == 1 or (groups == ranks and expert is not None):
         codes, scales = CodeRows(weight.tensor, expert), OutputScales(weight, expert)
     else:
-        fitter, groups = Fitter(weight, expert, recipe), 1
-        codes, scales = CodesRefitted(fitter), StepRows(fitter)
+        fitter, groups = GroupQuantizer(weight, expert, recipe), 1
+        codes, scales = CodesRefitted(fitter), ScaleRows(fitter)
     return {
         f"{base}.weight": (ArraySpec((outputs, inputs), DType.I8), codes),
         f"{base}.weight_scale": (ArraySpec((outputs, groups), DType.F32), scales),

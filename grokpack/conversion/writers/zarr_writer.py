@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.readers import zarr_reader
 from grokpack.conversion.writers.chunked_store_writer import (
-    Arrays,
-    Options,
+    ChunkedArrays,
+    ChunkedStoreOptions,
     cuts,
     refuse_options,
     tensors,
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import Entry
+    from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
     from grokpack.transforms.protocols import Op
 
 SCALES = "_scales"  # behind the name of a weight: an array has no children in zarr 3
 
 
-def to_zarr(source: Checkpoint, options: Options) -> Target:
+def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     """The target.
 
     Raises:
         GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
     """
     refuse_options(options)
-    arrays = Arrays()
+    arrays = ChunkedArrays()
     for entry, tensor, ops in tensors(source, options.dtype):
         for name, spec in tensor.arrays().items():
             scales = name != entry.name
@@ -62,7 +62,7 @@ def to_zarr(source: Checkpoint, options: Options) -> Target:
     return arrays.target(zarr_reader.NAME, source, finals, options)
 
 
-def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
+def _packs(source: Checkpoint, entry: ModelTensor, tensor: TensorSpec) -> bool:
     """Whether a weight's codes are known to have four bits, and none more by a zero point."""
     if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
         return False
@@ -75,7 +75,7 @@ def _packs(source: Checkpoint, entry: Entry, tensor: TensorSpec) -> bool:
 _FOUR = 4  # bits
 
 
-def _groups(arrays: Arrays) -> Iterable[str]:
+def _groups(arrays: ChunkedArrays) -> Iterable[str]:
     """Every group between the root and an array."""
     found = set()
     for name in arrays.specs:
@@ -85,7 +85,7 @@ def _groups(arrays: Arrays) -> Iterable[str]:
     return sorted(found - owners)
 
 
-def _about(entry: Entry, tensor: TensorSpec, source: Checkpoint) -> dict[str, Any]:
+def _about(entry: ModelTensor, tensor: TensorSpec, source: Checkpoint) -> dict[str, Any]:
     """Attributes of a weight or a plain array."""
     axis = partition.cut_axis(entry.rule, "engines")
     about: dict[str, Any] = {
@@ -104,7 +104,7 @@ def _about(entry: Entry, tensor: TensorSpec, source: Checkpoint) -> dict[str, An
     return about
 
 
-def _about_scales(entry: Entry, tensor: TensorSpec) -> dict[str, Any]:
+def _about_scales(entry: ModelTensor, tensor: TensorSpec) -> dict[str, Any]:
     """Attributes of the scales of a weight."""
     assert tensor.scales is not None  # noqa: S101  # these are its attributes
     groups = tensor.scales.shape[-2]
@@ -117,14 +117,14 @@ def _about_scales(entry: Entry, tensor: TensorSpec) -> dict[str, Any]:
     }
 
 
-def _axes(entry: Entry, *, scales: bool) -> tuple[str, ...]:
+def _axes(entry: ModelTensor, *, scales: bool) -> tuple[str, ...]:
     """Names of an array's axes."""
     dims = entry.rule.dims
     return (*dims[:-2], "scale_groups", dims[-1]) if scales else dims
 
 
 def _about_model(source: Checkpoint) -> dict[str, Any]:
-    """Attributes of the group: the geometry, and what was quantised anew."""
+    """Attributes of the group: the geometry, and what was quantized anew."""
     about: dict[str, Any] = {
         "schema": zarr_reader.SCHEMA,
         "geometry": {name: getattr(source.geometry, name) for name in Geometry.__slots__},

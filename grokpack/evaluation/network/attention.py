@@ -37,7 +37,7 @@ class Heads:
 
 
 @dataclass(slots=True)
-class Memory:
+class KVCache:
     """What a layer remembers of the sequences so far.
 
     Attributes:
@@ -51,10 +51,10 @@ class Memory:
     tokens: list[np.ndarray]
 
 
-def remember(lengths: Sequence[int], width: int, room: Room) -> Memory:
+def empty_kv_cache(lengths: Sequence[int], width: int, room: Room) -> KVCache:
     """An empty memory of sequences that may become this long; `width` is that of a key's heads."""
     keys, values = ([room(n, width) for n in lengths] for _ in range(2))
-    return Memory(keys, values, [np.zeros(n, np.int64) for n in lengths])
+    return KVCache(keys, values, [np.zeros(n, np.int64) for n in lengths])
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ExpertBatch:
     """What an expert has to do."""
 
     expert: int
@@ -97,7 +97,7 @@ class Share:
 
 def shares(
     routing: Routing, weights: dict[str, TensorSpec], every: int | None = None
-) -> list[Share]:
+) -> list[ExpertBatch]:
     """The experts that some token chose, in the order of their numbers.
 
     Args:
@@ -120,11 +120,11 @@ def shares(
             )
             for part in _parts(gate.values.shape[-1], every or len(tokens))
         )
-        found.append(Share(int(expert), tokens, gates, parts))
+        found.append(ExpertBatch(int(expert), tokens, gates, parts))
     return found
 
 
-def wanted(work: Sequence[Share]) -> list[Matrix]:
+def wanted(work: Sequence[ExpertBatch]) -> list[Matrix]:
     """The matrices in the order of their use."""
     return [m for share in work for part in share.slices for m in (part.gate, part.up, part.down)]
 
@@ -138,7 +138,7 @@ def _parts(width: int, tokens: int) -> Iterator[tuple[int, int]]:
 
 def mix(
     x: np.ndarray,
-    work: Sequence[Share],
+    work: Sequence[ExpertBatch],
     lanes: Lanes,
     watch: Watch,
     room: Room,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.evaluation.network import experts
 from grokpack.evaluation.network.arithmetic import rms_norm
-from grokpack.evaluation.network.attention import Memory, Seen
+from grokpack.evaluation.network.attention import KVCache, Seen
 from grokpack.evaluation.network.matrices import matrix
 from grokpack.evaluation.network.product import Product
 
@@ -71,7 +71,7 @@ class Extras:
         every: As `experts.shares` takes it.
     """
 
-    memory: Memory | None = None
+    memory: KVCache | None = None
     watch: Watch = ignore
     between: Callable[[np.ndarray], None] = _ignore_stream
     every: int | None = None
@@ -170,7 +170,7 @@ class Layer:
 
 
 def _remembered(
-    keys: np.ndarray, values: np.ndarray, batch: Batch, memory: Memory | None
+    keys: np.ndarray, values: np.ndarray, batch: Batch, memory: KVCache | None
 ) -> list[Seen]:
     """What each sequence's queries may look at: what is new, after what is remembered."""
     seen = []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.experts import Routing
-    from grokpack.evaluation.network.matrices import Matrix, Part
+    from grokpack.evaluation.network.matrices import Matrix, MatrixRange
     from grokpack.evaluation.network.model import Network
     from grokpack.evaluation.network.product import Product, Tile
 
@@ -76,7 +76,7 @@ class Lockstep:
             lambda tile: self._look(ours.matrix, ours.transposed, tile),
         )
 
-    def _cut(self, wanted: Matrix) -> Iterator[Part]:
+    def _cut(self, wanted: Matrix) -> Iterator[MatrixRange]:
         """Bands that suit both; where their bytes lie otherwise, one is read in shorter runs."""
         streams = [network.stream for network in self._networks]
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]

@@ -73,7 +73,7 @@ def matrix(
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class CodedBlock:
     """Values that were read, not yet multiplied with their scales.
 
     Attributes:
@@ -94,17 +94,17 @@ class Band:
     first: int = 0
     per_group: int = 1
 
-    def transposed(self) -> Band:
+    def transposed(self) -> CodedBlock:
         """The same of the transposed matrix; only for values without scales."""
         assert self.scales is None  # noqa: S101  # groups run along inputs
-        return Band(self.columns, self.rows, self.values, not self.turned)
+        return CodedBlock(self.columns, self.rows, self.values, not self.turned)
 
 
-Part = tuple[tuple[int, int], tuple[int, int]]
+MatrixRange = tuple[tuple[int, int], tuple[int, int]]
 """Rows and columns, first and last + 1 of each."""
 
 
-def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterator[Part]:
+def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterator[MatrixRange]:
     """Rows and columns of each band of a matrix.
 
     Bands run along the way the bytes lie, so that each is one run, or nearly: whole rows, or whole
@@ -126,7 +126,7 @@ def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterat
 
 def read(
     whole: Matrix, rows: tuple[int, int], columns: tuple[int, int], reader: ArrayReader
-) -> Band:
+) -> CodedBlock:
     """Read a band and the scales that belong to it.
 
     Raises:
@@ -140,13 +140,13 @@ def read(
     lying = bits.T if turned else np.ascontiguousarray(bits)
     values = lying.view(np.int8) if dtype is DType.I8 else to_f32(lying, dtype)
     if tensor.scales is None:
-        return Band(rows, columns, values, turned)
+        return CodedBlock(rows, columns, values, turned)
     scales = read_scales(tensor, box, reader)
     scales = scales.reshape(scales.shape[-2:])
     scales = np.ascontiguousarray(scales.T if turned else scales)
     per_group = rows_per_group(tensor)
     first = box.start[-2] % per_group
-    return Band(rows, columns, values, turned, scales, first, per_group)
+    return CodedBlock(rows, columns, values, turned, scales, first, per_group)
 
 
 def is_turned(tensor: TensorSpec, reader: ArrayReader) -> bool:

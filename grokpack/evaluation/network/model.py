@@ -11,7 +11,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.evaluation.network import matrices
 from grokpack.evaluation.network.arithmetic import rms_norm
-from grokpack.evaluation.network.attention import Attention, Heads, Memory, remember
+from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
 from grokpack.evaluation.network.layer import Extras, Layer, Tools
 from grokpack.evaluation.network.matrices import Matrix, matrix
 from grokpack.evaluation.network.product import Product
@@ -134,10 +134,10 @@ class Network:
             h[own] = self.precision.settle(row)
         return h
 
-    def memories(self, lengths: Sequence[int]) -> list[Memory]:
+    def memories(self, lengths: Sequence[int]) -> list[KVCache]:
         """Empty memories of every layer, for sequences that may become this long."""
         width = self._heads.kv * self._heads.size
-        return [remember(lengths, width, self.room) for _ in self.layers]
+        return [empty_kv_cache(lengths, width, self.room) for _ in self.layers]
 
     def step(
         self,

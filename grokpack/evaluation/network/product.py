@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from grokpack.evaluation.network.matrices import Band, Matrix, Part
+    from grokpack.evaluation.network.matrices import CodedBlock, Matrix, MatrixRange
     from grokpack.evaluation.network.precision import Precision
     from grokpack.evaluation.network.stream import Stream
     from grokpack.kernels.dispatch import Engine
@@ -51,7 +51,7 @@ class Product:
     out: np.ndarray
     transposed: bool = False
 
-    def bands(self, stream: Stream) -> Iterator[Band]:
+    def bands(self, stream: Stream) -> Iterator[CodedBlock]:
         """The bands of what multiplies, as they come."""
         for band in stream.take(self.matrix):
             yield band.transposed() if self.transposed else band
@@ -70,7 +70,7 @@ class Tile:
 
     rows: tuple[int, int]
     columns: tuple[int, int]
-    bands: tuple[Band, Band]
+    bands: tuple[CodedBlock, CodedBlock]
     values: tuple[np.ndarray, np.ndarray]
 
 
@@ -102,7 +102,7 @@ class Lanes:
         ]
         return [future.result() for future in futures]
 
-    def multiply(self, x: np.ndarray, bands: Iterable[Band], out: np.ndarray) -> np.ndarray:
+    def multiply(self, x: np.ndarray, bands: Iterable[CodedBlock], out: np.ndarray) -> np.ndarray:
         """Add `x f32[T, in]` times a matrix to `out f32[T, out]`.
 
         Args:
@@ -116,7 +116,7 @@ class Lanes:
     def multiply_both(
         self,
         products: tuple[Product, Product],
-        bands: Iterable[tuple[Band, Band]],
+        bands: Iterable[tuple[CodedBlock, CodedBlock]],
         look: Callable[[Tile], None],
     ) -> None:
         """Do the products of two networks with the same matrix, a tile of both at a time.
@@ -140,7 +140,7 @@ class Lanes:
         while pending:
             _finish(pending.popleft())
 
-    def _share(self, x: np.ndarray, band: Band, out: np.ndarray, lane: int) -> None:
+    def _share(self, x: np.ndarray, band: CodedBlock, out: np.ndarray, lane: int) -> None:
         """A lane's tiles of a band."""
         for rows, columns in self.tiles(band, lane):
             weights = self._settled(band, self.widened(band, rows, columns))
@@ -149,7 +149,7 @@ class Lanes:
     def _share_of_both(
         self,
         products: tuple[Product, Product],
-        bands: tuple[Band, Band],
+        bands: tuple[CodedBlock, CodedBlock],
         look: Callable[[Tile], None],
         lane: int,
     ) -> None:
@@ -160,7 +160,7 @@ class Lanes:
             for product, band, exact in zip(products, bands, (one, other), strict=True):
                 _add_product(product.x, self._settled(band, exact), rows, columns, product.out)
 
-    def tiles(self, band: Band, lane: int | None = None) -> Iterator[Part]:
+    def tiles(self, band: CodedBlock, lane: int | None = None) -> Iterator[MatrixRange]:
         """Rows and columns of the tiles of a band that a lane owns; of all lanes by default."""
         low, high = band.columns
         for tile in range(low // TILE_COLUMNS, -(-high // TILE_COLUMNS)):
@@ -170,7 +170,9 @@ class Lanes:
             for row in range(*band.rows, TILE_ROWS):
                 yield (row, min(row + TILE_ROWS, band.rows[1])), (first, last)
 
-    def widened(self, band: Band, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    def widened(
+        self, band: CodedBlock, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> np.ndarray:
         """A tile's weights, `f32[in, out]`, multiplied with their scales, not yet rounded."""
         r = slice(rows[0] - band.rows[0], rows[1] - band.rows[0])
         c = slice(columns[0] - band.columns[0], columns[1] - band.columns[0])
@@ -184,7 +186,7 @@ class Lanes:
             kernel(band.values, band.scales, r.start, c.start, first, per_group, made)
         return made.T if band.turned else made
 
-    def _settled(self, band: Band, weights: np.ndarray) -> np.ndarray:
+    def _settled(self, band: CodedBlock, weights: np.ndarray) -> np.ndarray:
         """A tile's weights in the precision of the run; the values of a band stay as they are."""
         own = weights.copy(order="K") if band.scales is None and self.precision.rounds else weights
         return self.precision.settle(own)

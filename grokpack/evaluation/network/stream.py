@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.layout import Box
     from grokpack.core.tensors import TensorSpec
-    from grokpack.evaluation.network.matrices import Band, Matrix, Part
+    from grokpack.evaluation.network.matrices import CodedBlock, Matrix, MatrixRange
     from grokpack.kernels.dispatch import Engine
 
 _READERS = 2
@@ -52,14 +52,14 @@ class Stream:
     ) -> None:
         self.checkpoint = checkpoint
         self.read_bytes = 0
-        self.cut: Callable[[Matrix], Iterable[Part]] = self._along_its_bytes
+        self.cut: Callable[[Matrix], Iterable[MatrixRange]] = self._along_its_bytes
         self.told: Callable[[TensorSpec, np.ndarray], None] = _tell_nobody
         self._reader = ArrayReader(checkpoint, engine)
         self._depth = depth
         self._advance = advance
         self._turned: dict[str, bool] = {}
-        self._wanted: deque[tuple[Matrix, Part]] = deque()
-        self._coming: deque[tuple[Matrix, Future[Band]]] = deque()
+        self._wanted: deque[tuple[Matrix, MatrixRange]] = deque()
+        self._coming: deque[tuple[Matrix, Future[CodedBlock]]] = deque()
         self._pool = ThreadPoolExecutor(_READERS, "weights")
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Stream:
             self._wanted.extend((one, part) for part in self.cut(one))
         self._pump()
 
-    def take(self, wanted: Matrix) -> Iterator[Band]:
+    def take(self, wanted: Matrix) -> Iterator[CodedBlock]:
         """The bands of a matrix that was announced, as they come.
 
         Raises:
@@ -110,7 +110,7 @@ class Stream:
             read = self._pool.submit(matrices.read, own, rows, columns, self._reader)
             self._coming.append((own, read))
 
-    def _along_its_bytes(self, one: Matrix) -> Iterator[Part]:
+    def _along_its_bytes(self, one: Matrix) -> Iterator[MatrixRange]:
         return matrices.bands(one, turned=self.lies_turned(one.tensor))
 
     def lies_turned(self, tensor: TensorSpec) -> bool:
@@ -121,7 +121,7 @@ class Stream:
         return self._turned[kind]
 
     @staticmethod
-    def _is_last(own: Matrix, band: Band) -> bool:
+    def _is_last(own: Matrix, band: CodedBlock) -> bool:
         return band.rows[1] == own.rows and band.columns[1] == own.columns
 
 

@@ -6,10 +6,10 @@ dask       a Dask cluster as an executor
 """
 
 from grokpack.execution.workers.jobs import Job
-from grokpack.execution.workers.pool import Crew, spread
+from grokpack.execution.workers.pool import WorkerPool, map_unordered
 
 __all__ = [
-    "Crew",
     "Job",
-    "spread",
+    "WorkerPool",
+    "map_unordered",
 ]

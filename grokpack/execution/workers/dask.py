@@ -110,7 +110,7 @@ class Cluster(Executor):
         Raises:
             GrokpackError: What one of them said.
         """
-        for address, error in self._ask(jobs.learn, job):
+        for address, error in self._ask(jobs.register, job):
             if isinstance(error, GrokpackError):
                 facts = (("worker", address), *error.facts)
                 raise GrokpackError(error.code, error.what, error.where, facts, error.hint)

@@ -61,7 +61,7 @@ class Job(Generic[S, T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Landed(Generic[T]):
+class TaskResult(Generic[T]):
     """What came of an item.
 
     Attributes:
@@ -77,17 +77,17 @@ class Landed(Generic[T]):
     known: bool = True
 
 
-class _Desk(Generic[S, T]):
+class _LocalJob(Generic[S, T]):
     """A job in the process that gave it: errors are raised, the watch is the giver's own."""
 
     def __init__(self, job: Job[S, T], watch: Watch) -> None:
-        self._work = storage.carried(job.make(watch, *job.arguments))
+        self._work = storage.with_context(job.make(watch, *job.arguments))
 
-    def do(self, item: S) -> Landed[T]:
-        return Landed(self._work(item))
+    def do(self, item: S) -> TaskResult[T]:
+        return TaskResult(self._work(item))
 
 
-class _DeskAbroad(Generic[S, T]):
+class _RemoteJob(Generic[S, T]):
     """A job in another process than the one that gave it."""
 
     def __init__(self, job: Job[S, T]) -> None:
@@ -111,18 +111,20 @@ class _DeskAbroad(Generic[S, T]):
         if self._job.leave is not None:
             self._job.leave(*self._job.arguments)
 
-    def do(self, item: S) -> Landed[T]:
+    def do(self, item: S) -> TaskResult[T]:
         self._told.nbytes = 0
         try:
             with storage.interruptible(self._stopping):
                 value = self._work(item)
         except GrokpackError as error:
-            return Landed(error=error)
-        return Landed(value, nbytes=self._told.nbytes)
+            return TaskResult(error=error)
+        return TaskResult(value, nbytes=self._told.nbytes)
 
 
-_desks: dict[tuple[int, str], _Desk[Any, Any]] = {}  # by process: a fork has its parent's as well
-_abroad: OrderedDict[tuple[int, str], _DeskAbroad[Any, Any]] = OrderedDict()
+_desks: dict[
+    tuple[int, str], _LocalJob[Any, Any]
+] = {}  # by process: a fork has its parent's as well
+_abroad: OrderedDict[tuple[int, str], _RemoteJob[Any, Any]] = OrderedDict()
 _making = threading.Lock()
 
 
@@ -132,17 +134,17 @@ def here() -> str:
 
 
 @contextlib.contextmanager
-def hosted(job: Job[S, T], watch: Watch) -> Iterator[None]:
+def registered(job: Job[S, T], watch: Watch) -> Iterator[None]:
     """Keep a job ready in this process while the block runs."""
     key = (os.getpid(), job.token)
-    _desks[key] = _Desk(job, watch)
+    _desks[key] = _LocalJob(job, watch)
     try:
         yield
     finally:
         del _desks[key]
 
 
-def perform(token: str, item: S, job: Job[S, T] | None = None) -> Landed[T]:
+def perform(token: str, item: S, job: Job[S, T] | None = None) -> TaskResult[T]:
     """Do an item of a job, in whatever process this is called.
 
     Args:
@@ -155,16 +157,16 @@ def perform(token: str, item: S, job: Job[S, T] | None = None) -> Landed[T]:
     if own is not None:
         return own.do(item)
     try:
-        desk = _desk_abroad(key, job)
+        desk = _remote_job(key, job)
     except GrokpackError as error:
-        return Landed(error=error)
-    return Landed(known=False) if desk is None else desk.do(item)
+        return TaskResult(error=error)
+    return TaskResult(known=False) if desk is None else desk.do(item)
 
 
-def learn(job: Job[Any, Any]) -> GrokpackError | None:
+def register(job: Job[Any, Any]) -> GrokpackError | None:
     """Make a job known to this process; tells what speaks against it."""
     try:
-        _desk_abroad((os.getpid(), job.token), job)
+        _remote_job((os.getpid(), job.token), job)
     except GrokpackError as error:
         return error
     return None
@@ -183,13 +185,13 @@ def version() -> str:
     return __version__
 
 
-def _desk_abroad(key: tuple[int, str], job: Job[Any, Any] | None) -> _DeskAbroad[Any, Any] | None:
+def _remote_job(key: tuple[int, str], job: Job[Any, Any] | None) -> _RemoteJob[Any, Any] | None:
     """The desk of a job that another process gave, made where the job is known."""
     with _making:
         if key not in _abroad:
             if job is None:
                 return None
-            _abroad[key] = _DeskAbroad(job)
+            _abroad[key] = _RemoteJob(job)
             while len(_abroad) > _MOST_KEPT:
                 _abroad.popitem(last=False)[1].leave()
         _abroad.move_to_end(key)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from grokpack.core.progress import Watch
-    from grokpack.execution.workers.jobs import Job, Landed
+    from grokpack.execution.workers.jobs import Job, TaskResult
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -36,7 +36,7 @@ _MOST_LOSSES = 5  # of one item; whoever loses it more often has another reason
 
 
 @runtime_checkable
-class Staffed(Protocol):
+class ClusterExecutor(Protocol):
     """An executor that reaches all its workers, before the first item and after the last."""
 
     def prepare(self, job: Job[Any, Any]) -> None:
@@ -58,7 +58,7 @@ class Staffed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerPool:
     """Who works on a job.
 
     Attributes:
@@ -79,8 +79,8 @@ class Crew:
             yield pool
 
 
-def spread(
-    job: Job[S, T], items: Iterable[S], crew: Crew, watch: Watch
+def map_unordered(
+    job: Job[S, T], items: Iterable[S], crew: WorkerPool, watch: Watch
 ) -> Generator[T, None, None]:
     """Do a job's items, several at a time; results come as they are ready.
 
@@ -91,27 +91,27 @@ def spread(
         GrokpackError: What an item raised; GP408 where the executor lost its workers.
     """
     stop_path = None if crew.executor is None else job.stop_path
-    with jobs.hosted(job, watch), crew.at_work() as pool:
-        if isinstance(pool, Staffed):
+    with jobs.registered(job, watch), crew.at_work() as pool:
+        if isinstance(pool, ClusterExecutor):
             pool.prepare(job)
-        flights = _Flights(job, iter(items), pool, watch, stop_path)
+        flights = _InFlight(job, iter(items), pool, watch, stop_path)
         try:
             yield from flights.results(_AHEAD * crew.width)
         finally:
             flights.end()
-            if isinstance(pool, Staffed):
+            if isinstance(pool, ClusterExecutor):
                 pool.release(job)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ticket(Generic[S]):
+class _Attempt(Generic[S]):
     """An item under way, and how often it was lost."""
 
     item: S
     losses: int = 0
 
 
-class _Flights(Generic[S, T]):
+class _InFlight(Generic[S, T]):
     """Items under way."""
 
     def __init__(
@@ -124,7 +124,7 @@ class _Flights(Generic[S, T]):
     ) -> None:
         self._job, self._queue, self._pool, self._watch = job, queue, pool, watch
         self._stop_path = stop_path
-        self._flying: dict[Future[Landed[T]], _Ticket[S]] = {}
+        self._flying: dict[Future[TaskResult[T]], _Attempt[S]] = {}
         self._failure: BaseException | None = None
         self._called_off = False
         self._heard = time.monotonic()
@@ -153,7 +153,7 @@ class _Flights(Generic[S, T]):
         if self._called_off and self._stop_path is not None:
             storage.remove(self._stop_path)
 
-    def _given_up(self) -> set[Future[Landed[T]]]:
+    def _given_up(self) -> set[Future[TaskResult[T]]]:
         """Those that were cancelled: not every executor says so to who waits."""
         return {future for future in self._flying if future.cancelled()}
 
@@ -162,7 +162,7 @@ class _Flights(Generic[S, T]):
         now = time.monotonic()
         if heard:
             self._heard = now
-        elif now - self._heard > _QUIET_S and isinstance(self._pool, Staffed):
+        elif now - self._heard > _QUIET_S and isinstance(self._pool, ClusterExecutor):
             self._heard = now
             try:
                 self._pool.check()
@@ -185,10 +185,10 @@ class _Flights(Generic[S, T]):
     def _send_next(self) -> bool:
         item = None if self._ending() else next(self._queue, None)
         if item is not None:
-            self._send(_Ticket(item))
+            self._send(_Attempt(item))
         return item is not None
 
-    def _send(self, ticket: _Ticket[S], job: Job[S, T] | None = None) -> None:
+    def _send(self, ticket: _Attempt[S], job: Job[S, T] | None = None) -> None:
         try:
             future = self._pool.submit(jobs.perform, self._job.token, ticket.item, job)
         except Exception as error:  # noqa: BLE001  # whatever an executor says that is closed
@@ -196,7 +196,7 @@ class _Flights(Generic[S, T]):
         else:
             self._flying[future] = ticket
 
-    def _land(self, future: Future[Landed[T]], ticket: _Ticket[S]) -> Iterator[T]:
+    def _land(self, future: Future[TaskResult[T]], ticket: _Attempt[S]) -> Iterator[T]:
         """What came of a future; an item that was lost, or met a newcomer, is sent again."""
         try:
             landed = future.result()
@@ -215,14 +215,14 @@ class _Flights(Generic[S, T]):
                     self._watch.advanced(landed.nbytes)
                 yield landed.value  # type: ignore[misc]  # set where there is no error
 
-    def _lose(self, ticket: _Ticket[S], error: BaseException) -> None:
+    def _lose(self, ticket: _Attempt[S], error: BaseException) -> None:
         """Send an item again that the executor gave up, unless that is what was wanted."""
         if self._ending():
             return
         if ticket.losses == _MOST_LOSSES:
             self._fail(_lost(error))
         else:
-            self._send(_Ticket(ticket.item, ticket.losses + 1))
+            self._send(_Attempt(ticket.item, ticket.losses + 1))
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error

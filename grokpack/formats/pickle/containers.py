@@ -44,7 +44,7 @@ _COMPILED_HEADER_BYTES = 16
 
 
 @dataclass(slots=True)
-class Budget:
+class InspectionBudget:
     """What may still be looked into, for one file with all that is inside it."""
 
     depth: int = MAX_NESTING
@@ -78,7 +78,7 @@ class Inside:
 
 
 @dataclass(slots=True)
-class Part:
+class FileRange:
     """A range of a file, as a file."""
 
     whole: Bytes
@@ -95,7 +95,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Memory:
+class MemoryFile:
     """Bytes in memory, as a file."""
 
     data: bytes = field(repr=False)
@@ -109,7 +109,7 @@ class Memory:
         return self.data[offset : offset + nbytes]
 
 
-def contents(data: Bytes, path: str, budget: Budget) -> Iterator[tuple[Inside, Bytes]]:
+def contents(data: Bytes, path: str, budget: InspectionBudget) -> Iterator[tuple[Inside, Bytes]]:
     """Everything inside a file that is an archive, compressed or an array of objects.
 
     Args:
@@ -148,7 +148,7 @@ class _Readable(Protocol):
 
 
 _Contents = Iterator[tuple[str, int, "Bytes"]]
-_Opener = Callable[["Bytes", str, Budget], _Contents]
+_Opener = Callable[["Bytes", str, InspectionBudget], _Contents]
 
 
 def _refuse_closed(head: bytes, data: Bytes, path: str) -> None:
@@ -184,7 +184,7 @@ def _ends_as_zip(data: Bytes) -> bool:
     return at >= 0 and b"PK\x01\x02" in tail[:at]
 
 
-def _members_of_zip(data: Bytes, path: str, budget: Budget) -> _Contents:
+def _members_of_zip(data: Bytes, path: str, budget: InspectionBudget) -> _Contents:
     """Members by their own headers: what programs read where the directory is another is there."""
     size = data.size()
     for at in _places(data, _MEMBER):
@@ -196,10 +196,10 @@ def _members_of_zip(data: Bytes, path: str, budget: Budget) -> _Contents:
         raw = data.read(at + _LOCAL.size, min(name_bytes, size - at - _LOCAL.size))
         name = raw.decode("utf-8", "replace")
         known = 0 < stored <= size - begin
-        content = Part(data, begin, begin + stored if known else size)
+        content = FileRange(data, begin, begin + stored if known else size)
         yield name, at, content
         if method == _DEFLATED:
-            yield name, at, Memory(_inflate(content, path, budget))
+            yield name, at, MemoryFile(_inflate(content, path, budget))
         elif method != _STORED:
             what = f"a zip in which {name} is compressed in a way that is not looked into"
             raise Window(data, path).unsafe(what)
@@ -218,7 +218,7 @@ def _places(data: Bytes, magic: bytes) -> Iterator[int]:
             at = chunk.find(magic, at + 1)
 
 
-def _inflate(content: Bytes, path: str, budget: Budget) -> bytes:
+def _inflate(content: Bytes, path: str, budget: InspectionBudget) -> bytes:
     return _limited(_Inflating(_stream(content), wbits=-15), content, path, budget)
 
 
@@ -271,13 +271,13 @@ _COMPRESSED: dict[bytes, tuple[str, Callable[[io.BufferedReader], _Readable]]] =
 
 
 def _decompressed(name: str, opened: Callable[[io.BufferedReader], _Readable]) -> _Opener:
-    def read(data: Bytes, path: str, budget: Budget) -> _Contents:
-        yield name, 0, Memory(_limited(opened(_stream(data)), data, path, budget))
+    def read(data: Bytes, path: str, budget: InspectionBudget) -> _Contents:
+        yield name, 0, MemoryFile(_limited(opened(_stream(data)), data, path, budget))
 
     return read
 
 
-def _limited(stream: _Readable, content: Bytes, path: str, budget: Budget) -> bytes:
+def _limited(stream: _Readable, content: Bytes, path: str, budget: InspectionBudget) -> bytes:
     """What a stream gives, up to the first error in it.
 
     Raises:
@@ -330,7 +330,7 @@ def _is_tar(head: bytes) -> bool:
     return bool(re.fullmatch(rb"[0-7]+", digits)) and int(digits, 8) == total
 
 
-def _members_of_tar(data: Bytes, path: str, budget: Budget) -> _Contents:
+def _members_of_tar(data: Bytes, path: str, budget: InspectionBudget) -> _Contents:
     _ = path, budget
     at, size = 0, data.size()
     while size - at >= _BLOCK:
@@ -341,11 +341,11 @@ def _members_of_tar(data: Bytes, path: str, budget: Budget) -> _Contents:
         begin, nbytes = at + _BLOCK, int(digits, 8)
         name = head[:100].rstrip(b"\x00").decode("utf-8", "replace")
         if nbytes:
-            yield name, begin, Part(data, begin, min(begin + nbytes, size))
+            yield name, begin, FileRange(data, begin, min(begin + nbytes, size))
         at = begin + -(-nbytes // _BLOCK) * _BLOCK
 
 
-def _objects_of_npy(data: Bytes, path: str, budget: Budget) -> _Contents:
+def _objects_of_npy(data: Bytes, path: str, budget: InspectionBudget) -> _Contents:
     """The pickle of an array of objects; arrays of numbers have none."""
     _ = path, budget
     head = data.read(0, min(data.size(), 12))
@@ -354,4 +354,4 @@ def _objects_of_npy(data: Bytes, path: str, budget: Budget) -> _Contents:
     if begin < data.size():
         text = data.read(0, min(begin, 1 << 16))
         if b"O" in text[10:]:
-            yield "an array of objects", begin, Part(data, begin, data.size())
+            yield "an array of objects", begin, FileRange(data, begin, data.size())

@@ -46,7 +46,7 @@ def search(data: Bytes, path: str, *, damaged: bool) -> None:
         GrokpackError: GP204 for a name off the list or an opcode that reaches other code, GP205
             beyond the limits.
     """
-    _search(data, path, containers.Budget())
+    _search(data, path, containers.InspectionBudget())
     if damaged:
         _search_garbage(data, path)
 
@@ -63,7 +63,7 @@ def _search_garbage(data: Bytes, path: str) -> None:
                 return
 
 
-def _search(data: Bytes, path: str, budget: containers.Budget) -> None:
+def _search(data: Bytes, path: str, budget: containers.InspectionBudget) -> None:
     _walk_all(data, path)
     for inside, content in containers.contents(data, path, budget):
         try:

@@ -218,7 +218,7 @@ def fit_q4_k(
     heads: np.ndarray,
     lanes: np.ndarray,
 ) -> None:
-    """Quantise `f32[256, WIDTH]` to codes, numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
+    """Quantize `f32[256, WIDTH]` to codes, numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
     for sub in range(SUBS):
         search(x[sub * BLOCK : (sub + 1) * BLOCK], k, lanes)
         for c in range(WIDTH):

@@ -51,7 +51,7 @@ def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
 
 
 @compiled
-def quantise_q8_0(
+def quantize_q8_0(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -75,7 +75,7 @@ def quantise_q8_0(
 
 
 @compiled
-def quantise_q4_0(
+def quantize_q4_0(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -101,7 +101,7 @@ def quantise_q4_0(
 
 
 @compiled
-def quantise_q4_1(
+def quantize_q4_1(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -185,7 +185,7 @@ def search_q4_1(  # noqa: PLR0913, PLR0917
 
 
 @compiled
-def quantise_q4_k(
+def quantize_q4_k(
     values: np.ndarray,
     scales: np.ndarray,
     column: int,

@@ -31,7 +31,7 @@ _LEADING = 1 << FRACTION_BITS
 _SHIFT, _QUARTERS, _NOT_FINITE = (np.uint32(n) for n in (FRACTION_BITS, QUARTER_BITS, 255))
 
 
-def quantise(  # noqa: PLR0913, PLR0917
+def quantize(  # noqa: PLR0913, PLR0917
     values: np.ndarray,
     scales: np.ndarray,
     column: int,
@@ -63,7 +63,7 @@ def quantise(  # noqa: PLR0913, PLR0917
         np.empty(2 * LANES, np.int32),
         np.empty(BLOCK, np.uint8),
     )
-    _quantise(
+    _quantize(
         values.reshape(-1).view(np.uint8),
         values.dtype == np.float32,
         scales,
@@ -81,7 +81,7 @@ def quantise(  # noqa: PLR0913, PLR0917
 
 
 @uncounted
-def _quantise(  # noqa: PLR0913, PLR0917
+def _quantize(  # noqa: PLR0913, PLR0917
     raw: np.ndarray,
     wide: bool,  # noqa: FBT001
     scales: np.ndarray,

@@ -20,7 +20,7 @@ from grokpack.kernels.rows import pread_rows
 from grokpack.storage import interruption
 from grokpack.storage.http import range_requests
 from grokpack.storage.http.redirects import is_near
-from grokpack.storage.http.request_threads import fly_all
+from grokpack.storage.http.request_threads import run_requests
 from grokpack.storage.http.response_bodies import InFile
 from grokpack.storage.http.scratch_file import Scratch
 from grokpack.storage.http.services import resource
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from grokpack.kernels.dispatch import Engine
     from grokpack.storage.http.redirects import Resource
-    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.request_threads import Request
     from grokpack.storage.http.responses import Facts
 
 BLOCK_BYTES = 4 << 20
@@ -64,7 +64,7 @@ class _Slot:
     failed: bool = False
 
 
-class Shelf:
+class BlockCache:
     """A file of blocks of other files; the least used give way. For many threads."""
 
     def __init__(self, folder: str) -> None:
@@ -160,7 +160,7 @@ class Shelf:
         try:
             for first in range(0, len(mine), at_once):
                 batch = mine[first : first + at_once]
-                fly_all([self._fetching(source, facts, n, held[n]) for n in batch])
+                run_requests([self._fetching(source, facts, n, held[n]) for n in batch])
                 for number in batch:
                     held[number].ready.set()
         except BaseException:
@@ -175,7 +175,7 @@ class Shelf:
 
     def _fetching(
         self, source: Resource, facts: Facts, number: int, slot: _Slot
-    ) -> Callable[[Flight[Any]], None]:
+    ) -> Callable[[Request[Any]], None]:
         """The work of fetching one block.
 
         It holds the block itself: one that was called off may still write for a moment, and its
@@ -186,7 +186,7 @@ class Shelf:
         with self._changed:
             slot.holders += 1
 
-        def fetch(flight: Flight[Any]) -> None:
+        def fetch(flight: Request[Any]) -> None:
             try:
                 range_requests.read(flight, source, offset, body, facts)
             finally:
@@ -213,16 +213,16 @@ class Shelf:
             self._changed.notify_all()
 
 
-_shelves: dict[str, Shelf] = {}
+_shelves: dict[str, BlockCache] = {}
 _guard = threading.Lock()
 
 
-def _shelf() -> Shelf:
+def _shelf() -> BlockCache:
     """The shelf in the scratch folder of this thread's errand."""
     folder = interruption.current().scratch_folder
     with _guard:
         if folder not in _shelves:
-            _shelves[folder] = Shelf(folder)
+            _shelves[folder] = BlockCache(folder)
         return _shelves[folder]
 
 

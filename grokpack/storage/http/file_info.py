@@ -11,12 +11,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from grokpack.storage.http import range_requests, responses
-from grokpack.storage.http.request_threads import fly
+from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.response_bodies import InMemory
 from grokpack.storage.http.services import resource
 
 if TYPE_CHECKING:
-    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.request_threads import Request
     from grokpack.storage.http.responses import Facts
 
 HEAD_BYTES = 8 << 10
@@ -89,11 +89,11 @@ def look(path: str) -> Facts | None:
 def _first_look(path: str) -> Facts | None:
     source = resource(path)
 
-    def ask(flight: Flight[Any]) -> tuple[Facts, bytes]:
+    def ask(flight: Request[Any]) -> tuple[Facts, bytes]:
         return range_requests.head(flight, source, HEAD_BYTES)
 
     try:
-        facts, data = fly(ask)
+        facts, data = run_request(ask)
     except responses.Gone:
         return None
     except responses.Refused as error:
@@ -107,11 +107,11 @@ def look_again(path: str) -> Facts | None:
     """Facts of a file as they are now, whatever is remembered."""
     source = resource(path)
 
-    def ask(flight: Flight[Any]) -> tuple[Facts, bytes]:
+    def ask(flight: Request[Any]) -> tuple[Facts, bytes]:
         return range_requests.head(flight, source, 1)
 
     try:
-        return fly(ask)[0]
+        return run_request(ask)[0]
     except (responses.Gone, responses.Refused):
         return None
 
@@ -129,7 +129,7 @@ def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
     begins = min(offset, max(0, facts.size - WINDOW_BYTES))  # near the end, what is before it
     data = bytearray(min(max(nbytes, WINDOW_BYTES), facts.size - begins))
     source, body = resource(path), InMemory(memoryview(data))
-    fly(lambda flight: range_requests.read(flight, source, begins, body, facts))
+    run_request(lambda flight: range_requests.read(flight, source, begins, body, facts))
     _windows.put(path, begins, bytes(data))
     return memoryview(data)[offset - begins : offset - begins + nbytes]
 

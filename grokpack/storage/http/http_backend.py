@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.storage.backend import Burden
+from grokpack.storage.backend import ReadOverhead
 from grokpack.storage.http import block_cache, file_info, range_requests, responses, services
 from grokpack.storage.http.listing import Names, listed
 from grokpack.storage.http.name_probing import probed
-from grokpack.storage.http.parallel import each
+from grokpack.storage.http.parallel import map_all
 from grokpack.storage.http.redirects import is_near
-from grokpack.storage.http.request_threads import fly_all
+from grokpack.storage.http.request_threads import run_requests
 from grokpack.storage.http.response_bodies import InMemory
 from grokpack.storage.urls import parse
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BURDEN",
-    "each",
     "exists",
     "forget",
     "is_folder",
+    "map_all",
     "names",
     "read_into",
     "read_rows",
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _LIBRARIES_BYTES = 16 << 20  # http and ssl, certificates, the threads of requests
-BURDEN = Burden(
+BURDEN = ReadOverhead(
     _LIBRARIES_BYTES + file_info.KEPT_BYTES,
     block_cache.IN_FLIGHT * block_cache.BLOCK_BYTES,
     block_cache.SHELF_BYTES,
@@ -63,7 +63,7 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
     source = services.resource(path)
     count = 1 if is_near(source) else min(_IN_FLIGHT, -(-len(buffer) // _RANGE_BYTES))
     step = -(-len(buffer) // count)
-    fly_all(
+    run_requests(
         [
             partial(
                 range_requests.read,

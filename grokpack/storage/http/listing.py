@@ -11,7 +11,7 @@ from xml.parsers import expat
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import bounded_json
 from grokpack.storage.http.range_requests import document
-from grokpack.storage.http.request_threads import fly
+from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.responses import Gone
 from grokpack.storage.http.services import Bucket, Hub
 from grokpack.storage.urls import WEB, Url, host_fault, parse
@@ -19,7 +19,7 @@ from grokpack.storage.urls import WEB, Url, host_fault, parse
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.request_threads import Request
 
 _PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
 _MOST_PAGES = 200
@@ -61,11 +61,11 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
     for _ in range(_MOST_PAGES):
         page = site.listing(url, deep=deep, after=mark)
 
-        def ask(flight: Flight[Any], page: Any = page) -> tuple[bytes, str]:  # noqa: ANN401
+        def ask(flight: Request[Any], page: Any = page) -> tuple[bytes, str]:  # noqa: ANN401
             return document(flight, page, _PAGE_BYTES)
 
         try:
-            data, link = fly(ask)
+            data, link = run_request(ask)
         except Gone:
             return found
         mark = (

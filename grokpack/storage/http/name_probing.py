@@ -14,7 +14,7 @@ from grokpack.formats import bounded_json
 from grokpack.formats.zstd_seekable import SUFFIX
 from grokpack.storage.http import file_info
 from grokpack.storage.http.listing import Names, is_plain
-from grokpack.storage.http.parallel import each
+from grokpack.storage.http.parallel import map_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def probed(folder: str, read: ReadRange) -> Names:
     """
     found = Names(sought=(*_INDEXES, *_SMALL, _tensor(0, 0)))
     fixed = (*_INDEXES, *_SMALL)
-    present = each(lambda name: file_info.look(os.path.join(folder, name)) is not None, fixed)
+    present = map_all(lambda name: file_info.look(os.path.join(folder, name)) is not None, fixed)
     found.files = {name for name, there in zip(fixed, present, strict=True) if there}
     for index in _INDEXES:
         if index in found.files:
@@ -89,7 +89,7 @@ def _pickles(folder: str, suffix: str) -> set[str]:
         ]
         if first == 0 and not hosts:
             batch = batch[:4]  # a folder without its first few is none
-        present = each(lambda name: _is_there(folder, name), batch)
+        present = map_all(lambda name: _is_there(folder, name), batch)
         there = {name for name, is_there in zip(batch, present, strict=True) if is_there}
         found |= there
         refused = {

@@ -16,11 +16,11 @@ T = TypeVar("T")
 WIDTH = 32  # answers waited for at a time
 
 
-def each(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+def map_all(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Results in the order of the items; the first error ends it."""
     with ThreadPoolExecutor(min(WIDTH, max(len(items), 1)), "grokpack-crowd") as pool:
         try:
-            return list(pool.map(interruption.carried(work), items))
+            return list(pool.map(interruption.with_context(work), items))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

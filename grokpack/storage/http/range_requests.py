@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from grokpack.storage.http.redirects import Resource
-    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.request_threads import Request
     from grokpack.storage.http.response_bodies import Body
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ _LONGEST_RETRY_AFTER_S = 300.0
 _SLOWEST_BYTES_PER_S = 64 << 10  # slower, and with four at a time, the release takes two weeks
 
 
-def head(flight: Flight[Any], resource: Resource, nbytes: int) -> tuple[Facts, bytes]:
+def head(flight: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, bytes]:
     """Size and tag of a file, and its first bytes, in one request.
 
     Raises:
@@ -66,7 +66,7 @@ def head(flight: Flight[Any], resource: Resource, nbytes: int) -> tuple[Facts, b
     return _persist(flight, resource, {"Range": f"bytes=0-{nbytes - 1}"}, nbytes, receive)
 
 
-def document(flight: Flight[Any], resource: Resource, limit_bytes: int) -> tuple[bytes, str]:
+def document(flight: Request[Any], resource: Resource, limit_bytes: int) -> tuple[bytes, str]:
     """A whole answer of bounded size, and its `Link` header.
 
     Raises:
@@ -82,7 +82,7 @@ def document(flight: Flight[Any], resource: Resource, limit_bytes: int) -> tuple
     return _persist(flight, resource, {}, limit_bytes, receive)
 
 
-def read(flight: Flight[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
+def read(flight: Request[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
     """Read bytes of a file that is still the one that was seen.
 
     Raises:
@@ -131,7 +131,7 @@ def difference(seen: Facts, now: Facts) -> str:
 
 
 def _persist(
-    flight: Flight[Any],
+    flight: Request[Any],
     resource: Resource,
     wanted: Mapping[str, str],
     nbytes: int,

@@ -15,7 +15,7 @@ from grokpack.storage.urls import WEB, host_fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.request_threads import Request
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Resource:
 
 
 def follow(
-    flight: Flight[Any],
+    flight: Request[Any],
     resource: Resource,
     wanted: Mapping[str, str],
     receive: Callable[[http.client.HTTPResponse], T],
@@ -83,7 +83,7 @@ def follow(
 
 
 def _walk(
-    flight: Flight[Any],
+    flight: Request[Any],
     resource: Resource,
     route: tuple[str, ...],
     wanted: Mapping[str, str],
@@ -117,7 +117,7 @@ def _target(at: str, location: str) -> str:
 
 
 def _ask(
-    flight: Flight[Any],
+    flight: Request[Any],
     url: str,
     headers: Mapping[str, str],
     receive: Callable[[http.client.HTTPResponse], T],

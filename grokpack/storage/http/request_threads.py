@@ -25,14 +25,14 @@ _MOST_IN_FLIGHT = 64  # of the process; servers refuse more from one address
 _slots = threading.BoundedSemaphore(_MOST_IN_FLIGHT)
 
 
-class _Pilot:
+class _RequestThread:
     """A thread that flies one flight after another: one for each costs more than its bytes."""
 
     def __init__(self) -> None:
-        self._given: SimpleQueue[Flight[Any]] = SimpleQueue()
+        self._given: SimpleQueue[Request[Any]] = SimpleQueue()
         threading.Thread(target=self._serve, name="grokpack-flight", daemon=True).start()
 
-    def fly(self, flight: Flight[Any]) -> None:
+    def fly(self, flight: Request[Any]) -> None:
         """Begin a flight."""
         self._given.put(flight)
 
@@ -42,19 +42,19 @@ class _Pilot:
             _idle.append(self)
 
 
-_idle: deque[_Pilot] = deque()
+_idle: deque[_RequestThread] = deque()
 os.register_at_fork(after_in_child=_idle.clear)  # a fork has no threads but its own
 
 
-def _pilot() -> _Pilot:
+def _request_thread() -> _RequestThread:
     """The one that has rested shortest, or a new one."""
     try:
         return _idle.pop()
     except IndexError:
-        return _Pilot()
+        return _RequestThread()
 
 
-class CalledOff(Exception):  # noqa: N818  # not an error: what ends the thread of a flight
+class Cancelled(Exception):  # noqa: N818  # not an error: what ends the thread of a flight
     """Raised in a flight's own thread once nobody waits for it."""
 
 
@@ -71,7 +71,7 @@ class Line(Protocol):
         """End what is read from it, from another thread."""
 
 
-class Flight(Generic[T]):
+class Request(Generic[T]):
     """A request under way.
 
     Attributes:
@@ -79,7 +79,7 @@ class Flight(Generic[T]):
         deadline: When, on the monotonic clock, the present attempt has taken too long.
     """
 
-    def __init__(self, work: Callable[[Flight[Any]], T]) -> None:
+    def __init__(self, work: Callable[[Request[Any]], T]) -> None:
         self.line: Line | None = None
         self.deadline = math.inf
         self._work = work
@@ -87,7 +87,7 @@ class Flight(Generic[T]):
         self._off = threading.Event()
         self._value: T | None = None
         self._error: BaseException | None = None
-        _pilot().fly(self)
+        _request_thread().fly(self)
 
     def carry_out(self) -> None:
         """Do the work, on the thread that calls this."""
@@ -100,15 +100,15 @@ class Flight(Generic[T]):
             self._landed.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait between two attempts; ends early, with `CalledOff`, if nobody waits any more."""
+        """Wait between two attempts; ends early, with `Cancelled`, if nobody waits any more."""
         self.deadline = math.inf
         if self._off.wait(seconds):
-            raise CalledOff
+            raise Cancelled
 
     def check(self) -> None:
-        """Raise `CalledOff` if nobody waits for this any more."""
+        """Raise `Cancelled` if nobody waits for this any more."""
         if self._off.is_set():
-            raise CalledOff
+            raise Cancelled
 
     def call_off(self) -> None:
         """End it soon; its thread may still be about for a moment."""
@@ -142,14 +142,14 @@ class Flight(Generic[T]):
         self._landed.wait(_LANDING_S)
 
 
-def fly(work: Callable[[Flight[Any]], T]) -> T:
+def run_request(work: Callable[[Request[Any]], T]) -> T:
     """Do one request and wait for it."""
-    return fly_all([work])[0]
+    return run_requests([work])[0]
 
 
-def fly_all(works: Sequence[Callable[[Flight[Any]], T]]) -> list[T]:
+def run_requests(works: Sequence[Callable[[Request[Any]], T]]) -> list[T]:
     """Do requests at the same time; the first that fails ends the others."""
-    flights = [Flight(work) for work in works]
+    flights = [Request(work) for work in works]
     try:
         return [flight.wait() for flight in flights]
     except BaseException:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import http.client
     from collections.abc import Iterator
 
-    from grokpack.storage.http.request_threads import Flight
+    from grokpack.storage.http.request_threads import Request
     from grokpack.storage.http.scratch_file import Scratch
 
 
@@ -23,7 +23,7 @@ class Body(Protocol):
     def nbytes(self) -> int:
         """How many it takes."""
 
-    def take(self, flight: Flight[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
         """Take them, and see that the answer ends with them.
 
         Raises:
@@ -43,7 +43,7 @@ class InMemory:
         """See `Body`."""
         return len(self.buffer)
 
-    def take(self, flight: Flight[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
         """See `Body`."""
         filled = 0
         while filled < self.nbytes:
@@ -73,7 +73,7 @@ class InFile:
     at: int
     nbytes: int
 
-    def take(self, flight: Flight[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
         """See `Body`."""
         bare = flight.line is not None and not flight.line.encrypted
         if self.file.piped and bare and response.length == self.nbytes:
@@ -81,13 +81,13 @@ class InFile:
         else:
             self._by_memory(flight, response)
 
-    def _by_memory(self, flight: Flight[Any], response: http.client.HTTPResponse) -> None:
+    def _by_memory(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
         with _lent(self.nbytes) as buffer:
             InMemory(buffer).take(flight, response)
             flight.check()
             self.file.put(buffer, self.at)
 
-    def _by_pipe(self, flight: Flight[Any], response: http.client.HTTPResponse) -> None:
+    def _by_pipe(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
         early = response.read(min(len(response.peek()), self.nbytes))  # came with the headers
         self.file.put(early, self.at)
         done = len(early)

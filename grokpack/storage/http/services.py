@@ -25,7 +25,7 @@ GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
 
 
-class Listed(Protocol):
+class ListingService(Protocol):
     """A site that tells the names below a folder."""
 
     def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:

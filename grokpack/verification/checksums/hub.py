@@ -17,7 +17,7 @@ from grokpack.verification.checksums.digests import Sum
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.checkpoint.manifest_paths import Files
+    from grokpack.checkpoint.manifest_paths import ComparedFiles
 
 SCHEME = "hf:"
 _METADATA = os.path.join(".cache", "huggingface", "download")
@@ -33,7 +33,7 @@ def is_hub(against: str) -> bool:
     return against.startswith(SCHEME)
 
 
-def read(checkpoint: Files, against: str) -> tuple[dict[str, Sum], str]:
+def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, Sum], str]:
     """The sums of a repository's files by path, and what they are from, for people.
 
     Args:
@@ -95,7 +95,7 @@ def _sums(rows: list[Any]) -> Iterator[tuple[str, Sum]]:
         )
 
 
-def _left_behind(checkpoint: Files) -> tuple[dict[str, Sum], str]:
+def _left_behind(checkpoint: ComparedFiles) -> tuple[dict[str, Sum], str]:
     """What a download wrote beside the files, in the folder or above it."""
     for folder in dict.fromkeys(
         (checkpoint.home, checkpoint.folder, storage.parent(checkpoint.home))

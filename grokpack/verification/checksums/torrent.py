@@ -28,7 +28,7 @@ _BEGINNING = re.compile(rb"d\d{1,3}:")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TorrentFile:
     """A file of a torrent.
 
     Attributes:
@@ -56,7 +56,7 @@ class Torrent:
 
     name: str
     info_hash: str
-    files: tuple[Entry, ...]
+    files: tuple[TorrentFile, ...]
     piece_bytes: int
     sums: bytes
 
@@ -121,7 +121,7 @@ def _torrent(info: dict[bytes, Any], digest: str, path: str) -> Torrent:
     return Torrent(name, digest, files, length, pieces)
 
 
-def _files(info: dict[bytes, Any], name: str, path: str) -> tuple[Entry, ...]:
+def _files(info: dict[bytes, Any], name: str, path: str) -> tuple[TorrentFile, ...]:
     """The list of files, each checked: a size, and a path that stays inside."""
     rows = info.get(b"files")
     if rows is None:
@@ -136,7 +136,7 @@ def _files(info: dict[bytes, Any], name: str, path: str) -> tuple[Entry, ...]:
         if not words or any(_leads_out(word) for word in (*words, name)):
             raise GrokpackError("GP230", f"a path leads out of the folder: {words}", Place(path))
         absent = _is_no_file(row, words[-1])
-        found.append(Entry("" if absent else "/".join(words), nbytes, start))
+        found.append(TorrentFile("" if absent else "/".join(words), nbytes, start))
         start += nbytes
     if start == 0:
         raise GrokpackError("GP230", "the torrent's files are empty", Place(path))

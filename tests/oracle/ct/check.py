@@ -209,14 +209,14 @@ def prepare(work: Path, python: str) -> None:
         for name, options in CHECKPOINTS.items()
         if not (work / name).exists()
     ]
-    quantised: list[list[str]] = []
+    quantized: list[list[str]] = []
     for case in (*codec_cases(work), *model_cases(work), *gptq_cases(work), broken_case(work)):
         out = case.folder(work).path
         if not (out / "config.json").exists():
-            quantised.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
+            quantized.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
     grokpack(python, sources)
-    grokpack(python, quantised, "numba")
-    plain = [[*command[:-1], str(_by_numpy(Path(command[-1])))] for command in quantised]
+    grokpack(python, quantized, "numba")
+    plain = [[*command[:-1], str(_by_numpy(Path(command[-1])))] for command in quantized]
     grokpack(python, plain, "numpy")
 
 

@@ -1,4 +1,4 @@
-"""Arrays of each weight, against compressed_tensors' own packing, quantising, decompressing."""
+"""Arrays of each weight, against compressed_tensors' own packing, quantizing, decompressing."""
 
 from __future__ import annotations
 

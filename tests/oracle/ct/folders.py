@@ -32,7 +32,7 @@ class Part:
 
 
 class Folder:
-    """A quantised folder beside the checkpoint that it was made of."""
+    """A quantized folder beside the checkpoint that it was made of."""
 
     def __init__(self, path: Path, source: Path) -> None:
         self.path = path
@@ -64,9 +64,9 @@ class Folder:
         return self.config["num_hidden_layers"]
 
     def parts(self) -> Iterator[Part]:
-        """Every matrix that can be quantised."""
+        """Every matrix that can be quantized."""
         for entry in grok1.entries(self.layers):
-            if not entry.rule.quantised:
+            if not entry.rule.quantized:
                 continue
             values = self.exact[entry.name]
             stack = enumerate(values) if values.ndim == 3 else [(None, values)]
@@ -78,7 +78,7 @@ class Folder:
         return any(f"{module}.{part}" in self.arrays for part in ("weight_packed", "qweight"))
 
     def bits(self, module: str) -> int:
-        """Bits of a weight: 16 where it is not quantised."""
+        """Bits of a weight: 16 where it is not quantized."""
         if f"{module}.weight_packed" in self.arrays:
             inputs = int(self.arrays[f"{module}.weight_shape"][1])
             return self.arrays[f"{module}.weight_packed"].shape[1] * 32 // inputs
@@ -106,7 +106,7 @@ class Folder:
                 count = self.config["num_experts"]
                 modules = (packed.module(self.names, entry, e) for e in range(count))
                 return np.stack([self.matrix(module).T for module in modules])
-            if entry.rule.quantised:
+            if entry.rule.quantized:
                 return self.matrix(packed.module(self.names, entry, None)).T
             values = self.arrays[own.of(entry)].astype(np.float64)
             return values.T if entry.rule.path == "router/w" else values

@@ -106,7 +106,7 @@ def check_modules(folder: Folder, model: Any) -> Iterator[Result]:
     waiting = {name for name, module in linear.items() if hasattr(module, "quantization_scheme")}
     stored = {part.module for part in folder.parts() if folder.packed(part.module)}
     yield Result("modules quantised in the model or the files only", len(waiting ^ stored))
-    yield Result("other modules that are quantised", len(_quantised(model) - waiting))
+    yield Result("other modules that are quantised", len(_quantized(model) - waiting))
     schemes = {name: linear[name].quantization_scheme.weights for name in waiting & stored}
     wrong = sum(args.num_bits != folder.bits(name) for name, args in schemes.items())
     yield Result("modules of other bits than their files", wrong)
@@ -154,7 +154,7 @@ def _precise(name: str) -> bool:
     return "norm" in name or "gate." in name or "router." in name
 
 
-def _quantised(model: Any) -> set[str]:
+def _quantized(model: Any) -> set[str]:
     return {n for n, m in model.named_modules() if getattr(m, "quantization_scheme", None)}
 
 

@@ -1,4 +1,4 @@
-"""Compare the quantisers, bit for bit, with ggml's C code: `python -m tests.oracle.ggml.check`.
+"""Compare the quantizers, bit for bit, with ggml's C code: `python -m tests.oracle.ggml.check`.
 
 `--library` names a shared library of ggml-quants.c; `make oracle-ggml` makes one. `--fixture FILE`
 writes what the ordinary tests compare Q4_K with.
@@ -19,7 +19,7 @@ from grokpack.core.layout import Box
 from grokpack.kernels import ggml
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.ggml_views import BlockProducts
-from tests.kernels.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantised
+from tests.kernels.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantized
 
 SEEDS = 40
 SPECIFICATION_SEEDS = 4  # numpy takes a hundred times as long
@@ -35,7 +35,7 @@ class Library:
         # What the file needs of the rest of ggml is never called, and so never looked for.
         self.code = ctypes.CDLL(str(path), mode=os.RTLD_LAZY)
 
-    def quantise(self, kind: str, rows: np.ndarray) -> np.ndarray:
+    def quantize(self, kind: str, rows: np.ndarray) -> np.ndarray:
         """`f32[column, in]` to blocks `u8[column, bytes]`."""
         out = np.zeros((len(rows), blocks_of(kind, rows.shape[1]) * BLOCK_BYTES[kind]), np.uint8)
         function = getattr(self.code, f"quantize_row_{NAMES[kind].replace('Q', 'q', 1)}_ref")
@@ -71,11 +71,11 @@ def compare(library: Library, kind: str, broken: bool = False) -> int:
     for seed in range(1 if broken else SEEDS):
         for name, x in cases(seed, 512, COLUMNS).items():
             rows = np.ascontiguousarray(x.T)
-            wanted = library.quantise(kind, rows)
+            wanted = library.quantize(kind, rows)
             seen = x * np.float32(1 + 2**-20) if broken else x
             engines = ("numba", "numpy") if seed < SPECIFICATION_SEEDS else ("numba",)
             for engine in engines:
-                made = quantised(twin(kernel, engine), seen)[0]  # type: ignore[arg-type]
+                made = quantized(twin(kernel, engine), seen)[0]  # type: ignore[arg-type]
                 count, bits = worst_block(made, wanted, kind)
                 line = found.setdefault(name, [0, 0, 0])
                 line[0] += made.size // BLOCK_BYTES[kind]
@@ -93,7 +93,7 @@ def compare(library: Library, kind: str, broken: bool = False) -> int:
 
 
 def restored_otherwise(library: Library, kind: str, blocks: np.ndarray, inputs: int) -> int:
-    """Columns that the dequantiser reads otherwise than ggml does; one NaN is like another."""
+    """Columns that the dequantizer reads otherwise than ggml does; one NaN is like another."""
     if kind == "q8_0":
         whole = Box((0, 0), (len(blocks), inputs))
         products = BlockProducts("blocks", turned=False).make(whole, Memory(blocks))  # type: ignore[arg-type]
@@ -126,8 +126,8 @@ def compare_searched(library: Library, kind: str) -> int:
     for seed in range(SEEDS):
         for name, x in cases(seed, 512, COLUMNS).items():
             rows = np.ascontiguousarray(x.T)
-            own = library.restore(kind, library.quantise(kind, rows), x.shape[0])
-            made, _, _ = quantised(twin(getattr(ggml, f"search_{kind}"), "numba"), x)
+            own = library.restore(kind, library.quantize(kind, rows), x.shape[0])
+            made, _, _ = quantized(twin(getattr(ggml, f"search_{kind}"), "numba"), x)
             found = library.restore(kind, made, x.shape[0])
             with np.errstate(all="ignore"):
                 theirs, ours = (_block_errors(rows, each) for each in (own, found))
@@ -153,7 +153,7 @@ def _block_errors(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
 def write_fixture(library: Library, path: Path) -> None:
     """Blocks of Q4_K for `tests/kernels/test_ggml.py`."""
     made = {
-        name: library.quantise("q4_k", np.ascontiguousarray(x.T))
+        name: library.quantize("q4_k", np.ascontiguousarray(x.T))
         for name, x in cases(FIXTURE_SEED).items()
     }
     np.savez_compressed(path, **made)

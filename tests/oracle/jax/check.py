@@ -22,7 +22,7 @@ import numpy as np
 from grokpack.formats import pickle
 from grokpack.storage import FileBytes
 from tests.oracle.jax.goldens import EXACT, NOISE, WRONG, Golden
-from tests.oracle.jax.requantised import Case, check_requantised, logits
+from tests.oracle.jax.requantized import Case, check_requantized, logits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -231,17 +231,17 @@ def check_controls(check: Check, golden: Golden) -> None:
     check.must_differ(golden, reversed_.name, 8)
 
 
-def check_quantised(check: Check, tiny3: Golden, gqa12: Golden) -> None:
+def check_quantized(check: Check, tiny3: Golden, gqa12: Golden) -> None:
     """int8 again in other groups, from pickles and from bf16 in safetensors; attention kept."""
     two = Case("tiny3-int8-2", tiny3.folder, tiny3.folder, 2)
     eight = Case("tiny3-int8-2-8", check.work / two.name, check.work / two.name, 8)
-    check_requantised(check, tiny3, two, stock=True)
-    check_requantised(check, tiny3, eight)
+    check_requantized(check, tiny3, two, stock=True)
+    check_requantized(check, tiny3, eight)
     hf = check.write("gqa12-hf", "convert", str(gqa12.folder), "--to", "hf")
     whole = Case("gqa12-hf-int8-8", hf, gqa12.folder, 8, rounded=True)
     kept = Case("gqa12-int8-4", gqa12.folder, gqa12.folder, 4, ("--keep", "attention"))
-    check_requantised(check, gqa12, whole)
-    check_requantised(check, gqa12, kept)
+    check_requantized(check, gqa12, whole)
+    check_requantized(check, gqa12, kept)
 
 
 def main() -> int:
@@ -262,7 +262,7 @@ def main() -> int:
         check_returns(check, golden)
         check_widths(check, golden, noisy=golden is tiny3)
     check_scales(check, tiny3)
-    check_quantised(check, tiny3, gqa12)
+    check_quantized(check, tiny3, gqa12)
     check_hosts(check, gqa12)
     check_controls(check, gqa12)
     print(f"{check.failed} failed" if check.failed else "all agree")

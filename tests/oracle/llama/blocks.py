@@ -59,7 +59,7 @@ def decoded(path: Path) -> Weights:
 
 
 def released(folder: Path) -> Iterator[tuple[str, Array]]:
-    """What is quantised of a checkpoint, by llama.cpp's names: `f32[..., out, in]`."""
+    """What is quantized of a checkpoint, by llama.cpp's names: `f32[..., out, in]`."""
     weights, config = load(folder)
     slots = [slot for slot in NAMES if slot.startswith(("moe/", "multi_head_attention/"))]
     for layer in range(config["num_layers"]):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tests.oracle.forward import Array, Weights, load
-from tests.oracle.llama import broken, quantised, vocabulary
+from tests.oracle.llama import broken, quantized, vocabulary
 from tests.oracle.llama.checkpoints import (
     GROUPED,
     Grokpack,
@@ -28,7 +28,7 @@ from tests.oracle.llama.checkpoints import (
     widen,
 )
 from tests.oracle.llama.figures import ANY, Report, as_llama, distances, logits, measure
-from tests.oracle.llama.model import Model, quantise, refusal
+from tests.oracle.llama.model import Model, quantize, refusal
 
 GOLDEN = Path("tests/data/tiny3")
 
@@ -59,7 +59,7 @@ KINDS = {
     "q8_0, embedding f32": Kind(("--type", "q8_0", "--embedding", "f32"), (0.15, 0.22, ANY)),
     "q8_0, split": Kind(("--type", "q8_0", "--split", "1MB"), (0.15, 0.22, ANY)),
 }
-# As llama.cpp quantises f16 and bf16 files further; its own loss, which is great on noise.
+# As llama.cpp quantizes f16 and bf16 files further; its own loss, which is great on noise.
 QUANTISED = {"q4_0": (2, 2.2), "q4_K": (14, 2.2), "q8_0": (7, 0.3)}  # llama_ftype, limit of half
 UNLIKE_XAI = 0.15  # median: what renormalised gates change in the golden, 0.096
 
@@ -176,13 +176,13 @@ def _behind(weights: Weights, config: dict[str, Any], prompt: Array, chosen: lis
     return rows.max(-1) - rows[np.arange(len(chosen)), chosen]
 
 
-def check_quantised(report: Report, grokpack: Grokpack, source: Source, work: Path) -> None:
-    """llama.cpp's own quantiser takes the files, and what it writes computes."""
+def check_quantized(report: Report, grokpack: Grokpack, source: Source, work: Path) -> None:
+    """llama.cpp's own quantizer takes the files, and what it writes computes."""
     report.title(f"{source.name}: quantised by llama.cpp: a quarter, half and all within (limits)")
     for name in ("f16", "bf16"):
         path = convert(grokpack, source.folder, work / f"plain-{name}", KINDS[name], *BARE)
         for other, (number, limit) in QUANTISED.items():
-            quantise(path, out := work / f"{other}.gguf", number)
+            quantize(path, out := work / f"{other}.gguf", number)
             report.within(f"{name} to {other}", measure(out, source), (limit, limit, ANY))
 
 
@@ -247,8 +247,8 @@ def main() -> int:
     check_refused(report, grokpack, sources, args.work)
     check_greedy(report, grokpack, sources[0], args.work)
     check_evaluate(report, grokpack, sources[1], args.work)
-    check_quantised(report, grokpack, sources[0], args.work)
-    quantised.check(report, grokpack, sources[1], args.work)
+    check_quantized(report, grokpack, sources[0], args.work)
+    quantized.check(report, grokpack, sources[1], args.work)
     if args.tokenizer:
         check_tokenizer(report, grokpack, args.tokenizer, args.work)
     else:

@@ -1,6 +1,6 @@
 """Print the CMAKE_ARGS to compile llama.cpp with: the processor's vector units, and no more.
 
-`GGML_NATIVE` would take AMX where there is some, and llama.cpp then ends with SIGILL on quantised
+`GGML_NATIVE` would take AMX where there is some, and llama.cpp then ends with SIGILL on quantized
 models; without it cmake takes AVX2 for granted.
 """
 

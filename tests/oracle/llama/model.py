@@ -141,7 +141,7 @@ def _context_options() -> llama_cpp.llama_context_params:
     return options
 
 
-def quantise(path: Path, out: Path, kind: int, *, embedding: int | None = None) -> None:
+def quantize(path: Path, out: Path, kind: int, *, embedding: int | None = None) -> None:
     """Have llama.cpp write another type, by its number in `llama_ftype`.
 
     Args:

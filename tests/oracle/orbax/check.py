@@ -60,7 +60,7 @@ def params(source: Path) -> Tree:
     return tree
 
 
-def dequantised(tree: Tree) -> Tree:
+def dequantized(tree: Tree) -> Tree:
     """The same as bfloat16: a product in float32, rounded once; router and norms as they are."""
 
     def bf16(node: QuantizedWeight8bit) -> np.ndarray:
@@ -222,7 +222,7 @@ def main() -> None:
     print(f"orbax-checkpoint {ocp.__version__}, jax {jax.__version__}")
     for number, source in enumerate(given.source):
         tree = params(source)
-        small = dequantised(tree)
+        small = dequantized(tree)
         for options, wanted in (("", tree), ("--compress zstd", tree), ("--dtype bf16", small)):
             out = work / f"{number} {options or 'as stored'}"
             run = [*grokpack, "convert", source, "--to", "orbax", "-o", out, "--quiet"]

@@ -1,7 +1,7 @@
 """What takes the place of SGLang's compiled kernels, of its devices, and of its processes.
 
 `install` comes before anything of SGLang's is imported. Its own are config.json, the choice of the
-model's class and of the quantisation's methods, the parameters, the iteration over the files and
+model's class and of the quantization's methods, the parameters, the iteration over the files and
 the loading of names into parameters, for each rank; and, with `compute`, the order of the model's
 operations. Not its own is what happens to parameters after they are loaded, for kernels.
 """

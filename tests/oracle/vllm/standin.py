@@ -88,7 +88,7 @@ class Decoded(MPLinearKernel):
 
 
 def _experts(method: Any, layer: Any) -> None:
-    """Decode a layer's experts and leave them to vLLM's own method for those not quantised."""
+    """Decode a layer's experts and leave them to vLLM's own method for those not quantized."""
     plain = UnquantizedFusedMoEMethod(layer.moe_config)
     ours = isinstance(method, wna16.CompressedTensorsWNA16MarlinMoEMethod)
     bits = method.num_bits if ours else method.quant_config.quant_type.size_bits

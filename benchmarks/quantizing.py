@@ -1,4 +1,4 @@
-"""Speed of the kernels of `quantize`, as `python -m benchmarks.quantising numpy|numba`.
+"""Speed of the kernels of `quantize`, as `python -m benchmarks.quantizing numpy|numba`.
 
 Lines of figure, value and what is to be reached, separated by tabs. The codes are those of normal
 weights in an expert's up projection for one of eight ranks; GB are of its int8. Seconds are those
@@ -82,28 +82,28 @@ class Matrix:
         )
         self.results = (self.out, steps, zeros, self.sums, self.counts)
 
-    def quantise(self, engine: Engine, form: tuple[int, int, bool, int]) -> None:
+    def quantize(self, engine: Engine, form: tuple[int, int, bool, int]) -> None:
         """All columns."""
-        kernel = twin(groupwise.quantise, engine)
+        kernel = twin(groupwise.quantize, engine)
         kernel(self.codes, self.scales, 0, INPUTS // 8, GROUP, *form, *self.results)
 
 
-def quantising(engine: Engine) -> None:
+def quantizing(engine: Engine) -> None:
     """Every method; for the first, two threads as well."""
     copying = copy_rate()
     for figure, bits, method, symmetric, reach in FIGURES:
         matrix, form = Matrix(SHARE[engine], bits), (bits, method, symmetric, BF16)
         nbytes = matrix.codes.nbytes
-        alone = rate(lambda m=matrix, f=form: m.quantise(engine, f), nbytes)  # type: ignore[misc]
+        alone = rate(lambda m=matrix, f=form: m.quantize(engine, f), nbytes)  # type: ignore[misc]
         print(f"{figure}\t{alone:.2f} GB/s, {alone / copying:.3f} of copying\t{reach}")
         if method == RTN and bits == 4 and symmetric:
             pair = (matrix, Matrix(SHARE[engine], bits))
             clock = time.perf_counter
-            one = rate(lambda m=matrix, f=form: m.quantise(engine, f), nbytes, clock)  # type: ignore[misc]
+            one = rate(lambda m=matrix, f=form: m.quantize(engine, f), nbytes, clock)  # type: ignore[misc]
             with ThreadPoolExecutor(2) as pool:
                 both = rate(
                     lambda p=pool, q=pair, f=form: list(  # type: ignore[misc]
-                        p.map(lambda m: m.quantise(engine, f), q)
+                        p.map(lambda m: m.quantize(engine, f), q)
                     ),
                     2 * nbytes,
                     clock,
@@ -129,9 +129,9 @@ def turning(engine: Engine) -> None:
 def main(engine: Engine) -> None:
     """Measure one engine."""
     began = time.process_time()
-    Matrix(COLUMNS // 64, 4).quantise(engine, (4, RTN, True, BF16))
+    Matrix(COLUMNS // 64, 4).quantize(engine, (4, RTN, True, BF16))
     print(f"first call: loading or compiling\t{time.process_time() - began:.2f} s\t")
-    quantising(engine)
+    quantizing(engine)
     turning(engine)
 
 

@@ -1,7 +1,7 @@
 """Files of `grokpack quantize --to gguf` in llama.cpp.
 
 numpy computes what llama.cpp must, from the weights that gguf-py decodes; llama.cpp's own
-quantiser, given the same weights, must write the same blocks.
+quantizer, given the same weights, must write the same blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.oracle.forward import Array, load
 from tests.oracle.llama.blocks import decoded, errors, released, tensors, unlike
 from tests.oracle.llama.checkpoints import Grokpack, Source, synthesise
 from tests.oracle.llama.figures import ANY, Figures, Report, as_llama, distances, divergence, logits
-from tests.oracle.llama.model import quantise
+from tests.oracle.llama.model import quantize
 
 # Two layers: after twelve of noise, any four bits are as far from the exact logits as any others.
 SHALLOW = {
@@ -40,7 +40,7 @@ class Blocks:
     """A type of blocks.
 
     Attributes:
-        number: In `llama_ftype`, for llama.cpp's own quantiser.
+        number: In `llama_ftype`, for llama.cpp's own quantizer.
         limits: Of the distance of llama.cpp's logits from numpy's on the same decoded weights.
         searched: Whether `--method` makes a difference; without a search, blocks are ggml's own.
     """
@@ -61,11 +61,11 @@ TYPES = {
 
 
 def check(report: Report, grokpack: Grokpack, deep: Source, work: Path) -> None:
-    """Everything about quantised files; `deep` has layers whose file order is not their own."""
+    """Everything about quantized files; `deep` has layers whose file order is not their own."""
     shallow = _shallow(grokpack, work / "shallow")
     for source in (deep, shallow):
         paths = {
-            (kind, method): _quantise(grokpack, source.folder, work, kind, method)
+            (kind, method): _quantize(grokpack, source.folder, work, kind, method)
             for kind, blocks in TYPES.items()
             for method in ((PLAIN, SEARCHED) if source is shallow and blocks.searched else (PLAIN,))
         }
@@ -74,7 +74,7 @@ def check(report: Report, grokpack: Grokpack, deep: Source, work: Path) -> None:
         _check_divergence(report, source, found, judged=source is shallow)
     _check_weights(report, shallow, paths)
     for kind in ("q4_1", "q4_0"):
-        other = _quantise(grokpack, shallow.folder, work, kind, "lsq")
+        other = _quantize(grokpack, shallow.folder, work, kind, "lsq")
         count, names = unlike(paths[kind, SEARCHED], other)
         said = f"{len(names)} of {count} tensors differ"
         report.line(f"{kind}: lsq is {SEARCHED}", good=not names, said=said)
@@ -89,7 +89,7 @@ def _shallow(grokpack: Grokpack, out: Path) -> Source:
     return Source("shallow", out, prompts, [as_llama(kept, config, p) for p in prompts])
 
 
-def _quantise(grokpack: Grokpack, source: Path, work: Path, kind: str, method: str) -> Path:
+def _quantize(grokpack: Grokpack, source: Path, work: Path, kind: str, method: str) -> Path:
     path = work / f"{source.stem}-{kind}-{method}.gguf"
     bits = 8 if kind == "q8_0" else 4
     options = ("--bits", bits, "--type", kind, "--method", method, "--tokenizer", "none")
@@ -154,16 +154,16 @@ def _check_weights(report: Report, source: Source, paths: Paths) -> None:
 
 
 def _check_own(report: Report, grokpack: Grokpack, source: Source, work: Path) -> None:
-    """llama.cpp's own quantiser on the same files: its blocks, and what its mixtures lose."""
+    """llama.cpp's own quantizer on the same files: its blocks, and what its mixtures lose."""
     report.title(f"{source.name}: llama.cpp's own quantiser without an importance matrix")
     for dtype in ("f32", "bf16"):
         plain = work / f"exact-{dtype}.gguf"
         options = ("--type", dtype, "--tokenizer", "none", "--out", plain)
         grokpack("convert", source.folder, "--to", "gguf", *options)
         for kind, blocks in TYPES.items():
-            ours = _quantise(grokpack, plain, work, kind, PLAIN)
+            ours = _quantize(grokpack, plain, work, kind, PLAIN)
             theirs = work / f"theirs-{dtype}-{kind}.gguf"
-            quantise(plain, theirs, blocks.number, embedding=int(GGMLQuantizationType.BF16))
+            quantize(plain, theirs, blocks.number, embedding=int(GGMLQuantizationType.BF16))
             count, names = unlike(ours, theirs)
             said = f"{len(names)} of {count} tensors differ {' '.join(names[:3])}"
             report.line(f"{dtype} to {kind}, all matrices", good=not names, said=said.rstrip())
@@ -172,7 +172,7 @@ def _check_own(report: Report, grokpack: Grokpack, source: Source, work: Path) -
 
 def _report_mixture(report: Report, source: Source, plain: Path, out: Path, kind: str) -> None:
     """What llama.cpp makes of a file where it is left to choose types."""
-    quantise(plain, out, TYPES[kind].number)
+    quantize(plain, out, TYPES[kind].number)
     lost = divergence(source.logits, logits(out, source.prompts))
     types = Counter(t.tensor_type.name for t in tensors(out).values() if len(t.shape) > 1)
     said = f"KL median {np.median(lost):.2e}, mean {lost.mean():.2e}; "

@@ -1,4 +1,4 @@
-"""Quantised checkpoints for tests, and what they were made of."""
+"""Quantized checkpoints for tests, and what they were made of."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_quantize import Options, plan_quantize
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.execution.run import execute
 from grokpack.models import grok1
-from grokpack.models.architecture import Entry, Geometry
+from grokpack.models.architecture import Geometry, ModelTensor
 from tests.weights import exact_weights
 
 if TYPE_CHECKING:
-    from grokpack.execution.run_options import Limits
+    from grokpack.execution.run_options import RunOptions
 
 WIDE = Geometry(
     vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
@@ -24,14 +24,14 @@ WIDE = Geometry(
 """Groups of 256 divide it; its scale groups of 32 and 64 inputs lie within those of 128."""
 
 
-def quantise(source: Path, out: Path, limits: Limits | None = None, **options: Any) -> Path:
+def quantize(source: Path, out: Path, limits: RunOptions | None = None, **options: Any) -> Path:
     checkpoint = open_checkpoint(str(source))
-    execute(plan_quantize(checkpoint, Options(**options)), str(out), limits)
+    execute(plan_quantize(checkpoint, QuantizeOptions(**options)), str(out), limits)
     return out
 
 
-def weights(source: Path, layers: int) -> Iterator[tuple[Entry, int | None, np.ndarray]]:
-    """Every weight that can be quantised, `f64[out, in]`, one for each expert."""
+def weights(source: Path, layers: int) -> Iterator[tuple[ModelTensor, int | None, np.ndarray]]:
+    """Every weight that can be quantized, `f64[out, in]`, one for each expert."""
     exact = exact_weights(source)
     for entry in grok1.entries(layers):
         if entry.rule.role == "expert":

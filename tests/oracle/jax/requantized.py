@@ -33,7 +33,7 @@ class Case:
 
     Attributes:
         name: Of the output.
-        source: Folder that is quantised.
+        source: Folder that is quantized.
         exact: Folder in ckpt-0 with the weights that the source has, but for `rounded`.
         width: Ranks.
         options: Further options.
@@ -48,8 +48,8 @@ class Case:
     rounded: bool = False
 
 
-def check_requantised(check: Check, golden: Golden, case: Case, *, stock: bool = False) -> None:
-    """Quantise, load, compare; `stock` as released too, with activations in bf16."""
+def check_requantized(check: Check, golden: Golden, case: Case, *, stock: bool = False) -> None:
+    """Quantize, load, compare; `stock` as released too, with activations in bf16."""
     command = ["quantize", str(case.source), "--bits", "8", "--to", "ckpt-0"]
     out = check.write(case.name, *command, "--tp", str(case.width), *case.options)
     _judge_weights(check, case, out)
@@ -79,7 +79,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _judge_weights(check: Check, case: Case, out: Path) -> None:
-    """Every weight is the source's to half a step; what is not quantised is the source's."""
+    """Every weight is the source's to half a step; what is not quantized is the source's."""
     exact = _files(case.exact)
     anew, inside, end, right = 0, 0.0, 0.0, True
     for name, path in _files(out).items():

@@ -1,6 +1,6 @@
 """Folders that `grokpack quantize` writes in vLLM 0.24, against the network in numpy.
 
-python -m tests.oracle.vllm.quantised SOURCE --python PYTHON_OF_GROKPACK --work FOLDER: SOURCE is a
+python -m tests.oracle.vllm.quantized SOURCE --python PYTHON_OF_GROKPACK --work FOLDER: SOURCE is a
 ckpt-0 checkpoint. The build for CPU lacks kernels for most of them: see standin.py.
 """
 
