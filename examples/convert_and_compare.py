@@ -11,9 +11,8 @@ import ml_dtypes
 import numpy as np
 from safetensors import safe_open
 
-from grokpack import execute, open_checkpoint
+from grokpack import ConvertOptions, execute, open_checkpoint, plan_convert
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.layout import whole
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
