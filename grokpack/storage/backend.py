@@ -73,8 +73,8 @@ class StorageBackend(Protocol):
     def tree(self, folder: str) -> list[str]:
         """See `sources.tree`."""
 
-    def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """See `sources.each`."""
+    def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """See `reading.map_all`."""
 
     def forget(self, folder: str) -> None:
         """See `sources.forget`."""

@@ -188,9 +188,9 @@ class DecompressingBackend:
         """See `sources.burden`."""
         return self._medium.BURDEN
 
-    def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         """See `sources.each`."""
-        return self._medium.each(work, items)
+        return self._medium.map_all(work, items)
 
     def forget(self, folder: str) -> None:
         """See `sources.forget`."""

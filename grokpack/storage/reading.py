@@ -144,7 +144,7 @@ def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         work: What is done with each item.
         items: What it is done with; results are in their order.
     """
-    return _medium(near).each(work, items)
+    return _medium(near).map_all(work, items)
 
 
 def forget(folder: str) -> None:
