@@ -237,6 +237,30 @@ def test_no_two_modules_have_the_same_name() -> None:
     assert not {name: modules for name, modules in homes.items() if len(modules) > 1}
 
 
+def test_no_two_modules_define_a_public_class_of_the_same_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, tree in _modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    assert not {name: modules for name, modules in homes.items() if len(modules) > 1}
+
+
+def test_the_glossary_is_in_order_and_names_what_there_is() -> None:
+    page = (ROOT / "docs/reference/glossary.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line[:2] == "| "][1:]
+    words = [row[0] for row in rows]
+    assert words == sorted(set(words), key=str.lower)
+    classes = {
+        node.name
+        for tree in _modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    known = classes | {module.rpartition(".")[2] for module in _modules()}
+    assert {row[2].strip("`") for row in rows} <= known
+
+
 def test_kernels_import_numpy_and_numba_only() -> None:
     allowed = KERNEL_LIBRARIES | set(sys.stdlib_module_names) | {"grokpack"}
     broken = [
