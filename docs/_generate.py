@@ -18,6 +18,7 @@ sys.path.insert(0, str(DOCS))  # the makers of the other pages stand beside this
 from _api import api_page  # noqa: E402
 from _cli import cli_page, environment_page  # noqa: E402
 from _documents import json_page  # noqa: E402
+from _map import map_page  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/codes.md": codes_page,
     "reference/environment.md": environment_page,
     "reference/json.md": json_page,
+    "reference/map.md": map_page,
 }
 
 
