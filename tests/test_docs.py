@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
+DOCS, PACKAGE = ROOT / "docs", ROOT / "grokpack"
 
 
 def _rows(page: str) -> list[list[str]]:
@@ -46,6 +46,19 @@ def _generator() -> ModuleType:
 
 def test_generated_pages_are_up_to_date() -> None:
     assert not _generator().stale(), "run `make docs`"
+
+
+def test_every_module_that_a_page_names_is_there() -> None:
+    """Paths begin at the root of the project; on the design's page, at the package."""
+    text = {page: page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")}
+    named = [
+        (page.name, PACKAGE if page.name == "design.md" else ROOT, path)
+        for page in text
+        for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", text[page])
+        if path.startswith("grokpack/") or page.name == "design.md"
+    ]
+    assert len(named) > 20
+    assert [(page, path) for page, folder, path in named if not (folder / path).exists()] == []
 
 
 def test_every_code_falls_into_a_group_of_the_page() -> None:
