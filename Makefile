@@ -53,8 +53,8 @@ format: $(VENV)/.ready-test ## Lay out the code and apply the fixes that are saf
 
 .PHONY: fuzz
 fuzz: $(VENV)/.ready-test ## Thousands of hostile headers, configs, lists and options through every command
-	$(BIN)/python -m tests.fuzzing 5000 $$(date +%s)
-	$(BIN)/python -m tests.option_fuzzing 2000 $$(date +%s)
+	$(BIN)/python -m tests.support.fuzzing 5000 $$(date +%s)
+	$(BIN)/python -m tests.support.option_fuzzing 2000 $$(date +%s)
 
 .PHONY: faults
 faults: $(VENV)/.ready-test ## A crash at every operation, every flipped bit, SIGKILL at 50 moments, inputs that claim much
@@ -78,7 +78,7 @@ docs: $(VENV)/.ready-docs ## Build the documentation; any warning fails
 
 .PHONY: transcripts
 transcripts: $(VENV)/.ready-test ## Write what commands print now into the documentation
-	$(BIN)/python -m tests.rewrite_console
+	$(BIN)/python -m tests.support.rewrite_console
 
 .PHONY: man
 man: $(VENV)/.ready-docs ## Build the manual pages

@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests import freezing, unfinished_runs
-from tests.frozen_commands import chapters
-from tests.frozen_interface import interface
+from tests.support import freezing, unfinished_runs
+from tests.support.frozen_commands import chapters
+from tests.support.frozen_interface import interface
+from tests.support.project import DATA
 
-DATA = Path(__file__).parent / "data"
 OUTPUTS, RUNS = DATA / "frozen_outputs.json", DATA / "unfinished_runs.json"
 
 

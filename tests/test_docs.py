@@ -6,7 +6,6 @@ import importlib.util
 import json
 import re
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +14,11 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.formats.pickle import limits
 from grokpack.formats.pickle.values import ALLOWED
 from grokpack.models import config_json
+from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS, PACKAGE = ROOT / "docs", ROOT / "grokpack"
 
 

@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
-from tests import freezing, unfinished_runs
 from tests.freeze_outputs import OUTPUTS, RUNS, read
-from tests.frozen_commands import chapters
-from tests.frozen_interface import interface
+from tests.support import freezing, unfinished_runs
+from tests.support.frozen_commands import chapters
+from tests.support.frozen_interface import interface
 
 FROZEN = read(OUTPUTS)
 STOPPED = read(RUNS)

@@ -16,11 +16,11 @@ import pytest
 
 import grokpack
 from grokpack.core.error_codes import CODES
+from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "grokpack"
 TEMPLATES = PACKAGE / "conversion" / "templates"
 

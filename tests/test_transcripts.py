@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import console, forked
-from tests.checkpoints import synthesise
+from tests.support import console, forked
+from tests.support.checkpoints import synthesise
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = {"on_mpi.py": ("mpi4py",), "on_ray.py": ("ray",)}
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -93,7 +93,7 @@ def test_a_command_may_go_on_in_the_next_line() -> None:
 
 
 def test_a_page_is_rewritten_where_it_is_wrong_and_nowhere_else(tmp_path: Path) -> None:
-    from tests.rewrite_console import rewrite
+    from tests.support.rewrite_console import rewrite
 
     page = tmp_path / "page.md"
     text = "one\n\n```console\n$ echo a\n{}\n$ echo 5.0 s\n7.1 s\n```\n\ntwo\n"

@@ -18,8 +18,8 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from tests.checkpoints import files
-from tests.fuzzing import TINY
+from tests.support.checkpoints import files
+from tests.support.fuzzing import TINY
 
 ALIKE = 5
 """Operations on files of a kind before which a command is crashed; `make faults` has all."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.readers import CORPUS, READERS, one
+from tests.support.project import ROOT
 
 SECONDS = 1.0  # of mutated cases for each reader; `make fuzz-coverage` goes on for minutes
 CASES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
@@ -63,14 +64,13 @@ def _mutate(data: bytearray, chance: random.Random, cases: list[bytes]) -> None:
 def test_coverage_leads_to_no_bad_end(reader: str, tmp_path: Path) -> None:
     """atheris for a few seconds; `make fuzz-coverage` goes on for minutes."""
     pytest.importorskip("atheris", reason="atheris has no wheels here")
-    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.readers", "3", reader],
         capture_output=True,
         text=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stderr.split("stat::number_of_executed_units:")[1].split()[0]) > 1000

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.checkpoints import synthesise
 from tests.faults import shapes
 from tests.faults.limited import Outcome, run_limited
-from tests.fuzzing import ALLOWED, TINY
+from tests.support.checkpoints import synthesise
+from tests.support.fuzzing import ALLOWED, TINY
 
 pytestmark = pytest.mark.faults
 

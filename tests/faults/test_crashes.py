@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkpoints import synthesise
 from tests.faults.crashing import (
     WRITERS,
     Crash,
@@ -16,7 +15,8 @@ from tests.faults.crashing import (
     crashing,
     name_of,
 )
-from tests.fuzzing import TINY
+from tests.support.checkpoints import synthesise
+from tests.support.fuzzing import TINY
 
 FEW = 8
 """Operations of a command before which it is stopped here, spread evenly; `make faults` has all."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkpoints import reshard, synthesise
-from tests.converting import convert
 from tests.faults.damage import judged
-from tests.fuzzing import ALLOWED, TINY, status_of
-from tests.test_contents import flip
+from tests.support.checkpoints import reshard, synthesise
+from tests.support.converting import convert
+from tests.support.fuzzing import ALLOWED, TINY, status_of
+from tests.verification.test_contents import flip
 
 FORMS = ("ckpt-0", "safetensors", "hf", "gguf", "zarr", "archive")
 HEADER_FLIPS, PAYLOAD_FLIPS = 60, 40  # of each form, here; `make faults` has all of the headers

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoints import reshard, synthesise
-from tests.converting import convert
-from tests.fuzzing import TINY
+from tests.support.checkpoints import reshard, synthesise
+from tests.support.converting import convert
+from tests.support.fuzzing import TINY
 
 MEMORY_BYTES = 1 << 30  # of addresses: the interpreter with numpy takes half of it
 SECONDS = 60
@@ -229,7 +229,7 @@ def test_links_lead_to_no_harm(origin: Path, tmp_path: Path) -> None:
 
 def test_manifests_lead_nowhere_else(origin: Path, tmp_path: Path) -> None:
     """`--restart` and `--data` believe no path that leaves the folder."""
-    from tests.forked import run
+    from tests.support.forked import run
 
     out = tmp_path / "out"
     reshard(origin, out, 2)

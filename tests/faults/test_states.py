@@ -19,11 +19,11 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from tests.checkpoints import synthesise
 from tests.faults.crashing import Crash, contents, crashing
 from tests.faults.damage import judged
-from tests.fuzzing import TINY
-from tests.test_contents import flip
+from tests.support.checkpoints import synthesise
+from tests.support.fuzzing import TINY
+from tests.verification.test_contents import flip
 
 REFUSED = ("GP321", "GP323", "GP209")
 """Another plan's output, or strangers in the folder, or a manifest that is none: damage may have

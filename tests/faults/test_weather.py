@@ -16,10 +16,10 @@ import pytest
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
-from tests.checkpoints import SMALL, reshard, synthesise, tree
 from tests.faults.crashing import WRITERS, contents, counted, name_of
 from tests.faults.damage import judged
-from tests.fuzzing import TINY
+from tests.support.checkpoints import SMALL, reshard, synthesise, tree
+from tests.support.fuzzing import TINY
 
 COMMANDS = ("reshard", "hf", "gguf", "zarr", "archive", "int4")
 KILLS = 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gguf
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 
 from grokpack.kernels import dispatch, ggml
 from grokpack.kernels.dispatch import twin
-from tests.kernels import arrays
-from tests.kernels.ggml_cases import (
+from tests.support import kernel_arrays as arrays
+from tests.support.ggml_cases import (
     BLOCK_BYTES,
     NAMES,
     TYPES,
@@ -23,9 +22,10 @@ from tests.kernels.ggml_cases import (
     normal,
     quantized,
 )
+from tests.support.project import DATA
 
 QUANTISERS = (*(f"quantise_{kind}" for kind in TYPES), "search_q4_0", "search_q4_1")
-FIXTURE = Path(__file__).parents[1] / "data/ggml/q4_k.npz"
+FIXTURE = DATA / "ggml" / "q4_k.npz"
 CASES = cases(20240317)  # those of the fixture
 UNHOLDABLE = ("scale infinite in float16", "large")
 needs_compiler = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")

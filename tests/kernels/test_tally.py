@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.kernels.tally import CodeTally, FloatTally
-from tests.kernels.arrays import codes, floats
+from tests.support.kernel_arrays import codes, floats
 
 if TYPE_CHECKING:
     from grokpack.kernels.dispatch import Engine

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from grokpack import kernels
 from grokpack.kernels import compiled, dispatch, statistics
 from grokpack.kernels.dispatch import twin
-from tests.kernels.arrays import code_sums, codes, float_sums, floats, moments
+from tests.support.kernel_arrays import code_sums, codes, float_sums, floats, moments
 
 if TYPE_CHECKING:
     from types import ModuleType

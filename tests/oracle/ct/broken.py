@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from tests import packed
 from tests.oracle.ct.folders import Folder
 from tests.oracle.ct.results import Result, failures
+from tests.support import packed
 
 Arrays = dict[str, np.ndarray]
 Change = Callable[[np.ndarray], np.ndarray]

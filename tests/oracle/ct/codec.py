@@ -14,8 +14,8 @@ from compressed_tensors.quantization import QuantizationConfig, QuantizationSche
 from compressed_tensors.quantization.lifecycle.forward import quantize
 from compressed_tensors.utils.match import match_targets
 
-from tests import packed
 from tests.oracle.ct.results import Result
+from tests.support import packed
 
 if TYPE_CHECKING:
     from tests.oracle.ct.folders import Folder, Part

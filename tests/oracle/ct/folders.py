@@ -1,4 +1,4 @@
-"""Folders that `grokpack quantize` writes, and what is in them by tests/packed.py's formulas."""
+"""Folders that `grokpack quantize` writes, read by the formulas of tests/support/packed.py."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.models import architecture, grok1, tensor_names
-from tests import packed
-from tests.weights import exact_weights
+from tests.support import packed
+from tests.support.weights import exact_weights
 
 if TYPE_CHECKING:
     from tests.oracle import forward

@@ -19,7 +19,7 @@ from grokpack.core.layout import Box
 from grokpack.kernels import ggml
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.ggml_views import BlockProducts
-from tests.kernels.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantized
+from tests.support.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantized
 
 SEEDS = 40
 SPECIFICATION_SEEDS = 4  # numpy takes a hundred times as long

@@ -1,0 +1,370 @@
+"""Settings of packed weights: read in every place, held against each other and the arrays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.readers import packed_data, quantization_settings
+from grokpack.core.errors import GrokpackError
+from tests.support.checkpoints import synthesise
+from tests.support.quantizing import WIDE, quantize
+
+Arrays = dict[str, np.ndarray]
+FORMS: dict[str, dict[str, Any]] = {
+    "gptq": {"to": "gptq", "group": "64"},
+    "gptq 8": {"to": "gptq", "bits": 8, "group": "64"},
+    "packed": {"to": "compressed-tensors", "group": "64"},
+    "packed with zeros": {"to": "compressed-tensors", "group": "64", "symmetric": False},
+    "w8a8": {"to": "w8a8-int8", "bits": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    base = tmp_path_factory.mktemp("forms")
+    source = synthesise(base / "in", WIDE)
+    made = {}
+    for form, options in FORMS.items():
+        made[form] = quantize(source, base / form.replace(" ", "-"), **options)
+        (made[form] / "grokpack.json").unlink()
+    return made
+
+
+@pytest.fixture
+def copied(written: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    return lambda form: shutil.copytree(written[form], tmp_path / "q")
+
+
+def change(folder: Path, edit: Callable[[Arrays], object], **metadata: str) -> None:
+    """Load every file with the reference library, change its arrays, save them."""
+    for path in sorted(folder.glob("*.safetensors")):
+        arrays = load_file(path)
+        edit(arrays)
+        save_file(arrays, path, {"format": "pt", **metadata})
+    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text())["quantization_config"]
+    return found
+
+
+def say(folder: Path, how: object, place: str = "config.json") -> None:
+    """Say how weights are packed in one place, and leave it out of config.json elsewhere."""
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("quantization_config", None)
+    if place == "config.json":
+        config["quantization_config"] = how
+    elif place in ("compression_config", "text_config"):
+        config |= {place: how if place == "compression_config" else {"quantization_config": how}}
+    else:
+        (folder / place).write_text(json.dumps(how))
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def refusal(folder: Path) -> GrokpackError:
+    with pytest.raises(GrokpackError) as caught:
+        survey(str(folder))
+    return caught.value
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_written_is_read_whatever_the_form(written: dict[str, Path], form: str) -> None:
+    assert survey(str(written[form])).whole
+
+
+PLACES = ("config.json", "text_config", "compression_config", *quantization_settings.FILES)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_second_form_of_gptq_is_refused_wherever_it_is_said(
+    copied: Callable[[str], Path], place: str
+) -> None:
+    folder = copied("gptq")
+    say(folder, settings(folder) | {"checkpoint_format": "gptq_v2"}, place)
+    error = refusal(folder)
+    assert error.code == "GP208"
+    assert "zero points" in error.what
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_settings_may_stand_in_any_place(copied: Callable[[str], Path], place: str) -> None:
+    folder = copied("gptq 8")
+    say(folder, settings(folder), place)
+    checkpoint = open_checkpoint(str(folder))
+    assert set(checkpoint.bits.values()) == {8}
+    assert not checkpoint.packings  # the codes are symmetric, which the settings say
+
+
+def test_headers_may_hold_settings_too(copied: Callable[[str], Path]) -> None:
+    folder = copied("gptq")
+    change(folder, lambda _: None, gptq_bits="8", gptq_group_size="64", gptq_desc_act="False")
+    error = refusal(folder)
+    assert error.code == "GP234"
+    assert "bits" in error.what
+    assert {label for label, _ in error.facts} == {
+        "config.json: quantization_config",
+        "header of model-00001-of-00001.safetensors",
+    }
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", '{"bits": []}', '{"bits": "' + "9" * 99 + '"}'])
+def test_broken_settings_in_a_header_are_named(copied: Callable[[str], Path], text: str) -> None:
+    folder = copied("gptq")
+    change(folder, lambda _: None, quantization_config=text)
+    assert refusal(folder).code == "GP209"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("bits", 8), ("group_size", 32), ("desc_act", True), ("sym", False), ("quant_method", "awq")],
+)
+def test_places_that_contradict_each_other_are_refused_by_name(
+    copied: Callable[[str], Path], key: str, value: object
+) -> None:
+    folder = copied("gptq")
+    (folder / "quantize_config.json").write_text(json.dumps(settings(folder) | {key: value}))
+    error = refusal(folder)
+    assert error.code == "GP234"
+    assert any(label == "quantize_config.json" for label, _ in error.facts)
+
+
+@pytest.mark.parametrize(
+    ("form", "key", "value"),
+    [
+        ("gptq", "bits", 8),
+        ("gptq 8", "bits", 4),
+        ("gptq", "group_size", 128),
+        ("gptq", "group_size", -1),
+        ("gptq", "quant_method", "compressed-tensors"),
+        ("packed", "quant_method", "gptq"),
+    ],
+)
+def test_settings_that_are_not_those_of_the_arrays_are_refused(
+    copied: Callable[[str], Path], form: str, key: str, value: object
+) -> None:
+    folder = copied(form)
+    say(folder, settings(folder) | {key: value})
+    assert refusal(folder).code in ("GP234", "GP208")
+
+
+@pytest.mark.parametrize(
+    ("form", "own", "code"),
+    [
+        ("packed", {"num_bits": 8}, "GP234"),
+        ("packed", {"group_size": 128}, "GP234"),
+        ("packed", {"strategy": "channel", "group_size": None}, "GP234"),
+        ("packed", {"symmetric": False}, "GP234"),
+        ("packed", {"type": "float"}, "GP208"),
+        ("packed", {"actorder": "group"}, "GP208"),
+        ("packed", {"actorder": "dynamic"}, "GP208"),
+        ("packed", {"actorder": "weight"}, None),
+        ("packed", {"actorder": "static"}, None),
+        ("packed with zeros", {"num_bits": "four"}, "GP209"),
+    ],
+)
+def test_groups_of_compressed_tensors_are_held_against_the_arrays(
+    copied: Callable[[str], Path], form: str, own: dict[str, object], code: str | None
+) -> None:
+    folder = copied(form)
+    how = settings(folder)
+    for group in how["config_groups"].values():
+        group["weights"] |= own
+    say(folder, how)
+    if code is None:
+        assert survey(str(folder)).whole
+    else:
+        assert refusal(folder).code == code
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["awq", "bitsandbytes", "fp8", "hqq", "aqlm", "eetq", "quark", "modelopt", "auto-round"],
+)
+def test_other_methods_are_refused_by_their_name(
+    copied: Callable[[str], Path], method: str
+) -> None:
+    folder = copied("gptq")
+    say(folder, {"quant_method": method})
+    error = refusal(folder)
+    assert error.code == "GP208"
+    assert method in error.what
+
+
+@pytest.mark.parametrize("how", ["gptq", 7, ["gptq"], {"bits": []}, {"sym": 3}, {"bits": 2.5}])
+def test_settings_of_another_type_are_refused(copied: Callable[[str], Path], how: object) -> None:
+    folder = copied("gptq")
+    say(folder, how)
+    assert refusal(folder).code == "GP209"
+
+
+# What the arrays show
+
+
+def permute(arrays: Arrays) -> None:
+    generator = np.random.default_rng(0)
+    for name in arrays:
+        if name.endswith(".g_idx"):
+            arrays[name] = generator.permutation(arrays[name])
+
+
+def turn_groups(arrays: Arrays) -> None:
+    for name in arrays:
+        if name.endswith(".g_idx"):
+            arrays[name] = arrays[name].max() - arrays[name]
+
+
+def swap_two(arrays: Arrays) -> None:
+    name = next(n for n in sorted(arrays) if n.endswith(".g_idx") and arrays[n].max() > 0)
+    arrays[name][[0, -1]] = arrays[name][[-1, 0]]
+
+
+@pytest.mark.parametrize("edit", [permute, turn_groups, swap_two])
+@pytest.mark.parametrize("form", ["gptq", "gptq 8"])
+@pytest.mark.parametrize("said", [True, False])
+def test_act_order_is_seen_in_the_data_whatever_is_said(
+    copied: Callable[[str], Path], edit: Callable[[Arrays], None], form: str, said: bool
+) -> None:
+    folder = copied(form)
+    change(folder, edit)
+    say(folder, settings(folder) | {"desc_act": said})
+    error = refusal(folder)
+    assert error.code == "GP208"
+    assert "act-order" in error.what
+    assert str(error.where).endswith(".g_idx")
+
+
+def test_act_order_that_changes_nothing_is_read(
+    copied: Callable[[str], Path], written: dict[str, Path]
+) -> None:
+    folder = copied("gptq")
+    say(folder, settings(folder) | {"desc_act": True})
+    found, wanted = survey(str(folder)), survey(str(written["gptq"]))
+    assert found.whole
+    assert found.checkpoint is not None
+    assert wanted.checkpoint is not None
+    assert found.checkpoint.tensors == wanted.checkpoint.tensors
+
+
+@pytest.mark.parametrize("value", [-1, 1000, 1 << 30])
+def test_an_order_that_names_no_group_is_broken(copied: Callable[[str], Path], value: int) -> None:
+    folder = copied("gptq")
+
+    def edit(arrays: Arrays) -> None:
+        for name in arrays:
+            if name.endswith(".g_idx"):
+                arrays[name][3] = value
+
+    change(folder, edit)
+    assert refusal(folder).code == "GP209"
+
+
+@pytest.mark.parametrize("order", ["permuted", "plain", "not made"])
+def test_the_order_of_compressed_tensors_is_looked_at(
+    copied: Callable[[str], Path], order: str
+) -> None:
+    folder = copied("packed")
+    generator = np.random.default_rng(1)
+
+    def edit(arrays: Arrays) -> None:
+        for name in [n for n in arrays if n.endswith(".weight_packed")]:
+            plain = (np.arange(arrays[name].shape[1] * 8) // 64).astype(np.int32)
+            made = {
+                "permuted": generator.permutation(plain),
+                "plain": plain,
+                "not made": plain * 0 - 1,
+            }
+            arrays[name.replace("_packed", "_g_idx")] = made[order]
+
+    change(folder, edit)
+    if order == "permuted":
+        error = refusal(folder)
+        assert (error.code, "act-order" in error.what) == ("GP208", True)
+    else:
+        assert survey(str(folder)).whole
+
+
+@pytest.mark.parametrize("form", ["gptq", "gptq 8"])
+@pytest.mark.parametrize("said", ["gptq", None])
+def test_zero_points_of_the_second_form_are_seen_in_the_data(
+    copied: Callable[[str], Path], form: str, said: str | None
+) -> None:
+    folder = copied(form)
+    step = np.int32(0x11111111 if form == "gptq" else 0x01010101)
+
+    def edit(arrays: Arrays) -> None:
+        for name in arrays:
+            if name.endswith(".qzeros"):
+                arrays[name] = (arrays[name].view(np.uint32) + step.view(np.uint32)).view(np.int32)
+
+    change(folder, edit)
+    how = {k: v for k, v in settings(folder).items() if k != "checkpoint_format"}
+    say(folder, how | ({"checkpoint_format": said} if said else {}))
+    error = refusal(folder)
+    assert error.code == "GP208"
+    assert "gptq_v2" in str(error.facts)
+
+
+def test_codes_that_are_packed_along_the_outputs_are_those_of_awq(
+    copied: Callable[[str], Path],
+) -> None:
+    folder = copied("gptq")
+
+    def edit(arrays: Arrays) -> None:
+        for name in [n for n in arrays if n.endswith(".qweight")]:
+            inputs, outputs = arrays[name].shape[0] * 8, arrays[name].shape[1]
+            arrays[name] = np.zeros((inputs, outputs // 8), np.int32)
+            del arrays[name.replace("qweight", "g_idx")]
+
+    change(folder, edit)
+    error = refusal(folder)
+    assert error.code == "GP208"
+    assert "AWQ" in error.what
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["weight.absmax", "weight.quant_state.bitsandbytes__nf4", "lora_A.weight", "W_q", "SCB"],
+)
+def test_arrays_of_other_packings_name_them(copied: Callable[[str], Path], ending: str) -> None:
+    folder = copied("gptq")
+    name = f"model.layers.0.attn.q_proj.{ending}"
+    change(folder, lambda arrays: arrays.update({name: np.ones(2, np.float32)}))
+    error = refusal(folder)
+    assert error.code == "GP208"
+    assert str(error.where).endswith(name)
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.data())
+def test_an_order_is_plain_when_each_input_has_the_group_of_its_place(
+    groups: int, per_group: int, data: st.DataObject
+) -> None:
+    inputs = groups * per_group
+    plain = np.arange(inputs) // per_group
+    order = data.draw(st.one_of(st.just(plain), st.permutations(list(plain)).map(np.array)))
+    found = packed_data.Order("x", inputs, groups).is_plain("f", lambda _, a, n: order[a : a + n])
+    assert found == all(order[i] == i // per_group for i in range(inputs))
+
+
+def test_settings_without_packed_weights_mean_nothing(
+    written: dict[str, Path], tmp_path: Path
+) -> None:
+    from tests.support.converting import convert
+
+    convert(written["gptq"], tmp_path / "plain", "hf")
+    (tmp_path / "plain" / "quantize_config.json").write_text('{"checkpoint_format": "gptq_v2"}')
+    assert survey(str(tmp_path / "plain")).whole
+    with safe_open(next((tmp_path / "plain").glob("*.safetensors")), "np") as handle:
+        assert not any(name.endswith("qweight") for name in handle.keys())  # noqa: SIM118

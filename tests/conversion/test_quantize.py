@@ -1,0 +1,449 @@
+"""Quantized folders, decoded by a second formula: values, bounds, the account, interruptions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from grokpack import storage
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
+from grokpack.conversion.quantization import policy_file
+from grokpack.conversion.quantization.policy import Policy
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import RunOptions
+from grokpack.models import grok1
+from grokpack.models.architecture import Geometry
+from grokpack.transforms.scheme import QuantizationScheme
+from tests.faults.crashing import Crash
+from tests.support import packed
+from tests.support.checkpoints import GOLDEN, synthesise, tensor_files, tree
+from tests.support.quantizing import WIDE, quantize, weights
+from tests.support.weights import exact_weights
+
+BLOCKY = Geometry(
+    vocab=64, d_model=128, layers=1, experts=2, ffn=1024, q_width=1024, kv_width=128, head_dim=32
+)
+"""Its own groups have 128 inputs, so that 8 bits are the released codes."""
+
+Decode = Callable[[dict[str, np.ndarray], str, int], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesise(tmp_path_factory.mktemp("wide") / "in", WIDE)
+
+
+@pytest.fixture(scope="module")
+def blocky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesise(tmp_path_factory.mktemp("blocky") / "in", BLOCKY)
+
+
+@pytest.mark.parametrize("group", ["32", "64", "128", "256", "channel"])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_compressed_tensors_are_near_the_weights_and_the_account_says_how_near(
+    wide: Path, tmp_path: Path, group: str, bits: int, symmetric: bool
+) -> None:
+    out = quantize(
+        wide, tmp_path / "out", bits=bits, to="compressed-tensors", group=group, symmetric=symmetric
+    )
+    found = packed.arrays(out)
+    check_account(out, wide, 2, lambda base: packed.compressed_tensors(found, base, bits))
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    scheme = config["config_groups"]["group_0"]["weights"]
+    assert scheme["num_bits"] == bits
+    assert scheme["group_size"] == (-1 if group == "channel" else int(group))
+    assert scheme["symmetric"] is symmetric
+
+
+@pytest.mark.parametrize("group", ["32", "128", "256", "channel"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_gptq_is_near_the_weights_and_the_account_says_how_near(
+    wide: Path, tmp_path: Path, group: str, bits: int
+) -> None:
+    out = quantize(wide, tmp_path / "out", bits=bits, to="gptq", group=group)
+    found = packed.arrays(out)
+    check_account(out, wide, 2, lambda base: packed.gptq(found, base, bits))
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert config["group_size"] == (-1 if group == "channel" else int(group))
+
+
+@pytest.mark.parametrize("method", ["rtn", "lsq"])
+def test_a_scale_for_each_output_is_the_same_in_both_packings(
+    wide: Path, tmp_path: Path, method: str
+) -> None:
+    """GPTQ's rows run along the groups, so that its codes are made in another way."""
+    options: dict[str, Any] = {"group": "channel", "method": method}
+    one = packed.arrays(quantize(wide, tmp_path / "a", to="gptq", **options))
+    other = packed.arrays(quantize(wide, tmp_path / "b", to="compressed-tensors", **options))
+    for entry, expert, _ in weights(wide, 2):
+        base = packed.module("hpcai", entry, expert)
+        assert set(one[f"{base}.g_idx"]) == {0}
+        np.testing.assert_array_equal(
+            packed.gptq(one, base, 4), packed.compressed_tensors(other, base, 4)
+        )
+
+
+def check_account(
+    out: Path, source: Path, layers: int, decode: Callable[[str], np.ndarray]
+) -> None:
+    """Compare decoded weights with the source's, and the account with what that gives."""
+    manifest = json.loads((out / "grokpack.json").read_text())
+    account = manifest.get("account", {}).get("tensors", {})
+    sums: dict[str, np.ndarray] = {}
+    for entry, expert, exact in weights(source, layers):
+        made = decode(packed.module("hpcai", entry, expert))
+        error = exact - made
+        assert np.abs(error).max() <= np.abs(exact).max() / 2  # a search cuts outliers
+        row = np.array([(exact**2).sum(), (error**2).sum(), (exact * made).sum(), (made**2).sum()])
+        sums[entry.name] = sums.get(entry.name, 0) + row
+    for name, (squares, errors, both, made_squares) in sums.items():
+        if name not in account:
+            assert errors == 0, name
+            continue
+        figures = account[name]
+        assert figures["relative_error"] == pytest.approx(np.sqrt(errors / squares), rel=1e-4)
+        assert figures["sqnr_db"] == pytest.approx(10 * np.log10(squares / errors), abs=1e-3)
+        assert figures["cosine"] == pytest.approx(both / np.sqrt(squares * made_squares), abs=1e-6)
+    assert account or manifest["parameters"]["bits"] == 8
+
+
+def test_eight_bits_of_gptq_are_the_released_codes_and_scales(blocky: Path, tmp_path: Path) -> None:
+    out = quantize(blocky, tmp_path / "out", bits=8)
+    found = packed.arrays(out)
+    for entry, expert, exact in weights(blocky, 1):
+        made = packed.gptq(found, packed.module("hpcai", entry, expert), 8)
+        np.testing.assert_array_equal(made, exact, err_msg=entry.name)
+    assert "account" not in json.loads((out / "grokpack.json").read_text())
+
+
+def test_experts_presharded_for_sglang_are_exact(blocky: Path, tmp_path: Path) -> None:
+    found = packed.arrays(quantize(blocky, tmp_path / "out", bits=8, to="w8a8-int8"))
+    for entry, expert, exact in weights(blocky, 1):
+        base = packed.module("sglang", entry, expert)
+        made = packed.w8a8(found, base)
+        if entry.rule.path == "multi_head_attention/linear/w":
+            assert np.abs(made - exact).max() <= np.abs(exact).max() / 127
+        else:
+            np.testing.assert_array_equal(made, exact, err_msg=entry.name)
+
+
+def test_router_and_norms_stay_float32_and_the_embedding_becomes_bf16(
+    wide: Path, tmp_path: Path
+) -> None:
+    found = packed.arrays(quantize(wide, tmp_path / "out"))
+    exact = exact_weights(wide)
+    router = found["model.layers.1.moe_block.gate.weight"]
+    np.testing.assert_array_equal(router, exact["transformer/decoder_layer_1/router/w"].T)
+    assert router.dtype == np.float32
+    assert found["model.norm.scale"].dtype == np.float32
+    embedding = found["model.embed_tokens.weight"]
+    wanted = exact["language_model/in_out_embed/embeddings"].astype(embedding.dtype)
+    assert embedding.tobytes() == wanted.tobytes()
+    assert embedding.dtype.name == "bfloat16"
+
+
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq"])
+def test_memory_and_threads_change_nothing(wide: Path, tmp_path: Path, to: str) -> None:
+    first = tree(quantize(wide, tmp_path / "a", RunOptions(workers=1), to=to))
+    small = RunOptions(memory_bytes=200 << 20, workers=2)
+    assert tree(quantize(wide, tmp_path / "b", small, to=to)) == first
+
+
+@pytest.mark.parametrize(
+    ("to", "group"),
+    [("compressed-tensors", "128"), ("gptq", "128"), ("gptq", "channel"), ("safetensors", "128")],
+)
+def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, group: str
+) -> None:
+    """Tiles are made small, so that tasks end within matrices and within groups."""
+    for module in (
+        "core.tiles",
+        "storage.hashing",
+        "planning.tasks",
+        "execution.quantization_error",
+        "checkpoint.manifest_file",
+    ):
+        monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
+    source = synthesise(tmp_path / "in", BLOCKY)
+    options: dict[str, Any] = {"to": to, "group": group, "symmetric": to != "safetensors"}
+    clean = tree(quantize(source, tmp_path / "clean", RunOptions(workers=1), **options))
+    for count in (15, 60, 151):
+        left = [count]
+
+        def hook(_operation: str, _path: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Crash
+
+        out = tmp_path / f"crash{count}"
+        storage.faults.hook = hook
+        try:
+            with pytest.raises(Crash):
+                quantize(source, out, RunOptions(workers=1), **options)
+        finally:
+            storage.faults.hook = None
+        assert tree(quantize(source, out, RunOptions(workers=2), **options)) == clean
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ({"bits": 3}, "GP304", "--bits takes 4, 8"),
+        ({"to": "zarr"}, "GP304", "--to takes"),
+        ({"to": "w8a8-int8"}, "GP304", "has 8 bits"),
+        ({"group": "100"}, "GP304", "--group takes"),
+        ({"method": "best"}, "GP304", "--method takes"),
+        ({"to": "gptq", "symmetric": False}, "GP304", "--asymmetric does not belong"),
+        ({"to": "gguf", "scales": "f16"}, "GP304", "--scale-dtype does not belong"),
+        ({"bits": 8, "to": "ckpt-0", "scales": "f32"}, "GP304", "--scale-dtype does not belong"),
+        ({"bits": 8, "to": "w8a8-int8", "tp": 4}, "GP309", "8 groups of inputs"),
+        ({"to": "safetensors", "group": "channel"}, "GP309", "groups of inputs"),
+        ({"engine": "ollama"}, "GP304", "--for takes"),
+        ({"engine": "sglang"}, "GP313", "does not read this format"),
+        ({"engine": "llama.cpp", "to": "gptq"}, "GP313", "does not read this format"),
+        ({"engine": "vllm", "group": "256"}, "GP313", "no groups of 256"),
+        ({"engine": "transformers", "symmetric": False}, "GP313", "no room for zero points"),
+        (
+            {"engine": "transformers", "symmetric": False, "bits": 8},
+            "GP313",
+            "no room for zero points",
+        ),
+        (
+            {
+                "engine": "vllm",
+                "bits": 8,
+                "to": "compressed-tensors",
+                "group": "channel",
+                "symmetric": False,
+            },
+            "GP313",
+            "zero points of 4 bits only",
+        ),
+        ({"engine": "vllm", "keep": ("linear_v",)}, "GP313", "those of layer 0 are not alike"),
+        ({"engine": "vllm", "keep": ("key",)}, "GP313", "those of layer 0 are not alike"),
+        (
+            {"engine": "vllm", "bits": 8, "to": "compressed-tensors"},
+            "GP313",
+            "one scale per output",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    wide: Path, options: dict[str, Any], code: str, words: str
+) -> None:
+    with pytest.raises(GrokpackError, match=words) as caught:
+        plan_quantize(open_checkpoint(str(wide)), QuantizeOptions(**options))
+    assert caught.value.code == code
+
+
+def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
+    with pytest.raises(GrokpackError, match="do not divide the 96 inputs") as caught:
+        plan_quantize(open_checkpoint(str(GOLDEN)), QuantizeOptions(group="64"))
+    assert caught.value.code == "GP309"
+    assert caught.value.hint is not None
+    assert "--group 32" in caught.value.hint
+
+
+def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(
+        '[[tensors]]\nrole = "attention"\nbits = 8\nmethod = "lsq"\n'
+        "[[tensors]]\nlayers = [1]\nbits = 16\n"
+        '[[tensors]]\nname = "*/value/w"\ngroup = 32\n'
+    )
+    default = QuantizationScheme(4, 128, "mse")
+    policy = Policy(default, policy_file.read(str(file), 2))
+    found = {e.name: policy.recipe(e) for e in grok1.entries(2) if e.rule.quantized}
+    attention = "transformer/decoder_layer_{}/multi_head_attention/{}/w"
+    assert found[attention.format(0, "query")] == replace(default, bits=8, method="lsq")
+    assert found[attention.format(1, "query")] is None
+    assert found[attention.format(0, "value")] == replace(default, group=32)
+    assert found[attention.format(1, "value")] == replace(default, group=32)
+    assert found["transformer/decoder_layer_0/moe/linear/w"] == default
+
+
+def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text(
+        '[[tensors]]\nrole = "attention"\nbits = 8\n'
+        '[[tensors]]\nname = "*/moe/linear_1/w"\nlayers = [-1]\ngroup = 32\n'
+        '[[tensors]]\nname = "*/value/w"\nbits = 16\n'
+    )
+    out = quantize(wide, tmp_path / "out", policy=str(rules))
+    found = packed.arrays(out)
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    schemes = {
+        tuple(row["targets"]): (row["weights"]["num_bits"], row["weights"]["group_size"])
+        for row in config["config_groups"].values()
+    }
+    assert schemes[("Linear",)] == (4, 128)
+    (attention,) = (targets for targets, scheme in schemes.items() if scheme == (8, 128))
+    assert r"re:model\.layers\.\d+\.attn\.(q_proj|qkv_proj)$" in attention  # vLLM asks for qkv_proj
+    down = r"re:model\.layers\.(1)\.moe_block\.experts\.\d+\.(linear_1|down_proj)$"
+    assert schemes[(down,)] == (4, 32)
+    assert r"re:model\.layers\.\d+\.attn\.v_proj$" in config["ignore"]
+    assert found["model.layers.0.attn.v_proj.weight"].dtype.name == "bfloat16"
+    assert found["model.layers.0.attn.q_proj.weight_packed"].shape == (256, 64)
+    assert found["model.layers.1.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 16)
+    assert found["model.layers.0.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 4)
+
+
+@pytest.mark.parametrize(
+    ("to", "asked"),
+    [
+        ("compressed-tensors", "model.layers.1.moe_block.experts.0.gate_proj"),
+        ("compressed-tensors", "model.layers.1.moe_block.experts.0.up_proj"),
+        ("compressed-tensors", "model.layers.1.moe_block.experts.0.down_proj"),
+        ("gptq", "model.layers.1.moe_block.experts"),
+    ],
+)
+def test_experts_that_are_kept_are_so_by_the_names_that_vllm_asks_for(
+    wide: Path, tmp_path: Path, to: str, asked: str
+) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[[tensors]]\nrole = "expert"\nlayers = [1]\nbits = 16\n')
+    out = quantize(wide, tmp_path / "out", to=to, policy=str(rules), engine="vllm")
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    patterns = [*config.get("ignore", []), *config.get("dynamic", [])]
+    bare = [pattern.removeprefix("re:").removeprefix("-:") for pattern in patterns]
+    assert any(re.match(pattern, asked) for pattern in bare)
+    assert not any(re.match(pattern, asked.replace("layers.1", "layers.0")) for pattern in bare)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[tensors", "not TOML"),
+        ("a = 1", r"tables \[\[tensors\]\] and nothing else"),
+        ("[[tensors]]\nbit = 4", "`bit` is no key"),
+        ("[[tensors]]\nrole = 'router'\nbits = 4", "role takes attention, expert"),
+        ("[[tensors]]\nbits = 5", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = true", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = 8.0", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = 16.0", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = '8'", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = [8]", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = -8", "bits takes 4, 8, 16"),
+        ("[[tensors]]\nbits = 16\ngroup = 32", "bits = 16 keeps the weight, so group says nothing"),
+        ("[[tensors]]\nbits = 16\ngroup = 33", "group takes 32, 64, 128, 256, channel"),
+        ("[[tensors]]\ngroup = 64.0", "group takes 32, 64, 128, 256, channel"),
+        ("[[tensors]]\ngroup = 'Channel'", "group takes 32, 64, 128, 256, channel"),
+        ("[[tensors]]\nsymmetric = 1", "symmetric takes true, false"),
+        ("[[tensors]]\nsymmetric = 1.0", "symmetric takes true, false"),
+        ("[[tensors]]\nmethod = ['mse']", "method takes rtn"),
+        ("[[tensors]]\nmethod = 2024-01-01", "method takes rtn"),
+        ("[[tensors]]\nrole = ['attention']\nbits = 4", "role takes attention, expert"),
+        ("[[tensors]]\nrole = ''\nbits = 4", "role takes attention, expert"),
+        ("[[tensors]]\nbits = 4\nlayers = [2]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = 'all'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '0-999999999999'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '0, 7-9'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = [0.0]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = 0", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = []", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = [true]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = [-3]", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '1-0, 1'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nlayers = '0_1'", "layers takes numbers from 0 to 1"),
+        ("[[tensors]]\nbits = 4\nname = 7", "name takes a pattern"),
+        ("[[tensors]]\nbits = 4\nname = ''", "name takes a pattern"),
+        ("[[tensors]]\nbits = 4\nname = '*query*'\nrole = 'expert'", "no tensor is of this role"),
+        ("[[tensors]]\nbits = 4\nname = 'router'", "router/w is never quantised"),
+        ("[[tensors]]\nbits = 4\n" * 1025, "at most 1,024 tables, not 1,025"),
+        ("[tensors]\nbits = 4", "a policy has tables"),
+        ("a." * 9 + "b = 1", "line 1 has more than 8 dots"),
+        ("tensors = [1]", "has tables and nothing else"),
+        (f"[[tensors]]\nname = {'[' * 5000}", "not TOML"),
+        ("[[tensors]]\nlayers = [0]", "nothing is changed"),
+    ],
+)
+def test_a_wrong_policy_is_refused_with_its_place(
+    wide: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "policy.toml").write_text(text)
+    with pytest.raises(GrokpackError, match=words) as caught:
+        plan_quantize(
+            open_checkpoint(str(wide)), QuantizeOptions(policy=str(tmp_path / "policy.toml"))
+        )
+    assert caught.value.code == "GP310"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[tensors]]\nbits = 8\n" + "#" * (1 << 18),
+        "\n" * (1 << 18) + "[[tensors]]\nbits = 8\n",
+    ],
+)
+def test_a_policy_is_taken_whole_or_refused(wide: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.toml").write_text(text)
+    with pytest.raises(GrokpackError, match="too large for its kind") as caught:
+        plan_quantize(
+            open_checkpoint(str(wide)), QuantizeOptions(policy=str(tmp_path / "policy.toml"))
+        )
+    assert caught.value.code == "GP235"
+
+
+def test_kept_weights_are_bf16(wide: Path, tmp_path: Path) -> None:
+    found = packed.arrays(quantize(wide, tmp_path / "out", keep=("experts", "key")))
+    assert "model.layers.0.moe_block.experts.0.linear.weight" in found
+    assert "model.layers.0.attn.k_proj.weight" in found
+    assert "model.layers.0.attn.q_proj.weight_packed" in found
+
+
+@pytest.mark.parametrize(("tp", "workers"), [(1, 1), (2, 2)])
+def test_int8_in_other_groups_is_near_the_weights(
+    wide: Path, tmp_path: Path, tp: int, workers: int
+) -> None:
+    out = quantize(wide, tmp_path / "out", RunOptions(workers=workers), bits=8, to="ckpt-0", tp=tp)
+    found, exact = exact_weights(out), exact_weights(wide)
+    checkpoint = open_checkpoint(str(out))
+    account = json.loads((out / "grokpack.json").read_text())["account"]["tensors"]
+    assert checkpoint.geometry.scale_groups == tp
+    for entry in grok1.entries(2):
+        error = found[entry.name].astype(np.float64) - exact[entry.name]
+        if entry.rule.cut != "rows":
+            assert not error.any(), entry.name
+            continue
+        scales = checkpoint.tensors[entry.name].scales
+        assert scales is not None
+        assert scales.shape[-2] == tp
+        ratio = np.sqrt((error**2).sum() / (exact[entry.name].astype(np.float64) ** 2).sum())
+        assert 0 < ratio < 0.02
+        assert account[entry.name]["relative_error"] == pytest.approx(ratio, rel=1e-3)
+
+
+def test_int8_in_the_groups_that_it_has_is_the_source(tmp_path: Path) -> None:
+    out = quantize(GOLDEN, tmp_path / "out", bits=8, to="ckpt-0", tp=8)
+    assert tensor_files(out / "ckpt-0") == tensor_files(GOLDEN / "ckpt-0")
+
+
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "gguf"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_with_its_tensor(
+    wide: Path, tmp_path: Path, to: str, bad: float
+) -> None:
+    plan = plan_convert(open_checkpoint(str(wide)), "hf", ConvertOptions(dtype="f32"))
+    execute(plan, str(tmp_path / "in"))
+    (file,) = (tmp_path / "in").glob("*.safetensors")
+    kept = load_file(file)
+    kept["model.layers.1.attn.q_proj.weight"][3, 5] = bad
+    save_file(kept, file)
+    with pytest.raises(GrokpackError) as caught:
+        quantize(tmp_path / "in", tmp_path / "out", to=to, tokenizer="none")
+    assert caught.value.code == "GP407"
+    assert "decoder_layer_1/multi_head_attention/query/w" in str(caught.value.where)

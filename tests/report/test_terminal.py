@@ -1,0 +1,158 @@
+"""Colour where it is wanted and nowhere else; any file name on any terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grokpack.core.error_codes import CODES
+from grokpack.core.events import Finished, Started, Warned
+from grokpack.report import progress_display, terminal
+from tests.support import forked
+from tests.support.checkpoints import synthesise
+from tests.support.project import ROOT
+
+NOT_SET = ("NO_COLOR", "FORCE_COLOR", "GROKPACK_COLOR")
+
+
+class Stream(io.StringIO):
+    def __init__(self, *, tty: bool) -> None:
+        super().__init__()
+        self.tty = tty
+
+    def isatty(self) -> bool:
+        return self.tty
+
+
+@pytest.mark.parametrize(
+    ("choice", "environment", "tty", "coloured"),
+    [
+        ("auto", {}, True, True),
+        ("auto", {}, False, False),
+        ("auto", {"TERM": "dumb"}, True, False),
+        ("auto", {"NO_COLOR": "1"}, True, False),
+        ("auto", {"NO_COLOR": ""}, True, True),
+        ("auto", {"FORCE_COLOR": "1"}, False, True),
+        ("auto", {"FORCE_COLOR": "1", "TERM": "dumb"}, False, True),
+        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+        ("always", {"NO_COLOR": "1", "TERM": "dumb"}, False, True),
+        ("never", {"FORCE_COLOR": "1"}, True, False),
+    ],
+)
+def test_who_decides_about_colour(
+    monkeypatch: pytest.MonkeyPatch,
+    choice: str,
+    environment: dict[str, str],
+    tty: bool,
+    coloured: bool,
+) -> None:
+    for name in (*NOT_SET, "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert terminal.is_coloured(choice, Stream(tty=tty)) is coloured
+
+
+def test_colour_adds_codes_and_takes_no_word_away() -> None:
+    text = "error[GP103]: ends\n  --> f\n\nhint: fetch\n      again\nok  all\n--  not read\nokay"
+    painted = terminal.paint(text)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == text
+    assert painted.count("\x1b[0m") == 5
+    assert painted.splitlines()[-1] == "okay"
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    inherited = {k: v for k, v in os.environ.items() if k not in NOT_SET}
+    return forked.run_in({**inherited, "TERM": "xterm", **environment}, *arguments)
+
+
+def test_each_stream_is_judged_on_its_own(tmp_path: Path) -> None:
+    """stderr is a terminal, stdout a file: the error is coloured, the answer is not."""
+    source = synthesise(tmp_path / "m")
+    command = [sys.executable, "-m", "grokpack", "verify"]
+    environment = {k: v for k, v in os.environ.items() if k not in NOT_SET}
+    environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "rb"):
+        for path, stdout, stderr in ((source, b"ok  structure", b""), ("nowhere", b"", b"\x1b[")):
+            done = subprocess.run(
+                [*command, str(path)],
+                stdout=subprocess.PIPE,
+                stderr=follower,
+                check=False,
+                env=environment,
+            )
+            assert done.stdout.startswith(stdout)
+            assert b"\x1b" not in done.stdout
+            if stderr:
+                assert stderr in os.read(leader, 4096)
+    os.close(follower)
+
+
+@pytest.mark.parametrize(
+    ("tty", "term", "form"),
+    [(True, "xterm", "Bar"), (True, "dumb", "Lines"), (False, "xterm", "Lines")],
+)
+def test_a_bar_is_drawn_only_where_the_cursor_can_go_back(
+    monkeypatch: pytest.MonkeyPatch, tty: bool, term: str, form: str
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    made = progress_display.listener("auto", quiet=False, stream=Stream(tty=tty))
+    assert type(made).__name__ == form
+
+
+def test_a_warning_is_seen_above_a_bar_and_in_lines() -> None:
+    for form in ("bar", "lines"):
+        stream = Stream(tty=False)
+        listen = progress_display.listener(form, quiet=False, stream=stream)
+        for event in (Started("reshard", 10), Warned("slow [disk]"), Finished("reshard", 1.0)):
+            listen(event)
+        assert "warning: slow [disk]" in stream.getvalue()
+
+
+def test_json_is_never_coloured(tmp_path: Path) -> None:
+    done = run("verify", tmp_path / "nowhere", "--json", "--color", "always")
+    assert json.loads(done.stdout)["exit_code"] == 3
+    assert b"\x1b[1;31merror[GP201]:\x1b[0m" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", "gr\\xf6\\xdfe-\\u6a21-\\udcff"),
+        ("latin-1", "größe-\\u6a21-\\udcff"),
+        ("utf-8", "größe-模-\\udcff"),
+    ],
+)
+def test_names_that_a_stream_cannot_encode_are_spelled_out(
+    tmp_path: Path, encoding: str, shown: str
+) -> None:
+    source = synthesise(tmp_path / "größe-模-\udcff")
+    done = run("inspect", source, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert f"/{shown}/ckpt-0: a model of" in done.stdout.decode(encoding)
+    failed = run("inspect", source / "not-hère", PYTHONIOENCODING=encoding)
+    assert failed.returncode == 3, failed.stderr
+
+
+def test_the_programs_own_words_need_no_more_than_ascii() -> None:
+    package = ROOT / "grokpack"
+    others = [p for p in package.rglob("*") if p.suffix in (".py", ".json")]
+    assert [p.name for p in others if not p.read_text(encoding="utf-8").isascii()] == []
+    assert all(f"{c.title}{c.meaning}{c.remedy}".isascii() for c in CODES.values())
+
+
+@pytest.mark.parametrize("option", ["--color", "--format", "--progress"])
+def test_a_choice_that_there_is_not_is_refused(option: str) -> None:
+    done = run("inspect", option, "sometimes")
+    assert done.returncode == 2
+    assert option.encode() in done.stderr
+    assert b"not `sometimes`" in done.stderr

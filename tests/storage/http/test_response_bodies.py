@@ -1,0 +1,263 @@
+"""Bytes of far files on their way to a file on disk: by a pipe or by memory, they are the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from grokpack import storage
+from grokpack.core.errors import GrokpackError
+from grokpack.storage.http import (
+    block_cache,
+    connections,
+    file_info,
+    range_requests,
+    request_threads,
+    response_bodies,
+    scratch_file,
+)
+from grokpack.storage.http.response_bodies import InFile
+from grokpack.storage.http.scratch_file import Scratch
+from grokpack.storage.http.services import resource
+from tests.support.servers import Answer, Asked, Server, impatient, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIZE = (3 << 20) + 11  # more than a pipe holds
+DATA = np.random.default_rng(0).bytes(SIZE)
+AT = 5000
+linux = pytest.mark.skipif(not hasattr(os, "splice"), reason="pipes are spliced on Linux")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("bodies")
+    (folder / "data").write_bytes(DATA)
+    with pytest.MonkeyPatch.context() as patch, serving(folder) as served:
+        impatient(patch)
+        yield served
+
+
+@pytest.fixture
+def far(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(connections, "SILENCE_S", 0.3)
+    connections.pool.close()
+    server.fault = None
+    file_info.look(f"{server.url}/data")
+    server.forget()
+    yield server
+    server.fault = None
+    connections.pool.close()
+
+
+@pytest.fixture(params=[pytest.param("pipe", marks=linux), "memory"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How bytes go; the other way is barred."""
+    if request.param == "memory":
+        monkeypatch.delattr(os, "splice", raising=False)
+
+    def barred(*_: Any) -> None:
+        pytest.fail("bytes went another way")
+
+    other = {"pipe": "_by_memory", "memory": "_by_pipe"}[request.param]
+    monkeypatch.setattr(InFile, other, barred)
+    return str(request.param)
+
+
+def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes:
+    """Bytes of the far file, by way of a file."""
+    path = f"{far.url}/data"
+    facts = file_info.look(path)
+    assert facts is not None
+    body = InFile(file, AT, stop - start)
+    request_threads.run_request(
+        lambda flight: range_requests.read(flight, resource(path), start, body, facts)
+    )
+    return os.pread(file.handle, stop - start + 1, AT)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(("start", "stop"), [(0, SIZE), (7, SIZE), (7, 8), (100, 9000), (0, 1)])
+def test_a_file_gets_the_bytes_that_were_asked_for(
+    far: Server, tmp_path: Path, start: int, stop: int
+) -> None:
+    file = Scratch(str(tmp_path))
+    for _ in range(3):
+        assert fetch(far, file, start, stop) == DATA[start:stop]
+    assert len(connections.pool._idle) == 1  # each answer was read to its end
+    assert not list(tmp_path.iterdir())
+
+
+def _cut(_: Asked, answer: Answer) -> None:
+    answer.cut = len(answer.body) // 2
+
+
+def _stall(_: Asked, answer: Answer) -> None:
+    answer.stall = len(answer.body) // 2
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("fault", [_cut, _stall])
+def test_what_passes_is_tried_again(far: Server, tmp_path: Path, fault: Any) -> None:
+    far.fault = lambda asked, answer: fault(asked, answer) if asked.number < 2 else None
+    assert fetch(far, Scratch(str(tmp_path))) == DATA[7:]
+    assert len(far.asked) == 3
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("fault", "words"), [(_cut, "broke off after 1,5"), (_stall, "nothing came for")]
+)
+def test_what_stays_is_told(
+    far: Server, tmp_path: Path, fault: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(range_requests, "TRIES", 2)
+    far.fault = fault
+    with pytest.raises(GrokpackError) as caught:
+        fetch(far, Scratch(str(tmp_path)))
+    assert caught.value.code == "GP221"
+    assert words in str(caught.value.facts)
+
+
+@linux
+def test_pages_that_go_a_few_at_a_time_all_arrive(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = os.splice
+
+    def little(source: int, target: int, count: int, **where: Any) -> int:
+        most = 10_000 if where else 30_000  # less goes out of a pipe than into it
+        return move(source, target, min(count, most), **where)
+
+    monkeypatch.setattr(os, "splice", little)
+    assert fetch(far, Scratch(str(tmp_path))) == DATA[7:]
+
+
+@linux
+def test_an_answer_in_chunks_goes_by_memory(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chunked(_: Asked, answer: Answer) -> None:
+        answer.chunked = True
+
+    monkeypatch.setattr(InFile, "_by_pipe", None)
+    far.fault = chunked
+    assert fetch(far, Scratch(str(tmp_path))) == DATA[7:]
+
+
+@linux
+def test_tls_goes_by_memory(far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    monkeypatch.setattr(InFile, "_by_pipe", None)
+    monkeypatch.setattr(InFile, "_by_memory", lambda *_: taken.append(1))
+    before = connections.Connection.open
+
+    def encrypted(connection: connections.Connection) -> None:
+        connection.encrypted = True
+        before(connection)
+
+    monkeypatch.setattr(connections.Connection, "open", encrypted)
+    fetch(far, Scratch(str(tmp_path)))
+    assert taken
+
+
+@linux
+def test_a_pipe_that_was_left_half_full_is_not_used_again(far: Server, tmp_path: Path) -> None:
+    file = Scratch(str(tmp_path))
+    near, other = socket.socketpair()
+
+    def spoil() -> None:
+        with file.pipe() as pipe:
+            pipe.draw(near.fileno(), 4)
+            pipe.pour(4, -1, 0)
+
+    with near, other:
+        other.send(b"left")
+        with pytest.raises(OSError, match="Bad file"):
+            spoil()
+    assert fetch(far, file) == DATA[7:]
+
+
+@linux
+def test_a_full_disk_is_no_fault_of_the_server(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = Scratch(str(tmp_path))
+    monkeypatch.setattr(scratch_file.Pipe, "pour", full)
+    with pytest.raises(GrokpackError) as caught:
+        fetch(far, file)
+    assert caught.value.code == "GP401"
+    assert len(far.asked) == 1
+
+
+@linux
+def test_a_file_system_that_takes_no_pipes_is_noticed(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(scratch_file.Pipe, "pour", refused)
+    file = Scratch(str(tmp_path))
+    assert not file.piped
+    assert fetch(far, file) == DATA[7:]
+
+
+def test_a_closed_file_gives_its_disk_back_and_keeps_its_number(tmp_path: Path) -> None:
+    file = Scratch(str(tmp_path))
+    file.put(b"block", 0)
+    file.close()
+    assert os.fstat(file.handle).st_size == 0
+    with (tmp_path / "other").open("wb") as other:
+        assert other.fileno() != file.handle
+        file.put(b"late", 0)  # by a request that was called off
+    assert (tmp_path / "other").read_bytes() == b""
+    handle = file.handle
+    del file
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(handle)
+
+
+def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, stopping = threading.Event(), threading.Event()
+
+    def lingering(*_: Any) -> None:
+        stopping.set()
+        ends.wait()
+
+    monkeypatch.setattr(range_requests, "read", lingering)
+    monkeypatch.setattr(request_threads, "_LANDING_S", 0.01)
+    rows = np.zeros((3, 10), np.uint8)
+    with storage.interruptible(stopping.is_set, str(tmp_path)):
+        with pytest.raises(GrokpackError) as caught:
+            storage.read_rows(f"{far.url}/data", 0, 100_000, rows)
+        kept = block_cache._shelves[str(tmp_path)]
+    assert caught.value.code == "GP403"
+    places = block_cache.SHELF_BYTES // block_cache.BLOCK_BYTES
+    assert len(kept._free) == places - 1
+    ends.set()
+    with kept._changed:
+        assert kept._changed.wait_for(lambda: len(kept._free) == places, 10)
+    storage.tidy(str(tmp_path))
+
+
+def test_memory_is_lent_again(far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "splice", raising=False)
+    monkeypatch.setattr(response_bodies, "_spare", [])
+    file = Scratch(str(tmp_path))
+    for stop in (100, SIZE, 1000):
+        assert fetch(far, file, 0, stop)[:stop] == DATA[:stop]
+    assert [len(memory) for memory in response_bodies._spare] == [SIZE]

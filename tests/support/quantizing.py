@@ -1,0 +1,41 @@
+"""Quantized checkpoints for tests, and what they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
+from grokpack.execution.run import execute
+from grokpack.models import grok1
+from grokpack.models.architecture import Geometry, ModelTensor
+from tests.support.weights import exact_weights
+
+if TYPE_CHECKING:
+    from grokpack.execution.run_options import RunOptions
+
+WIDE = Geometry(
+    vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
+)
+"""Groups of 256 divide it; its scale groups of 32 and 64 inputs lie within those of 128."""
+
+
+def quantize(source: Path, out: Path, limits: RunOptions | None = None, **options: Any) -> Path:
+    checkpoint = open_checkpoint(str(source))
+    execute(plan_quantize(checkpoint, QuantizeOptions(**options)), str(out), limits)
+    return out
+
+
+def weights(source: Path, layers: int) -> Iterator[tuple[ModelTensor, int | None, np.ndarray]]:
+    """Every weight that can be quantized, `f64[out, in]`, one for each expert."""
+    exact = exact_weights(source)
+    for entry in grok1.entries(layers):
+        if entry.rule.role == "expert":
+            for expert, values in enumerate(exact[entry.name]):
+                yield entry, expert, values.T.astype(np.float64)
+        elif entry.rule.role == "attention":
+            yield entry, None, exact[entry.name].T.astype(np.float64)
