@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -76,6 +77,10 @@ OPENING_MODULES = (
 )
 SPEAKING_CALLS = {"_exit", "breakpoint", "exit", "input", "print", "quit"}
 SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore"}
+
+DESCRIBED = ("core",)
+"""Packages whose docstrings begin with a line that is complete in itself; ends as all of them."""
+INCOMPLETE = ("The same", "What", "Whether", "See")
 
 # Folders that no version of the project contains, beside hidden ones and environments.
 UNTRACKED = {"__pycache__", "build", "checkpoints", "demo", "dist"}
@@ -211,6 +216,26 @@ def _function_lines(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not [module for module in _modules() if _name_parts(module) & VAGUE_NAMES]
+
+
+def test_docstrings_begin_with_a_line_complete_in_itself() -> None:
+    broken = [
+        f"{module}: {text.splitlines()[0]}"
+        for module, tree in _modules().items()
+        if _within(module, DESCRIBED)
+        for text in _docstrings(tree)
+        if re.match(rf"({'|'.join(INCOMPLETE)})\b", text)
+    ]
+    assert not broken
+
+
+def _docstrings(tree: ast.AST) -> Iterator[str]:
+    """Texts that stand as statements: docstrings, and what is written below a constant."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            text = node.value.value
+            if isinstance(text, str):
+                yield text
 
 
 def test_imports_keep_the_contracts_between_packages() -> None:

@@ -18,10 +18,11 @@ _STRIP = 64  # columns; measured: 2.5 times as fast for 16 bits, 6 times for byt
 
 
 def dense(array: np.ndarray) -> np.ndarray:
-    """The array, contiguous; what lies the other way round is turned in strips.
+    """Return the array as contiguous memory; a transposed one is copied in strips of columns.
 
-    numpy goes through a transposed array row by row, and takes one element of every line of the
-    cache that it touches; a strip is as wide as a line, so that the next row finds it there.
+    numpy walks a transposed array row by row and uses one element of every cache line that it
+    touches. A strip is as wide as a cache line, so that the next row finds the line still in the
+    cache.
     """
     if array.flags.c_contiguous or array.ndim == 1 or array.strides[-1] == array.itemsize:
         return np.ascontiguousarray(array)
@@ -33,5 +34,5 @@ def dense(array: np.ndarray) -> np.ndarray:
 
 
 def bytes_of(array: np.ndarray) -> memoryview:
-    """The bytes of an array; not copied where it is contiguous."""
+    """Return the bytes of an array, without a copy where it is contiguous."""
     return dense(array).reshape(-1).view(np.uint8).data

@@ -1,4 +1,4 @@
-"""The one error type of the library: a code, what is wrong, where, and what to do about it."""
+"""The library's error type: a code, what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A point in a file: which file, and the byte where the trouble begins, if one is known."""
+    """Location in a file: its path, and the byte where the trouble begins, if that is known."""
 
     path: str
     byte: int | None = None
     tensor: str | None = None
 
     def __post_init__(self) -> None:
-        """Leave out what a URL holds of secrets."""
+        """Redact the secrets that a URL may hold."""
         object.__setattr__(self, "path", redact(self.path))
 
     def __str__(self) -> str:
-        """Render as `path, byte N   tensor`, the form every message uses, on one line."""
+        """Render as `path, byte N   tensor`, the form that every message uses, on one line."""
         path = line(self.path)
         text = path if self.byte is None else f"{path}, byte {self.byte:,}"
         return text if self.tensor is None else f"{text}   {line(self.tensor)}"
@@ -33,17 +33,17 @@ class Place:
 
 @dataclass(slots=True)
 class GrokpackError(Exception):
-    """Something the user can act on.
+    """Error that the user can act on.
 
-    Its text is safe to be shown: names from outside that it quotes are on one line, whatever they
-    hold, and secrets are left out.
+    Its text is safe to print: names from outside are escaped to one line, and secrets are redacted.
 
     Attributes:
-        code: One of `grokpack.codes.CODES`, for example `GP204`; decides the exit status.
+        code: One of `grokpack.core.error_codes.CODES`, for example `GP204`; it sets the exit
+            status.
         what: One sentence without a full stop.
-        where: The file (and byte) the error is about.
-        facts: Label and value pairs that explain it: found, expected, needed.
-        hint: What to do next, one or more lines.
+        where: The file (and byte) that the error is about.
+        facts: Pairs of label and value that explain it: found, expected, needed.
+        hint: What to do next, in one or more lines.
     """
 
     code: str
@@ -53,7 +53,7 @@ class GrokpackError(Exception):
     hint: str | None = None
 
     def __post_init__(self) -> None:
-        """Make the text safe."""
+        """Escape and redact the text."""
         self.what = line(self.what)
         self.facts = tuple((line(label), line(value)) for label, value in self.facts)
         self.hint = None if self.hint is None else prose(self.hint)
@@ -61,18 +61,18 @@ class GrokpackError(Exception):
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status that the table of codes gives this error."""
+        """Exit status that the table of codes gives this error."""
         from grokpack.core.error_codes import (
-            CODES,  # the table is prose-heavy; only failures pay for it
+            CODES,  # long texts, which only failures load
         )
 
         return CODES[self.code].exit_status
 
     def __reduce__(self) -> tuple[type[GrokpackError], tuple[object, ...]]:
-        """Whole, to another process: an exception's own way knows only what was positional."""
+        """Pickle every field: the default of exceptions keeps only the positional ones."""
         return type(self), (self.code, self.what, self.where, self.facts, self.hint)
 
     def __str__(self) -> str:
-        """Render on one line: code, sentence, place."""
+        """Render on one line: code, sentence, location."""
         place = f" ({self.where})" if self.where else ""
         return f"[{self.code}] {self.what}{place}"

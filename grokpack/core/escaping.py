@@ -1,8 +1,8 @@
-"""Text from outside made safe, once for each place that it goes to.
+"""Escaping of text from outside, by where it is printed.
 
 Names and messages come from files, servers and command lines that nobody has checked. A terminal
 obeys some characters, GitHub Actions some lines, a shell some words. Errors and findings pass
-`line` as they are made, and whatever is printed passes `terminal` as it leaves.
+through `line` when they are made; everything printed passes through `terminal`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _MARKS = r"([\\`*_{}\[\]()#+!|<>~&])"
 
 
 def plain(text: str, keep: str = "") -> str:
-    r"""Text with each character spelled out that is not one to be seen: `\n`, `\x1b`, `\u202e`.
+    r"""Escape every character that cannot be seen: `\n`, `\x1b`, `\u202e`.
 
-    Those are control characters, what changes the direction of writing, what has no width, and
-    the bytes of names that are not UTF-8.
+    These are control characters, those that change the direction of writing, those without width,
+    and the bytes of names that are not UTF-8.
 
     Args:
-        text: Any.
-        keep: Characters that stay as they are.
+        text: Any text.
+        keep: Characters to leave as they are.
     """
     if text.isprintable():
         return text
@@ -46,33 +46,33 @@ def _spelled(character: str) -> str:
 
 
 def line(text: object) -> str:
-    """Text from outside as part of one line, without secrets."""
+    """Escape and redact text from outside to one line."""
     return plain(redact(str(text)))
 
 
 def prose(text: str) -> str:
-    """Text of several lines, without secrets."""
+    """Escape and redact text of several lines."""
     return plain(redact(text), "\n\t")
 
 
 def terminal(text: str) -> str:
-    """Text as it is printed: no line of it is a command to GitHub Actions, on either stream."""
+    """Escape text for a terminal, where no line may be a command to GitHub Actions."""
     safe = re.sub(_COMMAND, r"\1\\x3a", prose(text))
     return re.sub(_OLD_COMMAND, r"\\x23#", safe)
 
 
 def json(text: str) -> str:
-    """A JSON document as it is printed, with no command to GitHub Actions; it means the same."""
+    """Escape a JSON document so that no line is a command to GitHub Actions; it parses the same."""
     return re.sub(_OLD_COMMAND, r"\\u0023#", text)
 
 
 def xml(text: str) -> str:
-    """An XML document as it is printed, with no command to GitHub Actions; it means the same."""
+    """Escape an XML document so that no line is a command to GitHub Actions; it parses the same."""
     return re.sub(_OLD_COMMAND, "&#35;#", re.sub(_COMMAND, r"\1&#58;", text))
 
 
 def document(value: Any, key: str = "") -> Any:  # noqa: ANN401  # JSON values
-    """JSON values with all their text, and their keys, as `line` makes it; prose as `prose`."""
+    """Escape JSON values and their keys with `line`, or `prose` where values have many lines."""
     if isinstance(value, str):
         return prose(value) if key in _PROSE else line(value)
     if isinstance(value, Mapping):
@@ -83,12 +83,12 @@ def document(value: Any, key: str = "") -> Any:  # noqa: ANN401  # JSON values
 
 
 def markdown(text: str) -> str:
-    """Text from outside in a paragraph or a table's cell of Markdown, none of it markup."""
+    """Escape text from outside for a paragraph or a table's cell of Markdown."""
     return re.sub(_MARKS, r"\\\1", line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
 
 
 def code(text: str) -> str:
-    """Text from outside as Markdown's code."""
+    """Render text from outside as inline code of Markdown."""
     safe = line(text)
     fence = "`" * (max(map(len, re.findall("`+", safe)), default=0) + 1)
     pad = " " if "`" in safe else ""
@@ -96,14 +96,14 @@ def code(text: str) -> str:
 
 
 def command(*words: str) -> str | None:
-    """A shell's command line of these words; None where one of them cannot be pasted."""
+    """Join words to a shell's command line; None where one of them is not safe to paste."""
     if not all(map(_is_pasted, words)):
         return None
     return shlex.join(words)
 
 
 def operand(path: str) -> str:
-    """A path as a word of a command line that no command takes for an option."""
+    """Write a path so that no command takes it for an option."""
     return f"./{path}" if path.startswith("-") else path
 
 

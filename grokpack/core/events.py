@@ -1,7 +1,7 @@
-"""The library's only output: events that a caller may listen to.
+"""Events, the library's only output, which a caller may listen to.
 
-The library never prints. Whoever calls it passes a listener; the command line's draws a progress
-bar, writes log lines or JSON lines from the same events.
+The library never prints. Its caller passes a listener; the command line's listener draws a progress
+bar, or writes log lines or JSON lines.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Started:
 
     Attributes:
         what: The command or the phase, for example `reshard`.
-        total_bytes: Bytes to be worked through, those already done included.
-        done_bytes: Bytes that an earlier run has done.
+        total_bytes: Bytes to process, including those already done.
+        done_bytes: Bytes that an earlier run has processed.
     """
 
     what: str
@@ -27,21 +27,21 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """Some bytes more are done."""
+    """More bytes have been processed."""
 
     nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something worth telling that does not stop the work."""
+    """A message that does not stop the work."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Work ends; `seconds` of wall time were spent in this run."""
+    """Work ends, after `seconds` of wall time in this run."""
 
     what: str
     seconds: float
@@ -52,4 +52,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """Listen to nothing."""
+    """Ignore an event."""

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """What the process tells its caller; the table of `grokpack help exit-codes`."""
+    """Exit status of the process, as in the table of `grokpack help exit-codes`."""
 
     OK = 0
     ANSWER_IS_NO = 1

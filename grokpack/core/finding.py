@@ -1,4 +1,4 @@
-"""Findings: one thing that is wrong with a checkpoint, with its code and location."""
+"""Findings: what is wrong with a checkpoint, each with its code and location."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Finding:
     """One thing that a check found.
 
     Attributes:
-        code: Which kind, GP1xx (or GP2xx for a file that cannot be read).
+        code: Its kind, GP1xx (or GP2xx for a file that cannot be read).
         message: One sentence.
         file: Path below the checkpoint's folder.
-        tensor: Parameter name, where one is concerned.
-        expected: What should be there, for people.
-        found: What is there.
-        severity: `error` makes the answer no; `warning` does not.
+        tensor: Parameter name, if one is concerned.
+        expected: The value that should be there, in words.
+        found: The value that is there.
+        severity: An `error` makes the answer no; a `warning` does not.
     """
 
     code: str
@@ -31,11 +31,11 @@ class Finding:
     severity: Literal["error", "warning"] = "error"
 
     def __post_init__(self) -> None:
-        """Make the text safe to be shown; `file` and `tensor` stay the names that they are."""
+        """Escape the sentences; `file` and `tensor` stay the exact names."""
         for name in ("message", "expected", "found"):
             text = getattr(self, name)
             object.__setattr__(self, name, None if text is None else line(text))
 
     def row(self) -> dict[str, str | None]:
-        """The fields by name, as JSON values."""
+        """Return the fields by name, as JSON values."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -1,8 +1,8 @@
-"""Where every byte of every file comes from: literal bytes and parts of arrays, end to end.
+"""Layout of files: where each of their bytes comes from, literal bytes and parts of arrays.
 
-One vocabulary serves both directions. Reading a checkpoint's headers gives a `Layout` of the files
-that exist; laying out a target gives a `Layout` of files to be written. In both, the segments of a
-file cover it from the first byte to the last, each byte exactly once.
+The same classes serve both directions. Reading a checkpoint's headers gives the `Layout` of
+existing files; laying out a target gives the `Layout` of files to write. In both, the segments of a
+file cover each of its bytes exactly once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangular region of an array: where it starts and how far it reaches on each axis."""
+    """Rectangular region of an array: its start and its size on each axis."""
 
     start: Shape
     shape: Shape
@@ -37,7 +37,7 @@ class Box:
         return math.prod(self.shape)
 
     def intersect(self, other: Box) -> Box | None:
-        """The region both cover, or None where they do not meet."""
+        """Return the region that both cover, or None where they do not meet."""
         low = tuple(map(max, self.start, other.start))
         high = tuple(map(min, self.stop, other.stop))
         if any(a >= b for a, b in zip(low, high, strict=True)):
@@ -45,11 +45,11 @@ class Box:
         return Box(low, tuple(b - a for a, b in zip(low, high, strict=True)))
 
     def moved(self, by: Shape) -> Box:
-        """The same region with `by` added to its start."""
+        """Return this region moved by `by`."""
         return Box(tuple(a + d for a, d in zip(self.start, by, strict=True)), self.shape)
 
     def slices_in(self, outer: Box) -> tuple[slice, ...]:
-        """Index of this region in an array that holds `outer`."""
+        """Return the index of this region in an array that holds `outer`."""
         return tuple(
             slice(a - b, a - b + n)
             for a, b, n in zip(self.start, outer.start, self.shape, strict=True)
@@ -57,12 +57,12 @@ class Box:
 
 
 def whole(shape: Shape) -> Box:
-    """The box that covers an array of this shape."""
+    """Return the box that covers an array of this shape."""
     return Box((0,) * len(shape), shape)
 
 
 def cut(shape: Shape, axis: int, index: int, count: int) -> Box:
-    """Slice `index` of `count` equal ones along `axis`; `count` must divide the axis."""
+    """Return slice `index` of `count` equal ones along `axis`; `count` must divide the axis."""
     axis %= len(shape)
     size, rest = divmod(shape[axis], count)
     if rest:
@@ -74,7 +74,7 @@ def cut(shape: Shape, axis: int, index: int, count: int) -> Box:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """Bytes that are the same whatever the weights hold: headers, pickle framing."""
+    """Bytes that do not depend on the weights: headers, pickle framing."""
 
     data: bytes
 
@@ -103,7 +103,7 @@ Segment = Literal | Part
 
 @dataclass(frozen=True, slots=True)
 class FileLayout:
-    """One file: its path below the root, and the segments that make it up, in order."""
+    """One file: its path below the root and its segments, in order."""
 
     path: str
     segments: tuple[Segment, ...]
@@ -119,7 +119,10 @@ class FileLayout:
         return self.ends[-1] if self.ends else 0
 
     def covering(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Segments that meet bytes `start` to `stop`: (index, first, last + 1) in each."""
+        """Yield (index, first, last + 1) for each segment that meets bytes `start` to `stop`.
+
+        `first` and `last` count from the beginning of the segment.
+        """
         index = bisect_right(self.ends, start)
         while index < len(self.ends) and start < stop:
             begins = self.ends[index] - self.segments[index].nbytes
@@ -153,26 +156,26 @@ class Layout:
 
     Attributes:
         arrays: Shape and dtype of each whole array, by name.
-        bands: Files grouped with their siblings: files of one band have the same segments but for
-            which slice of each array they hold (the ranks of a tensor-parallel cut), so that a
-            single read of the source can serve all of them.
+        bands: Groups of files that have the same segments and differ only in which slice of each
+            array they hold (the ranks of a tensor-parallel cut), so that one read of the source
+            serves all of them.
     """
 
     arrays: Mapping[str, ArraySpec]
     bands: tuple[tuple[FileLayout, ...], ...]
 
     def files(self) -> Iterator[FileLayout]:
-        """Every file, band by band."""
+        """Yield every file, group by group."""
         for band in self.bands:
             yield from band
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all files together."""
+        """Size of all files together, in bytes."""
         return sum(file.nbytes for file in self.files())
 
     def pieces(self) -> dict[str, tuple[Piece, ...]]:
-        """For each array the regions that are stored, in file order; replicas appear again."""
+        """Return the stored regions of each array, in file order; replicas appear again."""
         found: dict[str, list[Piece]] = {name: [] for name in self.arrays}
         for file in self.files():
             for segment, end in zip(file.segments, file.ends, strict=True):

@@ -1,4 +1,4 @@
-"""Small results that several arrays of an output need, kept for as long as there is room."""
+"""Cache of small arrays that several outputs need, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 LRU_CACHE_BYTES = 32 << 20
-"""Scales of an expert of Grok-1 in groups of 128 take 3 MB; of 32, with zero points, 18."""
+"""Scales of one expert of Grok-1 take 3 MB in groups of 128; 18 MB in groups of 32 with zero
+points."""
 
 
 class LRUCache:
-    """Arrays by key; the oldest go when there are too many bytes. For many threads.
+    """Thread-safe cache of arrays by key, which evicts the oldest when it is full.
 
-    What is missing can always be made again: it saves work and never decides a result.
+    Everything in it can be computed again: the cache saves work and never changes a result.
     """
 
     def __init__(self, limit_bytes: int = LRU_CACHE_BYTES) -> None:
@@ -28,7 +29,7 @@ class LRUCache:
         self._guard = threading.Lock()
 
     def put(self, key: Hashable, arrays: tuple[np.ndarray, ...]) -> None:
-        """Keep arrays, in place of older ones."""
+        """Store arrays, evicting the oldest where there is no room."""
         with self._guard:
             self._drop(self._kept.pop(key, ()))
             self._kept[key] = arrays
@@ -37,7 +38,7 @@ class LRUCache:
                 self._drop(self._kept.popitem(last=False)[1])
 
     def take(self, key: Hashable) -> tuple[np.ndarray, ...] | None:
-        """The arrays of a key; None where they are gone or never were."""
+        """Return the arrays of a key; None where they were evicted or never stored."""
         with self._guard:
             return self._kept.get(key)
 

@@ -1,4 +1,4 @@
-"""Packages that grokpack uses for some targets only, and does not install itself."""
+"""Import of packages that only some targets need and grokpack does not install itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from grokpack.core.errors import GrokpackError
 
 
 def load(module: str, extra: str) -> Any:  # noqa: ANN401  # a module
-    """Import a module that an extra brings.
+    """Import a module that an extra installs.
 
     Args:
         module: Its dotted name.
-        extra: The extra of grokpack's that installs it.
+        extra: The extra of grokpack that installs it.
 
     Raises:
-        GrokpackError: GP307 where it cannot be imported.
+        GrokpackError: GP307 if it cannot be imported.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Progress of a long read, as the caller that watches it sees it."""
+"""Progress and cancellation of long work, as its caller sees them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What work tells whoever gave it, and asks him, while it is under way.
+    """Callbacks between long work and its caller.
 
     Attributes:
-        advanced: Told the bytes of each step.
-        stopping: Asked between steps: whether to end early.
+        advanced: Called with the bytes of each step.
+        stopping: Called between steps; true to end early.
     """
 
     advanced: Callable[[int], None]
@@ -27,5 +27,5 @@ class Watch:
 
 
 def watching(listen: Listener, stopping: Callable[[], bool] = bool) -> Watch:
-    """A watch that tells a listener."""
+    """Return a watch that sends the progress to a listener."""
     return Watch(lambda nbytes: listen(Advanced(nbytes)), stopping)

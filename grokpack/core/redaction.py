@@ -1,8 +1,8 @@
-"""Secrets kept out of whatever leaves: messages, documents, pages, reports of bugs.
+"""Redaction of secrets from everything that leaves: messages, documents, pages, bug reports.
 
-Those of this process are known by their values: from the environment, from files of credentials,
-from URLs. Others, such as a signature in an address that a server redirected to, are known by
-where they stand. Patterns are compiled when they are first used, which many commands never do.
+Secrets of this process are known by value: from environment variables, credential files and URLs.
+Others, such as the signature in an address that a server redirected to, are found by pattern.
+Patterns are compiled on first use, because many commands never need them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from functools import cache
 
 MASK = "***"
 _NAMED = r"(?i)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|_KEY|_KEY_ID|CREDENTIALS)$"
-"""Variables that hold a secret."""
+"""Names of variables that hold a secret, and below of those that hold the path of one."""
 _PLACES = r"(?i)(_FILE|_PATH|_DIR)$"
-_SHORTEST = 6  # characters: what is shorter is a word, or part of one
-_TOKEN = 16  # characters of a user's name that is rather a token
+_SHORTEST = 6  # characters; anything shorter may be an ordinary word
+_TOKEN = 16  # characters from which on a user name is taken for a token
 _USER = (
     r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)"
     r"(?:[^\s/:@\[\"'<>]{0,99}:(?!\d{1,5}(?:/|$))[^\s@\"'<>]{0,300}|[^\s/?#@\"'<>]{0,300})"
     r"(?:@[^\s/?#@\"'<>]{0,99}){0,3}@"
 )
-"""A user in a URL; a password that holds what should be percent-encoded is one all the same.
-Lengths are bounded here and below: hostile text must not take long to be looked through."""
+"""A user in a URL; the password may hold characters that should be percent-encoded.
+
+Lengths are bounded here and below, so that hostile text cannot make the search slow.
+"""
 _QUERY = r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://[^\s?#\"'<>`]{0,500})\?[^\s\"'<>`]*"
 _BARE_QUERY = (
     r"(?i)\b((?:x-amz-|x-goog-)?(?:signature|credential|security-token)|awsaccesskeyid"
@@ -44,7 +46,7 @@ _known: set[str] = set()
 
 
 def know_process() -> None:
-    """Keep what variables and the command line hold of secrets out of what leaves from now on."""
+    """Redact the secrets of environment variables and the command line from now on."""
     for word in sys.argv[1:]:
         know_url(word)
     for name, value in os.environ.items():
@@ -55,7 +57,7 @@ def know_process() -> None:
 
 
 def know(*secrets: str | None) -> None:
-    """Keep these values out of what leaves from now on; None and short words are passed over."""
+    """Redact these values from now on; None and short words are ignored."""
     fresh = {text for secret in secrets if secret for text in _forms(secret)} - _known
     if fresh:
         _known.update(fresh)
@@ -63,7 +65,7 @@ def know(*secrets: str | None) -> None:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it is, in its words, and as URLs and messages of libraries have it."""
+    """Return a secret in each form that it may appear in: whole, by word, quoted, escaped."""
     from urllib.parse import quote, unquote
 
     own = secret.strip()
@@ -74,7 +76,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def know_url(url: str) -> None:
-    """Keep the user's name and password of a URL, and what its query says, out of what leaves."""
+    """Redact the user name, the password and the query of a URL from now on."""
     from urllib.parse import urlsplit
 
     try:
@@ -87,7 +89,7 @@ def know_url(url: str) -> None:
 
 
 def redact(text: str) -> str:
-    """Text with each secret replaced."""
+    """Replace each secret in a text with `***`."""
     found = _pattern()
     if found is not None:
         text = found.sub(MASK, text)
@@ -101,7 +103,7 @@ def redact(text: str) -> str:
 
 @cache
 def _pattern() -> re.Pattern[str] | None:
-    """All secrets that are known, the longest first; of this process, too, as it is by now."""
+    """Return the pattern of all known secrets, longest first, including those of this process."""
     know_process()
     words = sorted(_known, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, words))) if words else None

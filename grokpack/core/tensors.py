@@ -1,4 +1,4 @@
-"""What a tensor is, not where it is: dtypes, arrays, and weights with their scales."""
+"""Tensors: dtypes, array shapes, and weights with their scales, independent of any file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Shape = tuple[int, ...]
 
 
 class DType(Enum):
-    """An element type, named as safetensors names it."""
+    """Element type, by its name in safetensors."""
 
-    U8 = "U8"  # bytes of blocks: GGUF's quantized types
+    U8 = "U8"  # bytes of GGUF's quantized blocks
     I8 = "I8"
     I32 = "I32"  # words of packed codes
     I64 = "I64"  # shapes, beside packed codes
@@ -31,12 +31,12 @@ class DType(Enum):
 
     @property
     def label(self) -> str:
-        """The name that people use: int8, bf16, f16, f32."""
+        """Name for people: int8, bf16, f16, f32."""
         labels = {"U8": "blocks", "I8": "int8", "I32": "packed", "I64": "int64"}
         return labels.get(self.value, self.value.lower())
 
     def numpy(self) -> np.dtype[Any]:
-        """The little-endian numpy dtype; bfloat16 comes from ml_dtypes."""
+        """Return the little-endian numpy dtype; bfloat16 comes from ml_dtypes."""
         import numpy as np
 
         if self is DType.BF16:
@@ -96,7 +96,7 @@ class TensorSpec:
         return sum(array.nbytes for array in self.arrays().values())
 
     def arrays(self) -> dict[str, ArraySpec]:
-        """The arrays that store this tensor, by name; scales are `<name>/scales`."""
+        """Return the arrays that store this tensor, by name; scales are `<name>/scales`."""
         stored = {self.name: self.values}
         if self.scales is not None:
             stored[scales_name(self.name)] = self.scales
@@ -105,17 +105,17 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """A weight whose codes are stored unsigned, and as small as they are.
+    """A weight stored as unsigned codes, packed into bytes.
 
     A weight is `(code - zero) * scale`.
 
     Attributes:
         name: xAI's own parameter name.
-        bits: Of a code, 4 or 8.
-        codes: `u8[..., in * bits / 8, out]`; of two inputs in a byte the first has its low half.
+        bits: Bits of a code, 4 or 8.
+        codes: `u8[..., in * bits / 8, out]`; of two inputs in a byte the first has the low half.
         scales: `[..., group, out]`.
-        zeros: Zero points, `u8[..., group, out]`; None where all are in the middle, 2^(bits - 1).
-        symmetric: Whether zero points that are stored are said to be in the middle, all of them.
+        zeros: Zero points, `u8[..., group, out]`; None where all are 2^(bits - 1), the middle.
+        symmetric: True if the stored zero points are declared to be all in the middle.
     """
 
     name: str
@@ -133,23 +133,23 @@ class Packing:
 
     @property
     def per_group(self) -> int:
-        """Inputs that share a scale."""
+        """Number of inputs that share a scale."""
         return self.shape[-2] // self.scales.shape[-2]
 
     @property
     def centred(self) -> bool:
-        """Whether codes less their zero points fit int8; those of 8 bits do with 128 alone."""
+        """True if codes minus zero points fit int8; 8-bit codes do only with zero point 128."""
         return self.bits < DType.I8.itemsize * 8 or self.zeros is None
 
     @property
     def tensor(self) -> TensorSpec:
-        """What it is read as: int8 codes with scales, or float32 where they do not fit."""
+        """The tensor that it decodes to: int8 codes with scales, or float32 beyond int8."""
         if self.centred:
             return TensorSpec(self.name, ArraySpec(self.shape, DType.I8), self.scales)
         return TensorSpec(self.name, ArraySpec(self.shape, DType.F32))
 
     def arrays(self) -> dict[str, ArraySpec]:
-        """The arrays that store it, by name."""
+        """Return the arrays that store it, by name."""
         stored = {codes_name(self.name): self.codes, scales_name(self.name): self.scales}
         if self.zeros is not None:
             stored[zeros_name(self.name)] = self.zeros
@@ -160,15 +160,15 @@ SCALES_SUFFIX = "/scales"
 
 
 def scales_name(tensor: str) -> str:
-    """The name of the array that holds the scales of `tensor`."""
+    """Return the name of the array that holds the scales of `tensor`."""
     return tensor + SCALES_SUFFIX
 
 
 def codes_name(tensor: str) -> str:
-    """The name of the array that holds the unsigned codes of `tensor`."""
+    """Return the name of the array that holds the unsigned codes of `tensor`."""
     return f"{tensor}/codes"
 
 
 def zeros_name(tensor: str) -> str:
-    """The name of the array that holds the zero points of `tensor`."""
+    """Return the name of the array that holds the zero points of `tensor`."""
     return f"{tensor}/zeros"

@@ -1,4 +1,4 @@
-"""Cutting files into tiles, and the parts of arrays within a tile into row bands. Pure."""
+"""Tiles: fixed ranges of files, and the row bands of arrays within them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
 
 TILE_BYTES = 16 << 20
-"""Checksums cover fixed 16 MiB ranges of a file, so that headers and framing are covered too and
-a damaged tile is found without knowing how it was written. The size is part of the manifest."""
+"""Checksums cover fixed ranges of 16 MiB, headers and framing included, so that a damaged tile is
+found without knowing how the file was written. The size is part of the manifest."""
 
 
 def tile_count(nbytes: int) -> int:
-    """Tiles of a file; an empty file has none."""
+    """Return the number of tiles of a file; an empty file has none."""
     return -(-nbytes // TILE_BYTES)
 
 
 def tile_range(index: int, nbytes: int) -> tuple[int, int]:
-    """First byte and last byte + 1 of a tile of a file of `nbytes`."""
+    """Return the first byte and the last byte + 1 of a tile of a file of `nbytes`."""
     return tiles_range(index, index + 1, nbytes)
 
 
 def tiles_range(first: int, last: int, nbytes: int) -> tuple[int, int]:
-    """The same of consecutive tiles, from `first` up to `last`."""
+    """Return the first byte and the last byte + 1 of the tiles from `first` up to `last`."""
     return first * TILE_BYTES, min(last * TILE_BYTES, nbytes)
 
 
@@ -39,7 +39,7 @@ class RowBand:
 
     Attributes:
         box: The rows, in coordinates of the part.
-        skip_bytes: Bytes of the rows that come before the run.
+        skip_bytes: Bytes of the first row that precede the run.
         nbytes: Length of the run.
     """
 
@@ -53,8 +53,8 @@ def row_bands(
 ) -> Iterator[RowBand]:
     """Cover bytes `start` to `stop` of a row-major array with bands of at most `limit_bytes`.
 
-    A band never crosses from one matrix of a stack `[..., rows, columns]` into the next, and
-    holds at least one row.
+    A band never crosses from one matrix of a stack `[..., rows, columns]` into the next, and holds
+    at least one row.
     """
     rows, columns = _matrix(shape)
     row_bytes = columns * itemsize
@@ -74,7 +74,7 @@ def _matrix(shape: Shape) -> tuple[int, int]:
 
 
 def _box(shape: Shape, first: int, last: int) -> Box:
-    """Rows `first` to `last`, counted through the whole stack, as a box of the array."""
+    """Return rows `first` to `last`, counted through the whole stack, as a box of the array."""
     if len(shape) < 2:  # noqa: PLR2004  # no rows to cut
         return Box((0,) * len(shape), shape)
     lead, row = divmod(first, shape[-2])
@@ -86,4 +86,4 @@ def _box(shape: Shape, first: int, last: int) -> Box:
     return Box((*start, row, 0), (*ones, last - first, shape[-1]))
 
 
-SAMPLE_BYTES = 4096  # enough to tell two trained tensors apart; one page
+SAMPLE_BYTES = 4096  # one page; enough to tell two trained tensors apart

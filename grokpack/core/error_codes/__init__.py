@@ -1,7 +1,7 @@
-"""Every error and finding code: its exit status, what it means, and what to do.
+"""Table of every error and finding code: its exit status, its meaning and its remedy.
 
-The numbers are a promise: they are printed, documented and matched by scripts. A code is never
-given another meaning. GP1xx findings, GP2xx source, GP3xx plan and target, GP4xx run, GP9xx bug.
+Codes are stable: they are printed, documented and matched by scripts, so a code never changes its
+meaning. GP1xx are findings, GP2xx sources, GP3xx plans and targets, GP4xx runs, GP9xx bugs.
 """
 
 from __future__ import annotations

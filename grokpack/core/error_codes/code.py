@@ -1,4 +1,4 @@
-"""What one code says."""
+"""One row of the table of codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One row of the table that `grokpack explain` prints and docs/reference/codes.md lists."""
+    """Row of the table that `grokpack explain` prints and docs/reference/codes.md lists."""
 
     id: str
     title: str

@@ -1,4 +1,4 @@
-"""What `verify` reports: GP1xx."""
+"""Codes of the findings that `verify` reports: GP1xx."""
 
 from __future__ import annotations
 

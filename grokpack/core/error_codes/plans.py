@@ -1,4 +1,4 @@
-"""A plan or a target that cannot be: GP3xx."""
+"""Codes of errors in a plan or its target: GP3xx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens while a run is under way, GP4xx, and bugs, GP9xx."""
+"""Codes of errors while a run is under way, GP4xx, and of bugs, GP9xx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source that cannot be used: GP2xx."""
+"""Codes of errors in a source: GP2xx."""
 
 from __future__ import annotations
 
