@@ -1,1 +1,1 @@
-"""The file formats that grokpack reads and writes, one module each; none knows any model."""
+"""Grammars of the file formats that grokpack reads and writes, one module each."""

@@ -1,8 +1,8 @@
 """Bencoding, BitTorrent's encoding of numbers, strings, lists and dictionaries (BEP 3).
 
-Read as clients read it: keys may stand in any order and bytes may follow the value. What a file may
-cost is bounded before memory is taken. Where a value lies is told as well, because a torrent is
-known by the hash of its bytes as they were found, not of what another program makes of them.
+Parsing is as lenient as other clients': keys may stand in any order, and bytes may follow the
+value. The size of the result is bounded before memory is taken. The position of each value is kept,
+because a torrent is identified by the hash of its original bytes, not of a re-encoding.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_MOST_VALUES = 1 << 18  # values and keys: of 25,000 files; the release's torrent has 770
+_MOST_VALUES = 1 << 18  # values and keys of 25,000 files; the release's torrent has 770
 _MOST_DEPTH = 64
 _NUMBER = re.compile(rb"i(-?\d{1,20})e")
 _LENGTH = re.compile(rb"(\d{1,10}):")
 
 
 class Document:
-    """A bencoded dictionary at the start of some bytes.
+    """Bencoded dictionary at the start of some bytes.
 
     Args:
         data: The bytes.
 
     Raises:
-        ValueError: Where they do not begin with one, or it is larger than a torrent is.
+        ValueError: They do not begin with a dictionary, or it is larger than any torrent.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -36,12 +36,12 @@ class Document:
         self.values: dict[bytes, Any] = self._dictionary(1, 1, self._spans)[0]
 
     def encoded(self, key: bytes) -> bytes:
-        """The value of a key as it was found."""
+        """Return the bytes of a key's value as they stand in the file."""
         start, stop = self._spans[key]
         return self._data[start:stop]
 
     def _value(self, at: int, depth: int) -> tuple[Any, int]:
-        """The value at a byte, and the byte behind it."""
+        """Return the value at a byte, and the offset of the byte after it."""
         self._left -= 1
         if self._left < 0 or depth > _MOST_DEPTH:
             message = "more values, or more of them in each other, than a torrent has"

@@ -1,7 +1,8 @@
-"""JSON from outside: what it may cost is known from its bytes before any of it is built.
+"""JSON from outside, whose cost is bounded before any of it is built.
 
-Python builds a dictionary of 64 bytes for each `{}` and another text for each new key, so that a
-document takes thirty times its size in memory. Characters that begin something are counted first.
+Python builds a dictionary of 64 bytes for each `{}` and a string for each new key, so that a
+document can take thirty times its size in memory. The characters that begin a value are counted
+first.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import recognition
 
 MOST_BYTES = 32 << 20
-"""Size of a document; a manifest of the release takes 1 MB, an index of 90,000 tensors 10 MB."""
-_MEMORY_BYTES = 128 << 20  # what parsing may take, the text included
+"""Largest document; a manifest of the release takes 1 MB, an index of 90,000 tensors 10 MB."""
+_MEMORY_BYTES = 128 << 20  # most memory that parsing may take, text included
 _MOST_DEPTH = 64
 _COSTS = {b"{": 64, b"[": 100, b",": 64, b":": 250}
-"""Bytes of memory that may go with a character: a container, an element, a key with its place."""
-_TEXTS = 2  # copies of the text: decoded as a whole, and as the values in it
-_WIDEST = 4  # bytes of a character, where one of a text is outside the basic plane
+"""Bytes of memory that each character may cost: a container, an element, a key with its slot."""
+_TEXTS = 2  # copies of the text: the decoded whole, and the values in it
+_WIDEST = 4  # bytes of a character when the text holds one outside the basic plane
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BOM = "\ufeff"
 _SHOWN = 40  # characters of a name in a message
@@ -49,7 +50,7 @@ def parse(data: bytes, place: Place | None = None) -> Any:  # noqa: ANN401  # JS
             parse_float=_finite,
         )
         _check_depth(document)
-        if _SURROGATE.search(data):  # names of files that are no UTF-8 have some
+        if _SURROGATE.search(data):  # names of files that are not UTF-8 hold these
             json.dumps(document, ensure_ascii=False).encode(errors="surrogateescape")
     except UnicodeError as error:
         raise _broken(data, f"its text is not UTF-8: {error}", place) from error
@@ -65,7 +66,7 @@ def _broken(data: bytes, reason: str, place: Place | None) -> GrokpackError:
 
 
 def check_cost(data: bytes, place: Place | None) -> None:
-    """Refuse a document that is larger, or would take more memory, than any of ours.
+    """Refuse a document that is larger, or would take more memory, than any of a checkpoint.
 
     Raises:
         GrokpackError: GP235.
@@ -82,7 +83,7 @@ def check_cost(data: bytes, place: Place | None) -> None:
 
 
 def too_large(nbytes: int, place: Place | None) -> GrokpackError:
-    """The error for a document of more bytes than any of ours has."""
+    """Return the error for a document that is larger than any of a checkpoint."""
     facts = (("found", f"{nbytes:,} bytes"), ("limit", f"{MOST_BYTES:,} bytes"))
     return GrokpackError("GP235", "the JSON document is too large", place, facts)
 
@@ -110,7 +111,7 @@ def _finite(text: str) -> float:
 
 
 def _check_depth(document: object) -> None:
-    """Refuse containers in containers without end, one level of all of them at a time."""
+    """Refuse deeply nested containers, level by level and without recursion."""
     level: list[Any] = [document] if isinstance(document, dict | list) else []
     for _ in range(_MOST_DEPTH + 1):
         if not level:

@@ -1,4 +1,4 @@
-"""Format of calibration files: mean squares of the inputs of each weight."""
+"""Calibration files: mean squares of the inputs of each weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""xAI's ckpt-0: one pickle per tensor and host, named `tensor{index:05d}_{host:03d}`."""
+"""ckpt-0, xAI's format: one pickle per tensor and host, named `tensor{index:05d}_{host:03d}`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
 
 NAME = "ckpt-0"
-FOLDER = "ckpt-0"  # xAI's loader appends this to the path that it is given
+FOLDER = "ckpt-0"  # appended by xAI's loader to the path that it is given
 _FILE = re.compile(r"tensor(\d{5})_(\d{3})")
 
 
 def file_name(index: int, host: int = 0) -> str:
-    """Name of the file that holds a host's share of a tensor."""
+    """Return the name of the file that holds a host's share of a tensor."""
     return f"tensor{index:05d}_{host:03d}"
 
 
 def parse_name(name: str) -> tuple[int, int] | None:
-    """Tensor index and host of a file name; None for any other name."""
+    """Return the tensor index and the host of a file name; None for any other name."""
     match = _FILE.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
 
@@ -35,14 +35,14 @@ def lay_out(
     literals: tuple[bytes, ...] | None = None,
     bf16_flags: int = pickle.RELEASED_BF16_FLAGS,
 ) -> FileLayout:
-    """One pickle file that holds `boxes` of a tensor's arrays.
+    """Lay out one pickle file that holds `boxes` of a tensor's arrays.
 
     Args:
         path: Path of the file below the root.
-        tensor: The tensor, or this host's share of it: shapes as they are to stand in the file.
-        boxes: Region of each of the tensor's whole arrays that the file holds.
+        tensor: The tensor, or this host's share of it: shapes as the file states them.
+        boxes: The region of each of the tensor's whole arrays that the file holds.
         literals: Framing to use in place of the release's.
-        bf16_flags: Flags of bfloat16 in the framing that is made here.
+        bf16_flags: Flags of bfloat16 in framing that is made here.
     """
     framing = literals or pickle.frame(tensor.values, tensor.scales, bf16_flags).literals
     segments: list[Segment] = [Literal(framing[0])]

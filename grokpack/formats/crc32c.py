@@ -1,7 +1,8 @@
 """CRC-32C (Castagnoli), the checksum of OCDBT's nodes and of zarr's shards.
 
-A checksum is linear: that of two runs of bytes is the first's, passed over the zeros of the second,
-xor the second's. So neighbours are joined pairwise, all pairs at once, until one is left.
+The checksum is linear: that of two runs of bytes is the first's, advanced over as many zeros as the
+second has bytes, xor the second's. Neighbours are combined pairwise, all pairs at once, until one
+is left.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from functools import cache
 import numpy as np
 
 _REFLECTED_POLYNOMIAL = 0x82F63B78
-_ONES = 0xFFFFFFFF  # what the register begins with, and is inverted by in the end
-_BEGINNING = bytes.fromhex("54641f64")  # makes a register of zeros one of ones
-_WORD = 2  # levels to the first, of four bytes
+_ONES = 0xFFFFFFFF  # initial value of the register, and mask of the result
+_BEGINNING = bytes.fromhex("54641f64")  # turns a register of zeros into one of ones
+_WORD = 2  # level of the first words, which have 2**2 bytes
 
 
 def crc32c(data: bytes) -> int:
-    """Checksum of a few megabytes at most, for which it takes a few times their memory."""
+    """Compute the checksum of a few megabytes; it takes a few times their memory."""
     data = _BEGINNING + data
     words = np.frombuffer(data.rjust(1 << (len(data) - 1).bit_length(), b"\0"), "<u4")
     level = _WORD
@@ -28,7 +29,7 @@ def crc32c(data: bytes) -> int:
 
 
 def _passed(states: np.ndarray, level: int) -> np.ndarray:
-    """What registers become over 2**level bytes that are zero."""
+    """Advance registers over 2**level zero bytes."""
     tables, octets = _passing(level), states[..., None].view(np.uint8)  # u8[..., 4]
     passed: np.ndarray = tables[0][octets[..., 0]]
     for place in (1, 2, 3):
@@ -38,7 +39,7 @@ def _passed(states: np.ndarray, level: int) -> np.ndarray:
 
 @cache
 def _passing(level: int) -> np.ndarray:
-    """What each value of each byte of a register becomes, `u32[4, 256]`."""
+    """Return each value of each byte of a register after 2**level zero bytes, `u32[4, 256]`."""
     if level:
         return _passed(_passing(level - 1), level - 1)
     octets = np.arange(256, dtype=np.uint32)

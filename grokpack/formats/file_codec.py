@@ -1,4 +1,4 @@
-"""What a target says of files that are written encoded: where they are cut and what follows."""
+"""Protocol of compressed output files: how they are cut into frames and how they end."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ if TYPE_CHECKING:
 
 
 class Frame(NamedTuple):
-    """A frame of a file: bytes that it stands for, and bytes that it takes."""
+    """Sizes of one frame of a file, before and after encoding."""
 
     decoded: int
     encoded: int
 
 
 class FileCodec(Protocol):
-    """How a target's files are kept.
+    """Encoding of a target's files.
 
-    The target's layout says, as ever, what a file holds. The encoding cuts that into frames, turns
-    each frame into bytes of any length, and ends the file with what it makes of their sizes. The
-    same frame must always become the same bytes.
+    The target's layout gives the decoded contents of a file. The codec cuts them into frames,
+    encodes each frame to bytes of any length, and ends the file with a table made of their sizes.
+    Equal frames must encode to equal bytes.
     """
 
     @property
     def held_bytes(self) -> int:
-        """Memory that a file being encoded takes: a frame, what it becomes, the encoder's own."""
+        """Memory that encoding a file takes: a frame, its result and the encoder's own state."""
 
     def frames(self, file: FileLayout) -> Iterable[int]:
-        """Length of each frame in bytes, none of them 0; together they are the whole file."""
+        """Return the decoded length of each frame, none of them 0; together they cover the file."""
 
     def encoder(self, file: FileLayout) -> Callable[[memoryview], bytes]:
-        """What turns a frame of this file into bytes; one thread uses it, so it may keep state."""
+        """Return the encoder of this file's frames; it may be stateful, as one thread calls it."""
 
     def ending(self, file: FileLayout, frames: Sequence[Frame]) -> bytes:
-        """What follows the last frame."""
+        """Return the bytes that follow the last frame."""
 
     def bound(self, file: FileLayout) -> int:
-        """The most bytes that a file can take."""
+        """Return the largest size that the encoded file can have."""
 
     def describe(self) -> dict[str, object]:
-        """The encoding as JSON values, for the plan's digest and the manifest."""
+        """Return the encoding as JSON values, for the plan's digest and the manifest."""

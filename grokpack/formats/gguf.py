@@ -1,7 +1,7 @@
-"""GGUF: llama.cpp's files: keys and values, a table of tensors, then the tensors, each aligned.
+"""GGUF, llama.cpp's format: keys and values, a table of tensors, then the aligned tensors.
 
-The header's own bytes are written by the `gguf` package, llama.cpp's; the streaming of what
-follows is grokpack's. Source of the rules: docs/gguf.md in the ggml repository.
+The `gguf` package, llama.cpp's own, writes the bytes of the header; grokpack streams the tensors.
+Source of the rules: docs/gguf.md in the ggml repository.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 EXTRA = "gguf"
-ALIGNMENT = 32  # of tensors, where no key says otherwise; GGUF_DEFAULT_ALIGNMENT
+ALIGNMENT = 32  # of tensors, unless a key says otherwise; GGUF_DEFAULT_ALIGNMENT
 
 
 class GGMLType(IntEnum):
-    """Types of tensors that grokpack handles, by ggml's numbers."""
+    """Types of tensors that grokpack handles, with ggml's numbers."""
 
     F32 = 0
     F16 = 1
@@ -40,28 +40,28 @@ BLOCKS = {
     GGMLType.Q8_0: (32, 34),
     GGMLType.Q4_K: (256, 144),
 }
-"""Weights in a block, and its bytes; ggml-common.h."""
+"""Weights of a block, and its bytes; ggml-common.h."""
 BITS = {GGMLType.Q4_0: 4, GGMLType.Q4_1: 4, GGMLType.Q4_K: 4, GGMLType.Q8_0: 8}
-"""Bits of a code."""
+"""Bits of a code, by type."""
 STORED = {
     GGMLType.F32: DType.F32,
     GGMLType.F16: DType.F16,
     GGMLType.BF16: DType.BF16,
     **dict.fromkeys(BLOCKS, DType.U8),
 }
-"""How the bytes of a type are held here; those of a row of blocks as bytes."""
+"""Dtype of a type's stored array; rows of blocks are bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One row of the table: type and shape, slowest axis first, `[out, in]`."""
+    """Row of the table of tensors: type and shape, slowest axis first, `[out, in]`."""
 
     type: GGMLType
     shape: tuple[int, ...]
 
     @property
     def stored(self) -> ArraySpec:
-        """The array of its bytes: the last axis of a quantized tensor counts bytes."""
+        """Array of its bytes; the last axis of a quantized tensor counts bytes."""
         weights, nbytes = BLOCKS.get(self.type, (1, 1))
         return ArraySpec((*self.shape[:-1], self.shape[-1] // weights * nbytes), STORED[self.type])
 
@@ -72,16 +72,16 @@ def lay_out(
     add_keys: Callable[[Any], None],
     arch: str,
 ) -> list[FileLayout]:
-    """One file, or the files of a split, with their headers.
+    """Lay out one file, or the files of a split, with their headers.
 
     Args:
-        paths: Where each file lies below the root.
+        paths: Path of each file below the root.
         groups: The tensors of each file, in order.
         add_keys: Adds keys and values to a `gguf.GGUFWriter`; the first file holds them.
         arch: llama.cpp's name of the architecture.
 
     Raises:
-        GrokpackError: GP307 where the `gguf` package is missing.
+        GrokpackError: GP307 if the `gguf` package is missing.
     """
     headers = _headers(groups, add_keys, arch)
     return [

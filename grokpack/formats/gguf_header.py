@@ -1,7 +1,8 @@
-"""Reading GGUF headers without trusting them: counts, lengths and offsets are bounded.
+"""Parser of GGUF headers that bounds all counts, lengths and offsets.
 
-Source of the rules: docs/gguf.md in the ggml repository. The `gguf` package maps the whole file
-and believes its counts; this reader takes only the header, in pieces, and only what it needs.
+Source of the rules: docs/gguf.md in the ggml repository. The `gguf` package maps the whole file and
+trusts its counts; this parser reads the header alone, piece by piece, and keeps only what is
+needed.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 Value = int | float | bool | str
 
 _MAGIC = b"GGUF"
-_VERSIONS = (2, 3)  # 3 allows big-endian files, which begin with another number
-_MOST_VERSION = 1 << 16  # what no version reaches
+_VERSIONS = (2, 3)  # version 3 allows big-endian files, whose number reads otherwise
+_MOST_VERSION = 1 << 16  # no version is this large
 _SCALARS = {  # value types by number: gguf.h, gguf_type
     0: "<B",
     1: "<b",
@@ -45,23 +46,23 @@ _OTHER_TYPES = {  # ggml.h: ggml_type
     34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
 }
 # fmt: on
-"""Types that are named where they are refused."""
+"""Types that are refused by name."""
 _MAX_HEADER_BYTES = 48 << 20  # Grok-1's vocabulary takes 3 MB, the largest of any model 20 MB
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16  # llama.cpp's own limit for a file is lower
 _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
-_MAX_TEXT_BYTES = 1 << 20  # of a key, a name or a value that is kept
-_MAX_KEPT_BYTES = 16 << 20  # of all of them
+_MAX_TEXT_BYTES = 1 << 20  # of one key, name or kept value
+_MAX_KEPT_BYTES = 16 << 20  # of all kept texts together
 _MAX_SKIPPED = 1 << 21  # texts in arrays; the largest vocabulary with its merges has 800,000
 _WINDOW_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """A parsed header.
+    """Parsed header.
 
     Attributes:
-        keys: Scalars and strings by key; of arrays the number of elements.
+        keys: Scalars and strings by key; arrays by their number of elements.
         tensors: Type and shape by name, in the order of the table.
         offsets: First byte of each tensor in the file.
         literal_bytes: Bytes before the first tensor.
@@ -74,7 +75,7 @@ class GgufHeader:
 
 
 class _Cursor:
-    """Reads forward through the beginning of a file, a window at a time."""
+    """Forward reader of the beginning of a file, one window at a time."""
 
     def __init__(self, data: Bytes, path: str) -> None:
         self._data, self.path = data, path
@@ -84,11 +85,10 @@ class _Cursor:
         self.at = 0
 
     def take(self, count: int) -> bytes:
-        """The next bytes.
+        """Return the next bytes.
 
         Raises:
-            GrokpackError: GP209 where the file ends before them, GP235 where a header may not be so
-                long.
+            GrokpackError: GP209 if the file ends before them, GP235 if the header becomes too long.
         """
         end = self._end(count)
         if end > self._begins + len(self._window):
@@ -99,7 +99,7 @@ class _Cursor:
         return piece
 
     def skip(self, count: int) -> None:
-        """Pass bytes without reading them."""
+        """Skip bytes without reading them."""
         self.at = self._end(count)
 
     def _end(self, count: int) -> int:
@@ -111,11 +111,11 @@ class _Cursor:
         return end
 
     def number(self, form: str) -> int:
-        """A number of a `struct` form."""
+        """Return the next number of a `struct` format."""
         return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
 
     def text(self) -> str:
-        """A string that is kept."""
+        """Return the next string."""
         length = self.number("<Q")
         if length > _MAX_TEXT_BYTES:
             raise self.broken(f"a text of {length:,} bytes")
@@ -128,7 +128,7 @@ class _Cursor:
             raise self.broken("a text is not UTF-8") from error
 
     def skip_texts(self, count: int) -> None:
-        """Pass an array of texts without reading them."""
+        """Skip an array of strings without reading them."""
         self._skipped -= count
         if self._skipped < 0:
             raise self.too_large(f"arrays of more than {_MAX_SKIPPED:,} texts")
@@ -136,16 +136,16 @@ class _Cursor:
             self.skip(self.number("<Q"))
 
     def too_large(self, what: str) -> GrokpackError:
-        """The error for a header that holds more than any model's."""
+        """Return the error for a header larger than any model's."""
         return GrokpackError("GP235", f"the GGUF header has {what}", Place(self.path, self.at))
 
     def broken(self, what: str) -> GrokpackError:
-        """The error for a header that breaks the rules here."""
+        """Return the error for a header that breaks the rules here."""
         return GrokpackError("GP209", f"GGUF header is broken: {what}", Place(self.path, self.at))
 
 
 def is_gguf(data: Bytes) -> bool:
-    """Whether a file begins as GGUF does."""
+    """Return whether a file begins like GGUF."""
     return data.size() >= len(_MAGIC) and data.read(0, len(_MAGIC)) == _MAGIC
 
 
@@ -154,12 +154,12 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> GgufHead
 
     Args:
         data: The file.
-        path: What it is called in messages.
-        allowance: What this header and others may take together; by default it is the only one.
+        path: Its name in messages.
+        allowance: Limit that this header shares with others; by default it has its own.
 
     Raises:
         GrokpackError: GP209 for a header that breaks the format's rules, GP219 for a version or a
-            tensor type that grokpack does not read, GP235 for one that is larger than any model's.
+            tensor type that grokpack does not read, GP235 for one larger than any model's.
     """
     cursor = _Cursor(data, path)
     if cursor.take(4) != _MAGIC:
@@ -181,7 +181,7 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> GgufHead
 def _other_version(version: int, path: str) -> GrokpackError:
     what = f"GGUF version {version} is none of {', '.join(map(str, _VERSIONS))}"
     hint = None
-    if version > _MOST_VERSION and not version & 0xFFFF:  # a small number, read the wrong way
+    if version > _MOST_VERSION and not version & 0xFFFF:  # a small number in the other byte order
         what = "the file is big-endian, and GGUF is read in little-endian only"
         hint = "`gguf-convert-endian FILE little`, of the gguf package, turns it"
     return GrokpackError("GP219", what, Place(path, 4), hint=hint)
@@ -210,7 +210,7 @@ def _value(cursor: _Cursor, kind: int) -> Value:
 
 
 def _skip_array(cursor: _Cursor) -> int:
-    """Pass an array by; nothing that grokpack needs stands in one."""
+    """Skip an array and return its length; grokpack needs none of their contents."""
     kind, count = cursor.number("<I"), cursor.number("<Q")
     if kind in _SCALARS:
         cursor.skip(count * struct.calcsize(_SCALARS[kind]))
@@ -222,7 +222,7 @@ def _skip_array(cursor: _Cursor) -> int:
 
 
 def _row(cursor: _Cursor, path: str) -> tuple[str, TensorInfo, int]:
-    """One row of the table: name, type and shape, offset from the first tensor."""
+    """Read one row of the table: name, type and shape, offset from the first tensor."""
     name = cursor.text()
     dimensions = cursor.number("<I")
     if not 0 < dimensions <= _MAX_DIMENSIONS:
@@ -248,7 +248,7 @@ def _checked(
     table: list[tuple[str, TensorInfo, int]],
     size: int,
 ) -> GgufHeader:
-    """Tensors that follow each other, aligned, within the file."""
+    """Check that tensors follow each other, aligned, within the file."""
     alignment = keys.get("general.alignment", ALIGNMENT)
     if type(alignment) is not int or alignment not in (1 << n for n in range(17)):
         raise cursor.broken(f"alignment {alignment!r}")

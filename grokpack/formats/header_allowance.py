@@ -1,4 +1,4 @@
-"""What the headers of one checkpoint may hold together, however many files they lie in."""
+"""Limit on the headers of one checkpoint together, over all of its files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _MOST_BYTES = 64 << 20  # the largest vocabulary takes 20 MB in GGUF
 
 
 class Allowance:
-    """Counts what headers take, for all files that are read with it."""
+    """Budget of arrays and bytes that the headers of all files share."""
 
     def __init__(self) -> None:
         self._arrays, self._bytes = _MOST_ARRAYS, _MOST_BYTES
         self._lock = threading.Lock()
 
     def take(self, path: str, *, arrays: int = 0, nbytes: int = 0) -> None:
-        """Count what a header is about to take.
+        """Charge the size of a header before it is parsed.
 
         Raises:
-            GrokpackError: GP235 where it is more than is left.
+            GrokpackError: GP235 if it exceeds what is left.
         """
         with self._lock:
             self._arrays -= arrays

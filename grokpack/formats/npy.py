@@ -1,4 +1,4 @@
-"""numpy's .npy: a header, then one array."""
+""".npy, numpy's format: a header, then one array."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS = "<>|="
 
 
 def header_bytes(spec: ArraySpec) -> bytes:
-    """The header of an array; .npy knows no bfloat16, whose bits are written as uint16."""
+    """Return the header of an array; .npy has no bfloat16, whose bits are stored as uint16."""
     import numpy as np
 
     kind = "<u2" if spec.dtype is DType.BF16 else spec.dtype.numpy().str
@@ -35,14 +35,14 @@ def header_bytes(spec: ArraySpec) -> bytes:
 
 
 def read_integers(data: bytes, most: int) -> np.ndarray:
-    """An array of integers from the bytes of a file.
+    """Parse a file as an array of integers.
 
     Args:
         data: The whole file.
-        most: Elements of the array at most.
+        most: The most elements that the array may have.
 
     Raises:
-        ValueError: Why it is none, in a few words.
+        ValueError: It is not such an array; the message says why in a few words.
     """
     import numpy as np
 
@@ -75,10 +75,10 @@ def _is_integer(descr: object) -> bool:
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """The header's dict, and where the elements begin.
+    """Return the header's dict, and the offset of the elements.
 
     Raises:
-        ValueError: Where it is none.
+        ValueError: The header is not numpy's.
     """
     length_bytes = _LENGTHS.get(data[6]) if data[:6] == _MAGIC and len(data) > len(_MAGIC) else None
     if length_bytes is None:

@@ -1,13 +1,15 @@
-"""OCDBT, the key-value database of TensorStore: an index whose values are byte ranges of files.
+"""OCDBT, TensorStore's key-value database: an index whose values are byte ranges of files.
 
-    manifest.ocdbt    which file and bytes hold the root of the newest version's B+tree
-    any other file    nodes: an interior one that lists leaves, leaves that list keys
+    manifest.ocdbt    the file and the bytes of the root of the newest version's B+tree
+    any other file    nodes: interior ones list leaves, leaves list keys
 
-A leaf gives a value inline, or as (file, offset, length). The files named are relative to the
-database's base, which any TensorStore program is told when it opens it; no path leaves it.
+A leaf holds a value inline, or refers to it as (file, offset, length). Files are named relative to
+the database's base, which a TensorStore program is given when it opens the database; no path leaves
+it. Source: the section "Storage format" of the `ocdbt` driver's page in TensorStore's
+documentation.
 
-Source: the section "Storage format" of the `ocdbt` driver's page in TensorStore's documentation.
-Written here is what an index that is made once needs: one version, two levels, no free space.
+This module writes only what an index needs that is made once: one version, two levels, no free
+space.
 """
 
 from __future__ import annotations
@@ -26,40 +28,40 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.ocdbt"
 LEAF_ENTRIES = 4096
-"""A leaf is closed at so many keys. Looking one up decodes its leaf: 0.3 ms for these; and runs
-that are alike share their bytes within a leaf only."""
+"""Keys at which a leaf is closed. A lookup decodes its leaf, 0.3 ms for so many keys; keys of equal
+runs share their bytes only within a leaf."""
 _MANIFEST_MAGIC, _NODE_MAGIC = 0x0CDB3A2A, 0x0CDB20DE
 _VERSION, _ZSTD = 0, 1
-_ZSTD_LEVEL = 3  # zstd's default: offsets of tensors that are alike repeat, higher levels add 2 %
+_ZSTD_LEVEL = 3  # zstd's default: offsets of similar tensors repeat; higher levels gain 2 %
 _INLINE, _OUT_OF_LINE = 0, 1
 _MAX_INLINE_BYTES, _MAX_NODE_BYTES, _ARITY_LOG2 = 100, 8 << 20, 4  # TensorStore's own defaults
-_GENERATION, _NO_TIME = 1, 0  # the same index whenever it is made
+_GENERATION, _NO_TIME = 1, 0  # fixed, so that an index is the same whenever it is made
 _VARINT_BITS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """A value that the leaf holds itself."""
+    """Value that the leaf itself holds."""
 
     key: bytes
     value: bytes
 
     @property
     def last_key(self) -> bytes:
-        """The same: it is one key."""
+        """Last key of the item, which has only one."""
         return self.key
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkSeries:
-    """The chunks of an array: values of equal length, `prefix + tail` for each tail of a grid.
+    """Chunks of an array: values of equal length, with key `prefix + tail` for each tail of a grid.
 
     Attributes:
-        prefix: What all keys begin with; no other key of the database does.
+        prefix: Common beginning of all keys, which no other key of the database has.
         tails: The rest of each key, in the order of keys.
         files: Files that hold the values.
-        file_of: For each key the index of its file, `i64[key]`.
-        offsets: For each key the first byte of its value in that file, `i64[key]`.
+        file_of: Index of the file of each key, `i64[key]`.
+        offsets: First byte of each key's value in its file, `i64[key]`.
         nbytes: Length of every value.
     """
 
@@ -72,12 +74,12 @@ class ChunkSeries:
 
     @property
     def key(self) -> bytes:
-        """The first key."""
+        """First key."""
         return self.prefix + self.tails.first
 
     @property
     def last_key(self) -> bytes:
-        """The last one."""
+        """Last key."""
         return self.prefix + self.tails.last
 
 
@@ -90,10 +92,10 @@ class Tails:
 
     Attributes:
         first: The first end.
-        last: The last one.
-        order: For each the index of its chunk, row-major, `i64[key]`.
-        shared: For all but the first the bytes in common with the one before, `i64[key - 1]`.
-        lengths: For all but the first the bytes that follow those, `i64[key - 1]`.
+        last: The last end.
+        order: Row-major index of each key's chunk, `i64[key]`.
+        shared: Bytes that each end but the first shares with the one before it, `i64[key - 1]`.
+        lengths: Bytes of each end but the first that follow the shared ones, `i64[key - 1]`.
         suffixes: Those bytes, joined.
     """
 
@@ -107,7 +109,7 @@ class Tails:
 
 @cache
 def tails(counts: tuple[int, ...]) -> Tails:
-    """The ends of the keys of a grid of so many chunks along each axis: `0/10/0` before `0/2/0`."""
+    """Return the ends of the keys of a grid of chunks; `0/10/0` comes before `0/2/0`."""
     texts = ["/".join(map(str, index)).encode() for index in product(*map(range, counts))]
     order = sorted(range(len(texts)), key=texts.__getitem__)
     keys = [texts[i] for i in order]
@@ -120,11 +122,11 @@ def tails(counts: tuple[int, ...]) -> Tails:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An index, ready to be written.
+    """Index, ready to be written.
 
     Attributes:
-        nodes: The file of nodes.
-        manifest: The manifest.
+        nodes: Contents of the file of nodes.
+        manifest: Contents of the manifest.
         keys: Number of keys.
     """
 
@@ -134,14 +136,14 @@ class Database:
 
 
 def database(items: Iterable[Item], nodes_path: str) -> Database:
-    """A database of these items.
+    """Build a database of these items.
 
     Args:
         items: Keys and values, in any order.
-        nodes_path: Where the file of nodes will be, relative to the base, as the values' files.
+        nodes_path: Path of the file of nodes, relative to the base like the values' files.
 
     Raises:
-        ValueError: A key stands twice, or among those of a run.
+        ValueError: A key stands twice, or lies among those of a series.
     """
     ordered = _in_order(items)
     nodes = bytearray()
@@ -163,7 +165,7 @@ def _in_order(items: Iterable[Item]) -> list[Item]:
 
 
 def _grouped(items: list[Item]) -> Iterable[list[Item]]:
-    """The items of each leaf; a run stays whole."""
+    """Yield the items of each leaf; a series is never divided."""
     group: list[Item] = []
     keys = 0
     for item in items:
@@ -178,10 +180,10 @@ def _grouped(items: list[Item]) -> Iterable[list[Item]]:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """A node as its parent lists it."""
+    """Node, as its parent lists it."""
 
     first_key: bytes
-    prefix_bytes: int  # of the key, common to all keys of the node, which leaves them out
+    prefix_bytes: int  # common to the node's keys, which leave it out
     offset: int
     encoded: bytes
     keys: int
@@ -209,7 +211,7 @@ def _append_leaf(nodes: bytearray, items: list[Item]) -> _Child:
 
 
 class _Columns:
-    """The columns of a leaf, item after item: a node stores each column in one piece."""
+    """Columns of a leaf; a node stores each column in one piece."""
 
     def __init__(self, items: list[Item], prefix: int) -> None:
         self._prefix, self._last = prefix, b""
@@ -254,14 +256,14 @@ class _Columns:
         self._last = key
 
     def totals(self) -> tuple[int, int]:
-        """Number of keys, and bytes of the values that are out of line."""
+        """Return the number of keys, and the bytes of values that are not inline."""
         kinds, lengths = np.concatenate(self._kinds), np.concatenate(self._lengths)
         return len(kinds), int(lengths[kinds == _OUT_OF_LINE].sum())
 
     def encoded(self) -> bytes:
-        """The leaf without its frame."""
+        """Return the leaf without its frame."""
         columns: list[np.ndarray | bytes] = [
-            np.concatenate(self._shared)[1:],  # the first key shares with none
+            np.concatenate(self._shared)[1:],  # the first key shares nothing
             np.concatenate(self._suffix_lengths),
             b"".join(self._suffixes),
             np.concatenate(self._lengths),
@@ -275,7 +277,7 @@ class _Columns:
 
 
 def _interior(children: list[_Child], nodes_path: str) -> bytes:
-    """The root, which lists the leaves; all are in one file."""
+    """Encode the root, which lists the leaves; all are in one file."""
     keys = [child.first_key for child in children]
     shared = [0, *(_shared(a, b) for a, b in pairwise(keys))]
     suffixes = [key[n:] for key, n in zip(keys, shared, strict=True)]
@@ -300,13 +302,13 @@ def _interior(children: list[_Child], nodes_path: str) -> bytes:
 
 def _manifest(root: _Child, encoded: bytes, nodes: bytes | bytearray, nodes_path: str) -> bytes:
     config = (
-        hashlib.sha256(nodes).digest()[:16],  # the database's UUID, the same for the same contents
-        varint(0),  # one manifest, not one for each version
+        hashlib.sha256(nodes).digest()[:16],  # the database's UUID, derived from its contents
+        varint(0),  # one manifest for all versions
         varint(_MAX_INLINE_BYTES),
         varint(_MAX_NODE_BYTES),
         bytes([_ARITY_LOG2]),
         varint(_ZSTD),
-        struct.pack("<i", 0),  # for those who add to it: zstd's default level
+        struct.pack("<i", 0),  # for programs that add to it: zstd's default level
     )
     version = (
         varint(_GENERATION),
@@ -321,7 +323,7 @@ def _manifest(root: _Child, encoded: bytes, nodes: bytes | bytearray, nodes_path
 
 
 def _framed(magic: int, body: bytes) -> bytes:
-    """Magic number, length of all, version, compression, compressed body, CRC-32C of all."""
+    """Frame a body: magic, total length, version, compression, compressed body, CRC-32C of all."""
     import zstandard
 
     from grokpack.formats.crc32c import crc32c
@@ -334,7 +336,7 @@ def _framed(magic: int, body: bytes) -> bytes:
 
 
 def _file_table(paths: list[bytes]) -> bytes:
-    """The files that a node names, sorted; none has a part that its children's files inherit."""
+    """Encode the sorted files that a node names; children inherit no part of these paths."""
     shared = [0, *(_shared(a, b) for a, b in pairwise(paths))]
     suffixes = [path[n:] for path, n in zip(paths, shared, strict=False)]
     lengths = varints(map(len, suffixes))
@@ -343,12 +345,12 @@ def _file_table(paths: list[bytes]) -> bytes:
 
 
 def _raw(path: str) -> bytes:
-    """A path as the file system has it, which need not be UTF-8."""
+    """Return a path's bytes in the file system, which need not be UTF-8."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def _shared(one: bytes, other: bytes) -> int:
-    """Bytes that two strings begin with alike."""
+    """Return the length of the common beginning of two strings."""
     limit = min(len(one), len(other))
     if one[:limit] == other[:limit]:
         return limit
@@ -356,7 +358,7 @@ def _shared(one: bytes, other: bytes) -> int:
 
 
 def varint(number: int) -> bytes:
-    """A number in groups of seven bits, the lowest first; all but the last have bit 7 set."""
+    """Encode a number in groups of seven bits, lowest first; all but the last have bit 7 set."""
     out = bytearray()
     while number >> _VARINT_BITS:
         out.append(number & 0x7F | 0x80)
@@ -366,7 +368,7 @@ def varint(number: int) -> bytes:
 
 
 def varints(numbers: np.ndarray | Iterable[int]) -> bytes:
-    """Many of them, one after the other."""
+    """Encode numbers as varints, one after the other."""
     values = numbers if isinstance(numbers, np.ndarray) else np.array(list(numbers), np.int64)
     if not len(values):
         return b""

@@ -1,8 +1,8 @@
-"""The index of an OCDBT database that others wrote, looked at before TensorStore reads it.
+"""Check of an OCDBT index from outside, before TensorStore reads it.
 
-TensorStore decodes nodes as streams, but believes how many files they name and how long they and
-the values are. Source: the section "Storage format" of the `ocdbt` driver's page in TensorStore's
-documentation.
+TensorStore decodes nodes as streams, but trusts the number of files that they name and the lengths
+of nodes and values. Source: the section "Storage format" of the `ocdbt` driver's page in
+TensorStore's documentation.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 _FRAME_HEAD_BYTES, _FRAME_TAIL_BYTES = 14, 4  # magic, length, version, compression; CRC-32C
 _PLAIN, _ZSTD = 0, 1
 _CONFIG_BYTES, _ZSTD_CONFIG_BYTES = 16, 4  # the database's UUID; zstd's level
-_LARGEST_BYTES = 16 << 20  # of a manifest or a node, decoded; TensorStore makes no more than 8 MiB
-_MOST_NODES = 1 << 16  # the release in chunks of a mebibyte has 80
-_MOST_FILES = 1 << 18  # that a node names; TensorStore takes a hundred bytes for each
-_NOWHERE = (1 << 64) - 1  # where the root of a version without keys lies
+_LARGEST_BYTES = 16 << 20  # of a decoded manifest or node; TensorStore writes at most 8 MiB
+_MOST_NODES = 1 << 16  # the release in chunks of one mebibyte has 80
+_MOST_FILES = 1 << 18  # named by a node; TensorStore takes a hundred bytes for each
+_NOWHERE = (1 << 64) - 1  # offset of the root of a version without keys
 _GROUP_BITS, _LONGEST_VARINT = 7, 10
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Where a node of the tree lies.
+    """Location of a node of the tree.
 
     Attributes:
         path: Its file, below the database.
-        base: What the paths of files begin with that it names.
+        base: Common beginning of the paths that the node names.
         offset: Its first byte.
         nbytes: Its length.
     """
@@ -46,15 +46,14 @@ class Node:
 
 
 def largest_value(manifest: bytes, read: Callable[[Sequence[Node]], list[bytes]]) -> int:
-    """Bytes of the largest value of a database.
+    """Return the size of the largest value of a database.
 
     Args:
-        manifest: Its manifest.
+        manifest: The bytes of its manifest.
         read: Reads the bytes of nodes.
 
     Raises:
-        GrokpackError: GP209 where the index is broken, GP235 where it is larger than any that is
-            meant.
+        GrokpackError: GP209 if the index is broken, GP235 if it is larger than any real one.
     """
     try:
         level, largest, seen = _root(_Columns(_body(manifest))), 0, 0
@@ -83,7 +82,7 @@ def _beyond() -> GrokpackError:
 
 
 def _body(frame: bytes) -> bytes:
-    """What a manifest or a node says, out of its frame."""
+    """Decode the body of a manifest or a node from its frame."""
     packed = frame[_FRAME_HEAD_BYTES:-_FRAME_TAIL_BYTES]
     kind = frame[_FRAME_HEAD_BYTES - 1]
     if kind == _PLAIN:
@@ -98,7 +97,7 @@ def _body(frame: bytes) -> bytes:
 
 
 class _Columns:
-    """The columns of a manifest or a node, one after another.
+    """Columns of a manifest or a node, read one after another.
 
     Args:
         data: Its bytes.
@@ -108,7 +107,7 @@ class _Columns:
         self._data, self._at = np.frombuffer(data, np.uint8), 0
 
     def take(self, nbytes: int) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         if not 0 <= nbytes <= len(self._data) - self._at:
             message = "it ends too early"
             raise ValueError(message)
@@ -116,15 +115,15 @@ class _Columns:
         return self._data[self._at - nbytes : self._at].tobytes()
 
     def byte(self) -> int:
-        """The next byte."""
+        """Return the next byte."""
         return self.take(1)[0]
 
     def number(self) -> int:
-        """The next varint."""
+        """Return the next varint."""
         return int(self.numbers(1)[0])
 
     def numbers(self, count: int) -> np.ndarray:
-        """The next varints, `u64[count]`."""
+        """Return the next varints, `u64[count]`."""
         if not 0 <= count <= len(self._data) - self._at:
             message = "it names more than it has bytes"
             raise ValueError(message)
@@ -144,7 +143,7 @@ class _Columns:
 
 
 def _files(columns: _Columns, base: str) -> list[tuple[str, str]]:
-    """The files that a node names: path, and what the paths begin with that its nodes name."""
+    """Read the files that a node names: each path, and the base of paths in that file's nodes."""
     count = columns.number()
     if count > _MOST_FILES:
         raise _beyond()
@@ -160,7 +159,7 @@ def _files(columns: _Columns, base: str) -> list[tuple[str, str]]:
 
 
 def _places(columns: _Columns, count: int) -> list[tuple[int, int, int]]:
-    """The next columns, which say where nodes lie: file, offset, length."""
+    """Read the next columns, locations of nodes: file, offset, length."""
     return list(zip(*(columns.numbers(count).tolist() for _ in range(3)), strict=True))
 
 
@@ -170,9 +169,9 @@ def _node(files: list[tuple[str, str]], place: tuple[int, int, int]) -> Node:
 
 
 def _root(columns: _Columns) -> list[Node]:
-    """The root of the newest version that a manifest lists; none where that has no keys."""
+    """Return the root of the newest version in a manifest; no node if it has no keys."""
     columns.take(_CONFIG_BYTES)
-    columns.numbers(3)  # kind of manifest, and what stands in nodes
+    columns.numbers(3)  # kind of manifest, and limits of nodes
     columns.byte()
     columns.take(_ZSTD_CONFIG_BYTES if columns.number() == _ZSTD else 0)
     files = _files(columns, "")
@@ -184,7 +183,7 @@ def _root(columns: _Columns) -> list[Node]:
 
 
 def _children(columns: _Columns, base: str) -> list[Node]:
-    """The nodes that an interior node lists."""
+    """Return the nodes that an interior node lists."""
     files = _files(columns, base)
     count = columns.number()
     _skip_keys(columns, count, 1)
@@ -192,7 +191,7 @@ def _children(columns: _Columns, base: str) -> list[Node]:
 
 
 def _largest(columns: _Columns) -> int:
-    """Bytes of the largest value of a leaf."""
+    """Return the size of the largest value of a leaf."""
     _files(columns, "")
     count = columns.number()
     _skip_keys(columns, count, 0)
@@ -200,7 +199,7 @@ def _largest(columns: _Columns) -> int:
 
 
 def _skip_keys(columns: _Columns, count: int, between: int) -> None:
-    """Pass over the keys of a node, and columns that stand before their bytes."""
+    """Skip the keys of a node, and `between` columns that precede their bytes."""
     columns.numbers(max(0, count - 1))
     nbytes = sum(columns.numbers(count).tolist())
     for _ in range(between):

@@ -1,10 +1,10 @@
-"""Checkpoints of Orbax: the files beside the arrays that say what the pytree is.
+"""Orbax checkpoints: the files beside the arrays that describe the pytree.
 
-    _METADATA               the tree: for each leaf its keys, and what it is
-    _CHECKPOINT_METADATA    who writes such checkpoints
+    _METADATA               the tree: the keys and the type of each leaf
+    _CHECKPOINT_METADATA    the handler that restores it
     commit_success.txt      written last
 
-Source: checkpoints that orbax-checkpoint 0.11.40 and 0.12.8 wrote, and its code's names.
+Source: checkpoints that orbax-checkpoint 0.11.40 and 0.12.8 wrote, and the names in its code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TREE = "_METADATA"
 CHECKPOINT = "_CHECKPOINT_METADATA"
 COMMIT = "commit_success.txt"
 DATABASE = "manifest.ocdbt"
-_INDEX, _KEY = 1, 2  # kinds of keys: place in a sequence, key of a mapping
+_INDEX, _KEY = 1, 2  # kinds of keys: index in a sequence, key of a mapping
 _HANDLER = "orbax.checkpoint._src.handlers.pytree_checkpoint_handler.PyTreeCheckpointHandler"
 _ARRAYS = ("jax.Array", "np.ndarray")
 _MOST_LEAVES = 1 << 20
@@ -33,12 +33,12 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What the metadata of a checkpoint says.
+    """Metadata of a checkpoint's tree.
 
     Attributes:
         leaves: Keys of every array.
-        database: Whether the arrays lie in an OCDBT database.
-        version: Of zarr, 2 or 3.
+        database: True if the arrays lie in an OCDBT database.
+        version: Version of zarr, 2 or 3.
     """
 
     leaves: tuple[Keys, ...]
@@ -47,15 +47,15 @@ class Tree:
 
     @property
     def metadata(self) -> str:
-        """Name of the metadata of an array."""
+        """Name of the file of an array's metadata."""
         return zarr.METADATA if self.version == 3 else zarr.METADATA_2  # noqa: PLR2004  # zarr's
 
 
 def parse(document: bytes) -> Tree:
-    """The tree's metadata.
+    """Parse the tree's metadata.
 
     Raises:
-        GrokpackError: GP209 where it is broken.
+        GrokpackError: GP209 if it is broken.
     """
     try:
         parsed = bounded_json.parse(document)
@@ -74,15 +74,15 @@ def parse(document: bytes) -> Tree:
 
 
 def _is_plain(keys: Keys) -> bool:
-    """Whether the folder of a leaf lies below the checkpoint's."""
+    """Return whether the folder of a leaf lies below the checkpoint's."""
     path = ".".join(keys)
     return bool(path) and not path.startswith("/") and ".." not in path.split("/")
 
 
 def tree_document(leaves: Iterable[Keys]) -> bytes:
-    """The tree of a checkpoint whose arrays are zarr 3 folders.
+    """Render the tree of a checkpoint whose arrays are zarr 3 folders.
 
-    A leaf is restored as a numpy array, or on any devices where the user names a sharding: a
+    A leaf is restored as a numpy array, or on any devices for which the user names a sharding: a
     jax.Array would have to name the devices that it was saved from.
     """
     rows = {
@@ -105,7 +105,7 @@ def tree_document(leaves: Iterable[Keys]) -> bytes:
 
 
 def checkpoint_document() -> bytes:
-    """Who restores the checkpoint; it holds no times, so that runs write it identically."""
+    """Render the checkpoint's metadata, without times, so that every run writes the same bytes."""
     document: dict[str, Any] = {
         "item_handlers": _HANDLER,
         "metrics": {},

@@ -1,7 +1,7 @@
-"""Recognise what lies in a weight file's place: a pointer, a web page, an archive, nothing at all.
+"""Recognition of files in a weight file's place: pointers, web pages, archives, empty files.
 
-Downloads leave such files under the right names. Only the first bytes are looked at, and only of a
-file whose header could not be read.
+Downloads leave such files under the right names. Only the first bytes are read, and only after a
+header could not be read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from grokpack.formats.pickle import Bytes
 
 CODE = "GP233"
-_HEAD_BYTES = 512  # more than any pointer file takes
+_HEAD_BYTES = 512  # longer than any pointer file
 _TEXT_LIMIT_BYTES = 64 << 10  # of a message that a server sends in place of a file
 _GGML = "in the format of llama.cpp before GGUF: convert the original anew"
 _STAND_INS = (
@@ -25,7 +25,7 @@ _STAND_INS = (
     (b"<?xml", "an XML document, the answer of a server"),
     (b"<Error>", "an XML document, the answer of a server"),
 )
-"""Beginnings of what stands in for a file of any format."""
+"""Beginnings of files that stand in for a file of any format."""
 _FORMATS = (
     (b"\x1f\x8b", "compressed with gzip: `gunzip` it"),
     (b"BZh", "compressed with bzip2: `bunzip2` it"),
@@ -60,7 +60,7 @@ _PAGE = f"an HTML page of a server, a proxy or a login: {_REMEDY}"
 
 
 def recognise(data: Bytes) -> str | None:
-    """What a file is, to follow "the file is"; None for what has no known form."""
+    """Describe a file, to follow "the file is"; None if its form is not known."""
     size = data.size()
     if size == 0:
         return f"empty: {_REMEDY}"
@@ -69,14 +69,14 @@ def recognise(data: Bytes) -> str | None:
 
 
 def recognise_stand_in(data: Bytes) -> str | None:
-    """A pointer or a page in place of a file of any bytes, to follow "the file is"."""
+    """Describe a pointer or a page in place of any file, to follow "the file is"."""
     head = data.read(0, min(data.size(), _HEAD_BYTES))
     told = (what for start, what in _STAND_INS if head.startswith(start))
     return next(told, _PAGE if _HTML.match(_stripped(head)) else None)
 
 
 def recognise_document(data: bytes) -> str | None:
-    """What the bytes of a text that is none of its kind are, to follow "but"; None for a text."""
+    """Describe bytes that are no JSON or text, to follow "but"; None for a text."""
     if not data:
         return f"empty: {_REMEDY}"
     head = data[:_HEAD_BYTES]
@@ -84,7 +84,7 @@ def recognise_document(data: bytes) -> str | None:
 
 
 def _form(head: bytes) -> str | None:
-    """A format that the first bytes tell."""
+    """Describe the format that the first bytes show."""
     if not head.strip(b"\0"):
         return "zeros where its header should be: the download did not get there"
     told = (what for start, what in (*_STAND_INS, *_FORMATS) if head.startswith(start))
@@ -93,7 +93,7 @@ def _form(head: bytes) -> str | None:
 
 
 def _text(head: bytes, size: int) -> str | None:
-    """A text of any kind, which no header is."""
+    """Describe a text of any kind; no header is one."""
     text = _stripped(head)
     if _HTML.match(text):
         return _PAGE
@@ -110,13 +110,14 @@ def _stripped(head: bytes) -> bytes:
 
 
 def explained(error: GrokpackError, data: Bytes, path: str, own: str) -> GrokpackError:
-    """The error for a header that could not be read, with what lies there in the file's place.
+    """Add to a header's error what lies in the file's place.
 
     Args:
-        error: What the format's own reader says.
+        error: The error of the format's own reader.
         data: The file.
-        path: Where it is.
-        own: Format that the file should have, as `recognise` calls it: `a pickle`, `a GGUF file`.
+        path: Its path.
+        own: Format that the file should have, in the words of `recognise`: `a pickle`, `a GGUF
+            file`.
     """
     if error.code != "GP209":
         return error

@@ -1,8 +1,8 @@
 """safetensors: an 8-byte header length, a JSON header, then the arrays without gaps.
 
-Source of the rules: the format's specification in the safetensors repository: offsets begin at 0,
-leave no gap and no overlap, cover the file to its end. What is bounded here, and found to be sound,
-goes to the safetensors library itself, so that nothing passes that no other program opens.
+Source of the rules: the format's specification in the safetensors repository. Offsets begin at 0,
+leave no gap, do not overlap and cover the file to its end. A header that passes the checks here is
+then given to the safetensors library itself, so that no file passes that other programs refuse.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _UNREAD = (
     *("BOOL", "I16", "U16", "U32", "U64", "F64", "C64"),
     *("F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"),
 )
-"""The format's other dtypes, which are named where they are refused."""
-_LARGEST_SIZE = 1 << 63  # what no file reaches
+"""The format's other dtypes, which are refused by name."""
+_LARGEST_SIZE = 1 << 63  # larger than any file
 
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:
-    """A parsed header.
+    """Parsed header.
 
     Attributes:
         arrays: Arrays in the order of their bytes.
@@ -53,7 +53,7 @@ class SafetensorsHeader:
 
 
 def header_bytes(arrays: Mapping[str, ArraySpec], metadata: Mapping[str, str]) -> bytes:
-    """The header for arrays stored in this order."""
+    """Return the header for arrays stored in this order."""
     table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
     for name, array in arrays.items():
@@ -66,12 +66,12 @@ def header_bytes(arrays: Mapping[str, ArraySpec], metadata: Mapping[str, str]) -
 
 
 def lay_out(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> FileLayout:
-    """A file that holds regions of arrays, in this order.
+    """Lay out a file that holds regions of arrays, in this order.
 
     Args:
         path: Path of the file below the root.
         boxes: The region of each array.
-        arrays: Shape and dtype of whole arrays.
+        arrays: Shape and dtype of the whole arrays.
     """
     specs = {name: ArraySpec(box.shape, arrays[name].dtype) for name, box in boxes.items()}
     header = header_bytes(specs, {"format": "pt"})
@@ -80,7 +80,7 @@ def lay_out(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]
 
 
 def check_written(path: str, header: bytes, nbytes: int) -> None:
-    """See that the safetensors library opens what was written, before it is published.
+    """Check that the safetensors library opens a written file, before it is published.
 
     Args:
         path: The file.
@@ -88,7 +88,7 @@ def check_written(path: str, header: bytes, nbytes: int) -> None:
         nbytes: Its size.
 
     Raises:
-        GrokpackError: GP901 where the library refuses it.
+        GrokpackError: GP901 if the library refuses it.
     """
     reason = safetensors_library.refusal(header, nbytes)
     if reason is not None:
@@ -97,12 +97,12 @@ def check_written(path: str, header: bytes, nbytes: int) -> None:
 
 
 def aligned(names: Iterable[str], arrays: Mapping[str, ArraySpec]) -> list[str]:
-    """Wider elements first, so that every array begins at a multiple of its element size."""
+    """Sort wider elements first, so that each array begins at a multiple of its element size."""
     return sorted(names, key=lambda name: -arrays[name].dtype.itemsize)
 
 
 def shards(sizes: Mapping[str, int], limit_bytes: int) -> Iterator[list[str]]:
-    """Names in order, in files of at most this size; an array that is larger has one of its own."""
+    """Yield the names of each file of at most this size; a larger array has its own file."""
     shard: list[str] = []
     nbytes = 0
     for name, size in sizes.items():
@@ -120,13 +120,13 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Safetens
 
     Args:
         data: The file.
-        path: What it is called in messages.
-        allowance: What this header and others may take together; by default it is the only one.
+        path: Its name in messages.
+        allowance: Limit that this header shares with others; by default it has its own.
 
     Raises:
-        GrokpackError: GP209 for a header that breaks the format's rules, or that the safetensors
-            library refuses, GP208 for a dtype that no Grok-1 checkpoint has, GP235 for one that is
-            larger than any of Grok-1.
+        GrokpackError: GP209 for a header that breaks the format's rules or that the safetensors
+            library refuses, GP208 for a dtype that no Grok-1 checkpoint has, GP235 for one larger
+            than any of Grok-1.
     """
     size, allowance = data.size(), allowance or Allowance()
     if size < _LENGTH.size:
@@ -148,7 +148,7 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> Safetens
 
 
 def _parse(literal: bytes, path: str) -> tuple[list[tuple[str, StoredArray, int]], dict[str, str]]:
-    """Rows of the table, checked one by one, and the metadata."""
+    """Parse the rows of the table, checked one by one, and the metadata."""
     table = bounded_json.parse(literal[_LENGTH.size :], Place(path, _LENGTH.size))
     if not isinstance(table, dict):
         raise _broken(path, "header is not a JSON object", _LENGTH.size)
@@ -163,7 +163,7 @@ def _strings(metadata: object) -> dict[str, str]:
 
 
 def _entry(path: str, name: str, row: object, begins: int) -> tuple[str, StoredArray, int]:
-    """One row of the table, checked: name, array, end offset."""
+    """Check one row of the table: name, array, end offset."""
     try:
         dtype, shape, (start, stop) = row["dtype"], row["shape"], row["data_offsets"]  # type: ignore[index]
         numbers = [*shape, start, stop]

@@ -1,7 +1,7 @@
-"""The safetensors library as the judge of headers: what it does not open, nobody else opens.
+"""The safetensors library as judge of headers: a file that it refuses, other programs refuse.
 
-It reads a file's header and maps the rest, so a file without contents will do: one that begins with
-the header, has the right size, and takes no room.
+The library reads the header and maps the rest, so a sparse file is enough that begins with the
+header and has the right size.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OPEN_FILES = "/proc/self/fd"  # where a file of memory has a path
+_OPEN_FILES = "/proc/self/fd"  # where an in-memory file has a path
 
 
 def refusal(header: bytes, nbytes: int) -> str | None:
-    """The reason for which the library refuses a file; None where it opens it.
+    """Return the reason why the library refuses a file; None if it opens it.
 
-    A file that the machine has no room of addresses for is not judged.
+    A file too large for the address space is not judged.
 
     Args:
         header: The file's first bytes: the length of its table, and the table.
@@ -40,7 +40,7 @@ def refusal(header: bytes, nbytes: int) -> str | None:
 
 @contextlib.contextmanager
 def _sparse_file(header: bytes, nbytes: int) -> Iterator[str]:
-    """The path of a file of this size that begins so; it is gone after the block."""
+    """Create a sparse file of this size that begins with the header, for the block's length."""
     with contextlib.ExitStack() as ended:
         if hasattr(os, "memfd_create") and Path(_OPEN_FILES).is_dir():
             handle = os.memfd_create("header")
@@ -50,5 +50,5 @@ def _sparse_file(header: bytes, nbytes: int) -> Iterator[str]:
             ended.callback(os.unlink, path)
         file = ended.enter_context(os.fdopen(handle, "wb"))
         file.write(header)
-        file.truncate(nbytes)  # which writes out what is buffered
+        file.truncate(nbytes)  # also flushes the buffer
         yield path

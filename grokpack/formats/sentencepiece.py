@@ -1,4 +1,4 @@
-"""xAI's tokenizer.model as GGUF's vocabulary."""
+"""SentencePiece models: xAI's tokenizer.model as GGUF's vocabulary."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 _NORMAL, _UNKNOWN, _USER_DEFINED, _UNUSED = 1, 2, 4, 5
 _BPE = 2  # sentencepiece_model.proto: TrainerSpec.ModelType
-_PIECES = 1  # and the field of ModelProto
-_VARINT, _LENGTH = 0, 2  # protobuf's wire types, and the sizes of the fixed ones
+_PIECES = 1  # number of the field in ModelProto
+_VARINT, _LENGTH = 0, 2  # wire types of protobuf; below, the sizes of the fixed ones
 _WIDTHS = {1: 8, 5: 4}
 _VARINT_BYTES = 10
-_LONGER = 0x80  # a byte from here on says that the number goes on
+_LONGER = 0x80  # bytes from here on are followed by another of the number
 _PIECE_KEY = _PIECES << 3 | _LENGTH
 _MOST_BYTES = 16 << 20  # seven times the release's tokenizer
 _MOST_PIECES = 327_680  # the largest vocabularies have 262,144
-_MOST_OTHER_BYTES = 2 << 20  # settings and the map of the normaliser, a quarter of a megabyte
+_MOST_OTHER_BYTES = 2 << 20  # settings and the normalizer's map take a quarter of a megabyte
 _REASON_CHARACTERS = 200
 
 
@@ -33,10 +33,10 @@ class Vocabulary:
 
     Attributes:
         tokens: The pieces, by id.
-        scores: Their scores; merges are made in the order of these.
+        scores: Their scores, which order the merges.
         types: llama.cpp's token types.
-        unknown: Id of the unknown token; the others are in the model's constants.
-        space_prefix: Whether a space is put before a text.
+        unknown: Id of the unknown token; other special ids are in the model's constants.
+        space_prefix: True if a space is put before a text.
     """
 
     tokens: Sequence[bytes]
@@ -50,15 +50,15 @@ def read(data: bytes, path: str) -> Vocabulary:
     """Parse a SentencePiece model.
 
     Raises:
-        GrokpackError: GP307 where sentencepiece or protobuf is missing, GP242 for a file that is
-            none or contradicts itself, GP306 for one that is no BPE model.
+        GrokpackError: GP307 if sentencepiece or protobuf is missing, GP242 for a file that is no
+            model or contradicts itself, GP306 for a model that is not BPE.
     """
     schema = optional_imports.load("sentencepiece.sentencepiece_model_pb2", "gguf")
     check(data, path)
     model: Any = schema.ModelProto()
     try:
         model.ParseFromString(data)
-    except Exception as error:  # protobuf's own class moves between its versions
+    except Exception as error:  # the module of protobuf's own class differs between versions
         raise _broken("not a SentencePiece model", path) from error
     if model.trainer_spec.model_type != _BPE:
         raise GrokpackError("GP306", "not a BPE tokenizer, as Grok-1's is", Place(path))
@@ -72,15 +72,15 @@ def read(data: bytes, path: str) -> Vocabulary:
 
 
 def check(data: bytes, path: str) -> int:
-    """See that a SentencePiece model is one, as far as the packages that are installed can tell.
+    """Check a SentencePiece model as far as the installed packages can.
 
     Returns:
-        How many pieces it has.
+        The number of pieces.
 
     Raises:
-        GrokpackError: GP235 for what is larger than any model, GP242 for what is none, what the
-            sentencepiece library refuses, scores that are no numbers, and another number of
-            unknowns than one.
+        GrokpackError: GP235 for a file larger than any model. GP242 for one that is no model, that
+            the sentencepiece library refuses, whose scores are not finite, or that has not exactly
+            one unknown piece.
     """
     pieces = _bound(data, path)
     if importlib.util.find_spec("sentencepiece") is not None:
@@ -89,7 +89,7 @@ def check(data: bytes, path: str) -> int:
 
 
 def load(data: bytes, path: str) -> Any:  # noqa: ANN401  # sentencepiece.SentencePieceProcessor
-    """Give a SentencePiece model to the library that made it, and look at every piece.
+    """Load a SentencePiece model with its library, and read every piece.
 
     Raises:
         GrokpackError: GP242 as `check`, GP307 without the package.
@@ -113,10 +113,10 @@ def load(data: bytes, path: str) -> Any:  # noqa: ANN401  # sentencepiece.Senten
 
 
 def refuse_another(pieces: int, rows: int, path: str, hint: str | None = None) -> None:
-    """See that an embedding has a row for each piece.
+    """Refuse a tokenizer with more pieces than the embedding has rows.
 
     Raises:
-        GrokpackError: GP306 where it has not.
+        GrokpackError: GP306.
     """
     if pieces > rows:
         facts = (("tokenizer", f"{pieces:,} pieces"), ("embedding", f"{rows:,} rows"))
@@ -124,7 +124,7 @@ def refuse_another(pieces: int, rows: int, path: str, hint: str | None = None) -
 
 
 def _reason(error: Exception) -> str:
-    """Shorten what the library says to one line without its own file names."""
+    """Shorten the library's message to one line without its own file names."""
     if isinstance(error, UnicodeDecodeError):
         return "a piece is not UTF-8"
     said = str(error).removeprefix("INTERNAL:").strip().partition("\n")[0]
@@ -132,10 +132,12 @@ def _reason(error: Exception) -> str:
 
 
 def _bound(data: bytes, path: str) -> int:
-    """Count pieces before any library does: an empty one takes two bytes here, and 200 in memory.
+    """Count the pieces before any library parses them.
+
+    An empty piece takes two bytes in the file and 200 in memory.
 
     Raises:
-        GrokpackError: GP235 for more than any model has, GP242 where it is no message at all.
+        GrokpackError: GP235 for more than any model has, GP242 if it is no protobuf message.
     """
     at = pieces = others = 0
     end = len(data)
@@ -160,7 +162,7 @@ def _bound(data: bytes, path: str) -> int:
 
 
 def _next_field(data: bytes, at: int, path: str) -> tuple[int, int]:
-    """Number of the field of a protobuf message that begins here, and the byte behind it."""
+    """Return the number of the protobuf field that begins here, and the offset behind it."""
     key, at = _varint(data, at, path)
     kind = key & 7
     if kind == _LENGTH:
@@ -198,11 +200,11 @@ def _broken(what: str, path: str) -> GrokpackError:
 
 
 def token_type(piece: str, kind: int) -> int:
-    """llama.cpp's type of a piece; both number the types alike.
+    """Return llama.cpp's type of a piece; both number the types alike.
 
-    llama.cpp cuts user-defined pieces out of a text before anything else, and SentencePiece cuts
-    them out of the normalised text, in which spaces are `U+2581`. So runs of spaces never match
-    there, and must not here; digits, newlines and tabs are cut alike when they are normal pieces.
+    llama.cpp cuts user-defined pieces out of a text before anything else. SentencePiece cuts them
+    out of the normalized text, in which spaces are `U+2581`, so that runs of spaces never match
+    there and must not match here. Digits, newlines and tabs are cut alike as normal pieces.
     """
     if kind != _USER_DEFINED:
         return kind

@@ -1,8 +1,8 @@
-"""zarr arrays as files that are written: metadata, and shards of chunks that are as they are.
+"""zarr stores to write: metadata, and shards of uncompressed or compressed chunks.
 
-A chunk that is not compressed is a box of its array, row-major and dense; behind it stand four
-bytes of crc32c. A shard is such chunks end to end and an index of where each begins, which is
-known before any of them is written. So a store is a layout like any other.
+An uncompressed chunk is a box of its array, row-major and dense, followed by four bytes of crc32c.
+A shard is a run of such chunks and an index of their offsets, which is known before any of them is
+written. A store is therefore a layout like any other.
 
 Source: the zarr 3 specification, its sharding-indexed and crc32c codecs.
 """
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 METADATA = "zarr.json"
 METADATA_2 = ".zarray"
 NIBBLES = "two int4 in a byte of the last axis, the first in the low bits, two's complement"
-"""What the attribute `packing` says of codes of four bits."""
-CRC_BYTES = 4  # behind each chunk, and behind the index of a shard
-ENTRY = struct.Struct("<QQ")  # of an index: where a chunk begins, and its length
+"""Value of the attribute `packing` for 4-bit codes."""
+CRC_BYTES = 4  # after each chunk, and after the index of a shard
+ENTRY = struct.Struct("<QQ")  # entry of an index: a chunk's offset and length
 ABSENT = 2**64 - 1  # both numbers of a chunk that is not stored
 NAMES = {
     DType.U8: "uint8",
     DType.I8: "int8",
     DType.I32: "int32",
     DType.I64: "int64",
-    DType.BF16: "bfloat16",  # TensorStore has it; the specification leaves it to extensions
+    DType.BF16: "bfloat16",  # TensorStore supports it; the specification leaves it to extensions
     DType.F16: "float16",
     DType.F32: "float32",
 }
@@ -48,12 +48,12 @@ _ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": LEVEL, "chec
 
 
 def crc32c() -> Callable[[Any], int]:
-    """The checksum of chunks, computed by the processor's own instruction.
+    """Return the checksum function for chunks, which uses the processor's own instruction.
 
-    The package is one that lets other threads go on meanwhile.
+    The package releases the global interpreter lock while it computes.
 
     Raises:
-        GrokpackError: GP307 where it is not installed.
+        GrokpackError: GP307 if it is not installed.
     """
     checksum: Callable[[Any], int] = load("crc32c", "zarr").crc32c
     return checksum
@@ -61,15 +61,15 @@ def crc32c() -> Callable[[Any], int]:
 
 @dataclass(frozen=True, slots=True)
 class ShardGrid:
-    """How an array is cut into shards, and a shard into chunks.
+    """Grid that cuts an array into shards, and each shard into chunks.
 
-    The number of chunks along an axis is a multiple of those of a shard, so that every shard
-    holds equally many; only the last chunks may reach beyond the array.
+    The number of chunks along an axis is a multiple of a shard's, so that all shards hold equally
+    many. Only the last chunks may reach beyond the array.
 
     Attributes:
-        shape: Of the array.
-        shard: Of a shard; a multiple of the chunk.
-        chunk: Of a chunk.
+        shape: Shape of the array.
+        shard: Shape of a shard, a multiple of the chunk's.
+        chunk: Shape of a chunk.
     """
 
     shape: Shape
@@ -91,7 +91,7 @@ class ShardGrid:
         return tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
 
     def box(self, row: int) -> Box:
-        """The box of a chunk, counted shard by shard; the last may reach beyond the array."""
+        """Return the box of a chunk, counted shard by shard; the last may exceed the array."""
         shard, chunk = divmod(row, self.per_shard)
         outer, inner = unravel(shard, self.shards), unravel(chunk, self._inner)
         start = tuple(
@@ -101,7 +101,7 @@ class ShardGrid:
 
 
 def unravel(index: int, counts: Shape) -> Shape:
-    """The place of an element by its number, in row-major order."""
+    """Return the index of an element from its row-major number."""
     found = []
     for count in reversed(counts):
         index, rest = divmod(index, count)
@@ -110,7 +110,7 @@ def unravel(index: int, counts: Shape) -> Shape:
 
 
 def choose_grid(spec: ArraySpec, cuts: Shape, chunk_bytes: int, shard_bytes: int) -> ShardGrid:
-    """Shards of chunks of about these sizes, that no slice of a rank cuts.
+    """Choose shards and chunks of about these sizes that no rank's slice cuts.
 
     Both grow along the last axis first, then along the one before it: chunks are bands of rows.
 
@@ -118,12 +118,12 @@ def choose_grid(spec: ArraySpec, cuts: Shape, chunk_bytes: int, shard_bytes: int
         spec: The array.
         cuts: Equal parts along each axis that shards must not straddle.
         chunk_bytes: Largest chunk.
-        shard_bytes: Largest shard, but for its index.
+        shard_bytes: Largest shard, without its index.
     """
     own = tuple(n // c if n % c == 0 else n for n, c in zip(spec.shape, cuts, strict=True))
     while True:
         chunk = _grow((1,) * len(own), own, chunk_bytes // spec.dtype.itemsize, padded=True)
-        # what does not divide a rank's slice may reach beyond the whole array only
+        # only the end of the whole array may be padded, not that of a rank's slice
         sizes = zip(own, chunk, spec.shape, strict=True)
         wider = tuple(n if n % c == 0 else whole for n, c, whole in sizes)
         if wider == own:
@@ -134,9 +134,10 @@ def choose_grid(spec: ArraySpec, cuts: Shape, chunk_bytes: int, shard_bytes: int
 
 
 def _grow(unit: Shape, limit: Shape, elements: int, *, padded: bool = False) -> Shape:
-    """The largest box of whole units within a limit of so many elements, last axis first.
+    """Return the largest box of whole units with so many elements, within a limit.
 
-    It divides the limit, unless it may be `padded` and what divides is far too small.
+    It grows along the last axis first. It divides the limit, unless it may be `padded` and every
+    divisor is far too small.
     """
     box = list(unit)
     for axis in reversed(range(len(unit))):
@@ -151,7 +152,7 @@ def _grow(unit: Shape, limit: Shape, elements: int, *, padded: bool = False) -> 
     return tuple(box)
 
 
-_AWKWARD = 8  # a divisor smaller by this factor than what fits makes too many chunks
+_AWKWARD = 8  # a divisor this many times smaller than the room makes too many chunks
 
 
 def array_document(
@@ -162,7 +163,7 @@ def array_document(
     *,
     compressed: bool = False,
 ) -> bytes:
-    """zarr.json of an array in shards of chunks with checksums."""
+    """Render zarr.json of an array in shards of chunks with checksums."""
     little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
     plain: dict[str, Any] = {"name": "bytes"} if spec.dtype.itemsize == 1 else little
     sharding = {
@@ -189,7 +190,7 @@ def array_document(
 
 
 def group_document(attributes: Mapping[str, Any] | None = None) -> bytes:
-    """zarr.json of a group."""
+    """Render zarr.json of a group."""
     return _rendered({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}})
 
 
@@ -198,9 +199,10 @@ def _rendered(document: Mapping[str, Any]) -> bytes:
 
 
 def frames_spec(spec: ArraySpec, grid: ShardGrid, *, checked: bool = True) -> ArraySpec:
-    """Every chunk of an array, shard by shard, with its checksum: `u8[chunk, bytes + 4]`.
+    """Return the spec of all chunks, shard by shard, with checksums: `u8[chunk, bytes + 4]`.
 
-    Not `checked`, without it: of chunks that are compressed it covers what becomes of them.
+    Without `checked` the checksums are left out: those of compressed chunks cover the compressed
+    bytes.
     """
     frame = math.prod(grid.chunk) * spec.dtype.itemsize + CRC_BYTES * checked
     return ArraySpec((math.prod(grid.shards) * grid.per_shard, frame), DType.U8)
@@ -209,16 +211,16 @@ def frames_spec(spec: ArraySpec, grid: ShardGrid, *, checked: bool = True) -> Ar
 def lay_out(
     path: str, frames: str, spec: ArraySpec, grid: ShardGrid, *, compressed: bool = False
 ) -> Iterator[tuple[FileLayout, ...]]:
-    """The shards of an array, those that share rows in one band.
+    """Lay out the shards of an array; shards that share rows form one group.
 
-    Of shards that are compressed, chunks are all that is known beforehand.
+    For compressed shards only the chunks are known beforehand, so that the layout has no index.
 
     Args:
         path: Folder of the array.
         frames: Name of the array of its chunks and their checksums.
         spec: The array.
-        grid: How it is cut.
-        compressed: Whether chunks are compressed afterwards.
+        grid: Its shards and chunks.
+        compressed: True if chunks are compressed afterwards.
     """
     per_shard = grid.per_shard
     nbytes = frames_spec(spec, grid, checked=not compressed).shape[1]
@@ -234,7 +236,7 @@ def lay_out(
 
 
 def render_index(sizes: Sequence[int]) -> bytes:
-    """Where each chunk of a shard begins, and how long it is, with a checksum."""
+    """Render the index of a shard: offset and length of each chunk, with a checksum."""
     starts = accumulate(sizes, initial=0)
     entries = b"".join(map(ENTRY.pack, starts, sizes))
     return entries + crc32c()(entries).to_bytes(CRC_BYTES, "little")

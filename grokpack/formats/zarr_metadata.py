@@ -1,4 +1,4 @@
-"""What the metadata of a zarr array says: of version 3 or 2, whoever wrote it.
+"""Metadata of zarr arrays of versions 2 and 3, whoever wrote them.
 
 Source: the zarr 3 specification with its sharding-indexed codec, and that of zarr 2.
 """
@@ -30,33 +30,33 @@ _DTYPES = {name: dtype for dtype, name in NAMES.items()} | {
     "<f2": DType.F16,
     "<f4": DType.F32,
 }
-"""Names in version 3, and numpy's in version 2; bfloat16 has none of numpy's."""
-_MOST_AXES = 8  # and elements: what a hostile header can make us compute is bounded
+"""Names in version 3, and numpy's in version 2; numpy has none for bfloat16."""
+_MOST_AXES = 8  # these two limits bound the cost of a hostile header
 _LARGEST = 1 << 50
-_MOST_CHUNKS = 1 << 20  # of a shard, on all levels; a terabyte of chunks of a mebibyte
-_CODEC_BYTES = 4096  # of a codec's own: heads, tables, checksums
+_MOST_CHUNKS = 1 << 20  # of a shard, on all levels; a terabyte in chunks of a mebibyte
+_CODEC_BYTES = 4096  # added by a codec: headers, tables, checksums
 _DIGITS = 19  # of a number in a file's name
 _SHARDS, _BLOSC = "sharding_indexed", "blosc"
 BLOSC_HEAD_BYTES = 16
-"""What blosc begins with; bytes 4 to 7 are the size of what it stands for."""
+"""Header of blosc; its bytes 4 to 7 hold the decoded size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An array of any zarr store, as its metadata tells.
+    """Array of any zarr store, as its metadata describes it.
 
     Attributes:
         spec: Shape and dtype.
-        file: Shape of what one file holds: a chunk, or a shard.
-        chunk: Shape of what has to be decoded at once.
+        file: Shape of one file's contents: a chunk, or a shard.
+        chunk: Shape that has to be decoded at once.
         version: 2 or 3.
-        key: Makes a file's name of its place in the grid: prefix and separator.
-        index: Bytes of a shard's index and whether it stands at the end; None where there is no
-            index, or one of a kind that is not looked into.
-        file_bytes: Size of each file, where it is the same for all; None otherwise.
-        most_bytes: The most that a chunk takes when it is encoded, by any codec that can be meant.
-        blosc: Whether chunks are encoded by blosc, which decodes as much as their heads claim.
-        packing: How its elements hold several codes each, where they do.
+        key: Prefix and separator of a file's name, which gives its index in the grid.
+        index: Bytes of a shard's index, and whether it stands at the end; None if there is no
+            index, or one of a kind that is not read.
+        file_bytes: Size of each file if it is the same for all; else None.
+        most_bytes: Largest encoded size of a chunk, by any reasonable codec.
+        blosc: True if chunks are encoded by blosc, which decodes as much as their headers claim.
+        packing: How elements hold several codes each, if they do.
     """
 
     spec: ArraySpec
@@ -71,7 +71,7 @@ class Stored:
     packing: str | None = None
 
     def places(self) -> Iterator[Shape]:
-        """Places of all files of the array in its grid, one after another."""
+        """Return the grid index of each file of the array."""
         return (unravel(number, self._counts) for number in range(self.files))
 
     @property
@@ -80,7 +80,7 @@ class Stored:
         return tuple(-(-n // s) for n, s in zip(self.spec.shape, self.file, strict=True))
 
     def place_of(self, key: str) -> Shape | None:
-        """The place in the grid of the file of a name; None where it is the name of none."""
+        """Return the grid index of the file with this name; None if no file has it."""
         prefix, separator = self.key
         words = key.split(separator)
         if prefix and words[0] == prefix:
@@ -94,12 +94,12 @@ class Stored:
         return at if inside and self.key_of(at) == key else None
 
     def key_of(self, at: Shape) -> str:
-        """Name of the file at a place of the grid."""
+        """Return the name of the file at a grid index."""
         prefix, separator = self.key
         return separator.join([*([prefix] if prefix else []), *map(str, at)]) or "0"
 
     def outside(self, at: Shape) -> np.ndarray:
-        """Which chunks of the shard at a place lie wholly beyond the array, `bool[chunk]`."""
+        """Mark the chunks of the shard at a grid index that lie beyond the array, `bool[chunk]`."""
         counts = tuple(f // c for f, c in zip(self.file, self.chunk, strict=True))
         beyond: np.ndarray = np.zeros(counts, bool)
         sizes = zip(at, self.file, self.chunk, self.spec.shape, strict=True)
@@ -109,26 +109,26 @@ class Stored:
         return beyond.reshape(-1)
 
     def holder(self, index: Shape) -> str:
-        """Name of the file that holds an element."""
+        """Return the name of the file that holds an element."""
         return self.key_of(tuple(i // s for i, s in zip(index, self.file, strict=True)))
 
     @property
     def files(self) -> int:
-        """How many files the array has."""
+        """Number of files of the array."""
         return math.prod(self._counts)
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of a chunk, decoded."""
+        """Bytes of a decoded chunk."""
         return math.prod(self.chunk) * self.spec.dtype.itemsize
 
 
 def parse(data: bytes) -> Stored | None:
-    """An array's metadata, of version 3 or 2; None for that of a group.
+    """Parse an array's metadata, of version 3 or 2; return None for a group's.
 
     Raises:
-        GrokpackError: GP209 where it is broken, GP208 for a dtype, a grid or codecs that are not
-            read, GP235 for shards of more chunks than any array needs.
+        GrokpackError: GP209 if it is broken, GP208 for a dtype, a grid or codecs that are not read,
+            GP235 for shards of more chunks than any array needs.
     """
     try:
         document = bounded_json.parse(data)
@@ -169,13 +169,13 @@ def _parse_3(document: dict[str, Any]) -> Stored:
 
 
 def _encoded_bytes(spec: ArraySpec, chunk: Shape) -> int:
-    """The most that a codec makes of a chunk: none that is meant to compress adds an eighth."""
+    """Return the largest encoded size of a chunk; no real compressor adds more than an eighth."""
     nbytes = math.prod(chunk) * spec.dtype.itemsize
     return nbytes + (nbytes >> 3) + _CODEC_BYTES
 
 
 def _entries(codecs: list[dict[str, Any]], shape: Shape) -> int:
-    """Entries of all indices in a chunk of a shape that is a shard, or holds shards."""
+    """Count the entries of all indices in a chunk that is a shard or holds shards."""
     found = 0
     for codec in codecs:
         if codec["name"] == _SHARDS:
@@ -189,7 +189,7 @@ def _entries(codecs: list[dict[str, Any]], shape: Shape) -> int:
 
 
 def _by_blosc(names: Sequence[str]) -> bool:
-    """Whether chunks are encoded by blosc, as the last codec but a checksum."""
+    """Return whether blosc encodes the chunks, as the last codec before any checksum."""
     if _BLOSC not in names:
         return False
     if _BLOSC in (names[:-1] if names[-1] != "crc32c" else names[:-2]):
@@ -207,7 +207,7 @@ def _index_place(inner: Mapping[str, Any], file: Shape, chunk: Shape) -> tuple[i
 
 
 def _plain_bytes(codecs: list[dict[str, Any]], file: Shape, dtype: DType) -> int | None:
-    """Size of the files of chunks that are not compressed."""
+    """Return the size of each file of uncompressed chunks; None if they are compressed."""
     names = [codec["name"] for codec in codecs if codec["name"] != "transpose"]
     if names not in (["bytes"], ["bytes", "crc32c"]):
         return None
@@ -241,12 +241,12 @@ def _dtype(name: object) -> DType:
 
 
 def misplaced(index: np.ndarray, size: int, outside: np.ndarray, most: int) -> str | None:
-    """What is wrong with the index of a shard, as a sentence; None where nothing can be seen.
+    """Describe what is wrong with a shard's index, as a sentence; None if nothing is.
 
     Args:
-        index: Where each chunk begins, and its length, `u64[chunk, 2]`.
+        index: Offset and length of each chunk, `u64[chunk, 2]`.
         size: Bytes of the file.
-        outside: Chunks that lie beyond the array, which need not be stored, `bool[chunk]`.
+        outside: Chunks beyond the array, which need not be stored, `bool[chunk]`.
         most: The most bytes that a chunk can take.
     """
     starts, lengths = index.T
@@ -278,10 +278,10 @@ _SMALLEST = {DType.I8: -128, DType.U8: 255}
 def array_json(
     array: ArraySpec, chunk: Shape, attributes: Mapping[str, Any] | None = None
 ) -> bytes:
-    """An array of uncompressed little-endian chunks.
+    """Render the metadata of an array of uncompressed little-endian chunks.
 
-    What a missing chunk reads as is chosen to be noticed: NaN, or the value at the end of the
-    range; zeros could be weights.
+    The fill value of missing chunks is chosen to be noticed: NaN, or the value at the end of the
+    range. Zeros could pass for weights.
     """
     endian = {"configuration": {"endian": "little"}} if array.dtype.itemsize > 1 else {}
     document = {
@@ -299,6 +299,6 @@ def array_json(
 
 
 def group_json(attributes: Mapping[str, Any] | None = None) -> bytes:
-    """A group."""
+    """Render the metadata of a group."""
     document = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
     return json.dumps(document, separators=(",", ":")).encode()

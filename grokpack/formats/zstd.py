@@ -1,23 +1,23 @@
-"""zstd frames that others made, decompressed to the size that is expected and no further."""
+"""Decompression of zstd frames from outside, to the expected size and no further."""
 
 from __future__ import annotations
 
 _WINDOW_BYTES = 8 << 20
-"""The largest window that is reserved: what every decompressor has to take, by RFC 8878."""
+"""Largest window that is allocated: the one that every decompressor must support, by RFC 8878."""
 
 
 class TooLongError(ValueError):
-    """A frame that stands for more bytes than are allowed."""
+    """A frame that decompresses to more bytes than are allowed."""
 
 
 def decompress(frame: bytes, nbytes: int) -> bytes:
-    """What a frame stands for, where that is `nbytes` bytes.
+    """Decompress a frame to exactly `nbytes` bytes.
 
-    Nothing that the frame says of its size or window is believed before it is seen, so that
-    neither memory nor time depend on it.
+    The size and the window that the frame claims are not trusted, so that neither memory nor time
+    depends on them.
 
     Raises:
-        ValueError: Where it stands for another number of bytes, or is damaged.
+        ValueError: The frame holds another number of bytes, or is damaged.
     """
     data = decompress_some(frame, nbytes)
     if len(data) != nbytes:
@@ -27,11 +27,11 @@ def decompress(frame: bytes, nbytes: int) -> bytes:
 
 
 def decompress_some(frame: bytes, most: int) -> bytes:
-    """What a frame stands for, where that is no more than `most` bytes.
+    """Decompress a frame to at most `most` bytes.
 
     Raises:
-        TooLongError: Where it is more.
-        ValueError: Where the frame is damaged.
+        TooLongError: The frame holds more.
+        ValueError: The frame is damaged.
     """
     import zstandard
 

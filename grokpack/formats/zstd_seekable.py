@@ -1,6 +1,6 @@
-"""The seekable format of zstd: independent frames, and where each lies in a frame that is skipped.
+"""zstd's seekable format: independent frames, and a table of them in a skippable frame.
 
-`zstd -d` passes over the last frame and sees an ordinary file. The format is described in zstd's
+`zstd -d` skips the last frame and sees an ordinary file. The format is described in zstd's
 repository, contrib/seekable_format.
 """
 
@@ -22,35 +22,36 @@ if TYPE_CHECKING:
 
 SUFFIX = ".zst"
 LEVEL = 1
-"""Weights have no repetitions to be found, so that all levels come to the same size."""
+"""Weights hold no repetitions, so that all levels give the same size."""
 FRAME_BYTES = 1 << 20
-"""What a frame of grokpack's stands for. Smaller ones save nothing when a few bytes are read."""
+"""Decoded bytes of a frame that grokpack writes. Smaller ones save nothing when a few bytes are
+read."""
 LARGEST_FRAME_BYTES = 2 << 20
-"""What a frame of others may stand for: a bound on what each thread holds."""
+"""Largest decoded frame that is read, which bounds the memory of each thread."""
 FOOTER_BYTES = 9
 _HEADER_BYTES = 8
 _MAGIC, _FOOTER_MAGIC = 0x184D2A5E, 0x8F92EAB1
 _HAS_SUMS, _RESERVED = 0x80, 0x7C
-_MOST_FRAMES = 1 << 21  # 2 TB in frames of 1 MiB; a bound on what a hostile table costs
+_MOST_FRAMES = 1 << 21  # 2 TB in frames of 1 MiB; bounds the cost of a hostile table
 _SMALL_BYTES, _MOST_TIMES = 256 << 20, 64
-"""What may be decoded of a file whatever its size, and how many times its size else. Weights hardly
-compress; zeros, ten thousand times smaller, can be opened and described, but to decode them all
-would keep a reader busy for days."""
+"""Bytes that may be decoded of any file, and the factor of its size for larger ones. Weights hardly
+compress. A file of zeros, ten thousand times smaller, can be opened and described, but decoding it
+whole would keep a reader busy for days."""
 
 
 def bound(nbytes: int) -> int:
-    """The most bytes that a frame takes: zstd's own ZSTD_COMPRESSBOUND."""
+    """Return the largest size of a compressed frame: zstd's own ZSTD_COMPRESSBOUND."""
     small = 128 << 10
     return nbytes + (nbytes >> 8) + (max(0, small - nbytes) >> 11)
 
 
 def table_bytes(frames: int) -> int:
-    """Bytes of the table of so many frames."""
+    """Return the size of the table of so many frames."""
     return _HEADER_BYTES + 8 * frames + FOOTER_BYTES
 
 
 def compressor() -> Callable[[memoryview], bytes]:
-    """What makes frames, each with its size and a checksum; for one thread."""
+    """Return a compressor of frames, each with its size and a checksum; for one thread."""
     import zstandard
 
     made = zstandard.ZstdCompressor(LEVEL, write_checksum=True, write_content_size=True)
@@ -58,10 +59,10 @@ def compressor() -> Callable[[memoryview], bytes]:
 
 
 def render(frames: Iterable[tuple[int, int]]) -> bytes:
-    """The table.
+    """Render the table.
 
     Args:
-        frames: Of each frame, the bytes that it stands for and those that it takes.
+        frames: Decoded and encoded bytes of each frame.
     """
     entries = b"".join(struct.pack("<II", encoded, decoded) for decoded, encoded in frames)
     footer = struct.pack("<IBI", len(entries) // 8, 0, _FOOTER_MAGIC)
@@ -70,7 +71,7 @@ def render(frames: Iterable[tuple[int, int]]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """How a file ends: how many frames the table has, and the bytes of each entry."""
+    """End of a file: the number of frames in the table, and the bytes of each entry."""
 
     frames: int
     entry_bytes: int
@@ -82,7 +83,7 @@ class Footer:
 
 
 def read_footer(data: bytes | bytearray, file_bytes: int) -> Footer | None:
-    """Understand the last bytes of a file; None where no table ends there.
+    """Parse the last bytes of a file; return None if no table ends there.
 
     Raises:
         GrokpackError: GP227 for a table that cannot be one.
@@ -102,11 +103,11 @@ def read_footer(data: bytes | bytearray, file_bytes: int) -> Footer | None:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Where frames lie.
+    """Positions of frames.
 
     Attributes:
-        decoded: Where each frame ends among the bytes that the file stands for.
-        encoded: Where each ends in the file.
+        decoded: End of each frame in the decoded bytes.
+        encoded: End of each frame in the file.
     """
 
     decoded: array[int]
@@ -114,33 +115,36 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the file stands for."""
+        """Decoded size of the file."""
         return self.decoded[-1] if self.decoded else 0
 
     def frame_at(self, offset: int) -> int:
-        """The frame that holds a byte."""
+        """Return the frame that holds a decoded byte."""
         return bisect_right(self.decoded, offset)
 
     def span(self, frame: int) -> tuple[int, int]:
-        """First and last byte + 1 that a frame stands for."""
+        """Return the first and the last decoded byte + 1 of a frame."""
         return self.decoded[frame - 1] if frame else 0, self.decoded[frame]
 
     def extent(self, frame: int) -> tuple[int, int]:
-        """First and last byte + 1 that a frame takes in the file."""
+        """Return the first and the last byte + 1 of a frame in the file."""
         return self.encoded[frame - 1] if frame else 0, self.encoded[frame]
 
     def fitting(self, first: int, last: int, nbytes: int) -> int:
-        """Where the frames from `first` on end that take so many bytes; no more than to `last`."""
+        """Return the end of as many frames, from `first` to at most `last`, as fit in `nbytes`.
+
+        It is the end of frame `first` if even that does not fit.
+        """
         start, stop = self.extent(first)
         behind = bisect_right(self.encoded, start + nbytes, first, last + 1)
         return self.encoded[behind - 1] if behind > first else stop
 
 
 def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Table:
-    """Understand a table; it has to account for every byte of the file.
+    """Parse a table, which has to account for every byte of the file.
 
     Raises:
-        GrokpackError: GP227 where it does not, or a frame is larger than is read.
+        GrokpackError: GP227 if it does not, or if a frame is larger than may be read.
     """
     magic, nbytes = struct.unpack_from("<II", data)
     if magic != _MAGIC or nbytes != len(data) - _HEADER_BYTES:
@@ -149,7 +153,7 @@ def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Tabl
     numbers.frombytes(data[_HEADER_BYTES : len(data) - FOOTER_BYTES])
     if sys.byteorder == "big":
         numbers.byteswap()
-    step = footer.entry_bytes // numbers.itemsize  # a checksum may follow the two
+    step = footer.entry_bytes // numbers.itemsize  # a checksum may follow the two numbers
     sizes, lengths = numbers[1::step], numbers[::step]
     del numbers
     largest = max(sizes, default=0)
@@ -166,20 +170,20 @@ def read_table(data: bytes | bytearray, footer: Footer, file_bytes: int) -> Tabl
 
 
 def decodable_bytes(table: Table, file_bytes: int) -> float:
-    """Bytes of frames that may be decoded of a file: any number where it can hold weights."""
+    """Return how many bytes may be decoded of a file: no limit if it can hold weights."""
     most = max(_SMALL_BYTES, _MOST_TIMES * file_bytes)
     return math.inf if table.nbytes <= most else most
 
 
 def _is_swollen(encoded: int, decoded: int) -> bool:
-    """Whether a frame takes more bytes than what it stands for can become."""
+    """Return whether a frame is larger than its contents can become."""
     return encoded > decoded > 0 and encoded > bound(decoded)
 
 
 def decompressor() -> Callable[[memoryview, memoryview], None]:
-    """What puts what a frame stands for into a buffer of just that size; for one thread.
+    """Return a decompressor of a frame into a buffer of its exact size; for one thread.
 
-    It raises GP227 where the frame is damaged, or stands for another number of bytes.
+    It raises GP227 if the frame is damaged or decodes to another size.
     """
     import zstandard
 
@@ -188,7 +192,7 @@ def decompressor() -> Callable[[memoryview, memoryview], None]:
     def decompress(frame: memoryview, buffer: memoryview) -> None:
         try:
             claimed = zstandard.frame_content_size(frame)
-            if claimed not in (len(buffer), -1):  # before anything is reserved for it
+            if claimed not in (len(buffer), -1):  # before memory is allocated for it
                 raise _unlike(f"{claimed:,}", buffer)
             with made.stream_reader(frame, read_across_frames=True) as reader:
                 got = reader.readinto(buffer)

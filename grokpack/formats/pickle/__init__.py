@@ -1,7 +1,7 @@
-"""Read and write the pickles of ckpt-0 without ever running one.
+"""Reader and writer of the pickles of ckpt-0 that never executes one.
 
-`read` walks the opcodes of a file with an allowlist and limits, skips the payloads, and says where
-each array's bytes are. `frame` gives the bytes that go around them, as xAI's release has them.
+`read` walks the opcodes of a file with an allowlist and limits, skips the payloads, and locates
+each array's bytes. `frame` gives the bytes around them, as xAI's release has them.
 """
 
 from grokpack.formats.pickle.framing import RELEASED_BF16_FLAGS, bf16_flags, check_literals, frame

@@ -1,4 +1,4 @@
-"""REDUCE and BUILD on the few things that a tensor file may contain, and nothing else."""
+"""REDUCE and BUILD for the few objects that a tensor file may contain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LARGEST_DIMENSION = 1 << 40  # far above any axis; keeps products small
 
 
 def call(window: Window, function: Value, arguments: Value) -> Value:
-    """What REDUCE would make: an array or a dtype, described.
+    """Describe the array or dtype that REDUCE would make.
 
     Raises:
         GrokpackError: GP204 for any other function, GP208 or GP209 for wrong arguments.
@@ -69,7 +69,7 @@ def _frombuffer(window: Window, arguments: tuple[Value, ...]) -> Array:
 
 
 def set_state(window: Window, target: Value, state: Value) -> None:
-    """What BUILD would do to an array, a dtype or a QuantizedWeight8bit.
+    """Apply BUILD to an array, a dtype or a QuantizedWeight8bit.
 
     Raises:
         GrokpackError: GP204 for any other object, GP208 or GP209 for a wrong state.
@@ -102,7 +102,7 @@ def _dtype_state(window: Window, dtype: DTypeValue, state: Value) -> None:
         raise window.broken("a dtype's state is set twice")
     if not isinstance(state, tuple) or len(state) != _STATE_ITEMS or state[0] != _STATE_VERSION:
         raise window.broken("a dtype has a state that numpy does not write")
-    if not isinstance(state[1], str):  # and not shown either: it may unfold to any size
+    if not isinstance(state[1], str):  # not shown either: it may expand to any size
         raise window.broken("a dtype has a byte order that is not text")
     if state[1] not in _NATIVE:
         order = printable(state[1][:4])
@@ -134,10 +134,10 @@ def _shape(window: Window, shape: tuple[Value, ...]) -> tuple[int, ...]:
 
 
 def result(window: Window, value: Value) -> list[StoredArray]:
-    """The arrays of the finished object: one plain array, or weight and scales.
+    """Return the arrays of the finished object: one plain array, or weight and scales.
 
     Raises:
-        GrokpackError: GP209 where the object is neither.
+        GrokpackError: GP209 if the object is neither.
     """
     match value:
         case Array():

@@ -1,7 +1,7 @@
-"""Archives, compressed files and arrays of objects, in which a pickle can lie: what is inside them.
+"""Contents of archives, compressed files and object arrays, any of which can hold a pickle.
 
-Nothing is extracted. Contents are given as ranges of the file where they are stored as they are,
-and are decompressed into memory up to a limit where they are not.
+Nothing is extracted. Stored contents are returned as ranges of the file; compressed contents are
+decompressed into memory up to a limit.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _CLOSED = {
     b"\x04\x22\x4d\x18": "a file compressed by LZ4",
     b"\x1f\x9d": "a file compressed by compress",
 }
-"""Beginnings of what only other programs look into; no tensor's file begins so by accident."""
+"""Beginnings of files that are refused unopened; no tensor's file begins so by accident."""
 _CODE = re.compile(rb"[\xe3c]\x00\x00\x00\x00.{3}\x00", re.DOTALL)
-"""Beginning of a code object in Python's marshal format: its kind, and no arguments."""
+"""Beginning of a code object in Python's marshal format: its type, and no arguments."""
 _COMPILED_HEADER_BYTES = 16
 
 
 @dataclass(slots=True)
 class InspectionBudget:
-    """What may still be looked into, for one file with all that is inside it."""
+    """Remaining depth, members and bytes that may be inspected, for one file and its contents."""
 
     depth: int = MAX_NESTING
     members: int = MAX_MEMBERS
@@ -54,12 +54,12 @@ class InspectionBudget:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Where contents lie in a file.
+    """Location of contents in a file.
 
     Attributes:
         path: The file.
-        name: What the contents are there: a member's name, or the kind of compression.
-        offset: Where they begin.
+        name: A member's name, or the kind of compression.
+        offset: First byte of the contents.
     """
 
     path: str
@@ -67,7 +67,7 @@ class Inside:
     offset: int
 
     def named(self, error: GrokpackError) -> GrokpackError:
-        """The error about the contents as one about the file."""
+        """Return an error about the contents as an error about the file."""
         facts = tuple(
             (label, f"{value}, in {printable(self.name)}" if label == "found" else value)
             for label, value in error.facts
@@ -79,7 +79,7 @@ class Inside:
 
 @dataclass(slots=True)
 class FileRange:
-    """A range of a file, as a file."""
+    """Range of a file, read like a file."""
 
     whole: Bytes
     begin: int
@@ -90,13 +90,13 @@ class FileRange:
         return self.end - self.begin
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Exactly `nbytes` bytes from `offset`."""
+        """Return exactly `nbytes` bytes from `offset`."""
         return self.whole.read(self.begin + offset, nbytes)
 
 
 @dataclass(slots=True)
 class MemoryFile:
-    """Bytes in memory, as a file."""
+    """Bytes in memory, read like a file."""
 
     data: bytes = field(repr=False)
 
@@ -105,21 +105,21 @@ class MemoryFile:
         return len(self.data)
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Exactly `nbytes` bytes from `offset`."""
+        """Return exactly `nbytes` bytes from `offset`."""
         return self.data[offset : offset + nbytes]
 
 
 def contents(data: Bytes, path: str, budget: InspectionBudget) -> Iterator[tuple[Inside, Bytes]]:
-    """Everything inside a file that is an archive, compressed or an array of objects.
+    """Yield everything inside a file that is an archive, compressed or an array of objects.
 
     Args:
         data: The file.
         path: Its name, for messages.
-        budget: What may be looked into; what is used up is taken from it.
+        budget: Limits of the inspection, from which its cost is subtracted.
 
     Raises:
-        GrokpackError: GP204 for what cannot be looked into and is no tensor either, GP205 where
-            more is inside than the limits allow.
+        GrokpackError: GP204 for contents that cannot be inspected and are no tensor either, GP205
+            beyond the limits.
     """
     size = data.size()
     head = data.read(0, min(size, _BLOCK))
@@ -141,10 +141,10 @@ def contents(data: Bytes, path: str, budget: InspectionBudget) -> Iterator[tuple
 
 
 class _Readable(Protocol):
-    """A stream of decompressed bytes."""
+    """Stream of decompressed bytes."""
 
     def read(self, nbytes: int, /) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Return at most so many bytes; none at the end."""
 
 
 _Contents = Iterator[tuple[str, int, "Bytes"]]
@@ -161,7 +161,7 @@ def _refuse_closed(head: bytes, data: Bytes, path: str) -> None:
 
 
 def _kind(head: bytes) -> _Opener | None:
-    """What opens a file that begins so."""
+    """Return the opener of a file with this beginning."""
     if head.startswith(b"PK"):
         return _members_of_zip
     if head.startswith(b"\x93NUMPY"):
@@ -177,7 +177,7 @@ def _kind(head: bytes) -> _Opener | None:
 
 
 def _ends_as_zip(data: Bytes) -> bool:
-    """Whether it is a zip behind something else, which programs find by its end."""
+    """Return whether the file is a zip behind other data, which programs find by its end."""
     size = data.size()
     tail = data.read(max(0, size - (1 << 16)), min(size, 1 << 16))
     at = tail.rfind(b"PK\x05\x06")
@@ -185,7 +185,7 @@ def _ends_as_zip(data: Bytes) -> bool:
 
 
 def _members_of_zip(data: Bytes, path: str, budget: InspectionBudget) -> _Contents:
-    """Members by their own headers: what programs read where the directory is another is there."""
+    """Yield members by their local headers, because programs may read what no directory lists."""
     size = data.size()
     for at in _places(data, _MEMBER):
         if size - at < _LOCAL.size:
@@ -208,7 +208,7 @@ def _members_of_zip(data: Bytes, path: str, budget: InspectionBudget) -> _Conten
 
 
 def _places(data: Bytes, magic: bytes) -> Iterator[int]:
-    """Where these bytes are, in a file of any size."""
+    """Yield the offsets of these bytes in a file of any size."""
     size, kept = data.size(), len(magic) - 1
     for begin in range(0, size, _CHUNK):
         chunk = data.read(begin, min(_CHUNK + kept, size - begin))
@@ -223,14 +223,14 @@ def _inflate(content: Bytes, path: str, budget: InspectionBudget) -> bytes:
 
 
 class _Inflating:
-    """A zlib or raw deflate stream, as far as it goes."""
+    """Zlib or raw deflate stream, read up to its first error."""
 
     def __init__(self, stream: io.BufferedReader, wbits: int = 15) -> None:
         self._stream = stream
         self._inflater = zlib.decompressobj(wbits)
 
     def read(self, nbytes: int) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Return at most so many bytes; none at the end."""
         while not self._inflater.eof:
             fed = self._inflater.unconsumed_tail or self._stream.read(1 << 16)
             if not fed:
@@ -278,13 +278,13 @@ def _decompressed(name: str, opened: Callable[[io.BufferedReader], _Readable]) -
 
 
 def _limited(stream: _Readable, content: Bytes, path: str, budget: InspectionBudget) -> bytes:
-    """What a stream gives, up to the first error in it.
+    """Return the contents of a stream up to its first error.
 
     Raises:
-        GrokpackError: GP205 where it gives more than may be looked into.
+        GrokpackError: GP205 if there are more than may be inspected.
     """
     made = bytearray()
-    with contextlib.suppress(*_damages()):  # what came before is looked at
+    with contextlib.suppress(*_damages()):  # the bytes before the damage are inspected
         while block := stream.read(1 << 16):
             made += block
             if len(made) > budget.nbytes:
@@ -294,7 +294,7 @@ def _limited(stream: _Readable, content: Bytes, path: str, budget: InspectionBud
 
 
 def _damages() -> tuple[type[Exception], ...]:
-    """Errors of streams that are damaged, in whatever compression."""
+    """Return the errors of damaged streams, for every compression."""
     import zstandard
 
     return OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError
@@ -305,18 +305,18 @@ def _stream(data: Bytes) -> io.BufferedReader:
 
 
 class _Raw(io.RawIOBase):
-    """A file's bytes as a stream."""
+    """Bytes of a file as a raw stream."""
 
     def __init__(self, data: Bytes) -> None:
         self._data = data
         self._at = 0
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer as far as there are bytes."""
+        """Fill the buffer with the bytes that are left."""
         count = min(len(buffer), self._data.size() - self._at)
         buffer[:count] = self._data.read(self._at, count)
         self._at += count
@@ -324,7 +324,7 @@ class _Raw(io.RawIOBase):
 
 
 def _is_tar(head: bytes) -> bool:
-    """Whether a block is a header of tar: its checksum is right."""
+    """Return whether a block is a tar header: its checksum is right."""
     digits = head[148:156].strip(b" \x00")
     total = sum(head) - sum(head[148:156]) + 8 * ord(" ")
     return bool(re.fullmatch(rb"[0-7]+", digits)) and int(digits, 8) == total
@@ -346,7 +346,7 @@ def _members_of_tar(data: Bytes, path: str, budget: InspectionBudget) -> _Conten
 
 
 def _objects_of_npy(data: Bytes, path: str, budget: InspectionBudget) -> _Contents:
-    """The pickle of an array of objects; arrays of numbers have none."""
+    """Yield the pickle of an array of objects; arrays of numbers have none."""
     _ = path, budget
     head = data.read(0, min(data.size(), 12))
     newer = head[6:7] != b"\x01"

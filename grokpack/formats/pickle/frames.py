@@ -1,4 +1,4 @@
-"""Frames as Python's compiled machine reads them: it believes a length that opcodes run over."""
+"""Frames as CPython's C unpickler reads them, whose opcodes may cross a frame's end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class Framed(Window):
-    """A cursor that goes on behind a frame where an argument runs over its end.
+    """Cursor that continues behind a frame when an argument crosses its end.
 
-    From memory the compiled machine reads on as if there were no frame. From a file it drops what
-    is left of the frame and takes the argument from behind it. Nothing writes such a pickle.
+    From memory the C unpickler reads on as if there were no frame. From a file it drops the rest of
+    the frame and reads the argument from behind it. No pickler writes such a pickle.
 
     Attributes:
-        dropped: Ends of frames up to which the rest is dropped.
-        crossed: Ends of frames that arguments ran over.
+        dropped: Ends of frames whose rest is dropped.
+        crossed: Ends of frames that arguments crossed.
     """
 
     def __init__(self, data: Bytes, path: str) -> None:
@@ -28,22 +28,22 @@ class Framed(Window):
         self._edge: int | None = None  # end of the frame around the cursor
 
     def start(self, at: int, dropped: frozenset[int] = frozenset()) -> None:
-        """Begin to read a pickle."""
+        """Begin to read a pickle at a byte."""
         self.at, self.dropped, self._edge = at, dropped, None
         self.crossed = set()
 
     def take(self, nbytes: int) -> bytes:
-        """Take the next bytes: one read of the machine."""
+        """Return the next bytes, as one read of the unpickler."""
         self._read_to(self.at + nbytes)
         return super().take(nbytes)
 
     def skip(self, nbytes: int) -> int:
-        """Pass over a payload: one read of the machine."""
+        """Skip a payload, as one read of the unpickler, and return its offset."""
         self._read_to(self.at + nbytes)
         return super().skip(nbytes)
 
     def skip_line(self, *, last: bool = False) -> bytes:
-        """Pass over a line: one read of the machine."""
+        """Skip a line, as one read of the unpickler."""
         begin, edge, self._edge = self.at, self._edge, None
         line = super().skip_line(last=last)
         end, self.at, self._edge = self.at, begin, edge
@@ -54,14 +54,14 @@ class Framed(Window):
         return line
 
     def begin_frame(self, nbytes: int) -> None:
-        """Enter a frame, which may run over the end of the one around it."""
+        """Enter a frame, which may cross the end of the enclosing one."""
         end = self.at + nbytes
         if self._edge is None or end > self._edge:
             self._read_to(end)
             self._edge = self.at + nbytes
 
     def _read_to(self, end: int) -> None:
-        """Look whether a read crosses the end of the frame, and leave the frame where it does."""
+        """Leave the frame if a read up to `end` crosses its end."""
         edge = self._edge
         if edge is None or end <= edge:
             return

@@ -1,7 +1,7 @@
-"""The canonical framing: the bytes that CPython's C pickler puts around numpy arrays.
+"""Canonical framing: the bytes that CPython's C pickler puts around numpy arrays.
 
-The release was written with protocol 4 and numpy 1.x module names. Source of the framing rules:
-PEP 3154 and CPython's `Modules/_pickle.c` (frames of 64 KiB, larger bytes objects outside frames).
+The release was written with protocol 4 and numpy 1.x module names. Source of the framing rules: PEP
+3154 and CPython's `Modules/_pickle.c` (frames of 64 KiB, larger bytes objects outside frames).
 """
 
 from __future__ import annotations
@@ -29,17 +29,16 @@ _UNSET = b"J\xff\xff\xff\xff"
 _BUILTIN_NUMBERS = (_UNSET, _UNSET, b"K\x00")
 RELEASED_BF16_FLAGS = 0x50
 _NEWER_BF16_FLAGS = 0x40
-"""Flags in bfloat16's state. The release's are those of ml_dtypes up to 0.5.1; later versions write
-0x40, which is not the canonical framing and is kept in the manifest. jax takes a file's bfloat16
-for its own only where the flags are those of the ml_dtypes that it runs with, so that one
-checkpoint must not have both."""
+"""Flags in bfloat16's state. Those of the release are of ml_dtypes up to 0.5.1. Later versions
+write 0x40, which is not canonical and is kept in the manifest. jax accepts a file's bfloat16 only
+with the flags of the ml_dtypes that it runs with, so a checkpoint must not mix them."""
 
 
 class _Writer:
-    """Collects opcodes into frames; remembers where the payloads go.
+    """Writer that collects opcodes into frames and marks where payloads go.
 
-    The pickler looks whether the frame is full each time it begins to save an object, and at no
-    other time: what an object's last opcodes are (its tuple, its memo entry) stays in its frame.
+    The pickler checks whether the frame is full only when it begins to save an object. The last
+    opcodes of an object (its tuple, its memo entry) therefore stay in its frame.
     """
 
     def __init__(self, bf16_flags: int) -> None:
@@ -51,39 +50,39 @@ class _Writer:
         self._count = 0
 
     def end(self, opcodes: bytes) -> None:
-        """Opcodes that complete an object begun earlier, whatever the frame holds by now."""
+        """Write opcodes that complete an object, however full the frame is."""
         self._frame.append(opcodes)
         self._frame_bytes += len(opcodes)
 
     def begin(self, opcodes: bytes) -> None:
-        """The first opcodes of an object; a full frame is closed before them."""
+        """Write the first opcodes of an object; a full frame is closed first."""
         if self._frame_bytes >= FRAME_TARGET_BYTES:
             self.close()
         self.end(opcodes)
 
     def memoize(self, key: str | None = None) -> None:
-        """Enter the object that was completed last into the memo."""
+        """Enter the last completed object into the memo."""
         if key is not None:
             self._memo[key] = self._count
         self._count += 1
         self.end(b"\x94")
 
     def recalled(self, key: str) -> bool:
-        """Refer to the object if it is in the memo already; False if it has to be written."""
+        """Write a reference if the object is in the memo; return False if it has to be written."""
         if key not in self._memo:
             return False
         self.begin(b"h" + bytes([self._memo[key]]))
         return True
 
     def text(self, text: str) -> None:
-        """A short string."""
+        """Write a short string."""
         key, raw = f"text {text}", text.encode()
         if not self.recalled(key):
             self.begin(b"\x8c" + bytes([len(raw)]) + raw)
             self.memoize(key)
 
     def name(self, module: str, attribute: str) -> None:
-        """A global: module and attribute by STACK_GLOBAL."""
+        """Write a global: module and attribute by STACK_GLOBAL."""
         key = f"global {module} {attribute}"
         if not self.recalled(key):
             self.text(module)
@@ -92,7 +91,7 @@ class _Writer:
             self.memoize(key)
 
     def payload(self, nbytes: int) -> None:
-        """A bytes object of `nbytes` that the caller will fill in."""
+        """Write a bytes object of `nbytes`, whose contents the caller fills in."""
         self.begin(b"")
         if nbytes >= FRAME_TARGET_BYTES:
             self.close()
@@ -123,12 +122,12 @@ def _bytes_opcode(nbytes: int) -> bytes:
 def frame(
     values: ArraySpec, scales: ArraySpec | None, bf16_flags: int = RELEASED_BF16_FLAGS
 ) -> Pickled:
-    """Lay out a pickle as the release would have it.
+    """Lay out a pickle as the release has it.
 
     Args:
         values: The plain array, or the weight.
         scales: Its scales, for a QuantizedWeight8bit; None for a plain array.
-        bf16_flags: As `bf16_flags()` finds them where other framing is carried on.
+        bf16_flags: Flags of bfloat16, as `bf16_flags()` finds them in other framing.
     """
     writer = _Writer(bf16_flags)
     if scales is None:
@@ -141,14 +140,14 @@ def frame(
 
 
 def bf16_flags(literals: Iterable[Sequence[bytes]]) -> int:
-    """The flags of bfloat16 in these framings; the release's where none says otherwise."""
+    """Return the flags of bfloat16 in these framings; by default the release's."""
     newer = b"".join(_bf16_numbers(_NEWER_BF16_FLAGS))
     found = any(newer in literal for framing in literals for literal in framing)
     return _NEWER_BF16_FLAGS if found else RELEASED_BF16_FLAGS
 
 
 def _bf16_numbers(flags: int) -> tuple[bytes, ...]:
-    """Size, alignment and flags, as the pickler writes them."""
+    """Return the opcodes of size, alignment and flags, as the pickler writes them."""
     return b"K\x02", b"K\x02", b"K" + bytes([flags])
 
 
@@ -169,7 +168,7 @@ def _assemble(
 
 
 def _quantized(writer: _Writer, values: ArraySpec, scales: ArraySpec) -> None:
-    """An instance of the class, made without arguments; then a dict of its fields."""
+    """Write an instance made without arguments, then the dict of its fields."""
     writer.name("__main__", "QuantizedWeight8bit")
     writer.begin(b")")
     writer.end(b"\x81")
@@ -185,7 +184,7 @@ def _quantized(writer: _Writer, values: ArraySpec, scales: ArraySpec) -> None:
 
 
 def _array(writer: _Writer, spec: ArraySpec) -> None:
-    """`_reconstruct(ndarray, (0,), b"b")`, then its state with the payload."""
+    """Write `_reconstruct(ndarray, (0,), b"b")`, then its state with the payload."""
     writer.name("numpy.core.multiarray", "_reconstruct")
     writer.name("numpy", "ndarray")
     _tuple(writer, (0,))
@@ -260,7 +259,7 @@ def _dtype(writer: _Writer, dtype: DType) -> None:
 
 
 class _Hollow:
-    """A pickle whose payloads are not there: zeros stand for them."""
+    """Pickle whose payloads read as zeros."""
 
     def __init__(self, literals: Sequence[bytes], payloads: Sequence[int]) -> None:
         self._runs: list[tuple[int, bytes]] = []
@@ -285,10 +284,10 @@ class _Hollow:
 def check_literals(
     literals: tuple[bytes, ...], values: ArraySpec, scales: ArraySpec | None
 ) -> bool:
-    """Whether these bytes, put around the payloads, make a pickle of exactly these arrays.
+    """Return whether this framing, put around the payloads, makes a pickle of exactly these arrays.
 
-    Framing that comes from a manifest is checked like a file that comes from the network: what
-    grokpack writes must be as harmless as what it reads.
+    Framing from a manifest is checked like a file from the network: grokpack must not write what it
+    would refuse to read.
 
     Raises:
         GrokpackError: GP204 to GP208 as `read`, for bytes that make no acceptable pickle.

@@ -1,8 +1,8 @@
-"""What a file that is no tensor would run where something else opened it.
+"""Search of a file that is no tensor for code that other programs would run.
 
-The reader refuses a file at the first byte that it does not expect. Whether the file is damaged or
-was made to run code is decided here: its opcodes are walked as Python's machine would walk them,
-from the first byte, behind the end of the pickle, and in whatever archive it is.
+The reader refuses a file at the first byte that it does not expect. This module tells damage from
+intent: it walks the opcodes as Python's unpickler would, from the first byte, behind the end of the
+pickle, and in any archive.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from grokpack.formats.pickle.records import Bytes
 
-_ENDS_BYTES = 256 * 1024  # of either end of a damaged file, searched for a pickle between garbage
-_MOST_STEPS = 100_000  # of opcodes that may be none
+_ENDS_BYTES = 256 * 1024  # searched at either end of a damaged file for a pickle between garbage
+_MOST_STEPS = 100_000  # opcodes tried where there may be none
 _NAME = rb"[A-Za-z_][\w.]{1,100}"
 _BEGINNINGS = re.compile(
     rb"\x80[\x02-\x05]"
@@ -31,16 +31,16 @@ _BEGINNINGS = re.compile(
     rb"|\x8c." + _NAME + rb"\x94?\x8c." + _NAME + rb"\x94?\x93",
     re.DOTALL,
 )
-"""Where a pickle may begin: its protocol, or a name as any of the protocols writes it."""
+"""Beginnings of a pickle: its protocol, or a name as each protocol writes it."""
 
 
 def search(data: Bytes, path: str, *, damaged: bool) -> None:
-    """Look for what would run code in a file that is no tensor.
+    """Search a file that is no tensor for anything that would run code.
 
     Args:
         data: The file.
         path: Its name, for messages.
-        damaged: Whether to look for pickles between garbage as well.
+        damaged: True to search for pickles between garbage as well.
 
     Raises:
         GrokpackError: GP204 for a name off the list or an opcode that reaches other code, GP205
@@ -52,12 +52,12 @@ def search(data: Bytes, path: str, *, damaged: bool) -> None:
 
 
 def _search_garbage(data: Bytes, path: str) -> None:
-    """Try each place near either end of a file where a pickle may begin."""
+    """Try each position near either end of a file where a pickle may begin."""
     steps = 0
     for begin, end in _ends(data.size()):
         for found in _BEGINNINGS.finditer(data.read(begin, end - begin)):
             if begin + found.start() == 0:
-                continue  # was walked already
+                continue  # walked already
             steps += _walk(Framed(data, path), begin + found.start(), among_garbage=True)[1]
             if steps > _MOST_STEPS:
                 return
@@ -81,7 +81,7 @@ def _ends(size: int) -> Iterator[tuple[int, int]]:
 
 
 def _walk_all(data: Bytes, path: str) -> None:
-    """Walk the pickle that begins the file, and each that follows it."""
+    """Walk the pickle that begins the file, and each one that follows."""
     window, begins = Framed(data, path), [0]
     for at in begins:
         if len(begins) > MAX_OPCODES:
@@ -91,10 +91,10 @@ def _walk_all(data: Bytes, path: str) -> None:
 
 
 def _walk(window: Framed, at: int, *, among_garbage: bool) -> tuple[set[int], int]:
-    """Walk a pickle in each way that a machine may read its frames.
+    """Walk a pickle in each way that an unpickler may read its frames.
 
     Returns:
-        Where it ends, and how many opcodes were looked at.
+        The offsets at which it ends, and the number of opcodes walked.
     """
     ways, ends, steps = [frozenset[int]()], set[int](), 0
     for way in ways:

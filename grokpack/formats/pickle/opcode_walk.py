@@ -1,4 +1,4 @@
-"""A walk through a pickle's opcodes as Python's machine takes it, keeping nothing but names."""
+"""Walk through a pickle's opcodes as Python's unpickler takes it, tracking only names."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 _CALLABLE = ("reconstruct", "frombuffer", "dtype", "harmless")
 _MADE = Global("instance")
-_NUMBER = frozenset(b"0123456789_+- \t\r\v\f")  # what a spelling of a number consists of
+_NUMBER = frozenset(b"0123456789_+- \t\r\v\f")  # characters that can spell a number
 _Value = str | Global | Mark | Opaque
 
 
 class _RefusedError(Exception):
-    """Python would refuse this opcode, and run nothing that follows it."""
+    """An opcode that Python would refuse, so that nothing after it runs."""
 
 
 class Walk:
-    """The walk through one pickle.
+    """Walk through one pickle.
 
     Args:
         window: The file, at the byte where the pickle begins.
-        among_garbage: Whether that is a guess. A name must then be called to count.
+        among_garbage: True if that is a guess; a name then counts only if it is called.
 
     Attributes:
         steps: Opcodes so far.
@@ -48,7 +48,7 @@ class Walk:
         self.window = window
         self.among_garbage = among_garbage
         self.steps = 0
-        self.newer = False  # of protocol 2 or above: it says so
+        self.newer = False  # protocol 2 or above, by its own word
         self.stack: list[_Value] = []
         self.memo: dict[int, _Value] = {}
         self._suspicion: str | None = None
@@ -57,11 +57,11 @@ class Walk:
         """Walk to the end of the pickle.
 
         Returns:
-            The byte behind it; None where Python would refuse the pickle before its end.
+            The offset behind it; None if Python would refuse the pickle before its end.
 
         Raises:
-            GrokpackError: GP204 for a name off the list or an opcode that reaches other code,
-                GP205 beyond the limits.
+            GrokpackError: GP204 for a name off the list or an opcode that reaches other code, GP205
+                beyond the limits.
         """
         window = self.window
         while self.steps < MAX_OPCODES:
@@ -92,19 +92,19 @@ class Walk:
         return self.window.at
 
     def top(self) -> _Value:
-        """Look at the last value."""
+        """Return the last value and leave it on the stack."""
         if not self.stack:
             raise _RefusedError
         return self.stack[-1]
 
     def pop(self) -> _Value:
-        """Take the last value; never a mark."""
+        """Pop the last value; never a mark."""
         if not self.stack or self.stack[-1] is MARK:
             raise _RefusedError
         return self.stack.pop()
 
     def pop_mark(self) -> list[_Value]:
-        """Take everything above the last mark, and the mark."""
+        """Pop everything above the last mark, and the mark."""
         for i in range(len(self.stack) - 1, -1, -1):
             if self.stack[i] is MARK:
                 items = self.stack[i + 1 :]
@@ -113,14 +113,14 @@ class Walk:
         raise _RefusedError
 
     def suspect(self, found: str) -> None:
-        """Note an opcode that few programs accept: it counts where the pickle has an end."""
+        """Note an opcode that few programs accept, which counts only if the pickle has an end."""
         if self.newer and not self.among_garbage:
             raise self.window.unsafe(found)
         self._suspicion = found
         self.stack.append(OPAQUE)
 
     def named(self, module: str, name: str) -> Global:
-        """Look up a name of the list; any other is what the walk is there to find."""
+        """Look up a name in the allowlist; any other name is what the walk searches for."""
         pair = (module, name)
         if pair in ALLOWED:
             return Global(ALLOWED[pair])
@@ -128,16 +128,16 @@ class Walk:
             return Global("harmless")
         if self.among_garbage:
             return Global(f"{module}.{name}")
-        if not (module.strip() + name.strip()).isprintable():  # noise, which nothing can import
+        if not (module.strip() + name.strip()).isprintable():  # noise, which cannot be imported
             raise _RefusedError
         raise self.window.unsafe(f"{module}.{name}")
 
     def called(self, function: _Value, code: bytes) -> _Value:
-        """Describe what a call makes, or an object whose state was set."""
+        """Describe the result of a call, or of setting an object's state."""
         if self._suspicion:
             raise self.window.unsafe(self._suspicion)
         if code == b"b" and not isinstance(function, Global):
-            return function  # an empty state is none
+            return function  # an empty state has no effect
         if not isinstance(function, Global) or (function is _MADE and code != b"b"):
             raise _RefusedError
         if function is not _MADE and not _is_harmless(function.kind, code):
@@ -146,7 +146,7 @@ class Walk:
 
 
 def _is_harmless(kind: str, code: bytes) -> bool:
-    """Whether an opcode may do what it does to a name of the list."""
+    """Return whether an opcode is harmless when applied to an allowed name."""
     if kind == "quantized":
         return code == b"\x81"
     return kind in _CALLABLE and code in b"Roi"
@@ -185,7 +185,7 @@ def _counted(walk: Walk, code: bytes) -> None:
 
 
 def _text(walk: Walk, code: bytes) -> None:
-    """Push text that could be a name: of what is longer than names are, its beginning."""
+    """Push text that could be a name; of longer text, the beginning."""
     nbytes = _count(walk, code)
     raw = walk.window.take(min(nbytes, MAX_STRING_BYTES))
     walk.window.skip(nbytes - len(raw))
@@ -205,11 +205,11 @@ def _number_line(walk: Walk, _: bytes) -> None:
 def _index(walk: Walk, form: str | None) -> int:
     if form:
         return walk.window.number(form)
-    line = walk.window.skip_line().partition(b"\0")[0]  # the compiled machine reads a C string
+    line = walk.window.skip_line().partition(b"\0")[0]  # the C unpickler reads a C string
     if len(line) > MAX_STRING_BYTES and _NUMBER.issuperset(line):
         raise walk.window.beyond("bytes in a number", MAX_STRING_BYTES)
     try:
-        index = int(line)  # with signs, spaces, zeros and underscores, as the machines take them
+        index = int(line)  # with signs, spaces, zeros and underscores, as unpicklers accept them
     except ValueError as error:
         raise _RefusedError from error
     if index < 0:
@@ -319,7 +319,7 @@ def _object(walk: Walk, code: bytes) -> None:
 
 
 def _nothing(_walk: Walk, _code: bytes) -> None:
-    """Leave all as it is."""
+    """Do nothing."""
 
 
 _KINDS: tuple[tuple[Iterable[bytes], Callable[[Walk, bytes], None]], ...] = (

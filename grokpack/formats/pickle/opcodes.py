@@ -1,4 +1,4 @@
-"""Arguments of every pickle opcode: how many bytes follow each, in protocols 0 to 5.
+"""Arguments of every pickle opcode of protocols 0 to 5.
 
 Source: the documentation of Python's `pickletools`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 FIXED = {
     b"G": 8, b"J": 4, b"K": 1, b"M": 2, b"\x80": 1,
 }  # fmt: skip
-"""Opcodes with an argument of so many bytes; what they push is of no interest here."""
+"""Opcodes with an argument of so many bytes, whose values are not tracked."""
 
 COUNTED = {
     b"B": "I", b"C": "B", b"T": "i", b"U": "B", b"X": "I",
@@ -44,7 +44,7 @@ DROPPING = {b"a": 1, b"s": 2}
 """Opcodes that put so many values into the one below."""
 
 DRAINING = frozenset((b"e", b"u", b"\x90", b"1"))
-"""Opcodes that take everything above a mark away."""
+"""Opcodes that remove everything above a mark."""
 
 ARGUMENTS = {b"R": 1, b"b": 1, b"\x81": 1, b"\x92": 2}
 """Opcodes that call what lies below so many values, or set its state."""

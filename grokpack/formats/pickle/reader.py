@@ -1,4 +1,4 @@
-"""The opcode reader: a stack machine that describes arrays and can do nothing else.
+"""Opcode reader: a stack machine that describes arrays and can do nothing else.
 
 Opcodes and their meanings: Python's `pickletools` documentation and PEP 307, 3154, 574.
 """
@@ -35,9 +35,9 @@ from grokpack.formats.pickle.window import Window, printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SMALL_BYTES = 16  # the longest bytes object that may be an argument: `_reconstruct` takes b"b"
+_SMALL_BYTES = 16  # longest bytes object that may be an argument: `_reconstruct` takes b"b"
 _OLDEST, _NEWEST = 3, 5
-_OLD_BEGINNINGS = b"(cF]}I\x8cU"  # no other format that is found among weights begins so
+_OLD_BEGINNINGS = b"(cF]}I\x8cU"  # first bytes of old protocols; no other format has them
 _DAMAGED = "GP209"
 _NO_TENSOR = ("GP206", "GP207", "GP208", _DAMAGED)
 _OUT_OF_BAND = {b"\x97": "NEXT_BUFFER", b"\x98": "READONLY_BUFFER"}
@@ -58,15 +58,15 @@ def read(data: Bytes, path: str) -> Pickled:
     try:
         return Machine(Window(data, path)).run()
     except GrokpackError as error:
-        if error.code in _NO_TENSOR:  # a hostile file shall be called hostile, whatever else it is
-            from grokpack.formats.pickle import hostile  # no good file pays for its imports
+        if error.code in _NO_TENSOR:  # a hostile file must be called hostile, whatever else
+            from grokpack.formats.pickle import hostile  # good files do not pay for this import
 
             hostile.search(data, path, damaged=error.code == _DAMAGED)
         raise
 
 
 class Machine:
-    """Stack, memo and cursor."""
+    """Unpickling machine: stack, memo and cursor."""
 
     def __init__(self, window: Window) -> None:
         self.window = window
@@ -75,7 +75,7 @@ class Machine:
         self.depth = 0
 
     def run(self) -> Pickled:
-        """Walk to the end."""
+        """Walk to the end and describe the file."""
         version = self._protocol()
         if version < _OLDEST:
             raise self._too_old(version)
@@ -144,24 +144,24 @@ class Machine:
         return Pickled(arrays[0], scales, window.literals(runs), window.size)
 
     def push(self, value: Value) -> None:
-        """Put on the stack."""
+        """Push a value."""
         self.stack.append(value)
 
     def pop(self) -> Value:
-        """Take from the stack; never past a mark."""
+        """Pop a value; never past a mark."""
         stack = self.stack
         if stack and stack[-1] is not MARK:
             return stack.pop()
         raise self.window.broken("an opcode takes more than the stack holds")
 
     def top(self) -> Value:
-        """Look at the last value."""
+        """Return the last value and leave it on the stack."""
         value = self.pop()
         self.stack.append(value)
         return value
 
     def pop_mark(self) -> list[Value]:
-        """Everything above the last mark."""
+        """Pop everything above the last mark."""
         for i in range(len(self.stack) - 1, -1, -1):
             if isinstance(self.stack[i], Mark):
                 items = self.stack[i + 1 :]
@@ -177,13 +177,13 @@ class Machine:
         self.memo[index] = self.top()
 
     def recall(self, index: int) -> None:
-        """Put a value of the memo on the stack."""
+        """Push a value of the memo."""
         if index not in self.memo:
             raise self.window.broken(f"memo entry {index} was never written")
         self.push(self.memo[index])
 
     def string(self, nbytes: int) -> str:
-        """The next bytes as text."""
+        """Return the next bytes as text."""
         if nbytes > MAX_STRING_BYTES:
             raise self.window.beyond("bytes in a string", MAX_STRING_BYTES)
         try:
@@ -192,7 +192,7 @@ class Machine:
             raise self.window.broken("a string is not UTF-8") from error
 
     def line(self) -> str:
-        """Text up to a newline, as the oldest opcodes have it."""
+        """Return the text up to a newline, as in the oldest opcodes."""
         text = b""
         while not text.endswith(b"\n"):
             if len(text) > MAX_STRING_BYTES:
@@ -201,7 +201,7 @@ class Machine:
         return text[:-1].decode("utf-8", "replace")
 
     def resolve(self, module: object, name: object) -> None:
-        """Put a name of the allowlist on the stack; nothing is imported."""
+        """Push a name of the allowlist without importing it."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise self.window.unsafe("a global whose name is not text")
         kind = ALLOWED.get((module, name))

@@ -1,4 +1,4 @@
-"""What a tensor's pickle holds, and where."""
+"""Arrays of a tensor's pickle, and their offsets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Bytes(Protocol):
         """Size in bytes."""
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Exactly `nbytes` bytes from `offset`; never asked past the end."""
+        """Return exactly `nbytes` bytes from `offset`; never called past the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredArray:
-    """One array in a file: what it is, and the offset of its first byte."""
+    """One array in a file: its shape and dtype, and the offset of its first byte."""
 
     spec: ArraySpec
     offset: int
@@ -29,7 +29,7 @@ class StoredArray:
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """A whole pickle file, every byte accounted for.
+    """Whole pickle file, with every byte accounted for.
 
     Attributes:
         values: The plain array, or the weight of a QuantizedWeight8bit.
@@ -44,5 +44,5 @@ class Pickled:
     nbytes: int
 
     def arrays(self) -> tuple[StoredArray, ...]:
-        """The stored arrays in file order."""
+        """Return the stored arrays in file order."""
         return (self.values,) if self.scales is None else (self.values, self.scales)

@@ -1,4 +1,4 @@
-"""What may stand on the stack of the pickle reader: descriptions, never the things themselves."""
+"""Values on the stack of the pickle reader: descriptions of objects, never the objects."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A name from the allowlist; it is never imported."""
+    """Name from the allowlist, never imported."""
 
     kind: str  # "reconstruct", "frombuffer", "ndarray", "dtype", "bfloat16", "quantized"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A bytes object in the file."""
+    """Bytes object in the file."""
 
     offset: int
     nbytes: int
-    small: bytes | None  # contents, where it is short enough to be an argument
+    small: bytes | None  # contents, if short enough to be an argument
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class DTypeValue:
 
 @dataclass(slots=True)
 class Array:
-    """An ndarray: shape, dtype and payload once its state has been set."""
+    """An ndarray; shape, dtype and payload are known once its state is set."""
 
     shape: tuple[int, ...] | None = None
     dtype: DTypeValue | None = None
@@ -44,18 +44,18 @@ class Array:
 
 @dataclass(slots=True)
 class Quantized:
-    """A QuantizedWeight8bit with the fields set so far."""
+    """QuantizedWeight8bit with the fields set so far."""
 
     fields: dict[str, Array] = field(default_factory=dict)
     built: bool = False
 
 
 class Mark:
-    """The MARK object."""
+    """Marker that the MARK opcode pushes."""
 
 
 class Opaque:
-    """A list, set, float or old string: no part of a tensor, so nothing more is known of it."""
+    """A list, set, float or old string, which no tensor contains."""
 
 
 MARK = Mark()
@@ -76,7 +76,7 @@ Value = (
     | tuple["Value", ...]
     | dict[str, "Value"]
 )
-"""Anything the reader can have on its stack."""
+"""Anything that the reader can have on its stack."""
 
 ALLOWED: dict[tuple[str, str], str] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): "reconstruct" for core in ("core", "_core")},
@@ -95,7 +95,7 @@ HARMLESS = {
     *((m, "_reconstructor") for m in ("copy_reg", "copyreg")),
     *((m, name) for m in ("__builtin__", "builtins") for name in ("object", "bytes")),
 }
-"""What protocols 0 to 2 name to write bytes as text."""
+"""Names with which protocols 0 to 2 write bytes as text."""
 
 JAX_ARRAYS = {
     ("jax._src.array", "_reconstruct_array"),
@@ -105,7 +105,7 @@ JAX_ARRAYS = {
     ),
     ("jaxlib.xla_extension", "_reconstruct_array"),
 }
-"""What pickles of jax's arrays name."""
+"""Names in pickles of jax arrays."""
 
 UNSAFE = {
     b"i": "INST",

@@ -1,4 +1,4 @@
-"""A cursor over the bytes of a pickle that reads little and knows about frames."""
+"""Cursor over the bytes of a pickle that reads little and tracks frames."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from grokpack.formats.pickle.limits import MAX_LITERAL_BYTES
 if TYPE_CHECKING:
     from grokpack.formats.pickle.records import Bytes
 
-_WINDOW_BYTES = 512  # a real header is 200 bytes; a tail under 120
-_LINE_BYTES = 1 << 20  # looked through at a time for a line's end
+_WINDOW_BYTES = 512  # a real header has 200 bytes, a tail less than 120
+_LINE_BYTES = 1 << 20  # searched at a time for a line's end
 _LONGEST_LINE_BYTES = 128 << 20
-_KEPT = 4  # windows: the release's files have three, one more than payloads
+_KEPT = 4  # windows; the release's files have three, one more than payloads
 _NUMBERS = {code: struct.Struct(f"<{code}") for code in "BHIQi"}
-_SHOWN_CHARACTERS = 120  # of a name that a file made up: enough to recognise it, one line
+_SHOWN_CHARACTERS = 120  # of a name that a file made up: enough to recognise it, on one line
 
 
 def printable(text: str) -> str:
-    """Text from a file, fit for a terminal: one line, no control characters, not too long."""
+    """Make text from a file fit for a terminal: one line, no control characters, not too long."""
     return text[:_SHOWN_CHARACTERS].encode("unicode_escape").decode("ascii")[:_SHOWN_CHARACTERS]
 
 
 class Window:
-    """Sequential reading with payloads skipped; every complaint names file and byte.
+    """Sequential reader that skips payloads; every error names file and byte.
 
-    A checkpoint has 50,000 opcodes, and every command reads them all: what is taken one by one is
-    taken from what was read already, by the shortest way.
+    A checkpoint has 50,000 opcodes, and every command reads them all. Single bytes are therefore
+    taken from the buffer on the shortest path.
     """
 
     def __init__(self, data: Bytes, path: str) -> None:
@@ -39,18 +39,18 @@ class Window:
         self._data = data
         self._frame_end: int | None = None
         self._begin, self._buffer = 0, b""
-        self._near = 0  # up to here bytes are in the buffer, and in the frame
-        self._read: list[tuple[int, bytes]] = []  # the last buffers: what stands around payloads
+        self._near = 0  # offset up to which bytes are in the buffer and in the frame
+        self._read: list[tuple[int, bytes]] = []  # the last buffers, which surround payloads
 
     def opcode(self) -> bytes:
-        """The next opcode; a frame that is at its end is left."""
+        """Return the next opcode; a frame at its end is left."""
         self.opcode_at = self.at
         if self.at == self._frame_end:
             self._frame_end = None
         return self.take(1)
 
     def take(self, nbytes: int) -> bytes:
-        """The next bytes; they may not run over the end of a frame."""
+        """Return the next bytes, which may not cross the end of a frame."""
         end = self.at + nbytes
         if end > self._near:
             return self._take_beyond(nbytes)
@@ -59,7 +59,7 @@ class Window:
         return self._buffer[low : low + nbytes]
 
     def _take_beyond(self, nbytes: int) -> bytes:
-        """The same where the buffer or the frame may end before."""
+        """Return the next bytes when the buffer or the frame may end before them."""
         at, end = self.at, self.at + nbytes
         if self._frame_end is not None and end > self._frame_end:
             raise self.broken("an opcode runs over the end of its frame")
@@ -74,12 +74,12 @@ class Window:
         return self._buffer[low : low + nbytes]
 
     def _look(self) -> None:
-        """Say how far bytes can be taken without a look at frame and buffer."""
+        """Set the offset up to which bytes can be taken without checking frame and buffer."""
         near = self._begin + len(self._buffer)
         self._near = near if self._frame_end is None else min(near, self._frame_end)
 
     def number(self, code: str) -> int:
-        """The next integer, little-endian, in `struct`'s code."""
+        """Return the next little-endian integer of `struct`'s code."""
         form = _NUMBERS[code]
         value: int = form.unpack(self.take(form.size))[0]
         return value
@@ -95,7 +95,7 @@ class Window:
         self._look()
 
     def skip(self, nbytes: int) -> int:
-        """Pass over a payload and return its offset."""
+        """Skip a payload and return its offset."""
         offset, end = self.at, self.at + nbytes
         if self._frame_end is not None and end > self._frame_end:
             raise self.broken("a payload runs over the end of its frame")
@@ -105,14 +105,14 @@ class Window:
         return offset
 
     def skip_line(self, *, last: bool = False) -> bytes:
-        """Pass over a line.
+        """Skip a line.
 
         Args:
-            last: Whether the end of the file ends a line as well. Python's own machine then takes
-                the last byte for the end.
+            last: True if the end of the file may end the line as well. Python's unpickler then
+                takes the last byte for the end.
 
         Returns:
-            The line without its end; of a longer one the beginning, longer than any name.
+            The line without its end; of a longer line the beginning, longer than any name.
 
         Raises:
             GrokpackError: GP209 for a line that does not end within 128 MiB, or in the file.
@@ -131,7 +131,7 @@ class Window:
         return begin.partition(b"\n")[0]
 
     def literals(self, payloads: list[tuple[int, int]]) -> tuple[bytes, ...]:
-        """All bytes outside these payload runs (offset, end), in order."""
+        """Return all bytes outside these payloads (offset, end), in order."""
         bounds = [0, *(edge for run in payloads for edge in run), self.size]
         runs = list(zip(bounds[::2], bounds[1::2], strict=True))
         if sum(b - a for a, b in runs) > MAX_LITERAL_BYTES:
@@ -145,23 +145,23 @@ class Window:
         return self._data.read(offset, end - offset)
 
     def broken(self, what: str) -> GrokpackError:
-        """An error for a header that contradicts itself."""
+        """Return the error for a header that contradicts itself."""
         return GrokpackError("GP209", what, Place(self.path, self.opcode_at))
 
     def truncated(self, end: int) -> GrokpackError:
-        """An error for a file that ends before `end`."""
+        """Return the error for a file that ends before `end`."""
         facts = (("expected", f"at least {end:,} bytes"), ("found", f"{self.size:,} bytes"))
         what = "file ends before its tensor does"
         return GrokpackError("GP209", what, Place(self.path, self.opcode_at), facts)
 
     def beyond(self, what: str, limit: int) -> GrokpackError:
-        """An error for a header larger than any tensor's."""
+        """Return the error for a header larger than any tensor's."""
         facts = (("limit", f"{limit:,} {what}"),)
         text = "refused a pickle beyond all limits: nothing was executed"
         return GrokpackError("GP205", text, Place(self.path, self.opcode_at), facts)
 
     def unsafe(self, found: str) -> GrokpackError:
-        """An error for a construct that would run code."""
+        """Return the error for a construct that would run code."""
         allowed = "numpy array and dtype constructors, bfloat16, QuantizedWeight8bit"
         facts = (("found", printable(found)), ("allowed", allowed))
         hint = (
