@@ -22,7 +22,7 @@ WAYS = [
 
 def test_help_imports_nothing_heavy_and_compiles_no_pattern_of_secrets() -> None:
     script = (
-        "import sys; from grokpack.cli import app; from grokpack import redaction\n"
+        "import sys; from grokpack.cli import app; from grokpack.core import redaction\n"
         f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
         "print(loaded, redaction._pattern.cache_info().currsize)"
     )

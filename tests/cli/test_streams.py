@@ -35,8 +35,9 @@ FORMS = (
 PROGRAM = """
 import json, os, sys
 import rich.progress
-import grokpack.cli.app, grokpack.cli.running, grokpack.run, grokpack.synth
-import grokpack.verification, grokpack.stores.locate
+import grokpack.checkpoint.open_checkpoint, grokpack.cli.app, grokpack.cli.run_plan
+import grokpack.conversion.plan_synth, grokpack.execution.run
+import grokpack.verification.verify_structure
 from grokpack.__main__ import main
 
 def child(words, streams, said):

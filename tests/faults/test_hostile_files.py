@@ -28,8 +28,8 @@ PROBE = """
 import json, resource, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
 signal.alarm({seconds})
-from grokpack.errors import GrokpackError
-from grokpack.stores.locate import survey
+from grokpack.core.errors import GrokpackError
+from grokpack.checkpoint.open_checkpoint import survey
 found = {{}}
 for path in sys.argv[1:]:
     try:

@@ -561,10 +561,8 @@ def test_a_run_goes_on_from_a_server_that_began_in_the_local_folder(
         if tasks == 1:
             raise Crash
 
-    from grokpack.planning import plan as plans
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "TASK_BYTES", 1 << 18)
+        patch.setattr("grokpack.planning.tasks.TASK_BYTES", 1 << 18)
         storage.faults.hook = crash
         with pytest.raises(Crash):
             execute(plan_reshard(open_checkpoint(local), 2), str(out), RunOptions(workers=1))

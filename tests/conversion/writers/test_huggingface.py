@@ -17,7 +17,6 @@ from safetensors.numpy import load_file, save_file
 from grokpack.checkpoint import tokenizer_files
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
-from grokpack.conversion.writers import sidecars
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.models import grok1, tensor_names
@@ -200,11 +199,11 @@ def test_xais_tokenizer_alone_is_described_to_transformers(
         tokenizer_files.TOKENIZER_CONFIG
         not in plan_convert(checkpoint, "hf", options).target.finals
     )
-    monkeypatch.setattr(sidecars, "_XAI_TOKENIZER", hashlib.sha256(pieces).hexdigest())
+    monkeypatch.setattr(tokenizer_files, "_XAI_TOKENIZER", hashlib.sha256(pieces).hexdigest())
     with pytest.raises(GrokpackError, match="another model") as caught:
         plan_convert(checkpoint, "hf", options)
     assert caught.value.code == "GP306"
-    monkeypatch.setattr(sidecars, "GROK1", WIDE)
+    monkeypatch.setattr(tokenizer_files, "GROK1", WIDE)
     written = plan_convert(checkpoint, "hf", options).target.finals[
         tokenizer_files.TOKENIZER_CONFIG
     ]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SPACE = "\u2581"  # what stands for a space in pieces, and so cannot stand for itself
 SHOWN = 5  # of the texts that differ
-RUNS_OF_SPACES = range(32, 47)  # pieces that SentencePiece never makes, see grokpack.tokenizer
+# Pieces that SentencePiece never makes, see grokpack.formats.sentencepiece.
+RUNS_OF_SPACES = range(32, 47)
 
 TINY = {
     "layers": 1,
