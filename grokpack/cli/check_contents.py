@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from grokpack.verification.verify_contents import ReadResult
     from grokpack.verification.verify_structure import Verdict
 
-_HUNDRED = 100.0
-
 
 def limits(
     session: Session,
@@ -50,29 +48,16 @@ def limits(
 
 
 def _share(subset: str | None, max_age_s: float | None) -> Sample:
-    from grokpack.verification.sampling import Sample, parse_part
+    from grokpack.verification.sampling import Sample
 
     if subset is None:
         return Sample(max_age_s=max_age_s)
     if "/" in subset:
-        part = parse_part(subset)
-        if part is None:
-            what = f"`{subset}` is no slice"
-            raise GrokpackError("GP304", what, hint="write 3/10: n from 1 to t")
+        part = parsing.parse_part(subset, "slice", "write 3/10: n from 1 to t")
         return Sample(part=part, max_age_s=max_age_s)
     if subset.endswith("%"):
-        return Sample(fraction=_fraction(subset), max_age_s=max_age_s)
+        return Sample(fraction=parsing.parse_percentage(subset), max_age_s=max_age_s)
     return Sample(nbytes=parsing.parse_bytes(subset), max_age_s=max_age_s)
-
-
-def _fraction(text: str) -> float:
-    try:
-        fraction = float(text.removesuffix("%")) / _HUNDRED
-    except ValueError:
-        fraction = 0.0
-    if not 0 < fraction <= 1:
-        raise GrokpackError("GP304", f"`{text}` is no share", hint="write 5%, up to 100%")
-    return fraction
 
 
 def _replay(session: Session, out: Checkpoint, origin: str, chosen: ReadOptions) -> ReadResult:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grokpack.cli import options
-from grokpack.cli.session import session
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
 from grokpack.core.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from grokpack.verification.compare import Comparison
 
 
+@command("diff")
 def diff(
+    session: Session,
     first: Annotated[str, typer.Argument(metavar="A", help="Folder, file or URL of a checkpoint")],
     second: Annotated[str, typer.Argument(metavar="B", help="The same, of another")],
     max_error: Annotated[
@@ -28,45 +31,28 @@ def diff(
     ] = None,
     head_dim: options.HeadDim = None,
     workers: options.Workers = None,
-    fmt: options.Format = "auto",
-    json: options.Json = False,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
 ) -> None:
     """Compare the weights of two checkpoints, in whatever formats.
 
     Exit status 0 where every value is equal, or is what the other becomes in its dtype; else 1.
     """
-    with session(
-        "diff",
-        fmt=fmt,
-        json=json,
-        progress=progress,
-        report=report,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-    ) as current:
-        import time
+    import time
 
-        from grokpack.checkpoint.open_checkpoint import open_checkpoint
-        from grokpack.cli.source import resolve
-        from grokpack.cli.workers import open_workers, with_workers
-        from grokpack.report import diff_text as text
-        from grokpack.verification.compare import DIFFERENT, compare
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+    from grokpack.cli.source import resolve
+    from grokpack.cli.workers import open_workers, with_workers
+    from grokpack.report import diff_text as text
+    from grokpack.verification.compare import DIFFERENT, compare
 
-        places = [resolve(place, current) for place in (first, second)]
-        began = time.monotonic()
-        one, other = (open_checkpoint(place, head_dim) for place in places)
-        with open_workers(workers) as hands:
-            found = compare(one, other, current.stoppable(), with_workers(hands))
-        well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
-        data = document(found, places, max_error) | {"seconds": round(time.monotonic() - began, 3)}
-        status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO
-        current.result(text.render(found, data), data, status, word=found.state)
+    places = [resolve(place, session) for place in (first, second)]
+    began = time.monotonic()
+    one, other = (open_checkpoint(place, head_dim) for place in places)
+    with open_workers(workers) as hands:
+        found = compare(one, other, session.stoppable(), with_workers(hands))
+    well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
+    data = document(found, places, max_error) | {"seconds": round(time.monotonic() - began, 3)}
+    status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO
+    session.result(text.render(found, data), data, status, word=found.state)
 
 
 def document(found: Comparison, places: list[str], max_error: float | None) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from grokpack.cli.session import session
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
 from grokpack.core.errors import GrokpackError
 
 
+@command("explain", output=False)
 def explain(
+    session: Session,
     code: Annotated[str | None, typer.Argument(metavar="CODE", help="For example GP204")] = None,
     schema: Annotated[
         str | None,
@@ -25,23 +28,22 @@ def explain(
 
     Lists all codes without one; with --schema prints what a command's JSON looks like.
     """
-    with session("explain") as current:
-        from grokpack.core.error_codes import CODES
-        from grokpack.report import code_text
+    from grokpack.core.error_codes import CODES
+    from grokpack.report import code_text
 
-        if schema is not None:
-            from json import dumps
+    if schema is not None:
+        from json import dumps
 
-            from grokpack.report import schemas
+        from grokpack.report import schemas
 
-            current.result(dumps(schemas.schema(schema), indent=2), {})
-            return
-        if code is None:
-            current.result(code_text.listing(CODES), {})
-            return
-        row = CODES.get(code.upper())
-        if row is None:
-            raise GrokpackError(
-                "GP304", f"there is no code `{code}`", hint="`grokpack explain` lists them"
-            )
-        current.result(code_text.page(row), {})
+        session.result(dumps(schemas.schema(schema), indent=2), {})
+        return
+    if code is None:
+        session.result(code_text.listing(CODES), {})
+        return
+    row = CODES.get(code.upper())
+    if row is None:
+        raise GrokpackError(
+            "GP304", f"there is no code `{code}`", hint="`grokpack explain` lists them"
+        )
+    session.result(code_text.page(row), {})

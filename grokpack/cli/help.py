@@ -7,11 +7,14 @@ from typing import Annotated, cast
 import typer
 
 from grokpack.cli import overview
-from grokpack.cli.session import session
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
 from grokpack.core.errors import GrokpackError
 
 
+@command("help", output=False)
 def topics(
+    session: Session,
     context: typer.Context,
     topic: Annotated[
         str | None, typer.Argument(metavar="TOPIC", help="A topic, or a command")
@@ -21,16 +24,15 @@ def topics(
 
     There are exit-codes, environment and formatting; the name of a command shows its options.
     """
-    with session("help") as current:
-        from grokpack.report.topics import TOPICS
+    from grokpack.report.topics import TOPICS
 
-        program = cast("typer.Context", context.parent)
-        if topic is None:
-            current.result(overview.render(program), {})
-        elif topic in TOPICS:
-            current.result(TOPICS[topic], {})
-        elif topic in overview.commands(program):
-            current.result(overview.help_of(program, topic), {})
-        else:
-            hint = f"topics: {', '.join(TOPICS)}; and every command"
-            raise GrokpackError("GP304", f"there is no topic `{topic}`", hint=hint)
+    program = cast("typer.Context", context.parent)
+    if topic is None:
+        session.result(overview.render(program), {})
+    elif topic in TOPICS:
+        session.result(TOPICS[topic], {})
+    elif topic in overview.commands(program):
+        session.result(overview.help_of(program, topic), {})
+    else:
+        hint = f"topics: {', '.join(TOPICS)}; and every command"
+        raise GrokpackError("GP304", f"there is no topic `{topic}`", hint=hint)

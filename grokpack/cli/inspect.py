@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from grokpack.cli import options
-from grokpack.cli.session import session
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
 from grokpack.core.exit_status import ExitStatus
 
 
+@command("inspect")
 def inspect(
+    session: Session,
     source: options.Source = None,
     names: Annotated[
         list[str] | None,
@@ -35,63 +38,46 @@ def inspect(
         ),
     ] = None,
     head_dim: options.HeadDim = None,
-    fmt: options.Format = "auto",
-    json: options.Json = False,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
 ) -> None:
     """Show what a checkpoint holds.
 
     Reads headers only, but for --stats and --extract. Exit status 1 where a file is there and
     cannot be read, or a tensor that was asked for is not.
     """
-    with session(
-        "inspect",
-        fmt=fmt,
-        json=json,
-        progress=progress,
-        report=report,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-    ) as current:
-        import time
-        from dataclasses import asdict
+    import time
+    from dataclasses import asdict
 
-        from grokpack.checkpoint import summary
-        from grokpack.checkpoint.open_checkpoint import survey
-        from grokpack.cli.source import resolve
-        from grokpack.report import inspection_text as text
+    from grokpack.checkpoint import summary
+    from grokpack.checkpoint.open_checkpoint import survey
+    from grokpack.cli.source import resolve
+    from grokpack.report import inspection_text as text
 
-        path = resolve(source, current)
-        began = time.monotonic()
-        found = survey(path, head_dim)
-        data = summary.document(found, names)
-        checkpoint = summary.readable(found)
-        seconds = time.monotonic() - began
-        if extract is not None:
-            from grokpack.checkpoint.extract import extract as write
+    path = resolve(source, session)
+    began = time.monotonic()
+    found = survey(path, head_dim)
+    data = summary.document(found, names)
+    checkpoint = summary.readable(found)
+    seconds = time.monotonic() - began
+    if extract is not None:
+        from grokpack.checkpoint.extract import extract as write
 
-            data["extracted"] = write(checkpoint, names or [], str(extract))
-        if stats:
-            from grokpack.verification.verify_values import statistics
+        data["extracted"] = write(checkpoint, names or [], str(extract))
+    if stats:
+        from grokpack.verification.verify_values import statistics
 
-            data["statistics"] = statistics(checkpoint, names, current.stoppable())
-        read = checkpoint.tensors
-        if stats:
-            from grokpack.verification.verify_values import sound_tensors
+        data["statistics"] = statistics(checkpoint, names, session.stoppable())
+    read = checkpoint.tensors
+    if stats:
+        from grokpack.verification.verify_values import sound_tensors
 
-            read = {tensor.name: tensor for tensor in sound_tensors(checkpoint)}
-        asked = bool(names) or stats
-        data["unread"] = summary.unread(checkpoint, names, read) if asked else []
-        wrong = summary.unreadable(found)
-        shown = text.render(
-            found, data, seconds, wrong=wrong, tree=tree, offsets=offsets, named=bool(names)
-        )
-        bad = bool(wrong or data["unread"])
-        status = ExitStatus.ANSWER_IS_NO if bad else ExitStatus.OK
-        rows = [asdict(finding) for finding in wrong]
-        current.result(shown, data, status, rows, "incomplete" if bad else "ok")
+        read = {tensor.name: tensor for tensor in sound_tensors(checkpoint)}
+    asked = bool(names) or stats
+    data["unread"] = summary.unread(checkpoint, names, read) if asked else []
+    wrong = summary.unreadable(found)
+    shown = text.render(
+        found, data, seconds, wrong=wrong, tree=tree, offsets=offsets, named=bool(names)
+    )
+    bad = bool(wrong or data["unread"])
+    status = ExitStatus.ANSWER_IS_NO if bad else ExitStatus.OK
+    rows = [asdict(finding) for finding in wrong]
+    session.result(shown, data, status, rows, "incomplete" if bad else "ok")

@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from grokpack.cli import options
-from grokpack.cli.session import session
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
 
 
+@command("manifest")
 def manifest(
+    session: Session,
     source: options.Source = None,
     out: Annotated[
         str | None,
@@ -25,57 +28,40 @@ def manifest(
         bool, typer.Option("--sha256", help="Add each file's sha256, at half the speed")
     ] = False,
     head_dim: options.HeadDim = None,
-    fmt: options.Format = "auto",
-    json: options.Json = False,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
 ) -> None:
     """Record the checksums of a checkpoint that has none.
 
     Reads every file. `verify --data` finds by them whatever changes later; whether the files are
     right now, only sums from their publisher can tell (`verify --against`).
     """
-    with session(
-        "manifest",
-        fmt=fmt,
-        json=json,
-        progress=progress,
-        report=report,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-    ) as current:
-        import time
+    import time
 
-        from grokpack.checkpoint.open_checkpoint import open_checkpoint
-        from grokpack.cli.source import resolve, verifying
-        from grokpack.report import numbers
-        from grokpack.verification.record_manifest import record
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+    from grokpack.cli.source import resolve, verifying
+    from grokpack.report import numbers
+    from grokpack.verification.record_manifest import record
 
-        path = resolve(source, current)
-        began = time.monotonic()
-        made = record(
-            open_checkpoint(path, head_dim),
-            out,
-            sha256=sha256,
-            stopping=current.stop.is_set,
-            listen=current.listener(),
-        )
-        seconds = time.monotonic() - began
-        of = f"{numbers.files(made.files)}, {numbers.size(made.nbytes)}"
-        text = f"wrote {numbers.shown(made.path)}: {of}   {numbers.duration(seconds)}"
-        following = verifying(path, "--data")
-        current.result(
-            f"{text}\n\n  next     {following}" if following else text,
-            {
-                "source": path,
-                "manifest": made.path,
-                "files": made.files,
-                "bytes": made.nbytes,
-                "sha256": sha256,
-                "seconds": round(seconds, 3),
-            },
-        )
+    path = resolve(source, session)
+    began = time.monotonic()
+    made = record(
+        open_checkpoint(path, head_dim),
+        out,
+        sha256=sha256,
+        stopping=session.stop.is_set,
+        listen=session.listener(),
+    )
+    seconds = time.monotonic() - began
+    of = f"{numbers.files(made.files)}, {numbers.size(made.nbytes)}"
+    text = f"wrote {numbers.shown(made.path)}: {of}   {numbers.duration(seconds)}"
+    following = verifying(path, "--data")
+    session.result(
+        f"{text}\n\n  next     {following}" if following else text,
+        {
+            "source": path,
+            "manifest": made.path,
+            "files": made.files,
+            "bytes": made.nbytes,
+            "sha256": sha256,
+            "seconds": round(seconds, 3),
+        },
+    )

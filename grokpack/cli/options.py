@@ -1,9 +1,10 @@
-"""Options that several commands share, in three help groups."""
+"""Options that several commands share, one by one and in groups, under three headings of help."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,11 +104,10 @@ HeadDim = Annotated[
     ),
 ]
 Format = Annotated[
-    str,
+    Literal["auto", "text", "json", "github", "junit"],
     typer.Option(
         "--format",
         envvar="GROKPACK_FORMAT",
-        metavar="auto|text|json|github|junit",
         help="Form of the result on stdout",
         rich_help_panel=_OUTPUT,
     ),
@@ -116,11 +116,10 @@ Json = Annotated[
     bool, typer.Option("--json", help="The same as --format json", rich_help_panel=_OUTPUT)
 ]
 Progress = Annotated[
-    str,
+    Literal["auto", "bar", "lines", "json", "none"],
     typer.Option(
         "--progress",
         envvar="GROKPACK_PROGRESS",
-        metavar="auto|bar|lines|json|none",
         help="Form of the progress on stderr",
         rich_help_panel=_OUTPUT,
     ),
@@ -142,12 +141,66 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show tracebacks of bugs", rich_help_panel=_OUTPUT)
 ]
 Color = Annotated[
-    str,
+    Literal["auto", "always", "never"],
     typer.Option(
         "--color",
         envvar="GROKPACK_COLOR",
-        metavar="auto|always|never",
         help="Colour on a terminal; NO_COLOR and FORCE_COLOR are heeded",
         rich_help_panel=_OUTPUT,
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFlags:
+    """How a plan is run.
+
+    Attributes:
+        workers: Threads, or a cluster.
+        memory: Resident memory of a process.
+        max_duration: Deadline.
+        dry_run: Stop after showing the plan.
+        restart: Discard what is there.
+    """
+
+    workers: Workers = None
+    memory: Memory = "512MiB"
+    max_duration: MaxDuration = None
+    dry_run: DryRun = False
+    restart: Restart = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartedRunFlags(RunFlags):
+    """How a plan is run that several processes may share.
+
+    Attributes:
+        part: Which part of the plan, `i/n`; None for all of it.
+        require_complete: End a part that leaves others outstanding with status 75.
+    """
+
+    part: Part = None
+    require_complete: RequireComplete = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFlags:
+    """Where and how a command answers.
+
+    Attributes:
+        fmt: Form of the result.
+        json: Short for `--format json`.
+        progress: Form of the progress.
+        report: File that also gets the answer.
+        quiet: Nothing on stderr but errors.
+        verbose: Tracebacks of bugs.
+        color: When to use colour.
+    """
+
+    fmt: Format = "auto"
+    json: Json = False
+    progress: Progress = "auto"
+    report: Report = None
+    quiet: Quiet = False
+    verbose: Verbose = False
+    color: Color = "auto"

@@ -1,11 +1,10 @@
-"""Sizes and durations as people write them."""
+"""Sizes, durations, shares and numbers of workers as people write them."""
 
 from __future__ import annotations
 
 import re
 
 from grokpack.core.errors import GrokpackError
-from grokpack.execution.workers.dask import SCHEME
 
 _UNITS = {
     "": 1,
@@ -19,6 +18,7 @@ _UNITS = {
     "GIB": 1 << 30,
     "TIB": 1 << 40,
 }
+_HUNDRED = 100.0
 _DIGITS = 18  # of any number of bytes, seconds or threads; more is a slip or an attempt
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -53,6 +53,38 @@ def parse_seconds(text: str | None) -> float | None:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def parse_part(text: str, noun: str, hint: str) -> tuple[int, int]:
+    """`3/10`: a number and how many there are.
+
+    Args:
+        text: As it was given.
+        noun: What it is to be, for the refusal.
+        hint: How it is written.
+
+    Raises:
+        GrokpackError: GP304 for anything else.
+    """
+    match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)  # beyond, each has nothing
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise GrokpackError("GP304", f"`{text}` is no {noun}", hint=hint)
+    return int(match[1]), int(match[2])
+
+
+def parse_percentage(text: str) -> float:
+    """`5%` as a fraction.
+
+    Raises:
+        GrokpackError: GP304 for anything else.
+    """
+    try:
+        fraction = float(text.removesuffix("%")) / _HUNDRED
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction <= 1:
+        raise GrokpackError("GP304", f"`{text}` is no share", hint="write 5%, up to 100%")
+    return fraction
+
+
 def parse_workers(text: str | None) -> int | None:
     """A number of threads, or `serial`; None stays None.
 
@@ -63,6 +95,8 @@ def parse_workers(text: str | None) -> int | None:
         return None
     if text == "serial":
         return 1
+    from grokpack.execution.workers.dask import SCHEME
+
     if text.startswith(SCHEME):
         what = "this command runs on threads of one machine, not on a cluster"
         raise GrokpackError("GP304", what, hint="--workers 4, whatever GROKPACK_WORKERS says")

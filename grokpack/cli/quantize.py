@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grokpack.cli import options
-from grokpack.cli.session import session
+from grokpack.cli import options, parsing
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
+
+if TYPE_CHECKING:
+    from grokpack.conversion.plan_quantize import QuantizeOptions
 
 
-def quantize(
-    source: options.Source = None,
-    bits: Annotated[int, typer.Option("--bits", metavar="4|8", help="Bits of a weight")] = 4,
+@dataclass(frozen=True, slots=True)
+class QuantizeFlags:
+    """What to quantize, and how; see `QuantizeOptions`."""
+
+    source: options.Source = None
+    bits: Annotated[Literal[4, 8], typer.Option("--bits", help="Bits of a weight")] = 4
     to: Annotated[
         str | None,
         typer.Option(
@@ -22,34 +30,31 @@ def quantize(
             help="compressed-tensors (of 4 bits the default), gptq (of 8 bits), w8a8-int8, gguf, "
             "ckpt-0 or safetensors",
         ),
-    ] = None,
+    ] = None
     group: Annotated[
-        str | None,
+        Literal["32", "64", "128", "256", "channel"] | None,
         typer.Option(
             "--group",
-            metavar="32|64|128|256|channel",
             help="Inputs that share a scale; 128 by default",
         ),
-    ] = None,
+    ] = None
     method: Annotated[
-        str | None,
+        Literal["rtn", "mse", "lsq"] | None,
         typer.Option(
             "--method",
-            metavar="rtn|mse|lsq",
             help="How scales are found; mse by default for 4 bits, rtn for 8",
         ),
-    ] = None,
+    ] = None
     asymmetric: Annotated[
         bool, typer.Option("--asymmetric", help="compressed-tensors: with zero points")
-    ] = False,
+    ] = False
     scales: Annotated[
-        str | None,
+        Literal["bf16", "f16", "f32"] | None,
         typer.Option(
             "--scale-dtype",
-            metavar="bf16|f16|f32",
             help="compressed-tensors, gptq, safetensors: of the scales; bf16 by default",
         ),
-    ] = None,
+    ] = None
     importance: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +62,7 @@ def quantize(
             metavar="FILE",
             help="Weigh errors by what `evaluate --calibrate` saw; for mse and lsq",
         ),
-    ] = None,
+    ] = None
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,11 +71,11 @@ def quantize(
             help="Leave in bf16: `attention`, `experts`, or names as `inspect` takes them; may be "
             "repeated",
         ),
-    ] = None,
+    ] = None
     policy: Annotated[
         Path | None,
         typer.Option("--policy", metavar="FILE", help="Bits by role, name and layer, in TOML"),
-    ] = None,
+    ] = None
     engine: Annotated[
         str | None,
         typer.Option(
@@ -78,33 +83,31 @@ def quantize(
             metavar="llama.cpp|vllm|sglang|transformers",
             help="Refuse what this program does not load",
         ),
-    ] = None,
-    kind: Annotated[
+    ] = None
+    type: Annotated[
         str | None,
         typer.Option(
             "--type",
             metavar="q4_0|q4_1|q4_k|q8_0",
             help="gguf: type of the blocks; q4_0 or q8_0 by default",
         ),
-    ] = None,
+    ] = None
     embedding: Annotated[
-        str | None,
-        typer.Option("--embedding", metavar="bf16|f16|f32", help="gguf: dtype of the embedding"),
-    ] = None,
+        Literal["bf16", "f16", "f32"] | None,
+        typer.Option("--embedding", help="gguf: dtype of the embedding"),
+    ] = None
     names: Annotated[
-        str | None,
-        typer.Option(
-            "--names", metavar="hpcai|sglang|keyfan", help="Tensor names; hpcai by default"
-        ),
-    ] = None,
+        Literal["hpcai", "sglang", "keyfan"] | None,
+        typer.Option("--names", help="Tensor names; hpcai by default"),
+    ] = None
     tp: Annotated[
         int | None,
         typer.Option("--tp", help="w8a8-int8, ckpt-0: ranks"),
-    ] = None,
+    ] = None
     shard_size: Annotated[
         str | None,
         typer.Option("--shard-size", metavar="SIZE", help="Largest file, 5GB by default"),
-    ] = None,
+    ] = None
     tokenizer: Annotated[
         str | None,
         typer.Option(
@@ -112,69 +115,47 @@ def quantize(
             metavar="PATH",
             help="tokenizer.model or its folder; looked for beside SRC by default",
         ),
-    ] = None,
-    out: options.Out = None,
-    head_dim: options.HeadDim = None,
-    workers: options.Workers = None,
-    memory: options.Memory = "512MiB",
-    max_duration: options.MaxDuration = None,
-    part: options.Part = None,
-    require_complete: options.RequireComplete = False,
-    dry_run: options.DryRun = False,
-    restart: options.Restart = False,
-    fmt: options.Format = "auto",
-    json: options.Json = False,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
-) -> None:
+    ] = None
+    out: options.Out = None
+    head_dim: options.HeadDim = None
+
+    def chosen(self) -> QuantizeOptions:
+        """Everything that a quantization can be told."""
+        from grokpack.conversion.plan_quantize import QuantizeOptions
+
+        return QuantizeOptions(
+            bits=self.bits,
+            to=self.to,
+            group=self.group,
+            method=self.method,
+            symmetric=not self.asymmetric,
+            scales=self.scales,
+            keep=tuple(self.keep or ()),
+            policy=str(self.policy) if self.policy else None,
+            engine=self.engine,
+            type=self.type,
+            embedding=self.embedding,
+            names=self.names,
+            tp=self.tp,
+            shard_bytes=parsing.parse_bytes(self.shard_size) if self.shard_size else None,
+            tokenizer=self.tokenizer or None,
+            importance=self.importance,
+        )
+
+
+@command("quantize")
+def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags) -> None:
     """Write a 4-bit or 8-bit copy.
 
     Says what was lost, tensor by tensor.
     """
-    with session(
-        "quantize",
-        fmt=fmt,
-        json=json,
-        progress=progress,
-        report=report,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-    ) as current:
-        from grokpack.checkpoint.open_checkpoint import open_checkpoint
-        from grokpack.cli import parsing
-        from grokpack.cli.run_plan import Terms, absolute, carry_out
-        from grokpack.cli.source import default_out, resolve, verifying
-        from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+    from grokpack.cli.run_plan import absolute, carry_out
+    from grokpack.cli.source import default_out, resolve, verifying
+    from grokpack.conversion.plan_quantize import plan_quantize
 
-        chosen = QuantizeOptions(
-            bits=bits,
-            to=to,
-            group=group,
-            method=method,
-            symmetric=not asymmetric,
-            scales=scales,
-            keep=tuple(keep or ()),
-            policy=str(policy) if policy else None,
-            engine=engine,
-            type=kind,
-            embedding=embedding,
-            names=names,
-            tp=tp,
-            shard_bytes=parsing.parse_bytes(shard_size) if shard_size else None,
-            tokenizer=tokenizer or None,
-            importance=importance,
-        )
-        path = resolve(source, current)
-        plan = plan_quantize(open_checkpoint(path, head_dim), chosen)
-        target = absolute(out, default_out(path, chosen.suffix))
-        carry_out(
-            current,
-            plan,
-            target,
-            Terms(workers, memory, max_duration, dry_run, restart, part, require_complete),
-            following=verifying(target),
-        )
+    chosen = flags.chosen()
+    path = resolve(flags.source, session)
+    plan = plan_quantize(open_checkpoint(path, flags.head_dim), chosen)
+    target = absolute(flags.out, default_out(path, chosen.suffix))
+    carry_out(session, plan, target, run, following=verifying(target))

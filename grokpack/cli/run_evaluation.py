@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli import parsing
+from grokpack.cli.source import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation import thresholds
@@ -28,64 +29,46 @@ from grokpack.report.numbers import finite
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.cli.network_options import EvaluateFlags, NetworkFlags
     from grokpack.cli.session import Session
-    from grokpack.evaluation.network.precision import Name
     from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.pair import PairEvaluation
     from grokpack.evaluation.results import Evaluation, Loss
 
-_PRECISIONS = ("f32", "bf16")
 _RATIOS = ("relative", "allowed", "largest")
 _MOST_LOSSES = 4096  # tokens whose losses the document lists
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationRequest:
-    """The options, as they were given."""
-
-    source: str
-    text: str | None
-    tokens: str | None
-    tokenizer: str | None
-    context: int | None
-    max_tokens: int | None
-    against: str | None
-    max_kl: float | None
-    min_top1: float | None
-    logits: str | None
-    calibrate: str | None
-    head_dim: int | None
-
-
 def options_of(
-    session: Session, precision: str, layers: int | None, workers: str | None, memory: str
+    session: Session, network: NetworkFlags, layers: int | None = None
 ) -> EvaluateOptions:
     """How to run, from the command line's words.
 
     Raises:
         GrokpackError: GP304 for words that mean nothing.
     """
-    if precision not in _PRECISIONS:
-        what = f"--precision takes f32 or bf16, not `{precision}`"
-        raise GrokpackError("GP304", what)
     return EvaluateOptions(
-        cast("Name", precision),
+        network.precision,
         layers,
-        parsing.parse_workers(workers),
-        parsing.parse_bytes(memory),
+        parsing.parse_workers(network.workers),
+        parsing.parse_bytes(network.memory),
         session.stoppable(),
     )
 
 
-def run(session: Session, wanted: EvaluationRequest, options: EvaluateOptions) -> None:
+def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
     """Evaluate and answer."""
+    source = resolve(flags.source, session)
+    against = None if flags.against is None else resolve(flags.against, session)
+    options = options_of(session, network, flags.layers)
+    wanted = replace(flags, source=source, against=against)
     _check(wanted)
-    checkpoint = open_checkpoint(wanted.source, wanted.head_dim)
+    checkpoint = open_checkpoint(source, wanted.head_dim)
     inputs = _inputs(wanted, checkpoint)
-    if wanted.against is None:
+    if against is None:
         _alone(session, wanted, options, checkpoint, inputs)
         return
-    other = open_checkpoint(wanted.against, wanted.head_dim)
+    other = open_checkpoint(against, wanted.head_dim)
     _announce(session, [checkpoint, other], inputs, options, STREAMS)
     found = evaluate_pair(checkpoint, other, inputs, options)
     seen = thresholds.findings(found, thresholds.Thresholds(wanted.max_kl, wanted.min_top1))
@@ -97,7 +80,7 @@ def run(session: Session, wanted: EvaluationRequest, options: EvaluateOptions) -
     session.result(shown.render_pair(data, seen, word), data, status, rows, word)
 
 
-def _check(wanted: EvaluationRequest) -> None:
+def _check(wanted: EvaluateFlags) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -115,7 +98,7 @@ def _check(wanted: EvaluationRequest) -> None:
             raise GrokpackError("GP304", f"{option} is about one network", hint="leave --against")
 
 
-def _inputs(wanted: EvaluationRequest, checkpoint: Checkpoint) -> Inputs:
+def _inputs(wanted: EvaluateFlags, checkpoint: Checkpoint) -> Inputs:
     if wanted.text is not None:
         context = wanted.context or CONTEXT
         return read_text(wanted.text, checkpoint, wanted.tokenizer, context, wanted.max_tokens)
@@ -144,7 +127,7 @@ def _announce(
 
 def _alone(
     session: Session,
-    wanted: EvaluationRequest,
+    wanted: EvaluateFlags,
     options: EvaluateOptions,
     checkpoint: Checkpoint,
     inputs: Inputs,
@@ -167,9 +150,7 @@ def _alone(
     session.result(shown.render(data), data)
 
 
-def document(
-    found: Evaluation, wanted: EvaluationRequest, options: EvaluateOptions
-) -> dict[str, Any]:
+def document(found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions) -> dict[str, Any]:
     """`data` of `grokpack evaluate --json` of one network."""
     return _run_document(found, wanted, options) | {
         "loss": _loss(found.loss),
@@ -181,7 +162,7 @@ def document(
 
 
 def pair_document(
-    found: PairEvaluation, wanted: EvaluationRequest, options: EvaluateOptions
+    found: PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
 ) -> dict[str, Any]:
     """`data` of `grokpack evaluate --against --json`."""
     return _run_document(found, wanted, options) | {
@@ -232,7 +213,7 @@ def _weights(found: PairEvaluation) -> dict[str, Any]:
 
 
 def _run_document(
-    found: Evaluation | PairEvaluation, wanted: EvaluationRequest, options: EvaluateOptions
+    found: Evaluation | PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
 ) -> dict[str, Any]:
     """What both say of the run."""
     return {

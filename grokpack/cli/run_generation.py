@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.cli.run_evaluation import options_of
+from grokpack.cli.source import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import line
 from grokpack.core.layout import Box
@@ -20,32 +22,21 @@ from grokpack.report import numbers
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.cli.network_options import GenerateFlags, NetworkFlags
     from grokpack.cli.session import Session
-    from grokpack.evaluation.evaluation_options import EvaluateOptions
 
 _PROBE_BYTES = 64 << 20  # read to tell how fast reading is here
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """The options, as they were given."""
-
-    source: str
-    prompt: str | None
-    tokens: str | None
-    tokenizer: str | None
-    head_dim: int | None
-    count: int
-
-
-def run(
-    session: Session, wanted: GenerationRequest, sampling: Sampling, options: EvaluateOptions
-) -> None:
+def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
     """Generate and answer."""
+    source = resolve(flags.source, session)
+    options = options_of(session, network)
+    wanted = replace(flags, source=source)
     if (wanted.prompt is None) == (wanted.tokens is None):
         what = "give either --prompt or --tokens"
         raise GrokpackError("GP304", what, hint="`--prompt TEXT`, or `--tokens FILE.npy`")
-    checkpoint = open_checkpoint(wanted.source, wanted.head_dim)
+    checkpoint = open_checkpoint(source, wanted.head_dim)
     words = None
     if wanted.prompt is not None:
         words = Tokenizer(checkpoint, wanted.tokenizer)
@@ -54,14 +45,15 @@ def run(
         pad = hyperparameters.read(checkpoint.config, checkpoint.geometry).pad
         assert wanted.tokens is not None  # noqa: S101  # one of both was given
         prompts = list(read_tokens(wanted.tokens, None, None, pad).sequences)
+    sampling = Sampling(wanted.temperature, wanted.top_p, wanted.seed)
     _announce(session, checkpoint, len(prompts))
 
     def said(number: int, token: int) -> None:
         shown = f"{token}" if words is None else f"{token}  {line(words.piece(token))}"
         session.say(f"prompt {number}: {shown}" if len(prompts) > 1 else shown)
 
-    found = generate(checkpoint, prompts, wanted.count, sampling, options, said)
-    data = document(found, wanted, sampling, prompts, words)
+    found = generate(checkpoint, prompts, wanted.max_new_tokens, sampling, options, said)
+    data = document(found, wanted, prompts, words)
     session.result(_text(data), data)
 
 
@@ -89,8 +81,7 @@ def _reading_rate(checkpoint: Checkpoint) -> float:
 
 def document(
     found: Generation,
-    wanted: GenerationRequest,
-    sampling: Sampling,
+    wanted: GenerateFlags,
     prompts: list[np.ndarray],
     words: Tokenizer | None,
 ) -> dict[str, Any]:
@@ -109,9 +100,9 @@ def document(
             }
             for prompt, tokens, ended in zip(prompts, found.tokens, found.ended, strict=True)
         ],
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
+        "temperature": wanted.temperature,
+        "top_p": wanted.top_p,
+        "seed": wanted.seed,
         "tokens": made,
         "read_bytes": found.read_bytes,
         "first_s": round(found.first_s, 3),

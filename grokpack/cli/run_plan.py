@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grokpack.cli import parsing
+from grokpack.cli.options import PartedRunFlags, RunFlags
 from grokpack.cli.workers import open_workers
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import line
@@ -25,54 +26,11 @@ if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a plan is run, as given on the command line.
-
-    Attributes:
-        workers: Threads, or a cluster.
-        memory: Resident memory of a process.
-        max_duration: Deadline.
-        dry_run: Stop after showing the plan.
-        restart: Discard what is there.
-        part: Which part of the plan, `i/n`; None for all of it.
-        require_complete: Whether a part that leaves others outstanding ends with status 75.
-    """
-
-    workers: str | None
-    memory: str
-    max_duration: str | None
-    dry_run: bool
-    restart: bool
-    part: str | None = None
-    require_complete: bool = False
-
-    def parts(self) -> RunPart | None:
-        """The part.
-
-        Raises:
-            GrokpackError: GP304 for what is none.
-        """
-        if self.part is None:
-            if self.require_complete:
-                what = "--require-complete is about a part"
-                raise GrokpackError("GP304", what, hint="add `--part i/n`")
-            return None
-        from grokpack.execution.partial_run import RunPart
-        from grokpack.verification.sampling import parse_part
-
-        found = parse_part(self.part)
-        if found is None:
-            what = f"`{self.part}` is no part"
-            raise GrokpackError("GP304", what, hint="write 3/16: i from 1 to n")
-        return RunPart(*found)
-
-
 def carry_out(
     session: Session,
     plan: Plan,
     out: str,
-    terms: Terms,
+    flags: RunFlags,
     *,
     following: str | None,
     opens: dict[str, Any] | None = None,
@@ -83,24 +41,40 @@ def carry_out(
         session: Where output goes.
         plan: What to do.
         out: The output folder.
-        terms: How.
+        flags: How.
         following: A sensible next command, where one can be pasted.
         opens: What opens the output in TensorStore, where it is made for that.
     """
-    part = terms.parts()
-    with open_workers(terms.workers) as hands:
-        limits = _limits(session, terms, hands)
-        _Run(session, plan, out, limits, hands, following, opens, part).carry_out(terms)
+    part = _part(flags) if isinstance(flags, PartedRunFlags) else None
+    with open_workers(flags.workers) as hands:
+        limits = _limits(session, flags, hands)
+        _Run(session, plan, out, flags, limits, hands, following, opens, part).carry_out()
 
 
-def _limits(session: Session, terms: Terms, hands: WorkerOptions) -> RunOptions:
+def _part(flags: PartedRunFlags) -> RunPart | None:
+    """The part that is asked for.
+
+    Raises:
+        GrokpackError: GP304 for what is none.
+    """
+    if flags.part is None:
+        if flags.require_complete:
+            what = "--require-complete is about a part"
+            raise GrokpackError("GP304", what, hint="add `--part i/n`")
+        return None
+    from grokpack.execution.partial_run import RunPart
+
+    return RunPart(*parsing.parse_part(flags.part, "part", "write 3/16: i from 1 to n"))
+
+
+def _limits(session: Session, flags: RunFlags, hands: WorkerOptions) -> RunOptions:
     from grokpack.execution.run_options import RunOptions
 
     return RunOptions(
-        hands.memory(parsing.parse_bytes(terms.memory)),
+        hands.memory(parsing.parse_bytes(flags.memory)),
         hands.threads,
-        parsing.parse_seconds(terms.max_duration),
-        terms.restart,
+        parsing.parse_seconds(flags.max_duration),
+        flags.restart,
         session.stop,
         hands.width,
     )
@@ -113,21 +87,22 @@ class _Run:
     session: Session
     plan: Plan
     out: str
+    flags: RunFlags
     limits: RunOptions
     hands: WorkerOptions
     following: str | None
     opens: dict[str, Any] | None
     part: RunPart | None
 
-    def carry_out(self, terms: Terms) -> None:
+    def carry_out(self) -> None:
         from grokpack.execution.output import Output
         from grokpack.execution.preflight import finished
         from grokpack.report import plan_text as text
 
         allowed = self._preflight()
         place = Output.of(self.plan.target, self.out)
-        already = not terms.restart and finished(self.plan, place)
-        guess = self._guess(place, allowed) if terms.dry_run else None
+        already = not self.flags.restart and finished(self.plan, place)
+        guess = self._guess(place, allowed) if self.flags.dry_run else None
         data = text.document(self.plan, self.out, self.limits, allowed, guess, self.hands.workers)
         if self.part is not None:
             from grokpack.execution.partial_run import part_bytes
@@ -136,7 +111,7 @@ class _Run:
                 "part": [self.part.number, self.part.count],
                 "part_bytes": part_bytes(self.plan, self.part),
             }
-        if terms.dry_run:
+        if self.flags.dry_run:
             rendered = text.render(data, self.out)
             self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
             return
@@ -150,7 +125,7 @@ class _Run:
         elif outcome.published:
             self._tell(data, outcome)
         else:
-            self._tell_part(data, outcome, terms)
+            self._tell_part(data, outcome)
 
     def _guess(self, place: Output, allowed: Budget) -> Estimate | None:
         """How long it will take; None where nothing is made."""
@@ -197,7 +172,7 @@ class _Run:
         lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]
         self.session.result("\n".join(lines), data | {"already_done": True} | self._opens())
 
-    def _tell_part(self, data: dict[str, Any], outcome: Outcome, terms: Terms) -> None:
+    def _tell_part(self, data: dict[str, Any], outcome: Outcome) -> None:
         left = outcome.outstanding_parts
         data |= self._figures(outcome) | {
             "outstanding_bytes": outcome.outstanding_bytes,
@@ -213,7 +188,8 @@ class _Run:
             lines.append(f"  outstanding  {size} of {parts}; the last to end publishes")
         else:
             lines.append("  all is written; another part is at work and will publish")
-        status = ExitStatus.TRY_AGAIN if terms.require_complete else ExitStatus.OK
+        awaited = isinstance(self.flags, PartedRunFlags) and self.flags.require_complete
+        status = ExitStatus.TRY_AGAIN if awaited else ExitStatus.OK
         self.session.result("\n".join(lines), data, status)
 
     def _tell(self, data: dict[str, Any], outcome: Outcome) -> None:

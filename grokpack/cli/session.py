@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from grokpack.cli import answering, report_file
+from grokpack.cli.options import OutputFlags
 from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Event, Listener
 from grokpack.core.exit_status import ExitStatus
@@ -23,9 +24,6 @@ from grokpack.report import envelope, error_text, terminal
 
 if TYPE_CHECKING:
     from grokpack.report.junit import Case
-
-_FORMATS = ("auto", "text", *answering.FORMS)
-_PROGRESS = ("auto", "bar", "lines", "json", "none")
 
 
 @dataclass(slots=True)
@@ -129,27 +127,16 @@ class Session:
 
 
 @contextmanager
-def session(
-    command: str,
-    *,
-    fmt: str = "auto",
-    json: bool = False,
-    progress: str = "auto",
-    report: Path | None = None,
-    quiet: bool = False,
-    verbose: bool = False,
-    color: str = "auto",
-) -> Iterator[Session]:
+def session(command: str, flags: OutputFlags) -> Iterator[Session]:
     """Run a command's body: errors become messages and statuses, signals ask it to stop."""
     from grokpack import storage
 
-    form = "json" if json else "text" if fmt == "auto" else fmt
-    current = Session(command, form, progress, report, quiet, verbose, color)
+    form = "json" if flags.json else "text" if flags.fmt == "auto" else flags.fmt
+    current = Session(
+        command, form, flags.progress, flags.report, flags.quiet, flags.verbose, flags.color
+    )
     try:
-        _refuse("--format", fmt, _FORMATS)
-        _refuse("--progress", progress, _PROGRESS)
-        _refuse("--color", color, terminal.CHOICES)
-        report_file.check(report, command)
+        report_file.check(flags.report, command)
         with _signals(current), storage.interruptible(current.stop.is_set):
             yield current
     except GrokpackError as error:
@@ -159,13 +146,7 @@ def session(
     except Exception as error:  # noqa: BLE001  # the last resort of the command line
         from grokpack.cli import crash_report
 
-        current.fail(crash_report.bug(error, verbose=verbose))
-
-
-def _refuse(option: str, given: str, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        what = f"{option} takes {', '.join(choices)}, not `{given}`"
-        raise GrokpackError("GP304", what)
+        current.fail(crash_report.bug(error, verbose=flags.verbose))
 
 
 @contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from grokpack.cli import options
-from grokpack.cli.session import session
-from grokpack.core.errors import GrokpackError
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
+
+if TYPE_CHECKING:
+    from grokpack.models.architecture import Geometry
 
 _DIMENSION = "Dimensions (override the preset)"
 
@@ -22,15 +25,49 @@ def _dimension(flag: str, text: str) -> typer.models.OptionInfo:
     return option
 
 
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """Dimensions that take the place of a preset's."""
+
+    layers: Annotated[int | None, _dimension("--layers", "Decoder layers")] = None
+    d_model: Annotated[int | None, _dimension("--d-model", "Residual width")] = None
+    ffn: Annotated[int | None, _dimension("--ffn", "Inner width of an expert")] = None
+    experts: Annotated[int | None, _dimension("--experts", "Experts per layer")] = None
+    vocab: Annotated[int | None, _dimension("--vocab", "Vocabulary")] = None
+    heads: Annotated[int | None, _dimension("--heads", "Query heads")] = None
+    kv_heads: Annotated[int | None, _dimension("--kv-heads", "Key/value heads")] = None
+    head_dim: Annotated[int | None, _dimension("--head-dim", "Size of a head")] = None
+    scale_groups: Annotated[
+        int | None, _dimension("--scale-groups", "Scale rows of row-parallel weights")
+    ] = None
+
+    def over(self, base: Geometry) -> Geometry:
+        """The geometry of a preset with these dimensions."""
+        head = self.head_dim or base.head_dim or 1
+        given = {
+            "layers": self.layers,
+            "d_model": self.d_model,
+            "ffn": self.ffn,
+            "experts": self.experts,
+            "vocab": self.vocab,
+            "scale_groups": self.scale_groups,
+            "head_dim": head,
+            "q_width": (self.heads or base.q_heads or 1) * head,
+            "kv_width": (self.kv_heads or base.kv_heads or 1) * head,
+        }
+        return replace(base, **{name: n for name, n in given.items() if n is not None})
+
+
+@command("synth")
 def synth(
+    session: Session,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder to write; gets a ckpt-0 in it")
     ],
     preset: Annotated[
-        str,
+        Literal["tiny", "small", "medium", "real-layer", "grok-1"],
         typer.Option(
             "--preset",
-            metavar="tiny|small|medium|real-layer|grok-1",
             help="5 MB, 0.3 GB, 3 GB, 8 GB or 318 GB",
         ),
     ] = "tiny",
@@ -41,69 +78,18 @@ def synth(
             "--sparse", help="Files of full size as holes: true headers, zero weights, no disk"
         ),
     ] = False,
-    layers: Annotated[int | None, _dimension("--layers", "Decoder layers")] = None,
-    d_model: Annotated[int | None, _dimension("--d-model", "Residual width")] = None,
-    ffn: Annotated[int | None, _dimension("--ffn", "Inner width of an expert")] = None,
-    experts: Annotated[int | None, _dimension("--experts", "Experts per layer")] = None,
-    vocab: Annotated[int | None, _dimension("--vocab", "Vocabulary")] = None,
-    heads: Annotated[int | None, _dimension("--heads", "Query heads")] = None,
-    kv_heads: Annotated[int | None, _dimension("--kv-heads", "Key/value heads")] = None,
-    head_dim: Annotated[int | None, _dimension("--head-dim", "Size of a head")] = None,
-    groups: Annotated[
-        int | None, _dimension("--scale-groups", "Scale rows of row-parallel weights")
-    ] = None,
-    workers: options.Workers = None,
-    memory: options.Memory = "512MiB",
-    max_duration: options.MaxDuration = None,
-    dry_run: options.DryRun = False,
-    restart: options.Restart = False,
-    fmt: options.Format = "auto",
-    json: options.Json = False,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
+    *,
+    dimensions: Dimensions,
+    run: options.RunFlags,
 ) -> None:
     """Write a synthetic checkpoint of any size.
 
     It is byte for byte in the release's format; the weights are noise.
     """
-    with session(
-        "synth",
-        fmt=fmt,
-        json=json,
-        progress=progress,
-        report=report,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-    ) as current:
-        from grokpack.cli.run_plan import Terms, carry_out
-        from grokpack.cli.source import verifying
-        from grokpack.conversion.plan_synth import PRESETS, plan_synth
+    from grokpack.cli.run_plan import carry_out
+    from grokpack.cli.source import verifying
+    from grokpack.conversion.plan_synth import PRESETS, plan_synth
 
-        if preset not in PRESETS:
-            raise GrokpackError("GP304", f"--preset takes {', '.join(PRESETS)}")
-        base = PRESETS[preset]
-        head = head_dim or base.head_dim or 1
-        given = {
-            "layers": layers,
-            "d_model": d_model,
-            "ffn": ffn,
-            "experts": experts,
-            "vocab": vocab,
-            "scale_groups": groups,
-            "head_dim": head,
-            "q_width": (heads or base.q_heads or 1) * head,
-            "kv_width": (kv_heads or base.kv_heads or 1) * head,
-        }
-        geometry = replace(base, **{name: n for name, n in given.items() if n is not None})
-        target = str(out.absolute())
-        carry_out(
-            current,
-            plan_synth(geometry, seed, sparse=sparse),
-            target,
-            Terms(workers, memory, max_duration, dry_run, restart),
-            following=verifying(target),
-        )
+    plan = plan_synth(dimensions.over(PRESETS[preset]), seed, sparse=sparse)
+    target = str(out.absolute())
+    carry_out(session, plan, target, run, following=verifying(target))

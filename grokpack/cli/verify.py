@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grokpack.cli import options
-from grokpack.cli.session import session
+from grokpack.cli.command import command
+from grokpack.cli.session import Session
 from grokpack.core.exit_status import ExitStatus
 from grokpack.models.grok1 import is_release
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from grokpack.verification.verify_structure import Verdict
 
 
+@command("verify")
 def verify(
+    session: Session,
     source: options.Source = None,
     values: Annotated[
         bool,
@@ -57,71 +60,52 @@ def verify(
     workers: options.Workers = None,
     max_duration: options.MaxDuration = None,
     head_dim: options.HeadDim = None,
-    fmt: options.Format = "auto",
-    json: options.Json = False,
-    progress: options.Progress = "auto",
-    report: options.Report = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
 ) -> None:
     """Check that a checkpoint is whole.
 
     Looks at every file's name, framing, size, shape, dtype and order. Reads contents only for
     --data and --against, which remember what they found, for --source and for --values.
     """
-    with session(
-        "verify",
-        fmt=fmt,
-        json=json,
-        progress=progress,
-        report=report,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-    ) as current:
-        import time
+    import time
 
-        from grokpack.cli import check_contents
-        from grokpack.cli.source import resolve
-        from grokpack.cli.workers import open_workers, with_workers
-        from grokpack.report import verification_text as text
-        from grokpack.verification import verify_structure
+    from grokpack.cli import check_contents
+    from grokpack.cli.source import resolve
+    from grokpack.cli.workers import open_workers, with_workers
+    from grokpack.report import verification_text as text
+    from grokpack.verification import verify_structure
 
-        path = resolve(source, current)
-        began = time.monotonic()
-        chosen = check_contents.limits(
-            current, data or (against or origin) is not None, subset, max_age, max_duration
-        )
-        verdict = verify_structure.look(path, head_dim)
-        readable = verdict.survey.checkpoint is not None
-        if chosen is not None or (values and readable):
-            with open_workers(workers) as hands:
-                if chosen is not None:
-                    verdict = check_contents.read(
-                        current, path, verdict, against, origin, with_workers(hands, chosen)
-                    )
-                if values and readable:
-                    from grokpack.verification.verify_values import verify_values
-
-                    listen = current.stoppable()
-                    verdict = verify_values(verdict, listen, limits=with_workers(hands))
-        if verdict.refusal is not None and verdict.whole:
-            raise verdict.refusal
-        seconds = time.monotonic() - began
-        current.result(
-            text.render(verdict, seconds),
-            document(verdict, seconds),
-            status(verdict),
-            [
-                finding.row() | {"fix": fix}
-                for finding, fix in zip(
-                    verdict.findings, verify_structure.fixes(verdict), strict=True
+    path = resolve(source, session)
+    began = time.monotonic()
+    chosen = check_contents.limits(
+        session, data or (against or origin) is not None, subset, max_age, max_duration
+    )
+    verdict = verify_structure.look(path, head_dim)
+    readable = verdict.survey.checkpoint is not None
+    if chosen is not None or (values and readable):
+        with open_workers(workers) as hands:
+            if chosen is not None:
+                verdict = check_contents.read(
+                    session, path, verdict, against, origin, with_workers(hands, chosen)
                 )
-            ],
-            verdict.word,
-            cases(verdict),
-        )
+            if values and readable:
+                from grokpack.verification.verify_values import verify_values
+
+                listen = session.stoppable()
+                verdict = verify_values(verdict, listen, limits=with_workers(hands))
+    if verdict.refusal is not None and verdict.whole:
+        raise verdict.refusal
+    seconds = time.monotonic() - began
+    session.result(
+        text.render(verdict, seconds),
+        document(verdict, seconds),
+        status(verdict),
+        [
+            finding.row() | {"fix": fix}
+            for finding, fix in zip(verdict.findings, verify_structure.fixes(verdict), strict=True)
+        ],
+        verdict.word,
+        cases(verdict),
+    )
 
 
 def cases(verdict: Verdict) -> list[Case]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,11 +113,3 @@ def unread(records: Sequence[Record], known: Mapping[str, FileHistory]) -> int:
         if at == NEVER_CHECKED and tile not in known[record.file.path].bad
         for start, stop in (tile_range(tile, record.nbytes),)
     )
-
-
-def parse_part(text: str) -> tuple[int, int] | None:
-    """`3/10` as a slice; None for what is none."""
-    match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)  # beyond, each has nothing
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        return None
-    return int(match[1]), int(match[2])

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from grokpack.cli import parsing
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.core.errors import GrokpackError
-from grokpack.verification.sampling import parse_part
 from tests.support.checkpoints import SMALL
 
 digits = st.text(st.sampled_from("0123456789.eE+-\u0665 "), max_size=12) | st.sampled_from(
@@ -29,8 +28,11 @@ def test_any_text_is_a_quantity_or_is_refused(number: str, unit: str) -> None:
             found = parse(number + unit)
             assert found is not None
             assert 0 <= found < math.inf
-    part = parse_part(number + unit)
-    assert part is None or 1 <= part[0] <= part[1] < 1_000_000
+    with contextlib.suppress(GrokpackError):
+        part = parsing.parse_part(number + unit, "part", "")
+        assert 1 <= part[0] <= part[1] < 1_000_000
+    with contextlib.suppress(GrokpackError):
+        assert 0 < parsing.parse_percentage(number + "%") <= 1
 
 
 @pytest.mark.parametrize("size", [1 << 31, 10**23])

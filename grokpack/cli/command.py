@@ -1,0 +1,151 @@
+"""Declare a command: a function of a `Session` and of options, some of them shared in groups.
+
+    @command("synth")
+    def synth(session: Session, out: Annotated[Path, typer.Argument(...)], run: RunFlags) -> None:
+
+Typer is shown one option for each parameter and for each field of a group, and after them those of
+every answer. Errors become messages and exit statuses, a signal asks the body to stop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from typer.models import OptionInfo
+
+from grokpack.cli.options import OutputFlags
+from grokpack.cli.session import Session, session
+from grokpack.core.errors import GrokpackError
+
+Body = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A parameter with fixed choices, and the option that sets it."""
+
+    name: str
+    flag: str
+    allowed: tuple[Any, ...]
+
+    def check(self, given: Any) -> None:  # noqa: ANN401  # words and numbers
+        if given is not None and given not in self.allowed:
+            listed = ", ".join(map(str, self.allowed))
+            raise GrokpackError("GP304", f"{self.flag} takes {listed}, not `{given}`")
+
+
+def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
+    """Decorate the body of a command.
+
+    Args:
+        name: As it is called, also in JSON.
+        output: Whether it has the options of `OutputFlags`.
+    """
+
+    def decorate(body: Body) -> Body:
+        hints = get_type_hints(body, include_extras=True)
+        groups = {
+            key: hint for key, hint in hints.items() if is_dataclass(hint) and hint is not Session
+        }
+        shown = list(_own_parameters(body, hints, groups))
+        if output:
+            shown += _fields(OutputFlags)
+        choices = [choice for choice in map(_choice, shown) if choice is not None]
+
+        def run(**given: Any) -> None:  # noqa: ANN401  # Typer's values
+            flags = _taken(OutputFlags, given) if output else OutputFlags()
+            with session(name, flags) as current:
+                for choice in choices:
+                    choice.check(getattr(flags, choice.name, given.get(choice.name)))
+                for key, group in groups.items():
+                    given[key] = _taken(group, given)
+                body(current, **given)
+
+        run.__name__, run.__doc__, run.__module__ = name, body.__doc__, body.__module__
+        signature = inspect.Signature([_for_typer(parameter) for parameter in shown])
+        run.__signature__ = signature  # type: ignore[attr-defined]  # what Typer goes by
+        run.__annotations__ = {}
+        return run
+
+    return decorate
+
+
+def _own_parameters(
+    body: Body, hints: dict[str, Any], groups: dict[str, Any]
+) -> Iterator[inspect.Parameter]:
+    """Parameters of a body, with the fields of a group in its place, without the session."""
+    for name, parameter in inspect.signature(body).parameters.items():
+        if name in groups:
+            yield from _fields(groups[name])
+        elif hints[name] is not Session:
+            yield parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name])
+
+
+def _fields(group: Any) -> Iterator[inspect.Parameter]:  # noqa: ANN401  # a dataclass
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=hints[field.name],
+        )
+
+
+def _taken(group: Any, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a dataclass
+    """Take the fields of a group out of what was given."""
+    return group(**{field.name: given.pop(field.name) for field in fields(group)})
+
+
+def _choice(parameter: inspect.Parameter) -> _Choice | None:
+    """The fixed choices of a parameter whose type is a `Literal`."""
+    option, allowed = _option(parameter), _allowed(parameter)
+    if option is None or not allowed:
+        return None
+    return _Choice(parameter.name, str(option.default), allowed)  # Typer keeps the name there
+
+
+def _for_typer(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A parameter as Typer is shown it: of a plain type, with its choices to show and complete.
+
+    Typer would refuse other values itself, as wrong usage without a code.
+    """
+    option, allowed = _option(parameter), _allowed(parameter)
+    if option is None or not allowed:
+        return parameter
+    words = [str(value) for value in allowed]
+    option = copy(option)
+    option.metavar = "|".join(words)
+    option.autocompletion = lambda: words
+    plain: Any = type(allowed[0])
+    if NoneType in get_args(_plain_type(parameter)):
+        plain |= None
+    return parameter.replace(annotation=Annotated[plain, option])
+
+
+def _option(parameter: inspect.Parameter) -> OptionInfo | None:
+    """What a parameter says of itself as an option."""
+    if get_origin(parameter.annotation) is not Annotated:
+        return None
+    return next(
+        (one for one in get_args(parameter.annotation) if isinstance(one, OptionInfo)), None
+    )
+
+
+def _plain_type(parameter: inspect.Parameter) -> Any:  # noqa: ANN401  # a type of any form
+    return get_args(parameter.annotation)[0]
+
+
+def _allowed(parameter: inspect.Parameter) -> tuple[Any, ...]:
+    """Values of a `Literal`, which may be optional; none for another type."""
+    if get_origin(parameter.annotation) is not Annotated:
+        return ()
+    kind = _plain_type(parameter)
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return next((get_args(one) for one in kinds if get_origin(one) is Literal), ())
