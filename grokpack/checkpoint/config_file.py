@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import MalformedInput, Place
 from grokpack.models.config_json import FILE
 
 
@@ -21,6 +21,6 @@ def find(folders: list[str]) -> tuple[dict[str, Any], str | None]:
         if storage.exists(path):
             config = storage.read_json(path)
             if not isinstance(config, dict):
-                raise GrokpackError("GP209", "config.json is not a JSON object", Place(path))
+                raise MalformedInput("config.json is not a JSON object", Place(path))
             return config, path
     return {}, None

@@ -9,7 +9,7 @@ from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.summary import unread, views
 from grokpack.core.arrays import bytes_of
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Interrupted, Place
 from grokpack.core.escaping import command, operand
 from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole
 from grokpack.core.tiles import row_bands
@@ -76,7 +76,7 @@ def _write(checkpoint: Checkpoint, file: FileLayout, folder: str) -> None:
             )
             for band in bands:
                 if storage.stopping():
-                    raise GrokpackError("GP403", "stopped before the file was whole")
+                    raise Interrupted("stopped before the file was whole")
                 values = reader.read(segment.array, band.box)
                 writer.write(at, bytes_of(values))
                 at += band.nbytes

@@ -15,7 +15,7 @@ import xxhash
 import zstandard
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import MalformedInput, Place
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.core.version import __version__
 from grokpack.formats import zstd, zstd_seekable
@@ -111,7 +111,7 @@ def load_file(path: str) -> dict[str, Any]:
     """
     document = storage.read_json(path)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise GrokpackError("GP209", "not a grokpack manifest", Place(path))
+        raise MalformedInput("not a grokpack manifest", Place(path))
     tables = (document.get("files"), document.get("finals", {}))
     rows = [row for table in tables if isinstance(table, dict) for row in table.values()]
     rows += [row["decoded"] for row in rows if isinstance(row, dict) and "decoded" in row]
@@ -119,9 +119,9 @@ def load_file(path: str) -> dict[str, Any]:
     tiles = sum(-(-row["bytes"] // TILE_BYTES) for row in rows) if sized else 0
     if tiles > _MOST_TILES:
         what = f"the manifest claims {_MOST_TILES * TILE_BYTES >> 40} TiB of files or more"
-        raise GrokpackError("GP209", what, Place(path))
+        raise MalformedInput(what, Place(path))
     if not sized or any(_table(row, row["bytes"]) is None for row in rows):
-        raise GrokpackError("GP209", "the manifest's table of files is broken", Place(path))
+        raise MalformedInput("the manifest's table of files is broken", Place(path))
     return document
 
 
@@ -177,4 +177,4 @@ def framings(document: Mapping[str, Any] | None) -> dict[str, tuple[bytes, ...]]
         rows = [tuple(base64.b64decode(b, validate=True) for b in row) for row in table["literals"]]
         return {str(name): rows[index] for name, index in table["tensors"].items()}
     except (KeyError, TypeError, IndexError, AttributeError, binascii.Error, ValueError) as error:
-        raise GrokpackError("GP209", "the manifest's table of framings is broken") from error
+        raise MalformedInput("the manifest's table of framings is broken") from error

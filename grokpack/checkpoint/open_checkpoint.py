@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 from grokpack import storage
 from grokpack.checkpoint.readers import expectations, rank_files
 from grokpack.checkpoint.state_folder import has_unfinished_run
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import (
+    UNSAFE_PICKLES,
+    GrokpackError,
+    NothingThere,
+    Place,
+    UnfinishedOutput,
+    UnsafePickle,
+)
 from grokpack.core.escaping import command, line, operand
+from grokpack.core.finding import errors, of_kinds
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import zstd_seekable
 
@@ -46,7 +54,6 @@ _STORES = (
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
 """Names of weights as torch.save writes them; training_args.bin and the like are none."""
 _FEW = 5  # names that a message lists
-_UNSAFE = ("GP204", "GP205")
 
 
 def default_source() -> str:
@@ -63,7 +70,7 @@ def default_source() -> str:
             return place
     facts = tuple(("looked at", place) for place in (f"${VARIABLE}", *_USUAL))
     hint = f"name the folder, or fetch the release:\n{_DOWNLOAD}"
-    raise GrokpackError("GP201", "no checkpoint found", None, facts, hint)
+    raise NothingThere("no checkpoint found", None, facts, hint)
 
 
 def _find(path: str) -> tuple[str, Store] | None:
@@ -96,8 +103,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     storage.forget(path)
     for home in (path, storage.parent(path)):
         if has_unfinished_run(home):
-            raise GrokpackError(
-                "GP212",
+            raise UnfinishedOutput(
                 "output of a run that is not finished",
                 Place(home),
                 hint="run the command that began it once more; it continues",
@@ -115,10 +121,10 @@ def _nothing(path: str) -> GrokpackError:
     if not storage.exists(path):
         near = _nearest(path)
         hint = f"did you mean `{line(near)}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
-        return GrokpackError("GP201", "no such folder", Place(path), hint=hint)
+        return NothingThere("no such folder", Place(path), hint=hint)
     if storage.is_folder(path) and not storage.names(path):
-        return GrokpackError(
-            "GP201", "the folder is empty", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
+        return NothingThere(
+            "the folder is empty", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
         )
     pickled = [n for n in storage.names(path) if _TORCH.fullmatch(n)]
     if pickled:
@@ -143,7 +149,7 @@ def _nothing_at(url: str) -> GrokpackError:
     hint = "name the folder of the files, or the whole URL of a GGUF file"
     if tried:
         hint += "\nthe server lists no names: of other files, grokpack.json or an index must tell"
-    return GrokpackError("GP201", "no checkpoint at this URL", Place(url), sought, hint)
+    return NothingThere("no checkpoint at this URL", Place(url), sought, hint)
 
 
 def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
@@ -176,16 +182,16 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
             GP226 for one that changed since its view was made, and what `survey` raises.
     """
     found = survey(path, head_dim)
-    errors = [f for f in found.findings if f.severity == "error"]
-    hostile = [f for f in errors if f.code in _UNSAFE]
+    wrong = errors(found.findings)
+    hostile = of_kinds(wrong, *UNSAFE_PICKLES)
     if hostile:
         raise unsafe(found, hostile[0])
     refuse_stale(found)
-    doubtful = [f for f in found.findings if f.code == rank_files.UNKNOWN]
-    if doubtful and not errors:
+    doubtful = of_kinds(found.findings, rank_files.UNKNOWN)
+    if doubtful and not wrong:
         raise _doubtful(found, doubtful[0])
-    if errors or found.checkpoint is None:
-        raise _incomplete(found, errors)
+    if wrong or found.checkpoint is None:
+        raise _incomplete(found, wrong)
     return found.checkpoint
 
 
@@ -199,17 +205,17 @@ def refuse_stale(found: Survey) -> None:
         return
     from grokpack.checkpoint.readers import virtual_store_reader
 
-    changed = [f for f in found.findings if f.code == virtual_store_reader.CHANGED]
+    changed = of_kinds(found.findings, virtual_store_reader.CHANGED)
     if changed:
         raise virtual_store_reader.read(found.view).stale(changed)
 
 
-def unsafe(found: Survey, finding: Finding) -> GrokpackError:
+def unsafe(found: Survey, finding: Finding) -> UnsafePickle:
     """The error for a file that would run code."""
     facts = (("found", finding.found or "?"), ("allowed", finding.expected or "?"))
     hint = "nothing was executed; grokpack never runs a pickle\nfetch the file again"
     where = Place(os.path.join(found.folder, finding.file or ""))
-    return GrokpackError(finding.code, finding.message, where, facts, hint)
+    return UNSAFE_PICKLES[finding.code](finding.message, where, facts, hint)
 
 
 def _doubtful(found: Survey, finding: Finding) -> GrokpackError:
@@ -219,16 +225,16 @@ def _doubtful(found: Survey, finding: Finding) -> GrokpackError:
     return GrokpackError(finding.code, finding.message, where, hint=hint)
 
 
-def _incomplete(found: Survey, errors: list[Finding]) -> GrokpackError:
+def _incomplete(found: Survey, wrong: list[Finding]) -> GrokpackError:
     what = "the tensors are not those of a Grok-1 model"
-    if found.checkpoint is None and not errors:
+    if found.checkpoint is None and not wrong:
         return GrokpackError("GP210", what, Place(found.folder))
-    first = errors[0]
+    first = wrong[0]
     facts = tuple(
-        (f.file or f.tensor or found.folder, f"{f.message} ({f.code})") for f in errors[:5]
+        (f.file or f.tensor or found.folder, f"{f.message} ({f.code})") for f in wrong[:5]
     )
-    if len(errors) > len(facts):
-        facts += (("and", f"{len(errors) - len(facts)} more"),)
+    if len(wrong) > len(facts):
+        facts += (("and", f"{len(wrong) - len(facts)} more"),)
     where = Place(os.path.join(found.folder, first.file or ""), tensor=first.tensor)
     verifying = command("grokpack", "verify", operand(found.folder)) or "grokpack verify"
     hint = f"`{verifying}` says more, and how to fetch what is wrong"

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import MalformedInput, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def well_formed(path: str) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what, where = "the journal is broken", Place(path)
         hint = "`--restart` discards what is there"
-        raise GrokpackError("GP209", what, where, hint=hint) from error
+        raise MalformedInput(what, where, hint=hint) from error
 
 
 def as_stamps(table: dict[str, Any]) -> dict[str, storage.Stamp]:

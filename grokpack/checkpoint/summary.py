@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import UNSAFE_PICKLES, GrokpackError, Place
 from grokpack.core.escaping import command, operand
+from grokpack.core.finding import errors, of_kinds
 from grokpack.models import grok1, partition, selection
 from grokpack.models.grok1 import is_release
 
@@ -152,7 +153,7 @@ def _not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
 
 def unreadable(survey: Survey) -> list[Finding]:
     """Findings about files that are there and cannot be used: what they hold is not shown."""
-    return [f for f in survey.findings if f.severity == "error" and f.code not in _READABLE]
+    return errors(survey.findings, besides=_READABLE)
 
 
 def _view(
@@ -204,7 +205,7 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
     checkpoint = readable(survey)
     geometry = checkpoint.geometry
     counted = grok1.count_parameters(geometry)
-    bad = {f.file for f in survey.findings if f.severity == "error"}
+    bad = {f.file for f in errors(survey.findings)}
     return {
         "source": survey.place,
         "format": survey.format,
@@ -247,9 +248,8 @@ def readable(survey: Survey) -> Checkpoint:
     """
     from grokpack.checkpoint.open_checkpoint import refuse_stale, unsafe
 
-    for finding in survey.findings:
-        if finding.code in ("GP204", "GP205"):
-            raise unsafe(survey, finding)
+    for finding in of_kinds(survey.findings, *UNSAFE_PICKLES):
+        raise unsafe(survey, finding)
     refuse_stale(survey)
     if survey.checkpoint is None:
         first = survey.findings[0] if survey.findings else None

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from grokpack.cli import parsing
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, Interrupted
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -113,5 +113,5 @@ def read(
         contents = check_contents(files, own, chosen, session.listener())
     if session.stop.is_set():
         hint = "`--max-age 1d` leaves out what was read"
-        raise GrokpackError("GP403", "stopped; what was read is remembered", hint=hint)
+        raise Interrupted("stopped; what was read is remembered", hint=hint)
     return verify_structure.with_contents(verdict, contents)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.cli import parsing
 from grokpack.cli.options import PartedRunFlags, RunFlags
 from grokpack.cli.workers import open_workers
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.escaping import line
 from grokpack.core.exit_status import ExitStatus
 from grokpack.report import numbers
@@ -151,12 +151,12 @@ class _Run:
             refuse_part(self.plan, self.out, self.part, self.limits)
         try:
             return preflight(self.plan, self.out, self.limits)
-        except GrokpackError as error:
-            if error.code != "GP312" or self.hands.executor is None:
+        except TooLittleMemory as error:
+            if self.hands.executor is None:
                 raise
             hint = "workers with more memory or fewer threads: `dask worker --memory-limit 1GB "
             hint += "--nthreads 2`"
-            raise GrokpackError("GP312", error.what, error.where, error.facts, hint) from error
+            raise TooLittleMemory(error.what, error.where, error.facts, hint) from error
 
     def _execute(self) -> Outcome:
         listen, executor = self.session.listener(), self.hands.executor

@@ -17,7 +17,7 @@ import typer
 
 from grokpack.cli import answering, report_file
 from grokpack.cli.options import OutputFlags
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.core.events import Event, Listener
 from grokpack.core.exit_status import ExitStatus
 from grokpack.report import envelope, error_text, terminal
@@ -73,7 +73,7 @@ class Session:
         def listen(event: Event) -> None:
             if self.stop.is_set():
                 what = "stopped before everything was read"
-                raise GrokpackError("GP403", what, hint="the same command begins anew")
+                raise Interrupted(what, hint="the same command begins anew")
             show(event)
 
         return listen
@@ -101,7 +101,7 @@ class Session:
     def fail(self, error: GrokpackError) -> None:
         """Show an error and leave with its status."""
         status = error.exit_status
-        if error.code == "GP403":
+        if isinstance(error, Interrupted):
             status = self.signal_status
         document = envelope.failure(self.command, error, status)
         self._report_failure(document)

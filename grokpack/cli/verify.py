@@ -9,7 +9,9 @@ import typer
 from grokpack.cli import options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+from grokpack.core.errors import UNSAFE_PICKLES
 from grokpack.core.exit_status import ExitStatus
+from grokpack.core.finding import of_kinds
 from grokpack.models.grok1 import is_release
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def status(verdict: Verdict) -> ExitStatus:
     if verdict.whole:
         ended = verdict.contents is None or verdict.contents.ended
         return ExitStatus.OK if ended else ExitStatus.TRY_AGAIN
-    hostile = any(f.code in ("GP204", "GP205") for f in verdict.findings)
+    hostile = of_kinds(verdict.findings, *UNSAFE_PICKLES)
     return ExitStatus.UNSAFE if hostile else ExitStatus.ANSWER_IS_NO
 
 

@@ -1,15 +1,24 @@
-"""The library's error type: a code, what is wrong, where, and what to do about it."""
+"""Errors: a code, what is wrong, where, and what to do about it; a class for each that is caught.
+
+Handlers tell errors apart by their classes. A code is what is printed and promised.
+"""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from grokpack.core.escaping import line, prose
 from grokpack.core.redaction import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grokpack.core.exit_status import ExitStatus
+
+E = TypeVar("E", bound="GrokpackError")
+Facts = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +85,186 @@ class GrokpackError(Exception):
         """Render on one line: code, sentence, location."""
         place = f" ({self.where})" if self.where else ""
         return f"[{self.code}] {self.what}{place}"
+
+
+def revised(
+    error: E, *, what: str | None = None, where: Place | None = None, facts: Facts | None = None
+) -> E:
+    """A copy of an error, of the same class, that says something else where it is not None."""
+    new = copy.copy(error)
+    new.what = error.what if what is None else what
+    new.where = error.where if where is None else where
+    new.facts = error.facts if facts is None else facts
+    new.__post_init__()
+    return new
+
+
+class CaughtError(GrokpackError):
+    """An error that some handler knows: its class gives the code.
+
+    Attributes:
+        CODE: The code of all errors of this class; subclasses may have others.
+    """
+
+    CODE: ClassVar[str]
+
+    def __init__(
+        self, what: str, where: Place | None = None, facts: Facts = (), hint: str | None = None
+    ) -> None:
+        super().__init__(self.CODE, what, where, facts, hint)
+
+    def __reduce__(self) -> tuple[type[CaughtError], tuple[object, ...]]:
+        """Rebuild the whole error in another process."""
+        return type(self), (self.what, self.where, self.facts, self.hint)
+
+
+class NothingThere(CaughtError):
+    """Nothing lies at the path of a checkpoint."""
+
+    CODE = "GP201"
+
+
+class UnsafePickle(CaughtError):
+    """A pickle that names more than arrays."""
+
+    CODE = "GP204"
+
+
+class PickleBeyondLimits(UnsafePickle):
+    """A pickle with more opcodes, nesting or text than any tensor's has."""
+
+    CODE = "GP205"
+
+
+class UnsupportedLayout(CaughtError):
+    """A sound array in a form that is not read."""
+
+    CODE = "GP208"
+
+
+class OldPickle(UnsupportedLayout):
+    """A pickle of a protocol that keeps the payload as text."""
+
+    CODE = "GP206"
+
+
+class JaxPickle(UnsupportedLayout):
+    """A pickle of arrays of jax."""
+
+    CODE = "GP207"
+
+
+class MalformedInput(CaughtError):
+    """A header or document that breaks off, contradicts itself or is of another grammar."""
+
+    CODE = "GP209"
+
+
+class TrailingBytes(MalformedInput):
+    """A file that goes on after what it holds has ended."""
+
+
+class UnfinishedOutput(CaughtError):
+    """A folder that a run has begun and not completed."""
+
+    CODE = "GP212"
+
+
+class SourceUnreadable(CaughtError):
+    """A file that cannot be opened or read."""
+
+    CODE = "GP214"
+
+
+class SourceChanged(SourceUnreadable):
+    """A file that is no longer the one that was opened."""
+
+    CODE = "GP213"
+
+
+class ServerFailed(CaughtError):
+    """A server that cannot be reached, breaks off or is busy, however often it is asked."""
+
+    CODE = "GP221"
+
+
+class AccessRefused(CaughtError):
+    """A server that wants to know who asks."""
+
+    CODE = "GP222"
+
+
+class WrongAnswer(CaughtError):
+    """A server that sends something other than what was asked for."""
+
+    CODE = "GP223"
+
+
+class ChunkUnreadable(CaughtError):
+    """A chunk of an array that is missing or damaged; others may be sound."""
+
+    CODE = "GP225"
+
+
+class FrameDamaged(CaughtError):
+    """A frame of a compressed file that is damaged; others may be sound."""
+
+    CODE = "GP227"
+
+
+class OtherFormat(CaughtError):
+    """A file of another format than its name promises."""
+
+    CODE = "GP233"
+
+
+class InputTooLarge(CaughtError):
+    """A file or an answer beyond what any checkpoint has."""
+
+    CODE = "GP235"
+
+
+class TooLittleMemory(CaughtError):
+    """A plan that needs more memory than it may have."""
+
+    CODE = "GP312"
+
+
+class LockHeld(CaughtError):
+    """An output that another process works on."""
+
+    CODE = "GP322"
+
+
+class WriteFailed(CaughtError):
+    """A file that cannot be created or written."""
+
+    CODE = "GP324"
+
+
+class Interrupted(CaughtError):
+    """Work that ends because it was asked to."""
+
+    CODE = "GP403"
+
+
+class DeadlineReached(CaughtError):
+    """A run that ends because its time is over."""
+
+    CODE = "GP404"
+
+
+NO_FAULT_OF_FILES = (
+    SourceChanged,
+    ServerFailed,
+    AccessRefused,
+    WrongAnswer,
+    InputTooLarge,
+    Interrupted,
+)
+"""Errors that tell of no damage to a file: they end a survey, others are findings."""
+
+UNSAFE_PICKLES: Mapping[str, type[UnsafePickle]] = {
+    kind.CODE: kind for kind in (UnsafePickle, PickleBeyondLimits)
+}
+"""Errors of hostile pickles, by the code that a finding of theirs has."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from grokpack.core.escaping import line
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,13 @@ class Finding:
     def row(self) -> dict[str, str | None]:
         """Return the fields by name, as JSON values."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def of_kinds(findings: Iterable[Finding], *codes: str) -> list[Finding]:
+    """Findings that have one of these codes, in order."""
+    return [finding for finding in findings if finding.code in codes]
+
+
+def errors(findings: Iterable[Finding], besides: Container[str] = ()) -> list[Finding]:
+    """Findings that are errors, in order, without those of the codes in `besides`."""
+    return [f for f in findings if f.severity == "error" and f.code not in besides]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import TooLittleMemory
 from grokpack.core.events import Advanced, Listener, ignore
 from grokpack.evaluation.network import blas
 from grokpack.evaluation.network.model import Network, Setup, in_memory
@@ -130,7 +130,7 @@ def networks(
     """
     if options.memory_bytes < _FIXED_BYTES:
         hint = "give `--memory 1GiB` or more"
-        raise GrokpackError("GP312", "the network needs 1 GiB to run in", hint=hint)
+        raise TooLittleMemory("the network needs 1 GiB to run in", hint=hint)
     costs = [cost(c, tokens, options, streams, remembered=remembered) for c in checkpoints]
     widened = _F32 if len(checkpoints) > 1 else 1  # two networks' weights are compared as float32
     engine = choose_engine(widened * sum(one.read_bytes for one in costs))

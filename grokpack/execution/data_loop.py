@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.arrays import bytes_of, dense
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import Interrupted
 from grokpack.core.layout import Box, FileLayout, Literal, Part
 from grokpack.core.tiles import row_bands, tile_range
 from grokpack.execution.encoded_writer import CompressedWriter
@@ -94,11 +95,8 @@ def _run_band(context: Context, run: TileRange) -> Receipt:
     sums, ledger = TileSums(len(band), band[0].nbytes), TileErrorStats(context.pace.engine)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
-        try:
+        with suppress(Interrupted):  # while it waited for a server: in mid-tile
             fill(context, run, writers, sums, ledger)
-        except GrokpackError as error:
-            if error.code != "GP403":  # stopped while it waited for a server: in mid-tile
-                raise
         for writer in writers:
             writer.sync()
         marks = tuple(mark for writer in writers if (mark := writer.mark()))

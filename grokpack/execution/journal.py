@@ -26,7 +26,7 @@ from grokpack.checkpoint.state_folder import (
     stamps_in,
     well_formed,
 )
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.execution.quantization_error import ErrorStats
 from grokpack.execution.receipt import CompressedFileRecord, Receipt
 from grokpack.formats import bounded_json
@@ -99,8 +99,7 @@ class Journal:
         """
         document: dict[str, Any] = storage.read_json(self.path(PLAN))
         if not _is_plan(document):
-            raise GrokpackError(
-                "GP209",
+            raise MalformedInput(
                 "the journal's plan is broken",
                 Place(self.path(PLAN)),
                 hint="`--restart` discards what is there",

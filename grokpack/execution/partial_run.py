@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, LockHeld, Place, WriteFailed
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.execution import tile_coverage
 from grokpack.execution.journal import Journal
@@ -90,15 +91,15 @@ def _until_done(session: _Part, executor: Executor | None) -> Outcome:
     for _ in range(_ROUNDS):
         try:
             outcome = session.attempt(executor)
-        except GrokpackError as error:
-            if error.code != "GP324" or storage.is_folder(session.journal.folder):
+        except WriteFailed:
+            if storage.is_folder(session.journal.folder):
                 raise
             continue  # it was published before this process had the lock
         if outcome is not None:
             return outcome
     what = "other processes begin and end this output again and again"
     place = Place(session.place.path)
-    raise GrokpackError("GP322", what, place, hint="look for a job that uses `--restart`")
+    raise LockHeld(what, place, hint="look for a job that uses `--restart`")
 
 
 def part_bytes(plan: Plan, part: RunPart) -> int:
@@ -189,16 +190,13 @@ class _Part(RunState):
         if not self.journal.exists():
             return None
         wait_s = 0.0 if self._outstanding(self._written()) else _BEGIN_S
-        try:
-            with storage.locked(self.journal.lock_path, wait_s=wait_s) as there:
-                if not there or not self.journal.exists():
-                    return None
-                receipts = self.receipts()
-                if not self._outstanding(tile_coverage.tiles_of(receipts)):
-                    return self.publish(receipts)
-        except GrokpackError as error:
-            if error.code != "GP322":
-                raise
+        lock = storage.locked(self.journal.lock_path, wait_s=wait_s)
+        with suppress(LockHeld), lock as there:  # others at work will try when they end
+            if not there or not self.journal.exists():
+                return None
+            receipts = self.receipts()
+            if not self._outstanding(tile_coverage.tiles_of(receipts)):
+                return self.publish(receipts)
         seconds = self.seconds()
         self.listen(Finished(self.plan.command, seconds))
         outstanding = self._outstanding(self._written())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import DeadlineReached, GrokpackError, Interrupted, Place, SourceChanged
 from grokpack.core.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.core.progress import Watch
 from grokpack.execution import tile_coverage, worker_checks
@@ -194,7 +194,7 @@ class RunState:
         if changed:
             hint = "restore the source, or begin anew with `--restart`"
             what = "source changed since this run began"
-            raise GrokpackError("GP213", what, Place(source.path(changed[0])), hint=hint)
+            raise SourceChanged(what, Place(source.path(changed[0])), hint=hint)
 
     def work(self, executor: Executor | None, done: tile_coverage.Tiles) -> list[Receipt]:
         """Write all tiles but these, and record them as they are written."""
@@ -259,11 +259,9 @@ class RunState:
     def _raise_if_stopped(self) -> None:
         hint = "run the same command again to continue"
         if self.limits.stop.is_set():
-            raise GrokpackError("GP403", "stopped; finished tiles are recorded", hint=hint)
+            raise Interrupted("stopped; finished tiles are recorded", hint=hint)
         if self._late():
-            raise GrokpackError(
-                "GP404", "stopped at the deadline; finished tiles are recorded", hint=hint
-            )
+            raise DeadlineReached("stopped at the deadline; finished tiles are recorded", hint=hint)
 
     def seconds(self) -> float:
         """Wall time so far."""
@@ -294,4 +292,4 @@ class _Whole(RunState):
 
 def _is_stop(error: BaseException) -> bool:
     """Whether an error says that a wait was ended because the run is to stop."""
-    return isinstance(error, GrokpackError) and error.code == "GP403"
+    return isinstance(error, Interrupted)

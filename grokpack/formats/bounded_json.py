@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats import recognition
 
 MOST_BYTES = 32 << 20
@@ -62,7 +62,7 @@ def parse(data: bytes, place: Place | None = None) -> Any:  # noqa: ANN401  # JS
 def _broken(data: bytes, reason: str, place: Place | None) -> GrokpackError:
     other = recognition.recognise_document(data)
     what = f"not JSON: {reason}" if other is None else f"not JSON, but {other}"
-    return GrokpackError("GP209", what, place)
+    return MalformedInput(what, place)
 
 
 def check_cost(data: bytes, place: Place | None) -> None:
@@ -79,13 +79,13 @@ def check_cost(data: bytes, place: Place | None) -> None:
     if cost > _MEMORY_BYTES:
         facts = (("needs", f"up to {cost >> 20:,} MiB"), ("limit", f"{_MEMORY_BYTES >> 20} MiB"))
         what = "the JSON document has more names and values than any of a checkpoint"
-        raise GrokpackError("GP235", what, place, facts)
+        raise InputTooLarge(what, place, facts)
 
 
 def too_large(nbytes: int, place: Place | None) -> GrokpackError:
     """Return the error for a document that is larger than any of a checkpoint."""
     facts = (("found", f"{nbytes:,} bytes"), ("limit", f"{MOST_BYTES:,} bytes"))
-    return GrokpackError("GP235", "the JSON document is too large", place, facts)
+    return InputTooLarge("the JSON document is too large", place, facts)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

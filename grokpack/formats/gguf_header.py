@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats.gguf import ALIGNMENT, GGMLType, TensorInfo
 from grokpack.formats.header_allowance import Allowance
 
@@ -137,11 +137,11 @@ class _Cursor:
 
     def too_large(self, what: str) -> GrokpackError:
         """Return the error for a header larger than any model's."""
-        return GrokpackError("GP235", f"the GGUF header has {what}", Place(self.path, self.at))
+        return InputTooLarge(f"the GGUF header has {what}", Place(self.path, self.at))
 
     def broken(self, what: str) -> GrokpackError:
         """Return the error for a header that breaks the rules here."""
-        return GrokpackError("GP209", f"GGUF header is broken: {what}", Place(self.path, self.at))
+        return MalformedInput(f"GGUF header is broken: {what}", Place(self.path, self.at))
 
 
 def is_gguf(data: Bytes) -> bool:
@@ -261,7 +261,7 @@ def _checked(
         if first + end > size:
             facts = (("expected", f"at least {first + end:,} bytes"), ("found", f"{size:,} bytes"))
             what = "file ends before its tensors do"
-            raise GrokpackError("GP209", what, Place(cursor.path, size), facts)
+            raise MalformedInput(what, Place(cursor.path, size), facts)
         expected = -(-end // alignment) * alignment
     names = {name for name, _, _ in table}
     if len(names) != len(table):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import InputTooLarge, Place
 
 _MOST_ARRAYS = 1 << 17  # Grok-1 for 48 ranks with zero points has 60,000
 _MOST_BYTES = 64 << 20  # the largest vocabulary takes 20 MB in GGUF
@@ -30,4 +30,4 @@ class Allowance:
                 return
         limits = f"{_MOST_ARRAYS:,} arrays, {_MOST_BYTES:,} bytes"
         what = "the headers are larger than those of any checkpoint"
-        raise GrokpackError("GP235", what, Place(path), (("limits", limits),))
+        raise InputTooLarge(what, Place(path), (("limits", limits),))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput
 from grokpack.formats import zstd
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ def largest_value(manifest: bytes, read: Callable[[Sequence[Node]], list[bytes]]
                     largest = max(largest, _largest(columns))
             level = below
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise GrokpackError("GP209", f"the database's index is broken: {error}") from error
+        raise MalformedInput(f"the database's index is broken: {error}") from error
     return largest
 
 
 def _beyond() -> GrokpackError:
     most = f"{_MOST_NODES:,} nodes of {_LARGEST_BYTES >> 20} MiB"
-    return GrokpackError("GP235", f"the database's index is larger than {most}")
+    return InputTooLarge(f"the database's index is larger than {most}")
 
 
 def _body(frame: bytes) -> bytes:

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import MalformedInput
 from grokpack.formats import bounded_json, zarr
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def parse(document: bytes) -> Tree:
         version = 3 if parsed.get("use_zarr3") else 2
         return Tree(leaves, bool(parsed.get("use_ocdbt", True)), version)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GrokpackError("GP209", f"the tree's metadata is broken: {error}") from error
+        raise MalformedInput(f"the tree's metadata is broken: {error}") from error
 
 
 def _is_plain(keys: Keys) -> bool:

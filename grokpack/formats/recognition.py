@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, MalformedInput, OtherFormat, Place
 
 if TYPE_CHECKING:
     from grokpack.formats.pickle import Bytes
 
-CODE = "GP233"
 _HEAD_BYTES = 512  # longer than any pointer file
 _TEXT_LIMIT_BYTES = 64 << 10  # of a message that a server sends in place of a file
 _GGML = "in the format of llama.cpp before GGUF: convert the original anew"
@@ -119,9 +118,9 @@ def explained(error: GrokpackError, data: Bytes, path: str, own: str) -> Grokpac
         own: Format that the file should have, in the words of `recognise`: `a pickle`, `a GGUF
             file`.
     """
-    if error.code != "GP209":
+    if not isinstance(error, MalformedInput):
         return error
     what = recognise(data)
     if what is None or what.startswith(own):
         return error
-    return GrokpackError(CODE, f"the file is {what}", Place(path), error.facts)
+    return OtherFormat(f"the file is {what}", Place(path), error.facts)

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, MalformedInput, Place, UnsupportedLayout
 from grokpack.core.layout import FileLayout, Literal, Part, Segment
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import bounded_json, safetensors_library
@@ -177,7 +177,7 @@ def _entry(path: str, name: str, row: object, begins: int) -> tuple[str, StoredA
         width = "FP" + dtype[1] if dtype.startswith(("F8", "F6", "F4")) else ""
         what = f"dtype {dtype}{f' ({width})' if width else ''} is not read"
         hint = "take a copy in bfloat16, float16 or float32, or start from the release"
-        raise GrokpackError("GP208", what, Place(path, tensor=name), hint=hint)
+        raise UnsupportedLayout(what, Place(path, tensor=name), hint=hint)
     spec = ArraySpec(tuple(shape), DType(dtype))
     if stop - start != spec.nbytes:
         raise _broken(path, f"`{name}` needs {spec.nbytes:,} bytes, has {stop - start:,}", 8)
@@ -200,11 +200,9 @@ def _contiguous(
         at = end
     if at != size:
         facts = (("expected", f"{at:,} bytes"), ("found", f"{size:,} bytes"))
-        raise GrokpackError(
-            "GP209", "file size is not what its header says", Place(path, at), facts
-        )
+        raise MalformedInput("file size is not what its header says", Place(path, at), facts)
     return {name: array for name, array, _ in rows}
 
 
 def _broken(path: str, what: str, byte: int) -> GrokpackError:
-    return GrokpackError("GP209", what, Place(path, byte))
+    return MalformedInput(what, Place(path, byte))

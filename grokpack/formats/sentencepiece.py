@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core import optional_imports
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,9 +189,7 @@ def _varint(data: bytes, at: int, path: str) -> tuple[int, int]:
 
 
 def _beyond(what: str, path: str) -> GrokpackError:
-    return GrokpackError(
-        "GP235", what, Place(path), hint="see that it is a tokenizer of this model"
-    )
+    return InputTooLarge(what, Place(path), hint="see that it is a tokenizer of this model")
 
 
 def _broken(what: str, path: str) -> GrokpackError:

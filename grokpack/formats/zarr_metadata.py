@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import InputTooLarge, MalformedInput, UnsupportedLayout
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import bounded_json
 from grokpack.formats.zarr import ABSENT, CRC_BYTES, ENTRY, FLOATS, NAMES, unravel
@@ -137,14 +137,14 @@ def parse(data: bytes) -> Stored | None:
             return None
         return {2: _parse_2, 3: _parse_3}[version](document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GrokpackError("GP209", f"metadata of a zarr array is broken: {error}") from error
+        raise MalformedInput(f"metadata of a zarr array is broken: {error}") from error
 
 
 def _parse_3(document: dict[str, Any]) -> Stored:
     spec = ArraySpec(_shape(document["shape"]), _dtype(document["data_type"]))
     grid = document["chunk_grid"]
     if grid["name"] != "regular":
-        raise GrokpackError("GP208", f"a chunk grid of the kind {grid['name']!r} is not read")
+        raise UnsupportedLayout(f"a chunk grid of the kind {grid['name']!r} is not read")
     file = _shape(grid["configuration"]["chunk_shape"], len(spec.shape))
     encoding = document.get("chunk_key_encoding", {"name": "default"})
     default = encoding["name"] == "default"
@@ -184,7 +184,7 @@ def _entries(codecs: list[dict[str, Any]], shape: Shape) -> int:
             found += count * (1 + _entries(codec["configuration"]["codecs"], inner))
     if found > _MOST_CHUNKS:
         what = f"a shard of {found:,} chunks is not read; {_MOST_CHUNKS:,} are the most"
-        raise GrokpackError("GP235", what)
+        raise InputTooLarge(what)
     return found
 
 
@@ -193,7 +193,7 @@ def _by_blosc(names: Sequence[str]) -> bool:
     if _BLOSC not in names:
         return False
     if _BLOSC in (names[:-1] if names[-1] != "crc32c" else names[:-2]):
-        raise GrokpackError("GP208", "chunks that another codec follows blosc in are not read")
+        raise UnsupportedLayout("chunks that another codec follows blosc in are not read")
     return True
 
 
@@ -236,7 +236,7 @@ def _shape(numbers: object, axes: int | None = None) -> Shape:
 
 def _dtype(name: object) -> DType:
     if not isinstance(name, str) or name not in _DTYPES:
-        raise GrokpackError("GP208", f"arrays of the dtype {name!r} are not read")
+        raise UnsupportedLayout(f"arrays of the dtype {name!r} are not read")
     return _DTYPES[name]
 
 

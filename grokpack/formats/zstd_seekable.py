@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import FrameDamaged, GrokpackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -211,4 +211,4 @@ def _unlike(found: str, buffer: memoryview) -> GrokpackError:
 
 
 def _broken(what: str) -> GrokpackError:
-    return GrokpackError("GP227", what)
+    return FrameDamaged(what)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint import reading_memory
 from grokpack.checkpoint.reading_memory import RESERVED_BYTES
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.lru_cache import LRU_CACHE_BYTES
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
 from grokpack.storage.decompression import HELD_BYTES
@@ -145,4 +145,4 @@ def _too_little(
         enough = f"{needs / 1e6:.0f} MB with {workers} threads, {enough} with 1"
         hint = f"--memory {-(-needs // 10**6)}MB, or {hint} --workers 1"
     what = f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to ({enough})"
-    return GrokpackError("GP312", what, hint=hint)
+    return TooLittleMemory(what, hint=hint)

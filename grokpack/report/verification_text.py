@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import line
+from grokpack.core.finding import errors, of_kinds
 from grokpack.report import numbers
 from grokpack.verification.verify_structure import repair_command
 
@@ -28,7 +29,7 @@ def render(verdict: Verdict, seconds: float) -> str:
     fix = repair_command(verdict)
     if fix:
         lines += ["", "hint: fetch just these again, then verify", f"      {fix}"]
-    elif any(finding.code == "GP116" for finding in verdict.findings):
+    elif of_kinds(verdict.findings, "GP116"):
         lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
     elif not verdict.whole:
         lines += ["", "hint: fetch the files named above again from where they came from"]
@@ -56,7 +57,7 @@ def _place(verdict: Verdict, finding: Finding) -> str:
 def _damage(verdict: Verdict) -> str:
     bad, expected = len(verdict.damaged_files), verdict.survey.expected
     if not bad:
-        count = sum(finding.severity == "error" for finding in verdict.findings)
+        count = len(errors(verdict.findings))
         return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
     others = expected - bad
     rest = "is as it should be" if others == 1 else "are as they should be"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from grokpack.storage.backend import ReadOverhead, Stamp
 from grokpack.storage.fault_injection import faults
-from grokpack.storage.interruption import NO_FAULT_OF_FILES, interruptible, stopping, with_context
+from grokpack.storage.interruption import interruptible, stopping, with_context
 from grokpack.storage.locks import locked
 from grokpack.storage.new_files import (
     PartWriter,
@@ -70,7 +70,6 @@ from grokpack.storage.writing import (
 
 __all__ = [
     "MOST_OBJECT_BYTES",
-    "NO_FAULT_OF_FILES",
     "PART",
     "FileBytes",
     "FileWriter",

@@ -58,12 +58,12 @@ class Answer:
 
     Attributes:
         status: Of HTTP.
-        code: The service's own name for the error.
+        reason: The service's own name for the error.
         after_s: Seconds that it asks for, if it does.
     """
 
     status: int | None
-    code: str
+    reason: str
     after_s: float | None
 
     @classmethod
@@ -81,4 +81,4 @@ def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
     if not isinstance(error, errors.ClientError):
         return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))
     answer = Answer.of(error)
-    return answer.status in BUSY or answer.code in _PASSING
+    return answer.status in BUSY or answer.reason in _PASSING

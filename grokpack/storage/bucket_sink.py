@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, ServerFailed
 from grokpack.core.optional_imports import load
 from grokpack.core.tiles import tile_range
 from grokpack.formats import bounded_json
@@ -290,13 +290,13 @@ class Uploads:
             return ask(work)
         except (errors.ClientError, errors.BotoCoreError) as error:
             answer = Answer.of(error)
-            if answer.code in absent:
+            if answer.reason in absent:
                 return None
-            said = f"{answer.status} {answer.code}" if answer.status else str(error)
+            said = f"{answer.status} {answer.reason}" if answer.status else str(error)
             if may_pass(error):
                 what, facts = "the bucket does not answer, or is busy", (("answer", said),)
-                raise GrokpackError("GP221", what, Place(path), facts, _AGAIN) from error
-            raise self._failure(path, answer.code, said) from error
+                raise ServerFailed(what, Place(path), facts, _AGAIN) from error
+            raise self._failure(path, answer.reason, said) from error
 
     def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
         hint = _HINTS.get(code, _AGAIN)

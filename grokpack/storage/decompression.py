@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, Place, SourceChanged, revised
 from grokpack.formats import zstd_seekable
 from grokpack.formats.zstd_seekable import LARGEST_FRAME_BYTES, SUFFIX, Table
 
@@ -65,7 +65,7 @@ class CompressedFile:
         if self.left < 0:
             size = self.stamp[0]
             what = f"{self.table.nbytes:,} bytes of weights do not become {size:,} when compressed"
-            raise GrokpackError("GP235", what, Place(self.path))
+            raise InputTooLarge(what, Place(self.path))
 
 
 @dataclass(slots=True)
@@ -317,7 +317,7 @@ def _refuse_beyond(sealed: CompressedFile, needed: int) -> None:
             ("needed", f"{needed:,} bytes"),
             ("found", f"{sealed.table.nbytes:,} bytes"),
         )
-        raise GrokpackError("GP213", "source file became shorter", Place(sealed.path), facts)
+        raise SourceChanged("source file became shorter", Place(sealed.path), facts)
 
 
 @contextmanager
@@ -329,7 +329,7 @@ def _placed(path: str, at: str | None = None) -> Iterator[None]:
         if error.where is not None:
             raise
         what = f"{error.what}, in {at}" if at else error.what
-        raise replace(error, what=what, where=Place(path)) from error
+        raise revised(error, what=what, where=Place(path)) from error
 
 
 def _unsealed(names: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, SourceUnreadable, WriteFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def reading(path: str) -> Iterator[None]:
             reason = "it is a link to a file that is not there"
             hint = "`git annex get` fetches it" if _ANNEX in os.readlink(path) else None
         what = f"cannot read the source: {reason}"
-        raise GrokpackError("GP214", what, Place(path), hint=hint) from error
+        raise SourceUnreadable(what, Place(path), hint=hint) from error
 
 
 @contextlib.contextmanager
@@ -58,4 +58,4 @@ def writing(operation: str, path: str) -> Iterator[None]:
             raise GrokpackError(
                 "GP401", f"disk is full: {reason}", Place(path), hint=hint
             ) from error
-        raise GrokpackError("GP324", f"cannot write: {reason}", Place(path)) from error
+        raise WriteFailed(f"cannot write: {reason}", Place(path)) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import xxhash
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import Interrupted
 from grokpack.core.tiles import TILE_BYTES, tile_count, tile_range
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def file_sums(
     tiles = []
     for tile in range(tile_count(nbytes)):
         if watch.stopping():
-            raise GrokpackError("GP403", "stopped within a file")
+            raise Interrupted("stopped within a file")
         start, stop = tile_range(tile, nbytes)
         digest = xxhash.xxh3_128()
         for piece in pieces(path, start, stop):

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 T = TypeVar("T")
-NO_FAULT_OF_FILES = ("GP213", "GP221", "GP222", "GP223", "GP235", "GP403")
-"""Codes of errors that tell of no damage to a file: they end a survey, others are findings."""
 
 
 def _never() -> bool:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, Place, SourceChanged
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.rows import pread_rows
 from grokpack.storage.backend import ReadOverhead
@@ -64,7 +64,7 @@ def whole(path: str, most: int) -> bytes:
 def too_large(path: str, nbytes: int, most: int) -> GrokpackError:
     """The error for a file of more bytes than its kind may have."""
     facts = (("found", f"{nbytes:,} bytes"), ("limit", f"{most:,} bytes"))
-    return GrokpackError("GP235", "the file is too large for its kind", Place(path), facts)
+    return InputTooLarge("the file is too large for its kind", Place(path), facts)
 
 
 def read_rows(
@@ -118,7 +118,7 @@ def _fill(handle: int, path: str, offset: int, buffer: memoryview) -> None:
                 ("needed", f"{offset + len(buffer):,} bytes"),
                 ("found", f"{offset + filled:,} bytes"),
             )
-            raise GrokpackError("GP213", "source file became shorter", Place(path), facts)
+            raise SourceChanged("source file became shorter", Place(path), facts)
         filled += got
 
 
@@ -184,7 +184,7 @@ def _entries(folder: str, root: str, known: int) -> Iterator[os.DirEntry[str]]:
         for number, entry in enumerate(entries, known):
             if number >= MOST_ENTRIES:
                 what = f"more than {MOST_ENTRIES:,} files and folders are not looked through"
-                raise GrokpackError("GP235", what, Place(root))
+                raise InputTooLarge(what, Place(root))
             yield entry
 
 

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import LockHeld, Place, WriteFailed
 from grokpack.storage.fault_injection import writing
 from grokpack.storage.new_files import open_own
 
@@ -53,12 +53,12 @@ def _take(handle: int, kind: int, path: str, deadline: float) -> None:
             if time.monotonic() > deadline:
                 what = "another process is writing this output"
                 hint = "wait for it, or use another `--out`"
-                raise GrokpackError("GP322", what, Place(path), hint=hint) from error
+                raise LockHeld(what, Place(path), hint=hint) from error
             time.sleep(_LOCK_POLL_S)
         except OSError as error:
             what = f"the file system has no locks: {error.strerror}"
             hint = "mount it with locks (NFS 4, Lustre with `-o flock`), or write elsewhere"
-            raise GrokpackError("GP324", what, Place(path), hint=hint) from error
+            raise WriteFailed(what, Place(path), hint=hint) from error
         else:
             return
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import InputTooLarge, Place
 from grokpack.formats import bounded_json
 from grokpack.storage import local, urls
 from grokpack.storage.decompression import DecompressingBackend
@@ -249,5 +249,5 @@ def lines(path: str) -> list[str]:
         return []
     data = read_whole(path, _LOG_BYTES)
     if data.count(b"\n") > _MOST_LINES:
-        raise GrokpackError("GP235", f"a log of more than {_MOST_LINES:,} lines", Place(path))
+        raise InputTooLarge(f"a log of more than {_MOST_LINES:,} lines", Place(path))
     return data.decode("utf-8", "replace").split("\n")[:-1]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import Place, UnsupportedLayout
 from grokpack.core.layout import Box
 from grokpack.transforms.dequantize import to_f32
 
@@ -210,7 +210,7 @@ class SignedCodes:
         if zeros is not None and self.unsigned.bits != _FOUR and (zeros != middle).any():
             what = "zero points of 8 bits are not in the middle, as quantization_config has it"
             hint = "set `sym` to false there"
-            raise GrokpackError("GP208", what, Place(self.stored[-1]), hint=hint)
+            raise UnsupportedLayout(what, Place(self.stored[-1]), hint=hint)
         if zeros is None or (zeros == middle).all():
             codes -= middle  # the bits of int8: arithmetic wraps
             return codes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import Interrupted
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.core.layout import Box
 from grokpack.core.progress import watching
@@ -120,7 +120,7 @@ def compare(
     for blocks in map_unordered(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
         found[blocks[0].name] += blocks
     if limits.stopping():
-        raise GrokpackError("GP403", "stopped", hint="the same command begins anew")
+        raise Interrupted("stopped", hint="the same command begins anew")
     listen(Finished("diff", time.monotonic() - began))
     return Comparison(
         tuple(_summed(name, blocks) for name, blocks in found.items()),

@@ -10,7 +10,7 @@ from grokpack.checkpoint import manifest_file, manifest_paths, manifest_records
 from grokpack.checkpoint.file_matching import is_weights, match
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.events import Listener, ignore
-from grokpack.core.finding import Finding
+from grokpack.core.finding import Finding, errors, of_kinds
 from grokpack.verification import file_checksums
 from grokpack.verification.checksums import hub, sha256_list, torrent
 from grokpack.verification.checksums.digests import Sum
@@ -77,10 +77,10 @@ def _check_torrent(
     if not held:
         raise stranger(path)
     found = check_pieces(checkpoint, named, held, limits, listen)
-    if found.read_bytes or not found.ended or any(f.severity == "error" for f in found.findings):
+    if found.read_bytes or not found.ended or errors(found.findings):
         return _telling(found)
     what = "no piece of the torrent could be judged: nothing was compared"
-    facts = tuple(("pieces", f.message) for f in found.findings if f.code == "GP118")
+    facts = tuple(("pieces", f.message) for f in of_kinds(found.findings, "GP118"))
     raise GrokpackError("GP230", what, Place(path), facts, "fetch the files that are missing")
 
 
@@ -145,5 +145,4 @@ def _check_sums(
 
 def _telling(found: ReadResult) -> ReadResult:
     """The same, known to tell which files there should be where it names all that are there."""
-    all_named = not any(finding.code == "GP118" for finding in found.findings)
-    return replace(found, lists_all=all_named)
+    return replace(found, lists_all=not of_kinds(found.findings, "GP118"))

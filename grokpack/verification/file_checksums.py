@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import SourceUnreadable
 from grokpack.core.events import Finished, Listener, Started
 from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
@@ -15,7 +15,6 @@ from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
 from grokpack.storage import hashing
 from grokpack.verification import read_options
-from grokpack.verification.read_options import UNREADABLE
 from grokpack.verification.verify_contents import ReadResult
 
 if TYPE_CHECKING:
@@ -95,9 +94,7 @@ class _Judge:
         nbytes = self.sizes[path]
         try:
             digest = hashing.sum_of(own.digest(nbytes), path, nbytes, self.watch)
-        except GrokpackError as error:
-            if error.code not in UNREADABLE:
-                raise
+        except SourceUnreadable as error:
             what = f"contents cannot be read: {error.what}"
             return _FileResult(nbytes, ended=True, finding=Finding("GP117", what, name))
         if digest is None:

@@ -37,9 +37,6 @@ class ReadOptions:
         return WorkerPool(self.width or self.workers or usual, self.executor)
 
 
-UNREADABLE = ("GP213", "GP214")
-
-
 def crew(near: str, limits: ReadOptions) -> WorkerPool:
     """Who reads what lies near a path, unless it was said."""
     return limits.crew(threads(near))

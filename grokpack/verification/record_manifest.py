@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Interrupted, Place
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.core.progress import watching
 from grokpack.execution.workers import Job, map_unordered
@@ -80,7 +80,7 @@ def record(
     job = Job(_Recorder, (sha256,))
     rows = dict(map_unordered(job, order, crew, watching(listen, stopping)))
     if stopping():
-        raise GrokpackError("GP403", "stopped; no manifest was written")
+        raise Interrupted("stopped; no manifest was written")
     description = {"command": "manifest", "format": checkpoint.format}
     description |= {"source": checkpoint.identity()}
     rendered = manifest_file.render_rows(description, rows, {})

@@ -17,7 +17,7 @@ import numpy as np
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
 from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
@@ -30,7 +30,7 @@ from grokpack.execution.workers import Job, map_unordered
 from grokpack.planning.memory_budget import budget
 from grokpack.planning.tasks import TileRange
 from grokpack.verification import byte_ranges
-from grokpack.verification.read_options import UNREADABLE, ReadOptions
+from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.verify_contents import ReadResult
 
 if TYPE_CHECKING:
@@ -262,9 +262,7 @@ class _Replayer:
         found = np.empty(len(block), np.uint8)
         try:
             storage.read_into(self.context.place.file(file.path), at, found.data)
-        except GrokpackError as error:
-            if error.code not in UNREADABLE:
-                raise
+        except SourceUnreadable as error:
             errors[file.path] = error.what
             return
         unlike = np.flatnonzero(found != np.frombuffer(block, np.uint8))

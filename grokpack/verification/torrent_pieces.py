@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint.file_matching import is_weights, match
 from grokpack.checkpoint.manifest_paths import below_home
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import SourceUnreadable
 from grokpack.core.events import Finished, Listener, Started
 from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
@@ -23,7 +23,6 @@ from grokpack.models.grok1 import is_release
 from grokpack.storage import hashing
 from grokpack.verification import byte_ranges, read_options
 from grokpack.verification.checksums.torrent import PUBLISHED
-from grokpack.verification.read_options import UNREADABLE
 from grokpack.verification.verify_contents import ReadResult, unlisted
 
 if TYPE_CHECKING:
@@ -172,9 +171,7 @@ class _Judge:
             for number, entry, start, stop in stretches(self.torrent, piece, piece + 1):
                 for part in self._bytes(number, entry, start, stop):
                     digest.update(part)
-        except GrokpackError as error:
-            if error.code not in UNREADABLE:
-                raise
+        except SourceUnreadable as error:
             return _PieceResult(piece, good=False, error=error.what)
         self.watch.advanced(self.length(piece))
         return _PieceResult(piece, digest.digest() == self.torrent.sum_of(piece))

@@ -16,7 +16,7 @@ import numpy as np
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.arrays import dense
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import ChunkUnreadable, FrameDamaged, GrokpackError
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.core.layout import Box
 from grokpack.core.progress import watching
@@ -45,7 +45,10 @@ _AHEAD_STEPS = 16  # runs of 512 bytes in a matrix of 32,768 rows; four threads 
 _FAR_STEP_BYTES = 4 << 20  # several requests at a time
 _SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
 _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
-_UNDECODED = ("GP227", "GP225")  # errors of a frame and of a chunk, which say nothing of others
+_UNDECODED = (
+    FrameDamaged,
+    ChunkUnreadable,
+)  # errors of a frame and of a chunk, which say nothing of others
 _CELL_BYTES = 16  # sums and extremes that a code has of its own where each row has its own scales
 
 
@@ -190,9 +193,7 @@ class _Counter:
         number, slab = numbered
         try:
             return number, self.count(slab)
-        except GrokpackError as error:
-            if error.code not in _UNDECODED:
-                raise
+        except _UNDECODED as error:
             return number, error
 
     def count(self, slab: _Slab) -> ArrayTally:

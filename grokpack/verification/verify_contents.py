@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import SourceUnreadable
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
@@ -18,7 +18,7 @@ from grokpack.execution.workers import Job, map_unordered
 from grokpack.storage import hashing
 from grokpack.verification import byte_ranges, read_options, sampling
 from grokpack.verification.history import CheckHistory
-from grokpack.verification.read_options import UNREADABLE, ReadOptions
+from grokpack.verification.read_options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -219,9 +219,7 @@ class _Reader:
     def _read(self, path: str, tile: int) -> _Sum:
         try:
             return _Sum(path, tile, hashing.tile_sum(path, tile, self.sizes[path]))
-        except GrokpackError as error:
-            if error.code not in UNREADABLE:
-                raise
+        except SourceUnreadable as error:
             return _Sum(path, tile, None, error.what)
 
 

@@ -11,11 +11,10 @@ from grokpack import storage
 from grokpack.checkpoint import listed_files, manifest_records, open_checkpoint
 from grokpack.checkpoint.checkpoint import Survey, array_parts
 from grokpack.checkpoint.readers import expectations
-from grokpack.core.error_codes import CODES
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, NothingThere, UnfinishedOutput
 from grokpack.core.escaping import command, operand
 from grokpack.core.exit_status import ExitStatus
-from grokpack.core.finding import Finding
+from grokpack.core.finding import Finding, errors, of_kinds
 from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
 from grokpack.formats import zstd_seekable
 from grokpack.models import config_json, grok1
@@ -58,7 +57,7 @@ class Verdict:
     @property
     def whole(self) -> bool:
         """Whether no error was found."""
-        return not any(f.severity == "error" for f in self.findings)
+        return not errors(self.findings)
 
     @property
     def complete(self) -> bool | None:
@@ -80,18 +79,18 @@ class Verdict:
         if self.contents is not None and not self.contents.ended:
             return "unfinished"
         partial = self.contents is not None and self.contents.never_bytes
-        unlisted = any(finding.code == "GP118" for finding in self.findings)
+        unlisted = of_kinds(self.findings, "GP118")
         return "whole" if self.complete and not partial and not unlisted else "ok"
 
     @property
     def bad_files(self) -> list[str]:
         """Files that have an error, in order."""
-        return sorted({f.file for f in self.findings if f.severity == "error" and f.file})
+        return sorted({f.file for f in errors(self.findings) if f.file})
 
     @property
     def damaged_files(self) -> list[str]:
         """Those of them that the model should have, and no more: no config, and no stranger."""
-        strange = {f.file for f in self.findings if f.code == "GP102" and not f.tensor}
+        strange = {f.file for f in of_kinds(self.findings, "GP102") if not f.tensor}
         own = [f for f in self.bad_files if f not in strange and f != config_json.FILE]
         return own[: self.survey.expected]
 
@@ -112,9 +111,10 @@ def look(path: str, head_dim: int | None = None) -> Verdict:
     """
     try:
         return verify_structure(open_checkpoint.survey(path, head_dim), path)
+    except (*NO_FAULT_OF_FILES, NothingThere, UnfinishedOutput):
+        raise
     except GrokpackError as error:
-        unreadable = CODES[error.code].exit_status is ExitStatus.SOURCE
-        if not unreadable or error.code in (*storage.NO_FAULT_OF_FILES, "GP201", "GP212"):
+        if error.exit_status is not ExitStatus.SOURCE:
             raise
         return _unread(path, error)
 
@@ -153,7 +153,7 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     if checkpoint is None and not findings:
         what, embedding = "the tensors do not tell a model's dimensions", grok1.entries(0)[0].name
         findings.append(Finding("GP210", what, None, embedding))
-    failed = any(f.severity == "error" for f in findings)
+    failed = bool(errors(findings))
     checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
     return Verdict(survey, tuple(findings), checks)
 
@@ -224,7 +224,7 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
     known = manifest_records.own(files) if files else None
     if known is None:
         return []
-    bad = {f.file for f in findings if f.severity == "error"}
+    bad = {f.file for f in errors(findings)}
     bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # as it lies there, compressed
     gone = [r for r in known.companions if r.file.path not in bad and not storage.exists(r.path)]
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
@@ -308,17 +308,18 @@ def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
     What the last tiles alone had shown gives way to what all of them show; a file that was swapped
     differs everywhere, which need not be said again.
     """
-    swapped = {finding.file for finding in verdict.findings if finding.code == "GP108"}
-    fresh = [f for f in contents.findings if not (f.code == "GP110" and f.file in swapped)]
+    swapped = {finding.file for finding in of_kinds(verdict.findings, "GP108")}
+    repeated = [f for f in of_kinds(contents.findings, "GP110") if f.file in swapped]
+    fresh = [finding for finding in contents.findings if finding not in repeated]
     seen = {(finding.code, finding.file) for finding in fresh}
     kept = [finding for finding in verdict.findings if (finding.code, finding.file) not in seen]
-    errors = [finding for finding in (*kept, *fresh) if finding.severity == "error"]
-    bad = any(finding.severity == "error" for finding in contents.findings)
     checks = dict(verdict.checks)
-    checks["contents"] = "failed" if bad else "ok" if contents.all_bytes else "partial"
+    checks["contents"] = (
+        "failed" if errors(contents.findings) else "ok" if contents.all_bytes else "partial"
+    )
     if verdict.refusal is None:
-        of_contents = all(finding.code in _OF_CONTENTS for finding in errors)
-        checks["structure"] = "ok" if of_contents else "failed"
+        of_structure = errors((*kept, *fresh), besides=_OF_CONTENTS)
+        checks["structure"] = "failed" if of_structure else "ok"
     return replace(verdict, findings=(*kept, *fresh), checks=checks, contents=contents)
 
 
@@ -340,7 +341,7 @@ def fixes(verdict: Verdict) -> list[str | None]:
 
 
 def _strangers(verdict: Verdict) -> set[str | None]:
-    return {finding.file for finding in verdict.findings if finding.code == "GP102"}
+    return {finding.file for finding in of_kinds(verdict.findings, "GP102")}
 
 
 def _can_be_fetched(name: str, strangers: set[str | None]) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.summary import views
+from grokpack.core.errors import FrameDamaged
 from grokpack.core.events import Listener, ignore
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box
@@ -139,7 +140,7 @@ def _scales_fit(tensor: TensorSpec) -> bool:
 def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Finding:
     """The finding for an array of which a chunk is missing or damaged."""
     path = error.where.path if error.where else None
-    if error.code == "GP227" and path:
+    if isinstance(error, FrameDamaged) and path:
         return _damaged(checkpoint, error.what, path)
     file = os.path.relpath(path, checkpoint.folder) if path else None
     return Finding("GP115", error.what, file, tensor, None, dict(error.facts).get("reason"))

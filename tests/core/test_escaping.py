@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from grokpack.cli.app import app, main
 from grokpack.core import escaping
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import Place, SourceUnreadable
 from grokpack.core.events import Finished, Started, Warned
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import Finding
@@ -62,7 +62,7 @@ def test_an_error_is_harmless_wherever_a_text_enters_it(
     what: str, path: str, tensor: str, label: str, hint: str
 ) -> None:
     place = Place(path, 3, tensor)
-    error = GrokpackError("GP214", what, place, ((label, what),), hint)
+    error = SourceUnreadable(what, place, ((label, what),), hint)
     stream = io.StringIO()
     shown = terminal.fitted(error_text.render(error), stream, "never")
     assert _is_harmless(shown, "\n\t")

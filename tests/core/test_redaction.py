@@ -14,7 +14,7 @@ from grokpack import storage
 from grokpack.cli import crash_report
 from grokpack.cli.app import app
 from grokpack.core import redaction
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
 from grokpack.storage.http import range_requests, services
 from tests.support import servers
 
@@ -69,7 +69,7 @@ def test_what_a_setting_holds_is_left_out_wherever_it_stands(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(name, SECRET)
         redaction.know_process()
-        error = GrokpackError("GP214", f"{before}{SECRET}{after}", Place(SECRET), hint=SECRET)
+        error = SourceUnreadable(f"{before}{SECRET}{after}", Place(SECRET), hint=SECRET)
         assert not _holds(repr(error) + str(error) + str(error.args))
 
 

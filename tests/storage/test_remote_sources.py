@@ -552,7 +552,7 @@ def test_a_run_goes_on_from_a_server_that_began_in_the_local_folder(
     reshard(Path(local), clean, 2)
     tasks = 0
 
-    class Crash(Exception):  # noqa: N818
+    class Crash(Exception):
         pass
 
     def crash(operation: str, _: str) -> None:

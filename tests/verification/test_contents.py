@@ -21,7 +21,7 @@ from grokpack.checkpoint import manifest_records
 from grokpack.checkpoint.file_matching import match
 from grokpack.checkpoint.manifest_records import Record
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, SourceUnreadable
 from grokpack.core.layout import Box, FileLayout, Literal, Part
 from grokpack.core.tensors import DType
 from grokpack.core.tiles import TILE_BYTES, tile_count
@@ -193,7 +193,7 @@ def test_an_unreadable_file_is_a_finding_and_the_rest_is_read(
 
     def failing(path: str, offset: int, buffer: memoryview) -> None:
         if path.endswith("tensor00005_000"):
-            raise GrokpackError("GP214", "cannot be read: Input/output error")
+            raise SourceUnreadable("cannot be read: Input/output error")
         read_into(path, offset, buffer)
 
     found = survey(str(model)).checkpoint

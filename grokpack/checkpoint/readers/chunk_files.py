@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
+from grokpack.core.errors import OtherFormat
 from grokpack.core.finding import Finding
 from grokpack.formats import recognition, zarr_metadata
 from grokpack.formats.zarr import ENTRY
@@ -89,7 +90,7 @@ class ArrayFiles:
         path = os.path.join(self.store, self.paths[place])
         other = recognition.recognise_stand_in(storage.FileBytes(path))
         message = f"the file is {other}"
-        return found if other is None else replace(found, code=recognition.CODE, message=message)
+        return found if other is None else replace(found, code=OtherFormat.CODE, message=message)
 
     def _damage(self, place: Shape, size: int) -> Finding | None:
         blank = Finding("GP103", "", self.paths[place], self.array)

@@ -19,8 +19,8 @@ from grokpack.checkpoint.readers import expectations
 from grokpack.checkpoint.readers.chunk_files import ArrayFiles
 from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
 from grokpack.checkpoint.tensorstore.chunked_array import Chunked
-from grokpack.core.errors import GrokpackError, Place
-from grokpack.core.finding import Finding
+from grokpack.core.errors import GrokpackError, InputTooLarge, Place, UnsupportedLayout
+from grokpack.core.finding import Finding, of_kinds
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.formats import zarr, zarr_metadata
@@ -134,7 +134,7 @@ class _Store:
                 ("claimed", f"{self.claimed_bytes:,} bytes"),
                 ("files", f"{self.held_bytes:,} bytes"),
             )
-            raise GrokpackError("GP235", what, Place(self.folder), facts)
+            raise InputTooLarge(what, Place(self.folder), facts)
 
     def refuse_values(self) -> None:
         """Refuse a database with a value that is longer than any of its chunks can become.
@@ -145,7 +145,7 @@ class _Store:
         most = max((array.most_bytes for array in self.stored.values()), default=0)
         if self.contents.largest_value > max(most, _SMALL_VALUE_BYTES):
             what = f"a value of {self.contents.largest_value:,} bytes is no chunk of its arrays"
-            raise GrokpackError("GP235", what, Place(self.folder))
+            raise InputTooLarge(what, Place(self.folder))
 
 
 def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None) -> Survey:
@@ -168,7 +168,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     tensors = _tensors(store, layers)
     geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
     files = sum(map(len, store.bands)) + len(contents.literals) + len(contents.common)
-    missing = sum(f.code == "GP101" and f.file is not None for f in contents.findings)
+    missing = sum(f.file is not None for f in of_kinds(contents.findings, "GP101"))
     findings = contents.findings
     if geometry is None:
         return Survey(folder, name, files + missing, tuple(findings), None)
@@ -232,9 +232,9 @@ def _take(store: _Store, member: Member, array: str) -> None:
     try:
         stored = zarr_metadata.parse(member.document)
         if stored and stored.blosc and not member.folder:  # whose heads cannot be looked at
-            raise GrokpackError("GP208", "chunks of blosc in a database are not read")
+            raise UnsupportedLayout("chunks of blosc in a database are not read")
     except GrokpackError as error:
-        code = "GP106" if error.code == "GP208" else "GP111"
+        code = "GP106" if isinstance(error, UnsupportedLayout) else "GP111"
         store.contents.findings.append(Finding(code, error.what, member.metadata, array))
         return
     if stored is None:
@@ -262,7 +262,7 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
     store.index_bytes += held.index_bytes
     if store.index_bytes > _MOST_INDEX_BYTES:
         what = f"more than {_MOST_INDEX_BYTES >> 20} MiB of indices of shards are not read"
-        raise GrokpackError("GP235", what, Place(store.folder))
+        raise InputTooLarge(what, Place(store.folder))
     findings, at = store.contents.findings, 0
     findings += held.absences()
     for (place, path), size in zip(held.paths.items(), held.sizes(), strict=True):

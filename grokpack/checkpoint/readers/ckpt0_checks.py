@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from grokpack.core.errors import MalformedInput, TrailingBytes, UnsafePickle
 from grokpack.core.finding import Finding
 from grokpack.core.layout import whole
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from grokpack.core.errors import GrokpackError
     from grokpack.models.architecture import Geometry, ModelTensor
-
-UNSAFE_CODES = ("GP204", "GP205")
 
 
 class FolderListing(Protocol):
@@ -62,7 +61,7 @@ def check_failures(
     found = []
     for key, error in sorted(files.failed.items()):
         belongs = key[0] < len(entries) and key[1] < hosts
-        if belongs or error.code in UNSAFE_CODES:
+        if belongs or isinstance(error, UnsafePickle):
             size = files.sizes[ckpt0.file_name(*key)]
             expected = _expected_file(entries, key, geometry, hosts) if belongs else (None, None)
             found.append(_failure(key, error, size, expected))
@@ -92,9 +91,9 @@ def _failure(
     name, nbytes = expected
     file = ckpt0.file_name(*key)
     facts = dict(error.facts)
-    if error.code in UNSAFE_CODES:
+    if isinstance(error, UnsafePickle):
         return Finding(error.code, error.what, file, name, facts.get("allowed"), facts.get("found"))
-    if nbytes is not None and size < nbytes and error.code == "GP209":
+    if nbytes is not None and size < nbytes and isinstance(error, MalformedInput):
         return Finding(
             "GP103",
             "file ends before its tensor does",
@@ -103,7 +102,7 @@ def _failure(
             f"{nbytes:,} bytes",
             f"{size:,} bytes ({nbytes - size:,} missing)",
         )
-    if nbytes is not None and size > nbytes and "follow the end" in error.what:
+    if nbytes is not None and size > nbytes and isinstance(error, TrailingBytes):
         return Finding(
             "GP104",
             "file goes on after its tensor ended",
@@ -115,7 +114,7 @@ def _failure(
     byte = error.where.byte if error.where else None
     at = "" if byte is None else f" (byte {byte:,})"
     return Finding(
-        "GP111" if error.code == "GP209" else error.code,
+        "GP111" if isinstance(error, MalformedInput) else error.code,
         error.what + at,
         file,
         name,

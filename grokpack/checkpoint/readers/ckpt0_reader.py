@@ -11,7 +11,7 @@ from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.ckpt0_layout import lay_out_tensor
 from grokpack.checkpoint.readers import ckpt0_checks, expectations, weight_files
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, TensorSpec
@@ -112,7 +112,7 @@ def _read_folder(folder: str) -> _Folder:
     known = {name: key for name, key in keys.items() if key is not None}
     if len(known) > _MOST_FILES:
         what = f"more than {_MOST_FILES:,} tensor files are not read"
-        raise GrokpackError("GP235", what, Place(folder))
+        raise InputTooLarge(what, Place(folder))
     found = storage.map_all(folder, lambda name: _read_file(folder, name), list(known))
     for (name, key), (size, result) in zip(known.items(), found, strict=True):
         files.sizes[name] = size
@@ -134,9 +134,9 @@ def _read_file(folder: str, name: str) -> tuple[int, Pickled | GrokpackError]:
     try:
         size = data.size()
         return size, pickle.read(data, data.path)
+    except NO_FAULT_OF_FILES:
+        raise
     except GrokpackError as error:
-        if error.code in storage.NO_FAULT_OF_FILES:
-            raise
         return size, recognition.explained(error, data, data.path, "a pickle")
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint import listed_files, manifest_file, manifest_paths, manifest_records
-from grokpack.core.finding import Finding
+from grokpack.core.finding import Finding, of_kinds
 from grokpack.models import grok1
 from grokpack.models.grok1 import GROK1, is_release
 
@@ -70,7 +70,7 @@ def against_manifest(found: Survey) -> Survey:
     own = None if files is None else manifest_records.own(files)
     if files is None or own is None:
         return found
-    known = {finding.file for finding in found.findings if finding.code == "GP101"}
+    known = {finding.file for finding in of_kinds(found.findings, "GP101")}
     missing = [finding for finding in listed(files, own) if finding.file not in known]
     told = found.told or (own.origin if own.files else None)
     return replace(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint.readers import weight_files
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
 from grokpack.core.finding import Finding
 from grokpack.formats import gguf_header, recognition
 from grokpack.formats.header_allowance import Allowance
@@ -130,7 +130,7 @@ def _files_of(name: str) -> list[str]:
         return [name]
     stem, count = match[1], int(match[3])
     if count > _MOST_FILES:
-        raise GrokpackError("GP235", f"a split of more than {_MOST_FILES:,} files", Place(name))
+        raise InputTooLarge(f"a split of more than {_MOST_FILES:,} files", Place(name))
     return [f"{stem}-{n + 1:05d}-of-{match[3]}{SUFFIX}" for n in range(max(count, 1))]
 
 
@@ -200,9 +200,9 @@ def _is_model(folder: str, names: list[str]) -> bool:
             try:
                 keys = gguf_header.read(storage.FileBytes(place), place).keys
                 _refuse_others(keys, place)
-            except GrokpackError as error:
-                if error.code in storage.NO_FAULT_OF_FILES:
-                    raise
+            except NO_FAULT_OF_FILES:
+                raise
+            except GrokpackError:
                 return name != names[0]  # only the first has all keys
             return True
     return False

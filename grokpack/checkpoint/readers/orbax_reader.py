@@ -14,7 +14,7 @@ from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
 from grokpack.checkpoint.readers.zarr_reader import read_document, spec_of
 from grokpack.checkpoint.tensorstore.chunk_reader import read_keys
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place, revised
 from grokpack.core.finding import Finding
 from grokpack.formats import orbax
 from grokpack.formats.ocdbt_index import largest_value
@@ -58,9 +58,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     try:
         tree = orbax.parse(document)
     except GrokpackError as error:
-        raise GrokpackError(
-            error.code, error.what, Place(os.path.join(folder, orbax.TREE))
-        ) from error
+        raise revised(error, where=Place(os.path.join(folder, orbax.TREE))) from error
     files = set(storage.tree(folder))
     literals = {orbax.TREE: document}
     read = _from_database if tree.database else _from_folders
@@ -105,7 +103,7 @@ def _largest_value(folder: str, files: set[str]) -> int:
 
     def read_one(node: Node) -> bytes:
         if node.path not in files:
-            raise GrokpackError("GP209", "the database's index names a file that is not there")
+            raise MalformedInput("the database's index names a file that is not there")
         return storage.FileBytes(os.path.join(folder, node.path)).read(node.offset, node.nbytes)
 
     def read(nodes: Sequence[Node]) -> list[bytes]:
@@ -114,10 +112,10 @@ def _largest_value(folder: str, files: set[str]) -> int:
     path = os.path.join(folder, orbax.DATABASE)
     try:
         return largest_value(storage.read_whole(path, _DATABASE_LIMIT_BYTES), read)
-    except GrokpackError as error:
-        if error.code != "GP235":
-            return 0
-        raise GrokpackError(error.code, error.what, Place(path)) from error
+    except InputTooLarge as error:
+        raise revised(error, where=Place(path)) from error
+    except GrokpackError:
+        return 0
 
 
 def _from_database(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import MalformedInput, Place, UnsupportedLayout
 from grokpack.core.tensors import DType
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Order:
             unset &= bool((found == _UNSET).all())
             if not unset and (found.min() < 0 or found.max() >= self.groups):
                 what = f"an input belongs to a group that is none of the {self.groups}"
-                raise GrokpackError("GP209", what, Place(folder, tensor=self.name))
+                raise MalformedInput(what, Place(folder, tensor=self.name))
         return plain or unset
 
 
@@ -127,7 +127,7 @@ def _refuse_awq(folder: str, arrays: Mapping[str, ArraySpec]) -> None:
             continue
         if scales.shape[-1:] != spec.shape[-1:]:
             what = "weights that are packed along their outputs, as AWQ does, are not read"
-            raise GrokpackError("GP208", what, Place(folder, tensor=name), hint=_HINT)
+            raise UnsupportedLayout(what, Place(folder, tensor=name), hint=_HINT)
 
 
 def orders(arrays: Mapping[str, ArraySpec]) -> list[Order]:
@@ -161,7 +161,7 @@ def refuse_orders(folder: str, found: Iterable[tuple[Order, bool]]) -> None:
             "weights in act-order are not read: their inputs stand in another order than in groups"
         )
         facts = (("in act-order", f"{len(other):,} of {len(rows):,} weights"),)
-        raise GrokpackError("GP208", what, Place(folder, tensor=other[0]), facts, _HINT)
+        raise UnsupportedLayout(what, Place(folder, tensor=other[0]), facts, _HINT)
 
 
 def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: Read) -> None:
@@ -179,4 +179,4 @@ def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: Read)
         if words and all((sample.view(np.uint32) == middle).all() for sample in words):
             what = "GPTQ weights are read in the first form only, whose zero points are less one"
             facts = (("zero points", f"all {middle & (2**bits - 1)}, as gptq_v2 stores them"),)
-            raise GrokpackError("GP208", what, Place(folder, tensor=chosen[0]), facts)
+            raise UnsupportedLayout(what, Place(folder, tensor=chosen[0]), facts)

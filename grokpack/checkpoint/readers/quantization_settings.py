@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, MalformedInput, Place, UnsupportedLayout
 from grokpack.formats import bounded_json
 from grokpack.models import config_json
 
@@ -268,7 +268,7 @@ def _refuse_packings(folder: str, arrays: Iterable[str]) -> None:
         for ending, packing in _ENDINGS.items():
             if name.endswith(ending) or f"{ending}." in name:
                 what = f"the weights are those of {packing}, which is not read"
-                raise GrokpackError("GP208", what, Place(folder, tensor=name), hint=_HINT)
+                raise UnsupportedLayout(what, Place(folder, tensor=name), hint=_HINT)
 
 
 def _refuse_methods(folder: str, scheme: Scheme, held: set[str]) -> None:
@@ -280,9 +280,7 @@ def _refuse_methods(folder: str, scheme: Scheme, held: set[str]) -> None:
         if method in known:
             raise _contradiction(place, f"quant_method {method}", folder, f"{', '.join(held)}")
         what = f"weights that are packed by `{method[:40]}` are not read"
-        raise GrokpackError(
-            "GP208", what, Place(folder), ((place, f"quant_method {method}"),), _HINT
-        )
+        raise UnsupportedLayout(what, Place(folder), ((place, f"quant_method {method}"),), _HINT)
     usual = "gptq" if ".qweight" in held else "compressed-tensors"
     known_forms = _FORMATS.get(method or usual)
     if form is not None and known_forms is not None and form not in known_forms:
@@ -290,7 +288,7 @@ def _refuse_methods(folder: str, scheme: Scheme, held: set[str]) -> None:
         what = f"weights that are packed as `{form[:40]}` are not read"
         if form == "gptq_v2":
             what = "GPTQ weights are read in the first form only, whose zero points are less one"
-        raise GrokpackError("GP208", what, Place(folder), ((place, f"format {form}"),), _HINT)
+        raise UnsupportedLayout(what, Place(folder), ((place, f"format {form}"),), _HINT)
 
 
 def _refuse_groups(folder: str, scheme: Scheme, arrays: Mapping[str, ArraySpec]) -> None:
@@ -299,12 +297,12 @@ def _refuse_groups(folder: str, scheme: Scheme, arrays: Mapping[str, ArraySpec])
     for place, own in scheme.groups:
         if own.get("type", "int") != "int":
             what = f"weights of the type {str(own['type'])[:20]} are not read"
-            raise GrokpackError("GP208", what, Place(folder), ((place, "type"),), _HINT)
+            raise UnsupportedLayout(what, Place(folder), ((place, "type"),), _HINT)
         order = str(own.get("actorder")).lower()
         if order in _ORDERED and not ordered:
             what = "weights in act-order (actorder) are not read without their weight_g_idx"
             facts = ((place, f"actorder {order}"),)
-            raise GrokpackError("GP208", what, Place(folder), facts, _HINT)
+            raise UnsupportedLayout(what, Place(folder), facts, _HINT)
 
 
 def _disagreement(
@@ -323,4 +321,4 @@ def _contradiction(place: str, said: str, name: str, shown: str) -> GrokpackErro
 
 
 def _no_setting(place: str, why: str) -> GrokpackError:
-    return GrokpackError("GP209", f"the settings of packed weights are broken: {why}", Place(place))
+    return MalformedInput(f"the settings of packed weights are broken: {why}", Place(place))

@@ -20,7 +20,14 @@ from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.tp_safetensors_layout import INDEX, NAME, SCHEMA, Stored, lay_out
 from grokpack.checkpoint.readers import weight_files
 from grokpack.checkpoint.readers.packed_weights import values_of
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import (
+    NO_FAULT_OF_FILES,
+    GrokpackError,
+    MalformedInput,
+    OtherFormat,
+    Place,
+    UnfinishedOutput,
+)
 from grokpack.core.finding import Finding
 from grokpack.core.layout import FileLayout, Layout, Literal, Part
 from grokpack.core.tensors import (
@@ -70,8 +77,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     """
     path = os.path.join(folder, INDEX)
     if not storage.exists(path):
-        raise GrokpackError(
-            "GP212",
+        raise UnfinishedOutput(
             "no index: the run that writes this folder is not finished",
             Place(path),
             hint="run the command that began it once more",
@@ -157,7 +163,7 @@ def _parse_index(
         if partition.remainders(geometry, ranks):
             raise ValueError(ranks)
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
-        raise GrokpackError("GP209", f"the index is broken: {error}", Place(path)) from error
+        raise MalformedInput(f"the index is broken: {error}", Place(path)) from error
     return geometry, stored, ranks, bits
 
 
@@ -239,11 +245,11 @@ def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> File
     data = storage.FileBytes(path)
     try:
         header = safetensors.read(data, path, allowance)
+    except NO_FAULT_OF_FILES:
+        raise
     except GrokpackError as error:
-        if error.code in storage.NO_FAULT_OF_FILES:
-            raise
         shown = recognition.explained(error, data, path, "a safetensors file")
-        known = shown.code == recognition.CODE
+        known = isinstance(shown, OtherFormat)
         code = shown.code if known else "GP103" if data.size() < expected.nbytes else "GP111"
         sizes = f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"
         return Finding(code, shown.what, expected.path, None, *sizes)

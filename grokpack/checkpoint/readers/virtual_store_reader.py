@@ -28,9 +28,9 @@ from grokpack.checkpoint.readers import (
 )
 from grokpack.checkpoint.state_folder import kept_stamps
 from grokpack.checkpoint.virtual_store import index
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.core.escaping import command, operand
-from grokpack.core.finding import Finding
+from grokpack.core.finding import Finding, errors, of_kinds
 from grokpack.formats import ocdbt
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def read(folder: str) -> VirtualStore:
     path = os.path.join(folder, RECORD)
     document = storage.read_json(path)
     if not _is_sound(document):
-        raise GrokpackError("GP209", "the view's record is broken", Place(path))
+        raise MalformedInput("the view's record is broken", Place(path))
     here = index.absolute(folder)
     base = os.path.normpath(os.path.join(here, document["base"]))
     source = os.path.normpath(os.path.join(base, document["source"]))
@@ -187,8 +187,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         gone = [Finding("GP101", "the checkpoint is gone", view.source)]
         raise view.stale(gone)
     found: Survey = store.survey(view.source, head_dim)
-    changed = [finding for finding in view.changes() if finding.code == CHANGED]
-    broken = [f for f in found.findings if f.severity == "error" and f.code not in _OF_CONFIGS]
+    changed = of_kinds(view.changes(), CHANGED)
+    broken = errors(found.findings, besides=_OF_CONFIGS)
     if found.checkpoint is not None and not changed and not broken:
         changed = _other_headers(view, found.checkpoint)
     return replace(found, findings=(*found.findings, *changed), view=view.folder)

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import (
+    NO_FAULT_OF_FILES,
+    GrokpackError,
+    InputTooLarge,
+    MalformedInput,
+    Place,
+    UnsupportedLayout,
+)
 from grokpack.core.finding import Finding
 from grokpack.formats import recognition, safetensors
 from grokpack.formats.safetensors import SUFFIX
@@ -135,15 +142,15 @@ def _read_index(path: str) -> dict[str, str]:
     document = storage.read_json(path)
     table = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(table, dict) or not table:
-        raise GrokpackError("GP209", "the index is broken: weight_map names no files", Place(path))
+        raise MalformedInput("the index is broken: weight_map names no files", Place(path))
     for tensor, name in table.items():
         if not _is_plain(name):
             what = "the index is broken: it names what is no file of its folder"
             facts = (("found", str(name)[:80]),)
-            raise GrokpackError("GP209", what, Place(path, tensor=tensor), facts)
+            raise MalformedInput(what, Place(path, tensor=tensor), facts)
     if len(table) > _MOST_TENSORS or len(set(table.values())) > _MOST_FILES:
         what = f"the index names more than {_MOST_TENSORS:,} tensors, or {_MOST_FILES:,} files"
-        raise GrokpackError("GP235", what, Place(path))
+        raise InputTooLarge(what, Place(path))
     return table
 
 
@@ -234,15 +241,15 @@ def read_header(folder: str, path: str, allowance: Allowance) -> SafetensorsHead
     data = storage.FileBytes(place)
     try:
         return safetensors.read(data, place, allowance)
+    except (*NO_FAULT_OF_FILES, UnsupportedLayout):
+        raise
     except GrokpackError as error:
-        if error.code in (*storage.NO_FAULT_OF_FILES, "GP208"):
-            raise
         return _unreadable(error, data, path)
 
 
 def _unreadable(error: GrokpackError, data: storage.FileBytes, path: str) -> Finding:
     shown = recognition.explained(error, data, path, "a safetensors file")
     facts = dict(shown.facts)
-    code = "GP111" if shown.code == "GP209" else shown.code
+    code = "GP111" if isinstance(shown, MalformedInput) else shown.code
     what = shown.what if shown.hint is None else f"{shown.what}: {shown.hint}"
     return Finding(code, what, path, None, facts.get("expected"), facts.get("found"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats import bounded_json, zarr
 from grokpack.models import grok1
 
@@ -86,7 +86,7 @@ def _documents(folder: str, paths: list[str]) -> dict[str, bytes]:
             break
     if len(paths) > _MOST_DOCUMENTS or nbytes > _DOCUMENTS_BYTES:
         what = f"more metadata than that of {_MOST_DOCUMENTS:,} arrays is not read"
-        raise GrokpackError("GP235", what, Place(folder))
+        raise InputTooLarge(what, Place(folder))
     return found
 
 
@@ -136,7 +136,7 @@ def _about(documents: dict[str, bytes], folder: str) -> dict[str, Any]:
 
 def _broken(folder: str, error: Exception) -> GrokpackError:
     where = Place(os.path.join(folder, zarr.METADATA))
-    return GrokpackError("GP209", f"the group's metadata is broken: {error}", where)
+    return MalformedInput(f"the group's metadata is broken: {error}", where)
 
 
 def _bits(about: dict[str, Any], folder: str) -> dict[str, int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint.reading_memory import WINDOW_BYTES
 from grokpack.checkpoint.tensorstore.wait import wait_for
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import ChunkUnreadable, GrokpackError, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,7 +139,7 @@ def _undecoded(folder: str, text: str) -> GrokpackError:
     what = "a chunk is missing" if missing else "a chunk cannot be decoded"
     reason = _FILE.sub(lambda m: os.path.relpath(m[1], folder), text)
     hint = "`grokpack verify --values` finds all that are wrong; fetch or write these files again"
-    return GrokpackError("GP225", what, Place(path), (("reason", reason),), hint)
+    return ChunkUnreadable(what, Place(path), (("reason", reason),), hint)
 
 
 def rooted(folder: str, kvstore: Mapping[str, Any]) -> Any:  # noqa: ANN401  # JSON

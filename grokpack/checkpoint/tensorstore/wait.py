@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Interrupted, Place, ServerFailed
 
 if TYPE_CHECKING:
     import tensorstore
@@ -35,7 +35,7 @@ def wait_for(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN4
             if storage.stopping():
                 future.cancel()
                 what = "stopped while waiting for a read"
-                raise GrokpackError("GP403", what, hint="the same command begins anew") from None
+                raise Interrupted(what, hint="the same command begins anew") from None
             if time.monotonic() > ends:
                 future.cancel()
                 raise _silent(folder, longest) from None
@@ -54,4 +54,4 @@ def _longest_s(folder: str) -> float:
 def _silent(folder: str, seconds: float) -> GrokpackError:
     hint = "see that the server can be reached, and run the same command again; it continues"
     facts = (("waited", f"{seconds:.0f} s for one read"),)
-    return GrokpackError("GP221", "the server does not deliver", Place(folder), facts, hint)
+    return ServerFailed("the server does not deliver", Place(folder), facts, hint)

@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, revised
 from grokpack.core.optional_imports import load
 from grokpack.core.version import __version__
 from grokpack.execution.workers import jobs
@@ -113,7 +113,7 @@ class Cluster(Executor):
         for address, error in self._ask(jobs.register, job):
             if isinstance(error, GrokpackError):
                 facts = (("worker", address), *error.facts)
-                raise GrokpackError(error.code, error.what, error.where, facts, error.hint)
+                raise revised(error, facts=facts)
             if error is not None:
                 raise error
 

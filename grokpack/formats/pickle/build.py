@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, UnsupportedLayout
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats.pickle.limits import MAX_DIMENSIONS
 from grokpack.formats.pickle.records import StoredArray
@@ -162,4 +162,4 @@ def _stored(window: Window, array: Array) -> StoredArray:
 
 def _layout(window: Window, what: str) -> GrokpackError:
     hint = "save it in C order, little-endian, as int8, bfloat16, float16 or float32"
-    return GrokpackError("GP208", what, Place(window.path, window.opcode_at), hint=hint)
+    return UnsupportedLayout(what, Place(window.path, window.opcode_at), hint=hint)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, revised
 from grokpack.formats.pickle.limits import MAX_DECOMPRESSED_BYTES, MAX_MEMBERS, MAX_NESTING
 from grokpack.formats.pickle.window import Window, printable
 
@@ -72,9 +72,7 @@ class Inside:
             (label, f"{value}, in {printable(self.name)}" if label == "found" else value)
             for label, value in error.facts
         )
-        return GrokpackError(
-            error.code, error.what, Place(self.path, self.offset), facts, error.hint
-        )
+        return revised(error, where=Place(self.path, self.offset), facts=facts)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import MalformedInput
 from grokpack.formats.pickle import opcodes
 from grokpack.formats.pickle.limits import MAX_MEMO, MAX_OPCODES, MAX_STACK, MAX_STRING_BYTES
 from grokpack.formats.pickle.values import (
@@ -72,12 +72,8 @@ class Walk:
                 if code == b".":
                     return self._stop()
                 _HANDLERS.get(code, _refuse)(self, code)
-            except _RefusedError:
+            except (_RefusedError, MalformedInput):  # the latter where the file ends
                 return None
-            except GrokpackError as error:
-                if error.code == "GP209":  # the file ends here
-                    return None
-                raise
             if len(self.stack) > MAX_STACK:
                 raise window.beyond("objects on the stack", MAX_STACK)
             if len(self.memo) > MAX_MEMO:

@@ -8,7 +8,15 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import (
+    GrokpackError,
+    JaxPickle,
+    MalformedInput,
+    OldPickle,
+    Place,
+    TrailingBytes,
+    UnsupportedLayout,
+)
 from grokpack.formats.pickle import build
 from grokpack.formats.pickle.limits import (
     MAX_DEPTH,
@@ -38,8 +46,6 @@ if TYPE_CHECKING:
 _SMALL_BYTES = 16  # longest bytes object that may be an argument: `_reconstruct` takes b"b"
 _OLDEST, _NEWEST = 3, 5
 _OLD_BEGINNINGS = b"(cF]}I\x8cU"  # first bytes of old protocols; no other format has them
-_DAMAGED = "GP209"
-_NO_TENSOR = ("GP206", "GP207", "GP208", _DAMAGED)
 _OUT_OF_BAND = {b"\x97": "NEXT_BUFFER", b"\x98": "READONLY_BUFFER"}
 
 
@@ -57,11 +63,11 @@ def read(data: Bytes, path: str) -> Pickled:
     """
     try:
         return Machine(Window(data, path)).run()
-    except GrokpackError as error:
-        if error.code in _NO_TENSOR:  # a hostile file must be called hostile, whatever else
-            from grokpack.formats.pickle import hostile  # good files do not pay for this import
+    except (UnsupportedLayout, MalformedInput) as error:
+        from grokpack.formats.pickle import hostile  # good files do not pay for this import
 
-            hostile.search(data, path, damaged=error.code == _DAMAGED)
+        # a hostile file must be called hostile, whatever else it is
+        hostile.search(data, path, damaged=isinstance(error, MalformedInput))
         raise
 
 
@@ -111,14 +117,14 @@ class Machine:
         return version
 
     def _at_start(self, what: str) -> GrokpackError:
-        return GrokpackError("GP209", what, Place(self.window.path, 0))
+        return MalformedInput(what, Place(self.window.path, 0))
 
     def _too_old(self, version: int) -> GrokpackError:
         what = (
             f"pickle protocol {version} writes the payload as text, so that it cannot be streamed"
         )
         hint = "load it where it was made and save it again with protocol 4"
-        return GrokpackError("GP206", what, Place(self.window.path, 0), hint=hint)
+        return OldPickle(what, Place(self.window.path, 0), hint=hint)
 
     def _unknown(self, code: bytes) -> GrokpackError:
         if code in UNSAFE:
@@ -133,7 +139,7 @@ class Machine:
             extra = window.size - window.at
             facts = (("expected", f"{window.at:,} bytes"), ("found", f"{window.size:,} bytes"))
             what = f"{extra:,} bytes follow the end of the pickle"
-            raise GrokpackError("GP209", what, Place(window.path, window.at), facts)
+            raise TrailingBytes(what, Place(window.path, window.at), facts)
         if len(self.stack) != 1:
             raise window.broken("the pickle holds more or less than one object")
         arrays = build.result(window, self.stack[0])
@@ -213,7 +219,7 @@ class Machine:
             facts = (("found", printable(f"{module}.{name}")),)
             place = Place(self.window.path, self.window.opcode_at)
             what = "pickle holds jax arrays, not numpy arrays; nothing was executed"
-            raise GrokpackError("GP207", what, place, facts, hint)
+            raise JaxPickle(what, place, facts, hint)
         raise self.window.unsafe(f"{module}.{name}")
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import (
+    GrokpackError,
+    MalformedInput,
+    PickleBeyondLimits,
+    Place,
+    UnsafePickle,
+)
 from grokpack.formats.pickle.limits import MAX_LITERAL_BYTES
 
 if TYPE_CHECKING:
@@ -146,19 +152,19 @@ class Window:
 
     def broken(self, what: str) -> GrokpackError:
         """Return the error for a header that contradicts itself."""
-        return GrokpackError("GP209", what, Place(self.path, self.opcode_at))
+        return MalformedInput(what, Place(self.path, self.opcode_at))
 
     def truncated(self, end: int) -> GrokpackError:
         """Return the error for a file that ends before `end`."""
         facts = (("expected", f"at least {end:,} bytes"), ("found", f"{self.size:,} bytes"))
         what = "file ends before its tensor does"
-        return GrokpackError("GP209", what, Place(self.path, self.opcode_at), facts)
+        return MalformedInput(what, Place(self.path, self.opcode_at), facts)
 
     def beyond(self, what: str, limit: int) -> GrokpackError:
         """Return the error for a header larger than any tensor's."""
         facts = (("limit", f"{limit:,} {what}"),)
         text = "refused a pickle beyond all limits: nothing was executed"
-        return GrokpackError("GP205", text, Place(self.path, self.opcode_at), facts)
+        return PickleBeyondLimits(text, Place(self.path, self.opcode_at), facts)
 
     def unsafe(self, found: str) -> GrokpackError:
         """Return the error for a construct that would run code."""
@@ -169,4 +175,4 @@ class Window:
             "this file is not as xAI published it: fetch it again from the published source"
         )
         what = "refused a pickle that names more than arrays"
-        return GrokpackError("GP204", what, Place(self.path, self.opcode_at), facts, hint)
+        return UnsafePickle(what, Place(self.path, self.opcode_at), facts, hint)

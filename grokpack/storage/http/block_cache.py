@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.rows import pread_rows
 from grokpack.storage import interruption
@@ -115,7 +115,7 @@ class BlockCache:
             while not self._make_room(keys):
                 self._changed.wait(_POLL_S)
                 if stopping():
-                    raise GrokpackError("GP403", "stopped while waiting for room")
+                    raise Interrupted("stopped while waiting for room")
             held, mine = {}, []
             for number, key in keys.items():
                 slot = self._slots.get(key)
@@ -200,7 +200,7 @@ class BlockCache:
         for slot in held.values():
             while not slot.ready.wait(_POLL_S):
                 if stopping():
-                    raise GrokpackError("GP403", "stopped while waiting for another thread")
+                    raise Interrupted("stopped while waiting for another thread")
         return not any(slot.failed for slot in held.values())
 
     def _let_go(self, held: dict[int, _Slot]) -> None:

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import Place, SourceChanged, SourceUnreadable
 from grokpack.storage.backend import ReadOverhead
 from grokpack.storage.http import block_cache, file_info, range_requests, responses, services
 from grokpack.storage.http.listing import Names, listed
@@ -101,14 +101,14 @@ def _facts(path: str) -> Facts:
         reason = file_info.refused(path)
         if reason is not None:
             raise range_requests.refused(services.resource(path), reason)
-        raise GrokpackError("GP214", "cannot read the source: no such file", Place(path))
+        raise SourceUnreadable("cannot read the source: no such file", Place(path))
     return facts
 
 
 def _check_end(path: str, facts: Facts, end: int) -> None:
     if end > facts.size:
         shown = ("needed", f"{end:,} bytes"), ("found", f"{facts.size:,} bytes")
-        raise GrokpackError("GP213", "source file became shorter", Place(path), shown)
+        raise SourceChanged("source file became shorter", Place(path), shown)
 
 
 def size(path: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from xml.parsers import expat
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.formats import bounded_json
 from grokpack.storage.http.range_requests import document
 from grokpack.storage.http.request_threads import run_request
@@ -184,4 +184,4 @@ def is_plain(path: str) -> bool:
 
 
 def _broken(path: str, why: str) -> GrokpackError:
-    return GrokpackError("GP209", f"the listing is broken: {why[:200]}", Place(path))
+    return MalformedInput(f"the listing is broken: {why[:200]}", Place(path))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, Place
 from grokpack.formats import bounded_json
 from grokpack.formats.zstd_seekable import SUFFIX
 from grokpack.storage.http import file_info
@@ -99,7 +99,7 @@ def _pickles(folder: str, suffix: str) -> set[str]:
             withheld |= refused
         if len(found) > _MOST_FILES:
             what = f"the server claims more than {_MOST_FILES:,} tensor files"
-            raise GrokpackError("GP235", what, Place(folder))
+            raise InputTooLarge(what, Place(folder))
         if not there:
             break
     return found | withheld if found else found

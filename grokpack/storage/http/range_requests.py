@@ -8,7 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import (
+    AccessRefused,
+    GrokpackError,
+    Place,
+    ServerFailed,
+    SourceChanged,
+    WrongAnswer,
+)
 from grokpack.storage.http.connections import SILENCE_S
 from grokpack.storage.http.redirects import answered, follow
 from grokpack.storage.http.responses import (
@@ -18,6 +25,7 @@ from grokpack.storage.http.responses import (
     Changed,
     Facts,
     Gone,
+    NotAsAsked,
     Refused,
     Trouble,
     described,
@@ -57,7 +65,7 @@ def head(flight: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, 
             return Facts(0, tag(response)), b""
         start, stop, facts = described(response)
         if start != 0 or (response.status == PARTIAL and stop != min(nbytes, facts.size)):
-            raise Trouble(f"it sent bytes {start:,} to {stop:,} instead", "GP223")
+            raise NotAsAsked(f"it sent bytes {start:,} to {stop:,} instead")
         data = response.read(stop)
         if len(data) != stop:
             raise Trouble("the answer broke off")
@@ -76,7 +84,7 @@ def document(flight: Request[Any], resource: Resource, limit_bytes: int) -> tupl
     def receive(response: http.client.HTTPResponse) -> tuple[bytes, str]:
         data = response.read(limit_bytes + 1)
         if response.status != WHOLE or len(data) > limit_bytes:
-            raise Trouble(f"status {response.status}, more than {limit_bytes:,} bytes", "GP223")
+            raise NotAsAsked(f"status {response.status}, more than {limit_bytes:,} bytes")
         return data, response.getheader("Link") or ""
 
     return _persist(flight, resource, {}, limit_bytes, receive)
@@ -98,7 +106,7 @@ def read(flight: Request[Any], resource: Resource, offset: int, body: Body, seen
         if facts != seen:
             raise Changed(difference(seen, facts))
         if (start, stop) != (offset, offset + body.nbytes):
-            raise Trouble(f"it sent bytes {start:,} to {stop:,} instead", "GP223")
+            raise NotAsAsked(f"it sent bytes {start:,} to {stop:,} instead")
         body.take(flight, response)
 
     try:
@@ -113,14 +121,14 @@ def changed(path: str, how: str) -> GrokpackError:
     """The error for a file that is not the one that was opened."""
     hint = "restore the source, or begin anew with `--restart`"
     what = "source changed since it was opened"
-    return GrokpackError("GP213", what, Place(path), (("changed", how),), hint)
+    return SourceChanged(what, Place(path), (("changed", how),), hint)
 
 
 def refused(resource: Resource, reason: str) -> GrokpackError:
     """The error for a file that may not be read."""
     facts = (("answer", reason),)
     hint = resource.site.refused_hint()
-    return GrokpackError("GP222", "access is refused", Place(resource.path), facts, hint)
+    return AccessRefused("access is refused", Place(resource.path), facts, hint)
 
 
 def difference(seen: Facts, now: Facts) -> str:
@@ -146,7 +154,7 @@ def _persist(
         except Changed as error:
             raise changed(resource.path, str(error)) from None
         except Trouble as trouble:
-            tried, lies = tried + 1, lies + (trouble.code == "GP223")
+            tried, lies = tried + 1, lies + isinstance(trouble, NotAsAsked)
             known = urlsplit(resource.url()).netloc in answered
             most = TRIES if known else min(TRIES, _TRIES_OF_A_STRANGER)
             if tried >= most or lies >= min(TRIES, _TRIES_OF_A_LIAR):
@@ -170,8 +178,8 @@ def _failure(resource: Resource, trouble: Trouble, tried: int, seconds: float) -
         ("tried", f"{tried} times in {seconds:.0f} s"),
     )
     place = Place(resource.path)
-    if trouble.code == "GP223":
+    if isinstance(trouble, NotAsAsked):
         hint = "nothing that it sent was used; take another server, or fetch the files first"
-        return GrokpackError("GP223", "the server does not answer as asked", place, facts, hint)
+        return WrongAnswer("the server does not answer as asked", place, facts, hint)
     hint = "see that the server can be reached, and run the same command again; it continues"
-    return GrokpackError("GP221", "the server does not deliver", place, facts, hint)
+    return ServerFailed("the server does not deliver", place, facts, hint)

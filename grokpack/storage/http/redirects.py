@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from grokpack.storage.http.connections import SILENCE_S, pool
-from grokpack.storage.http.responses import Gone, Refused, Trouble, plain, received
+from grokpack.storage.http.responses import Gone, NotAsAsked, Refused, Trouble, plain, received
 from grokpack.storage.urls import WEB, host_fault
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _walk(
             _moved[route[0]] = at
         return answer  # type: ignore[return-value]  # set where there is no location
     if len(route) > _MOST_REDIRECTS:
-        raise Trouble(f"more than {_MOST_REDIRECTS} redirections", "GP223")
+        raise NotAsAsked(f"more than {_MOST_REDIRECTS} redirections")
     return _walk(flight, resource, (*route, _target(at, location)), wanted, receive)
 
 
@@ -108,11 +108,11 @@ def _target(at: str, location: str) -> str:
         url = urljoin(at, quote(location, safe=_LOCATION, encoding="latin-1", errors="replace"))
         parts, before = urlsplit(url), urlsplit(at)
     except ValueError:
-        raise Trouble(_NO_ADDRESS, "GP223") from None
+        raise NotAsAsked(_NO_ADDRESS) from None
     if parts.scheme not in WEB or host_fault(parts.netloc) is not None:
-        raise Trouble(_NO_ADDRESS, "GP223")
+        raise NotAsAsked(_NO_ADDRESS)
     if before.scheme == "https" and parts.scheme == "http":
-        raise Trouble("it redirects from https to http", "GP223")
+        raise NotAsAsked("it redirects from https to http")
     return url
 
 
@@ -149,7 +149,7 @@ def _ask(
             flight.check()
             if not connection.fresh and _is_hung_up(error):
                 continue  # the server closed it while it was idle
-            raise Trouble(_spoken(error), _code_of(error)) from error
+            raise _failed_attempt(error) from error
         else:
             return result
         finally:
@@ -177,10 +177,11 @@ def _is_hung_up(error: Exception) -> bool:
     return isinstance(error, ConnectionError | http.client.BadStatusLine)
 
 
-def _code_of(error: Exception) -> str:
-    """GP223 for an answer that came and is none, which may not be better next time; else GP221."""
+def _failed_attempt(error: Exception) -> Trouble:
+    """The trouble with a connection; an answer that came and is no HTTP is `NotAsAsked`."""
     cut = isinstance(error, http.client.IncompleteRead) or _is_hung_up(error)
-    return "GP223" if isinstance(error, http.client.HTTPException) and not cut else "GP221"
+    not_http = isinstance(error, http.client.HTTPException) and not cut
+    return NotAsAsked(_spoken(error)) if not_http else Trouble(_spoken(error))
 
 
 def _spoken(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import Interrupted
 from grokpack.storage import interruption
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _request_thread() -> _RequestThread:
         return _RequestThread()
 
 
-class Cancelled(Exception):  # noqa: N818  # not an error: what ends the thread of a flight
+class Cancelled(Exception):  # not an error: what ends the thread of a flight
     """Raised in a flight's own thread once nobody waits for it."""
 
 
@@ -130,7 +130,7 @@ class Request(Generic[T]):
         while not self._landed.wait(_POLL_S):
             if stopping():
                 what = "stopped while waiting for the server"
-                raise GrokpackError("GP403", what, hint="the same command begins anew")
+                raise Interrupted(what, hint="the same command begins anew")
             if time.monotonic() > self.deadline:  # again and again: it may just be connecting
                 self._hang_up()
         if self._error is not None:

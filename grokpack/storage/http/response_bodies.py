@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from grokpack.storage.http.responses import SLICE_BYTES, Trouble
+from grokpack.storage.http.responses import SLICE_BYTES, NotAsAsked, Trouble
 
 if TYPE_CHECKING:
     import http.client
@@ -53,7 +53,7 @@ class InMemory:
                 raise _broken_off(filled, self.nbytes)
             filled += got
         if not response.isclosed() and response.read(1):
-            raise Trouble("the answer is longer than what was asked for", "GP223")
+            raise NotAsAsked("the answer is longer than what was asked for")
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,23 +41,27 @@ class Facts:
     tag: str
 
 
-class Trouble(Exception):  # noqa: N818  # an answer, or none, that may be better next time
+class Trouble(Exception):  # an answer, or none, that may be better next time
     """One attempt that failed."""
 
-    def __init__(self, reason: str, code: str = "GP221", after_s: float | None = None) -> None:
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.code, self.after_s = reason, code, after_s
+        self.reason, self.after_s = reason, after_s
 
 
-class Refused(Exception):  # noqa: N818
+class NotAsAsked(Trouble):
+    """An attempt that was answered, but not as asked; the next one may not be better."""
+
+
+class Refused(Exception):
     """401 or 403."""
 
 
-class Gone(Exception):  # noqa: N818
+class Gone(Exception):
     """404 or 410."""
 
 
-class Changed(Exception):  # noqa: N818
+class Changed(Exception):
     """The file is not the one that was opened."""
 
 
@@ -66,15 +70,15 @@ def described(response: http.client.HTTPResponse) -> tuple[int, int, Facts]:
     length = response.getheader("Content-Length")
     declared = int(length) if length and length.isdecimal() else None
     if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
-        raise Trouble("it sent the bytes in an encoding that was not asked for", "GP223")
+        raise NotAsAsked("it sent the bytes in an encoding that was not asked for")
     if response.status == WHOLE:
         return _described_whole(response, declared)
     match = _RANGE.fullmatch((response.getheader("Content-Range") or "").strip())
     if match is None:
-        raise Trouble("it does not say which bytes it sent", "GP223")
+        raise NotAsAsked("it does not say which bytes it sent")
     start, stop, size = int(match[1]), int(match[2]) + 1, int(match[3])
     if not start < stop <= size or declared not in (None, stop - start):
-        raise Trouble(f"{length} bytes are not `{match[0]}`", "GP223")
+        raise NotAsAsked(f"{length} bytes are not `{match[0]}`")
     return start, stop, Facts(size, tag(response))
 
 
@@ -84,9 +88,9 @@ def _described_whole(
     """A small file may come whole; what is larger than a slice shows a server without ranges."""
     kind = response.getheader("Content-Type") or ""
     if kind.lower().startswith("text/html"):
-        raise Trouble("it sent a web page, with status 200", "GP223")
+        raise NotAsAsked("it sent a web page, with status 200")
     if declared is None or declared > SLICE_BYTES:
-        raise Trouble("it serves whole files only, and no byte ranges", "GP223")
+        raise NotAsAsked("it serves whole files only, and no byte ranges")
     return 0, declared, Facts(declared, tag(response))
 
 
@@ -143,7 +147,7 @@ def _failure(response: http.client.HTTPResponse, reason: str) -> Exception:
         return Refused(reason)
     if status in _GONE:
         return Gone(reason)
-    return Trouble(f"it answered {reason}", "GP223")
+    return NotAsAsked(f"it answered {reason}")
 
 
 def seconds(retry_after: str | None) -> float | None:

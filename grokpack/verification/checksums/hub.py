@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.core import optional_imports
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, Place, ServerFailed
 from grokpack.verification.checksums.digests import Sum
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _asked(name: str, revision: str, against: str) -> tuple[dict[str, Sum], str]
     except Exception as error:  # of whatever client the library has
         what = f"the hub cannot be asked: {error}"
         hint = "`--against hf:` compares with what `hf download --local-dir` left behind"
-        raise GrokpackError("GP221", what, Place(against), hint=hint) from error
+        raise ServerFailed(what, Place(against), hint=hint) from error
     return dict(_sums(rows)), f"{SCHEME}{name}@{commit}"
 
 
@@ -114,7 +114,7 @@ def _described(root: str) -> tuple[dict[str, Sum], str]:
     names = storage.tree(root)
     if len(names) > _MOST_FILES:
         what = f"the metadata of a download has more than {_MOST_FILES:,} files"
-        raise GrokpackError("GP235", what, Place(root))
+        raise InputTooLarge(what, Place(root))
     for name in names:
         if not name.endswith(_SUFFIX):
             continue

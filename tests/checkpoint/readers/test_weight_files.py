@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.readers import weight_files
-from grokpack.core.errors import GrokpackError
-from grokpack.formats import bounded_json, recognition
+from grokpack.core.errors import GrokpackError, OtherFormat
+from grokpack.formats import bounded_json
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.checkpoints import SMALL, reshard, synthesise
@@ -264,7 +264,7 @@ def test_what_lies_in_the_place_of_a_file_is_named(
     found = [f for f in survey(str(folder)).findings if f.file and folder / f.file == path]
     assert found
     assert case.removesuffix(" link") in found[0].message
-    assert found[0].code == recognition.CODE
+    assert found[0].code == OtherFormat.CODE
 
 
 def test_where_no_shard_can_be_read_each_says_why(folder: Path) -> None:

@@ -22,7 +22,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
 from grokpack.core.events import ignore
 from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
@@ -189,7 +189,7 @@ def test_a_process_that_is_killed_is_an_error_that_says_so() -> None:
     assert "BrokenProcessPool" in caught.value.facts[0][1]
 
 
-class KilledWorker(Exception):  # noqa: N818  # as Dask's scheduler names it
+class KilledWorker(Exception):  # as Dask's scheduler names it
     """A task's workers died again and again."""
 
 
@@ -216,7 +216,7 @@ def _refuse(_watch: progress.Watch) -> Callable[[int], int]:
     def work(item: int) -> int:
         if item == 3:
             where = Place("/a/b", 7, "tensor")
-            raise GrokpackError("GP214", "cannot read", where, (("found", "less"),), hint="look")
+            raise SourceUnreadable("cannot read", where, (("found", "less"),), hint="look")
         return item
 
     return work
@@ -324,7 +324,7 @@ places = st.none() | st.builds(Place, texts, st.none() | st.integers(0), st.none
 def test_errors_are_the_same_in_another_process(
     what: str, where: Place | None, facts: Any, hint: str | None
 ) -> None:
-    error = GrokpackError("GP214", what, where, facts, hint)
+    error = SourceUnreadable(what, where, facts, hint)
     again = pickle.loads(pickle.dumps(error))
     assert (again.code, again.what, again.where) == ("GP214", error.what, error.where)
     assert (again.facts, again.hint) == (error.facts, error.hint)

@@ -32,7 +32,7 @@ llama_cpp.llama_log_set(_listen, ctypes.c_void_p(0))
 llama_cpp.llama_backend_init()
 
 
-class Refused(Exception):  # noqa: N818  # it says what happened
+class Refused(Exception):  # it says what happened
     """llama.cpp does not load a file; its own words."""
 
 
