@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from grokpack.core.layout import Piece
     from grokpack.kernels.dispatch import Engine
 
-"""Weights are moved as unsigned integers of their size: no value is looked at, none can change."""
-
 
 class ArrayReader:
     """Reads boxes of whole arrays from the pieces that the files hold.

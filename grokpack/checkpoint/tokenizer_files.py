@@ -26,6 +26,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 NO_TOKENIZER = "none"
+"""Value of an option where no tokenizer is wanted."""
 
 
 TOKENIZER_FILES = (
@@ -38,6 +39,7 @@ TOKENIZER_FILES = (
 
 
 _XAI_TOKENIZER = "5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f"
+"""sha256 of tokenizer.model in xAI's repository."""
 
 
 _XAI_CONFIG = {

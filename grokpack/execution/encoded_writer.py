@@ -1,4 +1,4 @@
-"""Writing a file encoded: in order, one frame after another, its size known when it ends."""
+"""Writer of compressed files: in order, frame after frame, the size known at the end."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class CompressedWriter:
-    """Takes the bytes that a file stands for, in order, and writes what they become.
+    """Writer that takes uncompressed bytes in order, and writes compressed frames.
 
-    The file is begun anew: nobody can tell where in it an earlier run had got to.
+    It begins the file anew: how far an earlier run had got cannot be known.
 
     Attributes:
-        ended: The file, once it is whole and durable.
+        ended: Size and checksums of the file, once it is whole and durable.
 
     Args:
-        encoding: How the target's files are kept.
-        file: What is to be written.
-        path: Where, without `.part`.
-        sink: What takes it.
+        encoding: Compression of the target's files.
+        file: Layout of the file.
+        path: Path of the file, without `.part`.
+        sink: Place that takes the file.
     """
 
     def __init__(self, encoding: FileCodec, file: FileLayout, path: str, sink: Sink) -> None:
@@ -48,7 +48,7 @@ class CompressedWriter:
         self.ended: CompressedFileRecord | None = None
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Take the bytes at `offset`, which is where the last ones ended."""
+        """Take the bytes at `offset`, which must be where the last ones ended."""
         if offset != self._taken:
             raise GrokpackError("GP901", f"byte {offset:,} after {self._taken:,} of {self.path}")
         self._taken += len(data)
@@ -63,7 +63,7 @@ class CompressedWriter:
                 self._append(memoryview(whole))
 
     def _cut(self, data: memoryview) -> tuple[memoryview, memoryview]:
-        """What belongs to the frame that is begun, and the rest."""
+        """Split bytes into those of the frame in progress, and the rest."""
         take = self._length - len(self._begun)
         if take <= 0:
             raise GrokpackError("GP901", f"the frames of {self.path} do not make up the file")
@@ -103,7 +103,7 @@ class CompressedWriter:
         self.ended = CompressedFileRecord(self._at, tuple(self._sums))
 
     def mark(self) -> Mark | None:
-        """See `storage.FileWriter`."""
+        """Return the file's mark, as `storage.FileWriter` does."""
         return self._part.mark()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How long a plan will take, which resource is the limit, and what more workers would buy. Pure.
+"""Estimate of a plan's time, of the resource that limits it, and of what more workers would gain.
 
 docs/explanation/scaling.md has the model, and how it compares with measured runs.
 """
@@ -18,12 +18,12 @@ _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done.
+    """Amounts of work in a plan.
 
     Attributes:
-        reads_bytes: Of the source.
-        writes_bytes: Of the output.
-        tasks: Pieces that it is done in.
+        reads_bytes: Bytes of the source that are read.
+        writes_bytes: Bytes of the output.
+        tasks: Number of tasks.
     """
 
     reads_bytes: int
@@ -33,13 +33,13 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A time, and what it is the limit of.
+    """Predicted time, and the resource that limits it.
 
     Attributes:
-        workers: How many tasks are done at a time.
+        workers: Tasks that are done at a time.
         seconds: Wall time.
-        limit: What more of would be faster: `workers`, this machine's `cores`, the bandwidth of
-            `reading` or of `writing`; or `tasks`, where there are no more of these to hand out.
+        limit: Resource of which more would be faster: `workers`, this machine's `cores`, the
+            bandwidth of `reading` or of `writing`; `tasks` if there are no more to hand out.
     """
 
     workers: int
@@ -49,13 +49,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A guess and what it rests on.
+    """Predicted times for several numbers of workers, and the rates behind them.
 
     Attributes:
-        here: With threads of this machine.
-        elsewhere: With as many workers on machines of their own, as far as it goes.
-        useful_workers: More workers elsewhere than these would change nothing.
-        rates: What was measured.
+        here: Prediction for threads of this machine.
+        elsewhere: Predictions for workers on machines of their own, up to the useful number.
+        useful_workers: Number of such workers beyond which more change nothing.
+        rates: Measured rates.
     """
 
     here: Prediction
@@ -83,7 +83,7 @@ def estimate(work: Work, rates: Rates, threads: int) -> Estimate:
 
 
 def predict(work: Work, rates: Rates, workers: int, *, cores: bool) -> Prediction:
-    """The time of so many workers: that of the slowest of all that has to be done.
+    """Predict the time of so many workers: that of the slowest resource.
 
     Args:
         work: What is to be done.
@@ -102,7 +102,7 @@ def predict(work: Work, rates: Rates, workers: int, *, cores: bool) -> Predictio
 
 
 def _alone_s(work: Work, rates: Rates) -> float:
-    """Seconds of one worker."""
+    """Return the seconds that one worker takes."""
     return work.writes_bytes / rates.one
 
 
@@ -116,7 +116,7 @@ def _storage_s(work: Work, rates: Rates) -> list[tuple[float, Limit]]:
 
 
 def _useful(work: Work, rates: Rates) -> int:
-    """Workers at which storage, or the number of tasks, is the limit."""
+    """Return the number of workers at which storage, or the number of tasks, becomes the limit."""
     floor = max((seconds for seconds, _ in _storage_s(work, rates)), default=0.0)
     enough = math.ceil(_alone_s(work, rates) / floor) if floor > 0 else work.tasks
     return max(1, min(enough, work.tasks))

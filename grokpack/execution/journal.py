@@ -1,11 +1,11 @@
-"""OUT/.grokpack: which plan an unfinished output belongs to, and which tiles are written.
+"""Journal of an unfinished run: its plan, and the tiles that are written, in `OUT/.grokpack`.
 
 plan.json     the plan
-run.json      the source's stamps, by place
-made.jsonl    which file of the file system each unfinished file is
+run.json      the source's stamps, by path
+made.jsonl    inode number of each unfinished file
 done.jsonl    tiles that are written; a process that does a part of the plan has a log of its own
-lock          held by the process at work, or shared by those that each do a part
-stop-*        asks processes elsewhere to end early (`execution/workers/jobs.py`)
+lock          held by the running process, or shared by those that each do a part
+stop-*        asks remote workers to end early (`execution/workers/jobs.py`)
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     """By place, as far as a source was read there, the stamp of each file."""
 
 _LOG, _LOCK = "done.jsonl", "lock"
-_RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # it is held for a moment
-_LOGS = ("done", ".jsonl")  # how the name of a log begins and ends
+_RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # held for a moment only
+_LOGS = ("done", ".jsonl")  # beginning and end of a log's name
 _MADE, _MADE_ROWS = "made.jsonl", 1000  # in a line
 _UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/bucket_sink.py`)
-STOP = "stop-"  # what the name of a file begins with that asks for an early end
+STOP = "stop-"  # prefix of files that ask for an early end
 _SCHEMA = "grokpack/journal/1"
 
 
 class Journal:
-    """The record of a run, in a folder of its own.
+    """Record of a run, in a folder of its own.
 
     Args:
         folder: The folder.
@@ -61,16 +61,16 @@ class Journal:
         self._log = _LOG if writer is None else f"-{writer}".join(_LOGS)
 
     def path(self, name: str) -> str:
-        """A file of the journal."""
+        """Return the path of a file of the journal."""
         return os.path.join(self.folder, name)
 
     @property
     def lock_path(self) -> str:
-        """The file that the process at work holds locked."""
+        """Path of the file that the running process holds locked."""
         return self.path(_LOCK)
 
     def exists(self) -> bool:
-        """Whether a run has begun here and not been published."""
+        """Tell whether a run has begun here and not been published."""
         return storage.exists(self.path(PLAN))
 
     def begin(self, plan: Plan, places: Places) -> None:
@@ -92,7 +92,7 @@ class Journal:
         storage.write_whole(self.path(PLAN), json.dumps(document, indent=1).encode())
 
     def plan(self) -> dict[str, Any]:
-        """The recorded plan.
+        """Read the recorded plan.
 
         Raises:
             GrokpackError: GP209 where the record is broken.
@@ -107,7 +107,7 @@ class Journal:
         return document
 
     def recorded(self) -> dict[str, Any] | None:
-        """The same; None where there is none, or another process ends the run meanwhile.
+        """Read the recorded plan; None if there is none, or another process ends the run meanwhile.
 
         Raises:
             GrokpackError: GP209 where the record is broken.
@@ -122,19 +122,19 @@ class Journal:
             return None
 
     def stamps(self, place: str) -> dict[str, storage.Stamp] | None:
-        """Stamps of the source's files when it was first read at a place; None if it never was.
+        """Return the stamps of the source's files when first read at a path, or None.
 
-        A run may go on from another mount or a server, where times and tags are others.
+        A run may continue from another mount or a server, where times and tags differ.
         """
         return self._places().get(place)
 
     def remember(self, places: Places) -> None:
-        """Record the stamps of the source's files at a place, beside those of others."""
+        """Record the stamps of the source's files at a path, beside those at others."""
         document = {"places": self._places() | places}
         storage.write_whole(self.path(RUN), json.dumps(document).encode())
 
     def remember_also(self, places: Places) -> None:
-        """The same where others may be doing it at this moment."""
+        """Record stamps while other processes may be recording theirs."""
         with storage.locked(self.path(_RUN_LOCK), wait_s=_RUN_LOCK_S):
             self.remember(places)
 
@@ -146,12 +146,12 @@ class Journal:
             return {place: as_stamps(table) for place, table in places.items()}
 
     def keep(self, stamps: dict[str, storage.Stamp]) -> None:
-        """Record stamps that stay when the run is published, for what points at the files."""
+        """Record stamps that outlast the run, for an output that points at the files."""
         document = read_run(self.path(RUN)) | {KEPT: stamps}
         storage.write_whole(self.path(RUN), json.dumps(document).encode())
 
     def kept(self) -> dict[str, storage.Stamp] | None:
-        """Those stamps; None where there are none.
+        """Return the stamps that were kept; None if there are none.
 
         Raises:
             GrokpackError: GP209 where the record is broken.
@@ -164,13 +164,13 @@ class Journal:
             self._append(self._log, [_row(receipt) for receipt in receipts])
 
     def note_made(self, made: Mapping[str, int]) -> None:
-        """Record by path the inode numbers of unfinished files that were made."""
+        """Record the inode numbers of unfinished files that were created, by path."""
         rows = list(made.items())
         for first in range(0, len(rows), _MADE_ROWS):
             self._append(_MADE, rows[first : first + _MADE_ROWS])
 
     def made(self) -> dict[str, int]:
-        """Inode number of each unfinished file as it was made last, by path.
+        """Return the inode number of each unfinished file as last created, by path.
 
         Raises:
             GrokpackError: GP209 where a line is whole and holds something else.
@@ -182,7 +182,7 @@ class Journal:
         return found
 
     def receipts(self) -> list[Receipt]:
-        """All receipts, whoever wrote them; lines that are torn or damaged are left out.
+        """Read the receipts of all processes; lines that are torn or damaged are left out.
 
         Raises:
             GrokpackError: GP209 where a line is whole and holds no receipts.
@@ -195,12 +195,12 @@ class Journal:
         return found
 
     def _append(self, name: str, rows: list[Any]) -> None:
-        """Append a line to a log, with a checksum that tells whether it is whole."""
+        """Append a line to a log, with a checksum that shows whether it is whole."""
         body = json.dumps(rows)
         storage.append_line(self.path(name), f"{zlib.crc32(body.encode()):08x} {body}")
 
     def _lines(self, name: str) -> Iterator[Any]:
-        """Lines of a log that are whole, as the JSON values that they are."""
+        """Read the lines of a log that are whole, as JSON values."""
         path = self.path(name)
         for line in storage.lines(path):
             check, _, body = line.partition(" ")
@@ -210,13 +210,13 @@ class Journal:
                 yield rows
 
     def _logs(self) -> list[str]:
-        """Names of all logs."""
+        """List the names of all logs."""
         begins, ends = _LOGS
         there = storage.names(self.folder)
         return [name for name in there if name.startswith(begins) and name.endswith(ends)]
 
     def lingers(self) -> bool:
-        """Whether something of a run is there: one that has begun, or was stopped as it ended."""
+        """Tell whether anything of a run is left, begun or stopped as it ended."""
         if self.exists():
             return True
         there = storage.names(self.folder)
@@ -224,7 +224,7 @@ class Journal:
         return empty or any(_is_own(name) for name in there if name != RUN)
 
     def finish(self) -> None:
-        """Remove the record of a run that is published, but for stamps that are to be kept."""
+        """Remove the record of a published run, except stamps that are to be kept."""
         kept = self.kept()
         if kept is not None:
             storage.write_whole(self.path(RUN), json.dumps({KEPT: kept}).encode())
@@ -235,7 +235,7 @@ class Journal:
         self._clear([_LOCK])
 
     def _clear(self, but: list[str]) -> None:
-        """Remove what is of a run: the plan after what belongs to it, the lock at the very end."""
+        """Remove the run's files: the plan after all that belongs to it, the lock last."""
         last = (PLAN, _RUN_LOCK, _LOCK)
         there = storage.names(self.folder)
         names = [name for name in there if _is_own(name) and name not in last]
@@ -243,7 +243,7 @@ class Journal:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a name in the folder is one that a run gives."""
+    """Tell whether a name in the folder is one that a run gives."""
     begins, ends = _LOGS
     return (
         name in (PLAN, RUN, _MADE, _UPLOADS, _RUN_LOCK, _LOCK)
@@ -254,7 +254,7 @@ def _is_own(name: str) -> bool:
 
 
 def _is_plan(document: object) -> bool:
-    """Whether a document has what a run asks of the plan that was recorded."""
+    """Tell whether a document has what a run asks of a recorded plan."""
     return (
         isinstance(document, dict)
         and document.get("schema") == _SCHEMA

@@ -1,10 +1,10 @@
-"""Where an output's files, its manifest and its journal lie: in a folder, or beside a single file.
+"""Paths of an output: its files, manifest and journal, in a folder or beside a single file.
 
 OUT/...files..., OUT/grokpack.json, OUT/.grokpack/         a folder
 X.gguf, X.gguf.grokpack.json, X.gguf.grokpack/         a single file
 
-The journal of an output in a bucket is in the user's cache: a log that grows by lines and is locked
-is nothing that objects can be.
+The journal of an output in a bucket is in the user's cache folder: objects can be neither appended
+to nor locked.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A place that a target is written to.
+    """Folder or file that a target is written to.
 
     Attributes:
-        path: What the user named: the folder, or the file.
+        path: The folder or file that the user named.
         single: Whether it is one file.
-        sink: What takes its files.
+        sink: Place that takes its files.
     """
 
     path: str
@@ -39,41 +39,41 @@ class Output:
 
     @classmethod
     def of(cls, target: Target, path: str) -> Output:
-        """The place for a target at a path."""
+        """Make the output of a target at a path."""
         if storage.is_bucket(path):
             path = path.rstrip("/")
         return cls(path, target.single, _sink(path, single=target.single))
 
     def file(self, relative: str) -> str:
-        """Where a file of the layout goes."""
+        """Return the path of a file of the layout."""
         return self.path if self.single else os.path.join(self.path, relative)
 
     @property
     def root(self) -> str:
-        """The folder that holds everything."""
+        """Folder that holds everything."""
         return os.path.dirname(os.path.abspath(self.path)) if self.single else self.path
 
     @property
     def manifest_path(self) -> str:
-        """Where the manifest goes."""
+        """Path of the manifest."""
         if self.single:
             return f"{self.path}.{manifest_file.FILE}"
         return os.path.join(self.path, manifest_file.FILE)
 
     @property
     def journal(self) -> Journal:
-        """The record of a run that is not published."""
+        """Journal of the run that is not published."""
         return Journal(_journal(self.path, self.single))
 
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest that is there; None where there is none."""
+        """Read the manifest; None if there is none."""
         if storage.is_url(self.path):
-            storage.forget(self.path)  # what a run has written since it was looked at
+            storage.forget(self.path)  # a run may have written since the last look
         there = storage.exists(self.manifest_path)
         return manifest_file.load_file(self.manifest_path) if there else None
 
     def strangers(self) -> list[str]:
-        """What is in the way: files in the folder, or a file of that name."""
+        """List what is in the way: files in the folder, or a file of that name."""
         if self.single:
             found = (self.path, self.path + storage.PART)
             return [path for path in found if storage.exists(path)]
@@ -85,7 +85,7 @@ def _sink(path: str, *, single: bool) -> storage.Sink:
 
 
 def _journal(path: str, single: bool) -> str:  # noqa: FBT001  # as `Output` has it
-    """The folder of an output's journal."""
+    """Return the folder of an output's journal."""
     if storage.is_bucket(path):
         name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
         return os.path.join(storage.cache_folder(), "outputs", name)

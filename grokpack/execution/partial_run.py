@@ -1,8 +1,8 @@
-"""One part of a plan, of so many: for job arrays, whose jobs know nothing of each other.
+"""One part of a plan, for job arrays, whose jobs know nothing of each other.
 
-Parts share the output's lock while they write, and each keeps a log of its own. Whoever ends tries
-to have the lock alone: the one who gets it, and finds all tiles written, publishes. Whoever does
-not get it leaves others at work, who will try when they end.
+Parts share the output's lock while they write, and each keeps a log of its own. A part that ends
+tries to take the lock alone. If it gets the lock and finds all tiles written, it publishes; if not,
+other parts are still at work, and will try in turn.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
-_ROUNDS = 20  # each ends because another process began, published or discarded the output meanwhile
-_BEGIN_S = 60.0  # to wait for one who records the plan, creates the files, or publishes
+_ROUNDS = 20  # each fails only if another process began, published or discarded the output
+_BEGIN_S = 60.0  # wait for a process that records the plan, creates the files, or publishes
 
 
 @dataclass(frozen=True, slots=True)
 class RunPart:
-    """Which of so many.
+    """Number of a part, and how many there are.
 
     Attributes:
-        number: From 1 to `count`.
-        count: Of how many.
+        number: Number of the part, from 1 to `count`.
+        count: Number of parts.
     """
 
     number: int
@@ -67,7 +67,7 @@ def execute_part(
         part: Which part.
         limits: Memory, workers, deadline.
         listen: Receives progress.
-        executor: See `execute`.
+        executor: Runs the tasks, as in `execute`.
 
     Raises:
         GrokpackError: GP304 for outputs that are not written in parts, GP322 where a process
@@ -87,7 +87,7 @@ def execute_part(
 
 
 def _until_done(session: _Part, executor: Executor | None) -> Outcome:
-    """Attempt a part as often as others come between."""
+    """Attempt a part until no other process interferes."""
     for _ in range(_ROUNDS):
         try:
             outcome = session.attempt(executor)
@@ -103,13 +103,13 @@ def _until_done(session: _Part, executor: Executor | None) -> Outcome:
 
 
 def part_bytes(plan: Plan, part: RunPart) -> int:
-    """Bytes of a part's share of the output."""
+    """Count the bytes of a part's share of the output."""
     share = tile_coverage.shares(plan.target, part.count)[part.number - 1]
     return tile_coverage.bytes_of(plan.target.layout, share)
 
 
 def refuse_part(plan: Plan, out: str, part: RunPart, limits: RunOptions) -> None:
-    """Refuse what cannot be written in parts.
+    """Refuse a plan that cannot be written in parts.
 
     Raises:
         GrokpackError: GP304.
@@ -133,7 +133,7 @@ def refuse_part(plan: Plan, out: str, part: RunPart, limits: RunOptions) -> None
 
 
 class _Part(RunState):
-    """One part, beside others."""
+    """Work on one part, beside other processes."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class _Part(RunState):
         self._shares = tile_coverage.shares(plan.target, part.count)
 
     def attempt(self, executor: Executor | None) -> Outcome | None:
-        """Do the part; None where another process came between, and it has to be looked again."""
+        """Do the part; return None if another process interfered and it must be attempted again."""
         if finished(self.plan, self.place) and not self.journal.lingers():
             return already(self.place)
         check_output(self.plan, self.place)
@@ -166,7 +166,7 @@ class _Part(RunState):
         return self._end()
 
     def _begin(self) -> bool:
-        """Record the plan and create the files, alone; tells whether the folder stayed there."""
+        """Record the plan and create the files, alone; tell whether the folder stayed."""
         with storage.locked(self.journal.lock_path, wait_s=_BEGIN_S) as there:
             if there and not self.journal.exists():
                 if finished(self.plan, self.place):
@@ -176,7 +176,7 @@ class _Part(RunState):
             return there
 
     def _write(self, executor: Executor | None) -> None:
-        """Write what of the share is not written yet."""
+        """Write the tiles of the share that are not written yet."""
         written = tile_coverage.tiles_of(self.begin_or_continue())
         own = self._shares[self._part.number - 1]
         left = tile_coverage.without(own, written)
@@ -186,7 +186,7 @@ class _Part(RunState):
             self.work(executor, tile_coverage.without(tile_coverage.everything(self.layout), left))
 
     def _end(self) -> Outcome | None:
-        """Publish, where everything is written and nobody else is at work."""
+        """Publish, if everything is written and no other process is at work."""
         if not self.journal.exists():
             return None
         wait_s = 0.0 if self._outstanding(self._written()) else _BEGIN_S
@@ -218,7 +218,7 @@ class _Part(RunState):
         return tile_coverage.without(tile_coverage.everything(self.layout), written)
 
     def _unfinished(self, outstanding: Tiles) -> tuple[int, ...]:
-        """Numbers of the parts that have tiles among these."""
+        """List the parts that have tiles among these."""
         return tuple(
             number
             for number, share in enumerate(self._shares, 1)

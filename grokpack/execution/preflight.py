@@ -1,4 +1,4 @@
-"""What a run refuses before it writes anything."""
+"""Checks before a run writes anything: output, disk, memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
 
 _SLACK_BYTES = 16 << 20  # manifest, journal and folders
-_LONGEST_VALUE = 24  # of an option; longer ones are digests, of which 8 digits tell enough
+_LONGEST_VALUE = 24  # of an option; longer ones are digests, and 8 of their digits are enough
 
 
 def preflight(plan: Plan, out: str, limits: RunOptions) -> Budget:
-    """Refuse, before anything is written, what the run would refuse.
+    """Refuse, before anything is written, a plan that could not be finished.
 
     Returns:
-        How the run keeps its memory promise.
+        The run's memory budget.
 
     Raises:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP330 output.
@@ -46,7 +46,7 @@ def preflight(plan: Plan, out: str, limits: RunOptions) -> Budget:
 
 
 def refuse_url(plan: Plan, out: str) -> None:
-    """Refuse an output on a server, and what cannot be an output in a bucket."""
+    """Refuse an output on a web server, and a plan that cannot be written to a bucket."""
     if not storage.is_url(out):
         return
     target = plan.target
@@ -83,7 +83,7 @@ def refuse_overlap(plan: Plan, out: str) -> None:
 
 
 def refuse_other_place(plan: Plan, out: str) -> None:
-    """Refuse to write what points at files anywhere but where its paths are right."""
+    """Refuse to write an index anywhere but where its relative paths are right."""
     place = plan.target.place
     if place is not None and os.path.realpath(place) != os.path.realpath(out):
         what = "the plan was made for another folder"
@@ -102,7 +102,7 @@ def refuse_file(place: Output) -> None:
 
 
 def finished(plan: Plan, place: Output) -> bool:
-    """Whether this plan's output is published, all files at their size."""
+    """Tell whether this plan's output is published, with every file at its size."""
     document = place.manifest()
     if document is None or document.get("plan") != plan.digest():
         return False
@@ -114,8 +114,8 @@ def finished(plan: Plan, place: Output) -> bool:
 def check_output(plan: Plan, place: Output) -> None:
     """Refuse a folder that holds anything but this plan's own unfinished output.
 
-    Another process may be at work on the same plan: it has its journal before it has files, and
-    has published when it has no journal any more. So files are looked for first.
+    Another process may be running the same plan. It makes its journal before its files, and
+    removes it after publishing. So files are looked for first.
 
     Raises:
         GrokpackError: GP321 for another plan's output, GP323 for other files.
@@ -169,7 +169,7 @@ def _short(value: object) -> str:
 
 
 def check_disk(plan: Plan, place: Output) -> None:
-    """Refuse where the output does not fit.
+    """Refuse an output that does not fit on the disk.
 
     Raises:
         GrokpackError: GP311.
@@ -188,7 +188,7 @@ def check_disk(plan: Plan, place: Output) -> None:
 
 
 def _scratch_bytes(plan: Plan) -> int:
-    """What is put aside of a source that is far away, where it is read in strips."""
+    """Return the bytes of a remote source that are kept on disk, because it is read in strips."""
     if plan.source is None or not plan.streams:
         return 0
     return min(storage.burden(plan.source.folder).scratch_bytes, plan.reads_bytes)

@@ -1,4 +1,4 @@
-"""The end of a run: files get their names, then come the small files, and last the manifest."""
+"""Publishing: files get their names, then come the small files, and last the manifest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def account_of(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
-    """What was lost in all tiles; empty where nothing was quantized anew."""
+    """Sum up the error statistics of all tiles; empty if nothing was quantized."""
     total: dict[str, ErrorStats] = {}
     for receipt in receipts:
         for tile in receipt.accounts:
@@ -68,7 +68,7 @@ def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[st
 
 
 def _check_headers(layout: Layout) -> None:
-    """Judge the headers that were made here; a file that is a copy has none of ours."""
+    """Check the headers that this run made; a copied file has none."""
     for file in layout.files():
         first = file.segments[0] if file.segments else None
         if file.path.endswith(safetensors.SUFFIX) and isinstance(first, Literal):
@@ -76,7 +76,7 @@ def _check_headers(layout: Layout) -> None:
 
 
 def _refuse_loss(place: Output, files: Mapping[str, storage.Written], *, published: bool) -> None:
-    """See that every file is there as it was written.
+    """Check that every file is there as it was written.
 
     Raises:
         GrokpackError: GP329 where one is not.
@@ -98,7 +98,7 @@ def _description(plan: Plan, account: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encoded_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
-    """The same of files that are encoded, as they are on disk; each has one receipt at least."""
+    """Return size and checksums of compressed files as they are on disk; each has a receipt."""
     return {
         file.path: (written.nbytes, list(written.sums))
         for receipt in receipts
@@ -107,7 +107,7 @@ def _encoded_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[in
 
 
 def _file_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, list[str]]]:
-    """Size and checksums of every file, as the layout has it.
+    """Return size and checksums of every file of the layout.
 
     Raises:
         GrokpackError: GP901 where a tile has no receipt: nothing may be published then.

@@ -1,8 +1,8 @@
-"""The account of a quantization: what was lost, exactly, by tensor and however the work was cut.
+"""Error statistics of a quantization: exact, by tensor, however the work was cut.
 
 The kernels give for each group the sums of x^2, e^2 and x * e in float32, where x is a weight and e
 its error. A float32 is an integer m times 2^k, so that one integer sum for each exponent adds them
-exactly: the same account whatever the order, the threads or the tiles, also across a resumed run.
+exactly: the result does not depend on order, threads, tiles or interruptions.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _GROUPS, _ZERO, _EXACT, _BAD, _ENDS, _GONE = range(6)  # of the totals that the 
 
 @dataclass(slots=True)
 class ErrorStats:
-    """What was lost in some groups; the arrays are those of `kernels.groupwise.tally_groups`.
+    """Error sums of some groups, in the arrays of `kernels.groupwise.tally_groups`.
 
     Attributes:
         weights: Weights in all of them.
         powers: Exact sums of x^2, e^2 and x * e, `i64[3, exponent]`.
-        totals: Groups, those of zeros, those without error, those not finite, codes at an end of
-            their range, and weights that became zero.
+        totals: Counts of groups, of groups of zeros, without error and not finite, of codes at an
+            end of their range, and of weights that became zero.
         worst: The largest e^2 / x^2 of a group, `f32[1]`.
         bins: Groups by e^2 / x^2, four bins an octave.
     """
@@ -73,7 +73,7 @@ class ErrorStats:
         )
 
     def merge(self, other: ErrorStats) -> None:
-        """Count the groups of another account as well."""
+        """Add the groups of other statistics."""
         self.weights += other.weights
         self.powers += other.powers
         self.totals += other.totals
@@ -81,7 +81,7 @@ class ErrorStats:
         self.bins += other.bins
 
     def exact_totals(self) -> tuple[Fraction, Fraction, Fraction]:
-        """Exact sums of x^2, e^2 and x * e."""
+        """Compute the exact sums of x^2, e^2 and x * e."""
         squares, errors, products = (
             Fraction(sum(int(m) << int(e) for e, m in enumerate(row) if m), 1 << _UNIT)
             for row in self.powers
@@ -89,7 +89,7 @@ class ErrorStats:
         return squares, errors, products
 
     def figures(self) -> dict[str, Any]:
-        """What people ask for: ratios, decibels, shares; JSON values.
+        """Compute the figures that people ask for, as JSON values: ratios, decibels, shares.
 
         `relative_error` is the root of e^2 / x^2, `sqnr_db` the same in decibels, `cosine` that of
         the angle between weights and what they became, `worst_group` the largest relative error.
@@ -118,7 +118,7 @@ class ErrorStats:
         }
 
     def _by_decibel(self) -> dict[int, int]:
-        """Groups by their own signal to noise ratio in whole decibels, but those without error."""
+        """Count groups by signal-to-noise ratio in whole decibels, those without error left out."""
         found: dict[int, int] = {}
         for index in np.flatnonzero(self.bins).tolist():
             edge = HISTOGRAM_EDGES[index] or HISTOGRAM_EDGES[index + 1]
@@ -127,14 +127,14 @@ class ErrorStats:
         return found
 
     def to_json(self) -> list[Any]:
-        """All of it as JSON values."""
+        """Convert to JSON values."""
         sparse = [{str(e): int(row[e]) for e in np.flatnonzero(row)} for row in self.powers]
         bins = {str(i): int(self.bins[i]) for i in np.flatnonzero(self.bins)}
         return [self.weights, self.totals.tolist(), float(self.worst[0]), sparse, bins]
 
     @classmethod
     def from_json(cls, row: list[Any]) -> ErrorStats:
-        """What `to_json` gave."""
+        """Restore from the values that `to_json` gave."""
         weights, totals, worst, sparse, bins = row
         account = cls(weights)
         account.totals[:], account.worst[0] = totals, worst
@@ -147,7 +147,7 @@ class ErrorStats:
 
 
 def document(accounts: Accounts, layers: int) -> dict[str, Any]:
-    """Figures by role and by tensor, as JSON values; the order of the run does not show."""
+    """Make figures by role and by tensor, as JSON values that do not depend on the run's order."""
     entries = grok1.entries_by_name(layers)
     roles: dict[str, ErrorStats] = {}
     for name, own in accounts.items():
@@ -160,30 +160,30 @@ def document(accounts: Accounts, layers: int) -> dict[str, Any]:
 
 
 def _short(ratio: float) -> float:
-    """Six digits: enough for people, and the same text on every machine."""
+    """Round to six digits: enough for people, and the same text on every machine."""
     return float(f"{ratio:.6g}")
 
 
 class TileErrorStats:
-    """Accounts of the tiles of a run, for each tile by tensor."""
+    """Error statistics of the tiles of a task, by tile and tensor."""
 
     def __init__(self, engine: Engine = "numpy") -> None:
         self._engine: Engine = engine
         self._tiles: dict[int, dict[str, ErrorStats]] = {}
 
     def from_byte(self, begins: int) -> ArrayErrorStats:
-        """The entries of an array that begins at a byte of the file."""
+        """Return the statistics of the array that begins at a byte of the file."""
         return ArrayErrorStats(self._tiles, begins, self._engine)
 
     def tiles(self, first: int, last: int) -> tuple[Accounts, ...]:
-        """Accounts of tiles `first` to `last`; none where nothing was quantized."""
+        """Return the statistics of tiles `first` to `last`; none if nothing was quantized."""
         found = tuple(self._tiles.get(tile, {}) for tile in range(first, last))
         return found if any(found) else ()
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayErrorStats:
-    """Where the groups of one array are entered."""
+    """Error statistics of one array, to which its groups are added."""
 
     tiles: dict[int, dict[str, ErrorStats]]
     begins: int

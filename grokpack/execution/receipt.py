@@ -1,4 +1,4 @@
-"""Receipts of written tiles."""
+"""Receipts of written tiles, and the input of a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CompressedFileRecord:
-    """A file as it was written: its size, and the checksum (xxh3_128, hex) of each tile."""
+    """Compressed file as written: its size, and the checksum (xxh3_128, hex) of each tile."""
 
     nbytes: int
     sums: tuple[str, ...]
@@ -23,11 +23,11 @@ class CompressedFileRecord:
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """What one task does.
+    """Tiles that one task writes.
 
     Attributes:
         runs: The tiles.
-        tickets: What the output's sink must know of the files to go on with them elsewhere.
+        tickets: Facts about the files that the sink of another process needs to continue them.
     """
 
     runs: tuple[TileRange, ...]
@@ -36,10 +36,10 @@ class TaskInput:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Tiles that are written: for each file of a band one checksum per tile.
+    """Proof of written tiles: for each file of a group one checksum per tile.
 
-    Of files that are written encoded the tiles are those of what they stand for, and all of them
-    at once.
+    For compressed files, checksums cover the decompressed bytes, and one receipt covers the whole
+    file.
     """
 
     band: int
@@ -58,5 +58,5 @@ class Receipt:
 
     @property
     def tiles(self) -> range:
-        """Its tiles."""
+        """Its tiles, as a range."""
         return range(self.first, self.last)

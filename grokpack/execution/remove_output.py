@@ -1,7 +1,7 @@
-"""Removal of an earlier run's output: what this program can prove it wrote, or nothing at all.
+"""Removal of an earlier run's output: files that grokpack provably wrote, or nothing at all.
 
-The names come from a journal or a manifest, which may be forged or come from elsewhere. So a name
-proves nothing: the file must be the very one that the run made, or have its size and a checksum.
+Names come from a journal or a manifest, which may be forged or copied. So a name proves nothing:
+the file must be the one that the run created, or have the recorded size and a checksum.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SHOWN = 5  # files that an error names
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file that a journal or a manifest says is grokpack's.
+    """File that a journal or a manifest says is grokpack's.
 
     Attributes:
         path: The file.
-        written: Size and checksums; None where nothing is said of them.
-        inode: Inode number of the file as the run made it; None where that is not recorded.
+        written: Recorded size and checksums, or None.
+        inode: Recorded inode number of the file as the run created it, or None.
     """
 
     path: str
@@ -43,19 +43,19 @@ class Claim:
 
 
 def own_manifest(place: Output) -> dict[str, Any] | None:
-    """The manifest of an output that a plan wrote; None where there is none.
+    """Read the manifest of an output that a plan wrote; None if there is none.
 
-    One that was made for files from elsewhere gives nobody leave to remove them.
+    A manifest that `grokpack manifest` made for other files gives no leave to remove them.
     """
     document = place.manifest()
     return document if document is not None and document.get("plan") else None
 
 
 def removable(plan: Plan, place: Output) -> list[str]:
-    """Files of an earlier run in an output, the manifest and the journal left out.
+    """List the files of an earlier run in an output, without the manifest and the journal.
 
     Args:
-        plan: What is to be written in their place.
+        plan: The plan that is to be written in their place.
         place: The output.
 
     Raises:
@@ -108,7 +108,7 @@ def _claims(plan: Plan, place: Output) -> Iterator[Claim]:
 
 
 def _journal_claims(plan: Plan, place: Output) -> Iterator[Claim]:
-    """Files of a run that has begun, under their names and as parts."""
+    """List the files of an unfinished run, under their names and as `.part`."""
     journal = place.journal
     document, made = journal.plan(), journal.made()
     finals = document.get("finals")
@@ -139,13 +139,13 @@ def _written(row: Mapping[str, Any]) -> storage.Written:
 
 
 def _refuse_outside(place: Output, name: object) -> None:
-    """See that a name leads below the output."""
+    """Refuse a name that leads outside the output."""
     if not isinstance(name, str) or not name or not manifest_file.stays_inside(name):
         raise _refusal(place, [os.path.join(place.root, str(name))])
 
 
 def _moving(path: str) -> str | None:
-    """The command that keeps an output under another name; None where it cannot be pasted."""
+    """Return the command that renames an output; None if it could not be pasted into a shell."""
     return command("mv", "-n", operand(path), operand(f"{path.rstrip('/')}.aside"))
 
 

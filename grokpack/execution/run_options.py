@@ -1,4 +1,4 @@
-"""Options of a run: memory, workers, time."""
+"""Options of a run that change no byte of its output: memory, workers, time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunOptions:
-    """How a plan is run; none of this changes what is written.
+    """Options of a run; none of them changes what is written.
 
     Attributes:
         memory_bytes: Resident memory of the process.
-        workers: Threads that share the memory; what a process of an executor has of them. By
-            default as many as are of use and have room.
+        workers: Threads that share the memory, in each process of an executor; by default as many
+            as are useful and have room.
         deadline_s: Seconds after which the run stops cleanly; None for no limit.
         restart: Discard what an earlier run left.
         stop: Set it to stop the run between two tiles.
@@ -34,5 +34,5 @@ class RunOptions:
     width: int | None = None
 
     def at_once(self, allowed: Budget) -> int:
-        """Tasks that are done at a time, in what the memory allows."""
+        """Return the number of tasks at a time that the memory allows."""
         return self.width or allowed.workers

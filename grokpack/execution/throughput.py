@@ -1,6 +1,6 @@
-"""A taste of the work: how fast storage is, and how fast one thread, and several, get on with it.
+"""Short measurement of storage, of one thread and of several, on samples of a plan.
 
-Samples of the plan are made, summed and written to a nameless file; nothing is left behind.
+Samples of the plan are made, hashed and written to a nameless file; nothing is left behind.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 _STEP_BYTES = 4 << 20
-_STREAM_BYTES = 64 << 20  # enough to pass a disk's write cache by, short enough not to be noticed
-_STREAMS = 4  # a disk or a mount that is asked so many things at a time shows all that it has
+_STREAM_BYTES = 64 << 20  # enough to bypass a disk's write cache, quick enough not to be noticed
+_STREAMS = 4  # so many requests at a time show all the bandwidth of a disk or mount
 _TASTE_S = 1.0
 _MOST_BYTES = 512 << 20  # written by a thread of samples: a slow disk takes a while for them
-_GOLDEN = 0.6180339887498949  # its multiples fall evenly, however many there are
+_GOLDEN = 0.6180339887498949  # its multiples, modulo 1, are spread evenly
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Bytes per second.
+    """Measured rates in bytes per second.
 
     Attributes:
-        read: Of the source, by several at a time; None where none of it is read.
-        write: Of the output's file system, the same; None where it could not be tried.
-        one: Output that one thread makes, reading and writing included.
-        here: Output that as many threads make as this machine has cores.
-        cores: How many that are.
+        read: Reading the source, several at a time; None if none of it is read.
+        write: Writing to the output's file system, several at a time; None if not measured.
+        one: Output of one thread, reading and writing included.
+        here: Output of as many threads as this machine has cores.
+        cores: Number of cores.
     """
 
     read: float | None
@@ -58,31 +58,31 @@ class Rates:
 
 
 def rates(plan: Plan, place: Output, pace: StepSizes) -> Rates:
-    """Try out a plan for two or three seconds."""
+    """Measure a plan's rates for two or three seconds."""
     cores = os.cpu_count() or 1
     taste = _Sample(Context.of(watching(ignore), plan, place, pace))
-    taste.rate(1, 0.0)  # compiled kernels come from their cache, files into view
+    taste.rate(1, 0.0)  # load compiled kernels and open files before measuring
     one = taste.rate(1, _TASTE_S)
     here = taste.rate(cores, _TASTE_S) if cores > 1 else one
-    one = max(one, here / cores)  # nobody is slower alone than in company
+    one = max(one, here / cores)  # one thread alone is never slower than beside others
     return Rates(_read_rate(plan), _write_rate(place), one, max(one, here), cores)
 
 
 class _Sample:
-    """Tasks of the plan, as threads do them."""
+    """Sample of the plan's tasks, done by threads."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._tasks = list(tasks(context.target, {}))
 
     def rate(self, threads: int, seconds: float) -> float:
-        """Bytes per second of so many threads; each makes one block at least."""
+        """Measure the bytes per second of so many threads; each makes one block at least."""
         with ThreadPoolExecutor(threads) as pool:
             shares = (range(n, len(self._tasks), threads) for n in range(threads))
             return sum(pool.map(lambda share: self._work(share, seconds), shares))
 
     def _work(self, numbers: range, seconds: float) -> float:
-        """What one thread makes until the time is over, or it has written enough."""
+        """Do one thread's work until the time is over, or it has written enough."""
         made, root = 0, storage.nearest_folder(self._context.place.root)
         began = time.perf_counter()
         with storage.scratch_file(root, _MOST_BYTES) as writer:
@@ -95,11 +95,11 @@ class _Sample:
                     break
             if writer is not None:
                 writer.sync()
-            took = time.perf_counter() - began  # giving the file back is none of the work
+            took = time.perf_counter() - began  # removing the file is not part of the work
         return made / max(took, 1e-6)
 
     def _blocks(self, numbers: range) -> Iterator[list[memoryview]]:
-        """Blocks of tasks that lie evenly in the plan, summed as in a run."""
+        """Yield blocks of tasks spread evenly over the plan, with checksums as in a run."""
         count = len(self._tasks)
         for number in numbers:
             for run in self._tasks[int((number + 0.5) * _GOLDEN % 1 * count)]:
@@ -121,7 +121,7 @@ class _Sample:
 
 
 def _read_rate(plan: Plan) -> float | None:
-    """The source's files, the largest first, from their middles on."""
+    """Measure reading the source's files, the largest first, from their middles on."""
     if plan.source is None or not plan.reads_bytes:
         return None
     files = sorted(plan.source.layout.files(), key=lambda file: -file.nbytes)
@@ -163,7 +163,7 @@ def _write_rate(place: Output) -> float | None:
 
 
 def _together(work: Callable[[S], int], items: list[S]) -> float:
-    """Bytes per second of works done at the same time."""
+    """Run functions at the same time, and return their bytes per second together."""
     began = time.perf_counter()
     with ThreadPoolExecutor(len(items)) as pool:
         nbytes = sum(pool.map(work, items))

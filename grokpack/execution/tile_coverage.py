@@ -1,4 +1,4 @@
-"""Which tiles of an output are written, and whose they are to write. Pure."""
+"""Sets of tiles: which are written, which are left, and which part writes them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 _TASKS_IN_SHARE = 8  # at least, where tiles are small enough, so that shares are about even
 Tiles = dict[int, set[int]]
-"""Tiles of the files of each band."""
+"""Numbers of tiles, by file group."""
 
 
 def tiles_of(receipts: Iterable[Receipt]) -> Tiles:
-    """Tiles that receipts are for."""
+    """Collect the tiles that receipts are for."""
     done: Tiles = {}
     for receipt in receipts:
         done.setdefault(receipt.band, set()).update(receipt.tiles)
@@ -29,10 +29,10 @@ def tiles_of(receipts: Iterable[Receipt]) -> Tiles:
 
 
 def distinct(receipts: Iterable[Receipt], lost: Tiles | None = None) -> list[Receipt]:
-    """The receipts with each tile in one of them only: two processes may have written it.
+    """Reduce receipts so that each tile is in one only; two processes may have written it.
 
     Args:
-        receipts: Of one output.
+        receipts: Receipts of one output.
         lost: Tiles that are left out.
     """
     seen: Tiles = {band: set(tiles) for band, tiles in (lost or {}).items()}
@@ -45,7 +45,7 @@ def distinct(receipts: Iterable[Receipt], lost: Tiles | None = None) -> list[Rec
 
 
 def fitting(layout: Layout, receipts: Iterable[Receipt]) -> list[Receipt]:
-    """The receipts that a run of this layout can have written."""
+    """Keep the receipts that a run of this layout can have written."""
     return [receipt for receipt in receipts if _fits(layout, receipt)]
 
 
@@ -63,7 +63,7 @@ def _fits(layout: Layout, receipt: Receipt) -> bool:
 
 
 def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
-    """The stretches of a receipt whose tiles were not seen yet."""
+    """Yield the stretches of a receipt whose tiles were not seen yet."""
     fresh = [tile not in seen for tile in receipt.tiles]
     if all(fresh):
         yield receipt
@@ -81,7 +81,7 @@ def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
 
 
 def bands_of(layout: Layout, tiles: Mapping[str, set[int]]) -> Tiles:
-    """Tiles of files, by path, as those of the bands that the files are in."""
+    """Convert tiles of files, by path, to tiles of the groups that the files are in."""
     found = {
         number: set().union(*(tiles.get(file.path, ()) for file in band))
         for number, band in enumerate(layout.bands)
@@ -90,22 +90,22 @@ def bands_of(layout: Layout, tiles: Mapping[str, set[int]]) -> Tiles:
 
 
 def everything(layout: Layout) -> Tiles:
-    """All tiles."""
+    """Return all tiles of a layout."""
     return {
         number: set(range(tile_count(band[0].nbytes))) for number, band in enumerate(layout.bands)
     }
 
 
 def without(tiles: Tiles, others: Tiles) -> Tiles:
-    """Tiles that are not among the others."""
+    """Return the tiles that are not among the others."""
     left = {band: own - others.get(band, set()) for band, own in tiles.items()}
     return {band: own for band, own in left.items() if own}
 
 
 def shares(target: Target, count: int) -> list[Tiles]:
-    """All tiles, cut into shares of about the same size: consecutive tasks of the whole plan.
+    """Cut all tiles into shares of about the same size: consecutive tasks of the whole plan.
 
-    The cut depends on nothing but the plan, so that all who do a part agree on it.
+    The cut depends on the plan alone, so that all processes agree on it.
     """
     found: list[Tiles] = [{} for _ in range(count)]
     total, at = target.layout.nbytes, 0
@@ -120,7 +120,7 @@ def shares(target: Target, count: int) -> list[Tiles]:
 
 
 def bytes_of(layout: Layout, tiles: Tiles) -> int:
-    """Bytes of tiles, in all files of their bands."""
+    """Count the bytes of tiles, in all files of their groups."""
     nbytes = 0
     for number, own in tiles.items():
         band = layout.bands[number]

@@ -1,6 +1,6 @@
-"""What a process elsewhere must have: the same files, as far as that is told without reading all.
+"""Checks that a remote worker sees the same source and output, from headers and sizes alone.
 
-It is looked at once in each process, before the first item of a job.
+Each process checks once, before the first item of a job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HINT = "workers need the storage of source and output at the same paths as this
 
 
 def check_run(plan: Plan, place: Output, pace: StepSizes) -> None:  # noqa: ARG001  # what the job is made of
-    """See the source of a plan, and the output that was begun.
+    """Check that this process sees the plan's source, and the output that was begun.
 
     Raises:
         GrokpackError: GP409 where a process does not.
@@ -33,19 +33,19 @@ def check_run(plan: Plan, place: Output, pace: StepSizes) -> None:  # noqa: ARG0
         if plan.target.encoding is not None:
             what = "compressed files go to a bucket from one process only"
             raise GrokpackError("GP409", what, Place(place.path), hint="`--workers N`")
-        storage.make_folder(place.journal.folder)  # of this machine: for what is put aside
+        storage.make_folder(place.journal.folder)  # on this machine, for scratch files
     elif not place.journal.exists() or place.journal.plan()["digest"] != plan.digest():
         what = "a worker does not see the output that was begun"
         raise GrokpackError("GP409", what, Place(place.path), hint=_HINT)
 
 
 def end_run(_plan: Plan, place: Output, _pace: StepSizes) -> None:
-    """Put away what was read of a far source and kept on disk."""
+    """Remove what was kept on disk of a remote source."""
     storage.tidy(place.journal.folder)
 
 
 def check_checkpoint(checkpoint: Checkpoint, *_others: object) -> None:
-    """See a checkpoint that is, by its headers, the one that was opened.
+    """Check that this process sees the checkpoint that was opened, by its headers.
 
     Raises:
         GrokpackError: GP409 where a process does not.
@@ -57,7 +57,7 @@ def check_checkpoint(checkpoint: Checkpoint, *_others: object) -> None:
 
 
 def check_files(sizes: Mapping[str, int], *_others: object) -> None:
-    """See files of these sizes.
+    """Check that this process sees files of these sizes.
 
     Raises:
         GrokpackError: GP409 where a process does not.

@@ -1,4 +1,4 @@
-"""What a run has written of each file, put together from the receipts of its tiles. Pure."""
+"""State of each written file, put together from the receipts of its tiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Collected:
 
 
 def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, Written]:
-    """What is written of each file of a layout that has a receipt, or has no tiles, by path."""
+    """Return what is written of each file that has a receipt or no tiles, by path."""
     found: dict[str, _Collected] = {}
     for receipt in receipts:
         for number, file in enumerate(layout.bands[receipt.band]):
@@ -39,7 +39,7 @@ def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, Writ
 
 
 def _collect(found: dict[str, _Collected], file: FileLayout, receipt: Receipt, number: int) -> None:
-    """Take in what a receipt says of one file of its band."""
+    """Take in what a receipt says of one file of its group."""
     if receipt.encoded:
         encoded = receipt.encoded[number]
         row = _Collected(encoded.nbytes, dict(enumerate(encoded.sums)))

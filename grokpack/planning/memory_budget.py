@@ -1,4 +1,4 @@
-"""The memory promise: how much each thread may handle at a time, and what the process keeps to."""
+"""Memory budget: bytes that each thread handles at a time, and the total that a run keeps to."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 8
 """More threads than this only wait for memory bandwidth."""
-"""Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
 CLIENT_BYTES = 48 << 20
 """A bucket's client: its modules and descriptions of the service, and its connections."""
 STEP_BYTES = 4 << 20
-"""What one thread makes at a time; more gains nothing, less pays more system calls."""
+"""Bytes that one thread makes at a time: more gains nothing, less costs system calls."""
 SMALLEST_STEP_BYTES = 256 << 10
 BUFFERS_PER_STEP = 6
-"""Copies of a step's bytes a thread may hold: what was read, what is made of it, float32 twins."""
+"""Copies of a step's bytes that a thread may hold: input, output, float32 intermediates."""
 BLOCK_STEPS = 8
 """Steps in a block that is read once for many pieces. A block of 32 MiB of a down projection,
-32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, which a system call each can carry."""
+32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, each worth a system call."""
 MOST_BLOCK_BYTES = 192 << 20
-"""Of a block where the source is compressed: a whole matrix of Grok-1's, after which more memory
-gains nothing."""
-_SEALED_SHARE = 24  # steps in a thread's share then: six of buffers, the rest is the block
+"""Largest block of a compressed source: a whole matrix of Grok-1. More memory gains nothing."""
+_SEALED_SHARE = (
+    24  # steps in a thread's share of such a source: six of buffers, the rest is the block
+)
 
 _QUANTISING = 64
-"""How much longer numpy takes to choose a scale for a byte than to move it, or a little more.
+"""Time that numpy takes to choose a scale for a byte, as a multiple of moving it, rounded up.
 
 It does 25 MB/s without a search and 1 to 3 with one, the compiled twins 40 to 200 times as many:
 16 MiB, half a second or five, are worth the 0.4 s that the twins take to come from their cache."""
@@ -46,10 +46,10 @@ It does 25 MB/s without a search and 1 to 3 with one, the compiled twins 40 to 2
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How a run keeps its memory promise.
+    """Share of memory for each thread, and the total that a run keeps to.
 
     Attributes:
-        pace: What each thread handles at a time.
+        pace: Bytes that each thread handles at a time.
         memory_bytes: Resident memory that the run keeps to.
         workers: Threads that share it.
     """
@@ -60,10 +60,10 @@ class Budget:
 
 
 def _useful_workers(plan: Plan) -> int:
-    """Threads that are of use: one per core, or as many as keep a far source busy.
+    """Count useful threads: one per core, or as many as keep a remote source busy.
 
-    Where strips are read, each of them fetches many blocks at a time itself; one more than there
-    are cores has work while another waits.
+    A thread that reads strips fetches many blocks at a time itself. One thread more than there are
+    cores has work while another waits.
     """
     cores = min(os.cpu_count() or 1, MOST_WORKERS)
     far = storage.burden(plan.source.folder).threads if plan.source else 0
@@ -73,15 +73,15 @@ def _useful_workers(plan: Plan) -> int:
 def budget(
     plan: Plan, memory_bytes: int, workers: int | None = None, writer_bytes: int = 0
 ) -> Budget:
-    """Share out the memory allowed between threads, and settle the engine of the kernels.
+    """Share the allowed memory out between threads, and choose how kernels run.
 
-    Where the compiled kernels' own memory would leave too little, numpy's run instead.
+    If the memory of the compiled kernels would leave too little, numpy's run instead.
 
     Args:
-        plan: What is run.
+        plan: The plan to run.
         memory_bytes: The memory allowed.
-        workers: Threads; by default as many as are of use and have room.
-        writer_bytes: What the writer of each file holds, beside its step.
+        workers: Threads; by default as many as are useful and have room.
+        writer_bytes: Memory that the writer of each file holds, beside its step.
 
     Raises:
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
@@ -113,9 +113,9 @@ def budget(
 
 
 def _step_and_block(plan: Plan, share: int) -> tuple[int, int]:
-    """What a thread handles at a time, in its share of the memory.
+    """Divide a thread's share of the memory into the step and the block.
 
-    Each block of columns of a compressed source decodes whole matrices again, so that blocks get
+    Each block of columns of a compressed source decompresses whole matrices again. So blocks get
     most of the memory there, up to a whole matrix.
     """
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if plan.streams else 0)
@@ -127,7 +127,7 @@ def _step_and_block(plan: Plan, share: int) -> tuple[int, int]:
 
 
 def _codecs_bytes(plan: Plan) -> int:
-    """Memory that one thread takes to decode what it reads, and to encode the files of a band."""
+    """Count the bytes that one thread needs for decompressing, decoding and compressing."""
     target = plan.target
     held = HELD_BYTES if plan.source and plan.source.sealed else 0
     held += reading_memory.HELD_BYTES if plan.source and plan.source.cache_bytes else 0

@@ -1,4 +1,4 @@
-"""What will be written, from what, and what it will cost: settled before the first byte. Pure."""
+"""Plans: what is written, from which source, and at what cost; settled before the first byte."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.planning.target import Target
 
-"""Output of one task: what a crash loses at most per worker, and what one receipt covers."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run, before it begins.
+    """Everything that decides an output: source, target and parameters.
 
     Attributes:
-        command: The command that made it, `reshard` or `synth`.
+        command: The command that made it, such as `reshard`.
         parameters: Its options that change the output, as JSON values.
-        source: What is read; None for a synthetic checkpoint.
-        target: What is written.
+        source: The checkpoint that is read; None for a synthetic one.
+        target: The files that are written.
     """
 
     command: str
@@ -33,7 +31,7 @@ class Plan:
     target: Target
 
     def description(self) -> dict[str, Any]:
-        """What the manifest says of where the output came from."""
+        """Describe the output's origin, for the manifest."""
         encoding = self.target.encoding
         return {
             "command": self.command,
@@ -44,9 +42,9 @@ class Plan:
         }
 
     def digest(self) -> str:
-        """Digest of source identity, target layout, ops and parameters (sha256, hex).
+        """Compute the digest of source identity, target layout, ops and parameters (sha256, hex).
 
-        Not in it: paths, memory, tiling, workers. So those may change between runs.
+        Paths, memory, tiling and workers are not part of it and may change between runs.
         """
         files = [
             [file.path, file.nbytes, [_segment(s) for s in file.segments]]
@@ -60,17 +58,17 @@ class Plan:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     def anywhere(self) -> Plan:
-        """The same, with the source's place told from the root: for other processes."""
+        """Return the plan with an absolute path to its source, for other processes."""
         return replace(self, source=self.source and self.source.anywhere())
 
     @property
     def streams(self) -> bool:
-        """Whether blocks are read for many pieces: by an op, or by a view of the source."""
+        """True if an op or a lazy array of the source reads blocks to make many pieces of."""
         return self.target.streams or bool(self.source and self.source.views)
 
     @property
     def writes_bytes(self) -> int:
-        """Exact bytes of the output, but for the manifest; the most where files are encoded."""
+        """Bytes of the output without the manifest, or the most that compressed files can take."""
         return self.target.files_bytes + sum(map(len, self.target.finals.values()))
 
     @property
@@ -80,7 +78,7 @@ class Plan:
 
     @property
     def reads_bytes(self) -> int:
-        """Bytes of the source's files, each read once; none where they are only pointed at."""
+        """Bytes of the source's files, each read once; zero for an index that points at them."""
         return self.source.layout.nbytes if self.source and self.target.place is None else 0
 
 

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be written.
+    """Files of an output, and how each of their arrays is made.
 
     Attributes:
         format: Name of the format.
         layout: Files that are filled from arrays, paths relative to the output folder.
         ops: How each array of the layout is made.
         finals: Small files (config, index) that are written last, in order, before the manifest.
-        framings: Pickle framing to be remembered in the manifest.
-        notes: What the user should know before it starts: sizes that surprise, what is rounded.
-        lossless: Whether every value, code and scale of the source can be had back.
+        framings: Pickle framing to be kept in the manifest.
+        notes: Facts for the user before the run starts: surprising sizes, rounding.
+        lossless: Whether every value, code and scale of the source can be recovered.
         single: Whether the output is one file of the name that the user gives.
         sparse: Whether every array is zero and left as a hole in its file.
-        thread_bytes: Memory that each thread needs beside its steps: what an op must make whole.
-        encoding: How the files are kept, where not as the layout has them; what they take is known
-            when they are written.
-        place: The one folder that it can be written to, for what points at the source's files from
-            there and reads none of them; None for any.
+        thread_bytes: Memory that each thread needs beside its steps, for arrays made whole.
+        encoding: Compression of the files; None for files as the layout has them. Compressed
+            sizes are known only once the files are written.
+        place: The one folder that the output can be in, for an index that points at the source's
+            files and reads none of them; None for any folder.
     """
 
     format: str
@@ -51,7 +51,7 @@ class Target:
 
     @property
     def files_bytes(self) -> int:
-        """Bytes of the layout's files; the most they can be where they are encoded."""
+        """Bytes of the layout's files, or the most that they can take if they are compressed."""
         if self.encoding is None:
             return self.layout.nbytes
         return sum(self.encoding.bound(file) for file in self.layout.files())
@@ -60,21 +60,21 @@ class Target:
 
     @property
     def streams(self) -> bool:
-        """Whether an op reads blocks of the source, for kernels to make pieces of."""
+        """True if an op reads blocks of the source, for kernels to make pieces of."""
         return any(isinstance(op, StreamedOp) for op in self._one_of_each_type())
 
     @property
     def remembers(self) -> bool:
-        """Whether an op's fit serves several arrays, so that some of it is kept."""
+        """True if scales found for one array are kept for others."""
         return any(isinstance(op, SharesQuantizer) for op in self._one_of_each_type())
 
     @property
     def quantizes(self) -> bool:
-        """Whether an op chooses scales, which is arithmetic and no mere moving of bytes."""
+        """True if an op chooses scales, which costs arithmetic and not only moving bytes."""
         return any(
             isinstance(op, SharesQuantizer | QuantizingOp) for op in self._one_of_each_type()
         )
 
     def _one_of_each_type(self) -> Iterable[Op | StreamedOp]:
-        """Few ops stand for all: before Python 3.12 a protocol takes 100 us for each."""
+        """Pick one op of each type: before Python 3.12 checking a protocol takes 100 us per op."""
         return {type(op): op for op in self.ops.values()}.values()

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 TASK_BYTES = 256 << 20
+"""Output of one task: what a crash loses per worker at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileRange:
-    """Consecutive tiles of the files of a band."""
+    """Consecutive tiles of the files of a group."""
 
     band: int
     first: int
@@ -32,11 +33,11 @@ class TileRange:
         return range(self.first, self.last)
 
     def span(self, file: FileLayout) -> tuple[int, int]:
-        """First byte and last byte + 1 of its tiles, in a file of the band."""
+        """Return the first byte and one past the last of its tiles, in a file of the group."""
         return tiles_range(self.first, self.last, file.nbytes)
 
     def nbytes(self, layout: Layout) -> int:
-        """Bytes of its tiles, in all files of the band."""
+        """Count the bytes of its tiles, in all files of the group."""
         band = layout.bands[self.band]
         start, stop = self.span(band[0])
         return (stop - start) * len(band)
@@ -47,12 +48,13 @@ def tasks(
 ) -> Iterator[tuple[TileRange, ...]]:
     """Group the tiles that are outstanding into tasks of about the same size.
 
-    A file that is encoded is one task's, however large: where its parts lie is known in order only.
+    One task writes a whole compressed file, however large: its offsets are known only in order.
 
     Args:
-        target: What is written.
-        done: Tiles that are finished already, by band.
-        task_bytes: That size, `TASK_BYTES` by default; a tile of every file of a band at least.
+        target: The files that are written.
+        done: Tiles that are finished already, by file group.
+        task_bytes: Size of a task, `TASK_BYTES` by default; at least a tile of every file of a
+            group.
     """
     task_bytes = TASK_BYTES if task_bytes is None else task_bytes
     batch: list[TileRange] = []
@@ -74,17 +76,17 @@ def tasks(
 
 
 def _good_edges(file: FileLayout) -> list[int]:
-    """Tiles at which a task had best begin: the first that lies wholly behind an array's beginning.
+    """List the tiles at which a task had best begin: the first one wholly within each array.
 
-    What is fitted for an array serves those that follow it, and has to be fitted again where a
-    task begins between them.
+    Scales found for an array serve those that follow it, and have to be found again if a task
+    begins between them.
     """
     starts = (end - s.nbytes for s, end in zip(file.segments, file.ends, strict=True))
     return sorted({-(-start // TILE_BYTES) for start in starts})
 
 
 def _pieces(run: TileRange, most: int, edges: list[int]) -> Iterator[TileRange]:
-    """Cut a run into pieces of at most so many tiles, at good edges where there are any."""
+    """Cut a range into pieces of at most `most` tiles, at good edges where there are any."""
     first = run.first
     while first < run.last:
         last = min(first + most, run.last)

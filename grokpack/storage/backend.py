@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 
 Stamp = tuple[int, int | str]
+"""Size, and modification time (ns) or the tag that a server gives a version of a file."""
 
 
 class StorageBackend(Protocol):

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from grokpack.kernels.dispatch import Engine
     from grokpack.storage.backend import ReadOverhead, S, Stamp, StorageBackend, T
 
-"""Size, and modification time (ns) or the tag that a server gives a version of a file."""
 _LOG_BYTES = 64 << 20  # of a log: a run over the release writes 10 MB
 _MOST_LINES = 1 << 20
 

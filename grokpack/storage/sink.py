@@ -14,6 +14,7 @@ PART_BYTES = 8 << 20
 
 
 MOST_OBJECT_BYTES = 10_000 * PART_BYTES
+"""Largest file in a bucket: an upload has at most 10,000 parts."""
 
 
 class FileWriter(Protocol):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BUCKETS = ("s3", "gs")
 """Of an upload's part: half a tile."""
-"""Of a file in a bucket: an upload has at most 10,000 parts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ SCHEMA = "grokpack/index/1"
 
 
 SHARD_BYTES = 5_000_000_000
+"""Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
 
 
 def rank_folder(rank: int, ranks: int) -> str:
@@ -36,6 +37,7 @@ def rank_folder(rank: int, ranks: int) -> str:
 
 
 Stored = TensorSpec | Packing
+"""Tensor as it lies in the files."""
 
 
 def lay_out(geometry: Geometry, tensors: Iterable[Stored], ranks: int) -> Layout:

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import LazyArray
 
-"""Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _RANK = re.compile(r"rank-(\d{3})-of-(\d{3})")
 
@@ -60,9 +59,6 @@ _RANK = re.compile(r"rank-(\d{3})-of-(\d{3})")
 def is_store(folder: str) -> bool:
     """Whether a folder has an index or folders of ranks."""
     return any(name == INDEX or _RANK.fullmatch(name) for name in storage.names(folder))
-
-
-"""A tensor as it lies in the files."""
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:

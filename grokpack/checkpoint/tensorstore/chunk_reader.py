@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 32 << 20
 """Two threads' bands of rows meet 16 chunks of a mebibyte; as much again for what follows."""
-"""Decoded chunks that a thread asks for at a time. TensorStore decodes all that a read meets at
-once, whatever its limits say, so that a band of columns would decode a whole matrix."""
 _LIBRARY_BYTES = 80 << 20
 """TensorStore itself, and what its threads gave back but malloc keeps: 60 to 75 MB measured."""
 _CONCURRENT = 2  # chunks in flight: more are no faster, and each takes its bytes twice

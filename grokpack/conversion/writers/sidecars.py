@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
 
-"""What an option says instead of a path where none is wanted."""
-"""sha256 of tokenizer.model in xAI's repository."""
-
 
 def template(name: str) -> bytes:
     """A file that is shipped with grokpack to be put into outputs."""

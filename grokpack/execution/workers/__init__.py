@@ -1,7 +1,7 @@
-"""Who does the work of a run: threads of this process, or any `concurrent.futures.Executor`.
+"""Workers of a run: threads of this process, or any `concurrent.futures.Executor`.
 
-jobs       work that a process keeps ready, and makes when it first hears of it
-crew       keep an executor busy, hand on what comes back
+jobs       jobs that a process keeps ready, made when it first hears of them
+pool       keep an executor busy, hand on results
 dask       a Dask cluster as an executor
 """
 

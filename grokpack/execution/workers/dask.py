@@ -1,7 +1,7 @@
-"""A Dask cluster as an executor: its workers are looked at before the first task.
+"""A Dask cluster as an executor, whose workers are checked before the first task.
 
-The executor is Dask's own; a killed worker's tasks run again by its doing. After the scheduler was
-restarted all that was under way is lost, and `spread` sends it again.
+Dask itself runs the tasks of a killed worker again. When the scheduler is restarted, everything
+under way is lost, and `map_unordered` sends it again.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ T = TypeVar("T")
 SCHEME = "dask://"
 _CONNECT_S = 15
 _FIRST_WORKER_S = 60  # a cluster that is just starting
-_PAUSES_AT = 0.8  # of its memory limit, by Dask's own defaults, a worker takes no more tasks
+_PAUSES_AT = (
+    0.8  # share of its memory limit at which a worker takes no more tasks, by Dask's defaults
+)
 _EXTRA = "dask"
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker process, as the scheduler knows it.
+    """Worker process, as the scheduler knows it.
 
     Attributes:
-        address: Where it is reached.
+        address: Address of the process.
         threads: Tasks that it does at a time.
-        memory_bytes: What it may take; None for no limit.
+        memory_bytes: Memory that it may take; None for no limit.
     """
 
     address: str
@@ -47,10 +49,10 @@ class Worker:
 
 
 class Cluster(Executor):
-    """A cluster's workers.
+    """Executor over the workers of a cluster.
 
     Attributes:
-        workers: Those that were there at the beginning.
+        workers: Workers that were there at the beginning.
 
     Args:
         client: A `distributed.Client`; left open.
@@ -67,22 +69,22 @@ class Cluster(Executor):
 
     @property
     def width(self) -> int:
-        """Tasks that all workers do at a time."""
+        """Number of tasks that all workers do at a time."""
         return sum(worker.threads for worker in self.workers)
 
     @property
     def threads(self) -> int:
-        """Threads of the worker that has most."""
+        """Number of threads of the worker that has most."""
         return max(worker.threads for worker in self.workers)
 
     @property
     def memory_bytes(self) -> int | None:
-        """What a task may count on in every worker, before Dask pauses it; None for no limit."""
+        """Memory that a task may use in every worker before Dask pauses it; None for no limit."""
         limits = [w.memory_bytes for w in self.workers if w.memory_bytes is not None]
         return int(_PAUSES_AT * min(limits)) if limits else None
 
     def check_versions(self) -> None:
-        """See that every worker has this version of grokpack.
+        """Refuse a cluster in which a worker has another version of grokpack.
 
         Raises:
             GrokpackError: GP409 where one has not.
@@ -98,17 +100,17 @@ class Cluster(Executor):
                 raise GrokpackError("GP409", what, Place(address), hint=hint)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-        """What each worker answers, or the error that it met; those that die meanwhile are left."""
+        """Ask each worker; return answers and errors, without those that die meanwhile."""
         answers = self._client.run(question, *arguments, on_error="return")
         for address, answer in answers.items():
             if not isinstance(answer, OSError):  # the connection's; grokpack's own are no OSErrors
                 yield address, answer
 
     def prepare(self, job: Job[Any, Any]) -> None:
-        """Make a job known to all workers, who look whether they have what it needs.
+        """Make a job known to all workers, which check whether they have what it needs.
 
         Raises:
-            GrokpackError: What one of them said.
+            GrokpackError: The error of a worker that lacks something.
         """
         for address, error in self._ask(jobs.register, job):
             if isinstance(error, GrokpackError):
@@ -118,12 +120,12 @@ class Cluster(Executor):
                 raise error
 
     def release(self, job: Job[Any, Any]) -> None:
-        """Let all workers put away what the job has left with them."""
+        """Let all workers remove what the job left with them."""
         with contextlib.suppress(Exception):  # those that are gone have nothing left
             self._client.run(jobs.forget, job.token, on_error="ignore")
 
     def check(self) -> None:
-        """See that there is a worker; one that is starting anew has had time.
+        """Check that there is a worker, after giving restarted ones time.
 
         Raises:
             GrokpackError: GP408 where there is none.
@@ -133,16 +135,16 @@ class Cluster(Executor):
             raise GrokpackError("GP408", "the cluster has no workers left", hint=hint)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401
-        """See `concurrent.futures.Executor`."""
+        """Submit a call, as `concurrent.futures.Executor` does."""
         return self._executor.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
-        """See `concurrent.futures.Executor`; workers and scheduler go on."""
+        """Disconnect; workers and scheduler go on."""
         self._executor.shutdown(wait=wait and not cancel_futures)
 
 
 def _hush() -> None:
-    """Silence Dask's log, and that of what it runs on: its news are ours to tell."""
+    """Silence the logs of Dask and of the libraries under it: grokpack reports what matters."""
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -150,7 +152,7 @@ def _hush() -> None:
 
 @contextlib.contextmanager
 def cluster(url: str) -> Iterator[Cluster]:
-    """The cluster behind a scheduler, while the block runs.
+    """Connect to the cluster of a scheduler while the block runs.
 
     Args:
         url: `dask://host:8786`, `dask://tls://host:8786`, or `dask://` and the path of a scheduler

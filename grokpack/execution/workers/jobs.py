@@ -1,8 +1,8 @@
-"""Work that a process keeps ready: what all items of a job share is made once in each.
+"""Jobs: what all items of a piece of work share, made once in each process.
 
-An item goes over the wire with the job's token, a hundred bytes. A process that has not heard of
-the job says so, and is sent the item again with all that the job needs. So an executor has to know
-nothing but `submit`, and a worker may come and go at any time.
+An item is sent with the job's token, a hundred bytes. A process that does not know the job says so,
+and is sent the item again with all that the job needs. So an executor needs nothing but `submit`,
+and workers may come and go at any time.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-STOP = "stop"  # what such a file's name begins with
+STOP = "stop"  # prefix of the name of a stop file
 _MOST_KEPT = 8  # jobs of others that a process keeps ready, the latest used
-_LOOK_S = 0.5  # how often a process looks whether the run was stopped elsewhere
+_LOOK_S = 0.5  # how often a process looks for the stop file
 
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[S, T]):
-    """What all items of a job share.
+    """Function and arguments that all items of a job share.
 
     Attributes:
-        make: Makes, of a watch and the arguments, what does an item; a function of a module.
-        arguments: What else it is made of; they can be pickled, and their paths are absolute.
-        see: Sees, of the arguments, that a process elsewhere has what the job needs.
-        leave: Puts away, given the arguments, what the job has left in a process elsewhere.
-        stop_folder: Where a file can ask processes elsewhere to end early.
-        token: Tells the job from others.
+        make: Module-level factory: `make(watch, *arguments)` returns the function for one item.
+        arguments: Its other arguments; they can be pickled, and their paths are absolute.
+        see: Setup of a remote process: checks that it has what the job needs, given the arguments.
+        leave: Teardown of a remote process: removes what the job left there, given the arguments.
+        stop_folder: Folder in which a file asks remote processes to end early.
+        token: Identity of the job.
     """
 
     make: Callable[..., Callable[[S], T]]
@@ -56,19 +56,19 @@ class Job(Generic[S, T]):
 
     @property
     def stop_path(self) -> str | None:
-        """That file, the job's own; None where there is none."""
+        """Path of the job's stop file; None if it has none."""
         return self.stop_folder and os.path.join(self.stop_folder, f"{STOP}-{self.token}")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult(Generic[T]):
-    """What came of an item.
+    """Result of an item.
 
     Attributes:
-        value: The result; None where there is none.
-        error: What was wrong instead.
-        nbytes: Bytes that nobody was told of yet.
-        known: Whether that process knew the job; if not, it did nothing.
+        value: The result, or None.
+        error: The error in place of a result, or None.
+        nbytes: Bytes of progress that were not reported yet.
+        known: Whether the process knew the job; if not, it did nothing.
     """
 
     value: T | None = None
@@ -78,7 +78,7 @@ class TaskResult(Generic[T]):
 
 
 class _LocalJob(Generic[S, T]):
-    """A job in the process that gave it: errors are raised, the watch is the giver's own."""
+    """Job in the process that started it: errors are raised, the watch is the caller's own."""
 
     def __init__(self, job: Job[S, T], watch: Watch) -> None:
         self._work = storage.with_context(job.make(watch, *job.arguments))
@@ -88,7 +88,7 @@ class _LocalJob(Generic[S, T]):
 
 
 class _RemoteJob(Generic[S, T]):
-    """A job in another process than the one that gave it."""
+    """Job in another process than the one that started it."""
 
     def __init__(self, job: Job[S, T]) -> None:
         self._job, self._stop_path = job, job.stop_path
@@ -121,15 +121,13 @@ class _RemoteJob(Generic[S, T]):
         return TaskResult(value, nbytes=self._told.nbytes)
 
 
-_desks: dict[
-    tuple[int, str], _LocalJob[Any, Any]
-] = {}  # by process: a fork has its parent's as well
+_desks: dict[tuple[int, str], _LocalJob[Any, Any]] = {}  # by process: a fork inherits its parent's
 _abroad: OrderedDict[tuple[int, str], _RemoteJob[Any, Any]] = OrderedDict()
 _making = threading.Lock()
 
 
 def here() -> str:
-    """Host and process."""
+    """Return host and process number as text."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -148,8 +146,8 @@ def perform(token: str, item: S, job: Job[S, T] | None = None) -> TaskResult[T]:
     """Do an item of a job, in whatever process this is called.
 
     Args:
-        token: The job's.
-        item: What to do.
+        token: The job's token.
+        item: The item to do.
         job: The job, for a process that does not know it.
     """
     key = (os.getpid(), token)
@@ -164,7 +162,7 @@ def perform(token: str, item: S, job: Job[S, T] | None = None) -> TaskResult[T]:
 
 
 def register(job: Job[Any, Any]) -> GrokpackError | None:
-    """Make a job known to this process; tells what speaks against it."""
+    """Make a job known to this process; return the error that speaks against it, if any."""
     try:
         _remote_job((os.getpid(), job.token), job)
     except GrokpackError as error:
@@ -181,12 +179,12 @@ def forget(token: str) -> None:
 
 
 def version() -> str:
-    """The version of grokpack in this process."""
+    """Return the version of grokpack in this process."""
     return __version__
 
 
 def _remote_job(key: tuple[int, str], job: Job[Any, Any] | None) -> _RemoteJob[Any, Any] | None:
-    """The desk of a job that another process gave, made where the job is known."""
+    """Return the job that another process started, as made in this process."""
     with _making:
         if key not in _abroad:
             if job is None:

@@ -1,4 +1,4 @@
-"""Keep an executor busy with the items of a job, and hand on what comes back."""
+"""Worker pool: keeps an executor busy with the items of a job, and hands on results."""
 
 from __future__ import annotations
 
@@ -30,40 +30,40 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _POLL_S = 0.2  # how often the caller's thread wakes, so that signals are handled at once
-_AHEAD = 2  # items handed out for each that can be done at a time: nobody waits for the next
-_QUIET_S = 60.0  # after which it is looked whether anybody is left
-_MOST_LOSSES = 5  # of one item; whoever loses it more often has another reason
+_AHEAD = 2  # items handed out for each that can be done at a time, so that no worker waits
+_QUIET_S = 60.0  # after which the pool checks whether a worker is left
+_MOST_LOSSES = 5  # of one item; more have another cause than a lost worker
 
 
 @runtime_checkable
 class ClusterExecutor(Protocol):
-    """An executor that reaches all its workers, before the first item and after the last."""
+    """Executor that can call all its workers before the first item and after the last."""
 
     def prepare(self, job: Job[Any, Any]) -> None:
-        """Make it known.
+        """Make a job known to all workers.
 
         Raises:
-            GrokpackError: Where a worker has not what it needs.
+            GrokpackError: A worker lacks what the job needs.
         """
 
     def release(self, job: Job[Any, Any]) -> None:
-        """Let them forget it."""
+        """Let all workers forget a job."""
 
     def check(self) -> None:
-        """See that there is anybody at work.
+        """Check that there is a worker.
 
         Raises:
-            GrokpackError: GP408 where nobody is left.
+            GrokpackError: GP408 where no worker is left.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
-    """Who works on a job.
+    """Workers of a job: threads, or an executor.
 
     Attributes:
         width: Items that are done at a time.
-        executor: Does them; threads of this process by default.
+        executor: The executor that does them; threads of this process by default.
     """
 
     width: int
@@ -71,7 +71,7 @@ class WorkerPool:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Executor]:
-        """The executor, while the block runs; one that was given is left open."""
+        """Hold the executor while the block runs; one that was given is left open."""
         if self.executor is not None:
             yield self.executor
             return
@@ -82,13 +82,13 @@ class WorkerPool:
 def map_unordered(
     job: Job[S, T], items: Iterable[S], crew: WorkerPool, watch: Watch
 ) -> Generator[T, None, None]:
-    """Do a job's items, several at a time; results come as they are ready.
+    """Do a job's items, several at a time; yield results as they are ready.
 
     After an error no more items are begun; those under way end, and their results come first.
     Once the watch says stop, items that are not begun are left.
 
     Raises:
-        GrokpackError: What an item raised; GP408 where the executor lost its workers.
+        GrokpackError: The error of an item; GP408 where the executor lost its workers.
     """
     stop_path = None if crew.executor is None else job.stop_path
     with jobs.registered(job, watch), crew.at_work() as pool:
@@ -105,14 +105,14 @@ def map_unordered(
 
 @dataclass(frozen=True, slots=True)
 class _Attempt(Generic[S]):
-    """An item under way, and how often it was lost."""
+    """Item under way, and how often it was lost."""
 
     item: S
     losses: int = 0
 
 
 class _InFlight(Generic[S, T]):
-    """Items under way."""
+    """Items under way in an executor."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class _InFlight(Generic[S, T]):
             raise self._failure
 
     def end(self) -> None:
-        """See that nothing is under way any more."""
+        """Wait until nothing is under way any more."""
         if self._flying:
             self._call_off()
             wait(self._flying.keys() - self._given_up())
@@ -154,11 +154,11 @@ class _InFlight(Generic[S, T]):
             storage.remove(self._stop_path)
 
     def _given_up(self) -> set[Future[TaskResult[T]]]:
-        """Those that were cancelled: not every executor says so to who waits."""
+        """Return the futures that were cancelled: not every executor reports them to `wait`."""
         return {future for future in self._flying if future.cancelled()}
 
     def _listen(self, *, heard: bool) -> None:
-        """Where nothing came for long, see that somebody is still at work."""
+        """Check that a worker is left, if nothing came for long."""
         now = time.monotonic()
         if heard:
             self._heard = now
@@ -173,7 +173,7 @@ class _InFlight(Generic[S, T]):
         return self._failure is not None or self._watch.stopping()
 
     def _call_off(self) -> None:
-        """Give up what is not begun, and ask for an early end of what is."""
+        """Cancel items that have not begun, and ask for an early end of the others."""
         if self._called_off:
             return
         self._called_off = True
@@ -197,7 +197,7 @@ class _InFlight(Generic[S, T]):
             self._flying[future] = ticket
 
     def _land(self, future: Future[TaskResult[T]], ticket: _Attempt[S]) -> Iterator[T]:
-        """What came of a future; an item that was lost, or met a newcomer, is sent again."""
+        """Return a future's result; send an item again that was lost, or met a new worker."""
         try:
             landed = future.result()
         except CancelledError as error:
@@ -216,7 +216,7 @@ class _InFlight(Generic[S, T]):
                 yield landed.value  # type: ignore[misc]  # set where there is no error
 
     def _lose(self, ticket: _Attempt[S], error: BaseException) -> None:
-        """Send an item again that the executor gave up, unless that is what was wanted."""
+        """Send an item again that the executor gave up, unless it was cancelled here."""
         if self._ending():
             return
         if ticket.losses == _MOST_LOSSES:
@@ -229,7 +229,7 @@ class _InFlight(Generic[S, T]):
 
 
 def _is_executors(error: BaseException) -> bool:
-    """Whether an error says that processes died: a pool's, or that of Dask's scheduler."""
+    """Tell whether an error says that processes died: a pool's, or that of Dask's scheduler."""
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 
