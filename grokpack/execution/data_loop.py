@@ -1,4 +1,4 @@
-"""The only data loop: fill tiles of a band of files, and checksum them on the way."""
+"""The data loop: fill the tiles of a group of files, and compute their checksums on the way."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ Writer = storage.FileWriter | CompressedWriter
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every task of a run shares.
+    """Objects that all tasks of a run share.
 
     Attributes:
-        target: What is written.
-        reader: Where values come from.
-        place: Where the output goes.
-        pace: How much is handled at a time.
-        advanced: Told the bytes of each step.
-        stopping: Asked between tiles whether to stop.
+        target: Files that are written.
+        reader: Source of values.
+        place: The output.
+        pace: Bytes that are handled at a time.
+        advanced: Callback that receives the bytes of each step.
+        stopping: Callback that tells, between tiles, whether to stop.
     """
 
     target: Target
@@ -60,7 +60,7 @@ class Context:
 
     @classmethod
     def of(cls, watch: Watch, plan: Plan, place: Output, pace: StepSizes) -> Context:
-        """The context of a plan's tasks, in whatever process."""
+        """Make the context of a plan's tasks, in any process."""
         reader = ArrayReader(plan.source, pace.engine, pace.block_bytes, None)
         return cls(plan.target, reader, place, pace, watch.advanced, watch.stopping)
 
@@ -68,7 +68,7 @@ class Context:
 def doing_tasks(
     watch: Watch, plan: Plan, place: Output, pace: StepSizes
 ) -> Callable[[TaskInput], tuple[str, list[Receipt]]]:
-    """What does the tasks of a run, in whatever process: it tells which, and what was written."""
+    """Make the function that does one task and returns its process and receipts."""
     context = Context.of(watch, plan, place, pace)
 
     def do(portion: TaskInput) -> tuple[str, list[Receipt]]:
@@ -79,7 +79,7 @@ def doing_tasks(
 
 
 def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
-    """Write the tiles of a task durably; stops early, between two tiles, when asked to."""
+    """Write the tiles of a task durably; stop between two tiles when asked to."""
     receipts = []
     with storage.interruptible(context.stopping, context.place.journal.folder):
         for run in runs:
@@ -108,7 +108,7 @@ def _run_band(context: Context, run: TileRange) -> Receipt:
     if context.target.encoding is None:
         return Receipt(run.band, run.first, rows, accounts, marks=marks)
     ended = tuple(w.ended for w in writers if isinstance(w, CompressedWriter) and w.ended)
-    if len(ended) < len(writers):  # stopped within the files, which are worth nothing then
+    if len(ended) < len(writers):  # stopped within the files, which have to be begun anew
         return Receipt(run.band, run.first, ((),) * len(band))
     return Receipt(run.band, run.first, rows, accounts, ended, marks)
 
@@ -123,7 +123,7 @@ def _writer(context: Context, file: FileLayout) -> Writer:
 def _fill(
     context: Context, run: TileRange, writers: list[Writer], sums: TileSums, ledger: TileErrorStats
 ) -> None:
-    """Write the tiles of a run to every file of its band, until asked to stop."""
+    """Write a range of tiles to every file of its group, until asked to stop."""
     band = context.target.layout.bands[run.band]
     at, stop = run.span(band[0])
     for blocks in band_blocks(context, band, at, stop, ledger):
@@ -139,7 +139,7 @@ def _fill(
 def _fill_sparse(
     context: Context, run: TileRange, writers: list[Writer], sums: TileSums, ledger: TileErrorStats
 ) -> None:
-    """The same where arrays are holes: only what is not zero is written."""
+    """Write the tiles of a sparse output, in which arrays are holes and never written."""
     band = context.target.layout.bands[run.band]
     for tile in run.tiles:
         at, stop = tile_range(tile, band[0].nbytes)
@@ -159,7 +159,7 @@ def _fill_sparse(
 
 
 def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
-    """Whether a tile of a sparse output lies wholly within one array."""
+    """Tell whether a tile of a sparse output lies wholly within one array."""
     return any(
         isinstance(file.segments[index], Part) and high - low == stop - start
         for index, low, high in file.covering(start, stop)
@@ -169,7 +169,7 @@ def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
 def band_blocks(
     context: Context, band: tuple[FileLayout, ...], start: int, stop: int, ledger: TileErrorStats
 ) -> Iterator[list[memoryview]]:
-    """The bytes `start` to `stop` of every file of a band, in order, in blocks of equal length."""
+    """Yield bytes `start` to `stop` of every file of a group, in blocks of equal length."""
     for index, low, high in band[0].covering(start, stop):
         segments = [file.segments[index] for file in band]
         parts = [segment for segment in segments if isinstance(segment, Part)]
@@ -187,11 +187,11 @@ def band_blocks(
 def _part_blocks(
     context: Context, op: Op, parts: list[Part], low: int, high: int
 ) -> Iterator[list[memoryview]]:
-    """The same for parts of one array that the files of a band share."""
+    """Yield the bytes of one array's parts in the files of a group."""
     first = parts[0]
     itemsize = first.dtype.itemsize
     united = _union(parts)
-    banded = op if isinstance(op, GroupedOp) else None  # asked once: the question takes long
+    banded = op if isinstance(op, GroupedOp) else None  # checked once: the check is slow
     limit = context.pace.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
@@ -214,7 +214,7 @@ def _part_blocks(
 def _streamed_blocks(
     context: Context, op: StreamedOp, parts: list[Part], run: tuple[int, int], page: ArrayErrorStats
 ) -> Iterator[list[memoryview]]:
-    """The bytes of an array that its op makes in order; its files are bands of their own."""
+    """Yield the bytes of an array whose op makes rows in order; its file has no siblings."""
     (part,) = parts
     shape, itemsize = part.box.shape, part.dtype.itemsize
     at = run[0]
@@ -235,7 +235,7 @@ def _streamed_blocks(
 
 
 def _union(parts: list[Part]) -> Box | None:
-    """The box that covers all parts, where they differ in the last axis only."""
+    """Return the box that covers all parts, if they differ in the last axis only."""
     boxes = [part.box for part in parts]
     if len(boxes) == 1 or any(b.start[:-1] != boxes[0].start[:-1] for b in boxes):
         return None
@@ -245,7 +245,7 @@ def _union(parts: list[Part]) -> Box | None:
 
 
 def _made_at_once(context: Context, op: Op, boxes: list[Box], united: Box) -> list[np.ndarray]:
-    """What siblings hold of the same rows, of one read across all of them."""
+    """Make the same rows of every sibling, from one read across all of them."""
     lead, shape = boxes[0].start[:-1], boxes[0].shape[:-1]
     outer = Box((*lead, united.start[-1]), (*shape, united.shape[-1]))
     made = op.make(outer, context.reader)

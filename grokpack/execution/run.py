@@ -1,4 +1,4 @@
-"""Drive a plan: refuse what cannot work, continue what was begun, work, publish."""
+"""Execution of a plan: refuse what cannot work, continue what was begun, write, publish."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
         out: The output folder.
-        written_bytes: Bytes written by this run, before they are encoded where they are.
+        written_bytes: Bytes made by this run, before any compression.
         total_bytes: Bytes of the output's files.
         seconds: Wall time of this run.
         already_done: Whether an earlier run had finished it.
-        account: What was lost, by role and by tensor, where weights were quantized anew.
-        processes: Tasks that each process did, by host and number of the process.
+        account: Error statistics by role and by tensor, if weights were quantized.
+        processes: Number of tasks that each process did, by host and process number.
         published: Whether the output is whole; a part may leave others to be written.
         outstanding_bytes: Bytes that no part has written yet.
         outstanding_parts: Numbers of the parts that have some of these.
@@ -72,17 +72,17 @@ def execute(
     """Write a plan's output, or continue it, or find that it is there already.
 
     Args:
-        plan: What to write.
+        plan: The plan to write.
         out: The output folder; new, empty, or of the same plan.
         limits: Memory, workers, deadline.
         listen: Receives progress.
-        executor: Runs the tasks, in whatever processes see the source and the output at the same
-            paths; threads of this process by default. It is left open.
+        executor: Runs the tasks, in processes that see source and output at the same paths; it
+            is left open. Threads of this process by default.
 
     Raises:
         GrokpackError: GP311 and GP312 for too little disk or memory, GP32x for an output that
             cannot be used, GP403 and GP404 when stopped, GP408 where the executor's workers are
-            gone, GP409 where one sees other files, and what reading and writing raise.
+            gone, GP409 where one sees other files, and errors of reading and writing.
     """
     limits = limits or RunOptions()
     allowed = preflight(plan, out, limits)
@@ -95,7 +95,7 @@ def execute(
         return already(place)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
-        if done:  # a run that ended between its last two steps
+        if done:  # an earlier run was stopped between its last two steps
             journal.finish()
             return already(place)
         if limits.restart:
@@ -108,14 +108,14 @@ def execute(
 
 
 def already(place: Output) -> Outcome:
-    """The outcome where the output was finished before."""
+    """Return the outcome of a run whose output was finished before."""
     document = place.manifest() or {"files": {}}
     nbytes = sum(row["bytes"] for row in document["files"].values())
     return Outcome(place.path, 0, nbytes, 0.0, already_done=True)
 
 
 class RunState:
-    """One process's work on one output, under its lock."""
+    """State of one process's work on one output, under its lock."""
 
     def __init__(
         self, plan: Plan, place: Output, limits: RunOptions, listen: Listener, allowed: Budget
@@ -129,7 +129,7 @@ class RunState:
         self._guard = threading.Lock()
 
     def begin_or_continue(self) -> list[Receipt]:
-        """Record the plan and create the files, where that is not done; else what is written."""
+        """Record the plan and create the files, or return the receipts of the run that did."""
         source = self.plan.source
         receipts: list[Receipt] = []
         self.place.sink.prepare()
@@ -144,7 +144,7 @@ class RunState:
         return receipts
 
     def create_files(self, receipts: list[Receipt]) -> None:
-        """Create what is not written yet and is not there."""
+        """Create the files that are missing and not written yet."""
         encoded = self.plan.target.encoding is not None  # has no size before it is written
         sink, left = self.place.sink, written_files(self.layout, receipts)
         known, made = self.journal.made(), {}
@@ -159,28 +159,28 @@ class RunState:
         self.journal.note_made(made)
 
     def receipts(self) -> list[Receipt]:
-        """Receipts of tiles that are there, each tile in one; what was lost is done again."""
+        """Return receipts of the tiles that are there, each in one; lost tiles are left out."""
         receipts = tile_coverage.distinct(
             tile_coverage.fitting(self.layout, self.journal.receipts())
         )
         files = written_files(self.layout, receipts)
         sink = self.place.sink
         lost = {path: sink.lost_tiles(self.place.file(path), row) for path, row in files.items()}
-        if self.plan.target.sparse:  # holes are not written, so nothing else may be there
+        if self.plan.target.sparse:  # holes are never written, so nothing else may be there
             lost = {path: set(files[path].sums) for path, tiles in lost.items() if tiles}
         bands = tile_coverage.bands_of(self.layout, lost)
         for number in bands:
             for path in (file.path for file in self.layout.bands[number]):
                 if path in files:
                     sink.reopen(self.place.file(path), files[path], lost.get(path, set()))
-        if self.plan.target.encoding is not None:  # whose tiles are others than the band's
+        if self.plan.target.encoding is not None:  # tiles of a compressed file are not the group's
             bands = {number: tile_coverage.everything(self.layout)[number] for number in bands}
         return tile_coverage.distinct(receipts, bands)
 
     def check_source(self) -> None:
-        """See that the source is as it was when this run first read it at its place.
+        """Refuse a source that changed since this run first read it at its path.
 
-        Elsewhere its headers are the same, or the plan would be another.
+        At another path its headers are the same, or the plan would differ.
         """
         source = self.plan.source
         if source is None:
@@ -197,7 +197,7 @@ class RunState:
             raise SourceChanged(what, Place(source.path(changed[0])), hint=hint)
 
     def work(self, executor: Executor | None, done: tile_coverage.Tiles) -> list[Receipt]:
-        """Write all tiles but these, and record them as they are written."""
+        """Write all tiles except these, and record them as they are written."""
         arguments = (self.plan, self.place, self.allowed.pace)
         job = Job(
             doing_tasks,
@@ -229,7 +229,7 @@ class RunState:
         for runs in tasks(target, done):
             files = {f.path for run in runs for f in target.layout.bands[run.band]}
             paths = [self.place.file(path) for path in sorted(files)]
-            # a file that is encoded is begun anew by whoever writes it
+            # a compressed file is begun anew by the process that writes it
             yield TaskInput(runs, {} if target.encoding else self.place.sink.tickets(paths))
 
     def _advance(self, nbytes: int) -> None:
@@ -238,7 +238,7 @@ class RunState:
         self.listen(Advanced(nbytes))
 
     def stopping(self) -> bool:
-        """Whether to end between two tiles."""
+        """Tell whether to end between two tiles."""
         return self.limits.stop.is_set() or self._late()
 
     def _late(self) -> bool:
@@ -247,7 +247,7 @@ class RunState:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """A block whose waits end when the run is stopped, and say whether it was the deadline."""
+        """Guard a block: its waits end when the run is stopped, with the error that says why."""
         try:
             with storage.interruptible(self.stopping):
                 yield
@@ -264,11 +264,11 @@ class RunState:
             raise DeadlineReached("stopped at the deadline; finished tiles are recorded", hint=hint)
 
     def seconds(self) -> float:
-        """Wall time so far."""
+        """Return the wall time so far."""
         return time.monotonic() - self.began
 
     def publish(self, receipts: list[Receipt]) -> Outcome:
-        """Publish what is whole, from a source that is still the one that was read."""
+        """Publish the whole output, if the source is still the one that was read."""
         self.check_source()
         account = account_of(self.plan, receipts)
         nbytes = publish(self.plan, self.place, receipts, account)
@@ -279,7 +279,7 @@ class RunState:
 
 
 class _Whole(RunState):
-    """All of a plan."""
+    """Run of a whole plan."""
 
     def run(self, executor: Executor | None) -> Outcome:
         with self.stoppable():
@@ -291,5 +291,5 @@ class _Whole(RunState):
 
 
 def _is_stop(error: BaseException) -> bool:
-    """Whether an error says that a wait was ended because the run is to stop."""
+    """Tell whether an error says that a wait ended because the run is to stop."""
     return isinstance(error, Interrupted)
