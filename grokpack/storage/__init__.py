@@ -1,8 +1,8 @@
-"""The only package that opens, reads, writes, renames or removes files.
+"""Files, URLs and buckets: the only package that opens, reads, writes, renames or removes files.
 
-`sources` reads, wherever a file lies; `local` is the medium that everything has, `remote` that of
-URLs; `sealed` reads compressed files as what they stand for; `parts` writes local files, `sinks`
-gives a run its output's place, a folder or a bucket.
+`reading` reads files wherever they lie; `local` is the backend of the file system, `http` that of
+URLs, and `decompression` reads compressed files as their contents. `writing` writes local files,
+and `sinks` opens the destination of an output, a folder or a bucket.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a medium needs for itself, for plans to reckon with."""
+"""Protocol of a storage backend, and the resources that reading through it takes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadOverhead:
-    """What a medium keeps.
+    """Resources that a backend adds to a run.
 
     Attributes:
-        memory_bytes: In memory, for the process.
-        thread_bytes: In memory, for each thread that reads strips.
-        scratch_bytes: On disk, where strips are read.
-        threads: As many as keep it busy, where each waits for answers; 0 where cores decide.
+        memory_bytes: Memory of the process.
+        thread_bytes: Memory of each thread that reads strips.
+        scratch_bytes: Disk space, where strips are read.
+        threads: Number of threads that keep it busy while each waits for responses; 0 where the
+            number of cores decides.
     """
 
     memory_bytes: int = 0
@@ -37,45 +38,48 @@ T = TypeVar("T")
 
 
 Stamp = tuple[int, int | str]
-"""Size, and modification time (ns) or the tag that a server gives a version of a file."""
+"""Size, and modification time (ns) or a server's tag of the version."""
 
 
 class StorageBackend(Protocol):
-    """Where files lie. A module of this package is one; each function raises what is said below."""
+    """Operations on one kind of storage, which a module of this package implements.
+
+    `storage.reading` has a function for each; it gives arguments and errors in full.
+    """
 
     BURDEN: ReadOverhead
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
-        """See `sources.read_into`."""
+        """Fill `buffer` from byte `offset` of a file."""
 
     def read_rows(
         self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
     ) -> None:
-        """See `sources.read_rows`."""
+        """Fill each row of `rows` from byte `offset + row * stride` of a file."""
 
     def size(self, path: str) -> int:
-        """See `sources.FileBytes.size`."""
+        """Return the size of a file in bytes."""
 
     def stamp(self, path: str, *, fresh: bool) -> Stamp:
-        """See `sources.stamp`."""
+        """Return a value that changes when the file does."""
 
     def exists(self, path: str) -> bool:
-        """See `sources.exists`."""
+        """Return whether anything is at the path."""
 
     def is_file(self, path: str) -> bool:
-        """See `sources.is_file`."""
+        """Return whether a file of exactly this name is at the path."""
 
     def is_folder(self, path: str) -> bool:
-        """See `sources.is_folder`."""
+        """Return whether the path is a folder."""
 
     def names(self, folder: str) -> list[str]:
-        """See `sources.names`."""
+        """Return the sorted names in a folder."""
 
     def tree(self, folder: str) -> list[str]:
-        """See `sources.tree`."""
+        """Return every file below a folder, as sorted relative paths."""
 
     def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """See `reading.map_all`."""
+        """Apply a function to many items, in parallel where each waits for a response."""
 
     def forget(self, folder: str) -> None:
-        """See `sources.forget`."""
+        """Discard what is cached about the files below a folder."""

@@ -1,6 +1,7 @@
-"""Requests that boto3 makes: on threads that can be left, tried again where that may help.
+"""Requests that boto3 makes: on threads that can be abandoned, and retried if that may help.
 
-boto3 tries again by itself, but sleeps up to twenty seconds in between, which nothing ends.
+boto3 has retries of its own, but sleeps up to twenty seconds between them, which nothing can
+interrupt.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EXTRA = "buckets"  # which installs boto3
+EXTRA = "buckets"  # extra that installs boto3
 
 _PASSING = ("InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling")
-"""Codes of S3 that come with other statuses as well, that of success among them."""
+"""S3's codes of passing errors, which can come with any status, even that of success."""
 
 
 def ask(work: Callable[[], T]) -> T:
-    """Do some requests until they succeed, fail for good, or have failed too often.
+    """Run requests until they succeed, fail for good, or have failed too often.
 
-    What is left because the run stops may still be carried out.
+    A request that is abandoned because the run stops may still take effect.
 
     Raises:
-        GrokpackError: GP403 once this thread shall stop.
-        ClientError: As botocore has it, of the last attempt; likewise BotoCoreError.
+        GrokpackError: GP403 once this thread is to stop.
+        ClientError: botocore's error of the last attempt; likewise BotoCoreError.
     """
     errors = load("botocore.exceptions", EXTRA)
 
@@ -54,12 +55,12 @@ def ask(work: Callable[[], T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a bucket said with an error; all is empty where no answer came.
+    """A bucket's response to a failed request; empty if none came.
 
     Attributes:
-        status: Of HTTP.
+        status: The HTTP status.
         reason: The service's own name for the error.
-        after_s: Seconds that it asks for, if it does.
+        after_s: Seconds after which it asks for a retry, if it does.
     """
 
     status: int | None
@@ -68,15 +69,15 @@ class Answer:
 
     @classmethod
     def of(cls, error: Any) -> Answer:  # noqa: ANN401  # of botocore
-        """The answer in an error of botocore's."""
-        said = getattr(error, "response", None) or {}  # None where a connection broke off
+        """Extract the response from an error of botocore."""
+        said = getattr(error, "response", None) or {}  # None if the connection broke
         about = said.get("ResponseMetadata", {})
         after_s = seconds(about.get("HTTPHeaders", {}).get("retry-after"))
         return cls(about.get("HTTPStatusCode"), str(said.get("Error", {}).get("Code", "")), after_s)
 
 
 def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
-    """Whether a request might succeed if it is made again: nobody answered, or one that is busy."""
+    """Return whether a retry might succeed: no response came, or one that says busy."""
     errors = load("botocore.exceptions", EXTRA)
     if not isinstance(error, errors.ClientError):
         return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))

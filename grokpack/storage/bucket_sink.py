@@ -1,8 +1,9 @@
-"""Outputs in buckets: a multipart upload for each file, completed when all of them are whole.
+"""Output to buckets: one multipart upload per file, completed when all files are whole.
 
-A part is half a tile, its number tells its place in the file. So tiles are sent in any order, once,
-and what a run has sent is the next run's as long as the upload is open; an object appears only when
-its upload is completed. Google Cloud Storage answers the same requests.
+A part is half a tile, and its number gives its position in the file. Tiles can therefore be sent in
+any order, each once, and an interrupted run resumes from the parts that it has sent, as long as the
+upload is open. The object appears only when its upload is completed. Google Cloud Storage accepts
+the same requests.
 
 Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """
@@ -46,14 +47,14 @@ _AGAIN = "see that the bucket can be reached, and run the same command again; it
 
 
 class Uploads:
-    """The files of an output in a bucket; see `storage.sinks.Sink`.
+    """Sink for a bucket; it implements `storage.sink.Sink`.
 
     Args:
         out: The output's URL.
-        journal: The local folder that remembers which uploads are open.
+        journal: Local folder of the log of open uploads.
     """
 
-    held_bytes = PART_BYTES + PART_BYTES // 4  # a growing buffer may be larger than what it holds
+    held_bytes = PART_BYTES + PART_BYTES // 4  # a growing buffer may be larger than its contents
 
     def __init__(self, out: str, journal: str) -> None:
         url = parse(out)
@@ -67,14 +68,11 @@ class Uploads:
         self._sent: dict[str, dict[int, Any]] = {}
 
     def __reduce__(self) -> tuple[type[Uploads], tuple[str, str]]:
-        """To another process: a client of its own, and uploads of which it is told."""
+        """Pickle the URL and the folder: another process makes its own client."""
         return type(self), (self.out, self._journal)
 
     def prepare(self) -> None:
-        """Begin an upload and give it up, and see which of an earlier run's are still open.
-
-        A bucket that takes none says so here.
-        """
+        """Check that the bucket accepts uploads, and list the open ones of an earlier run."""
         key = f"{_key(self.out)}/grokpack-can-write".strip("/")
         row = self._ask("prepare", self.out, "create_multipart_upload", Key=key)
         self._abort("", self.out, key, row["UploadId"])
@@ -84,7 +82,7 @@ class Uploads:
         self._sent.update(zip(keys, parts_of, strict=True))
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> None:  # noqa: ARG002
-        """See `Sink`: an upload is begun with its first part."""
+        """Discard the upload of an empty file; others begin with their first part."""
         if nbytes:
             return
         key = _key(path)
@@ -95,16 +93,16 @@ class Uploads:
             self._abort("abort", path, key, upload)
 
     def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """See `Sink`: the open upload of each, by key."""
+        """Return the open upload of each file, by key."""
         return {_key(path): self._upload(path) for path in paths}
 
     def accept(self, tickets: Mapping[str, str]) -> None:
-        """See `Sink`."""
+        """Add uploads that another process has opened."""
         with self._guard:
             self._uploads().update(tickets)
 
     def writer(self, path: str, nbytes: int | None) -> ObjectWriter:
-        """See `Sink`."""
+        """Return a writer of a file's parts."""
         return ObjectWriter(self, path, nbytes)
 
     def send(self, path: str, number: int, data: bytearray) -> None:
@@ -114,10 +112,10 @@ class Uploads:
         self._ask("upload", path, call, Key=key, UploadId=upload, PartNumber=number, Body=data)
 
     def reopen(self, path: str, written: Written, lost: set[int]) -> None:
-        """See `Sink`: parts are sent over those that are left, an object is replaced when whole."""
+        """Do nothing: parts are sent again, and an object is replaced when whole."""
 
     def lost_tiles(self, path: str, written: Written) -> set[int]:
-        """See `Sink`."""
+        """Return the tiles whose parts are missing, or have another size, in the bucket."""
         sent, nbytes = self._sent.get(_key(path)), written.nbytes
         if not sent:
             return set() if self.size_of(path) == nbytes else set(written.sums)
@@ -131,53 +129,53 @@ class Uploads:
         return lost
 
     def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
-        """See `Sink`: an upload is looked at where it is completed, an object in the listing."""
+        """Return the published files of another size; others are checked on completion."""
         if not published:
             return []
         sizes = self._objects(self.out)
         return [path for path, row in files.items() if sizes.get(_key(path)) != row.nbytes]
 
     def publish(self, path: str, nbytes: int) -> None:
-        """See `Sink`: complete the upload."""
+        """Complete the upload of a file."""
         if nbytes == 0:
             self.write_whole(path, b"")
             return
         sent = self._parts(path)
         if sent is None and self.size_of(path) == nbytes:
-            return  # by a run that was killed before it came to the manifest
+            return  # completed by a run that was killed before it wrote the manifest
         if sent is None or sum(row["Size"] for row in sent.values()) != nbytes:
             raise self._failure(path, _VANISHED, "parts that were sent are gone")
         key, rows = _key(path), {"Parts": [_named(sent[number]) for number in sorted(sent)]}
         where = {"Key": key, "UploadId": self._uploads()[key]}
         call = "complete_multipart_upload"
         done = self._ask("publish", path, call, (_VANISHED,), **where, MultipartUpload=rows)
-        if done is None and self.size_of(path) != nbytes:  # else an answer was lost on its way
+        if done is None and self.size_of(path) != nbytes:  # otherwise only the response was lost
             raise self._failure(path, _VANISHED, f"404 {_VANISHED}")
 
     def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
-        """See `Sink`."""
+        """Apply a function to many files in parallel."""
         parallel.map_all(work, paths)
 
     def settle(self, folders: set[str]) -> None:
-        """See `Sink`: an object that was completed is durable."""
+        """Do nothing: a completed object is durable."""
 
     def write_whole(self, path: str, data: bytes) -> None:
-        """See `Sink`."""
+        """Write a small object in one request."""
         self._ask("write_whole", path, "put_object", Key=_key(path), Body=data)
 
     def size_of(self, path: str) -> int | None:
-        """See `Sink`."""
+        """Return the size of an object; None if there is none."""
         answer = self._ask("", path, "head_object", _MISSING, Key=_key(path))
         return None if answer is None else int(answer["ContentLength"])
 
     def names(self, folder: str) -> list[str]:
-        """See `Sink`; the first thousand."""
+        """Return the first thousand names in a folder."""
         prefix = _prefix(folder)
         answer = self._ask("", folder, "list_objects_v2", Prefix=prefix)
         return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
 
     def proves(self, path: str, written: Written | None, inode: int | None) -> bool:  # noqa: ARG002
-        """See `Sink`: an object of the size of which a tile has its checksum."""
+        """Return whether no object is there, or one whose size and one tile match."""
         nbytes = self.size_of(path)
         if nbytes is None or written is None or nbytes != written.nbytes:
             return nbytes is None
@@ -189,12 +187,12 @@ class Uploads:
         return not nbytes
 
     def strangers(self, root: str, own: Collection[str]) -> list[str]:
-        """See `Sink`."""
+        """Return the objects below a folder other than these files."""
         site, keys = str(Url(self._scheme, self.bucket, "")), {_key(path) for path in own}
         return [f"{site}/{key}" for key in self._objects(root) if key not in keys]
 
     def discard(self, root: str, paths: Sequence[str]) -> None:  # noqa: ARG002  # see `Sink`
-        """See `Sink`: uploads that were begun from here are given up, and no others."""
+        """Delete objects, and abort the uploads that this output's log lists; no others."""
         self.each(lambda path: self._ask("remove", path, "delete_object", Key=_key(path)), paths)
         for key, upload in self._uploads().items():
             self._abort("abort", self.out, key, upload)
@@ -203,13 +201,13 @@ class Uploads:
             new_files.remove(self._log)
 
     def _objects(self, folder: str) -> dict[str, int]:
-        """Sizes of all objects below a folder, by key."""
+        """Return the sizes of all objects below a folder, by key."""
         prefix = _prefix(folder)
         rows = self._rows(folder, "list_objects_v2", "Contents", Prefix=prefix) or []
         return {row["Key"]: row["Size"] for row in rows}
 
     def _upload(self, path: str) -> str:
-        """The open upload of a file, begun and remembered where there is none."""
+        """Return the open upload of a file; begin one and log it if there is none."""
         key = _key(path)
         with self._guard:
             known = self._uploads()
@@ -220,7 +218,7 @@ class Uploads:
             return known[key]
 
     def _uploads(self) -> dict[str, str]:
-        """Open uploads by key; of several for a key the last, and a line cut short is none."""
+        """Return the open uploads by key: the last one of each, without torn lines of the log."""
         if self._open is None:
             self._open = {}
             for line in reading.lines(self._log):
@@ -230,7 +228,7 @@ class Uploads:
         return self._open
 
     def _parts(self, path: str) -> dict[int, Any] | None:
-        """Parts of a file's upload by number; None, and forgotten, where it is no longer open."""
+        """Return the parts of a file's upload by number; None if it is no longer open."""
         key = _key(path)
         upload = self._uploads().get(key)
         if upload is None:
@@ -242,7 +240,7 @@ class Uploads:
         return {row["PartNumber"]: row for row in rows}
 
     def _abort(self, operation: str, path: str, key: str, upload: str) -> None:
-        """Give up an upload, if it is open."""
+        """Abort an upload, if it is open."""
         where = {"Key": key, "UploadId": upload}
         self._ask(operation, path, "abort_multipart_upload", (_VANISHED,), **where)
 
@@ -254,17 +252,17 @@ class Uploads:
         absent: tuple[str, ...] = (),
         **wanted: Any,  # noqa: ANN401  # what boto3 takes
     ) -> Any:  # noqa: ANN401  # what boto3 answers
-        """One request of boto3's; `faults` hears of those that change something.
+        """Send one request through boto3, and announce it to `faults` if it changes anything.
 
         Args:
-            operation: What `faults` hears; nothing where it is empty.
-            path: What it is about.
+            operation: Name that `faults` is given; empty for requests that only read.
+            path: The file that it is about.
             call: The client's method.
-            absent: Codes that say that there is no such thing: then the answer is None.
-            wanted: Its arguments.
+            absent: Error codes that mean that the object does not exist: the result is then None.
+            wanted: Arguments of the method.
 
         Raises:
-            GrokpackError: GP328 where the bucket refuses it, GP221 where it does not answer.
+            GrokpackError: GP328 if the bucket refuses it, GP221 if it does not respond.
         """
         if operation:
             faults.point(operation, path)
@@ -279,7 +277,7 @@ class Uploads:
         absent: tuple[str, ...] = (),
         **wanted: Any,  # noqa: ANN401  # what boto3 takes
     ) -> list[dict[str, Any]] | None:
-        """All rows of a listing of boto3's, of as many pages as it has; see `_ask`."""
+        """Return all rows of a listing, from all of its pages; see `_ask` for the arguments."""
         pages = self._client.get_paginator(call).paginate(Bucket=self.bucket, **wanted)
         listed = self._carried_out(path, absent, lambda: list(pages))
         return None if listed is None else [row for page in listed for row in page.get(name, [])]
@@ -307,12 +305,12 @@ class Uploads:
 
 
 class ObjectWriter:
-    """Collects the bytes of a file, from a tile's beginning on, and sends each part that is full.
+    """Buffer for a file's bytes that sends each full part.
 
     Args:
         uploads: The sink.
         path: The file's URL.
-        nbytes: Its size, which tells the last part; None where `sync` ends it.
+        nbytes: Its size, which shows the last part; None if `sync` ends the file.
     """
 
     def __init__(self, uploads: Uploads, path: str, nbytes: int | None) -> None:
@@ -321,7 +319,7 @@ class ObjectWriter:
         self._at: int | None = None
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Take the bytes at `offset`: where the last ones ended, or a part begins."""
+        """Buffer the bytes at `offset`, which follow the last ones or begin a part."""
         if offset != self._at and (self._buffer or offset % PART_BYTES):
             raise GrokpackError("GP901", f"byte {offset:,} after {self._at} of {self._path}")
         self._at = offset
@@ -334,15 +332,15 @@ class ObjectWriter:
                 self._send()
 
     def sync(self) -> None:
-        """Send the last part, where the file has come to its end."""
+        """Send the last part, if the file has come to its end."""
         if self._buffer and self._nbytes in (None, self._at):
             self._send()
 
     def mark(self) -> None:
-        """See `FileWriter`: parts are told by their sizes."""
+        """Return None: parts are checked by their sizes."""
 
     def close(self) -> None:
-        """Drop what is not a whole part."""
+        """Discard an incomplete part."""
         self._buffer = bytearray()
 
     def _send(self) -> None:
@@ -352,7 +350,7 @@ class ObjectWriter:
 
 
 def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and boto3's client
-    """boto3's client for a bucket, with the endpoint and the keys that reading takes."""
+    """Create boto3's client with the endpoint and the keys that reading uses."""
     boto3, botocore = load("boto3", EXTRA), load("botocore", EXTRA)
     options: dict[str, Any] = {}
     if site.keys:
@@ -362,7 +360,7 @@ def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and b
             "aws_session_token": site.keys.token,
         }
     config = load("botocore.config", EXTRA).Config(
-        retries={"mode": "standard", "total_max_attempts": 1},  # see `attempts`
+        retries={"mode": "standard", "total_max_attempts": 1},  # `boto_requests` retries
         signature_version="s3v4" if site.keys else botocore.UNSIGNED,
         s3={"addressing_style": "path" if site.endpoint else "auto"},
         max_pool_connections=parallel.WIDTH,
@@ -396,5 +394,5 @@ def _prefix(folder: str) -> str:
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
-    """A part as completing an upload takes it: with the checksum that it was sent with."""
+    """Return a part as completing an upload takes it: with the checksum it was sent with."""
     return {k: row[k] for k in ("PartNumber", "ETag", "ChecksumCRC32") if row.get(k)}

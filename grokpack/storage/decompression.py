@@ -1,6 +1,7 @@
-"""Compressed files read as what they stand for: NAME, where only NAME.zst is there.
+"""Compressed files read as their contents: NAME, where only NAME.zst exists.
 
-NAME.zst is in zstd's seekable format, so that any range of NAME costs the frames that it meets.
+NAME.zst is in zstd's seekable format, so that reading a range of NAME decompresses only the frames
+that it meets.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     S = TypeVar("S")
     T = TypeVar("T")
 
-STORED_BYTES = zstd_seekable.bound(LARGEST_FRAME_BYTES)  # read at once, for each thread
+STORED_BYTES = zstd_seekable.bound(LARGEST_FRAME_BYTES)  # read at once by each thread
 HELD_BYTES = 2 * LARGEST_FRAME_BYTES + STORED_BYTES
-"""Memory that reading takes in a thread: the last two frames, and some as they lie in the file."""
+"""Memory that a reading thread takes: the last two frames, and some in compressed form."""
 _NEVER = (".json", ".jsonl", ".model", ".part", SUFFIX)
-"""Names that no compressed file stands for: small ones, looked for where they often are not."""
-TAIL_BYTES = 16 << 10  # read at first: the table of a file of 2 GB, and the end of a smaller one
+"""Endings of names that are never looked for in compressed form: small files, often absent."""
+TAIL_BYTES = 16 << 10  # read first: the table of a file of 2 GB, and the end of a smaller one
 _NO_TABLE = (
     "no table of frames at the end of the compressed file: it was cut short, or compressed by a "
     "program that writes none; `zstd -d` it, `convert --to archive` makes one that is read in place"
@@ -40,13 +41,13 @@ _NO_TABLE = (
 
 @dataclass(slots=True)
 class CompressedFile:
-    """A compressed file.
+    """An open compressed file.
 
     Attributes:
-        path: Where it is, with its suffix.
+        path: Its path, with the suffix.
         stamp: Its size and modification time when its table was read.
-        table: Where its frames lie.
-        left: Bytes of frames that may still be decoded.
+        table: Positions of its frames.
+        left: Bytes of frames that may still be decompressed.
     """
 
     path: str
@@ -55,11 +56,11 @@ class CompressedFile:
     left: float
 
     def spend(self, nbytes: int) -> None:
-        """Count what is about to be decoded.
+        """Count bytes that are about to be decompressed.
 
         Raises:
-            GrokpackError: GP235 where the file stands for more than weights can become, and as much
-                was decoded as a file of its size could hold.
+            GrokpackError: GP235 if the file claims more than weights can compress to, and as much
+                was decompressed as a file of its size could hold.
         """
         self.left -= nbytes
         if self.left < 0:
@@ -70,11 +71,11 @@ class CompressedFile:
 
 @dataclass(slots=True)
 class _Slot:
-    """Memory that is used over and over: new pages for each frame would cost as much as the frame.
+    """Reused memory: fresh pages for each frame would cost as much as the frame.
 
     Attributes:
-        key: What lies in it; None for nothing that is whole.
-        span: First and last byte + 1 in the file, where it holds frames as they are stored.
+        key: Identity of its contents; None while they are incomplete.
+        span: First and last byte + 1 in the file, for frames in compressed form.
         memory: Its bytes, as many as were ever needed.
     """
 
@@ -83,14 +84,14 @@ class _Slot:
     memory: bytearray = field(default_factory=bytearray)
 
     def sized(self, nbytes: int) -> memoryview:
-        """The first bytes of it."""
+        """Return its first `nbytes` bytes, growing it if needed."""
         if len(self.memory) < nbytes:
             self.memory = bytearray(nbytes)
         return memoryview(self.memory)[:nbytes]
 
 
 class _Held(threading.local):
-    """What a thread keeps: two frames, some as they are stored, and what decompresses them."""
+    """Buffers of a thread: two frames, some in compressed form, and a decompressor."""
 
     def __init__(self) -> None:
         self.slots = [_Slot(), _Slot()]
@@ -98,14 +99,14 @@ class _Held(threading.local):
 
     @cached_property
     def decompress(self) -> Callable[[memoryview, memoryview], None]:
-        """Made when it is first needed."""
+        """Decompressor, created on first use."""
         return zstd_seekable.decompressor()
 
 
 class DecompressingBackend:
-    """A medium in which NAME.zst is read as NAME, where there is no NAME.
+    """Backend that reads NAME.zst as NAME where there is no NAME.
 
-    A file that is there itself costs nothing more than in the medium.
+    Files that exist uncompressed cost nothing more than in the backend below.
     """
 
     def __init__(self, medium: StorageBackend) -> None:
@@ -114,7 +115,7 @@ class DecompressingBackend:
         self._held = _Held()
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
-        """See `sources.read_into`."""
+        """Fill `buffer` from byte `offset` of a file or of its decompressed contents."""
         self._either(
             path,
             lambda: self._medium.read_into(path, offset, buffer),
@@ -124,7 +125,7 @@ class DecompressingBackend:
     def read_rows(
         self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
     ) -> None:
-        """See `sources.read_rows`."""
+        """Fill equally spaced rows from a file or from its decompressed contents."""
         self._either(
             path,
             lambda: self._medium.read_rows(path, offset, stride, rows, engine),
@@ -132,7 +133,7 @@ class DecompressingBackend:
         )
 
     def size(self, path: str) -> int:
-        """See `sources.FileBytes.size`; of a compressed file that of what it stands for."""
+        """Return the size of a file, or of its decompressed contents."""
         return self._either(
             path, lambda: self._medium.size(path), lambda sealed: sealed.table.nbytes
         )
@@ -140,7 +141,7 @@ class DecompressingBackend:
     def _either(
         self, path: str, plain: Callable[[], T], sealed: Callable[[CompressedFile], T]
     ) -> T:
-        """What the medium has of a file, or what the compressed one has that stands for it."""
+        """Apply `plain` to an uncompressed file, else `sealed` to the compressed one."""
         found = self._sealed.get(path)
         if found is None:
             try:
@@ -152,7 +153,7 @@ class DecompressingBackend:
         return sealed(found)
 
     def stamp(self, path: str, *, fresh: bool) -> Stamp:
-        """See `sources.stamp`; of a compressed file the size of what it stands for."""
+        """Return the stamp of a file; for a compressed one, with its decompressed size."""
         try:
             found = self._medium.stamp(path, fresh=fresh)
         except GrokpackError:
@@ -164,41 +165,41 @@ class DecompressingBackend:
         return found
 
     def exists(self, path: str) -> bool:
-        """See `sources.exists`."""
+        """Return whether anything is at the path, compressed or not."""
         return self._medium.exists(path) or self._is_sealed(path)
 
     def is_file(self, path: str) -> bool:
-        """See `sources.is_file`."""
+        """Return whether an uncompressed file is at the path."""
         return self._medium.is_file(path)
 
     def is_folder(self, path: str) -> bool:
-        """See `sources.is_folder`."""
+        """Return whether the path is a folder."""
         return self._medium.is_folder(path)
 
     def names(self, folder: str) -> list[str]:
-        """See `sources.names`."""
+        """Return the names in a folder, without the suffix of compressed files."""
         return _unsealed(self._medium.names(folder))
 
     def tree(self, folder: str) -> list[str]:
-        """See `sources.tree`."""
+        """Return every file below a folder, without the suffix of compressed files."""
         return _unsealed(self._medium.tree(folder))
 
     @property
     def burden(self) -> ReadOverhead:
-        """See `sources.burden`."""
+        """Resources that reading through the backend below takes."""
         return self._medium.BURDEN
 
     def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """See `sources.each`."""
+        """Apply a function to many items as the backend below does."""
         return self._medium.map_all(work, items)
 
     def forget(self, folder: str) -> None:
-        """See `sources.forget`."""
+        """Discard what is cached about compressed files and by the backend below."""
         self._sealed.clear()
         self._medium.forget(folder)
 
     def stored(self, path: str) -> str:
-        """See `sources.stored`."""
+        """Return the path of the file that `path` was read from."""
         sealed = self._sealed.get(path)
         return path if sealed is None else sealed.path
 
@@ -206,7 +207,7 @@ class DecompressingBackend:
         return not path.endswith(_NEVER) and self._medium.exists(path + SUFFIX)
 
     def _find(self, path: str) -> CompressedFile | None:
-        """The compressed file that stands for a path, where there is no file of that name."""
+        """Find the compressed file for a path at which there is no uncompressed one."""
         if self._medium.exists(path) or not self._is_sealed(path):
             self._sealed.pop(path, None)
             return None
@@ -234,7 +235,7 @@ class DecompressingBackend:
         return buffer
 
     def _fill(self, sealed: CompressedFile, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` from byte `offset` of what the file stands for."""
+        """Fill `buffer` from byte `offset` of the decompressed contents."""
         _refuse_beyond(sealed, offset + len(buffer))
         last = sealed.table.frame_at(offset + len(buffer) - 1)
         filled = 0
@@ -250,7 +251,7 @@ class DecompressingBackend:
     def _fill_rows(
         self, sealed: CompressedFile, offset: int, stride: int, rows: np.ndarray
     ) -> None:
-        """Fill the rows of an array, frame by frame: all rows that lie within one at a time."""
+        """Fill the rows of an array frame by frame: all rows within one at a time."""
         count, nbytes = rows.shape
         end = offset + (count - 1) * stride + nbytes
         _refuse_beyond(sealed, end)
@@ -261,7 +262,7 @@ class DecompressingBackend:
             frame = sealed.table.frame_at(at)
             start, stop = sealed.table.span(frame)
             within = max(0, (stop - at - nbytes) // stride + 1)
-            if within == 0:  # goes on in the next frame
+            if within == 0:  # the row goes on in the next frame
                 self._fill(sealed, at, rows[row].data)
                 row += 1
                 continue
@@ -271,7 +272,7 @@ class DecompressingBackend:
             row += within
 
     def _frame(self, sealed: CompressedFile, frame: int, last: int) -> memoryview:
-        """What a frame stands for, until the thread asks for two others."""
+        """Return a decompressed frame, which is valid until the thread asks for two others."""
         held, key = self._held, (sealed.path, sealed.stamp, frame)
         if held.slots[0].key != key:
             held.slots.reverse()
@@ -288,7 +289,7 @@ class DecompressingBackend:
         return slot.sized(stop - start)
 
     def _stored(self, sealed: CompressedFile, frame: int, last: int) -> memoryview:
-        """A frame as it lies in the file; those up to `last` are read along with it."""
+        """Return a compressed frame; those up to `last` are read along with it."""
         stored = self._held.stored
         start, stop = sealed.table.extent(frame)
         begins, ends = stored.span if stored.key == (sealed.path, sealed.stamp) else (0, 0)
@@ -322,7 +323,7 @@ def _refuse_beyond(sealed: CompressedFile, needed: int) -> None:
 
 @contextmanager
 def _placed(path: str, at: str | None = None) -> Iterator[None]:
-    """A block whose errors are about a file."""
+    """Attach the path of a file to errors of the block."""
     try:
         yield
     except GrokpackError as error:
@@ -333,7 +334,7 @@ def _placed(path: str, at: str | None = None) -> Iterator[None]:
 
 
 def _unsealed(names: Iterable[str]) -> list[str]:
-    """Names with those of compressed files as what they stand for."""
+    """Strip the suffix of compressed files from names."""
     there = set(names)
     stems = {n.removesuffix(SUFFIX) for n in there if n.endswith(SUFFIX)} - there
     stems = {stem for stem in stems if not stem.endswith(_NEVER)}

@@ -1,4 +1,4 @@
-"""Where every operation that changes files passes, and where the system's errors become ours."""
+"""Checkpoints before every operation that changes files, and mapping of the system's errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Faults:
-    """Counts the operations that change files, and may stop the program at one of them."""
+    """Hook that is called before each operation that changes files, where a test may stop."""
 
     def __init__(self) -> None:
         self.hook: Callable[[str, str], None] | None = None
@@ -33,10 +33,10 @@ faults = Faults()
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[None]:
-    """A block that reads a source: its errors are GP214."""
+    """Map the system's errors of a block that reads a source to GP214."""
     try:
         yield
-    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
         reason, hint = getattr(error, "strerror", None) or str(error), None
         if isinstance(error, FileNotFoundError) and os.path.islink(path):
             reason = "it is a link to a file that is not there"
@@ -47,7 +47,7 @@ def reading(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(operation: str, path: str) -> Iterator[None]:
-    """A block that changes files: `faults` hears of it; a full disk is GP401, others GP324."""
+    """Announce a block that changes files; map a full disk to GP401, other errors to GP324."""
     try:
         faults.point(operation, path)
         yield

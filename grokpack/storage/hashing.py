@@ -1,4 +1,4 @@
-"""Reading files for their checksums: piece by piece into memory that is used again."""
+"""Checksums of files, read piece by piece into reused memory."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from grokpack.core.progress import Watch
 
-_PIECE_BYTES = 1 << 20  # read and summed while it lies in the second-level cache
+_PIECE_BYTES = 1 << 20  # fits the second-level cache, where it is summed
 _FAR_PIECE_BYTES = 16 << 20  # several requests at a time
 
 
 class _Buffers(threading.local):
-    """A thread's own memory: fresh pages for each piece would cost as much as the piece."""
+    """Memory of a thread: fresh pages for each piece would cost as much as the piece."""
 
     def __init__(self) -> None:
         self._memory = bytearray()
 
     def sized(self, nbytes: int) -> memoryview:
-        """The first bytes of it."""
+        """Return its first `nbytes` bytes, growing it if needed."""
         if len(self._memory) < nbytes:
             self._memory = bytearray(nbytes)
         return memoryview(self._memory)[:nbytes]
@@ -39,12 +39,12 @@ _buffers = _Buffers()
 
 
 def pieces(path: str, start: int, stop: int) -> Iterator[memoryview]:
-    """Bytes `start` to `stop` of a file, a piece at a time.
+    """Yield bytes `start` to `stop` of a file, piece by piece.
 
-    A piece is gone when the next is asked for.
+    A piece is valid until the next one is requested.
 
     Raises:
-        GrokpackError: GP213 and GP214 where they cannot be read.
+        GrokpackError: GP213 or GP214 if they cannot be read.
     """
     most = _FAR_PIECE_BYTES if storage.is_url(path) else _PIECE_BYTES
     while start < stop:
@@ -55,10 +55,10 @@ def pieces(path: str, start: int, stop: int) -> Iterator[memoryview]:
 
 
 def tile_sum(path: str, tile: int, nbytes: int) -> str:
-    """Checksum (xxh3_128, hex) of a tile of a file of `nbytes`.
+    """Return the checksum (xxh3_128, hex) of a tile of a file of `nbytes`.
 
     Raises:
-        GrokpackError: GP213 and GP214 where it cannot be read.
+        GrokpackError: GP213 or GP214 if it cannot be read.
     """
     digest = xxhash.xxh3_128()
     for piece in pieces(path, *tile_range(tile, nbytes)):
@@ -69,13 +69,13 @@ def tile_sum(path: str, tile: int, nbytes: int) -> str:
 def file_sums(
     path: str, nbytes: int, watch: Watch, *, sha256: bool
 ) -> tuple[list[str], str | None]:
-    """Checksum of every tile of a file and, if asked for, its sha256; read once.
+    """Return the checksum of every tile of a file and, if asked for, its sha256, in one read.
 
     Args:
         path: The file.
         nbytes: Its size.
-        watch: Told the bytes of each tile, and asked between tiles.
-        sha256: Whether to sum it all as well: half the speed, and no more than a thread for a file.
+        watch: Called after each tile with its bytes, and asked between tiles to stop.
+        sha256: True to hash the whole file as well, at half the speed and by a single thread.
     """
     whole = hashlib.sha256() if sha256 else None
     tiles = []
@@ -94,13 +94,13 @@ def file_sums(
 
 
 def sum_of(digest: Digest, path: str, nbytes: int, watch: Watch) -> str | None:
-    """The sum of a file in hex; None where it was asked to stop.
+    """Return the checksum of a file in hex; None if it was asked to stop.
 
     Args:
-        digest: What sums it.
+        digest: The hash to feed.
         path: The file.
         nbytes: Its size.
-        watch: Told the bytes of each tile, and asked between tiles.
+        watch: Called after each tile with its bytes, and asked between tiles to stop.
     """
     for tile in range(tile_count(nbytes)):
         if watch.stopping():
@@ -113,20 +113,20 @@ def sum_of(digest: Digest, path: str, nbytes: int, watch: Watch) -> str | None:
 
 
 class Digest(Protocol):
-    """What hashlib's objects do."""
+    """Hash object with the interface of hashlib's."""
 
     def update(self, data: bytes | memoryview, /) -> None:
-        """Take in bytes."""
+        """Add bytes."""
 
     def hexdigest(self) -> str:
-        """The sum so far."""
+        """Return the checksum so far."""
 
 
 class TileSums:
-    """Checksums of the tiles of a band's files, fed with consecutive blocks of any length.
+    """Checksums of the tiles of a group of files, fed with consecutive blocks of any length.
 
     Args:
-        files: Files in the band.
+        files: Number of files in the group.
         nbytes: Size of each.
     """
 
@@ -136,7 +136,7 @@ class TileSums:
         self._done: list[list[str]] = [[] for _ in range(files)]
 
     def update(self, at: int, blocks: list[memoryview]) -> bool:
-        """Take the bytes from `at` on of every file; tells whether a tile ended in them."""
+        """Add the bytes from `at` on of every file; return whether a tile ended in them."""
         ended = False
         done, length = 0, len(blocks[0])
         while done < length:
@@ -151,7 +151,7 @@ class TileSums:
         return ended
 
     def append_zeros(self, nbytes: int) -> None:
-        """Take a whole tile of zeros."""
+        """Add a whole tile of zeros."""
         for row in self._done:
             row.append(_sum_of_zeros(nbytes))
 
@@ -161,7 +161,7 @@ class TileSums:
             digest.reset()
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
-        """Checksums of the tiles that are complete, `[file][tile]`."""
+        """Return the checksums of the complete tiles, `[file][tile]`."""
         return tuple(map(tuple, self._done))
 
 

@@ -1,6 +1,6 @@
-"""On whose behalf a thread reads: who may end its waits, and where it may put bytes aside.
+"""Per-thread I/O context: the stop callback and the scratch folder.
 
-Reading from far away takes as long as the other side likes, and some of it has to be kept on disk.
+Reading from afar takes as long as the server likes, and some of it has to be cached on disk.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class IoContext:
-    """What a thread is told with its work.
+    """I/O context of a thread.
 
     Attributes:
-        stopping: Asked while the thread waits: whether it shall end, with GP403.
-        scratch: Folder for bytes that are put aside; None for the system's.
+        stopping: Called while the thread waits; true to end the wait with GP403.
+        scratch: Folder for cached bytes; None for the system's.
     """
 
     stopping: Callable[[], bool] = _never
@@ -37,7 +37,7 @@ class IoContext:
 
     @property
     def scratch_folder(self) -> str:
-        """The folder for bytes that are put aside."""
+        """Folder for cached bytes."""
         return self.scratch or tempfile.gettempdir()
 
 
@@ -45,25 +45,25 @@ _thread = threading.local()
 
 
 def current() -> IoContext:
-    """The errand of this thread."""
+    """Return the context of this thread."""
     found: IoContext = getattr(_thread, "errand", IoContext())
     return found
 
 
 def stopping() -> bool:
-    """Whether this thread shall end its waits."""
+    """Return whether this thread is to end its waits."""
     return current().stopping()
 
 
 @contextlib.contextmanager
 def interruptible(stopping: Callable[[], bool], scratch: str | None = None) -> Iterator[None]:
-    """A block of this thread whose waits end, with GP403, once `stopping()` is true."""
+    """Run a block whose waits end with GP403 once `stopping()` is true."""
     with use_context(replace(current(), stopping=stopping, scratch=scratch)):
         yield
 
 
 def with_context(work: Callable[[S], T]) -> Callable[[S], T]:
-    """The same work for other threads, on this thread's errand."""
+    """Bind a function to this thread's context, for use in other threads."""
     own = current()
 
     def on_errand(item: S) -> T:
@@ -75,7 +75,7 @@ def with_context(work: Callable[[S], T]) -> Callable[[S], T]:
 
 @contextlib.contextmanager
 def use_context(errand: IoContext) -> Iterator[None]:
-    """A block of this thread that works on an errand."""
+    """Run a block of this thread in a context."""
     before = current()
     _thread.errand = errand
     try:

@@ -1,6 +1,6 @@
-"""The file system as a medium: positional reading into buffers that the caller owns.
+"""Storage backend of the file system: positional reads into buffers of the caller.
 
-Nothing is mapped, because touched pages of a mapping count as resident memory.
+Nothing is memory-mapped, because touched pages of a mapping count as resident memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 BURDEN = ReadOverhead()
 MOST_ENTRIES = 1 << 20
-"""Of a folder and those below it: a store of the release has 300,000 chunks of a mebibyte."""
+"""Largest number of entries below a folder; the release in chunks of one mebibyte has 300,000."""
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -41,16 +41,16 @@ _KINDS = (
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
-    """See `sources.read_into`; the file is opened anew for each read."""
+    """Fill `buffer` from byte `offset` of a file, which is opened for each read."""
     with reading(path), _opened(path) as handle:
         _fill(handle, path, offset, buffer)
 
 
 def whole(path: str, most: int) -> bytes:
-    """All of a file that is no larger than `most` bytes, from one look at it.
+    """Return the contents of a file of at most `most` bytes, opened once.
 
     Raises:
-        GrokpackError: GP235 where it is larger.
+        GrokpackError: GP235 if it is larger.
     """
     with reading(path), _opened(path) as handle:
         nbytes = os.fstat(handle).st_size
@@ -62,7 +62,7 @@ def whole(path: str, most: int) -> bytes:
 
 
 def too_large(path: str, nbytes: int, most: int) -> GrokpackError:
-    """The error for a file of more bytes than its kind may have."""
+    """Return the error for a file larger than its kind may be."""
     facts = (("found", f"{nbytes:,} bytes"), ("limit", f"{most:,} bytes"))
     return InputTooLarge("the file is too large for its kind", Place(path), facts)
 
@@ -70,7 +70,7 @@ def too_large(path: str, nbytes: int, most: int) -> GrokpackError:
 def read_rows(
     path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
 ) -> None:
-    """See `sources.read_rows`."""
+    """Fill equally spaced rows from a file."""
     with reading(path), _opened(path) as handle:
         count, nbytes = rows.shape
         read = twin(pread_rows, engine)
@@ -81,16 +81,16 @@ def read_rows(
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
-    """A regular file, opened to be read.
+    """Open a regular file for reading.
 
     Anything else is refused before a byte is waited for: a pipe without a writer, or a terminal,
-    would keep the program for ever. Opening a pipe does not wait with `O_NONBLOCK`, which means
-    nothing for files.
+    would block the program forever. `O_NONBLOCK` keeps the opening of a pipe from blocking, and has
+    no effect on files.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket, or a device that is not there
+        if error.errno == errno.ENXIO:  # a socket, or a device that does not exist
             raise _irregular(path, os.stat(path).st_mode) from error
         raise
     try:
@@ -103,7 +103,7 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def _irregular(path: str, mode: int) -> GrokpackError:
-    """The error for what is no regular file."""
+    """Return the error for a path that is no regular file."""
     kind = next((word for is_kind, word in _KINDS if is_kind(mode)), "no regular file")
     pipe = "write what it gives to a file first, and name that" if stat.S_ISFIFO(mode) else None
     return GrokpackError("GP237", f"{kind} lies where a file should", Place(path), hint=pipe)
@@ -123,12 +123,12 @@ def _fill(handle: int, path: str, offset: int, buffer: memoryview) -> None:
 
 
 def size(path: str) -> int:
-    """See `sources.FileBytes.size`."""
+    """Return the size of a file in bytes."""
     return stamp(path, fresh=True)[0]
 
 
 def stamp(path: str, *, fresh: bool) -> tuple[int, int]:  # noqa: ARG001  # nothing is remembered
-    """See `sources.stamp`."""
+    """Return the size and the modification time of a file."""
     with reading(path):
         state = os.stat(path)
         if not stat.S_ISREG(state.st_mode):
@@ -137,12 +137,12 @@ def stamp(path: str, *, fresh: bool) -> tuple[int, int]:  # noqa: ARG001  # noth
 
 
 def exists(path: str) -> bool:
-    """See `sources.exists`."""
+    """Return whether anything is at the path."""
     return os.path.lexists(path)
 
 
 def is_file(path: str) -> bool:
-    """See `sources.is_file`."""
+    """Return whether a regular file is at the path."""
     with reading(path):
         if Path(path).is_file():
             return True
@@ -152,19 +152,19 @@ def is_file(path: str) -> bool:
 
 
 def is_folder(path: str) -> bool:
-    """See `sources.is_folder`."""
+    """Return whether the path is a folder."""
     with reading(path):
         return Path(path).is_dir()
 
 
 def names(folder: str) -> list[str]:
-    """See `sources.names`."""
+    """Return the sorted names in a folder."""
     with reading(folder):
         return sorted(entry.name for entry in _entries(folder, folder, 0))
 
 
 def tree(folder: str) -> list[str]:
-    """See `sources.tree`: links to folders are not followed, and are no files."""
+    """Return every file below a folder; links to folders are not followed and not listed."""
     found: list[str] = []
     folders = [""]
     with reading(folder):
@@ -179,7 +179,7 @@ def tree(folder: str) -> list[str]:
 
 
 def _entries(folder: str, root: str, known: int) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, as long as that and what is known below its root is not too much."""
+    """Yield the entries of a folder, up to a limit shared by all folders below its root."""
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries, known):
             if number >= MOST_ENTRIES:
@@ -190,12 +190,12 @@ def _entries(folder: str, root: str, known: int) -> Iterator[os.DirEntry[str]]:
 
 @cache
 def utf8(folder: str) -> str:
-    """A path of UTF-8 to a local folder, for libraries that take no other.
+    """Return a UTF-8 path to a local folder, for libraries that accept no other.
 
-    Linux has one for every folder that a process holds open, which this one does from now on.
+    Linux has one for every folder that a process holds open; this one stays open.
 
     Raises:
-        GrokpackError: GP214 where the folder cannot be opened, GP306 where there is no such path.
+        GrokpackError: GP214 if the folder cannot be opened, GP306 if there is no such path.
     """
     try:
         folder.encode()
@@ -215,9 +215,9 @@ def utf8(folder: str) -> str:
 
 
 def map_all(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """See `sources.each`: a disk answers at once, one after another."""
+    """Apply a function to items one after another, because a disk responds at once."""
     return [work(item) for item in items]
 
 
 def forget(folder: str) -> None:
-    """See `sources.forget`: nothing is remembered of local files."""
+    """Do nothing: nothing is cached about local files."""

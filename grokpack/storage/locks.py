@@ -21,18 +21,18 @@ _LOCK_POLL_S = 0.05
 
 @contextlib.contextmanager
 def locked(path: str, *, shared: bool = False, wait_s: float = 0.0) -> Iterator[bool]:
-    """Hold a lock for as long as the block runs: alone, or with others that share it.
+    """Hold a lock for the length of a block, alone or shared with others.
 
-    The block is told whether the lock's file is still there: whoever held it before may have
-    removed it when all was done, and then the lock keeps nobody out.
+    The block is told whether the lock's file still exists: its last holder may have removed it when
+    all was done, and then the lock keeps nobody out.
 
     Args:
-        path: The lock's file; made where it is not there.
-        shared: Whether others may share it.
-        wait_s: How long to wait for it.
+        path: The lock's file, created if missing.
+        shared: True if others may share it.
+        wait_s: Seconds to wait for it.
 
     Raises:
-        GrokpackError: GP322 where others hold it so that it cannot be had.
+        GrokpackError: GP322 if others hold it.
     """
     with writing("lock", path):
         handle = open_own(path, os.O_RDWR | os.O_CREAT)
@@ -45,7 +45,7 @@ def locked(path: str, *, shared: bool = False, wait_s: float = 0.0) -> Iterator[
 
 
 def _take(handle: int, kind: int, path: str, deadline: float) -> None:
-    """Take a lock as soon as it can be had."""
+    """Acquire a lock, waiting until a deadline."""
     while True:
         try:
             fcntl.flock(handle, kind)
@@ -64,7 +64,7 @@ def _take(handle: int, kind: int, path: str, deadline: float) -> None:
 
 
 def _is_at(handle: int, path: str) -> bool:
-    """Whether a path leads to an open file."""
+    """Return whether a path leads to an open file."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

@@ -1,7 +1,8 @@
-"""Small files and single outputs, written so that nothing of anybody else's is opened or replaced.
+"""Small files and single outputs, written without opening or replacing anyone else's files.
 
-What is not whole yet has a random name in the target's folder, created exclusively. Files of the
-program's own (logs, locks, parts) are regular files, and no link is followed at their names.
+An incomplete file has a random name in the target's folder and is created exclusively. The
+program's own files (logs, locks, parts) are regular files, and links at their names are not
+followed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from grokpack.storage.reading import is_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_BEGIN, _END = ".grokpack-", ".tmp"  # of the name of a file that is not whole yet
+_BEGIN, _END = ".grokpack-", ".tmp"  # of the name of an incomplete file
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_SPECIAL = (errno.ELOOP, errno.ENXIO)  # a link; a FIFO that nobody reads, or a socket
+_SPECIAL = (errno.ELOOP, errno.ENXIO)  # a link; a FIFO without a reader, or a socket
 
 
 def make_folder(path: str) -> None:
-    """Create a folder and those above it."""
+    """Create a folder and its parents."""
     if not is_folder(path):
         with writing("make_folder", path):
             os.makedirs(path, exist_ok=True)
@@ -43,36 +44,36 @@ def sync_folder(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file, if it exists."""
     with writing("remove", path), contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
 def create(path: str) -> int:
-    """Create a file that is not there yet.
+    """Create a file that does not exist yet.
 
     Returns:
-        Its descriptor, to write to.
+        Its descriptor, for writing.
 
     Raises:
-        OSError: Of the system; FileExistsError where anything has the name.
+        OSError: An error of the system; FileExistsError if the name is taken.
     """
     return os.open(path, _CREATE, 0o666)
 
 
 def open_own(path: str, flags: int) -> int:
-    """Open a file of the program's own; nothing is followed or waited for at its name.
+    """Open one of the program's own files, without following links or waiting.
 
     Args:
         path: The file.
-        flags: Of the system's `open`; with `O_CREAT` it is made where it is not there.
+        flags: Flags of `os.open`; with `O_CREAT` it is created if missing.
 
     Returns:
         Its descriptor.
 
     Raises:
-        GrokpackError: GP330 where a link or something that is no regular file has the name.
-        OSError: Of the system.
+        GrokpackError: GP330 if a link or anything but a regular file has the name.
+        OSError: An error of the system.
     """
     try:
         handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -87,24 +88,24 @@ def open_own(path: str, flags: int) -> int:
 
 
 def not_own(path: str) -> GrokpackError:
-    """Error for a link, a FIFO or a device where a file of the program's own belongs."""
+    """Return the error for a link, a FIFO or a device in place of a file of the program's own."""
     what = "a link or a special file stands where grokpack writes a file of its own"
     return GrokpackError("GP330", what, Place(path), hint="remove it, or write elsewhere")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name is one that `temporary_file` gives."""
+    """Return whether a name is one that `temporary_file` makes."""
     return name.startswith(_BEGIN) and name.endswith(_END)
 
 
 def temporary_file(folder: str) -> tuple[int, str]:
-    """A new file of a random name.
+    """Create a file with a random name.
 
     Returns:
         Its descriptor and its path.
 
     Raises:
-        OSError: Of the system.
+        OSError: An error of the system.
     """
     while True:
         path = os.path.join(folder, f"{_BEGIN}{secrets.token_hex(8)}{_END}")
@@ -113,17 +114,17 @@ def temporary_file(folder: str) -> tuple[int, str]:
 
 
 def write_whole(path: str, data: bytes, aside: str | None = None, *, replace: bool = True) -> None:
-    """Write a small file so that it is either absent, or the old one, or complete.
+    """Write a small file atomically: it is absent, the old one, or complete.
 
     Args:
         path: The file.
-        data: All of it.
-        aside: Folder, on the same file system, for what is not whole yet; the file's by default.
-        replace: Whether it may take the place of another.
+        data: Its contents.
+        aside: Folder, on the same file system, for the incomplete file; by default the file's own.
+        replace: True if it may replace another.
 
     Raises:
-        GrokpackError: GP323 where it is there and is not to be replaced, GP401 on a full disk,
-            GP324 where it cannot be written.
+        GrokpackError: GP323 if it exists and may not be replaced, GP401 on a full disk, GP324 if it
+            cannot be written.
     """
     folder = os.path.dirname(path)
     make_folder(folder)
@@ -143,7 +144,7 @@ def write_whole(path: str, data: bytes, aside: str | None = None, *, replace: bo
 
 
 def _drop(temporary: str) -> None:
-    """Remove a temporary file on the way out of an error, which is told instead of another."""
+    """Remove a temporary file after an error, which takes precedence over errors of the removal."""
     with contextlib.suppress(GrokpackError):
         remove(temporary)
 
@@ -152,7 +153,7 @@ def _rename(temporary: str, path: str, *, replace: bool) -> None:
     """Give a file its name.
 
     Raises:
-        GrokpackError: GP323 where the name is taken and nothing is to be replaced.
+        GrokpackError: GP323 if the name is taken and may not be replaced.
     """
     if replace:
         os.rename(temporary, path)
@@ -169,10 +170,10 @@ def _rename(temporary: str, path: str, *, replace: bool) -> None:
 
 
 def refuse_existing(path: str) -> None:
-    """See that the name of a new file is free.
+    """Refuse a name that is taken.
 
     Raises:
-        GrokpackError: GP323 where it is taken.
+        GrokpackError: GP323.
     """
     if os.path.lexists(path):
         raise GrokpackError("GP323", "the file exists", Place(path), hint="name a new file")
@@ -182,8 +183,8 @@ def append_line(path: str, line: str) -> None:
     """Append one line to a log, durably.
 
     Raises:
-        GrokpackError: GP330 where the name is not a regular file's, GP401 on a full disk, GP324
-            where it cannot be written.
+        GrokpackError: GP330 if the name is not a regular file's, GP401 on a full disk, GP324 if it
+            cannot be written.
     """
     with writing("append", path):
         handle = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -194,11 +195,11 @@ def append_line(path: str, line: str) -> None:
 
 
 class PartWriter:
-    """Positional writes into one file.
+    """Positional writer of one file.
 
     Args:
         path: The file, which exists already.
-        handle: A descriptor of it, where it is open.
+        handle: An open descriptor of it, if there is one.
     """
 
     def __init__(self, path: str, handle: int | None = None) -> None:
@@ -222,26 +223,28 @@ class PartWriter:
                 written += os.pwrite(self._handle, data[written:], offset + written)
 
     def sync(self) -> None:
-        """Make what was written durable."""
+        """Make the written bytes durable."""
         with writing("sync", self.path):
             os.fsync(self._handle)
 
     def mark(self) -> tuple[int, int] | None:
-        """Inode number and modification time (ns) of the file, once it is durable."""
+        """Return inode number and modification time (ns) of the file, once it is durable."""
         state = os.fstat(self._handle)
         return state.st_ino, state.st_mtime_ns
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Close the descriptor."""
         os.close(self._handle)
 
 
 @contextlib.contextmanager
 def new_file(path: str, nbytes: int) -> Iterator[PartWriter]:
-    """A file of a size, filled in the block: it has its name where that ends well, else it is gone.
+    """Create a file of a given size that the block fills.
+
+    It gets its name if the block succeeds, and is removed otherwise.
 
     Raises:
-        GrokpackError: GP323 where the name is taken, GP401 on a full disk, GP324 where it cannot be
+        GrokpackError: GP323 if the name is taken, GP401 on a full disk, GP324 if it cannot be
             written.
     """
     folder = os.path.dirname(os.path.abspath(path))

@@ -1,7 +1,7 @@
-"""Proof that a file is still what a run wrote: a regular file, its size, its mark, its checksums.
+"""Proof that a file is unchanged since a run wrote it: regular, with its size, mark and checksums.
 
-A mark is what the file system said of a file after the run's last write. Where it still says the
-same, nobody else has written; where it does not, tiles are read and compared.
+A mark is the inode number and modification time after the run's last write. If they are unchanged,
+nobody else has written; if not, tiles are read and compared.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a run has written of a file, as its receipts say.
+    """Parts of a file that a run has written, according to its receipts.
 
     Attributes:
         nbytes: The file's size on disk.
         sums: Checksum (xxh3_128, hex) by tile, of the bytes on disk.
-        marks: The file's marks, one for each receipt; none of receipts that came without.
-        whole: Whether every tile is written.
+        marks: The file's marks, one for each receipt that has one.
+        whole: True if every tile is written.
     """
 
     nbytes: int
@@ -43,7 +43,7 @@ class Written:
 
 
 def regular(path: str) -> os.stat_result | None:
-    """State of a regular file; None where there is none, or a link or something else."""
+    """Return the state of a regular file; None for anything else."""
     try:
         state = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -52,14 +52,14 @@ def regular(path: str) -> os.stat_result | None:
 
 
 def changed_tiles(path: str, written: Written) -> set[int]:
-    """Tiles that a file at `path` holds no longer as they were written.
+    """Return the tiles of a file that are no longer as they were written.
 
-    A file that others than its last recorded writer may have written to is read. Of one that is
-    not whole yet, whose last writer may have been stopped before it could record, the first and the
-    last tile stand for all.
+    A file that others than its last recorded writer may have written to is read. For an incomplete
+    file, whose last writer may have been stopped before it could record, the first and the last
+    tile stand for all.
 
     Raises:
-        GrokpackError: GP214 where the file cannot be read.
+        GrokpackError: GP214 if the file cannot be read.
     """
     tiles = sorted(written.sums)
     state = regular(path)
@@ -74,15 +74,15 @@ def changed_tiles(path: str, written: Written) -> set[int]:
 
 
 def mark_of(state: os.stat_result) -> Mark:
-    """The mark of a file in this state."""
+    """Return the mark of a file in this state."""
     return state.st_ino, state.st_mtime_ns
 
 
 def unlike(path: str, written: Written, tiles: Iterable[int]) -> set[int]:
-    """Those of some tiles whose checksum is another now.
+    """Return those of some tiles whose checksum has changed.
 
     Raises:
-        GrokpackError: GP214 where the file cannot be read.
+        GrokpackError: GP214 if the file cannot be read.
     """
     found = set()
     with reading(path):
@@ -97,16 +97,16 @@ def unlike(path: str, written: Written, tiles: Iterable[int]) -> set[int]:
 
 
 def tile_bytes(tile: int, nbytes: int) -> int:
-    """Size of a tile of a file of `nbytes`."""
+    """Return the size of a tile of a file of `nbytes`."""
     start, stop = tile_range(tile, nbytes)
     return stop - start
 
 
 def is_exactly(path: str, data: bytes) -> bool:
-    """Whether a regular file holds these bytes.
+    """Return whether a regular file holds exactly these bytes.
 
     Raises:
-        GrokpackError: GP214 where the file cannot be read.
+        GrokpackError: GP214 if the file cannot be read.
     """
     state = regular(path)
     if state is None or state.st_size != len(data):

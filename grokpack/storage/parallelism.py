@@ -1,4 +1,4 @@
-"""Number of threads that read from a folder or server."""
+"""Number of threads that read from a folder or a server."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 from grokpack import storage
 
-_MOST_WORKERS = 4  # reading memory is the limit beyond that
+_MOST_WORKERS = 4  # beyond that, memory bandwidth is the limit
 
 
 def threads(near: str) -> int:
-    """Threads that read at the same time, by a path: as many as a far server is asked with."""
+    """Return the number of threads that read in parallel from the backend of a path."""
     return storage.burden(near).threads or min(os.cpu_count() or 1, _MOST_WORKERS)

@@ -1,7 +1,7 @@
-"""Reading, wherever a source lies: each function asks the medium that a path belongs to.
+"""Reading from any storage: each function calls the backend that a path belongs to.
 
-A path is a local one or a URL; `os.path.join` puts both together, and `parent` takes both apart.
-On every medium NAME.zst is read as NAME, where NAME is not there (`sealed`).
+A path is a local one or a URL; `os.path.join` joins both, and `parent` splits both. On every
+backend NAME.zst is read as NAME if there is no NAME (see `decompression`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from grokpack.kernels.dispatch import Engine
     from grokpack.storage.backend import ReadOverhead, S, Stamp, StorageBackend, T
 
-_LOG_BYTES = 64 << 20  # of a log: a run over the release writes 10 MB
+_LOG_BYTES = 64 << 20  # of a log; a run over the release writes 10 MB
 _MOST_LINES = 1 << 20
 
 
@@ -49,11 +49,11 @@ class FileBytes:
     path: str
 
     def size(self) -> int:
-        """Size in bytes."""
+        """Return the size in bytes."""
         return _medium(self.path).size(self.path)
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Exactly `nbytes` bytes from `offset`."""
+        """Return exactly `nbytes` bytes from `offset`."""
         buffer = bytearray(nbytes)
         read_into(self.path, offset, memoryview(buffer))
         return bytes(buffer)
@@ -63,7 +63,7 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
     """Fill `buffer` from byte `offset` of a file.
 
     Raises:
-        GrokpackError: GP214 where the file cannot be read, GP213 where it ends too early.
+        GrokpackError: GP214 if the file cannot be read, GP213 if it ends too early.
     """
     _medium(path).read_into(path, offset, buffer)
 
@@ -75,89 +75,89 @@ def read_rows(
 
     Args:
         path: The file.
-        offset: Where the first row lies.
+        offset: Byte of the first row.
         stride: Bytes from one row to the next.
-        rows: Dense array to be filled.
-        engine: Which twin of the loop reads.
+        rows: Dense array to fill.
+        engine: The implementation of the loop, numpy or compiled.
 
     Raises:
-        GrokpackError: GP214 where the file cannot be read, GP213 where it ends too early.
+        GrokpackError: GP214 if the file cannot be read, GP213 if it ends too early.
     """
     _medium(path).read_rows(path, offset, stride, rows, engine)
 
 
 def stamp(path: str, *, fresh: bool = True) -> Stamp:
-    """What tells, cheaply, that a file was changed.
+    """Return a cheap value that changes when the file does.
 
     Args:
         path: The file.
-        fresh: Look at it as it is now; else what is remembered of a first look will do.
+        fresh: True to look at it now; otherwise a cached first look will do.
     """
     return _medium(path).stamp(path, fresh=fresh)
 
 
 def exists(path: str) -> bool:
-    """Whether anything is at the path."""
+    """Return whether anything is at the path."""
     return _medium(path).exists(path)
 
 
 def size_of(path: str) -> int | None:
-    """Size of a file in bytes; None where there is none."""
+    """Return the size of a file in bytes; None if there is none."""
     return FileBytes(path).size() if is_file(path) or exists(path) else None
 
 
 def stored(path: str) -> str:
-    """The file that a path was read from: itself, or the compressed one that stands for it."""
+    """Return the file that a path is read from: itself, or its compressed form."""
     return _medium(path).stored(path)
 
 
 def is_file(path: str) -> bool:
-    """Whether a file of exactly this name is at the path: one question where others may be many.
+    """Return whether a file of exactly this name is at the path, by one request at most.
 
     Raises:
-        GrokpackError: GP237 where a pipe, a socket or a device is.
+        GrokpackError: GP237 for a pipe, a socket or a device.
     """
     return _medium(path).is_file(path)
 
 
 def is_folder(path: str) -> bool:
-    """Whether the path is a folder."""
+    """Return whether the path is a folder."""
     return _medium(path).is_folder(path)
 
 
 def names(folder: str) -> list[str]:
-    """Names in a folder, sorted; empty where there is no such folder."""
+    """Return the sorted names in a folder; empty if there is no such folder."""
     return _medium(folder).names(folder) if is_folder(folder) else []
 
 
 def tree(folder: str) -> list[str]:
-    """Every file below a folder, as sorted paths relative to it."""
+    """Return every file below a folder, as sorted paths relative to it."""
     return _medium(folder).tree(folder)
 
 
 def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """Do the same for many files, at the same time where each waits for an answer.
+    """Apply a function to many items, in parallel where each waits for a response.
 
     Args:
-        near: A path by which the medium is told.
-        work: What is done with each item.
-        items: What it is done with; results are in their order.
+        near: A path that selects the backend.
+        work: The function.
+        items: Its arguments; the results are in their order.
     """
     return _medium(near).map_all(work, items)
 
 
 def forget(folder: str) -> None:
-    """Look at the files below a folder anew, where something is remembered of them."""
+    """Discard what is cached about the files below a folder."""
     _medium(folder).forget(folder)
 
 
 def burden(path: str) -> ReadOverhead:
-    """What reading below a path costs beside the buffers of whoever reads."""
+    """Return the resources that reading below a path takes, beside the caller's buffers."""
     return _medium(path).burden
 
 
 def tidy(scratch: str) -> None:
-    """Take away what was put aside in a folder, if anything was."""
+    """Remove the cached bytes in a scratch folder, if there are any."""
     import sys
 
     shelf = sys.modules.get("grokpack.storage.http.block_cache")
@@ -166,12 +166,12 @@ def tidy(scratch: str) -> None:
 
 
 def parent(path: str) -> str:
-    """The folder above a path."""
+    """Return the folder above a path."""
     return urls.parent(path) if urls.is_url(path) else os.path.dirname(os.path.abspath(path))
 
 
 def absolute(path: str) -> str:
-    """The path from the root; of a URL its usual form.
+    """Return the absolute path; for a URL its usual form.
 
     Raises:
         GrokpackError: GP224 for a URL that cannot be used.
@@ -180,10 +180,10 @@ def absolute(path: str) -> str:
 
 
 def explain_absence(folder: str) -> tuple[str, ...]:
-    """Names that were tried in a folder where nothing was found; none where it could be listed.
+    """Return the names that were probed in an empty folder; none if it could be listed.
 
     Raises:
-        GrokpackError: GP222 where access is refused.
+        GrokpackError: GP222 if access is refused.
     """
     if not urls.is_url(folder):
         return ()
@@ -193,20 +193,20 @@ def explain_absence(folder: str) -> tuple[str, ...]:
 
 
 def utf8(folder: str) -> str:
-    """A path of UTF-8 to a local folder, for libraries that take no other.
+    """Return a UTF-8 path to a local folder, for libraries that accept no other.
 
     Raises:
-        GrokpackError: GP214 where it cannot be opened, GP306 where the system has no such path.
+        GrokpackError: GP214 if it cannot be opened, GP306 if the system has no such path.
     """
     return local.utf8(os.path.abspath(folder))
 
 
 def kvstore(folder: str, below: str) -> dict[str, Any]:
-    """TensorStore's spec of what lies below a URL, by the keys and endpoints that reading takes.
+    """Return TensorStore's spec of a path below a URL, with the keys and endpoints of reading.
 
     Args:
         folder: A URL.
-        below: A path below it; of a folder it ends in a slash.
+        below: A path below it; a folder's ends in a slash.
     """
     from grokpack.storage.http import services
 
@@ -217,18 +217,19 @@ def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers 
     """Parse a JSON file of bounded size and cost.
 
     Raises:
-        GrokpackError: GP209 where it is not JSON, GP235 where it is beyond any of ours.
+        GrokpackError: GP209 if it is not JSON, GP235 if it is larger than any of a checkpoint.
     """
     return bounded_json.parse(read_whole(path, bounded_json.MOST_BYTES), Place(path))
 
 
 def read_whole(path: str, most: int) -> bytes:
-    """All bytes of a small file.
+    """Return all bytes of a small file.
 
-    A file that lies here is read as it was at some moment, whoever replaces it meanwhile.
+    A local file is opened once, so that its contents are consistent even if it is replaced
+    meanwhile.
 
     Raises:
-        GrokpackError: GP235 where it has more than `most` bytes.
+        GrokpackError: GP235 if it has more than `most` bytes.
     """
     if not urls.is_url(path) and stored(path) == path:
         return local.whole(path, most)
@@ -239,10 +240,10 @@ def read_whole(path: str, most: int) -> bytes:
 
 
 def lines(path: str) -> list[str]:
-    """Complete lines of a log; a torn last line is left out.
+    """Return the complete lines of a log; a torn last line is left out.
 
     Raises:
-        GrokpackError: GP235 where it has more bytes or lines than any of ours.
+        GrokpackError: GP235 if it has more bytes or lines than any log of grokpack.
     """
     if not exists(path):
         return []

@@ -1,4 +1,4 @@
-"""Removal of files below a folder: no link on the way is followed, whatever names say."""
+"""Removal of files below a folder, without following links on the way."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from grokpack.storage.ownership import Written
 
-_SAMPLE_BYTES = 64 << 10  # at least, of a tile that is taken for a sample, where there are several
+_SAMPLE_BYTES = 64 << 10  # smallest tile that serves as a sample, if there are several
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
 def folder_below(root: str, path: str) -> Iterator[int]:
-    """Descriptor of the folder that a file below `root` is in; links lead nowhere.
+    """Open the folder of a file below `root`, refusing links on the way.
 
     Raises:
-        OSError: Of the system, where a folder on the way is not there, or is a link.
+        OSError: A folder on the way does not exist, or is a link.
     """
     relative = os.path.relpath(os.path.dirname(os.path.abspath(path)), os.path.abspath(root))
     handle = os.open(root, _FOLDER)
@@ -39,10 +39,10 @@ def folder_below(root: str, path: str) -> Iterator[int]:
 
 
 def remove_below(root: str, path: str) -> None:
-    """Remove a file below a folder, if it is there.
+    """Remove a file below a folder, if it exists.
 
     Raises:
-        GrokpackError: GP330 where a folder on the way is a link.
+        GrokpackError: GP330 if a folder on the way is a link.
     """
     with writing("remove", path), contextlib.suppress(FileNotFoundError):
         try:
@@ -53,19 +53,19 @@ def remove_below(root: str, path: str) -> None:
 
 
 def proves(root: str, path: str, written: Written | None, inode: int | None) -> bool:
-    """Whether a path below a folder is free, or holds a file that these facts prove.
+    """Return whether a path below a folder is free, or provably holds the run's own file.
 
-    The very file that was made is proven, one of the same size of which a tile has its checksum,
-    and one that holds nothing but a hole.
+    Three things prove it: the inode number of the created file, the size together with the checksum
+    of one tile, or a file that is nothing but a hole.
 
     Args:
         root: The folder.
         path: The file.
-        written: Size and checksums that it should have; None where nothing is known.
-        inode: Inode number that it should have; None where that is not known.
+        written: Size and checksums that it should have; None if not known.
+        inode: Inode number that it should have; None if not known.
 
     Raises:
-        GrokpackError: GP214 where the file cannot be read.
+        GrokpackError: GP214 if the file cannot be read.
     """
     try:
         with folder_below(root, path):
@@ -85,7 +85,7 @@ def proves(root: str, path: str, written: Written | None, inode: int | None) -> 
 
 
 def _samples(written: Written) -> list[int]:
-    """Tiles, the cheapest that says something first; the others where that one is damaged."""
+    """Order tiles so that the cheapest meaningful sample is first, with others if it is damaged."""
     tiles = sorted(written.sums, reverse=True)
     if len(tiles) > 1 and ownership.tile_bytes(tiles[0], written.nbytes) < _SAMPLE_BYTES:
         tiles = [*tiles[1:], tiles[0]]
@@ -93,11 +93,11 @@ def _samples(written: Written) -> list[int]:
 
 
 def _is_hole(path: str) -> bool:
-    """Whether a file holds no byte that was ever written."""
+    """Return whether a file holds no byte that was ever written."""
     handle = open_own(path, os.O_RDONLY)
     try:
         os.lseek(handle, 0, os.SEEK_DATA)
-    except OSError:  # no data from there to the end
+    except OSError:  # no data up to the end
         return True
     else:
         return False
@@ -106,12 +106,12 @@ def _is_hole(path: str) -> bool:
 
 
 def strangers(root: str, own: Collection[str], but: str) -> list[str]:
-    """What is below a folder beside these files and the folders that they are in.
+    """Return what lies below a folder beside these files and their folders.
 
     Args:
         root: The folder.
         own: Paths of files in it.
-        but: Name of a folder in it that is left out.
+        but: Name of a folder in it to leave out.
     """
     folders = {os.path.abspath(root)}
     for path in own:

@@ -1,4 +1,4 @@
-"""Protocols of sinks, and the size limits of what they write."""
+"""Protocols of sinks, and the size limits of the files they write."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 PART_BYTES = 8 << 20
+"""Size of a part of an upload: half a tile."""
 
 
 MOST_OBJECT_BYTES = 10_000 * PART_BYTES
@@ -18,95 +19,95 @@ MOST_OBJECT_BYTES = 10_000 * PART_BYTES
 
 
 class FileWriter(Protocol):
-    """Takes bytes of one file that is being written."""
+    """Writer of one unfinished file."""
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write all of `data` at `offset`."""
 
     def sync(self) -> None:
-        """Make what was written durable, as far as it is whole tiles or ends the file."""
+        """Make the written bytes durable, as far as they are whole tiles or end the file."""
 
     def mark(self) -> Mark | None:
-        """What tells later whether others have written to the file; None where nothing does."""
+        """Return a mark that shows later whether others wrote to the file; None without one."""
 
     def close(self) -> None:
-        """Give back what the writer holds."""
+        """Release the writer's resources."""
 
 
 class Sink(Protocol):
-    """A place for files that get their names only when they are whole."""
+    """Destination of files that get their names only when they are whole."""
 
     @property
     def held_bytes(self) -> int:
-        """Memory that a writer holds, beside what it is given."""
+        """Memory that a writer holds, beside the bytes that it is given."""
 
     def prepare(self) -> None:
-        """See that the place can be written to, before the first byte."""
+        """Check that the destination can be written to, before the first byte."""
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> int | None:
-        """Begin a file of a size, unless it is begun; one of size 0 is begun anew.
+        """Begin a file of a given size, unless it is begun; one of size 0 is begun anew.
 
         Args:
             path: The file.
             nbytes: Its size.
-            known: What an earlier call returned for the file.
+            known: The result of an earlier call for the file.
 
         Returns:
-            What tells the file that was begun from others; None where nothing does.
+            An identity of the file that was begun; None without one.
         """
 
     def reopen(self, path: str, written: Written, lost: set[int]) -> None:
-        """Make a file ready to be written again, whether it is begun or published.
+        """Make a begun or published file ready to be written again.
 
         Args:
             path: The file.
-            written: What was written of it.
-            lost: Which tiles are not there any more; where it is all, what is there is removed.
+            written: The parts of it that were written.
+            lost: Tiles that are missing; if it is all of them, the file is removed.
         """
 
     def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """What another process must know of files that are begun, to write to them as well."""
+        """Return what another process needs to write to begun files as well."""
 
     def accept(self, tickets: Mapping[str, str]) -> None:
-        """Take such tickets."""
+        """Accept tickets of another process."""
 
     def writer(self, path: str, nbytes: int | None) -> FileWriter:
-        """A writer for a file that is begun; without a size, one that writes it in order."""
+        """Return a writer for a begun file; without a size, one that writes in order."""
 
     def lost_tiles(self, path: str, written: Written) -> set[int]:
-        """Tiles of a file that were written and are not there any more, begun or published."""
+        """Return the tiles of a file that were written and are missing now."""
 
     def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
-        """Those of whole files that are not there as they were written, as far as that is told.
+        """Return those whole files that are not as they were written, as far as that is visible.
 
         Args:
-            files: What was written of each.
-            published: Whether all of them have their names.
+            files: The written parts of each.
+            published: True if all of them have their names.
         """
 
     def publish(self, path: str, nbytes: int) -> None:
-        """Give a file its name; nothing changes where it has it."""
+        """Give a file its name, unless it has it already."""
 
     def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
-        """Do the same for many files, at the same time where each waits for an answer."""
+        """Apply a function to many files, in parallel where each waits for a response."""
 
     def settle(self, folders: set[str]) -> None:
         """Make the names in folders durable."""
 
     def write_whole(self, path: str, data: bytes) -> None:
-        """Write a small file so that it is either absent, or the old one, or complete."""
+        """Write a small file atomically: it is absent, the old one, or complete."""
 
     def size_of(self, path: str) -> int | None:
-        """Size of a published file; None where there is none."""
+        """Return the size of a published file; None if there is none."""
 
     def names(self, folder: str) -> list[str]:
-        """What is in a folder."""
+        """Return the names in a folder."""
 
     def proves(self, path: str, written: Written | None, inode: int | None) -> bool:
-        """Whether a path is free, or what is there is proven to be what was written."""
+        """Return whether a path is free, or provably holds the run's own file."""
 
     def strangers(self, root: str, own: Collection[str]) -> list[str]:
-        """What is below a folder beside these files."""
+        """Return what lies below a folder beside these files."""
 
     def discard(self, root: str, paths: Sequence[str]) -> None:
-        """Remove files that are there, and the folders below a root that this empties."""
+        """Remove files, and the folders below a root that this empties."""

@@ -1,4 +1,4 @@
-"""Where an output's files go: `Sink` is what a run asks of a place, a folder or a bucket alike."""
+"""Sinks for outputs: a local folder, or the sink of a bucket."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from grokpack.storage.sink import FileWriter, Sink
 
 BUCKETS = ("s3", "gs")
-"""Of an upload's part: half a tile."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFolder:
-    """A folder of the local file system.
+    """Sink for a folder of the local file system.
 
     Attributes:
         root: The folder.
-        aside: Folder, on the same file system, for small files that are not whole yet.
-        held_bytes: See `Sink`.
+        aside: Folder, on the same file system, for incomplete small files.
+        held_bytes: Memory that a writer holds: none.
     """
 
     root: str
@@ -34,15 +33,15 @@ class LocalFolder:
     held_bytes: int = 0
 
     def prepare(self) -> None:
-        """See `Sink`: creating the parts shows it."""
+        """Do nothing: creating the parts shows whether the folder can be written to."""
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> int:
-        """See `Sink`: the inode number."""
+        """Begin a file and return its inode number."""
         writing.refuse_taken(path)
         return writing.begin_part(path, nbytes, known)
 
     def reopen(self, path: str, written: Written, lost: set[int]) -> None:
-        """See `Sink`: a published file that cannot be told to be the run's is refused."""
+        """Make a file ready to be rewritten; refuse a published one that may not be the run's."""
         state, nothing_left = ownership.regular(path), len(lost) == len(written.sums)
         inodes = {inode for inode, _ in written.marks}
         if state is not None and (state.st_ino in inodes or not nothing_left):
@@ -52,27 +51,27 @@ class LocalFolder:
             writing.drop_part(path + writing.PART)
 
     def _where(self, path: str) -> str:
-        """Where a file lies by now: under its name, or as a part."""
+        """Return the current path of a file: its name, or that of its part."""
         part = path + writing.PART
         return part if reading.exists(part) else path
 
     def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002  # see `Sink`
-        """See `Sink`: whoever sees the folder sees the parts."""
+        """Return no tickets: whoever sees the folder sees the parts."""
         return {}
 
     def accept(self, tickets: Mapping[str, str]) -> None:
-        """See `Sink`."""
+        """Do nothing: there are no tickets."""
 
     def writer(self, path: str, nbytes: int | None) -> FileWriter:  # noqa: ARG002  # see `Sink`
-        """See `Sink`."""
+        """Return a writer of a file's part."""
         return new_files.PartWriter(path + writing.PART)
 
     def lost_tiles(self, path: str, written: Written) -> set[int]:
-        """See `Sink`."""
+        """Return the tiles of a file that were written and are missing now."""
         return ownership.changed_tiles(self._where(path), written)
 
     def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
-        """See `Sink`."""
+        """Return those whole files that are not as they were written."""
         found = []
         for path, written in files.items():
             place = path if published else self._where(path)
@@ -85,51 +84,51 @@ class LocalFolder:
         return found
 
     def publish(self, path: str, nbytes: int) -> None:  # noqa: ARG002  # see `Sink`
-        """See `Sink`."""
+        """Give a file its name, unless it has it already."""
         if self._where(path) != path:
             writing.publish(path)
 
     def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
-        """See `Sink`: in their order."""
+        """Apply a function to many files, one after another."""
         for path in paths:
             work(path)
 
     def settle(self, folders: set[str]) -> None:
-        """See `Sink`."""
+        """Make the names in folders durable."""
         for folder in sorted(folders):
             new_files.sync_folder(folder)
 
     def write_whole(self, path: str, data: bytes) -> None:
-        """See `Sink`."""
+        """Write a small file atomically, unless it is there with the same contents."""
         if not ownership.is_exactly(path, data):
             writing.refuse_taken(path)
             new_files.write_whole(path, data, self.aside, replace=False)
 
     def size_of(self, path: str) -> int | None:
-        """See `Sink`."""
+        """Return the size of a published file; None if there is none."""
         return reading.size_of(path)
 
     def names(self, folder: str) -> list[str]:
-        """See `Sink`."""
+        """Return the names in a folder."""
         return reading.names(folder)
 
     def proves(self, path: str, written: Written | None, inode: int | None) -> bool:
-        """See `Sink`."""
+        """Return whether a path is free, or provably holds the run's own file."""
         return removal.proves(self.root, path, written, inode)
 
     def strangers(self, root: str, own: Collection[str]) -> list[str]:
-        """See `Sink`."""
+        """Return what lies below a folder beside these files."""
         return removal.strangers(root, own, os.path.basename(self.aside))
 
     def discard(self, root: str, paths: Sequence[str]) -> None:
-        """See `Sink`."""
+        """Remove files, and the folders below a root that this empties."""
         for path in paths:
             removal.remove_below(self.root, path)
         writing.remove_empty_folders(root, [os.path.relpath(path, root) for path in paths])
 
 
 def is_bucket(path: str) -> bool:
-    """Whether a path is that of a bucket, or in one.
+    """Return whether a path is that of a bucket, or in one.
 
     Raises:
         GrokpackError: GP224 for a URL that cannot be used.
@@ -138,15 +137,15 @@ def is_bucket(path: str) -> bool:
 
 
 def sink_of(path: str, journal: str, *, single: bool) -> Sink:
-    """The sink for an output.
+    """Return the sink for an output.
 
     Args:
         path: The output.
-        journal: The local folder that holds what a run must remember.
-        single: Whether the output is one file.
+        journal: Local folder of the run's journal.
+        single: True if the output is one file.
 
     Raises:
-        GrokpackError: GP307 where a bucket's client is not installed.
+        GrokpackError: GP307 if a bucket's client is not installed.
     """
     if not is_bucket(path):
         return LocalFolder(os.path.dirname(os.path.abspath(path)) if single else path, journal)

@@ -1,7 +1,7 @@
 """Paths that are URLs: `https://host/path`, `s3://bucket/key`, `gs://bucket/key`, `hf://repo`.
 
-They go through the program as strings, as local paths do: `os.path.join` makes longer ones, and
-what is here takes them apart.
+The program passes them as strings, like local paths: `os.path.join` extends them, and this module
+splits them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _ROOT_PARTS = {"hf": 1}  # parts of the path that belong to the root: `hf://org/
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is a URL; local ones are none, whatever they are called."""
+    """Return whether a path is a URL; local paths never are."""
     scheme, mark, _ = path.partition(_MARK)
     return bool(mark) and scheme.isalnum()
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """The parts of a URL.
+    """Parts of a URL.
 
     Attributes:
         scheme: One of `SCHEMES`.
         host: Host and port, bucket, or owner.
-        path: What follows, without slashes around it.
+        path: The rest, without slashes around it.
     """
 
     scheme: str
@@ -42,16 +42,16 @@ class Url:
     path: str
 
     def __str__(self) -> str:
-        """The URL, without a slash at its end."""
+        """Render the URL, without a slash at its end."""
         return f"{self.scheme}{_MARK}{self.host}" + (f"/{self.path}" if self.path else "")
 
 
 def parse(url: str) -> Url:
-    """The parts of a URL.
+    """Split a URL into its parts.
 
     Raises:
-        GrokpackError: GP224 for a scheme that is not known, and for what would be lost or
-            misunderstood where names are joined to it.
+        GrokpackError: GP224 for an unknown scheme, and for parts that would be lost or misread when
+            names are joined to it.
     """
     scheme, _, rest = url.partition(_MARK)
     host, _, path = rest.partition("/")
@@ -73,20 +73,20 @@ def parse(url: str) -> Url:
 
 
 def host_fault(host: str) -> str | None:
-    """Why this cannot be the host and port of a web address; None where it can."""
+    """Explain why this cannot be the host and port of a web address; None if it can."""
     if _HOST.fullmatch(host) is None:
         return "it names no host that can be"
     try:
         parts = urlsplit(f"//{host}")
         (parts.hostname or "").encode("idna")
         port = parts.port
-    except ValueError as error:  # UnicodeError is one
+    except ValueError as error:  # UnicodeError is a ValueError
         return str(error)
     return "there is no port 0" if port == 0 else None
 
 
 def parent(url: str) -> str:
-    """The URL of the folder above; the root is its own."""
+    """Return the URL of the folder above; the root is its own."""
     parts = parse(url)
     above = parts.path.split("/")[:-1]
     if len(above) < _ROOT_PARTS.get(parts.scheme, 0):

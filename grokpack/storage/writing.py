@@ -1,7 +1,7 @@
-"""Writing: `NAME.part` files that tasks fill at disjoint offsets and that only publishing renames.
+"""Writing of `NAME.part` files, filled by tasks at disjoint offsets and renamed on publishing.
 
-One step creates and sizes them. Every operation that changes something first passes
-`faults.point`, so that a test can stop the program at each of them.
+One step creates and sizes them. Every operation that changes something first passes `faults.point`,
+so that a test can stop the program at each of them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from grokpack.storage.new_files import PartWriter, create, make_folder, not_own,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PART = ".part"  # what an unfinished file's name ends with
-_SHOWN = 5  # of the files that an error names
+PART = ".part"  # ending of an unfinished file's name
+_SHOWN = 5  # files that an error names
 
 
 def free_bytes(path: str) -> int:
-    """Bytes free on the file system that will hold `path`, which need not exist yet."""
+    """Return the free bytes of the file system of `path`, which need not exist yet."""
     return shutil.disk_usage(nearest_folder(path)).free
 
 
 def nearest_folder(path: str) -> str:
-    """The closest existing folder at or above `path`."""
+    """Return the closest existing folder at or above `path`."""
     place = Path(path).absolute()
     while not place.is_dir():
         place = place.parent
@@ -41,7 +41,7 @@ def nearest_folder(path: str) -> str:
 
 
 def in_the_way(path: str) -> str | None:
-    """What stands where a folder is to be, at `path` or above it; None where nothing does."""
+    """Return what is in the place of a folder, at `path` or above it; None if nothing is."""
     place = Path(path).absolute()
     while not os.path.lexists(place):
         place = place.parent
@@ -49,24 +49,24 @@ def in_the_way(path: str) -> str | None:
 
 
 def is_writable(path: str) -> bool:
-    """Whether a file can be written at a path: one that is there, or a new one in its folder."""
+    """Return whether a file can be written at a path: an existing one, or a new one."""
     place = path if os.path.lexists(path) else nearest_folder(os.path.dirname(path))
     return os.access(place, os.W_OK) and os.access(nearest_folder(os.path.dirname(path)), os.W_OK)
 
 
 def is_link(path: str) -> bool:
-    """Whether a path is a symbolic link."""
+    """Return whether a path is a symbolic link."""
     return os.path.islink(path)
 
 
 def cache_folder() -> str:
-    """The user's own folder for what grokpack may lose."""
+    """Return the user's folder for grokpack's cache."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(caches, "grokpack")
 
 
 def allocated_bytes(path: str) -> int:
-    """Bytes that a file occupies on disk already; 0 where there is none."""
+    """Return the bytes that a file occupies on disk; 0 if there is none."""
     try:
         return os.stat(path).st_blocks * 512
     except FileNotFoundError:
@@ -74,20 +74,20 @@ def allocated_bytes(path: str) -> int:
 
 
 def begin_part(path: str, nbytes: int, known: int | None) -> int:
-    """Create and size `NAME.part`, sparse, or go on with one that this run has made.
+    """Create and size a sparse `NAME.part`, or continue one that this run has made.
 
-    A file that another has put in its place is taken away: what was written is lost already.
+    A file that someone else has put in its place is removed: what was written is lost already.
 
     Args:
         path: The file, without `.part`.
-        nbytes: Its size; 0 where that is not known yet, and what is there is cut.
-        known: Inode number of the part that the run has made; None where it recorded none.
+        nbytes: Its size; 0 if not known yet, which truncates an existing part.
+        known: Inode number of the part that the run has made; None if none is recorded.
 
     Returns:
         Inode number of the part.
 
     Raises:
-        GrokpackError: GP330 where a folder has its name.
+        GrokpackError: GP330 if a folder has its name.
     """
     path += PART
     make_folder(os.path.dirname(path))
@@ -102,7 +102,7 @@ def begin_part(path: str, nbytes: int, known: int | None) -> int:
 
 
 def _made_part(path: str, nbytes: int, known: int | None) -> int:
-    """Descriptor of a part: the run's own, else a new one."""
+    """Return a descriptor of a part: the run's own, else a new one."""
     state = ownership.regular(path)
     if state is not None and state.st_nlink == 1:
         unrecorded = known is None and state.st_size in (0, nbytes)
@@ -116,10 +116,10 @@ def _made_part(path: str, nbytes: int, known: int | None) -> int:
 
 
 def drop_part(path: str) -> None:
-    """Take away whatever has the name of a part.
+    """Remove whatever has the name of a part.
 
     Raises:
-        GrokpackError: GP330 where that is a folder.
+        GrokpackError: GP330 if that is a folder.
     """
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(os.lstat(path).st_mode):
@@ -132,7 +132,7 @@ def publish(path: str) -> None:
     """Rename `NAME.part` to `NAME`; the caller makes the folder durable afterwards.
 
     Raises:
-        GrokpackError: GP323 where the name is taken, GP329 where the part is gone.
+        GrokpackError: GP323 if the name is taken, GP329 if the part is gone.
     """
     with writing("publish", path):
         refuse_taken(path)
@@ -149,10 +149,10 @@ def unpublish(path: str) -> None:
 
 
 def refuse_taken(path: str) -> None:
-    """See that nobody else has taken the name of a file of the output.
+    """Refuse a name of the output that someone else has taken.
 
     Raises:
-        GrokpackError: GP323 where somebody has.
+        GrokpackError: GP323.
     """
     if os.path.lexists(path):
         what = "a file that this run has not written has the name of one of the output"
@@ -161,7 +161,7 @@ def refuse_taken(path: str) -> None:
 
 
 def files_lost(paths: Sequence[str]) -> GrokpackError:
-    """Error for files of an output that are not as the run wrote them."""
+    """Return the error for files of an output that are not as the run wrote them."""
     facts = tuple(("also", path) for path in paths[1:_SHOWN])
     facts += (("and", f"{len(paths) - _SHOWN} more"),) * (len(paths) > _SHOWN)
     what = "a file that this run wrote is gone, or was changed since"
@@ -170,7 +170,7 @@ def files_lost(paths: Sequence[str]) -> GrokpackError:
 
 
 def clear_folder(path: str, names: list[str]) -> None:
-    """Remove files of a folder in this order, and the folder where nothing else is in it."""
+    """Remove files of a folder in this order, and the folder if it is then empty."""
     with writing("remove_folder", path):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
@@ -180,7 +180,7 @@ def clear_folder(path: str, names: list[str]) -> None:
 
 
 def remove_empty_folders(root: str, paths: list[str]) -> None:
-    """Remove the folders that lead to these relative paths where nothing is left in them."""
+    """Remove the folders of these relative paths that are empty."""
     folders: set[str] = set()
     for path in paths:
         while (path := os.path.dirname(path)) and path not in folders:  # upwards
@@ -191,12 +191,12 @@ def remove_empty_folders(root: str, paths: list[str]) -> None:
 
 
 def scratch_memory(nbytes: int) -> mmap.mmap:
-    """Memory whose pages the system may write to a nameless file where it has others' use for them.
+    """Allocate memory that the system may swap to an unnamed temporary file.
 
     The file lies in the folder for temporary files, and is gone with the memory.
 
     Raises:
-        GrokpackError: GP401 where that has no room, GP324 where it cannot be written.
+        GrokpackError: GP401 if there is no room, GP324 if it cannot be written.
     """
     folder = tempfile.gettempdir()
     with writing("scratch", folder), tempfile.TemporaryFile(dir=folder) as handle:
@@ -206,7 +206,7 @@ def scratch_memory(nbytes: int) -> mmap.mmap:
 
 @contextlib.contextmanager
 def scratch_file(folder: str, nbytes: int) -> Iterator[PartWriter | None]:
-    """A nameless file to measure writing with, gone when the block ends; None if impossible."""
+    """Create an unnamed file for a write benchmark; None if that is impossible."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or shutil.disk_usage(folder).free < 2 * nbytes:
         yield None

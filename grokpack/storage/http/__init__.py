@@ -1,13 +1,13 @@
 """Sources behind URLs: byte ranges over HTTP, from servers, buckets and Hugging Face.
 
-    medium     what `storage.reading` asks of a medium
-    files      what is known of each file: size, tag, and its first kilobytes
-    shelf      spans of files that are read in strips, kept on disk
-    sites      what each scheme is called, signed and listed like
-    exchange   one range, checked byte for byte, with retries
-    wire       connections, kept open
-    flights    requests on threads that the waiting one can leave
+    http_backend       the backend that `storage.reading` uses
+    file_info          size, tag and first kilobytes of each file
+    block_cache        blocks of files that are read in strips, cached on disk
+    services           URL, signature and listing of each scheme
+    range_requests     one range, checked byte for byte, with retries
+    connections        connections, kept open
+    request_threads    requests on threads that the waiting one can abandon
 
-TensorStore's drivers are not used here: in Python they tell no size, take no condition on the tag,
-and hide what a server did; see `docs/explanation/remote.md`.
+TensorStore's drivers are not used here: in Python they report no size, accept no condition on the
+tag and hide the server's response; see `docs/explanation/remote.md`.
 """

@@ -1,4 +1,4 @@
-"""Signature Version 4, by which S3 and its like know who asks; and where the keys are found.
+"""AWS Signature Version 4, which authenticates requests to S3, and its keys.
 
 Rules: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
 """
@@ -22,7 +22,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Who asks."""
+    """Credentials of a requester."""
 
     name: str
     secret: str
@@ -30,10 +30,10 @@ class Keys:
 
 
 def find_keys() -> Keys | None:
-    """Keys from the environment, else from the profile in the credentials file; None without.
+    """Find keys in the environment, else in the profile of the credentials file; else None.
 
-    Where they come from elsewhere (single sign-on, a machine's role), `aws configure
-    export-credentials --format env` puts them into the environment.
+    For keys from elsewhere (single sign-on, a machine's role), `aws configure export-credentials
+    --format env` puts them into the environment.
     """
     found = _keys()
     if found is not None:
@@ -53,7 +53,7 @@ def _keys() -> Keys | None:
 
 
 def tensorstores(keys: Keys | None) -> dict[str, str]:
-    """Where TensorStore finds the keys that `find_keys` found: it takes none in a spec."""
+    """Describe to TensorStore where to find these keys, because its specs hold none."""
     if keys is None:
         return {"type": "anonymous"}
     if keys.name == os.environ.get("AWS_ACCESS_KEY_ID"):
@@ -67,7 +67,7 @@ def tensorstores(keys: Keys | None) -> dict[str, str]:
 
 
 def find_region() -> str | None:
-    """The region from the environment, else from the profile in the config file."""
+    """Find the region in the environment, else in the profile of the config file."""
     named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return named or _profile("AWS_CONFIG_FILE", "config").get("region")
 
@@ -81,7 +81,7 @@ def _file(variable: str, name: str) -> str:
 
 
 def _profile(variable: str, name: str) -> dict[str, str]:
-    """The profile's section of one of AWS's two files; empty where it is not there."""
+    """Return the profile's section of one of AWS's two files; empty if there is none."""
     path, profile = _file(variable, name), _profile_name()
     if not os.path.isfile(path):  # reading a pipe might never end
         return {}
@@ -97,13 +97,13 @@ def _profile(variable: str, name: str) -> dict[str, str]:
 
 
 def sign(url: str, region: str, keys: Keys, now: datetime | None = None) -> dict[str, str]:
-    """Headers that sign a GET of a URL.
+    """Return the headers that sign a GET of a URL.
 
     Args:
         url: Percent-encoded, as it is sent.
-        region: Where the bucket is.
-        keys: Who asks.
-        now: The time; that of the clock by default.
+        region: The bucket's region.
+        keys: Credentials of the requester.
+        now: The time; by default that of the clock.
     """
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     parts = urlsplit(url)
@@ -134,7 +134,7 @@ def sign(url: str, region: str, keys: Keys, now: datetime | None = None) -> dict
     for piece in (moment[:8], region, "s3", "aws4_request"):
         key = _hmac(key, piece)
     signature = _hmac(key, text).hex()
-    del headers["host"]  # the connection sends it
+    del headers["host"]  # added by the connection
     credential = f"Credential={keys.name}/{scope}"
     headers["Authorization"] = (
         f"{_ALGORITHM} {credential}, SignedHeaders={names}, Signature={signature}"

@@ -1,8 +1,8 @@
-"""Spans of files that are read in strips: fetched once, put aside on disk, cut there.
+"""Disk cache of blocks of remote files that are read in strips.
 
-To turn a matrix is to take a short run out of each of its rows, many times over. A request for each
-run would never end, and memory does not hold the matrix; so blocks of the file go to a nameless
-file on the output's disk, and the strips are read from there.
+Transposing a matrix takes a short run out of each of its rows, many times over. One request for
+each run would take forever, and the matrix does not fit in memory. Blocks of the file are therefore
+cached in an unnamed file on the output's disk, and the strips are read from there.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 4 << 20
 SHELF_BYTES = 2 << 30
-"""An expert's matrix of Grok-1 takes 201 MB, and each thread works on one or two."""
-IN_FLIGHT = 4  # blocks that a thread fetches at a time from afar
+"""A matrix of one expert of Grok-1 has 201 MB, and each thread works on one or two."""
+IN_FLIGHT = 4  # blocks that a thread fetches from afar at a time
 _WARM = 128
-"""Blocks from which on those that were read to the end give way before new places are taken: half
-a gigabyte of memory that was touched before. Pages that were not cost four times as much as the
-block; a block that is wanted a second time is there for as long as that."""
-_EDGE_BYTES = 64 << 10  # of a block: framing, and what is read otherwise
+"""Number of blocks from which on blocks that were read to the end are reused before new slots are
+taken: half a gigabyte of memory that was touched before. Fresh pages cost four times as much as the
+block; a block that is needed again stays that long."""
+_EDGE_BYTES = 64 << 10  # of a block: framing, and bytes that are read otherwise
 _HELD = 8  # blocks that a thread holds at a time, lest many threads hold all
 _POLL_S = 0.1
 
@@ -52,9 +52,9 @@ _Key = tuple[str, str, int]  # path, tag, number of the block
 
 @dataclass(slots=True)
 class _Slot:
-    """A block's place; `holders` of it keep it from being given to another.
+    """Slot of a block in the cache file.
 
-    `left` of its bytes were not read yet.
+    While `holders` is not 0 it is not reused; `left` of its bytes were not read yet.
     """
 
     at: int
@@ -65,7 +65,7 @@ class _Slot:
 
 
 class BlockCache:
-    """A file of blocks of other files; the least used give way. For many threads."""
+    """Thread-safe file of blocks of other files, which evicts the least recently used."""
 
     def __init__(self, folder: str) -> None:
         self._file = Scratch(folder)
@@ -75,12 +75,12 @@ class BlockCache:
         self._changed = threading.Condition()
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk space."""
         self._file.close()
 
     @contextlib.contextmanager
     def holding(self, path: str, facts: Facts, numbers: list[int]) -> Iterator[dict[int, _Slot]]:
-        """Blocks of a file, fetched where they are not there: by number."""
+        """Hold blocks of a file for the length of a `with` block, fetching missing ones."""
         held = self._taken(path, facts, numbers)
         try:
             yield held
@@ -88,7 +88,7 @@ class BlockCache:
             self._let_go(held)
 
     def _taken(self, path: str, facts: Facts, numbers: list[int]) -> dict[int, _Slot]:
-        """Hold blocks and have them ready; anew where another thread failed to fetch one."""
+        """Hold blocks until all are ready, trying again if another thread failed to fetch one."""
         while True:
             held, mine = self._hold(path, facts, numbers)
             try:
@@ -104,10 +104,10 @@ class BlockCache:
     def _hold(
         self, path: str, facts: Facts, numbers: list[int]
     ) -> tuple[dict[int, _Slot], list[int]]:
-        """Hold blocks, all at once: who held some and waited for others might wait for ever.
+        """Hold blocks, all at once: holding some while waiting for others could deadlock.
 
         Returns:
-            The blocks by number, and the numbers of those that this thread is to fetch.
+            The blocks by number, and the numbers of those that this thread has to fetch.
         """
         stopping = interruption.current().stopping
         keys: dict[int, _Key] = {number: (path, facts.tag, number) for number in numbers}
@@ -129,7 +129,7 @@ class BlockCache:
         return held, mine
 
     def _make_room(self, keys: dict[int, _Key]) -> bool:
-        """Let the least used blocks give way for those that are missing; whether there is room."""
+        """Evict the least recently used blocks for missing ones; return whether there is room."""
         wanted = set(keys.values())
         count = len(wanted - self._slots.keys())
         self._recycle(wanted, min(count, len(self._slots) + count - _WARM))
@@ -142,7 +142,7 @@ class BlockCache:
         return True
 
     def _recycle(self, wanted: set[_Key], most: int) -> None:
-        """Free the places of blocks that were read to the end; they are the next to be taken."""
+        """Free the slots of blocks that were read to the end; they are taken next."""
         if most <= 0:
             return
         done = [
@@ -176,10 +176,10 @@ class BlockCache:
     def _fetching(
         self, source: Resource, facts: Facts, number: int, slot: _Slot
     ) -> Callable[[Request[Any]], None]:
-        """The work of fetching one block.
+        """Return the function that fetches one block.
 
-        It holds the block itself: one that was called off may still write for a moment, and its
-        place must be nobody else's until it has ended.
+        It holds the block itself: a cancelled request may still write for a moment, and until it
+        has ended nobody else may get its slot.
         """
         offset = number * BLOCK_BYTES
         body = InFile(self._file, slot.at, min(BLOCK_BYTES, facts.size - offset))
@@ -195,7 +195,7 @@ class BlockCache:
         return fetch
 
     def _settled(self, held: dict[int, _Slot]) -> bool:
-        """Wait for what other threads fetch; whether all of it came."""
+        """Wait for blocks that other threads fetch; return whether all of them came."""
         stopping = interruption.current().stopping
         for slot in held.values():
             while not slot.ready.wait(_POLL_S):
@@ -204,7 +204,7 @@ class BlockCache:
         return not any(slot.failed for slot in held.values())
 
     def _let_go(self, held: dict[int, _Slot]) -> None:
-        """Hold blocks no more; the place of one that could not be fetched is free then."""
+        """Release blocks; the slot of one that could not be fetched is then free."""
         with self._changed:
             for slot in held.values():
                 slot.holders -= 1
@@ -218,7 +218,7 @@ _guard = threading.Lock()
 
 
 def _shelf() -> BlockCache:
-    """The shelf in the scratch folder of this thread's errand."""
+    """Return the cache in the scratch folder of this thread's context."""
     folder = interruption.current().scratch_folder
     with _guard:
         if folder not in _shelves:
@@ -227,7 +227,7 @@ def _shelf() -> BlockCache:
 
 
 def clear(folder: str) -> None:
-    """Take away the shelf in a folder, if there is one."""
+    """Delete the cache in a folder, if there is one."""
     with _guard:
         shelf = _shelves.pop(folder, None)
     if shelf is not None:
@@ -237,7 +237,7 @@ def clear(folder: str) -> None:
 def read_rows(
     path: str, facts: Facts, offset: int, stride: int, rows: np.ndarray, engine: Engine
 ) -> None:
-    """Fill rows, as `sources.read_rows` does, from blocks on the shelf."""
+    """Fill equally spaced rows from cached blocks."""
     count, nbytes = rows.shape
     strips = _Strips(offset, stride, count, nbytes)
     numbers = strips.blocks()
@@ -246,8 +246,8 @@ def read_rows(
         shelf = _shelf()
         with shelf.holding(path, facts, some) as held:
             for number, slot in held.items():
-                # Two threads may take from one block at a time; a count that is a little too
-                # high keeps it longer than it need be.
+                # Two threads may read one block at the same time; a count that is slightly too high
+                # only keeps it longer than needed.
                 slot.left -= strips.copy(shelf.handle, number, slot.at, rows, engine)
 
 
@@ -261,7 +261,7 @@ class _Strips:
     nbytes: int
 
     def blocks(self) -> list[int]:
-        """Numbers of the blocks that hold some of them."""
+        """Return the numbers of the blocks that hold parts of the runs."""
         found: dict[int, None] = {}
         row = 0
         while row < self.count:
@@ -273,13 +273,13 @@ class _Strips:
         return list(found)
 
     def copy(self, handle: int, number: int, at: int, rows: np.ndarray, engine: Engine) -> int:
-        """Copy all that a block has of the runs; it lies at byte `at` of the shelf.
+        """Copy a block's part of the runs; the block lies at byte `at` of the cache file.
 
         Returns:
-            How many bytes that was.
+            The number of bytes copied.
         """
         low, high = number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES
-        first = max(0, -(-(low - self.offset) // self.stride))  # the first that begins in it
+        first = max(0, -(-(low - self.offset) // self.stride))  # first run that begins in the block
         after = min(self.count, (high - self.nbytes - self.offset) // self.stride + 1)
         whole = max(0, after - first)
         if whole:
@@ -296,7 +296,7 @@ class _Strips:
     def _copy_part(
         self, handle: int, block: tuple[int, int], at: int, row: int, rows: np.ndarray
     ) -> int:
-        """Copy what a block has of a run that begins before it, or ends behind it."""
+        """Copy a block's part of a run that begins before it or ends behind it."""
         begins = self.offset + row * self.stride
         start, stop = max(begins, block[0]), min(begins + self.nbytes, block[1])
         if start >= stop:

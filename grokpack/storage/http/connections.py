@@ -19,19 +19,19 @@ from grokpack.core.errors import GrokpackError, Place
 CONNECT_S = 10.0
 SILENCE_S = float(os.environ.get("GROKPACK_HTTP_SILENCE") or 30)
 """Seconds without a byte after which a connection counts as dead."""
-_IDLE_S = 15.0  # servers close idle connections after 5 to 75 seconds, without saying so
+_IDLE_S = 15.0  # servers close idle connections after 5 to 75 seconds, without notice
 _MOST_IDLE = 64
 
 Address = tuple[str, str]  # scheme, host and port
 
 
 class Connection:
-    """One connection.
+    """HTTP connection.
 
     Attributes:
-        fresh: Whether nothing was asked on it yet.
-        by_proxy: Whether requests go to a proxy, as whole URLs.
-        encrypted: Whether its bytes come in TLS.
+        fresh: True until its first request.
+        by_proxy: True if requests go to a proxy, with whole URLs.
+        encrypted: True if its bytes are in TLS.
     """
 
     def __init__(self, address: Address) -> None:
@@ -41,29 +41,29 @@ class Connection:
         self._sock: socket.socket | None = None
 
     def open(self) -> None:
-        """Connect, unless it is connected; from then on silence is what counts."""
+        """Connect, unless connected; from then on the timeout is that of silence."""
         connected = self.http.sock is not None
         if not connected:
             self.http.connect()
             self.http.sock.settimeout(SILENCE_S)
-            self._sock = self.http.sock  # `http` lets go of it where the answer is to be the last
+            self._sock = self.http.sock  # `http` drops the socket when the response is the last
 
     def hang_up(self) -> None:
-        """End a read of another thread: TLS is passed by, since that thread is within it."""
+        """Abort a read of another thread, on the bare socket because that thread may be in TLS."""
         if self._sock is not None:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self.http.close()
 
 
 def _connect(scheme: str, host: str) -> tuple[http.client.HTTPConnection, bool]:
-    """A connection, by the proxy of the environment where there is one; opened when first used.
+    """Create a connection, through the environment's proxy if any; it connects on first use.
 
     Returns:
-        The connection, and whether it is to a proxy that takes whole URLs.
+        The connection, and whether it goes to a proxy that takes whole URLs.
     """
     name, port = _host_and_port(scheme, host)
     proxy = None if urllib.request.proxy_bypass(name) else urllib.request.getproxies().get(scheme)
@@ -81,10 +81,10 @@ def _connect(scheme: str, host: str) -> tuple[http.client.HTTPConnection, bool]:
 
 
 def _proxy(url: str) -> tuple[str, int]:
-    """Host and port of a proxy.
+    """Return host and port of a proxy.
 
     Raises:
-        GrokpackError: GP224 where the environment's setting is no URL.
+        GrokpackError: GP224 if the environment's setting is not a URL.
     """
     try:
         return _host_and_port("http", urlsplit(url).netloc)
@@ -108,14 +108,14 @@ def _tls() -> ssl.SSLContext:
 
 
 class Pool:
-    """Connections that are open and idle, the newest first."""
+    """Pool of open, idle connections, newest first."""
 
     def __init__(self) -> None:
         self._idle: list[Connection] = []
         self._guard = threading.Lock()
 
     def take(self, address: Address) -> Connection:
-        """An idle connection to an address, or a new one."""
+        """Return an idle connection to an address, or a new one."""
         with self._guard:
             self._drop_old()
             for index in reversed(range(len(self._idle))):
@@ -124,7 +124,7 @@ class Pool:
         return Connection(address)
 
     def give(self, connection: Connection) -> None:
-        """Take back a connection whose last answer was read to its end."""
+        """Take back a connection whose last response was read to its end."""
         connection.fresh, connection.since = False, time.monotonic()
         with self._guard:
             self._idle.append(connection)
@@ -132,7 +132,7 @@ class Pool:
                 self._idle.pop(0).close()
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close all idle connections."""
         with self._guard:
             while self._idle:
                 self._idle.pop().close()

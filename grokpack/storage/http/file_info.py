@@ -1,7 +1,7 @@
-"""What is known of each file: size, tag, and the few kilobytes that headers are read from.
+"""Size, tag and first kilobytes of each file, cached.
 
-A file's size and tag are those of its first answer; every later read must fit them, so that what
-is read of one file is one file. `forget` makes the next look a first one again.
+Size and tag of a file are those of its first response. Every later read must match them, so that
+all bytes come from one version of the file. `forget` clears them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from grokpack.storage.http.responses import Facts
 
 HEAD_BYTES = 8 << 10
-"""Read with the first look: a pickle's header and the sample that tells copies, a small JSON."""
+"""Read with the first look: a pickle's header and the sample that detects copies, or a small
+JSON."""
 WINDOW_BYTES = 4 << 10
-"""Read at least where a small read is outside of what is kept: a pickle's framing takes less."""
-SMALL_BYTES = 64 << 10  # larger reads are not headers, and are not kept
+"""Smallest read outside of cached windows; a pickle's framing takes less."""
+SMALL_BYTES = 64 << 10  # larger reads are not headers, and are not cached
 KEPT_BYTES = 16 << 20  # twice what the 770 files of the release take
 
 
 class _Windows:
-    """Small runs of bytes by file, the latest used; for many threads."""
+    """Thread-safe cache of small runs of bytes by file, which evicts the least recently used."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -37,7 +38,7 @@ class _Windows:
         self._guard = threading.Lock()
 
     def put(self, path: str, offset: int, data: bytes) -> None:
-        """Keep a run."""
+        """Store a run."""
         with self._guard:
             self._drop(path, offset)
             self._runs[path, offset] = data
@@ -47,7 +48,7 @@ class _Windows:
                 self._drop(*next(iter(self._runs)))
 
     def get(self, path: str, offset: int, nbytes: int) -> memoryview | None:
-        """A run that is kept, or part of one."""
+        """Return a cached run, or part of one."""
         with self._guard:
             for begins in self._of.get(path, ()):
                 data = self._runs[path, begins]
@@ -57,7 +58,7 @@ class _Windows:
         return None
 
     def forget(self, paths: list[str]) -> None:
-        """Drop what is kept of files."""
+        """Drop the runs of files."""
         with self._guard:
             for path in paths:
                 for offset in list(self._of.get(path, ())):
@@ -76,10 +77,10 @@ _refused: dict[str, str] = {}
 
 
 def look(path: str) -> Facts | None:
-    """Facts of a file, from the first look at it; None where there is none.
+    """Return the size and tag of a file from its first response; None if there is no file.
 
-    Where access is refused there is none either: without the right to list, a bucket answers so
-    for what does not exist. `refused` tells.
+    A refusal also gives None: without the right to list, a bucket refuses what does not exist.
+    `refused` tells the two apart.
     """
     if path not in _facts:
         _facts[path] = _first_look(path)
@@ -104,7 +105,7 @@ def _first_look(path: str) -> Facts | None:
 
 
 def look_again(path: str) -> Facts | None:
-    """Facts of a file as they are now, whatever is remembered."""
+    """Return the size and tag of a file as they are now."""
     source = resource(path)
 
     def ask(flight: Request[Any]) -> tuple[Facts, bytes]:
@@ -117,16 +118,16 @@ def look_again(path: str) -> Facts | None:
 
 
 def refused(path: str) -> str | None:
-    """How access to a file was refused, if it was."""
+    """Return the reason for which access to a file was refused, if it was."""
     return _refused.get(path)
 
 
 def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
-    """A few bytes of a file; what lies around them is read with them and kept."""
+    """Return a few bytes of a file; the bytes around them are read and cached as well."""
     kept = _windows.get(path, offset, nbytes)
     if kept is not None:
         return kept
-    begins = min(offset, max(0, facts.size - WINDOW_BYTES))  # near the end, what is before it
+    begins = min(offset, max(0, facts.size - WINDOW_BYTES))  # the last window begins earlier
     data = bytearray(min(max(nbytes, WINDOW_BYTES), facts.size - begins))
     source, body = resource(path), InMemory(memoryview(data))
     run_request(lambda flight: range_requests.read(flight, source, begins, body, facts))
@@ -135,7 +136,7 @@ def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
 
 
 def forget(folder: str) -> None:
-    """Forget what is known of the files below a folder, and of the small ones beside it."""
+    """Forget the files below a folder, and the small ones beside it."""
     base = folder.rstrip("/")
     above = base.rpartition("/")[0]
     known = [
@@ -150,6 +151,6 @@ def forget(folder: str) -> None:
 
 
 def _is_small_in(path: str, folder: str) -> bool:
-    """Whether this is a config, a manifest or the like in a folder, or nothing at all."""
+    """Return whether a path is a small JSON or model file of the folder, or nothing at all."""
     small = path.endswith((".json", ".model")) or _facts.get(path) is None
     return small and path.rpartition("/")[0] == folder

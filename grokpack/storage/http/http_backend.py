@@ -1,4 +1,4 @@
-"""The medium of URLs; see `storage.sources.Medium`."""
+"""Storage backend of URLs; it implements `storage.backend.StorageBackend`."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ BURDEN = ReadOverhead(
 _RANGE_BYTES = 1 << 20  # smaller requests cost more than they gain
 _IN_FLIGHT = 4  # ranges of one read
 _FILES = (".gguf", ".json", ".md", ".model", ".part", ".safetensors")
-"""Endings of what is no folder, on servers that cannot be asked."""
+"""Endings of names that are no folders, on servers that cannot be asked."""
 
 _names: dict[tuple[str, bool], Names] = {}
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
-    """See `sources.read_into`; a long read from afar is several ranges at a time."""
+    """Fill `buffer` from byte `offset` of a file; a long read from afar uses several ranges."""
     facts = _facts(path)
     _check_end(path, facts, offset + len(buffer))
     if len(buffer) <= file_info.SMALL_BYTES:
@@ -80,7 +80,7 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
 def read_rows(
     path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
 ) -> None:
-    """See `sources.read_rows`; what lies between the rows is fetched with them, once."""
+    """Fill equally spaced rows; the bytes between them are fetched too, once."""
     facts = _facts(path)
     count, nbytes = rows.shape
     span = (count - 1) * stride + nbytes
@@ -112,15 +112,15 @@ def _check_end(path: str, facts: Facts, end: int) -> None:
 
 
 def size(path: str) -> int:
-    """See `sources.size`."""
+    """Return the size of a file in bytes."""
     return _facts(path).size
 
 
 def stamp(path: str, *, fresh: bool) -> tuple[int, str]:
-    """See `sources.stamp`.
+    """Return the size and the tag of a file.
 
     Raises:
-        GrokpackError: GP213 where the file is not the one that was opened.
+        GrokpackError: GP213 if the file is not the one that was opened.
     """
     seen = _facts(path)
     now = file_info.look_again(path) if fresh else seen
@@ -132,7 +132,7 @@ def stamp(path: str, *, fresh: bool) -> tuple[int, str]:
 
 
 def exists(path: str) -> bool:
-    """See `sources.exists`."""
+    """Return whether anything is at the path."""
     above, name = os.path.split(path)
     known = _names.get((above, False))
     if known is not None and not known.sought:
@@ -143,10 +143,10 @@ def exists(path: str) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """See `sources.is_file`.
+    """Return whether a file of exactly this name is at the path.
 
     Raises:
-        GrokpackError: GP222 where there is one that may not be read, as far as that can be told.
+        GrokpackError: GP222 if there seems to be one that may not be read.
     """
     found = file_info.look(path) is not None
     if not found and _is_withheld(path, file_info.refused(path)):
@@ -155,27 +155,28 @@ def is_file(path: str) -> bool:
 
 
 def is_folder(path: str) -> bool:
-    """See `sources.is_folder`."""
+    """Return whether the path is a folder."""
     if path.endswith(_FILES):
         return False
     return not _listing(path).empty
 
 
 def names(folder: str) -> list[str]:
-    """See `sources.names`."""
+    """Return the sorted names in a folder."""
     found = _listing(folder)
     return sorted({*found.folders, *(path.split("/")[0] for path in found.files)})
 
 
 def tree(folder: str) -> list[str]:
-    """See `sources.tree`."""
+    """Return every file below a folder, as sorted relative paths."""
     return sorted(_listing(folder, deep=True).files)
 
 
 def _may_be_file(path: str) -> bool:
-    """Whether a path may be a file's and no folder's page, which on a web server names tell.
+    """Return whether a path may be a file rather than a folder's page.
 
-    A file has a point in its name, or an index of its folder names it.
+    On a web server only names tell: a file has a dot in its name, or an index of its folder names
+    it.
     """
     folder, name = os.path.split(path)
     known = _names.get((folder, False))
@@ -184,9 +185,10 @@ def _may_be_file(path: str) -> bool:
 
 
 def _is_withheld(path: str, reason: str | None) -> bool:
-    """Whether a file that was refused is there: some servers refuse what they do not have.
+    """Return whether a refused file exists: some servers refuse what they do not have.
 
-    A listing or an index names it, or the server asks for a login here and not for other files.
+    It does if a listing or an index names it, or if the server asks for a login here and not for
+    other files.
     """
     folder, name = os.path.split(path)
     known = _names.get((folder, False))
@@ -196,7 +198,7 @@ def _is_withheld(path: str, reason: str | None) -> bool:
 
 
 def _listing(folder: str, *, deep: bool = False) -> Names:
-    """Names in a folder, as the site lists them or, where it does not, as they are found."""
+    """Return the names in a folder, listed by the site or found by probing."""
     key = folder, deep
     if key not in _names:
         site = services.of(parse(folder))
@@ -213,10 +215,10 @@ def _listing(folder: str, *, deep: bool = False) -> Names:
 
 
 def sought(folder: str) -> tuple[str, ...]:
-    """Names that were tried in a folder, where none was found; none where it was listed.
+    """Return the names that were probed in a folder where nothing was found; none if listed.
 
     Raises:
-        GrokpackError: GP222 where access to them is refused.
+        GrokpackError: GP222 if access to them is refused.
     """
     tried = _listing(folder).sought
     for name in tried:
@@ -228,7 +230,7 @@ def sought(folder: str) -> tuple[str, ...]:
 
 
 def forget(folder: str) -> None:
-    """See `sources.forget`."""
+    """Forget the names and files below a folder."""
     base = folder.rstrip("/")
     for key in list(_names):
         if key[0] == base or key[0].startswith(f"{base}/"):

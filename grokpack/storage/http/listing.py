@@ -1,4 +1,4 @@
-"""The names below a folder, as buckets and the hub list them, page by page."""
+"""Names below a folder, as buckets and the hub list them, page by page."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 _PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
 _MOST_PAGES = 200
-_MOST_NAMES = 1 << 18  # 200 pages of a thousand, and what a page may hold beside
-_MOST_LEVELS = 16  # of a page's elements: S3's has 4
+_MOST_NAMES = 1 << 18  # 200 pages of a thousand, and the other names of a page
+_MOST_LEVELS = 16  # of nested elements; S3's pages have 4
 _NEXT = re.compile(r'<([^<>]+)>;\s*rel="next"')
 
 
 @dataclass(slots=True)
 class Names:
-    """What lies directly in a folder, or, where asked, all below it.
+    """Names directly in a folder or, if asked, all files below it.
 
     Attributes:
         files: Paths of files, relative to the folder.
         folders: Names of folders in it.
-        sought: What was asked for, where a server lists nothing and names are tried.
+        sought: Names that were probed, if the server lists nothing.
     """
 
     files: set[str] = field(default_factory=set)
@@ -44,16 +44,16 @@ class Names:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was found."""
+        """True if nothing was found."""
         return not self.files and not self.folders
 
 
 def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
-    """List a folder; nothing is found where there is none.
+    """List a folder; the result is empty if there is none.
 
     Raises:
-        answers.Refused: Where listing is not allowed.
-        GrokpackError: GP221 and GP223 as `exchange.document` does, GP209 for an answer that is no
+        responses.Refused: Listing is not allowed.
+        GrokpackError: GP221 and GP223 as `range_requests.document`, GP209 for a response that is no
             listing.
     """
     url = parse(path)
@@ -81,7 +81,7 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
 
 
 def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> str | None:
-    """Enter a page of S3's XML; the mark of the next one."""
+    """Add a page of S3's XML; return the marker of the next one."""
     try:
         texts = _Texts(("Key", "Prefix", "NextContinuationToken")).read(data)
     except expat.ExpatError as error:
@@ -95,10 +95,10 @@ def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> str | None:
 
 
 class _Texts:
-    """The texts of some elements of an XML document, read as a stream: no tree is made of it.
+    """Stream parser for the texts of some elements of an XML document; it builds no tree.
 
     Args:
-        names: Of the elements, without their namespaces.
+        names: Names of the elements, without their namespaces.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -107,11 +107,11 @@ class _Texts:
         self._text: list[str] | None = None
 
     def read(self, data: bytes) -> dict[str, list[str]]:
-        """The texts by element.
+        """Return the texts by element.
 
         Raises:
-            ValueError: Where the document declares anything, or is nested deeper than listings are.
-            xml.parsers.expat.ExpatError: Where it is none.
+            ValueError: The document declares a DTD, or is nested deeper than listings are.
+            xml.parsers.expat.ExpatError: It is not XML.
         """
         parser = expat.ParserCreate(namespace_separator="}")
         parser.buffer_text = True
@@ -146,7 +146,7 @@ class _Texts:
 
 
 def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str | None:
-    """Enter a page of the hub's JSON; the mark of the next one."""
+    """Add a page of the hub's JSON; return the marker of the next one."""
     rows = bounded_json.parse(data, Place(path))
     try:
         kinds = [(row["type"], row["path"]) for row in rows]
@@ -161,7 +161,7 @@ def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str 
 
 
 def _next_page(link: str, path: str) -> str:
-    """The URL of a listing's next page, which a mirror may have elsewhere."""
+    """Return the URL of a listing's next page, which a mirror may serve elsewhere."""
     try:
         parts = urlsplit(link)
     except ValueError as error:
@@ -178,7 +178,7 @@ def _enter(names: set[str], prefix: str, paths: Iterable[object]) -> None:
 
 
 def is_plain(path: str) -> bool:
-    """Whether a relative path stays below its folder, and can be shown."""
+    """Return whether a relative path stays below its folder and is printable."""
     parts = path.split("/")
     return path.isprintable() and "\\" not in path and not {"", ".", ".."} & set(parts)
 

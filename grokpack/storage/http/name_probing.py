@@ -1,6 +1,6 @@
-"""Names of a folder on a server that lists nothing: those that its index names, or that are tried.
+"""Names of a folder on a server without listings: named by an index, or found by probing.
 
-Files of the release are called `tensor00000_000` and so on: they are asked for, many at a time,
+Files of the release are called `tensor00000_000` and so on. They are requested many at a time,
 until a whole batch is missing.
 """
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 _INDEXES = ("grokpack.json", "grokpack.index.json", "model.safetensors.index.json")
 _SMALL = ("config.json", "model.safetensors")
-_BATCH = 64  # consecutive files that must be missing for the end to be believed
+_BATCH = 64  # consecutive files that must be missing at the end
 _MOST_TENSORS = 1 << 12  # three hundred layers
-_MOST_HOSTS = 16  # what the release can be cut for
+_MOST_HOSTS = 16  # as many as the release can be cut for
 _MOST_FILES = 1 << 14
-"""Of all hosts, after which the server is taken for one that has whatever it is asked for."""
+"""Of all hosts; a server with more claims to have whatever it is asked for."""
 
 
 def probed(folder: str, read: ReadRange) -> Names:
@@ -38,7 +38,7 @@ def probed(folder: str, read: ReadRange) -> Names:
         read: Reads a range of bytes of a file into a buffer.
 
     Raises:
-        GrokpackError: GP221 and GP223 as `exchange.head` does.
+        GrokpackError: GP221 and GP223 as `range_requests.head`.
     """
     found = Names(sought=(*_INDEXES, *_SMALL, _tensor(0, 0)))
     fixed = (*_INDEXES, *_SMALL)
@@ -53,7 +53,7 @@ def probed(folder: str, read: ReadRange) -> Names:
 
 
 def _named(folder: str, index: str, read: ReadRange) -> set[str]:
-    """Files that an index names; those that do not exist are found missing later."""
+    """Return the files that an index names; missing ones are detected later."""
     path = os.path.join(folder, index)
     facts = file_info.look(path)
     if facts is None or facts.size > bounded_json.MOST_BYTES:
@@ -63,7 +63,7 @@ def _named(folder: str, index: str, read: ReadRange) -> set[str]:
     try:
         names = set(_paths(bounded_json.parse(bytes(data))))
     except (GrokpackError, TypeError, AttributeError, KeyError):
-        return set()  # whoever reads the index says what is wrong with it
+        return set()  # the index's own reader reports what is wrong with it
     return {name for name in names if isinstance(name, str) and is_plain(name)}
 
 
@@ -88,14 +88,14 @@ def _pickles(folder: str, suffix: str) -> set[str]:
             for host in range(max(hosts, 1))
         ]
         if first == 0 and not hosts:
-            batch = batch[:4]  # a folder without its first few is none
+            batch = batch[:4]  # a folder that lacks the first few has none
         present = map_all(lambda name: _is_there(folder, name), batch)
         there = {name for name, is_there in zip(batch, present, strict=True) if is_there}
         found |= there
         refused = {
             name for name in batch if file_info.refused(os.path.join(folder, name)) is not None
         }
-        if refused | there < set(batch):  # the server refuses and lacks: these are two things
+        if refused | there < set(batch):  # the server tells refused files from missing ones
             withheld |= refused
         if len(found) > _MOST_FILES:
             what = f"the server claims more than {_MOST_FILES:,} tensor files"

@@ -1,4 +1,4 @@
-"""The same work for many files at once, where each of them waits for an answer."""
+"""Parallel work on many files, each of which waits for a response."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-WIDTH = 32  # answers waited for at a time
+WIDTH = 32  # requests in flight at a time
 
 
 def map_all(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """Results in the order of the items; the first error ends it."""
+    """Apply a function to all items in parallel; return the results in order.
+
+    The first error cancels the rest.
+    """
     with ThreadPoolExecutor(min(WIDTH, max(len(items), 1)), "grokpack-crowd") as pool:
         try:
             return list(pool.map(interruption.with_context(work), items))

@@ -1,4 +1,4 @@
-"""One range of one file: asked for, checked byte for byte, and tried again where that may help."""
+"""Range requests: sent, checked byte for byte, and retried if that may help."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES = 1 + int(os.environ.get("GROKPACK_HTTP_RETRIES") or 7)  # half a minute in all
-_TRIES_OF_A_STRANGER = 4  # a host that never answered: a name mistyped, a server not started
-_TRIES_OF_A_LIAR = 3  # a proxy's error page may pass; a server without ranges stays as it is
+_TRIES_OF_A_STRANGER = 4  # for a host that never responded: a mistyped name, a server not started
+_TRIES_OF_A_LIAR = 3  # an error page of a proxy may pass; a server without ranges stays as it is
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 20.0
 _LONGEST_RETRY_AFTER_S = 300.0
-_SLOWEST_BYTES_PER_S = 64 << 10  # slower, and with four at a time, the release takes two weeks
+_SLOWEST_BYTES_PER_S = 64 << 10  # slower, even four at a time, the release takes two weeks
 
 
 def head(flight: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, bytes]:
-    """Size and tag of a file, and its first bytes, in one request.
+    """Return size and tag of a file, and its first bytes, in one request.
 
     Raises:
-        Gone: Where there is none.
-        Refused: Where access is refused.
-        GrokpackError: GP221 where the server cannot be reached, GP223 where it serves no ranges.
+        Gone: There is no such file.
+        Refused: Access is refused.
+        GrokpackError: GP221 if the server cannot be reached, GP223 if it serves no ranges.
     """
 
     def receive(response: http.client.HTTPResponse) -> tuple[Facts, bytes]:
@@ -75,10 +75,10 @@ def head(flight: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, 
 
 
 def document(flight: Request[Any], resource: Resource, limit_bytes: int) -> tuple[bytes, str]:
-    """A whole answer of bounded size, and its `Link` header.
+    """Return a whole response of bounded size, and its `Link` header.
 
     Raises:
-        Gone: See `head`; likewise for the others.
+        Gone: There is no such page; other errors as in `head`.
     """
 
     def receive(response: http.client.HTTPResponse) -> tuple[bytes, str]:
@@ -91,14 +91,14 @@ def document(flight: Request[Any], resource: Resource, limit_bytes: int) -> tupl
 
 
 def read(flight: Request[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
-    """Read bytes of a file that is still the one that was seen.
+    """Read bytes of a file, provided it is still the version that was seen.
 
     Raises:
-        GrokpackError: GP213 where it is another file by now, GP221 where the server does not
-            deliver, GP222 where access is refused, GP223 where its answers do not fit.
+        GrokpackError: GP213 if it is another version by now, GP221 if the server does not deliver,
+            GP222 if access is refused, GP223 if its responses do not match the request.
     """
     wanted = {"Range": f"bytes={offset}-{offset + body.nbytes - 1}"}
-    if seen.tag.startswith('"'):  # a weak tag never matches, a date is none
+    if seen.tag.startswith('"'):  # a weak tag never matches, and a date is no tag
         wanted["If-Match"] = seen.tag
 
     def receive(response: http.client.HTTPResponse) -> None:
@@ -118,21 +118,21 @@ def read(flight: Request[Any], resource: Resource, offset: int, body: Body, seen
 
 
 def changed(path: str, how: str) -> GrokpackError:
-    """The error for a file that is not the one that was opened."""
+    """Return the error for a file that is not the one that was opened."""
     hint = "restore the source, or begin anew with `--restart`"
     what = "source changed since it was opened"
     return SourceChanged(what, Place(path), (("changed", how),), hint)
 
 
 def refused(resource: Resource, reason: str) -> GrokpackError:
-    """The error for a file that may not be read."""
+    """Return the error for a file that may not be read."""
     facts = (("answer", reason),)
     hint = resource.site.refused_hint()
     return AccessRefused("access is refused", Place(resource.path), facts, hint)
 
 
 def difference(seen: Facts, now: Facts) -> str:
-    """How a file differs from what it was, in words."""
+    """Describe how a file differs from its earlier version."""
     if seen.size != now.size:
         return f"{seen.size:,} bytes then, {now.size:,} now"
     return f"tag {plain(seen.tag)} then, {plain(now.tag)} now"
@@ -145,7 +145,7 @@ def _persist(
     nbytes: int,
     receive: Callable[[http.client.HTTPResponse], T],
 ) -> T:
-    """Attempt a request until it succeeds, fails for good, or has failed too often."""
+    """Repeat a request until it succeeds, fails for good, or has failed too often."""
     began, tried, lies = time.monotonic(), 0, 0
     while True:
         flight.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
@@ -165,7 +165,7 @@ def _persist(
 
 
 def pause_s(tried: int, after_s: float | None) -> float:
-    """Seconds until the next attempt: twice as long each time, never in step with other clients."""
+    """Return the seconds until the next attempt: exponential, with jitter."""
     if after_s is not None:
         return min(after_s, _LONGEST_RETRY_AFTER_S)
     longest: float = min(_FIRST_PAUSE_S * 2 ** (tried - 1), _LONGEST_PAUSE_S)

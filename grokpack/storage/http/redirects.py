@@ -1,4 +1,4 @@
-"""The way to a file: one request, by redirections and credentials, to the server that has it."""
+"""One request, followed through redirects and with credentials to the server that has the file."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
 _LOCATION = "%/:?#[]@!$&'()*+,;=~"
-"""What may stand in an address as it is, beside letters, digits, - _ and .; servers send other
-characters as well, which are taken for the bytes that they came as."""
+"""Characters that an address may hold unquoted, beside letters, digits, - _ and . Servers send
+others as well, which are taken for the bytes that they came as."""
 _NO_ADDRESS = "it redirects to what is no web address"
-_NEAR_S = 0.002  # in which a server at hand answers, at its quickest
+_NEAR_S = 0.002  # seconds; a nearby server responds faster than this at its best
 answered: dict[str, float] = {}
-"""Hosts that are known to be there, and the shortest time in which one has begun to answer."""
+"""Hosts that have responded, and the shortest time in which each did."""
 _moved: dict[str, str] = {}
-"""Where a URL led to last: signed addresses of a CDN, which serve many ranges until they expire;
-empty once one has."""
+"""Last target of a URL's redirects: a signed address of a CDN, which serves many ranges until it
+expires; empty once it has."""
 
 
 class Site(Protocol):
-    """How a service is spoken to."""
+    """Protocol of a service: credentials, and advice on refusals."""
 
     def headers(self, url: str) -> Mapping[str, str]:
-        """Credentials for a URL: none where its host is not the site's."""
+        """Return credentials for a URL; none if the host is not the site's."""
 
     def learn(self, headers: Mapping[str, str]) -> bool:
-        """Take advice from a refusal; true where the next attempt will differ."""
+        """Learn from the headers of a refusal; true if the next attempt will differ."""
 
     def refused_hint(self) -> str:
-        """What to do where access is refused."""
+        """Return the hint for refused access."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Resource:
     """A file, or a listing, of a site.
 
     Attributes:
-        path: What the user calls it, for messages.
-        site: How it is asked for.
-        url: Makes its URL; what the site learns may change it.
+        path: The user's name for it, for messages.
+        site: The service to ask.
+        url: Makes its URL, which may change with what the site learns.
     """
 
     path: str
@@ -66,7 +66,7 @@ def follow(
     wanted: Mapping[str, str],
     receive: Callable[[http.client.HTTPResponse], T],
 ) -> T:
-    """One attempt, by the way that is known or, where that has expired, from the beginning."""
+    """Make one attempt, at the known target or, if that has expired, from the beginning."""
     url = resource.url()
     known = _moved.get(url)
     if known:
@@ -77,7 +77,7 @@ def follow(
         except Trouble:
             _moved[url] = ""
             raise
-    if known is not None:  # the tag is that of the file, which the place that leads to it lacks
+    if known is not None:  # the tag is the file's, which the redirecting address lacks
         wanted = {name: text for name, text in wanted.items() if name != "If-Match"}
     return _walk(flight, resource, (url,), wanted, receive)
 
@@ -89,7 +89,7 @@ def _walk(
     wanted: Mapping[str, str],
     receive: Callable[[http.client.HTTPResponse], T],
 ) -> T:
-    """Ask at the end of a route, and where that leads."""
+    """Send a request to the end of a route, and follow its redirects."""
     at = route[-1]
     headers = {**wanted, **resource.site.headers(at)}
     answer, location = _ask(flight, at, headers, receive, resource)
@@ -103,7 +103,7 @@ def _walk(
 
 
 def _target(at: str, location: str) -> str:
-    """Where a redirection leads."""
+    """Return the target of a redirect."""
     try:
         url = urljoin(at, quote(location, safe=_LOCATION, encoding="latin-1", errors="replace"))
         parts, before = urlsplit(url), urlsplit(at)
@@ -123,7 +123,7 @@ def _ask(
     receive: Callable[[http.client.HTTPResponse], T],
     resource: Resource,
 ) -> tuple[T | None, str | None]:
-    """One request to one address: what was received, or where it redirects to."""
+    """Send one request to one address; return the result, or the target of a redirect."""
     parts = urlsplit(url)
     address = parts.scheme, parts.netloc
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -141,7 +141,7 @@ def _ask(
                 _note(parts.netloc, time.monotonic() - began)
                 try:
                     result = received(response, receive, resource.site.learn)
-                except (Gone, Refused):  # as whole an answer as any other
+                except (Gone, Refused):  # these responses are complete as well
                     sound = _is_over(response)
                     raise
                 sound = _is_over(response)
@@ -164,12 +164,12 @@ def _note(host: str, seconds: float) -> None:
 
 
 def is_near(resource: Resource) -> bool:
-    """Whether a host answers so soon that nothing is gained by asking it several things at once."""
+    """Return whether a host responds so soon that parallel requests gain nothing."""
     return answered.get(urlsplit(resource.url()).netloc, _NEAR_S) < _NEAR_S
 
 
 def _is_over(response: http.client.HTTPResponse) -> bool:
-    """Whether an answer was read to its end, and another may follow on the connection."""
+    """Return whether a response was read to its end and the connection can be reused."""
     return response.isclosed() and not response.will_close
 
 
@@ -178,14 +178,14 @@ def _is_hung_up(error: Exception) -> bool:
 
 
 def _failed_attempt(error: Exception) -> Trouble:
-    """The trouble with a connection; an answer that came and is no HTTP is `NotAsAsked`."""
+    """Return the trouble with a connection; `NotAsAsked` for a response that is not HTTP."""
     cut = isinstance(error, http.client.IncompleteRead) or _is_hung_up(error)
     not_http = isinstance(error, http.client.HTTPException) and not cut
     return NotAsAsked(_spoken(error)) if not_http else Trouble(_spoken(error))
 
 
 def _spoken(error: Exception) -> str:
-    """What happened to a connection, in words."""
+    """Describe what happened to a connection."""
     if isinstance(error, TimeoutError):
         return f"nothing came for {SILENCE_S:.0f} s"
     if isinstance(error, http.client.IncompleteRead):

@@ -1,4 +1,4 @@
-"""Requests on threads of their own, so that whoever waits can stop, and see a stall, at once."""
+"""Requests on threads of their own, so that a waiting caller can stop, and see a stall, at once."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_POLL_S = 0.1  # how often a waiting thread looks whether it shall stop
-_LANDING_S = 1.0  # what a flight that is called off gets to end, before it is left to itself
+_POLL_S = 0.1  # seconds between a waiting thread's checks whether to stop
+_LANDING_S = 1.0  # grace period of a cancelled request
 _MOST_IN_FLIGHT = 64  # of the process; servers refuse more from one address
 
 _slots = threading.BoundedSemaphore(_MOST_IN_FLIGHT)
 
 
 class _RequestThread:
-    """A thread that flies one flight after another: one for each costs more than its bytes."""
+    """Thread that runs one request after another, since a new thread costs more than that."""
 
     def __init__(self) -> None:
         self._given: SimpleQueue[Request[Any]] = SimpleQueue()
         threading.Thread(target=self._serve, name="grokpack-flight", daemon=True).start()
 
     def fly(self, flight: Request[Any]) -> None:
-        """Begin a flight."""
+        """Start a request."""
         self._given.put(flight)
 
     def _serve(self) -> None:
@@ -43,11 +43,11 @@ class _RequestThread:
 
 
 _idle: deque[_RequestThread] = deque()
-os.register_at_fork(after_in_child=_idle.clear)  # a fork has no threads but its own
+os.register_at_fork(after_in_child=_idle.clear)  # a fork has no other threads
 
 
 def _request_thread() -> _RequestThread:
-    """The one that has rested shortest, or a new one."""
+    """Return the thread that was idle shortest, or a new one."""
     try:
         return _idle.pop()
     except IndexError:
@@ -55,28 +55,28 @@ def _request_thread() -> _RequestThread:
 
 
 class Cancelled(Exception):  # not an error: what ends the thread of a flight
-    """Raised in a flight's own thread once nobody waits for it."""
+    """Raised in a request's own thread once nobody waits for it."""
 
 
 class Line(Protocol):
-    """A connection as a flight sees it.
+    """Connection as a request sees it.
 
     Attributes:
-        encrypted: Whether its bytes come in TLS.
+        encrypted: True if its bytes are in TLS.
     """
 
     encrypted: bool
 
     def hang_up(self) -> None:
-        """End what is read from it, from another thread."""
+        """Abort a read, from another thread."""
 
 
 class Request(Generic[T]):
-    """A request under way.
+    """Request in progress.
 
     Attributes:
-        line: The connection in use, for the waiting thread to cut.
-        deadline: When, on the monotonic clock, the present attempt has taken too long.
+        line: The connection in use, for the waiting thread to close.
+        deadline: Monotonic time at which the current attempt has taken too long.
     """
 
     def __init__(self, work: Callable[[Request[Any]], T]) -> None:
@@ -90,7 +90,7 @@ class Request(Generic[T]):
         _request_thread().fly(self)
 
     def carry_out(self) -> None:
-        """Do the work, on the thread that calls this."""
+        """Run the request on the calling thread."""
         try:
             with _slots:
                 self._value = self._work(self)
@@ -100,7 +100,7 @@ class Request(Generic[T]):
             self._landed.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait between two attempts; ends early, with `Cancelled`, if nobody waits any more."""
+        """Wait between two attempts; raise `Cancelled` early if nobody waits any more."""
         self.deadline = math.inf
         if self._off.wait(seconds):
             raise Cancelled
@@ -111,7 +111,7 @@ class Request(Generic[T]):
             raise Cancelled
 
     def call_off(self) -> None:
-        """End it soon; its thread may still be about for a moment."""
+        """Cancel the request; its thread may still run for a moment."""
         self._off.set()
         self._hang_up()
 
@@ -121,34 +121,34 @@ class Request(Generic[T]):
             line.hang_up()
 
     def wait(self) -> T:
-        """Its result.
+        """Wait for the result and return it.
 
         Raises:
-            GrokpackError: GP403 once this thread shall stop, and what the work raised.
+            GrokpackError: GP403 once this thread is to stop, and any error of the request.
         """
         stopping = interruption.current().stopping
         while not self._landed.wait(_POLL_S):
             if stopping():
                 what = "stopped while waiting for the server"
                 raise Interrupted(what, hint="the same command begins anew")
-            if time.monotonic() > self.deadline:  # again and again: it may just be connecting
+            if time.monotonic() > self.deadline:  # repeatedly: it may be connecting just now
                 self._hang_up()
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]  # set where there is no error
 
     def land(self) -> None:
-        """Wait a moment for the end of a flight that was called off."""
+        """Wait a moment for a cancelled request to end."""
         self._landed.wait(_LANDING_S)
 
 
 def run_request(work: Callable[[Request[Any]], T]) -> T:
-    """Do one request and wait for it."""
+    """Run one request and wait for it."""
     return run_requests([work])[0]
 
 
 def run_requests(works: Sequence[Callable[[Request[Any]], T]]) -> list[T]:
-    """Do requests at the same time; the first that fails ends the others."""
+    """Run requests in parallel; the first that fails cancels the others."""
     flights = [Request(work) for work in works]
     try:
         return [flight.wait() for flight in flights]

@@ -1,4 +1,4 @@
-"""Where the bytes of an answer go: into memory, or to a place in a file."""
+"""Destinations of a response's bytes: memory, or a position in a file."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """Takes the bytes of one answer."""
+    """Destination of the bytes of one response."""
 
     @property
     def nbytes(self) -> int:
-        """How many it takes."""
+        """Number of bytes that it takes."""
 
     def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
-        """Take them, and see that the answer ends with them.
+        """Read the bytes, and check that the response ends with them.
 
         Raises:
-            Trouble: Where it is shorter or longer.
-            OSError: Where the connection fails.
+            Trouble: The response is shorter or longer.
+            OSError: The connection fails.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """Bytes that go into a buffer."""
+    """Buffer in memory."""
 
     buffer: memoryview
 
     @property
     def nbytes(self) -> int:
-        """See `Body`."""
+        """Number of bytes that it takes."""
         return len(self.buffer)
 
     def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
-        """See `Body`."""
+        """Read the bytes into the buffer."""
         filled = 0
         while filled < self.nbytes:
             flight.check()
@@ -58,15 +58,15 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class InFile:
-    """Bytes that go to a place in a file.
+    """Position in a file.
 
-    The kernel moves them there from the socket, in one copy where a buffer would take two; from
-    TLS, from an answer in chunks and where the file takes no pipes, they go by memory.
+    The kernel moves the bytes there from the socket, in one copy where a buffer would take two.
+    Over TLS, in chunked responses and where the file takes no pipes, they go through memory.
 
     Attributes:
-        file: Where they go.
-        at: The place of the first.
-        nbytes: How many.
+        file: The file.
+        at: Position of the first byte.
+        nbytes: Number of bytes.
     """
 
     file: Scratch
@@ -74,7 +74,7 @@ class InFile:
     nbytes: int
 
     def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
-        """See `Body`."""
+        """Read the bytes into the file."""
         bare = flight.line is not None and not flight.line.encrypted
         if self.file.piped and bare and response.length == self.nbytes:
             self._by_pipe(flight, response)
@@ -88,7 +88,7 @@ class InFile:
             self.file.put(buffer, self.at)
 
     def _by_pipe(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
-        early = response.read(min(len(response.peek()), self.nbytes))  # came with the headers
+        early = response.read(min(len(response.peek()), self.nbytes))  # sent with the headers
         self.file.put(early, self.at)
         done = len(early)
         with self.file.pipe() as pipe:
@@ -100,7 +100,7 @@ class InFile:
                 flight.check()
                 self.file.pour(pipe, got, self.at + done)
                 done += got
-        response.length = 0  # it does not know; once it does, the connection may be used again
+        response.length = 0  # its bytes were read: the connection can be reused
         response.read(1)
 
 
@@ -109,9 +109,9 @@ _spare: list[bytearray] = []
 
 @contextlib.contextmanager
 def _lent(nbytes: int) -> Iterator[memoryview]:
-    """Memory for a block, used over and over: fresh pages would cost as much as the block.
+    """Lend reused memory for a block: fresh pages would cost as much as the block.
 
-    There are no more of them than blocks in flight, which the budget has.
+    There are no more buffers than blocks in flight, which the memory budget includes.
     """
     memory = _spare.pop() if _spare else bytearray()
     if len(memory) < nbytes:

@@ -1,7 +1,7 @@
-"""What an answer says, and whether that can be believed.
+"""Validation of HTTP responses.
 
-Status, range, total size and length must fit each other and what was asked, or nothing of an
-answer is used.
+Status, range, total size and length must be consistent with each other and with the request;
+otherwise nothing of a response is used.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SLICE_BYTES = 1 << 20
-"""Read at a time; also the largest file that may come whole where a range was asked for."""
+"""Bytes read at a time; also the largest file that may come whole for a range request."""
 WHOLE, PARTIAL, NO_SUCH_RANGE = 200, 206, 416
-_EXPLANATION_BYTES = 2048  # of an error's body: S3 names the reason there
+_EXPLANATION_BYTES = 2048  # of an error's body, in which S3 names the reason
 _MOVED = (301, 302, 303, 307, 308)
 BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
 _REFUSED, _GONE, _CHANGED = (401, 403), (404, 410), 412
@@ -30,19 +30,19 @@ _CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server says of a file.
+    """Size and version of a file, as a server reports them.
 
     Attributes:
-        size: In bytes.
-        tag: Its ETag, else when it was last modified; empty where the server tells neither.
+        size: Size in bytes.
+        tag: Its ETag, else its modification time; empty if the server reports neither.
     """
 
     size: int
     tag: str
 
 
-class Trouble(Exception):  # an answer, or none, that may be better next time
-    """One attempt that failed."""
+class Trouble(Exception):  # whether it was a response or none, the next may be better
+    """Failed attempt that may succeed next time."""
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -50,15 +50,15 @@ class Trouble(Exception):  # an answer, or none, that may be better next time
 
 
 class NotAsAsked(Trouble):
-    """An attempt that was answered, but not as asked; the next one may not be better."""
+    """Attempt with a response other than the requested one, which a retry may not mend."""
 
 
 class Refused(Exception):
-    """401 or 403."""
+    """Status 401 or 403."""
 
 
 class Gone(Exception):
-    """404 or 410."""
+    """Status 404 or 410."""
 
 
 class Changed(Exception):
@@ -66,7 +66,7 @@ class Changed(Exception):
 
 
 def described(response: http.client.HTTPResponse) -> tuple[int, int, Facts]:
-    """What an answer says that it holds: first byte, one past the last, and the file's facts."""
+    """Return the first byte of a response, one past its last, and the file's size and tag."""
     length = response.getheader("Content-Length")
     declared = int(length) if length and length.isdecimal() else None
     if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
@@ -85,7 +85,7 @@ def described(response: http.client.HTTPResponse) -> tuple[int, int, Facts]:
 def _described_whole(
     response: http.client.HTTPResponse, declared: int | None
 ) -> tuple[int, int, Facts]:
-    """A small file may come whole; what is larger than a slice shows a server without ranges."""
+    """Accept a small file that comes whole; a larger one shows a server without ranges."""
     kind = response.getheader("Content-Type") or ""
     if kind.lower().startswith("text/html"):
         raise NotAsAsked("it sent a web page, with status 200")
@@ -95,12 +95,12 @@ def _described_whole(
 
 
 def tag(response: http.client.HTTPResponse) -> str:
-    """What names this version of a file: its ETag, else its date; empty without."""
+    """Return a file's version: its ETag, else its date; empty without either."""
     return (response.getheader("ETag") or response.getheader("Last-Modified") or "").strip()
 
 
 def plain(text: str) -> str:
-    """Text from a server, fit for a terminal."""
+    """Escape and shorten text from a server for a terminal."""
     return text[:80].encode("unicode_escape").decode("ascii") or "none"
 
 
@@ -109,15 +109,15 @@ def received(
     receive: Callable[[http.client.HTTPResponse], T],
     learn: Callable[[Mapping[str, str]], bool],
 ) -> tuple[T | None, str | None]:
-    """Judge an answer by its status.
+    """Handle a response by its status.
 
     Args:
-        response: The answer; its body is not read yet.
-        receive: Takes one that holds what was asked for.
-        learn: Takes advice from the headers of one that does not; true where it was of use.
+        response: The response, whose body is not read yet.
+        receive: Reads a successful response.
+        learn: Learns from the headers of another one; true if a retry will differ.
 
     Returns:
-        What was received, or else where the answer redirects to.
+        The result of `receive`, or else the target of a redirect.
     """
     status = response.status
     if status in (WHOLE, PARTIAL):
@@ -137,7 +137,7 @@ def received(
 
 
 def _failure(response: http.client.HTTPResponse, reason: str) -> Exception:
-    """What an answer means that holds nothing."""
+    """Return the exception for a response without data."""
     status = response.status
     if status in BUSY:
         return Trouble(f"it answered {reason}", after_s=seconds(response.getheader("Retry-After")))
@@ -151,6 +151,6 @@ def _failure(response: http.client.HTTPResponse, reason: str) -> Exception:
 
 
 def seconds(retry_after: str | None) -> float | None:
-    """Seconds that a server asks for; dates, which clocks disagree about, are passed over."""
+    """Parse Retry-After in seconds; dates are ignored, because clocks disagree."""
     text = (retry_after or "").strip()
     return float(text) if text.isdecimal() and len(text) < 7 else None  # noqa: PLR2004  # digits

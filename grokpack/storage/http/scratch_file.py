@@ -1,4 +1,4 @@
-"""A nameless file for what is put aside, filled from memory or by the kernel alone."""
+"""Unnamed scratch file, filled from memory or by the kernel alone."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from grokpack.storage.http import connections
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PIPE_BYTES = 1 << 20  # what Linux grants everybody
+_PIPE_BYTES = 1 << 20  # granted by Linux to everyone
 
 
 class Pipe:
-    """Pages on their way from a socket to a file; no program ever sees what they hold."""
+    """Pipe from a socket to a file, whose pages never enter user space."""
 
     def __init__(self) -> None:
         self._out, self._into = os.pipe()
         self._closing = weakref.finalize(self, _close, self._out, self._into)
-        with contextlib.suppress(OSError):  # who has many pipes gets small ones
+        with contextlib.suppress(OSError):  # a process with many pipes gets small ones
             fcntl.fcntl(self._into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def close(self) -> None:
-        """Drop what is in it."""
+        """Discard its contents."""
         self._closing()
 
     def draw(self, handle: int, most: int) -> int:
-        """Take in what a socket has, which may not block; wait where it has nothing.
+        """Take in what a non-blocking socket has, waiting until it has something.
 
         Returns:
-            How many bytes that was: 0 at their end.
+            The number of bytes: 0 at the end.
 
         Raises:
-            TimeoutError: Where nothing comes for as long as a connection may be silent.
+            TimeoutError: Nothing came for as long as a connection may be silent.
         """
         while True:
             try:
@@ -52,18 +52,18 @@ class Pipe:
                     raise TimeoutError from None
 
     def pour(self, nbytes: int, handle: int, at: int) -> None:
-        """Let out so many bytes, into a file at a place."""
+        """Move so many bytes to a position of a file."""
         poured = 0
         while poured < nbytes:
             poured += os.splice(self._out, handle, nbytes - poured, offset_dst=at + poured)
 
 
 class Scratch:
-    """A nameless file: a crash leaves nothing of it. For many threads.
+    """Thread-safe unnamed file, of which a crash leaves nothing.
 
     Attributes:
         handle: Its descriptor.
-        piped: Whether pipes can be poured into it; they can on Linux, on most file systems.
+        piped: True if pipes can be moved into it, as on most of Linux's file systems.
     """
 
     def __init__(self, folder: str) -> None:
@@ -75,28 +75,28 @@ class Scratch:
         self.piped = self._takes_pipes()
 
     def close(self) -> None:
-        """Give the disk back.
+        """Free the disk space.
 
-        The descriptor stays until nobody has this any more: a request that was called off may
-        still write for a moment, and must not write to what got the same number.
+        The descriptor stays open until nothing refers to this object: a cancelled request may still
+        write for a moment, and must not write to a file that got the same number.
         """
         os.ftruncate(self.handle, 0)
 
     def put(self, block: memoryview | bytes, at: int) -> None:
-        """Write bytes at a place."""
+        """Write bytes at a position."""
         with writing("scratch", self._folder):
             written = 0
             while written < len(block):
                 written += os.pwrite(self.handle, block[written:], at + written)
 
     def pour(self, pipe: Pipe, nbytes: int, at: int) -> None:
-        """Write what a pipe holds at a place."""
+        """Write a pipe's contents at a position."""
         with writing("scratch", self._folder):
             pipe.pour(nbytes, self.handle, at)
 
     @contextlib.contextmanager
     def pipe(self) -> Iterator[Pipe]:
-        """An empty pipe, used again if it is empty afterwards."""
+        """Lend an empty pipe, which is reused if it is empty afterwards."""
         try:
             pipe = self._pipes.pop()
         except IndexError:
@@ -109,7 +109,7 @@ class Scratch:
         self._pipes.append(pipe)
 
     def _takes_pipes(self) -> bool:
-        """Try it with a byte, from a socket to the beginning of the file."""
+        """Try to move a byte from a socket to the beginning of the file."""
         if not hasattr(os, "splice"):
             return False
         near, far = socket.socketpair()

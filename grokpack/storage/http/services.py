@@ -1,4 +1,4 @@
-"""How each scheme is spoken to: the URL of a file, who asks, and how names are listed."""
+"""Services behind each scheme: URLs of files, credentials and listings."""
 
 from __future__ import annotations
 
@@ -18,53 +18,56 @@ from grokpack.storage.urls import WEB, Url, host_fault, parse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KEY = "/~"  # what S3 leaves as it is in a path, beside letters, digits, - _ and .
-_PATH = "/~%:@!$&'()*+,;="  # what a web address may hold as it is
-_SOMEWHERE = "us-east-1"  # the region in a signature where none is known
+_KEY = "/~"  # characters that S3 leaves unquoted in a path, beside letters, digits, - _ and .
+_PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
+_SOMEWHERE = "us-east-1"  # region in a signature if none is known
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
 
 
 class ListingService(Protocol):
-    """A site that tells the names below a folder."""
+    """Protocol of a site that lists the names below a folder."""
 
     def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
-        """The page of a listing that begins after a mark; the first without one."""
+        """Return the page of a listing after a marker; the first page without one."""
 
 
 @dataclass(slots=True)
 class Plain:
-    """A web server: no credentials, no listing."""
+    """Web server, without credentials and listing."""
 
     def url(self, url: Url) -> str:
-        """Where a file is."""
+        """Return the address of a file."""
         return f"{url.scheme}://{url.host}/{quote(url.path, safe=_PATH)}"
 
     def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """See `kvstore`."""
+        """Return TensorStore's spec of a path below a URL."""
         return _web_store(self.url(url), below, {})
 
     def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `routes.Site`
-        """None."""
+        """Return no credentials."""
         return {}
 
     def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
-        """Nothing."""
+        """Return False: a web server gives no advice."""
         return False
 
     def refused_hint(self) -> str:
-        """See `routes.Site`."""
+        """Return the hint for refused access."""
         return "the server lets nobody read this without a password, which grokpack does not send"
 
 
 @dataclass(slots=True)
 class Bucket:
-    """A bucket of S3, of what speaks as S3 does, or of Google Cloud Storage.
+    """Bucket of S3, of a compatible service, or of Google Cloud Storage.
 
     Attributes:
-        name: Of the bucket.
-        google: Whether it is Google's.
-        region: Where it is, as far as is known.
+        name: Name of the bucket.
+        google: True if it is Google's.
+        region: Its region, if known.
+        keys: Credentials for signatures; None for public access.
+        token: Google's access token.
+        endpoint: URL of the service; None for AWS.
     """
 
     name: str
@@ -75,20 +78,20 @@ class Bucket:
     endpoint: str | None = None
 
     def base(self) -> str:
-        """The bucket's URL."""
+        """Return the bucket's URL."""
         if self.endpoint:
             return f"{self.endpoint.rstrip('/')}/{self.name}"
         where = f"s3.{self.region}.amazonaws.com" if self.region else "s3.amazonaws.com"
-        if "." in self.name:  # its certificate would not fit
+        if "." in self.name:  # its certificate would not match
             return f"https://{where}/{self.name}"
         return f"https://{self.name}.{where}"
 
     def url(self, url: Url) -> str:
-        """Where an object is."""
+        """Return the address of an object."""
         return f"{self.base()}/{quote(url.path, safe=_KEY)}"
 
     def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """See `kvstore`; Google's is asked as a web server is, which takes a token as it is."""
+        """Return TensorStore's spec; Google's buckets are read as a web server, with the token."""
         if self.google:
             return _web_store(self.url(url), below, self.headers(self.base()))
         found = {
@@ -99,12 +102,12 @@ class Bucket:
         }
         if self.endpoint:
             found["endpoint"] = self.endpoint.rstrip("/")
-        if self.region or self.endpoint:  # it asks S3 where nothing tells
+        if self.region or self.endpoint:  # otherwise TensorStore asks S3 for the region
             found["aws_region"] = self.region or _SOMEWHERE
         return found
 
     def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
-        """ListObjectsV2, which Google answers as well."""
+        """Return a page of ListObjectsV2, which Google supports as well."""
         query = {"list-type": "2", "prefix": f"{url.path}/" if url.path else ""}
         if not deep:
             query["delimiter"] = "/"
@@ -114,7 +117,7 @@ class Bucket:
         return Resource(str(url), self, lambda: f"{self.base()}/?{text}")
 
     def headers(self, url: str) -> Mapping[str, str]:
-        """A signature, or Google's token, where there is one and the host is the bucket's."""
+        """Return a signature or Google's token, if the host is the bucket's."""
         if urlsplit(url).netloc != urlsplit(self.base()).netloc:
             return {}
         if self.token:
@@ -122,7 +125,7 @@ class Bucket:
         return aws_signature.sign(url, self.region or _SOMEWHERE, self.keys) if self.keys else {}
 
     def learn(self, headers: Mapping[str, str]) -> bool:
-        """The region, which S3 names where it was asked in another."""
+        """Learn the region, which S3 names when it was asked in another one."""
         told = {name.lower(): text for name, text in headers.items()}.get("x-amz-bucket-region")
         if self.endpoint or not told or told == self.region:
             return False
@@ -132,7 +135,7 @@ class Bucket:
         return True
 
     def refused_hint(self) -> str:
-        """See `routes.Site`."""
+        """Return the hint for refused access."""
         if self.google:
             how = "export GOOGLE_OAUTH_ACCESS_TOKEN=$(gcloud auth print-access-token)"
         else:
@@ -144,13 +147,13 @@ class Bucket:
 
 @dataclass(slots=True)
 class Hub:
-    """A repository of models at Hugging Face.
+    """Repository of models at Hugging Face.
 
     Attributes:
         repo: `owner/name`.
         revision: A branch, a tag or a commit.
         endpoint: The site, or a mirror.
-        token: Who asks; None for public repositories.
+        token: Access token; None for public access.
     """
 
     repo: str
@@ -162,16 +165,16 @@ class Hub:
         return "/".join(quote(part) for part in url.path.split("/")[1:])
 
     def url(self, url: Url) -> str:
-        """Where a file is."""
+        """Return the address of a file."""
         revision = quote(self.revision, safe="")
         return f"{self.endpoint}/{quote(self.repo)}/resolve/{revision}/{self._below(url)}"
 
     def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """See `kvstore`."""
+        """Return TensorStore's spec of a path below a URL."""
         return _web_store(self.url(url), below, self.headers(self.endpoint))
 
     def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
-        """The tree, a page at a time; the mark of a page is its URL."""
+        """Return a page of the tree; the marker of a page is its URL."""
         below = self._below(url)
         revision = quote(self.revision, safe="")
         first = f"{self.endpoint}/api/models/{quote(self.repo)}/tree/{revision}"
@@ -179,22 +182,22 @@ class Hub:
         return Resource(str(url), self, lambda: after or first)
 
     def headers(self, url: str) -> Mapping[str, str]:
-        """The token, for the site itself and not for where it redirects to."""
+        """Return the token, for the site itself and not for the targets of its redirects."""
         if self.token and urlsplit(url).netloc == urlsplit(self.endpoint).netloc:
             return {"Authorization": f"Bearer {self.token}"}
         return {}
 
     def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
-        """Nothing."""
+        """Return False: the hub gives no advice."""
         return False
 
     def refused_hint(self) -> str:
-        """See `routes.Site`."""
+        """Return the hint for refused access."""
         return "the repository is private or gated: set HF_TOKEN, or `hf auth login`"
 
 
 def of(url: Url) -> Plain | Bucket | Hub:
-    """The site of a URL; the same object as long as the program runs."""
+    """Return the site of a URL, always the same object."""
     if url.scheme == "hf":
         name, _, revision = url.path.split("/")[0].partition("@")
         return _hub(f"{url.host}/{name}", revision or "main")
@@ -204,18 +207,18 @@ def of(url: Url) -> Plain | Bucket | Hub:
 
 
 def resource(path: str) -> Resource:
-    """A file, as `exchange` takes it."""
+    """Return a file as a resource to request."""
     url = parse(path)
     site = of(url)
     return Resource(path, site, lambda: site.url(url))
 
 
 def kvstore(folder: str, below: str) -> dict[str, Any]:
-    """TensorStore's spec of what lies below a folder, with the keys and the endpoint of ours.
+    """Return TensorStore's spec of a path below a folder, with grokpack's keys and endpoint.
 
     Args:
         folder: A URL.
-        below: A path below it; of a folder it ends in a slash.
+        below: A path below it; a folder's ends in a slash.
     """
     url = parse(folder)
     return of(url).kvstore(url, below)
@@ -248,10 +251,10 @@ def _bucket(scheme: str, name: str) -> Bucket:
 
 
 def _endpoint(*variables: str) -> str | None:
-    """The URL in the first of these variables that is set; None where none is.
+    """Return the URL in the first of these variables that is set; None if none is.
 
     Raises:
-        GrokpackError: GP224 where it is no web address without a user and a query.
+        GrokpackError: GP224 if it is not a web address without user and query.
     """
     variable = next((v for v in variables if os.environ.get(v)), None)
     if variable is None:
@@ -276,7 +279,7 @@ def _hub(repo: str, revision: str) -> Hub:
 
 
 def _hub_token() -> str | None:
-    """HF_TOKEN, else what `hf auth login` left; None where there is none."""
+    """Return HF_TOKEN, else the token that `hf auth login` stored; None without."""
     if os.environ.get("GROKPACK_ANONYMOUS"):
         return None
     if os.environ.get("HF_TOKEN"):
@@ -285,11 +288,11 @@ def _hub_token() -> str | None:
     place = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
     try:
         return (place.read_text(encoding="utf-8").strip() or None) if place.is_file() else None
-    except (OSError, UnicodeDecodeError):  # as if nobody had logged in
+    except (OSError, UnicodeDecodeError):  # as if not logged in
         return None
 
 
 def forget() -> None:
-    """Look at the environment anew."""
+    """Clear the cached sites, so that the environment is read again."""
     for kept in (_plain, _bucket, _hub):
         kept.cache_clear()
