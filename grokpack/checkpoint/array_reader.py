@@ -1,4 +1,4 @@
-"""Boxes of a checkpoint's arrays, read from wherever their bytes lie."""
+"""Reader of boxes of a checkpoint's arrays."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 class ArrayReader:
     """Reads boxes of whole arrays from the pieces that the files hold.
 
-    One reader serves many threads: it keeps no file open and decides no result by what it
-    remembers. An array that the files hold in another form (transposed, one per expert, in blocks)
-    is made by the checkpoint's views.
+    One reader serves many threads: it keeps no file open, and its caches never change a result. An
+    array that the files hold in another form (transposed, one per expert, in blocks) is made by the
+    checkpoint's lazy arrays.
 
     Attributes:
-        memo: What ops keep for arrays that are made of the same work.
+        memo: Cache of results that several arrays need.
 
     Args:
-        checkpoint: The source; None for ops that make their values from nothing.
-        engine: Which twin of each kernel runs, that which reads many short runs among them.
-        ahead_bytes: What `read_ahead` reads at a time and keeps for each thread; 0 for no more
-            than it is asked for.
-        memory_bytes: What the process may take, of which decoding chunks takes its part; None
-            where a budget has seen to that.
+        checkpoint: The source; None for transforms that need no input.
+        engine: The implementation of each kernel, numpy or compiled.
+        ahead_bytes: Bytes that `read_ahead` reads at a time and keeps for each thread; 0 to read
+            only what is asked for.
+        memory_bytes: Memory of the process, part of which goes to decoding chunks; None if a budget
+            has accounted for that.
 
     Raises:
-        GrokpackError: GP240 where the checkpoint's chunks are too large for that.
+        GrokpackError: GP240 if the checkpoint's chunks are too large for that memory.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class ArrayReader:
         self._kept = threading.local()
 
     def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
-        """The values in `box` of an array, as raw unsigned integers of its element size.
+        """Return the values in `box` of an array, as unsigned integers of its element size.
 
         Args:
             array: Its name.
-            box: Which values.
-            into: Takes them; a new array by default.
+            box: The region.
+            into: Array to fill; a new one by default.
 
         Raises:
-            GrokpackError: GP213 or GP214 where a file cannot be read as its header promised,
-                GP202 where no file holds a part of the box.
+            GrokpackError: GP213 or GP214 if a file cannot be read as its header promised, GP202 if
+                no file holds a part of the box.
         """
         view = self._views.get(array)
         if view is not None:
@@ -101,24 +101,24 @@ class ArrayReader:
         return out
 
     def read_file(self, path: str, offset: int, nbytes: int) -> np.ndarray:
-        """Bytes of a file of the checkpoint, whatever they mean, `u8[byte]`."""
+        """Return bytes of a file of the checkpoint, uninterpreted, `u8[byte]`."""
         out: np.ndarray = np.empty(nbytes, np.uint8)
         storage.read_into(os.path.join(self._folder, path), offset, out.data)
         return out
 
     def read_ahead(self, array: str, box: Box) -> np.ndarray:
-        """The same for a caller that goes on along the last axis, a few elements at a time.
+        """Read with look-ahead along the last axis, for callers that advance by small steps.
 
-        Views that turn a matrix do. Each read takes a short run out of every row; so a wide band
-        is read at once, and kept until the thread leaves it. A caller that jumps about, from rank
-        to rank, gets what it asks for and no more.
+        Transposing a matrix does: each read takes a short run out of every row. A wide band is
+        therefore read at once, and kept until the thread leaves it. A caller that jumps, from rank
+        to rank, gets only what it asks for.
         """
         name, last, outer, values = getattr(self._kept, "band", ("", box, None, np.empty(0)))
         if name == array and outer is not None and box.intersect(outer) == box:
             self._kept.band = array, box, outer, values
             kept: np.ndarray = values[box.slices_in(outer)]
             return kept
-        self._kept.band = array, box, None, np.empty(0)  # frees it before the next is read
+        self._kept.band = array, box, None, np.empty(0)  # frees it before the next read
         wide = self._widened(array, box) if name == array and _follows(box, last) else box
         values = self.read(array, wide)
         if wide != box:
@@ -126,7 +126,7 @@ class ArrayReader:
         return values[box.slices_in(wide)]
 
     def _widened(self, array: str, box: Box) -> Box:
-        """The box, wider along the last axis as far as the array and the memory go."""
+        """Widen a box along the last axis as far as the array and the memory allow."""
         spec = self._arrays[array]
         column_bytes = math.prod(box.shape[:-1]) * spec.dtype.itemsize
         width = max(box.shape[-1], self._ahead_bytes // column_bytes)
@@ -152,13 +152,13 @@ class ArrayReader:
 
 
 def _follows(box: Box, last: Box) -> bool:
-    """Whether a box goes on where another ended, along the last axis; they may share a block."""
+    """Return whether a box continues another along the last axis; they may share a block."""
     same = box.start[:-1] == last.start[:-1] and box.shape[:-1] == last.shape[:-1]
     return same and last.start[-1] < box.start[-1] <= last.stop[-1]
 
 
 def _distinct(pieces: Mapping[str, tuple[Piece, ...]]) -> dict[str, tuple[Piece, ...]]:
-    """One piece for each region: ranks may hold the same heads or groups twice."""
+    """Keep one piece for each region: ranks may hold the same heads or groups twice."""
     return {name: tuple({p.box: p for p in rows}.values()) for name, rows in pieces.items()}
 
 
@@ -173,10 +173,10 @@ class Runs:
 
 
 def spaced_runs(piece: Piece, box: Box, itemsize: int) -> Iterator[tuple[tuple[int, ...], Runs]]:
-    """The runs of bytes in a piece that make up a box, by leading index.
+    """Yield the runs of bytes in a piece that make up a box, by leading index.
 
-    Trailing axes that the box takes whole make one run together with the axis before them; the
-    axis before that gives the equally spaced ones.
+    Trailing axes that the box takes whole form one run together with the axis before them; the axis
+    before that gives the equal spacing.
     """
     shape = piece.box.shape
     start = tuple(a - b for a, b in zip(box.start, piece.box.start, strict=True))

@@ -1,4 +1,4 @@
-"""The config.json that belongs to a checkpoint's folder."""
+"""Search for the config.json of a checkpoint's folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from grokpack.models.config_json import FILE
 
 
 def find(folders: list[str]) -> tuple[dict[str, Any], str | None]:
-    """The first config.json in these folders, and its path; empty where there is none.
+    """Return the first config.json in these folders and its path; empty if there is none.
 
     Raises:
-        GrokpackError: GP209 where the file is not a JSON object.
+        GrokpackError: GP209 if the file is not a JSON object.
     """
     for folder in folders:
         path = os.path.join(folder, FILE)

@@ -1,4 +1,4 @@
-"""Tensors written to one .npy or .safetensors file, streamed."""
+"""Extraction of tensors to one .npy or .safetensors file, streamed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _STEP_BYTES = 4 << 20
 
 
 def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str, Any]:
-    """Write tensors, as they are stored, to a file whose suffix says the format.
+    """Write tensors, as they are stored, to a file whose suffix gives the format.
 
     Args:
-        checkpoint: Where from.
-        patterns: Which; `.npy` takes one tensor and leaves its scales out.
+        checkpoint: The source.
+        patterns: Names of tensors; `.npy` takes one tensor and leaves its scales out.
         path: A new file that ends in `.npy` or `.safetensors`.
 
     Raises:
-        GrokpackError: GP202 where one of them cannot be read, GP304 for another suffix or no
-            names, GP323 where the file exists, GP403 where this thread shall end its work.
+        GrokpackError: GP202 if one of them cannot be read, GP304 for another suffix or no names,
+            GP323 if the file exists, GP403 if this thread is to stop.
     """
     chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
     absent = unread(checkpoint, patterns, checkpoint.tensors)

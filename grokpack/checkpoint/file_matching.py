@@ -1,4 +1,4 @@
-"""Which file a name in somebody else's list means. Pure."""
+"""Matching of names in a foreign list to files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 _TENSOR_ENDS = (".safetensors", ".gguf")
 _CHUNKS = re.compile(r"(?:.*/)?(?:(?:transformer|language_model)[./].+|d/[0-9a-f]{32})")
-"""What lies in a zarr or Orbax store: arrays under xAI's names, or a database's data files."""
+"""Paths in a zarr or Orbax store: arrays under xAI's names, or a database's data files."""
 
 
 def is_weights(name: str) -> bool:
-    """Whether a name in a list is a file of weights, by its form; others need not be there."""
+    """Return whether a name in a list has the form of a weight file; others are optional."""
     plain = name.removesuffix(zstd_seekable.SUFFIX)
     last = plain.rpartition("/")[2]
     known = ckpt0.parse_name(last) is not None or last.endswith(_TENSOR_ENDS)
@@ -25,15 +25,15 @@ def is_weights(name: str) -> bool:
 
 
 def match(paths: Iterable[str], names: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """For each path the entry that means it; paths without one are left out.
+    """Match each path to the entry that means it; paths without one are left out.
 
-    A list may begin at the folder itself, above it, or be flat. An entry means a path that it is
-    equal to, else one that it ends with, else one whose last word it is; where several entries
-    would do, none is taken: a wrong guess would call a sound file damaged.
+    A list may begin at the folder itself, above it, or be flat. An entry means a path if they are
+    equal, else if it ends with the path, else if it is the path's last component. If several
+    entries match, none is taken: a wrong guess would call a sound file damaged.
 
     Args:
-        paths: Of the checkpoint's files, from its folder.
-        names: The entries: what each is called, and what stands for it.
+        paths: Paths of the checkpoint's files, from its folder.
+        names: The entries: their names, and a key for each.
         prefix: From the checkpoint's home to its folder: `ckpt-0/` or nothing.
     """
     exact = {_tidy(name): entry for name, entry in names.items()}

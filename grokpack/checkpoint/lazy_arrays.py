@@ -1,4 +1,4 @@
-"""Arrays of a checkpoint as TensorStore arrays: opened in place where they lie as they are."""
+"""Arrays of a checkpoint as TensorStore arrays, opened in place or computed on read."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def open(path: str, head_dim: int | None = None) -> Opened:  # noqa: A001  # as 
 
     Args:
         path: A checkpoint of any format that grokpack reads, or a view of one.
-        head_dim: Size of an attention head, where no config.json tells it.
+        head_dim: Size of an attention head, if no config.json gives it.
 
     Raises:
-        GrokpackError: GP226 where files changed since a view was made, and what
-            `open_checkpoint` raises.
+        GrokpackError: GP226 if files changed since a view was made, and the errors of
+            `open_checkpoint`.
     """
     return Opened(str(path), head_dim)
 
 
 class Opened(Mapping[str, "ts.TensorStore"]):
-    """The arrays of a checkpoint, by name, each a `tensorstore.TensorStore`.
+    """Arrays of a checkpoint, by name, each a `tensorstore.TensorStore`.
 
     Names are xAI's; the scales of a weight are `<name>/scales`. An array that the files hold as it
-    is, is opened where it lies; one that they hold turned or in blocks is computed on each read.
+    is, is opened in place; one that they hold transposed or in blocks is computed on each read.
 
     Args:
-        path: Where the checkpoint is.
-        head_dim: Size of an attention head, where no config.json tells it.
+        path: Path of the checkpoint.
+        head_dim: Size of an attention head, if no config.json gives it.
     """
 
     def __init__(self, path: str, head_dim: int | None = None) -> None:
@@ -63,7 +63,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint behind the arrays, its headers read."""
+        """The checkpoint behind the arrays, with its headers read."""
         return open_checkpoint(self.path, self._head_dim)
 
     @property
@@ -77,11 +77,11 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         return self.checkpoint.tensors
 
     def dequantized(self, dtype: object = "bf16") -> Dequantized:
-        """The tensors as floats: weights times their scales, computed on each read.
+        """Return the tensors as floats: weights times their scales, computed on each read.
 
         Args:
             dtype: `bf16` (what xAI's code computes with), `f32` (exact) or `f16`; numpy's and
-                TensorStore's names and types do as well.
+                TensorStore's names and types are accepted as well.
 
         Raises:
             GrokpackError: GP304 for another dtype.
@@ -143,11 +143,11 @@ class Opened(Mapping[str, "ts.TensorStore"]):
 
 
 class Dequantized(Mapping[str, "ts.TensorStore"]):
-    """The tensors of a checkpoint as floats, by name; values are computed when they are read.
+    """Tensors of a checkpoint as floats, by name, computed when they are read.
 
     Args:
-        checkpoint: Where from.
-        dtype: The dtype to be made.
+        checkpoint: The source.
+        dtype: The dtype of the result.
     """
 
     def __init__(self, checkpoint: Checkpoint, dtype: DType) -> None:
@@ -181,7 +181,7 @@ class Dequantized(Mapping[str, "ts.TensorStore"]):
 
 
 def _tile(checkpoint: Checkpoint, name: str, array: ArraySpec) -> Shape:
-    """What is computed at a time: a band of rows, or of columns where the files hold it turned."""
+    """Return the shape computed at a time: a band of rows, or of columns if stored transposed."""
     view = checkpoint.views.get(name)
     if view is None or isinstance(view, Renamed) or len(array.shape) < 2:  # noqa: PLR2004  # matrix
         return band(array.shape, array.dtype.itemsize)
@@ -190,10 +190,10 @@ def _tile(checkpoint: Checkpoint, name: str, array: ArraySpec) -> Shape:
 
 
 def _float(dtype: object) -> DType:
-    """The dtype that a user means.
+    """Return the dtype that a user names.
 
     Raises:
-        GrokpackError: GP304 where it is no float that grokpack writes.
+        GrokpackError: GP304 if it is no float that grokpack writes.
     """
     text = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     label = _LONG_NAMES.get(str(text).lower(), str(text).lower())

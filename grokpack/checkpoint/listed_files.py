@@ -1,4 +1,4 @@
-"""Files that a manifest lists, where they are compared without being read as a checkpoint."""
+"""Files that a manifest lists, compared without being read as a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ListedFolder:
-    """Files of a folder, or a file of one, whose headers are not believed.
+    """Files of a folder, or a single file, whose headers are not trusted.
 
     Attributes:
-        folder: Where they lie.
+        folder: Their folder.
         home: The folder of the manifest.
-        layout: Their names; nothing is said of what they hold.
-        owns_folder: Whether the folder holds nothing else.
-        place: What a user calls them.
-        geometry: Not known.
+        layout: Their names, without contents.
+        owns_folder: True if the folder holds nothing else.
+        place: Path for people.
+        geometry: Always None.
     """
 
     folder: str
@@ -36,18 +36,18 @@ class ListedFolder:
     geometry: None = None
 
     def path(self, relative: str) -> str:
-        """Where a file is."""
+        """Return the path of a file."""
         return os.path.join(self.folder, relative)
 
 
 def unread(path: str) -> ListedFolder | None:
-    """The files that the manifest beside a path lists and that are there; None without a manifest.
+    """Return the existing files that the manifest beside a path lists; None without a manifest.
 
     Args:
         path: A checkpoint's folder, the one above it, or its only file.
 
     Raises:
-        GrokpackError: GP209 where the manifest is broken.
+        GrokpackError: GP209 if the manifest is broken.
     """
     if not storage.is_folder(path):
         beside = f"{path}.{manifest_file.FILE}"
@@ -66,7 +66,7 @@ def unread(path: str) -> ListedFolder | None:
 
 
 def everything(path: str) -> ListedFolder | None:
-    """All files at a path but hidden ones and the manifest; None where there are none."""
+    """Return all files at a path but hidden ones and the manifest; None if there are none."""
     if not storage.exists(path):
         return None
     if not storage.is_folder(path):
@@ -80,7 +80,7 @@ def everything(path: str) -> ListedFolder | None:
 
 
 def _there(folder: str, home: str, names: Iterable[str]) -> list[str]:
-    """Those of a manifest's names that are files below its folder, told from the other folder."""
+    """Return a manifest's existing names, relative to another folder."""
     inside = dict.fromkeys(name for name in names if manifest_file.stays_inside(name))
     found = [name for name in inside if storage.exists(os.path.join(home, name))]
     return [os.path.relpath(os.path.join(home, name), folder) for name in found]

@@ -1,6 +1,7 @@
-"""grokpack.json: what an output is, where it came from, and a checksum for each tile of each file.
+"""Manifest grokpack.json: what an output is, its source, and a checksum for each tile.
 
-It holds no clock, host, path, worker count or budget: two runs of one plan write it identically.
+It holds no time, host, path, worker count or budget, so that two runs of one plan write the same
+bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 FILE = "grokpack.json"
 SCHEMA = "grokpack/manifest/1"
 _DIGEST_CHARS = 32  # xxh3_128 in hex
-_MOST_PLAIN = 64  # tiles whose checksums stand as they are: of files up to a gibibyte
+_MOST_PLAIN = 64  # tiles whose checksums are not compressed: those of files up to a gibibyte
 _MOST_TILES = 1 << 20
-"""Of all files together, 16 TiB: a bound on what checksums that are packed may become."""
+"""Of all files together, 16 TiB; bounds what compressed checksums may expand to."""
 
 
 def render(
@@ -37,13 +38,13 @@ def render(
     framings: Mapping[str, tuple[bytes, ...]],
     decoded: Mapping[str, tuple[int, list[str]]] | None = None,
 ) -> bytes:
-    """The manifest as bytes.
+    """Render the manifest.
 
     Args:
-        description: Format, plan, source, model: JSON values without anything that varies.
-        files: By path the size and the checksum (xxh3_128, hex) of each tile.
+        description: Format, plan, source, model: JSON values that are the same in every run.
+        files: Size and checksum (xxh3_128, hex) of each tile, by path.
         framings: Pickle framing that differs from the release's, by tensor.
-        decoded: Size and checksums of what encoded files stand for, by the same path.
+        decoded: Decompressed size and checksums of compressed files, by the same path.
     """
     rows = {
         path: file_row(*entry) | ({"decoded": file_row(*decoded[path])} if decoded else {})
@@ -57,7 +58,7 @@ def render_rows(
     rows: Mapping[str, Mapping[str, Any]],
     framings: Mapping[str, tuple[bytes, ...]],
 ) -> bytes:
-    """The same of rows that are made already."""
+    """Render the manifest from rows of files."""
     variants: list[tuple[bytes, ...]] = sorted(set(framings.values()))
     document = {
         "schema": SCHEMA,
@@ -77,7 +78,7 @@ def render_rows(
 
 
 def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> dict[str, object]:
-    """What the manifest says of a file: its size, checksum of each tile, and sha256 if known."""
+    """Return the manifest's row of a file: size, checksum of each tile, and sha256 if known."""
     row: dict[str, object] = {"bytes": nbytes}
     if len(tiles) > _MOST_PLAIN:
         packed = zstandard.compress(bytes.fromhex("".join(tiles)))
@@ -88,16 +89,16 @@ def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> dict[s
 
 
 def row_of(data: bytes) -> dict[str, object]:
-    """The same of a small file's contents."""
+    """Return the manifest's row of a small file, from its contents."""
     sums = (data[i : i + TILE_BYTES] for i in range(0, len(data), TILE_BYTES))
     return file_row(len(data), [xxhash.xxh3_128_hexdigest(tile) for tile in sums])
 
 
 def load(home: str) -> dict[str, Any] | None:
-    """The manifest in a folder; None where there is none.
+    """Read the manifest in a folder; return None if there is none.
 
     Raises:
-        GrokpackError: GP209 where it is there and is not one.
+        GrokpackError: GP209 if the file is no manifest.
     """
     path = os.path.join(home, FILE)
     return load_file(path) if storage.exists(path) else None
@@ -107,7 +108,7 @@ def load_file(path: str) -> dict[str, Any]:
     """Read a manifest.
 
     Raises:
-        GrokpackError: GP209 where it is not one.
+        GrokpackError: GP209 if the file is none.
     """
     document = storage.read_json(path)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
@@ -126,19 +127,19 @@ def load_file(path: str) -> dict[str, Any]:
 
 
 def _is_sized(row: object) -> bool:
-    """Whether a row of the table of files gives a size."""
+    """Return whether a row of the table of files gives a size."""
     return isinstance(row, dict) and type(row.get("bytes")) is int and row["bytes"] >= 0
 
 
 def is_row(row: Any) -> bool:  # noqa: ANN401  # a value of somebody's JSON
-    """Whether a value is what a manifest says of a single file."""
+    """Return whether a value is a valid row of a manifest's files."""
     if not _is_sized(row) or row["bytes"] > _MOST_TILES * TILE_BYTES:
         return False
     return _table(row, row["bytes"]) is not None
 
 
 def _table(row: Mapping[str, Any], nbytes: int) -> str | None:
-    """Checksums of all tiles as one text of hex; None where they are not as many as tiles."""
+    """Return the checksums of all tiles as one hex text; None if their number is wrong."""
     chars = -(-nbytes // TILE_BYTES) * _DIGEST_CHARS
     text, packed = row.get("tiles"), row.get("tiles_zstd")
     if isinstance(packed, str):
@@ -151,25 +152,25 @@ def _table(row: Mapping[str, Any], nbytes: int) -> str | None:
 
 
 def row(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
-    """Size and checksums of a file as it was written, or of what a compressed one stands for."""
+    """Return size and checksums of a file as written, or decompressed."""
     files: dict[str, dict[str, Any]] = document["files"]
     compressed = files.get(path + zstd_seekable.SUFFIX, {})
     return files.get(path) or compressed.get("decoded")
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a name leads to a file below the manifest's folder."""
+    """Return whether a name leads to a file below the manifest's folder."""
     return not os.path.isabs(path) and ".." not in path.split("/")
 
 
 def tiles(row: Mapping[str, Any]) -> list[str]:
-    """Checksums of a file's tiles, in order."""
+    """Return the checksums of a file's tiles, in order."""
     text = _table(row, row["bytes"]) or ""
     return [text[i : i + _DIGEST_CHARS] for i in range(0, len(text), _DIGEST_CHARS)]
 
 
 def framings(document: Mapping[str, Any] | None) -> dict[str, tuple[bytes, ...]]:
-    """Framing by tensor, as the manifest keeps it; the bytes are not to be trusted unchecked."""
+    """Return the framing by tensor; its bytes must not be trusted unchecked."""
     table = (document or {}).get("framings")
     try:
         if not table:

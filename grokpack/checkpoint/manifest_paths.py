@@ -1,6 +1,6 @@
-"""Where a checkpoint's manifest lies, and what is remembered of checking it.
+"""Paths of a checkpoint's manifest and of the history of its checks.
 
-Beside the checkpoint; in the user's cache where nothing can be written there.
+They lie beside the checkpoint, or in the user's cache if nothing can be written there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _RESULTS = "checked.json"
 
 
 class ComparedFiles(Protocol):
-    """Files that are compared: a checkpoint's, or those of a folder that is not read as one."""
+    """Files to compare: a checkpoint's, or those of a folder that is not read as one."""
 
     @property
     def folder(self) -> str:
-        """Where they lie; paths of the layout are relative to it."""
+        """Their folder; paths of the layout are relative to it."""
 
     @property
     def home(self) -> str:
@@ -37,45 +37,45 @@ class ComparedFiles(Protocol):
 
     @property
     def owns_folder(self) -> bool:
-        """Whether the folder holds nothing else."""
+        """True if the folder holds nothing else."""
 
     @property
     def geometry(self) -> Geometry | None:
-        """Dimensions of the model; None where the headers were not read."""
+        """Dimensions of the model; None if the headers were not read."""
 
     @property
     def place(self) -> str:
-        """What a user calls them."""
+        """Path for people."""
 
     def path(self, relative: str) -> str:
-        """Where a file of the layout is."""
+        """Return the path of a file of the layout."""
 
 
 def below_home(checkpoint: ComparedFiles) -> str:
-    """From the checkpoint's home to its folder: `ckpt-0/`, or nothing."""
+    """Return the path from the checkpoint's home to its folder: `ckpt-0/`, or nothing."""
     prefix = os.path.relpath(checkpoint.folder, checkpoint.home)
     return "" if prefix == "." else f"{prefix}/"
 
 
 def manifests(checkpoint: ComparedFiles) -> tuple[str, str]:
-    """Where its manifest may lie: beside it, in the cache."""
+    """Return the possible paths of its manifest: beside it, in the cache."""
     return _beside(checkpoint), os.path.join(_cache(checkpoint), manifest_file.FILE)
 
 
 def results(checkpoint: ComparedFiles) -> tuple[str, str]:
-    """Where what is remembered of checking it may lie: beside its manifest, in the cache."""
+    """Return the possible paths of the history of its checks: beside it, in the cache."""
     own = _beside(checkpoint)
     folder = os.path.join(os.path.dirname(own), FOLDER)
     if not checkpoint.owns_folder:
         folder = own.removesuffix(f".{manifest_file.FILE}") + FOLDER
     cached = os.path.join(_cache(checkpoint), _RESULTS)
-    # a link that came with the files may lead to where nothing of ours belongs
+    # A link that came with the files may lead elsewhere; nothing is written through it.
     beside = cached if storage.is_link(folder) else os.path.join(folder, _RESULTS)
     return beside, cached
 
 
 def writable(choices: tuple[str, str]) -> str:
-    """The first of these places that can be written."""
+    """Return the first of these paths if it can be written, else the second."""
     first, second = choices
     return first if not storage.is_url(first) and storage.is_writable(first) else second
 

@@ -1,4 +1,4 @@
-"""What a manifest recorded of each file of a checkpoint."""
+"""Records of a checkpoint's files in a manifest."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a file.
+    """Recorded size and checksums of a file.
 
     Attributes:
         file: The file.
-        path: What to compare: the file as it lies there, compressed or not, or what it stands for.
-        nbytes: The size that was recorded.
+        path: The path to compare: the file as stored, or its decompressed contents.
+        nbytes: The recorded size.
         tiles: Checksum of each tile (xxh3_128, hex).
     """
 
@@ -36,21 +36,21 @@ class Record:
 
     @property
     def tail(self) -> str:
-        """Checksum of the last tile; empty where there is none."""
+        """Checksum of the last tile; empty if there is none."""
         return self.tiles[-1] if self.tiles else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What one manifest knows of a checkpoint.
+    """Records of one manifest for a checkpoint.
 
     Attributes:
         origin: The manifest's path.
         files: A record for each file that it names and the checkpoint has.
         unknown: Files of the checkpoint that it does not name.
-        absent: Files that it names and that are not there.
-        companions: Small files that were written with them: configs, indices, the tokenizer; of a
-            manifest from elsewhere those that are there.
+        absent: Files that it names and that do not exist.
+        companions: Small files that were written with them: configs, indices, the tokenizer; for a
+            manifest from elsewhere, the existing ones.
     """
 
     origin: str
@@ -61,12 +61,12 @@ class Records:
 
 
 def own(checkpoint: ComparedFiles) -> Records | None:
-    """What the checkpoint's own manifest knows; None where it has none.
+    """Return the records of the checkpoint's own manifest; None if it has none.
 
     A single file's manifest lies beside it, whatever the file was called when it was written.
 
     Raises:
-        GrokpackError: GP209 where the manifest is broken.
+        GrokpackError: GP209 if the manifest is broken.
     """
     path = next((p for p in manifest_paths.manifests(checkpoint) if storage.exists(p)), None)
     if path is None:
@@ -97,9 +97,9 @@ def own(checkpoint: ComparedFiles) -> Records | None:
 def _companions(
     checkpoint: ComparedFiles, document: Mapping[str, Any], table: str
 ) -> Iterator[Record]:
-    """Records of files that are no part of the layout, but for names that lead out of the folder.
+    """Yield records of files outside of the layout, except names that lead out of the folder.
 
-    Small ones beside the weights, and weights whose headers could not be read.
+    These are small files beside the weights, and weights whose headers could not be read.
     """
     for name, row in document.get(table, {}).items():
         path = _place(checkpoint, name)
@@ -109,17 +109,17 @@ def _companions(
 
 
 def _place(checkpoint: ComparedFiles, name: str) -> str:
-    """Where a file is that a manifest names; the home may be a URL."""
+    """Return the path of a file that a manifest names; the home may be a URL."""
     return os.path.join(checkpoint.home, os.path.normpath(name))
 
 
 def foreign(checkpoint: ComparedFiles, path: str, document: Mapping[str, Any]) -> Records:
-    """What a manifest from elsewhere knows: its names may begin at another folder.
+    """Return the records of a manifest from elsewhere, whose names may begin at another folder.
 
     Args:
-        checkpoint: Whose files are compared.
-        path: Where the manifest is.
-        document: What it says.
+        checkpoint: The files to compare.
+        path: The manifest's path.
+        document: The manifest.
     """
     paths = [file.path for file in checkpoint.layout.files()]
     names = {_plain(name): name for name in document["files"]}
@@ -134,9 +134,9 @@ def foreign(checkpoint: ComparedFiles, path: str, document: Mapping[str, Any]) -
 def _records(
     checkpoint: ComparedFiles, origin: str, document: Mapping[str, Any], names: Mapping[str, str]
 ) -> Records:
-    """The manifest's rows of the checkpoint's files.
+    """Return the manifest's rows of the checkpoint's files.
 
-    A compressed file is compared as it lies there, if it was recorded so: no frame is read for it.
+    A compressed file is compared as stored, if it was recorded so: no frame is decompressed for it.
     """
     rows: list[Record] = []
     unknown: list[str] = []
@@ -156,5 +156,5 @@ def _records(
 
 
 def _plain(name: str) -> str:
-    """The name of what a compressed file stands for."""
+    """Return the name of a compressed file's contents."""
     return name.removesuffix(zstd_seekable.SUFFIX)

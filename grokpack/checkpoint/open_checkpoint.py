@@ -1,4 +1,4 @@
-"""Find the checkpoint that a path, or no path, means; open it, or say why not."""
+"""Opening of the checkpoint that a path, or no path, means."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """A module that reads one kind of folder."""
+    """Module that reads one kind of folder."""
 
     def is_store(self, folder: str) -> bool:
-        """Whether a folder is of this kind."""
+        """Return whether a folder is of this kind."""
 
     def survey(self, folder: str, head_dim: int | None = None) -> Survey:
         """Read every header of it."""
@@ -50,17 +50,18 @@ _STORES = (
     "orbax_reader",
     "zarr_reader",
 )
-"""Modules, the first that knows a folder reads it; those after it are not even imported."""
+"""Modules in order: the first that recognises a folder reads it, and later ones are not
+imported."""
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
-"""Names of weights as torch.save writes them; training_args.bin and the like are none."""
+"""Names of weights as torch.save writes them; training_args.bin and the like are not among them."""
 _FEW = 5  # names that a message lists
 
 
 def default_source() -> str:
-    """The checkpoint that is meant where none is named.
+    """Return the checkpoint that is meant where none is named.
 
     Raises:
-        GrokpackError: GP201 with the places looked at.
+        GrokpackError: GP201 with the paths that were tried.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -74,7 +75,7 @@ def default_source() -> str:
 
 
 def _find(path: str) -> tuple[str, Store] | None:
-    """The folder with the files, `path` itself or the ckpt-0 in it, and what reads it."""
+    """Find the folder of the files, `path` itself or the ckpt-0 in it, and its reader."""
     places = (
         path,
         os.path.join(path, ckpt0_format.FOLDER),
@@ -93,11 +94,11 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
 
     Args:
         path: The folder of the files, or the one above `ckpt-0`.
-        head_dim: Size of an attention head, where no config.json tells it.
+        head_dim: Size of an attention head, if no config.json gives it.
 
     Raises:
-        GrokpackError: GP201 where there is nothing, GP203 where there is no format that is known,
-            GP212 for the output of a run that is not finished.
+        GrokpackError: GP201 if there is nothing, GP203 if the format is not known, GP212 for the
+            output of an unfinished run.
     """
     path = storage.absolute(path) if storage.is_url(path) else path
     storage.forget(path)
@@ -139,7 +140,7 @@ def _nothing(path: str) -> GrokpackError:
 
 
 def _nothing_at(url: str) -> GrokpackError:
-    """The error for a URL where no checkpoint is."""
+    """Return the error for a URL without a checkpoint."""
     found = storage.names(url)
     if found:
         facts = (("found", ", ".join(found[:_FEW]) + (" ..." if len(found) > _FEW else "")),)
@@ -153,7 +154,7 @@ def _nothing_at(url: str) -> GrokpackError:
 
 
 def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
-    """The error for a folder of which PyTorch's own format is all there is."""
+    """Return the error for a folder that holds only PyTorch's own format."""
     hint = (
         "take a copy in safetensors, or make one where you trust the files: "
         "`safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)` for each;\n"
@@ -165,7 +166,7 @@ def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
 
 
 def _nearest(path: str) -> str | None:
-    """The folder beside it that has almost this name."""
+    """Return the folder beside it that has almost this name."""
     import difflib
 
     above, name = os.path.split(os.path.normpath(path))
@@ -179,7 +180,7 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
 
     Raises:
         GrokpackError: GP204 or GP205 for a hostile file, GP202 for one that is missing or wrong,
-            GP226 for one that changed since its view was made, and what `survey` raises.
+            GP226 for one that changed since its view was made, and the errors of `survey`.
     """
     found = survey(path, head_dim)
     wrong = errors(found.findings)
@@ -196,10 +197,10 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
 
 
 def refuse_stale(found: Survey) -> None:
-    """See that the files are those that a view was made of, where they were reached through one.
+    """Refuse files that changed since the view was made through which they were reached.
 
     Raises:
-        GrokpackError: GP226 where one was changed.
+        GrokpackError: GP226.
     """
     if found.view is None:
         return
@@ -211,7 +212,7 @@ def refuse_stale(found: Survey) -> None:
 
 
 def unsafe(found: Survey, finding: Finding) -> UnsafePickle:
-    """The error for a file that would run code."""
+    """Return the error for a file that would run code."""
     facts = (("found", finding.found or "?"), ("allowed", finding.expected or "?"))
     hint = "nothing was executed; grokpack never runs a pickle\nfetch the file again"
     where = Place(os.path.join(found.folder, finding.file or ""))
@@ -219,7 +220,7 @@ def unsafe(found: Survey, finding: Finding) -> UnsafePickle:
 
 
 def _doubtful(found: Survey, finding: Finding) -> GrokpackError:
-    """The error for files of ranks of which nothing tells how many there were."""
+    """Return the error for rank files whose full number is not known."""
     where = Place(os.path.join(found.folder, finding.file or ""))
     hint = "put the model's config.json beside them: it has the width of the experts"
     return GrokpackError(finding.code, finding.message, where, hint=hint)

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 WINDOW_BYTES = 4 << 20
-"""Decoded chunks that a thread asks for at a time. TensorStore decodes all that a read meets at
-once, whatever its limits say, so a band of columns would decode a whole matrix."""
+"""Decoded chunks that a thread requests at a time. TensorStore decodes all chunks of a read at
+once, whatever its limits, so that a band of columns would decode a whole matrix."""
 
 
-HELD_BYTES = 2 * WINDOW_BYTES  # chunks as they are read, and decoded
+HELD_BYTES = 2 * WINDOW_BYTES  # chunks as stored, and decoded
 
 
 DEFAULT_MEMORY_BYTES = 512 << 20
@@ -26,12 +26,12 @@ RESERVED_BYTES = 128 << 20
 
 
 def affords(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> bool:
-    """Whether so much memory holds what reading a checkpoint takes: its chunks, decoded."""
+    """Return whether so much memory suffices for reading a checkpoint and decoding its chunks."""
     return _reading_bytes(source) <= memory_bytes
 
 
 def refuse_chunks(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
-    """Refuse a checkpoint whose chunks are too large to be decoded in so much memory.
+    """Refuse a checkpoint whose chunks are too large to decode in so much memory.
 
     Raises:
         GrokpackError: GP240.

@@ -1,4 +1,4 @@
-"""OUT/.grokpack, the folder of a run's records, as far as readers of checkpoints ask for it."""
+"""OUT/.grokpack, the folder of a run's records, as readers of checkpoints see it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 FOLDER = ".grokpack"
 PLAN, RUN = "plan.json", "run.json"
 KEPT = "kept"
-"""Key of the stamps in run.json that stay when a run is published."""
+"""Key of the stamps in run.json that remain when a run is published."""
 
 
 def has_unfinished_run(home: str) -> bool:
-    """Whether the records in a folder are of a run that was begun and not published."""
+    """Return whether a folder holds the records of a run that was begun and not published."""
     return storage.exists(os.path.join(home, FOLDER, PLAN))
 
 
 def kept_stamps(home: str) -> dict[str, storage.Stamp] | None:
-    """Stamps of the source's files that a published run kept; None where there are none.
+    """Return the stamps of the source's files that a published run kept; None without.
 
     Raises:
-        GrokpackError: GP209 where the record is broken.
+        GrokpackError: GP209 if the record is broken.
     """
     return stamps_in(os.path.join(home, FOLDER, RUN))
 
 
 def stamps_in(path: str) -> dict[str, storage.Stamp] | None:
-    """Stamps that the record at `path` keeps; None where there are none.
+    """Return the stamps in the record at `path`; None if there are none.
 
     Raises:
-        GrokpackError: GP209 where the record is broken.
+        GrokpackError: GP209 if the record is broken.
     """
     if not storage.exists(path):
         return None
@@ -46,20 +46,20 @@ def stamps_in(path: str) -> dict[str, storage.Stamp] | None:
 
 
 def read_run(path: str) -> dict[str, Any]:
-    """The record of stamps, which is a JSON object.
+    """Read the record of stamps, which is a JSON object.
 
     Raises:
-        GrokpackError: GP209 where it is anything else.
+        GrokpackError: GP209 if it is anything else.
     """
     document = storage.read_json(path)
     with well_formed(path):
-        table: dict[str, Any] = document | {}  # a list has no such operation
+        table: dict[str, Any] = document | {}  # fails for a list
     return table
 
 
 @contextlib.contextmanager
 def well_formed(path: str) -> Iterator[None]:
-    """A block that takes a record apart: GP209 where it has another shape."""
+    """Map errors of a block that parses a record to GP209."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -69,5 +69,5 @@ def well_formed(path: str) -> Iterator[None]:
 
 
 def as_stamps(table: dict[str, Any]) -> dict[str, storage.Stamp]:
-    """Stamps by file, from their rows in JSON."""
+    """Return stamps by file, from their rows in JSON."""
     return {path: (row[0], row[1]) for path, row in table.items()}

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, from its headers alone."""
+"""Summary of a checkpoint from its headers: parts, tensors and their locations."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _PARTS = (  # order and names of the parts in the overview
 
 
 _READABLE = ("GP101", "GP102", "GP130")
-"""Findings that leave nothing unread: a file that is not there, a stranger, a wrong config."""
+"""Findings that leave nothing unread: a missing file, a foreign one, a wrong config."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartSummary:
-    """All tensors of one role: how many, how stored, how large."""
+    """All tensors of one role: number, stored form and size."""
 
     part: str
     tensors: int
@@ -46,13 +46,13 @@ class PartSummary:
 
 @dataclass(frozen=True, slots=True)
 class TensorView:
-    """One tensor and where its bytes are.
+    """One tensor and the location of its bytes.
 
     Attributes:
         tp_axis: Axis that tensor-parallel ranks cut, counted from 0; None for a replicated tensor.
         scale_groups: Scale rows per matrix; None for a tensor without scales.
         rows_per_group: Input rows that share a scale.
-        pieces: Per array the slices stored: file, first byte, bytes, start, shape.
+        pieces: Stored slices of each array: file, first byte, bytes, start, shape.
     """
 
     name: str
@@ -71,7 +71,7 @@ class TensorView:
 
 
 def parts(checkpoint: Checkpoint) -> list[PartSummary]:
-    """The overview by role; replicas in files of several ranks count each time."""
+    """Return the overview by role; replicas in files of several ranks count each time."""
     by_name = grok1.entries_by_name(checkpoint.geometry.layers)
     stored = _stored_bytes(checkpoint)
     total = sum(stored.values()) or 1
@@ -96,7 +96,7 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
 
 
 def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
-    """Bytes of each array in the files; decoded ones where a database holds all arrays."""
+    """Return the bytes of each array in the files; decoded ones if a database holds them all."""
     specs = {name: spec for t in checkpoint.tensors.values() for name, spec in t.arrays().items()}
     if not any(checkpoint.stored(name) for name in specs):
         return {name: spec.nbytes for name, spec in specs.items()}
@@ -105,15 +105,15 @@ def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
 
 
 def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorView]:
-    """Tensors whose name fits one of the patterns, in file order; all without patterns.
+    """Return the tensors that match one of the patterns, in file order; all without patterns.
 
     Args:
-        checkpoint: Where to look.
-        patterns: As `grokpack.models.selection` understands them.
+        checkpoint: The checkpoint.
+        patterns: Patterns of `grokpack.models.selection`.
 
     Raises:
-        GrokpackError: GP202 where the files of all that fit are missing or wrong, GP216 for a
-            pattern that no tensor of the model fits, with the nearest names.
+        GrokpackError: GP202 if the files of all matches are missing or wrong, GP216 for a pattern
+            that matches no tensor of the model, with the nearest names.
     """
     by_name = grok1.entries_by_name(checkpoint.geometry.layers)
     pieces = checkpoint.layout.pieces()
@@ -125,12 +125,12 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
 
 
 def unread(checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[str]) -> list[str]:
-    """Names of tensors that were asked for and are not among those that could be read.
+    """Return the names of requested tensors that could not be read.
 
     Args:
-        checkpoint: Where they should be.
-        patterns: What was asked for, as `views` takes it; None for all.
-        read: Names of what could be.
+        checkpoint: The checkpoint that should have them.
+        patterns: The request, as for `views`; None for all.
+        read: Names of the readable ones.
     """
     return [name for name in _asked(checkpoint, patterns) if name not in read]
 
@@ -152,7 +152,7 @@ def _not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
 
 
 def unreadable(survey: Survey) -> list[Finding]:
-    """Findings about files that are there and cannot be used: what they hold is not shown."""
+    """Return the findings about unusable files, whose contents are not shown."""
     return errors(survey.findings, besides=_READABLE)
 
 
@@ -197,10 +197,10 @@ def _piece(piece: Piece) -> dict[str, Any]:
 
 
 def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any]:
-    """Everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
+    """Return everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
 
     Raises:
-        GrokpackError: GP210 where the dimensions cannot be told, GP216 for a wrong pattern.
+        GrokpackError: GP210 if the dimensions are not known, GP216 for a wrong pattern.
     """
     checkpoint = readable(survey)
     geometry = checkpoint.geometry
@@ -224,12 +224,12 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
 
 
 def _fields(view: TensorView) -> dict[str, Any]:
-    """A tensor's row; its values are JSON's own, which `asdict` would copy one by one."""
+    """Return a tensor's row; its values are JSON's own, which `asdict` would copy one by one."""
     return {field.name: getattr(view, field.name) for field in fields(view)}
 
 
 def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """The view by which the checkpoint was named, and what opens it in TensorStore."""
+    """Return the view by which the checkpoint was named, and its spec in TensorStore."""
     if survey.view is None:
         return None
     from grokpack.checkpoint.readers.virtual_store_reader import read
@@ -240,11 +240,11 @@ def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:
 
 
 def readable(survey: Survey) -> Checkpoint:
-    """The checkpoint of a survey, whole or not.
+    """Return the checkpoint of a survey, whole or not.
 
     Raises:
-        GrokpackError: GP204 for a hostile file, GP210 where the dimensions cannot be told, GP226
-            where files changed since the view was made through which they were reached.
+        GrokpackError: GP204 for a hostile file, GP210 if the dimensions are not known, GP226 if
+            files changed since the view was made through which they were reached.
     """
     from grokpack.checkpoint.open_checkpoint import refuse_stale, unsafe
 

@@ -59,10 +59,10 @@ LIMIT_BYTES = 64 << 20  # thirty times the release's; these files are held in me
 
 
 def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
-    """Path of tokenizer.model: the one given, or found beside the checkpoint or one folder up.
+    """Find tokenizer.model: the given one, or one beside the checkpoint or a folder above.
 
     Raises:
-        GrokpackError: GP306 where the one given is not there.
+        GrokpackError: GP306 if the given one does not exist.
     """
     if given is not None:
         path = os.path.join(given, TOKENIZER) if storage.is_folder(given) else given
@@ -74,18 +74,18 @@ def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
 
 
 def _folders(source: Checkpoint) -> list[str]:
-    """Where the tokenizer may lie: with the checkpoint, or above it."""
+    """Return the folders that may hold the tokenizer: the checkpoint's, and those above."""
     held = (source.folder, source.home)
     above = (storage.parent(folder) for folder in held)
     return list(dict.fromkeys([*held, *above]))
 
 
 def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
-    """tokenizer.model, and the files that describe it to transformers, where they are there.
+    """Read tokenizer.model and the existing files that describe it to transformers.
 
     Raises:
-        GrokpackError: GP306 where none is at the place that was given, or another model's is, GP242
-            where tokenizer.model is broken.
+        GrokpackError: GP306 if the given path has none, or another model's, GP242 if
+            tokenizer.model is broken.
     """
     found = {} if given == NO_TOKENIZER else _read_tokenizer(source, given)
     hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
@@ -104,7 +104,7 @@ def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
 
 
 def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
-    """The files at the place that was given, or at the first that has some."""
+    """Read the files at the given path, or in the first folder that has some."""
     if given is not None and not storage.is_folder(given):
         if os.path.basename(given) not in TOKENIZER_FILES:
             return _described({TOKENIZER: read_small(_existing(given))})
@@ -129,10 +129,10 @@ def _existing(path: str) -> str:
 
 
 def _described(found: dict[str, bytes]) -> dict[str, bytes]:
-    """The files, with what tells transformers how to read xAI's tokenizer.model where it is alone.
+    """Add a config for transformers to xAI's tokenizer.model, if it is alone.
 
-    transformers 5 makes the exact tokenizer of it if it is told the general class; with Llama's,
-    which is what such a file usually belongs to, it cuts most texts otherwise than SentencePiece.
+    transformers 5 makes the exact tokenizer of it if told the general class. With Llama's, to which
+    such a file usually belongs, it cuts most texts differently from SentencePiece.
     """
     if TOKENIZER not in found:
         return found
@@ -143,9 +143,9 @@ def _described(found: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def read_small(path: str) -> bytes:
-    """A whole small file.
+    """Read a whole small file.
 
     Raises:
-        GrokpackError: GP235 where it is too large to be one.
+        GrokpackError: GP235 if it is too large to be one.
     """
     return storage.read_whole(path, LIMIT_BYTES)

@@ -3,12 +3,4 @@
 from __future__ import annotations
 
 FORMAT, VERSION = "grokpack-calibration", "1"
-
-
-FORMAT, VERSION = "grokpack-calibration", "1"
-
-
-MEAN_SQUARE, TOKENS = "mean_square", "tokens"
-
-
 MEAN_SQUARE, TOKENS = "mean_square", "tokens"

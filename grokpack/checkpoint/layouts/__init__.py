@@ -1,1 +1,1 @@
-"""Layouts of grokpack's own formats: where each tensor lies in which file."""
+"""Layouts of grokpack's own formats: the file and offset of each tensor."""

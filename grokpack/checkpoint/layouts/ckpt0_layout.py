@@ -23,14 +23,14 @@ def lay_out_tensor(
     literals: list[tuple[bytes, ...]] | None = None,
     bf16_flags: int = pickle.RELEASED_BF16_FLAGS,
 ) -> tuple[FileLayout, ...]:
-    """The band of files, one per host, that hold a tensor.
+    """Lay out the group of files, one per host, that hold a tensor.
 
     Args:
         prefix: Folder of the files below the root, empty or ending in a slash.
         geometry: The model.
-        entry: Which tensor of it.
-        tensor: The whole tensor as it is to be stored.
-        hosts: Hosts that share it as xAI's partition rules say.
+        entry: The tensor in the model.
+        tensor: The whole tensor as it is stored.
+        hosts: Hosts that share it by xAI's partition rules.
         literals: Framing for each host's file, in place of the release's.
         bf16_flags: Flags of bfloat16 where there are no literals.
     """
@@ -50,6 +50,6 @@ def lay_out_tensor(
 
 
 def _share_spec(tensor: TensorSpec, boxes: dict[str, Box]) -> TensorSpec:
-    """A tensor of the same name with the shapes of one host's share."""
+    """Return a tensor of the same name with the shapes of one host's share."""
     specs = [ArraySpec(boxes[name].shape, array.dtype) for name, array in tensor.arrays().items()]
     return TensorSpec(tensor.name, specs[0], specs[1] if len(specs) > 1 else None)

@@ -28,24 +28,24 @@ SCHEMA = "grokpack/index/1"
 
 
 SHARD_BYTES = 5_000_000_000
-"""Files of a rank hold whole layers up to about this size, as Hugging Face shards do."""
+"""Approximate size of a rank's files, which hold whole layers, as Hugging Face's shards do."""
 
 
 def rank_folder(rank: int, ranks: int) -> str:
-    """Folder of a rank's files."""
+    """Return the folder of a rank's files."""
     return f"rank-{rank:03d}-of-{ranks:03d}"
 
 
 Stored = TensorSpec | Packing
-"""Tensor as it lies in the files."""
+"""A tensor as it is stored."""
 
 
 def lay_out(geometry: Geometry, tensors: Iterable[Stored], ranks: int) -> Layout:
-    """The files of all ranks and the common ones.
+    """Lay out the files of all ranks and the common ones.
 
     Args:
         geometry: The model; its head size must be known.
-        tensors: Whole tensors as they are to be stored.
+        tensors: Whole tensors as they are stored.
         ranks: Tensor-parallel width; it divides the bytes of packed inputs.
     """
     arrays: dict[str, ArraySpec] = {}
@@ -86,7 +86,7 @@ def _bands(
 
 
 def _shards(boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> Iterator[list[str]]:
-    """Array names file by file: whole layers, aligned dtypes first within a file."""
+    """Yield the array names of each file: whole layers, aligned dtypes first within a file."""
     shard: list[str] = []
     nbytes, layer = 0, None
     for name, box in boxes.items():
@@ -103,13 +103,13 @@ def _shards(boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> Iterat
 def index(
     geometry: Geometry, layout: Layout, ranks: int, bits: Mapping[str, int] | None = None
 ) -> bytes:
-    """The index: geometry, width, and for each array its shape, dtype and the slice per file.
+    """Render the index: geometry, width, and each array's shape, dtype and slice per file.
 
     Args:
         geometry: The model.
         layout: The files.
         ranks: Tensor-parallel width.
-        bits: Of the codes of weights that were quantized anew, by tensor.
+        bits: Bit width of each re-quantized tensor, by name.
     """
     arrays: dict[str, Any] = {
         name: {"shape": spec.shape, "dtype": spec.dtype.value, "parts": []}

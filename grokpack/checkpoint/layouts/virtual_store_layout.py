@@ -28,7 +28,7 @@ SCHEMA = "grokpack/view/1"
 
 
 def record(checkpoint: Checkpoint, base: str, folder: str, index: Mapping[str, bytes]) -> bytes:
-    """What a view's folder says of itself, and where it points, by paths relative to it."""
+    """Render a view's record: its source by relative paths, and digests of its index."""
     document = {
         "schema": SCHEMA,
         "base": os.path.relpath(base, folder),

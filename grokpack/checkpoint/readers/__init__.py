@@ -1,1 +1,1 @@
-"""How a model lies in the files of a format: finding it, surveying it, laying it out anew."""
+"""Readers of each input format: recognition, and a survey of the headers."""

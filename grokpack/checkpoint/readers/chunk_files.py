@@ -1,6 +1,7 @@
-"""The files of a chunked array: which are there, and what can be seen to be wrong with them.
+"""Files of a chunked array: missing ones, and damage visible without decoding.
 
-What is there is listed, and compared with what the metadata claims, so that a claim costs nothing.
+The existing files are listed and compared with what the metadata claims, so that a claim costs
+nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ _FEW = 5  # missing files that are named
 
 @dataclass(frozen=True, slots=True)
 class ArrayFiles:
-    """The files of one array.
+    """Files of one array.
 
     Attributes:
         store: The store's folder.
-        folder: The array's below it.
+        folder: The array's folder below it.
         array: The model's name of it.
-        stored: What its metadata says.
-        paths: Those that are there, below the store's folder, by their place in the grid.
+        stored: Its metadata.
+        paths: Existing files, below the store's folder, by their index in the grid.
     """
 
     store: str
@@ -50,23 +51,23 @@ class ArrayFiles:
     def among(
         cls, keys: Iterable[str], store: str, folder: str, array: str, stored: Stored
     ) -> ArrayFiles:
-        """The array's files among the names below its folder."""
+        """Select the array's files among the names below its folder."""
         places = ((stored.place_of(key), key) for key in keys)
         found = {place: f"{folder}/{key}" for place, key in places if place is not None}
         return cls(store, folder, array, stored, dict(sorted(found.items())))
 
     @property
     def missing(self) -> int:
-        """How many files are not there."""
+        """Number of missing files."""
         return self.stored.files - len(self.paths)
 
     @property
     def index_bytes(self) -> int:
-        """Bytes of the indices of all shards that are there."""
+        """Bytes of the indices of all existing shards."""
         return self.stored.index[0] * len(self.paths) if self.stored.index else 0
 
     def absences(self) -> Iterator[Finding]:
-        """Findings for the first files that are not there."""
+        """Yield findings for the first missing files."""
         if not self.missing:
             return
         absent = (place for place in self.stored.places() if place not in self.paths)
@@ -75,7 +76,7 @@ class ArrayFiles:
             yield Finding("GP101", "file is missing", path, self.array)
 
     def sizes(self) -> list[int]:
-        """Sizes of the files, asked for at the same time where each question takes its time."""
+        """Return the sizes of the files, requested in parallel where each request takes time."""
         return storage.map_all(
             self.store,
             lambda path: storage.size_of(os.path.join(self.store, path)) or 0,
@@ -83,7 +84,7 @@ class ArrayFiles:
         )
 
     def damage(self, place: Shape, size: int) -> Finding | None:
-        """What can be seen to be wrong with a file of a size without decoding it."""
+        """Return what is visibly wrong with a file of a size, without decoding it."""
         found = self._damage(place, size)
         if found is None:
             return None
@@ -117,10 +118,10 @@ class ArrayFiles:
     def _inflated(
         self, blank: Finding, data: storage.FileBytes, chunks: Sequence[tuple[int, int]]
     ) -> Finding | None:
-        """A finding where a chunk of blosc claims to be more than it can be.
+        """Return a finding if a chunk of blosc claims to be larger than it can be.
 
-        TensorStore sets memory aside as it claims; what other codecs make is bounded by what is
-        wanted of them.
+        TensorStore allocates as much memory as the header claims; other codecs are bounded by the
+        output.
         """
         for start, nbytes in chunks if self.stored.blosc else ():
             head = data.read(start, min(BLOSC_HEAD_BYTES, nbytes))
@@ -132,7 +133,7 @@ class ArrayFiles:
 
 
 def _missized(blank: Finding, wanted: int, size: int) -> Finding | None:
-    """A finding where a file is not of the size that it must have."""
+    """Return a finding if a file has the wrong size."""
     if size == wanted:
         return None
     what = "chunk is longer than its shape asks for"

@@ -1,7 +1,8 @@
-"""Grok-1 in stores of chunked arrays: what zarr folders and Orbax checkpoints have in common.
+"""Reader of stores of chunked arrays, common to zarr folders and Orbax checkpoints.
 
 TensorStore decodes the arrays, whatever their chunks, shards and codecs are. The layout lists the
-files, as bytes, so that size, identity and changes between runs are told as for any checkpoint.
+files as bytes, so that size, identity and changes between runs are determined as for any
+checkpoint.
 """
 
 from __future__ import annotations
@@ -38,23 +39,24 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"(?:.*/)?((?:transformer/decoder_layer_\d{1,4}|language_model)/.+)")
 _VALUES = ("", "/weight", "/0")
 _SCALES = ("_scales", "/scales", "/1")
-"""What follows a tensor's name: grokpack's zarr, and xAI's pytree as Orbax names its leaves."""
-_MOST = 1024  # layers that a model may have; Grok-1 has 64
+"""Endings after a tensor's name: in grokpack's zarr, and in xAI's pytree as Orbax names its
+leaves."""
+_MOST = 1024  # most layers that a model may have; Grok-1 has 64
 _MOST_INDEX_BYTES = 256 << 20  # of all shards; a store of the release has 5 MB
 _SMALL_VALUE_BYTES = 16 << 20  # of a database, whatever its arrays are: metadata
-_SMALL_BYTES, _MOST_TIMES = 1 << 30, 64  # what may be claimed without files that hold it
+_SMALL_BYTES, _MOST_TIMES = 1 << 30, 64  # size and factor that arrays may claim beyond their files
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An array of a store.
+    """Array of a store.
 
     Attributes:
         path: Its name there, keys joined by slashes.
         folder: Folder of its files below the store's; empty where files hold many arrays.
         document: Its metadata.
-        spec: How TensorStore opens it.
+        spec: TensorStore's spec of it.
     """
 
     path: str
@@ -64,24 +66,24 @@ class Member:
 
     @property
     def metadata(self) -> str | None:
-        """The file that describes it; None where it lies in a database."""
+        """File of its metadata; None if that lies in a database."""
         own = zarr.METADATA_2 if self.spec["driver"] == "zarr" else zarr.METADATA
         return f"{self.folder}/{own}" if self.folder else None
 
 
 @dataclass(slots=True)
 class StoreContents:
-    """What is found in a store.
+    """Contents of a store.
 
     Attributes:
         members: Its arrays.
-        literals: Small files that say what it is, by path.
+        literals: Small files of metadata, by path.
         files: Paths of all other files.
-        common: Those of them that hold many arrays.
-        bits: Of the codes of weights that were quantized anew, by tensor.
+        common: Those that hold many arrays.
+        bits: Bit width of each re-quantized tensor, by name.
         findings: What is wrong.
-        layers: Number of layers that the store says it has; None where it says none.
-        told: What says which arrays there should be; None where nothing does.
+        layers: Number of layers by the store's own word; None without.
+        told: What gives the arrays that there should be; None if nothing does.
         largest_value: Bytes of the largest value of a database.
     """
 
@@ -98,7 +100,7 @@ class StoreContents:
 
 @dataclass(slots=True)
 class _Store:
-    """The arrays of the model that a store has."""
+    """The model's arrays in a store."""
 
     folder: str
     shelf: ChunkReader
@@ -107,22 +109,22 @@ class _Store:
     bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
     views: dict[str, LazyArray] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
-    specs: dict[str, ArraySpec] = field(default_factory=dict)  # what they are when unpacked
-    documents: dict[str, str | None] = field(default_factory=dict)  # by array: what describes it
+    specs: dict[str, ArraySpec] = field(default_factory=dict)  # shape and dtype when unpacked
+    documents: dict[str, str | None] = field(default_factory=dict)  # by array: its metadata
     keys: dict[str, list[str]] = field(default_factory=dict)  # by folder of an array: its files
     index_bytes: int = 0  # of all shards
-    claimed_bytes: int = 0  # of arrays that can be read, decoded
-    held_bytes: int = 0  # of their files
+    claimed_bytes: int = 0  # decoded size of the readable arrays
+    held_bytes: int = 0  # size of their files
 
     def claims(self, stored: Stored, held_bytes: int) -> None:
-        """Take note of what an array claims to be, and of what it lies in."""
+        """Add the decoded size that an array claims, and the size of its files."""
         self.claimed_bytes += stored.spec.nbytes
         self.held_bytes += held_bytes
 
     def refuse_claims(self) -> None:
-        """Refuse to decode what no files of this size can be meant to hold.
+        """Refuse arrays that claim far more than their files can hold.
 
-        Weights hardly compress; a file of zeros does, a thousandfold and more, and would keep a
+        Weights hardly compress; zeros compress a thousandfold, and decoding them would keep a
         reader busy for days.
 
         Raises:
@@ -137,7 +139,7 @@ class _Store:
             raise InputTooLarge(what, Place(self.folder), facts)
 
     def refuse_values(self) -> None:
-        """Refuse a database with a value that is longer than any of its chunks can become.
+        """Refuse a database with a value longer than any of its chunks can be.
 
         Raises:
             GrokpackError: GP235.
@@ -149,13 +151,13 @@ class _Store:
 
 
 def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None) -> Survey:
-    """Make a survey of what a store holds.
+    """Survey the contents of a store.
 
     Args:
-        folder: Where the store is.
-        name: Of the format.
+        folder: The store's folder.
+        name: Name of the format.
         contents: What was found there.
-        head_dim: Head size, where no config.json gives it.
+        head_dim: Head size, if no config.json gives it.
     """
     store = _Store(folder, ChunkReader(folder), contents)
     settings, _ = config_file.find([folder])
@@ -173,7 +175,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     if geometry is None:
         return Survey(folder, name, files + missing, tuple(findings), None)
     bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
-    if bits:  # groups of their own, which ranks do not share as the release's
+    if bits:  # they have groups of their own, which ranks do not share as the release's
         geometry = replace(geometry, scale_groups=None)
     findings += expectations.other_layers(geometry, hints, lambda entry: entry.name)
     findings += _misfits(store, tensors, geometry)
@@ -199,7 +201,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
 
 
 def _take_members(store: _Store, told: int) -> int:
-    """Take the arrays that belong to the model; the number of its layers, `told` or more."""
+    """Add the arrays that belong to the model; return its number of layers, at least `told`."""
     contents = store.contents
     store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)
     store.held_bytes = sum(_size(store, path) for path in contents.common)
@@ -228,10 +230,11 @@ def _take_members(store: _Store, told: int) -> int:
 
 
 def _take(store: _Store, member: Member, array: str) -> None:
-    """Take an array, and see that its files are there."""
+    """Add an array, and check that its files exist."""
     try:
         stored = zarr_metadata.parse(member.document)
-        if stored and stored.blosc and not member.folder:  # whose heads cannot be looked at
+        # There, headers of chunks cannot be checked.
+        if stored and stored.blosc and not member.folder:
             raise UnsupportedLayout("chunks of blosc in a database are not read")
     except GrokpackError as error:
         code = "GP106" if isinstance(error, UnsupportedLayout) else "GP111"
@@ -256,7 +259,7 @@ def _take(store: _Store, member: Member, array: str) -> None:
 
 
 def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> None:
-    """Lay out an array's files; those that are missing or cut short become findings."""
+    """Lay out an array's files; missing and truncated ones become findings."""
     keys = store.keys.get(member.folder, ())
     held = ArrayFiles.among(keys, store.folder, member.folder, array, stored)
     store.index_bytes += held.index_bytes
@@ -273,12 +276,12 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
         at += size
     if not held.missing:
         store.claims(stored, at)
-    # an array of which files are missing is longer than its pieces, so that it is not read
+    # An array with missing files is made longer than its pieces, so that it is not read.
     store.arrays[member.path] = ArraySpec((at + held.missing,), DType.U8)
 
 
 def _keys(folders: set[str], files: Iterable[str]) -> dict[str, list[str]]:
-    """Files below each of some folders, by names relative to the innermost that holds them."""
+    """Group files by the innermost of some folders that holds them, with relative names."""
     found: dict[str, list[str]] = {}
     for path in files:
         at = path.rfind("/")
@@ -290,7 +293,7 @@ def _keys(folders: set[str], files: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _tensors(store: _Store, layers: int) -> dict[ModelTensor, TensorSpec]:
-    """The model's tensors; those that are not whole become findings."""
+    """Return the model's tensors; incomplete ones become findings."""
     tensors = {}
     for entry in grok1.entries(layers):
         values, own = store.specs.get(entry.name), store.specs.get(scales_name(entry.name))
@@ -335,7 +338,7 @@ def _misfit_scales(entry: ModelTensor, tensor: TensorSpec, file: str | None) -> 
 
 
 def _layout(store: _Store) -> Layout:
-    """The model's files, and those that say what the store is."""
+    """Return the layout of the model's files and of the store's metadata."""
     bands, at = list(store.bands), 0
     bands += [(FileLayout(p, (Literal(d),)),) for p, d in sorted(store.contents.literals.items())]
     for path in store.contents.common:
@@ -350,7 +353,7 @@ def _layout(store: _Store) -> Layout:
 
 
 def _size(store: _Store, path: str) -> int:
-    """Bytes of a file of the store."""
+    """Return the size of a file of the store."""
     return storage.size_of(os.path.join(store.folder, path)) or 0
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FolderListing(Protocol):
-    """What of a folder the checks need."""
+    """The parts of a folder listing that the checks use."""
 
     failed: dict[tuple[int, int], GrokpackError]
     sizes: dict[str, int]
@@ -28,13 +28,13 @@ class FolderListing(Protocol):
 
     @property
     def present(self) -> set[tuple[int, int]]:
-        """Tensor index and host of every file that is there."""
+        """Tensor index and host of every existing file."""
 
 
 def check_names(
     files: FolderListing, entries: tuple[ModelTensor, ...], hosts: int
 ) -> list[Finding]:
-    """Files that are missing, and files that no tensor of the model has."""
+    """Return findings for missing files, and for files that belong to no tensor of the model."""
     present = files.present
     findings = [
         Finding("GP101", "file is missing", ckpt0.file_name(entry.index, host), entry.name)
@@ -54,9 +54,9 @@ def check_names(
 def check_failures(
     files: FolderListing, entries: tuple[ModelTensor, ...], geometry: Geometry | None, hosts: int
 ) -> list[Finding]:
-    """Files whose header could not be read: cut short, run on, hostile or broken.
+    """Return findings for unreadable headers: truncated, too long, hostile or broken.
 
-    Of files that no tensor of the model has, those that are hostile.
+    Of files that belong to no tensor of the model, only the hostile ones are reported.
     """
     found = []
     for key, error in sorted(files.failed.items()):
@@ -71,7 +71,7 @@ def check_failures(
 def _expected_file(
     entries: tuple[ModelTensor, ...], key: tuple[int, int], geometry: Geometry | None, hosts: int
 ) -> tuple[str, int | None]:
-    """Name of a file's tensor, and the size that the file should have."""
+    """Return the name of a file's tensor, and the size that the file should have."""
     entry = entries[key[0]]
     if geometry is None:
         return entry.name, None
@@ -126,7 +126,7 @@ def _failure(
 def check_shapes(
     tensors: Mapping[int, TensorSpec], entries: tuple[ModelTensor, ...], geometry: Geometry
 ) -> list[Finding]:
-    """Tensors that are not what their place in the model asks for."""
+    """Return findings for tensors that do not fit their position in the model."""
     rows = stored_groups([(entries[i], t) for i, t in tensors.items()])
     wrong = {
         i: finding
@@ -214,7 +214,7 @@ def _swapped(
     one: int,
     other: int,
 ) -> bool:
-    """Whether each of two tensors fits the other's place."""
+    """Return whether each of two tensors fits the other's position."""
     rows = stored_groups([(entries[i], t) for i, t in tensors.items()])
     return (
         _misfit(entries[one], tensors[other], geometry, rows) is None

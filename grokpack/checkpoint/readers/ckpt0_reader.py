@@ -1,4 +1,4 @@
-"""Grok-1 in ckpt-0: surveying the pickles of a folder, and laying out new ones."""
+"""Reader of ckpt-0: the pickles of a folder."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from grokpack.models.geometry_inference import Hints
 
 _MOST_FILES = 1 << 14  # the release, written by 16 hosts, has 12,320
-_MOST_HOSTS = 16  # what the release can be cut for; a bound on what damaged shapes may claim
+_MOST_HOSTS = 16  # as many as the release can be cut for; bounds what damaged shapes may claim
 
 
 @dataclass(slots=True)
 class _Folder:
-    """The files of a folder: what could be read, and what not."""
+    """Files of a folder: headers, errors and sizes."""
 
     read: dict[tuple[int, int], Pickled]
     failed: dict[tuple[int, int], GrokpackError]
@@ -45,16 +45,16 @@ class _Folder:
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder holds tensor files under their final names."""
+    """Return whether a folder holds tensor files under their final names."""
     return any(ckpt0.parse_name(name) for name in storage.names(folder))
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:
-    """Read every header of a folder of pickles; the pickles are never run.
+    """Read every header of a folder of pickles; the pickles are never executed.
 
     Args:
-        folder: The folder with the `tensor` files.
-        head_dim: Head size, where no config.json gives it.
+        folder: The folder of the `tensor` files.
+        head_dim: Head size, if no config.json gives it.
     """
     files = _read_folder(folder)
     homes = [folder, storage.parent(folder)]
@@ -81,7 +81,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the files are, taken for those of so many layers."""
+    """The files, interpreted as those of a given number of layers."""
 
     entries: tuple[ModelTensor, ...]
     hosts: int
@@ -97,7 +97,7 @@ def _see(files: _Folder, layers: int, hints: Hints) -> _Seen:
 
 
 def _check(files: _Folder, seen: _Seen) -> list[Finding]:
-    """Files that are missing, strange or unreadable, and tensors out of place."""
+    """Return findings for missing, foreign or unreadable files, and for misplaced tensors."""
     findings = ckpt0_checks.check_names(files, seen.entries, seen.hosts)
     findings += ckpt0_checks.check_failures(files, seen.entries, seen.geometry, seen.hosts)
     if seen.geometry is not None:
@@ -124,13 +124,14 @@ def _read_folder(folder: str) -> _Folder:
 
 
 def _read_file(folder: str, name: str) -> tuple[int, Pickled | GrokpackError]:
-    """Size and header of a file, or what is wrong with it; the others are still worth reading.
+    """Return size and header of a file, or its error, so that the others are still read.
 
     Raises:
-        GrokpackError: What is no fault of the file: the wait was ended, the server is gone.
+        GrokpackError: An error that is no fault of the file: the wait was ended, the server is
+            gone.
     """
     data = storage.FileBytes(os.path.join(folder, name))
-    size = 0  # of a link to nowhere, for example
+    size = 0  # for example of a dangling link
     try:
         size = data.size()
         return size, pickle.read(data, data.path)
@@ -141,13 +142,13 @@ def _read_file(folder: str, name: str) -> tuple[int, Pickled | GrokpackError]:
 
 
 def _is_stray(name: str) -> bool:
-    """Whether a name is like a tensor's and none; leftovers and compressed ones are not meant."""
+    """Return whether a name resembles a tensor's; leftovers and compressed files do not count."""
     compressed = ckpt0.parse_name(name.removesuffix(zstd_seekable.SUFFIX))
     return name.startswith("tensor") and not weight_files.is_leftover(name) and not compressed
 
 
 def _host_count(files: _Folder, tensors: int) -> int:
-    """Hosts that the checkpoint was written by: those that have at least half of the tensors."""
+    """Return the number of hosts that have at least half of the tensors."""
     hosts, present = 1, files.present
     while sum((i, hosts) in present for i in range(tensors)) * 2 >= max(tensors, 1):
         hosts += 1
@@ -155,9 +156,9 @@ def _host_count(files: _Folder, tensors: int) -> int:
 
 
 def _hosts_by_width(files: _Folder) -> int:
-    """Hosts that the embedding's features were shared by: what norms hold whole, it holds cut.
+    """Return the number of hosts that share the embedding's features.
 
-    1 where the two are not such tensors at all.
+    Norms are whole in every file, the embedding is cut. It is 1 if the two are not such tensors.
     """
     pair = [files.read.get((index, 0)) for index in range(grok1.GLOBAL_SLOTS)]
     shapes = [[a.spec.shape for a in own.arrays()] for own in pair if own is not None]
@@ -171,7 +172,7 @@ def _hosts_by_width(files: _Folder) -> int:
 def _assemble(
     files: _Folder, entries: tuple[ModelTensor, ...], hosts: int
 ) -> dict[int, TensorSpec]:
-    """Whole tensors from the shares of the hosts, where all shares are there and alike."""
+    """Join whole tensors from the hosts' shares, where all exist and agree."""
     tensors = {}
     for entry in entries:
         shares = [files.read.get((entry.index, host)) for host in range(hosts)]
@@ -233,6 +234,6 @@ def _with_home(checkpoint: Checkpoint, homes: list[str], found: Mapping[str, obj
 
 
 def _is_plain(tensor: TensorSpec, literals: tuple[bytes, ...]) -> bool:
-    """Whether this is framing that grokpack makes itself, where a tensor's own does not fit."""
+    """Return whether grokpack itself makes this framing, where a tensor's own does not fit."""
     flags = pickle.bf16_flags([literals])
     return literals == pickle.frame(tensor.values, tensor.scales, flags).literals

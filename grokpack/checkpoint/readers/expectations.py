@@ -1,7 +1,7 @@
-"""What should be there, as something tells that does not lie among the files that are there.
+"""Number of files or layers that there should be, from sources other than the files.
 
-A manifest, a config, an index, or the release's dimensions, at which a model has the release's
-layers. Where nothing tells, it is not known whether files are missing.
+These are a manifest, a config, an index, or the release's dimensions, with which a model has the
+release's layers. Without any of them, it is not known whether files are missing.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RELEASE = "the release's dimensions"
 
 
 def released_layers(geometry: Geometry | None, hints: Hints) -> int | None:
-    """Layers that a model of the release's widths has; None for others, or where a config tells."""
+    """Return the layers of a model with the release's widths; None for others or with a config."""
     if geometry is None or hints.layers is not None:
         return None
     return GROK1.layers if is_release(replace(geometry, layers=GROK1.layers)) else None
 
 
 def teller(geometry: Geometry, hints: Hints) -> str | None:
-    """Whatever tells the number of layers, for people; None where nothing does."""
+    """Return what gives the number of layers, for people; None if nothing does."""
     if hints.layers is not None:
         return "the config"
     return RELEASE if released_layers(geometry, hints) else None
@@ -43,12 +43,12 @@ def teller(geometry: Geometry, hints: Hints) -> str | None:
 def other_layers(
     geometry: Geometry, hints: Hints, name_of: Callable[[ModelTensor], str]
 ) -> list[Finding]:
-    """Findings for tensors of layers that the release has and the model lacks, or the reverse.
+    """Return findings for layers that the release has and the model lacks, or the reverse.
 
     Args:
-        geometry: With as many layers as were found.
-        hints: What a config says.
-        name_of: The name of a tensor in the files.
+        geometry: The geometry with as many layers as were found.
+        hints: Values of a config.
+        name_of: Returns the name of a tensor in the files.
     """
     wanted = released_layers(geometry, hints)
     if wanted is None:
@@ -61,10 +61,10 @@ def other_layers(
 
 
 def against_manifest(found: Survey) -> Survey:
-    """A survey held against the manifest beside the files: what it lists and is gone, is missing.
+    """Add findings for files that the manifest beside them lists and that are missing.
 
     Raises:
-        GrokpackError: GP209 where the manifest is broken.
+        GrokpackError: GP209 if the manifest is broken.
     """
     files = found.checkpoint or listed_files.unread(found.folder)
     own = None if files is None else manifest_records.own(files)
@@ -82,7 +82,7 @@ def against_manifest(found: Survey) -> Survey:
 
 
 def listed(files: ComparedFiles, own: Records) -> list[Finding]:
-    """Findings for files that the manifest lists and that are gone."""
+    """Return findings for files that the manifest lists and that are missing."""
     prefix, what = (
         manifest_paths.below_home(files),
         f"file is missing; {manifest_file.FILE} lists it",

@@ -1,4 +1,4 @@
-"""The files of a GGUF model: one, or those of a split, whatever else lies in the folder."""
+"""Files of a GGUF model: one, or those of a split."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 SUFFIX = ".gguf"
 ARCH = "grok"
 _SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
-_MOST_FILES = 4096  # of a split: a gigabyte each would be thirteen times the release
+_MOST_FILES = 4096  # of a split; with a gigabyte each, thirteen times the release
 _FEW = 5  # names that a message lists
 
 
 @dataclass(frozen=True, slots=True)
 class GgufFiles:
-    """The files of a model, with their headers in the order of the split.
+    """Files of a model, with their headers in the order of the split.
 
     Attributes:
-        folder: Where they lie.
-        names: Of all files that the model should have.
-        headers: By name, of those that are there.
-        findings: What is missing, and what lies beside and is not read.
+        folder: Their folder.
+        names: Names of all files that the model should have.
+        headers: Headers of the existing files, by name.
+        findings: Missing files, and files beside them that are not read.
     """
 
     folder: str
@@ -55,7 +55,7 @@ class GgufFiles:
 
     @property
     def complete_keys(self) -> bool:
-        """Whether the first file is there, which has all keys."""
+        """True if the first file exists, which has all keys."""
         return self.first in self.headers
 
     @property
@@ -64,18 +64,18 @@ class GgufFiles:
         return self.headers[self.first].keys
 
     def tensors(self) -> dict[str, TensorInfo]:
-        """Every tensor of every file."""
+        """Return every tensor of every file."""
         return {n: info for header in self.headers.values() for n, info in header.tensors.items()}
 
     def placed(self, finding: Finding) -> Finding:
-        """A finding with the file of its tensor, where one has it or there is only one."""
+        """Add the file of a finding's tensor, if one has it or there is only one."""
         only = self.first if self.expected == 1 else None
         owners = (n for n, header in self.headers.items() if finding.tensor in header.tensors)
         return replace(finding, file=finding.file or next(owners, only))
 
 
 def are_in(names: Iterable[str]) -> bool:
-    """Whether GGUF files are among the names of a folder."""
+    """Return whether GGUF files are among the names of a folder."""
     return any(n.endswith(SUFFIX) and not weight_files.is_hidden(n) for n in names)
 
 
@@ -83,11 +83,11 @@ def read(path: str) -> GgufFiles:
     """Read the headers of a model's files.
 
     Args:
-        path: A file, one of a split's, or the folder that holds one model's.
+        path: A file, one of a split's, or the folder of a single model.
 
     Raises:
-        GrokpackError: GP203 where a folder holds several models, GP219 for another architecture,
-            GP209 or GP233 for a file that is no GGUF, GP235 for a name that claims too many.
+        GrokpackError: GP203 if a folder holds several models, GP219 for another architecture, GP209
+            or GP233 for a file that is no GGUF, GP235 for a name that claims too many files.
     """
     beside: list[Finding] = []
     if storage.is_folder(path):
@@ -109,7 +109,7 @@ def read(path: str) -> GgufFiles:
 
 
 def _header(place: str, allowance: Allowance) -> GgufHeader | None:
-    """The header of a file; None where there is no file."""
+    """Read the header of a file; return None if it does not exist."""
     if not storage.exists(place):
         return None
     data = storage.FileBytes(place)
@@ -120,10 +120,10 @@ def _header(place: str, allowance: Allowance) -> GgufHeader | None:
 
 
 def _files_of(name: str) -> list[str]:
-    """All files of the split that a file is one of; itself where it is none's.
+    """Return all files of the split that a file belongs to; otherwise the file itself.
 
     Raises:
-        GrokpackError: GP235 where the name claims more files than any model has.
+        GrokpackError: GP235 if the name claims more files than any model has.
     """
     match = _SPLIT.fullmatch(name)
     if match is None:
@@ -135,7 +135,7 @@ def _files_of(name: str) -> list[str]:
 
 
 def _refuse_others(keys: Mapping[str, Value], place: str) -> None:
-    """Refuse what is no Grok model."""
+    """Refuse a file that is no Grok model."""
     kind, arch = keys.get("general.type", "model"), keys.get("general.architecture")
     number, count = keys.get("split.no"), keys.get("split.count")
     if arch is None and number:
@@ -152,7 +152,7 @@ def _refuse_others(keys: Mapping[str, Value], place: str) -> None:
 
 
 def _misplaced(names: list[str], headers: Mapping[str, GgufHeader]) -> list[Finding]:
-    """Files whose keys say that they are another file of a split than their names do."""
+    """Return findings for files whose keys name another part of a split than their names."""
     findings = []
     for number, name in enumerate(names):
         keys = headers[name].keys if name in headers else {}
@@ -171,10 +171,10 @@ def _next(number: Value) -> Value:
 
 
 def _chosen(folder: str) -> tuple[str, list[str]]:
-    """The first file of the only model in a folder, and files that are none of its own.
+    """Return the first file of the only model in a folder, and the files that are not its own.
 
     Raises:
-        GrokpackError: GP203 where there are several models, or none.
+        GrokpackError: GP203 if there are several models, or none.
     """
     visible = [n for n in storage.names(folder) if n.endswith(SUFFIX)]
     visible = [name for name in visible if not weight_files.is_hidden(name)]
@@ -193,7 +193,7 @@ def _chosen(folder: str) -> tuple[str, list[str]]:
 
 
 def _is_model(folder: str, names: list[str]) -> bool:
-    """Whether files are those of a Grok model, by the first that is there."""
+    """Return whether files are those of a Grok model, by the first that exists."""
     for name in names:
         place = os.path.join(folder, name)
         if storage.exists(place):

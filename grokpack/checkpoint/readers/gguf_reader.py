@@ -1,7 +1,7 @@
-"""Grok-1 in GGUF: a single file, or the files of a split.
+"""Reader of GGUF: a single file, or the files of a split.
 
-Q8_0 that was re-packaged from the release is read as int8 codes and bf16 scales again; Q8_0 that
-was quantized by others, with a scale of its own for each block, as exact float32 products.
+Q8_0 that was re-packaged from the release is read as int8 codes and bf16 scales again. Q8_0
+quantized by others, with a scale for each block, is read as exact float32 products.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 NAME = "gguf"
 HEAD = gguf_tensors.HEAD
-_MOST = 1024  # layers that a model may have; Grok-1 has 64
-_COUNT = "block_count"  # what tells the number of layers, in the header itself
+_MOST = 1024  # most layers that a model may have; Grok-1 has 64
+_COUNT = "block_count"  # key of the number of layers, in the header itself
 _CONFIG = {  # GGUF's key below `grok.`: the key of a Hugging Face config
     "embedding_length": "hidden_size",
     "block_count": "num_hidden_layers",
@@ -66,12 +66,12 @@ _CONFIG = {  # GGUF's key below `grok.`: the key of a Hugging Face config
     "logit_scale": "output_multiplier_scale",
     "rope.freq_base": "rope_theta",
 }
-_RELEASED_GROUPS = 8  # what the release has; asked for where the file does not tell
-_PROBED_COLUMNS = 4  # outputs whose blocks are looked at, to tell one origin from the other
+_RELEASED_GROUPS = 8  # of the release; assumed where the file does not say
+_PROBED_COLUMNS = 4  # outputs whose blocks are compared, to tell the two origins apart
 
 
 def is_store(path: str) -> bool:
-    """Whether a path is a GGUF file, or a folder that holds some."""
+    """Return whether a path is a GGUF file, or a folder that holds some."""
     if storage.is_folder(path):
         return gguf_files.are_in(storage.names(path))
     return path.endswith(SUFFIX) and storage.exists(path)
@@ -81,12 +81,12 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     """Read every header.
 
     Args:
-        path: A file, one of a split's, or the folder that holds one model's.
-        head_dim: Head size, where the file does not give it.
+        path: A file, one of a split's, or the folder of a single model.
+        head_dim: Head size, if the file does not give it.
 
     Raises:
-        GrokpackError: GP219 for another architecture, GP209 for a header that is broken, GP233
-            for a file that is something else, GP203 where a folder holds several models.
+        GrokpackError: GP219 for another architecture, GP209 for a header that is broken, GP233 for
+            a file that is something else, GP203 if a folder holds several models.
     """
     files = gguf_files.read(path)
     if not files.complete_keys:
@@ -136,7 +136,7 @@ def _shapeless(files: GgufFiles) -> Finding:
 
 
 def _settings(keys: Mapping[str, Value]) -> dict[str, Any]:
-    """The keys as a Hugging Face config has them, which the rest of grokpack reads."""
+    """Return the keys under the names of a Hugging Face config, which grokpack reads."""
     settings: dict[str, Any] = {
         name: keys[f"{gguf_files.ARCH}.{key}"]
         for key, name in _CONFIG.items()
@@ -149,7 +149,7 @@ def _settings(keys: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def _framings(files: GgufFiles) -> dict[str, tuple[bytes, ...]]:
-    """Framing of the pickles that the file was made from, where its manifest keeps it."""
+    """Return the framing of the original pickles, if the file's manifest keeps it."""
     first = os.path.join(files.folder, next(iter(files.headers)))
     beside = f"{first}.{manifest_file.FILE}"
     if len(files.headers) == 1 and storage.exists(beside):
@@ -160,7 +160,7 @@ def _framings(files: GgufFiles) -> dict[str, tuple[bytes, ...]]:
 
 
 def _logical(entry: ModelTensor, info: TensorInfo) -> ArraySpec:
-    """The tensor as xAI stores it, as far as shape goes; products where it has blocks."""
+    """Return the spec of a tensor in xAI's orientation; float32 products for blocks."""
     dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
     return ArraySpec(_orient(entry, info.shape), dtype)
 
@@ -215,7 +215,7 @@ def _with_tensors(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> C
 
 
 def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | None:
-    """Scale groups of row-parallel weights; None where blocks have scales of their own."""
+    """Return the scale groups of row-parallel weights; None if blocks have their own scales."""
     infos = {entry: own.info for entry, own in held.items()}
     blocks = [e for e, info in infos.items() if info.type is GGMLType.Q8_0 and e.rule.quantized]
     if not blocks:
@@ -233,7 +233,7 @@ def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | N
 
 
 def _blocks_agree(bare: Checkpoint, entry: ModelTensor, info: TensorInfo, groups: int) -> bool:
-    """Whether blocks of a group share a scale, in the first few outputs of a matrix."""
+    """Return whether the blocks of a group share a scale, in the first outputs of a matrix."""
     inputs = info.shape[-1]
     if inputs % (32 * groups):
         return False
@@ -247,7 +247,7 @@ def _blocks_agree(bare: Checkpoint, entry: ModelTensor, info: TensorInfo, groups
 def _view(
     entry: ModelTensor, held: HeldTensor, groups: int | None
 ) -> tuple[TensorSpec, dict[str, LazyArray]]:
-    """A tensor, and how its values and scales are made of one array or of one for each expert."""
+    """Return a tensor, and lazy arrays of its values and scales."""
     info, shape = held.info, _orient(entry, held.info.shape)
     rows = groups if entry.rule.cut == "rows" else 1
     coded = info.type is GGMLType.Q8_0 and entry.rule.quantized and groups is not None
@@ -263,7 +263,7 @@ def _view(
 
 
 def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) -> LazyArray:
-    """How the values of an array, a tensor or one expert of it, are made."""
+    """Return the lazy array of the values of a tensor or of one expert."""
     turned = _orient(entry, info.shape) != info.shape or entry.rule.quantized
     if info.type is GGMLType.Q8_0:
         return BlockCodes(array) if coded else BlockProducts(array, turned)

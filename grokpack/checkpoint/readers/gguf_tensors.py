@@ -1,6 +1,6 @@
-"""The tensors of a GGUF model: which array holds each, or which arrays, one for each expert.
+"""Tensors of a GGUF model: the array that holds each, or one array for each expert.
 
-llama.cpp merges the experts of a layer since April 2024; files from before have a tensor for each.
+llama.cpp has merged the experts of a layer since April 2024; older files have a tensor for each.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MERGED = "_exps.weight"
 
 @dataclass(frozen=True, slots=True)
 class HeldTensor:
-    """What holds a tensor of the model.
+    """Arrays that hold a tensor of the model.
 
     Attributes:
         info: Type and shape of the whole tensor.
         names: The array that holds it, or one array for each expert.
-        apart: Whether each expert has an array of its own.
+        apart: True if each expert has an array of its own.
     """
 
     info: TensorInfo
@@ -38,7 +38,7 @@ class HeldTensor:
     apart: bool = False
 
     def view(self, make: Callable[[str], LazyArray]) -> LazyArray:
-        """The view of the whole, of one made for each array."""
+        """Combine the lazy arrays made for each array into that of the whole tensor."""
         views = tuple(make(name) for name in self.names)
         return Stack(views) if self.apart else views[0]
 
@@ -46,12 +46,12 @@ class HeldTensor:
 def take(
     infos: Mapping[str, TensorInfo], layers: int, experts: int
 ) -> tuple[dict[ModelTensor, HeldTensor], list[Finding]]:
-    """The tensors of the model, and findings for those that it lacks or has too many of.
+    """Return the tensors of the model, and findings for missing and surplus ones.
 
     Args:
         infos: Every tensor of the files.
-        layers: Layers that the keys tell.
-        experts: Experts that the keys tell; 0 where they do not.
+        layers: Number of layers by the keys.
+        experts: Number of experts by the keys; 0 if they do not give it.
     """
     held: dict[ModelTensor, HeldTensor] = {}
     findings: list[Finding] = []
@@ -79,7 +79,7 @@ def _held(entry: ModelTensor, stored: tuple[str, ...], own: TensorInfo) -> HeldT
 
 
 def _names(entry: ModelTensor, infos: Mapping[str, TensorInfo], experts: int) -> tuple[str, ...]:
-    """The arrays that hold a tensor: its own, or those of its experts where these are there."""
+    """Return the arrays that hold a tensor: its own, or those of its experts if they exist."""
     if entry.rule.role != "expert" or entry.gguf in infos:
         return (entry.gguf,)
     own = [name for e in range(max(experts, 1)) if (name := _expert(entry, e)) in infos]
@@ -90,5 +90,5 @@ def _names(entry: ModelTensor, infos: Mapping[str, TensorInfo], experts: int) ->
 
 
 def _expert(entry: ModelTensor, expert: int) -> str:
-    """The name of one expert's tensor: `blk.0.ffn_gate.3.weight`."""
+    """Return the name of one expert's tensor: `blk.0.ffn_gate.3.weight`."""
     return entry.gguf.replace(_MERGED, f".{expert}.weight")

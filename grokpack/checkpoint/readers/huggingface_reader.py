@@ -1,8 +1,7 @@
-"""Grok-1 in Hugging Face folders: reading them, in any of three conventions of names.
+"""Reader of Hugging Face folders, in any of three naming conventions.
 
-Read alike: folders that `convert --to hf` and `--to sglang` wrote, and those that other people
-published. Matrices are stored `[out, in]`, one for each expert; the tensors that grokpack works
-with are views that turn and stack them.
+It reads folders that `convert --to hf` and `--to sglang` wrote and those that others published.
+Matrices are stored `[out, in]`, one for each expert; lazy arrays transpose and stack them.
 """
 
 from __future__ import annotations
@@ -48,36 +47,36 @@ if TYPE_CHECKING:
 NAME = "hf"
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _SHORT = 8  # integers of an array that is read with the headers: a shape
-_MOST = 1024  # layers, and experts, that a model may have; Grok-1 has 64 and 8
+_MOST = 1024  # most layers, and experts, that a model may have; Grok-1 has 64 and 8
 _FEW = 5  # names that a message lists
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder holds safetensors files or their index itself, not in folders of ranks."""
+    """Return whether a folder itself holds safetensors files or their index."""
     return weight_files.has_weights(storage.names(folder))
 
 
 @dataclass(slots=True)
 class _Folder:
-    """What the headers say: for each array where its parts are."""
+    """Headers of a folder, and the location of each array's parts."""
 
     headers: dict[str, SafetensorsHeader] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)  # that should be there
+    files: list[str] = field(default_factory=list)  # files that should exist
     findings: list[Finding] = field(default_factory=list)
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
-    told: str | None = None  # what says which files there should be
+    told: str | None = None  # what gives the files that should exist
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:
     """Read the index and every header.
 
     Args:
-        folder: The folder with the safetensors files.
-        head_dim: Head size, where config.json does not give it.
+        folder: The folder of the safetensors files.
+        head_dim: Head size, if config.json does not give it.
 
     Raises:
-        GrokpackError: GP217 where the names follow no convention.
+        GrokpackError: GP217 if the names follow no convention.
     """
     found = _read_headers(folder)
     if not found.headers:
@@ -103,7 +102,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
     found.findings += expectations.other_layers(geometry, hints, partial(_first_name, convention))
     found.findings += rank_files.doubts(joined, found.headers, geometry)
-    if bits:  # groups of their own, which ranks do not share as the release's
+    if bits:  # they have groups of their own, which ranks do not share as the release's
         geometry = replace(geometry, scale_groups=None)
     found.findings += _check_shapes(tensors, geometry, convention)
     found.findings += _contradictions(settings, geometry)
@@ -155,7 +154,7 @@ def _read_headers(folder: str) -> _Folder:
 
 
 def _leave_copies(found: _Folder) -> None:
-    """Pass over what is not the model's, and miss shards by their names, where no index tells."""
+    """Leave out files that are not the model's, and find missing shards by their names."""
     arrays = {path: header.arrays.keys() for path, header in found.headers.items()}
     for path, why in weight_files.choose_copies(arrays, _is_known).items():
         found.findings.append(weight_files.passed_over(path, why))
@@ -176,7 +175,7 @@ def _is_known(name: str) -> bool:
 def _index_findings(
     headers: Mapping[str, SafetensorsHeader], placed: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Where an index and the files that it lists contradict each other."""
+    """Yield contradictions between an index and the files that it lists."""
     for name, path in placed.items():
         if path in headers and name not in headers[path].arrays:
             what = "the index places a tensor here that the file does not hold"
@@ -189,10 +188,10 @@ def _index_findings(
 
 
 def _convention(found: _Folder, folder: str) -> Convention:
-    """The convention of the names.
+    """Return the convention of the names.
 
     Raises:
-        GrokpackError: GP217 with the names nearest to those that no convention has.
+        GrokpackError: GP217 with the nearest known names.
     """
     listed = [
         packed_weights.weight_of(n) for header in found.headers.values() for n in header.arrays
@@ -214,7 +213,7 @@ def _nearest(name: str) -> str:
 
 
 def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> Scheme:
-    """How weights are packed, as all places tell where a tool says it."""
+    """Read how weights are packed, from every place where tools state it."""
     specs = {n: a.spec for header in found.headers.values() for n, a in header.arrays.items()}
     metadata = {path: header.metadata for path, header in found.headers.items()}
     return quantization_settings.read(folder, settings, metadata, specs)
@@ -226,7 +225,7 @@ def _join(
     document: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> Joined:
-    """Join the files of ranks, and take what that has shown."""
+    """Join the files of ranks, and add the results to the folder."""
     listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
     joined = rank_files.join(found.headers, convention, listed, settings)
     found.arrays, found.boxes = joined.arrays, joined.boxes
@@ -237,12 +236,12 @@ def _join(
 
 
 def _first_name(convention: Convention, entry: ModelTensor) -> str:
-    """A tensor's name; of experts, the first one's."""
+    """Return a tensor's name; for experts, that of the first."""
     return convention.of(entry, 0 if entry.rule.role == "expert" else None)
 
 
 def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Named]:
-    """What the names mean; those that the convention lacks become findings."""
+    """Parse the names; those that the convention lacks become findings."""
     held = []
     for path, header in found.headers.items():
         for name in header.arrays:
@@ -270,14 +269,14 @@ def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Na
 
 
 def _routed(found: _Folder, convention: Convention) -> int:
-    """Experts that the first router chooses from; 0 where it is not there."""
+    """Return the number of experts of the first router; 0 if it is missing."""
     rule = next(rule for rule in grok1.LAYER_RULES if rule.role == "router")
     spec = found.arrays.get(convention.layer.format(layer=0, rest=convention.table[rule.path]))
     return spec.shape[0] if spec is not None and len(spec.shape) > 1 else 0
 
 
 def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, int]:
-    """Layers and experts; what a hostile name or config could claim is bounded."""
+    """Return the number of layers and experts, bounded against hostile names and configs."""
     experts = min(max(1 + max((n.expert or 0 for n in held), default=0), routed), _MOST)
     claimed = 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
     return min(layers or claimed, _MOST), experts
@@ -286,10 +285,10 @@ def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, in
 def _assemble(
     found: _Folder, convention: Convention, layers: int, experts: int, find: Find
 ) -> tuple[dict[ModelTensor, TensorSpec], dict[str, LazyArray], dict[str, Packed]]:
-    """The model's tensors as views of the arrays; those that are not whole become findings.
+    """Assemble the model's tensors from the arrays; incomplete ones become findings.
 
     Returns:
-        Tensors, views of their arrays, and how weights are packed.
+        Tensors, lazy arrays of them, and packed weights.
     """
     tensors: dict[ModelTensor, TensorSpec] = {}
     views: dict[str, LazyArray] = {}
@@ -332,7 +331,7 @@ def _packed(
     stored: list[str],
     matrices: list[Packed | str | None],
 ) -> Packed | None:
-    """A packed weight, of all experts together; None, and findings, where it is not whole."""
+    """Return a packed weight of all experts; None, and findings, if it is incomplete."""
     good = [matrix for matrix in matrices if isinstance(matrix, Packed)]
     for name, matrix in zip(stored, matrices, strict=True):
         if not isinstance(matrix, Packed):
@@ -348,7 +347,7 @@ def _packed(
 
 
 def _numbers(found: _Folder, read: packed_data.Read, name: str) -> tuple[int, ...]:
-    """A short array of 64-bit integers, read."""
+    """Read a short array of 64-bit integers."""
     spec = found.arrays.get(name)
     if spec is None or spec.dtype is not DType.I64:
         return ()

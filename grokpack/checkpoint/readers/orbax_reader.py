@@ -1,4 +1,4 @@
-"""Grok-1 in a checkpoint of Orbax: grokpack's own, and those that Orbax wrote.
+"""Reader of Orbax checkpoints: grokpack's own, and those that Orbax wrote.
 
 Parameters are named by the keys of the pytree, `transformer/decoder_layer_4/moe/linear` and `w`; a
 quantized weight has two leaves. Arrays lie in folders of their own, or all in an OCDBT database.
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 NAME = "orbax"
 _ITEMS = ("default", "state", "params", "model_params")
-"""Folders that a checkpoint manager puts a step's pytree in."""
+"""Folders in which a checkpoint manager puts a step's pytree."""
 _DATABASE_LIMIT_BYTES = 1 << 20  # of a database's manifest, which is kept as it is
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder is a checkpoint of Orbax, or a step of a checkpoint manager."""
+    """Return whether a folder is a checkpoint of Orbax, or a step of a checkpoint manager."""
     return _item(folder) is not None
 
 
@@ -47,11 +47,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
     Args:
         folder: The checkpoint's folder, or the one above it.
-        head_dim: Head size, where no config.json gives it.
+        head_dim: Head size, if no config.json gives it.
 
     Raises:
-        GrokpackError: GP209 where the tree's metadata is broken, GP225 where the database cannot
-            be read.
+        GrokpackError: GP209 if the tree's metadata is broken, GP225 if the database cannot be read.
     """
     folder = _item(folder) or folder
     document = read_document(folder, orbax.TREE)
@@ -91,12 +90,12 @@ def _from_folders(
 
 
 def _largest_value(folder: str, files: set[str]) -> int:
-    """Bytes of the largest value of the database, told from its index.
+    """Return the size of the largest value of the database, from its index.
 
-    0 where it cannot be told: what is broken, TensorStore says best.
+    It is 0 if not known: TensorStore reports best what is broken.
 
     Raises:
-        GrokpackError: GP235 where the index is beyond what is read.
+        GrokpackError: GP235 if the index is larger than may be read.
     """
     if orbax.DATABASE not in files:
         return 0
@@ -121,7 +120,7 @@ def _largest_value(folder: str, files: set[str]) -> int:
 def _from_database(
     folder: str, tree: Tree, files: set[str], literals: dict[str, bytes]
 ) -> tuple[list[Member], list[str]]:
-    """The same where one OCDBT database holds all arrays; its files are common to them."""
+    """Return the arrays of an OCDBT database, and the files that are common to them."""
     base: dict[str, Any] = {"driver": "ocdbt"}
     places = {".".join(keys): keys for keys in tree.leaves}
     documents = read_keys(folder, base, [f"{place}/{tree.metadata}" for place in places])

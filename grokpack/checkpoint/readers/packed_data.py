@@ -1,4 +1,4 @@
-"""Look at the integers beside packed codes: the order of inputs, and the form of zero points.
+"""Integers beside packed codes: the order of inputs, and the form of zero points.
 
 Settings can be wrong or missing; these arrays are what engines go by.
 """
@@ -28,22 +28,22 @@ _ORDERS = {".g_idx": (".scales", -2), ".weight_g_idx": (".weight_scale", -1)}
 """Arrays that give each input its group, and the axis of the scales that counts groups."""
 _INTEGERS = (DType.I32, DType.I64)
 _BLOCK = 1 << 18  # inputs that are compared at a time
-_SAMPLES = 16  # weights whose zero points are looked at
+_SAMPLES = 16  # weights whose zero points are sampled
 _SAMPLE_WORDS = 1024  # of each
 _MIDDLES = {4: 0x88888888, 8: 0x80808080}
-"""Words of zero points in the middle of the codes, stored as they are."""
-_UNSET = -1  # in every place of an order that compressed-tensors has not made
+"""Words of zero points in the middle of the codes, stored without the offset of one."""
+_UNSET = -1  # value of every element of an order that compressed-tensors has not set
 _HINT = "quantise it without act-order (`desc_act`), or take a copy in bfloat16 or float16"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Which group each input of a weight belongs to.
+    """Order of a weight's inputs: the group of each.
 
     Attributes:
         name: The array, `i32[in]`.
         inputs: Its length.
-        groups: Groups that the scales have.
+        groups: Number of groups of the scales.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Order:
     groups: int
 
     def is_plain(self, folder: str, read: Read) -> bool:
-        """Whether the inputs stand in their own order, the same number of them in each group.
+        """Return whether the inputs are in their natural order, equally many in each group.
 
         Args:
-            folder: Where the array is, for the error.
+            folder: Folder of the array, for the error.
             read: Reads integers of an array.
 
         Raises:
@@ -77,12 +77,12 @@ class Order:
 
 @lru_cache(maxsize=8)  # weights of a model have few shapes
 def _plain(start: int, stop: int, per_group: int) -> np.ndarray:
-    """The groups of inputs that stand in their own order."""
+    """Return the groups of inputs in their natural order."""
     return (np.arange(start, stop) // per_group).astype(np.int32)
 
 
 def reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Read:
-    """What reads integers of an array, by its name: so many from the given one on."""
+    """Return a function that reads a run of integers of an array, by name."""
     places = {
         name: (path, stored)
         for path, header in headers.items()
@@ -101,15 +101,15 @@ def reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Read:
 
 
 def refuse_variants(folder: str, arrays: Mapping[str, ArraySpec], read: Read) -> None:
-    """Refuse packed weights whose integers show another form than the one that is read.
+    """Refuse packed weights whose integers show a form that is not read.
 
     Args:
-        folder: Where they are.
+        folder: Their folder.
         arrays: The folder's arrays.
         read: Reads integers of one of them.
 
     Raises:
-        GrokpackError: GP208 that names the form, GP209 for an order that names no group.
+        GrokpackError: GP208 that names the form, GP209 for an order with unknown groups.
     """
     _refuse_awq(folder, arrays)
     found = orders(arrays)
@@ -131,7 +131,7 @@ def _refuse_awq(folder: str, arrays: Mapping[str, ArraySpec]) -> None:
 
 
 def orders(arrays: Mapping[str, ArraySpec]) -> list[Order]:
-    """The orders of a folder's weights, as far as their shapes fit the scales."""
+    """Return the orders of a folder's weights whose shapes fit the scales."""
     found = []
     for name, spec in arrays.items():
         for ending, (scales, axis) in _ORDERS.items():
@@ -145,11 +145,11 @@ def orders(arrays: Mapping[str, ArraySpec]) -> list[Order]:
 
 
 def refuse_orders(folder: str, found: Iterable[tuple[Order, bool]]) -> None:
-    """Refuse weights whose inputs stand in another order.
+    """Refuse weights whose inputs are in another order.
 
     Args:
-        folder: Where they are.
-        found: Each order, and whether it is the plain one.
+        folder: Their folder.
+        found: Each order, and whether it is the natural one.
 
     Raises:
         GrokpackError: GP208 with the number of weights, and the first of them.
@@ -165,12 +165,12 @@ def refuse_orders(folder: str, found: Iterable[tuple[Order, bool]]) -> None:
 
 
 def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: Read) -> None:
-    """Refuse GPTQ's zero points that are stored as they are, where the words prove it.
+    """Refuse GPTQ's zero points in the second form, where the words prove it.
 
-    Symmetric codes have all of them in the middle, which the first form stores less one.
+    Symmetric codes have all zero points in the middle, which the first form stores less one.
 
     Raises:
-        GrokpackError: GP208 where every one of the words looked at is the middle itself.
+        GrokpackError: GP208 if every sampled word is the middle itself.
     """
     names = [name for name in arrays if name.endswith(".qzeros") and arrays[name].elements]
     chosen = names[:: max(1, len(names) // _SAMPLES)]

@@ -1,8 +1,7 @@
-"""Weights that a folder holds as packed codes and scales: compressed-tensors, GPTQ, w8a8-int8.
+"""Packed weights, codes and scales: compressed-tensors, GPTQ, w8a8-int8.
 
-They are read as int8 codes with scales, as the release's are, whose groups are those that the
-folder has; 8 bits with zero points as float32 products. Unsigned codes and zero points can be
-read beside them, as bytes.
+They are read as int8 codes with scales, like the release's, in the folder's own groups; 8 bits with
+zero points as float32 products. Unsigned codes and zero points can be read as bytes as well.
 """
 
 from __future__ import annotations
@@ -51,21 +50,21 @@ PARTS = (
     ".g_idx",
     ".weight_g_idx",
 )
-"""What the arrays of a packed weight are called behind the module's name."""
+"""Endings of the arrays of a packed weight, after the module's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A weight, or one expert of it, as packed arrays: what they are and how they are read.
+    """Packed arrays of a weight, or of one expert of it.
 
     Attributes:
-        bits: Of a code.
+        bits: Bits of a code.
         codes: Unsigned codes `u8[in * bits / 8, out]`, or signed ones `i8[in, out]`.
         scales: `[group, out]`.
         codes_view: Makes the codes.
         scales_view: Makes the scales.
         zeros_view: Makes zero points `u8[group, out]`; None where all are in the middle.
-        symmetric: Whether zero points, if there are any, must be in the middle.
+        symmetric: True if zero points, if there are any, must be in the middle.
     """
 
     bits: int
@@ -78,16 +77,16 @@ class Packed:
 
     @property
     def inputs(self) -> int:
-        """Number of inputs, in their order."""
+        """Number of inputs."""
         return self.codes.shape[-2] * (DType.I8.itemsize * 8 // self.bits)
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """What all experts of a weight must have in common."""
+        """Properties that all experts of a weight must share."""
         return self.bits, self.codes, self.scales, self.zeros_view is None
 
     def stacked(self, others: list[Packed]) -> Packed:
-        """The same of all experts; this is the first."""
+        """Stack this expert, the first, with all others."""
 
         def all_of(name: str) -> Any:  # noqa: ANN401  # a view, or None
             views = tuple(getattr(one, name) for one in others)
@@ -102,7 +101,7 @@ class Packed:
         )
 
     def packing(self, name: str) -> Packing | None:
-        """How it is stored unsigned; None where it is the same as int8 codes."""
+        """Return how it is stored as unsigned codes; None if that equals int8 codes."""
         middle = self.zeros_view is None or self.symmetric
         if self.codes.dtype is DType.I8 or (middle and self.bits == DType.I8.itemsize * 8):
             return None
@@ -110,14 +109,14 @@ class Packed:
         return Packing(name, self.bits, self.codes, self.scales, zeros, self.symmetric)
 
     def tensor(self, name: str) -> TensorSpec:
-        """What it is read as."""
+        """Return the tensor that it decodes to."""
         packing = self.packing(name)
         if packing is not None:
             return packing.tensor
         return TensorSpec(name, ArraySpec(self.codes.shape, DType.I8), self.scales)
 
     def views(self, name: str) -> dict[str, LazyArray]:
-        """Views of its arrays, by xAI's name."""
+        """Return lazy arrays of it, by xAI's name."""
         scales = {scales_name(name): self.scales_view}
         if self.codes.dtype is DType.I8:
             return {name: self.codes_view, **scales}
@@ -133,7 +132,7 @@ class Packed:
 
 
 def values_of(packing: Packing, unsigned: UnsignedCodes, scales: LazyArray) -> LazyArray:
-    """The view of what a packed weight is read as."""
+    """Return the lazy array of a packed weight's values."""
     return (
         SignedCodes(unsigned)
         if packing.centred
@@ -142,7 +141,7 @@ def values_of(packing: Packing, unsigned: UnsignedCodes, scales: LazyArray) -> L
 
 
 def weight_of(name: str) -> str:
-    """The weight that an array is of, or a part of; the name itself where it is no part."""
+    """Return the weight that an array belongs to; the name itself if it is no part of one."""
     for ending in PARTS:
         if name.endswith(ending):
             return name.removesuffix(ending) + _WEIGHT
@@ -156,17 +155,16 @@ def find(
     *,
     symmetric: bool = False,
 ) -> Packed | str | None:
-    """How a weight is packed.
+    """Find out how a weight is packed.
 
     Args:
-        arrays: What the folder holds.
+        arrays: The folder's arrays.
         weight: `MODULE.weight`.
         numbers: Reads a short array of integers.
-        symmetric: Whether zero points must be in the middle; see `quantization_settings.Scheme`.
+        symmetric: True if zero points must be in the middle; see `quantization_settings.Scheme`.
 
     Returns:
-        How to read it; a sentence where its arrays do not fit one another; None where it is not
-        packed.
+        Its packed form; a sentence if its arrays do not fit one another; None if it is not packed.
     """
     base = weight.removesuffix(_WEIGHT)
     if f"{base}.weight_packed" in arrays:
@@ -188,7 +186,7 @@ _FLOATS = (DType.BF16, DType.F16, DType.F32)
 
 
 def _of_matrices(arrays: Mapping[str, ArraySpec], base: str, names: list[str]) -> str | None:
-    """What is wrong with the arrays of a weight as such."""
+    """Describe what is wrong with the arrays of a weight, each on its own."""
     for name in names:
         spec = arrays.get(f"{base}.{name}")
         if spec is None:
@@ -206,7 +204,7 @@ def _of_matrices(arrays: Mapping[str, ArraySpec], base: str, names: list[str]) -
 def _rows(
     arrays: Mapping[str, ArraySpec], base: str, numbers: Callable[[str], tuple[int, ...]]
 ) -> Packed | str:
-    """compressed-tensors: codes `[out, word]`, scales `[out, group]`."""
+    """Read compressed-tensors: codes `[out, word]`, scales `[out, group]`."""
     outputs, words = arrays[f"{base}.weight_packed"].shape
     scale = arrays[f"{base}.weight_scale"]
     shape = numbers(f"{base}.weight_shape")
@@ -231,7 +229,7 @@ def _rows(
 
 
 def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> Packed | str:
-    """GPTQ: codes `[word, out]`, scales `[group, out]`, inputs in their order."""
+    """Read GPTQ: codes `[word, out]`, scales `[group, out]`, inputs in their order."""
     words, outputs = arrays[f"{base}.qweight"].shape
     scale, (inputs,) = arrays[f"{base}.scales"], arrays[f"{base}.g_idx"].shape
     groups = scale.shape[0]
@@ -252,7 +250,7 @@ def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> 
 
 
 def _outputs(arrays: Mapping[str, ArraySpec], base: str) -> Packed | str:
-    """w8a8-int8: codes `[out, in]`, scales `[out, group]`; groups are those of the ranks."""
+    """Read w8a8-int8: codes `[out, in]`, scales `[out, group]`; groups are those of the ranks."""
     outputs, inputs = arrays[f"{base}{_WEIGHT}"].shape
     scale = arrays[f"{base}.weight_scale"]
     if scale.shape[0] != outputs or inputs % scale.shape[1]:

@@ -1,4 +1,4 @@
-"""What a folder says of its packed weights, in all places where tools say it, and what it may say.
+"""Settings of packed weights, from every place where tools write them.
 
 Sources of the places: transformers and vLLM read `quantization_config` of config.json; AutoGPTQ and
 GPTQModel write quantize_config.json, AutoAWQ quant_config.json, ModelOpt hf_quant_config.json; the
@@ -30,7 +30,7 @@ FILES = (
 )
 _IN_CONFIG = ("quantization_config", "compression_config")
 _IN_HEADERS = "gptq_"
-_KEYS = {  # a setting: the keys that it has in one place or another
+_KEYS = {  # a setting, and its keys in one place or another
     "method": ("quant_method",),
     "bits": ("bits", "w_bit"),
     "group_size": ("group_size", "q_group_size"),
@@ -58,7 +58,7 @@ _ENDINGS = {  # of arrays that other packings have
     ".Qidxs": "QuIP#",
     ".biases": "MLX",
 }
-_METHODS = {  # by the arrays that hold codes: what may be said of them
+_METHODS = {  # by the ending of the arrays of codes: the methods that use it
     ".qweight": ("gptq",),
     ".weight_packed": ("compressed-tensors",),
     ".weight": ("w8a8_int8", "compressed-tensors"),
@@ -73,12 +73,12 @@ _HINT = "take a copy in bfloat16 or float16, or quantise the release: `grokpack 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """How weights are packed, as all places together say it.
+    """Settings of packed weights, from all places together.
 
     Attributes:
-        said: Setting, the place that has it, and its value.
-        groups: What compressed-tensors says of each group of weights, and the place.
-        uniform: Whether one number of bits and one group size hold for all weights.
+        said: Place and value of each setting.
+        groups: Settings of compressed-tensors for each group of weights, with their place.
+        uniform: True if one bit width and one group size hold for all weights.
     """
 
     said: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
@@ -86,20 +86,20 @@ class Scheme:
     uniform: bool = True
 
     def value(self, key: str) -> Any:  # noqa: ANN401  # a number, a switch or a name
-        """A setting; None where nothing says it."""
+        """Return a setting; None if no place has it."""
         return self.said.get(key, ("", None))[1]
 
     @property
     def symmetric(self) -> bool:
-        """Whether stored zero points must all be in the middle; GPTQ stores them always."""
+        """True if stored zero points must all be in the middle; GPTQ always stores them."""
         sym = self.value("sym")
         return bool(sym) or (sym is None and self.value("method") == "gptq")
 
     def refuse_other_shapes(self, weights: Mapping[str, Packed]) -> None:
-        """See that bits and groups are those that the arrays show.
+        """Check bit width and groups against the arrays.
 
         Raises:
-            GrokpackError: GP234 where they are others.
+            GrokpackError: GP234 if they contradict each other.
         """
         for name, weight in weights.items():
             if weight.zeros_view is None and self._zeros_missing():
@@ -118,7 +118,7 @@ class Scheme:
         return bool(self.groups) and all(own.get("symmetric") is False for _, own in self.groups)
 
     def _shapes(self) -> Iterator[tuple[str, int | None, int]]:
-        """Bits and group size where they hold for every weight; 0 for a size that is not said."""
+        """Yield bit width and group size, where uniform; 0 for a size that is not set."""
         if not self.uniform:
             return
         if len(self.groups) == 1:
@@ -142,17 +142,17 @@ def read(
     metadata: Mapping[str, Mapping[str, str]],
     arrays: Mapping[str, ArraySpec],
 ) -> Scheme:
-    """What is said of the packed weights of a folder.
+    """Read the settings of the packed weights of a folder.
 
     Args:
-        folder: Where the places are.
+        folder: The folder.
         settings: Its config.json.
         metadata: The strings in each file's header.
         arrays: The folder's arrays.
 
     Raises:
-        GrokpackError: GP208 for a packing that is not read, GP234 where places contradict each
-            other, GP209 for a setting that is none.
+        GrokpackError: GP208 for a packing that is not read, GP234 if places contradict each other,
+            GP209 for an invalid setting.
     """
     _refuse_packings(folder, arrays)
     held = _held(arrays)
@@ -178,7 +178,7 @@ def read(
 def _places(
     folder: str, settings: Mapping[str, Any], metadata: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each place that says something, and what."""
+    """Yield each place with settings, and its contents."""
     nested = settings.get("text_config")
     for within in (settings, nested if isinstance(nested, dict) else {}):
         for key in _IN_CONFIG:
@@ -210,7 +210,7 @@ def _object(place: str, value: object) -> tuple[str, Mapping[str, Any]]:
 
 
 def _settings(place: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of one place, under our names and as our types."""
+    """Return the settings of one place, under grokpack's names and types."""
     found: dict[str, Any] = {}
     for setting, keys in _KEYS.items():
         key = next((key for key in keys if document.get(key) is not None), None)
@@ -246,7 +246,7 @@ def _number(value: object, key: str, place: str) -> int | None:
 
 
 def _weight_groups(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What compressed-tensors says of the weights of each of its groups."""
+    """Return compressed-tensors' settings of the weights of each group."""
     groups = document.get("config_groups")
     rows = groups.values() if isinstance(groups, dict) else ()
     found = [row.get("weights") for row in rows if isinstance(row, dict)]
@@ -254,7 +254,7 @@ def _weight_groups(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _held(arrays: Mapping[str, ArraySpec]) -> set[str]:
-    """Endings of the arrays that hold codes."""
+    """Return the endings of the arrays that hold codes."""
     return {
         ending
         for name, spec in arrays.items()
@@ -292,7 +292,7 @@ def _refuse_methods(folder: str, scheme: Scheme, held: set[str]) -> None:
 
 
 def _refuse_groups(folder: str, scheme: Scheme, arrays: Mapping[str, ArraySpec]) -> None:
-    """Refuse what compressed-tensors can say and this program does not read."""
+    """Refuse settings of compressed-tensors that grokpack does not read."""
     ordered = any(name.endswith(".weight_g_idx") for name in arrays)
     for place, own in scheme.groups:
         if own.get("type", "int") != "int":

@@ -1,7 +1,7 @@
-"""SGLang's rank files: slices of the experts, joined, and how many ranks there should be.
+"""SGLang's rank files: slices of the experts, joined, and the number of ranks.
 
-The files that are there do not tell how many were made. A config, an index, a manifest or the
-release's dimensions do; without any of them a model of fewer ranks would look like a narrower one.
+The existing files do not show how many there were. A config, an index, a manifest or the release's
+dimensions do; without any of them a model with missing ranks would look like a narrower one.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _COMMON = "common"
 
 @dataclass(slots=True)
 class Joined:
-    """Whole arrays of the parts in the files.
+    """Whole arrays, joined from the parts in the files.
 
     Attributes:
         arrays: Shape and dtype of each.
-        boxes: Which part of it a file holds, by file and array.
-        ranks: How many ranks share the experts; 1 where files hold them whole.
-        told: Whether that is known from elsewhere than the files that are there.
-        missing: Files that should be there by the names of others.
+        boxes: The part of it in each file, by file and array.
+        ranks: Number of ranks that share the experts; 1 if files hold them whole.
+        told: True if that number is known from more than the existing files.
+        missing: Files that should exist, by the names of others.
         findings: What is wrong.
     """
 
@@ -57,11 +57,11 @@ def join(
     listed: Collection[str],
     settings: Mapping[str, Any],
 ) -> Joined:
-    """Join the slices of ranks; files of no rank hold whole arrays.
+    """Join the slices of ranks; files without a rank hold whole arrays.
 
     Args:
-        headers: Of the files that could be read.
-        convention: Of the names.
+        headers: Headers of the readable files.
+        convention: The naming convention.
         listed: Files that an index or a manifest names.
         settings: The config, or nothing.
     """
@@ -95,7 +95,7 @@ def _told(
     listed: Collection[str],
     settings: Mapping[str, Any],
 ) -> int:
-    """The number of ranks, as far as a list, a config or the release tells; 0 where none does."""
+    """Return the number of ranks by a list, a config or the release; 0 if none gives it."""
     named = [1 + rank for path in listed if (rank := _rank(path)) is not None]
     shares = {
         stored.spec.shape[-2]
@@ -112,7 +112,7 @@ def _told(
 
 
 def _is_release(headers: Mapping[str, SafetensorsHeader], convention: Convention) -> bool:
-    """Whether vocabulary and width are those of the release."""
+    """Return whether vocabulary and width are those of the release."""
     name = convention.of(grok1.entries(0)[0])
     found = (header.arrays.get(name) for header in headers.values())
     shape = (GROK1.vocab, GROK1.d_model)
@@ -124,7 +124,7 @@ def _miss(
     headers: Mapping[str, SafetensorsHeader],
     holders: Mapping[str, Mapping[int, str]],
 ) -> None:
-    """Name what ranks lack that others hold, and the file of what all hold, where it is gone."""
+    """Report arrays that some ranks lack, and the common file if it is missing."""
     for name, held in holders.items():
         for rank in sorted(set(range(joined.ranks)) - held.keys()):
             path = _sibling(next(iter(held.values())), f"{rank:03d}")
@@ -142,10 +142,11 @@ def _miss(
 def doubts(
     joined: Joined, headers: Mapping[str, SafetensorsHeader], geometry: Geometry
 ) -> list[Finding]:
-    """What speaks against a number of ranks that only the files tell.
+    """Return doubts about a number of ranks that only the files show.
 
-    A width that they cannot share is proof that files are missing. Else nothing is known: that is
-    a warning, with which no conversion begins, for it would write a narrower model.
+    A width that the ranks cannot share proves that files are missing. Otherwise nothing is known:
+    that is a warning, which keeps a conversion from starting, because it would write a narrower
+    model.
     """
     if joined.told:
         return []
@@ -158,12 +159,12 @@ def doubts(
 
 
 def _sibling(path: str, rank: str) -> str:
-    """The file of another rank."""
+    """Return the file of another rank."""
     return _RANK.sub(lambda match: f"{match[1]}{rank}{match[3]}", path)
 
 
 def _slice(shape: Shape, axis: int | None, rank: int, ranks: int) -> tuple[Box, Shape]:
-    """Where a rank's slice lies in the whole array, and the whole array's shape."""
+    """Return the position of a rank's slice in the whole array, and the whole array's shape."""
     if axis is None or len(shape) < -axis:
         return whole(shape), shape
     full, start = list(shape), [0] * len(shape)
@@ -177,7 +178,7 @@ def _rank(path: str) -> int | None:
 
 
 def _axis(convention: Convention, name: str) -> int | None:
-    """The axis of a matrix that ranks share; None for what they hold whole."""
+    """Return the axis of a matrix that ranks share; None if they hold it whole."""
     parsed = tensor_names.parse(convention, packed_weights.weight_of(name))
     if parsed is None or parsed.expert is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether an output head that is stored apart is the embedding, as Grok-1's is."""
+"""Check that a separately stored output head equals the embedding, as in Grok-1."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
 
-_SAMPLES = 64  # rows, evenly spaced: a head that was trained apart differs in every one
+_SAMPLES = 64  # evenly spaced rows: a head that was trained apart differs in every one
 
 
 def check_head(checkpoint: Checkpoint, embedding: str, head: str) -> list[Finding]:
     """Compare rows of the head with those of the embedding.
 
     Args:
-        checkpoint: Where both are.
-        embedding: Name of the embedding as it is stored, `[vocab, d_model]`.
+        checkpoint: The checkpoint of both.
+        embedding: Name of the stored embedding, `[vocab, d_model]`.
         head: Name of the head, of the same shape.
     """
     arrays = checkpoint.layout.arrays

@@ -1,11 +1,11 @@
-"""Grok-1 in safetensors for tensor-parallel ranks: a folder per rank, one for what all hold.
+"""Reader of safetensors for tensor-parallel ranks: a folder per rank, and a common one.
 
     rank-003-of-008/model-00001-of-00009.safetensors   this rank's slices
     common/model-00001-of-00001.safetensors            norms and routers, whole
-    grokpack.index.json                                geometry, width, and every tensor's place
+    grokpack.index.json                                geometry, width, and every tensor's location
 
-Tensor names are xAI's; scales are `<name>/scales`. Codes of 4 bits are `<name>/codes`, two to a
-byte, with zero points in `<name>/zeros`. A rank loads its own folder and `common`.
+Tensor names are xAI's; scales are `<name>/scales`. 4-bit codes are `<name>/codes`, two to a byte,
+with zero points in `<name>/zeros`. A rank loads its own folder and `common`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _RANK = re.compile(r"rank-(\d{3})-of-(\d{3})")
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder has an index or folders of ranks."""
+    """Return whether a folder has an index or folders of ranks."""
     return any(name == INDEX or _RANK.fullmatch(name) for name in storage.names(folder))
 
 
@@ -65,11 +65,11 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     """Read the index and every header of a folder of ranks.
 
     Args:
-        folder: The folder with the index.
-        head_dim: Ignored where the index knows the head size, as it does unless edited.
+        folder: The folder of the index.
+        head_dim: Ignored if the index has the head size, as it does unless edited.
 
     Raises:
-        GrokpackError: GP212 where there is no index yet, GP209 where it is broken.
+        GrokpackError: GP212 if there is no index yet, GP209 if it is broken.
     """
     path = os.path.join(folder, INDEX)
     if not storage.exists(path):
@@ -121,7 +121,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 
 def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator[str]:
-    """What a config says otherwise than the index, which knows the head size as well."""
+    """Yield contradictions between a config and the index, which has the head size as well."""
     yield from config_json.contradictions(settings, geometry)
     said = config_json.value(settings, "head_dim")
     if said is not None and said != geometry.head_dim:
@@ -129,7 +129,7 @@ def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator
 
 
 def _values(packing: Packing) -> LazyArray:
-    """What a packed weight is read as, from arrays of its own."""
+    """Return the lazy array of a packed weight's values, from its own arrays."""
     own = {name: Renamed(name) for name in packing.arrays()}
     codes, zeros = own[codes_name(packing.name)], own.get(zeros_name(packing.name))
     unsigned = UnsignedCodes(codes, zeros, packing.bits, packing.per_group)
@@ -163,7 +163,7 @@ def _parse_index(
     return geometry, stored, ranks, bits
 
 
-_LARGEST_SIZE = 1 << 40  # bounds what a hostile index can make us compute
+_LARGEST_SIZE = 1 << 40  # bounds the cost of a hostile index
 
 
 def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None where that is allowed
@@ -178,7 +178,7 @@ def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None whe
 def _stored(
     geometry: Geometry, arrays: Mapping[str, ArraySpec], bits: Mapping[str, int]
 ) -> list[Stored]:
-    """The model's tensors with the shapes and dtypes that the index gives their arrays."""
+    """Return the model's tensors with the shapes and dtypes that the index gives."""
     if geometry.layers * grok1.LAYER_SLOTS > len(arrays):
         message = f"{len(arrays)} arrays for {geometry.layers} layers"
         raise ValueError(message)
@@ -191,7 +191,7 @@ def _stored(
 def _one(
     entry: ModelTensor, model: TensorSpec, arrays: Mapping[str, ArraySpec], bits: int | None
 ) -> Stored:
-    """A tensor, packed or not; `model` is what the release has in its place."""
+    """Return a tensor, packed or not; `model` is its counterpart in the release."""
     scales = arrays.get(scales_name(entry.name)) if model.scales else None
     codes = arrays.get(codes_name(entry.name)) if model.scales else None
     stored: Stored
@@ -234,7 +234,7 @@ def _check_packing(packing: Packing) -> None:
 
 
 def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> FileLayout | Finding:
-    """The file as it is, where it holds what it should in whatever order; else a finding."""
+    """Return the layout of a file with the expected arrays in any order; else a finding."""
     path = os.path.join(folder, expected.path)
     if not storage.exists(path):
         return Finding("GP101", "file is missing", expected.path)
@@ -261,7 +261,7 @@ def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> File
 
 
 def _strangers(folder: str, known: set[str]) -> list[Finding]:
-    """Files of weights that the index does not list, which no rank loads."""
+    """Return findings for weight files that the index does not list and no rank loads."""
     return [
         weight_files.passed_over(path, f"{INDEX} does not list it: not read")
         for path in storage.tree(folder)

@@ -1,12 +1,12 @@
-"""Views: folders that hold an index into the files of a checkpoint elsewhere.
+"""Reader of views: folders that hold an index into the files of another checkpoint.
 
-    grokpack.view.json     where the files are, from here; digests of the two that follow
-    index.ocdbt            where in them each chunk of each array is
+    grokpack.view.json     relative path of the files; digests of the two that follow
+    index.ocdbt            location of each chunk of each array
     manifest.ocdbt         the index's root
     .grokpack/run.json     size and modification time of each file when the view was made
 
-TensorStore reads whatever bytes lie at the places that the index names; so every command looks
-first whether the files are still those that the view was made of.
+TensorStore reads whatever bytes lie where the index points. Every command therefore first checks
+that the files have not changed since the view was made.
 """
 
 from __future__ import annotations
@@ -40,27 +40,28 @@ if TYPE_CHECKING:
 
 CHANGED = "GP116"
 _LARGEST_BYTES = 64 << 20  # of an index; the release's is 0.7 MB
-_OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points at
+_OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points to
 FORMATS = {
     "ckpt-0": ckpt0_reader,
     tp_safetensors_layout.NAME: tp_safetensors_reader,
     huggingface_reader.NAME: huggingface_reader,
     gguf_reader.NAME: gguf_reader,
 }
-"""What a view can point into, and who reads it."""
-_AS_MODELS = ("ckpt-0", tp_safetensors_layout.NAME)  # whose files hold the model's own arrays
+"""Formats that a view can point into, and their readers."""
+# Formats whose files hold the model's own arrays.
+_AS_MODELS = ("ckpt-0", tp_safetensors_layout.NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualStore:
-    """Where a view's index and files are.
+    """Paths of a view's index and files.
 
     Attributes:
         folder: The view's own folder.
-        base: The folder that the index's paths begin at.
+        base: The folder at which the index's paths begin.
         source: The checkpoint: its folder, or its file.
-        format: Of the checkpoint.
-        digests: Of the index's own files, sha256 in hex, by name.
+        format: Format of the checkpoint.
+        digests: Digests of the index's own files, sha256 in hex, by name.
     """
 
     folder: str
@@ -71,19 +72,19 @@ class VirtualStore:
 
     @property
     def holds_tensors(self) -> bool:
-        """Whether the files hold the model's arrays as they are, by xAI's names."""
+        """True if the files hold the model's arrays unchanged, by xAI's names."""
         return self.format in _AS_MODELS
 
     def spec(self, array: str) -> dict[str, Any]:
-        """What opens an array of it in this process."""
+        """Return the spec that opens an array of it in this process."""
         return index.spec(self.base, self.folder, array)
 
     def shown_spec(self, array: str) -> dict[str, Any]:
-        """What opens an array of it in any TensorStore program; empty where nothing does."""
+        """Return the spec that opens an array in any TensorStore program; empty if none does."""
         return index.shown_spec(self.base, self.folder, array)
 
     def changes(self) -> list[Finding]:
-        """Files that are gone or others now: the index's by contents, the rest by their stamps."""
+        """Return findings for missing and changed files: the index by digest, others by stamp."""
         folder = self.source if storage.is_folder(self.source) else os.path.dirname(self.source)
         found = self._changed_index(folder)
         for path, then in self._stamps().items():
@@ -95,7 +96,7 @@ class VirtualStore:
         return found
 
     def _changed_index(self, folder: str) -> list[Finding]:
-        """The index's own files that were changed; TensorStore writes there what it is given."""
+        """Return findings for changed files of the index, which TensorStore may write to."""
         own = {name: os.path.join(self.folder, name) for name in self.digests}
         return [
             Finding(CHANGED, "the view's own file was changed", os.path.relpath(path, folder))
@@ -104,13 +105,13 @@ class VirtualStore:
         ]
 
     def refuse_changes(self) -> bool:
-        """See that the files are those that the view was made of.
+        """Refuse files that changed since the view was made.
 
         Returns:
-            Whether that could be told; False where their stamps were not kept.
+            True if that is known; False if their stamps were not kept.
 
         Raises:
-            GrokpackError: GP226 where one was changed or is gone.
+            GrokpackError: GP226 if one was changed or is missing.
         """
         found = self.changes()
         if found:
@@ -118,7 +119,7 @@ class VirtualStore:
         return bool(self._stamps())
 
     def stale(self, found: list[Finding]) -> GrokpackError:
-        """The error for files that are others now."""
+        """Return the error for files that have changed."""
         facts = tuple((f.file or "?", f.message) for f in found[:5])
         facts += (("and", f"{len(found) - 5} more"),) * (len(found) > len(facts))
         what = "the files are not those that the view was made of"
@@ -132,7 +133,7 @@ class VirtualStore:
 
 
 def _typed(path: str) -> str:
-    """A path as one types it: from the current folder where it lies below that."""
+    """Return a path as one types it: relative if it lies below the current folder."""
     relative = os.path.relpath(path)
     return operand(path if relative.startswith(os.pardir) else relative)
 
@@ -145,15 +146,15 @@ def _digest(path: str) -> str:
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder is a view."""
+    """Return whether a folder is a view."""
     return storage.is_file(os.path.join(folder, RECORD))
 
 
 def read(folder: str) -> VirtualStore:
-    """Read that record.
+    """Read the record of a view.
 
     Raises:
-        GrokpackError: GP209 where it is broken.
+        GrokpackError: GP209 if it is broken.
     """
     path = os.path.join(folder, RECORD)
     document = storage.read_json(path)
@@ -176,10 +177,10 @@ def _is_sound(document: Any) -> bool:  # noqa: ANN401  # whatever JSON held
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:
-    """Read every header of the checkpoint behind a view; say what has changed since.
+    """Read every header of the checkpoint behind a view, and report changes since.
 
     Raises:
-        GrokpackError: GP226 where there is no checkpoint any more, GP209 for a broken record.
+        GrokpackError: GP226 if the checkpoint is gone, GP209 for a broken record.
     """
     view = read(folder)
     store = FORMATS[view.format]
@@ -195,7 +196,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 
 def _other_headers(view: VirtualStore, checkpoint: Checkpoint) -> list[Finding]:
-    """A finding where names, sizes or headers are not those that the view's manifest recorded."""
+    """Return a finding if names, sizes or headers differ from the view's manifest."""
     document = manifest_file.load(view.folder) or {}
     if document.get("source") == checkpoint.identity():
         return []

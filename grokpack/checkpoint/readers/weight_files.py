@@ -1,6 +1,6 @@
-"""Tell the files of a model from what lies beside them: copies, adapters, leftovers of downloads.
+"""Choice of a model's files among copies, adapters and leftovers of downloads.
 
-An index is the list of its folder. Without one the names decide, and what the headers hold.
+An index is the list of its folder. Without one the names decide, and the contents of the headers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 INDEX = "model.safetensors.index.json"
 INDEX_SUFFIX = ".safetensors.index.json"
 _MOST_TENSORS, _MOST_FILES = 1 << 16, 1 << 12  # of an index; Grok-1 with packed experts has 7,000
-_MAIN = f"model{SUFFIX}"  # of a folder whose weights lie in a single file
+_MAIN = f"model{SUFFIX}"  # name of the only file of a folder
 _NUMBERED = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 _RANKED = re.compile(r"(.+)-TP-(\d{3}|common)\.safetensors")
 _LEFTOVER = re.compile(
@@ -51,19 +51,19 @@ _OTHERS = re.compile(
     re.IGNORECASE,
 )
 _CONSOLIDATED = re.compile(r"consolidated.*\.safetensors")
-_HALF = 0.5  # of a file's arrays, or more, that others hold as well: it is another copy of them
-_MOST_NAMED = 1000  # shards that are missing, of a number that a name claims
+_HALF = 0.5  # share of a file's arrays that others hold as well, above which it is a copy
+_MOST_NAMED = 1000  # missing shards, of a number that a name claims
 
 
 @dataclass(slots=True)
 class Choice:
-    """The files of a folder that are the model's.
+    """The model's files in a folder.
 
     Attributes:
-        files: Their names, as they are to be read.
-        placed: The file of each tensor as the index has it; empty without one.
+        files: Their names, to be read.
+        placed: The file of each tensor, by the index; empty without one.
         index: Name of the index; None without one.
-        findings: What is missing by its name, and what lies beside and is not read.
+        findings: Missing files, by name, and files beside them that are not read.
     """
 
     files: list[str]
@@ -73,38 +73,38 @@ class Choice:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is one that folders do not show: macOS companions and caches among them."""
+    """Return whether a name is hidden, as caches and macOS companion files are."""
     return name.startswith(".")
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a name is that of something a download, an editor or a copy left behind."""
+    """Return whether a download, an editor or a copy left a file of this name behind."""
     return is_hidden(name) or bool(_LEFTOVER.fullmatch(name) or _COPY.fullmatch(name))
 
 
 def is_beside(name: str, present: Collection[str]) -> bool:
-    """Whether a file of weights is none of the model's own, by its name and those present."""
+    """Return whether a weight file is not the model's own, by its name and those present."""
     copy = _COPY.fullmatch(name)
     copied = copy is not None and f"{copy['stem']}{copy['ending'] or ''}" in present
     return is_hidden(name) or copied or _OTHERS.fullmatch(name) is not None
 
 
 def passed_over(name: str, why: str = "lies beside the model's files: not read") -> Finding:
-    """The finding about a file that is not read."""
+    """Return the finding about a file that is not read."""
     return Finding("GP102", why, name, severity="warning")
 
 
 def has_weights(present: Iterable[str]) -> bool:
-    """Whether there are safetensors files of any kind among the names, or an index of some."""
+    """Return whether safetensors files of any kind, or an index, are among the names."""
     return any(n.endswith((SUFFIX, INDEX_SUFFIX)) and not is_hidden(n) for n in present)
 
 
 def choose(folder: str) -> Choice:
-    """The files that are the model's, by an index or by their names.
+    """Choose the model's files, by an index or by their names.
 
     Raises:
-        GrokpackError: GP209 for an index that names no files of its folder, GP203 where there are
-            adapters only.
+        GrokpackError: GP209 for an index that names no files of its folder, GP203 if there are only
+            adapters.
     """
     present = [name for name in storage.names(folder) if not is_hidden(name)]
     weights = [name for name in present if name.endswith(SUFFIX)]
@@ -127,9 +127,9 @@ def choose(folder: str) -> Choice:
 
 
 def _index_of(folder: str, present: list[str]) -> str | None:
-    """The index that a folder goes by; a single file of the usual name needs none.
+    """Return the index of a folder; a single file of the usual name needs none.
 
-    A server that lists no names may still have the usual index.
+    A server without listings may still have the usual index.
     """
     if storage.exists(os.path.join(folder, INDEX)):
         return INDEX
@@ -138,7 +138,7 @@ def _index_of(folder: str, present: list[str]) -> str | None:
 
 
 def _read_index(path: str) -> dict[str, str]:
-    """The index's table: file by tensor name."""
+    """Read the index's table: file by tensor name."""
     document = storage.read_json(path)
     table = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(table, dict) or not table:
@@ -167,11 +167,11 @@ def _is_plain(name: object) -> bool:
 def choose_copies(
     arrays: Mapping[str, Collection[str]], is_known: Callable[[str], bool]
 ) -> dict[str, str]:
-    """The files without an index that are not the model's, and why, by what they hold.
+    """Return the files that are not the model's, and why, by their contents.
 
     Args:
         arrays: Names of arrays by file.
-        is_known: Whether a name is that of a tensor of the model, or of a part of one.
+        is_known: Returns whether a name is that of a tensor of the model, or of a part of one.
     """
     foreign = {file for file, held in arrays.items() if not any(is_known(name) for name in held)}
     if len(foreign) == len(arrays):
@@ -193,7 +193,7 @@ def choose_copies(
 
 
 def _family(file: str) -> tuple[object, ...]:
-    """What the files of one saved model have in common: their stem, and how many they are."""
+    """Return what the files of one saved model share: their stem, and their number."""
     numbered, ranked = _NUMBERED.fullmatch(file), _RANKED.fullmatch(file)
     if ranked:
         return ("ranks",)
@@ -201,19 +201,19 @@ def _family(file: str) -> tuple[object, ...]:
 
 
 def _rank_of(key: tuple[object, ...], files: list[str]) -> tuple[object, ...]:
-    """The order in which families are believed: one file of the usual name, whole ones, others."""
+    """Return the sort key of families: the usual single file first, whole ones, then others."""
     is_part = len(key) > 1 and len(files) != key[1]
     usual = str(key[0]).removesuffix(SUFFIX) in ("model", "ranks")
     return key != (_MAIN,), is_part, not usual, str(key)
 
 
 def is_numbered(file: str) -> bool:
-    """Whether a file's name tells how many files there are."""
+    """Return whether a file's name gives the number of files."""
     return _NUMBERED.fullmatch(file) is not None
 
 
 def missing_shards(files: Collection[str]) -> list[Finding]:
-    """Shards that the names of others promise and that are not there."""
+    """Return findings for shards that the names of others promise and that are missing."""
     numbered = [match for file in files if (match := _NUMBERED.fullmatch(file)) is not None]
     findings = []
     for stem, total in dict.fromkeys((match[1], match[3]) for match in numbered):
@@ -229,11 +229,11 @@ def missing_shards(files: Collection[str]) -> list[Finding]:
 
 
 def read_header(folder: str, path: str, allowance: Allowance) -> SafetensorsHeader | Finding:
-    """The header of a safetensors file, or the finding about it.
+    """Read the header of a safetensors file, or return the finding about it.
 
     Raises:
-        GrokpackError: GP208 for a dtype that is not read, which no other download mends; GP235
-            where the headers are larger than those of any checkpoint.
+        GrokpackError: GP208 for a dtype that is not read, which no other download mends; GP235 if
+            the headers are larger than those of any checkpoint.
     """
     place = os.path.join(folder, path)
     if not storage.exists(place):

@@ -1,9 +1,9 @@
-"""Grok-1 in a zarr folder: grokpack's own, and those that others wrote under xAI's names.
+"""Reader of zarr folders: grokpack's own, and those of others under xAI's names.
 
     transformer/decoder_layer_4/moe/linear/w/zarr.json            int8[expert, in, out]
     transformer/decoder_layer_4/moe/linear/w_scales/zarr.json     bf16[expert, group, out]
 
-Version 3 and version 2, sharded or not, compressed or not.
+It reads versions 3 and 2, sharded or not, compressed or not.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ SCHEMA = "grokpack/zarr/1"
 _GROUPS = (zarr.METADATA, ".zgroup", ".zmetadata")
 _DOCUMENTS = (zarr.METADATA, zarr.METADATA_2)
 _LIMIT_BYTES = 16 << 20  # of a metadata file; consolidated ones hold all others
-_MOST_DOCUMENTS = 1 << 14  # and their bytes: the release with an optimizer's state has 5,000
+# These two limit the metadata: the release with an optimizer's state has 5,000.
+_MOST_DOCUMENTS = 1 << 14
 _DOCUMENTS_BYTES = 64 << 20
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder is a zarr group, or holds arrays under xAI's names without one."""
+    """Return whether a folder is a zarr group, or holds arrays under xAI's names."""
     embedding = os.path.join(folder, grok1.GLOBAL_RULES[0].path)
     return any(storage.is_file(os.path.join(folder, name)) for name in _GROUPS) or any(
         storage.is_file(os.path.join(embedding, name)) for name in _DOCUMENTS
@@ -43,11 +44,11 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
     Args:
         folder: The group's folder.
-        head_dim: Head size, where no config.json gives it.
+        head_dim: Head size, if no config.json gives it.
 
     Raises:
-        GrokpackError: GP209 where the group's metadata is broken, GP210 where no array has a
-            name of xAI's.
+        GrokpackError: GP209 if the group's metadata is broken, GP210 if no array has a name of
+            xAI's.
     """
     files = set(storage.tree(folder))
     documents = _documents(folder, sorted(path for path in files if _is_metadata(path)))
@@ -72,10 +73,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 
 def _documents(folder: str, paths: list[str]) -> dict[str, bytes]:
-    """Metadata files, by path.
+    """Read metadata files, by path.
 
     Raises:
-        GrokpackError: GP235 where they are more than any store needs.
+        GrokpackError: GP235 if there are more than any store needs.
     """
     found: dict[str, bytes] = {}
     nbytes = 0
@@ -95,16 +96,16 @@ def _is_metadata(path: str) -> bool:
 
 
 def read_document(folder: str, path: str) -> bytes:
-    """A metadata file.
+    """Read a metadata file.
 
     Raises:
-        GrokpackError: GP235 where it is too large to be one.
+        GrokpackError: GP235 if it is too large to be one.
     """
     return storage.read_whole(os.path.join(folder, path), _LIMIT_BYTES)
 
 
 def is_group(document: bytes) -> bool:
-    """Whether metadata says that it is a group's; what is broken is taken for an array's."""
+    """Return whether metadata is a group's; broken metadata counts as an array's."""
     try:
         parsed = bounded_json.parse(document)
     except GrokpackError:
@@ -113,16 +114,16 @@ def is_group(document: bytes) -> bool:
 
 
 def spec_of(metadata: str, kvstore: dict[str, Any]) -> dict[str, Any]:
-    """How TensorStore opens the array that a metadata file describes."""
+    """Return TensorStore's spec of the array that a metadata file describes."""
     driver = "zarr" if os.path.basename(metadata) == zarr.METADATA_2 else "zarr3"
     return {"driver": driver, "kvstore": kvstore}
 
 
 def _about(documents: dict[str, bytes], folder: str) -> dict[str, Any]:
-    """What the group's attributes say of the model; empty where grokpack wrote none.
+    """Return the group's attributes about the model; empty if grokpack wrote none.
 
     Raises:
-        GrokpackError: GP209 where the metadata is broken.
+        GrokpackError: GP209 if the metadata is broken.
     """
     root = documents.get(zarr.METADATA)
     where = Place(os.path.join(folder, zarr.METADATA))
@@ -140,7 +141,7 @@ def _broken(folder: str, error: Exception) -> GrokpackError:
 
 
 def _bits(about: dict[str, Any], folder: str) -> dict[str, int]:
-    """Bits of the codes of weights that were quantized anew, as the group's attributes tell."""
+    """Return the bit width of each re-quantized tensor, from the group's attributes."""
     try:
         return {str(name): int(bits) for name, bits in about.get("bits", {}).items()}
     except (ValueError, OverflowError, AttributeError, TypeError) as error:
@@ -148,7 +149,7 @@ def _bits(about: dict[str, Any], folder: str) -> dict[str, int]:
 
 
 def _layers(about: dict[str, Any]) -> int | None:
-    """Number of layers, as the group's attributes tell; None where they do not."""
+    """Return the number of layers from the group's attributes; None if they lack it."""
     geometry = about.get("geometry")
     layers = geometry.get("layers") if isinstance(geometry, dict) else None
     return layers if type(layers) is int and layers > 0 else None

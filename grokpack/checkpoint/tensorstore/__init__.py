@@ -1,1 +1,1 @@
-"""The only package that opens TensorStore."""
+"""TensorStore: the only package that opens it."""

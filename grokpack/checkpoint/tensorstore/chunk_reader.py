@@ -1,7 +1,7 @@
-"""Arrays of stores that TensorStore decodes, as sources.
+"""Reader of arrays in stores that TensorStore decodes.
 
 A store's arrays share a small cache of decoded chunks, so that bands of rows that meet the same
-chunk decode it once; nothing else is kept.
+chunk decode it once.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from grokpack.core.layout import Box
 
 CACHE_BYTES = 32 << 20
-"""Two threads' bands of rows meet 16 chunks of a mebibyte; as much again for what follows."""
+"""Bands of rows of two threads meet 16 chunks of a mebibyte; as much again for the next ones."""
 _LIBRARY_BYTES = 80 << 20
-"""TensorStore itself, and what its threads gave back but malloc keeps: 60 to 75 MB measured."""
+"""TensorStore itself, and memory that its threads freed but malloc keeps: 60 to 75 MB measured."""
 _CONCURRENT = 2  # chunks in flight: more are no faster, and each takes its bytes twice
 _HANDLES = 256  # arrays that stay open; a layer has 19
 _FILE = re.compile(r'local file "([^"]+)"')
 
 
 class ChunkReader:
-    """The arrays of one store, opened when they are first read. One serves all threads.
+    """Thread-safe reader of the arrays of one store, opened on first use.
 
     Args:
         folder: The store's folder.
-        largest_bytes: The largest chunk that it has, decoded.
+        largest_bytes: Decoded size of its largest chunk.
     """
 
     def __init__(self, folder: str, largest_bytes: int = 0) -> None:
@@ -55,23 +55,23 @@ class ChunkReader:
 
     @property
     def cache_bytes(self) -> int:
-        """Decoded chunks that are kept: two at least, for two threads."""
+        """Size of the cache of decoded chunks: at least two, for two threads."""
         return max(CACHE_BYTES, 2 * self.largest_bytes)
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that the store takes, but for `HELD_BYTES` of each thread."""
+        """Memory that the store takes, without `HELD_BYTES` of each thread."""
         large = self.largest_bytes > WINDOW_BYTES
         return _LIBRARY_BYTES + self.cache_bytes + (2 * self.largest_bytes if large else 0)
 
     def read(self, spec: Mapping[str, Any], box: Box) -> np.ndarray:
-        """The values in a box of an array, which should meet no more than `WINDOW_BYTES` of chunks.
+        """Return the values in a box, which should meet at most `WINDOW_BYTES` of chunks.
 
-        Where a single chunk is more than that, one is decoded at a time.
+        If a single chunk is larger, chunks are decoded one at a time.
 
         Args:
-            spec: TensorStore's, with paths below the folder.
-            box: What is read.
+            spec: TensorStore's spec, with paths below the folder.
+            box: The region to read.
 
         Raises:
             GrokpackError: GP225 for a chunk that is missing or cannot be decoded.
@@ -111,7 +111,7 @@ class ChunkReader:
 
 
 class decoding:  # noqa: N801  # it is used as a function, as contextlib's are
-    """Turns what TensorStore raises into an error with the file that it is about."""
+    """Context manager that maps TensorStore's errors to GP225 with the file."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -121,12 +121,12 @@ class decoding:  # noqa: N801  # it is used as a function, as contextlib's are
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (ValueError, OSError, NotImplementedError)):
-            # Without its cause: TensorStore's message quotes the whole spec, keys and tokens too.
+            # Without its cause: TensorStore's message quotes the whole spec, with keys and tokens.
             raise _undecoded(self.folder, _by_name(self.folder, str(error))) from None
 
 
 def _by_name(folder: str, text: str) -> str:
-    """A message with a folder's own name in place of the path that TensorStore was given."""
+    """Replace the path that TensorStore was given by the folder's own name."""
     return text if storage.is_url(folder) else text.replace(storage.utf8(folder), folder)
 
 
@@ -141,7 +141,7 @@ def _undecoded(folder: str, text: str) -> GrokpackError:
 
 
 def rooted(folder: str, kvstore: Mapping[str, Any]) -> Any:  # noqa: ANN401  # JSON
-    """A key-value store's spec whose paths are below a folder, or a URL, as one that opens."""
+    """Return a key-value store's spec, with paths below a folder or URL, as one that opens."""
     if kvstore["driver"] == "ocdbt":
         return {**kvstore, "base": rooted(folder, {"driver": "file", "path": ""})}
     if storage.is_url(folder):
@@ -150,10 +150,10 @@ def rooted(folder: str, kvstore: Mapping[str, Any]) -> Any:  # noqa: ANN401  # J
 
 
 def read_keys(folder: str, kvstore: Mapping[str, Any], keys: Iterable[str]) -> dict[str, bytes]:
-    """The values of small keys, those that are there.
+    """Read the values of small keys that exist.
 
     Raises:
-        GrokpackError: GP225 where the store cannot be read.
+        GrokpackError: GP225 if the store cannot be read.
     """
     import tensorstore as ts
 

@@ -1,4 +1,4 @@
-"""Arrays that TensorStore decodes, as views: compressed, in chunks of any shape, in databases."""
+"""Lazy arrays that TensorStore decodes: compressed, in chunks of any shape, in databases."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chunked:
-    """An array of a chunked store.
+    """Array of a chunked store.
 
     Attributes:
         shelf: The store.
-        spec: How TensorStore opens the array, as JSON.
+        spec: TensorStore's spec of the array, as JSON.
         array: Its metadata.
-        files: Name of the bytes of its files, in the layout; empty where files hold many arrays.
-        folder: Where its files lie, below the store's.
+        files: Name of the bytes of its files in the layout; empty where files hold many arrays.
+        folder: Folder of its files, below the store's.
     """
 
     shelf: ChunkReader
@@ -42,7 +42,7 @@ class Chunked:
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """The bytes of its files, where they are its own."""
+        """The bytes of its files, if they are its own."""
         return (self.files,) if self.files else ()
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # reads itself
@@ -61,16 +61,16 @@ class Chunked:
         return out
 
     def holder(self, index: Shape) -> str | None:
-        """The file that holds an element; None where it cannot be told."""
+        """Return the file that holds an element; None if not known."""
         return f"{self.folder}/{self.array.holder(index)}" if self.files else None
 
     def describe(self) -> list[object]:
-        """`["chunked", spec]`."""
+        """Return `["chunked", spec]`."""
         return ["chunked", json.loads(self.spec)]
 
 
 def _windows(box: Box, chunk: Shape, elements: int) -> Iterator[Box]:
-    """Cut a box where chunks end, so that no part meets more chunks than hold so many elements."""
+    """Cut a box at chunk borders, so that no part meets more chunks than hold so many elements."""
     sides = zip(box.start, box.stop, chunk, strict=True)
     counts = [-(-stop // side) - start // side for start, stop, side in sides]
     if math.prod(counts) <= max(1, elements // math.prod(chunk)):

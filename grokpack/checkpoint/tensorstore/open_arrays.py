@@ -1,4 +1,4 @@
-"""The only module that opens TensorStore arrays: in place, or computed as they are read."""
+"""TensorStore arrays, opened in place or computed on read."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec, Shape
     from grokpack.formats.ocdbt import Database
 
-_NODES, _DATA = "index", "data/"  # where an index in memory has its nodes, and its files
+_NODES, _DATA = "index", "data/"  # locations of the nodes and the files of an index in memory
 
 
 def opening(spec: dict[str, Any], context: ts.Context | None = None) -> ts.Future[ts.TensorStore]:
-    """Begin to open an array to be read.
+    """Begin to open an array for reading.
 
-    A chunk that is missing is an error: TensorStore would give its fill value otherwise, and say
-    nothing.
+    A missing chunk is an error: TensorStore would otherwise silently give its fill value.
     """
     strict = {**spec, "fill_missing_data_reads": False}
     return ts.open(strict, read=True, open=True, context=context)
 
 
 def open_array(spec: dict[str, Any], context: ts.Context | None = None) -> ts.TensorStore:
-    """The same, waited for."""
+    """Open an array for reading."""
     return opening(spec, context).result()
 
 
 class MemoryIndex:
-    """Indexes that are kept in memory, into files of one folder.
+    """Indexes in memory into the files of one folder.
 
     Args:
         folder: Folder of the files.
@@ -64,11 +63,11 @@ class MemoryIndex:
 
 
 def computed(array: ArraySpec, chunk: Shape, make: Callable[[Box], np.ndarray]) -> ts.TensorStore:
-    """An array whose values are made when they are read, nothing kept.
+    """Return an array whose values are computed on each read.
 
     Args:
         array: Its shape and dtype.
-        chunk: What is made at a time; of a larger read, several at once in threads.
+        chunk: Shape computed at a time; a larger read computes several in parallel threads.
         make: Makes the raw unsigned integers of a box.
     """
     dtype = array.dtype.numpy()

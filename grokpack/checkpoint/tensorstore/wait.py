@@ -1,4 +1,4 @@
-"""Waiting for TensorStore, which tries a server again without end, and cannot be told to stop."""
+"""Interruptible waiting for TensorStore, which retries forever and cannot be told to stop."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from grokpack.core.errors import GrokpackError, Interrupted, Place, ServerFailed
 if TYPE_CHECKING:
     import tensorstore
 
-_POLL_S = 0.1  # how often a waiting thread looks whether it shall stop
-_SILENCES = 4  # of the time that a connection may be silent: retries, and a slow line's chunks
+_POLL_S = 0.1  # seconds between checks whether to stop
+_SILENCES = 4  # times the silence limit of a connection: retries, and chunks on a slow line
 
 
 def wait_for(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN401  # whatever it is
-    """What a read of a store gives; waited for as long as a server in its right mind needs.
+    """Wait for a read of a store, as long as a working server needs, and return its result.
 
     Args:
         future: The read.
         folder: The store's folder or URL.
 
     Raises:
-        GrokpackError: GP221 where nothing came in that time, GP403 once this thread shall stop.
+        GrokpackError: GP221 if nothing came in that time, GP403 once this thread is to stop.
     """
     longest = _longest_s(folder)
     ends = time.monotonic() + longest
@@ -43,7 +43,7 @@ def wait_for(future: tensorstore.Future[Any], folder: str) -> Any:  # noqa: ANN4
 
 
 def _longest_s(folder: str) -> float:
-    """Seconds that a read may take: a disk is waited for, however slow it is."""
+    """Return the seconds that a read may take; a disk is waited for without limit."""
     if not storage.is_url(folder):
         return math.inf
     from grokpack.storage.http.connections import SILENCE_S

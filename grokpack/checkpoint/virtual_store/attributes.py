@@ -1,4 +1,4 @@
-"""What a chunked store says of an array in its attributes: role, scale groups, axis of ranks."""
+"""Attributes of arrays in a chunked store: role, scale groups, tensor-parallel axis."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def of_arrays(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
-    """Attributes of the arrays that the files hold, by name; none for what no tensor is made of.
+    """Return the attributes of the arrays in the files, by name; only of arrays that are used.
 
-    `name` is xAI's. Arrays of the model's own form (`[in, out]`, experts stacked) also say which
-    axis tensor-parallel ranks cut, counted from 0, or null where each holds all, and how scales are
-    grouped.
+    `name` is xAI's. Arrays in the model's own form (`[in, out]`, experts stacked) also have the
+    axis that tensor-parallel ranks cut, counted from 0, or null if replicated, and their scale
+    groups.
     """
     by_name = grok1.entries_by_name(checkpoint.geometry.layers)
     found: dict[str, dict[str, Any]] = {}
@@ -48,5 +48,5 @@ def _own_form(entry: ModelTensor, tensor: TensorSpec, array: str) -> dict[str, A
         if array == tensor.name:
             said["scales"] = scales_name(tensor.name)
         elif groups == 1 and entry.rule.cut == "rows":
-            said["tensor_parallel_axis"] = None  # the one row of scales serves every rank
+            said["tensor_parallel_axis"] = None  # the only row of scales serves every rank
     return said

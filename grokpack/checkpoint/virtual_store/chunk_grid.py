@@ -1,8 +1,8 @@
-"""Arrays as regular grids of chunks, each chunk one run of bytes where the array already lies.
+"""Regular grids of chunks over arrays in existing files.
 
 A chunk is a band of whole rows (of a file's slice, where ranks share the array), so that its bytes
-are contiguous in the file. zarr stores the last chunk of an axis at full size, with padding that
-no file has: the height of the bands divides the rows.
+are contiguous in the file. zarr stores the last chunk of an axis at full size, with padding that no
+file has; the height of the bands therefore divides the rows.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec, Shape
 
 CHUNK_BYTES = 1 << 20
-"""What a chunk is near to: a read of any part of it reads all, and costs a key in the index."""
+"""Approximate size of a chunk: reading any part of it reads all, and it costs a key in the
+index."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkGrid:
-    """Where each chunk of an array lies.
+    """Location of each chunk of an array.
 
     Attributes:
         chunk: Shape of a chunk.
         counts: Chunks along each axis.
         files: Files that hold them.
-        file_of: For each chunk, row-major, the index of its file, `i64[chunk]`.
-        offsets: For each its first byte in that file, `i64[chunk]`.
-        nbytes: Of a chunk.
+        file_of: Index of each chunk's file, row-major, `i64[chunk]`.
+        offsets: First byte of each chunk in its file, `i64[chunk]`.
+        nbytes: Bytes of a chunk.
     """
 
     chunk: Shape
@@ -44,14 +45,14 @@ class ChunkGrid:
 
 
 def in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> ChunkGrid | str:
-    """The grid of an array's chunks in the files that hold it.
+    """Return the grid of an array's chunks in the files that hold it.
 
     Args:
         array: The whole array.
-        pieces: Its regions in the files; where one stands twice, the first counts.
+        pieces: Its regions in the files; of two for one region, the first counts.
 
     Returns:
-        The grid, or a sentence why there is none.
+        The grid, or a sentence that says why there is none.
     """
     if not array.elements:
         return _empty(array)
@@ -70,14 +71,14 @@ def in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> ChunkGrid | str:
 
 
 def _place(start: Shape, size: Shape) -> Shape | None:
-    """Which slice of a regular cut begins there; None where none does."""
+    """Return the index of the slice of a regular cut that begins there; None if none does."""
     if any(a % n for a, n in zip(start, size, strict=True)):
         return None
     return tuple(a // n for a, n in zip(start, size, strict=True))
 
 
 def _empty(array: ArraySpec) -> ChunkGrid:
-    """The grid of an array without values: no chunk."""
+    """Return the grid of an array without values: no chunk."""
     none = np.zeros(0, np.int64)
     return ChunkGrid(tuple(max(n, 1) for n in array.shape), array.shape, (), none, none, 0)
 
@@ -98,14 +99,14 @@ def _grid(array: ArraySpec, held: list[Piece], places: list[Shape], cut: _Cut) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cut:
-    """How arrays of a shape are cut into slices, and these into chunks.
+    """Cut of arrays of a shape into slices, and of these into chunks.
 
     Attributes:
         chunk: Shape of a chunk.
         counts: Chunks along each axis.
         slices: Slices along each axis.
-        slice_of: For each chunk, row-major, the number of its slice, row-major, `i64[chunk]`.
-        within: For each its first element in that slice, `i64[chunk]`.
+        slice_of: Row-major number of each chunk's slice, `i64[chunk]`.
+        within: First element of each chunk in its slice, `i64[chunk]`.
     """
 
     chunk: Shape
@@ -127,7 +128,7 @@ def _cut(shape: Shape, slice_shape: Shape, chunk: Shape) -> _Cut:
 
 
 def _strides(shape: Shape) -> Shape:
-    """Elements from one to the next along each axis, row-major."""
+    """Return the elements from one index to the next along each axis, row-major."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
@@ -136,7 +137,7 @@ def _column(numbers: Shape) -> np.ndarray:
 
 
 def band(shape: Shape, itemsize: int) -> Shape:
-    """Shape of the chunks of a dense array: contiguous, and near to `CHUNK_BYTES`.
+    """Return the shape of a dense array's chunks: contiguous, and close to `CHUNK_BYTES`.
 
     Trailing axes are whole, the axis before them is cut at a divisor, leading ones have 1.
     """
@@ -153,7 +154,7 @@ def band(shape: Shape, itemsize: int) -> Shape:
 
 
 def _nearest_divisor(number: int, wanted: float) -> int:
-    """The divisor that is the fewest times larger or smaller; the smaller of two."""
+    """Return the divisor closest by ratio; the smaller of two."""
     small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
     divisors = {*small, *(number // n for n in small)}
     return min(sorted(divisors), key=lambda n: max(n / wanted, wanted / n))

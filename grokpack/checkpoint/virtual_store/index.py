@@ -1,4 +1,4 @@
-"""The zero-copy view: a checkpoint as a zarr3 store through an OCDBT index into its own files."""
+"""Zero-copy view: a checkpoint as a zarr3 store through an OCDBT index into its files."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from grokpack.formats.ocdbt import Database, Item
 
 MOST_KEYS = 4_000_000
-"""Chunks that a view may have: ten times the release's. A hostile header could ask for more."""
+"""Most chunks of a view, ten times the release's. A hostile header could ask for more."""
 _FEW = 5  # reasons that a message lists
 
 
 def database(
     checkpoint: Checkpoint, data: str, nodes_path: str, names: Iterable[str] | None = None
 ) -> Database:
-    """The index of the arrays that a checkpoint's files hold.
+    """Build the index of the arrays in a checkpoint's files.
 
     Args:
-        checkpoint: What is to be opened in place.
+        checkpoint: The checkpoint to open in place.
         data: Path from the database's base to the checkpoint's folder, empty or ending in `/`.
         nodes_path: Path from the base to the file that will hold the index.
-        names: Arrays; all that the files hold by default.
+        names: Arrays; by default all in the files.
 
     Raises:
-        GrokpackError: GP306 where an array is no regular grid of contiguous chunks in the files.
+        GrokpackError: GP306 if an array is no regular grid of contiguous chunks in the files.
     """
     chosen = checkpoint.layout.arrays if names is None else tuple(names)
     said = attributes.of_arrays(checkpoint)
@@ -51,7 +51,7 @@ def database(
         for name, grid in grids.items():
             items += _items(name, checkpoint.layout.arrays[name], grid, data, said.get(name, {}))
         return ocdbt.database(items, nodes_path)
-    except ValueError as error:  # a key that stands twice, a name that is no text
+    except ValueError as error:  # a duplicate key, or a name that is not text
         raise _refusal(checkpoint, (("names", str(error)),)) from error
 
 
@@ -73,7 +73,7 @@ def _refusal(checkpoint: Checkpoint, facts: tuple[tuple[str, str], ...]) -> Grok
 def _items(
     name: str, array: ArraySpec, grid: ChunkGrid, data: str, said: dict[str, Any]
 ) -> Iterator[Item]:
-    """The keys of an array: its zarr.json, and its chunks."""
+    """Yield the keys of an array: its zarr.json, and its chunks."""
     metadata = zarr_metadata.array_json(array, grid.chunk, said)
     yield ocdbt.Inline(f"{name}/{zarr.METADATA}".encode(), metadata)
     if not len(grid.offsets):
@@ -92,7 +92,7 @@ def _items(
 
 
 def _groups(names: Iterable[str]) -> list[str]:
-    """zarr.json of every group above an array, but for those where an array is."""
+    """Return zarr.json of every group above an array, unless an array is there."""
     held = {*names}
     above = {""}
     for name in held:
@@ -102,16 +102,16 @@ def _groups(names: Iterable[str]) -> list[str]:
 
 
 def example(checkpoint: Checkpoint) -> str:
-    """An array of the files to show a spec with: the first expert's."""
+    """Return an array of the files as an example of a spec: the first expert's."""
     tensor = next((t for t in checkpoint.tensors if "/moe/" in t), next(iter(checkpoint.tensors)))
     return checkpoint.stored(tensor)[0]
 
 
 def spec(base: str, manifest: str, array: str) -> dict[str, Any]:
-    """What opens an array of a view in this process.
+    """Return the spec that opens an array of a view in this process.
 
     Args:
-        base: Folder that the index's paths begin at.
+        base: Folder at which the index's paths begin.
         manifest: The view's folder.
         array: Name of the array.
     """
@@ -119,9 +119,9 @@ def spec(base: str, manifest: str, array: str) -> dict[str, Any]:
 
 
 def shown_spec(base: str, manifest: str, array: str) -> dict[str, Any]:
-    """What opens an array of a view in any TensorStore program, as `spec` takes it.
+    """Return the spec that opens an array of a view in any TensorStore program.
 
-    It is empty where a folder's name is not UTF-8: no URL of TensorStore's names that.
+    It is empty if a folder's name is not UTF-8, which no URL of TensorStore can hold.
     """
     try:
         f"{base}{manifest}".encode()
@@ -131,24 +131,24 @@ def shown_spec(base: str, manifest: str, array: str) -> dict[str, Any]:
 
 
 def kvstore(base: str, manifest: str) -> dict[str, Any]:
-    """The same for all that the view holds."""
+    """Return the spec of the key-value store of a whole view."""
     return {"driver": "ocdbt", "base": folder_url(base), "manifest": folder_url(manifest)}
 
 
 def folder_url(folder: str) -> str:
-    """A folder as a URL: spaces, percent signs and letters beyond ASCII are escaped.
+    """Return a folder's URL, with spaces, percent signs and non-ASCII letters escaped.
 
-    Of one whose name is not UTF-8 it is a path that only this process has.
+    If its name is not UTF-8, the URL has a path that is valid only in this process.
     """
     return f"file://{quote(storage.utf8(absolute(folder)).rstrip('/'))}/"
 
 
 def is_local(path: str) -> bool:
-    """Whether it is a path of this machine's file system, and no URL."""
+    """Return whether a path is on this machine's file system, not a URL."""
     return "://" not in path
 
 
 def absolute(path: str) -> str:
-    """A path from the root on, without `..`; symbolic links stay, but where `..` follows one."""
+    """Return an absolute path without `..`; links stay, unless `..` follows one."""
     above = os.pardir in path.split(os.path.sep)
     return os.path.realpath(path) if above else os.path.abspath(path)
