@@ -1,1 +1,1 @@
-"""Pure functions on arrays; they know no files and no model."""
+"""Pure functions on arrays, in numpy and compiled; they know no files and no model."""

@@ -1,7 +1,7 @@
-"""Blocks of 32 weights as ggml rounds them: the arithmetic of Q8_0, Q4_0 and Q4_1, and its error.
+"""Blocks of 32 weights with ggml's arithmetic: Q8_0, Q4_0 and Q4_1, and their errors.
 
-A block here is `x f32[32, column]`. Arithmetic is float32 in the order of ggml's C code, no
-operation fused with the next: ggml-quants.c, `quantize_row_q8_0_ref` and its like.
+A block here is `x f32[32, column]`. Arithmetic is float32 in the order of ggml's C code, without
+fused operations: ggml-quants.c, `quantize_row_q8_0_ref` and its like.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ TOP8 = 127
 """Largest code of Q8_0, whose codes are symmetric."""
 _F32 = np.finfo(np.float32)
 _CAST_LIMIT = np.float32(1024)
-"""Beyond any code, and within what a float can be cast to: what is not below becomes code 0, which
-is what x86 leaves in the low byte of a cast that does not fit."""
+"""Beyond any code, and small enough to cast to an integer. Values that are not below it become code
+0, which x86 leaves in the low byte of a cast that does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizedBlock:
-    """Codes of a block and how they are read: `x^ = d * code + m`.
+    """Codes of a block, which decode as `x^ = d * code + m`.
 
     Attributes:
         codes: `i8[32, column]`.
-        heads: Bits of float16 that the block stores before its codes, each `u16[column]`.
+        heads: Float16 bits that the block stores before its codes, each `u16[column]`.
         d: The stored scale as float32, `f32[column]`.
-        m: What is added, `f32[column]`.
+        m: The offset, `f32[column]`.
     """
 
     codes: np.ndarray
@@ -40,17 +40,17 @@ class QuantizedBlock:
 
     @property
     def restored(self) -> np.ndarray:
-        """`x^ f32[32, column]`."""
+        """Decoded values, `x^ f32[32, column]`."""
         made: np.ndarray = self.d * self.codes.astype(np.float32) + self.m
         return made
 
     def error(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Squared error of each column, each row times its weight, `f32[32, 1]`."""
+        """Return the squared error of each column, with rows weighted, `f32[32, 1]`."""
         e = x - self.restored
         return in_order(e * e * weights)
 
     def where(self, better: np.ndarray, other: QuantizedBlock) -> QuantizedBlock:
-        """The other fit in columns where it is better."""
+        """Return this fit, with the other in columns where that is better."""
         heads = tuple(np.where(better, b, a) for a, b in zip(self.heads, other.heads, strict=True))
         codes = np.where(better, other.codes, self.codes)
         return QuantizedBlock(
@@ -59,35 +59,35 @@ class QuantizedBlock:
 
 
 def in_order(terms: np.ndarray) -> np.ndarray:
-    """Sums over the rows, added one after another from zero: `f32[..., row, column]`."""
+    """Sum over the rows, added one after another from zero: `f32[..., row, column]`."""
     total: np.ndarray = np.add.accumulate(terms, axis=-2)[..., -1, :] + np.float32(0)
     return total
 
 
 def to_f16(values: np.ndarray) -> np.ndarray:
-    """Bits of float16, to nearest even; any NaN becomes the quiet one without sign."""
+    """Convert to float16 bits, to nearest even; any NaN becomes the quiet one without sign."""
     bits = values.astype(np.float16).view(np.uint16)
     return np.where(np.isnan(values), np.uint16(0x7E00), bits)
 
 
 def from_f16(bits: np.ndarray) -> np.ndarray:
-    """Bits of float16 as float32; exact."""
+    """Convert float16 bits to float32, exactly."""
     return bits.view(np.float16).astype(np.float32)
 
 
 def inverse(d: np.ndarray) -> np.ndarray:
-    """`1 / d`, and zero for zero."""
+    """Return `1 / d`, and zero for zero."""
     return np.where(d == 0, np.float32(0), np.float32(1) / d)
 
 
 def cast(values: np.ndarray) -> np.ndarray:
-    """Floats to integers towards zero, `i32`; what has no code becomes 0."""
+    """Cast floats to integers towards zero, `i32`; values beyond any code become 0."""
     fits = np.abs(values) < _CAST_LIMIT
     return np.where(fits, values, np.float32(0)).astype(np.int32)
 
 
 def farthest(x: np.ndarray) -> np.ndarray:
-    """The first value of largest magnitude in each column, with its sign; NaN is passed over."""
+    """Return the first value of largest magnitude in each column, with its sign; skip NaN."""
     far = np.zeros(x.shape[1], np.float32)
     for row in x:
         far = np.where(np.abs(row) > np.abs(far), row, far)
@@ -95,7 +95,7 @@ def farthest(x: np.ndarray) -> np.ndarray:
 
 
 def extremes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest of each column; NaN is passed over."""
+    """Return the least and largest value of each column; skip NaN."""
     low = np.full(x.shape[1], _F32.max, np.float32)
     high = np.full(x.shape[1], -_F32.max, np.float32)
     for row in x:
@@ -105,7 +105,7 @@ def extremes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_q8_0(x: np.ndarray) -> QuantizedBlock:
-    """`d = max|x| / 127`; halves are rounded away from zero, as `roundf` does."""
+    """Fit Q8_0: `d = max|x| / 127`; halves are rounded away from zero, as `roundf` does."""
     d = np.abs(farthest(x)) / np.float32(TOP8)
     y = x * inverse(d)
     size = np.abs(y)
@@ -117,7 +117,7 @@ def fit_q8_0(x: np.ndarray) -> QuantizedBlock:
 
 
 def with_q4_0(x: np.ndarray, d: np.ndarray, multiplier: np.ndarray) -> QuantizedBlock:
-    """Codes of Q4_0 by a multiplier near `1 / d`."""
+    """Encode as Q4_0 with a multiplier near `1 / d`."""
     codes = np.minimum(cast(x * multiplier + np.float32(8.5)), TOP4)
     bits = to_f16(d)
     back = from_f16(bits)
@@ -127,7 +127,7 @@ def with_q4_0(x: np.ndarray, d: np.ndarray, multiplier: np.ndarray) -> Quantized
 
 
 def fit_q4_0(x: np.ndarray) -> QuantizedBlock:
-    """`d = x / -8` for the farthest x, which so gets the code that has no opposite."""
+    """Fit Q4_0: `d = x / -8` for the farthest x, which gets the code without an opposite."""
     d = farthest(x) / np.float32(-8)
     return with_q4_0(x, d, inverse(d))
 
@@ -135,7 +135,7 @@ def fit_q4_0(x: np.ndarray) -> QuantizedBlock:
 def with_q4_1(
     x: np.ndarray, d: np.ndarray, m: np.ndarray, base: np.ndarray, multiplier: np.ndarray
 ) -> QuantizedBlock:
-    """Codes of Q4_1 above `base` by a multiplier near `1 / d`."""
+    """Encode as Q4_1 above `base` with a multiplier near `1 / d`."""
     codes = np.minimum(cast((x - base) * multiplier + np.float32(0.5)), TOP4)
     bits, least = to_f16(d), to_f16(m)
     codes = np.maximum(codes, 0).astype(np.int8)
@@ -143,7 +143,7 @@ def with_q4_1(
 
 
 def fit_q4_1(x: np.ndarray) -> QuantizedBlock:
-    """`m = min x`, `d = (max x - min x) / 15`."""
+    """Fit Q4_1: `m = min x`, `d = (max x - min x) / 15`."""
     low, high = extremes(x)
     d = (high - low) / np.float32(TOP4)
     return with_q4_1(x, d, low, low, inverse(d))
@@ -152,7 +152,7 @@ def fit_q4_1(x: np.ndarray) -> QuantizedBlock:
 def measure(
     x: np.ndarray, fit: QuantizedBlock, ends: tuple[int, int], sums: np.ndarray, counts: np.ndarray
 ) -> None:
-    """Sums and counts of one block: `sums f32[3, column]`, `counts i32[2, column]`."""
+    """Fill the sums and counts of one block: `sums f32[3, column]`, `counts i32[2, column]`."""
     restored = fit.restored
     e = x - restored
     for row, terms in zip(sums, (x * x, e * e, x * e), strict=True):
@@ -163,12 +163,12 @@ def measure(
 
 
 def nibbles(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Two codes of four bits in each byte, `u8`."""
+    """Pack two 4-bit codes in each byte, `u8`."""
     packed: np.ndarray = low.astype(np.uint8) | (high.astype(np.uint8) << 4)
     return packed
 
 
 def head_bytes(heads: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Float16 bits as little-endian bytes, `u8[column, 2 * heads]`."""
+    """Return float16 bits as little-endian bytes, `u8[column, 2 * heads]`."""
     stacked = np.stack(heads, axis=1).astype("<u2")
     return stacked.view(np.uint8)

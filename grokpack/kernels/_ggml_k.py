@@ -1,7 +1,7 @@
-"""Q4_K: 256 weights whose eight sub-blocks have scales and minima of six bits.
+"""Q4_K: 256 weights in eight sub-blocks with 6-bit scales and minima.
 
 Source: ggml-quants.c, `quantize_row_q4_K_ref` and `make_qkx2_quants` with rmin -1, rdelta 0.1 and
-20 steps. Arrays are `f32[8, 32, column]` for weights, `f32[8, column]` for what sub-blocks have.
+20 steps. Arrays are `f32[8, 32, column]` for weights, `f32[8, column]` for values of sub-blocks.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _FIRST, _STEP = np.float32(-1), np.float32(0.1)
 STEPS = np.array(
     [(_FIRST + _STEP * np.float32(i)) + np.float32(TOP4) for i in range(_STEPS + 1)], np.float32
 )
-"""Steps that a sub-block's range is cut into, in the order they are tried."""
+"""Numbers of steps in a sub-block's range, in the order in which they are tried."""
 _INFINITE = np.float32(np.inf)
 
 
 @dataclass(frozen=True, slots=True)
 class KFit:
-    """What a block of Q4_K stores: codes `i8[8, 32, column]`, six-bit `u8[8, column]`, heads."""
+    """Stored parts of a block of Q4_K: codes `i8[8, 32, column]`, 6-bit `u8[8, column]`, heads."""
 
     codes: np.ndarray
     scales: np.ndarray
@@ -37,7 +37,7 @@ class KFit:
     heads: tuple[np.ndarray, np.ndarray]
 
     def sub_block(self, sub: int) -> QuantizedBlock:
-        """How a sub-block is read."""
+        """Return a sub-block with its decoded scale and offset."""
         d, m = from_f16(self.heads[0]), from_f16(self.heads[1])
         d = d * self.scales[sub].astype(np.float32)
         return QuantizedBlock(
@@ -46,15 +46,15 @@ class KFit:
 
 
 def nearest(y: np.ndarray) -> np.ndarray:
-    """ggml's `nearest_int`, by the bits of a sum, also where that overflows; NaN becomes 0."""
+    """Round like ggml's `nearest_int`, by the bits of a sum, even on overflow; NaN becomes 0."""
     bits = (y + MAGIC).view(np.int32)
     return np.where(np.isnan(y), 0, (bits & 0x7FFFFF) - 0x400000)
 
 
 def _codes(x: np.ndarray, iscale: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Codes as float32, by a multiplier that is finite or else taken for zero.
+    """Return codes as float32, by a multiplier that counts as zero if not finite.
 
-    With an infinite one, `nearest_int` makes 0 of every value.
+    With an infinite one, `nearest_int` makes every value 0.
     """
     iscale = np.where(iscale < _INFINITE, iscale, np.float32(0))
     whole = (iscale[..., None, :] * (x - least[..., None, :]) + MAGIC) - MAGIC
@@ -70,7 +70,7 @@ def _weighted_error(
 
 
 def _search(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`make_qkx2_quants`: scales, minima (negated) and codes of sub-blocks."""
+    """Run `make_qkx2_quants`: scales, minima (negated) and codes of sub-blocks."""
     w = np.sqrt(in_order(x * x) / np.float32(BLOCK))[..., None, :] + np.abs(x)
     low, high = x[:, 0], x[:, 0]
     for row in np.moveaxis(x, 1, 0)[1:]:
@@ -101,7 +101,7 @@ def _search(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _six_bits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sub-blocks' values in steps of a 63rd of the largest, and that step."""
+    """Return sub-blocks' values in steps of a 63rd of the largest, and that step."""
     largest = np.zeros(values.shape[1], np.float32)
     for row in values:
         largest = np.where(row > largest, row, largest)
@@ -124,7 +124,7 @@ def fit_q4_k(x: np.ndarray) -> KFit:
 
 
 def pack_scales(scales: np.ndarray, minima: np.ndarray) -> np.ndarray:
-    """Sixteen six-bit numbers in twelve bytes, `u8[column, 12]`; `get_scale_min_k4` reads them."""
+    """Pack sixteen 6-bit numbers in twelve bytes, `u8[column, 12]`, for `get_scale_min_k4`."""
     first, last = slice(0, 4), slice(4, 8)
     rows = (
         scales[first] | (scales[last] >> 4 << 6),
@@ -135,7 +135,7 @@ def pack_scales(scales: np.ndarray, minima: np.ndarray) -> np.ndarray:
 
 
 def unpack_scales(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The reverse, for `u8[..., 12]`: scales and minima, `u8[..., 8]`."""
+    """Unpack twelve bytes, `u8[..., 12]`: scales and minima, `u8[..., 8]`."""
     a, b, c = packed[..., 0:4], packed[..., 4:8], packed[..., 8:12]
     scales = np.concatenate([a & 63, (c & 15) | (a >> 6 << 4)], axis=-1)
     minima = np.concatenate([b & 63, (c >> 4) | (b >> 6 << 4)], axis=-1)

@@ -1,10 +1,9 @@
-"""Searched scales for Q4_0 and Q4_1: less squared error than ggml's own, in the same format.
+"""Searched scales for Q4_0 and Q4_1: less squared error than ggml's, in the same format.
 
-Each candidate scale gives codes, and codes give their best scale by least squares; what is left of
-the squares then is known from sums alone, without a second look at the block. The best candidate's
-scale is rounded to float16, the codes are made again with it, twice; where ggml's own fit has less
-squared error, that one stays. Each square counts as much as the weight of its row says, `f32[32,
-1]`; weights of one leave the bits that there would be without.
+Each candidate scale gives codes, and codes give their best scale by least squares. The remaining
+squared error is then known from sums alone, without reading the block again. The best candidate's
+scale is rounded to float16 and the codes are made again with it, twice. ggml's own fit stays where
+it has less squared error. Squares are weighted by row, `f32[32, 1]`; weights of one change no bit.
 """
 
 from __future__ import annotations
@@ -27,26 +26,26 @@ from grokpack.kernels._ggml_blocks import (
 )
 
 MAGIC = np.float32(12582912)
-"""1.5 * 2^23: a float32 to which a small one is added is rounded to an integer, to nearest even."""
+"""1.5 * 2^23; adding it rounds a small float32 to an integer, to nearest even."""
 DIVISORS_Q4_0 = np.array(
     [-8.8, -8.4, -8.0, -7.65, -7.3, -6.9, -6.5, 8.0, 7.6, 7.2, 6.85, 6.5, 6.1], np.float32
 )
-"""What the farthest value is divided by, for a scale: codes reach from -8 to 7, of either sign."""
+"""Divisors of the farthest value that give candidate scales: codes go from -8 to 7, either sign."""
 SPANS_Q4_1 = np.array([13.2, 13.8, 14.3, 14.7, 15.1, 15.5, 16.0, 16.6, 17.3], np.float32)
-"""Steps that the range from least to largest is cut into; codes have 15."""
+"""Numbers of steps between least and largest value; codes have 15."""
 REFINEMENTS = 2
 _HALF_SPAN = np.float32(7.5)
 
 
 def clip(y: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The nearest whole number within bounds, as float32; NaN becomes the upper one."""
+    """Round to the nearest whole number within bounds, as float32; NaN becomes the upper one."""
     whole = (y + MAGIC) - MAGIC
     whole = np.where(whole < np.float32(high), whole, np.float32(high))
     return np.where(whole > np.float32(low), whole, np.float32(low))
 
 
 def best_q4_0(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
-    """The fit of Q4_0 with least squared error among those looked at."""
+    """Return the fit of Q4_0 with the least squared error of all candidates."""
     far = farthest(x)
     gain, scale = np.zeros_like(far), np.zeros_like(far)
     for divisor in DIVISORS_Q4_0:
@@ -67,7 +66,7 @@ def best_q4_0(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
 
 
 def best_q4_1(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
-    """The fit of Q4_1 with least squared error among those looked at."""
+    """Return the fit of Q4_1 with the least squared error of all candidates."""
     low, high = extremes(x)
     middle = low + (high - low) * np.float32(0.5)
     sx = in_order(x * w)
@@ -90,7 +89,7 @@ def best_q4_1(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
 def regress(
     x: np.ndarray, k: np.ndarray, sx: np.ndarray, w: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least squares of `x = d * k + m`: d, m, and what they take off, times the weights' sum."""
+    """Fit `x = d * k + m` by least squares: d, m, and the error removed times the weights' sum."""
     sk, skk, sxk, n = in_order(k * w), in_order(k * k * w), in_order(x * k * w), in_order(w)
     shared = n * sxk - sx * sk
     d = shared / (n * skk - sk * sk)

@@ -1,6 +1,6 @@
-"""How far two tiles of weights are apart, and how much of that their formats allow.
+"""Distances between two tiles of weights, and the part that their formats allow.
 
-Both tiles are `f32[row, column]`, dense, and lie the same way; rows may be outputs or inputs.
+Both tiles are `f32[row, column]`, dense, in the same orientation; rows may be outputs or inputs.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 OFF_STEP = np.float32(0.02)
-"""Of a step: a distance that is further from whole steps is no multiple."""
+"""Fraction of a step from a whole multiple beyond which a distance is no multiple."""
 _EXPONENT = np.uint32(0x7F800000)
 
 
@@ -20,21 +20,21 @@ def measure(
     least: np.ndarray,
     sums: np.ndarray,
 ) -> tuple[int, int]:
-    """Sums for each column, and counts.
+    """Fill sums for each column, and return counts.
 
     Args:
         one: A tile.
         other: Its counterpart.
-        steps: What steps of codes allow, `f32[row, column]`; `f32[0, 0]` where there are none.
-        factors: What a rounding of either side may do, over the power of two below a value of it,
-            `f32[2]`; zero where there was none.
-        least: The least that it may do, `f32[2]`.
-        sums: Receives for each column the sums of squares of the first, of differences, of what a
-            rounding of the first and of the other may do, and the largest difference,
-            `f32[5, column]`; NaN is never the largest.
+        steps: Distances that steps of codes allow, `f32[row, column]`; `f32[0, 0]` without codes.
+        factors: Error that rounding either side allows, relative to the power of two below a value,
+            `f32[2]`; zero if it was not rounded.
+        least: The least such error, `f32[2]`.
+        sums: Filled for each column, `f32[5, column]`: sums of squares of the first tile, of
+            differences, of the first's and of the other's rounding errors, and the largest
+            difference; NaN is never the largest.
 
     Returns:
-        Values that are not equal, and those further apart than is allowed; NaN is both.
+        The number of unequal values, and of those further apart than allowed; NaN is both.
     """
     errors = np.abs(one - other)
     allowed = steps.copy() if steps.size else np.zeros_like(one)
@@ -53,15 +53,16 @@ def measure(
 
 
 def least_distances(lines: np.ndarray, block: int, out: np.ndarray) -> None:
-    """The least distance of two values of a block that are not equal.
+    """Fill the least distance of two unequal values of each block.
 
-    Values of codes are whole steps apart. So the least distance from any one value is the least of
-    all, if every other distance from that value is a multiple of it; else all are compared.
+    Values of codes are whole steps apart. The least distance from any one value is therefore the
+    least of all, if every other distance from that value is a multiple of it; otherwise all are
+    compared.
 
     Args:
         lines: Values, `f32[line, n]`, dense; blocks follow each other along a line.
         block: Values of a block; `n` is a multiple.
-        out: Receives the distances, `f32[line, n / block]`; infinite where all values are equal.
+        out: Filled with the distances, `f32[line, n / block]`; infinite where all values are equal.
     """
     blocks = lines.reshape(len(lines), -1, block)
     nearest_zero = np.abs(blocks).argmin(axis=2)[..., None]

@@ -1,11 +1,11 @@
-"""Which twin of a kernel runs: the numpy specification, or the one that numba compiles.
+"""Choice of a kernel's implementation: the numpy specification, or its twin compiled by numba.
 
 A kernel is a public function of a module here, `grokpack/kernels/NAME.py`, written in plain numpy:
 that is the specification. Its twin is the function of the same name and arguments in
-`grokpack/kernels/compiled/NAME.py`. Both leave the same bits in what they return or fill, so that
-which of them ran can never be told from a result; only the clock and the memory show it.
+`grokpack/kernels/compiled/NAME.py`. Both give the same bits, so that results never show which of
+them ran; only time and memory do.
 
-Callers settle the engine once, before they start threads, and take each kernel through `twin`:
+Callers choose the engine once, before they start threads, and get each kernel through `twin`:
 
     engine = choose_engine(work_bytes)
     count = twin(statistics.count_codes, engine)
@@ -27,23 +27,23 @@ Engine = Literal["numpy", "numba"]
 Kernel = TypeVar("Kernel", bound="Callable[..., Any]")
 
 VARIABLE = "GROKPACK_KERNELS"
-"""Environment variable that settles the engine: `numpy`, `numba`, or `auto` as if it were unset."""
+"""Environment variable for the engine: `numpy`, `numba`, or `auto`, the default."""
 
 COMPILED_PAYS_BYTES = 1 << 30
-"""Input from which on compiling is worth it. Importing numba and loading the kernels from its cache
-takes 0.3 s, compiling them the first time 2.2 s; numpy needs 0.7 s more for a GB of int8."""
+"""Input from which on compiling pays. Importing numba and loading the kernels from its cache takes
+0.3 s, compiling them the first time 2.2 s; numpy needs 0.7 s more for a GB of int8."""
 
 COMPILED_RESIDENT_BYTES = 160 << 20
-"""What numba and its compiler add to the resident memory of a process, rounded up: 70 MB for the
-import, 50 MB for kernels from its cache, 80 MB where they are compiled."""
+"""Resident memory that numba and its compiler add to a process, rounded up: 70 MB for the import,
+50 MB for kernels from its cache, 80 MB if they are compiled."""
 
 
 def choose_engine(work_bytes: int) -> Engine:
-    """The engine for a run that will put `work_bytes` of input through kernels.
+    """Return the engine for a run that will put `work_bytes` of input through kernels.
 
     Raises:
-        GrokpackError: GP308 where the variable has another value than it may, or asks for numba
-            where that cannot be loaded.
+        GrokpackError: GP308 if the variable has an invalid value, or asks for numba where that
+            cannot be loaded.
     """
     wanted = os.environ.get(VARIABLE) or "auto"
     if wanted not in ("auto", "numpy", "numba"):
@@ -67,10 +67,10 @@ def choose_engine(work_bytes: int) -> Engine:
 
 @cache
 def compiler_loads() -> bool:
-    """Whether numba can be imported and compiles.
+    """Return whether numba can be imported and compiles.
 
-    It refuses a numpy newer than it knows with ImportError; a build for another machine fails
-    with OSError. With NUMBA_DISABLE_JIT its functions are loops that Python itself walks.
+    It refuses a numpy newer than it knows with ImportError; a build for another machine fails with
+    OSError. With NUMBA_DISABLE_JIT its functions are loops that Python itself runs.
     """
     try:
         from numba import config
@@ -80,7 +80,7 @@ def compiler_loads() -> bool:
 
 
 def twin(kernel: Kernel, engine: Engine) -> Kernel:
-    """The form of a kernel that an engine runs; the kernel itself for `numpy`."""
+    """Return the implementation of a kernel for an engine; the kernel itself for `numpy`."""
     if engine == "numpy":
         return kernel
     package, _, name = kernel.__module__.rpartition(".")

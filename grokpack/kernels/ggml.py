@@ -1,22 +1,21 @@
-"""Weights quantized to GGUF's block types, and read back.
+"""Quantization to GGUF's block types, and decoding.
 
-The quantizers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and
-`scales f32[group, column]`; row r of the values is in group `r // per_group`, and
-`x = float32(value) * scale`. They make as many columns as `out` has rows, from `column` on, and
-leave in `out u8[column, in / block * bytes]` the blocks of each column over its inputs.
-`quantize_*` leave ggml's own bytes; `search_*` the same format, with no more squared error in any
-block and less in nearly all.
+The quantizers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and `scales
+f32[group, column]`. Row r of the values is in group `r // per_group`, and `x = float32(value) *
+scale`. They make as many columns as `out` has rows, from `column` on, and fill `out u8[column, in /
+block * bytes]` with the blocks of each column over its inputs. `quantize_*` make ggml's own bytes;
+`search_*` the same format, with no more squared error in any block and less in nearly all.
 
-For each block of 32 inputs (a sub-block, of Q4_K) and column they also set, for the account,
+For each block of 32 inputs (a sub-block, for Q4_K) and column they also fill:
 
-* `sums f32[3, in / 32, column]`: of x * x, e * e and x * e, where `e = x - x^` and x^ is what a
-  reader makes of the block; added in float32 in the order of the rows;
-* `counts i32[2, in / 32, column]`: codes at either end of their range, and weights that are not
-  zero but are read as zero.
+* `sums f32[3, in / 32, column]`: sums of x * x, e * e and x * e, where `e = x - x^` and x^ is the
+  decoded value; added in float32 in the order of the rows;
+* `counts i32[2, in / 32, column]`: codes at either end of their range, and nonzero weights that
+  decode to zero.
 
-A block that its format cannot hold has a sum of e * e that is not finite: its scale is infinite
-in float16, or it had a NaN or an infinity. Else that sum is finite. A scale that float16 rounds to
-zero shows as weights read as zero.
+If the format cannot hold a block, its sum of e * e is not finite: the scale is infinite in float16,
+or the block has a NaN or an infinity. Otherwise that sum is finite. A scale that float16 rounds to
+zero shows as weights that decode to zero.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144}
-"""Bytes of a block; ggml-common.h: block_q8_0 and its like. Those of Q4_K have 256 weights."""
+"""Bytes of a block; ggml-common.h: block_q8_0 and its like. Blocks of Q4_K have 256 weights."""
 _ENDS4 = (0, TOP4)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What the quantizers read; see the module."""
+    """Input of the quantizers, as the module describes it."""
 
     values: np.ndarray
     scales: np.ndarray
@@ -60,7 +59,7 @@ class _Source:
     per_group: int
 
     def blocks(self, height: int, columns: int) -> Iterator[np.ndarray]:
-        """Weights in blocks of so many rows, `f32[height, column]`."""
+        """Yield weights in blocks of so many rows, `f32[height, column]`."""
         part = slice(self.column, self.column + columns)
         for row in range(0, len(self.values), height):
             groups = np.arange(row, row + height) // self.per_group
@@ -76,9 +75,9 @@ def _make(
     counts: np.ndarray,
     *weights: np.ndarray | None,
 ) -> None:
-    """Blocks of 32: heads, then codes of eight bits, or of four where a block has fewer bytes.
+    """Make blocks of 32: heads, then codes of eight bits, or of four if a block has fewer bytes.
 
-    A fit that searches gets the weights of its rows, ones where there are none.
+    A searching fit is given the weights of its rows, ones by default.
     """
     blocks = out.reshape(len(out), len(source.values) // BLOCK, -1)
     eight = blocks.shape[2] == BLOCK_BYTES["q8_0"]
@@ -104,7 +103,7 @@ def quantize_q8_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Q8_0: a float16 scale and 32 codes in 34 bytes; `quantize_row_q8_0_ref`."""
+    """Quantize to Q8_0: a float16 scale and 32 codes in 34 bytes; `quantize_row_q8_0_ref`."""
     _make(_Source(values, scales, column, per_group), fit_q8_0, out, sums, counts)
 
 
@@ -117,7 +116,7 @@ def quantize_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Q4_0: a float16 scale and 32 codes in 18 bytes; `quantize_row_q4_0_ref`."""
+    """Quantize to Q4_0: a float16 scale and 32 codes in 18 bytes; `quantize_row_q4_0_ref`."""
     _make(_Source(values, scales, column, per_group), fit_q4_0, out, sums, counts)
 
 
@@ -130,7 +129,7 @@ def quantize_q4_1(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Q4_1: a float16 scale and minimum and 32 codes in 20 bytes; `quantize_row_q4_1_ref`."""
+    """Quantize to Q4_1: float16 scale, minimum, 32 codes in 20 bytes; `quantize_row_q4_1_ref`."""
     _make(_Source(values, scales, column, per_group), fit_q4_1, out, sums, counts)
 
 
@@ -144,7 +143,7 @@ def search_q4_0(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """Q4_0 with scales of either sign, searched for the least squared error, weighted by inputs."""
+    """Quantize to Q4_0, searching scales of either sign for the least weighted squared error."""
     _make(_Source(values, scales, column, per_group), best_q4_0, out, sums, counts, importance)
 
 
@@ -158,7 +157,7 @@ def search_q4_1(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """Q4_1 with scale and minimum searched for the least squared error, weighted by inputs."""
+    """Quantize to Q4_1, searching scale and minimum for the least weighted squared error."""
     _make(_Source(values, scales, column, per_group), best_q4_1, out, sums, counts, importance)
 
 
@@ -171,7 +170,7 @@ def quantize_q4_k(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Q4_K: 256 weights in 144 bytes; `quantize_row_q4_K_ref`. `in` is a multiple of 256."""
+    """Quantize to Q4_K: 256 weights in 144 bytes; `quantize_row_q4_K_ref`. 256 divides `in`."""
     source = _Source(values, scales, column, per_group)
     blocks = out.reshape(len(out), -1, BLOCK_BYTES["q4_k"])
     with np.errstate(all="ignore"):
@@ -188,18 +187,18 @@ def quantize_q4_k(
 
 
 def _heads(blocks: np.ndarray, count: int) -> list[np.ndarray]:
-    """The float16 numbers that blocks `u8[..., bytes]` begin with, as `f32[..., 1]`."""
+    """Return the float16 numbers at the start of blocks `u8[..., bytes]`, as `f32[..., 1]`."""
     bits = np.ascontiguousarray(blocks[..., : 2 * count]).view("<u2").astype(np.uint16)
     return [from_f16(bits[..., i : i + 1]) for i in range(count)]
 
 
 def _unpacked(packed: np.ndarray) -> np.ndarray:
-    """Low nibbles, then high ones, of `u8[..., bytes]` as float32."""
+    """Return low nibbles, then high ones, of `u8[..., bytes]` as float32."""
     return np.concatenate([packed & 15, packed >> 4], axis=-1).astype(np.float32)
 
 
 def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
-    """`out f32[column, in]` of blocks `u8[column, in / 32 * 18]`: `d * (code - 8)`."""
+    """Fill `out f32[column, in]` from blocks `u8[column, in / 32 * 18]`: `d * (code - 8)`."""
     each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_0"])
     (d,) = _heads(each, 1)
     with np.errstate(all="ignore"):
@@ -207,7 +206,7 @@ def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
 
 
 def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
-    """`out f32[column, in]` of blocks `u8[column, in / 32 * 20]`: `d * code + m`."""
+    """Fill `out f32[column, in]` from blocks `u8[column, in / 32 * 20]`: `d * code + m`."""
     each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_1"])
     d, m = _heads(each, 2)
     with np.errstate(all="ignore"):
@@ -215,7 +214,7 @@ def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
 
 
 def products_q4_k(blocks: np.ndarray, out: np.ndarray) -> None:
-    """`out f32[column, in]` of blocks `u8[column, in / 256 * 144]`: `d * s * code - m * t`."""
+    """Fill `out f32[column, in]` from `u8[column, in / 256 * 144]`: `d * s * code - m * t`."""
     each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_k"])
     heads = _heads(each, 2)
     with np.errstate(all="ignore"):

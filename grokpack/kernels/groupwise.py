@@ -41,15 +41,15 @@ FACTORS = {
     4: np.array([k / 32 for k in range(19, 36) if k != 32], np.float32),  # noqa: PLR2004
     8: np.array([k / 256 for k in range(243, 260) if k != 256], np.float32),  # noqa: PLR2004
 }
-"""Sixteen steps that are tried beside that of RTN, as parts of it. At 4 bits, 0.59 to 1.09: normal
-groups of 128 have their best between 0.65 and 1.05, and four times as many candidates from 0.3 on
-gain 0.02 dB. At 8 bits clipping saves little, and the gain is in how values meet the grid."""
+"""Sixteen steps to try beside RTN's, as fractions of it. At 4 bits, 0.59 to 1.09: normal groups of
+128 have their best between 0.65 and 1.05, and four times as many candidates from 0.3 on gain 0.02
+dB. At 8 bits clipping saves little, and the gain is in how values meet the grid."""
 
 REFINEMENTS = 2
 """Rounds of least squares; two more gain less than 0.005 dB."""
 
 SMALLEST = (2.0**-126, 2.0**-126, 2.0**-24)
-"""Least step of each precision: normal in float32 and bfloat16; in float16 the least there is."""
+"""Least step of each precision: normal in float32 and bfloat16; in float16 the least of all."""
 
 OCTAVES = (-32, 4)
 HISTOGRAM_BINS = 4 * (OCTAVES[1] - OCTAVES[0]) + 2
@@ -60,12 +60,12 @@ HISTOGRAM_EDGES = (
     2.0 ** OCTAVES[1],
     float("inf"),
 )
-"""Where bin i begins and, in the next, ends."""
+"""Start of bin i and, in the next element, its end."""
 
-_STRIP = 1 << 17  # values at a time: what is made of them stays in the cache
+_STRIP = 1 << 17  # values at a time, so that results stay in the cache
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 FRACTION_BITS = 23
-QUARTER_BITS = 21  # of the bits of float32, what remains above them counts quarters of an octave
+QUARTER_BITS = 21  # bits of float32 below those that count quarters of an octave
 FIRST_QUARTER = 4 * (127 + OCTAVES[0])
 _NOT_FINITE = 255
 
@@ -97,18 +97,18 @@ def quantize(  # noqa: PLR0913, PLR0917  # what a band of a weight and its codes
         group: Inputs of an output group: a multiple of 8 that divides `in`.
         bits: 4 or 8.
         method: `RTN`, `MSE` or `LSQ`.
-        symmetric: Whether the zero point is fixed in the middle.
-        precision: What steps are rounded to, to nearest even: `F32`, `BF16` or `F16`.
-        out: Receives u. 4 bits: `u32[in / 8, column]`, input 8k + i in bits 4i to 4i + 3 of row k;
-            8 bits: `u8[in, column]`. With no rows, only steps and zeros are filled.
-        steps: Receives `f32[in / group, column]`.
-        zeros: Receives `u8[in / group, column]`.
-        sums: Receives sums of x*x, e*e and x*e, `f32[3, in / group, column]`; e = x - step *
-            (u - zero).
-        counts: Receives `i32[2, in / group, column]`: codes at either end of their range, and
-            values other than zero whose code means zero.
-        importance: How much the squared error of each input counts where steps are searched for,
-            `f32[in]`; None for all alike. Sums are not weighted.
+        symmetric: True if the zero point is fixed in the middle.
+        precision: Precision to which steps are rounded, to nearest even: `F32`, `BF16` or `F16`.
+        out: Filled with u. 4 bits: `u32[in / 8, column]`, input 8k + i in bits 4i to 4i + 3 of row
+            k; 8 bits: `u8[in, column]`. With no rows, only steps and zeros are filled.
+        steps: Filled, `f32[in / group, column]`.
+        zeros: Filled, `u8[in / group, column]`.
+        sums: Filled with sums of x*x, e*e and x*e, `f32[3, in / group, column]`; e = x - step * (u
+            - zero).
+        counts: Filled, `i32[2, in / group, column]`: codes at either end of their range, and
+            nonzero values whose code means zero.
+        importance: Weight of the squared error of each input where steps are searched for,
+            `f32[in]`; None if all are equal. Sums are not weighted.
     """
     width = max(1, _STRIP // group)
     for first in range(0, out.shape[1], width):
@@ -134,7 +134,7 @@ def _fit(
     precision: int,
     weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Step and zero point of each column of a group, `f32[column]`."""
+    """Return step and zero point of each column of a group, `f32[column]`."""
     top = np.float32((1 << bits) - 1)
     high, low = _extremes(x)
     step, zero = _reference(high, low, top, symmetric, precision)
@@ -157,10 +157,10 @@ def _fit(
 
 
 def _extremes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Magnitudes of the largest value above and below zero; NaN where there is one.
+    """Return magnitudes of the largest value above and below zero; NaN if there is one.
 
     As integers, bits of positive floats are in the order of their values, those of negative floats
-    in the order of their magnitudes, and NaN lies beyond infinity in both.
+    in the order of their magnitudes, and NaN is beyond infinity in both.
     """
     bits = x.view(np.int32)
     high = np.maximum(bits.max(axis=0), 0).view(np.float32)
@@ -175,7 +175,7 @@ def _reference(
     symmetric: bool,  # noqa: FBT001
     precision: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What compressed-tensors chooses (quantization/utils/helpers.py, `calculate_qparams`)."""
+    """Choose like compressed-tensors (quantization/utils/helpers.py, `calculate_qparams`)."""
     half = (top + np.float32(1)) * np.float32(0.5)
     largest = np.maximum(high.view(np.int32), low.view(np.int32)).view(np.float32)
     step = _rounded(
@@ -189,7 +189,7 @@ def _reference(
 
 
 def _rounded(step: np.ndarray, precision: int) -> np.ndarray:
-    """A positive step to nearest even of a precision, and no less than its least."""
+    """Round a positive step to nearest even of a precision, and up to its least."""
     if precision == BF16:
         import ml_dtypes
 
@@ -204,14 +204,14 @@ def _rounded(step: np.ndarray, precision: int) -> np.ndarray:
 def _clamped(
     t: np.ndarray, low: np.ndarray | np.float32, high: np.ndarray | np.float32
 ) -> np.ndarray:
-    """Clamped to a range; the low end where it is NaN."""
+    """Clamp to a range; NaN becomes the low end."""
     t = np.where(t > low, t, low)
     clamped: np.ndarray = np.where(t < high, t, high)
     return clamped
 
 
 def _centred(high: np.ndarray, low: np.ndarray, step: np.ndarray, top: np.float32) -> np.ndarray:
-    """The zero point with which the codes clip as much at one end as at the other."""
+    """Return the zero point with which codes clip equally at both ends."""
     half = np.float32(0.5)
     middle = top * half - ((high - low) * half) * (np.float32(1) / step)
     zero: np.ndarray = np.rint(_clamped(middle, np.float32(0), top))
@@ -219,7 +219,7 @@ def _centred(high: np.ndarray, low: np.ndarray, step: np.ndarray, top: np.float3
 
 
 def _in_order(terms: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Sums of columns in float32, row after row, each row times its weight, `f32[row, 1]`."""
+    """Sum columns in float32, row after row, with rows weighted, `f32[row, 1]`."""
     total = np.zeros(terms.shape[1], np.float32)
     for row in terms if weights is None else terms * weights:
         total += row
@@ -229,13 +229,13 @@ def _in_order(terms: np.ndarray, weights: np.ndarray | None = None) -> np.ndarra
 def _nearest(
     x: np.ndarray, step: np.ndarray, zero: np.ndarray, top: np.float32
 ) -> tuple[np.ndarray, np.ndarray]:
-    """x in units of the step, and the nearest code less the zero point."""
+    """Return x in units of the step, and the nearest code minus the zero point."""
     t = x * (np.float32(1) / step)
     return t, np.rint(_clamped(t, -zero, top - zero))
 
 
 class _Search:
-    """The step and zero point of least squared error so far, which begins with the reference's.
+    """Search for the step and zero point of least squared error, from the reference's on.
 
     Errors are compared in units of the reference's step, so that none underflows.
     """
@@ -259,7 +259,7 @@ class _Search:
         return error
 
     def take(self, step: np.ndarray, zero: np.ndarray) -> None:
-        """Try another; the earlier one stays where they are equal."""
+        """Try a step and a zero point; on a tie the earlier ones stay."""
         error = self._error(step, zero)
         better = error < self._least
         self._least = np.where(better, error, self._least)
@@ -276,7 +276,7 @@ def _regressed(
     precision: int,
     weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Step and zero point of least squared error for the codes that others give.
+    """Return the step and zero point of least squared error for given codes.
 
     The zero point is that of the line through t = x / step and q, rounded; the step is that of the
     line through zero for the codes counted from there.
@@ -304,7 +304,7 @@ def _encode(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> np.ndarray:
-    """Codes of a group, `u8[group, column]`, and the account of what they lose."""
+    """Encode a group, `u8[group, column]`, and fill its errors."""
     half = np.float32(1 << (bits - 1))
     shift = zero - half
     q = np.rint(_clamped(x / step + shift, -half, half - np.float32(1)))
@@ -318,7 +318,7 @@ def _encode(
 
 
 def _pack(codes: np.ndarray, out: np.ndarray) -> None:
-    """Codes of a group to the first rows of `out`."""
+    """Pack the codes of a group into the first rows of `out`."""
     if out.dtype == np.uint8:
         out[: len(codes)] = codes
         return
@@ -346,21 +346,21 @@ def tally_groups(
     worst: np.ndarray,
     histogram: np.ndarray,
 ) -> None:
-    """Add up the account of groups, exactly: in any order and any parts it comes to the same.
+    """Add up the errors of groups exactly, so that order and partition do not matter.
 
     A float32 is m * 2**(max(e, 1) - 150) with the biased exponent e of its bits; for each e there
     is one sum of the integers m, which are below 2**24: 2**39 groups fit.
 
     Args:
-        sums: `f32[3, group, column]`, as `quantize` leaves them.
+        sums: `f32[3, group, column]`, as `quantize` fills them.
         counts: `i32[2, group, column]`.
         powers: `i64[3, 256]`, for each of the sums its m by max(e, 1); signed for the third.
         totals: `i64[6]`: groups, those whose sum of x*x is zero, those without error among the
-            others, those with a sum that is not finite, which are in nothing else, codes at an
-            end, and values that became zero.
+            others, those with a sum that is not finite, which are in nothing else, codes at an end,
+            and values that became zero.
         worst: `f32[1]`, largest ratio of the sums of e*e and x*x.
-        histogram: `i64[HISTOGRAM_BINS]` of the ratios, but for those of zero groups and of groups
-            without error.
+        histogram: `i64[HISTOGRAM_BINS]` of the ratios, without zero groups and groups without
+            error.
     """
     flat = sums.reshape(3, -1)
     finite = np.isfinite(flat).all(axis=0)

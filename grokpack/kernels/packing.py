@@ -1,4 +1,4 @@
-"""Small codes packed into words of 32 bits, the first in the lowest bits."""
+"""Small codes packed into 32-bit words, the first in the lowest bits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 
 
 def interleave(codes: np.ndarray, flip: int, out: np.ndarray) -> None:
-    """Four rows of bytes in each row of words.
+    """Pack four rows of bytes into each row of words.
 
     Args:
         codes: `u8[rows, column]`; `rows` is a multiple of 4.
-        flip: Exclusive or of every code: 128 turns int8 into the unsigned code of GPTQ, 0 nothing.
-        out: Receives them, `u32[rows / 4, column]`: byte i of row k is `codes[4 k + i]`.
+        flip: Exclusive or of every code: 128 turns int8 into GPTQ's unsigned code, 0 changes
+            nothing.
+        out: Filled, `u32[rows / 4, column]`: byte i of row k is `codes[4 k + i]`.
     """
     quads = (codes ^ np.uint8(flip)).reshape(-1, 4, codes.shape[1])
     out[...] = np.ascontiguousarray(quads.transpose(0, 2, 1)).view("<u4")[..., 0]

@@ -23,17 +23,17 @@ import numpy as np
 CODES = 256
 EXPONENTS = 256
 WORD_BITS = 32
-"""A value adds less than 2**32 to a word: 2**32 values fit."""
+"""A value adds less than 2**32 to a word, so that 2**32 values fit."""
 PART_BITS = 24
-"""Where m*m of a scale is cut, so that each part times a sum of squares of codes fits 64 bits."""
+"""Bit at which m*m of a scale is cut, so that each part times a sum of squares fits 64 bits."""
 MOST_ROWS = 1 << 24
-"""Rows whose squares of codes may be summed before they are folded, for the same reason."""
+"""Rows whose squares of codes may be summed before they are folded, so that sums fit."""
 NOT_FINITE = 255
 """Biased exponent of infinities and NaN."""
 
-_BLOCK = 1 << 16  # values at a time: what is made of them stays in the cache, and sums below 2**53
+_BLOCK = 1 << 16  # values at a time: results stay in the cache, and sums below 2**53
 _STRIP = 1 << 20  # codes at a time, likewise
-_PAIRS_PAY = 1 << 17  # codes from which on a table of 65536 pairs is quicker than one of 256
+_PAIRS_PAY = 1 << 17  # codes from which on a table of 65536 pairs is faster than one of 256
 _ROWS = 1 << 16  # squares of so many codes fit 32 bits
 _LOW = np.uint64((1 << WORD_BITS) - 1)
 _HALF = np.uint64(WORD_BITS)
@@ -43,11 +43,11 @@ _FRACTION_BITS = np.uint32(23)
 def count_codes(
     codes: np.ndarray, counts: np.ndarray, squares: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:
-    """Count int8 codes, and gather for each column what its scale will multiply.
+    """Count int8 codes, and gather for each column the values that its scale will multiply.
 
     Args:
         codes: `i8[rows, out]`, contiguous.
-        counts: `i64[256]`, how often each code occurs.
+        counts: `i64[256]`, number of occurrences of each code.
         squares: `i64[out]`, sum of the squares of a column's codes.
         low: `i8[out]`, smallest code of a column.
         high: `i8[out]`, largest.
@@ -66,7 +66,7 @@ def count_codes(
 
 
 def _count_bytes(octets: np.ndarray) -> np.ndarray:
-    """How often each byte occurs; two at a time, where there are many."""
+    """Count each byte; two at a time if there are many."""
     if octets.size < _PAIRS_PAY:
         return np.bincount(octets, minlength=CODES)
     even = octets.size // 2 * 2
@@ -85,7 +85,7 @@ def fold_columns(
     words: np.ndarray,
     ends: np.ndarray,
 ) -> int:
-    """Take in the columns of a scale group, as `code * scale` without rounding.
+    """Add the columns of a scale group, as `code * scale` without rounding.
 
     Args:
         squares: `i64[out]`, of at most `MOST_ROWS` rows.
@@ -96,7 +96,7 @@ def fold_columns(
         ends: Extremes.
 
     Returns:
-        Columns left out because their scale is NaN or infinite.
+        The number of columns left out because their scale is NaN or infinite.
     """
     finite = np.isfinite(scales)
     for first in range(0, scales.size, _BLOCK):
@@ -121,7 +121,7 @@ def _fold(squares: np.ndarray, scales: np.ndarray, words: np.ndarray) -> None:
 
 
 def _widen(ends: np.ndarray, values: np.ndarray) -> None:
-    """Take in the extremes of values; adding zero makes a negative zero a zero."""
+    """Update the extremes; adding zero makes a negative zero a zero."""
     ends[0] = min(ends[0], float(values.min()) + 0.0)
     ends[1] = max(ends[1], float(values.max()) + 0.0)
 
@@ -133,7 +133,7 @@ def count_floats(
     words: np.ndarray,
     ends: np.ndarray,
 ) -> None:
-    """Count float32 values by sign and exponent, and take in their squares and extremes.
+    """Count float32 values by sign and exponent, and add their squares and extremes.
 
     Args:
         values: `f32[n]`, contiguous.
@@ -163,7 +163,7 @@ SPECIAL_BITS = tuple(np.uint32(b) for b in (0, 0x80000000, 0x7F800000, 0xFF80000
 
 
 def _split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """max(e, 1) and m of finite float32 values."""
+    """Return max(e, 1) and m of finite float32 values."""
     bits = values.view(np.uint32)
     exponents = (bits >> _FRACTION_BITS) & np.uint32(NOT_FINITE)
     fractions = bits & np.uint32((1 << 23) - 1)
@@ -172,5 +172,5 @@ def _split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sum_by(exponents: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Sums of parts below 2**32 for each exponent; float64 holds those of a block exactly."""
+    """Sum parts below 2**32 for each exponent; float64 holds the sums of a block exactly."""
     return np.bincount(exponents, weights=parts, minlength=EXPONENTS).astype(np.uint64)

@@ -1,7 +1,7 @@
-"""What has been counted of an array: filled by kernels, merged exactly, summed up as JSON values.
+"""Tallies of an array's values: filled by kernels, merged exactly, summarized as JSON.
 
-Tallies of the parts of an array merge to the tally of the whole, whatever the parts are and in
-whatever order they come: everything in them is an integer, a smallest or a largest.
+Tallies of the parts of an array merge to the tally of the whole, whatever the parts and their
+order: everything in them is an integer, a smallest or a largest.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ _UNIT = 298  # squares are counted in units of 2**-298, the square of the smalle
 _CODES_PER_BIN = 16
 _HALF = CODES // 2
 _LARGEST_CODE = 127
-_ROOM = 1 << (WORD_BITS - 1)  # values that may be added before words are taken out
+_ROOM = 1 << (WORD_BITS - 1)  # values that may be added before the words are emptied
 
 
 class Tally(Protocol):
-    """What was counted of an array."""
+    """Counts of an array's values."""
 
     def merge(self, other: Self) -> None:
-        """Take in the tally of another part, of the same kind."""
+        """Add the tally of another part, of the same kind."""
 
     def summary(self) -> dict[str, Any]:
-        """The result as JSON values."""
+        """Return the result as JSON values."""
 
 
 @dataclass(slots=True)
 class Moments:
-    """Extremes and the sum of squares of finite values, exactly.
+    """Extremes and the exact sum of squares of finite values.
 
     Attributes:
-        ends: Smallest and largest value; the one above the other where there is none.
-        words: Sums that kernels are adding to, as `kernels.statistics` lays them out.
-        squares: What was taken out of them, in units of 2**-298.
+        ends: Smallest and largest value; infinities, in reverse, if there is none.
+        words: Sums to which kernels add, in the layout of `kernels.statistics`.
+        squares: Sums moved out of them, in units of 2**-298.
     """
 
     ends: np.ndarray = field(default_factory=lambda: np.array([math.inf, -math.inf]))
@@ -63,7 +63,7 @@ class Moments:
         self._added += values
 
     def settle(self) -> None:
-        """Take the sums out of the words."""
+        """Move the sums out of the words."""
         for row in np.flatnonzero(self.words.any(axis=1)).tolist():
             low, high, upper_low, upper_high = self.words[row].tolist()
             lower = low + (high << WORD_BITS)
@@ -73,30 +73,30 @@ class Moments:
         self._added = 0
 
     def merge(self, other: Moments) -> None:
-        """Take in the moments of another part."""
+        """Add the moments of another part."""
         other.settle()
         self.squares += other.squares
         self.ends[0] = min(self.ends[0], other.ends[0])
         self.ends[1] = max(self.ends[1], other.ends[1])
 
     def summary(self, values: int) -> dict[str, float]:
-        """Extremes and root mean square of so many values; zeros where there is none."""
+        """Return extremes and root mean square of so many values; zeros if there is none."""
         self.settle()
         low, high = self.ends.tolist() if self.ends[0] <= self.ends[1] else (0.0, 0.0)
-        mean = self.squares / (max(values, 1) << _UNIT)  # of integers: rounded once
+        mean = self.squares / (max(values, 1) << _UNIT)  # quotient of integers, rounded once
         rms = math.sqrt(mean)
         return {"min": low, "max": high, "absmax": max(abs(low), abs(high)), "rms": rms}
 
 
 @dataclass(slots=True)
 class FloatTally:
-    """What was counted of plain values.
+    """Counts of plain values.
 
     Attributes:
-        engine: Which twin of the kernels counts.
+        engine: The implementation of the kernels.
         counts: `i64[512]` by sign and biased exponent.
         special: `i64[4]`, zeros, negative zeros, +infinity, -infinity.
-        moments: Of the finite values.
+        moments: Moments of the finite values.
     """
 
     engine: Engine = "numpy"
@@ -112,7 +112,7 @@ class FloatTally:
         )
 
     def merge(self, other: FloatTally) -> None:
-        """Take in the tally of another part."""
+        """Add the tally of another part."""
         self.counts += other.counts
         self.special += other.special
         self.moments.merge(other.moments)
@@ -139,7 +139,7 @@ class FloatTally:
 
     @property
     def nan(self) -> int:
-        """Values that are no number."""
+        """Values that are NaN."""
         endless = self.counts[EXPONENTS - 1 :: EXPONENTS].sum()
         return int(endless) - self.posinf - self.neginf
 
@@ -150,11 +150,11 @@ class FloatTally:
 
     @property
     def subnormal(self) -> int:
-        """Values below 2**-126 that are not zero: float32 and bf16 hold them with fewer digits."""
+        """Nonzero values below 2**-126, which float32 and bf16 hold with fewer digits."""
         return int(self.counts[0] + self.counts[EXPONENTS]) - self.zero
 
     def summary(self) -> dict[str, Any]:
-        """The result as JSON values."""
+        """Return the result as JSON values."""
         finite = self.elements - self.nan - self.posinf - self.neginf
         return {
             "elements": self.elements,
@@ -169,7 +169,7 @@ class FloatTally:
         }
 
     def _histogram(self) -> dict[str, Any]:
-        """Finite values but zeros, by magnitude: bin i is edges[i] <= |x| < edges[i + 1]."""
+        """Return nonzero finite values by magnitude: bin i is edges[i] <= |x| < edges[i + 1]."""
         by_exponent = self.counts[:EXPONENTS] + self.counts[EXPONENTS:]
         by_exponent[0] -= self.zero
         first, last = SMALLEST_BIN + _BIAS, LARGEST_BIN + _BIAS
@@ -184,16 +184,16 @@ class FloatTally:
 
 @dataclass(slots=True)
 class CodeTally:
-    """What was counted of a quantized weight.
+    """Counts of a quantized weight's values.
 
-    Codes are gathered by column until the scale group ends; only then is it known what they are
-    multiplied with. So rows must be added group by group, and `close` comes last.
+    Codes are gathered by column until the scale group ends, and only then multiplied. Rows must
+    therefore be added group by group, and `close` comes last.
 
     Attributes:
-        engine: Which twin of the kernels counts.
-        counts: `i64[256]`, how often each code occurs.
+        engine: The implementation of the kernels.
+        counts: `i64[256]`, number of occurrences of each code.
         undefined: Values whose scale is NaN or infinite.
-        moments: Of the other values, `code * scale` without rounding.
+        moments: Moments of the other values, `code * scale` without rounding.
     """
 
     engine: Engine = "numpy"
@@ -219,7 +219,7 @@ class CodeTally:
         )
 
     def close(self) -> None:
-        """Fold what was gathered of the last group."""
+        """Fold the gathered values of the last group."""
         group, self._group = self._group, None
         if group is None or not group.rows:
             return
@@ -235,7 +235,7 @@ class CodeTally:
         self.undefined += left_out * group.rows
 
     def merge(self, other: CodeTally) -> None:
-        """Take in the tally of another part."""
+        """Add the tally of another part."""
         self.close()
         other.close()
         self.counts += other.counts
@@ -251,8 +251,8 @@ class CodeTally:
     def saturated(self) -> int:
         """Codes at or beyond the ends of the symmetric range: -128, -127 and 127.
 
-        Each column of a scale group has at least one where its scale was chosen by its largest
-        value; many more mean that values were clipped.
+        Each column of a scale group has at least one if its scale was chosen by its largest value;
+        many more mean that values were clipped.
         """
         return sum(self._count(code) for code in (-_HALF, -_LARGEST_CODE, _LARGEST_CODE))
 
@@ -260,7 +260,7 @@ class CodeTally:
         return int(self.counts[code + _HALF])
 
     def summary(self) -> dict[str, Any]:
-        """The result as JSON values."""
+        """Return the result as JSON values."""
         self.close()
         return {
             "elements": self.elements,

@@ -1,8 +1,8 @@
-"""Weights as engines want them, from int8 codes: transposed, dequantized, or packed in blocks.
+"""Weights for engines, from int8 codes: transposed, dequantized, or packed in blocks.
 
-All take a block of codes as xAI stores a weight, `codes i8[in, column]`, whose first row is input
-`first` of the weight, and one row of scales per `per_group` inputs, the first of them for the
-group that input `first` belongs to. They make as many columns as `out` has rows, from `column` on.
+All take a block of codes in xAI's layout, `codes i8[in, column]`, whose first row is input `first`
+of the weight, and one row of scales per `per_group` inputs, the first for the group of input
+`first`. They make as many columns as `out` has rows, from `column` on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Q8_BYTES = 34
 
 
 def _groups_of(rows: int, first: int, per_group: int) -> np.ndarray:
-    """Which row of scales each row of a block takes, `i64[rows]`."""
+    """Return the row of scales of each row of a block, `i64[rows]`."""
     index: np.ndarray = (np.arange(rows) + first % per_group) // per_group
     return index
 
@@ -29,7 +29,7 @@ def product_f32(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """`out f32[column, in]` = codes times `scales f32[group, column]`, transposed; exact."""
+    """Fill `out f32[column, in]` with codes times `scales f32[group, column]`, transposed."""
     part = slice(column, column + len(out))
     out[...] = np.ascontiguousarray(codes[:, part].T)
     offset = first % per_group
@@ -46,7 +46,7 @@ def product_bf16(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """The same rounded to nearest even, as bits `u16[column, in]` of bfloat16."""
+    """Fill `out u16[column, in]` with transposed products, as bfloat16 bits to nearest even."""
     import ml_dtypes
 
     exact = np.empty(out.shape, np.float32)
@@ -62,15 +62,15 @@ def q8_0(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Blocks of Q8_0, `u8[column, in / 32 * 34]`, with the codes as they are.
+    """Fill `out` with blocks of Q8_0, `u8[column, in / 32 * 34]`, of the unchanged codes.
 
     Args:
         codes: `i8[in, column]`; `in` and `per_group` are multiples of 32.
-        scales: Bits of float16, `u16[group, column]`.
-        column: First column to be made.
-        first: Input that the first row is; a multiple of 32.
+        scales: Float16 bits, `u16[group, column]`.
+        column: First column to make.
+        first: Input of the first row; a multiple of 32.
         per_group: Inputs that share a scale.
-        out: Receives the blocks. Source of their form: ggml-common.h, block_q8_0.
+        out: Filled with the blocks. Source of their form: ggml-common.h, block_q8_0.
     """
     part = slice(column, column + len(out))
     blocks = out.reshape(len(out), -1, Q8_BYTES)

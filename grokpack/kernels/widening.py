@@ -1,4 +1,4 @@
-"""Tiles of codes times their scales, in float32, the way they lie; exact.
+"""Tiles of codes times their scales, in float32, in the same orientation; exact.
 
 A tile begins at row `row` and column `column` of `codes`, seen as `[in, out]`, and is as large as
 `out`. Input `r` of the codes takes row `(first + r) // per_group` of the scales.
@@ -18,7 +18,7 @@ def straight(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """`out f32[in, out]` from `codes[in, out]` and `scales f32[group, out]`."""
+    """Fill `out f32[in, out]` from `codes[in, out]` and `scales f32[group, out]`."""
     rows, columns = out.shape
     index = (first + row + np.arange(rows)) // per_group
     own = slice(column, column + columns)
@@ -35,7 +35,7 @@ def turned(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """`out f32[out, in]` from `codes[out, in]` and `scales f32[out, group]`."""
+    """Fill `out f32[out, in]` from `codes[out, in]` and `scales f32[out, group]`."""
     columns, rows = out.shape
     index = (first + row + np.arange(rows)) // per_group
     own = slice(column, column + columns)

@@ -1,4 +1,4 @@
-"""The compiled twins of the kernels. Only `grokpack.kernels.dispatch` imports them."""
+"""Kernels compiled by numba; only `grokpack.kernels.dispatch` imports them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Kernel = TypeVar("Kernel", bound="Callable[..., Any]")
 
 
 def compiled(function: Kernel) -> Kernel:
-    """Compile a function at its first call, to machine code that releases the interpreter.
+    """Compile a function at its first call, to code that releases the interpreter lock.
 
-    The code is kept beside the source or in the user's cache, whichever can be written, for the
-    next process. No fastmath: results are those of IEEE arithmetic in the order written.
+    The code is cached beside the source or in the user's cache, whichever can be written, for the
+    next process. Without fastmath, results are those of IEEE arithmetic in the written order.
     """
     return _compiled(function, {})
 
@@ -24,8 +24,8 @@ def compiled(function: Kernel) -> Kernel:
 def uncounted(function: Kernel) -> Kernel:
     """Compile a function that makes no arrays of its own and returns none.
 
-    It leaves the references to its arrays uncounted: to count is an atomic operation, which waits
-    for every store before it, and where those go to memory that is most of the time there is.
+    References to its arrays are not counted. Counting is an atomic operation that waits for every
+    store before it, and where those go to memory, that takes most of the time.
     """
     return _compiled(function, {"_nrt": False})
 
@@ -33,5 +33,5 @@ def uncounted(function: Kernel) -> Kernel:
 def _compiled(function: Kernel, options: dict[str, Any]) -> Kernel:
     try:
         return cast("Kernel", numba.njit(nogil=True, cache=True, **options)(function))
-    except RuntimeError:  # nowhere to keep it
+    except RuntimeError:  # no folder for the cache
         return cast("Kernel", numba.njit(nogil=True, **options)(function))

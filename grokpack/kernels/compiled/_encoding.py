@@ -1,4 +1,4 @@
-"""The codes of a group, packed, and the sums of its account; see `_lanes` for the form of loops."""
+"""Encoding of a group: packed codes, and sums of errors; see `_lanes` for the form of loops."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from grokpack.kernels.compiled._lanes import BLOCK, LANES
 from grokpack.kernels.compiled._lines import LINE, copy, copy_line, prefetch
 
 CHOICE_ROWS = 5
-"""Rows of what `encode_4` and `encode_8` take and fill: step; zero point as a signed code; sums of
-x*x, e*e and x*e; codes at either end; values that became zero. Float32 holds such counts exactly:
-a group has fewer than 2**24 inputs."""
+"""Rows of the array that `encode` takes and fills: step; zero point as a signed code; sums of x*x,
+e*e and x*e; codes at either end; values that became zero. Float32 holds such counts exactly,
+because a group has fewer than 2**24 inputs."""
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _XX, _EE, _XE = (k * LANES for k in range(2, CHOICE_ROWS))
 
 _ROUNDER = np.float32(1.5 * 2**23)  # c + this has round(c) in its lowest bits
 _NIBBLES = np.uint32(0x11111111)
-# What adding the bits of eight such sums, each four higher, leaves too much; codes from zero on.
+# Excess of adding the bits of eight such sums, each four higher; codes count from zero.
 _EXCESS = np.uint32((0x88888888 - sum(0x4B400000 << 4 * i for i in range(8))) % 2**32)
 _EIGHT, _LAST = np.uint32(8), np.uint32(28)
 
 
 @uncounted
 def _others(bits: np.uint32) -> np.uint32:
-    """How many nibbles of a word are not zero."""
+    """Count the nonzero nibbles of a word."""
     u32 = np.uint32
     bits = u32(bits | u32(u32(bits >> u32(1)) & u32(0x77777777)))
     bits = u32(u32(bits | u32(u32(bits >> u32(2)) & u32(0x33333333))) & _NIBBLES)
@@ -44,18 +44,18 @@ def encode(  # noqa: C901, PLR0913, PLR0917  # calls cost more than what they wo
     raw: np.ndarray,
     ahead: tuple[int, int],
 ) -> None:
-    """Codes of a group to where they belong, and its account.
+    """Write the codes of a group, and sum its errors.
 
     Args:
         group: `f32[row * LANES]`.
         bits: 4 or 8.
         choice: `f32[CHOICE_ROWS * LANES]`.
-        tally: `i32[2 * LANES]`: receives codes at either end, and values that became zero.
+        tally: `i32[2 * LANES]`, filled with codes at either end, and values that became zero.
         line: Scratch, `u8[BLOCK]`.
         out: All codes, as bytes.
-        goal: Where the first of the group goes; bytes of a row; bytes of these columns.
+        goal: Offset of the group's first code; bytes of a row; bytes of these columns.
         raw: All values, as bytes.
-        ahead: Which of them the next group begins with; bytes of a row. They are fetched meanwhile.
+        ahead: Offset of the next group's values; bytes of a row. They are prefetched.
     """
     to, step, width = goal
     half = np.float32(1 << (bits - 1))
@@ -92,7 +92,7 @@ def _encode_4(
     high: np.float32,
     words: np.ndarray,
 ) -> None:
-    """Eight rows to a word. Ends and zeros are counted in words, all eight codes at once."""
+    """Encode eight rows to a word; ends and zeros of all eight codes are counted at once."""
     u32 = np.uint32
     for lane in range(LANES):
         step, shift = choice[lane], choice[LANES + lane]
@@ -130,7 +130,7 @@ def _encode_8(
     high: np.float32,
     octets: np.ndarray,
 ) -> None:
-    """A byte for each row; otherwise alike."""
+    """Encode a byte for each row."""
     for lane in range(LANES):
         step, shift = choice[lane], choice[LANES + lane]
         xx, ee, xe = choice[_XX + lane], choice[_EE + lane], choice[_XE + lane]

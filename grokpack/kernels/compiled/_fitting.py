@@ -1,8 +1,7 @@
-"""Steps and zero points of a group, 64 columns abreast; see `_lanes` for the form of loops.
+"""Steps and zero points of a group, 64 columns at a time; see `_lanes` for the form of loops.
 
-Each function is called from as few places as can be, and none copies arrays by slices: LLVM
-optimises a function anew wherever it is called, and numba compiles the message of an error for
-shapes that differ.
+Each function is called from as few places as possible, and none copies arrays by slices: LLVM
+optimises a function anew for each call, and numba compiles an error message for shapes that differ.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from grokpack.kernels.groupwise import LSQ, REFINEMENTS, RTN, SMALLEST
 _NIL, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _INFINITY = 0x7F800000
 
-# What each precision drops of a fraction, as bits; the bits from which on it is infinite; below
-# which value it is subnormal, and a number where float32 are as far apart as it is then.
+# For each precision: fraction bits that it drops; bits from which on it is infinite; value below
+# which it is subnormal; and a number at which float32 has that spacing.
 _DROPPED = np.array([0, 16, 13], np.uint32)
 _BEYOND = np.array([_INFINITY, _INFINITY, 0x47800000], np.uint32)  # 65536 in float16
 _NORMAL = np.array([0, 0, 2.0**-14], np.float32)
@@ -44,7 +43,7 @@ _SMALLEST = np.array(SMALLEST, np.float32)
 
 @uncounted
 def _round(steps: np.ndarray, precision: int) -> None:
-    """Steps, not negative, to nearest even of a precision, and no less than its least."""
+    """Round nonnegative steps to nearest even of a precision, and up to its least."""
     u32 = np.uint32
     dropped, beyond, least = _DROPPED[precision], _BEYOND[precision], _SMALLEST[precision]
     normal, grid = _NORMAL[precision], _GRID[precision]
@@ -66,14 +65,14 @@ def _round(steps: np.ndarray, precision: int) -> None:
 
 @uncounted
 def _within(t: np.float32, low: np.float32, high: np.float32) -> np.float32:
-    """Clamped to a range; the low end where it is NaN."""
+    """Clamp to a range; NaN becomes the low end."""
     c = t if t > low else low  # noqa: FURB136
     return c if c < high else high  # noqa: FURB136
 
 
 @uncounted
 def _scale(ends: np.ndarray, top: np.float32, symmetric: bool, base: np.ndarray) -> None:  # noqa: FBT001
-    """Steps of the reference before they are rounded; see the specification's `_reference`."""
+    """Fill the reference's steps before rounding, as `groupwise._reference`."""
     high, low = ends.view(np.float32)[:LANES], ends.view(np.float32)[LANES:]
     for lane in range(LANES):
         largest = high[lane] if ends[lane] > ends[LANES + lane] else low[lane]
@@ -89,15 +88,14 @@ def _settle(
     kind: tuple[bool, bool, bool],
     trial: np.ndarray,
 ) -> None:
-    """Sign of the step, and the zero point, of a trial whose step is rounded.
+    """Set the sign of the step, and the zero point, of a trial whose step is rounded.
 
     Args:
         high: Magnitude of the largest value above zero.
-        low: The same below.
+        low: Magnitude of the largest value below zero.
         top: Highest code.
-        kind: Whether it is symmetric, whether the step may be negative, and whether this is the
-            reference.
-        trial: Gets them.
+        kind: Three flags: symmetric; step may be negative; this is the reference.
+        trial: The trial, which is updated.
     """
     symmetric, signed, reference = kind
     half = (top + _ONE) * _HALF
@@ -117,7 +115,7 @@ def _settle(
 
 @uncounted
 def _open(trial: np.ndarray, top: np.float32) -> None:
-    """Give a trial's step its sign, derive what passes need, and set its sums to nothing."""
+    """Apply the sign of a trial's step, derive its other rows, and clear its sums."""
     for lane in range(LANES):
         step = trial[STEP * LANES + lane] * trial[SIGN * LANES + lane]
         zero = trial[ZERO * LANES + lane]
@@ -132,7 +130,7 @@ def _open(trial: np.ndarray, top: np.float32) -> None:
 
 @uncounted
 def _keep(trial: np.ndarray, unit: np.ndarray, best: np.ndarray, first: bool) -> None:  # noqa: FBT001
-    """Keep a trial where its error, in units of `unit`'s step, is less than the best's."""
+    """Keep a trial if its error, in units of `unit`'s step, is less than the best's."""
     for lane in range(LANES):
         step = trial[STEP * LANES + lane]
         weight = step * unit[INVERSE * LANES + lane]
@@ -146,7 +144,7 @@ def _keep(trial: np.ndarray, unit: np.ndarray, best: np.ndarray, first: bool) ->
 
 @uncounted
 def _move(trial: np.ndarray, n: np.float32, top: np.float32, symmetric: bool) -> None:  # noqa: FBT001
-    """Magnitude of the step, and zero point, by least squares; the specification's `_regressed`."""
+    """Update step and zero point by least squares, as `groupwise._regressed`."""
     for lane in range(LANES):
         st, sq = trial[SUM_T * LANES + lane], trial[SUM_Q * LANES + lane]
         stq, sqq = trial[SUM_TQ * LANES + lane], trial[SUM_QQ * LANES + lane]
@@ -172,14 +170,14 @@ def fit(
     ends: np.ndarray,
     trials: np.ndarray,
 ) -> None:
-    """Choose for the lanes of a group.
+    """Choose step and zero point for the lanes of a group.
 
     Args:
         group: `f32[row * LANES]`.
-        weights: How much the squared error of each row counts, `f32[row]`.
+        weights: Weight of the squared error of each row, `f32[row]`.
         form: Bits; method; precision of the step.
-        symmetric: Whether the zero point is fixed.
-        factors: Parts of the reference's step that are tried; the first is 1 and stands for it.
+        symmetric: True if the zero point is fixed.
+        factors: Fractions of the reference's step to try; the first is 1 and stands for it.
         ends: Scratch, `i32[2 * LANES]`.
         trials: `f32[factors + 1, TRIAL_ROWS * LANES]`. The last receives the best, of which `STEP`
             and `ZERO` are defined.
@@ -211,7 +209,7 @@ def fit(
 
 @uncounted
 def _measure(group: np.ndarray, weights: np.ndarray, trials: np.ndarray) -> None:
-    """The errors of all trials, a part of the group at a time while it lies in the cache."""
+    """Measure the errors of all trials, part by part while the group is in the cache."""
     for at in range(0, len(group), TILE):
         part, own = group[at : at + TILE], weights[at // LANES :]
         for k in range(len(trials)):
@@ -220,7 +218,7 @@ def _measure(group: np.ndarray, weights: np.ndarray, trials: np.ndarray) -> None
 
 @uncounted
 def _total(weights: np.ndarray) -> np.float32:
-    """Their sum in order."""
+    """Sum the weights in order."""
     total = _NIL
     for weight in weights:
         total += weight

@@ -1,10 +1,10 @@
-# min and max treat NaN otherwise than these comparisons do
+# min and max treat NaN differently from these comparisons
 """Blocks of 32 weights, compiled: the arithmetic of `grokpack.kernels._ggml_blocks`.
 
-All work on a strip of 64 columns at a time, rows outside and columns inside, so that the inner
-loop becomes vector instructions while each column adds in the order of its rows. What a column has
-of its own (a lane) lies in one flat array, at offsets that are constants: the compiler then sees
-that lanes do not overlap, and needs no checks at run time. Without branches, for the same reason.
+All functions work on a strip of 64 columns, with rows in the outer loop and columns in the inner
+one, which then becomes vector instructions while each column adds in the order of its rows. The
+values of a column (a lane) lie in one flat array, at constant offsets: the compiler sees that lanes
+do not overlap, and needs no checks at run time. There are no branches, for the same reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from grokpack.kernels.compiled._turning import turn
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
 BLOCK = 32
-Scalar = Any  # float32 or int32: numba finds out which, and mixes it with no other
+Scalar = Any  # float32 or int32; numba infers which, and never mixes them
 F: Any = np.float32
 I: Any = np.int32  # noqa: E741  # stands in every line of arithmetic
 ZERO, ONE, HALF = F(0), F(1), F(0.5)
@@ -30,11 +30,11 @@ _TO_INF, _TO_ZERO, _RAISE = F(2.0**112), F(2.0**-110), F(2.0**112)
 _TOP4, _TOP8 = F(15), F(127)
 _LEAST_DIVISOR, _EIGHT_HALF = F(-8), F(8.5)
 
-# Lanes. What a fit is: scale, minimum, both as float16 bits (a number up to 65,535), its error.
+# Lanes of a fit: scale, minimum, both as float16 bits (a number up to 65,535), its error.
 D, M, HEAD, HEAD_M, ERROR = 0, 64, 128, 192, 256
-# What it is made from: scale and minimum as float32, multiplier, base.
+# Inputs of a fit: scale and minimum as float32, multiplier, base.
 RAW, RAW_M, INVERSE, BASE = 320, 384, 448, 512
-# What a block has: farthest, least, largest, and running sums.
+# Values of a block: farthest, least, largest, and running sums.
 FAR, LOW, HIGH, SUM = 576, 640, 704, 768
 SUM_2, SUM_3, SUM_4, SUM_5 = 832, 896, 960, 1024
 LANES = 1088
@@ -42,7 +42,7 @@ LANES = 1088
 
 @compiled
 def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, codes and lanes of a block."""
+    """Allocate weights, codes and lanes of a block."""
     return (
         np.zeros((BLOCK, WIDTH), np.float32),
         np.zeros((BLOCK, WIDTH), np.int8),
@@ -52,7 +52,7 @@ def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @compiled
 def to_f16(value: Scalar) -> Scalar:
-    """Bits of float16, to nearest even; a NaN becomes the quiet one without sign.
+    """Convert to float16 bits, to nearest even; a NaN becomes the quiet one without sign.
 
     The sum with a power of two rounds to the bits that float16 keeps. Source of the idea:
     github.com/Maratyszcza/FP16, which ggml uses too.
@@ -70,7 +70,7 @@ def to_f16(value: Scalar) -> Scalar:
 
 @compiled
 def from_f16(half: Scalar) -> Scalar:
-    """Bits of float16 as float32; exact."""
+    """Convert float16 bits to float32, exactly."""
     magnitude = I(half & I(0x7FFF))
     finite = I(magnitude << I(13)).view(np.float32) * _RAISE
     other = I(I(magnitude << I(13)) | I(0x7F800000)).view(np.float32)
@@ -80,17 +80,17 @@ def from_f16(half: Scalar) -> Scalar:
 
 @compiled
 def pick(condition: bool, one: Scalar, other: Scalar) -> Scalar:  # noqa: FBT001
-    """A select.
+    """Select one of two values.
 
-    Written out where a lane is updated, it would become a store under a condition, which keeps
-    the loop from becoming vector instructions.
+    Written out where a lane is updated, it would become a conditional store, which keeps the loop
+    from becoming vector instructions.
     """
     return one if condition else other
 
 
 @compiled
 def cast(value: Scalar) -> Scalar:
-    """Towards zero; what has no code becomes 0."""
+    """Cast towards zero; values beyond any code become 0."""
     return I(value if abs(value) < _CAST_LIMIT else ZERO)
 
 
@@ -104,7 +104,7 @@ def load(
     per_group: int,
     x: np.ndarray,
 ) -> None:
-    """Values times scales of as many rows as `x` has, and `width` columns."""
+    """Load values times scales of as many rows as `x` has, and `width` columns."""
     for r in range(len(x)):
         line = values[row + r, column : column + width]
         scale = scales[(row + r) // per_group, column : column + width]
@@ -115,9 +115,9 @@ def load(
 
 @compiled
 def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
-    """The first value of largest magnitude in each column; NaN is passed over.
+    """Find the first value of largest magnitude in each column; skip NaN.
 
-    By rows in fours: with a store for each, those of unchanged values are put under a condition,
+    It takes rows in fours: with a store for each, stores of unchanged values become conditional,
     and masked stores take five times as long.
     """
     for c in range(WIDTH):
@@ -133,7 +133,7 @@ def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
-    """Least and largest of each column; NaN is passed over."""
+    """Find the least and largest value of each column; skip NaN."""
     for c in range(WIDTH):
         lanes[LOW + c], lanes[HIGH + c] = _LARGEST, -_LARGEST
     for r in range(0, BLOCK, 4):
@@ -148,7 +148,7 @@ def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def round_heads(lanes: np.ndarray) -> None:
-    """Scale and minimum as float16 keeps them."""
+    """Round scale and minimum to float16."""
     for c in range(WIDTH):
         half, half_m = to_f16(lanes[RAW + c]), to_f16(lanes[RAW_M + c])
         lanes[HEAD + c], lanes[HEAD_M + c] = F(half), F(half_m)
@@ -157,13 +157,13 @@ def round_heads(lanes: np.ndarray) -> None:
 
 @compiled
 def invert(d: Scalar) -> Scalar:
-    """`1 / d`, and zero for zero."""
+    """Return `1 / d`, and zero for zero."""
     return ZERO if d == ZERO else np.divide(ONE, d)
 
 
 @compiled
 def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `_ggml_blocks.fit_q8_0`."""
     find_farthest(x, lanes)
     for c in range(WIDTH):
         d = abs(lanes[FAR + c]) / _TOP8
@@ -182,7 +182,7 @@ def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Heads from RAW, and codes by INVERSE."""
+    """Make heads from RAW, and codes by INVERSE."""
     round_heads(lanes)
     for c in range(WIDTH):
         lanes[M + c] = lanes[D + c] * _LEAST_DIVISOR
@@ -196,7 +196,7 @@ def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `_ggml_blocks.fit_q4_0`."""
     find_farthest(x, lanes)
     for c in range(WIDTH):
         d = lanes[FAR + c] / _LEAST_DIVISOR
@@ -207,7 +207,7 @@ def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Heads from RAW and RAW_M, and codes above BASE by INVERSE."""
+    """Make heads from RAW and RAW_M, and codes above BASE by INVERSE."""
     round_heads(lanes)
     for r in range(BLOCK):
         line, to = x[r], q[r]
@@ -219,7 +219,7 @@ def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `_ggml_blocks.fit_q4_1`."""
     find_range(x, lanes)
     for c in range(WIDTH):
         low = lanes[LOW + c]
@@ -239,7 +239,7 @@ def measure(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Sums `f32[3, width]` and counts `i32[2, width]` of a block; see the specification."""
+    """Compiled twin of `_ggml_blocks.measure`: sums `f32[3, width]`, counts `i32[2, width]`."""
     lanes[SUM : SUM_5 + WIDTH] = ZERO
     for r in range(BLOCK):
         line, codes = x[r], q[r]
@@ -266,9 +266,10 @@ def put(
     tile: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Blocks of a strip to their rows, `u8[width, bytes]`.
+    """Write the blocks of a strip to their rows, `u8[width, bytes]`.
 
-    So many heads, little end first, then `codes i8[bytes, WIDTH]`, turned as words of eight.
+    Each has so many heads, little-endian, then `codes i8[bytes, WIDTH]`, transposed as words of
+    eight.
     """
     height = len(codes)
     turn(codes, 0, height, 0, WIDTH, square, tile)
@@ -283,13 +284,13 @@ def put(
 
 @compiled
 def pack_four(q: np.ndarray, packed: np.ndarray) -> None:
-    """Codes of Q4_0 and Q4_1, `i8[16, WIDTH]`: byte j has the codes of rows j and j + 16."""
+    """Pack codes of Q4_0 and Q4_1, `i8[16, WIDTH]`: byte j has the codes of rows j and j + 16."""
     for r in range(BLOCK // 2):
         pair_up(q[r], q[BLOCK // 2 + r], packed[r])
 
 
 @compiled
 def pair_up(low: np.ndarray, high: np.ndarray, out: np.ndarray) -> None:
-    """Two codes of four bits in each byte."""
+    """Pack two 4-bit codes in each byte."""
     for c in range(WIDTH):
         out[c] = np.int8(I(I(low[c]) | I(I(high[c]) << I(4))))

@@ -1,4 +1,4 @@
-# min and max treat NaN otherwise than these comparisons do
+# min and max treat NaN differently from these comparisons
 """Q4_K, compiled: the arithmetic of `grokpack.kernels._ggml_k`, 64 columns at a time."""
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from grokpack.kernels.compiled._ggml_blocks import (
 SUBS, SUPER = 8, 256
 _STEPS = spec.STEPS
 _TOP4, _TOP6, _COUNT = F(15), F(63), F(32)
-# Lanes of a sub-block's search, in places that only other fits use.
+# Lanes of a sub-block's search, in slots that only other fits use.
 _MEAN, _TRY, _SCALE, _KEPT, _THIS, _LEAST = 64, 128, 192, 320, 384, 448
 _SUM_W, _SUM_X = SUM_4, SUM_5
-# What sub-blocks have: rows of `subs f32[8 * SUBS, WIDTH]` from here on.
+# Values of sub-blocks: rows of `subs f32[8 * SUBS, WIDTH]` from here on.
 SCALES, MINIMA, KEPT, BASES = 0, SUBS, 2 * SUBS, 3 * SUBS
-SIX, SIX_M = 4 * SUBS, 5 * SUBS  # their six-bit numbers
-READ, READ_M = 6 * SUBS, 7 * SUBS  # what is read of them, as float32
+SIX, SIX_M = 4 * SUBS, 5 * SUBS  # their 6-bit numbers
+READ, READ_M = 6 * SUBS, 7 * SUBS  # their decoded values, as float32
 
 
 @compiled
 def nearest(y: Scalar) -> Scalar:
-    """ggml's `nearest_int`; NaN becomes 0."""
+    """Compiled twin of `_ggml_k.nearest`."""
     bits = F(y + MAGIC).view(np.int32)
     whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
     return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
@@ -63,7 +63,7 @@ def _code(y: Scalar) -> Scalar:
 
 @compiled
 def _find_error(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
-    """Weighted error of codes with _THIS and _LEAST, in SUM."""
+    """Sum the weighted error of codes with _THIS and _LEAST in SUM."""
     for c in range(WIDTH):
         lanes[SUM + c] = ZERO
     for r in range(BLOCK):
@@ -76,7 +76,7 @@ def _find_error(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def _find_codes(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
-    """Codes above LOW by _TRY, with the sums that least squares needs in SUM, SUM_2 and SUM_3."""
+    """Make codes above LOW by _TRY, with the sums for least squares in SUM, SUM_2 and SUM_3."""
     for c in range(WIDTH):
         lanes[SUM + c] = lanes[SUM_2 + c] = lanes[SUM_3 + c] = ZERO
     for r in range(BLOCK):
@@ -93,11 +93,11 @@ def _find_codes(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
-    """Range, mean magnitude and weighted sums of a sub-block."""
+    """Find range, mean magnitude and weighted sums of a sub-block."""
     for c in range(WIDTH):
         lanes[LOW + c] = lanes[HIGH + c] = x[0, c]
         lanes[SUM + c] = lanes[_SUM_W + c] = lanes[_SUM_X + c] = ZERO
-    for r in range(0, BLOCK, 4):  # in fours: see `find_farthest`
+    for r in range(0, BLOCK, 4):  # in fours, as in `find_farthest`
         for c in range(WIDTH):
             low, high, squares = lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c]
             for i in range(4):
@@ -124,7 +124,7 @@ def _finite(multiplier: Scalar) -> Scalar:
 
 @compiled
 def _regress(lanes: np.ndarray) -> None:
-    """Least squares: _THIS and _LEAST, and whether there was a solution (1 or 0) ."""
+    """Solve the least squares for _THIS and _LEAST; D is positive if there is a solution."""
     for c in range(WIDTH):
         sum_l, sum_l2, sum_xl = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
         sum_w, sum_x = lanes[_SUM_W + c], lanes[_SUM_X + c]
@@ -139,7 +139,7 @@ def _regress(lanes: np.ndarray) -> None:
 
 @compiled
 def _keep_better(lanes: np.ndarray) -> None:
-    """Take what was tried in the columns where it has less weighted error."""
+    """Keep the trial in columns where it has less weighted error."""
     for c in range(WIDTH):
         found, error, low = lanes[SUM + c], lanes[ERROR + c], lanes[LOW + c]
         better = (lanes[D + c] > ZERO) & (found < error)
@@ -152,7 +152,7 @@ def _keep_better(lanes: np.ndarray) -> None:
 
 @compiled
 def search(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
-    """`make_qkx2_quants` for a sub-block; the codes can be made again from _KEPT and BASE."""
+    """Run `make_qkx2_quants` for a sub-block; _KEPT and BASE give its codes again."""
     _survey(x, lanes)
     for c in range(WIDTH):
         low, high = lanes[LOW + c], lanes[HIGH + c]
@@ -177,7 +177,7 @@ def search(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray) -> None:
-    """Sub-blocks' values in steps of a 63rd of the largest; `heads f32[WIDTH]` are their bits."""
+    """Round sub-blocks' values to 63rds of the largest; `heads f32[WIDTH]` receives their bits."""
     for c in range(WIDTH):
         largest = ZERO
         for sub in range(SUBS):
@@ -196,7 +196,7 @@ def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray)
 
 @compiled
 def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> None:
-    """Codes for what is read of a sub-block; those of the search where its scale is read as 0."""
+    """Make the codes for a sub-block's decoded scale; where that is 0, those of the search."""
     d, m, kept, base = subs[READ + sub], subs[READ_M + sub], subs[KEPT + sub], subs[BASES + sub]
     for r in range(BLOCK):
         line, codes = x[r], q[r]
@@ -233,14 +233,14 @@ def fit_q4_k(
 
 @compiled
 def read_lanes(subs: np.ndarray, sub: int, lanes: np.ndarray) -> None:
-    """Scale and minimum of a sub-block where `measure` looks for them."""
+    """Copy scale and minimum of a sub-block to the lanes of `measure`."""
     for c in range(WIDTH):
         lanes[D + c], lanes[M + c] = subs[READ + sub, c], -subs[READ_M + sub, c]
 
 
 @compiled
 def pack_q4_k(q: np.ndarray, subs: np.ndarray, heads: np.ndarray, packed: np.ndarray) -> None:
-    """Blocks of Q4_K, `i8[144, WIDTH]`."""
+    """Pack blocks of Q4_K, `i8[144, WIDTH]`."""
     for c in range(WIDTH):
         for head in range(2):
             bits = I(heads[head, c])

@@ -1,4 +1,4 @@
-# min and max treat NaN otherwise than these comparisons do
+# min and max treat NaN differently from these comparisons
 """Searched scales, compiled: the arithmetic of `grokpack.kernels._ggml_search`."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from grokpack.kernels.compiled._ggml_blocks import (
 
 _DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
 _HALF_SPAN, _EIGHT = F(7.5), F(8)
-_GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: the best gain, and the sum of the weights
+_GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: best gain, and sum of the weights
 
 
 @compiled
@@ -54,7 +54,7 @@ def _clip(y: Scalar, low: Scalar, high: Scalar) -> Scalar:
 
 @compiled
 def _find_error(x: np.ndarray, w: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Squared error, in ERROR."""
+    """Sum the squared error in ERROR."""
     for c in range(WIDTH):
         lanes[ERROR + c] = ZERO
     for r in range(BLOCK):
@@ -82,7 +82,7 @@ def _keep_better(q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: n
 
 @compiled
 def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
-    """Sums of x * k and k * k for codes that are there."""
+    """Sum x * k and k * k of existing codes."""
     for c in range(WIDTH):
         own[SUM + c] = own[SUM_2 + c] = ZERO
     for r in range(BLOCK):
@@ -95,7 +95,7 @@ def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> N
 
 @compiled
 def _try_q4_0(x: np.ndarray, w: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
-    """One candidate: its scale becomes RAW where it takes more off the squares."""
+    """Try one candidate: its scale becomes RAW where it removes more of the squares."""
     for c in range(WIDTH):
         own[INVERSE + c] = invert(own[FAR + c] / divisor)
         own[SUM + c] = own[SUM_2 + c] = ZERO
@@ -122,7 +122,7 @@ def best_q4_0(
     other_q: np.ndarray,
     other: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `_ggml_search.best_q4_0`."""
     fit_q4_0(x, q, lanes)
     _find_error(x, w, q, lanes)
     other[...] = ZERO
@@ -143,7 +143,7 @@ def best_q4_0(
 
 @compiled
 def _round_then_invert(own: np.ndarray) -> None:
-    """Scale and minimum as float16 keeps them, and codes by just these."""
+    """Round scale and minimum to float16, and derive the multiplier from them."""
     round_heads(own)
     for c in range(WIDTH):
         own[RAW + c], own[RAW_M + c] = own[D + c], own[M + c]
@@ -153,7 +153,7 @@ def _round_then_invert(own: np.ndarray) -> None:
 
 @compiled
 def _sum_q4_1(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
-    """Sums of k, k * k and x * k for codes that are there."""
+    """Sum k, k * k and x * k of existing codes."""
     for c in range(WIDTH):
         own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
     for r in range(BLOCK):
@@ -167,7 +167,7 @@ def _sum_q4_1(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> N
 
 @compiled
 def _try_q4_1(x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, span: Scalar) -> None:
-    """One candidate; FAR has the middle of the range here."""
+    """Try one candidate; FAR holds the middle of the range here."""
     for c in range(WIDTH):
         own[INVERSE + c] = invert((own[HIGH + c] - own[LOW + c]) / span)
         own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
@@ -207,7 +207,7 @@ def _intercept(own: np.ndarray, n: Scalar, c: int, d: Scalar) -> Scalar:
 
 @compiled
 def _total(w: np.ndarray) -> Scalar:
-    """The sum of the weights, in order."""
+    """Sum the weights in order."""
     n = ZERO
     for r in range(BLOCK):
         n += w[r]
@@ -216,7 +216,7 @@ def _total(w: np.ndarray) -> Scalar:
 
 @compiled
 def _sum_all(x: np.ndarray, w: np.ndarray, own: np.ndarray) -> None:
-    """The weighted sum of x, to what is nothing."""
+    """Add the weighted sum of x to _ALL."""
     for r in range(BLOCK):
         line = x[r]
         for c in range(WIDTH):
@@ -232,7 +232,7 @@ def best_q4_1(
     other_q: np.ndarray,
     other: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `_ggml_search.best_q4_1`."""
     fit_q4_1(x, q, lanes)
     _find_error(x, w, q, lanes)
     n = _total(w)

@@ -1,12 +1,11 @@
-"""Passes over a group, 64 columns abreast, that LLVM turns into vector instructions.
+"""Passes over a group, 64 columns at a time, that LLVM turns into vector instructions.
 
 A lane is a column. The values of a group lie row after row in one dimension, `f32[row * LANES]`;
-what there is one of for each lane lies in one array too, as rows of `LANES`. So everything that an
-inner loop touches is at a constant distance of something else: nothing has to be checked for
-overlap, and sums stay in registers for the eight rows that the loop over `i` is unrolled to. They
-are in the order of rows. Conditional expressions stand for min() and max(), which are not
-vectorised, and take the side that the specification takes where a value is NaN. `np.divide` stands
-for `/`, which would look for a zero to raise an error.
+values that each lane has once lie in one array too, as rows of `LANES`. Everything that an inner
+loop touches is therefore at a constant distance: nothing has to be checked for overlap, and sums
+stay in registers for the eight rows of the unrolled loop over `i`. They are in the order of rows.
+Conditional expressions stand for min() and max(), which are not vectorised, and treat NaN like the
+specification. `np.divide` stands for `/`, which would check for zero to raise an error.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from grokpack.kernels.compiled._lines import LINE, copy, copy_line
 
 LANES = LINE  # of int8
 BLOCK = 8 * LANES  # values of eight rows; groups are multiples of eight
-TILE = 16 * BLOCK  # values that passes over more than one candidate keep in the cache
+TILE = 16 * BLOCK  # values that passes over several candidates keep in the cache
 
 INVERSE, LEAST, MOST, ERROR, SUM_T, SUM_Q, SUM_TQ, SUM_QQ, STEP, ZERO, SIGN = range(11)
-"""Rows of a trial: 1 / step, lowest and highest code less the zero point, sums of d * d, of
-t = x / step, of the nearest code q less the zero point, of t * q, of q * q; step, zero point, sign
-of the step."""
+"""Rows of a trial: 1 / step; lowest and highest code minus the zero point; sums of d * d, of t = x
+/ step, of the nearest code q minus the zero point, of t * q and of q * q; step, zero point, sign of
+the step."""
 TRIAL_ROWS = 11
 
 _HIGH_BIT = np.int32(-(1 << 31))
@@ -40,15 +39,15 @@ def load(
     codes: np.ndarray,
     group: np.ndarray,
 ) -> None:
-    """The values of a group: int8 codes times their scales.
+    """Load the values of a group: int8 codes times their scales.
 
     Args:
         raw: All codes, as bytes.
-        place: Where the first of the group is; bytes of a row; columns, at most `LANES`.
+        place: Offset of the group's first code; bytes of a row; columns, at most `LANES`.
         scales: `f32[source group, all columns]`.
         source: First input and column of the group; inputs that share a scale.
         codes: Scratch, `i8[BLOCK]`.
-        group: Receives them, `f32[row * LANES]`; lanes beyond the last column mean nothing.
+        group: Filled, `f32[row * LANES]`; lanes beyond the last column are undefined.
     """
     at, pitch, width = place
     row, column, per_group = source
@@ -75,7 +74,7 @@ def load(
 def _straddle(
     codes: np.ndarray, scales: np.ndarray, source: tuple[int, int, int], block: np.ndarray
 ) -> None:
-    """Eight rows that do not have one scale."""
+    """Multiply eight rows that do not share one scale."""
     row, column, per_group = source
     for i in range(8):
         scale = scales[(row + i) // per_group, column : column + LANES]
@@ -85,11 +84,11 @@ def _straddle(
 
 @uncounted
 def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
-    """Magnitudes of the largest value above and below zero, as bits.
+    """Find the bits of the largest magnitudes above and below zero.
 
     Args:
         bits: Bits of the group, `i32[row * LANES]`; as integers, those of positive floats are in
-            the order of their values, NaN beyond infinity.
+            the order of their values, with NaN beyond infinity.
         ends: `i32[2 * LANES]`, zeros, for the magnitudes above and below.
     """
     for at in range(0, len(bits), BLOCK):
@@ -106,7 +105,7 @@ def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
 
 @uncounted
 def errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
-    """Add to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`; each square times its row's weight."""
+    """Add weighted squared errors to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
     for at in range(0, len(group), BLOCK):
         block, own = group[at : at + BLOCK], weights[at // LANES : at // LANES + 8]
         for lane in range(LANES):
@@ -123,7 +122,7 @@ def errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
 
 @uncounted
 def regress(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
-    """Add to all the sums of a trial, each term times its row's weight."""
+    """Add to all sums of a trial, with each term weighted by row."""
     for at in range(0, len(group), BLOCK):
         block, own = group[at : at + BLOCK], weights[at // LANES : at // LANES + 8]
         for lane in range(LANES):

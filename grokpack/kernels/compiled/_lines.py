@@ -1,10 +1,9 @@
-"""Bytes copied without a loop, and cache lines fetched before they are needed.
+"""Copies of bytes without a loop, and prefetch of cache lines.
 
-Rows whose distance only the data says LLVM would copy after it compared every two for overlap, or
-byte after byte. A line, `LINE` bytes, is one load and one store here where vectors are that long.
-
-Of each row of a weight, 64 columns of codes are one line, on a page of its own: a processor does
-not guess which will be next, and it computes little while it waits for memory.
+Rows at a distance known only at run time LLVM would copy after comparing every two for overlap, or
+byte by byte. Here a line, `LINE` bytes, is one load and one store if vectors are that long. In each
+row of a weight, 64 columns of codes are one line, on a page of its own: a processor cannot predict
+the next one, and computes little while it waits for memory.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 LINE = 64  # bytes
 
-_Any: TypeAlias = Any  # what numba hands to those that write code for it: it has no types
+_Any: TypeAlias = Any  # values that numba passes to code generators, which have no types
 _memcpy: _Any = cgutils.raw_memcpy
 _BYTE = ir.IntType(8).as_pointer()
 _INT = ir.IntType(32)
@@ -73,11 +72,11 @@ def _pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) ->
 
 
 copy_line = cast("Callable[[np.ndarray, int, np.ndarray, int], None]", intrinsic(_copying_lines))
-"""`copy_line(source, at, target, to)`: `LINE` bytes of one array, from `at` on, to those of another
-from `to` on. Nothing is checked."""
+"""Call `copy_line(source, at, target, to)` to copy `LINE` bytes of `source` from `at` on to
+`target` from `to` on. Nothing is checked."""
 
 copy = cast("Callable[[np.ndarray, int, np.ndarray, int, int], None]", intrinsic(_copying))
-"""`copy(source, at, target, to, count)`: as many as are counted."""
+"""Call `copy(source, at, target, to, count)` to copy `count` bytes."""
 
 prefetch = cast("Callable[[np.ndarray, int], None]", intrinsic(_fetching))
-"""`prefetch(source, at)`: have the line of a byte fetched, which may lie beyond the end."""
+"""Call `prefetch(source, at)` to fetch the cache line of a byte, which may lie beyond the end."""

@@ -1,4 +1,4 @@
-"""A line of codes times the scales of the groups that it passes through."""
+"""Products of a line of codes with the scales of its groups."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from grokpack.kernels.compiled import uncounted
 def scaled(
     codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
 ) -> None:
-    """Codes of one output times their scales `[group, column]`, in float32.
+    """Multiply codes of one output by their scales `[group, column]`, in float32.
 
-    `start` counts inputs from the first group's beginning.
+    `start` counts inputs from the beginning of the first group.
     """
     r, height = 0, len(codes)
     while r < height:

@@ -1,4 +1,4 @@
-"""Transposing small tiles of bytes, eight by eight, in 64-bit words."""
+"""Transposition of small tiles of bytes, eight by eight, in 64-bit words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from grokpack.kernels.compiled import compiled
 
 COLUMNS = 64  # one cache line of a row of codes
-ROWS = 256  # a tile is 16 KiB: it stays in the first-level cache with what is made of it
+ROWS = 256  # a tile has 16 KiB, and stays in the first-level cache with its results
 _WORDS = COLUMNS // 8
 
 _BYTES = np.uint64(0x00FF00FF00FF00FF)
@@ -27,7 +27,7 @@ def _exchange(square: np.ndarray, near: int, far: int, shift: np.uint64, mask: n
 
 @compiled
 def _turn_squares(square: np.ndarray) -> None:
-    """Eight 8 x 8 byte matrices side by side, in three rounds of exchanges.
+    """Transpose eight adjacent 8 x 8 byte matrices, in three rounds of exchanges.
 
     Source: Warren, Hacker's Delight, section 7-3.
     """
@@ -43,7 +43,7 @@ def _turn_squares(square: np.ndarray) -> None:
 def _turn_words(
     words: np.ndarray, row: int, height: int, word: int, square: np.ndarray, tile: np.ndarray
 ) -> None:
-    """The fast path: whole squares of 8 by 8 bytes, eight of them side by side."""
+    """Transpose whole squares of 8 by 8 bytes, eight of them side by side."""
     for band in range(height // 8):
         for k in range(8):
             for w in range(_WORDS):
@@ -64,7 +64,7 @@ def turn(
     square: np.ndarray,
     tile: np.ndarray,
 ) -> None:
-    """`tile[c, r] = codes[row + r, column + c]` for `height` rows and `width` columns.
+    """Set `tile[c, r] = codes[row + r, column + c]` for `height` rows and `width` columns.
 
     Args:
         codes: `i8[in, column]`, dense.
@@ -73,7 +73,7 @@ def turn(
         column: First column.
         width: Columns, at most `COLUMNS`.
         square: Scratch, `u64[8, COLUMNS / 8]`.
-        tile: Receives them, `i8[COLUMNS, ROWS]`.
+        tile: Filled, `i8[COLUMNS, ROWS]`.
     """
     whole = width == COLUMNS and height % 8 == 0 and codes.shape[1] % 8 == 0 and column % 8 == 0
     if whole:
@@ -86,5 +86,5 @@ def turn(
 
 @compiled
 def scratch() -> tuple[np.ndarray, np.ndarray]:
-    """What `turn` needs: a square and a tile."""
+    """Allocate a square and a tile for `turn`."""
     return np.empty((8, _WORDS), np.uint64), np.empty((COLUMNS, ROWS), np.int8)

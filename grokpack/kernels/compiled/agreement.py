@@ -1,4 +1,4 @@
-"""How far two tiles of weights are apart, compiled: the twin of `grokpack.kernels.agreement`.
+"""Distances between two tiles of weights, compiled: the twin of `grokpack.kernels.agreement`.
 
 Each loop over a row touches few arrays and does one thing, so that it becomes vector instructions;
 the rows stay in the first-level cache from one loop to the next.
@@ -23,7 +23,7 @@ def measure(
     least: np.ndarray,
     sums: np.ndarray,
 ) -> tuple[int, int]:
-    """See the specification."""
+    """Compiled twin of `agreement.measure`."""
     rows, columns = one.shape
     sums[...] = 0
     errors, allowed = np.empty(columns, np.float32), np.zeros(columns, np.float32)
@@ -101,7 +101,7 @@ def _within(errors: np.ndarray, allowed: np.ndarray) -> int:
 
 @compiled
 def least_distances(lines: np.ndarray, block: int, out: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `agreement.least_distances`."""
     for line in range(len(lines)):
         for at in range(out.shape[1]):
             values = lines[line, at * block : (at + 1) * block]
@@ -115,7 +115,7 @@ def least_distances(lines: np.ndarray, block: int, out: np.ndarray) -> None:
 
 @uncounted
 def _nearest_zero(values: np.ndarray) -> np.float32:
-    """The value of the least magnitude; the first of them, and NaN before all."""
+    """Return the first value of the least magnitude; NaN comes before all."""
     found: np.float32 = values[0]
     for i in range(len(values)):
         if np.isnan(values[i]):
@@ -128,7 +128,7 @@ def _nearest_zero(values: np.ndarray) -> np.float32:
 
 @uncounted
 def _least_from(values: np.ndarray, center: np.float32) -> np.float32:
-    """The least distance from a value, or -1 where another is no multiple of it."""
+    """Return the least distance from a value, or -1 if another is no multiple of it."""
     least = np.float32(np.inf)
     for i in range(len(values)):
         distance = np.abs(values[i] - center)
@@ -143,7 +143,7 @@ def _least_from(values: np.ndarray, center: np.float32) -> np.float32:
 
 @uncounted
 def _least_step(ordered: np.ndarray) -> np.float32:
-    """The least distance of neighbours that are not equal."""
+    """Return the least distance of unequal neighbours."""
     least = np.float32(np.inf)
     for i in range(1, len(ordered)):
         distance = ordered[i] - ordered[i - 1]

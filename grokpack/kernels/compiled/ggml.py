@@ -1,6 +1,6 @@
 """GGUF's block types, compiled: twins of `grokpack.kernels.ggml`.
 
-A strip of 64 columns goes down the rows block by block; only packed bytes are transposed.
+A strip of 64 columns is processed block by block down the rows; only packed bytes are transposed.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
 from grokpack.kernels.compiled._turning import scratch as turning
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
-_SPAN = 512  # columns that go down together: half a kilobyte of each row is read in one go
+_SPAN = 512  # columns of a span: half a kilobyte of each row is read at once
 _LOW8, _HIGH8, _LOW4, _HIGH4, _EIGHT = F(-127), F(127), F(0), F(15), F(8)
 
 
 @compiled
 def _steps(out: np.ndarray, blocks: int) -> int:
-    """Strips times blocks, with those that the last span lacks."""
+    """Return the number of strips times blocks, including those missing from the last span."""
     return (len(out) + _SPAN - 1) // _SPAN * blocks * (_SPAN // WIDTH)
 
 
 @compiled
 def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
-    """Block, first column and end of the strip of a step.
+    """Return the block, first column and end of the strip of a step.
 
-    Strip by strip, block by block, and span by span.
+    The order is strip by strip, block by block, and span by span.
     """
     strips = _SPAN // WIDTH
     done = step // (blocks * strips) * _SPAN + step % strips * WIDTH
@@ -60,7 +60,7 @@ def quantize_q8_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.quantize_q8_0`."""
     x, q, lanes = scratch()
     square, tile = turning()
     for step in range(_steps(out, len(values) // BLOCK)):
@@ -84,7 +84,7 @@ def quantize_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.quantize_q4_0`."""
     x, q, lanes = scratch()
     square, tile = turning()
     packed = np.empty((BLOCK // 2, WIDTH), np.int8)
@@ -110,7 +110,7 @@ def quantize_q4_1(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.quantize_q4_1`."""
     x, q, lanes = scratch()
     square, tile = turning()
     packed = np.empty((BLOCK // 2, WIDTH), np.int8)
@@ -137,7 +137,7 @@ def search_q4_0(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.search_q4_0`."""
     weights = np.ones(len(values), np.float32) if importance is None else importance
     x, q, lanes = scratch()
     square, tile = turning()
@@ -166,7 +166,7 @@ def search_q4_1(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.search_q4_1`."""
     weights = np.ones(len(values), np.float32) if importance is None else importance
     x, q, lanes = scratch()
     square, tile = turning()
@@ -194,7 +194,7 @@ def quantize_q4_k(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.quantize_q4_k`."""
     x, q = np.zeros((SUPER, WIDTH), np.float32), np.empty((SUPER, WIDTH), np.int8)
     k, _q, lanes = scratch()
     square, tile = turning()
@@ -223,7 +223,7 @@ def _half(blocks: np.ndarray, at: int) -> Scalar:
 
 @compiled
 def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.products_q4_0`."""
     half = BLOCK // 2
     for column in range(len(blocks)):
         for block in range(out.shape[1] // BLOCK):
@@ -238,7 +238,7 @@ def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
 
 @compiled
 def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.products_q4_1`."""
     half = BLOCK // 2
     for column in range(len(blocks)):
         for block in range(out.shape[1] // BLOCK):
@@ -253,7 +253,7 @@ def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
 
 @compiled
 def _six(own: np.ndarray, sub: int) -> tuple[Scalar, Scalar]:
-    """Six-bit scale and minimum of a sub-block."""
+    """Return the 6-bit scale and minimum of a sub-block."""
     if sub < SUBS // 2:
         return I(own[4 + sub]) & I(63), I(own[8 + sub]) & I(63)
     low, scale, least = I(own[8 + sub]), I(own[sub]), I(own[4 + sub])
@@ -262,7 +262,7 @@ def _six(own: np.ndarray, sub: int) -> tuple[Scalar, Scalar]:
 
 @compiled
 def products_q4_k(blocks: np.ndarray, out: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `ggml.products_q4_k`."""
     for column in range(len(blocks)):
         for block in range(out.shape[1] // SUPER):
             own = blocks[column, block * _BYTES4_K : (block + 1) * _BYTES4_K]

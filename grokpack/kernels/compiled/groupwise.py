@@ -1,7 +1,7 @@
 """Group-wise int4 and int8, compiled: twins of `grokpack.kernels.groupwise`.
 
-The weight is worked through group by group, 64 columns at a time. Words are packed down the columns
-and transposed afterwards: an eighth of the elements.
+The weight is processed group by group, 64 columns at a time. Words are packed down the columns and
+transposed afterwards: an eighth of the elements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from grokpack.kernels.groupwise import (
     QUARTER_BITS,
 )
 
-_EDGE = 16  # words of a cache line: both sides of a square of 16 by 16 are whole lines
+_EDGE = 16  # words of a cache line: squares of 16 by 16 consist of whole lines
 _REFERENCE = np.ones(1, np.float32)
 _FRACTION = np.uint32((1 << FRACTION_BITS) - 1)
 _LEADING = 1 << FRACTION_BITS
@@ -48,10 +48,10 @@ def quantize(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """See the specification.
+    """Call the compiled twin of `groupwise.quantize`.
 
-    Not compiled: whatever the types of values and codes are, what is compiled sees bytes, and is
-    compiled and optimised once instead of four times.
+    It is not compiled itself: the compiled function sees bytes, whatever the types of values and
+    codes are, and is compiled once instead of four times.
     """
     factors = np.append(_REFERENCE, FACTORS[bits])
     scratch = (
@@ -96,7 +96,7 @@ def _quantize(  # noqa: PLR0913, PLR0917
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """All columns; `raw` and `out` are bytes, `wide` says that the values are float32."""
+    """Quantize all columns; `raw` and `out` are bytes, `wide` means that the values are float32."""
     column, per_group, rows, bits, method, precision = form
     group, codes, trials, ends, choice, tally, line = scratch
     columns, size, unit = steps.shape[1], 4 if wide else 1, 4 if bits == 4 else 1  # noqa: PLR2004
@@ -122,7 +122,8 @@ def _quantize(  # noqa: PLR0913, PLR0917
                 continue
             _choose(best, half, choice, tally)
             goal = (row * bits // (8 * unit) * step + first * unit, step, width * unit)
-            ahead = (at + 2 * LANES * size - 1, pitch)  # the last byte: rows may begin in a line
+            # The last byte: rows may begin within a line.
+            ahead = (at + 2 * LANES * size - 1, pitch)
             encode(group, bits, choice, tally, line, out, goal, raw, ahead)
             for k in range(3):
                 _put(choice[(2 + k) * LANES :], sums[k, g, first : first + width])
@@ -132,7 +133,7 @@ def _quantize(  # noqa: PLR0913, PLR0917
 
 @uncounted
 def _note(best: np.ndarray, steps: np.ndarray, zeros: np.ndarray) -> None:
-    """Steps and zero points to where they belong."""
+    """Copy steps and zero points to the output."""
     for lane in range(len(steps)):
         steps[lane] = best[STEP * LANES + lane]
         zeros[lane] = np.uint8(np.int32(best[ZERO * LANES + lane]))
@@ -140,7 +141,7 @@ def _note(best: np.ndarray, steps: np.ndarray, zeros: np.ndarray) -> None:
 
 @uncounted
 def _choose(best: np.ndarray, half: np.float32, choice: np.ndarray, tally: np.ndarray) -> None:
-    """What encoding takes, and sums of nothing."""
+    """Set the rows that encoding takes, and clear its sums."""
     choice[:] = np.float32(0)
     tally[:] = 0
     for lane in range(LANES):
@@ -156,7 +157,7 @@ def _put(lanes: np.ndarray, out: np.ndarray) -> None:
 
 @compiled
 def turn_words(words: np.ndarray, out: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `groupwise.turn_words`."""
     rows, columns = words.shape
     for left in range(0, columns, _EDGE):
         right = min(left + _EDGE, columns)
@@ -169,7 +170,7 @@ def turn_words(words: np.ndarray, out: np.ndarray) -> None:
 
 @compiled
 def turn_bytes(octets: np.ndarray, out: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `groupwise.turn_bytes`."""
     rows, columns = octets.shape
     codes = octets.view(np.int8)
     square, tile = scratch()
@@ -193,7 +194,7 @@ def tally_groups(
     worst: np.ndarray,
     histogram: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `groupwise.tally_groups`."""
     _, groups, columns = sums.shape
     bits = sums.view(np.uint32)
     largest = worst[0]
@@ -220,7 +221,7 @@ def tally_groups(
 
 @compiled
 def _add(bits: np.ndarray, powers: np.ndarray) -> bool:
-    """Add the integers of three finite sums; false where one is not finite."""
+    """Add the integers of three finite sums; return False if one is not finite."""
     for k in range(3):
         if (bits[k] >> _SHIFT) & _NOT_FINITE == _NOT_FINITE:
             return False

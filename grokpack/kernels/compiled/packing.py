@@ -1,4 +1,4 @@
-"""Codes packed into words, compiled: twins of `grokpack.kernels.packing`."""
+"""Codes packed into words, compiled: the twin of `grokpack.kernels.packing`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from grokpack.kernels.compiled import compiled
 
 @compiled
 def interleave(codes: np.ndarray, flip: int, out: np.ndarray) -> None:
-    """See the specification."""
+    """Compiled twin of `packing.interleave`."""
     u32 = np.uint32
     mask = u32(flip) * u32(0x01010101)
     for row in range(len(out)):

@@ -6,7 +6,7 @@ import numpy as np
 
 from grokpack.kernels.compiled import compiled
 
-_COLUMNS = 1024  # their sums take 4 kB; with a row's codes they stay in the first-level cache
+_COLUMNS = 1024  # their sums take 4 kB, and stay in the first-level cache with a row's codes
 _ROWS = 65536  # squares of so many codes fit 32 bits
 _FRACTION_BITS = np.uint32(23)
 _FRACTION = np.uint32((1 << 23) - 1)
@@ -22,7 +22,7 @@ _PART_BITS = np.uint64(24)
 def count_codes(
     codes: np.ndarray, counts: np.ndarray, squares: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `statistics.count_codes`."""
     rows, out = codes.shape
     _count_bytes(codes.reshape(-1).view(np.uint8), counts)
     sums = np.empty(_COLUMNS, np.int32)
@@ -37,7 +37,7 @@ def count_codes(
 
 @compiled
 def _count_bytes(octets: np.ndarray, counts: np.ndarray) -> None:
-    """Four tables: equal neighbours would wait for each other at one counter."""
+    """Count bytes in four tables: equal neighbours would wait for each other at one counter."""
     tables = np.zeros((4, 256), np.int64)
     whole = octets.size // 4 * 4
     for at in range(0, whole, 4):
@@ -54,7 +54,7 @@ def _count_bytes(octets: np.ndarray, counts: np.ndarray) -> None:
 
 @compiled
 def _gather(strip: np.ndarray, sums: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    """Squares and extremes of the columns of a strip, in loops that become vector instructions."""
+    """Sum squares and find extremes of a strip's columns, in loops that vectorise."""
     rows, out = strip.shape
     sums[:out] = 0
     for row in range(rows):
@@ -75,7 +75,7 @@ def fold_columns(
     words: np.ndarray,
     ends: np.ndarray,
 ) -> int:
-    """See the specification."""
+    """Compiled twin of `statistics.fold_columns`."""
     left_out = 0
     lowest, highest = ends[0], ends[1]
     bits = scales.view(np.uint32)
@@ -102,7 +102,7 @@ def fold_columns(
 
 @compiled
 def _square(bits: np.uint32, exponent: np.uint32) -> np.uint64:
-    """m * m of a finite value."""
+    """Return m * m of a finite value."""
     mantissa = np.uint64(bits & _FRACTION)
     if exponent != np.uint32(0):
         mantissa |= np.uint64(1 << 23)
@@ -117,7 +117,7 @@ def count_floats(
     words: np.ndarray,
     ends: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `statistics.count_floats`."""
     bits = values.view(np.uint32)
     lowest, highest = ends[0], ends[1]
     for at in range(values.size):

@@ -1,7 +1,7 @@
-"""Weights as engines want them, compiled: twins of `grokpack.kernels.weights`.
+"""Weights for engines, compiled: twins of `grokpack.kernels.weights`.
 
-Codes are transposed a tile at a time, as bytes, before anything becomes wider; everything after
-runs along contiguous memory that is in the first-level cache.
+Codes are transposed tile by tile, as bytes, before anything is widened; everything after that runs
+along contiguous memory in the first-level cache.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def product_f32(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `weights.product_f32`."""
     rows, columns = len(codes), len(out)
     offset = first % per_group
     square, tile = scratch()
@@ -47,7 +47,7 @@ def product_bf16(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `weights.product_bf16`."""
     rows, columns = len(codes), len(out)
     offset = first % per_group
     square, tile = scratch()
@@ -65,10 +65,10 @@ def product_bf16(
 
 @compiled
 def _round(bits: np.ndarray, out: np.ndarray) -> None:
-    """Float32 bits to bfloat16 bits, to nearest even; a NaN becomes the quiet one of its sign.
+    """Round float32 bits to bfloat16 bits, to nearest even; NaN becomes quiet, with its sign.
 
     Each step is cast back to 32 bits, because numba widens a sum of two u32 to u64, which would
-    halve what a vector register holds.
+    halve the values in a vector register.
     """
     u32 = np.uint32
     for i in range(len(bits)):
@@ -89,7 +89,7 @@ def q8_0(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `weights.q8_0`."""
     rows, columns = len(codes), len(out)
     offset = first % per_group
     square, tile = scratch()
@@ -108,7 +108,7 @@ def q8_0(
 def _pack(
     codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
 ) -> None:
-    """The blocks of one tile row."""
+    """Pack the blocks of one tile row."""
     unsigned = codes.view(np.uint8)
     for block in range(len(codes) // _Q8_BLOCK):
         d = scales[(start + block * _Q8_BLOCK) // per_group, column]

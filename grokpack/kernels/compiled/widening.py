@@ -24,7 +24,7 @@ def straight(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `widening.straight`."""
     rows, columns = out.shape
     own = slice(column, column + columns)
     for r in range(rows):
@@ -42,7 +42,7 @@ def turned(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """See the specification."""
+    """Compiled twin of `widening.turned`."""
     columns, rows = out.shape
     for c in range(columns):
         line = codes[column + c, row : row + rows]
