@@ -83,7 +83,7 @@ OPENING_MODULES = (
 SPEAKING_CALLS = {"_exit", "breakpoint", "exit", "input", "print", "quit"}
 SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore"}
 
-DESCRIBED = ("checkpoint", "core", "formats", "storage")
+DESCRIBED = ("checkpoint", "core", "formats", "kernels", "storage", "transforms")
 """Packages whose docstrings begin with a line that is complete in itself; ends as all of them."""
 INCOMPLETE = ("The same", "What", "Whether", "See")
 

@@ -90,7 +90,7 @@ class GrokpackError(Exception):
 def revised(
     error: E, *, what: str | None = None, where: Place | None = None, facts: Facts | None = None
 ) -> E:
-    """A copy of an error, of the same class, that says something else where it is not None."""
+    """Return a copy of an error, with the fields replaced that are not None."""
     new = copy.copy(error)
     new.what = error.what if what is None else what
     new.where = error.where if where is None else where

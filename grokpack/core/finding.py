@@ -45,10 +45,10 @@ class Finding:
 
 
 def of_kinds(findings: Iterable[Finding], *codes: str) -> list[Finding]:
-    """Findings that have one of these codes, in order."""
+    """Return the findings with one of these codes, in order."""
     return [finding for finding in findings if finding.code in codes]
 
 
 def errors(findings: Iterable[Finding], besides: Container[str] = ()) -> list[Finding]:
-    """Findings that are errors, in order, without those of the codes in `besides`."""
+    """Return the findings that are errors, in order, without the codes in `besides`."""
     return [f for f in findings if f.severity == "error" and f.code not in besides]

@@ -1,4 +1,4 @@
-"""Source of arrays, as transforms see it."""
+"""Protocol of a source of arrays."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class ArraySource(Protocol):
-    """Reads boxes of arrays by name; `ArrayReader` does it from a checkpoint's files.
+    """Source that reads boxes of arrays by name, such as `ArrayReader` from a checkpoint's files.
 
     Attributes:
-        memo: Results that several transforms of the same arrays share.
+        memo: Cache of results that several transforms of the same arrays share.
     """
 
     memo: LRUCache
@@ -27,4 +27,4 @@ class ArraySource(Protocol):
         """Read bytes of one of the files, `u8[byte]`."""
 
     def read_ahead(self, array: str, box: Box) -> np.ndarray:
-        """Read a box with look-ahead along the last axis, for callers that go on along it."""
+        """Read a box with look-ahead along the last axis, for callers that advance along it."""

@@ -1,4 +1,4 @@
-"""Ops that move values and change none: copies, regrouped scales, constants."""
+"""Transforms that move values and change none: copies, regrouped scales, constants."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from grokpack.core.layout import Box
 if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
 
-_BAND_BYTES = 4 << 20  # what a check of equal rows holds at a time; larger reads gain nothing
+_BAND_BYTES = 4 << 20  # held at a time by the check of equal rows; larger reads gain nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """The source's array as it is."""
+    """Copy of one of the source's arrays."""
 
     array: str
 
@@ -28,17 +28,17 @@ class Copy:
         return reader.read(self.array, box)
 
     def fill(self, box: Box, values: np.ndarray, reader: ArraySource) -> None:
-        """Read the box into an array: what is only passed on need not be copied in between."""
+        """Read the box into an array, which saves a copy."""
         reader.read(self.array, box, values)
 
     def describe(self) -> list[object]:
-        """`["copy", array]`."""
+        """Return `["copy", array]`."""
         return ["copy", self.array]
 
 
 @dataclass(frozen=True, slots=True)
 class CopyFile:
-    """A file of the source as it is, headers and all, `u8[byte, 1]`."""
+    """Copy of a whole file of the source, headers included, `u8[byte, 1]`."""
 
     path: str
 
@@ -47,7 +47,7 @@ class CopyFile:
         return reader.read_file(self.path, box.start[0], box.shape[0]).reshape(box.shape)
 
     def describe(self) -> list[object]:
-        """`["file", path]`."""
+        """Return `["file", path]`."""
         return ["file", self.path]
 
 
@@ -58,7 +58,7 @@ class Regroup:
     Attributes:
         array: The source's scales, `bf16[..., rows_in, out]`.
         rows_in: Its rows per matrix.
-        rows_out: Rows to be made, `bf16[..., rows_out, out]`.
+        rows_out: Rows of the result, `bf16[..., rows_out, out]`.
     """
 
     array: str
@@ -69,7 +69,7 @@ class Regroup:
         """Collapse to the groups that both have, then repeat.
 
         Raises:
-            GrokpackError: GP215 where rows that should collapse differ.
+            GrokpackError: GP215 if rows that should collapse differ.
         """
         groups = math.gcd(self.rows_in, self.rows_out)
         repeat = self.rows_out // groups
@@ -80,7 +80,7 @@ class Regroup:
         return np.ascontiguousarray(kept[..., index, :])
 
     def _group(self, box: Box, group: int, groups: int, reader: ArraySource) -> np.ndarray:
-        """The one scale row of a group, after seeing that all its rows are equal."""
+        """Return the only scale row of a group, after checking that all its rows are equal."""
         per_group = self.rows_in // groups
         begin, end = group * per_group, (group + 1) * per_group
         step = max(1, _BAND_BYTES // max(1, 2 * box.elements // box.shape[-2]))
@@ -101,23 +101,23 @@ class Regroup:
         return GrokpackError("GP215", what, hint=hint)
 
     def describe(self) -> list[object]:
-        """`["regroup", array, rows in, rows out]`."""
+        """Return `["regroup", array, rows in, rows out]`."""
         return ["regroup", self.array, self.rows_in, self.rows_out]
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """The same element everywhere, given by its bits."""
+    """Array with the same element everywhere, given by its bits."""
 
     bits: int
     itemsize: int
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
-        """An array full of it."""
+        """Return a box full of it."""
         return np.full(box.shape, self.bits, np.dtype(f"<u{self.itemsize}"))
 
     def describe(self) -> list[object]:
-        """`["constant", bits]`."""
+        """Return `["constant", bits]`."""
         return ["constant", self.bits]
 
 
@@ -127,29 +127,29 @@ BF16_ONE = 0x3F80
 
 @dataclass(frozen=True, slots=True)
 class IntegerArray:
-    """A short array of integers that are known beforehand, `i64[n]`."""
+    """Short array of known integers, `i64[n]`."""
 
     numbers: tuple[int, ...]
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
-        """Those of the box."""
+        """Return the integers of the box."""
         return np.array(self.numbers, "<u8")[box.start[0] : box.stop[0]]
 
     def describe(self) -> list[object]:
-        """`["listed", numbers...]`."""
+        """Return `["listed", numbers...]`."""
         return ["listed", *self.numbers]
 
 
 @dataclass(frozen=True, slots=True)
 class GroupIndex:
-    """The group of each input, `i32[in]`, where groups follow one another."""
+    """Group of each input, `i32[in]`, with groups in order."""
 
     group: int
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
-        """Those of the box."""
+        """Return the group numbers of the box."""
         return (np.arange(box.start[0], box.stop[0]) // self.group).astype("<u4")
 
     def describe(self) -> list[object]:
-        """`["group index", group]`."""
+        """Return `["group index", group]`."""
         return ["group index", self.group]

@@ -1,4 +1,4 @@
-"""Ops that make weights in floating point: dequantized, cast, and transposed for engines."""
+"""Transforms to floating point: dequantized, cast, and transposed for engines."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.step_sizes import StepSizes
 
-_LANES = 64  # columns that the kernels turn at a time; blocks are cut at multiples of it
+_LANES = 64  # columns that the kernels transpose at a time; blocks are cut at multiples of it
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """An array in another float dtype, to nearest even.
+    """Array in another float dtype, rounded to nearest even.
 
     Attributes:
         array: The source's array.
         source: Its dtype.
-        dtype: The dtype to be made.
+        dtype: The dtype of the result.
     """
 
     array: str
@@ -42,32 +42,32 @@ class Cast:
         """Read the box and cast it.
 
         Raises:
-            GrokpackError: GP405 where a value does not fit float16.
+            GrokpackError: GP405 if a value does not fit float16.
         """
         return recast(reader.read(self.array, box), self.source, self.dtype, self.array)
 
     def describe(self) -> list[object]:
-        """`["recast", array, dtype]`."""
+        """Return `["recast", array, dtype]`."""
         return ["recast", self.array, self.dtype.value]
 
 
 @dataclass(frozen=True, slots=True)
 class Dequantize:
-    """A weight as xAI stores it times its scales, rounded at most once.
+    """Weight in xAI's orientation times its scales, rounded at most once.
 
     Attributes:
         tensor: The weight with scales, `[..., in, out]`: int8, or floats whose scales are ones.
-        dtype: The dtype to be made.
+        dtype: The dtype of the result.
     """
 
     tensor: TensorSpec
     dtype: DType = DType.BF16
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """`float32(weight) * float32(scale)`, exact; as bf16 it is what xAI's code computes with.
+        """Compute `float32(weight) * float32(scale)`, exactly; in bf16 as xAI's code computes.
 
         Raises:
-            GrokpackError: GP405 where a value does not fit float16.
+            GrokpackError: GP405 if a value does not fit float16.
         """
         first, rows = box.start[-2], box.shape[-2]
         per_group = rows_per_group(self.tensor)
@@ -79,23 +79,22 @@ class Dequantize:
         return recast(products.view(np.uint32), DType.F32, self.dtype, self.tensor.name)
 
     def describe(self) -> list[object]:
-        """`["dequantize", weight]`, and the dtype where it is another than bf16."""
+        """Return `["dequantize", weight]`, and the dtype if it is not bf16."""
         other = [] if self.dtype is DType.BF16 else [self.dtype.value]
         return ["dequantize", self.tensor.name, *other]
 
 
 @dataclass(frozen=True, slots=True)
 class Transpose:
-    """A matrix as engines store it, `[..., out, in]`, in floating point.
+    """Matrix as engines store it, `[..., out, in]`, in floating point.
 
-    A weight is multiplied with its scales: int8 codes exactly in float32, and rounded once, to
+    A weight is multiplied by its scales: int8 codes exactly in float32, then rounded once, to
     nearest even, to anything narrower. The scales of bfloat16 weights are ones.
 
     Attributes:
         tensor: The source's tensor, `[..., in, out]`.
-        dtype: The dtype to be made.
-        expert: The one expert of a stack that the array holds; None for all, or where there is
-            no stack.
+        dtype: The dtype of the result.
+        expert: The only expert of a stack that the array holds; None for all, or without a stack.
         groups: Scale groups that expanded rows fall into; None for the rows as they are.
     """
 
@@ -105,10 +104,10 @@ class Transpose:
     groups: int | None = None
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, `[row, in]`, in order.
+        """Yield rows of the box, `[row, in]`, in order.
 
         Raises:
-            GrokpackError: GP405 where a value does not fit float16.
+            GrokpackError: GP405 if a value does not fit float16.
         """
         for block, height in column_blocks(self.tensor, self.expert, box, pace, self.dtype):
             if self.tensor.scales is None:
@@ -143,7 +142,7 @@ class Transpose:
             yield recast(made, DType.BF16 if direct else DType.F32, self.dtype, self.tensor.name)
 
     def _scaled(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
-        """Weights in floating point that have scales all the same: ones, where xAI's code asks."""
+        """Yield rows of floats whose scales are all ones, where xAI's code asks for scales."""
         source, name = self.tensor.values.dtype, self.tensor.name
         turned = matrix(reader.read(name, block)).T
         scales = matrix(read_scales(self.tensor, block, reader, self.groups)).T
@@ -158,25 +157,25 @@ class Transpose:
             yield piece
 
     def describe(self) -> list[object]:
-        """`["transpose", tensor, expert, dtype]`."""
+        """Return `["transpose", tensor, expert, dtype]`."""
         return ["transpose", self.tensor.name, self.expert, self.dtype.value]
 
 
 def column_blocks(
     tensor: TensorSpec, expert: int | None, box: Box, pace: StepSizes, dtype: DType
 ) -> Iterator[tuple[Box, int]]:
-    """What to read for rows of a transposed output, band by band.
+    """Yield the boxes to read for rows of a transposed output, band by band.
 
     Args:
         tensor: The source's tensor, `[..., in, out]`.
-        expert: The expert that is wanted, where the output has one only.
-        box: Of the output, `[..., out, in]`, within one matrix.
-        pace: How much to read, and how much to make, at a time.
-        dtype: Of the output.
+        expert: The expert to read, if the output has only one.
+        box: A box of the output, `[..., out, in]`, within one matrix.
+        pace: Bytes to read, and to make, at a time.
+        dtype: Dtype of the output.
 
     Yields:
-        A box of the source, `[..., in, a band of columns]`, and the number of output rows to be
-        made at a time.
+        A box of the source, `[..., in, a band of columns]`, and the number of output rows to make
+        at a time.
     """
     lead = tuple(box.start[:-2]) if expert is None else (expert,)
     ones = (1,) * len(lead)
@@ -189,12 +188,12 @@ def column_blocks(
 
 
 def _column_bytes(tensor: TensorSpec, inputs: int) -> int:
-    """Memory that a column of a source's block takes, its scales in two forms among it."""
+    """Return the memory of a column of a source's block, with its scales in two dtypes."""
     rows = tensor.scales.shape[-2] if tensor.scales else 0
     return inputs * tensor.values.dtype.itemsize + rows * _SCALE_BYTES
 
 
-_SCALE_BYTES = DType.BF16.itemsize + DType.F32.itemsize  # as they are read, and as they multiply
+_SCALE_BYTES = DType.BF16.itemsize + DType.F32.itemsize  # as read, and as multiplied
 
 
 def _lanes(columns: int) -> int:
@@ -202,20 +201,20 @@ def _lanes(columns: int) -> int:
 
 
 def engine_for(codes: np.ndarray, pace: StepSizes) -> Engine:
-    """Which twin of a kernel that transposes: there is nothing to turn in what a view has turned.
+    """Return the engine of a transposing kernel: numpy if the view is transposed already.
 
-    Such codes lie in memory as they are wanted; numpy's twin copies them as they are.
+    Such codes are contiguous in the wanted order, and numpy only copies them.
     """
     return pace.engine if codes.flags.c_contiguous else "numpy"
 
 
 def matrix(array: np.ndarray) -> np.ndarray:
-    """The last two axes of an array whose others have one element."""
+    """Return the last two axes of an array whose other axes have one element."""
     return array.reshape(array.shape[-2:])
 
 
 def rows_per_group(tensor: TensorSpec, groups: int | None = None) -> int:
-    """Inputs that share a scale."""
+    """Return the number of inputs that share a scale."""
     assert tensor.scales is not None  # noqa: S101  # callers have looked
     return tensor.values.shape[-2] // (groups or tensor.scales.shape[-2])
 
@@ -223,12 +222,12 @@ def rows_per_group(tensor: TensorSpec, groups: int | None = None) -> int:
 def read_scales(
     tensor: TensorSpec, box: Box, reader: ArraySource, groups: int | None = None
 ) -> np.ndarray:
-    """The scales that a box of a weight needs, `f32[..., group, column]`.
+    """Return the scales that a box of a weight needs, `f32[..., group, column]`.
 
-    The first row is that of the group which the first input of the box belongs to.
+    The first row is that of the group of the box's first input.
 
     Raises:
-        GrokpackError: GP215 where rows do not fall into as many groups as are asked for.
+        GrokpackError: GP215 if rows do not fall into the requested number of groups.
     """
     assert tensor.scales is not None  # noqa: S101  # callers have looked
     per_group, rows = rows_per_group(tensor, groups), tensor.scales.shape[-2]
@@ -244,10 +243,10 @@ def read_scales(
 
 
 def exact(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
-    """A box of a tensor's weights, `f32[...]`, without any rounding.
+    """Return a box of a tensor's weights, `f32[...]`, without rounding.
 
     Raises:
-        GrokpackError: What reading raises.
+        GrokpackError: An error of reading.
     """
     if tensor.scales is None:
         made = Cast(tensor.name, tensor.values.dtype, DType.F32).make(box, reader)
@@ -258,7 +257,7 @@ def exact(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
 
 
 def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
-    """Raw bits of a float dtype as float32; exact."""
+    """Convert raw bits of a float dtype to float32, exactly."""
     if dtype is DType.BF16:
         return cast.widen_bf16(bits)
     values: np.ndarray = bits.view(dtype.numpy()).astype(np.float32, copy=False)
@@ -266,10 +265,10 @@ def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
 
 
 def recast(bits: np.ndarray, source: DType, dtype: DType, name: str) -> np.ndarray:
-    """Raw bits of one float dtype as raw bits of another.
+    """Convert raw bits of one float dtype to another.
 
     Raises:
-        GrokpackError: GP405 where a finite value does not fit float16.
+        GrokpackError: GP405 if a finite value does not fit float16.
     """
     if source is dtype:
         return bits

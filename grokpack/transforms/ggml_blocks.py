@@ -1,4 +1,4 @@
-"""Ops that pack weights in GGUF's blocks, and unpack them."""
+"""Transforms that pack weights in GGUF's blocks."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PackQ8:
-    """A weight in blocks of Q8_0, `u8[..., out, in / 32 * 34]`: the released codes, re-packed.
+    """Weight in blocks of Q8_0, `u8[..., out, in / 32 * 34]`: the released codes, re-packed.
 
-    The scale of a group becomes the scale of each of its blocks; nothing is requantized.
+    The scale of a group becomes the scale of each of its blocks; nothing is re-quantized.
 
     Attributes:
         tensor: The weight, `int8[..., in, out]` with scales whose groups are multiples of 32.
@@ -47,10 +47,10 @@ class PackQ8:
     groups: int | None = None
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order.
+        """Yield rows of the box, in order.
 
         Raises:
-            GrokpackError: GP406 where float16 cannot hold a scale.
+            GrokpackError: GP406 if float16 cannot hold a scale.
         """
         per_group = rows_per_group(self.tensor, self.groups)
         whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
@@ -66,17 +66,17 @@ class PackQ8:
                 yield out
 
     def check(self, reader: ArraySource) -> None:
-        """See that float16 holds every scale, before anything is written.
+        """Check that float16 holds every scale, before anything is written.
 
         Raises:
-            GrokpackError: GP406 where it does not.
+            GrokpackError: GP406 if it does not.
         """
         shape = self.tensor.values.shape
         for lead in np.ndindex(*shape[:-2]):
             self.scales(Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:])), reader)
 
     def scales(self, block: Box, reader: ArraySource) -> np.ndarray:
-        """Scales of a block of the weight as bits of float16, after seeing that each is exact."""
+        """Return the scales of a block of the weight as float16 bits, all of them exact."""
         scales = matrix(read_scales(self.tensor, block, reader, self.groups))
         with np.errstate(over="ignore", invalid="ignore"):
             narrow = scales.astype(np.float16)
@@ -101,11 +101,11 @@ class PackQ8:
         return GrokpackError("GP406", what, Place(self.tensor.name), facts, hint)
 
     def describe(self) -> list[object]:
-        """`["q8_0", tensor]`."""
+        """Return `["q8_0", tensor]`."""
         return ["q8_0", self.tensor.name]
 
 
-_MEASURED = 32  # weights in a group whose error is measured; a sub-block of Q4_K
+_MEASURED = 32  # weights of a group whose error is measured; a sub-block of Q4_K
 _KERNELS: dict[tuple[str, bool], Callable[..., None]] = {
     ("q8_0", False): ggml.quantize_q8_0,
     ("q4_0", False): ggml.quantize_q4_0,
@@ -117,18 +117,18 @@ _KERNELS: dict[tuple[str, bool], Callable[..., None]] = {
 
 
 def searches(kind: str) -> bool:
-    """Whether a type leaves the choice of scale free, and a searched variant is there."""
+    """Return whether a type leaves the choice of scale free, and has a searched variant."""
     return (kind, True) in _KERNELS
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeBlocks:
-    """A weight in blocks, `u8[..., out, in / block * bytes]`, quantized as ggml does or better.
+    """Weight in blocks, `u8[..., out, in / block * bytes]`, quantized like ggml's or better.
 
     Attributes:
         weight: The source's weight, `[..., in, out]`.
         kind: Type of the blocks.
-        searched: Whether scales are searched for; otherwise they are those of ggml's reference.
+        searched: True to search for scales; otherwise they are those of ggml's reference.
     """
 
     weight: SourceWeight
@@ -136,11 +136,10 @@ class QuantizeBlocks:
     searched: bool
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
-        """Rows of the box, in order.
+        """Yield rows of the box, in order.
 
         Raises:
-            GrokpackError: GP407 where a value is not finite, GP405 where float16 cannot hold a
-                scale.
+            GrokpackError: GP407 if a value is not finite, GP405 if float16 cannot hold a scale.
         """
         inputs = self.weight.shape[0]
         weights, nbytes = BLOCKS[GGMLType[self.kind.upper()]]
@@ -161,7 +160,7 @@ class QuantizeBlocks:
                 yield QuantizedRows(out, self.weight.name, sums, counts, _MEASURED)
 
     def _importance(self, box: Box) -> tuple[np.ndarray, ...]:
-        """How much errors at each input matter, where scales are searched for and it is known."""
+        """Return the importance of each input, if scales are searched for and it is known."""
         if self.weight.importance is None or not self.searched:
             return ()
         lead = box.start[:-2]
@@ -174,5 +173,5 @@ class QuantizeBlocks:
             raise GrokpackError("GP405", what, Place(self.weight.name), hint="convert --type bf16")
 
     def describe(self) -> list[object]:
-        """`["blocks", tensor, type, searched]`."""
+        """Return `["blocks", tensor, type, searched]`."""
         return ["blocks", self.weight.name, self.kind, self.searched]

@@ -1,4 +1,4 @@
-"""Views of weights in blocks of 4 bits: exact float32 products."""
+"""Lazy arrays of weights in GGUF's blocks: codes, scales, and exact float32 products."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BlockValues:
     Attributes:
         array: The blocks.
         kind: Their type.
-        turned: Whether the tensor is `[..., in, out]`; else it lies as the blocks do.
+        turned: True if the tensor is `[..., in, out]`; otherwise it has the blocks' orientation.
     """
 
     array: str
@@ -67,16 +67,16 @@ class BlockValues:
         return made.swapaxes(-1, -2) if self.turned else made
 
     def describe(self) -> list[object]:
-        """`["block values", array, type, turned]`."""
+        """Return `["block values", array, type, turned]`."""
         return ["block values", self.array, self.kind, self.turned]
 
 
-_BAND_BYTES = 4 << 20  # of blocks that are looked through at a time for their scales
+_BAND_BYTES = 4 << 20  # of blocks whose scales are compared at a time
 
 
 @dataclass(frozen=True, slots=True)
 class BlockCodes:
-    """The int8 codes `[..., in, out]` of blocks of Q8_0, `u8[..., out, in / 32 * 34]`."""
+    """int8 codes `[..., in, out]` of blocks of Q8_0, `u8[..., out, in / 32 * 34]`."""
 
     array: str
 
@@ -86,14 +86,14 @@ class BlockCodes:
         return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Read the blocks that the box meets, and leave their scales out."""
+        """Read the blocks that the box meets, without their scales."""
         first, blocks = read_blocks(self.array, box, reader)
         codes = blocks[..., 2:].reshape(*blocks.shape[:-2], -1)
         skip = box.start[-2] - first * Q8_BLOCK
         return codes[..., skip : skip + box.shape[-2]].swapaxes(-1, -2)
 
     def describe(self) -> list[object]:
-        """`["q8_0 codes", array]`."""
+        """Return `["q8_0 codes", array]`."""
         return ["q8_0 codes", self.array]
 
 
@@ -115,10 +115,10 @@ class BlockScales:
         return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Read all blocks of the groups, see that they agree, and keep one scale of each.
+        """Read all blocks of the groups, check that they agree, and keep one scale of each.
 
         Raises:
-            GrokpackError: GP215 where blocks of a group differ, or bfloat16 cannot hold a scale.
+            GrokpackError: GP215 if blocks of a group differ, or bfloat16 cannot hold a scale.
         """
         out = np.empty(box.shape, np.uint16)
         inputs = box.shape[-2] * self.per_group
@@ -133,7 +133,7 @@ class BlockScales:
         return out
 
     def _band(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The scales `bf16[group, out]` of the blocks in a box `[..., in, out]` of one matrix."""
+        """Return the scales `bf16[group, out]` of the blocks in a box of one matrix."""
         _, blocks = read_blocks(self.array, box, reader)
         d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
         grouped = d.reshape(box.shape[-1], box.shape[-2] // self.per_group, -1)
@@ -151,7 +151,7 @@ class BlockScales:
         return GrokpackError("GP215", what, Place(self.array), hint=hint)
 
     def describe(self) -> list[object]:
-        """`["q8_0 scales", array, inputs in a group]`."""
+        """Return `["q8_0 scales", array, inputs in a group]`."""
         return ["q8_0 scales", self.array, self.per_group]
 
 
@@ -168,24 +168,24 @@ class BlockProducts:
         return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Codes times the scale of their block."""
+        """Multiply codes by the scale of their block."""
         wanted = box if self.turned else _turned(box)
         first, blocks = read_blocks(self.array, wanted, reader)
         d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
         codes = blocks[..., 2:].view(np.int8).astype(np.float32)
-        with np.errstate(invalid="ignore"):  # zero times an infinite scale is no number
+        with np.errstate(invalid="ignore"):  # zero times an infinite scale is NaN
             products = (codes * to_f32(d, DType.F16)).reshape(*blocks.shape[:-2], -1)
         skip = wanted.start[-2] - first * Q8_BLOCK
         made: np.ndarray = products[..., skip : skip + wanted.shape[-2]].view(np.uint32)
         return made.swapaxes(-1, -2) if self.turned else made
 
     def describe(self) -> list[object]:
-        """`["q8_0 products", array, turned]`."""
+        """Return `["q8_0 products", array, turned]`."""
         return ["q8_0 products", self.array, self.turned]
 
 
 def read_blocks(array: str, box: Box, reader: ArraySource) -> tuple[int, np.ndarray]:
-    """The blocks that a box `[..., in, out]` meets, `u8[..., out, block, 34]`, and the first."""
+    """Read the blocks that a box `[..., in, out]` meets: the first's number, and their bytes."""
     low, high = box.start[-2] // Q8_BLOCK, -(-box.stop[-2] // Q8_BLOCK)
     start = (*box.start[:-2], box.start[-1], low * Q8_BYTES)
     shape = (*box.shape[:-2], box.shape[-1], (high - low) * Q8_BYTES)

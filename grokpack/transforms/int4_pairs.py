@@ -1,4 +1,4 @@
-"""Codes of four bits, two in a byte: what a chunked store holds of weights of four bits.
+"""4-bit codes in pairs, as chunked stores hold 4-bit weights.
 
 zarr's own int4 takes a byte for each. Byte `i` of a row holds codes `2 i` (low bits) and `2 i + 1`
 (high bits) of the last axis, in two's complement.
@@ -25,7 +25,7 @@ _MIDDLE = 8  # codes are -8 to 7
 
 @dataclass(frozen=True, slots=True)
 class PackNibbles:
-    """The source's codes, `int8[..., in, out]`, as `u8[..., in, out / 2]`."""
+    """The source's codes, `int8[..., in, out]`, packed to `u8[..., in, out / 2]`."""
 
     array: str
 
@@ -33,7 +33,7 @@ class PackNibbles:
         """Read twice as many columns and pack them.
 
         Raises:
-            GrokpackError: GP306 where a code needs more than four bits.
+            GrokpackError: GP306 if a code needs more than four bits.
         """
         start, shape = (*box.start[:-1], 2 * box.start[-1]), (*box.shape[:-1], 2 * box.shape[-1])
         codes = np.ascontiguousarray(reader.read(self.array, Box(start, shape))).view(np.uint8)
@@ -44,19 +44,19 @@ class PackNibbles:
         return packed
 
     def describe(self) -> list[object]:
-        """`["pack nibbles", array]`."""
+        """Return `["pack nibbles", array]`."""
         return ["pack nibbles", self.array]
 
 
 @dataclass(frozen=True, slots=True)
 class Nibbles:
-    """The codes, `int8[..., in, out]`, of an array of such bytes."""
+    """Codes, `int8[..., in, out]`, of an array of packed pairs."""
 
     packed: DecodedArray
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """The bytes of its files."""
+        """The arrays of the packed pairs."""
         return self.packed.stored
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
@@ -71,9 +71,9 @@ class Nibbles:
         return signed.view(np.uint8)
 
     def holder(self, index: Shape) -> str | None:
-        """The file that holds a code."""
+        """Return the file that holds a code."""
         return self.packed.holder((*index[:-1], index[-1] // 2))
 
     def describe(self) -> list[object]:
-        """`["nibbles", packed]`."""
+        """Return `["nibbles", packed]`."""
         return ["nibbles", self.packed.describe()]

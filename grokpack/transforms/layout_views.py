@@ -1,4 +1,4 @@
-"""Views: a tensor as xAI stores it, made of what other formats hold."""
+"""Lazy arrays that restore xAI's layout: renamed, transposed or stacked arrays."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class DecodedArray(LazyArray, Protocol):
-    """A view of an array whose files hold it in an encoded form, in chunks of their own."""
+    """Lazy array whose files hold it in an encoded form, in chunks of their own."""
 
     def holder(self, index: Shape) -> str | None:
-        """The file that holds an element; None where it cannot be told."""
+        """Return the file that holds an element; None if not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """An array under another name."""
+    """Array under another name."""
 
     array: str
 
@@ -39,13 +39,13 @@ class Renamed:
         return reader.read(self.array, box)
 
     def describe(self) -> list[object]:
-        """`["renamed", array]`."""
+        """Return `["renamed", array]`."""
         return ["renamed", self.array]
 
 
 @dataclass(frozen=True, slots=True)
 class Transposed:
-    """`[..., in, out]` from an array stored `[..., out, in]`."""
+    """Array `[..., in, out]` from one stored `[..., out, in]`."""
 
     array: str
 
@@ -55,17 +55,17 @@ class Transposed:
         return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Read the box the other way round; the result is not contiguous."""
+        """Read the box transposed; the result is not contiguous."""
         return reader.read_ahead(self.array, _turned(box)).swapaxes(-1, -2)
 
     def describe(self) -> list[object]:
-        """`["turned", array]`."""
+        """Return `["turned", array]`."""
         return ["turned", self.array]
 
 
 @dataclass(frozen=True, slots=True)
 class Stacked:
-    """`[expert, in, out]` from one array `[out, in]` for each expert."""
+    """Array `[expert, in, out]` from one array `[out, in]` for each expert."""
 
     arrays: tuple[str, ...]
 
@@ -83,7 +83,7 @@ class Stacked:
         return np.stack([reader.read(self.arrays[e], one).T for e in experts])
 
     def describe(self) -> list[object]:
-        """`["stacked", arrays...]`."""
+        """Return `["stacked", arrays...]`."""
         return ["stacked", *self.arrays]
 
 

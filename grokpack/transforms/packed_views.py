@@ -1,8 +1,8 @@
-"""Views of packed weights: unsigned codes as bytes, and as int8 less their zero points.
+"""Lazy arrays of packed weights: unsigned codes as bytes, signed codes, and products.
 
-A code less its zero point fits int8 for 4 bits with or without zero points, and for 8 bits whose
-zero point is in the middle; so such weights are read as the release's are, with more groups. Of
-other 8 bits it is the products that are read.
+A code minus its zero point fits int8 for 4 bits, with or without zero points, and for 8 bits with a
+zero point in the middle. Such weights are read like the release's, with more groups. Other 8-bit
+weights are read as products.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RowOctets:
         return (self.packed,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The bytes of the words that the box meets; the result is not contiguous."""
+        """Return the bytes of the words that the box meets; the result is not contiguous."""
         (first, column), (last, end) = box.start, box.stop
         low, high, skip = words(first, last, _OCTET)
         read = reader.read_ahead(self.packed, Box((column, low), (end - column, high - low)))
@@ -48,7 +48,7 @@ class RowOctets:
         return octets[:, skip : skip + last - first].T
 
     def describe(self) -> list[object]:
-        """`["row octets", words]`."""
+        """Return `["row octets", words]`."""
         return ["row octets", self.packed]
 
 
@@ -58,7 +58,7 @@ class RowZeros:
 
     Attributes:
         packed: The words.
-        bits: Of a zero point.
+        bits: Bits of a zero point.
     """
 
     packed: str
@@ -77,7 +77,7 @@ class RowZeros:
         return fields(read.T, self.bits)[:, skip : skip + end - column]
 
     def describe(self) -> list[object]:
-        """`["row zeros", words, bits]`."""
+        """Return `["row zeros", words, bits]`."""
         return ["row zeros", self.packed, self.bits]
 
 
@@ -93,14 +93,14 @@ class ColumnOctets:
         return (self.packed,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The bytes of the words that the box meets."""
+        """Return the bytes of the words that the box meets."""
         (first, column), (last, end) = box.start, box.stop
         low, high, skip = words(first, last, _OCTET)
         read = reader.read(self.packed, Box((low, column), (high - low, end - column)))
         return octet_rows(read)[skip : skip + last - first]
 
     def describe(self) -> list[object]:
-        """`["column octets", words]`."""
+        """Return `["column octets", words]`."""
         return ["column octets", self.packed]
 
 
@@ -110,7 +110,7 @@ class ColumnZeros:
 
     Attributes:
         packed: The words.
-        bits: Of a zero point.
+        bits: Bits of a zero point.
     """
 
     packed: str
@@ -130,7 +130,7 @@ class ColumnZeros:
         return zeros + np.uint8(1)
 
     def describe(self) -> list[object]:
-        """`["column zeros", words, bits]`."""
+        """Return `["column zeros", words, bits]`."""
         return ["column zeros", self.packed, self.bits]
 
 
@@ -141,7 +141,7 @@ class UnsignedCodes:
     Attributes:
         codes: Makes `u8[..., in * bits / 8, out]`.
         zeros: Makes `u8[..., group, out]`; None where all are in the middle.
-        bits: Of a code.
+        bits: Bits of a code.
         per_group: Inputs in a group.
     """
 
@@ -156,7 +156,7 @@ class UnsignedCodes:
         return self.codes.stored + (() if self.zeros is None else self.zeros.stored)
 
     def read_codes(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The codes of a box `u8[..., in, out]`, a copy."""
+        """Return a copy of the codes of a box, `u8[..., in, out]`."""
         per_byte = 8 // self.bits
         low, high = box.start[-2] // per_byte, -(-box.stop[-2] // per_byte)
         octets = self.codes.make(_rows(box, low, high), reader)
@@ -166,31 +166,31 @@ class UnsignedCodes:
         return halves(octets)[..., skip : skip + box.shape[-2], :]
 
     def groups(self, box: Box) -> tuple[int, int]:
-        """The groups that a box meets."""
+        """Return the first group that a box meets, and one past the last."""
         return box.start[-2] // self.per_group, -(-box.stop[-2] // self.per_group)
 
     def read_zeros(self, box: Box, reader: ArraySource) -> np.ndarray | None:
-        """Zero points of the groups that a box meets; None where all are in the middle."""
+        """Return the zero points of a box's groups; None where all are in the middle."""
         return (
             None if self.zeros is None else self.zeros.make(_rows(box, *self.groups(box)), reader)
         )
 
     def by_group(self, box: Box) -> list[tuple[slice, slice]]:
-        """Of each group that a box meets: the inputs of the box that it has, and the group."""
+        """Return the inputs of a box in each of its groups, and the group."""
         first, last = box.start[-2], box.stop[-2]
         low, high = self.groups(box)
         edges = [max(first, g * self.per_group) - first for g in range(low, high)] + [last - first]
         return [(slice(a, b), slice(g, g + 1)) for g, (a, b) in enumerate(pairwise(edges))]
 
     def describe(self) -> list[object]:
-        """`[codes, zero points, bits, inputs in a group]`."""
+        """Return `[codes, zero points, bits, inputs in a group]`."""
         zeros = None if self.zeros is None else self.zeros.describe()
         return [self.codes.describe(), zeros, self.bits, self.per_group]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedCodes:
-    """Codes less their zero points, `i8[..., in, out]`."""
+    """Codes minus their zero points, `i8[..., in, out]`."""
 
     unsigned: UnsignedCodes
 
@@ -200,10 +200,10 @@ class SignedCodes:
         return self.unsigned.stored
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Codes less the zero points of their groups.
+        """Subtract the zero points of their groups from codes.
 
         Raises:
-            GrokpackError: GP208 for zero points of 8 bits that are not in the middle.
+            GrokpackError: GP208 for 8-bit zero points that are not in the middle.
         """
         codes, zeros = self.unsigned.read_codes(box, reader), self.unsigned.read_zeros(box, reader)
         middle = np.uint8(_MIDDLES[self.unsigned.bits])
@@ -212,25 +212,25 @@ class SignedCodes:
             hint = "set `sym` to false there"
             raise UnsupportedLayout(what, Place(self.stored[-1]), hint=hint)
         if zeros is None or (zeros == middle).all():
-            codes -= middle  # the bits of int8: arithmetic wraps
+            codes -= middle  # wraps around, as int8 does
             return codes
         for inputs, group in self.unsigned.by_group(box):
             codes[..., inputs, :] -= zeros[..., group, :]
         return codes
 
     def describe(self) -> list[object]:
-        """`["centred", unsigned codes]`."""
+        """Return `["centred", unsigned codes]`."""
         return ["centred", self.unsigned.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """Codes less their zero points times their scales, `f32[..., in, out]`, rounded once.
+    """Codes minus zero points, times scales, `f32[..., in, out]`, rounded once.
 
     Attributes:
         unsigned: The codes.
         scales: Makes `[..., group, out]`.
-        dtype: Of the scales.
+        dtype: Dtype of the scales.
     """
 
     unsigned: UnsignedCodes
@@ -243,25 +243,25 @@ class Products:
         return self.unsigned.stored + self.scales.stored
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The products of a box."""
+        """Return the products of a box."""
         values = self.unsigned.read_codes(box, reader).astype(np.float32)
         zeros = self.unsigned.read_zeros(box, reader)
         own = _rows(box, *self.unsigned.groups(box))
         scales = to_f32(np.ascontiguousarray(self.scales.make(own, reader)), self.dtype)
         for inputs, group in self.unsigned.by_group(box):
             values[..., inputs, :] -= 128 if zeros is None else zeros[..., group, :]
-            with np.errstate(invalid="ignore", over="ignore"):  # for others to find
+            with np.errstate(invalid="ignore", over="ignore"):  # later checks find these
                 values[..., inputs, :] *= scales[..., group, :]
         return values.view(np.uint32)
 
     def describe(self) -> list[object]:
-        """`["products", unsigned codes, scales]`."""
+        """Return `["products", unsigned codes, scales]`."""
         return ["products", self.unsigned.describe(), self.scales.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """`[expert, ...]` from a view of each expert's matrix."""
+    """Array `[expert, ...]` from a lazy array of each expert's matrix."""
 
     views: tuple[LazyArray, ...]
 
@@ -277,34 +277,34 @@ class Stack:
         return made[0][None] if len(made) == 1 else np.stack(made)
 
     def describe(self) -> list[object]:
-        """`["stack", views...]`."""
+        """Return `["stack", views...]`."""
         return ["stack", *(view.describe() for view in self.views)]
 
 
 def words(first: int, last: int, bits: int) -> tuple[int, int, int]:
-    """The words that fields `first` to `last` lie in, and how many come before the first."""
+    """Return the words of fields `first` to `last`, and the fields that precede the first."""
     per_word = _WORD_BITS // bits
     low = first // per_word
     return low, -(-last // per_word), first - low * per_word
 
 
 def fields(packed: np.ndarray, bits: int) -> np.ndarray:
-    """Unsigned fields of words along the last axis, `u8[..., field]`."""
+    """Return the unsigned fields of words along the last axis, `u8[..., field]`."""
     octets = np.ascontiguousarray(packed).view(np.uint8)
     return octets if bits != _FOUR else halves(octets[..., None])[..., 0]
 
 
 def octet_rows(words_: np.ndarray) -> np.ndarray:
-    """The bytes of words, one below another: `u8[4 * n, out]` of `u32[n, out]`."""
+    """Return the bytes of words, one below another: `u8[4 * n, out]` of `u32[n, out]`."""
     rows, columns = words_.shape
     octets = np.ascontiguousarray(words_).view(np.uint8).reshape(rows, columns, _WORD_BYTES)
     return np.ascontiguousarray(octets.swapaxes(1, 2)).reshape(-1, columns)
 
 
 def halves(octets: np.ndarray) -> np.ndarray:
-    """Both halves of each byte, one below the other: `u8[..., 2 * n, out]` of `u8[..., n, out]`.
+    """Split each byte in two, one below the other: `u8[..., 2 * n, out]` of `u8[..., n, out]`.
 
-    What lies the other way round in memory stays so.
+    A transposed array stays transposed in memory.
     """
     turned = octets.swapaxes(-1, -2)
     if turned.flags.c_contiguous or turned.strides[-1] == 1:
@@ -320,6 +320,6 @@ def halves(octets: np.ndarray) -> np.ndarray:
 
 
 def _rows(box: Box, low: int, high: int) -> Box:
-    """The box with other rows."""
+    """Return the box with other rows."""
     start = (*box.start[:-2], low, box.start[-1])
     return Box(start, (*box.shape[:-2], high - low, box.shape[-1]))

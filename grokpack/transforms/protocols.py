@@ -1,4 +1,4 @@
-"""How one output array is made from the source's: each op makes any box of it on demand."""
+"""Protocols of transforms, each of which makes any box of one output array on demand."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ if TYPE_CHECKING:
 
 
 class Op(Protocol):
-    """Makes boxes of one output array."""
+    """Transform that makes boxes of one output array."""
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The box's values as raw unsigned integers of the output's element size."""
+        """Return the box's values as unsigned integers of the output's element size."""
 
     def describe(self) -> list[object]:
-        """The op as JSON, for the plan's digest."""
+        """Return the transform as JSON, for the plan's digest."""
 
 
 @runtime_checkable
 class QuantizingOp(Protocol):
-    """An op that chooses the scales of its blocks, and whether it searches for them."""
+    """Transform that chooses the scales of its blocks."""
 
     @property
     def searched(self) -> bool:
-        """Whether several are tried."""
+        """True if several scales are tried."""
 
 
 @runtime_checkable
 class StreamedOp(Protocol):
-    """An op that reads the source in blocks larger than the pieces that it makes of them.
+    """Transform that reads the source in larger blocks than the pieces it makes.
 
-    The output of a transposing op lies across the rows of its source. Making it a few rows at a
-    time would read a few bytes of every source row; so it is given a large box at once and reads
-    a wide band of columns for many pieces.
+    The output of a transposing transform lies across the rows of its source. Making it a few rows
+    at a time would read a few bytes of every source row. It is therefore given a large box at once,
+    and reads a wide band of columns for many pieces.
     """
 
     def stream(
         self, box: Box, reader: ArraySource, pace: StepSizes
     ) -> Iterator[np.ndarray | QuantizedRows]:
-        """Consecutive whole rows that together make up a box within one matrix, in order."""
+        """Yield consecutive whole rows that make up a box within one matrix, in order."""
 
     def describe(self) -> list[object]:
-        """The op as JSON, for the plan's digest."""
+        """Return the transform as JSON, for the plan's digest."""
 
 
 @runtime_checkable
 class GroupedOp(Protocol):
-    """An op that makes what sibling files hold in one go, because it lies side by side."""
+    """Transform that makes the parts of sibling files together, because they lie side by side."""
 
     def make_band(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
-        """The values of each file's box, as raw unsigned integers."""
+        """Return the values of each file's box, as unsigned integers."""
 
     def describe(self) -> list[object]:
-        """The op as JSON, for the plan's digest."""
+        """Return the transform as JSON, for the plan's digest."""
 
 
 class LazyArray(Protocol):
-    """Makes boxes of a tensor's array from arrays that the files hold."""
+    """Lazy array: it makes boxes of a tensor's array from arrays in the files."""
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """Arrays that it is made of."""
+        """Names of the arrays that it is made from."""
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The box's values as raw unsigned integers; they need not be contiguous."""
+        """Return the box's values as unsigned integers; they need not be contiguous."""
 
     def describe(self) -> list[object]:
-        """The view as JSON."""
+        """Return the lazy array as JSON."""

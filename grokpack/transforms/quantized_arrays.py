@@ -1,6 +1,6 @@
-"""Ops that make the arrays of a weight quantized anew: packed codes, scales, zero points.
+"""Transforms to the arrays of a quantized weight: packed codes, scales, zero points.
 
-`...Rows` lie as compressed-tensors has them, `[out, in]`; `...Columns` as GPTQ has, `[in, out]`.
+`...Rows` have compressed-tensors' layout, `[out, in]`; `...Columns` GPTQ's, `[in, out]`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.step_sizes import StepSizes
 
 
-_MIDDLE = 128  # the unsigned code of zero, of 8 bits
+_MIDDLE = 128  # unsigned 8-bit code of zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class PackedRows:
     fitter: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
-        """Rows of the box, in order.
+        """Yield rows of the box, in order.
 
         Raises:
-            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+            GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
@@ -45,7 +45,7 @@ class PackedRows:
             )
 
     def describe(self) -> list[object]:
-        """`["packed rows", ...]`."""
+        """Return `["packed rows", ...]`."""
         return ["packed rows", *self.fitter.describe()]
 
 
@@ -56,12 +56,12 @@ class ScaleRows:
     fitter: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         for bits, _ in self.fitter.found(box.start[-2], box.stop[-2], reader, pace):
             yield bits
 
     def describe(self) -> list[object]:
-        """`["scale rows", ...]`."""
+        """Return `["scale rows", ...]`."""
         return ["scale rows", *self.fitter.describe()]
 
 
@@ -72,7 +72,7 @@ class ZeroRows:
     fitter: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         recipe = self.fitter.recipe
         first = box.start[-2] * recipe.per_word
         last = min(box.stop[-2] * recipe.per_word, self.fitter.shape[1])
@@ -84,7 +84,7 @@ class ZeroRows:
         yield np.bitwise_or.reduce(lanes, axis=1)
 
     def describe(self) -> list[object]:
-        """`["zero rows", ...]`."""
+        """Return `["zero rows", ...]`."""
         return ["zero rows", *self.fitter.describe()]
 
 
@@ -95,10 +95,10 @@ class PackedColumns:
     fitter: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
-        """Rows of the box, in order; the groups of its first and last row are fitted whole.
+        """Yield rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
-            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+            GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         rows = self.fitter.rows_per_group
@@ -118,7 +118,7 @@ class PackedColumns:
             )
 
     def describe(self) -> list[object]:
-        """`["packed columns", ...]`."""
+        """Return `["packed columns", ...]`."""
         return ["packed columns", *self.fitter.describe()]
 
 
@@ -129,35 +129,35 @@ class ScaleColumns:
     fitter: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
             yield bits
 
     def describe(self) -> list[object]:
-        """`["scale columns", ...]`."""
+        """Return `["scale columns", ...]`."""
         return ["scale columns", *self.fitter.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class CodesRefitted:
-    """int8 codes `i8[out, in]`, found anew, whose zero is zero."""
+    """New int8 codes `i8[out, in]` with zero point 0."""
 
     fitter: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
-        """Rows of the box, in order; see `PackedRows`."""
+        """Yield rows of the box, in order; errors are those of `PackedRows`."""
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
             codes = _turned(fit.words, pace.engine).view(np.uint8) ^ np.uint8(_MIDDLE)
             yield QuantizedRows(codes, name, fit.sums, fit.counts, per_group)
 
     def describe(self) -> list[object]:
-        """`["codes refitted", ...]`."""
+        """Return `["codes refitted", ...]`."""
         return ["codes refitted", *self.fitter.describe()]
 
 
 def _turned(words: np.ndarray, engine: Engine) -> np.ndarray:
-    """Packed codes of a fit the other way round, `u32[out, in * bits / 32]`."""
+    """Return the packed codes of a fit transposed, `u32[out, in * bits / 32]`."""
     rows, columns = words.shape
     if words.dtype == np.uint8:
         octets = np.empty((columns, rows), np.uint8)
@@ -169,7 +169,7 @@ def _turned(words: np.ndarray, engine: Engine) -> np.ndarray:
 
 
 def _words(words: np.ndarray, engine: Engine) -> np.ndarray:
-    """Packed codes of a fit as words, `u32[in * bits / 32, out]`."""
+    """Return the packed codes of a fit as words, `u32[in * bits / 32, out]`."""
     if words.dtype == np.uint32:
         return words
     out = np.empty((len(words) // 4, words.shape[1]), np.uint32)

@@ -1,4 +1,4 @@
-"""Ops that quantize weights anew and leave them lying as xAI stores them, `[..., in, out]`."""
+"""Transforms that quantize weights and keep xAI's layout, `[..., in, out]`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
 
-_MIDDLE = 128  # the unsigned code of zero, of 8 bits
+_MIDDLE = 128  # unsigned 8-bit code of zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class CodesInPlace:
 
     Attributes:
         weight: The source's weight.
-        recipe: How it is quantized, in groups of inputs; signed codes are of 8 bits and symmetric.
-        signed: Whether zero is zero.
+        recipe: The quantization scheme, in groups of inputs; for signed codes 8 bits, symmetric.
+        signed: True for signed codes.
     """
 
     weight: SourceWeight
@@ -38,10 +38,10 @@ class CodesInPlace:
     signed: bool
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
-        """Rows of the box, in order; the groups of its first and last row are fitted whole.
+        """Yield rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
-            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+            GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
         fitter = fitter_of(self.weight, self.recipe, box)
         rows = fitter.per_group * self.recipe.bits // 8
@@ -63,7 +63,7 @@ class CodesInPlace:
             )
 
     def describe(self) -> list[object]:
-        """`["codes in place", tensor, recipe, signed]`."""
+        """Return `["codes in place", tensor, recipe, signed]`."""
         return ["codes in place", self.weight.name, self.recipe.describe(), self.signed]
 
 
@@ -73,20 +73,20 @@ class ScalesInPlace:
 
     Attributes:
         weight: The source's weight.
-        recipe: How it is quantized, in groups of inputs.
+        recipe: The quantization scheme, in groups of inputs.
     """
 
     weight: SourceWeight
     recipe: QuantizationScheme
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
         for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
             yield bits
 
     def describe(self) -> list[object]:
-        """`["steps in place", tensor, recipe]`."""
+        """Return `["steps in place", tensor, recipe]`."""
         return ["steps in place", self.weight.name, self.recipe.describe()]
 
 
@@ -96,26 +96,26 @@ class ZerosInPlace:
 
     Attributes:
         weight: The source's weight.
-        recipe: How it is quantized, in groups of inputs.
+        recipe: The quantization scheme, in groups of inputs.
     """
 
     weight: SourceWeight
     recipe: QuantizationScheme
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
         for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
             yield zeros
 
     def describe(self) -> list[object]:
-        """`["zeros in place", tensor, recipe]`."""
+        """Return `["zeros in place", tensor, recipe]`."""
         return ["zeros in place", self.weight.name, self.recipe.describe()]
 
 
 def fitter_of(
     weight: SourceWeight, recipe: QuantizationScheme, box: Box, expert: int | None = None
 ) -> GroupQuantizer:
-    """What quantizes the matrix that a box lies in, or that of an expert."""
+    """Return the quantizer of the matrix of a box, or of an expert."""
     lead = box.start[:-2]
     return GroupQuantizer(weight, lead[0] if lead else expert, recipe)

@@ -1,4 +1,4 @@
-"""Pieces that come with a measure of what was lost in making them."""
+"""Rows of quantized arrays with the errors of their groups."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 class QuantizedRows:
     """Rows of an output array, and the errors of the groups that they hold.
 
-    A group belongs to the row in which it begins, so that each is counted once however the array
-    is cut.
+    A group belongs to the row in which it begins, so that each is counted once however the array is
+    cut.
 
     Attributes:
         values: The rows.
-        tensor: xAI's name of the weight that they are made of.
-        sums: Of each group: x^2, e^2, x * e, `f32[3, group, out]`.
-        counts: Of each group: codes at an end, values that became zero, `i32[2, group, out]`.
+        tensor: xAI's name of the weight from which they are made.
+        sums: Sums of x^2, e^2 and x * e of each group, `f32[3, group, out]`.
+        counts: Codes at an end, and values that became zero, of each group, `i32[2, group, out]`.
         per_group: Weights in a group.
-        by_group: Whether rows run along the groups, and not along the outputs.
-        rows_each: Rows for each group, where they run along the groups.
-        first_row: Row of `values` in which the first group begins; negative where that row was
-            made before.
+        by_group: True if rows run along the groups instead of the outputs.
+        rows_each: Rows of each group, if they run along the groups.
+        first_row: Row of `values` in which the first group begins; negative if that row was made
+            before.
     """
 
     values: np.ndarray
@@ -38,12 +38,12 @@ class QuantizedRows:
     first_row: int = 0
 
     def cut(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sums and counts of those that begin in rows `first` to `last`."""
+        """Return the sums and counts of the groups that begin in rows `first` to `last`."""
         low, high = self._index(first), self._index(last)
         part = (slice(None), slice(low, high)) if self.by_group else (..., slice(low, high))
         return self.sums[part], self.counts[part]
 
     def _index(self, row: int) -> int:
-        """How many begin before a row."""
+        """Return the number of groups that begin before a row."""
         count: int = self.sums.shape[1 if self.by_group else 2]
         return min(max(-(-(row - self.first_row) // self.rows_each), 0), count)

@@ -1,8 +1,8 @@
-"""Weights fitted to integers: blocks of a source's matrix, quantized by the kernels.
+"""Quantization of a weight's matrix, block by block, with the kernels.
 
-Codes, scales and zero points of a weight are arrays of their own in the output, all from one fit.
-Codes come first; the scales found with them are kept in the reader's memo for the arrays that
-follow, and fitted again where they are gone: any range of any array can still be made alone.
+Codes, scales and zero points of a weight are separate arrays of the output, from the same fit.
+Codes come first. The scales found with them are cached in the reader for the arrays that follow,
+and computed again if they were evicted: any range of any array can be made alone.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from grokpack.transforms.step_sizes import StepSizes
 
 CHUNK = 64
-"""Outputs whose scales are kept together; the kernels' strips are as wide."""
-_KEPT_TOGETHER = 16 * CHUNK  # outputs that are fitted again together where their scales are gone
+"""Outputs whose scales are cached together, as many as a strip of the kernels has."""
+_KEPT_TOGETHER = 16 * CHUNK  # outputs that are fitted together again after eviction
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class QuantizedGroups:
     """Codes and scales of some outputs.
 
     Attributes:
-        words: Packed codes, `u32[in / 8, out]` for 4 bits, `u8[in, out]` for 8; no rows where
-            only scales were asked for.
-        steps: Scales, exact in the recipe's dtype, `f32[group, out]`.
+        words: Packed codes, `u32[in / 8, out]` for 4 bits, `u8[in, out]` for 8; no rows if only
+            scales were requested.
+        steps: Scales, exact in the scheme's dtype, `f32[group, out]`.
         zeros: Zero points as codes, `u8[group, out]`.
-        sums: Of each group: x^2, e^2, x * e, `f32[3, group, out]`.
-        counts: Of each group: codes at an end, values that became zero, `i32[2, group, out]`.
+        sums: Sums of x^2, e^2 and x * e of each group, `f32[3, group, out]`.
+        counts: Codes at an end, and values that became zero, of each group, `i32[2, group, out]`.
     """
 
     words: np.ndarray
@@ -54,12 +54,12 @@ class QuantizedGroups:
 
 @dataclass(frozen=True, slots=True)
 class GroupQuantizer:
-    """Quantizes one matrix.
+    """Quantizer of one matrix.
 
     Attributes:
         weight: The source's weight, `[..., in, out]`.
-        expert: The one of a stack; None where there is no stack.
-        recipe: How.
+        expert: The expert of a stack; None without a stack.
+        recipe: The quantization scheme.
     """
 
     weight: SourceWeight
@@ -68,28 +68,28 @@ class GroupQuantizer:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Inputs and outputs."""
+        """Number of inputs and outputs."""
         return self.weight.shape
 
     @property
     def lead(self) -> tuple[int, ...]:
-        """Which matrix of a stack."""
+        """Index of the matrix in a stack."""
         return () if self.expert is None else (self.expert,)
 
     @property
     def per_group(self) -> int:
-        """Inputs that share a scale."""
+        """Number of inputs that share a scale."""
         return self.recipe.inputs_per_group(self.shape[0])
 
     @property
     def groups(self) -> int:
-        """Groups of inputs."""
+        """Number of groups of inputs."""
         return self.shape[0] // self.per_group
 
     def columns(
         self, first: int, last: int, reader: ArraySource, pace: StepSizes
     ) -> Iterator[tuple[int, QuantizedGroups]]:
-        """Outputs `first` to `last`, a few at a time, each with the first that it is of."""
+        """Yield outputs `first` to `last` in batches, each with its first output."""
         inputs = self.shape[0]
         width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(pace.step_bytes * 8 // (inputs * self.recipe.bits))
@@ -105,13 +105,13 @@ class GroupQuantizer:
 
     @property
     def rows_per_group(self) -> int:
-        """Rows of words that a group takes, where codes are packed down the inputs."""
+        """Rows of words of a group, if codes are packed down the inputs."""
         return self.per_group // self.recipe.per_word
 
     def rows(
         self, first: int, last: int, reader: ArraySource, pace: StepSizes
     ) -> Iterator[tuple[int, QuantizedGroups]]:
-        """Groups `first` to `last` of all outputs, a few at a time, each with its first group."""
+        """Yield groups `first` to `last` of all outputs in batches, each with its first group."""
         outputs, group = self.shape[1], self.per_group
         row_bytes = group * outputs * self.weight.value_bytes
         count = max(1, 2 * pace.step_bytes // row_bytes)
@@ -129,7 +129,7 @@ class GroupQuantizer:
     def found(
         self, first: int, last: int, reader: ArraySource, pace: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Scales (bits) and zero points `[out, group]` of outputs `first` to `last`, in order."""
+        """Yield scales (bits) and zero points `[out, group]` of outputs `first` to `last`."""
         for begin, end in edges(first, last, _KEPT_TOGETHER):
             kept = self._kept(begin, end, reader)
             if kept is not None:
@@ -141,7 +141,7 @@ class GroupQuantizer:
     def found_rows(
         self, first: int, last: int, reader: ArraySource, pace: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Scales (bits) and zero points `[group, out]` of groups `first` to `last`, in order."""
+        """Yield scales (bits) and zero points `[group, out]` of groups `first` to `last`."""
         for group in range(first, last):
             kept = reader.memo.take((self, "group", group))
             if kept is not None:
@@ -154,7 +154,7 @@ class GroupQuantizer:
     def _kept(
         self, begin: int, end: int, reader: ArraySource
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """The same from the memo; None where it lacks one of these outputs."""
+        """Return cached scales and zero points of outputs; None if one of them is missing."""
         chunks = range(begin // CHUNK, -(-end // CHUNK))
         found = [reader.memo.take((self, chunk)) for chunk in chunks]
         rows = slice(begin % CHUNK, begin % CHUNK + end - begin)
@@ -165,20 +165,20 @@ class GroupQuantizer:
         return bits, zeros
 
     def _turned(self, fit: QuantizedGroups) -> tuple[np.ndarray, np.ndarray]:
-        """Scales, as bits of their dtype, and zero points of a fit, both `[out, group]`."""
+        """Return scales, as bits of their dtype, and zero points of a fit, both `[out, group]`."""
         bits = self.bits_of(fit.steps)
         return np.ascontiguousarray(bits.T), np.ascontiguousarray(fit.zeros.T)
 
     def bits_of(self, steps: np.ndarray) -> np.ndarray:
-        """Scales as raw bits of the recipe's dtype; they are exact in it."""
+        """Return scales as raw bits of the scheme's dtype, which holds them exactly."""
         return recast(steps.view(np.uint32), DType.F32, self.recipe.scales, self.weight.name)
 
     def describe(self) -> list[object]:
-        """`[tensor, expert, recipe]`."""
+        """Return `[tensor, expert, scheme]`."""
         return [self.weight.name, self.expert, self.recipe.describe()]
 
     def _aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
-        """Scales of a band that may begin within a group of the source.
+        """Align the scales of a band that may begin within a group of the source.
 
         Returns:
             Inputs of a part of the band, and one row of scales for each part.
@@ -202,15 +202,15 @@ class GroupQuantizer:
         """Quantize some columns of a block.
 
         Args:
-            block: Its values, its scales, and the inputs that share one.
-            column: The first.
-            count: How many.
+            block: Its values, its scales, and the number of inputs that share one.
+            column: The first column.
+            count: Number of columns.
             row: The block's first input.
-            pace: Which twin of the kernel runs.
+            pace: Gives the implementation of the kernel.
 
         Raises:
-            GrokpackError: GP407 where a value is not finite, GP405 where the dtype of the scales
-                cannot hold one.
+            GrokpackError: GP407 if a value is not finite, GP405 if the dtype of the scales cannot
+                hold one.
         """
         values, scales, per_group = block
         recipe, inputs = self.recipe, len(values)
@@ -234,7 +234,7 @@ class GroupQuantizer:
         return fit
 
     def _importance(self, first: int, count: int) -> np.ndarray | None:
-        """How much errors at some inputs matter, `f32[in]`, one in the mean of each group."""
+        """Return the importance of some inputs, `f32[in]`, with mean one in each group."""
         own = self.weight.importance
         if own is None:
             return None
@@ -252,7 +252,7 @@ class GroupQuantizer:
             )
 
     def _remember(self, begin: int, fit: QuantizedGroups, reader: ArraySource) -> None:
-        """Keep the scales of whole chunks."""
+        """Cache the scales of whole chunks."""
         bits, zeros = self._turned(fit)
         end = begin + len(bits)
         for chunk in range(-(-begin // CHUNK), -(-end // CHUNK)):
@@ -263,7 +263,7 @@ class GroupQuantizer:
 
 
 def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
-    """Cut a range at multiples of a width."""
+    """Yield the parts of a range, cut at multiples of a width."""
     while first < last:
         stop = min((first // width + 1) * width, last)
         yield first, stop
@@ -271,12 +271,12 @@ def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def whole_chunks(columns: int) -> int:
-    """A number of outputs in whole chunks, one at least."""
+    """Round a number of outputs down to whole chunks, at least one."""
     return max(CHUNK, columns // CHUNK * CHUNK)
 
 
 @runtime_checkable
 class SharesQuantizer(Protocol):
-    """An op whose fit serves other arrays as well; the reader's memo keeps what they need."""
+    """Transform whose fit serves other arrays as well, through the reader's cache."""
 
     fitter: GroupQuantizer

@@ -1,8 +1,8 @@
 """Synthetic values: any part of a tensor of any size, computed from the seed alone.
 
-Values are drawn block by block from SFC64, each block seeded with (seed, array, block number), so
-that a tile is made without those before it, and twice alike. Only the generator's raw bits are
-used: NumPy keeps those stable between versions, its distributions not.
+Values are drawn block by block from SFC64. Each block is seeded with (seed, array, block number),
+so that a tile is made without those before it, and always the same. Only the generator's raw bits
+are used: NumPy keeps those stable between versions, but not its distributions.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 BLOCK_ELEMENTS = 1 << 18  # seeding a block takes some 15 us, filling one 250 us
 CODE_RMS = 34.0
-"""Root mean square of the release's int8 codes, as far as it is known (docs/explanation)."""
-_PLANTED = (-128, 127)  # every block begins with the extremes, which the table below leaves out
+"""Root mean square of the release's int8 codes, estimated in docs/explanation."""
+_PLANTED = (-128, 127)  # extremes that begin every block, because the table below leaves them out
 
 
 @cache
 def _gauss_table() -> bytes:
-    """For each random byte an int8 code: the quantiles of a normal distribution."""
+    """Return an int8 code for each random byte: the quantiles of a normal distribution."""
     normal = NormalDist(0.0, CODE_RMS)
     codes = [round(normal.inv_cdf((i + 0.5) / 256)) for i in range(256)]
     return np.array(codes, np.int8).tobytes()
@@ -42,19 +42,19 @@ class _Block:
     number: int
 
     def raw(self, nbytes: int) -> np.ndarray:
-        """`nbytes` random bytes, as uint8."""
+        """Return `nbytes` random bytes, as uint8."""
         seeds = np.random.SeedSequence([self.seed, zlib.crc32(self.array.encode()), self.number])
         return np.random.SFC64(seeds).random_raw(-(-nbytes // 8)).view(np.uint8)[:nbytes]
 
     def normal(self, count: int) -> np.ndarray:
-        """`count` values that are nearly standard normal: sums of four uniform ones."""
+        """Return `count` nearly standard normal values: sums of four uniform ones."""
         parts = self.raw(8 * count).view(np.uint16).reshape(count, 4).astype(np.float32)
         total: np.ndarray = parts.sum(axis=1) / np.float32(65535) - np.float32(2)
         return total * np.float32(math.sqrt(3))
 
 
 def _span(shape: Shape, box: Box) -> tuple[int, int]:
-    """First and last + 1 flat element of a box of whole rows."""
+    """Return the first flat element of a box of whole rows, and one past its last."""
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     first = sum(a * s for a, s in zip(box.start, strides, strict=True))
     return first, first + box.elements
@@ -62,31 +62,31 @@ def _span(shape: Shape, box: Box) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """int8 codes, normal with an rms of 34, the extremes planted once a block."""
+    """int8 codes, normal with an rms of 34, with the extremes at the start of each block."""
 
     array: str
     shape: Shape
     seed: int
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002
-        """The codes of whole rows, as uint8."""
+        """Return the codes of whole rows, as uint8."""
         return _joined(self, box)
 
     def block(self, number: int) -> np.ndarray:
-        """One block of codes."""
+        """Return one block of codes."""
         raw = _Block(self.seed, self.array, number).raw(BLOCK_ELEMENTS)
         codes = np.frombuffer(bytearray(raw.tobytes().translate(_gauss_table())), np.int8)
         codes[: len(_PLANTED)] = _PLANTED
         return codes.view(np.uint8)
 
     def describe(self) -> list[object]:
-        """`["codes", array, seed]`."""
+        """Return `["codes", array, seed]`."""
         return ["codes", self.array, self.seed]
 
 
 @dataclass(frozen=True, slots=True)
 class Floats:
-    """`mean + spread * normal`, as float32, or bfloat16 for scales."""
+    """Floats `mean + spread * normal`, in float32, or in bfloat16 for scales."""
 
     array: str
     shape: Shape
@@ -96,11 +96,11 @@ class Floats:
     bf16: bool = False
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002
-        """The values of whole rows, as raw unsigned integers."""
+        """Return the values of whole rows, as unsigned integers."""
         return _joined(self, box)
 
     def block(self, number: int) -> np.ndarray:
-        """One block of values."""
+        """Return one block of values."""
         values = _Block(self.seed, self.array, number).normal(BLOCK_ELEMENTS)
         values = np.float32(self.mean) + np.float32(self.spread) * values
         if not self.bf16:
@@ -110,12 +110,12 @@ class Floats:
         return values.astype(ml_dtypes.bfloat16).view(np.uint16)
 
     def describe(self) -> list[object]:
-        """`["floats", array, seed, mean, spread]`."""
+        """Return `["floats", array, seed, mean, spread]`."""
         return ["floats", self.array, self.seed, self.mean, self.spread]
 
 
 def _joined(op: Codes | Floats, box: Box) -> np.ndarray:
-    """The elements of a box, from the blocks that hold them."""
+    """Return the elements of a box, from the blocks that hold them."""
     first, last = _span(op.shape, box)
     low, high = first // BLOCK_ELEMENTS, -(-last // BLOCK_ELEMENTS)
     values = np.concatenate([op.block(number) for number in range(low, high)])

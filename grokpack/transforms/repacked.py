@@ -1,4 +1,4 @@
-"""Ops that give the released int8 codes and scales another packing; nothing is requantized."""
+"""Transforms that re-pack the released int8 codes and scales without re-quantizing."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class CodeColumns:
 
     Attributes:
         tensor: The weight, `int8[..., in, out]`.
-        expert: The one of a stack; None where there is no stack.
+        expert: The expert of a stack; None without a stack.
     """
 
     tensor: TensorSpec
     expert: int | None
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         outputs = self.tensor.values.shape[-1]
         count = max(1, pace.step_bytes // (_PER_WORD * outputs))
         for first in range(box.start[-2], box.stop[-2], count):
@@ -50,24 +50,24 @@ class CodeColumns:
             yield words
 
     def describe(self) -> list[object]:
-        """`["code columns", tensor, expert]`."""
+        """Return `["code columns", tensor, expert]`."""
         return ["code columns", self.tensor.name, self.expert]
 
 
 @dataclass(frozen=True, slots=True)
 class CodeRows:
-    """int8 codes the way engines store a weight, `i8[out, in]`.
+    """int8 codes in engines' layout, `i8[out, in]`.
 
     Attributes:
         tensor: The weight, `int8[..., in, out]`.
-        expert: The one of a stack; None where there is no stack.
+        expert: The expert of a stack; None without a stack.
     """
 
     tensor: TensorSpec
     expert: int | None
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         for block, height in column_blocks(self.tensor, self.expert, box, pace, DType.I8):
             codes = dense(matrix(reader.read(self.tensor.name, block)))
             for first in range(0, codes.shape[1], height):
@@ -77,19 +77,19 @@ class CodeRows:
                 yield turned
 
     def describe(self) -> list[object]:
-        """`["code rows", tensor, expert]`."""
+        """Return `["code rows", tensor, expert]`."""
         return ["code rows", self.tensor.name, self.expert]
 
 
 @dataclass(frozen=True, slots=True)
 class RepeatedScales:
-    """Scales of the source once for each smaller group, `[group, out]`.
+    """Scales of the source, repeated for each smaller group, `[group, out]`.
 
     Attributes:
         weight: The source's weight; its scale groups are multiples of `group`.
-        expert: The one of a stack; None where there is no stack.
+        expert: The expert of a stack; None without a stack.
         group: Inputs in a smaller group.
-        dtype: Dtype to be made.
+        dtype: Dtype of the result.
     """
 
     weight: SourceWeight
@@ -108,24 +108,24 @@ class RepeatedScales:
         return recast(bits, DType.F32, self.dtype, self.weight.name)
 
     def describe(self) -> list[object]:
-        """`["repeated scales", tensor, expert, group, dtype]`."""
+        """Return `["repeated scales", tensor, expert, group, dtype]`."""
         return ["repeated scales", self.weight.name, self.expert, self.group, self.dtype.value]
 
 
 @dataclass(frozen=True, slots=True)
 class OutputScales:
-    """The one scale of each output, `f32[out, 1]`, of some inputs that share a scale group.
+    """Scales of each output, `f32[out, group]`, transposed from the source.
 
     Attributes:
         weight: The source's weight.
-        expert: The one of a stack; None where there is no stack.
+        expert: The expert of a stack; None without a stack.
     """
 
     weight: SourceWeight
     expert: int | None
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Column `g` of the box is the scales of group `g` of the source."""
+        """Read the scales; column `g` of the box holds those of group `g` of the source."""
         per_group = self.weight.per_scale
         start = (box.start[-1] * per_group, box.start[-2])
         part = _of_expert(Box(start, (box.shape[-1] * per_group, box.shape[-2])), self.expert)
@@ -133,10 +133,10 @@ class OutputScales:
         return np.ascontiguousarray(scales.T).view(np.uint32)
 
     def describe(self) -> list[object]:
-        """`["output scales", tensor, expert]`."""
+        """Return `["output scales", tensor, expert]`."""
         return ["output scales", self.weight.name, self.expert]
 
 
 def _of_expert(box: Box, expert: int | None) -> Box:
-    """A box of one matrix as a box of the stack that it lies in."""
+    """Return a box of one matrix as a box of its stack."""
     return box if expert is None else Box((expert, *box.start), (1, *box.shape))

@@ -1,4 +1,4 @@
-"""How one weight is to be quantized: bits, group, method, and the dtype of its scales."""
+"""Quantization scheme of a weight: bits, group, method, and dtype of its scales."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from grokpack.core.tensors import DType
 
 Method = Literal["rtn", "mse", "lsq"]
 METHODS: dict[str, int] = {"rtn": 0, "mse": 1, "lsq": 2}
-"""Numbers by which the kernels know the methods."""
+"""Numbers of the methods in the kernels."""
 PRECISIONS = {DType.F32: 0, DType.BF16: 1, DType.F16: 2}
-"""Numbers by which the kernels know the dtype that a scale is rounded to."""
+"""Numbers, in the kernels, of the dtypes to which scales are rounded."""
 WORD_BITS = 32
 
 
@@ -23,7 +23,7 @@ class QuantizationScheme:
         bits: 4 or 8.
         group: Inputs that share a scale; None for all of an output's (per channel).
         method: How a group's scale is found.
-        symmetric: Whether zero is always the middle code; otherwise each group has a zero point.
+        symmetric: True if zero is always the middle code; otherwise each group has a zero point.
         scales: Dtype of the scales.
     """
 
@@ -34,14 +34,14 @@ class QuantizationScheme:
     scales: DType = DType.BF16
 
     def inputs_per_group(self, inputs: int) -> int:
-        """Inputs that share a scale, in a weight of so many inputs."""
+        """Return the inputs that share a scale, in a weight of so many inputs."""
         return inputs if self.group is None else self.group
 
     @property
     def per_word(self) -> int:
-        """Codes in 32 bits."""
+        """Number of codes in 32 bits."""
         return WORD_BITS // self.bits
 
     def describe(self) -> list[object]:
-        """The recipe as JSON, for the plan's digest."""
+        """Return the scheme as JSON, for the plan's digest."""
         return [self.bits, self.group, self.method, self.symmetric, self.scales.value]

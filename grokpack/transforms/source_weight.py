@@ -1,4 +1,4 @@
-"""A weight of the source as kernels that quantize take it: int8 codes and scales, or float32."""
+"""Weights of the source as input of the quantizing kernels: int8 codes and scales, or float32."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
 
 _WIDE_BYTES = 4
-_STRIP = 64  # rows or columns that are widened at a time; of columns, whole lines of the cache
+_STRIP = 64  # rows or columns that are widened at a time; of columns, whole cache lines
 
 
 class InputImportance(Protocol):
-    """How much errors at each input of a weight matter."""
+    """Importance of errors at each input of a weight."""
 
     def of(self, expert: int | None) -> np.ndarray:
-        """Importance of all inputs of a matrix, `f32[in]`, with a mean of one."""
+        """Return the importance of all inputs of a matrix, `f32[in]`, with a mean of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceWeight:
-    """A tensor `[..., in, out]` that is to be quantized.
+    """Tensor `[..., in, out]` to quantize.
 
     Attributes:
         tensor: The source's tensor.
         groups: Scale groups that expanded rows fall into; None for the rows as they are.
-        importance: How much errors at its inputs matter; None for all alike.
+        importance: Importance of errors at its inputs; None if all are equal.
     """
 
     tensor: TensorSpec
@@ -54,39 +54,39 @@ class SourceWeight:
 
     @property
     def coded(self) -> bool:
-        """Whether it is int8 codes with scales; anything else is read as float32."""
+        """True for int8 codes with scales; anything else is read as float32."""
         return self.tensor.values.dtype is DType.I8 and self.tensor.scales is not None
 
     @property
     def scale_rows(self) -> int:
-        """Groups of inputs that share a scale; 1 where it is read as float32."""
+        """Number of groups of inputs that share a scale; 1 if it is read as float32."""
         if not self.coded or self.tensor.scales is None:
             return 1
         return self.groups or self.tensor.scales.shape[-2]
 
     @property
     def per_scale(self) -> int:
-        """Inputs that share a scale."""
+        """Number of inputs that share a scale."""
         return self.shape[0] // self.scale_rows
 
     @property
     def value_bytes(self) -> int:
-        """Of a value, as it is read."""
+        """Bytes of a value when it is read."""
         return 1 if self.coded else _WIDE_BYTES
 
     def read(
         self, lead: tuple[int, ...], box: Box, reader: ArraySource
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A part of one matrix.
+        """Read a part of one matrix.
 
         Args:
-            lead: Which matrix of a stack.
-            box: Of the matrix, `[in, out]`.
-            reader: Where values come from.
+            lead: Index of the matrix in a stack.
+            box: A box of the matrix, `[in, out]`.
+            reader: The source of values.
 
         Returns:
-            Codes `i8[in, out]` and the scales of the groups that they lie in, `f32[group, out]`;
-            or values `f32[in, out]` and a row of ones.
+            Codes `i8[in, out]` and the scales of their groups, `f32[group, out]`; or values
+            `f32[in, out]` and a row of ones.
         """
         whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
         raw = matrix(reader.read(self.name, whole))
@@ -100,7 +100,7 @@ class SourceWeight:
         return values, np.ones((1, box.shape[1]), np.float32)
 
     def exact(self, lead: tuple[int, ...], box: Box, reader: ArraySource) -> np.ndarray:
-        """A part of one matrix in float32, `[in, out]`."""
+        """Read a part of one matrix in float32, `[in, out]`."""
         values, scales = self.read(lead, box, reader)
         if not self.coded:
             return values
@@ -108,10 +108,10 @@ class SourceWeight:
         return product
 
     def refuse_not_finite(self, squares: np.ndarray) -> None:
-        """See that no value was infinite or no number, by the sums of squares of its groups.
+        """Refuse groups with infinite or NaN values, by their sums of squares.
 
         Raises:
-            GrokpackError: GP407 where one was.
+            GrokpackError: GP407.
         """
         if not np.isfinite(squares).all():
             what = "a value is infinite or no number and cannot be quantised"
@@ -119,16 +119,16 @@ class SourceWeight:
             raise GrokpackError("GP407", what, Place(self.name), hint=hint)
 
     def _index(self, box: Box, rows: int) -> np.ndarray:
-        """Of each input of a box the row of scales, counted from the first that it needs."""
+        """Return the row of scales of each input of a box, counted from the first row needed."""
         per_scale = self.shape[0] // rows
         first = box.start[0]
         return np.arange(first, box.stop[0]) // per_scale - first // per_scale
 
 
 def _widened(raw: np.ndarray, dtype: DType) -> np.ndarray:
-    """A matrix in float32, contiguous, from raw bits that may lie the other way round.
+    """Convert a matrix of raw bits, perhaps transposed, to contiguous float32.
 
-    A strip at a time, as it lies in memory: of the whole there is one copy, and no second.
+    It works strip by strip in memory order, so that only one copy of the whole exists.
     """
     values = np.empty(raw.shape, np.float32)
     turned = not raw.flags.c_contiguous

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StepSizes:
-    """How much a thread handles at a time.
+    """Bytes per step and per block, and the kernel implementation.
 
     Attributes:
-        step_bytes: Of a piece that is made and written.
-        block_bytes: Of a block that is read once for many pieces.
-        engine: Which twin of each kernel runs.
+        step_bytes: Bytes of a piece that is made and written.
+        block_bytes: Bytes of a block that is read once for many pieces.
+        engine: The implementation of each kernel, numpy or compiled.
     """
 
     step_bytes: int

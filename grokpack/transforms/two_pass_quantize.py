@@ -1,8 +1,8 @@
-"""Weights quantized anew in groups so large that none is held at once, lying as xAI stores them.
+"""Quantization in groups too large to hold, in xAI's layout, in two passes.
 
-xAI's code takes one scale for each output and model shard, GPTQ may have one for each output:
-thousands of inputs share one. So the scales of a matrix are fitted first, column by column, and the
-codes then made row by row.
+xAI's code takes one scale for each output and model shard, and GPTQ may have one for each output:
+thousands of inputs share one. The scales of a matrix are therefore fitted first, column by column,
+and the codes are then made row by row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
 
-_MOST_ROWS = 64  # in a part of a group whose error is measured on its own
+_MOST_ROWS = 64  # rows of a part of a group whose error is measured separately
 _WIDE_BYTES = 4
 
 
@@ -37,17 +37,17 @@ class WideCodes:
 
     Attributes:
         weight: The source's weight.
-        recipe: 8 bits, symmetric.
+        recipe: The quantization scheme: 8 bits, symmetric.
     """
 
     weight: SourceWeight
     recipe: QuantizationScheme
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
-        """Rows of the box, in order.
+        """Yield rows of the box, in order.
 
         Raises:
-            GrokpackError: GP407 where a value is not finite, GP405 where a scale does not fit.
+            GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
         fitter = fitter_of(self.weight, self.recipe, box)
         rows = box.start[-2], box.stop[-2]
@@ -57,7 +57,7 @@ class WideCodes:
             yield piece.measured(codes, skip, 1)
 
     def describe(self) -> list[object]:
-        """`["wide codes", tensor, recipe]`."""
+        """Return `["wide codes", tensor, recipe]`."""
         return ["wide codes", self.weight.name, self.recipe.describe()]
 
 
@@ -67,8 +67,8 @@ class WideScales:
 
     Attributes:
         weight: The source's weight.
-        recipe: Symmetric.
-        expert: The one of a stack that the array holds; None for all, or where there is no stack.
+        recipe: The quantization scheme, symmetric.
+        expert: The expert of a stack that the array holds; None for all, or without a stack.
     """
 
     weight: SourceWeight
@@ -76,13 +76,13 @@ class WideScales:
     expert: int | None = None
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
-        """Rows of the box, in order."""
+        """Yield rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         part = Box(box.start[-2:], box.shape[-2:])
         yield fitter.bits_of(wide_scales(fitter, part, reader, pace))
 
     def describe(self) -> list[object]:
-        """`["wide steps", tensor, recipe, expert]`."""
+        """Return `["wide steps", tensor, recipe, expert]`."""
         return ["wide steps", self.weight.name, self.recipe.describe(), self.expert]
 
 
@@ -92,8 +92,8 @@ class WideWords:
 
     Attributes:
         weight: The source's weight.
-        recipe: Symmetric.
-        expert: The one of a stack; None where there is no stack.
+        recipe: The quantization scheme, symmetric.
+        expert: The expert of a stack; None without a stack.
     """
 
     weight: SourceWeight
@@ -101,7 +101,7 @@ class WideWords:
     expert: int | None
 
     def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
-        """Rows of the box, in order; see `WideCodes`."""
+        """Yield rows of the box, in order; errors are those of `WideCodes`."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         per_word = self.recipe.per_word
         rows = box.start[-2] * per_word, box.stop[-2] * per_word
@@ -111,20 +111,20 @@ class WideWords:
             yield piece.measured(_words(codes, self.recipe.bits), skip, per_word)
 
     def describe(self) -> list[object]:
-        """`["wide words", tensor, expert, recipe]`."""
+        """Return `["wide words", tensor, expert, recipe]`."""
         return ["wide words", self.weight.name, self.expert, self.recipe.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Codes of some rows, and what parts of groups contribute to sums and counts.
+    """Codes of some rows, and the errors of parts of groups.
 
     Attributes:
-        fitter: Of the matrix.
+        fitter: Quantizer of the matrix.
         first: The first row.
         unit: Rows of a part.
         codes: `i8[row, out]`.
-        sums: `f32[3, part, out]`; see `Fit`.
+        sums: `f32[3, part, out]`, as in `QuantizedGroups`.
         counts: `i32[2, part, out]`.
     """
 
@@ -136,7 +136,7 @@ class _Piece:
     counts: np.ndarray
 
     def measured(self, values: np.ndarray, skip: int, per_value: int) -> QuantizedRows:
-        """Rows of an output that are made of these, each of so many, the first `skip` left out."""
+        """Return output rows made of these, `per_value` of them each, without the first `skip`."""
         return QuantizedRows(
             values,
             self.fitter.weight.name,
@@ -156,14 +156,14 @@ def _pieces(
     reader: ArraySource,
     pace: StepSizes,
 ) -> Iterator[_Piece]:
-    """All rows of a range, and those around it that its first and last part have.
+    """Yield all rows of a range, extended to whole parts of groups.
 
     Args:
-        fitter: Of the matrix.
+        fitter: Quantizer of the matrix.
         rows: The first row, and one past the last.
-        multiple: What a part has a multiple of rows of; a group has too.
-        reader: Where values come from.
-        pace: How much to make at a time.
+        multiple: A number that divides the rows of a part, and of a group.
+        reader: The source of values.
+        pace: Bytes to make at a time.
     """
     outputs, unit = fitter.shape[1], unit_rows(fitter.per_group, multiple)
     steps = wide_scales(fitter, Box((0, 0), (fitter.groups, outputs)), reader, pace)
@@ -181,7 +181,7 @@ def _pieces(
 def _piece(
     fitter: GroupQuantizer, rows: tuple[int, int], steps: np.ndarray, reader: ArraySource
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes `i8[row, out]` of some rows, and what each contributes to sums and counts."""
+    """Return codes `i8[row, out]` of some rows, and the terms of each for sums and counts."""
     box = Box((rows[0], 0), (rows[1] - rows[0], steps.shape[1]))
     half = 1 << (fitter.recipe.bits - 1)
     values = fitter.weight.exact(fitter.lead, box, reader)
@@ -194,7 +194,7 @@ def _piece(
 
 
 def _words(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Signed codes `i8[in, out]` as words of unsigned ones, `u32[in * bits / 32, out]`."""
+    """Pack signed codes `i8[in, out]` into words of unsigned ones, `u32[in * bits / 32, out]`."""
     per_word = WORD_BITS // bits
     unsigned = (codes.view(np.uint8) + np.uint8(1 << (bits - 1))).astype(np.uint32)
     lanes = unsigned.reshape(-1, per_word, codes.shape[1])
@@ -206,13 +206,13 @@ def _words(codes: np.ndarray, bits: int) -> np.ndarray:
 def wide_scales(
     fitter: GroupQuantizer, box: Box, reader: ArraySource, pace: StepSizes
 ) -> np.ndarray:
-    """Scales `f32[group, out]` of a part of a matrix, fitted or remembered."""
+    """Return scales `f32[group, out]` of a part of a matrix, fitted or cached."""
     found = [bits for bits, _ in fitter.found(box.start[-1], box.stop[-1], reader, pace)]
     bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])
     return to_f32(bits, fitter.recipe.scales)
 
 
 def unit_rows(per_group: int, multiple: int = 1) -> int:
-    """Rows of a part of a group that is measured on its own: the most that divide it."""
+    """Return the rows of a separately measured part of a group: the most that divide it."""
     most = _MOST_ROWS // multiple
     return next(n for n in range(most, 0, -1) if per_group // multiple % n == 0) * multiple

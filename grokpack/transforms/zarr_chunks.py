@@ -1,4 +1,4 @@
-"""Chunks of an array with their checksums, as the shards of a zarr store hold them."""
+"""Chunks of an array with their checksums, as in the shards of a zarr store."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.protocols import Op
 
-_STEP_BYTES = 2 << 20  # of values that are made at a time: what is scattered then is in cache still
+_STEP_BYTES = 2 << 20  # of values at a time, so that they are scattered from the cache
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Every chunk of an array, and behind each its crc32c: `u8[chunk, bytes + 4]`.
+    """Every chunk of an array, each followed by its crc32c: `u8[chunk, bytes + 4]`.
 
     Attributes:
         op: Makes boxes of the array.
-        grid: How it is cut.
+        grid: Its shards and chunks.
         itemsize: Bytes of its elements.
-        checked: Whether the checksum is there; it is not where chunks are compressed afterwards.
+        checked: True if checksums are included; they are not if chunks are compressed afterwards.
     """
 
     op: Op
@@ -41,26 +41,26 @@ class Frames:
     checked: bool = True
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """The frames in a box of whole rows."""
+        """Return the frames in a box of whole rows."""
         return self.make_band([box], reader)[0]
 
     def make_band(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
-        """The same frames of shards that lie side by side along the last axis.
+        """Return the frames of shards that lie side by side along the last axis.
 
-        They are the caller's until the same thread asks for others.
+        They are valid until the same thread requests others.
         """
         made = _kept(boxes)
         checksum = crc32c() if self.checked else None
         for row, frames in enumerate(zip(*made, strict=True)):
             numbers = [box.start[0] + row for box in boxes]
             self._fill(list(zip(numbers, frames, strict=True)), reader)
-            if checksum:  # while the values lie in the cache
+            if checksum:  # while the values are in the cache
                 for frame in frames:
                     frame[-CRC_BYTES:].view("<u4")[0] = checksum(frame[:-CRC_BYTES])
         return made
 
     def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArraySource) -> None:
-        """Put the values of chunks side by side, by number, into their frames."""
+        """Put the values of adjacent chunks, by number, into their frames."""
         array, dtype = whole(self.grid.shape), RAW[self.itemsize]
         nbytes = math.prod(self.grid.chunk) * self.itemsize
         held: list[tuple[Box, np.ndarray]] = []
@@ -68,7 +68,7 @@ class Frames:
             box = self.grid.box(number)
             values = frame[:nbytes].view(dtype).reshape(box.shape)
             inside = box.intersect(array)
-            if inside != box:  # it reaches beyond the array, where zarr wants the fill value
+            if inside != box:  # the chunk exceeds the array; zarr wants the fill value there
                 values[...] = 0
             if inside is not None:
                 held.append((inside, values[inside.slices_in(box)]))
@@ -78,7 +78,7 @@ class Frames:
             self._share_out(held, reader)
 
     def _share_out(self, held: list[tuple[Box, np.ndarray]], reader: ArraySource) -> None:
-        """Make bands of rows across boxes that lie side by side, and give each its columns."""
+        """Make bands of rows across adjacent boxes, and give each box its columns."""
         first = held[0][0]
         outer = _hull([box for box, _ in held])
         columns: list[tuple[Any, ...]] = [(..., *box.slices_in(outer)[-1:]) for box, _ in held]
@@ -89,7 +89,7 @@ class Frames:
                 values[rows] = made[column]
 
     def describe(self) -> list[object]:
-        """`["frames", op, shard, chunk, checked]`."""
+        """Return `["frames", op, shard, chunk, checked]`."""
         return ["frames", self.op.describe(), self.grid.shard, self.grid.chunk, self.checked]
 
 
@@ -97,17 +97,17 @@ _thread = threading.local()
 
 
 def _kept(boxes: Sequence[Box]) -> list[np.ndarray]:
-    """Arrays of these shapes, which the thread keeps: fresh memory costs as much as filling it."""
+    """Return reused arrays of these shapes: fresh memory costs as much as filling it."""
     shapes = [box.shape for box in boxes]
     arrays: list[np.ndarray] = getattr(_thread, "arrays", [])
     if [array.shape for array in arrays] != shapes:
-        _thread.arrays = []  # frees them before others are made
+        _thread.arrays = []  # frees them before others are allocated
         _thread.arrays = arrays = [np.empty(shape, np.uint8) for shape in shapes]
     return arrays
 
 
 def _hull(boxes: list[Box]) -> Box:
-    """The box that covers boxes which differ in the last axis only; scalars cover themselves."""
+    """Return the box that covers boxes which differ only in the last axis."""
     first, last = boxes[0], boxes[-1]
     if not first.shape:
         return first
@@ -115,7 +115,7 @@ def _hull(boxes: list[Box]) -> Box:
 
 
 def _bands(box: Box, itemsize: int) -> list[Box]:
-    """Bands of rows of a box, each of one matrix and of about the bytes of a step."""
+    """Cut a box into bands of rows, each of one matrix and of about `_STEP_BYTES`."""
     if len(box.shape) < 2:  # noqa: PLR2004  # no rows
         return [box]
     rows = max(1, _STEP_BYTES // (box.shape[-1] * itemsize))
@@ -131,6 +131,6 @@ def _bands(box: Box, itemsize: int) -> list[Box]:
 
 
 def held_bytes(grid: ShardGrid, itemsize: int) -> int:
-    """Memory that a thread needs for the frames of sibling files, and what they are made of."""
+    """Return the memory that a thread needs for the frames of sibling files and their values."""
     siblings = grid.shards[-1] if grid.shards else 1
     return siblings * math.prod(grid.chunk) * itemsize + 2 * _STEP_BYTES

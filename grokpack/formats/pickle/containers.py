@@ -84,7 +84,7 @@ class FileRange:
     end: int
 
     def size(self) -> int:
-        """Size in bytes."""
+        """Return the size in bytes."""
         return self.end - self.begin
 
     def read(self, offset: int, nbytes: int) -> bytes:
@@ -99,7 +99,7 @@ class MemoryFile:
     data: bytes = field(repr=False)
 
     def size(self) -> int:
-        """Size in bytes."""
+        """Return the size in bytes."""
         return len(self.data)
 
     def read(self, offset: int, nbytes: int) -> bytes:

@@ -13,7 +13,7 @@ class Bytes(Protocol):
     """Random access to the bytes of a file."""
 
     def size(self) -> int:
-        """Size in bytes."""
+        """Return the size in bytes."""
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Return exactly `nbytes` bytes from `offset`; never called past the end."""
