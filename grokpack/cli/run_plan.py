@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from grokpack.cli.session import Session
     from grokpack.cli.workers import WorkerOptions
     from grokpack.execution.estimate import Estimate
-    from grokpack.execution.output import Output
     from grokpack.execution.partial_run import RunPart
+    from grokpack.execution.preflight import Preflight
     from grokpack.execution.run import Outcome
     from grokpack.execution.run_options import RunOptions
-    from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
 
@@ -95,15 +94,12 @@ class _Run:
     part: RunPart | None
 
     def carry_out(self) -> None:
-        from grokpack.execution.output import Output
-        from grokpack.execution.preflight import finished
         from grokpack.report import plan_text as text
 
-        allowed = self._preflight()
-        place = Output.of(self.plan.target, self.out)
-        already = not self.flags.restart and finished(self.plan, place)
-        guess = self._guess(place, allowed) if self.flags.dry_run else None
-        data = text.document(self.plan, self.out, self.limits, allowed, guess, self.hands.workers)
+        judged = self._preflight()
+        guess = self._guess(judged) if self.flags.dry_run else None
+        workers = self.hands.workers
+        data = text.document(self.plan, self.out, self.limits, judged.budget, guess, workers)
         if self.part is not None:
             from grokpack.execution.partial_run import part_bytes
 
@@ -115,11 +111,11 @@ class _Run:
             rendered = text.render(data, self.out)
             self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
             return
-        if not already:
+        if not judged.finished:
             self.session.say(text.summary(data))
             for note in self.plan.target.notes:
                 self.session.say(f"note: {line(note)}")
-        outcome = self._execute()
+        outcome = self._execute(judged)
         if outcome.already_done:
             self._tell_done(data)
         elif outcome.published:
@@ -127,7 +123,7 @@ class _Run:
         else:
             self._tell_part(data, outcome)
 
-    def _guess(self, place: Output, allowed: Budget) -> Estimate | None:
+    def _guess(self, judged: Preflight) -> Estimate | None:
         """How long it will take; None where nothing is made."""
         from grokpack.execution.estimate import Work, estimate
         from grokpack.execution.throughput import rates
@@ -138,11 +134,11 @@ class _Run:
             return None
         count = sum(1 for _ in tasks(target, {}))
         work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
-        at_once = self.limits.at_once(allowed)
-        return estimate(work, rates(self.plan, place, allowed.pace), at_once)
+        at_once = self.limits.at_once(judged.budget)
+        return estimate(work, rates(self.plan, judged.output, judged.budget.pace), at_once)
 
-    def _preflight(self) -> Budget:
-        """How the run keeps its memory promise; refuses what the run would refuse."""
+    def _preflight(self) -> Preflight:
+        """Judge the plan; refuse what the run would refuse."""
         from grokpack.execution.preflight import preflight
 
         if self.part is not None:
@@ -158,15 +154,15 @@ class _Run:
             hint += "--nthreads 2`"
             raise TooLittleMemory(error.what, error.where, error.facts, hint) from error
 
-    def _execute(self) -> Outcome:
+    def _execute(self, judged: Preflight) -> Outcome:
         listen, executor = self.session.listener(), self.hands.executor
         if self.part is None:
-            from grokpack.execution.run import execute
+            from grokpack.execution.run import execute_judged
 
-            return execute(self.plan, self.out, self.limits, listen, executor)
-        from grokpack.execution.partial_run import execute_part
+            return execute_judged(self.plan, judged, self.limits, listen, executor)
+        from grokpack.execution.partial_run import execute_judged_part
 
-        return execute_part(self.plan, self.out, self.part, self.limits, listen, executor)
+        return execute_judged_part(self.plan, judged, self.part, self.limits, listen, executor)
 
     def _tell_done(self, data: dict[str, Any]) -> None:
         lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]

@@ -44,6 +44,11 @@ class Output:
             path = path.rstrip("/")
         return cls(path, target.single, _sink(path, single=target.single))
 
+    def anywhere(self) -> Output:
+        """The same output with its path from the root, for other processes."""
+        path = storage.absolute(self.path)
+        return Output(path, self.single, _sink(path, single=self.single))
+
     def file(self, relative: str) -> str:
         """Return the path of a file of the layout."""
         return self.path if self.single else os.path.join(self.path, relative)

@@ -19,14 +19,14 @@ from grokpack.core.errors import GrokpackError, LockHeld, Place, WriteFailed
 from grokpack.core.events import Finished, Listener, Started, ignore
 from grokpack.execution import tile_coverage
 from grokpack.execution.journal import Journal
-from grokpack.execution.output import Output
-from grokpack.execution.preflight import check_output, finished, preflight
+from grokpack.execution.preflight import Preflight, check_output, finished, preflight
 from grokpack.execution.run import Outcome, RunState, already
 from grokpack.execution.run_options import RunOptions
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from grokpack.execution.output import Output
     from grokpack.execution.tile_coverage import Tiles
     from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
@@ -75,15 +75,26 @@ def execute_part(
     """
     limits = limits or RunOptions()
     refuse_part(plan, out, part, limits)
-    allowed = preflight(plan, out, limits)
+    return execute_judged_part(plan, preflight(plan, out, limits), part, limits, listen, executor)
+
+
+def execute_judged_part(
+    plan: Plan,
+    judged: Preflight,
+    part: RunPart,
+    limits: RunOptions,
+    listen: Listener = ignore,
+    executor: Executor | None = None,
+) -> Outcome:
+    """Execute one part of a plan that has had its preflight, as `execute_part` does."""
+    output = judged.output
     if executor is not None:
-        plan, out = plan.anywhere(), storage.absolute(out)
-    place = Output.of(plan.target, out)
-    session = _Part(plan, place, limits, listen, allowed, part)
+        plan, output = plan.anywhere(), output.anywhere()
+    session = _Part(plan, output, limits, listen, judged.budget, part)
     try:
         return _until_done(session, executor)
     finally:
-        storage.tidy(place.journal.folder)
+        storage.tidy(output.journal.folder)
 
 
 def _until_done(session: _Part, executor: Executor | None) -> Outcome:

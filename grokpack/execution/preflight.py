@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
@@ -19,30 +20,43 @@ _SLACK_BYTES = 16 << 20  # manifest, journal and folders
 _LONGEST_VALUE = 24  # of an option; longer ones are digests, and 8 of their digits are enough
 
 
-def preflight(plan: Plan, out: str, limits: RunOptions) -> Budget:
-    """Refuse, before anything is written, a plan that could not be finished.
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Result of judging a plan that nothing speaks against.
 
-    Returns:
-        The run's memory budget.
+    Attributes:
+        budget: How the run keeps its memory promise.
+        output: Where it writes.
+        finished: Whether the output was published before, and is not to be written anew.
+    """
+
+    budget: Budget
+    output: Output
+    finished: bool
+
+
+def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
+    """Judge a plan before anything is written: refuse what the run would refuse.
 
     Raises:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP330 output.
     """
     refuse_url(plan, out)
-    place = Output.of(plan.target, out)
-    allowed = budget(plan, limits.memory_bytes, limits.workers, place.sink.held_bytes)
+    output = Output.of(plan.target, out)
+    allowed = budget(plan, limits.memory_bytes, limits.workers, output.sink.held_bytes)
     refuse_overlap(plan, out)
     refuse_other_place(plan, out)
     if not storage.is_url(out):
-        refuse_file(place)
-    if limits.restart or not finished(plan, place):
+        refuse_file(output)
+    done = not limits.restart and finished(plan, output)
+    if not done:
         if limits.restart:
-            removable(plan, place)
+            removable(plan, output)
         else:
-            check_output(plan, place)
+            check_output(plan, output)
         if not storage.is_url(out):
-            check_disk(plan, place)
-    return allowed
+            check_disk(plan, output)
+    return Preflight(allowed, output, done)
 
 
 def refuse_url(plan: Plan, out: str) -> None:

@@ -14,8 +14,7 @@ from grokpack.core.events import Advanced, Finished, Listener, Started, ignore
 from grokpack.core.progress import Watch
 from grokpack.execution import tile_coverage, worker_checks
 from grokpack.execution.data_loop import doing_tasks
-from grokpack.execution.output import Output
-from grokpack.execution.preflight import check_output, finished, preflight
+from grokpack.execution.preflight import Preflight, check_output, finished, preflight
 from grokpack.execution.publish import account_of, publish
 from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.remove_output import discard
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from grokpack.core.layout import Layout
+    from grokpack.execution.output import Output
     from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
@@ -85,24 +85,35 @@ def execute(
             gone, GP409 where one sees other files, and errors of reading and writing.
     """
     limits = limits or RunOptions()
-    allowed = preflight(plan, out, limits)
+    return execute_judged(plan, preflight(plan, out, limits), limits, listen, executor)
+
+
+def execute_judged(
+    plan: Plan,
+    judged: Preflight,
+    limits: RunOptions,
+    listen: Listener = ignore,
+    executor: Executor | None = None,
+) -> Outcome:
+    """Execute a plan that has had its preflight, as `execute` does."""
+    output = judged.output
     if executor is not None:
-        plan, out = plan.anywhere(), storage.absolute(out)
-    place = Output.of(plan.target, out)
-    journal = place.journal
-    done = not limits.restart and finished(plan, place)
-    if done and not journal.lingers():
-        return already(place)
+        plan, output = plan.anywhere(), output.anywhere()
+    journal = output.journal
+    if judged.finished and not journal.lingers():
+        return already(output)
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path):
-        if done:  # an earlier run was stopped between its last two steps
+        fresh = not limits.restart and not journal.exists()
+        if judged.finished or (fresh and finished(plan, output)):
+            # by a run that ended between its last two steps, or by another since the preflight
             journal.finish()
-            return already(place)
+            return already(output)
         if limits.restart:
-            discard(plan, place)
-            check_output(plan, place)
+            discard(plan, output)
+            check_output(plan, output)
         try:
-            return _Whole(plan, place, limits, listen, allowed).run(executor)
+            return _Whole(plan, output, limits, listen, judged.budget).run(executor)
         finally:
             storage.tidy(journal.folder)
 

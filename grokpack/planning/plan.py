@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ class Plan:
     parameters: Mapping[str, Any]
     source: Checkpoint | None
     target: Target
+    _digest: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compute the digest, which every step of a run asks for."""
+        object.__setattr__(self, "_digest", self._computed_digest())
 
     def description(self) -> dict[str, Any]:
         """Describe the output's origin, for the manifest."""
@@ -46,6 +51,9 @@ class Plan:
 
         Paths, memory, tiling and workers are not part of it and may change between runs.
         """
+        return self._digest
+
+    def _computed_digest(self) -> str:
         files = [
             [file.path, file.nbytes, [_segment(s) for s in file.segments]]
             for file in self.target.layout.files()

@@ -227,7 +227,8 @@ def _narrow(pace: Any) -> Any:
     def narrow(plan: Plan, out: str, limits: RunOptions) -> Any:
         from dataclasses import replace
 
-        return replace(preflight(plan, out, limits), pace=pace)
+        judged = preflight(plan, out, limits)
+        return replace(judged, budget=replace(judged.budget, pace=pace))
 
     return narrow
 
