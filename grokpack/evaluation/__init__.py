@@ -1,4 +1,4 @@
-"""What a checkpoint computes: perplexity, how far another is from it, and where they part.
+"""Evaluation: perplexity of a checkpoint, and its distance from another, layer by layer.
 
 inputs     tokens and texts, as sequences with the tokens that they predict
 setting    threads, memory and precision of a run; what it will cost, told in advance

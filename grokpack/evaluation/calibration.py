@@ -1,4 +1,4 @@
-"""What flows into each weight: mean squares of its inputs, channel by channel, in a file.
+"""Calibration: mean squares of each weight's inputs, channel by channel, in a file.
 
 The file is safetensors. For each weight of attention and experts, by xAI's name:
 
@@ -37,7 +37,7 @@ _ROWS = 1024  # tokens summed at a time
 
 
 class Calibration:
-    """Sums what flows into the weights of a network as it runs, and writes the file.
+    """Collector of mean squares of inputs while a network runs, and writer of the file.
 
     Args:
         checkpoint: Whose network runs.
@@ -57,7 +57,7 @@ class Calibration:
         self._counts: dict[tuple[int, str, int | None], int] = {}
 
     def watch(self, layer: int) -> Callable[[str, int | None, np.ndarray], None]:
-        """What sees the inputs of a layer's matrices."""
+        """Return the function that receives the inputs of a layer's matrices."""
 
         def see(name: str, expert: int | None, x: np.ndarray) -> None:
             key = layer, name, expert
@@ -94,7 +94,7 @@ class Calibration:
                 at += values.nbytes
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """The file's arrays by name; counts first, since they are wider."""
+        """Return the file's arrays by name; counts first, since they are wider."""
         means: dict[str, np.ndarray] = {}
         counts: dict[str, np.ndarray] = {}
         for layer, name in dict.fromkeys((layer, name) for layer, name, _ in self._sums):
@@ -106,7 +106,7 @@ class Calibration:
         return counts | means
 
     def _stacked(self, layer: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squares and counts of a weight; experts that no token chose have zeros."""
+        """Return mean squares and counts of a weight; experts that no token chose have zeros."""
         if name not in (GATE, DOWN):
             count = self._counts[layer, name, None]
             mean = np.concatenate(self._sums[layer, name, None]) / count
@@ -124,7 +124,7 @@ class Calibration:
 
 
 def _squares(x: np.ndarray) -> np.ndarray:
-    """Sums of squares of `f32[T, d]` over tokens, `f64[d]`."""
+    """Sum the squares of `f32[T, d]` over tokens, `f64[d]`."""
     total = np.zeros(x.shape[1])
     for first in range(0, len(x), _ROWS):
         total += np.square(x[first : first + _ROWS]).sum(axis=0, dtype=np.float64)

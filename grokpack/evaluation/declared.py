@@ -1,4 +1,4 @@
-"""What two checkpoints say of themselves, held against each other."""
+"""Comparison of the configs of two checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROUNDING = 1e-6  # relative; what a decimal in a config, or float32 in a GGUF, 
 
 
 def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
-    """See that two networks can run on the same tokens, layer by layer.
+    """Refuse two networks that cannot run on the same tokens, layer by layer.
 
     Raises:
         GrokpackError: GP343 where a dimension differs.
@@ -41,7 +41,7 @@ def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
 
 
 def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
-    """Constants, token ids and switches that two configs give differently.
+    """Find constants, token ids and switches that differ between two configs.
 
     A constant that a config leaves out is that of xAI's code. Where a config gives one by several
     keys, each of them counts: programs differ in the key that they read.
@@ -63,7 +63,7 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
 
 
 def _unequal(name: str, ours: dict[str, float], theirs: dict[str, float]) -> list[Finding]:
-    """A finding where any number given on one side is not that of the other."""
+    """Make a finding if a number given on one side differs from the other's."""
     pairs = [(a, b) for a in ours.values() for b in theirs.values()]
     if all(math.isclose(a, b, rel_tol=_ROUNDING) for a, b in pairs):
         return []

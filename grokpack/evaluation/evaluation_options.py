@@ -1,4 +1,4 @@
-"""Threads, memory and precision of a run, and what it will cost."""
+"""Options of an evaluation: threads, memory, precision; and its cost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _F32 = 4
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """How to run.
+    """Options of an evaluation.
 
     Attributes:
         precision: `f32`, or `bf16` as the reference.
@@ -55,7 +55,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run will take.
+    """Cost of an evaluation.
 
     Attributes:
         read_bytes: Bytes of weights, where every expert is chosen by some token.
@@ -76,7 +76,7 @@ def cost(
     *,
     remembered: bool = False,
 ) -> Cost:
-    """What running this many tokens takes.
+    """Predict the cost of running this many tokens.
 
     Args:
         checkpoint: The weights.
@@ -105,12 +105,12 @@ def cost(
 
 
 def _activation_bytes(geometry: Geometry, tokens: int) -> int:
-    """The stream, its norm, what is added to it, queries, keys and values."""
+    """Count the bytes of activations: residual stream, norm, addend, queries, keys, values."""
     return _F32 * tokens * (3 * geometry.d_model + geometry.q_width + 2 * geometry.kv_width)
 
 
 def _remembered_bytes(geometry: Geometry, tokens: int) -> int:
-    """Keys and values of one layer: 512 KiB a token in all 64 of the release."""
+    """Count the bytes of one layer's key/value cache."""
     return _F32 * tokens * 2 * geometry.kv_width
 
 
@@ -123,7 +123,7 @@ def networks(
     *,
     remembered: bool = False,
 ) -> Iterator[list[Network]]:
-    """Networks that share threads, ready to run this many tokens; arguments are those of `cost`.
+    """Open networks that share threads, ready to run this many tokens.
 
     Raises:
         GrokpackError: GP312 where the memory allowed is too little; what `Network` raises.
@@ -154,7 +154,7 @@ def _advances(listen: Listener) -> Callable[[int], None]:
 
 
 def _on_disk(rows: int, columns: int) -> np.ndarray:
-    """Activations in a nameless file: the system writes out what it needs the memory of."""
+    """Map activations to a nameless file, so that the system can write them out."""
     if not rows:  # an expert without a token
         return in_memory(rows, columns)
     pages = storage.scratch_memory(math.prod((rows, columns, _F32)))

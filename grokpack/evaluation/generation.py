@@ -1,4 +1,4 @@
-"""Tokens that continue prompts, one at a time, each from the weights streamed once more."""
+"""Generation: tokens that continue prompts, each from one pass over the weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen.
+    """Options of choosing the next token.
 
     Attributes:
         temperature: That logits are divided by; 0 takes the likeliest token.
@@ -41,7 +41,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was generated.
+    """Generated tokens.
 
     Attributes:
         tokens: That continue each prompt; the end of a sequence is not among them.
@@ -66,7 +66,7 @@ def generate(
     options: EvaluateOptions | None = None,
     said: Callable[[int, int], None] | None = None,
 ) -> Generation:
-    """Continue prompts; all of them take their next token from the same pass over the weights.
+    """Continue prompts; all take their next token from the same pass over the weights.
 
     Args:
         checkpoint: The weights, in any format.
@@ -100,7 +100,7 @@ def generate(
 
 
 def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
-    """Bytes of weights that one more token of each sequence takes, embedding and scales among them.
+    """Count the bytes of weights read for one more token of each sequence.
 
     An expert is read once for all sequences; up to two for each are chosen.
     """
@@ -113,7 +113,7 @@ def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
 
 
 def _used_share(geometry: Geometry, sequences: int) -> float:
-    """Share of the experts that work, as if each token chose at random."""
+    """Estimate the share of experts that work, as if each token chose at random."""
     by_role = count_parameters(geometry)
     experts = by_role.by_role.get("expert", 0)
     one = 1 - (by_role.total - by_role.active) / experts if experts else 1.0
@@ -121,7 +121,7 @@ def _used_share(geometry: Geometry, sequences: int) -> float:
 
 
 class _Run:
-    """Sequences on their way."""
+    """Sequences that are being continued."""
 
     def __init__(
         self, network: Network, prompts: Sequence[np.ndarray], count: int, sampling: Sampling
@@ -136,7 +136,7 @@ class _Run:
         self._memories = network.memories([len(p) + count for p in prompts])
 
     def tokens(self) -> Iterator[tuple[int, int]]:
-        """Each token as it is chosen, with the number of its prompt."""
+        """Yield each token as it is chosen, with the number of its prompt."""
         going = list(range(len(self._prompts)))
         fed = batch(self._prompts)
         for _ in range(self._count):
@@ -167,13 +167,13 @@ class _Run:
 
 
 def _of(memory: KVCache, going: list[int]) -> KVCache:
-    """What is remembered of the sequences that go on."""
+    """Keep the cached keys and values of the sequences that go on."""
     kept = ([rows[n] for n in going] for rows in (memory.keys, memory.values, memory.tokens))
     return type(memory)(*kept)
 
 
 def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:
-    """The next token, of its logits `f32[vocab]`."""
+    """Choose the next token from its logits `f32[vocab]`."""
     if sampling.temperature == 0:
         return int(logits.argmax())
     scaled = (logits.astype(np.float64) - logits.max()) / sampling.temperature

@@ -1,4 +1,4 @@
-"""Tokens to evaluate on: from arrays or texts, as sequences with the tokens they predict."""
+"""Input tokens from arrays or texts, as sequences with the tokens that follow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MATRIX = 2
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Sequences, and what should follow each of their tokens.
+    """Sequences of tokens, with the token that should follow each.
 
     Attributes:
         sequences: Tokens of each, `i64[T]`.
@@ -43,17 +43,17 @@ class Inputs:
 
     @property
     def batch(self) -> Batch:
-        """The sequences, side by side."""
+        """Join the sequences into a batch."""
         return batch(list(self.sequences))
 
     @property
     def scored(self) -> int:
-        """Tokens that have one to predict."""
+        """Number of tokens that have a next token."""
         return int(np.count_nonzero(self.targets != NO_TARGET))
 
 
 def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> Inputs:
-    """Token ids from a .npy file: `i[T]`, or `i[N, T]` with a sequence in each row.
+    """Read token ids from a .npy file: `i[T]`, or `i[N, T]` with a sequence in each row.
 
     Padding at the end of a row is left out; rows longer than `context` are cut into windows.
 
@@ -87,7 +87,7 @@ def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> I
 def read_text(
     path: str, checkpoint: Checkpoint, tokenizer: str | None, context: int, most: int | None
 ) -> Inputs:
-    """A UTF-8 text as tokens, in windows; no token is put before it, as in the reference.
+    """Read a UTF-8 text as tokens, in windows; no token is put before it, as in the reference.
 
     Args:
         path: The file.
@@ -108,7 +108,7 @@ def read_text(
 
 
 class Tokenizer:
-    """A sentencepiece model, as xAI's code uses it.
+    """Sentencepiece model, as xAI's code uses it.
 
     Args:
         checkpoint: Beside which it is looked for.
@@ -129,18 +129,18 @@ class Tokenizer:
         vocabularies.refuse_another(self._model.get_piece_size(), rows, path)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text."""
+        """Return the token ids of a text."""
         ids: list[int] = self._model.encode(text)
         return ids
 
     def piece(self, token: int) -> str:
-        """A token as it is in the vocabulary, its space shown as `\u2581`."""
+        """Return a token as it is in the vocabulary, its space shown as `\u2581`."""
         known = token < self._model.get_piece_size()
         piece: str = self._model.id_to_piece(token) if known else ""
         return piece
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids; those that the model does not have are left out."""
+        """Return the text of token ids; unknown ids are left out."""
         most = self._model.get_piece_size()
         text: str = self._model.decode([int(i) for i in ids if i < most])
         return text
@@ -165,7 +165,7 @@ def _without_padding(row: np.ndarray, pad: int) -> np.ndarray:
 def _cut(
     rows: list[np.ndarray], context: int | None, most: int | None, path: str, pad: int
 ) -> Inputs:
-    """Windows of rows, each with the token that comes next, be it in the next window."""
+    """Cut rows into windows, each token with the one that follows, also in the next window."""
     sequences: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     left = most if most is not None else sum(map(len, rows))

@@ -1,4 +1,4 @@
-"""All logits in a .npy file, written as they come: a block of the vocabulary at a time."""
+"""File of all logits, written a block of the vocabulary at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def logits_file(path: str, tokens: int, vocab: int) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """`f32[T, vocab]`, a row for each token of all sequences joined.
+    """Open a file of logits `f32[T, vocab]`, a row for each token of all sequences.
 
     It appears under its name when the block ends well; a run that fails leaves nothing.
 

@@ -1,4 +1,4 @@
-"""The parts of a network that are judged, each by its error, its weights and a limit."""
+"""Parts of a network, each judged by its error, its weights and a limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _WEIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class NetworkPart:
-    """A part of the network, as the second computes it on the first's input.
+    """Part of a network, as the second computes it on the first's input.
 
     Attributes:
         name: `embedding`, `attention`, `experts` or `head`.
@@ -58,12 +58,12 @@ class NetworkPart:
 
     @property
     def title(self) -> str:
-        """Its name, for people."""
+        """Name for people."""
         return self.name if self.layer is None else f"layer {self.layer}, {self.name}"
 
     @property
     def beyond(self) -> bool:
-        """Whether it errs by more than its limit; NaN does."""
+        """True if its error is beyond its limit, or NaN."""
         return not self.error <= self.limit
 
     @classmethod
@@ -78,7 +78,7 @@ class NetworkPart:
         reached: frozenset[int] = frozenset(),
         alone: bool = False,
     ) -> NetworkPart:
-        """A part with its weights.
+        """Make a part with its weights.
 
         Args:
             name: Which.
@@ -104,7 +104,7 @@ class NetworkPart:
         return replace(made, weights=weights)
 
     def _is_excused(self, row: WeightGap, reached: frozenset[int]) -> bool:
-        """Whether a weight that is beyond computes the same, as this input shows.
+        """Tell whether a weight beyond its limit computes the same on this input.
 
         Experts that no token chose have not computed, nor have rows of the embedding that no token
         named; a difference too small to be seen in the output is not shown to be none.
@@ -117,7 +117,7 @@ class NetworkPart:
 
 
 def undecided(routing: Routing, seen: Sequence[WeightGap], precision: Name) -> np.ndarray:
-    """Tokens that were so nearly given to other experts that rounding may do it, `bool[T]`."""
+    """Find tokens whose choice of experts may change by rounding, `bool[T]`."""
     router = [row for row in seen if _kind(row.name) in (ROUTER, NORMS[2])]
     least = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(router))
     found: np.ndarray = routing.margin <= _MARGIN * least
@@ -128,7 +128,7 @@ _MARGIN = 10.0  # of the limit: logits of the router are larger than one
 
 
 def _allowed(rows: Sequence[WeightGap]) -> list[float]:
-    """Relative error that the format of each tensor allows; of experts together."""
+    """Return the relative error that the format of each tensor allows; of experts together."""
     found: dict[str, list[float]] = {}
     for row in rows:
         found.setdefault(row.name, []).append(row.allowed)
@@ -136,6 +136,6 @@ def _allowed(rows: Sequence[WeightGap]) -> list[float]:
 
 
 def _kind(name: str) -> str:
-    """A tensor's name within its layer; the whole name of one that belongs to none."""
+    """Return a tensor's name within its layer, or its whole name if it belongs to none."""
     layer = layer_of(name)
     return name if layer is None else name.removeprefix(f"transformer/decoder_layer_{layer}/")

@@ -1,4 +1,4 @@
-"""Two networks on the same tokens, layer by layer: how far one is from the other, and since where.
+"""Evaluation of two networks on the same tokens: their distance, and where it begins.
 
 The second network's layers see the tokens twice: in the stream that is its own, and in that of the
 first, as that was before the layer and, after attention, between its halves. What a half of a
@@ -42,7 +42,7 @@ _HEAD_ROWS = 64  # tokens on whose last activations both heads are compared
 
 @dataclass(frozen=True, slots=True)
 class LayerGap:
-    """How far two networks are from each other in a layer.
+    """Distance of two networks in a layer.
 
     Attributes:
         layer: Its number.
@@ -61,7 +61,7 @@ class LayerGap:
 
 @dataclass(frozen=True, slots=True)
 class PairEvaluation:
-    """Two networks on the same tokens.
+    """Result of two networks on the same tokens.
 
     Attributes:
         first: The reference's loss.
@@ -96,12 +96,12 @@ class PairEvaluation:
 
     @property
     def kl_mean(self) -> float:
-        """Over all tokens, in nats."""
+        """Mean KL divergence over all tokens, in nats."""
         return float(self.kl.mean())
 
     @property
     def kl_p99(self) -> float:
-        """What 99 of 100 tokens stay below."""
+        """KL divergence that 99 of 100 tokens stay below."""
         return float(np.quantile(self.kl, 0.99))
 
 
@@ -151,7 +151,7 @@ def evaluate_pair(
 
 
 class _Run:
-    """Both streams on their way through the layers."""
+    """Both residual streams on their way through the layers."""
 
     def __init__(self, one: Network, other: Network, batch: Batch, weights: Weights) -> None:
         self._one, self._other = one, other
@@ -170,7 +170,7 @@ class _Run:
         self._ends: tuple[NetworkPart, ...] = ()
 
     def layer(self, number: int) -> LayerGap:
-        """Both through one layer."""
+        """Pass both streams through one layer."""
         size = self._batch.size
         h, before, middle = self._h, self._before, self._middle
         own, lent = self._both[:size], self._both[size:]
@@ -207,7 +207,7 @@ class _Run:
         seen: list[WeightGap],
         routings: tuple[Routing, Routing],
     ) -> list[NetworkPart]:
-        """Both halves of a layer, with their weights."""
+        """Return both halves of a layer, with their weights."""
         size, precision = self._batch.size, self._one.precision.name
         chosen = [set(routing.chosen[-size:].ravel().tolist()) for routing in routings]
         reached = frozenset(chosen[0] & chosen[1])
@@ -220,7 +220,7 @@ class _Run:
         return [self._reordered.settle(part) for part in made]
 
     def logits(self, found: Divergence) -> float:
-        """All logits into `found`; returns the relative error of the heads by themselves."""
+        """Add all logits to `found`; return the relative error of the heads alone."""
         size = self._batch.size
         rows = min(_HEAD_ROWS, size)
         theirs = np.concatenate((self._both[:size], self._h[:rows]))
@@ -243,7 +243,7 @@ class _Run:
         return head
 
     def parts(self) -> tuple[NetworkPart, ...]:
-        """All parts, in the order of the computation."""
+        """Return all parts, in the order of the computation."""
         embedding, head = self._ends
         return (embedding, *self._halves, head)
 
@@ -254,7 +254,7 @@ def _relative(
     before: np.ndarray | None = None,
     rows: np.ndarray | None = None,
 ) -> float:
-    """Root of the sum of squared differences over that of squares, over all tokens.
+    """Compute the relative error over all tokens: root of squared differences over squares.
 
     Args:
         other: What is judged, `f32[T, d]`.
@@ -269,12 +269,12 @@ def _relative(
 
 
 def _flips(ours: Routing, theirs: Routing, size: int) -> float:
-    """Share of tokens whose chosen experts are not the same set."""
+    """Compute the share of tokens for which the two chose other experts."""
     one = np.sort(ours.chosen, axis=1)
     other = np.sort(theirs.chosen[:size], axis=1)
     return float(np.mean((one != other).any(axis=1)))
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> float:
-    """Share of each row's tokens that the other's row has too."""
+    """Compute the share of each row's tokens that the other's row has too."""
     return float(np.mean((one[:, :, None] == other[:, None, :]).any(axis=2)))

@@ -1,4 +1,4 @@
-"""Experts and heads in another order: weights compared as values, each with its counterpart.
+"""Comparison of weights whose experts or heads are in another order.
 
 A part that computes the same although its weights differ may hold them in another order. That the
 network agrees is not enough: one wrong code in a large matrix does not show in what it computes.
@@ -42,7 +42,7 @@ _F32 = 4
 
 
 class Reordered:
-    """Compares weights under the order in which the second checkpoint holds experts and heads.
+    """Comparer of weights under the second checkpoint's order of experts and heads.
 
     Args:
         first: The reference.
@@ -59,7 +59,7 @@ class Reordered:
         self._readers = ArrayReader(first), ArrayReader(second)
 
     def settle(self, part: NetworkPart) -> NetworkPart:
-        """The part with its weights compared in the second's order, where that is another.
+        """Compare a part's weights in the second's order, if that differs.
 
         Weights that are equal there, or as close as the formats allow, are stored otherwise, and
         those that are not are beyond, whatever the part computes: that may show too little, or
@@ -85,13 +85,13 @@ class Reordered:
         return replace(part, weights=tuple(rows))
 
     def _experts(self, layer: int) -> dict[str, Order]:
-        """Where the second holds each expert, told by the router's columns; {} where unknown."""
+        """Find where the second holds each expert, by the router's columns; {} if unknown."""
         routers = [values.T for values in self._whole(f"{_prefix(layer)}{ROUTER}")]
         order = _counterparts(*routers)
         return {} if order is None else dict.fromkeys((ROUTER, GATE, UP, DOWN), order)
 
     def _heads(self, layer: int) -> dict[str, Order]:
-        """Where the second holds each query head and each key head.
+        """Find where the second holds each query head and each key head.
 
         {} where that is unknown, or query heads do not go with the key heads that they use.
         """
@@ -105,14 +105,14 @@ class Reordered:
         return {QUERY: queries, OUTPUT: queries, KEY: keys, VALUE: keys}
 
     def _whole(self, name: str) -> list[np.ndarray]:
-        """A small tensor of both, `f32[...]`."""
+        """Read a small tensor of both, `f32[...]`."""
         return [
             exact(spec, whole(spec.values.shape), reader)
             for spec, reader in zip(self._specs(name), self._readers, strict=True)
         ]
 
     def _sampled(self, name: str) -> list[np.ndarray]:
-        """Some inputs of each head of both, `f32[head, n]`."""
+        """Read some inputs of each head of both, `f32[head, n]`."""
         made = []
         for spec, reader in zip(self._specs(name), self._readers, strict=True):
             rows, columns = spec.values.shape
@@ -122,7 +122,7 @@ class Reordered:
         return made
 
     def _compare(self, row: WeightGap, kinds: dict[str, Order]) -> None:
-        """Show a weight and its counterpart to what compares values."""
+        """Compare the values of a weight with its counterpart's."""
         kind = row.name.removeprefix(_prefix(layer_of(row.name)))
         if kind not in kinds:
             return
@@ -135,7 +135,7 @@ class Reordered:
                 self._weights.look(pair[0], False, tile)  # noqa: FBT003  # nothing is transposed
 
     def _pairs(self, row: WeightGap, kind: str, order: Order) -> Iterator[tuple[Matrix, Matrix]]:
-        """The matrix of an expert, or the part of each head, and its counterpart."""
+        """Yield the matrix of each expert, or the part of each head, with its counterpart."""
         one, other = self._specs(row.name)
         if row.expert is not None:
             yield matrix(one, row.expert), matrix(other, order[row.expert])
@@ -149,7 +149,7 @@ class Reordered:
             )
 
     def _tiles(self, pair: tuple[Matrix, Matrix]) -> Iterator[Tile]:
-        """The parts of two matrices, as both have them."""
+        """Yield the tiles of two matrices."""
         turned = matrices.is_turned(pair[1].tensor, self._readers[1])
         for rows, columns in matrices.bands(pair[0], turned=turned, itemsize=_F32):
             one, other = (
@@ -172,7 +172,7 @@ class Reordered:
 
 
 def _settled(row: WeightGap, found: WeightGap | None) -> WeightGap:
-    """What is said of a weight that was compared again."""
+    """Combine the gap of a weight with that found in the second checkpoint's order."""
     if found is None or row.state not in (BEYOND, OTHERWISE):
         return row
     return found if found.state == BEYOND else replace(row, state=OTHERWISE)
@@ -191,7 +191,7 @@ def _of_outputs(spec: TensorSpec, outputs: tuple[int, int]) -> Matrix:
 
 
 def _counterparts(one: np.ndarray, other: np.ndarray) -> Order | None:
-    """The row of the second that is most like each row of the first, each taken once.
+    """Match each row of the first with the most similar row of the second, each used once.
 
     Args:
         one: `f32[row, n]`.
@@ -212,7 +212,7 @@ def _counterparts(one: np.ndarray, other: np.ndarray) -> Order | None:
 
 
 def _directions(rows: np.ndarray) -> np.ndarray:
-    """Rows of length one; zeros, and what is no number, become zeros."""
+    """Scale rows to length one; zeros and NaN become zeros."""
     values = np.nan_to_num(rows, posinf=0, neginf=0)
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     made: np.ndarray = np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)

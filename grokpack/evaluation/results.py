@@ -1,4 +1,4 @@
-"""What an evaluation found."""
+"""Results of an evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS = 256  # summed at a time
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How well tokens were predicted.
+    """Loss over predicted tokens.
 
     Attributes:
         tokens: Tokens that were predicted.
@@ -33,7 +33,7 @@ class Loss:
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the mean; infinite where that is too large."""
+        """Exponential of the mean loss; infinite if that is too large."""
         try:
             return math.exp(self.mean)
         except OverflowError:
@@ -41,13 +41,13 @@ class Loss:
 
     @property
     def perplexity_error(self) -> float:
-        """Its standard error, to first order."""
+        """Standard error of the perplexity, to first order."""
         return self.perplexity * self.error
 
 
 @dataclass(frozen=True, slots=True)
 class LayerFacts:
-    """What flowed through a layer.
+    """Statistics of a layer's activations.
 
     Attributes:
         layer: Its number.
@@ -70,7 +70,7 @@ class LayerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One network on some tokens.
+    """Result of one network on some tokens.
 
     Attributes:
         loss: How well it predicted them.
@@ -90,7 +90,7 @@ class Evaluation:
 
 
 def loss_of(scores: Scores) -> Loss:
-    """The loss over all tokens that had one to predict."""
+    """Compute the loss over all tokens that have a next token."""
     losses = scores.losses
     known = losses[~np.isnan(losses)]
     if not len(known):
@@ -102,7 +102,7 @@ def loss_of(scores: Scores) -> Loss:
 
 
 def squares(x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | None = None) -> float:
-    """The sum of squares of `f32[T, d]`, or of its difference from another, in float64.
+    """Sum the squares of `f32[T, d]`, or of its difference from another, in float64.
 
     Args:
         x: Activations.
@@ -121,7 +121,7 @@ def squares(x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | No
 
 
 class LayerWatch:
-    """Measures one layer from the stream before, within and after it.
+    """Observer of one layer's stream before, within and after it.
 
     Args:
         h: The stream before the layer, `f32[T, d]`.
@@ -134,12 +134,12 @@ class LayerWatch:
         self._attention = 0.0
 
     def between(self, h: np.ndarray) -> None:
-        """The stream after attention."""
+        """Take the stream after attention."""
         self._attention = squares(h, self._before)
         self._before[...] = h
 
     def after(self, number: int, h: np.ndarray, routing: Routing, experts: int) -> LayerFacts:
-        """What was measured."""
+        """Return the measurements."""
         own, attention, mixed = (
             math.sqrt(total / h.size)
             for total in (squares(h), self._attention, squares(h, self._before))

@@ -1,4 +1,4 @@
-"""One network on some tokens."""
+"""Evaluation of one network on some tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether one network is within what its formats allow of another, in words."""
+"""Verdict on two networks: whether they differ by no more than their formats allow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What is asked of the second network in place of what its formats allow.
+    """Limits that replace what the second network's formats allow.
 
     Attributes:
         max_kl: Mean KL divergence that is allowed, in nats; None for any.
@@ -30,17 +30,17 @@ class Thresholds:
 
     @property
     def given(self) -> bool:
-        """Whether there are any."""
+        """True if any limit is given."""
         return self.max_kl is not None or self.min_top1 is not None
 
 
 def suspects(found: PairEvaluation) -> list[NetworkPart]:
-    """The parts that err by more than their limit, in the order of the computation."""
+    """List the parts beyond their limit, in the order of the computation."""
     return [part for part in found.parts if part.beyond]
 
 
 def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
-    """What is wrong: what the two say of themselves, weights, then what the network computes."""
+    """List findings: about configs, about weights, then about what the network computes."""
     rows = [*found.declared]
     for part in found.parts:
         for state in (BEYOND, OTHERWISE):
@@ -49,7 +49,7 @@ def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
 
 
 def _of_weights(part: NetworkPart, state: str) -> list[Finding]:
-    """A finding for each tensor of a part that has weights in a state."""
+    """Yield a finding for each tensor of a part that has weights in a state."""
     named: dict[str, list[WeightGap]] = {}
     for row in part.weights:
         if row.state == state:
@@ -76,7 +76,7 @@ def _of_tensor(name: str, rows: Sequence[WeightGap]) -> Finding:
 
 
 def _of_parts(found: PairEvaluation) -> list[Finding]:
-    """The first part beyond its limit, and how many follow."""
+    """Report the first part beyond its limit, and how many follow."""
     wrong = suspects(found)
     if not wrong:
         return []

@@ -1,4 +1,4 @@
-"""How far values may be apart where a format is narrower, or quantized; and how far they are."""
+"""Tolerance between formats: how far values may be apart, and how far they are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NONE = np.zeros((0, 0), np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a stored tensor's values may have been rounded to.
+    """Form of a stored tensor, which decides how its values were rounded.
 
     Attributes:
         narrow: The dtype that each value was rounded to by itself; None where none was.
@@ -48,14 +48,14 @@ class Form:
 
     @property
     def title(self) -> str:
-        """What was done to the values, for people; nothing for exact ones."""
+        """Description of the rounding, for people; empty for exact values."""
         if self.bits is not None:
             return f"half a step of {self.bits} bits"
         return "" if self.narrow is None else f"one rounding to {self.narrow.label}"
 
 
 def form_of(checkpoint: Checkpoint, tensor: TensorSpec, accounted: Container[str]) -> Form:
-    """The form in which a checkpoint holds a tensor.
+    """Return the form in which a checkpoint holds a tensor.
 
     Args:
         checkpoint: Whose tensor it is.
@@ -74,7 +74,7 @@ def form_of(checkpoint: Checkpoint, tensor: TensorSpec, accounted: Container[str
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A part of a matrix as one checkpoint has it.
+    """Part of a matrix as one checkpoint has it.
 
     Attributes:
         values: `f32[in, out]`.
@@ -89,14 +89,14 @@ class Side:
     corner: tuple[int, int] = (0, 0)
 
     def rows(self, first: int, last: int) -> Side:
-        """Some inputs of the part."""
+        """Return some inputs of the part."""
         corner = self.corner[0] + first, self.corner[1]
         return replace(self, values=self.values[first:last], corner=corner)
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How far a part of a matrix is from its counterpart.
+    """Distance of a part of a matrix from its counterpart.
 
     Attributes:
         elements: Values compared.
@@ -142,7 +142,7 @@ def gap(one: Side, other: Side, engine: Engine = "numpy") -> Gap:
 
 
 def _within(one: Side, other: Side, engine: Engine) -> Gap | None:
-    """The gap of parts all of whose values are as close as they may be; None of any others.
+    """Return the gap of parts whose values are all within tolerance, or None.
 
     This is the usual case: its pass over the values tells nothing of where, or how many.
     """
@@ -176,7 +176,7 @@ def _within(one: Side, other: Side, engine: Engine) -> Gap | None:
 
 
 def merged(gaps: Sequence[Gap]) -> Gap:
-    """The gap of a whole, of its parts; sums are exact, so that their order cannot be seen."""
+    """Merge the gaps of parts; sums are exact, so the order does not matter."""
     elements, differing, beyond, judged = (
         sum(getattr(one, key) for one in gaps)
         for key in ("elements", "differing", "beyond", "judged")
@@ -190,7 +190,7 @@ def merged(gaps: Sequence[Gap]) -> Gap:
 
 
 def _gap(one: Side, other: Side, row: int) -> Gap:
-    """Compare some inputs, which are small enough to stay in the cache; `row` is the first."""
+    """Compare some inputs, few enough to stay in the cache; `row` is the first."""
     unlike = one.values != other.values
     with np.errstate(invalid="ignore", over="ignore"):
         errors = np.subtract(one.values, other.values)
@@ -207,12 +207,12 @@ def _gap(one: Side, other: Side, row: int) -> Gap:
 
 
 def _lies_straight(values: np.ndarray) -> bool:
-    """Whether outputs lie side by side, and not inputs."""
+    """Tell whether outputs lie side by side, and not inputs."""
     return values.strides[-1] == values.itemsize
 
 
 def _lying_alike(one: Side, other: Side) -> tuple[Side, Side]:
-    """Both sides, the second in the memory order of the first: turned once, not in every step."""
+    """Return both sides in the memory order of the first, transposed once."""
     if _lies_straight(one.values) == _lies_straight(other.values):
         return one, other
     values = dense(other.values) if _lies_straight(one.values) else dense(other.values.T).T
@@ -220,19 +220,19 @@ def _lying_alike(one: Side, other: Side) -> tuple[Side, Side]:
 
 
 def _coded(one: Side, other: Side) -> list[Side]:
-    """The sides whose codes were made anew."""
+    """Return the sides whose codes were made anew."""
     return [side for side in (one, other) if side.form.bits is not None]
 
 
 def _narrowed(one: Side, other: Side) -> tuple[DType | None, DType | None]:
-    """What each side was rounded to, where the other was not rounded to the same."""
+    """Return the dtypes that the sides were rounded to; None twice if these are the same."""
     narrow = one.form.narrow, other.form.narrow
     return (None, None) if narrow[0] is narrow[1] else narrow
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Two parts and their absolute differences; infinite where a number is on one side only."""
+    """Two parts and their absolute differences, infinite where only one side has a number."""
 
     one: Side
     other: Side
@@ -268,7 +268,7 @@ def _measured(pair: _Pair, differing: int) -> Gap:
 
 
 def _total(allowances: Sequence[np.ndarray], like: np.ndarray) -> np.ndarray:
-    """What all of these allow together; nothing where there are none."""
+    """Sum up what several roundings allow; zeros if there are none."""
     if not allowances:
         return np.zeros_like(like)
     total = allowances[0]
@@ -278,7 +278,7 @@ def _total(allowances: Sequence[np.ndarray], like: np.ndarray) -> np.ndarray:
 
 
 def _roundings(pair: _Pair) -> Iterator[np.ndarray]:
-    """What one rounding of either side to its dtype may do, where the other's is not the same."""
+    """Yield the largest effect of rounding each side to its dtype, unless both were rounded alike."""
     sides = pair.one, pair.other
     for side, dtype in zip(sides, _narrowed(*sides), strict=True):
         if dtype is not None:
@@ -286,7 +286,7 @@ def _roundings(pair: _Pair) -> Iterator[np.ndarray]:
 
 
 def _half_ulp(values: np.ndarray, dtype: DType) -> np.ndarray:
-    """Half the distance of a dtype's neighbours at values, `f32[...]`."""
+    """Compute half the distance between neighbours of a dtype at values `f32[...]`."""
     factor, least = _HALF_ULP[dtype]
     made: np.ndarray = (values.view(np.uint32) & _EXPONENT).view(np.float32)
     made *= np.float32(factor)
@@ -296,14 +296,14 @@ def _half_ulp(values: np.ndarray, dtype: DType) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Half a step of each value, `f32[in, out]`, and the inputs with which each group begins."""
+    """Half a step of each value, `f32[in, out]`, and the first input of each group."""
 
     half: np.ndarray
     edges: np.ndarray
 
 
 def _steps(side: Side, engine: Engine) -> _Steps:
-    """Half the steps of a part's codes, and what a rounding to bfloat16 before them may add."""
+    """Compute half the steps of a part's codes, and what rounding to bfloat16 may add."""
     rows = len(side.values)
     band, scales = side.band, None if side.band is None else side.band.scales
     if band is None or scales is None:
@@ -324,7 +324,7 @@ def _steps(side: Side, engine: Engine) -> _Steps:
 
 
 def _told_by_values(values: np.ndarray, block: int, engine: Engine) -> np.ndarray:
-    """The least distance of two values of a block that are not equal, `f32[block, out]`."""
+    """Compute the least distance between unequal values of a block, `f32[block, out]`."""
     rows, columns = values.shape
     found = np.empty((columns, rows // block), np.float32)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -333,7 +333,7 @@ def _told_by_values(values: np.ndarray, block: int, engine: Engine) -> np.ndarra
 
 
 def _clipped(values: np.ndarray, wanted: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Values at an end of their group's range whose counterparts lie further out.
+    """Find values at an end of their group's range whose counterparts lie further out.
 
     A search for the scale with the least error cuts off what lies outside.
 
@@ -354,7 +354,7 @@ def _clipped(values: np.ndarray, wanted: np.ndarray, edges: np.ndarray) -> np.nd
 
 
 def _squares(values: np.ndarray) -> float:
-    """The sum of squares of `f32[in, out]`; a number that is none counts as zero."""
+    """Sum the squares of `f32[in, out]`; NaN counts as zero."""
     flat = values.ravel(order="K")
     total = float(np.dot(flat, flat))
     if math.isfinite(total):

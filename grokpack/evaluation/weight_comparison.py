@@ -1,4 +1,4 @@
-"""Weights of two checkpoints, held against each other as values while a network streams them."""
+"""Comparison of two checkpoints' weights, as values, while a network streams them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ROUNDED = 2e-3  # relative error of a rounding to bfloat16
 
 @dataclass(frozen=True, slots=True)
 class WeightGap:
-    """How far a weight, or one expert of it, is from its counterpart.
+    """Distance of a weight, or of one expert of it, from its counterpart.
 
     Attributes:
         name: xAI's name.
@@ -63,7 +63,7 @@ class WeightGap:
 
 
 class Weights:
-    """Compares the weights of two checkpoints as they stream by; any thread may show some.
+    """Comparer of two checkpoints' weights as they stream; used by several threads.
 
     Args:
         first: The reference.
@@ -108,7 +108,7 @@ class Weights:
         self._found.setdefault((name, None), []).append(found)
 
     def collect(self) -> list[WeightGap]:
-        """What was seen since this was asked for last, weight by weight."""
+        """Return the gaps found since the last call, weight by weight."""
         seen, self._found = self._found, {}
         parts: dict[str, list[Gap]] = {}
         for (name, _), gaps in seen.items():
@@ -125,7 +125,7 @@ class Weights:
         ]
 
     def _excess(self, name: str, whole: Gap) -> str:
-        """What the accounts of a tensor's quantization allow, in words; "" where it is kept to."""
+        """Describe how far a tensor exceeds its recorded quantization error; "" if it does not."""
         coded = [
             account.get(name)
             for form, account in zip(self._forms[name], self._accounts, strict=True)
@@ -144,7 +144,7 @@ class Weights:
 def _summed(
     name: str, expert: int | None, forms: tuple[Form, Form], gaps: Sequence[Gap]
 ) -> WeightGap:
-    """One weight's row."""
+    """Sum up one weight's gaps."""
     whole = merged(gaps)
     return WeightGap(
         name,
@@ -162,7 +162,7 @@ def _summed(
 
 
 def _share(errors: float, whole: Gap) -> float:
-    """Relative error of a weight whose other parts are equal, from the parts that are not."""
+    """Compute the relative error of a weight from the parts that are not equal."""
     if not errors:
         return 0.0
     if not whole.squares:
@@ -171,7 +171,7 @@ def _share(errors: float, whole: Gap) -> float:
 
 
 def _expected(forms: tuple[Form, Form]) -> str:
-    """What two forms allow, in words."""
+    """Describe what two forms allow."""
     titles = [form.title for form in forms if form.title]
     if not titles or (forms[0] == forms[1] and forms[0].bits is None):
         return "equal values"
@@ -179,13 +179,13 @@ def _expected(forms: tuple[Form, Form]) -> str:
 
 
 def _forms(checkpoint: Checkpoint) -> dict[str, Form]:
-    """The form of every tensor of a checkpoint."""
+    """Return the form of every tensor of a checkpoint."""
     accounted = _accounted(checkpoint)
     return {t.name: form_of(checkpoint, t, accounted) for t in checkpoint.tensors.values()}
 
 
 def _accounted(checkpoint: Checkpoint) -> dict[str, float | None]:
-    """Tensors that a checkpoint's own manifest says were quantized anew, and their relative error.
+    """Return the relative error of each tensor that the manifest says was quantized.
 
     All that it excuses is half a step of their own codes, in a forged one as well.
     """
@@ -199,6 +199,6 @@ def _accounted(checkpoint: Checkpoint) -> dict[str, float | None]:
 
 
 def _figure(account: object) -> float | None:
-    """The relative error that a tensor's account gives; None where it gives none."""
+    """Return the relative error in a tensor's error statistics, or None."""
     error = account.get("relative_error") if isinstance(account, dict) else None
     return float(error) if isinstance(error, int | float) else None

@@ -1,4 +1,4 @@
-"""What a range of a file's bytes holds, in words: which tensor, which expert, which rows. Pure."""
+"""Descriptions of byte ranges in words: which tensor, which expert, which rows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MOST_PARTS = 3  # of a range that covers many small tensors
 
 
 def tensors(file: FileLayout, start: int, stop: int) -> list[str]:
-    """Names of the tensors that the range holds some bytes of, values or scales; in order."""
+    """List the tensors of which a range holds bytes, values or scales, in order."""
     found = (part.array.removesuffix(SCALES_SUFFIX) for part, _, _ in _parts(file, start, stop))
     return list(dict.fromkeys(found))
 
 
 def describe_range(file: FileLayout, start: int, stop: int) -> str:
-    """The range in words: `expert 4, rows 0 to 511`; empty where it holds framing only."""
+    """Describe a range: `expert 4, rows 0 to 511`; empty if it holds framing only."""
     parts = list(_parts(file, start, stop))
     several = len({part.array.removesuffix(SCALES_SUFFIX) for part, _, _ in parts}) > 1
     words = []
@@ -44,7 +44,7 @@ def _parts(file: FileLayout, start: int, stop: int) -> Iterator[tuple[Part, int,
 
 
 def _rows(part: Part, first: int, last: int, word: str) -> str:
-    """Bytes `first` to `last` of a part as rows of the whole array."""
+    """Describe bytes `first` to `last` of a part as rows of the whole array."""
     shape = part.box.shape
     if len(shape) < 2:  # noqa: PLR2004  # no rows: elements
         at, width = part.box.start[0] if shape else 0, part.dtype.itemsize
@@ -58,7 +58,7 @@ def _rows(part: Part, first: int, last: int, word: str) -> str:
 
 
 def _index(part: Part, row: int) -> tuple[int, ...]:
-    """A row's index in the whole array, from its number in the part."""
+    """Return a row's index in the whole array, from its number in the part."""
     shape = part.box.shape[:-1]
     return tuple(
         row // math.prod(shape[axis + 1 :]) % size + part.box.start[axis]

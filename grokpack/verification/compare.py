@@ -1,4 +1,4 @@
-"""`grokpack diff`: two checkpoints in whatever formats, weight by weight, a block at a time."""
+"""Comparison of two checkpoints of any formats, weight by weight, for `grokpack diff`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHORT = (DType.BF16, DType.F16)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one tensor of a checkpoint differs from another's.
+    """Difference of one tensor between two checkpoints.
 
     Attributes:
         name: xAI's name.
@@ -63,7 +63,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of comparing.
+    """Result of comparing two checkpoints.
 
     Attributes:
         tensors: One row for each tensor that both have in the same shape.
@@ -77,14 +77,14 @@ class Comparison:
 
     @property
     def state(self) -> str:
-        """The worst of all tensors."""
+        """Worst state of all tensors."""
         if self.only_first or self.only_second:
             return DIFFERENT
         states = {row.state for row in self.tensors}
         return next((s for s in (DIFFERENT, ROUNDED) if s in states), EQUAL)
 
     def within(self, relative: float) -> bool:
-        """Whether both have the same tensors, and none differs by more than this."""
+        """Tell whether both have the same tensors, and none differs by more than a limit."""
         alike = not (self.only_first or self.only_second)
         return alike and all(row.relative <= relative for row in self.tensors)
 
@@ -95,7 +95,7 @@ def compare(
     listen: Listener = ignore,
     limits: ReadOptions | None = None,
 ) -> Comparison:
-    """Compare what two checkpoints' weights are, exactly in float32.
+    """Compare the weights of two checkpoints, exactly in float32.
 
     Args:
         first: One checkpoint, in any format.
@@ -134,20 +134,20 @@ def _shape(tensor: TensorSpec) -> Shape:
 
 
 def _comparing(watch: Watch, first: Checkpoint, second: Checkpoint) -> _Comparer:
-    """What compares blocks, in whatever process."""
+    """Make the function that compares blocks, in any process."""
     one, other = (ArrayReader(c, ahead_bytes=_AHEAD_BYTES) for c in (first, second))
     return _Comparer(watch, one, other)
 
 
 def _see(first: Checkpoint, second: Checkpoint) -> None:
-    """See that a process elsewhere has both."""
+    """Check that a remote process has both checkpoints."""
     worker_checks.check_checkpoint(first)
     worker_checks.check_checkpoint(second)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A tensor as one checkpoint has it, and as the other has."""
+    """Tensor as each of two checkpoints has it."""
 
     first: TensorSpec
     second: TensorSpec
@@ -158,7 +158,7 @@ _Task = tuple[_Pair, tuple[Box, ...]]
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What a part of a tensor showed; `at` is where it begins."""
+    """Result for one block of a tensor; `at` is where the block begins."""
 
     name: str
     elements: int
@@ -178,7 +178,7 @@ def _tasks(pairs: Sequence[_Pair]) -> Iterator[_Task]:
 
 
 def _boxes(shape: Shape) -> Iterator[Box]:
-    """Blocks of each matrix of a stack; a vector is one block."""
+    """Yield the blocks of each matrix of a stack; a vector is one block."""
     steps = tuple(min(_BLOCK, n) for n in shape[-2:]) if len(shape) > 1 else shape
     steps = (1,) * (len(shape) - len(steps)) + steps
     counts = tuple(-(-n // step) for n, step in zip(shape, steps, strict=True))
@@ -189,14 +189,14 @@ def _boxes(shape: Shape) -> Iterator[Box]:
 
 @dataclass(frozen=True, slots=True)
 class _Comparer:
-    """Compares blocks; one serves all threads of a process."""
+    """Comparer of blocks; one serves all threads of a process."""
 
     watch: Watch
     first: ArrayReader
     second: ArrayReader
 
     def __call__(self, task: _Task) -> list[_Block]:
-        """What some blocks of a tensor show."""
+        """Compare some blocks of a tensor."""
         pair, boxes = task
         return [self._block(pair, box) for box in boxes]
 
@@ -226,7 +226,7 @@ class _Comparer:
 
 
 def _is_rounded(pair: _Pair, one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether one side is the other's values in a shorter dtype that it is stored in."""
+    """Tell whether one side is the other rounded to the shorter dtype that it is stored in."""
     kinds = (_stored(pair.first), _stored(pair.second))
     for kind, short, long in zip(kinds, (one, other), (other, one), strict=True):
         if kind in _SHORT and np.array_equal(_in_dtype(long, kind), short, equal_nan=True):
@@ -235,19 +235,19 @@ def _is_rounded(pair: _Pair, one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _stored(tensor: TensorSpec) -> DType | None:
-    """The dtype of floats that are stored as they are; None for codes with scales."""
+    """Return the dtype of stored floats; None for codes with scales."""
     return None if tensor.scales is not None else tensor.values.dtype
 
 
 def _in_dtype(values: np.ndarray, dtype: DType) -> np.ndarray:
-    """Float32 after one rounding to a dtype, as float32."""
+    """Round float32 to a dtype once, and return it as float32."""
     if dtype is DType.BF16:
         return widen_bf16(narrow_bf16(values))
     return narrow_f16(values)[0].view(np.float16).astype(np.float32)
 
 
 def _summed(name: str, blocks: Sequence[_Block]) -> Difference:
-    """A tensor's row; sums are exact, so that no order of blocks can be seen in them."""
+    """Sum up the blocks of a tensor; sums are exact, so the order does not matter."""
     differing = sum(block.differing for block in blocks)
     errors, squares = (math.fsum(getattr(b, k) for b in blocks) for k in ("errors", "squares"))
     rounded = all(block.rounded for block in blocks)

@@ -1,4 +1,4 @@
-"""`verify --against`: every byte against what somebody else recorded."""
+"""Check of every byte against external checksums, for `verify --against`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_against(
     limits: ReadOptions | None = None,
     listen: Listener = ignore,
 ) -> ReadResult:
-    """Read files and compare them with a manifest, sums or a torrent from elsewhere.
+    """Read files and compare them with an external manifest, list of digests, or torrent.
 
     Args:
         checkpoint: Whose files.
@@ -113,13 +113,13 @@ def _head(path: str) -> bytes:
 
 
 def stranger(path: str) -> GrokpackError:
-    """The error for a list of other files than the checkpoint's."""
+    """Make the error for a list of files that are not the checkpoint's."""
     what = "names none of the checkpoint's files"
     return GrokpackError("GP230", what, Place(path), hint="is it the list of another checkpoint?")
 
 
 def _unmatched(unknown: tuple[str, ...], absent: tuple[str, ...], origin: str) -> list[Finding]:
-    """Findings for tensor files that one side has and the other does not."""
+    """Make findings for tensor files that only one side has."""
     gone = [name for name in absent if is_weights(name)]
     findings = [Finding("GP101", f"file is missing; {origin} has it", name) for name in gone]
     return [*findings, *unlisted(unknown)]
@@ -144,5 +144,5 @@ def _check_sums(
 
 
 def _telling(found: ReadResult) -> ReadResult:
-    """The same, known to tell which files there should be where it names all that are there."""
+    """Mark a result as complete if the list names all files that are there."""
     return replace(found, lists_all=not of_kinds(found.findings, "GP118"))

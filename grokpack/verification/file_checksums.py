@@ -1,4 +1,4 @@
-"""Files against one sum each: by several threads, each file by one, for sums need order."""
+"""Check of whole files against one digest each, several files at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _FileResult:
-    """How a file went."""
+    """Result of one file."""
 
     nbytes: int
     ended: bool
@@ -42,7 +42,7 @@ def check_sums(
     limits: ReadOptions,
     listen: Listener,
 ) -> ReadResult:
-    """Read files and compare the sum of each; those of another size are not read.
+    """Read files and compare the digest of each; files of another size are not read.
 
     Args:
         checkpoint: Whose files.
@@ -81,7 +81,7 @@ def _other_size(name: str, own: Sum, nbytes: int) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Compares files; one serves all threads of a process."""
+    """Comparer of files; one serves all threads of a process."""
 
     watch: Watch
     sizes: Mapping[str, int]
@@ -89,7 +89,7 @@ class _Judge:
     expected: Mapping[str, Sum]
 
     def __call__(self, name: str) -> _FileResult:
-        """How a file went."""
+        """Result of one file."""
         own, path = self.expected[name], self.paths[name]
         nbytes = self.sizes[path]
         try:

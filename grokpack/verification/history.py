@@ -1,4 +1,4 @@
-"""What was read before, and how it went: for each tile of each file when it was last found good.
+"""History of checks: when each tile of each file was last found good.
 
 Results hold for a file as it was: one of another size or modification time, or compared with other
 checksums, has not been read yet.
@@ -30,7 +30,7 @@ NEVER_CHECKED = 0
 
 @dataclass(slots=True)
 class FileHistory:
-    """What is known of a file's tiles.
+    """Earlier results for the tiles of one file.
 
     Attributes:
         good: When each was last found good, in seconds since 1970; `NEVER_CHECKED` else.
@@ -41,13 +41,13 @@ class FileHistory:
     bad: set[int] = field(default_factory=set)
 
     def note(self, tile: int, at: int, *, good: bool) -> None:
-        """Take in a result."""
+        """Add a result."""
         self.good[tile] = at if good else NEVER_CHECKED
         (self.bad.discard if good else self.bad.add)(tile)
 
 
 class CheckHistory:
-    """The results of a checkpoint's files, by path.
+    """Earlier results for the files of a checkpoint, by path.
 
     Args:
         checkpoint: Whose results.
@@ -60,7 +60,7 @@ class CheckHistory:
         self._known: dict[str, FileHistory] = {}
 
     def recall(self, records: Iterable[Record]) -> dict[str, FileHistory]:
-        """What is known of these files, by path; it is kept by `keep` with what is added to it."""
+        """Return earlier results for these files, by path; `keep` saves them with additions."""
         for record in records:
             path = record.file.path
             mark = (storage.stamp(record.path), _digest(record.tiles))
@@ -70,7 +70,7 @@ class CheckHistory:
         return self._known
 
     def keep(self) -> None:
-        """Write the results down, beside the checkpoint or in the user's cache."""
+        """Save the results, beside the checkpoint or in the user's cache."""
         rows = dict(self._rows)
         for path, known in self._known.items():
             stamp, digest = self._stamps[path]
@@ -80,7 +80,7 @@ class CheckHistory:
         storage.write_whole(manifest_paths.writable(self._places), json.dumps(document).encode())
 
     def _load(self) -> dict[str, Any]:
-        """Rows by path; none where the record is missing or broken: everything is read then."""
+        """Load rows by path; none if the record is missing or broken: everything is read then."""
         for place in self._places:
             try:
                 document = storage.read_json(place) if storage.exists(place) else None
@@ -93,7 +93,7 @@ class CheckHistory:
 
 
 def _known(row: Any, mark: tuple[storage.Stamp, str], tiles: int) -> FileHistory | None:  # noqa: ANN401
-    """A row that is sound and about the file as it is; else None."""
+    """Return a valid row about the file as it is now, or None."""
     try:
         if (tuple(row["stamp"]), row["of"]) != mark:
             return None

@@ -1,4 +1,4 @@
-"""The state of each decoder layer, as a verification found it."""
+"""State of each decoder layer, as a verification found it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def layers(verdict: Verdict) -> list[dict[str, Any]]:
-    """Per layer: its number, how many tensors it should have, and names of those with an error.
+    """List for each layer its number, its expected tensors, and the names of those with errors.
 
     Empty where the model's dimensions cannot be told. A finding about a file that holds several
     tensors names none, and is in no layer.
@@ -35,7 +35,7 @@ def layers(verdict: Verdict) -> list[dict[str, Any]]:
 
 
 def _tensors(verdict: Verdict, checkpoint: Checkpoint) -> Iterator[str]:
-    """Tensors that an error is about: named by the finding, or alone in its file."""
+    """List the tensors that an error is about: named by the finding, or alone in its file."""
     files = {file.path: array_parts(file) for file in checkpoint.layout.files()}
     for finding in verdict.findings:
         names = {name.removesuffix("/scales") for name in files.get(finding.file or "", ())}

@@ -1,4 +1,4 @@
-"""How much of the contents is read, by whom, and when it ends."""
+"""Options of reading contents: how much, by which workers, until when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How much is read, and when it ends.
+    """Options of reading contents: how much, by which workers, until when.
 
     Attributes:
         share: Which tiles.
@@ -33,10 +33,10 @@ class ReadOptions:
     width: int | None = None
 
     def crew(self, usual: int) -> WorkerPool:
-        """Who works; so many threads where nothing is said."""
+        """Return the workers; so many threads unless they were given."""
         return WorkerPool(self.width or self.workers or usual, self.executor)
 
 
 def crew(near: str, limits: ReadOptions) -> WorkerPool:
-    """Who reads what lies near a path, unless it was said."""
+    """Return the workers for reading near a path, unless they were given."""
     return limits.crew(threads(near))

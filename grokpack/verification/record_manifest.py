@@ -1,4 +1,4 @@
-"""`grokpack manifest`: sizes and checksums of files that came without any."""
+"""Recording of sizes and checksums in a manifest, for `grokpack manifest`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was written.
+    """Manifest that was written.
 
     Attributes:
         path: The manifest.
@@ -91,13 +91,13 @@ def record(
 
 @dataclass(frozen=True, slots=True)
 class _Recorder:
-    """Reads files; one serves all threads."""
+    """Reader that hashes files; one serves all threads."""
 
     watch: Watch
     sha256: bool
 
     def __call__(self, item: tuple[str, str]) -> tuple[str, dict[str, Any]]:
-        """A file's row in the manifest."""
+        """Return a file's row in the manifest."""
         name, path = item
         nbytes = storage.stamp(path)[0]
         tiles, whole = hashing.file_sums(path, nbytes, self.watch, sha256=self.sha256)
@@ -105,7 +105,7 @@ class _Recorder:
 
 
 def _refuse_second(checkpoint: Checkpoint, out: str | None) -> None:
-    """See that no manifest is lost: an old one may be the only witness of what files once were."""
+    """Refuse to replace a manifest: it may be the only record of what the files once were."""
     for place in (out,) if out else manifest_paths.manifests(checkpoint):
         if storage.exists(place):
             hint = "`verify --data` compares with it; `-o FILE` writes another elsewhere"

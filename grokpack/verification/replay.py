@@ -1,4 +1,4 @@
-"""`verify OUT --source SRC`: the plan that OUT's manifest has, made again from SRC and compared.
+"""Replay of an output's plan from its source, for `verify OUT --source SRC`.
 
 Nothing is written: each tile's bytes are made as the run made them, and held against the file's.
 """
@@ -98,7 +98,7 @@ def replay(
 
 
 def _named(out: Checkpoint, plan: Plan) -> Callable[[Finding], Finding]:
-    """Gives a finding's file the name that it has in the checkpoint, not in the plan."""
+    """Give a finding's file the name that it has in the checkpoint, not in the plan."""
     if plan.target.single:
         return lambda finding: replace(finding, file=os.path.basename(out.place))
     prefix = manifest_paths.below_home(out)
@@ -106,7 +106,7 @@ def _named(out: Checkpoint, plan: Plan) -> Callable[[Finding], Finding]:
 
 
 def _plan(document: Mapping[str, Any], source: Checkpoint, out: Checkpoint, path: str) -> Plan:
-    """The plan that the manifest has, made again from the source."""
+    """Make the manifest's plan again from the source."""
     if document.get("source") is None or "plan" not in document:
         what = "the manifest has no plan that reads a source"
         raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
@@ -133,7 +133,7 @@ def _plan(document: Mapping[str, Any], source: Checkpoint, out: Checkpoint, path
 
 
 def _possible(plan: Plan, path: str) -> Plan:
-    """The plan, where its files can be compared byte by byte as they are made."""
+    """Return the plan; refuse one whose files are not made tile by tile."""
     if plan.target.encoding is not None or plan.target.place is not None:
         what = f"files of {plan.target.format} are not made tile by tile"
         raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
@@ -143,7 +143,7 @@ def _possible(plan: Plan, path: str) -> Plan:
 def _candidates(
     document: Mapping[str, Any], source: Checkpoint, out: Checkpoint
 ) -> Iterator[Callable[[], Plan]]:
-    """Plans that the manifest may mean: where the tokenizer was is not in it."""
+    """Yield plans that the manifest may mean, since it does not say where the tokenizer was."""
     from grokpack.conversion import plan_convert, plan_quantize, plan_reshard
 
     given = dict(document.get("parameters") or {})
@@ -169,7 +169,7 @@ def _candidates(
 
 
 def _quantization(given: dict[str, Any]) -> dict[str, Any]:
-    """Options of `quantize` from what it wrote down, which has what was chosen by default too."""
+    """Restore the options of `quantize` from its parameters, which include the defaults."""
     from grokpack.conversion.plan_quantize import TARGETS
 
     kind = TARGETS.get(given.get("to", ""))
@@ -182,7 +182,7 @@ def _quantization(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(plan: Plan, share: Sample) -> Iterator[TileRange]:
-    """Tiles to be made again, in pieces of work."""
+    """Group the tiles to be made again into items of work."""
     every = [
         (band, tile)
         for band, files in enumerate(plan.target.layout.bands)
@@ -205,19 +205,19 @@ def _chosen(plan: Plan, share: Sample) -> Iterator[TileRange]:
 
 @dataclass(frozen=True, slots=True)
 class _ReplayResult:
-    """How a piece of work went."""
+    """Result of one item of work."""
 
     nbytes: int
     findings: tuple[Finding, ...]
 
 
 def _replaying(watch: Watch, plan: Plan, place: Output, pace: StepSizes) -> _Replayer:
-    """What makes a plan's tiles again, in whatever process."""
+    """Make the function that makes a plan's tiles again, in any process."""
     return _Replayer(plan, Context.of(watch, plan, place, pace))
 
 
 def _see(plan: Plan, place: Output, _pace: StepSizes) -> None:
-    """See that a process elsewhere has source and output."""
+    """Check that a remote process has source and output."""
     if plan.source is not None:
         worker_checks.check_checkpoint(plan.source)
     worker_checks.check_files({place.file(f.path): f.nbytes for f in plan.target.layout.files()})
@@ -225,13 +225,13 @@ def _see(plan: Plan, place: Output, _pace: StepSizes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Replayer:
-    """Makes tiles again and compares them; one serves all threads of a process."""
+    """Maker and comparer of tiles; one serves all threads of a process."""
 
     plan: Plan
     context: Context
 
     def __call__(self, run: TileRange) -> _ReplayResult:
-        """How the tiles of a run went; none of them where it is to stop."""
+        """Make and compare a range of tiles; none if it is time to stop."""
         if self.context.stopping():
             return _ReplayResult(0, ())
         band = self.plan.target.layout.bands[run.band]
@@ -282,7 +282,7 @@ def _differs(file: FileLayout, ranges: Sequence[tuple[int, int]]) -> Finding:
 
 
 def _finals(plan: Plan, place: Output) -> list[Finding]:
-    """The small files, which the plan has whole."""
+    """Compare the small files, which the plan holds whole."""
     findings = []
     for name, data in plan.target.finals.items():
         path = os.path.join(place.root, name)

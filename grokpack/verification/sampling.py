@@ -1,4 +1,4 @@
-"""Which tiles are read this time. Pure."""
+"""Choice of the tiles to read: all, a slice, or those read longest ago."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_TILES = 16  # in one piece of work: 256 MiB, read in order
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How much of a checkpoint is read.
+    """Amount of a checkpoint to read.
 
     Attributes:
         part: Which of so many equal slices, `(n, t)` with n from 1; None for all.
@@ -34,14 +34,14 @@ class Sample:
     max_age_s: float | None = None
 
     def slice_of(self, count: int) -> range:
-        """Which of so many tiles are in the slice; all where there is none."""
+        """Return the tiles of a file that are in the slice; all if there is none."""
         n, of = self.part or (1, 1)
         return range((n - 1) * count // of, n * count // of)
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Tiles of a file that are read in order: from `first` up to `last`."""
+    """Consecutive tiles of a file, from `first` up to `last`."""
 
     record: Record
     first: int
@@ -49,7 +49,7 @@ class Stretch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes to be read."""
+        """Bytes to read."""
         start, stop = tiles_range(self.first, self.last, self.record.nbytes)
         return stop - start
 
@@ -57,7 +57,7 @@ class Stretch:
 def choose(
     records: Sequence[Record], known: Mapping[str, FileHistory], share: Sample, now: float
 ) -> list[Stretch]:
-    """The tiles to be read, in the order of the files; what was bad is always among them.
+    """Choose the tiles to read, in the order of the files; bad ones are always among them.
 
     A share of the bytes takes those tiles first that were never read, then those that were read
     longest ago: the same command again and again comes round to all of them.
@@ -76,14 +76,14 @@ def choose(
 
 
 def _young(age_s: float, max_age_s: float | None) -> bool:
-    """Whether a result still counts; one from the future does not: some clock was wrong."""
+    """Tell whether a result still counts; one from the future does not, since a clock was wrong."""
     return max_age_s is not None and 0 <= age_s <= max_age_s
 
 
 def _oldest(
     every: Sequence[tuple[Record, int]], age: Sequence[float], wanted: set[int], limit: int
 ) -> set[int]:
-    """Of these tiles the ones read longest ago, up to so many bytes, and one at least."""
+    """Choose the tiles read longest ago, up to so many bytes, and at least one."""
     found: set[int] = set()
     for index in sorted(wanted, key=lambda i: (-age[i], i)):
         start, stop = tile_range(every[index][1], every[index][0].nbytes)
@@ -105,7 +105,7 @@ def _stretches(tiles: Sequence[tuple[Record, int]]) -> Iterator[Stretch]:
 
 
 def unread(records: Sequence[Record], known: Mapping[str, FileHistory]) -> int:
-    """Bytes of tiles that nobody has read yet."""
+    """Count the bytes of tiles that were never read."""
     return sum(
         stop - start
         for record in records

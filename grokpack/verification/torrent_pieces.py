@@ -1,4 +1,4 @@
-"""Files against the pieces of a torrent: runs of bytes of all files joined, a sha1 for each."""
+"""Check of files against a torrent's pieces, which run across the ends of files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class _PieceResult:
-    """How a piece went; `good` is None where it was not judged."""
+    """Result of one piece; `good` is None if it was not judged."""
 
     piece: int
     good: bool | None
@@ -54,7 +54,7 @@ def check_pieces(
     limits: ReadOptions,
     listen: Listener,
 ) -> ReadResult:
-    """Read what a torrent names and compare each of its pieces.
+    """Read the files that a torrent names and compare each piece.
 
     A piece that runs into a file which is missing, or has another size, cannot be judged.
 
@@ -100,7 +100,7 @@ def check_pieces(
 def _compared(
     torrent: Torrent, held: Mapping[int, PresentFile], pieces: Sequence[int]
 ) -> Counter[int]:
-    """Bytes of each file, by number, that lie in these pieces."""
+    """Count the bytes of each file, by number, that lie in these pieces."""
     found: Counter[int] = Counter()
     for piece in pieces:
         for number, _, start, stop in stretches(torrent, piece, piece + 1):
@@ -111,7 +111,7 @@ def _compared(
 
 @dataclass(frozen=True, slots=True)
 class PresentFile:
-    """A file of the torrent that is there.
+    """File of the torrent that is there.
 
     Attributes:
         path: Where, from the root.
@@ -125,7 +125,7 @@ class PresentFile:
 
 
 def files_of(checkpoint: ComparedFiles, torrent: Torrent) -> dict[int, PresentFile]:
-    """Files of a torrent, by their number in it, that are there, whatever their size."""
+    """Find the files of a torrent that are there, of any size, by their number in it."""
     files = [file.path for file in checkpoint.layout.files()]
     numbers = {e.path: n for n, e in enumerate(torrent.files) if e.path}
     named = match(files, {path: path for path in numbers}, below_home(checkpoint))
@@ -144,26 +144,26 @@ def files_of(checkpoint: ComparedFiles, torrent: Torrent) -> dict[int, PresentFi
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Compares pieces; one serves all threads of a process."""
+    """Comparer of pieces; one serves all threads of a process."""
 
     watch: Watch
     torrent: Torrent
     held: Mapping[int, PresentFile]
 
     def length(self, piece: int) -> int:
-        """Bytes of a piece."""
+        """Return the length of a piece."""
         start = piece * self.torrent.piece_bytes
         return min(self.torrent.piece_bytes, self.torrent.nbytes - start)
 
     def can_judge(self, piece: int) -> bool:
-        """Whether all of it is there."""
+        """Tell whether all bytes of a piece are there."""
         return all(
             not entry.path or (n in self.held and self.held[n].nbytes == entry.nbytes)
             for n, entry, _, _ in stretches(self.torrent, piece, piece + 1)
         )
 
     def __call__(self, piece: int) -> _PieceResult:
-        """How a piece went."""
+        """Compare a piece."""
         if self.watch.stopping():
             return _PieceResult(piece, None)
         digest = hashlib.sha1(usedforsecurity=False)
@@ -187,14 +187,14 @@ class _Judge:
 
 
 def _see(_torrent: Torrent, held: Mapping[int, PresentFile]) -> None:
-    """See that a process elsewhere has the files."""
+    """Check that a remote process has the files."""
     worker_checks.check_files({own.path: own.nbytes for own in held.values()})
 
 
 def stretches(
     torrent: Torrent, first: int, last: int
 ) -> Iterator[tuple[int, TorrentFile, int, int]]:
-    """The parts of files that pieces `first` to `last` hold: number, file, first byte, last + 1."""
+    """Yield the parts of files in pieces `first` to `last`: number, file, first byte, last + 1."""
     low, high = first * torrent.piece_bytes, min(last * torrent.piece_bytes, torrent.nbytes)
     at = bisect.bisect_right(torrent.files, low, key=lambda entry: entry.start) - 1
     for number in range(at, len(torrent.files)):
@@ -207,7 +207,7 @@ def stretches(
 
 
 def _runs(pieces: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Numbers in order as runs, first and last + 1."""
+    """Group ordered numbers into runs, first and last + 1."""
     first = 0
     for at in range(1, len(pieces) + 1):
         if at == len(pieces) or pieces[at] != pieces[at - 1] + 1:
@@ -221,7 +221,7 @@ def _findings(
     held: Mapping[int, PresentFile],
     layouts: Mapping[str, FileLayout],
 ) -> Iterator[Finding]:
-    """One for each file that a run of bad pieces touches: a piece does not say which it was."""
+    """Make a finding for each file that a run of bad pieces touches: any of them may be bad."""
     errors = {result.piece: result.error for result in bad}
     for first, last in _runs([result.piece for result in bad]):
         touched = [s for s in stretches(torrent, first, last) if s[1].path]
@@ -258,7 +258,7 @@ def _other_sizes(
 
 
 def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
-    """What cannot be said, as a warning."""
+    """Make the warning about pieces that could not be judged."""
     left = [piece for piece in range(torrent.pieces) if piece not in judged]
     if not left:
         return
@@ -269,7 +269,7 @@ def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
 
 
 def _foreign(checkpoint: ComparedFiles, torrent: Torrent) -> Iterator[Finding]:
-    """A warning where Grok-1 itself is compared with another torrent than xAI's."""
+    """Warn if Grok-1 itself is compared with a torrent that is not xAI's."""
     if checkpoint.geometry and is_release(checkpoint.geometry) and torrent.info_hash != PUBLISHED:
         what = "the torrent is not the one that xAI published"
         yield Finding("GP119", what, None, None, PUBLISHED, torrent.info_hash, "warning")

@@ -1,4 +1,4 @@
-"""Where values lie that should not be there: the first few of each kind. Pure."""
+"""Locations of values that should not be there: the first few of each kind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ValueLocations:
     found: dict[str, list[Shape]] = field(default_factory=dict)
 
     def search(self, values: np.ndarray, start: Shape, counted: Mapping[str, int]) -> None:
-        """Look through a part of an array, unless enough is known.
+        """Search a part of an array, unless enough locations are known.
 
         Args:
             values: `f32[...]`.
@@ -47,13 +47,13 @@ class ValueLocations:
             self.found[kind] = known + [tuple(row) for row in (here + start).tolist()]
 
     def merge(self, later: ValueLocations) -> None:
-        """Take in the spots of a part that comes after this one."""
+        """Add the locations of a part that comes after this one."""
         for kind, spots in later.found.items():
             self.found[kind] = (self.found.get(kind, []) + spots)[:FEW]
 
 
 def describe_index(index: Shape, *, scales: bool) -> str:
-    """An index in words: `expert 3, group 2, column 517`, or `row 7, column 12`."""
+    """Describe an index: `expert 3, group 2, column 517`, or `row 7, column 12`."""
     last = ("group", "column") if scales else ("row", "column")
     if len(index) == 1:
         return f"element {index[0]:,}"

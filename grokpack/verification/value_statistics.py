@@ -1,4 +1,4 @@
-"""Putting every value of a checkpoint through the kernels that count, by several threads.
+"""Statistics of every value of a checkpoint, counted by several threads.
 
 An array is cut into slabs, a slab into bands of whole rows that are read and counted one by one.
 Tallies merge exactly, so neither the cuts nor the threads can be seen in what comes out.
@@ -54,7 +54,7 @@ _CELL_BYTES = 16  # sums and extremes that a code has of its own where each row 
 
 @dataclass(frozen=True, slots=True)
 class CountingSizes:
-    """How the work is cut; the result is the same for all.
+    """Sizes in which the work is cut; the result does not depend on them.
 
     Attributes:
         step_bytes: What is read and counted at a time.
@@ -68,36 +68,36 @@ class CountingSizes:
 
     @property
     def ahead_bytes(self) -> int:
-        """What a thread reads at once of a matrix that lies the other way round."""
+        """Bytes that a thread reads at once of a matrix that is stored transposed."""
         return _AHEAD_STEPS * self.step_bytes
 
 
 def usual_cuts(checkpoint: Checkpoint) -> CountingSizes:
-    """Larger steps and more threads where each waits for a server."""
+    """Choose the sizes: larger steps and more threads if each waits for a server."""
     threads = storage.burden(checkpoint.folder).threads
     return CountingSizes(_FAR_STEP_BYTES, workers=threads) if threads else CountingSizes()
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayTally:
-    """What was counted of an array, and where in it the first odd values lie."""
+    """Counts of an array, and the locations of its first odd values."""
 
     tally: Tally
     spots: ValueLocations
 
     def merge(self, later: ArrayTally) -> None:
-        """Take in a part that comes after this one."""
+        """Add a part that comes after this one."""
         self.tally.merge(later.tally)
         self.spots.merge(later.spots)
 
     def summary(self) -> dict[str, Any]:
-        """The result as JSON values."""
+        """Return the result as JSON values."""
         return self.tally.summary() | {"places": self.spots.found}
 
 
 @dataclass(frozen=True, slots=True)
 class _Slab:
-    """Consecutive rows of one array of a tensor: bytes `start` to `stop`."""
+    """Consecutive rows of an array, bytes `start` to `stop`."""
 
     tensor: TensorSpec
     array: str
@@ -154,7 +154,7 @@ def tally_all(
 
 
 def _in_order(numbered: Iterator[tuple[int, T]]) -> Iterator[T]:
-    """Results by their numbers, each as soon as those before it are there."""
+    """Yield results in the order of their numbers, each as soon as those before it are there."""
     early: dict[int, T] = {}
     wanted = 0
     for number, result in numbered:
@@ -167,7 +167,7 @@ def _in_order(numbered: Iterator[tuple[int, T]]) -> Iterator[T]:
 def _counting(
     watch: Watch, checkpoint: Checkpoint, engine: Engine, cuts: CountingSizes
 ) -> _Counter:
-    """What counts slabs, in whatever process."""
+    """Make the function that counts slabs, in any process."""
     return _Counter(watch, ArrayReader(checkpoint, engine, cuts.ahead_bytes), engine, cuts)
 
 
@@ -181,7 +181,7 @@ def _slabs(tensor: TensorSpec, limit_bytes: int) -> Iterator[_Slab]:
 
 @dataclass(frozen=True, slots=True)
 class _Counter:
-    """Counts slabs; one serves all threads of a process."""
+    """Counter of slabs; one serves all threads of a process."""
 
     watch: Watch
     reader: ArrayReader
@@ -189,7 +189,7 @@ class _Counter:
     cuts: CountingSizes
 
     def __call__(self, numbered: tuple[int, _Slab]) -> tuple[int, ArrayTally | GrokpackError]:
-        """What is in a slab, or the error that says that it cannot be decoded."""
+        """Count a slab, or return the error that says that it cannot be decoded."""
         number, slab = numbered
         try:
             return number, self.count(slab)
@@ -197,7 +197,7 @@ class _Counter:
             return number, error
 
     def count(self, slab: _Slab) -> ArrayTally:
-        """What is in a slab."""
+        """Count the values of a slab."""
         scales = slab.tensor.scales
         if slab.array == slab.tensor.name and scales and slab.spec.dtype is DType.I8:
             return ArrayTally(self._codes(slab, scales), ValueLocations())
@@ -244,7 +244,7 @@ class _Counter:
 
 
 def _groups(box: Box, rows_per_group: int) -> Iterator[tuple[int, int, int]]:
-    """The scale groups in a band: its first row and last row + 1 in the band, its number."""
+    """Yield the scale groups in a band: first row and last row + 1 in the band, group number."""
     start, stop = box.start[-2], box.start[-2] + box.shape[-2]
     for group in range(start // rows_per_group, -(-stop // rows_per_group)):
         first, last = group * rows_per_group, (group + 1) * rows_per_group
@@ -252,7 +252,7 @@ def _groups(box: Box, rows_per_group: int) -> Iterator[tuple[int, int, int]]:
 
 
 class _ScaleRows:
-    """Scales of a tensor as float32; the last row asked for is kept, since bands follow another."""
+    """Scales of a tensor as float32, with the last row kept for the band that follows."""
 
     def __init__(self, reader: ArrayReader, array: str, spec: ArraySpec) -> None:
         self._reader, self._array, self._spec = reader, array, spec
@@ -260,19 +260,19 @@ class _ScaleRows:
         self._row: np.ndarray = np.empty(0, np.float32)
 
     def row(self, index: tuple[int, ...]) -> np.ndarray:
-        """`f32[out]` of one group; the same object as long as the group is the same."""
+        """Return `f32[out]` of one group, the same object while the group stays the same."""
         if index != self._index:
             box = Box((*index, 0), (*(1,) * len(index), self._spec.shape[-1]))
             self._index, self._row = index, self.read(box).reshape(-1)
         return self._row
 
     def read(self, box: Box) -> np.ndarray:
-        """`f32[...]` in a box."""
+        """Read `f32[...]` in a box."""
         return widen(self._reader.read(self._array, box), self._spec.dtype)
 
 
 def widen(raw: np.ndarray, dtype: DType) -> np.ndarray:
-    """Raw elements as float32, exactly."""
+    """Convert raw elements to float32, exactly."""
     if dtype is DType.F32:
         return raw.view(np.float32)
     if dtype is DType.BF16:

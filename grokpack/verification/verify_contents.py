@@ -1,4 +1,4 @@
-"""`verify --data`: every byte against the checksums of a manifest."""
+"""Check of every byte against the checksums of a manifest, for `verify --data`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """What came of reading.
+    """Result of reading contents.
 
     Attributes:
         findings: Ranges that differ or cannot be read.
@@ -61,18 +61,18 @@ class ReadResult:
 
     @property
     def all_bytes(self) -> bool:
-        """Whether every byte of every file was compared this time."""
+        """True if every byte of every file was compared this time."""
         all_files = self.compared_files == self.total_files
         return all_files and self.read_bytes == self.total_bytes
 
     def also(self, findings: list[Finding]) -> ReadResult:
-        """The same with more findings."""
+        """Return the result with more findings."""
         return replace(self, findings=(*self.findings, *findings))
 
 
 @dataclass(frozen=True, slots=True)
 class _TileResult:
-    """How reading a tile went; an error's text where it could not be read."""
+    """Result of one tile; the error's text if it could not be read."""
 
     record: Record
     tile: int
@@ -87,7 +87,7 @@ def check_contents(
     listen: Listener = ignore,
     memory: CheckHistory | None = None,
 ) -> ReadResult:
-    """Read files and compare each tile with its checksum; remember what was found.
+    """Read files, compare each tile with its checksum, and remember the results.
 
     Files whose size is another, or that are gone, are left out: that is a finding of its own.
 
@@ -140,19 +140,19 @@ def check_contents(
 
 
 def _unrecorded_bytes(checkpoint: ComparedFiles, records: Records) -> int:
-    """Bytes of the files that nothing was recorded of."""
+    """Count the bytes of files that have no record."""
     unknown = set(records.unknown)
     return sum(file.nbytes for file in checkpoint.layout.files() if file.path in unknown)
 
 
 def _compared(records: Sequence[Record], results: Sequence[_TileResult]) -> int:
-    """Files of which every tile was read."""
+    """List the files of which every tile was read."""
     read = Counter(result.record.file.path for result in results)
     return sum(read[record.file.path] == len(record.tiles) for record in records)
 
 
 def unlisted(names: Sequence[str]) -> Iterator[Finding]:
-    """A warning about files that what is compared with does not name; none where it names all."""
+    """Warn about files that the list of checksums does not name."""
     if names:
         few = ", ".join(names[:_FEW]) + (", .." if len(names) > _FEW else "")
         what = f"nothing to compare {len(names):,} files with"
@@ -160,7 +160,7 @@ def unlisted(names: Sequence[str]) -> Iterator[Finding]:
 
 
 def other_sizes(records: Sequence[Record], sizes: Mapping[str, int | None]) -> Iterator[Finding]:
-    """Findings for files that are gone or of another size; the structure's check has no others."""
+    """Make findings for files that are gone or of another size."""
     for record in records:
         path, found = record.file.path, sizes[record.path]
         if found is None:
@@ -181,7 +181,7 @@ def _nbytes(result: _TileResult) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """Tiles of a file that are to be read: from `first` up to `last`."""
+    """Tiles of a file to read, from `first` up to `last`."""
 
     path: str
     first: int
@@ -190,7 +190,7 @@ class _Order:
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """Checksum of a tile; None, and an error's text, where it could not be read."""
+    """Checksum of a tile; None and an error's text if it could not be read."""
 
     path: str
     tile: int
@@ -200,13 +200,13 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads tiles; one serves all threads of a process."""
+    """Reader of tiles; one serves all threads of a process."""
 
     watch: Watch
     sizes: Mapping[str, int]
 
     def __call__(self, order: _Order) -> list[_Sum]:
-        """The checksum of each tile, as far as there was time."""
+        """Compute the checksum of each tile, as far as there is time."""
         found = []
         for tile in range(order.first, order.last):
             if self.watch.stopping():
@@ -228,7 +228,7 @@ def _judged(record: Record, own: _Sum) -> _TileResult:
 
 
 def _findings(results: Sequence[_TileResult]) -> list[Finding]:
-    """One finding for each run of bad tiles of a file, in the order of files and bytes."""
+    """Make a finding for each run of bad tiles, in the order of files and bytes."""
     bad = [result for result in results if not result.good]
     bad.sort(key=lambda result: (result.record.file.path, result.tile))
     runs: list[list[_TileResult]] = []

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is whole: files, framing, shapes, duplicates, recorded sizes and tails."""
+"""Check of a checkpoint's structure: files, framing, shapes, duplicates, recorded sizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OF_CONTENTS = ("GP110", "GP117")  # findings that say nothing against names, he
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer of a verification.
+    """Verdict of a verification.
 
     Attributes:
         survey: What the headers showed.
@@ -56,12 +56,12 @@ class Verdict:
 
     @property
     def whole(self) -> bool:
-        """Whether no error was found."""
+        """True if no error was found."""
         return not errors(self.findings)
 
     @property
     def complete(self) -> bool | None:
-        """Whether all files are there; None where nothing tells how many there should be."""
+        """True if all files are there; None if nothing tells how many there should be."""
         if not self.whole:
             return False
         listed = self.contents is not None and self.contents.lists_all
@@ -69,7 +69,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The answer in a word.
+        """Verdict in a word.
 
         `whole` is said of all files and, where contents were read, of all bytes; `ok` where nothing
         is wrong with what was looked at, and it is not known whether that was all.
@@ -84,19 +84,19 @@ class Verdict:
 
     @property
     def bad_files(self) -> list[str]:
-        """Files that have an error, in order."""
+        """Files with an error, in order."""
         return sorted({f.file for f in errors(self.findings) if f.file})
 
     @property
     def damaged_files(self) -> list[str]:
-        """Those of them that the model should have, and no more: no config, and no stranger."""
+        """Files with an error that belong to the model: no config, and no foreign file."""
         strange = {f.file for f in of_kinds(self.findings, "GP102") if not f.tensor}
         own = [f for f in self.bad_files if f not in strange and f != config_json.FILE]
         return own[: self.survey.expected]
 
 
 def look(path: str, head_dim: int | None = None) -> Verdict:
-    """The structure of what lies at a path, damaged or not.
+    """Check the structure of the checkpoint at a path, damaged or not.
 
     Where its headers cannot be read at all, its manifest speaks: what differs from it is damage.
     The verdict has the refusal then, which stands where nothing differs.
@@ -120,7 +120,7 @@ def look(path: str, head_dim: int | None = None) -> Verdict:
 
 
 def _unread(path: str, error: GrokpackError) -> Verdict:
-    """The verdict on files that cannot be read as a checkpoint."""
+    """Make the verdict on files that cannot be read as a checkpoint."""
     files = listed_files.unread(path)
     own = manifest_records.own(files) if files else None
     findings: list[Finding] = []
@@ -134,7 +134,7 @@ def _unread(path: str, error: GrokpackError) -> Verdict:
 
 
 def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
-    """Check what can be known without reading the payload.
+    """Check everything that can be known without reading the payload.
 
     Beyond the survey: tensors that stand twice, and, where a manifest is there, the size and the
     last tile of every file, which holds the scales of a quantized one.
@@ -159,7 +159,7 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
 
 
 def _twice(checkpoint: Checkpoint) -> list[Finding]:
-    """Files that lie there both as they are and compressed; the compressed one is not read."""
+    """Find files that are there both plain and compressed; the compressed one is not read."""
     files = list(checkpoint.layout.files())
     folders = {os.path.dirname(checkpoint.path(file.path)) for file in files}
     there = {os.path.join(folder, name) for folder in folders for name in storage.names(folder)}
@@ -172,7 +172,7 @@ def _twice(checkpoint: Checkpoint) -> list[Finding]:
 
 
 def duplicates(checkpoint: Checkpoint) -> list[Finding]:
-    """Tensors of equal contents: one file was copied over another.
+    """Find tensors of equal contents: one file was copied over another.
 
     One value throughout is no sign of that: sparse layouts and fresh norms have it.
     """
@@ -211,7 +211,7 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
 
 
 def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -> list[Finding]:
-    """Sizes and tiles that differ from what the manifest recorded; none without one.
+    """Find sizes and tiles that differ from the manifest's; none without a manifest.
 
     The last tile of every file is read; where something is wrong, the small files beside as well,
     and where no file was named for it, the first tiles. A file whose header could not be read has
@@ -240,7 +240,7 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
 
 
 def _beginnings(rows: Iterable[Record]) -> Iterator[Finding]:
-    """Files whose first tile, which holds the header, is another; what the last one tells is said.
+    """Find files whose first tile, which holds the header, differs from the manifest's.
 
     A file that is one tile long has no other.
     """
@@ -254,7 +254,7 @@ def _beginnings(rows: Iterable[Record]) -> Iterator[Finding]:
 
 
 def _ends(rows: Sequence[Record]) -> list[Finding]:
-    """Files of another size, or whose last tile is another."""
+    """Find files whose size or last tile differs from the manifest's."""
     owners = {record.tail: record.file.path for record in rows}
     findings = []
     for record in rows:
@@ -303,7 +303,7 @@ def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:
 
 
 def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
-    """A verdict with what came of reading the files.
+    """Add the result of reading the files to a verdict.
 
     What the last tiles alone had shown gives way to what all of them show; a file that was swapped
     differs everywhere, which need not be said again.
@@ -324,14 +324,14 @@ def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
 
 
 def repair_command(verdict: Verdict) -> str | None:
-    """The command that fetches only what is bad, for the released checkpoint; else None."""
+    """Return the command that fetches only the bad files of the release, or None."""
     strangers = _strangers(verdict)
     bad = [name for name in verdict.bad_files if _can_be_fetched(name, strangers)]
     return _fetching(verdict, bad)
 
 
 def fixes(verdict: Verdict) -> list[str | None]:
-    """The command that mends what each finding is about; None where there is none."""
+    """Return for each finding the command that mends it, or None."""
     strangers = _strangers(verdict)
     names = [
         f.file if f.file and f.severity == "error" and _can_be_fetched(f.file, strangers) else None
@@ -345,12 +345,12 @@ def _strangers(verdict: Verdict) -> set[str | None]:
 
 
 def _can_be_fetched(name: str, strangers: set[str | None]) -> bool:
-    """Whether the release has a file of this name: a stranger in the folder it has not."""
+    """Tell whether the release has a file of this name, and so can replace it."""
     return name.startswith("tensor") and name not in strangers
 
 
 def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
-    """The command that fetches files of the release again."""
+    """Return the command that fetches files of the release again."""
     checkpoint = verdict.survey.checkpoint
     if not names or verdict.survey.format != "ckpt-0" or checkpoint is None:
         return None

@@ -1,4 +1,4 @@
-"""Reading every value: statistics for `inspect --stats`, findings for `verify --values`."""
+"""Check of every value, for `verify --values`, and statistics for `inspect --stats`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def statistics(
     listen: Listener = ignore,
     cuts: CountingSizes | None = None,
 ) -> list[dict[str, Any]]:
-    """What the values of each tensor are like, as JSON values; see `docs/reference/statistics.md`.
+    """Compute statistics of each tensor's values, as JSON values.
 
     Tensors of which a part is missing are left out.
 
@@ -108,14 +108,14 @@ def verify_values(
 
 
 def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
-    """The finding for a compressed file whose frames cannot be read."""
+    """Make the finding for a compressed file whose frames cannot be read."""
     paths = (file.path for file in checkpoint.layout.files())
     file = next((p for p in paths if storage.stored(checkpoint.path(p)) == path), path)
     return Finding("GP227", what, file)
 
 
 def sound_tensors(checkpoint: Checkpoint) -> list[TensorSpec]:
-    """Tensors all of whose elements are there and whose scales fit their values."""
+    """List the tensors that are complete and whose scales fit their values."""
     pieces = checkpoint.layout.pieces()
     return [
         tensor
@@ -138,7 +138,7 @@ def _scales_fit(tensor: TensorSpec) -> bool:
 
 
 def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Finding:
-    """The finding for an array of which a chunk is missing or damaged."""
+    """Make the finding for an array of which a chunk is missing or damaged."""
     path = error.where.path if error.where else None
     if isinstance(error, FrameDamaged) and path:
         return _damaged(checkpoint, error.what, path)
@@ -153,7 +153,7 @@ def _findings(
     pieces: tuple[Piece, ...],
     holder: Callable[[Shape], str | None] | None,
 ) -> Iterator[Finding]:
-    """Findings of one array of a tensor, each with the file and index of its first spots."""
+    """Yield the findings of one array, each with file and index of the first bad values."""
     if not isinstance(counted.tally, FloatTally):
         return
     of_scales = array != name
@@ -169,7 +169,7 @@ def _findings(
 
 
 def _file_of(index: Shape, pieces: tuple[Piece, ...]) -> str:
-    """The file that holds an element; the first of several where it is stored in another form."""
+    """Return the file that holds an element; the first of several if the array is computed."""
     point = Box(index, (1,) * len(index))
     alike = (p for p in pieces if len(p.box.start) == len(index) and p.box.intersect(point))
     return next(alike, pieces[0]).extent.path

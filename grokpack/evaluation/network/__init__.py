@@ -1,4 +1,4 @@
-"""The Grok-1 network itself, computed on numpy from weights that stream by.
+"""The network itself, computed with numpy from streamed weights.
 
 A layer at a time, an expert at a time, a band of rows at a time: each byte of the weights is read
 once in a run, however many tokens there are, and no tensor is ever held whole. Everything is

@@ -1,4 +1,4 @@
-"""The elementwise parts of the network, each as xAI's model.py has it, on `f32[...]`."""
+"""Elementwise parts of the network on `f32[...]`, each as in xAI's model.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MASKED = np.float32(-1e30)
 def rms_norm(
     x: np.ndarray, scale: np.ndarray, eps: float, precision: Precision, out: np.ndarray
 ) -> np.ndarray:
-    """`x f32[T, d]` over its root mean square, times `scale f32[d]`.
+    """Divide `x f32[T, d]` by its root mean square, and multiply it with `scale f32[d]`.
 
     Args:
         x: Activations; left as they are unless `out` is the same array.
@@ -40,7 +40,7 @@ def rms_norm(
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """jax.nn.gelu as it is by default, the tanh form, in place."""
+    """Apply jax.nn.gelu in its default tanh form, in place."""
     inner = np.square(x)
     inner *= x
     inner *= _GELU_CUBIC
@@ -54,7 +54,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def capped(logits: np.ndarray, cap: float) -> np.ndarray:
-    """`cap * tanh(logits / cap)`, in place; a cap of zero is none."""
+    """Compute `cap * tanh(logits / cap)` in place; a cap of zero is none."""
     if cap > 0:
         logits *= np.float32(1 / cap)
         np.tanh(logits, out=logits)
@@ -63,7 +63,7 @@ def capped(logits: np.ndarray, cap: float) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Along the last axis, in place."""
+    """Compute softmax along the last axis, in place."""
     logits -= logits.max(axis=-1, keepdims=True)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=-1, keepdims=True)
@@ -71,7 +71,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def turns(positions: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines of RoPE, `f32[T, head_dim / 2]` each.
+    """Compute cosines and sines of RoPE, `f32[T, head_dim / 2]` each.
 
     Args:
         positions: Of tokens in their sequences, `i[T]`.
@@ -85,7 +85,7 @@ def turns(positions: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarra
 
 
 def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.ndarray:
-    """RoPE of `x f32[T, head, head_dim]` in place: feature i turns with i + head_dim / 2."""
+    """Apply RoPE to `x f32[T, head, head_dim]` in place: feature i turns with i + head_dim / 2."""
     half = x.shape[-1] // 2
     first, second = x[..., :half].copy(), x[..., half:]
     cos, sin = cosines[:, None, :], sines[:, None, :]

@@ -1,4 +1,4 @@
-"""Grouped-query attention over sequences, head by head, a few queries at a time."""
+"""Grouped-query attention, head by head, a few queries at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOGITS_BYTES = 32 << 20  # of one head group's logits that a thread holds
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """How a projection falls into heads.
+    """Division of projections into heads.
 
     Attributes:
         query: Query heads.
@@ -38,7 +38,7 @@ class Heads:
 
 @dataclass(slots=True)
 class KVCache:
-    """What a layer remembers of the sequences so far.
+    """Key/value cache of one layer.
 
     Attributes:
         keys: Turned keys of each sequence, `f32[T, kv * size]`, as long as it may become.
@@ -52,14 +52,14 @@ class KVCache:
 
 
 def empty_kv_cache(lengths: Sequence[int], width: int, room: Room) -> KVCache:
-    """An empty memory of sequences that may become this long; `width` is that of a key's heads."""
+    """Make an empty cache for sequences that may become this long; `width` is that of all keys."""
     keys, values = ([room(n, width) for n in lengths] for _ in range(2))
     return KVCache(keys, values, [np.zeros(n, np.int64) for n in lengths])
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The keys that a sequence's queries may look at.
+    """Keys and values that a sequence's queries may attend to.
 
     Attributes:
         tokens: Of every key, `i[T]`; the padding token is never looked at.
@@ -74,7 +74,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Queries of one sequence for one key head; `out` receives what they attend to."""
+    """Queries of one sequence for one key head; `out` receives the result."""
 
     queries: np.ndarray  # f32[T, shared, size]
     start: int  # position of the first query
@@ -84,7 +84,7 @@ class _Task:
 
 
 class Attention:
-    """The part of a layer between its projections.
+    """Attention between its projections.
 
     Args:
         heads: How projections fall into heads.
@@ -102,7 +102,7 @@ class Attention:
         self._lanes = lanes
 
     def turn(self, projected: np.ndarray, batch: Batch) -> np.ndarray:
-        """RoPE of queries or keys, `f32[T, heads * size]`, in place."""
+        """Apply RoPE to queries or keys `f32[T, heads * size]`, in place."""
         size = self._heads.size
         rows = 256
         for first in range(0, len(projected), rows):
@@ -114,7 +114,7 @@ class Attention:
         return projected
 
     def attend(self, queries: np.ndarray, batch: Batch, seen: list[Seen]) -> np.ndarray:
-        """What the queries of each sequence attend to, in place of them.
+        """Replace the queries of each sequence by what they attend to.
 
         Args:
             queries: `f32[T, query * size]`, turned.
@@ -156,7 +156,7 @@ class Attention:
         hidden: np.ndarray,
         position: int,
     ) -> np.ndarray:
-        """Some queries of all heads that share a key head, `f32[T, shared, size]`."""
+        """Return some queries of all heads that share a key head, `f32[T, shared, size]`."""
         count, shared, size = queries.shape
         rows = np.ascontiguousarray(queries.transpose(1, 0, 2)).reshape(-1, size)
         logits = self._precision.settle(rows @ keys.T)

@@ -1,4 +1,4 @@
-"""Tokens of several sequences, side by side, so that a weight meets all of them at once."""
+"""Batches: tokens of several sequences, so that each weight is read once for all."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Tokens in all."""
+        """Number of tokens in all."""
         return sum(self.lengths)
 
     @cached_property
     def spans(self) -> tuple[slice, ...]:
-        """Where each sequence lies among all tokens."""
+        """Range of each sequence among all tokens."""
         ends = np.cumsum(self.lengths)
         return tuple(slice(int(e) - n, int(e)) for e, n in zip(ends, self.lengths, strict=True))
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Of each token in its sequence, `i64[T]`."""
+        """Position of each token in its sequence, `i64[T]`."""
         own = [np.arange(n) + s for n, s in zip(self.lengths, self.starts, strict=True)]
         return np.concatenate(own)
 
     def twice(self) -> Batch:
-        """The same sequences, and once more."""
+        """Return a batch that has every sequence twice."""
         joined = np.concatenate((self.tokens, self.tokens))
         return Batch(joined, self.lengths * 2, self.starts * 2)
 

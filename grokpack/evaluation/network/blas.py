@@ -1,4 +1,4 @@
-"""One thread for each call of BLAS: the lanes are the threads."""
+"""BLAS limited to one thread per call: the lanes are the threads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECL
 
 
 def ask_for_one_thread() -> None:
-    """For a process that has not imported numpy yet: what the user has set stays."""
+    """Ask for one thread before numpy is imported; variables that the user has set stay."""
     for name in VARIABLES:
         os.environ.setdefault(name, "1")
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """While it lasts, each call of numpy's BLAS runs in its caller's thread.
+    """Run each call of numpy's BLAS in its caller's thread while the block lasts.
 
     It takes threadpoolctl, where that is installed. Without it BLAS starts threads of its own
     beside the lanes, unless the environment told it otherwise: slower, and no less right.

@@ -1,4 +1,4 @@
-"""The mixture of experts: who works on which token, and the work, expert by expert."""
+"""Mixture of experts: the router's choice, and the computation expert by expert."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GATE, UP, DOWN = "moe/linear/w", "moe/linear_v/w", "moe/linear_1/w"
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What the router decided.
+    """The router's choice of experts for each token.
 
     Attributes:
         chosen: Experts of each token, `i64[T, k]`, the best first.
@@ -44,17 +44,17 @@ class Routing:
     margin: np.ndarray
 
     def per_expert(self, experts: int) -> np.ndarray:
-        """Tokens that each expert works on, `i64[expert]`."""
+        """Count the tokens of each expert, `i64[expert]`."""
         return np.bincount(self.chosen.ravel(), minlength=experts)
 
     def tokens_of(self, expert: int) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens that chose an expert, `i64[n]`, and its gates for them, `f32[n]`."""
+        """Return the tokens of an expert, `i64[n]`, and its gates for them, `f32[n]`."""
         tokens, rank = np.nonzero(self.chosen == expert)
         return tokens, self.gates[tokens, rank]
 
 
 def route(x: np.ndarray, weights: np.ndarray, selected: int) -> Routing:
-    """The best experts of each token; ties go to the lower number, as jax.lax.top_k has it.
+    """Choose the best experts of each token; ties go to the lower number, as in jax.lax.top_k.
 
     Args:
         x: Normed activations, `f32[T, d]`; the router always computes in float32.
@@ -68,7 +68,7 @@ def route(x: np.ndarray, weights: np.ndarray, selected: int) -> Routing:
 
 
 def _margin(ordered: np.ndarray, selected: int) -> np.ndarray:
-    """By how much a choice was decided, from the best gates of each token and one more."""
+    """Compute the margin of each choice: last chosen gate less the first not chosen."""
     if ordered.shape[1] <= selected:
         return np.full(len(ordered), np.inf, np.float32)
     last, next_best = ordered[:, selected - 1], ordered[:, selected]
@@ -78,7 +78,7 @@ def _margin(ordered: np.ndarray, selected: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of an expert's inner width, and the three matrices that meet it."""
+    """Part of an expert's inner width, and the three matrices for it."""
 
     gate: Matrix
     up: Matrix
@@ -87,7 +87,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class ExpertBatch:
-    """What an expert has to do."""
+    """Tokens that one expert works on."""
 
     expert: int
     tokens: np.ndarray
@@ -98,7 +98,7 @@ class ExpertBatch:
 def shares(
     routing: Routing, weights: dict[str, TensorSpec], every: int | None = None
 ) -> list[ExpertBatch]:
-    """The experts that some token chose, in the order of their numbers.
+    """List the experts that some token chose, in the order of their numbers.
 
     Args:
         routing: What the router decided.
@@ -125,12 +125,12 @@ def shares(
 
 
 def wanted(work: Sequence[ExpertBatch]) -> list[Matrix]:
-    """The matrices in the order of their use."""
+    """List the matrices in the order of their use."""
     return [m for share in work for part in share.slices for m in (part.gate, part.up, part.down)]
 
 
 def _parts(width: int, tokens: int) -> Iterator[tuple[int, int]]:
-    """Slices of an expert's inner width whose activations fit."""
+    """Cut an expert's inner width into slices whose activations fit."""
     most = max(_ALIGNED, HIDDEN_BYTES // (2 * 4 * tokens) // _ALIGNED * _ALIGNED)
     for first in range(0, width, most):
         yield first, min(first + most, width)
@@ -144,7 +144,7 @@ def mix(
     room: Room,
     out: np.ndarray,
 ) -> Iterator[Product]:
-    """Every token through the experts it chose, weighted by their gates.
+    """Pass every token through its experts, weighted by their gates.
 
     Args:
         x: Normed activations, `f32[T, d]`.
@@ -174,7 +174,7 @@ def mix(
 
 
 def _hidden(x: np.ndarray, part: Slice, lanes: Lanes) -> Generator[Product, None, np.ndarray]:
-    """A slice of an expert's inner activations: `gelu(x @ gate) * (x @ up)`, `f32[n, width]`."""
+    """Compute a slice of an expert's inner activations: `gelu(x @ gate) * (x @ up)`."""
     made = []
     for one in (part.gate, part.up):
         product = np.zeros((len(x), one.columns), np.float32)

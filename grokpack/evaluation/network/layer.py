@@ -1,4 +1,4 @@
-"""A decoder layer: attention, then experts, each between two norms and added to the stream."""
+"""Decoder layer: attention, then experts, each between two norms and added to the stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROUTER = "router/w"
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every layer of a run works with.
+    """Objects that every layer of a run uses.
 
     Attributes:
         constants: Of the network.
@@ -62,7 +62,7 @@ def _ignore_stream(_h: np.ndarray) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a pass through a layer does beside computing.
+    """Callbacks of a pass through a layer.
 
     Attributes:
         memory: What is remembered of the sequences, which grows; None to remember nothing.
@@ -78,7 +78,7 @@ class Extras:
 
 
 class Layer:
-    """One layer.
+    """Decoder layer.
 
     Args:
         number: Its number.
@@ -98,7 +98,7 @@ class Layer:
         self._projections = {n: matrix(self._own[n]) for n in (QUERY, KEY, VALUE, OUTPUT)}
 
     def first_wanted(self) -> list[Matrix]:
-        """The matrices that it takes before the router has decided, in the order of their use."""
+        """Matrices that are used before the router decides, in the order of their use."""
         return list(self._projections.values())
 
     def run(
@@ -172,7 +172,7 @@ class Layer:
 def _remembered(
     keys: np.ndarray, values: np.ndarray, batch: Batch, memory: KVCache | None
 ) -> list[Seen]:
-    """What each sequence's queries may look at: what is new, after what is remembered."""
+    """Return the keys and values that each sequence may attend to: cached ones, then new ones."""
     seen = []
     for n, (span, start) in enumerate(zip(batch.spans, batch.starts, strict=True)):
         if memory is None:

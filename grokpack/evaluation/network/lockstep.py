@@ -1,4 +1,4 @@
-"""Two networks that take each step together: a weight meets its counterpart while both stream by.
+"""Two networks in lockstep, so that each weight meets its counterpart while both stream.
 
 Both go through the same products in the same order, and their matrices are read in the same bands.
 So a part of a weight is in memory as one checkpoint has it and as the other has it, once, and each
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Lockstep:
-    """Drives two networks of the same dimensions, which share their lanes.
+    """Driver of two networks of the same dimensions, which share their lanes.
 
     Args:
         one: A network.
@@ -50,7 +50,7 @@ class Lockstep:
         one.stream.told, other.stream.told = self._keep, self._meet
 
     def run(self, ours: Steps, theirs: Steps) -> tuple[Routing, Routing]:
-        """Step through a layer of both; returns what either's router decided.
+        """Step through a layer of both; return each router's choice.
 
         Raises:
             GrokpackError: What reading raises.
@@ -63,7 +63,7 @@ class Lockstep:
             self.multiply(product, counterpart)
 
     def multiply(self, ours: Product, theirs: Product) -> None:
-        """Do the same product of both.
+        """Compute the same product for both.
 
         Raises:
             GrokpackError: What reading raises.
@@ -77,7 +77,7 @@ class Lockstep:
         )
 
     def _cut(self, wanted: Matrix) -> Iterator[MatrixRange]:
-        """Bands that suit both; where their bytes lie otherwise, one is read in shorter runs."""
+        """Return bands that suit both; one is read in shorter runs if its bytes lie differently."""
         streams = [network.stream for network in self._networks]
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
         # what is decoded in whole chunks must not be read across them
@@ -94,7 +94,7 @@ class Lockstep:
 
 
 def _next(steps: Steps) -> tuple[Product | None, Any]:
-    """The next product, or what a generator returned at its end."""
+    """Return the next product, or the value that a generator returned at its end."""
     try:
         return next(steps), None
     except StopIteration as end:

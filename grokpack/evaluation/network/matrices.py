@@ -1,4 +1,4 @@
-"""Weights as the network multiplies with them: `[in, out]`, in bands that are read in one go."""
+"""Matrices `[in, out]` that the network multiplies with, in bands that are read at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROBE = 64
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A part of one matrix of a weight.
+    """Region of one matrix of a weight.
 
     Attributes:
         tensor: The weight, `[in, out]` or `[expert, in, out]`.
@@ -41,21 +41,21 @@ class Matrix:
 
     @property
     def rows(self) -> int:
-        """Inputs."""
+        """Number of inputs."""
         return self.inputs[1] - self.inputs[0]
 
     @property
     def columns(self) -> int:
-        """Outputs."""
+        """Number of outputs."""
         return self.outputs[1] - self.outputs[0]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values, as they are read."""
+        """Bytes of the values as they are stored."""
         return self.rows * self.columns * self.tensor.values.dtype.itemsize
 
     def box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
-        """Where a part of it lies in the tensor; counted from the part's own beginning."""
+        """Return the box in the tensor of a part that is given relative to this region."""
         lead = () if self.expert is None else (self.expert,)
         start = (*lead, self.inputs[0] + rows[0], self.outputs[0] + columns[0])
         return Box(start, (*(1 for _ in lead), rows[1] - rows[0], columns[1] - columns[0]))
@@ -67,14 +67,14 @@ def matrix(
     inputs: tuple[int, int] | None = None,
     outputs: tuple[int, int] | None = None,
 ) -> Matrix:
-    """A weight's matrix, or some of its rows and columns."""
+    """Return a weight's matrix, or some of its rows and columns."""
     rows, columns = tensor.values.shape[-2:]
     return Matrix(tensor, expert, inputs or (0, rows), outputs or (0, columns))
 
 
 @dataclass(frozen=True, slots=True)
 class CodedBlock:
-    """Values that were read, not yet multiplied with their scales.
+    """Codes that were read, with scales not yet applied.
 
     Attributes:
         rows: Inputs that it holds, first and last + 1, within its matrix.
@@ -95,7 +95,7 @@ class CodedBlock:
     per_group: int = 1
 
     def transposed(self) -> CodedBlock:
-        """The same of the transposed matrix; only for values without scales."""
+        """Return the transposed matrix; only for values without scales."""
         assert self.scales is None  # noqa: S101  # groups run along inputs
         return CodedBlock(self.columns, self.rows, self.values, not self.turned)
 
@@ -105,7 +105,7 @@ MatrixRange = tuple[tuple[int, int], tuple[int, int]]
 
 
 def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterator[MatrixRange]:
-    """Rows and columns of each band of a matrix.
+    """Yield the rows and columns of each band of a matrix.
 
     Bands run along the way the bytes lie, so that each is one run, or nearly: whole rows, or whole
     columns where the matrix is stored `[out, in]`.
@@ -150,7 +150,7 @@ def read(
 
 
 def is_turned(tensor: TensorSpec, reader: ArrayReader) -> bool:
-    """Whether a weight's bytes lie `[out, in]`: a look at one corner of it tells."""
+    """Tell whether a weight's bytes lie `[out, in]`, by reading one corner of it."""
     shape = tensor.values.shape
     corner = (*(1 for _ in shape[:-2]), *(min(_PROBE, n) for n in shape[-2:]))
     bits = reader.read(tensor.name, Box((0,) * len(shape), corner))

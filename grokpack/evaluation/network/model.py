@@ -1,4 +1,4 @@
-"""The whole network: tokens in, logits out, the weights streaming by once."""
+"""The whole network: from tokens to logits in one pass over the weights."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ _AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
 
 
 def _ignore_bytes(_nbytes: int) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 def in_memory(rows: int, columns: int) -> np.ndarray:
-    """An empty array of activations, `f32[rows, columns]`."""
+    """Make an empty array of activations, `f32[rows, columns]`."""
     made: np.ndarray = np.empty((rows, columns), np.float32)
     return made
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a network runs.
+    """Settings of a network's run.
 
     Attributes:
         lanes: Threads that multiply, with their precision; networks may share them.
@@ -68,7 +68,7 @@ class Setup:
 
 
 class Network:
-    """The network of one checkpoint. One thread drives it.
+    """Network of one checkpoint, driven by one thread.
 
     Attributes:
         geometry: Its dimensions.
@@ -112,7 +112,7 @@ class Network:
         self.stream.close()
 
     def embed(self, batch: Batch) -> np.ndarray:
-        """The residual stream before the first layer, `f32[T, d]`.
+        """Compute the residual stream before the first layer, `f32[T, d]`.
 
         Each row of the embedding that some token names is read once.
 
@@ -135,7 +135,7 @@ class Network:
         return h
 
     def memories(self, lengths: Sequence[int]) -> list[KVCache]:
-        """Empty memories of every layer, for sequences that may become this long."""
+        """Make empty key/value caches of every layer, for sequences that may become this long."""
         width = self._heads.kv * self._heads.size
         return [empty_kv_cache(lengths, width, self.room) for _ in self.layers]
 
@@ -146,7 +146,7 @@ class Network:
         batch: Batch,
         extras: Extras = _NO_EXTRAS,
     ) -> Routing:
-        """Put the residual stream through a layer, in place; layers run in their order.
+        """Pass the residual stream through a layer, in place; layers run in their order.
 
         Args:
             number: The layer.
@@ -165,7 +165,7 @@ class Network:
     def products(
         self, number: int, h: np.ndarray, batch: Batch, extras: Extras = _NO_EXTRAS
     ) -> Generator[Product, None, Routing]:
-        """Step through a layer, for a caller that does the products itself; arguments as there."""
+        """Step through a layer like `step`, for a caller that does the products itself."""
         if number == 0:
             self._begin(batch.size)
         last = number + 1 == len(self.layers)
@@ -176,12 +176,12 @@ class Network:
         self.lanes.multiply(product.x, product.bands(self.stream), product.out)
 
     def normed(self, h: np.ndarray) -> np.ndarray:
-        """The stream after the last norm, `f32[T, d]`, in place."""
+        """Apply the last norm to the stream `f32[T, d]`, in place."""
         scale = self.stream.whole(self._tensors[FINAL_NORM])
         return rms_norm(h, scale, self.constants.rms_norm_eps, self.precision, h)
 
     def logits(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Logits block by block of the vocabulary, as `(first token, f32[T, block])`.
+        """Yield logits by block of the vocabulary, as `(first token, f32[T, block])`.
 
         Args:
             x: What `normed` returned, or as many rows of it as the network began with, or fewer.
@@ -191,14 +191,14 @@ class Network:
             yield product.matrix.inputs[0], self.scaled(product.out)
 
     def head_products(self, x: np.ndarray) -> Iterator[Product]:
-        """The products of `logits`, block by block, for a caller that does them itself."""
+        """Yield the products of `logits` by block, for a caller that does them itself."""
         for block in self._head:
             made = np.zeros((len(x), block.rows), np.float32)
             yield Product(x, block, made, transposed=True)
         self._head = []
 
     def scaled(self, logits: np.ndarray) -> np.ndarray:
-        """Logits in place of the products `f32[T, block]` that `head_products` asked for."""
+        """Turn the products `f32[T, block]` of `head_products` into logits, in place."""
         factor = self.precision.constant(self.constants.output_multiplier)
         self.precision.settle(logits)
         logits *= factor

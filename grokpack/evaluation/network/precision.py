@@ -1,4 +1,4 @@
-"""Where arithmetic is rounded: nowhere, or wherever xAI's code rounds to bfloat16."""
+"""Precision of arithmetic: float32, or rounded to bfloat16 wherever xAI's code rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROWS = 64  # rounded at a time: the parts stay in the cache
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The arithmetic of a run.
+    """Precision of a run.
 
     Attributes:
         name: `f32`: float32 throughout, which is what the weights say; or `bf16`: as the
@@ -31,18 +31,18 @@ class Precision:
 
     @property
     def rounds(self) -> bool:
-        """Whether anything is rounded at all."""
+        """True if anything is rounded."""
         return self.name == "bf16"
 
     def settle(self, values: np.ndarray) -> np.ndarray:
-        """Round `f32[...]` in place to what the dtype of activations holds; returns it."""
+        """Round `f32[...]` in place to the dtype of activations, and return it."""
         if self.rounds:
             for part in _parts(values):
                 part[...] = widen_bf16(narrow_bf16(part))
         return values
 
     def constant(self, value: float) -> np.float32:
-        """A constant as the reference multiplies with it: jax casts it to the other factor's."""
+        """Round a constant as the reference does: jax casts it to the other factor's dtype."""
         return np.float32(self.settle(np.array([value], np.float32))[0])
 
 

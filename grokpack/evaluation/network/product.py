@@ -1,4 +1,4 @@
-"""Activations times bands of weights: lanes of columns, each with a thread of its own.
+"""Products of activations and bands of weights, in lanes of columns with a thread each.
 
 A lane owns its columns of the result, and takes the bands in the order they come. So no two
 threads ever add to the same number, and the order of a sum does not depend on the clock.
@@ -37,7 +37,7 @@ _BANDS_IN_WORK = 2
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A multiplication that a network asks for; its matrix was announced to the stream.
+    """Multiplication that a network asks for, with a matrix that was announced to the stream.
 
     Attributes:
         x: Activations, `f32[T, in]`.
@@ -52,14 +52,14 @@ class Product:
     transposed: bool = False
 
     def bands(self, stream: Stream) -> Iterator[CodedBlock]:
-        """The bands of what multiplies, as they come."""
+        """Yield the bands of the matrix as they arrive."""
         for band in stream.take(self.matrix):
             yield band.transposed() if self.transposed else band
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The same part of a matrix as two checkpoints have it, before any rounding.
+    """Part of a matrix as two checkpoints have it, before any rounding.
 
     Attributes:
         rows: Inputs that it holds, first and last + 1, within the matrix that multiplies.
@@ -96,7 +96,7 @@ class Lanes:
             lane.shutdown(wait=True, cancel_futures=True)
 
     def spread(self, work: Callable[[S], T], tasks: Sequence[S]) -> list[T]:
-        """Do independent tasks on all lanes; the results in the tasks' order."""
+        """Do independent tasks on all lanes, and return results in the tasks' order."""
         futures = [
             self._lanes[i % len(self._lanes)].submit(work, task) for i, task in enumerate(tasks)
         ]
@@ -119,7 +119,7 @@ class Lanes:
         bands: Iterable[tuple[CodedBlock, CodedBlock]],
         look: Callable[[Tile], None],
     ) -> None:
-        """Do the products of two networks with the same matrix, a tile of both at a time.
+        """Do a product of two networks, a tile of both at a time.
 
         Args:
             products: What either asks for.
@@ -131,7 +131,7 @@ class Lanes:
         )
 
     def _spread_bands(self, bands: Iterable[S], share: Callable[[S, int], None]) -> None:
-        """Do every lane's share of each band; the next come while some are in work."""
+        """Do every lane's share of each band, reading ahead."""
         pending: deque[list[Future[None]]] = deque()
         for band in bands:
             pending.append([lane.submit(share, band, n) for n, lane in enumerate(self._lanes)])
@@ -141,7 +141,7 @@ class Lanes:
             _finish(pending.popleft())
 
     def _share(self, x: np.ndarray, band: CodedBlock, out: np.ndarray, lane: int) -> None:
-        """A lane's tiles of a band."""
+        """Do a lane's tiles of a band."""
         for rows, columns in self.tiles(band, lane):
             weights = self._settled(band, self.widened(band, rows, columns))
             _add_product(x, weights, rows, columns, out)
@@ -153,7 +153,7 @@ class Lanes:
         look: Callable[[Tile], None],
         lane: int,
     ) -> None:
-        """A lane's tiles of the same band of two networks."""
+        """Do a lane's tiles of the same band of two networks."""
         for rows, columns in self.tiles(bands[0], lane):
             one, other = (self.widened(band, rows, columns) for band in bands)
             look(Tile(rows, columns, bands, (one, other)))
@@ -161,7 +161,7 @@ class Lanes:
                 _add_product(product.x, self._settled(band, exact), rows, columns, product.out)
 
     def tiles(self, band: CodedBlock, lane: int | None = None) -> Iterator[MatrixRange]:
-        """Rows and columns of the tiles of a band that a lane owns; of all lanes by default."""
+        """Yield rows and columns of the tiles of a band, for one lane or for all."""
         low, high = band.columns
         for tile in range(low // TILE_COLUMNS, -(-high // TILE_COLUMNS)):
             if lane is not None and tile % len(self._lanes) != lane:
@@ -173,7 +173,7 @@ class Lanes:
     def widened(
         self, band: CodedBlock, rows: tuple[int, int], columns: tuple[int, int]
     ) -> np.ndarray:
-        """A tile's weights, `f32[in, out]`, multiplied with their scales, not yet rounded."""
+        """Return a tile's weights `f32[in, out]` times their scales, not yet rounded."""
         r = slice(rows[0] - band.rows[0], rows[1] - band.rows[0])
         c = slice(columns[0] - band.columns[0], columns[1] - band.columns[0])
         part = (c, r) if band.turned else (r, c)
@@ -187,7 +187,7 @@ class Lanes:
         return made.T if band.turned else made
 
     def _settled(self, band: CodedBlock, weights: np.ndarray) -> np.ndarray:
-        """A tile's weights in the precision of the run; the values of a band stay as they are."""
+        """Return a tile's weights in the precision of the run; the band itself stays unchanged."""
         own = weights.copy(order="K") if band.scales is None and self.precision.rounds else weights
         return self.precision.settle(own)
 
@@ -199,14 +199,14 @@ def _add_product(
     columns: tuple[int, int],
     out: np.ndarray,
 ) -> None:
-    """Add what a tile makes of all tokens; nothing where there are none."""
+    """Add a tile's product with all tokens, if there are any."""
     for token in range(0, len(x), TOKENS):
         part = slice(token, token + TOKENS)
         out[part, slice(*columns)] += x[part, slice(*rows)] @ weights
 
 
 def _let_values_overflow() -> None:
-    """For a thread: infinite weights are for the verdict to name, not for numpy to warn of."""
+    """Silence numpy's overflow warnings in a thread: the verdict names infinite weights."""
     np.seterr(over="ignore", invalid="ignore")
 
 

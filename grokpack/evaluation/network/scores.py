@@ -1,4 +1,4 @@
-"""What logits say, from blocks of the vocabulary: no token's logits are ever held whole."""
+"""Scores of logits that arrive in blocks of the vocabulary and are never held whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ROWS = 128  # tokens whose logits are worked on at a time
 
 
 class Scores:
-    """One network's predictions. Logits come block by block, in the order of the vocabulary.
+    """Scores of one network's predictions.
 
     Attributes:
         targets: The token that each prediction is held against, `i64[T]`; -1 for none.
@@ -29,7 +29,7 @@ class Scores:
         self._target_logits = np.full(count, np.nan)
 
     def add(self, first: int, logits: np.ndarray) -> None:
-        """Take in the logits `f32[T, block]` of tokens from `first` on."""
+        """Add the logits `f32[T, block]` of tokens from `first` on."""
         for row in range(0, len(logits), _ROWS):
             part = slice(row, row + _ROWS)
             self._add(part, first, logits[part])
@@ -66,19 +66,19 @@ class Scores:
 
     @property
     def log_sum(self) -> np.ndarray:
-        """The logarithm of the sum of all exponentials, `f64[T]`."""
+        """Return the logarithm of the sum of all exponentials, `f64[T]`."""
         total: np.ndarray = self._largest + np.log(self._sum)
         return total
 
     @property
     def losses(self) -> np.ndarray:
-        """Minus the logarithm of the target's probability, `f64[T]` in nats; NaN without one."""
+        """Return the negative log probability of each target, `f64[T]` in nats; NaN without one."""
         losses: np.ndarray = self.log_sum - self._target_logits
         return losses
 
 
 class Divergence:
-    """How one network's predictions differ from another's on the same tokens.
+    """Divergence of two networks' predictions on the same tokens.
 
     Attributes:
         first: The reference's.
@@ -94,7 +94,7 @@ class Divergence:
         self._largest = np.full(len(targets), -np.inf)
 
     def add(self, first: int, ours: np.ndarray, theirs: np.ndarray) -> None:
-        """Take in both networks' logits `f32[T, block]` of tokens from `first` on."""
+        """Add both networks' logits `f32[T, block]` of tokens from `first` on."""
         self.first.add(first, ours)
         self.second.add(first, theirs)
         for row in range(0, len(ours), _ROWS):
@@ -108,7 +108,7 @@ class Divergence:
 
     @property
     def kl(self) -> np.ndarray:
-        """KL divergence of the second from the first, `f64[T]` in nats; never below zero."""
+        """Return the KL divergence of the second from the first, `f64[T]` in nats, at least 0."""
         scale = np.exp(self._largest - self.first.log_sum)
         found = self._gap * scale - self.first.log_sum + self.second.log_sum
         positive: np.ndarray = np.maximum(found, 0)  # what rounding takes below

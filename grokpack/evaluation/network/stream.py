@@ -1,4 +1,4 @@
-"""Bands of weights, read ahead of their use and in its order."""
+"""Stream of bands of weights, read ahead in the order of their use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READERS = 2
 
 
 class Stream:
-    """A checkpoint's weights. One thread announces what it will want, and takes it in that order.
+    """A checkpoint's weights; one thread announces matrices, and takes them in that order.
 
     What is announced and not yet taken is read in the meantime, up to a number of bands.
 
@@ -63,18 +63,18 @@ class Stream:
         self._pool = ThreadPoolExecutor(_READERS, "weights")
 
     def close(self) -> None:
-        """Stop reading; what was announced is forgotten."""
+        """Stop reading, and forget what was announced."""
         self._wanted.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def announce(self, wanted: Sequence[Matrix]) -> None:
-        """Say which matrices will be taken next, after those that were announced before."""
+        """Announce the matrices that will be taken next, after those announced before."""
         for one in wanted:
             self._wanted.extend((one, part) for part in self.cut(one))
         self._pump()
 
     def take(self, wanted: Matrix) -> Iterator[CodedBlock]:
-        """The bands of a matrix that was announced, as they come.
+        """Yield the bands of an announced matrix as they arrive.
 
         Raises:
             GrokpackError: What reading raises.
@@ -92,12 +92,12 @@ class Stream:
                 return
 
     def values(self, tensor: TensorSpec, box: Box) -> np.ndarray:
-        """A box of a small tensor, `f32[...]`, read at once."""
+        """Read a box of a small tensor, `f32[...]`."""
         self.read_bytes += box.elements * tensor.values.dtype.itemsize
         return exact(tensor, box, self._reader)
 
     def whole(self, tensor: TensorSpec) -> np.ndarray:
-        """A small tensor, `f32[...]`: a norm, a router."""
+        """Read a small tensor, `f32[...]`: a norm, a router."""
         found = self.values(tensor, whole(tensor.values.shape))
         self.told(tensor, found)
         return found
@@ -114,7 +114,7 @@ class Stream:
         return matrices.bands(one, turned=self.lies_turned(one.tensor))
 
     def lies_turned(self, tensor: TensorSpec) -> bool:
-        """Whether the bytes of a weight lie `[out, in]`."""
+        """Tell whether the bytes of a weight lie `[out, in]`."""
         kind = tensor.name.rpartition("decoder_layer_")[2].partition("/")[2] or tensor.name
         if kind not in self._turned:
             self._turned[kind] = matrices.is_turned(tensor, self._reader)
@@ -126,4 +126,4 @@ class Stream:
 
 
 def _tell_nobody(_tensor: TensorSpec, _values: np.ndarray) -> None:
-    """Show small tensors to nobody."""
+    """Ignore small tensors."""

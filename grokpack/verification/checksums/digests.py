@@ -1,4 +1,4 @@
-"""Digests that published lists of checksums use."""
+"""Digest algorithms that published lists of checksums use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What a file's bytes must hash to.
+    """Expected digest of a file.
 
     Attributes:
         kind: `sha256`, or `git`: the sha1 that git names a blob by.
@@ -25,7 +25,7 @@ class Sum:
     nbytes: int | None = None
 
     def digest(self, nbytes: int) -> Digest:
-        """What sums a file of so many bytes."""
+        """Return a hash object for a file of so many bytes."""
         if self.kind == "sha256":
             return hashlib.sha256()
         head = f"blob {nbytes}\0".encode()

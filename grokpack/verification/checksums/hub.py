@@ -1,4 +1,4 @@
-"""What Hugging Face's hub says of a repository's files: their sizes, and what their bytes hash to.
+"""Sizes and digests of a repository's files, as Hugging Face's hub lists them.
 
 Asked of the hub itself, or taken from what `hf download --local-dir` wrote beside the files. Large
 files have a sha256 there, small ones git's own hash of a blob.
@@ -29,12 +29,12 @@ _MOST_FILES = 1 << 14
 
 
 def is_hub(against: str) -> bool:
-    """Whether `--against` names a repository of the hub."""
+    """Tell whether `--against` names a repository of the hub."""
     return against.startswith(SCHEME)
 
 
 def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, Sum], str]:
-    """The sums of a repository's files by path, and what they are from, for people.
+    """Return the digests of a repository's files by path, and a title of their origin.
 
     Args:
         checkpoint: Beside which a download's metadata is looked for, where no repository is named.
@@ -96,7 +96,7 @@ def _sums(rows: list[Any]) -> Iterator[tuple[str, Sum]]:
 
 
 def _left_behind(checkpoint: ComparedFiles) -> tuple[dict[str, Sum], str]:
-    """What a download wrote beside the files, in the folder or above it."""
+    """Read the metadata that a download wrote beside the files, in the folder or above it."""
     for folder in dict.fromkeys(
         (checkpoint.home, checkpoint.folder, storage.parent(checkpoint.home))
     ):

@@ -1,4 +1,4 @@
-"""Lists of sha256 sums in every form that `sha256sum -c` takes. Pure but for reading the list.
+"""Lists of sha256 digests, in every form that `sha256sum -c` takes.
 
 `SUM  NAME`, `SUM *NAME`, `SUM NAME`, `SHA256 (NAME) = SUM`; with blanks before them, with a
 backslash before them where the name holds escapes, lines ended by LF, CR LF or, as `sha256sum
@@ -27,7 +27,7 @@ _ESCAPES = {"\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 
 
 def read(path: str) -> dict[str, str]:
-    """The sums of a list by name, in lower case; comments and blank lines are left out.
+    """Read the digests of a list by name, in lower case; comments and blank lines are left out.
 
     Raises:
         GrokpackError: GP230 where a line is of no form that is known, two lines contradict each
@@ -47,7 +47,7 @@ def read(path: str) -> dict[str, str]:
 
 
 def _lines(path: str) -> Iterator[str]:
-    """The lines without their ends, read block by block.
+    """Yield the lines without their ends, read block by block.
 
     Raises:
         GrokpackError: GP230 where there are too many, or one is longer than any name.
@@ -75,7 +75,7 @@ def _text(line: bytes) -> str:
 
 
 def _row(line: str) -> tuple[str, str] | None:
-    """Name and sum of a line; None for one of another form."""
+    """Parse a line into name and digest; None for a line of another form."""
     text = line.lstrip(" \t")
     gnu, bsd = _GNU.fullmatch(text), _BSD.fullmatch(text)
     if gnu is not None:

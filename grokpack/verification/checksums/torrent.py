@@ -1,4 +1,4 @@
-"""Torrents: names, sizes and the sha1 of every piece, as BitTorrent's version 1 has them.
+"""Torrents of BitTorrent's version 1: names, sizes and the sha1 of every piece.
 
 Source: BEP 3; padding files and links are those of BEP 47, or padding as BitComet names it, which
 no client writes to a disk. Where a name is there in UTF-8 as well, it is that one. A hybrid torrent
@@ -29,7 +29,7 @@ _BEGINNING = re.compile(rb"d\d{1,3}:")
 
 @dataclass(frozen=True, slots=True)
 class TorrentFile:
-    """A file of a torrent.
+    """File that a torrent lists.
 
     Attributes:
         path: Below the torrent's folder, with slashes; empty for padding and links.
@@ -44,7 +44,7 @@ class TorrentFile:
 
 @dataclass(frozen=True, slots=True)
 class Torrent:
-    """What a torrent says.
+    """Files and piece digests of a torrent.
 
     Attributes:
         name: Of its folder, or its one file.
@@ -66,18 +66,18 @@ class Torrent:
         return len(self.sums) // _SHA1_BYTES
 
     def sum_of(self, piece: int) -> bytes:
-        """sha1 of a piece."""
+        """Return the sha1 of a piece."""
         return self.sums[piece * _SHA1_BYTES : (piece + 1) * _SHA1_BYTES]
 
     @property
     def nbytes(self) -> int:
-        """Of all files joined."""
+        """Bytes of all files joined."""
         last = self.files[-1]
         return last.start + last.nbytes
 
 
 def is_torrent(path: str, head: bytes) -> bool:
-    """Whether a file is a torrent by its name or its first bytes: a dictionary's first key.
+    """Tell whether a file is a torrent, by its name or its first bytes.
 
     Args:
         path: The file.
@@ -122,7 +122,7 @@ def _torrent(info: dict[bytes, Any], digest: str, path: str) -> Torrent:
 
 
 def _files(info: dict[bytes, Any], name: str, path: str) -> tuple[TorrentFile, ...]:
-    """The list of files, each checked: a size, and a path that stays inside."""
+    """Read the list of files, each with a checked size and a path that stays inside."""
     rows = info.get(b"files")
     if rows is None:
         rows = [{b"length": info[b"length"], b"path": [_named(info, b"name")]}]
@@ -144,12 +144,12 @@ def _files(info: dict[bytes, Any], name: str, path: str) -> tuple[TorrentFile, .
 
 
 def _named(row: dict[bytes, Any], key: bytes) -> Any:  # noqa: ANN401  # the caller checks it
-    """A name, or the words of a path, in UTF-8 where that is said apart."""
+    """Return a name, or the parts of a path, from the UTF-8 key if there is one."""
     return row.get(key + b".utf-8") or row[key]
 
 
 def _is_no_file(row: dict[bytes, Any], name: str) -> bool:
-    """Whether clients write no file of its own for it: padding, or a link to another file."""
+    """Tell whether clients write no file for an entry: padding, or a link to another file."""
     attributes = row.get(b"attr", b"")
     return b"p" in attributes or b"l" in attributes or name.startswith(_BITCOMET)
 
