@@ -278,7 +278,7 @@ def _total(allowances: Sequence[np.ndarray], like: np.ndarray) -> np.ndarray:
 
 
 def _roundings(pair: _Pair) -> Iterator[np.ndarray]:
-    """Yield the largest effect of rounding each side to its dtype, unless both were rounded alike."""
+    """Yield the largest effect of rounding each side, unless both were rounded alike."""
     sides = pair.one, pair.other
     for side, dtype in zip(sides, _narrowed(*sides), strict=True):
         if dtype is not None:
