@@ -1,4 +1,4 @@
-"""Answers for machines on stdout: JSON, GitHub's workflow commands, JUnit XML."""
+"""Results for programs on stdout: JSON, GitHub's workflow commands, JUnit XML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions takes a job's summary f
 
 
 def form_of(words: Sequence[str]) -> str:
-    """The form that a command line asks for which could not be understood as a whole."""
+    """Find the form that a command line asks for, though it could not be parsed as a whole."""
     if "--json" in words:
         return "json"
     form = os.environ.get("GROKPACK_FORMAT", "")
@@ -34,7 +34,7 @@ def form_of(words: Sequence[str]) -> str:
 
 
 def write(form: str, document: dict[str, Any], cases: Sequence[Case] = ()) -> None:
-    """Put a document on stdout in one of `FORMS`; other forms are not for machines."""
+    """Put a document on stdout in one of `FORMS`; other forms are for people."""
     if form == "json":
         typer.echo(envelope.text(document))
     elif form == "github":

@@ -1,4 +1,4 @@
-"""The commands, gathered; nothing heavy is imported until one of them runs."""
+"""The application of all commands; nothing heavy is imported until one of them runs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ app.command("help")(helping.topics)
 
 
 def main() -> int:
-    """Run the command line; a usage error, too, is told in the form asked for.
+    """Run the command line; usage errors, too, are reported in the form asked for.
 
     Returns:
         The exit status.

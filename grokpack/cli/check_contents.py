@@ -1,4 +1,4 @@
-"""`grokpack verify --data`, `--against`, `--source`: what is read, and compared with what."""
+"""Reading and comparing of contents for `grokpack verify`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def limits(
     max_age: str | None,
     max_duration: str | None,
 ) -> ReadOptions | None:
-    """What to read, from the options as they were given; None where nothing is.
+    """Return what to read, from the options as given; None for nothing.
 
     Raises:
         GrokpackError: GP304 for options that mean nothing, or nothing without `--data`.
@@ -80,7 +80,7 @@ def read(
     origin: str | None,
     chosen: ReadOptions,
 ) -> Verdict:
-    """Read the files and add what came of it to the verdict.
+    """Read the files and add the result to the verdict.
 
     Files whose headers cannot be read are compared as well, where something tells which they are.
 

@@ -1,4 +1,4 @@
-"""Declare a command: a function of a `Session` and of options, some of them shared in groups.
+"""Decorator that declares a command, with options that commands share in groups.
 
     @command("synth")
     def synth(session: Session, out: Annotated[Path, typer.Argument(...)], run: RunFlags) -> None:
@@ -27,7 +27,7 @@ Body = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """A parameter with fixed choices, and the option that sets it."""
+    """Parameter with fixed choices, and the option that sets it."""
 
     name: str
     flag: str
@@ -78,7 +78,7 @@ def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
 def _own_parameters(
     body: Body, hints: dict[str, Any], groups: dict[str, Any]
 ) -> Iterator[inspect.Parameter]:
-    """Parameters of a body, with the fields of a group in its place, without the session."""
+    """List the parameters of a body, with the fields of each group in place of the group."""
     for name, parameter in inspect.signature(body).parameters.items():
         if name in groups:
             yield from _fields(groups[name])
@@ -104,7 +104,7 @@ def _taken(group: Any, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a datac
 
 
 def _choice(parameter: inspect.Parameter) -> _Choice | None:
-    """The fixed choices of a parameter whose type is a `Literal`."""
+    """Return the fixed choices of a parameter whose type is a `Literal`."""
     option, allowed = _option(parameter), _allowed(parameter)
     if option is None or not allowed:
         return None
@@ -112,7 +112,7 @@ def _choice(parameter: inspect.Parameter) -> _Choice | None:
 
 
 def _for_typer(parameter: inspect.Parameter) -> inspect.Parameter:
-    """A parameter as Typer is shown it: of a plain type, with its choices to show and complete.
+    """Convert a parameter for Typer: of a plain type, with choices to show and complete.
 
     Typer would refuse other values itself, as wrong usage without a code.
     """
@@ -130,7 +130,7 @@ def _for_typer(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 def _option(parameter: inspect.Parameter) -> OptionInfo | None:
-    """What a parameter says of itself as an option."""
+    """Return the option that annotates a parameter."""
     if get_origin(parameter.annotation) is not Annotated:
         return None
     return next(
@@ -143,7 +143,7 @@ def _plain_type(parameter: inspect.Parameter) -> Any:  # noqa: ANN401  # a type 
 
 
 def _allowed(parameter: inspect.Parameter) -> tuple[Any, ...]:
-    """Values of a `Literal`, which may be optional; none for another type."""
+    """Return the values of a `Literal`, which may be optional; none for another type."""
     if get_origin(parameter.annotation) is not Annotated:
         return ()
     kind = _plain_type(parameter)

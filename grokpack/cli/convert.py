@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConvertFlags:
-    """What to convert, and to what; see `ConvertOptions`."""
+    """Options of `grokpack convert`, as they are given."""
 
     source: options.Source = None
     to: Annotated[
@@ -80,7 +80,7 @@ class ConvertFlags:
     head_dim: options.HeadDim = None
 
     def chosen(self) -> ConvertOptions:
-        """Everything that a target can be told but its folder."""
+        """Return the options of the target, without its folder."""
         from grokpack.conversion.plan_convert import ConvertOptions
 
         return ConvertOptions(

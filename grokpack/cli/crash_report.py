@@ -1,4 +1,4 @@
-"""Reports of bugs: what happened, in a file that can be sent: it holds no secrets."""
+"""Crash reports: what happened, in a file without secrets that can be sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from grokpack.core.errors import GrokpackError
 
 
 def bug(error: BaseException, *, verbose: bool = False) -> GrokpackError:
-    """The error for an exception that nobody expects; its report is written where that is possible.
+    """Make the error for an unexpected exception, and write its report if possible.
 
     Args:
         error: The exception.
@@ -33,7 +33,7 @@ def bug(error: BaseException, *, verbose: bool = False) -> GrokpackError:
 
 
 def _written(text: str) -> str | None:
-    """The path of a report that was written; None where nothing can be."""
+    """Write a report and return its path; None if it cannot be written."""
     for folder in (storage.cache_folder(), tempfile.gettempdir()):
         path = os.path.join(folder, f"crash-{os.getpid()}.txt")
         try:

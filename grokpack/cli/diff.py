@@ -1,4 +1,4 @@
-"""`grokpack diff`: whether two checkpoints hold the same weights."""
+"""`grokpack diff`: compare the weights of two checkpoints."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def diff(
 
 
 def document(found: Comparison, places: list[str], max_error: float | None) -> dict[str, Any]:
-    """`data` of `grokpack diff --json`."""
+    """Make `data` of `grokpack diff --json`."""
     from grokpack.report.numbers import finite
 
     return {

@@ -1,4 +1,4 @@
-"""`grokpack evaluate`: what a checkpoint computes, and how far another is from it."""
+"""`grokpack evaluate`: run the network, or two of them side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`grokpack explain`: what a code means and what to do."""
+"""`grokpack explain`: say what a code means and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`grokpack generate`: tokens that continue a prompt, slowly."""
+"""`grokpack generate`: continue a prompt, slowly."""
 
 from __future__ import annotations
 

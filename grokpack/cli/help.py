@@ -1,4 +1,4 @@
-"""`grokpack help`: topics that belong to no single command."""
+"""`grokpack help`: show topics that belong to no single command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`grokpack inspect`: what a checkpoint holds."""
+"""`grokpack inspect`: show what a checkpoint holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`grokpack manifest`: record what a checkpoint's files are now."""
+"""`grokpack manifest`: record checksums of a checkpoint's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`grokpack-manifest FILE...`, for pre-commit: whether manifests are sound; it needs no weights."""
+"""`grokpack-manifest FILE...`, for pre-commit: check manifests without their weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIXED = {"tile_bytes": TILE_BYTES, "checksum": "xxh3_128"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Check each file; exit status 1 where one is not sound, with a line for each reason."""
+    """Check each file; exit with status 1 and a line for each reason if one is not sound."""
     if arguments is None:
         streams.guard()
     paths = list(sys.argv[1:] if arguments is None else arguments)
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def faults(path: str) -> list[str]:
-    """Why a manifest is not sound, as sentences; empty where it is."""
+    """List the reasons why a manifest is not sound, as sentences."""
     try:
         document = manifest_file.load_file(path)
         manifest_file.framings(document)

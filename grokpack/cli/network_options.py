@@ -42,7 +42,7 @@ Memory = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class NetworkFlags:
-    """How the network is run."""
+    """Options of running the network."""
 
     precision: Precision = "f32"
     workers: options.Threads = None
@@ -51,7 +51,7 @@ class NetworkFlags:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateFlags:
-    """What is evaluated, and what of it is kept."""
+    """Options of `grokpack evaluate`, as they are given."""
 
     source: options.Source = None
     text: Annotated[
@@ -126,7 +126,7 @@ class EvaluateFlags:
 
 @dataclass(frozen=True, slots=True)
 class GenerateFlags:
-    """What is continued, and how tokens are chosen."""
+    """Options of `grokpack generate`, as they are given."""
 
     source: options.Source = None
     prompt: Annotated[

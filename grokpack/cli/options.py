@@ -153,7 +153,7 @@ Color = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class RunFlags:
-    """How a plan is run.
+    """Options of running a plan.
 
     Attributes:
         workers: Threads, or a cluster.
@@ -172,7 +172,7 @@ class RunFlags:
 
 @dataclass(frozen=True, slots=True)
 class PartedRunFlags(RunFlags):
-    """How a plan is run that several processes may share.
+    """Options of running a plan that several processes may share.
 
     Attributes:
         part: Which part of the plan, `i/n`; None for all of it.
@@ -185,7 +185,7 @@ class PartedRunFlags(RunFlags):
 
 @dataclass(frozen=True, slots=True)
 class OutputFlags:
-    """Where and how a command answers.
+    """Options of a command's output.
 
     Attributes:
         fmt: Form of the result.

@@ -1,4 +1,4 @@
-"""What `grokpack` says alone: each command in a line, and how one begins."""
+"""Overview that `grokpack` shows without a command: each command in a line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FULL = 200  # characters, far beyond the one line that a command has
 
 
 def render(context: typer.Context) -> str:
-    """The overview, made from the commands that the program has."""
+    """Render the overview from the commands of the application."""
     rows = commands(context)
     width = max(map(len, rows))
     examples = [text for name, text in _EXAMPLES if name in rows]
@@ -40,7 +40,7 @@ def render(context: typer.Context) -> str:
 
 
 def commands(context: typer.Context) -> dict[str, str]:
-    """Name and one line of each command, in the order of the program."""
+    """List the name and one line of each command, in the order of the application."""
     group = _group(context)
     found = {name: group.get_command(context, name) for name in group.list_commands(context)}
     return {
@@ -51,7 +51,7 @@ def commands(context: typer.Context) -> dict[str, str]:
 
 
 def help_of(context: typer.Context, name: str) -> str:
-    """What `grokpack NAME --help` shows."""
+    """Return the help of a command."""
     command = _group(context).get_command(context, name)
     if command is None:
         message = f"no command {name}"

@@ -1,4 +1,4 @@
-"""Sizes, durations, shares and numbers of workers as people write them."""
+"""Parsing of sizes, durations, shares and numbers of workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUMBER = rf"\d{{1,{_DIGITS}}}(?:\.\d{{1,{_DIGITS}}})?"
 
 
 def parse_bytes(text: str) -> int:
-    """`512MiB`, `1.5GB` or a number of bytes.
+    """Parse `512MiB`, `1.5GB` or a number of bytes.
 
     Raises:
         GrokpackError: GP304 for anything else.
@@ -40,7 +40,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str | None) -> float | None:
-    """`90`, `30m`, `2h`; None stays None.
+    """Parse `90`, `30m`, `2h` into seconds; None stays None.
 
     Raises:
         GrokpackError: GP304 for anything else.
@@ -54,7 +54,7 @@ def parse_seconds(text: str | None) -> float | None:
 
 
 def parse_part(text: str, noun: str, hint: str) -> tuple[int, int]:
-    """`3/10`: a number and how many there are.
+    """Parse `3/10` into a number and how many there are.
 
     Args:
         text: As it was given.
@@ -71,7 +71,7 @@ def parse_part(text: str, noun: str, hint: str) -> tuple[int, int]:
 
 
 def parse_percentage(text: str) -> float:
-    """`5%` as a fraction.
+    """Parse `5%` into a fraction.
 
     Raises:
         GrokpackError: GP304 for anything else.
@@ -86,7 +86,7 @@ def parse_percentage(text: str) -> float:
 
 
 def parse_workers(text: str | None) -> int | None:
-    """A number of threads, or `serial`; None stays None.
+    """Parse a number of threads, or `serial`; None stays None.
 
     Raises:
         GrokpackError: GP304 for anything else.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QuantizeFlags:
-    """What to quantize, and how; see `QuantizeOptions`."""
+    """Options of `grokpack quantize`, as they are given."""
 
     source: options.Source = None
     bits: Annotated[Literal[4, 8], typer.Option("--bits", help="Bits of a weight")] = 4
@@ -120,7 +120,7 @@ class QuantizeFlags:
     head_dim: options.HeadDim = None
 
     def chosen(self) -> QuantizeOptions:
-        """Everything that a quantization can be told."""
+        """Return the options of the quantization."""
         from grokpack.conversion.plan_quantize import QuantizeOptions
 
         return QuantizeOptions(

@@ -1,4 +1,4 @@
-"""`--report FILE`: the answer of a command in a file, whatever stdout and stderr show."""
+"""`--report FILE`: the result of a command in a file, beside stdout and stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DOCUMENT, _PAGE = ".json", ".html"
 
 
 def is_possible(report: Path, command: str) -> bool:
-    """Whether a command can write a report of this suffix."""
+    """Tell whether a command can write a report with this suffix."""
     suffix = report.suffix.lower()
     return suffix == _DOCUMENT or (suffix == _PAGE and command in pages.COMMANDS)
 
@@ -36,7 +36,7 @@ def check(report: Path | None, command: str) -> None:
 
 
 def write(report: Path, document: dict[str, Any]) -> None:
-    """Write the report so that it is either the old one or the new one.
+    """Write the report atomically: the file is either the old one or the new one.
 
     Raises:
         GrokpackError: GP324 or GP401 where it cannot be written.

@@ -14,7 +14,7 @@ from grokpack.cli.session import Session
 
 @dataclass(frozen=True, slots=True)
 class ReshardFlags:
-    """What to cut, and for whom."""
+    """Options of `grokpack reshard`, as they are given."""
 
     source: options.Source = None
     tp: Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks: 1, 2, 4, 8 or 16")] = 8

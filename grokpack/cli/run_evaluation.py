@@ -1,4 +1,4 @@
-"""What `grokpack evaluate` does with its options, and its answers as JSON."""
+"""Run of `grokpack evaluate`, and its results as JSON."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MOST_LOSSES = 4096  # tokens whose losses the document lists
 def options_of(
     session: Session, network: NetworkFlags, layers: int | None = None
 ) -> EvaluateOptions:
-    """How to run, from the command line's words.
+    """Convert the options as given to those of the library.
 
     Raises:
         GrokpackError: GP304 for words that mean nothing.
@@ -57,7 +57,7 @@ def options_of(
 
 
 def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
-    """Evaluate and answer."""
+    """Evaluate, and show the result."""
     source = resolve(flags.source, session)
     against = None if flags.against is None else resolve(flags.against, session)
     options = options_of(session, network, flags.layers)
@@ -114,7 +114,7 @@ def _announce(
     options: EvaluateOptions,
     streams: int = 1,
 ) -> None:
-    """Say what it will cost before it begins."""
+    """Say what the run will cost before it begins."""
     tokens = inputs.batch.size
     costs = [cost(checkpoint, tokens, options, streams) for checkpoint in checkpoints]
     read = numbers.size(sum(one.read_bytes for one in costs))
@@ -151,7 +151,7 @@ def _alone(
 
 
 def document(found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions) -> dict[str, Any]:
-    """`data` of `grokpack evaluate --json` of one network."""
+    """Make `data` of `grokpack evaluate --json` for one network."""
     return _run_document(found, wanted, options) | {
         "loss": _loss(found.loss),
         "layers": [asdict(row) for row in found.layers],
@@ -164,7 +164,7 @@ def document(found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions)
 def pair_document(
     found: PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
 ) -> dict[str, Any]:
-    """`data` of `grokpack evaluate --against --json`."""
+    """Make `data` of `grokpack evaluate --against --json`."""
     return _run_document(found, wanted, options) | {
         "loss": _loss(found.first),
         "other_loss": _loss(found.second),
@@ -189,7 +189,7 @@ def pair_document(
 
 
 def _part(part: NetworkPart) -> dict[str, Any]:
-    """A part of the network, with the limit that it is held against."""
+    """Return a part of the network with its limit, as JSON values."""
     return {
         "part": part.name,
         "layer": part.layer,
@@ -199,7 +199,7 @@ def _part(part: NetworkPart) -> dict[str, Any]:
 
 
 def _weights(found: PairEvaluation) -> dict[str, Any]:
-    """How many weights are in each state, and those that are not equal."""
+    """Count the weights in each state, and list those that are not equal."""
     rows = [row for part in found.parts for row in part.weights]
     states = Counter(row.state for row in rows)
     return {
@@ -215,7 +215,7 @@ def _weights(found: PairEvaluation) -> dict[str, Any]:
 def _run_document(
     found: Evaluation | PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
 ) -> dict[str, Any]:
-    """What both say of the run."""
+    """Return what both documents say of the run."""
     return {
         "source": wanted.source,
         "against": wanted.against,

@@ -1,4 +1,4 @@
-"""What `grokpack generate` does with its options, and its answer."""
+"""Run of `grokpack generate`, and its result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PROBE_BYTES = 64 << 20  # read to tell how fast reading is here
 
 
 def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
-    """Generate and answer."""
+    """Generate, and show the result."""
     source = resolve(flags.source, session)
     options = options_of(session, network)
     wanted = replace(flags, source=source)
@@ -58,7 +58,7 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
 
 
 def _announce(session: Session, checkpoint: Checkpoint, sequences: int) -> None:
-    """Say how slow it will be before it begins."""
+    """Say how slow the run will be before it begins."""
     step = step_bytes(checkpoint, sequences)
     rate = _reading_rate(checkpoint)
     each = numbers.duration(step / rate)
@@ -67,7 +67,7 @@ def _announce(session: Session, checkpoint: Checkpoint, sequences: int) -> None:
 
 
 def _reading_rate(checkpoint: Checkpoint) -> float:
-    """Bytes a second, of some rows from the middle of the largest weight."""
+    """Measure bytes per second of reading some rows of the largest weight."""
     tensor = max(checkpoint.tensors.values(), key=lambda t: t.values.nbytes)
     *lead, rows, columns = tensor.values.shape
     count = max(1, min(rows, _PROBE_BYTES // (columns * tensor.values.dtype.itemsize)))
@@ -85,7 +85,7 @@ def document(
     prompts: list[np.ndarray],
     words: Tokenizer | None,
 ) -> dict[str, Any]:
-    """`data` of `grokpack generate --json`."""
+    """Make `data` of `grokpack generate --json`."""
     made = sum(map(len, found.tokens))
     after = max(found.seconds - found.first_s, 1e-9)
     steps = max(map(len, found.tokens)) - 1

@@ -1,4 +1,4 @@
-"""Run a plan from the command line: show it, write it, say what came out."""
+"""Run of a plan from the command line: show it, execute it, report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def carry_out(
     following: str | None,
     opens: dict[str, Any] | None = None,
 ) -> None:
-    """Show the plan; unless it is a dry run, execute it and report.
+    """Show the plan; execute it and report, unless it is a dry run.
 
     Args:
         session: Where output goes.
@@ -51,7 +51,7 @@ def carry_out(
 
 
 def _part(flags: PartedRunFlags) -> RunPart | None:
-    """The part that is asked for.
+    """Return the part that is asked for.
 
     Raises:
         GrokpackError: GP304 for what is none.
@@ -81,7 +81,7 @@ def _limits(session: Session, flags: RunFlags, hands: WorkerOptions) -> RunOptio
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run, and what is told of it."""
+    """One run and its messages."""
 
     session: Session
     plan: Plan
@@ -124,7 +124,7 @@ class _Run:
             self._tell_part(data, outcome)
 
     def _guess(self, judged: Preflight) -> Estimate | None:
-        """How long it will take; None where nothing is made."""
+        """Predict the time; None if nothing is written."""
         from grokpack.execution.estimate import Work, estimate
         from grokpack.execution.throughput import rates
         from grokpack.planning.tasks import tasks
@@ -220,7 +220,7 @@ class _Run:
 
 
 def absolute(out: str | None, default: str) -> str:
-    """The output folder as an absolute path; a URL as it is."""
+    """Return the output folder as an absolute path; a URL unchanged."""
     from grokpack import storage
 
     if out is None or storage.is_url(out):

@@ -1,4 +1,4 @@
-"""One invocation: where its result, progress and errors go, and with what exit status."""
+"""Session of a command: its result, progress, errors and exit status."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Session:
-    """The output side of one command.
+    """Output of one command.
 
     Attributes:
         command: Its name, in the JSON schema and in log lines.
@@ -52,18 +52,18 @@ class Session:
     signal_status: ExitStatus = ExitStatus.INTERRUPTED
 
     def say(self, text: str) -> None:
-        """A line for people, on stderr."""
+        """Show a line for people, on stderr."""
         if not self.quiet:
             self._write(text, sys.stderr)
 
     def listener(self) -> Listener:
-        """What shows the progress of this command."""
+        """Return the listener that shows the progress of this command."""
         from grokpack.report import progress_display
 
         return progress_display.listener(self.progress, quiet=self.quiet, color=self.color)
 
     def stoppable(self) -> Listener:
-        """The same for a command that only reads: a signal ends it at its next step.
+        """Return the listener for a command that only reads, which a signal ends at its next step.
 
         Raises:
             GrokpackError: GP403, from within the listener, once a signal has come.
@@ -87,7 +87,7 @@ class Session:
         word: str = "ok",
         cases: Sequence[Case] = (),
     ) -> None:
-        """The command's answer on stdout in the form asked for, the report, the exit status."""
+        """Put the result on stdout in the form asked for, write the report, exit."""
         if self.form == "text" and self.report is None:  # nobody reads a document
             self._write(text, sys.stdout)
         else:
@@ -110,14 +110,14 @@ class Session:
         raise typer.Exit(int(status))
 
     def _answer(self, document: dict[str, Any], cases: Sequence[Case], text: str | None) -> None:
-        """Put the answer on stdout; for people only where there is a text for them."""
+        """Put the result on stdout; as text only if there is one."""
         if self.form in answering.FORMS:
             answering.write(self.form, document, cases)
         elif text is not None:
             self._write(text, sys.stdout)
 
     def _report_failure(self, document: dict[str, Any]) -> None:
-        """Write the report of a failed command; where it cannot be written, the error stands."""
+        """Write the report of a failed command; if that fails, the first error stands."""
         if self.report is not None and report_file.is_possible(self.report, self.command):
             with suppress(GrokpackError):
                 report_file.write(self.report, document)
@@ -151,7 +151,7 @@ def session(command: str, flags: OutputFlags) -> Iterator[Session]:
 
 @contextmanager
 def _signals(current: Session) -> Iterator[None]:
-    """First Ctrl-C or SIGTERM: stop cleanly. Second: at once; nothing is damaged by it."""
+    """Handle signals: the first Ctrl-C or SIGTERM stops cleanly, the second at once."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if current.stop.is_set():

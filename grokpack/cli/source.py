@@ -1,4 +1,4 @@
-"""The checkpoint that a command works on."""
+"""Path of the checkpoint that a command works on, and names made from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def resolve(source: str | None, session: Session) -> str:
-    """The path that was given, or the one that is found; says which, where it was found."""
+    """Return the path that was given, or find one and say which."""
     from grokpack import storage
     from grokpack.checkpoint.open_checkpoint import default_source
 
@@ -26,12 +26,12 @@ def resolve(source: str | None, session: Session) -> str:
 
 
 def verifying(path: str, *options: str) -> str | None:
-    """The command that verifies what lies at a path; None where it cannot be pasted."""
+    """Return the command that verifies a path; None if it could not be pasted into a shell."""
     return command("grokpack", "verify", operand(short(path)), *options)
 
 
 def default_out(source: str, suffix: str) -> str:
-    """A name beside the source that says what the output is: `grok-1-tp8`.
+    """Return a name beside the source that says what the output is: `grok-1-tp8`.
 
     What is read from a URL is written to the current folder.
     """
@@ -46,6 +46,6 @@ def default_out(source: str, suffix: str) -> str:
 
 
 def _named_like(url: str) -> Path:
-    """A path in the current folder that ends as a URL does, without a revision."""
+    """Return a path in the current folder that ends as a URL does, without a revision."""
     parts = url.partition("://")[2].split("/")
     return Path.cwd().joinpath(*(part.partition("@")[0] for part in parts[-2:]))

@@ -1,4 +1,4 @@
-"""Standard streams that may be full or closed: writing to them never ends the work.
+"""Standard streams that may be full or closed without ending the work.
 
 What could not be written is remembered, and told by the exit status once the command has ended. So
 the work of a command is done whoever listens, and no status is taken for another answer.
@@ -27,7 +27,7 @@ _STDIN, _STDOUT, _STDERR = range(3)
 
 
 class _Lenient(io.FileIO):
-    """A descriptor that takes everything; what the system refuses is lost and remembered.
+    """Raw stream that takes everything; what the system refuses is lost and noted.
 
     Attributes:
         failure: The first error.
@@ -38,7 +38,7 @@ class _Lenient(io.FileIO):
         self.failure: OSError | None = None
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what can be written; waits where the other end is not ready."""
+        """Write what can be written; wait if the other end is not ready."""
         nbytes = memoryview(data).nbytes
         if self.failure is not None:
             return nbytes
@@ -53,7 +53,7 @@ class _Lenient(io.FileIO):
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Standard output and standard error as this process has them.
+    """Standard output and standard error of this process.
 
     Attributes:
         out: Takes the answer.
@@ -64,7 +64,7 @@ class Streams:
     err: _Lenient
 
     def status(self, status: int) -> int:
-        """Exit status of a command that has ended, and a message where its answer was lost.
+        """Return the exit status of a command that ended, and a message if its result was lost.
 
         An error keeps its own status, since it was told on standard error.
         """
@@ -88,7 +88,7 @@ def guard() -> Streams:
 
 
 def _occupy() -> None:
-    """Open what is closed of the three, lest a file that is opened later be taken for one of them.
+    """Open closed standard descriptors, so that no file opened later gets their numbers.
 
     All are opened to read: nothing can be written to them, and whoever tries is told.
     """
@@ -101,7 +101,7 @@ def _occupy() -> None:
 
 
 def _text(raw: _Lenient, before: TextIO | None) -> TextIO:
-    """A text stream on a descriptor, with the encoding and buffering of the one before."""
+    """Make a text stream on a descriptor, with the encoding and buffering of the old one."""
     if not isinstance(before, io.TextIOWrapper):
         return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace")
     return io.TextIOWrapper(

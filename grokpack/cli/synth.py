@@ -1,4 +1,4 @@
-"""`grokpack synth`: synthetic checkpoints in the release's format."""
+"""`grokpack synth`: write synthetic checkpoints in the release's format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _dimension(flag: str, text: str) -> typer.models.OptionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Dimensions:
-    """Dimensions that take the place of a preset's."""
+    """Dimensions that replace a preset's."""
 
     layers: Annotated[int | None, _dimension("--layers", "Decoder layers")] = None
     d_model: Annotated[int | None, _dimension("--d-model", "Residual width")] = None
@@ -42,7 +42,7 @@ class Dimensions:
     ] = None
 
     def over(self, base: Geometry) -> Geometry:
-        """The geometry of a preset with these dimensions."""
+        """Return the geometry of a preset with these dimensions."""
         head = self.head_dim or base.head_dim or 1
         given = {
             "layers": self.layers,

@@ -1,4 +1,4 @@
-"""`grokpack verify`: whether a checkpoint is whole."""
+"""`grokpack verify`: check that a checkpoint is whole."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def verify(
 
 
 def cases(verdict: Verdict) -> list[Case]:
-    """What a CI page lists: every file that could be read."""
+    """List every file that could be read, for a CI page."""
     from grokpack.checkpoint.checkpoint import array_parts
     from grokpack.core.tensors import SCALES_SUFFIX
     from grokpack.report import junit
@@ -128,7 +128,7 @@ def cases(verdict: Verdict) -> list[Case]:
 
 
 def status(verdict: Verdict) -> ExitStatus:
-    """0 where nothing is wrong, 75 if stopped, 4 where a pickle is hostile, 1 for other errors."""
+    """Return 0 if nothing is wrong, 75 if stopped, 4 for a hostile pickle, 1 for other errors."""
     if verdict.whole:
         ended = verdict.contents is None or verdict.contents.ended
         return ExitStatus.OK if ended else ExitStatus.TRY_AGAIN
@@ -137,7 +137,7 @@ def status(verdict: Verdict) -> ExitStatus:
 
 
 def document(verdict: Verdict, seconds: float) -> dict[str, object]:
-    """`data` of `grokpack verify --json`."""
+    """Make `data` of `grokpack verify --json`."""
     from grokpack.verification.layer_states import layers
     from grokpack.verification.verify_structure import repair_command
 

@@ -1,4 +1,4 @@
-"""Whose hands do the work: `--workers 4`, `serial`, or `dask://host:8786`."""
+"""Workers that an option names: `4`, `serial`, or `dask://host:8786`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """Who works.
+    """Workers of a command: threads or an executor.
 
     Attributes:
         threads: Of a process; None for as many as are useful.
@@ -34,12 +34,12 @@ class WorkerOptions:
     workers: int | None = None
 
     def memory(self, asked_bytes: int) -> int:
-        """The memory that a process keeps to: what was asked for, or the cluster's, if less."""
+        """Return the memory that a process keeps to: as asked for, or the cluster's if less."""
         return min(asked_bytes, self.memory_bytes or asked_bytes)
 
 
 def with_workers(hands: WorkerOptions, limits: ReadOptions | None = None) -> ReadOptions:
-    """Limits of reading, by these hands."""
+    """Return the options of reading with these workers."""
     from grokpack.verification.read_options import ReadOptions
 
     given = limits or ReadOptions()
@@ -48,7 +48,7 @@ def with_workers(hands: WorkerOptions, limits: ReadOptions | None = None) -> Rea
 
 @contextmanager
 def open_workers(workers: str | None) -> Iterator[WorkerOptions]:
-    """The hands that an option names, while the block runs.
+    """Open the workers that an option names, while the block runs.
 
     Raises:
         GrokpackError: GP304 for what is no number of threads; see `engines.dask.cluster`.

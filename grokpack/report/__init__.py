@@ -1,1 +1,1 @@
-"""What people and programs see: text, JSON, progress. Rendering only; nothing is decided here."""
+"""Reports: results as text, JSON, HTML, JUnit XML and annotations; nothing is decided here."""

@@ -1,4 +1,4 @@
-"""Codes as text."""
+"""Error codes as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def page(code: Code) -> str:
-    """All about one code."""
+    """Render everything about one code."""
     body = [
         f"{code.id}  {code.title}",
         f"  {code.meaning}",
@@ -23,5 +23,5 @@ def page(code: Code) -> str:
 
 
 def listing(codes: Mapping[str, Code]) -> str:
-    """One line per code."""
+    """Render a line for each code."""
     return "\n".join(f"{c.id}  exit {int(c.exit_status):<3}  {c.title}" for c in codes.values())

@@ -1,4 +1,4 @@
-"""The answer of `grokpack diff` as text."""
+"""Text of `grokpack diff`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORDS = {
 
 
 def render(found: Comparison, data: dict[str, Any]) -> str:
-    """Counts by state, the worst tensors, the answer."""
+    """Render counts by state, the worst tensors, and the verdict."""
     lines = []
     unlike = [row for row in found.tensors if row.state == DIFFERENT]
     for row in sorted(unlike, key=lambda row: -row.relative)[:_MOST_SHOWN]:

@@ -1,4 +1,4 @@
-"""The one JSON document that a command prints: schema, status, data, findings, errors."""
+"""JSON document that a command prints: schema, status, data, findings, errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def document(
     findings: list[dict[str, Any]],
     errors: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The document as JSON values; `grokpack explain --schema COMMAND` says what is in it.
+    """Make the document; `grokpack explain --schema COMMAND` describes it.
 
     Its text is safe to be shown, see `escaping`: pages, tables and annotations are made of it.
     """
@@ -35,12 +35,12 @@ def document(
 
 
 def text(document: dict[str, Any]) -> str:
-    """The document as it is printed and stored."""
+    """Serialize the document as it is printed and stored."""
     return escaping.json(json.dumps(document, indent=2))
 
 
 def error_row(error: GrokpackError) -> dict[str, Any]:
-    """An error as JSON values."""
+    """Return an error as JSON values."""
     place = error.where
     return {
         "code": error.code,
@@ -54,11 +54,11 @@ def error_row(error: GrokpackError) -> dict[str, Any]:
 
 
 def failure(command: str, error: GrokpackError, status: ExitStatus) -> dict[str, Any]:
-    """The document of a command that an error has ended."""
+    """Make the document of a command that ended with an error."""
     return document(command, "error", status, {}, [], [error_row(error)])
 
 
 def usage(message: str) -> dict[str, Any]:
-    """The document of a command line that could not be understood."""
+    """Make the document of a command line that could not be parsed."""
     error = GrokpackError("GP304", message, hint="see `grokpack COMMAND --help`")
     return failure("usage", error, ExitStatus.USAGE)

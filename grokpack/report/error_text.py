@@ -1,4 +1,4 @@
-"""Errors as text: code, sentence, place, facts, hint."""
+"""Text of errors: code, sentence, place, facts, hint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def render(error: GrokpackError) -> str:
-    """The message for stderr; understandable without colour."""
+    """Render the message for stderr, understandable without colour."""
     lines = [f"error[{error.code}]: {error.what}"]
     if error.where is not None:
         place = replace(error.where, path=numbers.shown(error.where.path))

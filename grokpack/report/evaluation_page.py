@@ -1,4 +1,4 @@
-"""The page of `grokpack evaluate --report FILE.html`."""
+"""HTML page of `grokpack evaluate --report FILE.html`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BINS = 40  # of the histogram of losses
 
 
 def page(document: dict[str, Any]) -> str:
-    """The page of an evaluation's document."""
+    """Make the page of an evaluation's document."""
     data = document["data"]
     if not data:
         return html.page(document, "evaluate", [])
@@ -69,7 +69,7 @@ def _verdict(document: dict[str, Any]) -> Html:
 
 
 def _errors(data: dict[str, Any]) -> Html:
-    """Where two networks part."""
+    """Show the relative errors by layer, with their limits."""
     layers = data["layers"]
     kinds = {
         "stream, each its own": "stream",
@@ -120,7 +120,7 @@ def _flow(data: dict[str, Any]) -> Html:
 
 
 def _load(data: dict[str, Any]) -> Html:
-    """Layers across, experts down: darker where more tokens go."""
+    """Draw the load of experts: layers across, experts down, darker for more tokens."""
     layers = data["layers"]
     experts = [f"expert {e}" for e in range(len(layers[0]["load"]))] if layers else []
     columns = [f"layer {row['layer']}" for row in layers]

@@ -1,4 +1,4 @@
-"""The answers of `grokpack evaluate` as text, from the document's `data`."""
+"""Text of `grokpack evaluate`, from the document's `data`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_FINDINGS = 12  # that are shown; the document and the page have all
 
 
 def render(data: dict[str, Any]) -> str:
-    """One network: perplexity, layers, cost."""
+    """Render one network: perplexity, layers, cost."""
     lines = [f"perplexity  {perplexity(data['loss'])}", f"            {_loss(data['loss'])}", ""]
     lines.append("layer   stream  attention  experts   best gate   tokens of each expert")
     lines += map(_layer, data["layers"])
@@ -27,7 +27,7 @@ def render(data: dict[str, Any]) -> str:
 
 
 def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
-    """Two networks: perplexities, how far apart, since where, the verdict."""
+    """Render two networks: perplexities, distance, where it begins, verdict."""
     kl, limits = data["kl"], _limits(data)
     lines = [
         f"perplexity     {perplexity(data['loss'])}   {line(data['source'])}",
@@ -51,7 +51,7 @@ def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
 
 
 def states(data: dict[str, Any]) -> str:
-    """How many weights are equal, within what their formats allow, and beyond it."""
+    """Count the weights that are equal, within what their formats allow, and beyond it."""
     words = {
         "equal": "equal",
         "within": "within what their formats allow",
@@ -63,7 +63,7 @@ def states(data: dict[str, Any]) -> str:
 
 
 def measure(data: dict[str, Any]) -> str:
-    """What the verdict on the network was taken by, with the limit and what was measured."""
+    """Describe what decided the verdict, with its limit and measurement."""
     said = []
     if data["max_kl"] is not None:
         said.append(f"mean KL divergence {_number(data['kl']['mean'])} of {data['max_kl']:g} nats")
@@ -78,7 +78,7 @@ def measure(data: dict[str, Any]) -> str:
 
 
 def _filling(part: dict[str, Any]) -> float:
-    """How much of its limit a part takes."""
+    """Return how much of its limit a part takes."""
     if part["error"] is None or part["limit"] is None:
         return math.inf
     return float(part["error"] / part["limit"])
@@ -105,7 +105,7 @@ def _gap(row: dict[str, Any], limits: dict[tuple[str, int | None], str]) -> str:
 
 
 def perplexity(loss: dict[str, Any]) -> str:
-    """`23.41 +- 0.52`, or why there is none."""
+    """Format a perplexity, `23.41 +- 0.52`, or the reason why there is none."""
     if not loss["tokens"]:
         return "none: no token has a successor to predict"
     if loss["perplexity"] is None:

@@ -1,4 +1,4 @@
-"""An answer for GitHub Actions: workflow commands on stdout, a table in the job's summary."""
+"""Results for GitHub Actions: workflow commands on stdout, a table in the job's summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SEVERITIES = {"error": "error", "warning": "warning"}
 
 
 def render(document: dict[str, Any]) -> str:
-    """One command for each finding and error, then the answer in a line.
+    """Render a command for each finding and error, then the result in a line.
 
     No `file=` is given: it would have to be a path in the repository, and a checkpoint is none.
     """
@@ -61,7 +61,7 @@ def _property(text: str) -> str:
 
 
 def summary(document: dict[str, Any]) -> str:
-    """The answer in Markdown, for `$GITHUB_STEP_SUMMARY`."""
+    """Render the result in Markdown, for `$GITHUB_STEP_SUMMARY`."""
     place = document["data"].get("source")
     heading = f"### grokpack {_command(document)}: {document['status']}"
     lines = [heading, "", *([escaping.code(place), ""] if place else [])]

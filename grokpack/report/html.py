@@ -1,4 +1,4 @@
-"""The shell of a page, and what pages are put together from: sections, tables, facts, badges.
+"""Building blocks of HTML pages: sections, tables, facts, badges, and the page itself.
 
 A page is one file: no script, nothing fetched (its own policy forbids both), light or dark as the
 reader's system is, wide tables scroll on a phone. Text is escaped here and nowhere else: what is
@@ -27,14 +27,14 @@ class Html(str):
 
 
 def of(value: object) -> Html:
-    """Any value as HTML; None as nothing."""
+    """Convert any value to HTML; None becomes empty."""
     if isinstance(value, Html):
         return value
     return Html("" if value is None else escape(prose(str(value))))
 
 
 def element(tag: str, *children: object, **attributes: object) -> Html:
-    """One element; `class_` gives its class, an attribute of None is left out."""
+    """Make an element; `class_` gives its class, an attribute of None is left out."""
     given = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(prose(str(value)))}"'
         for name, value in attributes.items()
@@ -44,23 +44,23 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
 
 
 def join(parts: Iterable[object]) -> Html:
-    """Several pieces as one."""
+    """Join several pieces."""
     return Html("".join(map(of, parts)))
 
 
 def badge(word: str) -> Html:
-    """A state: the word says it, a colour underlines it."""
+    """Make a badge for a state: a word, with a colour to underline it."""
     kind = "good" if word in _GOOD else "idle" if word == "skipped" else "bad"
     return element("span", word, class_=f"badge {kind}")
 
 
 def section(title: str, *content: object) -> Html:
-    """A part of the page under a heading."""
+    """Make a section of the page under a heading."""
     return element("section", element("h2", title), *content)
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Html:
-    """Labels and values side by side."""
+    """Make a list of labels and values side by side."""
     pairs = [
         element("div", element("dt", label), element("dd", value))
         for label, value in rows
@@ -72,7 +72,7 @@ def facts(rows: Iterable[tuple[str, object]]) -> Html:
 def table(
     head: Sequence[object], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()
 ) -> Html:
-    """A table that scrolls where it is too wide.
+    """Make a table that scrolls if it is too wide.
 
     Args:
         head: Titles of the columns.
@@ -98,12 +98,12 @@ def table(
 
 
 def folded(title: str, *content: object) -> Html:
-    """Content that is shown when asked for."""
+    """Make content that unfolds on request."""
     return element("details", element("summary", title), *content)
 
 
 def errors(document: dict[str, Any]) -> list[Html]:
-    """Why a command failed, as a section; none where it did not."""
+    """Make the section that says why a command failed, if it did."""
     rows = [
         (
             element("code", row["code"]),
@@ -119,7 +119,7 @@ def errors(document: dict[str, Any]) -> list[Html]:
 
 
 def page(document: dict[str, Any], title: str, sections: Iterable[Html]) -> str:
-    """The whole page of a document.
+    """Make the whole page of a document.
 
     Args:
         document: What the command would print as JSON; gives state, version and errors.

@@ -1,4 +1,4 @@
-"""The page of `grokpack inspect --report FILE.html`."""
+"""HTML page of `grokpack inspect --report FILE.html`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def page(document: dict[str, Any]) -> str:
-    """The page of an inspection's document."""
+    """Make the page of an inspection's document."""
     data = document["data"]
     if not data:
         return html.page(document, "inspect", [])

@@ -1,4 +1,4 @@
-"""`grokpack inspect` as text: overview, tensors, byte offsets, statistics."""
+"""Text of `grokpack inspect`: overview, tensors, byte offsets, statistics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def render(
     offsets: bool,
     named: bool,
 ) -> str:
-    """The overview, or the tensors that were asked for; then what could not be read."""
+    """Render the overview or the chosen tensors, then what could not be read."""
     blocks = []
     if not named:
         blocks.append(_overview(survey, data, seconds))

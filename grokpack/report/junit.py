@@ -1,4 +1,4 @@
-"""An answer as JUnit XML: a test case for each file, grouped by layer.
+"""Results as JUnit XML: a test case for each file, grouped by layer.
 
 Elements and attributes are those that Jenkins, GitLab and GitHub's reporters read.
 """
@@ -20,7 +20,7 @@ _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Something that was looked at.
+    """Test case: something that was checked.
 
     Attributes:
         group: The layer, `layer_04`, or `checkpoint`.
@@ -34,7 +34,7 @@ class Case:
 
 
 def render(document: dict[str, Any], cases: Sequence[Case] = ()) -> str:
-    """The document as XML; without cases the command itself is one."""
+    """Render the document as XML; without cases the command itself is one."""
     command = document["schema"].split("/")[1]
     shown = list(cases)
     known = {case.file for case in shown}
@@ -78,7 +78,7 @@ def _of_finding(file: str | None, tensor: str | None) -> Case:
 
 
 def case(file: str, tensors: Sequence[str]) -> Case:
-    """The case for a file that holds these tensors."""
+    """Make the case for a file that holds these tensors."""
     if len(tensors) != 1:
         return Case(_ELSEWHERE, file or _ELSEWHERE, file)
     match = re.fullmatch(r"transformer/decoder_layer_(\d+)/(.+)", tensors[0])

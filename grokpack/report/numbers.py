@@ -1,4 +1,4 @@
-"""Numbers as the command line shows them: decimal units, separators, short durations."""
+"""Formatting of numbers: decimal units, separators, short durations."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _THOUSAND = 1000.0
 
 
 def finite(value: float) -> float | None:
-    """A number as JSON can hold it; nothing for an infinite one, or none."""
+    """Return a number that JSON can hold; None for an infinite one."""
     return value if math.isfinite(value) else None
 
 
 def size(nbytes: float) -> str:
-    """`318.24 GB`, `12.58 MB`, `24.6 kB`, `512 B`."""
+    """Format bytes: `318.24 GB`, `12.58 MB`, `24.6 kB`, `512 B`."""
     for unit, digits in (("B", 0), ("kB", 1), ("MB", 2), ("GB", 2)):
         if abs(nbytes) < _THOUSAND:
             return f"{nbytes:.{digits}f} {unit}"
@@ -30,7 +30,7 @@ def size(nbytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.6 s`, `1m51s`, `2h05m`."""
+    """Format seconds: `0.6 s`, `1m51s`, `2h05m`."""
     if seconds < 60:  # noqa: PLR2004  # a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -40,12 +40,12 @@ def duration(seconds: float) -> str:
 
 
 def compact(document: Mapping[str, Any]) -> str:
-    """A JSON object on one line, to be pasted."""
+    """Format a JSON object on one line, to be pasted."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
 def listed(numbers: Iterable[int]) -> str:
-    """Numbers in order, those that follow each other as a range: `1-3, 7`."""
+    """Format ordered numbers, with ranges: `1-3, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and runs[-1][1] + 1 == number:
@@ -56,17 +56,17 @@ def listed(numbers: Iterable[int]) -> str:
 
 
 def files(number: int) -> str:
-    """`1 file`, `770 files`."""
+    """Format a number of files: `1 file`, `770 files`."""
     return f"{number} file{'s' * (number != 1)}"
 
 
 def rate(bytes_per_s: float) -> str:
-    """`1.31 GB/s`."""
+    """Format bytes per second: `1.31 GB/s`."""
     return f"{size(bytes_per_s)}/s"
 
 
 def count(parameters: int) -> str:
-    """`315.68 B`, `5.64 M`."""
+    """Format a count: `315.68 B`, `5.64 M`."""
     for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if parameters >= scale:
             return f"{parameters / scale:.2f} {unit}"
@@ -74,12 +74,12 @@ def count(parameters: int) -> str:
 
 
 def shown(path: str) -> str:
-    """A path, on one line, as short as it can be said: from the current folder if it is below."""
+    """Format a path on one line, relative to the current folder if it is below."""
     return line(short(path))
 
 
 def short(path: str) -> str:
-    """A path from the current folder where it is below it; others as they are."""
+    """Return a path relative to the current folder if it is below; others unchanged."""
     if "://" in path:
         return path
     try:

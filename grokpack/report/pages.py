@@ -1,4 +1,4 @@
-"""Which commands can show their answer as a page, and where each page is made.
+"""Table of the commands whose result can be an HTML page.
 
 A page is made from the command's JSON document and nothing else.
 """
@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def render(document: dict[str, Any]) -> str:
-    """The page of a document, complete in itself."""
+    """Render the page of a document, complete in itself."""
     command = document["schema"].split("/")[1]
     page: str = importlib.import_module(COMMANDS[command]).page(document)
     return page

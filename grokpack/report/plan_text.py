@@ -1,4 +1,4 @@
-"""A plan as text and as JSON."""
+"""Plans as text and as JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def document(
     guess: Estimate | None,
     processes: int | None = None,
 ) -> dict[str, Any]:
-    """The plan as JSON values.
+    """Return the plan as JSON values.
 
     Args:
         plan: The plan.
@@ -58,7 +58,7 @@ def document(
 
 
 def _guessed(guess: Estimate, *, elsewhere: bool) -> dict[str, Any]:
-    """A prediction as JSON values; of a cluster where that does the work."""
+    """Return a prediction as JSON values; of the cluster, if that does the work."""
     asked = guess.here
     if elsewhere:
         asked = next(row for row in guess.elsewhere if row.workers == asked.workers)
@@ -74,7 +74,7 @@ def _guessed(guess: Estimate, *, elsewhere: bool) -> dict[str, Any]:
 
 
 def summary(data: dict[str, Any]) -> str:
-    """One line, before a run."""
+    """Render the line that is shown before a run."""
     writes = f"{'at most ' if data['encoding'] else ''}{numbers.size(data['writes_bytes'])}"
     what = f"{writes} to write"
     if data["reads_bytes"]:
@@ -83,7 +83,7 @@ def summary(data: dict[str, Any]) -> str:
 
 
 def render(data: dict[str, Any], out: str) -> str:
-    """The whole plan, for --dry-run."""
+    """Render the whole plan, for `--dry-run`."""
     made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
     source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
     options = line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
@@ -122,7 +122,7 @@ def render(data: dict[str, Any], out: str) -> str:
 
 
 def _hands(data: dict[str, Any]) -> str:
-    """Who works: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
+    """Describe the workers: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
     if data["cluster"] is None:
         return f"{data['workers']} threads"
     workers, threads = data["cluster"]["workers"], data["cluster"]["threads"]
@@ -130,7 +130,7 @@ def _hands(data: dict[str, Any]) -> str:
 
 
 def _bytes_written(data: dict[str, Any]) -> str:
-    """Exact bytes; where files are compressed, what they take is known when they are written."""
+    """Describe the bytes of the output: exact, or at most, if files are compressed."""
     exact = f"{data['writes_bytes']:,} bytes"
     return f"at most {exact}, less what compressing saves," if data["encoding"] else exact
 
@@ -145,7 +145,7 @@ _LIMITS = {
 
 
 def _times(data: dict[str, Any]) -> list[str]:
-    """How long it will take, by whom, and what it rests on."""
+    """Describe the predicted times and the rates behind them."""
     guess = data["estimate"]
     basis = [
         f"{verb} {numbers.rate(guess[key])}"
@@ -172,7 +172,7 @@ def _times(data: dict[str, Any]) -> list[str]:
 
 
 def contents(plan: Plan, nbytes: int) -> str:
-    """What an output folder holds, in a phrase.
+    """Describe what an output folder holds.
 
     Args:
         plan: What was written.

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, plain lines in a log, JSON lines for programs."""
+"""Display of progress on stderr: a bar, plain lines, or JSON lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPACING_S = 1.0  # but never more often than this
 def listener(
     form: str, *, quiet: bool, stream: TextIO | None = None, color: str = "auto"
 ) -> Listener:
-    """The listener for a form of progress.
+    """Return the listener for a form of progress.
 
     Args:
         form: auto, bar, lines, json or none.
@@ -46,12 +46,12 @@ def listener(
 
 
 def shown(message: str) -> str:
-    """A warning on one line."""
+    """Format a warning on one line."""
     return terminal(line(message))
 
 
 class _Meter:
-    """Bytes done and their rate; events come from several threads."""
+    """Meter of bytes and their rate; events come from several threads."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -75,24 +75,24 @@ class _Meter:
 
     @property
     def rate(self) -> float:
-        """Bytes per second in this run."""
+        """Compute the bytes per second in this run."""
         return (self.done - self.before) / max(time.monotonic() - self.began, 1e-6)
 
     @property
     def left_s(self) -> float:
-        """Seconds left at this rate."""
+        """Compute the seconds left at this rate."""
         return (self.total - self.done) / max(self.rate, 1.0)
 
 
 class Lines(_Meter):
-    """One plain line per tenth or half minute, with the clock."""
+    """Progress as plain lines, one per tenth or half minute, with the time."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._shown, self._shown_at = 0.0, time.monotonic()
 
     def show(self, event: Event) -> None:
-        """Write a line where one is due."""
+        """Write a line if one is due."""
         if isinstance(event, Warned):
             self._line(f"warning: {shown(event.message)}")
         elif isinstance(event, Started):
@@ -120,7 +120,7 @@ class Lines(_Meter):
 
 
 class JsonLines(_Meter):
-    """Every event as a JSON line; steps at most five times a second."""
+    """Progress as JSON lines, one for each event; steps at most five times a second."""
 
     _SPACING_S = 0.2
 
@@ -146,7 +146,7 @@ class JsonLines(_Meter):
 
 
 class Bar(_Meter):
-    """A bar, drawn by rich."""
+    """Progress as a bar, drawn by rich."""
 
     def __init__(self, stream: TextIO, *, coloured: bool) -> None:
         super().__init__(stream)

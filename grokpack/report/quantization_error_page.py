@@ -1,4 +1,4 @@
-"""The page of `grokpack quantize --report FILE.html`: where the errors are."""
+"""HTML page of `grokpack quantize --report FILE.html`: error statistics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIGURES = (
 
 
 def page(document: dict[str, Any]) -> str:
-    """The page of a quantization's document."""
+    """Make the page of a quantization's document."""
     data = document["data"]
     if not data:
         return html.page(document, "quantize", [])
@@ -57,7 +57,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
 
 
 def _heat(account: dict[str, Any]) -> Html:
-    """Layers by kinds of weight, coloured by relative error."""
+    """Draw layers by kinds of weight, coloured by relative error."""
     values: dict[tuple[str, str], float] = {}
     titles: dict[str, None] = {}
     layers: set[int] = set()
@@ -73,7 +73,7 @@ def _heat(account: dict[str, Any]) -> Html:
 
 
 def _histograms(account: dict[str, Any]) -> Html:
-    """Groups by their own signal to noise ratio."""
+    """Draw a histogram of groups by signal-to-noise ratio."""
     parts: list[object] = []
     for role, own in account["roles"].items():
         held = {int(db): n for db, n in own.get("histogram_db", {}).items()}

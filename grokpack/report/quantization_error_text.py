@@ -1,4 +1,4 @@
-"""What a quantization lost, as a table: a line for each kind of weight."""
+"""Text of a quantization's error statistics: a line for each kind of weight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TITLES = {"expert": "experts", "attention": "attention"}
 
 
 def table(account: dict[str, Any]) -> str:
-    """The account of a run's document as text; by role, then by kind of weight."""
+    """Render the error statistics of a run's document, by role, then by kind of weight."""
     lines = [_line(_HEAD)]
     for role, figures in account["roles"].items():
         lines.append(_line(_row(_TITLES.get(role, role), figures)))
@@ -20,7 +20,7 @@ def table(account: dict[str, Any]) -> str:
 
 
 def _kinds(account: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]]]:
-    """Of each kind of weight of a role the worst layer."""
+    """Find the worst layer of each kind of weight of a role."""
     worst: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, figures in account["tensors"].items():
         rule = rule_of(name)
@@ -34,7 +34,7 @@ def _kinds(account: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]
 
 
 def rule_of(name: str) -> architecture.TensorRule:
-    """The kind of weight that a tensor is."""
+    """Return the kind of weight that a tensor is."""
     layer = grok1.layer_of(name)
     path = name if layer is None else name.partition(f"decoder_layer_{layer}/")[2]
     return next(r for r in (*grok1.GLOBAL_RULES, *grok1.LAYER_RULES) if r.path == path)

@@ -1,4 +1,4 @@
-"""The JSON Schema of each command's document, put together from the files beside this one.
+"""JSON Schemas of each command's document, put together from the files in `schemas/`.
 
 `envelope.json` is what all documents share, `COMMAND.json` says what `status` and `data` are, and
 `definitions.json` has what several of them name. A schema leaves unknown keys alone everywhere:
@@ -21,18 +21,18 @@ _REFERENCE = "#/$defs/"
 
 
 def names() -> list[str]:
-    """What there are schemas for: commands, and `usage` for a command line without one."""
+    """List the schemas: commands, and `usage` for a command line without one."""
     stems = (os.path.splitext(name)[0] for name in storage.names(_FOLDER))
     return [stem for stem in stems if stem not in _SHARED]
 
 
 def files() -> list[str]:
-    """Files that there are schemas for."""
+    """List the files that there are schemas for."""
     return list(storage.names(_FILES))
 
 
 def schema(command: str) -> dict[str, Any]:
-    """The schema (draft 2020-12) of a command's document, or of a file, complete in itself.
+    """Return the schema (draft 2020-12) of a command's document or of a file, self-contained.
 
     Raises:
         GrokpackError: GP304 where no command of that name prints JSON.
@@ -61,7 +61,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _named_in(document: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Those definitions that the document refers to, and that they refer to in turn."""
+    """Collect the definitions that a document refers to, directly or indirectly."""
     wanted = list(_references(document))
     found: dict[str, Any] = {}
     while wanted:

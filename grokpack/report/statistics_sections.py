@@ -1,4 +1,4 @@
-"""Statistics as pictures: a heat map of rms, histograms by kind of tensor, what is not sound."""
+"""Statistics as pictures: heat map of rms, histograms by kind of tensor, bad values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BAD_SCALES = ("nan", "posinf", "neginf", "zero", "negative")
 
 
 def sections(data: dict[str, Any]) -> list[Html]:
-    """All sections that need the values to have been read."""
+    """Make all sections that need the values to have been read."""
     about = {row["name"]: row for row in data["tensors"]}
     rows = [row | {"kind": _kind(row["name"]), "about": about[row["name"]]} for row in _rows(data)]
     layered = [row for row in rows if row["about"]["layer"] is not None]
@@ -34,12 +34,12 @@ def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _kind(name: str) -> str:
-    """A tensor's name without its layer."""
+    """Return a tensor's name without its layer."""
     return name.split("/", 2)[2] if name.startswith("transformer/decoder_layer_") else name
 
 
 def _heat_map(rows: list[dict[str, Any]]) -> Html:
-    """Layers by kinds of tensors; the shade is how far a value is from its column's median."""
+    """Draw layers by kinds of tensors, shaded by the distance from the column's median."""
     kinds = {row["kind"]: row["about"]["title"] for row in rows}
     values = {(row["about"]["layer"], row["kind"]): row["rms"] for row in rows}
     layers = sorted({layer for layer, _ in values})
@@ -76,7 +76,7 @@ def _cell(value: float | None, median: float) -> Html:
 
 
 def _histograms(rows: list[dict[str, Any]]) -> Html:
-    """One picture per kind of tensor, all layers together."""
+    """Draw a histogram for each kind of tensor, all layers together."""
     counts: dict[str, list[int]] = {}
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -104,7 +104,7 @@ def _figure(row: dict[str, Any], counts: list[int]) -> Html:
 
 
 def _bins(histogram: dict[str, Any]) -> list[str]:
-    """Names of a histogram's bins."""
+    """Return the names of a histogram's bins."""
     spans = itertools.pairwise(histogram["edges"])
     if histogram["of"] == "codes":
         return [f"{low} .. {high - 1}" for low, high in spans]

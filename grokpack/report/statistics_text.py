@@ -1,4 +1,4 @@
-"""`grokpack inspect --stats` as text: a table of many tensors, or a page on each of a few."""
+"""Text of `grokpack inspect --stats`: a table of many tensors, or details of a few."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEGEND = (
 
 
 def render(rows: list[dict[str, Any]], asked: int) -> str:
-    """Statistics of the tensors that are there, of so many that were asked for."""
+    """Render the statistics of the tensors that are there, of so many asked for."""
     if len(rows) <= _FEW:
         text = "\n\n".join(map(_page, rows))
     else:
@@ -50,7 +50,7 @@ def _bad_scales(scales: dict[str, Any] | None) -> str:
 
 
 def _sparks(counts: list[int]) -> str:
-    """A histogram in one line of plain characters; only an empty bin is a blank."""
+    """Render a histogram in one line of plain characters; only an empty bin is a blank."""
     most, top = max(counts, default=0) or 1, len(_LEVELS) - 1
     return "".join(_LEVELS[-(-count * top // most)] for count in counts)
 
@@ -80,7 +80,7 @@ def _figures(row: dict[str, Any], *, scales: bool = False) -> list[str]:
 
 
 def _histogram(histogram: dict[str, Any]) -> list[str]:
-    """One line a bin, from the first that is filled to the last."""
+    """Render a histogram with a line for each bin, from the first filled to the last."""
     counts, edges = histogram["counts"], histogram["edges"]
     filled = [i for i, count in enumerate(counts) if count]
     if not filled:
@@ -106,5 +106,5 @@ def _span(low: float, high: float, kind: str) -> str:
 
 
 def _power(value: float) -> str:
-    """An edge: `2^-7`."""
+    """Format the edge of a bin: `2^-7`."""
     return f"2^{round(math.log2(value))}"

@@ -1,4 +1,4 @@
-"""How pages look: one style sheet, light and dark, readable from a phone up."""
+"""Style sheet of HTML pages, light and dark, readable from a phone up."""
 
 from __future__ import annotations
 

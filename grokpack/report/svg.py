@@ -1,4 +1,4 @@
-"""Small pictures inside a page: shares of a whole, and histograms."""
+"""Small SVG pictures inside a page: shares of a whole, histograms, heat maps, curves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLOURS = 5  # of parts, in the style sheet
 
 
 def shares(rows: Sequence[tuple[str, float]]) -> Html:
-    """A whole, divided: one bar whose pieces are as long as their shares (0 to 1)."""
+    """Draw a bar divided into pieces as long as their shares (0 to 1)."""
     at, pieces = 0.0, []
     for number, (name, share) in enumerate(rows):
         title = element("title", f"{name}: {share:.2%}")
@@ -38,12 +38,12 @@ def shares(rows: Sequence[tuple[str, float]]) -> Html:
 
 
 def swatch(number: int) -> Html:
-    """The colour of a piece, for the table that names it."""
+    """Draw the colour of a piece, for the table that names it."""
     return element("span", class_="swatch", style=f"background: var(--part-{number % COLOURS})")
 
 
 def histogram(counts: Sequence[int], label: str, bins: Sequence[str]) -> Html:
-    """Bars as high as their counts; each says on hover which bin it is and how much it holds.
+    """Draw bars as high as their counts, each with its bin and count on hover.
 
     Args:
         counts: Of each bin.
@@ -69,7 +69,7 @@ def histogram(counts: Sequence[int], label: str, bins: Sequence[str]) -> Html:
 def heat(
     columns: Sequence[str], rows: Sequence[str], values: Mapping[tuple[str, str], float]
 ) -> Html:
-    """A grid of squares, darker where a value is larger; each says its value on hover.
+    """Draw a grid of squares, darker for larger values, each with its value on hover.
 
     Args:
         columns: Names of the columns.
@@ -99,7 +99,7 @@ def heat(
 
 
 def curves(lines: Mapping[str, Sequence[float | None]], label: str) -> Html:
-    """Values along an axis, a row of marks for each name, on a logarithmic scale.
+    """Draw values along an axis, a row of marks for each name, on a logarithmic scale.
 
     Each value is a mark; zeros and what is missing have no place on the scale and none.
 
@@ -132,7 +132,7 @@ def curves(lines: Mapping[str, Sequence[float | None]], label: str) -> Html:
 
 
 def _shade(value: float, low: float, high: float) -> float:
-    """Opacity: the smallest value can still be seen."""
+    """Return the opacity of a value; the smallest can still be seen."""
     return 0.15 + 0.85 * (value - low) / ((high - low) or 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Text made fit for the stream it goes to: coloured where that is wanted, escaped where needed.
+"""Text for a terminal or log: coloured if wanted, escaped where needed.
 
 Renderers write plain text. Its first words (`error[GP103]:`, `hint:`, `ok`) carry the meaning;
 colour is laid over them here and takes nothing away where it is missing.
@@ -27,7 +27,7 @@ _STYLES = (  # first words of a line, and how they are shown
 
 
 def is_coloured(choice: str, stream: TextIO) -> bool:
-    """Whether a stream gets colour.
+    """Tell whether a stream gets colour.
 
     Args:
         choice: `always`, `never`, or `auto`: what NO_COLOR, FORCE_COLOR and TERM ask for, in this
@@ -44,14 +44,14 @@ def is_coloured(choice: str, stream: TextIO) -> bool:
 
 
 def paint(text: str) -> str:
-    """Lay colour over the words that lines begin with."""
+    """Colour the words that lines begin with."""
     for pattern, style in _STYLES:
         text = pattern.sub(rf"{style}\g<0>{_RESET}", text)
     return text
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """The text with each character that an encoding lacks spelled out, as Python would.
+    """Spell out each character that an encoding lacks, as Python would.
 
     grokpack's own words are ASCII. A file name need not be, and may even hold bytes that no
     encoding has (surrogates, here).
@@ -61,7 +61,7 @@ def encodable(text: str, encoding: str | None) -> str:
 
 
 def fitted(text: str, stream: TextIO, choice: str) -> str:
-    """The text as it is to be written to this stream."""
+    """Return the text as it is to be written to a stream."""
     safe = escaping.terminal(text)
     shown = paint(safe) if is_coloured(choice, stream) else safe
     return encodable(shown, stream.encoding)

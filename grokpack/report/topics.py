@@ -1,4 +1,4 @@
-"""The texts of `grokpack help TOPIC`."""
+"""Texts of `grokpack help TOPIC`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of `grokpack verify --report FILE.html`."""
+"""HTML page of `grokpack verify --report FILE.html`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COMPLETE = {
 
 
 def page(document: dict[str, Any]) -> str:
-    """The page of a verification's document."""
+    """Make the page of a verification's document."""
     data = document["data"]
     if not data:
         return html.page(document, "verify", [])
@@ -73,7 +73,7 @@ def _is_bad(finding: dict[str, Any]) -> bool:
 
 
 def _layers(layers: list[dict[str, Any]]) -> Html:
-    """One cell per decoder layer: its number, and what is wrong with it."""
+    """Draw a cell for each decoder layer: its number, and what is wrong with it."""
     cells = [
         html.element(
             "li",

@@ -1,4 +1,4 @@
-"""The answer of `grokpack verify` as text."""
+"""Text of `grokpack verify`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_SHOWN = 50  # more findings than this say the same thing over again
 
 
 def render(verdict: Verdict, seconds: float) -> str:
-    """Findings, the verdict, and what to do."""
+    """Render findings, the verdict, and what to do."""
     lines: list[str] = []
     shown = verdict.findings[:_MOST_SHOWN]
     for finding in shown:
@@ -46,7 +46,7 @@ def _finding(verdict: Verdict, finding: Finding) -> str:
 
 
 def _place(verdict: Verdict, finding: Finding) -> str:
-    """The file that a finding is about; the checkpoint where it is about none of them."""
+    """Return the file that a finding is about, or the checkpoint if it is about none."""
     place = numbers.shown(verdict.survey.place)
     if not finding.file:
         return place
@@ -86,7 +86,7 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
 
 
 def _contents(verdict: Verdict) -> list[str]:
-    """What reading the files has shown; nothing where they were not read."""
+    """Describe the result of reading the files; nothing if they were not read."""
     found = verdict.contents
     if found is None or verdict.checks["contents"] == "failed":
         return []
