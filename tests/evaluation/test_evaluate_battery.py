@@ -9,7 +9,10 @@ import pytest
 
 from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
-from tests.evaluation.test_evaluate_pairs import (
+from tests.support.altering import copy, set_constant
+from tests.support.checkpoints import synthesise
+from tests.support.converting import convert
+from tests.support.evaluated_pairs import (
     CONSTANTS,
     CONVERTED,
     QUANTISED,
@@ -18,9 +21,6 @@ from tests.evaluation.test_evaluate_pairs import (
     errors,
     evaluated,
 )
-from tests.support.altering import copy, set_constant
-from tests.support.checkpoints import synthesise
-from tests.support.converting import convert
 from tests.support.quantizing import quantize
 
 if TYPE_CHECKING:

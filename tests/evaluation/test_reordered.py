@@ -13,7 +13,10 @@ import pytest
 
 from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
-from tests.evaluation.test_evaluate_pairs import (
+from tests.support.altering import alter, copy, of_layer, permute_experts, permute_heads
+from tests.support.checkpoints import synthesise
+from tests.support.converting import convert
+from tests.support.evaluated_pairs import (
     DOWN,
     GATE,
     KEY,
@@ -25,9 +28,6 @@ from tests.evaluation.test_evaluate_pairs import (
     evaluated,
     one_code,
 )
-from tests.support.altering import alter, copy, of_layer, permute_experts, permute_heads
-from tests.support.checkpoints import synthesise
-from tests.support.converting import convert
 from tests.support.quantizing import quantize
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 
 from tests.faults.damage import judged
 from tests.support.checkpoints import reshard, synthesise
+from tests.support.content_checks import flip
 from tests.support.converting import convert
 from tests.support.fuzzing import ALLOWED, TINY, status_of
-from tests.verification.test_contents import flip
 
 FORMS = ("ckpt-0", "safetensors", "hf", "gguf", "zarr", "archive")
 HEADER_FLIPS, PAYLOAD_FLIPS = 60, 40  # of each form, here; `make faults` has all of the headers

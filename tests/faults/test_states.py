@@ -22,8 +22,8 @@ from grokpack.execution.run_options import RunOptions
 from tests.faults.crashing import Crash, contents, crashing
 from tests.faults.damage import judged
 from tests.support.checkpoints import synthesise
+from tests.support.content_checks import flip
 from tests.support.fuzzing import TINY
-from tests.verification.test_contents import flip
 
 REFUSED = ("GP321", "GP323", "GP209")
 """Another plan's output, or strangers in the folder, or a manifest that is none: damage may have

@@ -25,7 +25,7 @@ from grokpack.verification.checksums import torrent
 from tests.report.test_schemas import check
 from tests.support import hub
 from tests.support.checkpoints import synthesise
-from tests.verification.test_contents import flip
+from tests.support.content_checks import flip
 
 REPO = "hf:xai-org/grok-1"
 

@@ -15,8 +15,8 @@ from grokpack.cli.app import app
 from grokpack.verification import replay
 from tests.report.test_schemas import check
 from tests.support.checkpoints import synthesise
+from tests.support.content_checks import flip
 from tests.support.converting import WIDE
-from tests.verification.test_contents import flip
 
 OUTPUTS: dict[str, list[str]] = {
     "reshard 4": ["reshard", "--tp", "4"],

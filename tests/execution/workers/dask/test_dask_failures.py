@@ -1,8 +1,7 @@
-"""A Dask cluster does the work: real worker processes, killed, restarted, and badly connected."""
+"""A Dask cluster whose workers are killed, restarted and badly connected loses nothing."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,69 +17,19 @@ import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_reshard import plan_reshard
-from grokpack.conversion.plan_synth import PRESETS
 from grokpack.core.errors import GrokpackError
-from grokpack.execution.output import Output
-from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import Job, dask
 from tests.support import forked
-from tests.support.checkpoints import synthesise, tree
-from tests.support.executors import stop_after
+from tests.support.checkpoints import tree
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.planning.plan import Plan
-
-distributed = pytest.importorskip("distributed")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as found:
-        yield found
-
-
-@pytest.fixture
-def url(cluster: Any) -> str:
-    return str(cluster.scheduler_address).replace("tcp://", "dask://")
-
-
-@pytest.fixture
-def workers(cluster: Any, url: str) -> Iterator[dask.Cluster]:
-    with distributed.Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-    with dask.cluster(url) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("dask")
-    synthesise(root / "source", PRESETS["tiny"])
-    return root
-
-
-@pytest.fixture(scope="module")
-def plan(root: Path) -> Plan:
-    return plan_reshard(open_checkpoint(str(root / "source")), 4, "ckpt-0")
-
-
-@pytest.fixture(scope="module")
-def clean(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("clean") / "out"
-    execute(plan, str(out), RunOptions(workers=1))
-    return tree(out)
-
-
-@pytest.fixture(autouse=True)
-def _small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 100_000)
+from tests.support.dask_clusters import distributed
 
 
 def is_payload(asked: Asked) -> bool:
@@ -94,41 +43,6 @@ def slow(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     impatient(monkeypatch)
     with serving(root) as server:
         yield server
-
-
-def test_two_workers_write_what_a_serial_run_writes(
-    workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
-) -> None:
-    assert (workers.width, workers.threads) == (2, 1)
-    outcome = execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
-    assert tree(tmp_path / "out") == clean
-    assert len(outcome.processes) == 2
-    assert f":{os.getpid()}" not in "".join(outcome.processes)
-    assert outcome.written_bytes == plan.target.layout.nbytes
-
-
-def _kept() -> int:
-    from grokpack.execution.workers import jobs
-
-    return len(jobs._abroad)
-
-
-def test_workers_keep_nothing_of_a_run_that_ended(
-    cluster: Any, workers: dask.Cluster, plan: Plan, tmp_path: Path
-) -> None:
-    execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
-    with distributed.Client(cluster) as client:
-        assert set(client.run(_kept).values()) == {0}
-
-
-def test_a_part_is_done_on_a_cluster(
-    workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
-) -> None:
-    out = str(tmp_path / "out")
-    execute_part(plan, out, RunPart(1, 2))
-    outcome = execute_part(plan, out, RunPart(2, 2), executor=workers)
-    assert outcome.published
-    assert tree(tmp_path / "out") == clean
 
 
 def test_a_worker_that_is_killed_in_mid_task_loses_nothing(
@@ -187,55 +101,6 @@ def test_storage_that_is_slow_and_fails_now_and_then_changes_no_byte(
     assert tree(tmp_path / "out") == clean
 
 
-def test_a_run_that_is_stopped_on_a_cluster_is_finished_here(
-    workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
-) -> None:
-    limits = RunOptions(workers=1, width=2)
-    with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(tmp_path / "out"), limits, stop_after(limits, 1), workers)
-    assert caught.value.code == "GP403"
-    assert Output.of(plan.target, str(tmp_path / "out")).journal.receipts()
-    outcome = execute(plan, str(tmp_path / "out"), RunOptions(workers=1))
-    assert outcome.written_bytes < plan.target.layout.nbytes
-    assert tree(tmp_path / "out") == clean
-
-
-def test_the_commands_take_a_cluster(url: str, root: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return forked.run(*arguments, "--workers", url, "--json")
-
-    source = str(root / "source")
-    wrote = run("reshard", source, "--tp", "4", "-o", str(out))
-    assert wrote.returncode == 0, wrote.stderr
-    data = json.loads(wrote.stdout)["data"]
-    assert data["processes"] >= 1
-    assert data["cluster"] == {"workers": 2, "threads": 2}
-    assert json.loads(run("reshard", source, "--tp", "4", "-o", str(out)).stdout)["data"][
-        "already_done"
-    ]
-    for arguments in (
-        ("verify", str(out), "--data", "--values"),
-        ("verify", str(out), "--source", source),
-        ("diff", source, str(out)),
-        ("convert", source, "--to", "hf", "-o", str(tmp_path / "hf"), "--tokenizer", "none"),
-        ("quantize", source, "--group", "32", "-o", str(tmp_path / "q"), "--tokenizer", "none"),
-    ):
-        answer = run(*arguments)
-        assert answer.returncode == 0, (arguments, answer.stderr)
-    shard = next(out.glob("rank-001-of-004/*"))
-    shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
-    assert run("verify", str(out), "--data").returncode == 1
-
-
-def test_a_cluster_is_found_by_its_scheduler_file(cluster: Any, tmp_path: Path) -> None:
-    identity = {"address": cluster.scheduler_address, "type": "Scheduler", "id": "x", "workers": {}}
-    (tmp_path / "scheduler.json").write_text(json.dumps(identity))
-    with dask.cluster(f"dask://{tmp_path}/scheduler.json") as found:
-        assert found.width == 2
-
-
 def test_ctrl_c_ends_a_run_on_a_cluster_and_it_goes_on(
     url: str,
     clean: dict[str, bytes],
@@ -268,65 +133,6 @@ def test_ctrl_c_ends_a_run_on_a_cluster_and_it_goes_on(
         again = forked.run(*command, "-o", out, "-q")
     assert again.returncode == 0
     assert tree(out) == clean
-
-
-def test_another_version_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask, "__version__", "9.9.9")
-    with pytest.raises(GrokpackError) as caught, dask.cluster(url):
-        pass
-    assert caught.value.code == "GP409"
-
-
-def test_a_worker_that_does_not_see_the_output_is_named(
-    workers: dask.Cluster, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "grokpack.planning.plan.Plan.digest", lambda _: "0" * 64
-    )  # in this process only
-    with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(tmp_path / "out"), executor=workers)
-    error = caught.value
-    assert error.code == "GP409"
-    assert ("worker", workers.workers[0].address) in error.facts or (
-        "worker",
-        workers.workers[1].address,
-    ) in error.facts
-    assert not list((tmp_path / "out").glob("ckpt-0/tensor*[0-9]"))
-
-
-@pytest.mark.parametrize("limits", [(None, None), (1 << 30, 512 << 20), (400 << 20, None)])
-def test_tasks_keep_to_the_smallest_workers_memory(limits: tuple[int | None, int | None]) -> None:
-    class Client:
-        def get_executor(self, **_: Any) -> None: ...
-
-        def scheduler_info(self, **_: Any) -> Any:
-            rows = {f"tcp://{n}": (n + 1, limit or 0) for n, limit in enumerate(limits)}
-            return {
-                "workers": {
-                    address: {"nthreads": threads, "memory_limit": limit}
-                    for address, (threads, limit) in rows.items()
-                }
-            }
-
-    found = dask.Cluster(Client())
-    smallest = min((limit for limit in limits if limit), default=None)
-    assert found.memory_bytes == (int(0.8 * smallest) if smallest else None)
-    assert (found.width, found.threads) == (3, 2)
-
-
-def test_a_worker_with_too_little_memory_is_refused_before_the_first_task(
-    root: Path, tmp_path: Path
-) -> None:
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=64, memory_limit="180MB", dashboard_address=":0"
-    ) as small:
-        url = str(small.scheduler_address).replace("tcp://", "dask://")
-        where = ("-o", str(tmp_path / "o"), "--workers", url)
-        run = forked.run("reshard", root / "source", *where)
-    assert run.returncode == 5
-    assert "GP312" in run.stderr
-    assert "--nthreads" in run.stderr
-    assert not (tmp_path / "o").exists()
 
 
 def free_port() -> int:

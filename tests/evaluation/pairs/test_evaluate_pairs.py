@@ -1,0 +1,92 @@
+"""`evaluate --against` tells networks that differ in one thing from networks that are the same."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from grokpack.evaluation.thresholds import suspects
+from tests.support.altering import (
+    alter,
+    of_layer,
+    set_constant,
+)
+from tests.support.converting import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Edit = Callable[[Path], object]
+from tests.support.evaluated_pairs import (
+    CONSTANTS,
+    GATE,
+    MODEL,
+    WRONG,
+    errors,
+    evaluated,
+    reverse,
+    scale_by,
+)
+
+
+@pytest.mark.parametrize("key", CONSTANTS)
+def test_another_constant_is_named(model: Path, other: Path, key: str) -> None:
+    set_constant(other, **{key: CONSTANTS[key]})
+    named = key.removesuffix("_scale").removesuffix("_token").removeprefix("num_")
+    for pair in ((model, other), (other, model)):
+        first = errors(evaluated(*pair))[0]
+        assert first.code == "GP143"
+        assert first.message.startswith({"sequence_len": "context"}.get(key, named))
+        assert f"{CONSTANTS[key]:g}" in (first.expected, first.found)
+
+
+def test_each_key_that_a_config_has_for_a_constant_counts(model: Path, tmp_path: Path) -> None:
+    """Programs differ in the key that they read."""
+    convert(model, tmp_path / "hf", "hf", dtype="f32", tokenizer="none")
+    assert not errors(evaluated(model, tmp_path / "hf"))
+    set_constant(tmp_path / "hf", max_attn_value=50.0)
+    found = evaluated(model, tmp_path / "hf")
+    assert not suspects(found)
+    (row,) = errors(found)
+    assert row.message.startswith("attn_logit_cap")
+    assert row.found == "attn_logit_softcapping 30, max_attn_value 50"
+
+
+def test_a_switch_that_both_configs_have_is_compared(model: Path, tmp_path: Path) -> None:
+    convert(model, tmp_path / "hf", "hf", dtype="f32", tokenizer="none")
+    shutil.copytree(tmp_path / "hf", tmp_path / "silu")
+    set_constant(tmp_path / "silu", hidden_act="silu")
+    (row,) = errors(evaluated(tmp_path / "hf", tmp_path / "silu"))
+    assert (row.code, row.expected, row.found) == ("GP143", "'gelu_pytorch_tanh'", "'silu'")
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_difference_is_found_and_named(model: Path, other: Path, name: str) -> None:
+    make, tensor = WRONG[name]
+    make(other)
+    for pair in ((model, other), (other, model)):
+        found = errors(evaluated(*pair))
+        named = [row.tensor or "" for row in found if row.code == "GP144"]
+        assert any(tensor in each for each in named)
+
+
+def test_a_difference_in_an_expert_that_no_token_chose_is_found(model: Path, other: Path) -> None:
+    few = evaluated(model, model, 1)
+    assert few.tokens == 1
+    alter(other, of_layer(0, GATE), reverse)
+    found = evaluated(model, other, 1)
+    rows = [row for part in found.parts for row in part.weights if row.state == "beyond"]
+    assert {row.expert for row in rows} == set(range(MODEL.experts))
+
+
+def test_the_first_part_beyond_its_limit_is_named(model: Path, other: Path) -> None:
+    """Also where every part after it errs as much."""
+    for layer in range(MODEL.layers):
+        alter(other, of_layer(layer, "rms_norm_3/scale"), scale_by(1.01))
+    found = evaluated(model, other)
+    assert [(part.name, part.layer) for part in suspects(found)] == [("experts", 0), ("experts", 1)]
+    (row,) = [row for row in errors(found) if row.code == "GP141"]
+    assert row.message == "layer 0, experts is the first part beyond its limit; 1 part more is"

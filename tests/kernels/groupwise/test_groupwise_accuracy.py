@@ -1,0 +1,145 @@
+"""Groupwise quantization is as accurate as documented, and the search finds the best step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from grokpack.kernels.groupwise import BF16, F32, FACTORS, LSQ, MSE, RTN
+from tests.support.groupwise import (
+    FORMS,
+    Made,
+    decibels,
+    engines,
+    kinds,
+    make,
+    meaning,
+    needs_compiler,
+    weights,
+    widths,
+)
+
+
+@engines
+def test_normal_weights_are_as_accurate_as_documented(engine: Any) -> None:
+    x = np.random.default_rng(10).normal(0, 0.02, (1024, 256)).astype(np.float32)
+    got = {
+        (method, symmetric): decibels(
+            x, make(x, (4, method, symmetric, BF16), 128, engine=engine), 128
+        )
+        for method in (RTN, MSE, LSQ)
+        for symmetric in (True, False)
+    }
+    largest = np.abs(x.reshape(8, 128, 256)).max(axis=1, keepdims=True)
+    step = (largest / np.float32(7)).astype(ml_dtypes.bfloat16).astype(np.float64)
+    error = x.reshape(8, 128, 256) - step * np.round(x.reshape(8, 128, 256) / step)
+    naive = 10 * np.log10(np.square(x, dtype=np.float64).sum() / np.square(error).sum())
+    assert got[RTN, True] == pytest.approx(19.1, abs=0.15)
+    assert got[MSE, True] > naive + 1
+    assert got[LSQ, True] > got[MSE, True] + 0.3
+    assert got[RTN, False] > 19.8
+    assert got[MSE, False] > got[RTN, False] + 0.4
+    assert got[LSQ, False] > got[MSE, False]
+
+
+@engines
+@kinds
+@widths
+def test_the_search_finds_the_best_of_its_candidates(
+    engine: Any, symmetric: bool, bits: int
+) -> None:
+    """Against every candidate, each coded by a division and measured in float64."""
+    x = np.random.default_rng(11).laplace(0, 1, (32, 200)).astype(np.float32)
+    made = make(x, (bits, MSE, symmetric, BF16), 32, engine=engine)
+    found = np.square(x - meaning(made, 32)).sum(axis=0)
+    reference = make(x, (bits, RTN, symmetric, F32), 32)["steps"]
+    top = 2**bits - 1
+    tried = []
+    for factor in FACTORS[bits]:
+        step = (reference * factor).astype(ml_dtypes.bfloat16).astype(np.float64)
+        zero = np.round(np.clip(top / 2 - (x.max(0) + np.minimum(x.min(0), 0)) / 2 / step, 0, top))
+        zero = (top + 1) / 2 if symmetric else zero
+        codes = np.clip(np.round(x / step) + zero, 0, top)
+        tried.append(np.square(x - step * (codes - zero)).sum(axis=0))
+    assert (found <= np.min(tried, axis=0) * (1 + 1e-4)).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("form", [f for f in FORMS if f[1] != RTN])
+def test_twins_leave_the_same_bits_where_inputs_differ_in_importance(
+    form: tuple[int, int, bool, int],
+) -> None:
+    rng = np.random.default_rng(5)
+    codes = rng.integers(-128, 128, (256, 100)).astype(np.int8)
+    scales = rng.uniform(1e-4, 1e-3, (2, 100)).astype(np.float32)
+    importance = (10 ** rng.uniform(-3, 2, 256)).astype(np.float32)
+    plain, fast = (
+        make(codes, form, 64, scales=scales, importance=importance, engine=engine)
+        for engine in ("numpy", "numba")
+    )
+    assert all(plain[k].tobytes() == fast[k].tobytes() for k in plain)
+    assert plain["steps"].tobytes() != make(codes, form, 64, scales=scales)["steps"].tobytes()
+
+
+@engines
+@pytest.mark.parametrize("method", [MSE, LSQ])
+@kinds
+@widths
+def test_inputs_of_equal_importance_are_as_without(
+    engine: Any, method: int, symmetric: bool, bits: int
+) -> None:
+    x = np.random.default_rng(3).laplace(0, 1, (64, 70)).astype(np.float32)
+    form = bits, method, symmetric, BF16
+    ones = make(x, form, 32, engine=engine, importance=np.ones(64, np.float32))
+    usual = make(x, form, 32, engine=engine)
+    assert all(ones[k].tobytes() == usual[k].tobytes() for k in usual)
+
+
+@engines
+@kinds
+@widths
+def test_the_search_minds_what_is_important(engine: Any, symmetric: bool, bits: int) -> None:
+    """The weighted error is that of the best candidate, measured in float64; LSQ is no worse."""
+    rng = np.random.default_rng(12)
+    x = rng.laplace(0, 1, (32, 200)).astype(np.float32)
+    importance = (10 ** rng.uniform(-2, 2, 32)).astype(np.float32)
+
+    def weighted(made: Made) -> np.ndarray:
+        error = np.square(x.astype(np.float64) - meaning(made, 32))
+        total: np.ndarray = (error * importance[:, None]).sum(axis=0)
+        return total
+
+    form = (bits, MSE, symmetric, F32)
+    made = make(x, form, 32, engine=engine, importance=importance)
+    reference = make(x, (bits, RTN, symmetric, F32), 32)["steps"].astype(np.float64)
+    top = 2**bits - 1
+    for factor in FACTORS[bits]:
+        step = reference * factor
+        zero = np.round(np.clip(top / 2 - (x.max(0) + np.minimum(x.min(0), 0)) / 2 / step, 0, top))
+        zero = (top + 1) / 2 if symmetric else zero
+        codes = np.clip(np.round(x / step) + zero, 0, top)
+        error = np.square(x - step * (codes - zero)) * importance[:, None]
+        assert (weighted(made) <= error.sum(axis=0) * (1 + 1e-4)).all()
+    assert weighted(made).sum() < 0.97 * weighted(make(x, form, 32, engine=engine)).sum()
+    better = make(x, (bits, LSQ, symmetric, F32), 32, engine=engine, importance=importance)
+    assert weighted(better).sum() <= weighted(made).sum() * 1.0001
+
+
+@engines
+@kinds
+@widths
+@settings(max_examples=20)
+@given(weights())
+def test_no_method_is_worse_than_the_reference(
+    engine: Any, symmetric: bool, bits: int, drawn: dict[str, Any]
+) -> None:
+    made = [make(**drawn, form=(bits, m, symmetric, BF16), engine=engine) for m in (RTN, MSE, LSQ)]
+    reference, *others = (m["sums"][1] for m in made)
+    signal = made[0]["sums"][0]
+    sound = (signal > 1e-30) & (signal < 1e30)  # squares neither vanish nor overflow
+    for other in others:
+        assert (other <= reference * 1.001 + signal * 1e-9)[sound].all()

@@ -1,0 +1,80 @@
+"""Requests to far servers: several at a time, on few threads, over connections that are kept."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+
+from grokpack import storage
+from grokpack.storage.http import connections, redirects, request_threads
+from grokpack.storage.http.connections import Connection, pool
+from grokpack.storage.http.redirects import Resource, follow
+from grokpack.storage.http.request_threads import Cancelled
+
+if TYPE_CHECKING:
+    from tests.support.servers import Server
+
+
+def test_names_that_are_not_there_cost_no_connection(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Connection] = []
+
+    class Counted(Connection):
+        def __init__(self, address: Any) -> None:
+            super().__init__(address)
+            made.append(self)
+
+    monkeypatch.setattr(connections, "Connection", Counted)
+    pool.close()
+    for number in range(50):
+        assert not storage.exists(f"{served.url}/grok/missing{number}.json")
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(("near_s", "ranges"), [(60.0, 1), (0.0, 4)])
+def test_a_server_that_is_far_is_asked_several_things_at_once(
+    near_s: float, ranges: int, served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redirects, "_NEAR_S", near_s)
+    path, nbytes = served.root / "large", 5 << 20
+    path.write_bytes(os.urandom(nbytes))
+    buffer = bytearray(nbytes - 7)
+    storage.FileBytes(f"{served.url}/large").size()
+    served.forget()
+    storage.read_into(f"{served.url}/large", 7, memoryview(buffer))
+    assert buffer == path.read_bytes()[7:]
+    assert len(served.asked) == ranges
+
+
+def test_flights_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{served.url}/grok/config.json"
+    made: list[object] = []
+
+    class Counted(request_threads._RequestThread):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(request_threads, "_RequestThread", Counted)
+    request_threads._idle.clear()
+    for _ in range(40):
+        storage.forget(path)
+        assert storage.FileBytes(path).size()
+    assert 1 <= len(made) < 20  # one that has just landed may not rest yet
+
+
+def test_a_flight_called_off_before_it_asks_leaves_no_connection_open(served: Server) -> None:
+    pool.close()
+    storage.FileBytes(f"{served.url}/grok/config.json").size()
+    (idle,) = pool._idle
+    resource = Resource(
+        "here", Mock(headers=lambda _: {}), lambda: f"{served.url}/grok/config.json"
+    )
+    with pytest.raises(Cancelled):
+        follow(Mock(check=Mock(side_effect=Cancelled)), resource, {}, Mock())
+    assert not pool._idle
+    assert idle.http.sock is None

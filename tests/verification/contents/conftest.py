@@ -1,0 +1,21 @@
+"""A checkpoint with checksums."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkpoints import synthesise
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesise(tmp_path_factory.mktemp("made") / "model")
+
+
+@pytest.fixture
+def model(made: Path, tmp_path: Path) -> Path:
+    unread = shutil.ignore_patterns(".grokpack")  # what other tests have found out about it
+    return Path(shutil.copytree(made, tmp_path / "model", ignore=unread))
