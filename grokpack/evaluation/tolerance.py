@@ -14,7 +14,7 @@ from grokpack.kernels import agreement
 from grokpack.kernels.dispatch import twin
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Container, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import Shape, TensorSpec
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 _BLOCK = 32  # inputs in a block of any quantized type of a GGUF, or in a part of it with a step
 _OCTET = 8
-_ROWS = 128  # compared at a time; blocks and the groups of most formats are not cut
+_ROWS = 1024  # compared at a time, as many as a tile has; blocks and most groups are not cut
 _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose the codes
 _HALF_ULP = {DType.BF16: (2.0**-8, 2.0**-134), DType.F16: (2.0**-11, 2.0**-25)}
 """Half the distance of neighbours, over the power of two below a value; the least there is."""
-_EXPONENT = np.uint32(0x7F800000)
-_NONE = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,14 @@ class Side:
         corner = self.corner[0] + first, self.corner[1]
         return replace(self, values=self.values[first:last], corner=corner)
 
+    def lying_straight(self, engine: Engine) -> Side:
+        """Return the part with outputs side by side, which is how parts are compared."""
+        if self.values.strides[-1] == self.values.itemsize:
+            return replace(self, values=dense(self.values))
+        made = np.empty(self.values.shape, np.float32)
+        twin(agreement.turn, engine)(self.values.T, made)
+        return replace(self, values=made)
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -129,50 +135,14 @@ def gap(one: Side, other: Side, engine: Engine = "numpy") -> Gap:
         other: Its counterpart.
         engine: Which twin of the kernel runs.
     """
-    alike = _lies_straight(one.values) == _lies_straight(other.values)
-    if alike and np.array_equal(one.values, other.values):
-        return Gap(one.values.size)
     made = []
     for first in range(0, len(one.values), _ROWS):
-        sides = one.rows(first, first + _ROWS), other.rows(first, first + _ROWS)
-        pair = _lying_alike(*sides)
-        made.append(_within(*pair, engine) or _gap(*pair, first))
+        ours, theirs = (
+            side.rows(first, first + _ROWS).lying_straight(engine) for side in (one, other)
+        )
+        made.append(_gap(ours, theirs, first, engine))
     found = merged(made)
     return found if found.differing else Gap(found.elements)
-
-
-def _within(one: Side, other: Side, engine: Engine) -> Gap | None:
-    """Return the gap of parts whose values are all within tolerance, or None.
-
-    This is the usual case: its pass over the values tells nothing of where, or how many.
-    """
-    turned = not _lies_straight(one.values)
-    values, counterparts, *halves = (
-        dense(array.T) if turned else dense(array)
-        for array in (
-            one.values,
-            other.values,
-            *(_steps(s, engine).half for s in _coded(one, other)),
-        )
-    )
-    factors, least = np.zeros((2, 2), np.float32)
-    for at, dtype in enumerate(_narrowed(one, other)):
-        if dtype is not None:
-            factors[at], least[at] = _HALF_ULP[dtype]
-    if not (halves or factors.any()) and np.array_equal(values, counterparts):
-        return Gap(values.size)
-    squares = [_squares(half) for half in halves]
-    sums = np.empty((5, values.shape[1]), np.float32)
-    steps = _total(halves, _NONE)
-    measure = twin(agreement.measure, engine)
-    with np.errstate(invalid="ignore", over="ignore"):
-        differing, beyond = measure(values, counterparts, steps, factors, least, sums)
-    if beyond or not np.isfinite(sums).all():
-        return None
-    whole, errors, *roundings = sums[:4].sum(axis=1, dtype=np.float64).tolist()
-    allowed = math.fsum([*roundings, *squares]) / 3
-    size, largest = values.size, float(sums[4].max())
-    return Gap(size, differing, 0, size, whole, errors, allowed, largest)
 
 
 def merged(gaps: Sequence[Gap]) -> Gap:
@@ -189,174 +159,110 @@ def merged(gaps: Sequence[Gap]) -> Gap:
     return Gap(elements, differing, beyond, judged, squares, errors, allowed, largest, first)
 
 
-def _gap(one: Side, other: Side, row: int) -> Gap:
-    """Compare some inputs, few enough to stay in the cache; `row` is the first."""
-    unlike = one.values != other.values
+def _gap(one: Side, other: Side, row: int, engine: Engine) -> Gap:
+    """Compare some inputs, all of which lie straight; `row` is the first of them."""
+    size, columns = one.values.size, one.values.shape[1]
+    if _are_equal(one.values, other.values):
+        return Gap(size)
+    ours, theirs = _steps(one, engine), _steps(other, engine)
+    steps, groups = (ours.half, theirs.half), np.stack((ours.groups, theirs.groups))
+    factors, least = _roundings(one.form.narrow, other.form.narrow)
+    sums = np.empty((5, columns), np.float32)
+    measure = twin(agreement.measure, engine)
     with np.errstate(invalid="ignore", over="ignore"):
-        errors = np.subtract(one.values, other.values)
-        np.abs(errors, out=errors)
-        if not math.isfinite(float(errors.max())):
-            both = np.isnan(one.values) & np.isnan(other.values)
-            unlike &= ~both
-            errors[~unlike] = 0  # equal infinities among them
-            errors[np.isnan(errors)] = np.inf
-        found = _measured(_Pair(one, other, errors), int(np.count_nonzero(unlike)))
-    if found.at is None:
-        return found
-    return replace(found, at=(found.at[0] + row, *found.at[1:]))
-
-
-def _lies_straight(values: np.ndarray) -> bool:
-    """Tell whether outputs lie side by side, and not inputs."""
-    return values.strides[-1] == values.itemsize
-
-
-def _lying_alike(one: Side, other: Side) -> tuple[Side, Side]:
-    """Return both sides in the memory order of the first, transposed once."""
-    if _lies_straight(one.values) == _lies_straight(other.values):
-        return one, other
-    values = dense(other.values) if _lies_straight(one.values) else dense(other.values.T).T
-    return one, replace(other, values=values)
-
-
-def _coded(one: Side, other: Side) -> list[Side]:
-    """Return the sides whose codes were made anew."""
-    return [side for side in (one, other) if side.form.bits is not None]
-
-
-def _narrowed(one: Side, other: Side) -> tuple[DType | None, DType | None]:
-    """Return the dtypes that the sides were rounded to; None twice if these are the same."""
-    narrow = one.form.narrow, other.form.narrow
-    return (None, None) if narrow[0] is narrow[1] else narrow
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two parts and their absolute differences, infinite where only one side has a number."""
-
-    one: Side
-    other: Side
-    errors: np.ndarray
-
-
-def _measured(pair: _Pair, differing: int) -> Gap:
-    coded = _coded(pair.one, pair.other)
-    steps = [_steps(side, "numpy") for side in coded]
-    allowances = [*_roundings(pair), *(own.half for own in steps)]
-    squares = math.fsum(map(_squares, allowances))
-    allowed = _total(allowances, pair.errors)
-    beyond = pair.errors > allowed
-    beyond |= np.isposinf(pair.errors) if np.isinf(allowed).any() else False
-    count, first = int(np.count_nonzero(beyond)), None
-    if count:
-        for side, own in zip(coded, steps, strict=True):
-            counterpart = pair.other if side is pair.one else pair.one
-            beyond &= ~_clipped(side.values, counterpart.values, own.edges)
-        count = int(np.count_nonzero(beyond))
-        first = tuple(np.argwhere(beyond)[0].tolist()) if count else None
+        differing, beyond, first = measure(
+            one.values, other.values, steps, groups, factors, least, sums
+        )
+    squares, errors, *roundings = _totals(one.values, other.values, sums)
     return Gap(
-        beyond.size,
-        differing,
-        count,
-        beyond.size,
-        _squares(pair.one.values),
-        _squares(pair.errors),
-        squares / 3,
-        float(pair.errors.max()),
-        first,
+        elements=size,
+        differing=differing,
+        beyond=beyond,
+        judged=size,
+        squares=squares,
+        errors=errors,
+        allowed=math.fsum((*roundings, ours.squares, theirs.squares)) / 3,
+        largest=float(sums[4].max()),
+        at=(row + first // columns, first % columns) if beyond else None,
     )
 
 
-def _total(allowances: Sequence[np.ndarray], like: np.ndarray) -> np.ndarray:
-    """Sum up what several roundings allow; zeros if there are none."""
-    if not allowances:
-        return np.zeros_like(like)
-    total = allowances[0]
-    for more in allowances[1:]:
-        total += more
-    return total
+def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether two parts are equal; most that are not differ in the first inputs."""
+    return np.array_equal(one[:1], other[:1]) and np.array_equal(one, other)
 
 
-def _roundings(pair: _Pair) -> Iterator[np.ndarray]:
-    """Yield the largest effect of rounding each side, unless both were rounded alike."""
-    sides = pair.one, pair.other
-    for side, dtype in zip(sides, _narrowed(*sides), strict=True):
-        if dtype is not None:
-            yield _half_ulp(side.values, dtype)
+def _totals(one: np.ndarray, other: np.ndarray, sums: np.ndarray) -> list[float]:
+    """Sum up all columns; NaN and infinity count as zero."""
+    if np.isfinite(sums[:4]).all():
+        totals: list[float] = sums[:4].sum(axis=1, dtype=np.float64).tolist()
+        return totals
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = [float(_finite_squares(values).sum()) for values in (one, one - other)]
+    roundings = np.nan_to_num(sums[2:4], posinf=0)
+    return [*squares, *roundings.sum(axis=1, dtype=np.float64).tolist()]
 
 
-def _half_ulp(values: np.ndarray, dtype: DType) -> np.ndarray:
-    """Compute half the distance between neighbours of a dtype at values `f32[...]`."""
-    factor, least = _HALF_ULP[dtype]
-    made: np.ndarray = (values.view(np.uint32) & _EXPONENT).view(np.float32)
-    made *= np.float32(factor)
-    np.maximum(made, np.float32(least), out=made)
+def _roundings(one: DType | None, other: DType | None) -> np.ndarray:
+    """Return factors and least errors of roundings for `agreement.measure`, `f32[2, 2]`.
+
+    They are zero if both sides were rounded to the same dtype: then their values must be equal.
+    """
+    made = np.zeros((2, 2), np.float32)
+    for at, dtype in enumerate((one, other)):
+        if dtype is not None and one is not other:
+            made[:, at] = _HALF_ULP[dtype]
     return made
 
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Half a step of each value, `f32[in, out]`, and the first input of each group."""
+    """Half a step of each group of codes, and what rounding to bfloat16 may add.
+
+    Attributes:
+        half: `f32[group, out]`; no group where a side has no codes that were made anew.
+        groups: The group of each input, `i64[in]`.
+    """
 
     half: np.ndarray
-    edges: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def squares(self) -> float:
+        """Sum of squares over all values."""
+        counts = np.bincount(self.groups, minlength=len(self.half))[: len(self.half)]
+        return float(counts @ _finite_squares(self.half).sum(axis=1))
 
 
 def _steps(side: Side, engine: Engine) -> _Steps:
-    """Compute half the steps of a part's codes, and what rounding to bfloat16 may add."""
-    rows = len(side.values)
+    """Compute half the steps of a part that lies straight."""
+    rows, columns = side.values.shape
+    if side.form.bits is None:
+        return _Steps(np.empty((0, columns), np.float32), np.zeros(rows, np.int64))
     band, scales = side.band, None if side.band is None else side.band.scales
     if band is None or scales is None:
         block = math.gcd(rows, side.form.block or rows)
-        index = np.arange(rows) // block
+        groups = np.arange(rows) // block
         steps = _told_by_values(side.values, block, engine)
     else:
         row, column = side.corner
-        index = (band.first + row + np.arange(rows)) // band.per_group
+        groups = (band.first + row + np.arange(rows)) // band.per_group
         own = scales.T if band.turned else scales
-        steps = np.abs(own[index[0] : index[-1] + 1, column : column + side.values.shape[1]])
-        index = index - index[0]
-    assert side.form.bits is not None  # noqa: S101  # the caller has looked
+        steps = np.abs(own[groups[0] : groups[-1] + 1, column : column + columns])
+        groups = groups - groups[0]
     factor = np.float32(_SLACK / 2 + 2.0 ** (side.form.bits - 10))
-    half = np.empty_like(side.values)
-    half[...] = (steps * factor)[index]
-    return _Steps(half, np.flatnonzero(np.diff(index, prepend=-1)))
+    return _Steps(dense(steps * factor), groups)
 
 
 def _told_by_values(values: np.ndarray, block: int, engine: Engine) -> np.ndarray:
     """Compute the least distance between unequal values of a block, `f32[block, out]`."""
-    rows, columns = values.shape
-    found = np.empty((columns, rows // block), np.float32)
+    found = np.empty((len(values) // block, values.shape[1]), np.float32)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        twin(agreement.least_distances, engine)(dense(values.T), block, found)
-    return np.where(np.isfinite(found), found, np.float32(0)).T
+        twin(agreement.least_distances, engine)(values, block, found)
+    return np.where(np.isfinite(found), found, np.float32(0))
 
 
-def _clipped(values: np.ndarray, wanted: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Find values at an end of their group's range whose counterparts lie further out.
-
-    A search for the scale with the least error cuts off what lies outside.
-
-    Args:
-        values: What codes and steps make, `f32[in, out]`.
-        wanted: What they stand for.
-        edges: The input with which each group begins.
-    """
-    sizes = np.diff(edges, append=len(values))
-    top, bottom = (
-        np.repeat(end.reduceat(values, edges, axis=0), sizes, axis=0)
-        for end in (np.maximum, np.minimum)
-    )
-    found: np.ndarray = ((values >= top) & (wanted > top)) | (
-        (values <= bottom) & (wanted < bottom)
-    )
-    return found
-
-
-def _squares(values: np.ndarray) -> float:
-    """Sum the squares of `f32[in, out]`; NaN counts as zero."""
-    flat = values.ravel(order="K")
-    total = float(np.dot(flat, flat))
-    if math.isfinite(total):
-        return total
-    return float(np.square(np.nan_to_num(flat, posinf=0, neginf=0), dtype=np.float64).sum())
+def _finite_squares(values: np.ndarray) -> np.ndarray:
+    """Square values, `f64[...]`; NaN and infinity count as zero."""
+    made: np.ndarray = np.square(np.nan_to_num(values, posinf=0, neginf=0), dtype=np.float64)
+    return made

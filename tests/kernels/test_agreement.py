@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,55 +13,100 @@ from hypothesis.extra import numpy as stnp
 from grokpack.kernels import agreement, dispatch
 from grokpack.kernels.dispatch import twin
 
+if TYPE_CHECKING:
+    from grokpack.kernels.dispatch import Engine
+
 pytestmark = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 40))
 VALUES = st.floats(width=32, allow_subnormal=False)
+NONE = np.zeros(2, np.float32)
 
 
 @given(
-    SHAPES.flatmap(lambda shape: stnp.arrays(np.float32, (3, *shape), elements=VALUES)),
-    st.booleans(),
+    SHAPES.flatmap(lambda shape: stnp.arrays(np.float32, (4, *shape), elements=VALUES)),
+    st.lists(st.sampled_from([0, 1, 3, 9]), min_size=2, max_size=2),
     st.lists(st.sampled_from([0, 2.0**-8, 2.0**-11]), min_size=2, max_size=2),
 )
-def test_tiles_are_measured_alike(drawn: np.ndarray, stepped: bool, factors: list[float]) -> None:
-    one, other, steps = drawn
-    steps = np.abs(steps) if stepped else np.zeros((0, 0), np.float32)
+def test_tiles_are_measured_alike(
+    drawn: np.ndarray, per_group: list[int], factors: list[float]
+) -> None:
+    """Of sides with codes and without, whose groups need not be the same."""
+    one, other, *steps = drawn
+    groups = np.stack([np.arange(len(one)) // max(1, size) for size in per_group])
+    halves = tuple(
+        np.abs(own[: group[-1] + 1 if size else 0])
+        for own, group, size in zip(steps, groups, per_group, strict=True)
+    )
     given_factors = np.array(factors, np.float32)
     least = np.array([2.0**-25, 2.0**-134], np.float32)
     found = []
     for engine in ("numpy", "numba"):
         sums = np.empty((5, one.shape[1]), np.float32)
         with np.errstate(all="ignore"):
-            counts = twin(agreement.measure, engine)(one, other, steps, given_factors, least, sums)
+            counts = twin(agreement.measure, engine)(
+                one, other, halves, groups, given_factors, least, sums
+            )
         found.append((counts, np.nan_to_num(sums, nan=-1).tobytes()))
     assert found[0] == found[1]
 
 
+def measured(
+    one: list[list[float]], other: list[list[float]], steps: list[list[float]]
+) -> tuple[tuple[int, int, int], list[list[float]]]:
+    """The counts and sums of a tile and its counterpart, which is of codes in one group."""
+    ours, theirs, half = (np.array(rows, np.float32) for rows in (one, other, steps))
+    sums = np.empty((5, ours.shape[1]), np.float32)
+    groups = np.zeros((2, len(ours)), np.int64)
+    with np.errstate(all="ignore"):
+        counts = agreement.measure(ours, theirs, (half[:0], half), groups, NONE, NONE, sums)
+    return counts, sums.tolist()
+
+
 def test_a_value_is_within_where_it_is_as_far_as_is_allowed() -> None:
-    one = np.array([[1, 2, 0, np.nan]], np.float32)
-    other = np.array([[1.5, 2, -0.0, np.nan]], np.float32)
-    steps = np.array([[0.5, 0, 0, 1]], np.float32)
-    sums = np.empty((5, 4), np.float32)
-    none = np.zeros(2, np.float32)
-    assert agreement.measure(one, other, steps, none, none, sums) == (2, 1)
-    assert sums[:, :3].tolist() == [[1, 4, 0], [0.25, 0, 0], [0] * 3, [0] * 3, [0.5, 0, 0]]
+    counts, sums = measured([[1, 2, 0], [1, 1, 0]], [[1.5, 1, -0.0], [1, 2, 0]], [[0.5, 0.5, 0]])
+    assert counts == (3, 2, 1)
+    assert sums == [[2, 5, 0], [0.25, 2, 0], [0] * 3, [0] * 3, [0.5, 1, 0]]
+
+
+def test_a_value_at_an_end_of_its_range_stands_for_those_further_out() -> None:
+    codes: list[list[float]] = [[3, -3, 1], [-3, 3, 0], [0, 0, 3]]
+    outwards: list[float] = [9, -9, 1]
+    inwards: list[float] = [0, 0, 1]
+    for wanted, counts in ((outwards, (2, 0, -1)), (inwards, (2, 2, 0))):
+        assert measured([wanted, *codes[1:]], codes, [[0.5, 0.5, 0.5]])[0] == counts
+
+
+def test_a_number_on_one_side_only_is_beyond_whatever_is_allowed() -> None:
+    nan, inf = np.nan, np.inf
+    counts, sums = measured([[nan, inf, nan, inf]], [[nan, inf, 0, 1]], [[inf] * 4])
+    assert counts == (2, 2, 2)
+    assert sums[4] == [0, 0, inf, inf]
 
 
 @given(st.integers(0, 1000), st.sampled_from([2, 5, 15, 200]), st.sampled_from([0, 1]))
 def test_least_distances_are_told_alike(seed: int, levels: int, exact: int) -> None:
     """Of codes, which are whole steps apart, and of any values, which are not."""
     rng = np.random.default_rng(seed)
-    scales = rng.lognormal(size=(3, 4, 1)).astype(np.float32)
-    blocks = rng.integers(-levels, levels + 1, (3, 4, 32)).astype(np.float32)
+    scales = rng.lognormal(size=(4, 1, 5)).astype(np.float32)
+    blocks = rng.integers(-levels, levels + 1, (4, 32, 5)).astype(np.float32)
     blocks = (blocks + (1 - exact) * rng.random(blocks.shape, np.float32)) * scales
-    blocks[0, 0] = blocks[0, 0, 0]
+    blocks[0, :, 0] = blocks[0, 0, 0]
     found = []
     for engine in ("numpy", "numba"):
-        out = np.empty((3, 4), np.float32)
+        out = np.empty((4, 5), np.float32)
         with np.errstate(all="ignore"):
-            twin(agreement.least_distances, engine)(blocks.reshape(3, -1), 32, out)
+            twin(agreement.least_distances, engine)(blocks.reshape(-1, 5), 32, out)
         found.append(out)
     assert found[0].tobytes() == found[1].tobytes()
-    apart = np.diff(np.sort(blocks, axis=2), axis=2)
-    wanted = np.where(apart > 0, apart, np.inf).min(axis=2)
+    apart = np.diff(np.sort(blocks, axis=1), axis=1)
+    wanted = np.where(apart > 0, apart, np.inf).min(axis=1)
     np.testing.assert_allclose(found[0], wanted, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("shape", [(1, 1), (8, 16), (9, 17), (40, 50), (7, 64), (64, 3)])
+def test_tiles_are_turned(engine: Engine, shape: tuple[int, int]) -> None:
+    lines = np.random.default_rng(0).random(shape[::-1], np.float32)
+    out = np.empty(shape, np.float32)
+    twin(agreement.turn, engine)(lines, out)
+    assert np.array_equal(out, lines.T)
