@@ -83,7 +83,16 @@ OPENING_MODULES = (
 SPEAKING_CALLS = {"_exit", "breakpoint", "exit", "input", "print", "quit"}
 SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore"}
 
-DESCRIBED = ("checkpoint", "core", "formats", "kernels", "storage", "transforms")
+DESCRIBED = (
+    "checkpoint",
+    "core",
+    "execution",
+    "formats",
+    "kernels",
+    "planning",
+    "storage",
+    "transforms",
+)
 """Packages whose docstrings begin with a line that is complete in itself; ends as all of them."""
 INCOMPLETE = ("The same", "What", "Whether", "See")
 

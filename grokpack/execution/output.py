@@ -45,7 +45,7 @@ class Output:
         return cls(path, target.single, _sink(path, single=target.single))
 
     def anywhere(self) -> Output:
-        """The same output with its path from the root, for other processes."""
+        """Return this output with its path from the root, for other processes."""
         path = storage.absolute(self.path)
         return Output(path, self.single, _sink(path, single=self.single))
 

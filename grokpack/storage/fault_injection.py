@@ -1,4 +1,4 @@
-"""Checkpoints before every operation that changes files, and mapping of the system's errors."""
+"""Fault injection: a hook before every operation that changes files, and system errors mapped."""
 
 from __future__ import annotations
 
