@@ -78,7 +78,7 @@ def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
 def _own_parameters(
     body: Body, hints: dict[str, Any], groups: dict[str, Any]
 ) -> Iterator[inspect.Parameter]:
-    """List the parameters of a body, with the fields of each group in place of the group."""
+    """Yield the parameters of a body, with the fields of each group in place of the group."""
     for name, parameter in inspect.signature(body).parameters.items():
         if name in groups:
             yield from _fields(groups[name])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.inputs import Inputs
 
 _SAME_INPUTS = {QUERY: (QUERY, KEY, VALUE), GATE: (GATE, UP)}
-"""Weights that are multiplied with the same activations, by the one that is told of."""
+"""Weights that are multiplied with the same activations, by the one that is reported."""
 _ROWS = 1024  # tokens summed at a time
 
 
@@ -40,8 +40,8 @@ class Calibration:
     """Collector of mean squares of inputs while a network runs, and writer of the file.
 
     Args:
-        checkpoint: Whose network runs.
-        path: The file to be written, which must not be there yet.
+        checkpoint: The checkpoint whose network runs.
+        path: The file to write, which must not exist yet.
 
     Raises:
         GrokpackError: GP304 for another suffix, GP323 where the file exists.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _DIMENSIONS = ("vocab", "d_model", "layers", "experts", "ffn", "q_width", "kv_width", "head_dim")
 _OPTIONAL = ("context", "pad", "bos", "eos")
-"""Many formats have no place for them: they are compared where both checkpoints give them."""
+"""Constants that many formats cannot hold: compared only if both checkpoints give them."""
 _SWITCHES = (
     "hidden_act",
     "mask_pad_token",
@@ -22,7 +22,7 @@ _SWITCHES = (
     "rope_scaling",
     "router_logit_softcapping",
 )
-"""Keys of a config that change what some program computes, and are no constants of xAI's code."""
+"""Keys of a config that change what some program computes, but are not in xAI's code."""
 _ROUNDING = 1e-6  # relative; what a decimal in a config, or float32 in a GGUF, may lose
 
 
@@ -43,8 +43,8 @@ def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
 def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     """Find constants, token ids and switches that differ between two configs.
 
-    A constant that a config leaves out is that of xAI's code. Where a config gives one by several
-    keys, each of them counts: programs differ in the key that they read.
+    A constant that a config leaves out is that of xAI's code. If a config gives it by several keys,
+    all of them count: programs differ in the key that they read.
     """
     rows = []
     usual = hyperparameters.defaults(first.geometry)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MEMORY_BYTES = 2 << 30
 """Resident memory that `evaluate` and `generate` keep to, unless told otherwise."""
 _FIXED_BYTES = 1 << 30
-"""Interpreter, kernels, bands on their way and in work, an expert's inner activations, logits: 630
-MB were measured for a layer of Grok-1's width and 512 tokens."""
+"""Interpreter, kernels, bands in flight and in use, an expert's inner activations, logits: 630 MB
+were measured for a layer of Grok-1's width and 512 tokens."""
 _F32 = 4
 
 
@@ -58,7 +58,7 @@ class Cost:
     """Cost of an evaluation.
 
     Attributes:
-        read_bytes: Bytes of weights, where every expert is chosen by some token.
+        read_bytes: Bytes of weights, if every expert is chosen by some token.
         flops: Arithmetic of the matrices, a multiplication and an addition counting as two.
         spilled_bytes: Activations that will lie on disk.
     """
@@ -80,8 +80,8 @@ def cost(
 
     Args:
         checkpoint: The weights.
-        tokens: In all sequences.
-        options: How it runs.
+        tokens: Number of tokens in all sequences.
+        options: Options of the run.
         streams: Residual streams that are held at a time; `pair.STREAMS` of two networks.
         remembered: Whether every layer keeps keys and values of all tokens, as generating does.
     """

@@ -29,9 +29,9 @@ class Sampling:
     """Options of choosing the next token.
 
     Attributes:
-        temperature: That logits are divided by; 0 takes the likeliest token.
-        top_p: Share of probability that the likeliest tokens, of which one is drawn, hold together.
-        seed: Of the draw.
+        temperature: Divisor of logits; 0 takes the likeliest token.
+        top_p: Total probability of the likeliest tokens, from which one is drawn.
+        seed: Seed of the draw.
     """
 
     temperature: float = 0.0
@@ -44,8 +44,8 @@ class Generation:
     """Generated tokens.
 
     Attributes:
-        tokens: That continue each prompt; the end of a sequence is not among them.
-        ended: Whether each came to its end by itself.
+        tokens: Tokens that continue each prompt, without the end of a sequence.
+        ended: Whether each sequence came to its end by itself.
         read_bytes: Bytes of weights that were read.
         first_s: Wall time until the first token of each, the prompts' own pass.
         seconds: Wall time in all.
@@ -70,11 +70,11 @@ def generate(
 
     Args:
         checkpoint: The weights, in any format.
-        prompts: Tokens of each, `i[T]`, one at least.
-        count: Tokens to add at most.
-        sampling: How they are chosen; the likeliest by default.
-        options: How to run.
-        said: Told of each token as it is there: the prompt's number, the token.
+        prompts: Tokens of each prompt, `i[T]`, at least one.
+        count: Largest number of tokens to add.
+        sampling: How tokens are chosen; the likeliest by default.
+        options: Options of the run.
+        said: Receives each token as it is chosen: the prompt's number, the token.
 
     Raises:
         GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341; what reading raises.
@@ -102,7 +102,7 @@ def generate(
 def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
     """Count the bytes of weights read for one more token of each sequence.
 
-    An expert is read once for all sequences; up to two for each are chosen.
+    An expert is read once for all sequences; each token chooses up to two.
     """
     geometry = checkpoint.geometry
     used = _used_share(geometry, sequences)

@@ -34,8 +34,8 @@ class Inputs:
     """Sequences of tokens, with the token that should follow each.
 
     Attributes:
-        sequences: Tokens of each, `i64[T]`.
-        targets: The token after each, `i64[T]` as long as all sequences joined; -1 for none.
+        sequences: Tokens of each sequence, `i64[T]`.
+        targets: The token after each, `i64[T]` over all sequences joined; -1 for none.
     """
 
     sequences: tuple[np.ndarray, ...]

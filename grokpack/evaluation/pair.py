@@ -1,10 +1,10 @@
 """Evaluation of two networks on the same tokens: their distance, and where it begins.
 
-The second network's layers see the tokens twice: in the stream that is its own, and in that of the
-first, as that was before the layer and, after attention, between its halves. What a half of a
-layer adds to the first's stream is then compared with what the first's own half added: each is
-judged by itself, whatever went wrong before it. Both networks take their steps together, so that
-weights meet their counterparts on the way, and each byte of either checkpoint is read once.
+The second network's layers see the tokens twice: in the network's own stream, and in the first's, as
+it was before each half of the layer. What a half of a layer adds to the first's stream is compared
+with what the first's own half added. So each half is judged by itself, whatever went wrong before
+it. Both networks take their steps together, so that weights meet their counterparts, and each byte
+of either checkpoint is read once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class PairEvaluation:
         embedding: Relative error of the embedded tokens.
         head: Relative error of the logits on the same last activations.
         layers: Layer by layer.
-        declared: What the two say differently of themselves.
+        declared: Differences between the two configs.
         parts: The embedding, the halves of layers and the head, in the order of the computation,
             with the weights of each and the limit of its error.
         tokens: Tokens that went through both.

@@ -49,7 +49,7 @@ def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
 
 
 def _of_weights(part: NetworkPart, state: str) -> list[Finding]:
-    """Yield a finding for each tensor of a part that has weights in a state."""
+    """Make a finding for each tensor of a part that has weights in a state."""
     named: dict[str, list[WeightGap]] = {}
     for row in part.weights:
         if row.state == state:

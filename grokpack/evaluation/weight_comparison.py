@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
 OTHERWISE = "otherwise"
-"""Stored otherwise, and the same in what it computes."""
+"""State of a weight that is stored differently but computes the same."""
 _FAR = 1.5
 """How many times the error of its account a tensor may be from what it was made of, which is 1.00;
 the rest is for a first checkpoint whose values were rounded."""

@@ -108,7 +108,7 @@ def _claims(plan: Plan, place: Output) -> Iterator[Claim]:
 
 
 def _journal_claims(plan: Plan, place: Output) -> Iterator[Claim]:
-    """List the files of an unfinished run, under their names and as `.part`."""
+    """Yield the files of an unfinished run, under their names and as `.part`."""
     journal = place.journal
     document, made = journal.plan(), journal.made()
     finals = document.get("finals")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import FileLayout
 
-_MOST_PARTS = 3  # of a range that covers many small tensors
+_MOST_PARTS = 3  # described, of a range that covers many small tensors
 
 
 def tensors(file: FileLayout, start: int, stop: int) -> list[str]:

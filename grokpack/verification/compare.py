@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 EQUAL, ROUNDED, DIFFERENT = "equal", "rounded", "different"
 _BLOCK = 1024  # rows and columns that are compared at a time: 4 MiB of float32 on either side
-_BLOCKS_IN_TASK = 16  # a process elsewhere is not asked for less
-_AHEAD_BYTES = 16 << 20  # read at once of a matrix that lies the other way round
+_BLOCKS_IN_TASK = 16  # the least that is worth sending to a remote process
+_AHEAD_BYTES = 16 << 20  # read at once of a matrix that is stored transposed
 _SHORT = (DType.BF16, DType.F16)
 
 
@@ -43,10 +43,10 @@ class Difference:
 
     Attributes:
         name: xAI's name.
-        state: `equal` in every value; `rounded`, where one side is what the other's values become
-            in its dtype; or `different`.
-        elements: Values compared.
-        differing: Values that are not equal.
+        state: `equal` in every value; `rounded` if one side is the other rounded to its dtype; or
+            `different`.
+        elements: Number of values compared.
+        differing: Number of values that are not equal.
         largest: The largest absolute difference.
         relative: Root of the sum of squared differences over that of squared values of the first.
         first: Index of the first value that differs; None where none does.
@@ -68,7 +68,7 @@ class Comparison:
     Attributes:
         tensors: One row for each tensor that both have in the same shape.
         only_first: Tensors that only the first has, or in another shape.
-        only_second: The same of the second.
+        only_second: Tensors that only the second has, or in another shape.
     """
 
     tensors: tuple[Difference, ...]
@@ -101,10 +101,10 @@ def compare(
         first: One checkpoint, in any format.
         second: The other.
         listen: Receives progress.
-        limits: Who reads; the rest of it is not for this.
+        limits: Workers that read; its other fields are not used.
 
     Raises:
-        GrokpackError: GP403 where it was stopped, and what reading raises.
+        GrokpackError: GP403 if it was stopped, and errors of reading.
     """
     ours, theirs = first.tensors, second.tensors
     shared = [n for n, t in ours.items() if n in theirs and _shape(t) == _shape(theirs[n])]

@@ -36,10 +36,10 @@ def check_against(
     """Read files and compare them with an external manifest, list of digests, or torrent.
 
     Args:
-        checkpoint: Whose files.
+        checkpoint: The checkpoint with the files.
         path: A manifest, a list of sha256 sums, a torrent; or `hf:OWNER/NAME[@REVISION]`, a
-            repository of Hugging Face's hub; or `hf:`, what a download from there left behind.
-        limits: How much is read, and when it ends; sums of whole files allow no share.
+            repository of Hugging Face's hub; or `hf:`, the metadata that a download left.
+        limits: Amount to read, and when to end; sums of whole files allow no share.
         listen: Receives progress.
 
     Raises:
@@ -59,7 +59,7 @@ def check_against(
         sums = {name: Sum("sha256", value) for name, value in sha256_list.read(path).items()}
         origin = path
     found = _check_sums(checkpoint, sums, origin, limits, listen)
-    # what a download left behind tells of the files that came, not of those that did not
+    # the metadata of a download names the files that came, not those that are missing
     return found if path == hub.SCHEME else _telling(found)
 
 
@@ -69,8 +69,8 @@ def _check_torrent(
     """Compare with a torrent.
 
     Raises:
-        GrokpackError: GP230 where it names none of the files, or no piece of it could be judged
-            and nothing else speaks against a file.
+        GrokpackError: GP230 if the torrent names none of the files, or none of its pieces could
+            be judged and there is no other finding.
     """
     named = torrent.read(path)
     held = files_of(checkpoint, named)

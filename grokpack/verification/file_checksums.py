@@ -45,17 +45,17 @@ def check_sums(
     """Read files and compare the digest of each; files of another size are not read.
 
     Args:
-        checkpoint: Whose files.
-        expected: The sum of each, by its path in the checkpoint.
-        origin: Where the sums are from.
-        limits: When it ends.
+        checkpoint: The checkpoint with the files.
+        expected: The digest of each file, by its path in the checkpoint.
+        origin: Origin of the digests, for people.
+        limits: When to end.
         listen: Receives progress.
     """
     sizes = {name: storage.size_of(checkpoint.path(name)) or 0 for name in expected}
     other = [name for name, own in expected.items() if own.nbytes not in (None, sizes[name])]
     total, began = sum(sizes.values()), time.monotonic()
     listen(Started("contents", total))
-    # The largest first: a thread left alone with one at the end would have no help.
+    # The largest first, so that no thread is left alone with one at the end.
     order = sorted(expected.keys() - set(other), key=lambda name: (-sizes[name], name))
     crew = read_options.crew(checkpoint.folder, limits)
     paths = {name: storage.absolute(checkpoint.path(name)) for name in order}

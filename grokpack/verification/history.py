@@ -1,7 +1,7 @@
 """History of checks: when each tile of each file was last found good.
 
-Results hold for a file as it was: one of another size or modification time, or compared with other
-checksums, has not been read yet.
+Results hold for a file as it was. A file with another size or modification time, or compared with
+other checksums, counts as never read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SCHEMA = "grokpack/checked/1"
 NEVER_CHECKED = 0
-"""In place of a time for a tile that was not read, or found bad."""
+"""Time of a tile that was never read, or was found bad."""
 
 
 @dataclass(slots=True)
@@ -33,8 +33,8 @@ class FileHistory:
     """Earlier results for the tiles of one file.
 
     Attributes:
-        good: When each was last found good, in seconds since 1970; `NEVER_CHECKED` else.
-        bad: Those that were bad when they were last read.
+        good: Time when each tile was last found good, in seconds since 1970, or `NEVER_CHECKED`.
+        bad: Tiles that were bad when they were last read.
     """
 
     good: list[int]
@@ -50,7 +50,7 @@ class CheckHistory:
     """Earlier results for the files of a checkpoint, by path.
 
     Args:
-        checkpoint: Whose results.
+        checkpoint: The checkpoint with the files.
     """
 
     def __init__(self, checkpoint: ComparedFiles) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def layers(verdict: Verdict) -> list[dict[str, Any]]:
     """List for each layer its number, its expected tensors, and the names of those with errors.
 
-    Empty where the model's dimensions cannot be told. A finding about a file that holds several
-    tensors names none, and is in no layer.
+    The list is empty if the model's dimensions are unknown. A finding about a file with several
+    tensors names none of them, and belongs to no layer.
     """
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
@@ -35,7 +35,7 @@ def layers(verdict: Verdict) -> list[dict[str, Any]]:
 
 
 def _tensors(verdict: Verdict, checkpoint: Checkpoint) -> Iterator[str]:
-    """List the tensors that an error is about: named by the finding, or alone in its file."""
+    """Yield the tensors that an error is about: named by the finding, or alone in its file."""
     files = {file.path: array_parts(file) for file in checkpoint.layout.files()}
     for finding in verdict.findings:
         names = {name.removesuffix("/scales") for name in files.get(finding.file or "", ())}

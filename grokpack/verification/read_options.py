@@ -19,11 +19,11 @@ class ReadOptions:
     """Options of reading contents: how much, by which workers, until when.
 
     Attributes:
-        share: Which tiles.
-        stopping: Asked between tiles: whether to end now.
+        share: Tiles to read.
+        stopping: Callback that tells, between tiles, whether to stop.
         workers: Threads; as many as are useful by default.
-        executor: Does the reading, in whatever processes; threads of this one by default.
-        width: Pieces of work that an executor does at a time; as many as workers by default.
+        executor: Executor that reads, in any processes; threads of this process by default.
+        width: Items that an executor does at a time; as many as workers by default.
     """
 
     share: Sample = field(default_factory=Sample)

@@ -29,8 +29,8 @@ class Recorded:
 
     Attributes:
         path: The manifest.
-        files: How many files it names.
-        nbytes: Bytes of them.
+        files: Number of files that it names.
+        nbytes: Bytes of these files.
     """
 
     path: str
@@ -49,14 +49,14 @@ def record(
 ) -> Recorded:
     """Read every file of a checkpoint and write a manifest of it.
 
-    It says what the files are now: whether that is what they should be, somebody else must know.
+    The manifest says what the files are now. Whether that is right, it cannot know.
 
     Args:
-        checkpoint: Whose files.
-        out: The manifest; beside the checkpoint by default, or in the user's cache where nothing
-            can be written there.
+        checkpoint: The checkpoint with the files.
+        out: Path of the manifest; beside the checkpoint by default, or in the user's cache if
+            that cannot be written to.
         sha256: Whether to add the sha256 of each file, at about half the speed.
-        stopping: Asked between tiles: whether to end with GP403.
+        stopping: Callback that tells, between tiles, whether to end with GP403.
         listen: Receives progress.
         workers: Threads; as many as are useful by default.
 
@@ -74,7 +74,7 @@ def record(
     began, total = time.monotonic(), sum(storage.stamp(path)[0] for path in held.values())
     listen(Started("manifest", total))
 
-    # The largest first: a thread left alone with one at the end would have no help.
+    # The largest first, so that no thread is left alone with one at the end.
     order = sorted(held.items(), key=lambda item: -storage.stamp(item[1])[0])
     crew = read_options.crew(checkpoint.folder, ReadOptions(workers=workers))
     job = Job(_Recorder, (sha256,))

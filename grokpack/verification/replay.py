@@ -1,6 +1,6 @@
 """Replay of an output's plan from its source, for `verify OUT --source SRC`.
 
-Nothing is written: each tile's bytes are made as the run made them, and held against the file's.
+Nothing is written: each tile's bytes are made as the run made them, and compared with the file's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.step_sizes import StepSizes
     from grokpack.verification.sampling import Sample
 
-_TILES = 16  # in one piece of work
+_TILES = 16  # in one item of work
 _DIFF = "`grokpack diff SRC OUT` compares the weights themselves"
 
 
@@ -57,13 +57,13 @@ def replay(
 
     Args:
         out: The output, with its manifest.
-        source: What it is said to be made from, wherever it lies now.
-        limits: How much, and when it ends. A share is drawn anew each time.
+        source: The checkpoint that it is said to be made from, wherever that is now.
+        limits: Amount to compare, and when to end. A share is drawn anew each time.
         listen: Receives progress.
 
     Raises:
         GrokpackError: GP229 where there is no manifest, GP231 where it has no plan that can be made
-            again, GP232 where it was made from another source; what planning and reading raise.
+            again, GP232 where it was made from another source; errors of planning and reading.
     """
     limits = limits or ReadOptions()
     path = next((p for p in manifest_paths.manifests(out) if storage.exists(p)), None)

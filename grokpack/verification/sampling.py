@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.manifest_records import Record
     from grokpack.verification.history import FileHistory
 
-_MOST_TILES = 16  # in one piece of work: 256 MiB, read in order
+_MOST_TILES = 16  # in one item of work: 256 MiB, read in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Sample:
     """Amount of a checkpoint to read.
 
     Attributes:
-        part: Which of so many equal slices, `(n, t)` with n from 1; None for all.
-        fraction: Of all bytes; None for all.
-        nbytes: So many bytes; None for all.
+        part: Slice n of t equal ones, `(n, t)` with n from 1; None for all.
+        fraction: Fraction of all bytes; None for all.
+        nbytes: Number of bytes; None for all.
         max_age_s: Tiles found good in this time are left out; None reads them again.
     """
 
@@ -59,8 +59,8 @@ def choose(
 ) -> list[Stretch]:
     """Choose the tiles to read, in the order of the files; bad ones are always among them.
 
-    A share of the bytes takes those tiles first that were never read, then those that were read
-    longest ago: the same command again and again comes round to all of them.
+    A share of the bytes takes tiles first that were never read, then those read longest ago. So
+    the same command, repeated, reaches all of them.
     """
     every = [(record, tile) for record in records for tile in range(len(record.tiles))]
     age = [now - known[record.file.path].good[tile] for record, tile in every]

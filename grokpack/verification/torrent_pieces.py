@@ -59,10 +59,10 @@ def check_pieces(
     A piece that runs into a file which is missing, or has another size, cannot be judged.
 
     Args:
-        checkpoint: Whose files; others that lie beside it are compared as well.
-        torrent: What to compare with.
-        held: Which of its files are there.
-        limits: When it ends.
+        checkpoint: The checkpoint with the files; others beside it are compared as well.
+        torrent: The torrent to compare with.
+        held: Files of the torrent that are there.
+        limits: When to end.
         listen: Receives progress.
     """
     watch = watching(listen, limits.stopping)
@@ -114,8 +114,8 @@ class PresentFile:
     """File of the torrent that is there.
 
     Attributes:
-        path: Where, from the root.
-        name: What the checkpoint calls it.
+        path: Its absolute path.
+        name: Its path in the checkpoint.
         nbytes: Its size.
     """
 
@@ -221,7 +221,7 @@ def _findings(
     held: Mapping[int, PresentFile],
     layouts: Mapping[str, FileLayout],
 ) -> Iterator[Finding]:
-    """Make a finding for each file that a run of bad pieces touches: any of them may be bad."""
+    """Yield a finding for each file that a run of bad pieces touches: any of them may be bad."""
     errors = {result.piece: result.error for result in bad}
     for first, last in _runs([result.piece for result in bad]):
         touched = [s for s in stretches(torrent, first, last) if s[1].path]
@@ -258,7 +258,7 @@ def _other_sizes(
 
 
 def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
-    """Make the warning about pieces that could not be judged."""
+    """Yield the warning about pieces that could not be judged."""
     left = [piece for piece in range(torrent.pieces) if piece not in judged]
     if not left:
         return

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.tensors import Shape
 
-FEW = 3  # more of a kind say the same thing over again
+FEW = 3  # more of a kind say nothing new
 
 VALUE_KINDS = ("nan", "posinf", "neginf")
 SCALE_KINDS = ("nan", "posinf", "neginf", "zero", "negative")
@@ -37,7 +37,7 @@ class ValueLocations:
         Args:
             values: `f32[...]`.
             start: Index of its first value in the whole array.
-            counted: For each kind how many there are up to and with this part.
+            counted: Number of each kind up to and including this part.
         """
         for kind, count in counted.items():
             known = self.found.get(kind, [])

@@ -1,7 +1,7 @@
 """Statistics of every value of a checkpoint, counted by several threads.
 
 An array is cut into slabs, a slab into bands of whole rows that are read and counted one by one.
-Tallies merge exactly, so neither the cuts nor the threads can be seen in what comes out.
+Tallies merge exactly, so the result depends neither on the cuts nor on the threads.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STEP_BYTES = 1 << 20  # fits the second-level cache with what numpy makes of it
+_STEP_BYTES = 1 << 20  # fits the second-level cache, numpy's intermediates included
 _AHEAD_STEPS = 16  # runs of 512 bytes in a matrix of 32,768 rows; four threads keep to 64 MiB
 _FAR_STEP_BYTES = 4 << 20  # several requests at a time
 _SLAB_BYTES = 64 << 20  # a single tensor keeps several threads busy; merging costs nothing
@@ -48,8 +48,8 @@ _MOST_WORKERS = 4  # counting is bound by memory bandwidth beyond that
 _UNDECODED = (
     FrameDamaged,
     ChunkUnreadable,
-)  # errors of a frame and of a chunk, which say nothing of others
-_CELL_BYTES = 16  # sums and extremes that a code has of its own where each row has its own scales
+)  # errors of one frame or chunk, after which others can still be read
+_CELL_BYTES = 16  # sums and extremes of each code, if each row has scales of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class CountingSizes:
     """Sizes in which the work is cut; the result does not depend on them.
 
     Attributes:
-        step_bytes: What is read and counted at a time.
-        slab_bytes: What is one thread's before it takes the next.
+        step_bytes: Bytes that are read and counted at a time.
+        slab_bytes: Bytes that one thread takes at a time.
         workers: Threads.
     """
 
@@ -117,13 +117,13 @@ def tally_all(
     """Count every value of these tensors; the result is by array, scales are `<name>/scales`.
 
     Args:
-        checkpoint: What to read.
-        tensors: Which.
+        checkpoint: The checkpoint to read.
+        tensors: The tensors to count.
         listen: Receives progress.
-        cuts: How the work is cut.
-        failed: Is given the first error of each array that cannot be decoded, which is left out
-            then; without it the error is raised.
-        limits: By whose means it is done; threads of this process by default.
+        cuts: Sizes in which the work is cut.
+        failed: Receives the first error of each array that cannot be decoded, and that is then
+            left out; without it the error is raised.
+        limits: Workers that count; threads of this process by default.
 
     Raises:
         GrokpackError: What reading raises.

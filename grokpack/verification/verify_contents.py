@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OTHER_SIZE = "file has another size than the manifest recorded"
 _FEW = 3
-"""Errors of a file's own: its bytes cannot be had. Others say nothing of it."""
+"""Errors that concern one file alone: its bytes cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class ReadResult:
 
     Attributes:
         findings: Ranges that differ or cannot be read.
-        origin: What was compared with.
-        total_bytes: Bytes of the checkpoint's files, recorded or not, and of the small files beside
-            them that something was recorded of.
+        origin: Origin of the checksums, for people.
+        total_bytes: Bytes of the checkpoint's files, recorded or not, and of recorded small files
+            beside them.
         read_bytes: Bytes compared this time.
         never_bytes: Bytes that no check has compared yet.
-        ended: Whether all that was to be read was read.
-        total_files: How many files that are.
+        ended: Whether everything that was to be read was read.
+        total_files: Number of these files.
         compared_files: Files of which every byte was compared this time.
-        lists_all: Whether what was compared with tells which files there should be.
+        lists_all: Whether the list of checksums tells which files there should be.
     """
 
     findings: tuple[Finding, ...]
@@ -89,17 +89,17 @@ def check_contents(
 ) -> ReadResult:
     """Read files, compare each tile with its checksum, and remember the results.
 
-    Files whose size is another, or that are gone, are left out: that is a finding of its own.
+    Files that are gone or of another size are left out: they have findings of their own.
 
     Args:
-        checkpoint: Whose files.
-        records: What was recorded of them.
-        limits: How much is read, and when it ends.
+        checkpoint: The checkpoint with the files.
+        records: Records of its files.
+        limits: Amount to read, and when to end.
         listen: Receives progress.
-        memory: What was found before; the checkpoint's own by default.
+        memory: Earlier results; the checkpoint's own by default.
 
     Raises:
-        GrokpackError: Where a server ends the work; what was found till then is remembered.
+        GrokpackError: If a server ends the work; results so far are remembered.
     """
     limits = limits or ReadOptions()
     memory = memory or CheckHistory(checkpoint)
@@ -160,7 +160,7 @@ def unlisted(names: Sequence[str]) -> Iterator[Finding]:
 
 
 def other_sizes(records: Sequence[Record], sizes: Mapping[str, int | None]) -> Iterator[Finding]:
-    """Make findings for files that are gone or of another size."""
+    """Yield findings for files that are gone or of another size."""
     for record in records:
         path, found = record.file.path, sizes[record.path]
         if found is None:
@@ -252,7 +252,7 @@ def _finding(run: Sequence[_TileResult]) -> Finding:
     start, stop = tiles_range(run[0].tile, run[-1].tile + 1, record.nbytes)
     where = f"bytes {start:,} to {stop - 1:,}"
     names: list[str] = []
-    if record.nbytes == record.file.nbytes:  # not of a compressed file as it lies there
+    if record.nbytes == record.file.nbytes:  # compressed files have other sizes on disk
         names = byte_ranges.tensors(record.file, start, stop)
         held = byte_ranges.describe_range(record.file, start, stop)
         where += f" ({held})" if held else ""

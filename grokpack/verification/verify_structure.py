@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grokpack.verification.verify_contents import ReadResult
 
 _COMPARE_BYTES = 4 << 20
-_OF_CONTENTS = ("GP110", "GP117")  # findings that say nothing against names, headers and sizes
+_OF_CONTENTS = ("GP110", "GP117")  # findings about contents, not about names, headers or sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Verdict:
     """Verdict of a verification.
 
     Attributes:
-        survey: What the headers showed.
+        survey: The survey of the headers.
         findings: All findings, the survey's first.
-        checks: Each check and how it went: `ok`, `failed`, `skipped`, or `partial` where nothing
-            was wrong with what was read.
-        contents: What came of reading the files, where they were read.
-        refusal: Why the headers cannot be read; None where they can.
+        checks: Result of each check: `ok`, `failed`, `skipped`, or `partial` if a part was read
+            and nothing was wrong.
+        contents: Result of reading the files, if they were read.
+        refusal: The reason why the headers cannot be read; None if they can.
     """
 
     survey: Survey
@@ -71,8 +71,8 @@ class Verdict:
     def word(self) -> str:
         """Verdict in a word.
 
-        `whole` is said of all files and, where contents were read, of all bytes; `ok` where nothing
-        is wrong with what was looked at, and it is not known whether that was all.
+        `whole` covers all files and, if contents were read, all bytes. `ok` says that nothing is
+        wrong with the files that are there, but not whether these are all.
         """
         if not self.whole:
             return "damaged"
@@ -98,8 +98,8 @@ class Verdict:
 def look(path: str, head_dim: int | None = None) -> Verdict:
     """Check the structure of the checkpoint at a path, damaged or not.
 
-    Where its headers cannot be read at all, its manifest speaks: what differs from it is damage.
-    The verdict has the refusal then, which stands where nothing differs.
+    If its headers cannot be read at all, its manifest decides: a difference is damage. The verdict
+    then has the refusal, which stands if nothing differs.
 
     Args:
         path: A checkpoint.
@@ -136,12 +136,12 @@ def _unread(path: str, error: GrokpackError) -> Verdict:
 def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     """Check everything that can be known without reading the payload.
 
-    Beyond the survey: tensors that stand twice, and, where a manifest is there, the size and the
-    last tile of every file, which holds the scales of a quantized one.
+    Beyond the survey it looks for duplicate tensors and, if there is a manifest, compares the size
+    and the last tile of every file, which in the release holds the scales.
 
     Args:
-        survey: What the headers showed.
-        path: How the checkpoint was named, where that is not its folder.
+        survey: The survey of the headers.
+        path: The path that the user gave, if that is not the checkpoint's folder.
     """
     findings = list(survey.findings)
     checkpoint = survey.checkpoint
@@ -174,7 +174,7 @@ def _twice(checkpoint: Checkpoint) -> list[Finding]:
 def duplicates(checkpoint: Checkpoint) -> list[Finding]:
     """Find tensors of equal contents: one file was copied over another.
 
-    One value throughout is no sign of that: sparse layouts and fresh norms have it.
+    Arrays of one value throughout do not count: sparse layouts and fresh norms have them.
     """
     seen: dict[tuple[int, bytes], list[tuple[FileLayout, Part]]] = defaultdict(list)
     findings = []
@@ -188,7 +188,7 @@ def duplicates(checkpoint: Checkpoint) -> list[Finding]:
         if sample[width:] == sample[:-width]:
             continue
         for other, held in seen[part.nbytes, sample]:
-            if (held.array, held.box) == (part.array, part.box):  # whole on every host
+            if (held.array, held.box) == (part.array, part.box):  # the whole array on every host
                 continue
             if _equal(checkpoint, file, other):
                 findings.append(
@@ -213,19 +213,19 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
 def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -> list[Finding]:
     """Find sizes and tiles that differ from the manifest's; none without a manifest.
 
-    The last tile of every file is read; where something is wrong, the small files beside as well,
-    and where no file was named for it, the first tiles. A file whose header could not be read has
-    its finding.
+    The last tile of every file is read. If something is wrong, small files beside are read too; if
+    no finding names a file, first tiles as well. A file with an unreadable header has its finding
+    already.
 
     Args:
-        files: What is compared.
-        findings: What was found before.
+        files: The files to compare.
+        findings: Earlier findings.
     """
     known = manifest_records.own(files) if files else None
     if known is None:
         return []
     bad = {f.file for f in errors(findings)}
-    bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # as it lies there, compressed
+    bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # its compressed form
     gone = [r for r in known.companions if r.file.path not in bad and not storage.exists(r.path)]
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
     named = {os.path.basename(name) for name in bad if name}
@@ -305,8 +305,8 @@ def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:
 def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
     """Add the result of reading the files to a verdict.
 
-    What the last tiles alone had shown gives way to what all of them show; a file that was swapped
-    differs everywhere, which need not be said again.
+    Findings about all tiles replace those about last tiles. A file that was swapped differs
+    everywhere, which need not be said again.
     """
     swapped = {finding.file for finding in of_kinds(verdict.findings, "GP108")}
     repeated = [f for f in of_kinds(contents.findings, "GP110") if f.file in swapped]

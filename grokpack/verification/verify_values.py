@@ -54,10 +54,10 @@ def statistics(
     Tensors of which a part is missing are left out.
 
     Args:
-        checkpoint: What to read.
-        patterns: Which tensors, as `inspection.views` takes them.
+        checkpoint: The checkpoint to read.
+        patterns: Patterns of tensor names.
         listen: Receives progress.
-        cuts: How the work is cut; no figure depends on it.
+        cuts: Sizes in which the work is cut; no figure depends on them.
     """
     named = {view.name for view in views(checkpoint, patterns)}
     chosen = [tensor for tensor in sound_tensors(checkpoint) if tensor.name in named]

@@ -41,9 +41,9 @@ class KVCache:
     """Key/value cache of one layer.
 
     Attributes:
-        keys: Turned keys of each sequence, `f32[T, kv * size]`, as long as it may become.
-        values: Values likewise.
-        tokens: Theirs, `i64[T]`.
+        keys: Keys of each sequence after RoPE, `f32[T, kv * size]`, with room for its full length.
+        values: Values of each sequence, likewise.
+        tokens: Tokens of each sequence, `i64[T]`.
     """
 
     keys: list[np.ndarray]
@@ -62,8 +62,8 @@ class Seen:
     """Keys and values that a sequence's queries may attend to.
 
     Attributes:
-        tokens: Of every key, `i[T]`; the padding token is never looked at.
-        keys: `f32[T, kv * size]`, turned.
+        tokens: Token of every key, `i[T]`; padding tokens are never attended to.
+        keys: `f32[T, kv * size]`, after RoPE.
         values: `f32[T, kv * size]`.
     """
 
@@ -87,9 +87,9 @@ class Attention:
     """Attention between its projections.
 
     Args:
-        heads: How projections fall into heads.
+        heads: Division of projections into heads.
         constants: Multiplier, cap, base of RoPE, padding token.
-        precision: Where the arithmetic rounds.
+        precision: Precision of the arithmetic.
         lanes: Threads.
     """
 
@@ -117,7 +117,7 @@ class Attention:
         """Replace the queries of each sequence by what they attend to.
 
         Args:
-            queries: `f32[T, query * size]`, turned.
+            queries: `f32[T, query * size]`, after RoPE.
             batch: The sequences.
             seen: Their keys and values.
         """
@@ -145,7 +145,7 @@ class Attention:
             made = self._heads_of(part, keys[:known], values[:known], hidden[:known], position)
             task.out[first : first + step] = made
         for row in range(max(0, blind - task.start)):
-            # model.py gives every key the same logit then, those of the future among them
+            # then model.py gives every key the same logit, future ones included
             task.out[row : row + 1] = values.mean(axis=0)
 
     def _heads_of(

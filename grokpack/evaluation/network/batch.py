@@ -15,7 +15,7 @@ class Batch:
     Attributes:
         tokens: `i64[T]`, all sequences joined.
         lengths: Tokens of each sequence.
-        starts: Position of each sequence's first token: what came before it is remembered.
+        starts: Position of each sequence's first token; earlier ones are in the key/value cache.
     """
 
     tokens: np.ndarray

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""What BLAS libraries read when they are loaded: OpenBLAS, MKL, OpenMP's, Apple's."""
+"""Variables that BLAS libraries read when loaded: OpenBLAS, MKL, OpenMP's, Apple's."""
 
 
 def ask_for_one_thread() -> None:
@@ -20,8 +20,8 @@ def ask_for_one_thread() -> None:
 def one_thread() -> AbstractContextManager[Any]:
     """Run each call of numpy's BLAS in its caller's thread while the block lasts.
 
-    It takes threadpoolctl, where that is installed. Without it BLAS starts threads of its own
-    beside the lanes, unless the environment told it otherwise: slower, and no less right.
+    It uses threadpoolctl if that is installed. Without it BLAS starts threads of its own beside the
+    lanes, unless the environment forbids it: slower, but as correct.
     """
     try:
         threadpoolctl: Any = importlib.import_module("threadpoolctl")

@@ -197,7 +197,7 @@ class _InFlight(Generic[S, T]):
             self._flying[future] = ticket
 
     def _land(self, future: Future[TaskResult[T]], ticket: _Attempt[S]) -> Iterator[T]:
-        """Return a future's result; send an item again that was lost, or met a new worker."""
+        """Yield a future's result; send an item again that was lost, or met a new worker."""
         try:
             landed = future.result()
         except CancelledError as error:

@@ -16,8 +16,8 @@ class Sum:
 
     Attributes:
         kind: `sha256`, or `git`: the sha1 that git names a blob by.
-        value: In hex.
-        nbytes: The file's size; None where that is not said.
+        value: The digest in hex.
+        nbytes: The file's size; None if unknown.
     """
 
     kind: str

@@ -1,6 +1,6 @@
 """Sizes and digests of a repository's files, as Hugging Face's hub lists them.
 
-Asked of the hub itself, or taken from what `hf download --local-dir` wrote beside the files. Large
+They come from the hub itself, or from what `hf download --local-dir` wrote beside the files. Large
 files have a sha256 there, small ones git's own hash of a blob.
 """
 
@@ -37,7 +37,8 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, Sum], str]:
     """Return the digests of a repository's files by path, and a title of their origin.
 
     Args:
-        checkpoint: Beside which a download's metadata is looked for, where no repository is named.
+        checkpoint: Checkpoint beside which a download's metadata is sought, if no repository is
+            named.
         against: `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, or `hf:` alone.
 
     Raises:
@@ -71,7 +72,7 @@ def _asked(name: str, revision: str, against: str) -> tuple[dict[str, Sum], str]
         raise _refused(
             against, error, "`--against hf:` compares with what a download left"
         ) from error
-    except Exception as error:  # of whatever client the library has
+    except Exception as error:  # of any HTTP client that the library uses
         what = f"the hub cannot be asked: {error}"
         hint = "`--against hf:` compares with what `hf download --local-dir` left behind"
         raise ServerFailed(what, Place(against), hint=hint) from error

@@ -1,8 +1,8 @@
 """Lists of sha256 digests, in every form that `sha256sum -c` takes.
 
-`SUM  NAME`, `SUM *NAME`, `SUM NAME`, `SHA256 (NAME) = SUM`; with blanks before them, with a
-backslash before them where the name holds escapes, lines ended by LF, CR LF or, as `sha256sum
---zero` writes them, by NUL.
+Forms are `SUM  NAME`, `SUM *NAME`, `SUM NAME` and `SHA256 (NAME) = SUM`. Blanks may stand before
+them, or a backslash if the name holds escapes. Lines end with LF, CR LF or, as `sha256sum --zero`
+writes them, NUL.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Torrents of BitTorrent's version 1: names, sizes and the sha1 of every piece.
 
-Source: BEP 3; padding files and links are those of BEP 47, or padding as BitComet names it, which
-no client writes to a disk. Where a name is there in UTF-8 as well, it is that one. A hybrid torrent
-has all of it; one of version 2 alone has other hashes and is refused.
+The source is BEP 3. Padding files and links, which no client writes to a disk, are those of BEP 47,
+or padding as BitComet names it. A name in UTF-8 goes before the other. A hybrid torrent has all of
+this; a torrent of version 2 alone has other hashes and is refused.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class TorrentFile:
     """File that a torrent lists.
 
     Attributes:
-        path: Below the torrent's folder, with slashes; empty for padding and links.
+        path: Path below the torrent's folder, with slashes; empty for padding and links.
         nbytes: Its size.
-        start: Where it begins, of all files joined.
+        start: Offset of its first byte in all files joined.
     """
 
     path: str
@@ -47,9 +47,9 @@ class Torrent:
     """Files and piece digests of a torrent.
 
     Attributes:
-        name: Of its folder, or its one file.
-        info_hash: By which BitTorrent knows it, hex.
-        files: In order.
+        name: Name of its folder, or of its only file.
+        info_hash: Its identity in BitTorrent, hex.
+        files: Its files, in order.
         piece_bytes: Length of a piece; the last may be shorter.
         sums: sha1 of each piece, one after another.
     """
