@@ -1,10 +1,10 @@
 """Evaluation of two networks on the same tokens: their distance, and where it begins.
 
-The second network's layers see the tokens twice: in the network's own stream, and in the first's, as
-it was before each half of the layer. What a half of a layer adds to the first's stream is compared
-with what the first's own half added. So each half is judged by itself, whatever went wrong before
-it. Both networks take their steps together, so that weights meet their counterparts, and each byte
-of either checkpoint is read once.
+The second network's layers see the tokens twice: in the network's own stream, and in the first's,
+as it was before each half of the layer. What a half of a layer adds to the first's stream is
+compared with what the first's own half added. So each half is judged by itself, whatever went wrong
+before it. Both networks take their steps together, so that weights meet their counterparts, and
+each byte of either checkpoint is read once.
 """
 
 from __future__ import annotations
