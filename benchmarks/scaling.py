@@ -95,9 +95,9 @@ def _tasks(url: str) -> None:
         def each(count: int) -> float:
             """Milliseconds of one item."""
             began = time.perf_counter()
-            crew = WorkerPool(found.width, found)
+            pool = WorkerPool(found.width, found)
             done = sum(
-                1 for _ in map_unordered(Job(_nothing), range(1, count + 1), crew, watching(ignore))
+                1 for _ in map_unordered(Job(_nothing), range(1, count + 1), pool, watching(ignore))
             )
             assert done == count  # noqa: S101
             return (time.perf_counter() - began) / count * 1e3

@@ -47,8 +47,8 @@ def diff(
     places = [resolve(place, session) for place in (first, second)]
     began = time.monotonic()
     one, other = (open_checkpoint(place, head_dim) for place in places)
-    with open_workers(workers) as hands:
-        found = compare(one, other, session.stoppable(), with_workers(hands))
+    with open_workers(workers) as worker_options:
+        found = compare(one, other, session.stoppable(), with_workers(worker_options))
     well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
     data = document(found, places, max_error) | {"seconds": round(time.monotonic() - began, 3)}
     status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO

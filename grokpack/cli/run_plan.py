@@ -45,9 +45,9 @@ def carry_out(
         opens: What opens the output in TensorStore, where it is made for that.
     """
     part = _part(flags) if isinstance(flags, PartedRunFlags) else None
-    with open_workers(flags.workers) as hands:
-        limits = _limits(session, flags, hands)
-        _Run(session, plan, out, flags, limits, hands, following, opens, part).carry_out()
+    with open_workers(flags.workers) as worker_options:
+        limits = _limits(session, flags, worker_options)
+        _Run(session, plan, out, flags, limits, worker_options, following, opens, part).carry_out()
 
 
 def _part(flags: PartedRunFlags) -> RunPart | None:
@@ -66,16 +66,16 @@ def _part(flags: PartedRunFlags) -> RunPart | None:
     return RunPart(*parsing.parse_part(flags.part, "part", "write 3/16: i from 1 to n"))
 
 
-def _limits(session: Session, flags: RunFlags, hands: WorkerOptions) -> RunOptions:
+def _limits(session: Session, flags: RunFlags, worker_options: WorkerOptions) -> RunOptions:
     from grokpack.execution.run_options import RunOptions
 
     return RunOptions(
-        hands.memory(parsing.parse_bytes(flags.memory)),
-        hands.threads,
+        worker_options.memory(parsing.parse_bytes(flags.memory)),
+        worker_options.threads,
         parsing.parse_seconds(flags.max_duration),
         flags.restart,
         session.stop,
-        hands.width,
+        worker_options.width,
     )
 
 
@@ -88,7 +88,7 @@ class _Run:
     out: str
     flags: RunFlags
     limits: RunOptions
-    hands: WorkerOptions
+    worker_options: WorkerOptions
     following: str | None
     opens: dict[str, Any] | None
     part: RunPart | None
@@ -98,7 +98,7 @@ class _Run:
 
         judged = self._preflight()
         guess = self._guess(judged) if self.flags.dry_run else None
-        workers = self.hands.workers
+        workers = self.worker_options.workers
         data = text.document(self.plan, self.out, self.limits, judged.budget, guess, workers)
         if self.part is not None:
             from grokpack.execution.partial_run import part_bytes
@@ -130,7 +130,7 @@ class _Run:
         from grokpack.planning.tasks import tasks
 
         target = self.plan.target
-        if target.sparse or target.place is not None:
+        if target.sparse or target.fixed_path is not None:
             return None
         count = sum(1 for _ in tasks(target, {}))
         work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
@@ -148,14 +148,14 @@ class _Run:
         try:
             return preflight(self.plan, self.out, self.limits)
         except TooLittleMemory as error:
-            if self.hands.executor is None:
+            if self.worker_options.executor is None:
                 raise
             hint = "workers with more memory or fewer threads: `dask worker --memory-limit 1GB "
             hint += "--nthreads 2`"
             raise TooLittleMemory(error.what, error.where, error.facts, hint) from error
 
     def _execute(self, judged: Preflight) -> Outcome:
-        listen, executor = self.session.listener(), self.hands.executor
+        listen, executor = self.session.listener(), self.worker_options.executor
         if self.part is None:
             from grokpack.execution.run import execute_judged
 

@@ -84,16 +84,16 @@ def verify(
     verdict = verify_structure.look(path, head_dim)
     readable = verdict.survey.checkpoint is not None
     if chosen is not None or (values and readable):
-        with open_workers(workers) as hands:
+        with open_workers(workers) as worker_options:
             if chosen is not None:
                 verdict = check_contents.read(
-                    session, path, verdict, against, origin, with_workers(hands, chosen)
+                    session, path, verdict, against, origin, with_workers(worker_options, chosen)
                 )
             if values and readable:
                 from grokpack.verification.verify_values import verify_values
 
                 listen = session.stoppable()
-                verdict = verify_values(verdict, listen, limits=with_workers(hands))
+                verdict = verify_values(verdict, listen, limits=with_workers(worker_options))
     if verdict.refusal is not None and verdict.whole:
         raise verdict.refusal
     seconds = time.monotonic() - began

@@ -38,12 +38,12 @@ class WorkerOptions:
         return min(asked_bytes, self.memory_bytes or asked_bytes)
 
 
-def with_workers(hands: WorkerOptions, limits: ReadOptions | None = None) -> ReadOptions:
+def with_workers(workers: WorkerOptions, limits: ReadOptions | None = None) -> ReadOptions:
     """Return the options of reading with these workers."""
     from grokpack.verification.read_options import ReadOptions
 
     given = limits or ReadOptions()
-    return replace(given, workers=hands.threads, executor=hands.executor, width=hands.width)
+    return replace(given, workers=workers.threads, executor=workers.executor, width=workers.width)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def open_workers(workers: str | None) -> Iterator[WorkerOptions]:
     """Open the workers that an option names, while the block runs.
 
     Raises:
-        GrokpackError: GP304 for what is no number of threads; see `engines.dask.cluster`.
+        GrokpackError: GP304 for what is no number of threads; see `dask.cluster`.
     """
     from grokpack.execution.workers.dask import SCHEME, cluster
 

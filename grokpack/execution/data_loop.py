@@ -45,7 +45,7 @@ class Context:
     Attributes:
         target: Files that are written.
         reader: Source of values.
-        place: The output.
+        output: The output.
         pace: Bytes that are handled at a time.
         advanced: Callback that receives the bytes of each step.
         stopping: Callback that tells, between tiles, whether to stop.
@@ -53,26 +53,26 @@ class Context:
 
     target: Target
     reader: ArrayReader
-    place: Output
+    output: Output
     pace: StepSizes
     advanced: Callable[[int], None]
     stopping: Callable[[], bool]
 
     @classmethod
-    def of(cls, watch: Watch, plan: Plan, place: Output, pace: StepSizes) -> Context:
+    def of(cls, watch: Watch, plan: Plan, output: Output, pace: StepSizes) -> Context:
         """Make the context of a plan's tasks, in any process."""
         reader = ArrayReader(plan.source, pace.engine, pace.block_bytes, None)
-        return cls(plan.target, reader, place, pace, watch.advanced, watch.stopping)
+        return cls(plan.target, reader, output, pace, watch.advanced, watch.stopping)
 
 
 def doing_tasks(
-    watch: Watch, plan: Plan, place: Output, pace: StepSizes
+    watch: Watch, plan: Plan, output: Output, pace: StepSizes
 ) -> Callable[[TaskInput], tuple[str, list[Receipt]]]:
     """Make the function that does one task and returns its process and receipts."""
-    context = Context.of(watch, plan, place, pace)
+    context = Context.of(watch, plan, output, pace)
 
     def do(portion: TaskInput) -> tuple[str, list[Receipt]]:
-        place.sink.accept(portion.tickets)
+        output.sink.accept(portion.tickets)
         return here(), run_task(context, portion.runs)
 
     return do
@@ -81,7 +81,7 @@ def doing_tasks(
 def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
     """Write the tiles of a task durably; stop between two tiles when asked to."""
     receipts = []
-    with storage.interruptible(context.stopping, context.place.journal.folder):
+    with storage.interruptible(context.stopping, context.output.journal.folder):
         for run in runs:
             if context.stopping():
                 break
@@ -114,10 +114,10 @@ def _run_band(context: Context, run: TileRange) -> Receipt:
 
 
 def _writer(context: Context, file: FileLayout) -> Writer:
-    path, encoding = context.place.file(file.path), context.target.encoding
+    path, encoding = context.output.file(file.path), context.target.encoding
     if encoding:
-        return CompressedWriter(encoding, file, path, context.place.sink)
-    return context.place.sink.writer(path, file.nbytes)
+        return CompressedWriter(encoding, file, path, context.output.sink)
+    return context.output.sink.writer(path, file.nbytes)
 
 
 def _fill(

@@ -109,8 +109,8 @@ def _until_done(session: _Part, executor: Executor | None) -> Outcome:
         if outcome is not None:
             return outcome
     what = "other processes begin and end this output again and again"
-    place = Place(session.place.path)
-    raise LockHeld(what, place, hint="look for a job that uses `--restart`")
+    where = Place(session.output.path)
+    raise LockHeld(what, where, hint="look for a job that uses `--restart`")
 
 
 def part_bytes(plan: Plan, part: RunPart) -> int:
@@ -137,7 +137,7 @@ def refuse_part(plan: Plan, out: str, part: RunPart, limits: RunOptions) -> None
     elif plan.target.encoding is not None:
         what = "compressed files are written by one process each"
         hint = "leave out `--part`; `--workers dask://` spreads the files over machines"
-    elif plan.target.place is not None:
+    elif plan.target.fixed_path is not None:
         what, hint = "a view has nothing to write in parts", "leave out `--part`"
     if what:
         raise GrokpackError("GP304", what, Place(out), hint=hint)
@@ -149,23 +149,23 @@ class _Part(RunState):
     def __init__(
         self,
         plan: Plan,
-        place: Output,
+        output: Output,
         limits: RunOptions,
         listen: Listener,
         allowed: Budget,
         part: RunPart,
     ) -> None:
-        super().__init__(plan, place, limits, listen, allowed)
+        super().__init__(plan, output, limits, listen, allowed)
         name = f"{part.number}-of-{part.count}-{socket.gethostname()}-{os.getpid()}"
-        self.journal = Journal(place.journal.folder, f"{name}-{uuid.uuid4().hex[:6]}")
+        self.journal = Journal(output.journal.folder, f"{name}-{uuid.uuid4().hex[:6]}")
         self._part = part
         self._shares = tile_coverage.shares(plan.target, part.count)
 
     def attempt(self, executor: Executor | None) -> Outcome | None:
         """Do the part; return None if another process interfered and it must be attempted again."""
-        if finished(self.plan, self.place) and not self.journal.lingers():
-            return already(self.place)
-        check_output(self.plan, self.place)
+        if finished(self.plan, self.output) and not self.journal.lingers():
+            return already(self.output)
+        check_output(self.plan, self.output)
         storage.make_folder(self.journal.folder)
         if not self.journal.exists() and not self._begin():
             return None
@@ -180,7 +180,7 @@ class _Part(RunState):
         """Record the plan and create the files, alone; tell whether the folder stayed."""
         with storage.locked(self.journal.lock_path, wait_s=_BEGIN_S) as there:
             if there and not self.journal.exists():
-                if finished(self.plan, self.place):
+                if finished(self.plan, self.output):
                     self.journal.finish()  # the folder that was just made for the lock
                 else:
                     self.begin_or_continue()
@@ -212,7 +212,7 @@ class _Part(RunState):
         self.listen(Finished(self.plan.command, seconds))
         outstanding = self._outstanding(self._written())
         return Outcome(
-            self.place.path,
+            self.output.path,
             self.written,
             0,
             seconds,

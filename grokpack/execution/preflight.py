@@ -45,7 +45,7 @@ def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
     output = Output.of(plan.target, out)
     allowed = budget(plan, limits.memory_bytes, limits.workers, output.sink.held_bytes)
     refuse_overlap(plan, out)
-    refuse_other_place(plan, out)
+    refuse_other_path(plan, out)
     if not storage.is_url(out):
         refuse_file(output)
     done = not limits.restart and finished(plan, output)
@@ -70,7 +70,7 @@ def refuse_url(plan: Plan, out: str) -> None:
         what, hint = "outputs are written to folders and buckets only", "s3://, gs:// or a folder"
     elif target.single:
         what, hint = "one file is too much for a bucket", "use `--split 40GB` to write several"
-    elif target.place is not None:
+    elif target.fixed_path is not None:
         what, hint = "a view lies on a disk: it points at files", "use a local `--out`"
     elif target.sparse:
         what, hint = "a bucket keeps no holes", "synthesise without `--sparse`, or to a folder"
@@ -96,36 +96,36 @@ def refuse_overlap(plan: Plan, out: str) -> None:
         )
 
 
-def refuse_other_place(plan: Plan, out: str) -> None:
+def refuse_other_path(plan: Plan, out: str) -> None:
     """Refuse to write an index anywhere but where its relative paths are right."""
-    place = plan.target.place
-    if place is not None and os.path.realpath(place) != os.path.realpath(out):
+    fixed = plan.target.fixed_path
+    if fixed is not None and os.path.realpath(fixed) != os.path.realpath(out):
         what = "the plan was made for another folder"
-        raise GrokpackError("GP304", what, Place(out), (("planned for", place),))
+        raise GrokpackError("GP304", what, Place(out), (("planned for", fixed),))
 
 
-def refuse_file(place: Output) -> None:
+def refuse_file(output: Output) -> None:
     """Refuse a folder whose name, or that of a folder above it, is that of a file."""
-    if storage.is_link(place.journal.folder):
+    if storage.is_link(output.journal.folder):
         what = "a link stands where grokpack keeps its record of the output"
-        raise GrokpackError("GP330", what, Place(place.journal.folder), hint="remove the link")
-    file = storage.in_the_way(place.root)
+        raise GrokpackError("GP330", what, Place(output.journal.folder), hint="remove the link")
+    file = storage.in_the_way(output.root)
     if file is not None:
         what = "a file stands where the output's folder is to be"
         raise GrokpackError("GP323", what, Place(file), hint="use another `--out`")
 
 
-def finished(plan: Plan, place: Output) -> bool:
+def finished(plan: Plan, output: Output) -> bool:
     """Tell whether this plan's output is published, with every file at its size."""
-    document = place.manifest()
+    document = output.manifest()
     if document is None or document.get("plan") != plan.digest():
         return False
     recorded = {path: row["bytes"] for path, row in document["files"].items()}
     paths = [file.path for file in plan.target.layout.files()]
-    return all(place.sink.size_of(place.file(path)) == recorded.get(path, -1) for path in paths)
+    return all(output.sink.size_of(output.file(path)) == recorded.get(path, -1) for path in paths)
 
 
-def check_output(plan: Plan, place: Output) -> None:
+def check_output(plan: Plan, output: Output) -> None:
     """Refuse a folder that holds anything but this plan's own unfinished output.
 
     Another process may be running the same plan. It makes its journal before its files, and
@@ -134,25 +134,25 @@ def check_output(plan: Plan, place: Output) -> None:
     Raises:
         GrokpackError: GP321 for another plan's output, GP323 for other files.
     """
-    strangers = place.strangers()
-    recorded = place.journal.recorded()
+    strangers = output.strangers()
+    recorded = output.journal.recorded()
     if recorded is not None:
         if recorded["digest"] != plan.digest():
-            raise _other_plan(recorded, plan, place.path)
+            raise _other_plan(recorded, plan, output.path)
         return
-    document = own_manifest(place)
+    document = own_manifest(output)
     if document is not None:
-        if finished(plan, place):
+        if finished(plan, output):
             return
         if document["plan"] == plan.digest():
             what = "the output was published, and files of it are missing or changed since"
             hint = "`grokpack verify` tells which; remove what was changed, and add `--restart`"
-            raise GrokpackError("GP321", what, Place(place.path), hint=hint)
-        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, place.path)
+            raise GrokpackError("GP321", what, Place(output.path), hint=hint)
+        raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, output.path)
     if strangers:
-        what = "a file of that name is there" if place.single else "the folder holds other files"
+        what = "a file of that name is there" if output.single else "the folder holds other files"
         hint = "use another `--out`; grokpack overwrites nothing and writes to empty folders only"
-        where = strangers[0] if place.single else place.path
+        where = strangers[0] if output.single else output.path
         raise GrokpackError("GP323", what, Place(where), hint=hint)
 
 
@@ -182,27 +182,27 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[:8]
 
 
-def check_disk(plan: Plan, place: Output) -> None:
+def check_disk(plan: Plan, output: Output) -> None:
     """Refuse an output that does not fit on the disk.
 
     Raises:
         GrokpackError: GP311.
     """
     there = sum(
-        storage.allocated_bytes(place.file(f.path) + end)
+        storage.allocated_bytes(output.file(f.path) + end)
         for f in plan.target.layout.files()
         for end in ("", storage.PART)
     )
     needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
-    free = storage.free_bytes(place.root)
+    free = storage.free_bytes(output.root)
     if needs > free:
         facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
         hint = "choose another disk with `--out`, or free some space"
-        raise GrokpackError("GP311", "not enough disk", Place(place.path), facts, hint)
+        raise GrokpackError("GP311", "not enough disk", Place(output.path), facts, hint)
 
 
 def _scratch_bytes(plan: Plan) -> int:
     """Return the bytes of a remote source that are kept on disk, because it is read in strips."""
     if plan.source is None or not plan.streams:
         return 0
-    return min(storage.burden(plan.source.folder).scratch_bytes, plan.reads_bytes)
+    return min(storage.read_overhead(plan.source.folder).scratch_bytes, plan.reads_bytes)

@@ -33,7 +33,7 @@ def account_of(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
     return document(total, plan.source.geometry.layers) if total and plan.source else {}
 
 
-def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[str, Any]) -> int:
+def publish(plan: Plan, output: Output, receipts: list[Receipt], account: dict[str, Any]) -> int:
     """Publish an output whose every tile has one receipt.
 
     Returns:
@@ -48,22 +48,22 @@ def publish(plan: Plan, place: Output, receipts: list[Receipt], account: dict[st
     _check_headers(layout)
     if plan.target.encoding is not None:
         sums, decoded = _encoded_sums(layout, receipts), sums
-    files = {place.file(path): row for path, row in written_files(layout, receipts).items()}
-    _refuse_loss(place, files, published=False)
-    place.sink.each(lambda path: place.sink.publish(path, files[path].nbytes), list(files))
-    place.sink.settle({place.root, *map(os.path.dirname, files)})
+    files = {output.file(path): row for path, row in written_files(layout, receipts).items()}
+    _refuse_loss(output, files, published=False)
+    output.sink.each(lambda path: output.sink.publish(path, files[path].nbytes), list(files))
+    output.sink.settle({output.root, *map(os.path.dirname, files)})
     for name, data in plan.target.finals.items():
-        path = os.path.join(place.root, name)
-        place.sink.write_whole(path, data)
+        path = os.path.join(output.root, name)
+        output.sink.write_whole(path, data)
         files[path] = storage.Written(len(data), {}, (), whole=True)
-    _refuse_loss(place, files, published=True)
-    if plan.target.place is not None and plan.source is not None:
-        place.journal.keep(plan.source.stamps())
+    _refuse_loss(output, files, published=True)
+    if plan.target.fixed_path is not None and plan.source is not None:
+        output.journal.keep(plan.source.stamps())
     rendered = manifest_file.render(
         _description(plan, account), sums, plan.target.framings, decoded
     )
-    place.sink.write_whole(place.manifest_path, rendered)
-    place.journal.finish()
+    output.sink.write_whole(output.manifest_path, rendered)
+    output.journal.finish()
     return sum(nbytes for nbytes, _ in sums.values())
 
 
@@ -75,13 +75,13 @@ def _check_headers(layout: Layout) -> None:
             safetensors.check_written(file.path, first.data, file.nbytes)
 
 
-def _refuse_loss(place: Output, files: Mapping[str, storage.Written], *, published: bool) -> None:
+def _refuse_loss(output: Output, files: Mapping[str, storage.Written], *, published: bool) -> None:
     """Check that every file is there as it was written.
 
     Raises:
         GrokpackError: GP329 where one is not.
     """
-    lost = place.sink.lost_files(files, published=published)
+    lost = output.sink.lost_files(files, published=published)
     if lost:
         raise storage.files_lost(lost)
 

@@ -42,39 +42,39 @@ class Claim:
     inode: int | None = None
 
 
-def own_manifest(place: Output) -> dict[str, Any] | None:
+def own_manifest(output: Output) -> dict[str, Any] | None:
     """Read the manifest of an output that a plan wrote; None if there is none.
 
     A manifest that `grokpack manifest` made for other files gives no leave to remove them.
     """
-    document = place.manifest()
+    document = output.manifest()
     return document if document is not None and document.get("plan") else None
 
 
-def removable(plan: Plan, place: Output) -> list[str]:
+def removable(plan: Plan, output: Output) -> list[str]:
     """List the files of an earlier run in an output, without the manifest and the journal.
 
     Args:
         plan: The plan that is to be written in their place.
-        place: The output.
+        output: The output.
 
     Raises:
         GrokpackError: GP330 where a file cannot be proven to be grokpack's, GP323 where others are
             there beside, GP209 where the record of them is broken.
     """
     by_path: dict[str, list[Claim]] = {}
-    for claim in _claims(plan, place):
+    for claim in _claims(plan, output):
         by_path.setdefault(claim.path, []).append(claim)
-    sink = place.sink
+    sink = output.sink
     unproven = [
         path
         for path, claims in by_path.items()
         if not any(sink.proves(path, claim.written, claim.inode) for claim in claims)
     ]
     if unproven:
-        raise _refusal(place, unproven)
-    if by_path and not place.single:
-        strangers = sink.strangers(place.path, {*by_path, place.manifest_path})
+        raise _refusal(output, unproven)
+    if by_path and not output.single:
+        strangers = sink.strangers(output.path, {*by_path, output.manifest_path})
         if strangers:
             what = "the folder holds other files"
             hint = "move them away, or use another `--out`; nothing was removed"
@@ -82,34 +82,34 @@ def removable(plan: Plan, place: Output) -> list[str]:
     return list(by_path)
 
 
-def discard(plan: Plan, place: Output) -> None:
+def discard(plan: Plan, output: Output) -> None:
     """Remove an earlier run's files; the manifest and the journal last, so that it can be resumed.
 
     Raises:
         GrokpackError: What `removable` raises; then nothing was removed.
     """
-    paths = removable(plan, place)
+    paths = removable(plan, output)
     if paths:
-        place.sink.discard(place.root, paths)
-    if own_manifest(place) is not None:
-        place.sink.discard(place.root, [place.manifest_path])
-    place.journal.discard()
+        output.sink.discard(output.root, paths)
+    if own_manifest(output) is not None:
+        output.sink.discard(output.root, [output.manifest_path])
+    output.journal.discard()
 
 
-def _claims(plan: Plan, place: Output) -> Iterator[Claim]:
-    if place.journal.exists():
-        yield from _journal_claims(plan, place)
-    document = own_manifest(place)
+def _claims(plan: Plan, output: Output) -> Iterator[Claim]:
+    if output.journal.exists():
+        yield from _journal_claims(plan, output)
+    document = own_manifest(output)
     if document is not None:
         for name, row in document["files"].items():
-            _refuse_outside(place, name)
-            yield Claim(place.file(name), _written(row))
-        yield from _final_claims(place, document.get("finals", {}))
+            _refuse_outside(output, name)
+            yield Claim(output.file(name), _written(row))
+        yield from _final_claims(output, document.get("finals", {}))
 
 
-def _journal_claims(plan: Plan, place: Output) -> Iterator[Claim]:
+def _journal_claims(plan: Plan, output: Output) -> Iterator[Claim]:
     """Yield the files of an unfinished run, under their names and as `.part`."""
-    journal = place.journal
+    journal = output.journal
     document, made = journal.plan(), journal.made()
     finals = document.get("finals")
     finals = finals if isinstance(finals, dict) else {}
@@ -118,18 +118,18 @@ def _journal_claims(plan: Plan, place: Output) -> Iterator[Claim]:
         layout = plan.target.layout
         left = written_files(layout, tile_coverage.fitting(layout, journal.receipts()))
     for name in document["files"]:
-        _refuse_outside(place, name)
+        _refuse_outside(output, name)
         if name not in finals:
             for end in ("", storage.PART):
-                yield Claim(place.file(name) + end, left.get(name), made.get(name))
-    yield from _final_claims(place, finals)
+                yield Claim(output.file(name) + end, left.get(name), made.get(name))
+    yield from _final_claims(output, finals)
 
 
-def _final_claims(place: Output, rows: Mapping[str, Any]) -> Iterator[Claim]:
+def _final_claims(output: Output, rows: Mapping[str, Any]) -> Iterator[Claim]:
     for name, row in rows.items():
-        _refuse_outside(place, name)
+        _refuse_outside(output, name)
         written = _written(row) if manifest_file.is_row(row) else None
-        yield Claim(os.path.join(place.root, name), written)
+        yield Claim(os.path.join(output.root, name), written)
 
 
 def _written(row: Mapping[str, Any]) -> storage.Written:
@@ -138,10 +138,10 @@ def _written(row: Mapping[str, Any]) -> storage.Written:
     return storage.Written(nbytes, sums, (), whole=len(sums) == tile_count(nbytes))
 
 
-def _refuse_outside(place: Output, name: object) -> None:
+def _refuse_outside(output: Output, name: object) -> None:
     """Refuse a name that leads outside the output."""
     if not isinstance(name, str) or not name or not manifest_file.stays_inside(name):
-        raise _refusal(place, [os.path.join(place.root, str(name))])
+        raise _refusal(output, [os.path.join(output.root, str(name))])
 
 
 def _moving(path: str) -> str | None:
@@ -149,12 +149,12 @@ def _moving(path: str) -> str | None:
     return command("mv", "-n", operand(path), operand(f"{path.rstrip('/')}.aside"))
 
 
-def _refusal(place: Output, paths: list[str]) -> GrokpackError:
+def _refusal(output: Output, paths: list[str]) -> GrokpackError:
     what = "a file that grokpack cannot prove it wrote is in the way; nothing was removed"
     facts = tuple(("also", path) for path in paths[1:_SHOWN])
     facts += (("and", f"{len(paths) - _SHOWN} more"),) * (len(paths) > _SHOWN)
     hint = "look at it; remove or move it yourself, or use another `--out`"
-    aside = None if storage.is_url(place.path) else _moving(place.path)
+    aside = None if storage.is_url(output.path) else _moving(output.path)
     if aside is not None:
         hint += f"\nthis moves all that is there out of the way: {aside}"
     return GrokpackError("GP330", what, Place(paths[0]), facts, hint)

@@ -118,20 +118,20 @@ def execute_judged(
             storage.tidy(journal.folder)
 
 
-def already(place: Output) -> Outcome:
+def already(output: Output) -> Outcome:
     """Return the outcome of a run whose output was finished before."""
-    document = place.manifest() or {"files": {}}
+    document = output.manifest() or {"files": {}}
     nbytes = sum(row["bytes"] for row in document["files"].values())
-    return Outcome(place.path, 0, nbytes, 0.0, already_done=True)
+    return Outcome(output.path, 0, nbytes, 0.0, already_done=True)
 
 
 class RunState:
     """State of one process's work on one output, under its lock."""
 
     def __init__(
-        self, plan: Plan, place: Output, limits: RunOptions, listen: Listener, allowed: Budget
+        self, plan: Plan, output: Output, limits: RunOptions, listen: Listener, allowed: Budget
     ) -> None:
-        self.plan, self.place, self.limits, self.journal = plan, place, limits, place.journal
+        self.plan, self.output, self.limits, self.journal = plan, output, limits, output.journal
         self.listen, self.allowed = listen, allowed
         self.layout: Layout = plan.target.layout
         self.began = time.monotonic()
@@ -143,7 +143,7 @@ class RunState:
         """Record the plan and create the files, or return the receipts of the run that did."""
         source = self.plan.source
         receipts: list[Receipt] = []
-        self.place.sink.prepare()
+        self.output.sink.prepare()
         if self.journal.exists():
             self.check_source()
             receipts = self.receipts()
@@ -157,10 +157,10 @@ class RunState:
     def create_files(self, receipts: list[Receipt]) -> None:
         """Create the files that are missing and not written yet."""
         encoded = self.plan.target.encoding is not None  # has no size before it is written
-        sink, left = self.place.sink, written_files(self.layout, receipts)
+        sink, left = self.output.sink, written_files(self.layout, receipts)
         known, made = self.journal.made(), {}
         for file in self.layout.files():
-            row, path = left.get(file.path), self.place.file(file.path)
+            row, path = left.get(file.path), self.output.file(file.path)
             if row is not None and (row.sums or sink.size_of(path) == 0):
                 continue
             before = known.get(file.path)
@@ -175,15 +175,15 @@ class RunState:
             tile_coverage.fitting(self.layout, self.journal.receipts())
         )
         files = written_files(self.layout, receipts)
-        sink = self.place.sink
-        lost = {path: sink.lost_tiles(self.place.file(path), row) for path, row in files.items()}
+        sink = self.output.sink
+        lost = {path: sink.lost_tiles(self.output.file(path), row) for path, row in files.items()}
         if self.plan.target.sparse:  # holes are never written, so nothing else may be there
             lost = {path: set(files[path].sums) for path, tiles in lost.items() if tiles}
         bands = tile_coverage.bands_of(self.layout, lost)
         for number in bands:
             for path in (file.path for file in self.layout.bands[number]):
                 if path in files:
-                    sink.reopen(self.place.file(path), files[path], lost.get(path, set()))
+                    sink.reopen(self.output.file(path), files[path], lost.get(path, set()))
         if self.plan.target.encoding is not None:  # tiles of a compressed file are not the group's
             bands = {number: tile_coverage.everything(self.layout)[number] for number in bands}
         return tile_coverage.distinct(receipts, bands)
@@ -196,10 +196,10 @@ class RunState:
         source = self.plan.source
         if source is None:
             return
-        place = storage.absolute(source.folder)
-        then, now = self.journal.stamps(place), source.stamps()
+        folder = storage.absolute(source.folder)
+        then, now = self.journal.stamps(folder), source.stamps()
         if then is None:
-            self.journal.remember_also({place: now})
+            self.journal.remember_also({folder: now})
             return
         changed = [path for path in now if then.get(path) != now[path]]
         if changed:
@@ -209,18 +209,18 @@ class RunState:
 
     def work(self, executor: Executor | None, done: tile_coverage.Tiles) -> list[Receipt]:
         """Write all tiles except these, and record them as they are written."""
-        arguments = (self.plan, self.place, self.allowed.pace)
+        arguments = (self.plan, self.output, self.allowed.pace)
         job = Job(
             doing_tasks,
             arguments,
-            see=worker_checks.check_run,
-            leave=worker_checks.end_run,
+            setup=worker_checks.check_run,
+            teardown=worker_checks.end_run,
             stop_folder=self.journal.folder,
         )
-        crew = WorkerPool(self.limits.at_once(self.allowed), executor)
+        pool = WorkerPool(self.limits.at_once(self.allowed), executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
-        results = map_unordered(job, self._portions(done), crew, watch)
+        results = map_unordered(job, self._portions(done), pool, watch)
         try:
             for where, written in results:
                 self.journal.record(written)
@@ -239,9 +239,9 @@ class RunState:
         target = self.plan.target
         for runs in tasks(target, done):
             files = {f.path for run in runs for f in target.layout.bands[run.band]}
-            paths = [self.place.file(path) for path in sorted(files)]
+            paths = [self.output.file(path) for path in sorted(files)]
             # a compressed file is begun anew by the process that writes it
-            yield TaskInput(runs, {} if target.encoding else self.place.sink.tickets(paths))
+            yield TaskInput(runs, {} if target.encoding else self.output.sink.tickets(paths))
 
     def _advance(self, nbytes: int) -> None:
         with self._guard:
@@ -282,10 +282,10 @@ class RunState:
         """Publish the whole output, if the source is still the one that was read."""
         self.check_source()
         account = account_of(self.plan, receipts)
-        nbytes = publish(self.plan, self.place, receipts, account)
+        nbytes = publish(self.plan, self.output, receipts, account)
         seconds = self.seconds()
         self.listen(Finished(self.plan.command, seconds))
-        out, written = self.place.path, self.written
+        out, written = self.output.path, self.written
         return Outcome(out, written, nbytes, seconds, account=account, processes=self.processes)
 
 

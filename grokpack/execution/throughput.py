@@ -57,15 +57,15 @@ class Rates:
     cores: int
 
 
-def rates(plan: Plan, place: Output, pace: StepSizes) -> Rates:
+def rates(plan: Plan, output: Output, pace: StepSizes) -> Rates:
     """Measure a plan's rates for two or three seconds."""
     cores = os.cpu_count() or 1
-    taste = _Sample(Context.of(watching(ignore), plan, place, pace))
+    taste = _Sample(Context.of(watching(ignore), plan, output, pace))
     taste.rate(1, 0.0)  # load compiled kernels and open files before measuring
     one = taste.rate(1, _TASTE_S)
     here = taste.rate(cores, _TASTE_S) if cores > 1 else one
     one = max(one, here / cores)  # one thread alone is never slower than beside others
-    return Rates(_read_rate(plan), _write_rate(place), one, max(one, here), cores)
+    return Rates(_read_rate(plan), _write_rate(output), one, max(one, here), cores)
 
 
 class _Sample:
@@ -83,7 +83,7 @@ class _Sample:
 
     def _work(self, numbers: range, seconds: float) -> float:
         """Do one thread's work until the time is over, or it has written enough."""
-        made, root = 0, storage.nearest_folder(self._context.place.root)
+        made, root = 0, storage.nearest_folder(self._context.output.root)
         began = time.perf_counter()
         with storage.scratch_file(root, _MOST_BYTES) as writer:
             for blocks in self._blocks(numbers):
@@ -143,13 +143,13 @@ def _read_rate(plan: Plan) -> float | None:
     return _together(read, streams)
 
 
-def _write_rate(place: Output) -> float | None:
-    if storage.is_url(place.path):
+def _write_rate(output: Output) -> float | None:
+    if storage.is_url(output.path):
         return None
     block = memoryview(os.urandom(_STEP_BYTES))
 
     def write(_: int) -> int:
-        with storage.scratch_file(storage.nearest_folder(place.root), _STREAM_BYTES) as writer:
+        with storage.scratch_file(storage.nearest_folder(output.root), _STREAM_BYTES) as writer:
             if writer is None:
                 return 0
             done, began = 0, time.perf_counter()

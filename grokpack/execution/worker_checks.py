@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HINT = "workers need the storage of source and output at the same paths as this process"
 
 
-def check_run(plan: Plan, place: Output, pace: StepSizes) -> None:  # noqa: ARG001  # what the job is made of
+def check_run(plan: Plan, output: Output, pace: StepSizes) -> None:  # noqa: ARG001  # what the job is made of
     """Check that this process sees the plan's source, and the output that was begun.
 
     Raises:
@@ -29,19 +29,19 @@ def check_run(plan: Plan, place: Output, pace: StepSizes) -> None:  # noqa: ARG0
     """
     if plan.source is not None:
         check_checkpoint(plan.source)
-    if storage.is_url(place.path):
+    if storage.is_url(output.path):
         if plan.target.encoding is not None:
             what = "compressed files go to a bucket from one process only"
-            raise GrokpackError("GP409", what, Place(place.path), hint="`--workers N`")
-        storage.make_folder(place.journal.folder)  # on this machine, for scratch files
-    elif not place.journal.exists() or place.journal.plan()["digest"] != plan.digest():
+            raise GrokpackError("GP409", what, Place(output.path), hint="`--workers N`")
+        storage.make_folder(output.journal.folder)  # on this machine, for scratch files
+    elif not output.journal.exists() or output.journal.plan()["digest"] != plan.digest():
         what = "a worker does not see the output that was begun"
-        raise GrokpackError("GP409", what, Place(place.path), hint=_HINT)
+        raise GrokpackError("GP409", what, Place(output.path), hint=_HINT)
 
 
-def end_run(_plan: Plan, place: Output, _pace: StepSizes) -> None:
+def end_run(_plan: Plan, output: Output, _pace: StepSizes) -> None:
     """Remove what was kept on disk of a remote source."""
-    storage.tidy(place.journal.folder)
+    storage.tidy(output.journal.folder)
 
 
 def check_checkpoint(checkpoint: Checkpoint, *_others: object) -> None:

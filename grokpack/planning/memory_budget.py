@@ -66,7 +66,7 @@ def _useful_workers(plan: Plan) -> int:
     cores has work while another waits.
     """
     cores = min(os.cpu_count() or 1, MOST_WORKERS)
-    far = storage.burden(plan.source.folder).threads if plan.source else 0
+    far = storage.read_overhead(plan.source.folder).threads if plan.source else 0
     return cores + bool(far) if plan.streams else max(cores, far)
 
 
@@ -89,7 +89,7 @@ def budget(
     streams = plan.streams
     work = plan.reads_bytes * (_QUANTISING if plan.target.quantizes else 1)
     preferred: Engine = choose_engine(work) if streams else "numpy"
-    own = storage.burden(plan.source.folder) if plan.source else storage.ReadOverhead()
+    own = storage.read_overhead(plan.source.folder) if plan.source else storage.ReadOverhead()
     aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)
     aside += writer_bytes * max(map(len, plan.target.layout.bands), default=0)
     fixed = (

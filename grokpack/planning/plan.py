@@ -87,7 +87,7 @@ class Plan:
     @property
     def reads_bytes(self) -> int:
         """Bytes of the source's files, each read once; zero for an index that points at them."""
-        return self.source.layout.nbytes if self.source and self.target.place is None else 0
+        return self.source.layout.nbytes if self.source and self.target.fixed_path is None else 0
 
 
 def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part

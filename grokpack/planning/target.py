@@ -33,8 +33,8 @@ class Target:
         thread_bytes: Memory that each thread needs beside its steps, for arrays made whole.
         encoding: Compression of the files; None for files as the layout has them. Compressed
             sizes are known only once the files are written.
-        place: The one folder that the output can be in, for an index that points at the source's
-            files and reads none of them; None for any folder.
+        fixed_path: The one folder that the output can be in, for an index that points at the
+            source's files and reads none of them; None for any folder.
     """
 
     format: str
@@ -56,7 +56,7 @@ class Target:
             return self.layout.nbytes
         return sum(self.encoding.bound(file) for file in self.layout.files())
 
-    place: str | None = None
+    fixed_path: str | None = None
 
     @property
     def streams(self) -> bool:

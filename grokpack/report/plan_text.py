@@ -186,7 +186,7 @@ def contents(plan: Plan, nbytes: int) -> str:
         return f"{ranks} rank{'s' * (ranks != 1)} x {numbers.size(per_rank)}, common, grokpack.json"
     if plan.target.single:
         return total
-    if plan.target.place is not None and plan.source is not None:
+    if plan.target.fixed_path is not None and plan.source is not None:
         return f"an index of {total}; {numbers.size(plan.source.layout.nbytes)} stay where they are"
     count = sum(1 for _ in layout.files())
     small = [name for name in ("config.json",) if name in plan.target.finals]

@@ -38,17 +38,17 @@ def ask(work: Callable[[], T]) -> T:
     """
     errors = load("botocore.exceptions", EXTRA)
 
-    def persist(flight: Request[Any]) -> T:
+    def persist(request: Request[Any]) -> T:
         tried = 0
         while True:
-            flight.check()
+            request.check()
             try:
                 return work()
             except (errors.ClientError, errors.BotoCoreError) as error:
                 tried += 1
                 if tried >= range_requests.TRIES or not may_pass(error):
                     raise
-                flight.pause(range_requests.pause_s(tried, Answer.of(error).after_s))
+                request.pause(range_requests.pause_s(tried, Answer.of(error).after_s))
 
     return run_request(persist)
 

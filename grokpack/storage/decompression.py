@@ -185,7 +185,7 @@ class DecompressingBackend:
         return _unsealed(self._medium.tree(folder))
 
     @property
-    def burden(self) -> ReadOverhead:
+    def read_overhead(self) -> ReadOverhead:
         """Resources that reading through the backend below takes."""
         return self._medium.BURDEN
 

@@ -46,7 +46,7 @@ _thread = threading.local()
 
 def current() -> IoContext:
     """Return the context of this thread."""
-    found: IoContext = getattr(_thread, "errand", IoContext())
+    found: IoContext = getattr(_thread, "context", IoContext())
     return found
 
 
@@ -66,19 +66,19 @@ def with_context(work: Callable[[S], T]) -> Callable[[S], T]:
     """Bind a function to this thread's context, for use in other threads."""
     own = current()
 
-    def on_errand(item: S) -> T:
+    def in_context(item: S) -> T:
         with use_context(own):
             return work(item)
 
-    return on_errand
+    return in_context
 
 
 @contextlib.contextmanager
-def use_context(errand: IoContext) -> Iterator[None]:
+def use_context(context: IoContext) -> Iterator[None]:
     """Run a block of this thread in a context."""
     before = current()
-    _thread.errand = errand
+    _thread.context = context
     try:
         yield
     finally:
-        _thread.errand = before
+        _thread.context = before

@@ -11,4 +11,4 @@ _MOST_WORKERS = 4  # beyond that, memory bandwidth is the limit
 
 def threads(near: str) -> int:
     """Return the number of threads that read in parallel from the backend of a path."""
-    return storage.burden(near).threads or min(os.cpu_count() or 1, _MOST_WORKERS)
+    return storage.read_overhead(near).threads or min(os.cpu_count() or 1, _MOST_WORKERS)

@@ -151,18 +151,18 @@ def forget(folder: str) -> None:
     _medium(folder).forget(folder)
 
 
-def burden(path: str) -> ReadOverhead:
+def read_overhead(path: str) -> ReadOverhead:
     """Return the resources that reading below a path takes, beside the caller's buffers."""
-    return _medium(path).burden
+    return _medium(path).read_overhead
 
 
 def tidy(scratch: str) -> None:
     """Remove the cached bytes in a scratch folder, if there are any."""
     import sys
 
-    shelf = sys.modules.get("grokpack.storage.http.block_cache")
-    if shelf is not None:
-        shelf.clear(scratch)
+    cache = sys.modules.get("grokpack.storage.http.block_cache")
+    if cache is not None:
+        cache.clear(scratch)
 
 
 def parent(path: str) -> str:

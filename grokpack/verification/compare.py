@@ -114,10 +114,10 @@ def compare(
     limits = limits or ReadOptions()
     if limits.executor is not None:
         first, second = first.anywhere(), second.anywhere()
-    crew = read_options.crew(first.folder, limits)
+    pool = read_options.pool(first.folder, limits)
     job = Job(_comparing, (first, second), _see)
     found: dict[str, list[_Block]] = {name: [] for name in shared}
-    for blocks in map_unordered(job, _tasks(pairs), crew, watching(listen, limits.stopping)):
+    for blocks in map_unordered(job, _tasks(pairs), pool, watching(listen, limits.stopping)):
         found[blocks[0].name] += blocks
     if limits.stopping():
         raise Interrupted("stopped", hint="the same command begins anew")

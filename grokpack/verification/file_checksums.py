@@ -57,11 +57,11 @@ def check_sums(
     listen(Started("contents", total))
     # The largest first, so that no thread is left alone with one at the end.
     order = sorted(expected.keys() - set(other), key=lambda name: (-sizes[name], name))
-    crew = read_options.crew(checkpoint.folder, limits)
+    pool = read_options.pool(checkpoint.folder, limits)
     paths = {name: storage.absolute(checkpoint.path(name)) for name in order}
     sizes_by_path = {path: sizes[name] for name, path in paths.items()}
     job = Job(_Judge, (sizes_by_path, paths, expected), worker_checks.check_files)
-    results = list(map_unordered(job, order, crew, watching(listen, limits.stopping)))
+    results = list(map_unordered(job, order, pool, watching(listen, limits.stopping)))
     listen(Finished("contents", time.monotonic() - began))
     findings = [result.finding for result in results if result.finding]
     findings += [_other_size(name, expected[name], sizes[name]) for name in other]

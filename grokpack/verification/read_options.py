@@ -32,11 +32,11 @@ class ReadOptions:
     executor: Executor | None = None
     width: int | None = None
 
-    def crew(self, usual: int) -> WorkerPool:
+    def pool(self, usual: int) -> WorkerPool:
         """Return the workers; so many threads unless they were given."""
         return WorkerPool(self.width or self.workers or usual, self.executor)
 
 
-def crew(near: str, limits: ReadOptions) -> WorkerPool:
+def pool(near: str, limits: ReadOptions) -> WorkerPool:
     """Return the workers for reading near a path, unless they were given."""
-    return limits.crew(threads(near))
+    return limits.pool(threads(near))

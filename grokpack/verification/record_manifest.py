@@ -76,9 +76,9 @@ def record(
 
     # The largest first, so that no thread is left alone with one at the end.
     order = sorted(held.items(), key=lambda item: -storage.stamp(item[1])[0])
-    crew = read_options.crew(checkpoint.folder, ReadOptions(workers=workers))
+    pool = read_options.pool(checkpoint.folder, ReadOptions(workers=workers))
     job = Job(_Recorder, (sha256,))
-    rows = dict(map_unordered(job, order, crew, watching(listen, stopping)))
+    rows = dict(map_unordered(job, order, pool, watching(listen, stopping)))
     if stopping():
         raise Interrupted("stopped; no manifest was written")
     description = {"command": "manifest", "format": checkpoint.format}

@@ -73,23 +73,23 @@ def replay(
     plan = _plan(document, source, out, path)
     if limits.executor is not None:
         plan, out = plan.anywhere(), out.anywhere()
-    place = Output.of(plan.target, out.place if plan.target.single else out.home)
+    output = Output.of(plan.target, out.place if plan.target.single else out.home)
     runs = list(_chosen(plan, limits.share))
     total = sum(file.nbytes for file in plan.target.layout.files())
     wanted = sum(run.nbytes(plan.target.layout) for run in runs)
     listen(Started("replay", wanted))
     began = time.monotonic()
     allowed = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers)
-    job = Job(_replaying, (plan, place, allowed.pace), _see)
-    crew = limits.crew(allowed.workers)
-    results = list(map_unordered(job, runs, crew, watching(listen, limits.stopping)))
+    job = Job(_replaying, (plan, output, allowed.pace), _setup)
+    pool = limits.pool(allowed.workers)
+    results = list(map_unordered(job, runs, pool, watching(listen, limits.stopping)))
     listen(Finished("replay", time.monotonic() - began))
     named = _named(out, plan)
     findings = [named(finding) for result in results for finding in result.findings]
     findings.sort(key=lambda finding: finding.file or "")
     read = sum(result.nbytes for result in results)
     origin = f"{plan.command} of {source.place}"
-    finals = _finals(plan, place)
+    finals = _finals(plan, output)
     ended, files = read == wanted, sum(1 for _ in plan.target.layout.files())
     compared = files if read == total else 0
     return ReadResult(
@@ -134,7 +134,7 @@ def _plan(document: Mapping[str, Any], source: Checkpoint, out: Checkpoint, path
 
 def _possible(plan: Plan, path: str) -> Plan:
     """Return the plan; refuse one whose files are not made tile by tile."""
-    if plan.target.encoding is not None or plan.target.place is not None:
+    if plan.target.encoding is not None or plan.target.fixed_path is not None:
         what = f"files of {plan.target.format} are not made tile by tile"
         raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
     return plan
@@ -156,15 +156,15 @@ def _candidates(
             )
     elif document.get("command") == "convert":
         to = given.pop("to", "")
-        for place in tokenizers:
-            yield lambda place=place: plan_convert.plan_convert(  # type: ignore[misc]
-                source, to, plan_convert.ConvertOptions(**given, tokenizer=place)
+        for folder in tokenizers:
+            yield lambda folder=folder: plan_convert.plan_convert(  # type: ignore[misc]
+                source, to, plan_convert.ConvertOptions(**given, tokenizer=folder)
             )
     elif document.get("command") == "quantize":
         chosen = _quantization(given)
-        for place in tokenizers:
-            yield lambda place=place: plan_quantize.plan_quantize(  # type: ignore[misc]
-                source, plan_quantize.QuantizeOptions(**chosen, tokenizer=place)
+        for folder in tokenizers:
+            yield lambda folder=folder: plan_quantize.plan_quantize(  # type: ignore[misc]
+                source, plan_quantize.QuantizeOptions(**chosen, tokenizer=folder)
             )
 
 
@@ -211,16 +211,16 @@ class _ReplayResult:
     findings: tuple[Finding, ...]
 
 
-def _replaying(watch: Watch, plan: Plan, place: Output, pace: StepSizes) -> _Replayer:
+def _replaying(watch: Watch, plan: Plan, output: Output, pace: StepSizes) -> _Replayer:
     """Make the function that makes a plan's tiles again, in any process."""
-    return _Replayer(plan, Context.of(watch, plan, place, pace))
+    return _Replayer(plan, Context.of(watch, plan, output, pace))
 
 
-def _see(plan: Plan, place: Output, _pace: StepSizes) -> None:
+def _setup(plan: Plan, output: Output, _pace: StepSizes) -> None:
     """Check that a remote process has source and output."""
     if plan.source is not None:
         worker_checks.check_checkpoint(plan.source)
-    worker_checks.check_files({place.file(f.path): f.nbytes for f in plan.target.layout.files()})
+    worker_checks.check_files({output.file(f.path): f.nbytes for f in plan.target.layout.files()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ class _Replayer:
     ) -> None:
         found = np.empty(len(block), np.uint8)
         try:
-            storage.read_into(self.context.place.file(file.path), at, found.data)
+            storage.read_into(self.context.output.file(file.path), at, found.data)
         except SourceUnreadable as error:
             errors[file.path] = error.what
             return
@@ -281,11 +281,11 @@ def _differs(file: FileLayout, ranges: Sequence[tuple[int, int]]) -> Finding:
     return Finding("GP110", "not what the source gives", file.path, tensor, None, found)
 
 
-def _finals(plan: Plan, place: Output) -> list[Finding]:
+def _finals(plan: Plan, output: Output) -> list[Finding]:
     """Compare the small files, which the plan holds whole."""
     findings = []
     for name, data in plan.target.finals.items():
-        path = os.path.join(place.root, name)
+        path = os.path.join(output.root, name)
         found = None
         with suppress(GrokpackError):
             reader = storage.FileBytes(path)

@@ -70,9 +70,9 @@ def check_pieces(
     judged = [piece for piece in range(torrent.pieces) if work.can_judge(piece)]
     listen(Started("contents", sum(work.length(piece) for piece in judged)))
     began = time.monotonic()
-    crew = read_options.crew(checkpoint.folder, limits)
+    pool = read_options.pool(checkpoint.folder, limits)
     job = Job(_Judge, (torrent, held), _see)
-    results = sorted(map_unordered(job, judged, crew, watch), key=lambda r: r.piece)
+    results = sorted(map_unordered(job, judged, pool, watch), key=lambda r: r.piece)
     listen(Finished("contents", time.monotonic() - began))
     layouts = {file.path: file for file in checkpoint.layout.files()}
     named = {own.name for own in held.values()}

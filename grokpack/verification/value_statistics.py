@@ -74,7 +74,7 @@ class CountingSizes:
 
 def usual_cuts(checkpoint: Checkpoint) -> CountingSizes:
     """Choose the sizes: larger steps and more threads if each waits for a server."""
-    threads = storage.burden(checkpoint.folder).threads
+    threads = storage.read_overhead(checkpoint.folder).threads
     return CountingSizes(_FAR_STEP_BYTES, workers=threads) if threads else CountingSizes()
 
 
@@ -135,11 +135,11 @@ def tally_all(
     limits = limits or ReadOptions()
     if limits.executor is not None:
         checkpoint = checkpoint.anywhere()
-    crew = limits.crew(cuts.workers)
+    pool = limits.pool(cuts.workers)
     job = Job(_counting, (checkpoint, choose_engine(total), cuts), worker_checks.check_checkpoint)
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
-    parts = _in_order(map_unordered(job, enumerate(slabs), crew, watching(listen)))
+    parts = _in_order(map_unordered(job, enumerate(slabs), pool, watching(listen)))
     for slab, part in zip(slabs, parts, strict=True):
         if isinstance(part, GrokpackError):
             if failed is None:

@@ -113,10 +113,10 @@ def check_contents(
     by_path = {storage.absolute(record.path): record for record in sound}
     orders = [_Order(storage.absolute(s.record.path), s.first, s.last) for s in chosen]
     sizes = {order.path: by_path[order.path].nbytes for order in orders}
-    crew = read_options.crew(checkpoint.folder, limits)
+    pool = read_options.pool(checkpoint.folder, limits)
     job = Job(_Reader, (sizes,), worker_checks.check_files)
     try:
-        for sums in map_unordered(job, orders, crew, watching(listen, limits.stopping)):
+        for sums in map_unordered(job, orders, pool, watching(listen, limits.stopping)):
             for own in sums:
                 result = _judged(by_path[own.path], own)
                 known[result.record.file.path].note(result.tile, _now(), good=result.good)

@@ -39,9 +39,9 @@ def attach(source: Path, out: Path | None = None) -> Path:
     plan = plan_convert(
         open_checkpoint(str(source)), "view", ConvertOptions(out=str(out) if out else None)
     )
-    assert plan.target.place is not None
-    execute(plan, plan.target.place)
-    return Path(plan.target.place)
+    assert plan.target.fixed_path is not None
+    execute(plan, plan.target.fixed_path)
+    return Path(plan.target.fixed_path)
 
 
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:

@@ -49,7 +49,7 @@ def to_view(source: Checkpoint, out: str | None = None) -> Target:
         virtual_store_layout.RECORD: virtual_store_layout.record(source, base, folder, index),
         ocdbt.MANIFEST: database.manifest,
     }
-    return Target(NAME, Layout({}, ((nodes,),)), {}, finals, place=folder)
+    return Target(NAME, Layout({}, ((nodes,),)), {}, finals, fixed_path=folder)
 
 
 def opens(source: Checkpoint, folder: str) -> dict[str, Any]:

@@ -41,16 +41,16 @@ class Job(Generic[S, T]):
     Attributes:
         make: Module-level factory: `make(watch, *arguments)` returns the function for one item.
         arguments: Its other arguments; they can be pickled, and their paths are absolute.
-        see: Setup of a remote process: checks that it has what the job needs, given the arguments.
-        leave: Teardown of a remote process: removes what the job left there, given the arguments.
+        setup: Checks, given the arguments, that a remote process has what the job needs.
+        teardown: Removes, given the arguments, what the job left in a remote process.
         stop_folder: Folder in which a file asks remote processes to end early.
         token: Identity of the job.
     """
 
     make: Callable[..., Callable[[S], T]]
     arguments: tuple[Any, ...] = ()
-    see: Callable[..., None] | None = None
-    leave: Callable[..., None] | None = None
+    setup: Callable[..., None] | None = None
+    teardown: Callable[..., None] | None = None
     stop_folder: str | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -94,8 +94,8 @@ class _RemoteJob(Generic[S, T]):
         self._job, self._stop_path = job, job.stop_path
         self._looked, self._stopped = 0.0, False
         self._told = threading.local()
-        if job.see is not None:
-            job.see(*job.arguments)
+        if job.setup is not None:
+            job.setup(*job.arguments)
         self._work = job.make(Watch(self._advance, self._stopping), *job.arguments)
 
     def _advance(self, nbytes: int) -> None:
@@ -107,9 +107,9 @@ class _RemoteJob(Generic[S, T]):
             self._looked, self._stopped = now, storage.exists(self._stop_path)
         return self._stopped
 
-    def leave(self) -> None:
-        if self._job.leave is not None:
-            self._job.leave(*self._job.arguments)
+    def end(self) -> None:
+        if self._job.teardown is not None:
+            self._job.teardown(*self._job.arguments)
 
     def do(self, item: S) -> TaskResult[T]:
         self._told.nbytes = 0
@@ -121,8 +121,10 @@ class _RemoteJob(Generic[S, T]):
         return TaskResult(value, nbytes=self._told.nbytes)
 
 
-_desks: dict[tuple[int, str], _LocalJob[Any, Any]] = {}  # by process: a fork inherits its parent's
-_abroad: OrderedDict[tuple[int, str], _RemoteJob[Any, Any]] = OrderedDict()
+_local_jobs: dict[
+    tuple[int, str], _LocalJob[Any, Any]
+] = {}  # by process: a fork inherits its parent's
+_remote_jobs: OrderedDict[tuple[int, str], _RemoteJob[Any, Any]] = OrderedDict()
 _making = threading.Lock()
 
 
@@ -135,11 +137,11 @@ def here() -> str:
 def registered(job: Job[S, T], watch: Watch) -> Iterator[None]:
     """Keep a job ready in this process while the block runs."""
     key = (os.getpid(), job.token)
-    _desks[key] = _LocalJob(job, watch)
+    _local_jobs[key] = _LocalJob(job, watch)
     try:
         yield
     finally:
-        del _desks[key]
+        del _local_jobs[key]
 
 
 def perform(token: str, item: S, job: Job[S, T] | None = None) -> TaskResult[T]:
@@ -151,14 +153,14 @@ def perform(token: str, item: S, job: Job[S, T] | None = None) -> TaskResult[T]:
         job: The job, for a process that does not know it.
     """
     key = (os.getpid(), token)
-    own = _desks.get(key)
+    own = _local_jobs.get(key)
     if own is not None:
         return own.do(item)
     try:
-        desk = _remote_job(key, job)
+        local_job = _remote_job(key, job)
     except GrokpackError as error:
         return TaskResult(error=error)
-    return TaskResult(known=False) if desk is None else desk.do(item)
+    return TaskResult(known=False) if local_job is None else local_job.do(item)
 
 
 def register(job: Job[Any, Any]) -> GrokpackError | None:
@@ -173,9 +175,9 @@ def register(job: Job[Any, Any]) -> GrokpackError | None:
 def forget(token: str) -> None:
     """End a job in this process, if it knows it."""
     with _making:
-        desk = _abroad.pop((os.getpid(), token), None)
-    if desk is not None:
-        desk.leave()
+        local_job = _remote_jobs.pop((os.getpid(), token), None)
+    if local_job is not None:
+        local_job.end()
 
 
 def version() -> str:
@@ -186,11 +188,11 @@ def version() -> str:
 def _remote_job(key: tuple[int, str], job: Job[Any, Any] | None) -> _RemoteJob[Any, Any] | None:
     """Return the job that another process started, as made in this process."""
     with _making:
-        if key not in _abroad:
+        if key not in _remote_jobs:
             if job is None:
                 return None
-            _abroad[key] = _RemoteJob(job)
-            while len(_abroad) > _MOST_KEPT:
-                _abroad.popitem(last=False)[1].leave()
-        _abroad.move_to_end(key)
-        return _abroad[key]
+            _remote_jobs[key] = _RemoteJob(job)
+            while len(_remote_jobs) > _MOST_KEPT:
+                _remote_jobs.popitem(last=False)[1].end()
+        _remote_jobs.move_to_end(key)
+        return _remote_jobs[key]

@@ -75,12 +75,12 @@ class WorkerPool:
         if self.executor is not None:
             yield self.executor
             return
-        with ThreadPoolExecutor(self.width, "grokpack") as pool:
-            yield pool
+        with ThreadPoolExecutor(self.width, "grokpack") as executor:
+            yield executor
 
 
 def map_unordered(
-    job: Job[S, T], items: Iterable[S], crew: WorkerPool, watch: Watch
+    job: Job[S, T], items: Iterable[S], pool: WorkerPool, watch: Watch
 ) -> Generator[T, None, None]:
     """Do a job's items, several at a time; yield results as they are ready.
 
@@ -90,17 +90,17 @@ def map_unordered(
     Raises:
         GrokpackError: The error of an item; GP408 where the executor lost its workers.
     """
-    stop_path = None if crew.executor is None else job.stop_path
-    with jobs.registered(job, watch), crew.at_work() as pool:
-        if isinstance(pool, ClusterExecutor):
-            pool.prepare(job)
-        flights = _InFlight(job, iter(items), pool, watch, stop_path)
+    stop_path = None if pool.executor is None else job.stop_path
+    with jobs.registered(job, watch), pool.at_work() as executor:
+        if isinstance(executor, ClusterExecutor):
+            executor.prepare(job)
+        in_flight = _InFlight(job, iter(items), executor, watch, stop_path)
         try:
-            yield from flights.results(_AHEAD * crew.width)
+            yield from in_flight.results(_AHEAD * pool.width)
         finally:
-            flights.end()
-            if isinstance(pool, ClusterExecutor):
-                pool.release(job)
+            in_flight.end()
+            if isinstance(executor, ClusterExecutor):
+                executor.release(job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,13 @@ class _InFlight(Generic[S, T]):
         self,
         job: Job[S, T],
         queue: Iterator[S],
-        pool: Executor,
+        executor: Executor,
         watch: Watch,
         stop_path: str | None,
     ) -> None:
-        self._job, self._queue, self._pool, self._watch = job, queue, pool, watch
+        self._job, self._queue, self._executor, self._watch = job, queue, executor, watch
         self._stop_path = stop_path
-        self._flying: dict[Future[TaskResult[T]], _Attempt[S]] = {}
+        self._running: dict[Future[TaskResult[T]], _Attempt[S]] = {}
         self._failure: BaseException | None = None
         self._called_off = False
         self._heard = time.monotonic()
@@ -132,13 +132,13 @@ class _InFlight(Generic[S, T]):
     def results(self, width: int) -> Iterator[T]:
         """Keep `width` items under way until there are no more."""
         while True:
-            while len(self._flying) < width and self._send_next():
+            while len(self._running) < width and self._send_next():
                 pass
-            if not self._flying:
+            if not self._running:
                 break
-            landed, _ = wait(self._flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            landed, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in landed | self._given_up():
-                yield from self._land(future, self._flying.pop(future))
+                yield from self._complete(future, self._running.pop(future))
             self._listen(heard=bool(landed))
             if self._ending():
                 self._call_off()
@@ -147,25 +147,25 @@ class _InFlight(Generic[S, T]):
 
     def end(self) -> None:
         """Wait until nothing is under way any more."""
-        if self._flying:
+        if self._running:
             self._call_off()
-            wait(self._flying.keys() - self._given_up())
+            wait(self._running.keys() - self._given_up())
         if self._called_off and self._stop_path is not None:
             storage.remove(self._stop_path)
 
     def _given_up(self) -> set[Future[TaskResult[T]]]:
         """Return the futures that were cancelled: not every executor reports them to `wait`."""
-        return {future for future in self._flying if future.cancelled()}
+        return {future for future in self._running if future.cancelled()}
 
     def _listen(self, *, heard: bool) -> None:
         """Check that a worker is left, if nothing came for long."""
         now = time.monotonic()
         if heard:
             self._heard = now
-        elif now - self._heard > _QUIET_S and isinstance(self._pool, ClusterExecutor):
+        elif now - self._heard > _QUIET_S and isinstance(self._executor, ClusterExecutor):
             self._heard = now
             try:
-                self._pool.check()
+                self._executor.check()
             except GrokpackError as error:
                 self._fail(error)
 
@@ -177,7 +177,7 @@ class _InFlight(Generic[S, T]):
         if self._called_off:
             return
         self._called_off = True
-        for future in self._flying:
+        for future in self._running:
             future.cancel()
         if self._stop_path is not None:
             storage.write_whole(self._stop_path, b"")
@@ -188,20 +188,20 @@ class _InFlight(Generic[S, T]):
             self._send(_Attempt(item))
         return item is not None
 
-    def _send(self, ticket: _Attempt[S], job: Job[S, T] | None = None) -> None:
+    def _send(self, attempt: _Attempt[S], job: Job[S, T] | None = None) -> None:
         try:
-            future = self._pool.submit(jobs.perform, self._job.token, ticket.item, job)
+            future = self._executor.submit(jobs.perform, self._job.token, attempt.item, job)
         except Exception as error:  # noqa: BLE001  # whatever an executor says that is closed
             self._fail(_lost(error))
         else:
-            self._flying[future] = ticket
+            self._running[future] = attempt
 
-    def _land(self, future: Future[TaskResult[T]], ticket: _Attempt[S]) -> Iterator[T]:
+    def _complete(self, future: Future[TaskResult[T]], attempt: _Attempt[S]) -> Iterator[T]:
         """Yield a future's result; send an item again that was lost, or met a new worker."""
         try:
             landed = future.result()
         except CancelledError as error:
-            self._lose(ticket, error)
+            self._lose(attempt, error)
         except BaseException as error:  # noqa: BLE001  # raised when the others have landed
             self._fail(_lost(error) if _is_executors(error) else error)
         else:
@@ -209,20 +209,20 @@ class _InFlight(Generic[S, T]):
                 self._fail(landed.error)
             elif not landed.known:
                 if not self._ending():
-                    self._send(ticket, self._job)
+                    self._send(attempt, self._job)
             else:
                 if landed.nbytes:
                     self._watch.advanced(landed.nbytes)
                 yield landed.value  # type: ignore[misc]  # set where there is no error
 
-    def _lose(self, ticket: _Attempt[S], error: BaseException) -> None:
+    def _lose(self, attempt: _Attempt[S], error: BaseException) -> None:
         """Send an item again that the executor gave up, unless it was cancelled here."""
         if self._ending():
             return
-        if ticket.losses == _MOST_LOSSES:
+        if attempt.losses == _MOST_LOSSES:
             self._fail(_lost(error))
         else:
-            self._send(_Attempt(ticket.item, ticket.losses + 1))
+            self._send(_Attempt(attempt.item, attempt.losses + 1))
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error

@@ -186,9 +186,9 @@ class BlockCache:
         with self._changed:
             slot.holders += 1
 
-        def fetch(flight: Request[Any]) -> None:
+        def fetch(request: Request[Any]) -> None:
             try:
-                range_requests.read(flight, source, offset, body, facts)
+                range_requests.read(request, source, offset, body, facts)
             finally:
                 self._let_go({number: slot})
 
@@ -213,25 +213,25 @@ class BlockCache:
             self._changed.notify_all()
 
 
-_shelves: dict[str, BlockCache] = {}
+_caches: dict[str, BlockCache] = {}
 _guard = threading.Lock()
 
 
-def _shelf() -> BlockCache:
+def _cache() -> BlockCache:
     """Return the cache in the scratch folder of this thread's context."""
     folder = interruption.current().scratch_folder
     with _guard:
-        if folder not in _shelves:
-            _shelves[folder] = BlockCache(folder)
-        return _shelves[folder]
+        if folder not in _caches:
+            _caches[folder] = BlockCache(folder)
+        return _caches[folder]
 
 
 def clear(folder: str) -> None:
     """Delete the cache in a folder, if there is one."""
     with _guard:
-        shelf = _shelves.pop(folder, None)
-    if shelf is not None:
-        shelf.close()
+        cache = _caches.pop(folder, None)
+    if cache is not None:
+        cache.close()
 
 
 def read_rows(
@@ -243,12 +243,12 @@ def read_rows(
     numbers = strips.blocks()
     for first in range(0, len(numbers), _HELD):
         some = numbers[first : first + _HELD]
-        shelf = _shelf()
-        with shelf.holding(path, facts, some) as held:
+        cache = _cache()
+        with cache.holding(path, facts, some) as held:
             for number, slot in held.items():
                 # Two threads may read one block at the same time; a count that is slightly too high
                 # only keeps it longer than needed.
-                slot.left -= strips.copy(shelf.handle, number, slot.at, rows, engine)
+                slot.left -= strips.copy(cache.handle, number, slot.at, rows, engine)
 
 
 @dataclass(frozen=True, slots=True)

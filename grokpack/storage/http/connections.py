@@ -48,7 +48,7 @@ class Connection:
             self.http.sock.settimeout(SILENCE_S)
             self._sock = self.http.sock  # `http` drops the socket when the response is the last
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Abort a read of another thread, on the bare socket because that thread may be in TLS."""
         if self._sock is not None:
             with contextlib.suppress(OSError):

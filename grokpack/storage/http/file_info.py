@@ -90,8 +90,8 @@ def look(path: str) -> Facts | None:
 def _first_look(path: str) -> Facts | None:
     source = resource(path)
 
-    def ask(flight: Request[Any]) -> tuple[Facts, bytes]:
-        return range_requests.head(flight, source, HEAD_BYTES)
+    def ask(request: Request[Any]) -> tuple[Facts, bytes]:
+        return range_requests.head(request, source, HEAD_BYTES)
 
     try:
         facts, data = run_request(ask)
@@ -108,8 +108,8 @@ def look_again(path: str) -> Facts | None:
     """Return the size and tag of a file as they are now."""
     source = resource(path)
 
-    def ask(flight: Request[Any]) -> tuple[Facts, bytes]:
-        return range_requests.head(flight, source, 1)
+    def ask(request: Request[Any]) -> tuple[Facts, bytes]:
+        return range_requests.head(request, source, 1)
 
     try:
         return run_request(ask)[0]
@@ -130,7 +130,7 @@ def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
     begins = min(offset, max(0, facts.size - WINDOW_BYTES))  # the last window begins earlier
     data = bytearray(min(max(nbytes, WINDOW_BYTES), facts.size - begins))
     source, body = resource(path), InMemory(memoryview(data))
-    run_request(lambda flight: range_requests.read(flight, source, begins, body, facts))
+    run_request(lambda request: range_requests.read(request, source, begins, body, facts))
     _windows.put(path, begins, bytes(data))
     return memoryview(data)[offset - begins : offset - begins + nbytes]
 

@@ -61,8 +61,8 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
     for _ in range(_MOST_PAGES):
         page = site.listing(url, deep=deep, after=mark)
 
-        def ask(flight: Request[Any], page: Any = page) -> tuple[bytes, str]:  # noqa: ANN401
-            return document(flight, page, _PAGE_BYTES)
+        def ask(request: Request[Any], page: Any = page) -> tuple[bytes, str]:  # noqa: ANN401
+            return document(request, page, _PAGE_BYTES)
 
         try:
             data, link = run_request(ask)

@@ -51,7 +51,7 @@ _LONGEST_RETRY_AFTER_S = 300.0
 _SLOWEST_BYTES_PER_S = 64 << 10  # slower, even four at a time, the release takes two weeks
 
 
-def head(flight: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, bytes]:
+def head(request: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, bytes]:
     """Return size and tag of a file, and its first bytes, in one request.
 
     Raises:
@@ -71,10 +71,10 @@ def head(flight: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, 
             raise Trouble("the answer broke off")
         return facts, data
 
-    return _persist(flight, resource, {"Range": f"bytes=0-{nbytes - 1}"}, nbytes, receive)
+    return _persist(request, resource, {"Range": f"bytes=0-{nbytes - 1}"}, nbytes, receive)
 
 
-def document(flight: Request[Any], resource: Resource, limit_bytes: int) -> tuple[bytes, str]:
+def document(request: Request[Any], resource: Resource, limit_bytes: int) -> tuple[bytes, str]:
     """Return a whole response of bounded size, and its `Link` header.
 
     Raises:
@@ -87,10 +87,10 @@ def document(flight: Request[Any], resource: Resource, limit_bytes: int) -> tupl
             raise NotAsAsked(f"status {response.status}, more than {limit_bytes:,} bytes")
         return data, response.getheader("Link") or ""
 
-    return _persist(flight, resource, {}, limit_bytes, receive)
+    return _persist(request, resource, {}, limit_bytes, receive)
 
 
-def read(flight: Request[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
+def read(request: Request[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
     """Read bytes of a file, provided it is still the version that was seen.
 
     Raises:
@@ -107,10 +107,10 @@ def read(flight: Request[Any], resource: Resource, offset: int, body: Body, seen
             raise Changed(difference(seen, facts))
         if (start, stop) != (offset, offset + body.nbytes):
             raise NotAsAsked(f"it sent bytes {start:,} to {stop:,} instead")
-        body.take(flight, response)
+        body.take(request, response)
 
     try:
-        _persist(flight, resource, wanted, body.nbytes, receive)
+        _persist(request, resource, wanted, body.nbytes, receive)
     except Gone:
         raise changed(resource.path, "it is gone") from None
     except Refused as error:
@@ -139,7 +139,7 @@ def difference(seen: Facts, now: Facts) -> str:
 
 
 def _persist(
-    flight: Request[Any],
+    request: Request[Any],
     resource: Resource,
     wanted: Mapping[str, str],
     nbytes: int,
@@ -148,9 +148,9 @@ def _persist(
     """Repeat a request until it succeeds, fails for good, or has failed too often."""
     began, tried, lies = time.monotonic(), 0, 0
     while True:
-        flight.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
+        request.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
         try:
-            return follow(flight, resource, wanted, receive)
+            return follow(request, resource, wanted, receive)
         except Changed as error:
             raise changed(resource.path, str(error)) from None
         except Trouble as trouble:
@@ -159,9 +159,9 @@ def _persist(
             most = TRIES if known else min(TRIES, _TRIES_OF_A_STRANGER)
             if tried >= most or lies >= min(TRIES, _TRIES_OF_A_LIAR):
                 raise _failure(resource, trouble, tried, time.monotonic() - began) from None
-            flight.pause(pause_s(tried, trouble.after_s))
+            request.pause(pause_s(tried, trouble.after_s))
         finally:
-            flight.line = None
+            request.line = None
 
 
 def pause_s(tried: int, after_s: float | None) -> float:

@@ -61,7 +61,7 @@ class Resource:
 
 
 def follow(
-    flight: Request[Any],
+    request: Request[Any],
     resource: Resource,
     wanted: Mapping[str, str],
     receive: Callable[[http.client.HTTPResponse], T],
@@ -71,7 +71,7 @@ def follow(
     known = _moved.get(url)
     if known:
         try:
-            return _walk(flight, resource, (known,), wanted, receive)
+            return _walk(request, resource, (known,), wanted, receive)
         except (Refused, Gone):
             _moved[url] = ""
         except Trouble:
@@ -79,11 +79,11 @@ def follow(
             raise
     if known is not None:  # the tag is the file's, which the redirecting address lacks
         wanted = {name: text for name, text in wanted.items() if name != "If-Match"}
-    return _walk(flight, resource, (url,), wanted, receive)
+    return _walk(request, resource, (url,), wanted, receive)
 
 
 def _walk(
-    flight: Request[Any],
+    request: Request[Any],
     resource: Resource,
     route: tuple[str, ...],
     wanted: Mapping[str, str],
@@ -92,14 +92,14 @@ def _walk(
     """Send a request to the end of a route, and follow its redirects."""
     at = route[-1]
     headers = {**wanted, **resource.site.headers(at)}
-    answer, location = _ask(flight, at, headers, receive, resource)
+    answer, location = _ask(request, at, headers, receive, resource)
     if location is None:
         if len(route) > 1:
             _moved[route[0]] = at
         return answer  # type: ignore[return-value]  # set where there is no location
     if len(route) > _MOST_REDIRECTS:
         raise NotAsAsked(f"more than {_MOST_REDIRECTS} redirections")
-    return _walk(flight, resource, (*route, _target(at, location)), wanted, receive)
+    return _walk(request, resource, (*route, _target(at, location)), wanted, receive)
 
 
 def _target(at: str, location: str) -> str:
@@ -117,7 +117,7 @@ def _target(at: str, location: str) -> str:
 
 
 def _ask(
-    flight: Request[Any],
+    request: Request[Any],
     url: str,
     headers: Mapping[str, str],
     receive: Callable[[http.client.HTTPResponse], T],
@@ -129,10 +129,10 @@ def _ask(
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     while True:
         connection = pool.take(address)
-        flight.line = connection
+        request.line = connection
         sound = False
         try:
-            flight.check()
+            request.check()
             connection.open()
             asked = url if connection.by_proxy else target
             began = time.monotonic()
@@ -146,8 +146,8 @@ def _ask(
                     raise
                 sound = _is_over(response)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            flight.check()
-            if not connection.fresh and _is_hung_up(error):
+            request.check()
+            if not connection.fresh and _is_closed_by_server(error):
                 continue  # the server closed it while it was idle
             raise _failed_attempt(error) from error
         else:
@@ -173,13 +173,13 @@ def _is_over(response: http.client.HTTPResponse) -> bool:
     return response.isclosed() and not response.will_close
 
 
-def _is_hung_up(error: Exception) -> bool:
+def _is_closed_by_server(error: Exception) -> bool:
     return isinstance(error, ConnectionError | http.client.BadStatusLine)
 
 
 def _failed_attempt(error: Exception) -> Trouble:
     """Return the trouble with a connection; `NotAsAsked` for a response that is not HTTP."""
-    cut = isinstance(error, http.client.IncompleteRead) or _is_hung_up(error)
+    cut = isinstance(error, http.client.IncompleteRead) or _is_closed_by_server(error)
     not_http = isinstance(error, http.client.HTTPException) and not cut
     return NotAsAsked(_spoken(error)) if not_http else Trouble(_spoken(error))
 

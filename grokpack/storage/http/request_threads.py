@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL_S = 0.1  # seconds between a waiting thread's checks whether to stop
-_LANDING_S = 1.0  # grace period of a cancelled request
+_GRACE_S = 1.0  # grace period of a cancelled request
 _MOST_IN_FLIGHT = 64  # of the process; servers refuse more from one address
 
 _slots = threading.BoundedSemaphore(_MOST_IN_FLIGHT)
@@ -30,11 +30,11 @@ class _RequestThread:
 
     def __init__(self) -> None:
         self._given: SimpleQueue[Request[Any]] = SimpleQueue()
-        threading.Thread(target=self._serve, name="grokpack-flight", daemon=True).start()
+        threading.Thread(target=self._serve, name="grokpack-request", daemon=True).start()
 
-    def fly(self, flight: Request[Any]) -> None:
+    def run(self, request: Request[Any]) -> None:
         """Start a request."""
-        self._given.put(flight)
+        self._given.put(request)
 
     def _serve(self) -> None:
         while True:
@@ -54,7 +54,7 @@ def _request_thread() -> _RequestThread:
         return _RequestThread()
 
 
-class Cancelled(Exception):  # not an error: what ends the thread of a flight
+class Cancelled(Exception):  # not an error: what ends the thread of a request
     """Raised in a request's own thread once nobody waits for it."""
 
 
@@ -67,7 +67,7 @@ class Line(Protocol):
 
     encrypted: bool
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Abort a read, from another thread."""
 
 
@@ -83,11 +83,11 @@ class Request(Generic[T]):
         self.line: Line | None = None
         self.deadline = math.inf
         self._work = work
-        self._landed = threading.Event()
-        self._off = threading.Event()
+        self._done = threading.Event()
+        self._cancelled = threading.Event()
         self._value: T | None = None
         self._error: BaseException | None = None
-        _request_thread().fly(self)
+        _request_thread().run(self)
 
     def carry_out(self) -> None:
         """Run the request on the calling thread."""
@@ -97,28 +97,28 @@ class Request(Generic[T]):
         except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
             self._error = error
         finally:
-            self._landed.set()
+            self._done.set()
 
     def pause(self, seconds: float) -> None:
         """Wait between two attempts; raise `Cancelled` early if nobody waits any more."""
         self.deadline = math.inf
-        if self._off.wait(seconds):
+        if self._cancelled.wait(seconds):
             raise Cancelled
 
     def check(self) -> None:
         """Raise `Cancelled` if nobody waits for this any more."""
-        if self._off.is_set():
+        if self._cancelled.is_set():
             raise Cancelled
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         """Cancel the request; its thread may still run for a moment."""
-        self._off.set()
-        self._hang_up()
+        self._cancelled.set()
+        self._abort()
 
-    def _hang_up(self) -> None:
+    def _abort(self) -> None:
         line = self.line
         if line is not None:
-            line.hang_up()
+            line.abort()
 
     def wait(self) -> T:
         """Wait for the result and return it.
@@ -127,19 +127,19 @@ class Request(Generic[T]):
             GrokpackError: GP403 once this thread is to stop, and any error of the request.
         """
         stopping = interruption.current().stopping
-        while not self._landed.wait(_POLL_S):
+        while not self._done.wait(_POLL_S):
             if stopping():
                 what = "stopped while waiting for the server"
                 raise Interrupted(what, hint="the same command begins anew")
             if time.monotonic() > self.deadline:  # repeatedly: it may be connecting just now
-                self._hang_up()
+                self._abort()
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]  # set where there is no error
 
-    def land(self) -> None:
+    def join(self) -> None:
         """Wait a moment for a cancelled request to end."""
-        self._landed.wait(_LANDING_S)
+        self._done.wait(_GRACE_S)
 
 
 def run_request(work: Callable[[Request[Any]], T]) -> T:
@@ -149,12 +149,12 @@ def run_request(work: Callable[[Request[Any]], T]) -> T:
 
 def run_requests(works: Sequence[Callable[[Request[Any]], T]]) -> list[T]:
     """Run requests in parallel; the first that fails cancels the others."""
-    flights = [Request(work) for work in works]
+    requests = [Request(work) for work in works]
     try:
-        return [flight.wait() for flight in flights]
+        return [request.wait() for request in requests]
     except BaseException:
-        for flight in flights:
-            flight.call_off()
-        for flight in flights:
-            flight.land()
+        for request in requests:
+            request.cancel()
+        for request in requests:
+            request.join()
         raise

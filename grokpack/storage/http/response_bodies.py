@@ -23,7 +23,7 @@ class Body(Protocol):
     def nbytes(self) -> int:
         """Number of bytes that it takes."""
 
-    def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
         """Read the bytes, and check that the response ends with them.
 
         Raises:
@@ -43,11 +43,11 @@ class InMemory:
         """Number of bytes that it takes."""
         return len(self.buffer)
 
-    def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
         """Read the bytes into the buffer."""
         filled = 0
         while filled < self.nbytes:
-            flight.check()
+            request.check()
             got = response.readinto(self.buffer[filled : filled + SLICE_BYTES])
             if not got:
                 raise _broken_off(filled, self.nbytes)
@@ -73,31 +73,31 @@ class InFile:
     at: int
     nbytes: int
 
-    def take(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
         """Read the bytes into the file."""
-        bare = flight.line is not None and not flight.line.encrypted
+        bare = request.line is not None and not request.line.encrypted
         if self.file.piped and bare and response.length == self.nbytes:
-            self._by_pipe(flight, response)
+            self._by_pipe(request, response)
         else:
-            self._by_memory(flight, response)
+            self._by_memory(request, response)
 
-    def _by_memory(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
+    def _by_memory(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
         with _lent(self.nbytes) as buffer:
-            InMemory(buffer).take(flight, response)
-            flight.check()
+            InMemory(buffer).take(request, response)
+            request.check()
             self.file.put(buffer, self.at)
 
-    def _by_pipe(self, flight: Request[Any], response: http.client.HTTPResponse) -> None:
+    def _by_pipe(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
         early = response.read(min(len(response.peek()), self.nbytes))  # sent with the headers
         self.file.put(early, self.at)
         done = len(early)
         with self.file.pipe() as pipe:
             while done < self.nbytes:
-                flight.check()
+                request.check()
                 got = pipe.draw(response.fileno(), self.nbytes - done)
                 if not got:
                     raise _broken_off(done, self.nbytes)
-                flight.check()
+                request.check()
                 self.file.pour(pipe, got, self.at + done)
                 done += got
         response.length = 0  # its bytes were read: the connection can be reused

@@ -139,15 +139,15 @@ def test_a_run_goes_on_in_other_hands(
 ) -> None:
     plan = plan_reshard(open_checkpoint(str(source)), 4, "ckpt-0")
     execute(plan, str(tmp_path / "clean"), RunOptions(workers=1))
-    hands = [None, workers] if begins == "here" else [workers, None]
+    executors = [None, workers] if begins == "here" else [workers, None]
     limits = RunOptions(workers=1)
     with pytest.raises(GrokpackError) as caught:
-        execute(plan, str(tmp_path / "out"), limits, stop_after(limits, 4), hands[0])
+        execute(plan, str(tmp_path / "out"), limits, stop_after(limits, 4), executors[0])
     assert caught.value.code == "GP403"
     journal = Output.of(plan.target, str(tmp_path / "out")).journal
     assert journal.receipts()
     assert not list(Path(journal.folder).glob("stop*"))
-    outcome = execute(plan, str(tmp_path / "out"), executor=hands[1])
+    outcome = execute(plan, str(tmp_path / "out"), executor=executors[1])
     assert 0 < outcome.written_bytes < plan.target.layout.nbytes
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
 
@@ -202,11 +202,11 @@ def _fail(_watch: progress.Watch, error: type[Exception]) -> Callable[[int], int
 
 @pytest.mark.parametrize("far", [True, False])
 def test_bugs_stay_what_they_are_and_deaths_get_a_code(far: bool, workers: Alternating) -> None:
-    crew = WorkerPool(2, workers if far else None)
+    pool = WorkerPool(2, workers if far else None)
     with pytest.raises(ZeroDivisionError):
-        list(map_unordered(Job(_fail, (ZeroDivisionError,)), range(1, 9), crew, watching(ignore)))
+        list(map_unordered(Job(_fail, (ZeroDivisionError,)), range(1, 9), pool, watching(ignore)))
     with pytest.raises(GrokpackError) as caught:
-        list(map_unordered(Job(_fail, (KilledWorker,)), range(1, 9), crew, watching(ignore)))
+        list(map_unordered(Job(_fail, (KilledWorker,)), range(1, 9), pool, watching(ignore)))
     assert caught.value.code == "GP408"
     assert caught.value.facts[0][1].startswith("KilledWorker: of ")
     assert "more" not in caught.value.facts[0][1]
@@ -227,9 +227,9 @@ def test_an_error_elsewhere_arrives_whole_after_what_was_done(
     far: bool, workers: Alternating
 ) -> None:
     done: list[int] = []
-    crew = WorkerPool(2, workers if far else None)
+    pool = WorkerPool(2, workers if far else None)
     with pytest.raises(GrokpackError) as caught:
-        done.extend(map_unordered(Job(_refuse), range(1, 100), crew, watching(ignore)))
+        done.extend(map_unordered(Job(_refuse), range(1, 100), pool, watching(ignore)))
     error = caught.value
     assert (error.code, error.what, error.facts, error.hint) == (
         "GP214",

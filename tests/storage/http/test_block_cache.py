@@ -27,7 +27,7 @@ DATA = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = tmp_path_factory.mktemp("cache")
     (folder / "data").write_bytes(DATA.tobytes())
     with pytest.MonkeyPatch.context() as patch, serving(folder) as server:
         impatient(patch)
@@ -35,9 +35,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, st
         patch.setattr(block_cache, "SHELF_BYTES", 20 * BLOCK)  # so that blocks give way
         patch.setattr(file_info, "SMALL_BYTES", 0)
         patch.setattr(file_info, "WINDOW_BYTES", 1)
-        patch.setattr(block_cache, "_shelves", {})
+        patch.setattr(block_cache, "_caches", {})
         yield server, f"{server.url}/data"
-        for kept in list(block_cache._shelves):
+        for kept in list(block_cache._caches):
             block_cache.clear(kept)
 
 
@@ -90,7 +90,7 @@ def test_a_block_is_fetched_once_for_threads_that_want_it_at_once(
     place: tuple[Server, str],
 ) -> None:
     server, path = place
-    for kept in list(block_cache._shelves):
+    for kept in list(block_cache._caches):
         block_cache.clear(kept)
     storage.FileBytes(path).size()
     server.forget()
@@ -111,7 +111,7 @@ def test_a_block_that_could_not_be_fetched_is_fetched_by_the_next(
     place: tuple[Server, str],
 ) -> None:
     server, path = place
-    for kept in list(block_cache._shelves):
+    for kept in list(block_cache._caches):
         block_cache.clear(kept)
     storage.FileBytes(path).size()
 
@@ -134,10 +134,10 @@ def test_the_shelf_lies_where_the_errand_says_and_goes_with_it(
     rows = np.zeros((3, 10), np.uint8)
     with storage.interruptible(lambda: False, str(tmp_path)):
         storage.read_rows(place[1], 0, 1000, rows)
-    assert str(tmp_path) in block_cache._shelves
+    assert str(tmp_path) in block_cache._caches
     assert not list(tmp_path.iterdir())  # nameless: a crash leaves nothing
     storage.tidy(str(tmp_path))
-    assert str(tmp_path) not in block_cache._shelves
+    assert str(tmp_path) not in block_cache._caches
 
 
 def test_blocks_that_were_read_to_the_end_give_way_before_new_places_are_taken(
@@ -153,7 +153,7 @@ def test_blocks_that_were_read_to_the_end_give_way_before_new_places_are_taken(
                 offset = first + column * BLOCK // 16
                 storage.read_rows(place[1], offset, BLOCK // 2, rows)
                 assert (rows == expected(offset, BLOCK // 2, 8, BLOCK // 16)).all()
-        taken = 20 - len(block_cache._shelves[str(tmp_path)]._free)
+        taken = 20 - len(block_cache._caches[str(tmp_path)]._free)
         assert taken <= 8
         asked = [asked.range for asked in place[0].asked if asked.range]
         assert len(asked) == len(set(asked))

@@ -79,7 +79,7 @@ def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes
     assert facts is not None
     body = InFile(file, AT, stop - start)
     request_threads.run_request(
-        lambda flight: range_requests.read(flight, resource(path), start, body, facts)
+        lambda request: range_requests.read(request, resource(path), start, body, facts)
     )
     return os.pread(file.handle, stop - start + 1, AT)
 
@@ -239,12 +239,12 @@ def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
         ends.wait()
 
     monkeypatch.setattr(range_requests, "read", lingering)
-    monkeypatch.setattr(request_threads, "_LANDING_S", 0.01)
+    monkeypatch.setattr(request_threads, "_GRACE_S", 0.01)
     rows = np.zeros((3, 10), np.uint8)
     with storage.interruptible(stopping.is_set, str(tmp_path)):
         with pytest.raises(GrokpackError) as caught:
             storage.read_rows(f"{far.url}/data", 0, 100_000, rows)
-        kept = block_cache._shelves[str(tmp_path)]
+        kept = block_cache._caches[str(tmp_path)]
     assert caught.value.code == "GP403"
     places = block_cache.SHELF_BYTES // block_cache.BLOCK_BYTES
     assert len(kept._free) == places - 1

@@ -39,7 +39,7 @@ def test_two_workers_write_what_a_serial_run_writes(
 def _kept() -> int:
     from grokpack.execution.workers import jobs
 
-    return len(jobs._abroad)
+    return len(jobs._remote_jobs)
 
 
 def test_workers_keep_nothing_of_a_run_that_ended(
