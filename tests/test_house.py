@@ -85,13 +85,17 @@ SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore"}
 
 DESCRIBED = (
     "checkpoint",
+    "cli",
     "core",
+    "evaluation",
     "execution",
     "formats",
     "kernels",
     "planning",
+    "report",
     "storage",
     "transforms",
+    "verification",
 )
 """Packages whose docstrings begin with a line that is complete in itself; ends as all of them."""
 INCOMPLETE = ("The same", "What", "Whether", "See")

@@ -14,7 +14,7 @@ _ROWS = 64  # normed at a time
 _GELU_LINEAR = np.float32(math.sqrt(2 / math.pi))
 _GELU_CUBIC = np.float32(0.044715)
 MASKED = np.float32(-1e30)
-"""What a key that must not be seen has for a logit; model.py, MultiHeadAttention."""
+"""Logit of a masked key; model.py, MultiHeadAttention."""
 
 
 def rms_norm(
