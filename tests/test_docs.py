@@ -13,7 +13,7 @@ import pytest
 from grokpack.core.exit_status import ExitStatus
 from grokpack.formats.pickle import limits
 from grokpack.formats.pickle.values import ALLOWED
-from grokpack.models import config_json
+from grokpack.models.grok1 import GROK1
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
@@ -101,16 +101,14 @@ def test_the_page_on_safety_lists_the_names_that_the_reader_knows() -> None:
 def test_the_page_on_formats_lists_the_keys_of_a_config_in_the_order_they_are_tried() -> None:
     rows = [row for row in _rows("reference/formats.md") if len(row) == 3]
     stated = [tuple(dict.fromkeys([row[1], *row[2].split(", ")])) for row in rows]
-    assert [keys for keys in config_json._SAME.values() if keys not in stated] == []
+    assert [keys for keys in GROK1.dimensions.values() if keys not in stated] == []
 
 
 def test_the_page_on_formats_has_every_name_of_every_convention() -> None:
-    from grokpack.models import grok1, tensor_names
-
     rows = {row[0]: row[1:] for row in _rows("reference/formats.md") if len(row) == 5}
-    conventions = (tensor_names.HPCAI, tensor_names.SGLANG, tensor_names.KEYFAN)
-    for rule in (*grok1.GLOBAL_RULES, *grok1.LAYER_RULES):
-        theirs = [c.table[rule.path].replace("{expert}", "E") for c in conventions]
+    conventions = [GROK1.conventions[name] for name in ("hpcai", "sglang", "keyfan")]
+    for rule in GROK1.rules:
+        theirs = [c.table[rule.part].replace("{expert}", "E") for c in conventions]
         gguf = rule.gguf.rpartition("}.")[2]
         assert rows[rule.path] == [*theirs, gguf], rule.path
     layer = [c.layer.replace("{layer}", "N").replace("{rest}", "") for c in conventions]

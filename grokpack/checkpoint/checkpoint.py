@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from grokpack.core.layout import FileLayout, Layout
     from grokpack.core.tensors import Packing, TensorSpec
     from grokpack.models.architecture import Geometry
+    from grokpack.models.family import Model
     from grokpack.transforms.protocols import LazyArray
 
 
@@ -30,7 +31,7 @@ class Checkpoint:
         folder: Folder of the tensor files; paths in `layout` are relative to it.
         home: The folder above them that has config.json and grokpack.json; may equal `folder`.
         format: `ckpt-0`, `safetensors`, `hf`, `gguf`, `zarr` or `orbax`.
-        geometry: Dimensions of the model.
+        model: Its family and dimensions.
         tensors: Whole tensors as stored, by name, in file order.
         layout: The files.
         ranks: Number of tensor-parallel ranks of the files; 1 if they hold whole tensors.
@@ -49,7 +50,7 @@ class Checkpoint:
     folder: str
     home: str
     format: str
-    geometry: Geometry
+    model: Model
     tensors: Mapping[str, TensorSpec]
     layout: Layout
     ranks: int = 1
@@ -60,6 +61,11 @@ class Checkpoint:
     cache_bytes: int = 0
     packings: Mapping[str, Packing] = field(default_factory=dict)
     owns_folder: bool = True
+
+    @property
+    def geometry(self) -> Geometry:
+        """Dimensions of the model."""
+        return self.model.geometry
 
     def path(self, relative: str) -> str:
         """Return the path of a file of the layout."""

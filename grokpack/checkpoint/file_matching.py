@@ -7,13 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 from grokpack.formats import ckpt0, zstd_seekable
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _TENSOR_ENDS = (".safetensors", ".gguf")
-_CHUNKS = re.compile(r"(?:.*/)?(?:(?:transformer|language_model)[./].+|d/[0-9a-f]{32})")
-"""Paths in a zarr or Orbax store: arrays under xAI's names, or a database's data files."""
 
 
 def is_weights(name: str) -> bool:
@@ -21,7 +20,13 @@ def is_weights(name: str) -> bool:
     plain = name.removesuffix(zstd_seekable.SUFFIX)
     last = plain.rpartition("/")[2]
     known = ckpt0.parse_name(last) is not None or last.endswith(_TENSOR_ENDS)
-    return known or _CHUNKS.fullmatch(plain) is not None
+    return known or _chunks().fullmatch(plain) is not None
+
+
+def _chunks() -> re.Pattern[str]:
+    """Files of a zarr or Orbax store: arrays under a family's names, or a database's data files."""
+    roots = "|".join(map(re.escape, registry.name_roots()))
+    return re.compile(rf"(?:.*/)?(?:(?:{roots})[./].+|d/[0-9a-f]{{32}})")
 
 
 def match(paths: Iterable[str], names: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ class ListedFolder:
         layout: Their names, without contents.
         owns_folder: True if the folder holds nothing else.
         place: Path for people.
-        geometry: Always None.
+        model: Always None.
     """
 
     folder: str
@@ -33,7 +33,7 @@ class ListedFolder:
     layout: Layout
     owns_folder: bool
     place: str
-    geometry: None = None
+    model: None = None
 
     def path(self, relative: str) -> str:
         """Return the path of a file."""

@@ -15,7 +15,7 @@ from grokpack.checkpoint.state_folder import FOLDER
 
 if TYPE_CHECKING:
     from grokpack.core.layout import Layout
-    from grokpack.models.architecture import Geometry
+    from grokpack.models.family import Model
 
 _RESULTS = "checked.json"
 
@@ -40,8 +40,8 @@ class ComparedFiles(Protocol):
         """True if the folder holds nothing else."""
 
     @property
-    def geometry(self) -> Geometry | None:
-        """Dimensions of the model; None if the headers were not read."""
+    def model(self) -> Model | None:
+        """Family and dimensions of the model; None if the headers were not read."""
 
     @property
     def place(self) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.core.errors import UNSAFE_PICKLES, GrokpackError, Place
 from grokpack.core.escaping import command, operand
 from grokpack.core.finding import errors, of_kinds
-from grokpack.models import grok1, partition, selection
-from grokpack.models.grok1 import is_release
+from grokpack.models import partition, selection
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,7 +71,7 @@ class TensorView:
 
 def parts(checkpoint: Checkpoint) -> list[PartSummary]:
     """Return the overview by role; replicas in files of several ranks count each time."""
-    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    by_name = checkpoint.model.by_name()
     stored = _stored_bytes(checkpoint)
     total = sum(stored.values()) or 1
     rows = []
@@ -115,7 +114,7 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
         GrokpackError: GP202 if the files of all matches are missing or wrong, GP216 for a pattern
             that matches no tensor of the model, with the nearest names.
     """
-    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    by_name = checkpoint.model.by_name()
     pieces = checkpoint.layout.pieces()
     asked = set(_asked(checkpoint, patterns))
     chosen = [name for name in checkpoint.tensors if name in asked]
@@ -136,7 +135,7 @@ def unread(checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[
 
 
 def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
-    entries = grok1.entries(checkpoint.geometry.layers)
+    entries = checkpoint.model.tensors()
     if not patterns:
         return [entry.name for entry in entries]
     found = {entry.name for pattern in patterns for entry in selection.select(entries, pattern)}
@@ -204,17 +203,18 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
     """
     checkpoint = readable(survey)
     geometry = checkpoint.geometry
-    counted = grok1.count_parameters(geometry)
+    counted = checkpoint.model.parameters()
     bad = {f.file for f in errors(survey.findings)}
     return {
         "source": survey.place,
         "format": survey.format,
-        "family": "grok-1" if is_release(geometry) else "grok-1 architecture",
+        "family": checkpoint.model.title,
         "complete": survey.complete,
         "files": {"expected": survey.expected, "bad": len(bad)},
         "bytes": checkpoint.layout.nbytes,
         "ranks": checkpoint.ranks,
-        "geometry": asdict(geometry) | {"q_heads": geometry.q_heads, "kv_heads": geometry.kv_heads},
+        "geometry": geometry.document()
+        | {"q_heads": geometry.q_heads, "kv_heads": geometry.kv_heads},
         "parameters": asdict(counted),
         "widths": partition.legal_widths(geometry) if geometry.head_dim else None,
         "parts": [asdict(row) for row in parts(checkpoint)],

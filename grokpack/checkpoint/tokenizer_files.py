@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import sentencepiece as vocabularies
-from grokpack.models.grok1 import GROK1
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -38,11 +37,7 @@ TOKENIZER_FILES = (
 )
 
 
-_XAI_TOKENIZER = "5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f"
-"""sha256 of tokenizer.model in xAI's repository."""
-
-
-_XAI_CONFIG = {
+_RELEASED_CONFIG = {
     "add_bos_token": False,  # the reference adds none to its prompts
     "add_eos_token": False,
     "bos_token": "[BOS]",
@@ -94,9 +89,11 @@ def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
         pieces = vocabularies.check(found[TOKENIZER], place)
         vocabularies.refuse_another(pieces, source.geometry.vocab, place, hint)
     digest = hashlib.sha256(found.get(TOKENIZER, b"")).hexdigest()
-    if digest == _XAI_TOKENIZER and source.geometry.vocab != GROK1.vocab:
+    family = source.model.family
+    own, pieces_of_release = family.publication, family.release.vocab
+    if digest == own.tokenizer and source.geometry.vocab != pieces_of_release:
         facts = (
-            ("tokenizer", f"xAI's, {GROK1.vocab:,} pieces"),
+            ("tokenizer", f"{own.organization}'s, {pieces_of_release:,} pieces"),
             ("embedding", f"{source.geometry.vocab:,} rows"),
         )
         raise GrokpackError("GP306", "the tokenizer is another model's", None, facts, hint)
@@ -107,7 +104,7 @@ def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
     """Read the files at the given path, or in the first folder that has some."""
     if given is not None and not storage.is_folder(given):
         if os.path.basename(given) not in TOKENIZER_FILES:
-            return _described({TOKENIZER: read_small(_existing(given))})
+            return _described(source, {TOKENIZER: read_small(_existing(given))})
         given = os.path.dirname(_existing(given)) or "."
     for folder in [given] if given is not None else _folders(source):
         found = {
@@ -116,7 +113,7 @@ def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
             if storage.exists(path := os.path.join(folder, name))
         }
         if found.keys() & {TOKENIZER, TOKENIZER_JSON}:
-            return _described(found)
+            return _described(source, found)
     if given is not None:
         raise GrokpackError("GP306", "no tokenizer here", Place(given))
     return {}
@@ -128,8 +125,8 @@ def _existing(path: str) -> str:
     return path
 
 
-def _described(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Add a config for transformers to xAI's tokenizer.model, if it is alone.
+def _described(source: Checkpoint, found: dict[str, bytes]) -> dict[str, bytes]:
+    """Add a config for transformers to the release's tokenizer.model, if it is alone.
 
     transformers 5 makes the exact tokenizer of it if told the general class. With Llama's, to which
     such a file usually belongs, it cuts most texts differently from SentencePiece.
@@ -137,8 +134,9 @@ def _described(found: dict[str, bytes]) -> dict[str, bytes]:
     if TOKENIZER not in found:
         return found
     alone = not found.keys() & {TOKENIZER_JSON, TOKENIZER_CONFIG}
-    if alone and hashlib.sha256(found[TOKENIZER]).hexdigest() == _XAI_TOKENIZER:
-        return found | {TOKENIZER_CONFIG: (json.dumps(_XAI_CONFIG, indent=2) + "\n").encode()}
+    released = source.model.family.publication.tokenizer
+    if alone and hashlib.sha256(found[TOKENIZER]).hexdigest() == released:
+        return found | {TOKENIZER_CONFIG: (json.dumps(_RELEASED_CONFIG, indent=2) + "\n").encode()}
     return found
 
 

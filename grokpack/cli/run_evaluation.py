@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.pair import PairEvaluation
     from grokpack.evaluation.results import Evaluation, Loss
+    from grokpack.evaluation.weight_comparison import WeightGap
 
 _RATIOS = ("relative", "allowed", "largest")
 _MOST_LOSSES = 4096  # tokens whose losses the document lists
@@ -102,7 +103,7 @@ def _inputs(wanted: EvaluateFlags, checkpoint: Checkpoint) -> Inputs:
     if wanted.text is not None:
         context = wanted.context or CONTEXT
         return read_text(wanted.text, checkpoint, wanted.tokenizer, context, wanted.max_tokens)
-    pad = hyperparameters.read(checkpoint.config, checkpoint.geometry).pad
+    pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
     assert wanted.tokens is not None  # noqa: S101  # one of both was given
     return read_tokens(wanted.tokens, wanted.context, wanted.max_tokens, pad)
 
@@ -204,12 +205,15 @@ def _weights(found: PairEvaluation) -> dict[str, Any]:
     states = Counter(row.state for row in rows)
     return {
         **{state: states[state] for state in (EQUAL, WITHIN, OTHERWISE, BEYOND)},
-        "unequal": [
-            asdict(row) | {key: finite(getattr(row, key)) for key in _RATIOS}
-            for row in rows
-            if row.state != EQUAL
-        ],
+        "unequal": [_unequal(row) for row in rows if row.state != EQUAL],
     }
+
+
+def _unequal(row: WeightGap) -> dict[str, Any]:
+    """A weight that is not equal; its name tells the part of the network."""
+    found = asdict(row) | {key: finite(getattr(row, key)) for key in _RATIOS}
+    del found["part"]
+    return found
 
 
 def _run_document(

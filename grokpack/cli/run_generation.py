@@ -42,7 +42,7 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
         words = Tokenizer(checkpoint, wanted.tokenizer)
         prompts = [np.array(words.encode(wanted.prompt), np.int64)]
     else:
-        pad = hyperparameters.read(checkpoint.config, checkpoint.geometry).pad
+        pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
         assert wanted.tokens is not None  # noqa: S101  # one of both was given
         prompts = list(read_tokens(wanted.tokens, None, None, pad).sequences)
     sampling = Sampling(wanted.temperature, wanted.top_p, wanted.seed)

@@ -12,7 +12,6 @@ from grokpack.cli.session import Session
 from grokpack.core.errors import UNSAFE_PICKLES
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import of_kinds
-from grokpack.models.grok1 import is_release
 
 if TYPE_CHECKING:
     from grokpack.report.junit import Case
@@ -138,17 +137,17 @@ def status(verdict: Verdict) -> ExitStatus:
 
 def document(verdict: Verdict, seconds: float) -> dict[str, object]:
     """Make `data` of `grokpack verify --json`."""
+    from grokpack.models import registry
     from grokpack.verification.layer_states import layers
     from grokpack.verification.verify_structure import repair_command
 
     found = verdict.survey
     checkpoint = found.checkpoint
     bad = len(verdict.damaged_files)
-    grok1 = checkpoint is not None and is_release(checkpoint.geometry)
     return {
         "source": found.place,
         "format": found.format,
-        "family": "grok-1" if grok1 else "grok-1 architecture",
+        "family": checkpoint.model.title if checkpoint else registry.UNKNOWN,
         "complete": verdict.complete,
         "files": {"expected": found.expected, "ok": max(0, found.expected - bad), "bad": bad},
         "bytes": checkpoint.layout.nbytes if checkpoint else 0,

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.family import Family
     from grokpack.transforms.scheme import QuantizationScheme
 
     Check = Callable[[QuantizationScheme], str | None]
 
 _MARLIN_GROUPS = (None, 32, 64, 128)
-_FUSED = (
-    ("moe/linear/w", "moe/linear_v/w", "moe/linear_1/w"),
-    ("multi_head_attention/query/w", "multi_head_attention/key/w", "multi_head_attention/value/w"),
+_FUSED: tuple[tuple[Part, ...], ...] = (
+    ("expert_gate", "expert_up", "expert_down"),
+    ("query", "key", "value"),
+    ("mlp_gate", "mlp_up"),
 )
 """Weights of a layer that vLLM puts together, with one scheme for all of them."""
 
@@ -94,27 +96,27 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
     check = LOADS[engine].get(target)
     if check is None:
         raise _refused(engine, target, "it does not read this format for a model with GELU experts")
-    for recipe in {r for _, r in policy.recipes(source.geometry) if r is not None}:
+    for recipe in {r for _, r in policy.recipes(source.model) if r is not None}:
         reason = check(recipe)
         if reason is not None:
             raise _refused(engine, target, reason)
     if engine == "vllm":
-        _refuse_unlike(target, policy.recipes(source.geometry))
+        _refuse_unlike(target, source.model.family, policy.recipes(source.model))
 
 
 def _refuse_unlike(
-    target: str, chosen: list[tuple[ModelTensor, QuantizationScheme | None]]
+    target: str, family: Family, chosen: list[tuple[ModelTensor, QuantizationScheme | None]]
 ) -> None:
     """See that weights which vLLM puts together are quantized alike."""
-    schemes: dict[tuple[int | None, tuple[str, ...]], set[Any]] = {}
+    schemes: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
     for entry, recipe in chosen:
-        for paths in _FUSED:
-            if entry.rule.path in paths:
+        for parts in _FUSED:
+            if entry.rule.part in parts:
                 scheme = recipe and (recipe.bits, recipe.group, recipe.symmetric)
-                schemes.setdefault((entry.layer, paths), set()).add(scheme)
+                schemes.setdefault((entry.layer, parts), set()).add(scheme)
     for (layer, fused), found in schemes.items():
         if len(found) > 1:
-            named = ", ".join(path.removesuffix("/w") for path in fused)
+            named = ", ".join(family.rule(part).path.removesuffix("/w") for part in fused)
             reason = f"it puts {named} together, and those of layer {layer} are not alike"
             raise _refused("vllm", target, reason, "give them the same --policy or --keep")
 

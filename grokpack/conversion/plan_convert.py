@@ -251,7 +251,7 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
     _refuse_foreign(kind, to, options)
     if source.geometry.head_dim is None and kind.needs_heads:
         raise config_json.unknown_head_size()
-    source = replace(source, geometry=with_groups(source))
+    source = with_groups(source)
     target = kind.plan(source, options)
     target = replace(target, notes=(*target.notes, *float16_notes(source, target.ops)))
     given = _given(options, *(ConvertOptions.__slots__))

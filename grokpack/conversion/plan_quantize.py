@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion import engine_support
@@ -21,7 +21,7 @@ from grokpack.conversion.writers import (
 from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.tensors import DType
-from grokpack.models import config_json, grok1, selection
+from grokpack.models import config_json, selection
 from grokpack.planning.plan import Plan
 from grokpack.transforms.scheme import METHODS, QuantizationScheme
 
@@ -187,7 +187,7 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
         what = f"the source is already int{BITS[0]}"
         hint = "start from ckpt-0; quantising twice only adds error"
         raise GrokpackError("GP309", what, Place(source.folder), hint=hint)
-    source = replace(source, geometry=with_groups(source))
+    source = with_groups(source)
     chosen = _policy(source, options)
     engine_support.refuse_engine(options.engine, options.target, chosen, source)
     target = kind.plan(source, chosen, options)
@@ -234,9 +234,9 @@ def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
     group = None if options.group == CHANNEL else int(options.group or GROUP)
     scales = SCALES[options.scales or "bf16"]
     default = QuantizationScheme(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
-    rules = policy_file.read(options.policy, source.geometry.layers) if options.policy else ()
+    rules = policy_file.read(options.policy, source.model) if options.policy else ()
     for name in options.keep:
-        selection.select(grok1.entries(source.geometry.layers), name)
+        selection.select(source.model.tensors(), name)
     kept = map(policy.keep, options.keep)
     return Policy(default, (*rules, *kept), _importance(options, method))
 

@@ -44,13 +44,13 @@ def plan_reshard(
         GrokpackError: GP211 where the head size is unknown, GP301 to GP304 for a width, hosts or
             options that cannot be, GP215 where expanded scales have no groups.
     """
-    geometry = with_groups(source)
+    source = with_groups(source)
+    geometry = source.geometry
     if geometry.head_dim is None:
         raise config_json.unknown_head_size()
     returning = to == "ckpt-0" and tp == geometry.scale_groups and hosts == 1
     if not returning:
         refuse_width(geometry, tp, "jax" if to == "ckpt-0" else "engines")
-    source = replace(source, geometry=geometry)
     if to == "safetensors":
         if hosts != 1 or forward_only or scales == "bf16-weights":
             what = "--hosts, --forward-only and --scales bf16-weights belong to --to ckpt-0"

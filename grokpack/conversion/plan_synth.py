@@ -11,8 +11,9 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import scales_name
 from grokpack.formats import ckpt0 as ckpt0_format
-from grokpack.models import config_json, grok1
+from grokpack.models import config_json
 from grokpack.models.architecture import Geometry
+from grokpack.models.family import Model
 from grokpack.models.grok1 import GROK1
 from grokpack.planning.plan import Plan
 from grokpack.planning.target import Target
@@ -54,8 +55,8 @@ PRESETS = {
         kv_width=1024,
         head_dim=128,
     ),
-    "real-layer": replace(GROK1, layers=1),
-    "grok-1": GROK1,
+    "real-layer": replace(GROK1.release, layers=1),
+    "grok-1": GROK1.release,
 }
 """`tiny` 5 MB, `small` 0.3 GB, `medium` 3 GB, `real-layer` 8 GB, `grok-1` 318 GB."""
 
@@ -66,7 +67,7 @@ _LARGEST = (1 << 31) - 1  # of a dimension, in every format that is written
 
 
 def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Plan:
-    """Plan a checkpoint of random weights with magnitudes that a trained model has.
+    """Plan a Grok-1 checkpoint of random weights with magnitudes that a trained model has.
 
     Args:
         geometry: Dimensions, head size included.
@@ -76,21 +77,33 @@ def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Pl
     Raises:
         GrokpackError: GP305 where the dimensions do not make a model.
     """
-    _refuse(geometry)
+    return plan_synth_model(Model(GROK1, geometry), seed, sparse=sparse)
+
+
+def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Plan:
+    """Plan a checkpoint of any family, as its release is laid out; arguments as in `plan_synth`.
+
+    Raises:
+        GrokpackError: GP305 where the dimensions do not make a model, GP306 where the release of
+            its family lies in another format.
+    """
+    _refuse(model)
+    geometry = model.geometry
     bands = []
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op] = {}
-    for entry in grok1.entries(geometry.layers):
-        tensor = grok1.spec(geometry, entry)
+    for entry in model.tensors():
+        tensor = model.spec(entry)
         arrays |= tensor.arrays()
         bands.append(
             ckpt0_layout.lay_out_tensor(f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, 1)
         )
         made |= _zeros(tensor) if sparse else _weights(entry, tensor, geometry, seed)
-    finals = {config_json.FILE: config_json.render(geometry, {})}
+    finals = {config_json.FILE: config_json.render(model, {})}
     target = Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, sparse=sparse)
-    parameters = {name: getattr(geometry, name) for name in Geometry.__slots__}
-    return Plan("synth", parameters | {"seed": seed, "sparse": sparse}, None, target)
+    own = {} if model.family is GROK1 else {"family": model.family.name}
+    parameters = {**own, **geometry.document(), "seed": seed, "sparse": sparse}
+    return Plan("synth", parameters, None, target)
 
 
 def _zeros(tensor: TensorSpec) -> dict[str, Op]:
@@ -114,15 +127,19 @@ def _weights(
         }
     mean, spread = {
         "embedding": (0.0, EMBEDDING_RMS),
+        "head": (0.0, 1 / math.sqrt(geometry.d_model)),
         "norm": (1.0, 0.1),
         "router": (0.0, 1 / math.sqrt(geometry.d_model)),
     }[entry.rule.role]
     return {name: random_values.Floats(name, shape, seed, mean, spread)}
 
 
-def _refuse(geometry: Geometry) -> None:
-    """Refuse dimensions that the architecture cannot have."""
-    sizes = {name: getattr(geometry, name) for name in Geometry.__slots__}
+def _refuse(model: Model) -> None:
+    """Refuse dimensions that the architecture cannot have, and a release of another format."""
+    geometry, sizes = model.geometry, model.geometry.document()
+    if model.family.release_layout.format != ckpt0_format.NAME:
+        what = f"the release of {model.family.title} is no {ckpt0_format.NAME}"
+        raise GrokpackError("GP306", what)
     for name, size in sizes.items():
         if size is None or size < 1:
             raise GrokpackError("GP305", f"{name} must be at least 1, not {size}")

@@ -1,6 +1,6 @@
 """Calibration: mean squares of each weight's inputs, channel by channel, in a file.
 
-The file is safetensors. For each weight of attention and experts, by xAI's name:
+The file is safetensors. For each weight of attention and experts, by its own name:
 
     NAME/mean_square   f32[in] or f32[expert, in]   of what the weight was multiplied with
     NAME/tokens        i64[1] or i64[expert]        tokens that the mean is over
@@ -23,15 +23,15 @@ from grokpack.evaluation.network.experts import DOWN, GATE, UP
 from grokpack.evaluation.network.layer import KEY, QUERY, VALUE
 from grokpack.formats import safetensors
 from grokpack.formats.calibration_file import FORMAT, MEAN_SQUARE, TOKENS, VERSION
-from grokpack.models import grok1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.inputs import Inputs
+    from grokpack.models.architecture import Part
 
-_SAME_INPUTS = {QUERY: (QUERY, KEY, VALUE), GATE: (GATE, UP)}
+_SAME_INPUTS: dict[Part, tuple[Part, ...]] = {QUERY: (QUERY, KEY, VALUE), GATE: (GATE, UP)}
 """Weights that are multiplied with the same activations, by the one that is reported."""
 _ROWS = 1024  # tokens summed at a time
 
@@ -53,13 +53,13 @@ class Calibration:
             raise GrokpackError("GP304", what)
         storage.refuse_existing(path)
         self._checkpoint, self._path = checkpoint, path
-        self._sums: dict[tuple[int, str, int | None], list[np.ndarray]] = {}
-        self._counts: dict[tuple[int, str, int | None], int] = {}
+        self._sums: dict[tuple[int, Part, int | None], list[np.ndarray]] = {}
+        self._counts: dict[tuple[int, Part, int | None], int] = {}
 
-    def watch(self, layer: int) -> Callable[[str, int | None, np.ndarray], None]:
+    def watch(self, layer: int) -> Callable[[Part, int | None, np.ndarray], None]:
         """Return the function that receives the inputs of a layer's matrices."""
 
-        def see(name: str, expert: int | None, x: np.ndarray) -> None:
+        def see(name: Part, expert: int | None, x: np.ndarray) -> None:
             key = layer, name, expert
             # an expert's inner activations come in slices, one after another
             self._sums.setdefault(key, []).append(_squares(x))
@@ -100,19 +100,19 @@ class Calibration:
         for layer, name in dict.fromkeys((layer, name) for layer, name, _ in self._sums):
             mean, tokens = self._stacked(layer, name)
             for weight in _SAME_INPUTS.get(name, (name,)):
-                full = f"transformer/decoder_layer_{layer}/{weight}"
+                full = self._checkpoint.model.tensor(weight, layer).name
                 means[f"{full}/{MEAN_SQUARE}"] = mean
                 counts[f"{full}/{TOKENS}"] = tokens
         return counts | means
 
-    def _stacked(self, layer: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def _stacked(self, layer: int, name: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return mean squares and counts of a weight; experts that no token chose have zeros."""
         if name not in (GATE, DOWN):
             count = self._counts[layer, name, None]
             mean = np.concatenate(self._sums[layer, name, None]) / count
             return mean.astype(np.float32), np.array([count], np.int64)
         experts = self._checkpoint.geometry.experts
-        rule = next(r for r in grok1.LAYER_RULES if r.path == name)
+        rule = self._checkpoint.model.family.rule(name)
         means = np.zeros((experts, self._checkpoint.geometry.shape(rule)[-2]), np.float32)
         counts = np.zeros(experts, np.int64)
         for expert in range(experts):

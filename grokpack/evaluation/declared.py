@@ -47,8 +47,8 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     all of them count: programs differ in the key that they read.
     """
     rows = []
-    usual = hyperparameters.defaults(first.geometry)
-    given = [hyperparameters.stated(checkpoint.config) for checkpoint in (first, second)]
+    usual = hyperparameters.defaults(first.model)
+    given = [hyperparameters.stated(c.config, first.model.family) for c in (first, second)]
     for name in given[0]:
         ours, theirs = (said[name] for said in given)
         if name in _OPTIONAL and not (ours and theirs):

@@ -17,7 +17,6 @@ from grokpack.evaluation.network.model import Network, Setup, in_memory
 from grokpack.evaluation.network.precision import Name, Precision
 from grokpack.evaluation.network.product import Lanes
 from grokpack.kernels.dispatch import choose_engine
-from grokpack.models.grok1 import SELECTED_EXPERTS, layer_of
 from grokpack.storage.parallelism import threads as useful_threads
 
 if TYPE_CHECKING:
@@ -85,18 +84,18 @@ def cost(
         streams: Residual streams that are held at a time; `pair.STREAMS` of two networks.
         remembered: Whether every layer keeps keys and values of all tokens, as generating does.
     """
-    geometry = checkpoint.geometry
+    geometry, by_name = checkpoint.geometry, checkpoint.model.by_name()
     wanted = options.layers or geometry.layers
     read, flops = 0, 2 * tokens * geometry.vocab * geometry.d_model
     for name, tensor in checkpoint.tensors.items():
-        layer = layer_of(name)
+        layer = by_name[name].layer
         if layer is not None and layer >= wanted:
             continue
         read += tensor.nbytes
         if layer is not None and len(tensor.values.shape) > 1:
             used = tensor.values.elements
-            if "/moe/" in name:
-                used = used * min(SELECTED_EXPERTS, geometry.experts) // geometry.experts
+            if by_name[name].rule.stacked:
+                used = used * checkpoint.model.selected_experts // geometry.experts
             flops += 2 * tokens * used
     needed = _activation_bytes(geometry, tokens * streams)
     needed += remembered * wanted * _remembered_bytes(geometry, tokens)

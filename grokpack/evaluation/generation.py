@@ -13,7 +13,6 @@ from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.evaluation.network.layer import Extras
-from grokpack.models.grok1 import count_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.network.attention import KVCache
     from grokpack.evaluation.network.model import Network
-    from grokpack.models.architecture import Geometry
+    from grokpack.models.family import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +103,16 @@ def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
 
     An expert is read once for all sequences; each token chooses up to two.
     """
-    geometry = checkpoint.geometry
-    used = _used_share(geometry, sequences)
+    used, by_name = _used_share(checkpoint.model, sequences), checkpoint.model.by_name()
     total = 0.0
     for name, tensor in checkpoint.tensors.items():
-        total += tensor.nbytes * (used if "/moe/" in name else 1)
+        total += tensor.nbytes * (used if by_name[name].rule.stacked else 1)
     return round(total)
 
 
-def _used_share(geometry: Geometry, sequences: int) -> float:
+def _used_share(model: Model, sequences: int) -> float:
     """Estimate the share of experts that work, as if each token chose at random."""
-    by_role = count_parameters(geometry)
+    by_role = model.parameters()
     experts = by_role.by_role.get("expert", 0)
     one = 1 - (by_role.total - by_role.active) / experts if experts else 1.0
     return float(1 - (1 - one) ** sequences)

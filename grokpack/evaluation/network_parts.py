@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from grokpack.evaluation.network.experts import DOWN, GATE, UP
 from grokpack.evaluation.network.layer import KEY, NORMS, OUTPUT, QUERY, ROUTER, VALUE
-from grokpack.evaluation.network.model import EMBEDDING, FINAL_NORM
+from grokpack.evaluation.network.model import EMBEDDING, FINAL_NORM, HEAD
 from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
-from grokpack.models.grok1 import layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from grokpack.evaluation.network.experts import Routing
     from grokpack.evaluation.network.precision import Name
+    from grokpack.models.architecture import Part
 
 ORDER_OF_SUMS: dict[Name, float] = {"f32": 1e-5, "bf16": 5e-3}
 """Relative error of what is the same sum in another order. Measured are 1e-7 to 6e-7 in float32,
@@ -29,11 +29,11 @@ _TIMES = 3.0
 _SHOWN = 10.0
 """How many times the limit a weight must be apart for its part's output to show that it does not
 matter how it is stored: less would drown."""
-_WEIGHTS = {
+_WEIGHTS: dict[str, tuple[Part, ...]] = {
     "embedding": (EMBEDDING,),
     "attention": (*NORMS[:2], QUERY, KEY, VALUE, OUTPUT),
     "experts": (*NORMS[2:], ROUTER, GATE, UP, DOWN),
-    "head": (FINAL_NORM, EMBEDDING),
+    "head": (FINAL_NORM, EMBEDDING, HEAD),
 }
 
 
@@ -89,15 +89,15 @@ class NetworkPart:
             reached: Experts that some token chose in both networks.
             alone: Whether no sequence has a second token: then no query chooses among keys.
         """
-        own = [row for row in seen if _kind(row.name) in _WEIGHTS[name]]
+        own = [row for row in seen if row.part in _WEIGHTS[name]]
         limit = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(own))
         if name == "head":
-            own = [row for row in own if row.name != EMBEDDING]
+            own = [row for row in own if row.part != EMBEDDING]
         made = cls(name, layer, error, limit, tuple(own))
         missed = {QUERY, KEY} if alone else set()
         weights = tuple(
             replace(row, state=OTHERWISE)
-            if made._is_excused(row, reached) and _kind(row.name) not in missed
+            if made._is_excused(row, reached) and row.part not in missed
             else row
             for row in own
         )
@@ -109,7 +109,7 @@ class NetworkPart:
         Experts that no token chose have not computed, nor have rows of the embedding that no token
         named; a difference too small to be seen in the output is not shown to be none.
         """
-        if row.state != BEYOND or row.name == EMBEDDING or self.beyond:
+        if row.state != BEYOND or row.part == EMBEDDING or self.beyond:
             return False
         if row.expert is not None and row.expert not in reached:
             return False
@@ -118,7 +118,7 @@ class NetworkPart:
 
 def undecided(routing: Routing, seen: Sequence[WeightGap], precision: Name) -> np.ndarray:
     """Find tokens whose choice of experts may change by rounding, `bool[T]`."""
-    router = [row for row in seen if _kind(row.name) in (ROUTER, NORMS[2])]
+    router = [row for row in seen if row.part in (ROUTER, NORMS[2])]
     least = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(router))
     found: np.ndarray = routing.margin <= _MARGIN * least
     return found
@@ -133,9 +133,3 @@ def _allowed(rows: Sequence[WeightGap]) -> list[float]:
     for row in rows:
         found.setdefault(row.name, []).append(row.allowed)
     return [math.sqrt(sum(a * a for a in each) / len(each)) for each in found.values()]
-
-
-def _kind(name: str) -> str:
-    """Return a tensor's name within its layer, or its whole name if it belongs to none."""
-    layer = layer_of(name)
-    return name if layer is None else name.removeprefix(f"transformer/decoder_layer_{layer}/")

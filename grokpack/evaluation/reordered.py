@@ -19,7 +19,6 @@ from grokpack.evaluation.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
 from grokpack.evaluation.network.matrices import Matrix, matrix
 from grokpack.evaluation.network.product import Tile
 from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE
-from grokpack.models.grok1 import layer_of
 from grokpack.transforms.dequantize import exact
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.product import Lanes
     from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.weight_comparison import WeightGap, Weights
+    from grokpack.models.architecture import Part
 
     Order = list[int]
     """For each expert or head of the first, its number in the second."""
@@ -84,18 +84,18 @@ class Reordered:
         rows = (_settled(row, found.get((row.name, row.expert))) for row in part.weights)
         return replace(part, weights=tuple(rows))
 
-    def _experts(self, layer: int) -> dict[str, Order]:
+    def _experts(self, layer: int) -> dict[Part, Order]:
         """Find where the second holds each expert, by the router's columns; {} if unknown."""
-        routers = [values.T for values in self._whole(f"{_prefix(layer)}{ROUTER}")]
+        routers = [values.T for values in self._whole(self._name(ROUTER, layer))]
         order = _counterparts(*routers)
         return {} if order is None else dict.fromkeys((ROUTER, GATE, UP, DOWN), order)
 
-    def _heads(self, layer: int) -> dict[str, Order]:
+    def _heads(self, layer: int) -> dict[Part, Order]:
         """Find where the second holds each query head and each key head.
 
         {} where that is unknown, or query heads do not go with the key heads that they use.
         """
-        orders = [_counterparts(*self._sampled(f"{_prefix(layer)}{name}")) for name in (QUERY, KEY)]
+        orders = [_counterparts(*self._sampled(self._name(part, layer))) for part in (QUERY, KEY)]
         queries, keys = orders
         if queries is None or keys is None:
             return {}
@@ -103,6 +103,10 @@ class Reordered:
         if any(at // shared != keys[head // shared] for head, at in enumerate(queries)):
             return {}
         return {QUERY: queries, OUTPUT: queries, KEY: keys, VALUE: keys}
+
+    def _name(self, part: Part, layer: int) -> str:
+        """The name of a layer's tensor, in both."""
+        return self._checkpoints[0].model.tensor(part, layer).name
 
     def _whole(self, name: str) -> list[np.ndarray]:
         """Read a small tensor of both, `f32[...]`."""
@@ -121,9 +125,9 @@ class Reordered:
             made.append(heads.reshape(len(heads), -1))
         return made
 
-    def _compare(self, row: WeightGap, kinds: dict[str, Order]) -> None:
+    def _compare(self, row: WeightGap, kinds: dict[Part, Order]) -> None:
         """Compare the values of a weight with its counterpart's."""
-        kind = row.name.removeprefix(_prefix(layer_of(row.name)))
+        kind = row.part
         if kind not in kinds:
             return
         if kind == ROUTER:
@@ -134,7 +138,7 @@ class Reordered:
             for tile in self._tiles(pair):
                 self._weights.look(pair[0], False, tile)  # noqa: FBT003  # nothing is transposed
 
-    def _pairs(self, row: WeightGap, kind: str, order: Order) -> Iterator[tuple[Matrix, Matrix]]:
+    def _pairs(self, row: WeightGap, kind: Part, order: Order) -> Iterator[tuple[Matrix, Matrix]]:
         """Yield the matrix of each expert, or the part of each head, with its counterpart."""
         one, other = self._specs(row.name)
         if row.expert is not None:
@@ -176,10 +180,6 @@ def _settled(row: WeightGap, found: WeightGap | None) -> WeightGap:
     if found is None or row.state not in (BEYOND, OTHERWISE):
         return row
     return found if found.state == BEYOND else replace(row, state=OTHERWISE)
-
-
-def _prefix(layer: int | None) -> str:
-    return f"transformer/decoder_layer_{layer}/"
 
 
 def _of_inputs(spec: TensorSpec, inputs: tuple[int, int]) -> Matrix:

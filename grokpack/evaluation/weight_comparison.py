@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.product import Tile
     from grokpack.evaluation.tolerance import Form
     from grokpack.kernels.dispatch import Engine
+    from grokpack.models.architecture import Part
 
 EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
 OTHERWISE = "otherwise"
@@ -35,7 +36,8 @@ class WeightGap:
     """Distance of a weight, or of one expert of it, from its counterpart.
 
     Attributes:
-        name: xAI's name.
+        name: The family's own name.
+        part: The part of the network that it is.
         expert: The expert; None where there is no stack.
         state: `equal`, `within` what the formats allow, or `beyond` it; `otherwise` where it is
             beyond and computes the same.
@@ -50,6 +52,7 @@ class WeightGap:
     """
 
     name: str
+    part: Part
     expert: int | None
     state: str
     expected: str
@@ -73,6 +76,7 @@ class Weights:
 
     def __init__(self, first: Checkpoint, second: Checkpoint, engine: Engine = "numpy") -> None:
         self._engine: Engine = engine
+        self._family = first.model.family
         ours, theirs = _forms(first), _forms(second)
         self._accounts = _accounted(first), _accounted(second)
         self._forms = {name: (ours[name], theirs[name]) for name in ours}
@@ -115,7 +119,8 @@ class Weights:
             parts.setdefault(name, []).extend(gaps)
         excess = {name: self._excess(name, merged(gaps)) for name, gaps in parts.items()}
         rows = (
-            _summed(name, expert, self._forms[name], gaps) for (name, expert), gaps in seen.items()
+            _summed((name, self._family.rule_of(name).part, expert), self._forms[name], gaps)
+            for (name, expert), gaps in seen.items()
         )
         return [
             replace(row, state=BEYOND, expected=excess[row.name])
@@ -142,13 +147,12 @@ class Weights:
 
 
 def _summed(
-    name: str, expert: int | None, forms: tuple[Form, Form], gaps: Sequence[Gap]
+    weight: tuple[str, Part, int | None], forms: tuple[Form, Form], gaps: Sequence[Gap]
 ) -> WeightGap:
     """Sum up one weight's gaps."""
     whole = merged(gaps)
     return WeightGap(
-        name,
-        expert,
+        *weight,
         BEYOND if whole.beyond else WITHIN if whole.differing else EQUAL,
         _expected(forms),
         whole.elements,

@@ -30,7 +30,7 @@ def account_of(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
         for tile in receipt.accounts:
             for name, own in tile.items():
                 total.setdefault(name, ErrorStats()).merge(own)
-    return document(total, plan.source.geometry.layers) if total and plan.source else {}
+    return document(total, plan.source.model) if total and plan.source else {}
 
 
 def publish(plan: Plan, output: Output, receipts: list[Receipt], account: dict[str, Any]) -> int:

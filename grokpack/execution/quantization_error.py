@@ -17,11 +17,11 @@ import numpy as np
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.kernels.dispatch import Engine, twin
 from grokpack.kernels.groupwise import HISTOGRAM_BINS, HISTOGRAM_EDGES, tally_groups
-from grokpack.models import grok1
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from grokpack.models.family import Model
     from grokpack.transforms.quantized_rows import QuantizedRows
 
     Accounts = Mapping[str, "ErrorStats"]
@@ -146,9 +146,9 @@ class ErrorStats:
         return account
 
 
-def document(accounts: Accounts, layers: int) -> dict[str, Any]:
+def document(accounts: Accounts, model: Model) -> dict[str, Any]:
     """Make figures by role and by tensor, as JSON values that do not depend on the run's order."""
-    entries = grok1.entries_by_name(layers)
+    entries = model.by_name()
     roles: dict[str, ErrorStats] = {}
     for name, own in accounts.items():
         roles.setdefault(entries[name].rule.role, ErrorStats()).merge(own)

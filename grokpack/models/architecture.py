@@ -3,15 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
 
-Role = Literal["embedding", "norm", "router", "attention", "expert"]
+Role = Literal["embedding", "head", "norm", "router", "attention", "mlp", "expert"]
 
+Part = Literal[
+    "embedding",
+    "head",
+    "final_norm",
+    "pre_attention_norm",
+    "post_attention_norm",
+    "pre_expert_norm",
+    "post_expert_norm",
+    "router",
+    "query",
+    "key",
+    "value",
+    "attention_output",
+    "mlp_gate",
+    "mlp_up",
+    "mlp_down",
+    "expert_gate",
+    "expert_up",
+    "expert_down",
+]
+"""The tensors that a network of this kind is made of, whatever a family calls them."""
+
+_ROLES: dict[Part, Role] = {
+    "embedding": "embedding",
+    "head": "head",
+    "final_norm": "norm",
+    "pre_attention_norm": "norm",
+    "post_attention_norm": "norm",
+    "pre_expert_norm": "norm",
+    "post_expert_norm": "norm",
+    "router": "router",
+    "query": "attention",
+    "key": "attention",
+    "value": "attention",
+    "attention_output": "attention",
+    "mlp_gate": "mlp",
+    "mlp_up": "mlp",
+    "mlp_down": "mlp",
+    "expert_gate": "expert",
+    "expert_up": "expert",
+    "expert_down": "expert",
+}
 
 Cut = Literal["columns", "rows", "features", "none"]
+"""How ranks share a weight stored `[in, out]`: by outputs, by inputs, by embedding features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +62,45 @@ class TensorRule:
     """One kind of tensor.
 
     Attributes:
-        path: Parameter name; below `transformer/decoder_layer_N/` for a layer's tensors.
+        path: The family's own name for it, below the layer's prefix for a layer's tensors.
         dims: Axes by their names in `Geometry`, for example `("experts", "d_model", "ffn")`.
-        role: The part of the network it belongs to.
-        title: What it is, in words.
+        part: The part of the network that it is.
+        title: Description for people.
         cut: How tensor-parallel ranks share it.
-        gguf: llama.cpp's name, below `blk.N.` for a layer's tensors.
+        gguf: llama.cpp's name, below `blk.N.` for a layer's tensors; empty where it has none.
     """
 
     path: str
     dims: tuple[str, ...]
-    role: Role
+    part: Part
     title: str
     cut: Cut
-    gguf: str
+    gguf: str = ""
+
+    @property
+    def role(self) -> Role:
+        """The group of parts that it belongs to."""
+        return _ROLES[self.part]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether it holds a matrix for each expert."""
+        return self.dims[0] == "experts"
 
     @property
     def quantized(self) -> bool:
-        """Whether the release stores it as int8 with bf16 scales."""
-        return self.role in ("expert", "attention")
+        """Whether it is a weight that quantized formats hold as codes with scales."""
+        return self.role in ("expert", "mlp", "attention")
+
+    @property
+    def matrix(self) -> bool:
+        """Whether it multiplies activations `[in, out]`, which engines store as `[out, in]`."""
+        return self.quantized or self.role == "router"
+
+    @property
+    def by_token(self) -> bool:
+        """Whether it has a row for each token of the vocabulary: embedding and head."""
+        return self.role in ("embedding", "head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +119,7 @@ class Geometry:
         scale_groups: Groups of input rows that share a scale in row-parallel weights; None where
             every row has a scale of its own. The release has 8: one for each rank of the eight
             that it was cut for.
+        mlp: Inner width of the dense MLP beside the experts; None where there is none.
     """
 
     vocab: int
@@ -67,6 +131,7 @@ class Geometry:
     kv_width: int
     head_dim: int | None = None
     scale_groups: int | None = 8
+    mlp: int | None = None
 
     @property
     def q_heads(self) -> int | None:
@@ -82,23 +147,64 @@ class Geometry:
         """Shape of a tensor as stored, `[in, out]`."""
         return tuple(getattr(self, dim) for dim in rule.dims)
 
+    def document(self) -> dict[str, Any]:
+        """The dimensions as JSON has them: without those of parts that the model lacks."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        if self.mlp is None:
+            del found["mlp"]
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class ModelTensor:
-    """A tensor of a model of some geometry: its rule, its layer and its place in the files."""
+    """A tensor of a model of some geometry.
+
+    Attributes:
+        index: Its place in the order of the files.
+        layer: Its decoder layer; None where it belongs to none.
+        rule: The kind of tensor that it is.
+        name: The family's own parameter name.
+    """
 
     index: int
     layer: int | None
     rule: TensorRule
-
-    @property
-    def name(self) -> str:
-        """xAI's parameter name."""
-        if self.layer is None:
-            return self.rule.path
-        return f"transformer/decoder_layer_{self.layer}/{self.rule.path}"
+    name: str
 
     @property
     def gguf(self) -> str:
-        """llama.cpp's name for it."""
-        return self.rule.gguf if self.layer is None else f"blk.{self.layer}.{self.rule.gguf}"
+        """llama.cpp's name for it; empty where it has none."""
+        if self.layer is None or not self.rule.gguf:
+            return self.rule.gguf
+        return f"blk.{self.layer}.{self.rule.gguf}"
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """The numbers that a network computes with, beside its weights.
+
+    Attributes:
+        embedding_multiplier: Of the embedding; the root of the model's width.
+        output_multiplier: Of the logits.
+        attn_output_multiplier: Of the attention logits, before their cap: the softmax scale.
+        attn_logit_cap: `c` in `c * tanh(x / c)`.
+        rms_norm_eps: Added to the mean square in every norm.
+        rope_theta: Base of the rotary embedding.
+        context: Tokens of a sequence.
+        selected_experts: Experts that work on each token.
+        pad: Token that attention masks; bos, eos likewise by their ids.
+        bos: Beginning of a sequence; the reference adds none.
+        eos: End of a sequence.
+    """
+
+    embedding_multiplier: float
+    attn_output_multiplier: float
+    output_multiplier: float
+    attn_logit_cap: float
+    rms_norm_eps: float
+    rope_theta: float
+    context: int
+    selected_experts: int
+    pad: int
+    bos: int
+    eos: int

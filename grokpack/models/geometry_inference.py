@@ -1,4 +1,4 @@
-"""Dimensions of a Grok-1 model from the shapes of its tensors, a few of which may be damaged."""
+"""Dimensions of a model from the shapes of its tensors, a few of which may be damaged."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.models.architecture import Geometry, ModelTensor
-from grokpack.models.grok1 import GLOBAL_SLOTS, GROK1, LAYER_SLOTS, entries, is_release, layers_of
+from grokpack.models.family import Model
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from grokpack.core.tensors import TensorSpec
-
-_DIMENSIONS = ("vocab", "d_model", "experts", "ffn", "q_width", "kv_width")
+    from grokpack.models.family import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +25,38 @@ class Hints:
     scale_groups: int | None = None
 
 
-def infer_layers(indices: Collection[int]) -> int:
+def infer_layers(family: Family, indices: Collection[int]) -> int:
     """Number of layers from the tensor indices that exist.
 
     A last layer of which fewer than half the files are there counts as stray files, not as a
     layer: one file too many must not read as eleven that are missing.
     """
-    layers = layers_of(max(indices, default=-1) + 1)
+    before, slots = len(family.global_rules), len(family.layer_rules)
+    layers = family.layers_of(max(indices, default=-1) + 1)
     while layers > 0:
-        first = GLOBAL_SLOTS + (layers - 1) * LAYER_SLOTS
-        present = sum(first <= i < first + LAYER_SLOTS for i in indices)
-        if present * 2 >= LAYER_SLOTS:
+        first = before + (layers - 1) * slots
+        present = sum(first <= i < first + slots for i in indices)
+        if present * 2 >= slots:
             break
         layers -= 1
     return layers
 
 
-def infer(found: Mapping[int, TensorSpec], layers: int, hints: Hints) -> Geometry | None:
+def infer(
+    family: Family, found: Mapping[int, TensorSpec], layers: int, hints: Hints
+) -> Model | None:
     """Let the shapes vote on each dimension; None where one gets no vote.
 
     The width of the residual stream is settled first, because nearly every tensor shows it; a
     tensor that contradicts it (a file in another's place) has no vote on the rest.
 
     Args:
+        family: The tensors that there are.
         found: Shapes by tensor index, in file order.
         layers: Number of decoder layers.
         hints: What a config.json says.
     """
-    voters = [(e, found[e.index]) for e in entries(layers) if e.index in found]
+    voters = [(e, found[e.index]) for e in family.tensors(layers) if e.index in found]
     voters = [(e, t) for e, t in voters if len(t.values.shape) == len(e.rule.dims)]
     width = _majority(Counter(_named(e, t)["d_model"] for e, t in voters))
     votes: dict[str, Counter[int]] = {}
@@ -63,31 +66,31 @@ def infer(found: Mapping[int, TensorSpec], layers: int, hints: Hints) -> Geometr
             for dim, size in named.items():
                 votes.setdefault(dim, Counter())[size] += 1
     dims = {dim: _majority(counts) for dim, counts in votes.items()}
-    if set(dims) == set(_DIMENSIONS) - {"vocab"} and _is_release_without_embedding(dims):
-        dims["vocab"] = GROK1.vocab
-    if set(dims) != set(_DIMENSIONS):
+    needed = {dim for rule in family.rules for dim in rule.dims}
+    if dims.keys() == needed - {"vocab"} and _is_release_without_embedding(family, dims):
+        dims["vocab"] = family.release.vocab
+    if dims.keys() != needed:
         return None
     stored = stored_groups([(e, t) for e, t in voters if _named(e, t)["d_model"] == width])
     geometry = Geometry(**dims, layers=layers, head_dim=hints.head_dim, scale_groups=stored)
-    return _with_assumptions(geometry, hints)
+    return _with_assumptions(Model(family, geometry), hints)
 
 
-def _is_release_without_embedding(dims: Mapping[str, int]) -> bool:
-    """Whether all but the vocabulary is Grok-1's: then a missing embedding can only be its own."""
-    return all(getattr(GROK1, dim) == n for dim, n in dims.items())
+def _is_release_without_embedding(family: Family, dims: Mapping[str, int]) -> bool:
+    """Tell whether all but the vocabulary is the release's: then so is a missing embedding."""
+    return all(getattr(family.release, dim) == n for dim, n in dims.items())
 
 
-def _with_assumptions(geometry: Geometry, hints: Hints) -> Geometry:
+def _with_assumptions(model: Model, hints: Hints) -> Model:
     """Add the head size and the groups that shapes alone do not show."""
-    from dataclasses import replace
-
-    if geometry.head_dim is None and is_release(geometry):
-        geometry = replace(geometry, head_dim=128)
-    groups = hints.scale_groups or (8 if is_release(geometry) else None)
-    stored = geometry.scale_groups
+    release = model.family.release if model.is_release else None
+    if model.geometry.head_dim is None and release:
+        model = model.sized(head_dim=release.head_dim)
+    groups = hints.scale_groups or (release.scale_groups if release else None)
+    stored = model.geometry.scale_groups
     if groups and (stored is None or stored % groups == 0):
-        geometry = replace(geometry, scale_groups=groups)
-    return geometry
+        model = model.sized(scale_groups=groups)
+    return model
 
 
 def stored_groups(tensors: list[tuple[ModelTensor, TensorSpec]]) -> int | None:

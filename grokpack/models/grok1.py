@@ -1,30 +1,24 @@
-"""Grok-1 as a short table: every tensor's place, shape, role, tensor-parallel axis and names.
+"""Grok-1 as a table: every tensor's place, shape, part, tensor-parallel axis and names.
 
-Source of order, shapes and partition rules: xAI's `model.py` (TRANSFORMER_PARTITION_RULES,
+Sources of order, shapes and partition rules: xAI's `model.py` (TRANSFORMER_PARTITION_RULES,
 LM_PARTITION_RULES) and the flattening order of haiku's parameter dict, which sorts full module
 paths as strings; so layers are stored in the order 0, 1, 10, 11, ..., 19, 2, 20, ...
+
+Sources of the names in safetensors: keyfan/grok-1-hf follows Aqwu's convert_hf.py;
+hpcai-tech/grok-1 has its own modelling file, whose names vLLM reads as well; SGLang's
+models/grok.py.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING
+import math
 
-from grokpack.core.tensors import ArraySpec, DType, TensorSpec
-from grokpack.models.architecture import Geometry, ModelTensor, TensorRule
+from grokpack.core.tensors import DType
+from grokpack.models.architecture import Constants, Geometry, TensorRule
+from grokpack.models.family import Family, Network, Publication, ReleaseLayout
+from grokpack.models.tensor_names import Classes, Convention
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-"""How ranks share a weight stored `[in, out]`: by outputs, by inputs, by embedding features."""
-
-LAYER_SLOTS = 12  # tensors per decoder layer
-GLOBAL_SLOTS = 2  # embedding and final norm come before the layers
-
-
-GLOBAL_RULES = (
+_GLOBAL_RULES = (
     TensorRule(
         "language_model/in_out_embed/embeddings",
         ("vocab", "d_model"),
@@ -36,17 +30,17 @@ GLOBAL_RULES = (
     TensorRule(
         "language_model/rms_norm/scale",
         ("d_model",),
-        "norm",
+        "final_norm",
         "final norm",
         "none",
         "output_norm.weight",
     ),
 )
-LAYER_RULES = (
+_LAYER_RULES = (
     TensorRule(
         "moe/linear/w",
         ("experts", "d_model", "ffn"),
-        "expert",
+        "expert_gate",
         "experts, gate projection",
         "columns",
         "ffn_gate_exps.weight",
@@ -54,7 +48,7 @@ LAYER_RULES = (
     TensorRule(
         "moe/linear_1/w",
         ("experts", "ffn", "d_model"),
-        "expert",
+        "expert_down",
         "experts, down projection",
         "rows",
         "ffn_down_exps.weight",
@@ -62,7 +56,7 @@ LAYER_RULES = (
     TensorRule(
         "moe/linear_v/w",
         ("experts", "d_model", "ffn"),
-        "expert",
+        "expert_up",
         "experts, up projection",
         "columns",
         "ffn_up_exps.weight",
@@ -70,7 +64,7 @@ LAYER_RULES = (
     TensorRule(
         "multi_head_attention/key/w",
         ("d_model", "kv_width"),
-        "attention",
+        "key",
         "key projection",
         "columns",
         "attn_k.weight",
@@ -78,7 +72,7 @@ LAYER_RULES = (
     TensorRule(
         "multi_head_attention/linear/w",
         ("q_width", "d_model"),
-        "attention",
+        "attention_output",
         "output projection",
         "rows",
         "attn_output.weight",
@@ -86,7 +80,7 @@ LAYER_RULES = (
     TensorRule(
         "multi_head_attention/query/w",
         ("d_model", "q_width"),
-        "attention",
+        "query",
         "query projection",
         "columns",
         "attn_q.weight",
@@ -94,18 +88,23 @@ LAYER_RULES = (
     TensorRule(
         "multi_head_attention/value/w",
         ("d_model", "kv_width"),
-        "attention",
+        "value",
         "value projection",
         "columns",
         "attn_v.weight",
     ),
     TensorRule(
-        "rms_norm/scale", ("d_model",), "norm", "norm before attention", "none", "attn_norm.weight"
+        "rms_norm/scale",
+        ("d_model",),
+        "pre_attention_norm",
+        "norm before attention",
+        "none",
+        "attn_norm.weight",
     ),
     TensorRule(
         "rms_norm_1/scale",
         ("d_model",),
-        "norm",
+        "post_attention_norm",
         "norm after attention",
         "none",
         "attn_output_norm.weight",
@@ -113,7 +112,7 @@ LAYER_RULES = (
     TensorRule(
         "rms_norm_2/scale",
         ("d_model",),
-        "norm",
+        "pre_expert_norm",
         "norm before the experts",
         "none",
         "ffn_norm.weight",
@@ -121,7 +120,7 @@ LAYER_RULES = (
     TensorRule(
         "rms_norm_3/scale",
         ("d_model",),
-        "norm",
+        "post_expert_norm",
         "norm after the experts",
         "none",
         "layer_output_norm.weight",
@@ -132,7 +131,7 @@ LAYER_RULES = (
 )
 
 
-GROK1 = Geometry(
+_RELEASE = Geometry(
     vocab=131072,
     d_model=6144,
     layers=64,
@@ -146,79 +145,150 @@ GROK1 = Geometry(
 """The release; xAI's run.py gives the head size (key_size) of 128."""
 
 
-def is_release(geometry: Geometry) -> bool:
-    """Whether the dimensions are exactly those of the released model."""
-    same = replace(geometry, head_dim=GROK1.head_dim, scale_groups=GROK1.scale_groups)
-    return same == GROK1
-
-
-SELECTED_EXPERTS = 2  # experts that work on each token; run.py: num_selected_experts
-
-
 def layer_order(layers: int) -> list[int]:
     """Layers in the order of the files: sorted as strings."""
     return sorted(range(layers), key=str)
 
 
-@cache
-def entries(layers: int) -> tuple[ModelTensor, ...]:
-    """Every tensor in file order; entry `i` is the one in `tensor{i:05d}_000`."""
-    found = [ModelTensor(i, None, rule) for i, rule in enumerate(GLOBAL_RULES)]
-    for layer in layer_order(layers):
-        found += [ModelTensor(len(found) + s, layer, rule) for s, rule in enumerate(LAYER_RULES)]
-    return tuple(found)
+def constants(geometry: Geometry) -> Constants:
+    """The constants of xAI's run.py and model.py; the head size must be known."""
+    return Constants(
+        embedding_multiplier=math.sqrt(geometry.d_model),
+        attn_output_multiplier=1 / math.sqrt(geometry.head_dim or 1),
+        output_multiplier=0.5773502691896257,
+        attn_logit_cap=30.0,
+        rms_norm_eps=1e-5,
+        rope_theta=10000.0,
+        context=8192,
+        selected_experts=2,
+        pad=0,
+        bos=1,
+        eos=2,
+    )
 
 
-@cache
-def entries_by_name(layers: int) -> dict[str, ModelTensor]:
-    """The same tensors by name."""
-    return {entry.name: entry for entry in entries(layers)}
+_HYPERPARAMETERS = {  # xAI's key, then Hugging Face's
+    "embedding_multiplier": ("embedding_multiplier_scale",),
+    "attn_output_multiplier": ("attn_output_multiplier",),
+    "output_multiplier": ("output_multiplier_scale",),
+    "attn_logit_cap": ("attn_logit_cap", "attn_logit_softcapping", "max_attn_value"),
+    "rms_norm_eps": ("rms_norm_eps",),
+    "rope_theta": ("rope_theta",),
+    "context": ("sequence_len", "max_position_embeddings"),
+    "selected_experts": ("num_selected_experts", "num_experts_per_tok"),
+    "pad": ("pad_token", "pad_token_id"),
+    "bos": ("bos_token", "bos_token_id"),
+    "eos": ("eos_token", "eos_token_id"),
+}
+_DIMENSIONS = {  # names in xAI's run.py, then in Hugging Face configs
+    "vocab": ("vocab_size",),
+    "d_model": ("emb_size", "hidden_size"),
+    "layers": ("num_layers", "num_hidden_layers"),
+    "experts": ("num_experts", "num_local_experts"),
+    "ffn": ("ffn_size", "moe_intermediate_size", "intermediate_size"),
+    "head_dim": ("key_size", "head_dim"),
+    "q_heads": ("num_q_heads", "num_attention_heads"),
+    "kv_heads": ("num_kv_heads", "num_key_value_heads"),
+    "scale_groups": ("scale_groups",),
+}
+_KEYFAN = Convention(
+    "keyfan",
+    "transformer.decoder_layer.{layer}.{rest}",
+    {
+        "embedding": "transformer.in_out_embed.weight",
+        "final_norm": "transformer.rms_norm.weight",
+        "expert_gate": "moe.{expert}.linear.weight",
+        "expert_down": "moe.{expert}.linear_1.weight",
+        "expert_up": "moe.{expert}.linear_v.weight",
+        "key": "multi_head_attention.key.weight",
+        "attention_output": "multi_head_attention.linear.weight",
+        "query": "multi_head_attention.query.weight",
+        "value": "multi_head_attention.value.weight",
+        "pre_attention_norm": "rms_norm.weight",
+        "post_attention_norm": "rms_norm_1.weight",
+        "pre_expert_norm": "rms_norm_2.weight",
+        "post_expert_norm": "rms_norm_3.weight",
+        "router": "router.weight",
+    },
+    "lm_head.weight",
+    Classes("GrokForCausalLM", "GrokConfig", "grok", tied=True),
+)
+_HPCAI = Convention(
+    "hpcai",
+    "model.layers.{layer}.{rest}",
+    {
+        "embedding": "model.embed_tokens.weight",
+        "final_norm": "model.norm.scale",
+        "expert_gate": "moe_block.experts.{expert}.linear.weight",
+        "expert_down": "moe_block.experts.{expert}.linear_1.weight",
+        "expert_up": "moe_block.experts.{expert}.linear_v.weight",
+        "key": "attn.k_proj.weight",
+        "attention_output": "attn.o_proj.weight",
+        "query": "attn.q_proj.weight",
+        "value": "attn.v_proj.weight",
+        "pre_attention_norm": "pre_attn_norm.scale",
+        "post_attention_norm": "post_attn_norm.scale",
+        "pre_expert_norm": "pre_moe_norm.scale",
+        "post_expert_norm": "post_moe_norm.scale",
+        "router": "moe_block.gate.weight",
+    },
+    "lm_head.weight",
+    Classes("Grok1ModelForCausalLM", "Grok1Config", "grok-1", tied=True),
+    fused={
+        "expert_gate": "gate_proj",
+        "expert_down": "down_proj",
+        "expert_up": "up_proj",
+        "query": "qkv_proj",
+    },
+)
+_SGLANG = Convention(
+    "sglang",
+    "model.layers.{layer}.{rest}",
+    {
+        "embedding": "model.embed_tokens.weight",
+        "final_norm": "model.norm.weight",
+        "expert_gate": "block_sparse_moe.experts.{expert}.w1.weight",
+        "expert_down": "block_sparse_moe.experts.{expert}.w2.weight",
+        "expert_up": "block_sparse_moe.experts.{expert}.w3.weight",
+        "key": "self_attn.k_proj.weight",
+        "attention_output": "self_attn.o_proj.weight",
+        "query": "self_attn.q_proj.weight",
+        "value": "self_attn.v_proj.weight",
+        "pre_attention_norm": "pre_attn_norm.weight",
+        "post_attention_norm": "post_attn_norm.weight",
+        "pre_expert_norm": "pre_moe_norm.weight",
+        "post_expert_norm": "post_moe_norm.weight",
+        "router": "block_sparse_moe.gate.weight",
+    },
+    "lm_head.weight",
+    Classes(
+        "Grok1ForCausalLM", "Grok1SGLangConfig", "grok-1", tied=False
+    ),  # its loader fails without the output head
+)
 
 
-def layers_of(tensors: int) -> int:
-    """Layers of a model with this many tensors, rounded up where some are missing."""
-    return max(0, -(-(tensors - GLOBAL_SLOTS) // LAYER_SLOTS))
-
-
-def layer_of(name: str) -> int | None:
-    """The decoder layer that a parameter name belongs to."""
-    match = re.match(r"transformer/decoder_layer_(\d+)/", name)
-    return int(match[1]) if match else None
-
-
-def spec(geometry: Geometry, entry: ModelTensor) -> TensorSpec:
-    """Shape and dtype of a tensor as the release stores it, with the geometry's scale groups."""
-    shape = geometry.shape(entry.rule)
-    if not entry.rule.quantized:
-        return TensorSpec(entry.name, ArraySpec(shape, DType.F32))
-    rows = (geometry.scale_groups or shape[-2]) if entry.rule.cut == "rows" else 1
-    scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
-    return TensorSpec(entry.name, ArraySpec(shape, DType.I8), scales)
-
-
-def specs(geometry: Geometry) -> Iterator[TensorSpec]:
-    """Every tensor of the model, in file order."""
-    return (spec(geometry, entry) for entry in entries(geometry.layers))
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """Parameter counts, scales left out."""
-
-    total: int
-    active: int
-    by_role: dict[str, int]
-
-
-def count_parameters(geometry: Geometry) -> Parameters:
-    """Count parameters in all, by role, and those that work on one token (2 experts of 8)."""
-    by_role: dict[str, int] = {}
-    for tensor, entry in zip(specs(geometry), entries(geometry.layers), strict=True):
-        by_role[entry.rule.role] = by_role.get(entry.rule.role, 0) + tensor.values.elements
-    total = sum(by_role.values())
-    experts = by_role.get("expert", 0)
-    used = experts * min(SELECTED_EXPERTS, geometry.experts) // geometry.experts
-    return Parameters(total, total - experts + used, by_role)
-
-
-"""Who the ranks are: HF, SGLang and vLLM cut the embedding by rows; xAI's JAX by features."""
+GROK1 = Family(
+    name="grok-1",
+    title="Grok-1",
+    global_rules=_GLOBAL_RULES,
+    layer_rules=_LAYER_RULES,
+    layer_prefix="transformer/decoder_layer_{layer}/",
+    release=_RELEASE,
+    release_layout=ReleaseLayout("ckpt-0", weights=DType.I8, others=DType.F32),
+    publication=Publication(
+        organization="xAI",
+        repository="xai-org/grok-1",
+        license="apache-2.0",
+        license_words="Apache License 2.0",
+        tokenizer="5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
+    ),
+    network=Network(blocks=("attention", "experts"), activation="gelu_tanh", caps=("attention",)),
+    constants=constants,
+    hyperparameters=_HYPERPARAMETERS,
+    dimensions=_DIMENSIONS,
+    conventions={c.name: c for c in (_HPCAI, _SGLANG, _KEYFAN)},
+    code=("configuration_grok1.py", "modeling_grok1.py"),
+    gguf_architecture="grok",
+    tokenizer="sentencepiece",
+    layer_order=layer_order,
+)

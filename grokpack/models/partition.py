@@ -70,6 +70,7 @@ def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines
         (geometry.q_heads % ranks, f"{geometry.q_heads} query heads"),
         (kv % ranks and ranks % kv, f"{kv} key-value heads"),
         (geometry.ffn % ranks, f"expert width {geometry.ffn}"),
+        ((geometry.mlp or 0) % ranks, f"width {geometry.mlp} of the dense MLP"),
     ]
     if convention == "engines":
         checks += [

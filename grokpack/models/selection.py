@@ -25,6 +25,8 @@ _PARTS: dict[str, Role] = {
     "embedding": "embedding",
     "expert": "expert",
     "experts": "expert",
+    "head": "head",
+    "mlp": "mlp",
     "norm": "norm",
     "norms": "norm",
     "router": "router",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from grokpack.models import registry
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -81,10 +83,9 @@ def case(file: str, tensors: Sequence[str]) -> Case:
     """Make the case for a file that holds these tensors."""
     if len(tensors) != 1:
         return Case(_ELSEWHERE, file or _ELSEWHERE, file)
-    match = re.fullmatch(r"transformer/decoder_layer_(\d+)/(.+)", tensors[0])
-    if match is None:
-        return Case(_ELSEWHERE, tensors[0], file)
-    return Case(f"layer_{int(match[1]):02d}", match[2], file)
+    family = registry.by_paths(tensors)
+    layer, path = family.layer_of(tensors[0]), family.path_of(tensors[0])
+    return Case(_ELSEWHERE if layer is None else f"layer_{layer:02d}", path, file)
 
 
 def _text(finding: dict[str, Any]) -> str:

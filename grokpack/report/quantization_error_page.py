@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.models import grok1
+from grokpack.models import registry
 from grokpack.report import html, numbers, svg
-from grokpack.report.quantization_error_text import rule_of
 
 if TYPE_CHECKING:
     from grokpack.report.html import Html
@@ -61,8 +60,9 @@ def _heat(account: dict[str, Any]) -> Html:
     values: dict[tuple[str, str], float] = {}
     titles: dict[str, None] = {}
     layers: set[int] = set()
+    family = registry.by_paths(account["tensors"])
     for name, own in account["tensors"].items():
-        layer, title = grok1.layer_of(name), rule_of(name).title
+        layer, title = family.layer_of(name), family.rule_of(name).title
         if layer is not None and "relative_error" in own:
             values[str(layer), title] = own["relative_error"]
             titles[title] = None

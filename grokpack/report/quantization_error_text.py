@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from grokpack.models import architecture, grok1
+from grokpack.models import registry
 
 _HEAD = ("", "relative error", "SQNR", "worst group", "cosine", "at an end", "became 0")
 _TITLES = {"expert": "experts", "attention": "attention"}
@@ -22,22 +22,16 @@ def table(account: dict[str, Any]) -> str:
 def _kinds(account: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]]]:
     """Find the worst layer of each kind of weight of a role."""
     worst: dict[str, tuple[str, dict[str, Any]]] = {}
+    family = registry.by_paths(account["tensors"])
     for name, figures in account["tensors"].items():
-        rule = rule_of(name)
+        rule = family.rule_of(name)
         if rule.role != role or "relative_error" not in figures:
             continue
-        title = f"{rule.title.rpartition(', ')[2]}, worst in layer {grok1.layer_of(name)}"
+        title = f"{rule.title.rpartition(', ')[2]}, worst in layer {family.layer_of(name)}"
         kept = worst.get(rule.path)
         if kept is None or figures["relative_error"] > kept[1]["relative_error"]:
             worst[rule.path] = title, figures
     return list(worst.values())
-
-
-def rule_of(name: str) -> architecture.TensorRule:
-    """Return the kind of weight that a tensor is."""
-    layer = grok1.layer_of(name)
-    path = name if layer is None else name.partition(f"decoder_layer_{layer}/")[2]
-    return next(r for r in (*grok1.GLOBAL_RULES, *grok1.LAYER_RULES) if r.path == path)
 
 
 def _row(title: str, figures: dict[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import math
 import statistics
 from typing import TYPE_CHECKING, Any
 
+from grokpack.models import registry
 from grokpack.report import html, svg
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ _BAD_SCALES = ("nan", "posinf", "neginf", "zero", "negative")
 def sections(data: dict[str, Any]) -> list[Html]:
     """Make all sections that need the values to have been read."""
     about = {row["name"]: row for row in data["tensors"]}
-    rows = [row | {"kind": _kind(row["name"]), "about": about[row["name"]]} for row in _rows(data)]
+    family = registry.by_paths(about)
+    rows = [
+        row | {"kind": family.path_of(row["name"]), "about": about[row["name"]]}
+        for row in _rows(data)
+    ]
     layered = [row for row in rows if row["about"]["layer"] is not None]
     found = [_heat_map(layered)] if layered else []
     return [*found, _histograms(rows), _unsound(rows), _table(rows)]
@@ -31,11 +36,6 @@ def sections(data: dict[str, Any]) -> list[Html]:
 def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = data["statistics"]
     return rows
-
-
-def _kind(name: str) -> str:
-    """Return a tensor's name without its layer."""
-    return name.split("/", 2)[2] if name.startswith("transformer/decoder_layer_") else name
 
 
 def _heat_map(rows: list[dict[str, Any]]) -> Html:

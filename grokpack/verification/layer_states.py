@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.checkpoint import array_parts
-from grokpack.models import grok1
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +22,14 @@ def layers(verdict: Verdict) -> list[dict[str, Any]]:
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
         return []
+    family = checkpoint.model.family
     bad: dict[int, list[str]] = {number: [] for number in range(checkpoint.geometry.layers)}
     for name in dict.fromkeys(_tensors(verdict, checkpoint)):
-        number = grok1.layer_of(name)
+        number = family.layer_of(name)
         if number is not None and number in bad:
-            bad[number].append(name.split("/", 2)[2])
+            bad[number].append(family.path_of(name))
     return [
-        {"layer": number, "tensors": grok1.LAYER_SLOTS, "bad": names}
+        {"layer": number, "tensors": len(family.layer_rules), "bad": names}
         for number, names in bad.items()
     ]
 

@@ -19,7 +19,6 @@ from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
-from grokpack.models.grok1 import is_release
 from grokpack.storage import hashing
 from grokpack.verification import byte_ranges, read_options
 from grokpack.verification.checksums.torrent import PUBLISHED
@@ -270,6 +269,6 @@ def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
 
 def _foreign(checkpoint: ComparedFiles, torrent: Torrent) -> Iterator[Finding]:
     """Warn if Grok-1 itself is compared with a torrent that is not xAI's."""
-    if checkpoint.geometry and is_release(checkpoint.geometry) and torrent.info_hash != PUBLISHED:
+    if checkpoint.model and checkpoint.model.is_release and torrent.info_hash != PUBLISHED:
         what = "the torrent is not the one that xAI published"
         yield Finding("GP119", what, None, None, PUBLISHED, torrent.info_hash, "warning")

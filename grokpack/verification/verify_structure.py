@@ -17,8 +17,7 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import Finding, errors, of_kinds
 from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
 from grokpack.formats import zstd_seekable
-from grokpack.models import config_json, grok1
-from grokpack.models.grok1 import is_release
+from grokpack.models import config_json, registry
 from grokpack.storage import hashing
 from grokpack.verification.verify_contents import OTHER_SIZE, unlisted
 
@@ -151,7 +150,8 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     files: ComparedFiles | None = checkpoint or listed_files.unread(survey.folder)
     findings += against_manifest(files or listed_files.unread(path or survey.folder), findings)
     if checkpoint is None and not findings:
-        what, embedding = "the tensors do not tell a model's dimensions", grok1.entries(0)[0].name
+        what = "the tensors do not tell a model's dimensions"
+        embedding = registry.by_config({}).rule("embedding").path
         findings.append(Finding("GP210", what, None, embedding))
     failed = bool(errors(findings))
     checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
@@ -356,8 +356,9 @@ def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
         return None
     if storage.is_url(checkpoint.folder):
         return None
-    if not is_release(checkpoint.geometry) or checkpoint.layout.nbytes == 0:
+    if not checkpoint.model.is_release or checkpoint.layout.nbytes == 0:
         return None
     listed = (f"ckpt-0/{name}" for name in names)
     folder = operand(os.path.relpath(storage.parent(checkpoint.folder)))
-    return command("hf", "download", "xai-org/grok-1", *listed, "--local-dir", folder)
+    repository = checkpoint.model.family.publication.repository
+    return command("hf", "download", repository, *listed, "--local-dir", folder)

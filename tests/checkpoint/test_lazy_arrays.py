@@ -25,7 +25,7 @@ from grokpack.core.layout import Box
 from grokpack.core.tensors import ArraySpec, DType, scales_name
 from grokpack.execution.run import execute
 from grokpack.formats import ocdbt, zarr_metadata
-from grokpack.models import grok1
+from grokpack.models.grok1 import GROK1
 from grokpack.transforms.dequantize import Dequantize
 from tests.support.checkpoints import GOLDEN, reshard, synthesise, tree
 from tests.support.converting import WIDE, attach, convert, expected, rounded
@@ -156,7 +156,7 @@ def test_weights_with_other_scales_than_the_releases_are_multiplied_with_their_o
     assert any(tensor.scales is not None for tensor in opened.tensors.values())
     if kind != "packed":
         dtype = "f32" if kind == "expanded" else "bf16"
-        by_name = grok1.entries_by_name(WIDE.layers)
+        by_name = {e.name: e for e in GROK1.tensors(WIDE.layers)}
         for name, values in exact_weights(origin).items():
             rounds = dtype if by_name[name].rule.cut == "rows" else "f32"
             assert (value(lazy[name]) == rounded(values, rounds)).all(), name

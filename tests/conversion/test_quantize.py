@@ -18,8 +18,8 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.models import grok1
 from grokpack.models.architecture import Geometry
+from grokpack.models.grok1 import GROK1
 from tests.faults.crashing import Crash
 from tests.support import packed
 from tests.support.checkpoints import GOLDEN, synthesise, tensor_files, tree
@@ -255,7 +255,7 @@ def test_int8_in_other_groups_is_near_the_weights(
     checkpoint = open_checkpoint(str(out))
     account = json.loads((out / "grokpack.json").read_text())["account"]["tensors"]
     assert checkpoint.geometry.scale_groups == tp
-    for entry in grok1.entries(2):
+    for entry in GROK1.tensors(2):
         error = found[entry.name].astype(np.float64) - exact[entry.name]
         if entry.rule.cut != "rows":
             assert not error.any(), entry.name

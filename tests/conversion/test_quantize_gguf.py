@@ -16,8 +16,8 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
-from grokpack.models import grok1
 from grokpack.models.architecture import Geometry
+from grokpack.models.grok1 import GROK1
 from grokpack.planning.memory_budget import budget
 from tests.support.checkpoints import synthesise
 from tests.support.weights import exact_weights
@@ -42,7 +42,7 @@ def quantize(source: Path, out: Path, **options: Any) -> Path:
 def weights(source: Path) -> dict[str, np.ndarray]:
     """Every weight by llama.cpp's name, `f32[..., out, in]`."""
     exact = exact_weights(source)
-    entries = grok1.entries(GEOMETRY.layers)
+    entries = GROK1.tensors(GEOMETRY.layers)
     return {
         e.gguf: np.ascontiguousarray(exact[e.name].swapaxes(-1, -2))
         for e in entries
@@ -120,7 +120,7 @@ def test_blocks_are_read_back_as_the_products_that_they_mean(
     plan = plan_convert(open_checkpoint(str(path)), "ckpt-0", ConvertOptions())
     execute(plan, str(tmp_path / "back"))
     found, meant = exact_weights(tmp_path / "back"), tensors(path)
-    for entry in grok1.entries(GEOMETRY.layers):
+    for entry in GROK1.tensors(GEOMETRY.layers):
         if entry.rule.quantized:
             data = meant[entry.gguf].data
             wanted = gguf.quants.dequantize(data, TYPES[kind.upper()]).swapaxes(-1, -2)

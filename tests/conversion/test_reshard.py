@@ -21,8 +21,8 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.writers.scale_groups import probe_groups
 from grokpack.core.errors import GrokpackError
-from grokpack.models import architecture, grok1
-from grokpack.models.architecture import Geometry
+from grokpack.models.architecture import Geometry, ModelTensor
+from grokpack.models.grok1 import GROK1
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.checkpoints import GOLDEN, SMALL, reshard, synthesise, tensor_files, tree
 
@@ -117,7 +117,7 @@ def test_each_rank_loads_its_slices_with_the_safetensors_library(tmp_path: Path,
     reshard(source, tmp_path / "out", tp)
     checkpoint = open_checkpoint(str(source))
     whole = ArrayReader(checkpoint)
-    for entry in grok1.entries(SMALL.layers):
+    for entry in GROK1.tensors(SMALL.layers):
         for name, spec in checkpoint.tensors[entry.name].arrays().items():
             from grokpack.core.layout import whole as all_of
 
@@ -137,7 +137,7 @@ def _load(out: Path, name: str, rank: int, tp: int) -> np.ndarray:
     raise KeyError(name)
 
 
-def _slice(array: np.ndarray, entry: architecture.ModelTensor, rank: int, tp: int) -> np.ndarray:
+def _slice(array: np.ndarray, entry: ModelTensor, rank: int, tp: int) -> np.ndarray:
     """What a rank holds, written down a second time and more plainly."""
     path = entry.rule.path
     if "norm" in path or "router" in path:

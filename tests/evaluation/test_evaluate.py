@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from grokpack.cli.app import app
 from grokpack.evaluation.network.scores import Divergence, Scores
-from grokpack.models import grok1
+from grokpack.models.grok1 import GROK1
 from tests.oracle import forward
 from tests.report.test_schemas import answer, check
 from tests.support.checkpoints import GOLDEN, synthesise
@@ -137,7 +137,7 @@ def test_a_network_is_like_itself_in_other_formats(tmp_path: Path) -> None:
 
 def change(folder: Path, layer: int, slot: str, other_slot: str, other_layer: int) -> None:
     """Put one tensor's file in the place of another's."""
-    names = {e.name: e.index for e in grok1.entries(12 if folder.name == "deep" else 3)}
+    names = {e.name: e.index for e in GROK1.tensors(12 if folder.name == "deep" else 3)}
     at, source = (
         names[f"transformer/decoder_layer_{n}/{s}"]
         for n, s in ((layer, slot), (other_layer, other_slot))

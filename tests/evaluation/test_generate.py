@@ -36,7 +36,7 @@ def continued(folder: Path, starts: list[np.ndarray], count: int) -> list[list[i
 
 
 def test_what_is_remembered_of_long_prompts_counts_as_memory() -> None:
-    checkpoint = Mock(geometry=GROK1, tensors={})
+    checkpoint = Mock(geometry=GROK1.release, tensors={})
     options = EvaluateOptions()
     assert cost(checkpoint, 1500, options, remembered=True).spilled_bytes == 0
     spilled = cost(checkpoint, 8192, options, remembered=True).spilled_bytes

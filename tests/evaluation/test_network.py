@@ -122,7 +122,7 @@ def test_each_ingredient_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         _change_config(monkeypatch, pad=-1)
     elif name == "gate and up swapped":
         monkeypatch.setattr(experts, "UP", experts.GATE)
-        monkeypatch.setattr(place, attribute, "moe/linear_v/w")
+        monkeypatch.setattr(place, attribute, "expert_up")
     else:
         monkeypatch.setattr(place, attribute, wrong)
     assert np.abs(logits(GOLDEN, prompts()) - golden("logits_exact32")).max() > CLOSE

@@ -11,6 +11,7 @@ from grokpack.core.finding import Finding
 from grokpack.evaluation.network.experts import Routing, route
 from grokpack.evaluation.network_parts import ORDER_OF_SUMS, NetworkPart, undecided
 from grokpack.evaluation.weight_comparison import WeightGap
+from grokpack.models.grok1 import GROK1
 from grokpack.report.evaluation_text import render_pair
 
 LAYER = "transformer/decoder_layer_1"
@@ -30,7 +31,9 @@ def weight(name: str, relative: float, **known: Any) -> WeightGap:
         "first": (0, 0),
         **known,
     }
-    return WeightGap(name=f"{LAYER}/{name}", relative=relative, **given)
+    full = f"{LAYER}/{name}"
+    part = GROK1.rule_of(full).part
+    return WeightGap(name=full, part=part, relative=relative, **given)
 
 
 def experts(

@@ -16,10 +16,11 @@ from grokpack.conversion.plan_synth import plan_synth
 from grokpack.conversion.quantization import policy
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.models import grok1, selection
+from grokpack.models import selection
+from grokpack.models.grok1 import GROK1
 from tests.support.fuzzing import TINY
 
-ENTRIES = grok1.entries(12)
+ENTRIES = GROK1.tensors(12)
 NAMES = [entry.name for entry in ENTRIES]
 
 

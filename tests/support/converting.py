@@ -14,7 +14,8 @@ from safetensors import safe_open
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.execution.run import execute
-from grokpack.models import architecture, grok1, tensor_names
+from grokpack.models import architecture
+from grokpack.models.grok1 import GROK1
 
 if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
@@ -53,7 +54,7 @@ def expected(
     exact: Mapping[str, np.ndarray], layers: int, dtype: str, embedding: str
 ) -> dict[str, np.ndarray]:
     """Tensors by xAI's name, as a target of a dtype must hold them."""
-    by_name = grok1.entries_by_name(layers)
+    by_name = {e.name: e for e in GROK1.tensors(layers)}
     dtypes = {"norm": "f32", "router": "f32", "embedding": embedding}
     return {
         name: rounded(values, dtypes.get(by_name[name].rule.role, dtype))
@@ -74,8 +75,8 @@ def stored(folder: Path) -> dict[str, np.ndarray]:
 
 def hf_values(folder: Path, convention: str, layers: int, experts: int) -> dict[str, np.ndarray]:
     """A Hugging Face folder's tensors by xAI's name, turned back and stacked."""
-    arrays, table, values = stored(folder), tensor_names.CONVENTIONS[convention], {}
-    for entry in grok1.entries(layers):
+    arrays, table, values = stored(folder), GROK1.conventions[convention], {}
+    for entry in GROK1.tensors(layers):
         if entry.rule.role == "expert":
             one = [arrays[table.of(entry, e)].T for e in range(experts)]
             values[entry.name] = np.stack(one)
@@ -88,7 +89,7 @@ def hf_values(folder: Path, convention: str, layers: int, experts: int) -> dict[
 
 def gguf_values(path: Path, layers: int) -> dict[str, np.ndarray]:
     """A GGUF's tensors by xAI's name, by llama.cpp's own reader."""
-    by_gguf = {e.gguf: e for e in grok1.entries(layers)}
+    by_gguf = {e.gguf: e for e in GROK1.tensors(layers)}
     values = {}
     for file in sorted(path.glob("*.gguf")) if path.is_dir() else [path]:
         for tensor in gguf.GGUFReader(file).tensors:

@@ -9,7 +9,7 @@ import ml_dtypes  # noqa: F401  # numpy learns bfloat16
 import numpy as np
 from safetensors.numpy import load_file
 
-from grokpack.models import tensor_names
+from grokpack.models.grok1 import GROK1
 
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -75,4 +75,4 @@ def decoded(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
 
 def module(convention: str, entry: Any, expert: int | None) -> str:
     """Name of a weight's module in a folder."""
-    return tensor_names.CONVENTIONS[convention].of(entry, expert).removesuffix(".weight")
+    return GROK1.conventions[convention].of(entry, expert).removesuffix(".weight")

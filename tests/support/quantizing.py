@@ -11,8 +11,8 @@ import numpy as np
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.execution.run import execute
-from grokpack.models import grok1
 from grokpack.models.architecture import Geometry, ModelTensor
+from grokpack.models.grok1 import GROK1
 from tests.support.weights import exact_weights
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def quantize(source: Path, out: Path, limits: RunOptions | None = None, **option
 def weights(source: Path, layers: int) -> Iterator[tuple[ModelTensor, int | None, np.ndarray]]:
     """Every weight that can be quantized, `f64[out, in]`, one for each expert."""
     exact = exact_weights(source)
-    for entry in grok1.entries(layers):
+    for entry in GROK1.tensors(layers):
         if entry.rule.role == "expert":
             for expert, values in enumerate(exact[entry.name]):
                 yield entry, expert, values.T.astype(np.float64)

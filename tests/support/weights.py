@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes  # noqa: F401  # pickles name it
 import numpy as np
 
-from grokpack.models import grok1
+from grokpack.models.grok1 import GROK1
 
 
 class _Weight:
@@ -44,7 +44,7 @@ def unpickled(folder: Path) -> dict[str, np.ndarray]:
 def _files(folder: Path) -> dict[str, Path]:
     found = folder / "ckpt-0" if (folder / "ckpt-0").is_dir() else folder
     files = sorted(found.glob("tensor*_000"))
-    entries = grok1.entries(grok1.layers_of(len(files)))
+    entries = GROK1.tensors(GROK1.layers_of(len(files)))
     return {e.name: path for e, path in zip(entries, files, strict=True)}
 
 

@@ -16,7 +16,8 @@ from grokpack.cli.app import app
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.models import architecture, grok1
+from grokpack.models import architecture
+from grokpack.models.grok1 import GROK1
 from grokpack.verification.record_manifest import record
 from grokpack.verification.verify_structure import verify_structure
 from tests.report.test_schemas import check
@@ -33,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The release's files as holes, with nothing beside them, as a download has them."""
     folder = tmp_path_factory.mktemp("release")
-    execute(plan_synth(grok1.GROK1, sparse=True), str(folder))
+    execute(plan_synth(GROK1.release, sparse=True), str(folder))
     (folder / "config.json").unlink()
     (folder / "grokpack.json").unlink()
     return folder
@@ -60,7 +61,7 @@ def bare(folder: Path) -> Path:
 
 def without_last_layer(folder: Path, layers: int) -> set[str]:
     """Delete the files of the layer that comes last among the files of ckpt-0; tells which."""
-    gone = [grok1.LAYER_SLOTS * (layers - 1) + grok1.GLOBAL_SLOTS + n for n in range(12)]
+    gone = [12 * (layers - 1) + 2 + n for n in range(12)]
     names = {f"tensor{index:05d}_000" for index in gone}
     for name in names:
         (folder / "ckpt-0" / name).unlink()

@@ -13,7 +13,7 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.execution.run import execute
-from grokpack.models import grok1
+from grokpack.models.grok1 import GROK1
 from grokpack.verification.verify_structure import Verdict, fixes, repair_command, verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import GOLDEN, reshard, synthesise
@@ -133,7 +133,7 @@ def test_a_link_to_nowhere_is_a_finding_and_the_others_are_read(folder: Path, ta
 
 
 def test_the_release_without_its_embedding_is_still_known_and_repaired(tmp_path: Path) -> None:
-    execute(plan_synth(grok1.GROK1, sparse=True), str(tmp_path))
+    execute(plan_synth(GROK1.release, sparse=True), str(tmp_path))
     for name in ("config.json", "grokpack.json", "ckpt-0/tensor00000_000"):
         (tmp_path / name).unlink()
     verdict = verify(tmp_path)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from grokpack.core.layout import Box, FileLayout, Layout, Part, whole
 from grokpack.core.tensors import ArraySpec, Packing, TensorSpec
 from grokpack.formats import safetensors
-from grokpack.models import grok1, partition
-from grokpack.models.architecture import Geometry
+from grokpack.models import partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from grokpack.models.architecture import Geometry
+    from grokpack.models.family import Family, Model
 
 
 NAME = "safetensors"
@@ -40,41 +42,44 @@ Stored = TensorSpec | Packing
 """A tensor as it is stored."""
 
 
-def lay_out(geometry: Geometry, tensors: Iterable[Stored], ranks: int) -> Layout:
+def lay_out(model: Model, tensors: Iterable[Stored], ranks: int) -> Layout:
     """Lay out the files of all ranks and the common ones.
 
     Args:
-        geometry: The model; its head size must be known.
+        model: The model; its head size must be known.
         tensors: Whole tensors as they are stored.
         ranks: Tensor-parallel width; it divides the bytes of packed inputs.
     """
     arrays: dict[str, ArraySpec] = {}
     cut: dict[str, tuple[Box, ...]] = {}
     common: dict[str, tuple[Box, ...]] = {}
-    by_name = grok1.entries_by_name(geometry.layers)
-    for tensor in sorted(tensors, key=lambda t: _reading_order(t.name)):
+    family, by_name = model.family, model.by_name()
+    for tensor in sorted(tensors, key=lambda t: _reading_order(family, t.name)):
         stored = tensor.arrays()
         arrays |= stored
-        shares = partition.shares(geometry, by_name[tensor.name], stored, ranks, "engines")
+        shares = partition.shares(model.geometry, by_name[tensor.name], stored, ranks, "engines")
         for name, share in shares.items():
             if share is None:
                 common[name] = (whole(arrays[name].shape),)
             else:
                 cut[name] = share
     folders = [rank_folder(r, ranks) for r in range(ranks)]
-    bands = [*_bands(folders, cut, arrays), *_bands([COMMON], common, arrays)]
+    bands = [*_bands(family, folders, cut, arrays), *_bands(family, [COMMON], common, arrays)]
     return Layout(arrays, tuple(bands))
 
 
-def _reading_order(name: str) -> tuple[int, str]:
-    layer = grok1.layer_of(name)
+def _reading_order(family: Family, name: str) -> tuple[int, str]:
+    layer = family.layer_of(name)
     return (-1 if layer is None else layer, name)
 
 
 def _bands(
-    folders: list[str], boxes: Mapping[str, tuple[Box, ...]], arrays: Mapping[str, ArraySpec]
+    family: Family,
+    folders: list[str],
+    boxes: Mapping[str, tuple[Box, ...]],
+    arrays: Mapping[str, ArraySpec],
 ) -> Iterator[tuple[FileLayout, ...]]:
-    shards = list(_shards({name: row[0] for name, row in boxes.items()}, arrays))
+    shards = list(_shards(family, {name: row[0] for name, row in boxes.items()}, arrays))
     for number, names in enumerate(shards):
         file = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
         yield tuple(
@@ -85,17 +90,19 @@ def _bands(
         )
 
 
-def _shards(boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]) -> Iterator[list[str]]:
+def _shards(
+    family: Family, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]
+) -> Iterator[list[str]]:
     """Yield the array names of each file: whole layers, aligned dtypes first within a file."""
     shard: list[str] = []
     nbytes, layer = 0, None
     for name, box in boxes.items():
-        if nbytes >= SHARD_BYTES and grok1.layer_of(name) != layer:
+        if nbytes >= SHARD_BYTES and family.layer_of(name) != layer:
             yield safetensors.aligned(shard, arrays)
             shard, nbytes = [], 0
         shard.append(name)
         nbytes += box.elements * arrays[name].dtype.itemsize
-        layer = grok1.layer_of(name)
+        layer = family.layer_of(name)
     if shard:
         yield safetensors.aligned(shard, arrays)
 
@@ -123,7 +130,7 @@ def index(
     document = {
         "schema": SCHEMA,
         "ranks": ranks,
-        "geometry": {name: getattr(geometry, name) for name in Geometry.__slots__},
+        "geometry": geometry.document(),
         "arrays": arrays,
         **({"bits": dict(bits)} if bits else {}),
     }

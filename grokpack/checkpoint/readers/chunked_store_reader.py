@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
@@ -25,7 +24,7 @@ from grokpack.core.finding import Finding, of_kinds
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.formats import zarr, zarr_metadata
-from grokpack.models import config_json, grok1
+from grokpack.models import config_json, registry
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.int4_pairs import Nibbles
 
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
 
     from grokpack.formats.zarr_metadata import Stored
     from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.family import Family
     from grokpack.transforms.protocols import LazyArray
 
-_PLACE = re.compile(r"(?:.*/)?((?:transformer/decoder_layer_\d{1,4}|language_model)/.+)")
 _VALUES = ("", "/weight", "/0")
 _SCALES = ("_scales", "/scales", "/1")
 """Endings after a tensor's name: in grokpack's zarr, and in xAI's pytree as Orbax names its
@@ -161,33 +160,34 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     """
     store = _Store(folder, ChunkReader(folder), contents)
     settings, _ = config_file.find([folder])
-    hints = config_json.hints(settings, head_dim)
-    layers = _take_members(store, hints.layers or contents.layers or 0)
+    family = registry.by_paths([member.path for member in contents.members])
+    hints = config_json.hints(settings, family, head_dim)
+    layers = _take_members(store, family, hints.layers or contents.layers or 0)
     store.refuse_claims()
     store.refuse_values()
     chunks = [array.chunk_bytes for array in store.stored.values()]
     store.shelf.largest_bytes = max(chunks, default=0)
-    tensors = _tensors(store, layers)
-    geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
+    tensors = _tensors(store, family.tensors(layers))
+    model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     files = sum(map(len, store.bands)) + len(contents.literals) + len(contents.common)
     missing = sum(f.file is not None for f in of_kinds(contents.findings, "GP101"))
     findings = contents.findings
-    if geometry is None:
+    if model is None:
         return Survey(folder, name, files + missing, tuple(findings), None)
     bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
     if bits:  # they have groups of their own, which ranks do not share as the release's
-        geometry = replace(geometry, scale_groups=None)
-    findings += expectations.other_layers(geometry, hints, lambda entry: entry.name)
-    findings += _misfits(store, tensors, geometry)
+        model = model.sized(scale_groups=None)
+    findings += expectations.other_layers(model, hints, lambda entry: entry.name)
+    findings += _misfits(store, tensors, model.geometry)
     findings += [
         Finding("GP130", text, config_json.FILE)
-        for text in config_json.contradictions(settings, geometry)
+        for text in config_json.contradictions(settings, model)
     ]
     checkpoint = Checkpoint(
         folder,
         folder,
         name,
-        geometry,
+        model,
         {tensor.name: tensor for tensor in tensors.values()},
         _layout(store),
         config=settings,
@@ -196,27 +196,27 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
         bits=bits,
         cache_bytes=store.shelf.memory_bytes,
     )
-    told = contents.told or expectations.teller(geometry, hints)
+    told = contents.told or expectations.teller(model, hints)
     return Survey(folder, name, files + missing, tuple(findings), checkpoint, told=told)
 
 
-def _take_members(store: _Store, told: int) -> int:
+def _take_members(store: _Store, family: Family, told: int) -> int:
     """Add the arrays that belong to the model; return its number of layers, at least `told`."""
     contents = store.contents
     store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)
     store.held_bytes = sum(_size(store, path) for path in contents.common)
-    places = {m.path: _PLACE.fullmatch(m.path) for m in contents.members}
-    layers = [grok1.layer_of(place[1]) for place in places.values() if place]
+    places = {m.path: family.located(m.path) for m in contents.members}
+    layers = [family.layer_of(place) for place in places.values() if place]
     count = min(max(1 + max((n for n in layers if n is not None), default=-1), told), _MOST)
     names = {
         f"{name}{ending}": array
-        for name in grok1.entries_by_name(count)
+        for name in (entry.name for entry in family.tensors(count))
         for endings, array in ((_VALUES, name), (_SCALES, scales_name(name)))
         for ending in endings
     }
     for member in contents.members:
         place = places[member.path]
-        array = names.get(place[1]) if place else None
+        array = names.get(place) if place else None
         if array is None:
             what = "array does not belong to the model: not read"
             finding = Finding("GP102", what, member.metadata, member.path, severity="warning")
@@ -292,10 +292,10 @@ def _keys(folders: set[str], files: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _tensors(store: _Store, layers: int) -> dict[ModelTensor, TensorSpec]:
+def _tensors(store: _Store, entries: tuple[ModelTensor, ...]) -> dict[ModelTensor, TensorSpec]:
     """Return the model's tensors; incomplete ones become findings."""
     tensors = {}
-    for entry in grok1.entries(layers):
+    for entry in entries:
         values, own = store.specs.get(entry.name), store.specs.get(scales_name(entry.name))
         if values is None:
             store.contents.findings.append(Finding("GP101", "tensor is missing", None, entry.name))

@@ -9,7 +9,7 @@ from grokpack.core.finding import Finding
 from grokpack.core.layout import whole
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats import ckpt0, pickle
-from grokpack.models import grok1, partition
+from grokpack.models import partition
 from grokpack.models.geometry_inference import stored_groups
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.errors import GrokpackError
     from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.family import Model
 
 
 class FolderListing(Protocol):
@@ -52,7 +53,7 @@ def check_names(
 
 
 def check_failures(
-    files: FolderListing, entries: tuple[ModelTensor, ...], geometry: Geometry | None, hosts: int
+    files: FolderListing, entries: tuple[ModelTensor, ...], model: Model | None, hosts: int
 ) -> list[Finding]:
     """Return findings for unreadable headers: truncated, too long, hostile or broken.
 
@@ -63,20 +64,20 @@ def check_failures(
         belongs = key[0] < len(entries) and key[1] < hosts
         if belongs or isinstance(error, UnsafePickle):
             size = files.sizes[ckpt0.file_name(*key)]
-            expected = _expected_file(entries, key, geometry, hosts) if belongs else (None, None)
+            expected = _expected_file(entries, key, model, hosts) if belongs else (None, None)
             found.append(_failure(key, error, size, expected))
     return found
 
 
 def _expected_file(
-    entries: tuple[ModelTensor, ...], key: tuple[int, int], geometry: Geometry | None, hosts: int
+    entries: tuple[ModelTensor, ...], key: tuple[int, int], model: Model | None, hosts: int
 ) -> tuple[str, int | None]:
     """Return the name of a file's tensor, and the size that the file should have."""
     entry = entries[key[0]]
-    if geometry is None:
+    if model is None:
         return entry.name, None
-    arrays = grok1.spec(geometry, entry).arrays()
-    shares = partition.shares(geometry, entry, arrays, hosts, "jax")
+    arrays = model.spec(entry).arrays()
+    shares = partition.shares(model.geometry, entry, arrays, hosts, "jax")
     specs = []
     for name, array in arrays.items():
         share = shares[name]

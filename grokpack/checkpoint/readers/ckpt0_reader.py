@@ -16,17 +16,19 @@ from grokpack.core.finding import Finding
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, TensorSpec
 from grokpack.formats import ckpt0, pickle, recognition, zstd_seekable
-from grokpack.models import config_json, grok1, partition
+from grokpack.models import config_json, partition, registry
 from grokpack.models.geometry_inference import infer, infer_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.formats.pickle import Pickled
-    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.family import Family, Model
     from grokpack.models.geometry_inference import Hints
 
 _MOST_FILES = 1 << 14  # the release, written by 16 hosts, has 12,320
+_WHOLE_AND_CUT: tuple[Part, ...] = ("embedding", "final_norm")
 _MOST_HOSTS = 16  # as many as the release can be cut for; bounds what damaged shapes may claim
 
 
@@ -59,23 +61,24 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     files = _read_folder(folder)
     homes = [folder, storage.parent(folder)]
     found_config, _ = config_file.find(homes)
-    hints = config_json.hints(found_config, head_dim)
-    layers = hints.layers or infer_layers({index for index, _ in files.present})
-    seen = _see(files, layers, hints)
-    released = expectations.released_layers(seen.geometry, hints)
+    family = registry.by_config(found_config)
+    hints = config_json.hints(found_config, family, head_dim)
+    layers = hints.layers or infer_layers(family, {index for index, _ in files.present})
+    seen = _see(files, family, layers, hints)
+    released = expectations.released_layers(seen.model, hints)
     if released is not None and released != layers:
-        seen = _see(files, released, hints)
+        seen = _see(files, family, released, hints)
     findings = _check(files, seen)
     expected = len(seen.entries) * seen.hosts
-    if seen.geometry is None:
+    if seen.model is None:
         return Survey(folder, ckpt0.NAME, expected, tuple(findings), None)
     findings += [
         Finding("GP130", text, config_json.FILE)
-        for text in config_json.contradictions(found_config, seen.geometry)
+        for text in config_json.contradictions(found_config, seen.model)
     ]
-    checkpoint = _checkpoint(folder, seen.geometry, seen.tensors, files, seen.hosts)
+    checkpoint = _checkpoint(folder, seen.model, seen.tensors, files, seen.hosts)
     checkpoint = _with_home(checkpoint, homes, found_config)
-    told = expectations.teller(seen.geometry, hints)
+    told = expectations.teller(seen.model, hints)
     return Survey(folder, ckpt0.NAME, expected, tuple(findings), checkpoint, told=told)
 
 
@@ -86,22 +89,22 @@ class _Seen:
     entries: tuple[ModelTensor, ...]
     hosts: int
     tensors: dict[int, TensorSpec]
-    geometry: Geometry | None
+    model: Model | None
 
 
-def _see(files: _Folder, layers: int, hints: Hints) -> _Seen:
-    entries = grok1.entries(layers)
-    hosts = max(_host_count(files, len(entries)), _hosts_by_width(files))
+def _see(files: _Folder, family: Family, layers: int, hints: Hints) -> _Seen:
+    entries = family.tensors(layers)
+    hosts = max(_host_count(files, len(entries)), _hosts_by_width(files, family))
     tensors = _assemble(files, entries, hosts)
-    return _Seen(entries, hosts, tensors, infer(tensors, layers, hints))
+    return _Seen(entries, hosts, tensors, infer(family, tensors, layers, hints))
 
 
 def _check(files: _Folder, seen: _Seen) -> list[Finding]:
     """Return findings for missing, foreign or unreadable files, and for misplaced tensors."""
     findings = ckpt0_checks.check_names(files, seen.entries, seen.hosts)
-    findings += ckpt0_checks.check_failures(files, seen.entries, seen.geometry, seen.hosts)
-    if seen.geometry is not None:
-        findings += ckpt0_checks.check_shapes(seen.tensors, seen.entries, seen.geometry)
+    findings += ckpt0_checks.check_failures(files, seen.entries, seen.model, seen.hosts)
+    if seen.model is not None:
+        findings += ckpt0_checks.check_shapes(seen.tensors, seen.entries, seen.model.geometry)
     return findings
 
 
@@ -155,12 +158,13 @@ def _host_count(files: _Folder, tensors: int) -> int:
     return hosts
 
 
-def _hosts_by_width(files: _Folder) -> int:
+def _hosts_by_width(files: _Folder, family: Family) -> int:
     """Return the number of hosts that share the embedding's features.
 
     Norms are whole in every file, the embedding is cut. It is 1 if the two are not such tensors.
     """
-    pair = [files.read.get((index, 0)) for index in range(grok1.GLOBAL_SLOTS)]
+    places = [family.rules.index(family.rule(part)) for part in _WHOLE_AND_CUT]
+    pair = [files.read.get((index, 0)) for index in places]
     shapes = [[a.spec.shape for a in own.arrays()] for own in pair if own is not None]
     match shapes:
         case [[(vocab, share)], [(width,)]] if share and vocab != width and width % share == 0:
@@ -200,23 +204,23 @@ def _widened(array: ArraySpec, axis: int | None, hosts: int) -> ArraySpec:
 
 
 def _checkpoint(
-    folder: str, geometry: Geometry, tensors: dict[int, TensorSpec], files: _Folder, hosts: int
+    folder: str, model: Model, tensors: dict[int, TensorSpec], files: _Folder, hosts: int
 ) -> Checkpoint:
     arrays: dict[str, ArraySpec] = {}
     bands = []
     framings = {}
-    entries = grok1.entries(geometry.layers)
+    entries = model.tensors()
     for index, tensor in tensors.items():
         arrays |= tensor.arrays()
         pickled = [files.read[index, host] for host in range(hosts)]
         literals = [p.literals for p in pickled]
-        bands.append(lay_out_tensor("", geometry, entries[index], tensor, hosts, literals))
+        bands.append(lay_out_tensor("", model.geometry, entries[index], tensor, hosts, literals))
         canonical = pickle.frame(tensor.values, tensor.scales).literals
         if hosts == 1 and canonical != literals[0]:
             framings[tensor.name] = literals[0]
     named = {tensor.name: tensor for tensor in tensors.values()}
     return Checkpoint(
-        folder, folder, ckpt0.NAME, geometry, named, Layout(arrays, tuple(bands)), framings=framings
+        folder, folder, ckpt0.NAME, model, named, Layout(arrays, tuple(bands)), framings=framings
     )
 
 

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from grokpack.checkpoint import listed_files, manifest_file, manifest_paths, manifest_records
 from grokpack.core.finding import Finding, of_kinds
-from grokpack.models import grok1
-from grokpack.models.grok1 import GROK1, is_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,41 +18,43 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Survey
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Records
-    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.family import Model
     from grokpack.models.geometry_inference import Hints
 
 RELEASE = "the release's dimensions"
 
 
-def released_layers(geometry: Geometry | None, hints: Hints) -> int | None:
+def released_layers(model: Model | None, hints: Hints) -> int | None:
     """Return the layers of a model with the release's widths; None for others or with a config."""
-    if geometry is None or hints.layers is not None:
+    if model is None or hints.layers is not None:
         return None
-    return GROK1.layers if is_release(replace(geometry, layers=GROK1.layers)) else None
+    layers = model.family.release.layers
+    return layers if model.sized(layers=layers).is_release else None
 
 
-def teller(geometry: Geometry, hints: Hints) -> str | None:
+def teller(model: Model, hints: Hints) -> str | None:
     """Return what gives the number of layers, for people; None if nothing does."""
     if hints.layers is not None:
         return "the config"
-    return RELEASE if released_layers(geometry, hints) else None
+    return RELEASE if released_layers(model, hints) else None
 
 
 def other_layers(
-    geometry: Geometry, hints: Hints, name_of: Callable[[ModelTensor], str]
+    model: Model, hints: Hints, name_of: Callable[[ModelTensor], str]
 ) -> list[Finding]:
     """Return findings for layers that the release has and the model lacks, or the reverse.
 
     Args:
-        geometry: The geometry with as many layers as were found.
+        model: The geometry with as many layers as were found.
         hints: Values of a config.
         name_of: Returns the name of a tensor in the files.
     """
-    wanted = released_layers(geometry, hints)
+    wanted, layers = released_layers(model, hints), model.geometry.layers
     if wanted is None:
         return []
-    missing = [e for e in grok1.entries(wanted) if (e.layer or 0) >= geometry.layers]
-    extra = [e for e in grok1.entries(geometry.layers) if (e.layer or 0) >= wanted]
+    missing = [e for e in model.family.tensors(wanted) if (e.layer or 0) >= layers]
+    extra = [e for e in model.tensors() if (e.layer or 0) >= wanted]
     findings = [Finding("GP101", "tensor is missing", None, name_of(entry)) for entry in missing]
     what = f"a model of the release's dimensions has {wanted} layers"
     return findings + [Finding("GP102", what, None, name_of(entry)) for entry in extra]

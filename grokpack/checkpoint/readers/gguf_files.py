@@ -13,6 +13,7 @@ from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge
 from grokpack.core.finding import Finding
 from grokpack.formats import gguf_header, recognition
 from grokpack.formats.header_allowance import Allowance
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from grokpack.formats.gguf import TensorInfo
     from grokpack.formats.gguf_header import GgufHeader, Value
 
+_ARCHITECTURE = "general.architecture"
 SUFFIX = ".gguf"
-ARCH = "grok"
 _SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 _MOST_FILES = 4096  # of a split; with a gigabyte each, thirteen times the release
 _FEW = 5  # names that a message lists
@@ -62,6 +63,11 @@ class GgufFiles:
     def keys(self) -> Mapping[str, Value]:
         """Keys of the first file."""
         return self.headers[self.first].keys
+
+    @property
+    def architecture(self) -> str:
+        """llama.cpp's name of the architecture."""
+        return str(self.keys[_ARCHITECTURE])
 
     def tensors(self) -> dict[str, TensorInfo]:
         """Return every tensor of every file."""
@@ -135,8 +141,8 @@ def _files_of(name: str) -> list[str]:
 
 
 def _refuse_others(keys: Mapping[str, Value], place: str) -> None:
-    """Refuse a file that is no Grok model."""
-    kind, arch = keys.get("general.type", "model"), keys.get("general.architecture")
+    """Refuse a file that is no model of a family that is known."""
+    kind, arch = keys.get("general.type", "model"), keys.get(_ARCHITECTURE)
     number, count = keys.get("split.no"), keys.get("split.count")
     if arch is None and number:
         what = f"the file is number {_next(number)} of a split of {count}, under another name"
@@ -144,8 +150,8 @@ def _refuse_others(keys: Mapping[str, Value], place: str) -> None:
         what = f"the file holds no model, but `{str(kind)[:40]}`"
     elif arch is None:
         what = "the file names no architecture"
-    elif arch != ARCH:
-        what = f"architecture is `{str(arch)[:40]}`, not `{ARCH}`"
+    elif arch not in (known := registry.gguf_architectures()):
+        what = f"architecture is `{str(arch)[:40]}`, not `{'` or `'.join(known)}`"
     else:
         return
     raise GrokpackError("GP219", what, Place(place))

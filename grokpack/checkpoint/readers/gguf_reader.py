@@ -24,8 +24,7 @@ from grokpack.core.finding import Finding
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.formats.gguf import BITS, BLOCKS, GGMLType, TensorInfo
-from grokpack.models import architecture, config_json, grok1, hyperparameters
-from grokpack.models.config_json import hints
+from grokpack.models import config_json, hyperparameters, registry
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.ggml_views import (
     BlockCodes,
@@ -41,15 +40,16 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.readers.gguf_files import GgufFiles
     from grokpack.checkpoint.readers.gguf_tensors import HeldTensor
-    from grokpack.formats.gguf_header import Value
-    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.architecture import Part as NetworkPart
+    from grokpack.models.family import Family
     from grokpack.transforms.protocols import LazyArray
 
 NAME = "gguf"
 HEAD = gguf_tensors.HEAD
 _MOST = 1024  # most layers that a model may have; Grok-1 has 64
 _COUNT = "block_count"  # key of the number of layers, in the header itself
-_CONFIG = {  # GGUF's key below `grok.`: the key of a Hugging Face config
+_CONFIG = {  # GGUF's key below the architecture: the key of a Hugging Face config
     "embedding_length": "hidden_size",
     "block_count": "num_hidden_layers",
     "expert_count": "num_local_experts",
@@ -91,21 +91,22 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     files = gguf_files.read(path)
     if not files.complete_keys:
         return Survey(files.folder, NAME, files.expected, tuple(files.findings), None)
-    settings = _settings(files.keys)
-    given = hints(settings, head_dim)
+    settings, infos = _settings(files), files.tensors()
+    family = registry.by_gguf_names(files.architecture, infos)
+    given = config_json.hints(settings, family, head_dim)
     layers = min(given.layers or 0, _MOST)
-    infos = files.tensors()
-    held, wrong = gguf_tensors.take(infos, layers, config_json.value(settings, "experts") or 0)
+    held, wrong = gguf_tensors.take(
+        infos, family, layers, config_json.value(settings, family, "experts") or 0
+    )
     specs = {e.index: TensorSpec(e.name, _logical(e, own.info)) for e, own in held.items()}
-    geometry = infer(specs, layers, given)
+    model = infer(family, specs, layers, given)
     findings = [*files.findings, *map(files.placed, wrong)]
-    if geometry is None:
-        findings += [] if wrong else [_shapeless(files)]
+    if model is None:
+        findings += [] if wrong else [_shapeless(files, family)]
         return Survey(files.folder, NAME, files.expected, tuple(findings), None)
-    findings += map(files.placed, _misshapen(held, geometry))
+    findings += map(files.placed, _misshapen(held, model.geometry))
     findings += [
-        Finding("GP130", text, files.first)
-        for text in config_json.contradictions(settings, geometry)
+        Finding("GP130", text, files.first) for text in config_json.contradictions(settings, model)
     ]
     layout = Layout(
         {name: info.stored for name, info in infos.items()},
@@ -115,34 +116,34 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         files.folder,
         files.folder,
         NAME,
-        geometry,
+        model,
         {},
         layout,
-        config=hyperparameters.from_float32(settings, geometry),
+        config=hyperparameters.from_float32(settings, model),
         framings=_framings(files),
         owns_folder=False,
     )
     if any(finding.severity == "error" for finding in findings):
         return Survey(files.folder, NAME, files.expected, tuple(findings), bare, told=_COUNT)
     checkpoint = _with_tensors(bare, held)
-    if HEAD in layout.arrays:
-        findings += map(files.placed, check_head(checkpoint, grok1.entries(0)[0].gguf, HEAD))
+    if family.tied and HEAD in layout.arrays:
+        embedding = family.rule("embedding").gguf
+        findings += map(files.placed, check_head(checkpoint, embedding, HEAD))
     return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint, told=_COUNT)
 
 
-def _shapeless(files: GgufFiles) -> Finding:
+def _shapeless(files: GgufFiles, family: Family) -> Finding:
     what = "the tensors do not tell a model's dimensions"
-    return Finding("GP210", what, files.first, grok1.entries(0)[0].gguf)
+    return Finding("GP210", what, files.first, family.rule("embedding").gguf)
 
 
-def _settings(keys: Mapping[str, Value]) -> dict[str, Any]:
+def _settings(files: GgufFiles) -> dict[str, Any]:
     """Return the keys under the names of a Hugging Face config, which grokpack reads."""
+    keys, prefix = files.keys, files.architecture
     settings: dict[str, Any] = {
-        name: keys[f"{gguf_files.ARCH}.{key}"]
-        for key, name in _CONFIG.items()
-        if f"{gguf_files.ARCH}.{key}" in keys
+        name: keys[f"{prefix}.{key}"] for key, name in _CONFIG.items() if f"{prefix}.{key}" in keys
     }
-    settings.setdefault("head_dim", keys.get(f"{gguf_files.ARCH}.rope.dimension_count"))
+    settings.setdefault("head_dim", keys.get(f"{prefix}.rope.dimension_count"))
     if "grokpack.scale_groups" in keys:
         settings["scale_groups"] = keys["grokpack.scale_groups"]
     return {name: value for name, value in settings.items() if value is not None}
@@ -166,14 +167,12 @@ def _logical(entry: ModelTensor, info: TensorInfo) -> ArraySpec:
 
 
 def _orient(entry: ModelTensor, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if entry.rule.role in ("norm", "embedding") or len(shape) < 2:  # noqa: PLR2004  # no matrix
+    if not entry.rule.matrix or len(shape) < 2:  # noqa: PLR2004  # no matrix
         return shape
     return (*shape[:-2], shape[-1], shape[-2])
 
 
-def _misshapen(
-    held: Mapping[ModelTensor, HeldTensor], geometry: architecture.Geometry
-) -> Iterator[Finding]:
+def _misshapen(held: Mapping[ModelTensor, HeldTensor], geometry: Geometry) -> Iterator[Finding]:
     for entry, own in held.items():
         shape, wanted = _orient(entry, own.info.shape), geometry.shape(entry.rule)
         if shape != wanted:
@@ -202,16 +201,16 @@ def _with_tensors(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> C
     groups = _groups(bare, held)
     tensors: dict[str, TensorSpec] = {}
     views: dict[str, LazyArray] = {}
-    for entry in grok1.entries(bare.geometry.layers):
+    for entry in bare.model.tensors():
         tensors[entry.name], own = _view(entry, held[entry], groups)
         views |= own
-    geometry = replace(bare.geometry, scale_groups=groups)
+    model = bare.model.sized(scale_groups=groups)
     bits = {
         e.name: BITS[own.info.type]
         for e, own in held.items()
         if own.info.type in BITS and tensors[e.name].scales is None
     }
-    return replace(bare, tensors=tensors, views=views, geometry=geometry, bits=bits)
+    return replace(bare, tensors=tensors, views=views, model=model, bits=bits)
 
 
 def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | None:
@@ -220,13 +219,11 @@ def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | N
     blocks = [e for e, info in infos.items() if info.type is GGMLType.Q8_0 and e.rule.quantized]
     if not blocks:
         return None
-    groups = hints(bare.config).scale_groups or _RELEASED_GROUPS
-    first = {e.rule.path: e for e in reversed(blocks)}
-    for path, count in (
-        ("multi_head_attention/linear/w", groups),
-        ("multi_head_attention/query/w", 1),
-    ):
-        entry = first.get(path)
+    groups = bare.geometry.scale_groups or _RELEASED_GROUPS
+    first = {e.rule.part: e for e in reversed(blocks)}
+    probed: tuple[tuple[NetworkPart, int], ...] = (("attention_output", groups), ("query", 1))
+    for part, count in probed:
+        entry = first.get(part)
         if entry is None or not _blocks_agree(bare, entry, infos[entry], count):
             return None
     return groups
@@ -269,4 +266,4 @@ def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) ->
         return BlockCodes(array) if coded else BlockProducts(array, turned)
     if info.type in BLOCKS:
         return BlockValues(array, info.type.name.lower(), turned)
-    return Transposed(array) if turned or entry.rule.role == "router" else Renamed(array)
+    return Transposed(array) if turned or entry.rule.matrix else Renamed(array)

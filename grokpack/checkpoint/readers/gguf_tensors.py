@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.finding import Finding
 from grokpack.formats.gguf import TensorInfo
-from grokpack.models import grok1
 from grokpack.transforms.packed_views import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from grokpack.models.architecture import ModelTensor
+    from grokpack.models.family import Family
     from grokpack.transforms.protocols import LazyArray
 
 HEAD = "output.weight"
@@ -44,19 +44,20 @@ class HeldTensor:
 
 
 def take(
-    infos: Mapping[str, TensorInfo], layers: int, experts: int
+    infos: Mapping[str, TensorInfo], family: Family, layers: int, experts: int
 ) -> tuple[dict[ModelTensor, HeldTensor], list[Finding]]:
     """Return the tensors of the model, and findings for missing and surplus ones.
 
     Args:
         infos: Every tensor of the files.
+        family: Of the model.
         layers: Number of layers by the keys.
         experts: Number of experts by the keys; 0 if they do not give it.
     """
     held: dict[ModelTensor, HeldTensor] = {}
     findings: list[Finding] = []
     used = {HEAD}
-    for entry in grok1.entries(min(layers, len(infos))):
+    for entry in family.tensors(min(layers, len(infos))):
         stored = _names(entry, infos, min(experts, len(infos)))
         used |= set(stored)
         missing = [name for name in stored if name not in infos]
@@ -80,7 +81,7 @@ def _held(entry: ModelTensor, stored: tuple[str, ...], own: TensorInfo) -> HeldT
 
 def _names(entry: ModelTensor, infos: Mapping[str, TensorInfo], experts: int) -> tuple[str, ...]:
     """Return the arrays that hold a tensor: its own, or those of its experts if they exist."""
-    if entry.rule.role != "expert" or entry.gguf in infos:
+    if not entry.rule.stacked or entry.gguf in infos:
         return (entry.gguf,)
     own = [name for e in range(max(experts, 1)) if (name := _expert(entry, e)) in infos]
     count = max(experts, len(own))

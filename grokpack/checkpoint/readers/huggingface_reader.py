@@ -1,4 +1,4 @@
-"""Reader of Hugging Face folders, in any of three naming conventions.
+"""Reader of Hugging Face folders, in any family's naming conventions.
 
 It reads folders that `convert --to hf` and `--to sglang` wrote and those that others published.
 Matrices are stored `[out, in]`, one for each expert; lazy arrays transpose and stack them.
@@ -6,7 +6,7 @@ Matrices are stored `[out, in]`, one for each expert; lazy arrays transpose and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from grokpack.core.finding import Finding
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, whole
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats.header_allowance import Allowance
-from grokpack.models import config_json, grok1, tensor_names
+from grokpack.models import config_json, registry, tensor_names
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.layout_views import Renamed, Stacked, Transposed
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.readers.rank_files import Joined
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.family import Family, Model
     from grokpack.models.tensor_names import Convention, Named
     from grokpack.transforms.protocols import LazyArray
 
@@ -83,36 +84,36 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
     settings, _ = config_file.find([folder])
     scheme = _scheme(found, folder, settings)
-    convention = _convention(found, folder)
+    family, convention = _convention(found, folder)
     document = manifest_file.load(folder)
-    joined = _join(found, convention, document, settings)
+    joined = _join(found, family, convention, document, settings)
     read = packed_data.reader(folder, found.headers)
     packed_data.refuse_variants(folder, found.arrays, read)
-    hints = config_json.hints(settings, head_dim)
+    hints = config_json.hints(settings, family, head_dim)
     held = _held(found, convention, hints.layers)
     layers, experts = _extent(held, hints.layers, _routed(found, convention))
     numbers = partial(_numbers, found, read)
     find = partial(packed_weights.find, found.arrays, numbers=numbers, symmetric=scheme.symmetric)
-    tensors, views, whole_packed = _assemble(found, convention, layers, experts, find)
+    tensors, views, whole_packed = _assemble(found, family, convention, (layers, experts), find)
     scheme.refuse_other_shapes(whole_packed)
     bits = {name: one.bits for name, one in whole_packed.items()}
     packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
-    geometry = infer({e.index: t for e, t in tensors.items()}, layers, hints)
-    if geometry is None:
+    model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
+    if model is None:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
-    found.findings += expectations.other_layers(geometry, hints, partial(_first_name, convention))
-    found.findings += rank_files.doubts(joined, found.headers, geometry)
+    found.findings += expectations.other_layers(model, hints, partial(_first_name, convention))
+    found.findings += rank_files.doubts(joined, found.headers, model.geometry)
     if bits:  # they have groups of their own, which ranks do not share as the release's
-        geometry = replace(geometry, scale_groups=None)
-    found.findings += _check_shapes(tensors, geometry, convention)
-    found.findings += _contradictions(settings, geometry)
-    named = {e.name: tensors[e] for e in grok1.entries(layers) if e in tensors}
+        model = model.sized(scale_groups=None)
+    found.findings += _check_shapes(tensors, model.geometry, convention)
+    found.findings += _contradictions(settings, model)
+    named = {e.name: tensors[e] for e in model.tensors() if e in tensors}
     layout = Layout(found.arrays, tuple((_file_layout(found, path),) for path in found.headers))
     checkpoint = Checkpoint(
         folder,
         folder,
         NAME,
-        geometry,
+        model,
         named,
         layout,
         config=settings,
@@ -121,15 +122,16 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         bits=bits,
         packings=packings,
     )
-    if convention.head in found.arrays and all(f.severity == "warning" for f in found.findings):
-        embedding = convention.of(grok1.entries(layers)[0])
+    copied = family.tied and convention.head in found.arrays
+    if copied and all(f.severity == "warning" for f in found.findings):
+        embedding = convention.table["embedding"]
         found.findings += check_head(checkpoint, embedding, convention.head)
-    told = (found.told or expectations.teller(geometry, hints)) if joined.told else None
+    told = (found.told or expectations.teller(model, hints)) if joined.told else None
     return Survey(folder, NAME, len(found.files), tuple(found.findings), checkpoint, told=told)
 
 
-def _contradictions(settings: dict[str, Any], geometry: Geometry) -> list[Finding]:
-    contradictions = config_json.contradictions(settings, geometry)
+def _contradictions(settings: dict[str, Any], model: Model) -> list[Finding]:
+    contradictions = config_json.contradictions(settings, model)
     return [Finding("GP130", text, config_json.FILE) for text in contradictions]
 
 
@@ -167,9 +169,7 @@ def _leave_copies(found: _Folder) -> None:
 
 def _is_known(name: str) -> bool:
     weight = packed_weights.weight_of(name)
-    return any(
-        tensor_names.parse(convention, weight) for convention in tensor_names.CONVENTIONS.values()
-    )
+    return any(tensor_names.parse(convention, weight) for _, convention in registry.conventions())
 
 
 def _index_findings(
@@ -187,8 +187,8 @@ def _index_findings(
                 yield Finding("GP102", what, path, name)
 
 
-def _convention(found: _Folder, folder: str) -> Convention:
-    """Return the convention of the names.
+def _convention(found: _Folder, folder: str) -> tuple[Family, Convention]:
+    """Return the family and the convention of the names.
 
     Raises:
         GrokpackError: GP217 with the nearest known names.
@@ -196,19 +196,17 @@ def _convention(found: _Folder, folder: str) -> Convention:
     listed = [
         packed_weights.weight_of(n) for header in found.headers.values() for n in header.arrays
     ]
-    convention = tensor_names.recognise(listed)
-    if convention is None:
+    recognised = registry.by_convention(listed)
+    if recognised is None:
         facts = tuple((name, _nearest(name)) for name in listed[:_FEW])
         what = "the tensor names follow no convention that Grok-1 is published in"
         hint = "names of hpcai-tech, SGLang and keyfan are read; see docs/reference/formats.md"
         raise GrokpackError("GP217", what, Place(folder), facts, hint)
-    return convention
+    return recognised
 
 
 def _nearest(name: str) -> str:
-    near = (
-        tensor_names.nearest(convention, name) for convention in tensor_names.CONVENTIONS.values()
-    )
+    near = (tensor_names.nearest(convention, name) for _, convention in registry.conventions())
     return next((f"near {text}" for text in near if text), "unlike any known")
 
 
@@ -221,13 +219,14 @@ def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> Scheme:
 
 def _join(
     found: _Folder,
+    family: Family,
     convention: Convention,
     document: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> Joined:
     """Join the files of ranks, and add the results to the folder."""
     listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
-    joined = rank_files.join(found.headers, convention, listed, settings)
+    joined = rank_files.join(found.headers, family, convention, listed, settings)
     found.arrays, found.boxes = joined.arrays, joined.boxes
     known = {finding.file for finding in found.findings}
     found.findings += [finding for finding in joined.findings if finding.file not in known]
@@ -237,7 +236,7 @@ def _join(
 
 def _first_name(convention: Convention, entry: ModelTensor) -> str:
     """Return a tensor's name; for experts, that of the first."""
-    return convention.of(entry, 0 if entry.rule.role == "expert" else None)
+    return convention.of(entry, 0 if entry.rule.stacked else None)
 
 
 def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Named]:
@@ -270,8 +269,7 @@ def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Na
 
 def _routed(found: _Folder, convention: Convention) -> int:
     """Return the number of experts of the first router; 0 if it is missing."""
-    rule = next(rule for rule in grok1.LAYER_RULES if rule.role == "router")
-    spec = found.arrays.get(convention.layer.format(layer=0, rest=convention.table[rule.path]))
+    spec = found.arrays.get(convention.full("router", 0))
     return spec.shape[0] if spec is not None and len(spec.shape) > 1 else 0
 
 
@@ -283,7 +281,11 @@ def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, in
 
 
 def _assemble(
-    found: _Folder, convention: Convention, layers: int, experts: int, find: Find
+    found: _Folder,
+    family: Family,
+    convention: Convention,
+    extent: tuple[int, int],
+    find: Find,
 ) -> tuple[dict[ModelTensor, TensorSpec], dict[str, LazyArray], dict[str, Packed]]:
     """Assemble the model's tensors from the arrays; incomplete ones become findings.
 
@@ -293,7 +295,8 @@ def _assemble(
     tensors: dict[ModelTensor, TensorSpec] = {}
     views: dict[str, LazyArray] = {}
     weights: dict[str, Packed] = {}
-    for entry in grok1.entries(layers):
+    layers, experts = extent
+    for entry in family.tensors(layers):
         stored = _stored_names(entry, convention, experts)
         matrices = [find(name) for name in stored]
         if any(m is not None for m in matrices) and entry.rule.quantized:
@@ -343,7 +346,7 @@ def _packed(
         what = "experts differ in shape, dtype or bits"
         found.findings.append(Finding("GP106", what, None, stored[0]))
         return None
-    return good[0].stacked(good) if entry.rule.role == "expert" else good[0]
+    return good[0].stacked(good) if entry.rule.stacked else good[0]
 
 
 def _numbers(found: _Folder, read: packed_data.Read, name: str) -> tuple[int, ...]:
@@ -355,16 +358,16 @@ def _numbers(found: _Folder, read: packed_data.Read, name: str) -> tuple[int, ..
 
 
 def _stored_names(entry: ModelTensor, convention: Convention, experts: int) -> list[str]:
-    if entry.rule.role != "expert":
+    if not entry.rule.stacked:
         return [convention.of(entry)]
     return [convention.of(entry, expert) for expert in range(max(experts, 1))]
 
 
 def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, LazyArray]:
-    if entry.rule.role == "expert":
+    if entry.rule.stacked:
         shape = (len(stored), *reversed(spec.shape))
         return TensorSpec(entry.name, ArraySpec(shape, spec.dtype)), Stacked(tuple(stored))
-    if entry.rule.role in ("attention", "router"):
+    if entry.rule.matrix:
         turned = tuple(reversed(spec.shape))
         return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Transposed(stored[0])
     return TensorSpec(entry.name, spec), Renamed(stored[0])

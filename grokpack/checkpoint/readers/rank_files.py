@@ -14,8 +14,7 @@ from grokpack.checkpoint.readers import packed_weights
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box, whole
 from grokpack.core.tensors import ArraySpec
-from grokpack.models import config_json, grok1, tensor_names
-from grokpack.models.grok1 import GROK1
+from grokpack.models import config_json, tensor_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import Geometry
+    from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention
 
 UNKNOWN = "GP123"
@@ -53,6 +53,7 @@ class Joined:
 
 def join(
     headers: Mapping[str, SafetensorsHeader],
+    family: Family,
     convention: Convention,
     listed: Collection[str],
     settings: Mapping[str, Any],
@@ -61,6 +62,7 @@ def join(
 
     Args:
         headers: Headers of the readable files.
+        family: The family of the model.
         convention: The naming convention.
         listed: Files that an index or a manifest names.
         settings: The config, or nothing.
@@ -68,7 +70,7 @@ def join(
     joined = Joined()
     held = {rank for path in headers if (rank := _rank(path)) is not None}
     if held:
-        told = _told(headers, convention, listed, settings)
+        told = _told(headers, family, convention, listed, settings)
         joined.ranks, joined.told = max(told, 1 + max(held)), told > 0
     holders: dict[str, dict[int, str]] = {}
     for path, header in headers.items():
@@ -91,6 +93,7 @@ def join(
 
 def _told(
     headers: Mapping[str, SafetensorsHeader],
+    family: Family,
     convention: Convention,
     listed: Collection[str],
     settings: Mapping[str, Any],
@@ -104,18 +107,20 @@ def _told(
         for name, stored in header.arrays.items()
         if len(stored.spec.shape) > 1 and _axis(convention, name) == -2  # noqa: PLR2004  # a matrix
     }
-    ffn = config_json.value(settings, "ffn") or (
-        GROK1.ffn if _is_release(headers, convention) else 0
+    ffn = config_json.value(settings, family, "ffn") or (
+        family.release.ffn if _is_release(headers, family, convention) else 0
     )
     counted = [ffn // share for share in shares if share and ffn % share == 0]
     return max([*named, *(counted if len(shares) == 1 else [])], default=0)
 
 
-def _is_release(headers: Mapping[str, SafetensorsHeader], convention: Convention) -> bool:
+def _is_release(
+    headers: Mapping[str, SafetensorsHeader], family: Family, convention: Convention
+) -> bool:
     """Return whether vocabulary and width are those of the release."""
-    name = convention.of(grok1.entries(0)[0])
+    name = convention.table["embedding"]
     found = (header.arrays.get(name) for header in headers.values())
-    shape = (GROK1.vocab, GROK1.d_model)
+    shape = (family.release.vocab, family.release.d_model)
     return any(stored is not None and stored.spec.shape == shape for stored in found)
 
 
@@ -179,7 +184,4 @@ def _rank(path: str) -> int | None:
 
 def _axis(convention: Convention, name: str) -> int | None:
     """Return the axis of a matrix that ranks share; None if they hold it whole."""
-    parsed = tensor_names.parse(convention, packed_weights.weight_of(name))
-    if parsed is None or parsed.expert is None:
-        return None
-    return -1 if parsed.path == "moe/linear_1/w" else -2
+    return tensor_names.rank_axis(convention, packed_weights.weight_of(name))

@@ -4,8 +4,8 @@
     common/model-00001-of-00001.safetensors            norms and routers, whole
     grokpack.index.json                                geometry, width, and every tensor's location
 
-Tensor names are xAI's; scales are `<name>/scales`. 4-bit codes are `<name>/codes`, two to a byte,
-with zero points in `<name>/zeros`. A rank loads its own folder and `common`.
+Tensor names are the family's own; scales are `<name>/scales`. 4-bit codes are `<name>/codes`,
+two to a byte, with zero points in `<name>/zeros`. A rank loads its own folder and `common`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ from grokpack.core.tensors import (
 )
 from grokpack.formats import recognition, safetensors
 from grokpack.formats.header_allowance import Allowance
-from grokpack.models import config_json, grok1, partition
+from grokpack.models import config_json, partition, registry
 from grokpack.models.architecture import Geometry
+from grokpack.models.family import Model
 from grokpack.transforms.layout_views import Renamed
 from grokpack.transforms.packed_views import UnsignedCodes
 
@@ -78,8 +79,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
             Place(path),
             hint="run the command that began it once more",
         )
-    geometry, stored, ranks, bits = _parse_index(path, head_dim)
-    layout = lay_out(geometry, stored, ranks)
+    model, stored, ranks, bits = _parse_index(path, head_dim)
+    layout = lay_out(model, stored, ranks)
     findings: list[Finding] = []
     bands = []
     expected = [file for band in layout.bands for file in band]
@@ -95,7 +96,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config_file.find([folder])
     findings += [
-        Finding("GP130", text, config_json.FILE) for text in _contradictions(settings, geometry)
+        Finding("GP130", text, config_json.FILE) for text in _contradictions(settings, model)
     ]
     kept = Layout(layout.arrays, tuple(bands))
     framings = manifest_file.framings(manifest_file.load(folder))
@@ -106,7 +107,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         folder,
         folder,
         NAME,
-        geometry,
+        model,
         tensors,
         kept,
         ranks,
@@ -120,12 +121,12 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     return Survey(folder, NAME, count, tuple(findings), checkpoint, told=INDEX)
 
 
-def _contradictions(settings: Mapping[str, Any], geometry: Geometry) -> Iterator[str]:
+def _contradictions(settings: Mapping[str, Any], model: Model) -> Iterator[str]:
     """Yield contradictions between a config and the index, which has the head size as well."""
-    yield from config_json.contradictions(settings, geometry)
-    said = config_json.value(settings, "head_dim")
-    if said is not None and said != geometry.head_dim:
-        yield f"the head size is another there than the {geometry.head_dim} of the index"
+    yield from config_json.contradictions(settings, model)
+    said, known = config_json.value(settings, model.family, "head_dim"), model.geometry.head_dim
+    if said is not None and said != known:
+        yield f"the head size is another there than the {known} of the index"
 
 
 def _values(packing: Packing) -> LazyArray:
@@ -138,12 +139,13 @@ def _values(packing: Packing) -> LazyArray:
 
 def _parse_index(
     path: str, head_dim: int | None
-) -> tuple[Geometry, list[Stored], int, dict[str, int]]:
+) -> tuple[Model, list[Stored], int, dict[str, int]]:
     document = storage.read_json(path)
     try:
         if document["schema"] != SCHEMA:
             raise ValueError(document["schema"])
-        numbers = {name: document["geometry"][name] for name in Geometry.__slots__}
+        numbers = {"mlp": None, **document["geometry"]}
+        numbers = {name: numbers[name] for name in Geometry.__slots__}
         if numbers["head_dim"] is None:
             numbers["head_dim"] = head_dim
         geometry = Geometry(**{name: _size(n, name) for name, n in numbers.items()})
@@ -153,21 +155,22 @@ def _parse_index(
         }
         ranks = _size(document["ranks"], "ranks")
         bits = {n: _size(b, n) for n, b in document.get("bits", {}).items()}
-        stored = _stored(geometry, arrays, bits)
+        model = Model(registry.by_paths(arrays), geometry)
+        stored = _stored(model, arrays, bits)
         known = {one.name for one in stored}
         bits = {name: number for name, number in bits.items() if name in known}
         if partition.remainders(geometry, ranks):
             raise ValueError(ranks)
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise MalformedInput(f"the index is broken: {error}", Place(path)) from error
-    return geometry, stored, ranks, bits
+    return model, stored, ranks, bits
 
 
 _LARGEST_SIZE = 1 << 40  # bounds the cost of a hostile index
 
 
 def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None where that is allowed
-    if number is None and name in ("head_dim", "scale_groups"):
+    if number is None and name in ("head_dim", "scale_groups", "mlp"):
         return None
     if type(number) is not int or not 0 < number < _LARGEST_SIZE:
         message = f"{name} is {number!r}"
@@ -175,16 +178,14 @@ def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None whe
     return number
 
 
-def _stored(
-    geometry: Geometry, arrays: Mapping[str, ArraySpec], bits: Mapping[str, int]
-) -> list[Stored]:
+def _stored(model: Model, arrays: Mapping[str, ArraySpec], bits: Mapping[str, int]) -> list[Stored]:
     """Return the model's tensors with the shapes and dtypes that the index gives."""
-    if geometry.layers * grok1.LAYER_SLOTS > len(arrays):
-        message = f"{len(arrays)} arrays for {geometry.layers} layers"
+    layers = model.geometry.layers
+    if layers * len(model.family.layer_rules) > len(arrays):
+        message = f"{len(arrays)} arrays for {layers} layers"
         raise ValueError(message)
     return [
-        _one(entry, grok1.spec(geometry, entry), arrays, bits.get(entry.name))
-        for entry in grok1.entries(geometry.layers)
+        _one(entry, model.spec(entry), arrays, bits.get(entry.name)) for entry in model.tensors()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Reader of zarr folders: grokpack's own, and those of others under xAI's names.
+"""Reader of zarr folders: grokpack's own, and those of others under a family's own names.
 
     transformer/decoder_layer_4/moe/linear/w/zarr.json            int8[expert, in, out]
     transformer/decoder_layer_4/moe/linear/w_scales/zarr.json     bf16[expert, group, out]
@@ -16,7 +16,7 @@ from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats import bounded_json, zarr
-from grokpack.models import grok1
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Survey
@@ -33,9 +33,10 @@ _DOCUMENTS_BYTES = 64 << 20
 
 def is_store(folder: str) -> bool:
     """Return whether a folder is a zarr group, or holds arrays under xAI's names."""
-    embedding = os.path.join(folder, grok1.GLOBAL_RULES[0].path)
     return any(storage.is_file(os.path.join(folder, name)) for name in _GROUPS) or any(
-        storage.is_file(os.path.join(embedding, name)) for name in _DOCUMENTS
+        storage.is_file(os.path.join(folder, family.rule("embedding").path, name))
+        for family in registry.FAMILIES.values()
+        for name in _DOCUMENTS
     )
 
 

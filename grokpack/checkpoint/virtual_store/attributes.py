@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.tensors import scales_name
-from grokpack.models import grok1, partition
+from grokpack.models import partition
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def of_arrays(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     """Return the attributes of the arrays in the files, by name; only of arrays that are used.
 
-    `name` is xAI's. Arrays in the model's own form (`[in, out]`, experts stacked) also have the
-    axis that tensor-parallel ranks cut, counted from 0, or null if replicated, and their scale
-    groups.
+    `name` is the family's own. Arrays in the model's own form (`[in, out]`, experts stacked) also
+    have the axis that tensor-parallel ranks cut, counted from 0, or null if replicated, and their
+    scale groups.
     """
-    by_name = grok1.entries_by_name(checkpoint.geometry.layers)
+    by_name = checkpoint.model.by_name()
     found: dict[str, dict[str, Any]] = {}
     for tensor in checkpoint.tensors.values():
         entry = by_name[tensor.name]

@@ -103,8 +103,9 @@ def _groups(names: Iterable[str]) -> list[str]:
 
 def example(checkpoint: Checkpoint) -> str:
     """Return an array of the files as an example of a spec: the first expert's."""
-    tensor = next((t for t in checkpoint.tensors if "/moe/" in t), next(iter(checkpoint.tensors)))
-    return checkpoint.stored(tensor)[0]
+    experts = (e.name for e in checkpoint.model.tensors() if e.rule.stacked)
+    held = [name for name in experts if name in checkpoint.tensors] or list(checkpoint.tensors)
+    return checkpoint.stored(held[0])[0]
 
 
 def spec(base: str, manifest: str, array: str) -> dict[str, Any]:

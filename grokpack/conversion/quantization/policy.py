@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.models import grok1, selection
+from grokpack.models import selection
 from grokpack.transforms.source_weight import SourceWeight
 
 if TYPE_CHECKING:
     from grokpack.conversion.quantization.importance import Importance
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.family import Model
     from grokpack.transforms.scheme import QuantizationScheme
 
 CHANNEL = "channel"
 KEPT_BITS = 16
 GROUPS = (32, 64, 128, 256)
 BITS = (4, 8)
-ROLES = ("attention", "expert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class PolicyRule:
     """A rule of a policy: which weights, and what is different for them.
 
     Attributes:
-        role: `attention` or `expert`; None for both.
+        role: Of the weights, `attention` or `expert` for example; None for all.
         name: Pattern of names, as `grokpack.models.selection` understands them; None for all.
         layers: Layers; None for all.
         changes: Fields of the recipe and their values; None where the weight is kept.
@@ -88,9 +88,9 @@ class Policy:
         )
         return replace(self, default=replace(self.default, **changes), rules=rules)
 
-    def recipes(self, geometry: Geometry) -> list[tuple[ModelTensor, QuantizationScheme | None]]:
+    def recipes(self, model: Model) -> list[tuple[ModelTensor, QuantizationScheme | None]]:
         """Every weight that could be quantized, in file order."""
-        listed = (entry for entry in grok1.entries(geometry.layers) if entry.rule.quantized)
+        listed = (entry for entry in model.tensors() if entry.rule.quantized)
         return [(entry, self.recipe(entry)) for entry in listed]
 
 

@@ -16,15 +16,16 @@ from grokpack.conversion.quantization.policy import (
     CHANNEL,
     GROUPS,
     KEPT_BITS,
-    ROLES,
     PolicyRule,
 )
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.models import grok1, selection
+from grokpack.models import selection
 from grokpack.transforms.scheme import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from grokpack.models.family import Model
 
 _ALLOWED: dict[str, tuple[object, ...]] = {
     "bits": (*BITS, KEPT_BITS),
@@ -41,12 +42,12 @@ _MOST_DOTS = 8  # in a line: keys here have none, and those of many parts cost t
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
 
-def read(path: str, layers: int) -> tuple[PolicyRule, ...]:
+def read(path: str, model: Model) -> tuple[PolicyRule, ...]:
     """The rules of a policy file.
 
     Args:
         path: A TOML file with tables `[[tensors]]`.
-        layers: Layers of the model; negative numbers count from its end.
+        model: The model; negative layers count from its end.
 
     Raises:
         GrokpackError: GP310 with the table and key that are wrong, GP216 where a name fits no
@@ -61,7 +62,7 @@ def read(path: str, layers: int) -> tuple[PolicyRule, ...]:
     rules = []
     for number, table in enumerate(tables, 1):
         try:
-            rules.append(_rule(table, layers))
+            rules.append(_rule(table, model))
         except ValueError as error:
             raise _wrong(path, f"table {number}: {error}") from error
     return tuple(rules)
@@ -77,7 +78,7 @@ def _parse(data: bytes, path: str) -> dict[str, Any]:
         raise _wrong(path, f"not TOML: {error}") from error
 
 
-def _rule(table: object, layers: int) -> PolicyRule:
+def _rule(table: object, model: Model) -> PolicyRule:
     if not isinstance(table, dict):
         raise _unfit("tensors has tables and nothing else")
     unknown = sorted({*table} - {*_ALLOWED, *_CHOICES})
@@ -89,13 +90,18 @@ def _rule(table: object, layers: int) -> PolicyRule:
         _check(key, value, _ALLOWED[key])
     role, name = table.get("role"), table.get("name")
     if "role" in table:
-        _check("role", role, ROLES)
+        _check("role", role, _roles(model))
     if "name" in table and not (isinstance(name, str) and 0 < len(name) <= _MOST_TEXT):
         raise _unfit("name takes a pattern of names")
-    chosen = _layers(table["layers"], layers) if "layers" in table else None
+    chosen = _layers(table["layers"], model.geometry.layers) if "layers" in table else None
     rule = PolicyRule(role, name, chosen, _effect(changes))
-    _check_taken(rule, layers)
+    _check_taken(rule, model)
     return rule
+
+
+def _roles(model: Model) -> list[str]:
+    """Roles of the weights that can be quantized."""
+    return sorted({rule.role for rule in model.family.rules if rule.quantized})
 
 
 def _check(key: str, value: object, allowed: Iterable[object]) -> None:
@@ -119,9 +125,9 @@ def _effect(changes: dict[str, Any]) -> dict[str, Any] | None:
     return changes
 
 
-def _check_taken(rule: PolicyRule, layers: int) -> None:
+def _check_taken(rule: PolicyRule, model: Model) -> None:
     """Refuse a rule by which nothing would be quantized otherwise; GP216 for a name of nothing."""
-    listed = grok1.entries(layers)
+    listed = model.tensors()
     if rule.name is not None:
         selection.select(listed, rule.name)
     taken = [entry for entry in listed if rule.takes(entry)]

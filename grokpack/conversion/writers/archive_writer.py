@@ -179,7 +179,7 @@ def _above(source: Checkpoint) -> dict[str, bytes]:
 
     So xAI's release is laid out; what else is there need not be the checkpoint's.
     """
-    found = {config_json.FILE: config_json.render(source.geometry, source.config)}
+    found = {config_json.FILE: config_json.render(source.model, source.config)}
     if source.format == ckpt0.NAME:
         folder = storage.parent(source.folder)
         paths = {name: os.path.join(folder, name) for name in (config_json.FILE, *TOKENIZER_FILES)}

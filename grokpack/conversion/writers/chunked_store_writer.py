@@ -12,7 +12,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats import zarr
-from grokpack.models import config_json, grok1, partition
+from grokpack.models import config_json, partition
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.dequantize import Cast, Dequantize
@@ -117,7 +117,7 @@ class ChunkedArrays:
             name,
             self.layout(),
             self.ops,
-            {config_json.FILE: config_json.render(source.geometry, source.config), **finals},
+            {config_json.FILE: config_json.render(source.model, source.config), **finals},
             source.framings,
             kept.notes,
             kept.lossless,
@@ -146,7 +146,7 @@ def tensors(
     source: Checkpoint, dtype: str | None
 ) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, Op]]]:
     """Every tensor as it is to be stored, and how its arrays are made."""
-    for entry in grok1.entries(source.geometry.layers):
+    for entry in source.model.tensors():
         tensor = source.tensors[entry.name]
         if dtype == "bf16":
             yield entry, *_as_bf16(tensor, entry)

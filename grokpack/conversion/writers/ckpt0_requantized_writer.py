@@ -63,7 +63,7 @@ def to_requantized(source: Checkpoint, policy: Policy, tp: int | None) -> Target
         made[words] = made.get(words, 0) + 1
         return spec, ops
 
-    target = assemble(source, replace(source.geometry, scale_groups=ranks), form, 1)
+    target = assemble(source, source.model.sized(scale_groups=ranks), form, 1)
     notes = tuple(f"{words}: {count} weights" for words, count in made.items())
     return replace(target, notes=(*notes, *target.notes), lossless=False)
 

@@ -18,7 +18,7 @@ from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import pickle
-from grokpack.models import config_json, grok1
+from grokpack.models import config_json
 from grokpack.planning.target import Target
 from grokpack.transforms import copies, dequantize
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
     from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.family import Model
     from grokpack.transforms.protocols import Op, StreamedOp
 
     Form = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op | StreamedOp]]]
@@ -62,18 +63,18 @@ def to_ckpt0(
             return as_bf16(tensor, tp)
         return release_form(tensor, entry, rows)
 
-    target = assemble(source, geometry, form, hosts)
+    target = assemble(source, source.model, form, hosts)
     kept = losslessness.judge(source, target.ops)
     notes = (*_notes(source, target.layout, rows, scales), *kept.notes)
     return replace(target, notes=notes, lossless=kept.lossless)
 
 
-def assemble(source: Checkpoint, geometry: Geometry, form: Form, hosts: int) -> Target:
+def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target:
     """The target, whatever its tensors are made of.
 
     Args:
         source: What is converted.
-        geometry: The model, with the scale groups that the output has.
+        model: The model, with the scale groups that the output has.
         form: A tensor as it is to be stored, and how its arrays are made.
         hosts: Processes that share them.
     """
@@ -81,17 +82,17 @@ def assemble(source: Checkpoint, geometry: Geometry, form: Form, hosts: int) -> 
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op | StreamedOp] = {}
     flags = pickle.bf16_flags(source.framings.values())
-    for entry in grok1.entries(geometry.layers):
+    for entry in model.tensors():
         tensor, tensor_ops = form(source.tensors[entry.name], entry)
         made |= tensor_ops
         arrays |= tensor.arrays()
         literals = _framing(source.framings, tensor) if hosts == 1 else None
         bands.append(
             ckpt0_layout.lay_out_tensor(
-                f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, hosts, literals, flags
+                f"{ckpt0_format.FOLDER}/", model.geometry, entry, tensor, hosts, literals, flags
             )
         )
-    finals = {config_json.FILE: config_json.render(geometry, source.config)}
+    finals = {config_json.FILE: config_json.render(model, source.config)}
     return Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, source.framings)
 
 

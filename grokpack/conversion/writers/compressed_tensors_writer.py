@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.conversion.writers import quantized_folder
+from grokpack.conversion.writers import huggingface_config, quantized_folder
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.models import architecture, grok1, tensor_names
+from grokpack.models import tensor_names
 from grokpack.transforms.copies import IntegerArray
 from grokpack.transforms.quantized_arrays import PackedRows, ScaleRows, ZeroRows
 from grokpack.transforms.quantizer import GroupQuantizer
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.models.architecture import ModelTensor
     from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
     from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "compressed-tensors"
-_ROUTER = "router/w"
 
 
 def to_compressed_tensors(
@@ -36,7 +36,7 @@ def to_compressed_tensors(
     Raises:
         GrokpackError: GP304 for an unknown convention, GP309 for a group that does not divide.
     """
-    convention = quantized_folder.convention(options)
+    convention = huggingface_config.convention(source.model.family, options.names)
     config = quantization_config(source, convention, policy)
     return quantized_folder.folder(NAME, source, policy, options, unit, config)
 
@@ -69,14 +69,13 @@ def quantization_config(
     source: Checkpoint, convention: Convention, policy: Policy
 ) -> dict[str, Any]:
     """The `quantization_config` of config.json: a group for each recipe, and what is left alone."""
-    chosen = policy.recipes(source.geometry)
+    chosen = policy.recipes(source.model)
     used = {recipe for _, recipe in chosen if recipe is not None}
     ordered = sorted(used, key=lambda recipe: (recipe != policy.default, str(recipe.describe())))
     groups = {
         f"group_{number}": _group(recipe, chosen, convention, everything=number == 0)
         for number, recipe in enumerate(ordered)
     }
-    router = next(e for e in grok1.entries(source.geometry.layers) if e.rule.path == _ROUTER)
     kept = [entry for entry, recipe in chosen if recipe is None]
     return {
         "quant_method": NAME,
@@ -85,14 +84,14 @@ def quantization_config(
         "global_compression_ratio": None,
         "kv_cache_scheme": None,
         "config_groups": groups,
-        "ignore": ["lm_head", tensor_names.pattern_of(convention, router.rule.path, None),
+        "ignore": ["lm_head", tensor_names.pattern_of(convention, "router", None),
                    *quantized_folder.module_patterns(convention, kept, source.geometry.layers)],
     }  # fmt: skip
 
 
 def _group(
     recipe: QuantizationScheme,
-    chosen: list[tuple[architecture.ModelTensor, QuantizationScheme | None]],
+    chosen: list[tuple[ModelTensor, QuantizationScheme | None]],
     convention: Convention,
     *,
     everything: bool,

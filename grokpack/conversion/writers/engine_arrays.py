@@ -37,7 +37,7 @@ def engine_array(
     shape, source = tensor.values.shape, tensor.values.dtype
     if entry.rule.role == "norm":
         return ArraySpec(shape, DType.F32), Cast(tensor.name, source, DType.F32)
-    if entry.rule.role == "embedding":
+    if entry.rule.by_token:
         return ArraySpec(shape, dtype), Cast(tensor.name, source, dtype)
     kept = DType.F32 if entry.rule.role == "router" else dtype
     lead = shape[:-2] if expert is None else ()

@@ -10,7 +10,6 @@ from grokpack.conversion.writers import gguf_writer
 from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.gguf import BLOCKS, GGMLType, TensorInfo
-from grokpack.models import grok1
 from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: QuantizedGgufOptions) -
             if entry.rule.quantized:
                 made[f"{entry.rule.role} kept in bf16"] += 1
             kept = gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
-            own = kept if entry.rule.role == "embedding" else GGMLType.BF16
+            own = kept if entry.rule.by_token else GGMLType.BF16
             return gguf_writer.plain_tensor(source, entry, own)
         name = kind if recipe.bits == bits else DEFAULTS[recipe.bits]
         info, op = _blocks(source, entry, name, recipe, policy)
@@ -76,7 +75,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: QuantizedGgufOptions) -
     own = gguf_writer.GgufOptions(kind, options.embedding, options.split_bytes, options.tokenizer)
     target = gguf_writer.assemble(source, GGMLType[kind.upper()], tensor, own)
     said = [f"{words}: {count} tensors" for words, count in made.items()]
-    density = 8 * target.layout.nbytes / grok1.count_parameters(source.geometry).total
+    density = 8 * target.layout.nbytes / source.model.parameters().total
     notes = (*said, f"{density:.2f} bits per parameter", *target.notes)
     return replace(target, notes=notes, lossless=False)
 

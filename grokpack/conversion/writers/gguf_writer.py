@@ -19,8 +19,7 @@ from grokpack.formats import sentencepiece as vocabularies
 from grokpack.formats.gguf import GGMLType, TensorInfo
 from grokpack.formats.safetensors import shards
 from grokpack.kernels.weights import Q8_BLOCK
-from grokpack.models import grok1, hyperparameters
-from grokpack.models.grok1 import is_release
+from grokpack.models import hyperparameters
 from grokpack.planning.target import Target
 from grokpack.transforms.ggml_blocks import PackQ8
 
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
     from grokpack.conversion.writers.losslessness import Fidelity
     from grokpack.formats.sentencepiece import Vocabulary
     from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.family import Family
     from grokpack.transforms.protocols import Op, StreamedOp
 
 NAME = "gguf"
-ARCH = "grok"
 TYPES = {"q8_0": GGMLType.Q8_0, "bf16": GGMLType.BF16, "f16": GGMLType.F16, "f32": GGMLType.F32}
 _FILE_TYPES = {  # llama.h: llama_ftype; a file that is Q4_K throughout is Q4_K_S
     "f32": 0,
@@ -48,7 +47,7 @@ _FILE_TYPES = {  # llama.h: llama_ftype; a file that is Q4_K throughout is Q4_K_
 _ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
 _GIGABYTE = 10**9
-_REPOSITORY = "https://github.com/xai-org/grok-1"
+_REPOSITORIES = "https://github.com/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,7 @@ def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
     kind = _kind(source, options)
 
     def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op | StreamedOp]:
-        embedding = entry.rule.role == "embedding"
-        own = embedding_type(options.embedding, kind) if embedding else kind
+        own = embedding_type(options.embedding, kind) if entry.rule.by_token else kind
         return plain_tensor(source, entry, own)
 
     target = assemble(source, kind, tensor, options)
@@ -105,19 +103,18 @@ def assemble(
         tensor: Type and shape of a tensor, and how it is made.
         options: Split and tokenizer.
     """
+    architecture = _architecture(source.model.family)
     vocabulary = _vocabulary(source, options.tokenizer)
     infos: dict[str, TensorInfo] = {}
     made: dict[str, Op | StreamedOp] = {}
-    embedding, final_norm, *layers = grok1.entries(source.geometry.layers)
-    layers.sort(key=lambda entry: entry.layer or 0)
-    for entry in (embedding, *layers, final_norm):
+    for entry in source.model.network_order():
         infos[entry.gguf], made[entry.gguf] = tensor(entry)
     groups = _groups(infos, options.split_bytes)
     files = gguf.lay_out(
-        _paths(kind, len(groups)),
+        _paths(source.model.family, kind, len(groups)),
         groups,
         lambda writer: _add_keys(writer, source, kind, vocabulary),
-        ARCH,
+        architecture,
     )
     arrays = {name: info.stored for name, info in infos.items()}
     return Target(
@@ -128,6 +125,17 @@ def assemble(
         notes=(*_limits(source, vocabulary), *constant_notes(source)),
         single=options.split_bytes is None,
     )
+
+
+def _architecture(family: Family) -> str:
+    """llama.cpp's name of the architecture.
+
+    Raises:
+        GrokpackError: GP306 where it has none.
+    """
+    if family.gguf_architecture is None:
+        raise GrokpackError("GP306", f"llama.cpp has no architecture for {family.title}")
+    return family.gguf_architecture
 
 
 def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
@@ -149,8 +157,8 @@ def _offer(source: Checkpoint) -> str:
         if kind is GGMLType.Q8_0 and not quantized(source):
             continue
         nbytes = 0
-        for entry in grok1.entries(source.geometry.layers):
-            own = embedding_type(None, kind) if entry.rule.role == "embedding" else kind
+        for entry in source.model.tensors():
+            own = embedding_type(None, kind) if entry.rule.by_token else kind
             nbytes += plain_tensor(source, entry, own)[0].stored.nbytes
         kept = ", the int8 as it is" if kind is GGMLType.Q8_0 else ""
         rows.append(f"{name} ({_size(nbytes)}{kept})")
@@ -162,7 +170,7 @@ def _size(nbytes: int) -> str:
 
 
 def _refuse_q8(source: Checkpoint) -> None:
-    for entry in grok1.entries(source.geometry.layers):
+    for entry in source.model.tensors():
         tensor = source.tensors[entry.name]
         if not entry.rule.quantized:
             continue
@@ -206,9 +214,9 @@ def _groups(infos: dict[str, TensorInfo], split_bytes: int | None) -> list[dict[
     return [{name: infos[name] for name in names} for names in shards(sizes, split_bytes)]
 
 
-def _paths(kind: GGMLType, count: int) -> list[str]:
+def _paths(family: Family, kind: GGMLType, count: int) -> list[str]:
     """A split's files as llama.cpp names them; a single file has the name that the user gives."""
-    stem = f"grok-1-{kind.name.lower()}"
+    stem = f"{family.name}-{kind.name.lower()}"
     if count == 1:
         return [f"{stem}.gguf"]
     return [f"{stem}-{number + 1:05d}-of-{count:05d}.gguf" for number in range(count)]
@@ -235,7 +243,7 @@ def _vocabulary(source: Checkpoint, given: str | None) -> Vocabulary | None:
 
 
 def _special_ids(source: Checkpoint) -> dict[str, int]:
-    known = hyperparameters.read(source.config, source.geometry)
+    known = hyperparameters.read(source.config, source.model)
     return {"bos": known.bos, "eos": known.eos, "padding": known.pad}
 
 
@@ -257,14 +265,16 @@ def _add_keys(
     kind: GGMLType,
     vocabulary: Vocabulary | None,
 ) -> None:
-    writer.add_name("Grok 1" if is_release(source.geometry) else "Grok")
-    writer.add_organization("xAI")
-    writer.add_license("apache-2.0")
-    writer.add_repo_url(_REPOSITORY)
+    own = source.model.family.publication
+    words = source.model.family.title.split("-")
+    writer.add_name(" ".join(words) if source.model.is_release else words[0])
+    writer.add_organization(own.organization)
+    writer.add_license(own.license)
+    writer.add_repo_url(_REPOSITORIES + own.repository)
     writer.add_file_type(_FILE_TYPES[kind.name.lower()])
     writer.add_quantization_version(_QUANTIZATION_VERSION)
     _add_dimensions(writer, source.geometry)
-    known = hyperparameters.read(source.config, source.geometry)
+    known = hyperparameters.read(source.config, source.model)
     writer.add_context_length(known.context)
     writer.add_expert_used_count(known.selected_experts)
     writer.add_layer_norm_rms_eps(known.rms_norm_eps)
@@ -287,7 +297,7 @@ def _add_keys(
 def _add_dimensions(writer: Any, geometry: Geometry) -> None:  # noqa: ANN401  # gguf.GGUFWriter
     writer.add_block_count(geometry.layers)
     writer.add_embedding_length(geometry.d_model)
-    writer.add_feed_forward_length(geometry.ffn)
+    writer.add_feed_forward_length(geometry.mlp or geometry.ffn)
     writer.add_expert_feed_forward_length(geometry.ffn)
     writer.add_expert_count(geometry.experts)
     writer.add_head_count(geometry.q_heads)

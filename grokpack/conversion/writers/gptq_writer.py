@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from grokpack.conversion.writers import quantized_folder
+from grokpack.conversion.writers import huggingface_config, quantized_folder
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 NAME = "gptq"
 _BITS = 8  # of the release
-_EXPERT_MATRICES = 3  # in a layer
 _ZEROS = {4: 0x77777777, 8: 0x7F7F7F7F}
 """Words of zero points in the middle of the codes, each stored less one."""
 
@@ -44,7 +43,7 @@ def to_gptq(
     Raises:
         GrokpackError: GP304 for an unknown convention, GP309 for what the packing cannot hold.
     """
-    recipes = {recipe for _, recipe in policy.recipes(source.geometry) if recipe is not None}
+    recipes = {recipe for _, recipe in policy.recipes(source.model) if recipe is not None}
     for recipe in recipes:
         _refuse(recipe)
     if len(recipes) > 1:
@@ -75,14 +74,15 @@ def _kept(
     source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
 ) -> dict[str, Any]:
     """GPTQModel's and vLLM's way to say which modules are not quantized."""
-    own = quantized_folder.convention(options)
-    kept = [entry for entry, recipe in policy.recipes(source.geometry) if recipe is None]
+    own = huggingface_config.convention(source.model.family, options.names)
+    kept = [entry for entry, recipe in policy.recipes(source.model) if recipe is None]
     patterns = [*quantized_folder.module_patterns(own, kept, source.geometry.layers)]
-    experts = Counter(entry.layer or 0 for entry in kept if entry.rule.role == "expert")
-    whole = sorted(layer for layer, count in experts.items() if count == _EXPERT_MATRICES)
-    if own is tensor_names.HPCAI and whole:
+    experts = Counter(entry.layer or 0 for entry in kept if entry.rule.stacked)
+    matrices = sum(rule.stacked for rule in source.model.family.layer_rules)
+    whole = sorted(layer for layer, count in experts.items() if count == matrices)
+    if own.fused and whole:
         everywhere = len(whole) == source.geometry.layers
-        patterns.append(tensor_names.experts_pattern(None if everywhere else whole))
+        patterns.append(tensor_names.experts_pattern(own, None if everywhere else whole))
     table: dict[str, Any] = {"-:" + pattern.removeprefix("re:"): {} for pattern in patterns}
     return {"dynamic": table} if table else {}
 

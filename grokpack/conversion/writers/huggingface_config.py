@@ -9,41 +9,45 @@ expert unless it is told that the files are whole; llama.cpp's converter fails w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.models import hyperparameters
+from grokpack.core.errors import GrokpackError
+from grokpack.models import hyperparameters, registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.models.architecture import Geometry
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.family import Family, Model
+    from grokpack.models.tensor_names import Classes, Convention
 
-CODE = ("configuration_grok1.py", "modeling_grok1.py")
-"""Files of `grokpack/conversion/templates` that run such a folder in transformers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Classes:
-    """What a convention's folder calls its model: in `architectures`, `auto_map`, `model_type`."""
-
-    model: str
-    config: str
-    model_type: str
-    tied: bool
+_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh", "gelu_erf": "gelu"}  # transformers' names
 
 
-CLASSES = {
-    "hpcai": Classes("Grok1ModelForCausalLM", "Grok1Config", "grok-1", tied=True),
-    "sglang": Classes("Grok1ForCausalLM", "Grok1SGLangConfig", "grok-1", tied=False),
-    "keyfan": Classes("GrokForCausalLM", "GrokConfig", "grok", tied=True),
-}
-"""SGLang's loader fails unless the files hold the output head; the others take the embedding."""
+def convention(family: Family, name: str) -> Convention:
+    """The names of a family's tensors in a convention.
+
+    Raises:
+        GrokpackError: GP304 for a convention that no family has, GP306 for one that this lacks.
+    """
+    if name not in registry.convention_names():
+        raise GrokpackError("GP304", f"--names takes {', '.join(registry.convention_names())}")
+    if name not in family.conventions:
+        what = f"{family.title} has no names in the convention of {name}"
+        known = ", ".join(family.conventions) or "none"
+        raise GrokpackError("GP306", what, None, (("it has", known),))
+    return family.conventions[name]
+
+
+def head_copies(model: Model, own: Convention) -> list[tuple[str, ModelTensor]]:
+    """The output head where it is stored as a copy of the embedding, with what it is made of."""
+    copied = model.family.tied and not own.classes.tied
+    return [(own.head, model.tensor("embedding"))] if copied else []
 
 
 def render(
-    names: str,
-    geometry: Geometry,
+    own: Convention,
+    model: Model,
     source: Mapping[str, Any],
     dtype: str,
     extra: Mapping[str, Any] | None = None,
@@ -51,20 +55,18 @@ def render(
     """config.json and generation_config.json.
 
     Args:
-        names: The convention.
-        geometry: The model; its head size must be known.
+        own: The convention of the names.
+        model: The model; its head size must be known.
         source: The source's config, whose constants are carried over.
         dtype: Torch's name of the weights' dtype.
         extra: More keys, which win.
     """
-    known, classes = hyperparameters.read(source, geometry), CLASSES[names]
+    known, classes = hyperparameters.read(source, model), own.classes
+    geometry, family = model.geometry, model.family
     ids = {"pad_token_id": known.pad, "bos_token_id": known.bos, "eos_token_id": known.eos}
     config = {
         "architectures": [classes.model],
-        "auto_map": {
-            "AutoConfig": f"configuration_grok1.{classes.config}",
-            "AutoModelForCausalLM": f"modeling_grok1.{classes.model}",
-        },
+        **_auto_map(family, classes),
         "model_type": classes.model_type,
         "vocab_size": geometry.vocab,
         "hidden_size": geometry.d_model,
@@ -76,7 +78,7 @@ def render(
         "num_experts": geometry.experts,
         "num_local_experts": geometry.experts,
         "num_experts_per_tok": known.selected_experts,
-        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_act": _ACTIVATIONS[family.network.activation],
         "max_position_embeddings": known.context,
         "rope_theta": known.rope_theta,
         "rms_norm_eps": known.rms_norm_eps,
@@ -88,18 +90,34 @@ def render(
         "embedding_multiplier_scale": known.embedding_multiplier,
         "output_multiplier_scale": known.output_multiplier,
         "mask_pad_token": True,
-        "tie_word_embeddings": classes.tied,
+        "tie_word_embeddings": classes.tied and family.tied,
         "torch_dtype": dtype,
         "use_cache": True,
         **ids,
+        **family.marks,
         **(extra or {}),
     }
+    if geometry.mlp is not None:
+        config |= {"moe_intermediate_size": geometry.ffn, "intermediate_size": geometry.mlp}
     if geometry.scale_groups is not None:
         config["scale_groups"] = geometry.scale_groups
     generation = {"_from_model_config": True, **ids}
     return {
         "config.json": _json(config),
         "generation_config.json": _json(generation),
+    }
+
+
+def _auto_map(family: Family, classes: Classes) -> dict[str, Any]:
+    """The modelling code in the folder, where the family has some."""
+    if not family.code:
+        return {}
+    configuration, modelling = (name.removesuffix(".py") for name in family.code)
+    return {
+        "auto_map": {
+            "AutoConfig": f"{configuration}.{classes.config}",
+            "AutoModelForCausalLM": f"{modelling}.{classes.model}",
+        }
     }
 
 

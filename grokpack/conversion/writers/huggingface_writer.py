@@ -13,7 +13,7 @@ from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, whole
 from grokpack.formats import safetensors
-from grokpack.models import grok1, hyperparameters, tensor_names
+from grokpack.models import hyperparameters
 from grokpack.planning.target import Target
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     Raises:
         GrokpackError: GP304 for an unknown convention or dtype.
     """
-    convention, dtype = choices(options)
+    convention = huggingface_config.convention(source.model.family, options.names)
+    dtype = float_of(options)
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op | StreamedOp] = {}
     for name, spec, op in engine_arrays(source, convention, dtype):
@@ -70,16 +71,16 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
     finals = {
         **tokenizer,
-        **{name: sidecars.template(name) for name in huggingface_config.CODE},
+        **sidecars.code(source),
         "README.md": sidecars.card(
-            f"Grok-1 in {options.dtype}, {options.names} names",
+            f"{source.model.family.title} in {options.dtype}, {options.names} names",
             source,
             _how(options),
             _USAGE,
             tokenizer,
         ),
         **huggingface_config.render(
-            options.names, source.geometry, source.config, TORCH[options.dtype], _whole(options)
+            convention, source.model, source.config, TORCH[options.dtype], _whole(options)
         ),
         INDEX: index(files, arrays),
     }
@@ -94,17 +95,15 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     )
 
 
-def choices(options: HuggingFaceOptions) -> tuple[Convention, DType]:
-    """The convention and dtype that the options name.
+def float_of(options: HuggingFaceOptions) -> DType:
+    """The dtype that the options name.
 
     Raises:
         GrokpackError: GP304 for an unknown one.
     """
-    if options.names not in tensor_names.CONVENTIONS:
-        raise GrokpackError("GP304", f"--names takes {', '.join(tensor_names.CONVENTIONS)}")
     if options.dtype not in FLOATS:
         raise GrokpackError("GP304", f"--dtype takes {', '.join(FLOATS)}")
-    return tensor_names.CONVENTIONS[options.names], FLOATS[options.dtype]
+    return FLOATS[options.dtype]
 
 
 def engine_arrays(
@@ -115,20 +114,14 @@ def engine_arrays(
     The final norm and the head come last: llama.cpp's converter gathers the experts of a layer
     and writes them when something else follows.
     """
-    by_name = grok1.entries_by_name(source.geometry.layers)
-    ordered = sorted(
-        by_name.values(), key=lambda e: (e.layer is None and e.index > 0, e.layer or 0, e.index)
-    )
-    embedding = ordered[0]
-    for entry in ordered:
+    for entry in source.model.network_order():
         tensor = source.tensors[entry.name]
-        stack = range(source.geometry.experts) if entry.rule.role == "expert" else (None,)
+        stack = range(source.geometry.experts) if entry.rule.stacked else (None,)
         groups = collapsed(source.geometry, entry, tensor)
         for expert in stack:
             yield convention.of(entry, expert), *engine_array(entry, tensor, dtype, expert, groups)
-    if not huggingface_config.CLASSES[convention.name].tied:
-        tensor = source.tensors[embedding.name]
-        yield convention.head, *engine_array(embedding, tensor, dtype)
+    for name, entry in huggingface_config.head_copies(source.model, convention):
+        yield name, *engine_array(entry, source.tensors[entry.name], dtype)
 
 
 def index(files: list[FileLayout], arrays: dict[str, ArraySpec]) -> bytes:
@@ -175,10 +168,8 @@ def notes(source: Checkpoint, kept: Fidelity, finals: dict[str, bytes]) -> tuple
 
 def constant_notes(source: Checkpoint) -> list[str]:
     """What in the source's config is not as in xAI's code."""
-    geometry = source.geometry
+    known = hyperparameters.read(source.config, source.model)
     return [
         f"config.json of the source has {text}; it is carried over"
-        for text in hyperparameters.differences(
-            hyperparameters.read(source.config, geometry), geometry
-        )
+        for text in hyperparameters.differences(known, source.model)
     ]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.core.tensors import DType
-from grokpack.models import grok1
 from grokpack.transforms.dequantize import Cast, Dequantize, Transpose
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class _Loss:
 
 def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
     """What the ops that make a target keep of their source."""
-    rules = {e.name: e.rule for e in grok1.entries(source.geometry.layers)}
+    rules = {e.name: e.rule for e in source.model.tensors()}
     products = {n for n, packing in source.packings.items() if not packing.centred}
     losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules, products))
     if _Loss("products", DType.I8, DType.BF16) in losses:  # those are all of them
@@ -74,7 +73,7 @@ def _losses(
         yield _Loss("products", DType.I8, op.dtype)
     elif isinstance(op, Cast) and op.source not in _HOLDS[op.dtype]:
         rule = rules.get(op.array)
-        embedding = rule is not None and rule.role == "embedding"
+        embedding = rule is not None and rule.by_token
         yield _Loss("embedding" if embedding else "weights", op.source, op.dtype)
 
 

@@ -14,7 +14,7 @@ from grokpack.conversion.writers.quantized_shards import QuantizedArrays
 from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
-from grokpack.models import grok1, tensor_names
+from grokpack.models import tensor_names
 from grokpack.planning.target import Target
 from grokpack.transforms.repacked import CodeColumns, CodeRows
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.architecture import ModelTensor, Part
     from grokpack.models.tensor_names import Convention
     from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
@@ -50,17 +50,6 @@ class QuantizedFolderOptions:
     tokenizer: str | None = None
 
 
-def convention(options: QuantizedFolderOptions) -> Convention:
-    """The convention that the options name.
-
-    Raises:
-        GrokpackError: GP304 for an unknown one.
-    """
-    if options.names not in tensor_names.CONVENTIONS:
-        raise GrokpackError("GP304", f"--names takes {', '.join(tensor_names.CONVENTIONS)}")
-    return tensor_names.CONVENTIONS[options.names]
-
-
 def folder(
     form: str,
     source: Checkpoint,
@@ -81,7 +70,8 @@ def folder(
         config: `quantization_config` of config.json.
         extra: More keys of config.json.
     """
-    own = convention(options)
+    title = f"{source.model.family.title}, {form}"
+    own = huggingface_config.convention(source.model.family, options.names)
     arrays, made = QuantizedArrays(), Counter[str]()
     for words, one in _units(source, own, policy, unit):
         arrays.add(one)
@@ -91,11 +81,11 @@ def folder(
     tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
     finals = {
         **tokenizer,
-        **{name: sidecars.template(name) for name in huggingface_config.CODE},
-        "README.md": sidecars.card(f"Grok-1, {form}", source, _how(account), _USAGE, tokenizer),
+        **sidecars.code(source),
+        "README.md": sidecars.card(title, source, _how(account), _USAGE, tokenizer),
         **huggingface_config.render(
-            options.names,
-            source.geometry,
+            own,
+            source.model,
             source.config,
             huggingface_writer.TORCH["bf16"],
             {"quantization_config": config, **(extra or {})},
@@ -104,7 +94,7 @@ def folder(
             [file for (file,) in layout.bands], arrays.specs
         ),
     }
-    bits = 8 * layout.nbytes / grok1.count_parameters(source.geometry).total
+    bits = 8 * layout.nbytes / source.model.parameters().total
     notes = (*account, f"{bits:.2f} bits per parameter", *_notes(source))
     return Target(form, layout, arrays.ops, finals, source.framings, notes=notes, lossless=False)
 
@@ -121,12 +111,10 @@ def _units(
     source: Checkpoint, own: Convention, policy: Policy, unit: MakeUnit
 ) -> Iterator[tuple[str, Unit]]:
     """The arrays of every tensor, in the order of the network, and in words how it is made."""
-    by_index = grok1.entries(source.geometry.layers)
-    ordered = sorted(by_index, key=_place)
-    for entry in ordered:
+    for entry in source.model.network_order():
         tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
         groups = collapsed(source.geometry, entry, tensor)
-        stack = range(source.geometry.experts) if entry.rule.role == "expert" else (None,)
+        stack = range(source.geometry.experts) if entry.rule.stacked else (None,)
         for expert in stack:
             name = own.of(entry, expert)
             if recipe is None:
@@ -137,13 +125,8 @@ def _units(
                 weight = policy.weight(tensor, groups)
                 made = unit(name.removesuffix(_WEIGHT), weight, expert, recipe)
                 yield f"{entry.rule.role} {_in_words(recipe, made)}", made
-    if not huggingface_config.CLASSES[own.name].tied:
-        yield "", {own.head: engine_array(ordered[0], source.tensors[ordered[0].name], DType.BF16)}
-
-
-def _place(entry: ModelTensor) -> tuple[bool, int, int]:
-    """Embedding, layers, final norm."""
-    return entry.layer is None and entry.index > 0, entry.layer or 0, entry.index
+    for name, entry in huggingface_config.head_copies(source.model, own):
+        yield "", {name: engine_array(entry, source.tensors[entry.name], DType.BF16)}
 
 
 def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) -> Iterator[str]:
@@ -154,11 +137,11 @@ def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) ->
         entries: The weights that are meant.
         layers: Layers of the model; a kind that is meant in all of them is named without number.
     """
-    by_path: dict[str, list[int]] = {}
+    by_part: dict[Part, list[int]] = {}
     for entry in entries:
-        by_path.setdefault(entry.rule.path, []).append(entry.layer or 0)
-    for path, found in by_path.items():
-        yield tensor_names.pattern_of(own, path, None if len(found) == layers else sorted(found))
+        by_part.setdefault(entry.rule.part, []).append(entry.layer or 0)
+    for part, found in by_part.items():
+        yield tensor_names.pattern_of(own, part, None if len(found) == layers else sorted(found))
 
 
 def refuse_group(entry: ModelTensor, tensor: TensorSpec, recipe: QuantizationScheme) -> None:
@@ -187,7 +170,7 @@ def _in_words(recipe: QuantizationScheme, made: Unit) -> str:
 
 def _notes(source: Checkpoint) -> tuple[str, ...]:
     """What the user should know before it starts."""
-    embedding = source.tensors[grok1.GLOBAL_RULES[0].path]
+    embedding = source.tensors[source.model.tensor("embedding").name]
     rounded = embedding.values.dtype is not DType.BF16
     return (
         *(["the embedding is rounded to bf16"] if rounded else []),

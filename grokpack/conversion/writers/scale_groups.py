@@ -10,7 +10,6 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
-from grokpack.models import grok1
 from grokpack.transforms import copies, dequantize
 
 if TYPE_CHECKING:
@@ -29,29 +28,25 @@ NO_CODES = (
 """What a run says that makes xAI's layout of a source in floating point."""
 
 
-def with_groups(source: Checkpoint) -> Geometry:
-    """The geometry with its scale groups; probes one tensor where scales stand expanded.
+def with_groups(source: Checkpoint) -> Checkpoint:
+    """Find the scale groups of a source; probes one tensor where scales stand expanded.
 
     Raises:
         GrokpackError: GP215 where a config tells of groups that this tensor does not have.
     """
-    geometry = source.geometry
     if source.bits:
-        return geometry
-    entry = next(
-        e for e in grok1.entries(geometry.layers) if e.rule.path == "multi_head_attention/linear/w"
-    )
-    tensor = source.tensors[entry.name]
-    told = geometry.scale_groups
+        return source
+    first = next(e for e in source.model.tensors() if e.rule.part == "attention_output")
+    tensor, told = source.tensors[first.name], source.geometry.scale_groups
     if tensor.scales is None or tensor.scales.shape[-2] == told:
-        return geometry
+        return source
     found = probe_groups(source, tensor)
     if told is None:
-        return replace(geometry, scale_groups=found)
+        return replace(source, model=source.model.sized(scale_groups=found))
     if found is None or told % found:
         what = f"scales of {tensor.name} do not fall into {told} groups, as config.json has it"
         raise GrokpackError("GP215", what, hint="correct `scale_groups` there, or remove it")
-    return geometry
+    return source
 
 
 def collapsed(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int | None:
@@ -72,7 +67,7 @@ def row_parallel_codes(source: Checkpoint) -> bool:
     """Whether row-parallel weights are int8 codes; else their scales, if any, are ones."""
     return any(
         source.tensors[e.name].values.dtype is DType.I8
-        for e in grok1.entries(source.geometry.layers)
+        for e in source.model.tensors()
         if e.rule.cut == "rows"
     )
 

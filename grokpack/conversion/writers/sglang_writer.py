@@ -20,8 +20,8 @@ from grokpack.conversion.writers import (
 )
 from grokpack.core.layout import Box, FileLayout, Layout, cut, whole
 from grokpack.formats import safetensors
-from grokpack.models import tensor_names
 from grokpack.models.partition import refuse_width
+from grokpack.models.tensor_names import rank_axis
 from grokpack.planning.target import Target
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import Op, StreamedOp
 
 NAME = "sglang"
-_CUT = {"w1": -2, "w3": -2, "w2": -1}  # of a matrix [out, in]: by outputs, by outputs, by inputs
 
 
 def to_sglang(
@@ -44,13 +43,14 @@ def to_sglang(
         GrokpackError: GP301 for a width that the model cannot be cut into.
     """
     refuse_width(source.geometry, tp)
-    _, dtype = huggingface_writer.choices(options)
+    own = huggingface_config.convention(source.model.family, NAME)
+    dtype = huggingface_writer.float_of(options)
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op | StreamedOp] = {}
-    for name, spec, op in huggingface_writer.engine_arrays(source, tensor_names.SGLANG, dtype):
+    for name, spec, op in huggingface_writer.engine_arrays(source, own, dtype):
         arrays[name], made[name] = spec, op
     kept = losslessness.judge(source, made)
-    cuts = {name: axis for name in arrays if (axis := axis_of(name)) is not None}
+    cuts = {name: axis for name in arrays if (axis := rank_axis(own, name)) is not None}
     files = [
         file
         for rank in range(tp)
@@ -66,9 +66,9 @@ def to_sglang(
     tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
     finals = {
         **tokenizer,
-        **{name: sidecars.template(name) for name in huggingface_config.CODE},
+        **sidecars.code(source),
         "README.md": sidecars.card(
-            f"Grok-1 presharded for SGLang, {tp} ranks",
+            f"{source.model.family.title} presharded for SGLang, {tp} ranks",
             source,
             f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
             f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} --trust-remote-code`; "
@@ -76,8 +76,8 @@ def to_sglang(
             tokenizer,
         ),
         **huggingface_config.render(
-            "sglang",
-            source.geometry,
+            own,
+            source.model,
             source.config,
             huggingface_writer.TORCH[options.dtype],
             {"load_presharded_moe": tp > 1},
@@ -92,14 +92,6 @@ def to_sglang(
         notes=huggingface_writer.notes(source, kept, finals),
         lossless=kept.lossless,
     )
-
-
-def axis_of(name: str) -> int | None:
-    """The axis that ranks cut of an expert's matrix; None for what they share."""
-    parsed = tensor_names.parse(tensor_names.SGLANG, name)
-    if parsed is None or parsed.expert is None:
-        return None
-    return _CUT[name.split(".")[-2]]
 
 
 def files_of(

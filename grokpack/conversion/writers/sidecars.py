@@ -18,6 +18,11 @@ def template(name: str) -> bytes:
     return read_small(os.path.join(os.path.dirname(os.path.dirname(__file__)), "templates", name))
 
 
+def code(source: Checkpoint) -> dict[str, bytes]:
+    """The modelling code that runs the model in transformers, where its family has some."""
+    return {name: template(name) for name in source.model.family.code}
+
+
 def card(title: str, source: Checkpoint, how: str, usage: str, tokenizer: Collection[str]) -> bytes:
     """A README.md that says what the folder is, where it came from and how to load it.
 
@@ -28,9 +33,10 @@ def card(title: str, source: Checkpoint, how: str, usage: str, tokenizer: Collec
         usage: A paragraph of Markdown: how to load it.
         tokenizer: Names of the tokenizer's files in the folder.
     """
+    own = source.model.family.publication
     text = f"""---
-license: apache-2.0
-base_model: xai-org/grok-1
+license: {own.license}
+base_model: {own.repository}
 ---
 
 # {title}
@@ -39,7 +45,7 @@ base_model: xai-org/grok-1
 
 Made by grokpack from a {source.format} checkpoint whose identity (sha256 of its headers) is
 `{source.identity()}`. `grokpack.json` holds the plan, sizes and checksums. The weights are
-xAI's, released under the Apache License 2.0.
+{own.organization}'s, released under the {own.license_words}.
 
 {usage}
 

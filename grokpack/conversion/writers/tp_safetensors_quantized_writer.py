@@ -1,4 +1,4 @@
-"""Quantized weights as plain arrays: xAI's names, codes with the scales of their groups.
+"""Quantized weights as plain arrays: the family's own names, codes with the scales of their groups.
 
 The layout of `reshard` at width 1: arrays lie as xAI has them, so that numpy reads them and
 grokpack's other commands do, and no engine does. For study.
@@ -22,7 +22,7 @@ from grokpack.core.tensors import (
     scales_name,
     zeros_name,
 )
-from grokpack.models import config_json, grok1
+from grokpack.models import config_json
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.quantized_in_place import CodesInPlace, ScalesInPlace, ZerosInPlace
@@ -47,7 +47,7 @@ def to_plain(source: Checkpoint, policy: Policy) -> Target:
     made: dict[str, Op | StreamedOp] = {}
     said: dict[str, int] = {}
     bits = dict(source.bits)
-    for entry in grok1.entries(source.geometry.layers):
+    for entry in source.model.tensors():
         tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
         own: tp_safetensors_layout.Stored = tensor
         if recipe is None:
@@ -61,9 +61,9 @@ def to_plain(source: Checkpoint, policy: Policy) -> Target:
             words = f"{entry.rule.role} {in_words(recipe)}"
             said[words] = said.get(words, 0) + 1
         stored.append(own)
-    layout = tp_safetensors_layout.lay_out(source.geometry, stored, 1)
+    layout = tp_safetensors_layout.lay_out(source.model, stored, 1)
     finals = {
-        config_json.FILE: config_json.render(source.geometry, source.config),
+        config_json.FILE: config_json.render(source.model, source.config),
         tp_safetensors_layout.INDEX: tp_safetensors_layout.index(source.geometry, layout, 1, bits),
     }
     notes = tuple(f"{words}: {count} weights" for words, count in said.items())

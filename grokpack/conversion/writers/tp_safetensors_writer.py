@@ -8,7 +8,7 @@ from grokpack.checkpoint.layouts import tp_safetensors_layout
 from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.scale_groups import NO_CODES, own_rows, quantized, release_form
 from grokpack.core.errors import GrokpackError
-from grokpack.models import config_json, grok1
+from grokpack.models import config_json
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
 
@@ -27,17 +27,17 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         tp: Ranks.
         scales: How row-parallel scales are stored.
     """
-    geometry = source.geometry
+    geometry, model = source.geometry, source.model
     stored: list[tp_safetensors_layout.Stored] = []
     made: dict[str, Op] = {}
-    for entry in grok1.entries(geometry.layers):
+    for entry in model.tensors():
         own, own_ops = _form(source, entry, tp, scales)
         stored.append(own)
         made |= own_ops
     kept = losslessness.judge(source, made)
-    layout = tp_safetensors_layout.lay_out(geometry, stored, tp)
+    layout = tp_safetensors_layout.lay_out(model, stored, tp)
     finals = {
-        config_json.FILE: config_json.render(geometry, source.config),
+        config_json.FILE: config_json.render(model, source.config),
         tp_safetensors_layout.INDEX: tp_safetensors_layout.index(geometry, layout, tp, source.bits),
     }
     return Target(

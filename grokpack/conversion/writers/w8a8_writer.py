@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.conversion.writers import quantized_folder, sglang_writer
+from grokpack.conversion.writers import huggingface_config, quantized_folder, sglang_writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, cut, whole
 from grokpack.core.tensors import ArraySpec, DType
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
     from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
@@ -63,18 +64,19 @@ def to_w8a8(
     ) -> Unit:
         return _unit(base, weight, expert, recipe, ranks)
 
+    names = huggingface_config.convention(source.model.family, sglang_writer.NAME)
     config = {
         "quant_method": "w8a8_int8",
-        "ignore": ["lm_head", tensor_names.pattern_of(tensor_names.SGLANG, "router/w", None)],
+        "ignore": ["lm_head", tensor_names.pattern_of(names, "router", None)],
     }
-    own = replace(options, names="sglang")
+    own = replace(options, names=names.name)
     forced = policy.forced(group=None, scales=DType.F32, symmetric=True)
     target = quantized_folder.folder(
         NAME, source, forced, own, unit, config, {"load_presharded_moe": ranks > 1}
     )
     if ranks == 1:
         return target
-    layout = _presharded(target.layout.arrays, ranks, options.shard_bytes)
+    layout = _presharded(target.layout.arrays, names, ranks, options.shard_bytes)
     finals = {name: data for name, data in target.finals.items() if not name.endswith("index.json")}
     return replace(target, layout=layout, finals=finals)
 
@@ -98,9 +100,11 @@ def _unit(
     }
 
 
-def _presharded(arrays: Mapping[str, ArraySpec], ranks: int, shard_bytes: int) -> Layout:
+def _presharded(
+    arrays: Mapping[str, ArraySpec], names: Convention, ranks: int, shard_bytes: int
+) -> Layout:
     """Each rank's experts in files of its own, everything else in common ones."""
-    axes = {name: sglang_writer.axis_of(name.removesuffix("_scale")) for name in arrays}
+    axes = {name: tensor_names.rank_axis(names, name.removesuffix("_scale")) for name in arrays}
     cuts = {name: axis for name, axis in axes.items() if axis is not None}
     files: list[FileLayout] = []
     for rank in range(ranks):

@@ -15,7 +15,6 @@ from grokpack.conversion.writers.chunked_store_writer import (
 from grokpack.core.tensors import ArraySpec, DType, scales_name
 from grokpack.formats import zarr as zarr_format
 from grokpack.models import partition
-from grokpack.models.architecture import Geometry
 from grokpack.transforms.int4_pairs import Nibbles, PackNibbles
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def _about_model(source: Checkpoint) -> dict[str, Any]:
     """Attributes of the group: the geometry, and what was quantized anew."""
     about: dict[str, Any] = {
         "schema": zarr_reader.SCHEMA,
-        "geometry": {name: getattr(source.geometry, name) for name in Geometry.__slots__},
+        "geometry": source.geometry.document(),
     }
     if source.bits:
         about["bits"] = dict(source.bits)

@@ -210,4 +210,11 @@ PLANS = (
         "shape.",
         "Make one with `grokpack evaluate SRC --text FILE --calibrate OUT.safetensors`.",
     ),
+    Code(
+        "GP345",
+        "network is not computed here",
+        ExitStatus.USAGE,
+        "The model's family has blocks, an activation or caps that `evaluate` and `generate` lack.",
+        "Evaluate it with an engine; all other commands take it.",
+    ),
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.experts import Room
     from grokpack.evaluation.network.precision import Precision
     from grokpack.evaluation.network.product import Lanes
-    from grokpack.models.hyperparameters import Constants
+    from grokpack.models.architecture import Constants
 
 _LOGITS_BYTES = 32 << 20  # of one head group's logits that a thread holds
 

@@ -12,20 +12,23 @@ from grokpack.evaluation.network.matrices import matrix
 from grokpack.evaluation.network.product import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.product import Lanes
+    from grokpack.models.architecture import Part
 
     Room = Callable[[int, int], np.ndarray]
-    Watch = Callable[[str, int | None, np.ndarray], None]
+    Watch = Callable[[Part, int | None, np.ndarray], None]
 
 HIDDEN_BYTES = 256 << 20
 """Of an expert's inner activations, gate and up together: 1,024 tokens of Grok-1's whole width.
 More tokens than fit are worked through a slice of the width at a time."""
 _ALIGNED = 1024
-GATE, UP, DOWN = "moe/linear/w", "moe/linear_v/w", "moe/linear_1/w"
+GATE: Part = "expert_gate"
+UP: Part = "expert_up"
+DOWN: Part = "expert_down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,13 @@ class ExpertBatch:
 
 
 def shares(
-    routing: Routing, weights: dict[str, TensorSpec], every: int | None = None
+    routing: Routing, weights: Mapping[Part, TensorSpec], every: int | None = None
 ) -> list[ExpertBatch]:
     """List the experts that some token chose, in the order of their numbers.
 
     Args:
         routing: What the router decided.
-        weights: Of the layer, by their names in it.
+        weights: Of the layer, by part.
         every: Tokens that an expert may have, to take all experts, also those without a token, and
             to cut their width for so many: networks that run side by side cut alike. None for the
             chosen ones, each cut for the tokens that it has.

@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.product import Lanes
     from grokpack.evaluation.network.stream import Stream
-    from grokpack.models.hyperparameters import Constants
+    from grokpack.models.architecture import Constants, Part
 
-QUERY, KEY, VALUE, OUTPUT = (
-    f"multi_head_attention/{name}/w" for name in ("query", "key", "value", "linear")
+QUERY: Part = "query"
+KEY: Part = "key"
+VALUE: Part = "value"
+OUTPUT: Part = "attention_output"
+NORMS: tuple[Part, ...] = (
+    "pre_attention_norm",
+    "post_attention_norm",
+    "pre_expert_norm",
+    "post_expert_norm",
 )
-NORMS = ("rms_norm/scale", "rms_norm_1/scale", "rms_norm_2/scale", "rms_norm_3/scale")
 """Before and after attention, before and after the experts; model.py, DecoderLayer."""
-ROUTER = "router/w"
+ROUTER: Part = "router"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Tools:
     room: Room
 
 
-def ignore(_name: str, _expert: int | None, _x: np.ndarray) -> None:
+def ignore(_part: Part, _expert: int | None, _x: np.ndarray) -> None:
     """Watch nothing."""
 
 
@@ -82,18 +88,13 @@ class Layer:
 
     Args:
         number: Its number.
-        tensors: The checkpoint's tensors by name.
+        tensors: Its tensors by part.
         tools: What it works with.
     """
 
-    def __init__(self, number: int, tensors: Mapping[str, TensorSpec], tools: Tools) -> None:
+    def __init__(self, number: int, tensors: Mapping[Part, TensorSpec], tools: Tools) -> None:
         self.number = number
-        prefix = f"transformer/decoder_layer_{number}/"
-        self._own = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
+        self._own = tensors
         self._tools = tools
         self._projections = {n: matrix(self._own[n]) for n in (QUERY, KEY, VALUE, OUTPUT)}
 
@@ -153,7 +154,7 @@ class Layer:
         extras.watch(OUTPUT, None, attended)
         return (yield from self._project(attended, OUTPUT))
 
-    def _project(self, x: np.ndarray, name: str) -> Generator[Product, None, np.ndarray]:
+    def _project(self, x: np.ndarray, name: Part) -> Generator[Product, None, np.ndarray]:
         tools, weights = self._tools, self._projections[name]
         out = tools.room(len(x), weights.columns)
         out[...] = 0
@@ -165,7 +166,7 @@ class Layer:
         scale = self._whole(NORMS[which])
         return rms_norm(x, scale, tools.constants.rms_norm_eps, tools.lanes.precision, out)
 
-    def _whole(self, name: str) -> np.ndarray:
+    def _whole(self, name: Part) -> np.ndarray:
         return self._tools.stream.whole(self._own[name])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
-from grokpack.evaluation.network import matrices
+from grokpack.evaluation.network import matrices, support
 from grokpack.evaluation.network.arithmetic import rms_norm
 from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
 from grokpack.evaluation.network.layer import Extras, Layer, Tools
@@ -18,21 +18,22 @@ from grokpack.evaluation.network.product import Product
 from grokpack.evaluation.network.stream import Stream
 from grokpack.models import hyperparameters
 from grokpack.models.config_json import unknown_head_size
-from grokpack.models.grok1 import GLOBAL_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Room, Routing
     from grokpack.evaluation.network.precision import Precision
     from grokpack.evaluation.network.product import Lanes
     from grokpack.kernels.dispatch import Engine
-    from grokpack.models.architecture import Geometry
-    from grokpack.models.hyperparameters import Constants
+    from grokpack.models.architecture import Constants, Geometry, Part
 
-EMBEDDING, FINAL_NORM = (rule.path for rule in GLOBAL_RULES)
+EMBEDDING: Part = "embedding"
+FINAL_NORM: Part = "final_norm"
+HEAD: Part = "head"
 _NO_EXTRAS = Extras()
 _HEAD_BYTES = 64 << 20  # of a block of logits
 _AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
@@ -84,27 +85,29 @@ class Network:
         setup: How it runs.
 
     Raises:
-        GrokpackError: GP211 where the head size is not known; GP202 where tensors are missing.
+        GrokpackError: GP211 where the head size is not known; GP345 for a family whose
+            network has parts that do not run here; GP202 where tensors are missing.
     """
 
     def __init__(self, checkpoint: Checkpoint, setup: Setup) -> None:
         geometry = checkpoint.geometry
         if geometry.head_dim is None:
             raise unknown_head_size()
+        support.refuse_unknown_parts(checkpoint.model.family)
         self.geometry: Geometry = geometry
-        self.constants: Constants = hyperparameters.read(checkpoint.config, geometry)
+        self.constants: Constants = hyperparameters.read(checkpoint.config, checkpoint.model)
         self.precision: Precision = setup.lanes.precision
         self.stream = Stream(
             checkpoint, max(2, _AHEAD_BYTES // matrices.BAND_BYTES), setup.engine, setup.advance
         )
         self.room = setup.room
         self.lanes = setup.lanes
-        self._tensors = checkpoint.tensors
+        self._tensors = _by_layer(checkpoint)
         self._heads = _heads(geometry)
         attention = Attention(self._heads, self.constants, self.precision, setup.lanes)
         tools = Tools(self.constants, self.stream, setup.lanes, attention, setup.room)
         count = min(setup.layers or geometry.layers, geometry.layers)
-        self.layers = [Layer(n, self._tensors, tools) for n in range(count)]
+        self.layers = [Layer(n, self._tensors[n], tools) for n in range(count)]
         self._head: list[Matrix] = []
 
     def close(self) -> None:
@@ -119,7 +122,7 @@ class Network:
         Raises:
             GrokpackError: GP341 for a token that the vocabulary does not have.
         """
-        tensor = self._tensors[EMBEDDING]
+        tensor = self._tensors[None][EMBEDDING]
         vocab, width = tensor.values.shape
         wanted, counts = np.unique(batch.tokens, return_counts=True)
         if wanted[0] < 0 or wanted[-1] >= vocab:
@@ -177,7 +180,7 @@ class Network:
 
     def normed(self, h: np.ndarray) -> np.ndarray:
         """Apply the last norm to the stream `f32[T, d]`, in place."""
-        scale = self.stream.whole(self._tensors[FINAL_NORM])
+        scale = self.stream.whole(self._tensors[None][FINAL_NORM])
         return rms_norm(h, scale, self.constants.rms_norm_eps, self.precision, h)
 
     def logits(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -205,7 +208,8 @@ class Network:
         return self.precision.settle(logits)
 
     def _begin(self, tokens: int) -> None:
-        tensor = self._tensors[EMBEDDING]
+        own = self._tensors[None]
+        tensor = own.get(HEAD, own[EMBEDDING])
         vocab = tensor.values.shape[0]
         step = max(1024, min(16384, _HEAD_BYTES // (4 * tokens)))
         self._head = [
@@ -214,6 +218,14 @@ class Network:
         ]
         first = self.layers[0].first_wanted() if self.layers else self._head
         self.stream.announce(first)
+
+
+def _by_layer(checkpoint: Checkpoint) -> dict[int | None, dict[Part, TensorSpec]]:
+    """The tensors by layer and part; those of no layer under None."""
+    found: dict[int | None, dict[Part, TensorSpec]] = {}
+    for entry in checkpoint.model.tensors():
+        found.setdefault(entry.layer, {})[entry.rule.part] = checkpoint.tensors[entry.name]
+    return found
 
 
 def _heads(geometry: Geometry) -> Heads:

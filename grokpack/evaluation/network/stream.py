@@ -115,7 +115,7 @@ class Stream:
 
     def lies_turned(self, tensor: TensorSpec) -> bool:
         """Tell whether the bytes of a weight lie `[out, in]`."""
-        kind = tensor.name.rpartition("decoder_layer_")[2].partition("/")[2] or tensor.name
+        kind = self.checkpoint.model.family.path_of(tensor.name)
         if kind not in self._turned:
             self._turned[kind] = matrices.is_turned(tensor, self._reader)
         return self._turned[kind]

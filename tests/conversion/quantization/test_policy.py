@@ -14,10 +14,11 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.quantization import policy_file
 from grokpack.conversion.quantization.policy import Policy
 from grokpack.core.errors import GrokpackError
-from grokpack.models import grok1
+from grokpack.models.family import Model
+from grokpack.models.grok1 import GROK1
 from grokpack.transforms.scheme import QuantizationScheme
 from tests.support import packed
-from tests.support.quantizing import quantize
+from tests.support.quantizing import WIDE, quantize
 
 
 def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> None:
@@ -28,8 +29,8 @@ def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> Non
         '[[tensors]]\nname = "*/value/w"\ngroup = 32\n'
     )
     default = QuantizationScheme(4, 128, "mse")
-    policy = Policy(default, policy_file.read(str(file), 2))
-    found = {e.name: policy.recipe(e) for e in grok1.entries(2) if e.rule.quantized}
+    policy = Policy(default, policy_file.read(str(file), Model(GROK1, WIDE)))
+    found = {e.name: policy.recipe(e) for e in GROK1.tensors(2) if e.rule.quantized}
     attention = "transformer/decoder_layer_{}/multi_head_attention/{}/w"
     assert found[attention.format(0, "query")] == replace(default, bits=8, method="lsq")
     assert found[attention.format(1, "query")] is None

@@ -15,7 +15,8 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.models import architecture, grok1
+from grokpack.models import architecture
+from grokpack.models.grok1 import GROK1
 from tests.support.checkpoints import GOLDEN, SMALL, synthesise
 from tests.support.weights import exact_weights
 
@@ -40,7 +41,7 @@ def read(tensor: Any) -> np.ndarray:
 
 
 def expected(name: str, exact: Mapping[str, np.ndarray], layers: int) -> np.ndarray:
-    entry = next(e for e in grok1.entries(layers) if e.gguf == name)
+    entry = next(e for e in GROK1.tensors(layers) if e.gguf == name)
     values = exact[entry.name]
     return values if entry.rule.role in ("embedding", "norm") else values.swapaxes(-1, -2)
 

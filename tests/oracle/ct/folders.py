@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack.models import architecture, grok1, tensor_names
+from grokpack.models.grok1 import GROK1
 from tests.support import packed
 from tests.support.weights import exact_weights
 
 if TYPE_CHECKING:
+    from grokpack.models.architecture import ModelTensor
     from tests.oracle import forward
 
 
@@ -26,7 +27,7 @@ class Part:
     """One matrix: its module in the folder, xAI's entry, its exact values `f32[out, in]`."""
 
     module: str
-    entry: architecture.Entry
+    entry: ModelTensor
     expert: int | None
     exact: np.ndarray
 
@@ -65,7 +66,7 @@ class Folder:
 
     def parts(self) -> Iterator[Part]:
         """Every matrix that can be quantized."""
-        for entry in grok1.entries(self.layers):
+        for entry in GROK1.tensors(self.layers):
             if not entry.rule.quantized:
                 continue
             values = self.exact[entry.name]
@@ -97,8 +98,8 @@ class Folder:
 
     def weights(self) -> forward.Weights:
         """xAI's parameter name -> decoded values, for the network in numpy."""
-        table = {entry.name: entry for entry in grok1.entries(self.layers)}
-        own = tensor_names.CONVENTIONS[self.names]
+        table = {entry.name: entry for entry in GROK1.tensors(self.layers)}
+        own = GROK1.conventions[self.names]
 
         def weight(name: str) -> np.ndarray:
             entry = table[name]

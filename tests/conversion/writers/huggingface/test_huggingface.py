@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from grokpack.checkpoint import tokenizer_files
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
-from grokpack.models import tensor_names
+from grokpack.models.family import Model
+from grokpack.models.grok1 import GROK1
 from tests.support.checkpoints import GOLDEN
 from tests.support.converting import WIDE, convert, stored
 from tests.support.huggingface_folders import INDEX, shards
@@ -26,7 +28,7 @@ from tests.support.sentencepieces import sentencepieces
 # What is written
 
 
-@pytest.mark.parametrize("convention", list(tensor_names.CONVENTIONS))
+@pytest.mark.parametrize("convention", list(GROK1.conventions))
 def test_config_says_what_each_engine_needs(tmp_path: Path, origin: Path, convention: str) -> None:
     convert(origin, tmp_path / "hf", "hf", names=convention)
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
@@ -75,7 +77,7 @@ def test_the_last_tensor_is_no_expert(folder: Path) -> None:
 def test_only_sglangs_folder_has_a_head_of_its_own_and_it_is_the_embedding(
     tmp_path: Path, origin: Path
 ) -> None:
-    for convention in tensor_names.CONVENTIONS:
+    for convention in GROK1.conventions:
         convert(origin, tmp_path / convention, "hf", names=convention)
         assert ("lm_head.weight" in stored(tmp_path / convention)) == (convention == "sglang")
     arrays = stored(tmp_path / "sglang")
@@ -156,9 +158,7 @@ def test_a_tokenizer_may_be_named_by_file_or_folder(tmp_path: Path, origin: Path
         assert caught.value.code == "GP306"
 
 
-def test_xais_tokenizer_alone_is_described_to_transformers(
-    tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_xais_tokenizer_alone_is_described_to_transformers(tmp_path: Path, origin: Path) -> None:
     """Llama's class, the usual one for such a file, would cut most texts otherwise."""
     given = tmp_path / "tokenizer.model"
     pieces = sentencepieces(60)
@@ -168,11 +168,13 @@ def test_xais_tokenizer_alone_is_described_to_transformers(
         tokenizer_files.TOKENIZER_CONFIG
         not in plan_convert(checkpoint, "hf", options).target.finals
     )
-    monkeypatch.setattr(tokenizer_files, "_XAI_TOKENIZER", hashlib.sha256(pieces).hexdigest())
+    own = replace(GROK1.publication, tokenizer=hashlib.sha256(pieces).hexdigest())
+    family = replace(GROK1, publication=own)
+    checkpoint = replace(checkpoint, model=Model(family, checkpoint.geometry))
     with pytest.raises(GrokpackError, match="another model") as caught:
         plan_convert(checkpoint, "hf", options)
     assert caught.value.code == "GP306"
-    monkeypatch.setattr(tokenizer_files, "GROK1", WIDE)
+    checkpoint = replace(checkpoint, model=Model(replace(family, release=WIDE), WIDE))
     written = plan_convert(checkpoint, "hf", options).target.finals[
         tokenizer_files.TOKENIZER_CONFIG
     ]

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
-from grokpack.models import grok1
+from grokpack.models.grok1 import GROK1
 from tests.support.checkpoints import SMALL, synthesise, tree
 from tests.support.converting import convert, expected, hf_values, stored
 from tests.support.huggingface_folders import INDEX, shards
@@ -244,7 +244,7 @@ def test_layers_keep_their_numbers_beyond_nine(tmp_path: Path) -> None:
     convert(source, tmp_path / "hf", "hf", dtype="f32")
     exact = exact_weights(source)
     found = hf_values(tmp_path / "hf", "hpcai", 11, SMALL.experts)
-    assert len(found) == len(grok1.entries(11))
+    assert len(found) == len(GROK1.tensors(11))
     for name, values in found.items():
         np.testing.assert_array_equal(values, exact[name], err_msg=name)
 

@@ -1,0 +1,305 @@
+"""A family of models as a table, and a model: a family at a geometry."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from grokpack.core.tensors import ArraySpec, DType, TensorSpec
+from grokpack.models.architecture import ModelTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from grokpack.models.architecture import Constants, Geometry, Part, TensorRule
+    from grokpack.models.tensor_names import Convention
+
+Block = Literal["attention", "mlp", "experts"]
+Capped = Literal["attention", "router", "logits"]
+TokenizerKind = Literal["sentencepiece", "tiktoken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The computation that a family's weights take part in.
+
+    Attributes:
+        blocks: Blocks of a layer; those after attention are added to each other.
+        activation: Nonlinearity of gated projections.
+        caps: Logits that a tanh bounds.
+    """
+
+    blocks: tuple[Block, ...]
+    activation: Literal["gelu_tanh", "gelu_erf"]
+    caps: tuple[Capped, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLayout:
+    """How the release of a family lies in files.
+
+    Attributes:
+        format: Its format.
+        weights: Dtype of weights; int8 ones have bfloat16 scales.
+        others: Dtype of embeddings, norms and routers.
+    """
+
+    format: Literal["ckpt-0", "hf"]
+    weights: DType
+    others: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The release of a family as its authors published it.
+
+    Attributes:
+        organization: Its authors.
+        repository: On Hugging Face.
+        license: SPDX's name of the licence of the weights.
+        license_words: The same licence in words.
+        tokenizer: sha256 of its tokenizer; empty where none is known.
+    """
+
+    organization: str
+    repository: str
+    license: str
+    license_words: str
+    tokenizer: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """A model architecture: its tensors, their order in files, and their names elsewhere.
+
+    Attributes:
+        name: Its name, `grok-1`.
+        title: Its name for people, `Grok-1`.
+        global_rules: Tensors before the layers, in the order of the files.
+        layer_rules: Tensors of a layer, in that order.
+        layer_prefix: Beginning of the names of a layer's tensors, with `{layer}`.
+        release: Dimensions of the released model.
+        release_layout: How its release lies in files.
+        publication: Where it was published, and under which licence.
+        network: The computation.
+        constants: The reference's constants for a model of some dimensions.
+        hyperparameters: Keys of each constant in configs; the family's own comes first.
+        dimensions: Keys of each dimension in configs, likewise.
+        conventions: Names of the tensors in safetensors folders, by convention.
+        code: Files of `grokpack/conversion/templates` that run such a folder in transformers.
+        gguf_architecture: llama.cpp's name; None where it has none.
+        tokenizer: Kind of its tokenizer.
+        marks: Entries of a config.json that tell this family from others.
+        layer_order: The layers in the order of the files.
+    """
+
+    name: str
+    title: str
+    global_rules: tuple[TensorRule, ...]
+    layer_rules: tuple[TensorRule, ...]
+    layer_prefix: str
+    release: Geometry
+    release_layout: ReleaseLayout
+    publication: Publication
+    network: Network
+    constants: Callable[[Geometry], Constants]
+    hyperparameters: Mapping[str, tuple[str, ...]]
+    dimensions: Mapping[str, tuple[str, ...]]
+    conventions: Mapping[str, Convention] = field(default_factory=dict)
+    code: tuple[str, ...] = ()
+    gguf_architecture: str | None = None
+    tokenizer: TokenizerKind = "sentencepiece"
+    marks: Mapping[str, Any] = field(default_factory=dict)
+    layer_order: Callable[[int], Sequence[int]] = range
+
+    @property
+    def rules(self) -> tuple[TensorRule, ...]:
+        """Every kind of tensor, in the order of the files."""
+        return (*self.global_rules, *self.layer_rules)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the embedding is the output head as well."""
+        return self.find("head") is None
+
+    def find(self, part: Part) -> TensorRule | None:
+        """The rule of a part; None for one that the family lacks."""
+        return next((rule for rule in self.rules if rule.part == part), None)
+
+    def rule(self, part: Part) -> TensorRule:
+        """The rule of a part that the family has.
+
+        Raises:
+            LookupError: It has none.
+        """
+        found = self.find(part)
+        if found is None:
+            message = f"{self.title} has no {part}"
+            raise LookupError(message)
+        return found
+
+    def name_of(self, rule: TensorRule, layer: int | None) -> str:
+        """The name of a tensor."""
+        return rule.path if layer is None else self.layer_prefix.format(layer=layer) + rule.path
+
+    def layer_of(self, name: str) -> int | None:
+        """The decoder layer that a name belongs to; None for a tensor of no layer."""
+        match = _layer_pattern(self.layer_prefix).match(name)
+        return int(match[1]) if match else None
+
+    def path_of(self, name: str) -> str:
+        """A name without the prefix of its layer."""
+        match = _layer_pattern(self.layer_prefix).match(name)
+        return name[match.end() :] if match else name
+
+    def located(self, path: str) -> str | None:
+        """The name in a longer path: from where it begins; None where there is none."""
+        match = _name_pattern(self).fullmatch(path)
+        return match[1] if match else None
+
+    def rule_of(self, name: str) -> TensorRule:
+        """The kind of tensor that a name of the model means.
+
+        Raises:
+            LookupError: The family has no such tensor.
+        """
+        path, rules = self.path_of(name), self.global_rules
+        if path != name:
+            rules = self.layer_rules
+        for rule in rules:
+            if rule.path == path:
+                return rule
+        raise LookupError(name)
+
+    def layers_of(self, tensors: int) -> int:
+        """Layers of a model with this many tensors, rounded up where some are missing."""
+        return max(0, -(-(tensors - len(self.global_rules)) // len(self.layer_rules)))
+
+    def tensors(self, layers: int) -> tuple[ModelTensor, ...]:
+        """Every tensor in file order; entry `i` is the one in `tensor{i:05d}_000`."""
+        return _tensors(self, layers)
+
+
+@lru_cache(maxsize=64)
+def _layer_pattern(prefix: str) -> re.Pattern[str]:
+    return re.compile(re.escape(prefix).replace(r"\{layer\}", r"(\d+)"))
+
+
+@lru_cache(maxsize=64)
+def _name_pattern(family: Family) -> re.Pattern[str]:
+    layer = re.escape(family.layer_prefix).replace(r"\{layer\}", r"\d{1,4}")
+    beginnings = [layer, *(re.escape(rule.path) for rule in family.global_rules)]
+    return re.compile(rf"(?:.*/)?((?:{'|'.join(beginnings)}).*)")
+
+
+@lru_cache(maxsize=64)
+def _tensors(family: Family, layers: int) -> tuple[ModelTensor, ...]:
+    places = [(None, rule) for rule in family.global_rules] + [
+        (layer, rule) for layer in family.layer_order(layers) for rule in family.layer_rules
+    ]
+    return tuple(
+        ModelTensor(index, layer, rule, family.name_of(rule, layer))
+        for index, (layer, rule) in enumerate(places)
+    )
+
+
+@lru_cache(maxsize=64)
+def _by_name(family: Family, layers: int) -> dict[str, ModelTensor]:
+    return {entry.name: entry for entry in _tensors(family, layers)}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Parameter counts, scales left out."""
+
+    total: int
+    active: int
+    by_role: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A family at a geometry: the model of a checkpoint.
+
+    Attributes:
+        family: Its tensors and names.
+        geometry: Its dimensions.
+    """
+
+    family: Family
+    geometry: Geometry
+
+    def sized(self, **dimensions: Any) -> Model:  # noqa: ANN401  # fields of a geometry
+        """The model with other dimensions."""
+        return replace(self, geometry=replace(self.geometry, **dimensions))
+
+    def tensors(self) -> tuple[ModelTensor, ...]:
+        """Every tensor in file order."""
+        return self.family.tensors(self.geometry.layers)
+
+    def network_order(self) -> list[ModelTensor]:
+        """Every tensor in the order of the network: embedding, layers, the rest."""
+
+        def place(entry: ModelTensor) -> tuple[int, int, int]:
+            if entry.layer is None:
+                return (0 if entry.rule.part == "embedding" else 2), 0, entry.index
+            return 1, entry.layer, entry.index
+
+        return sorted(self.tensors(), key=place)
+
+    def tensor(self, part: Part, layer: int | None = None) -> ModelTensor:
+        """The tensor of a part, in a layer where it belongs to one.
+
+        Raises:
+            LookupError: The family has no such part.
+        """
+        return self.by_name()[self.family.name_of(self.family.rule(part), layer)]
+
+    def by_name(self) -> Mapping[str, ModelTensor]:
+        """Every tensor by name, in file order."""
+        return _by_name(self.family, self.geometry.layers)
+
+    def spec(self, entry: ModelTensor) -> TensorSpec:
+        """Shape and dtype of a tensor as the release stores it, with the geometry's groups."""
+        shape, layout = self.geometry.shape(entry.rule), self.family.release_layout
+        if not entry.rule.quantized:
+            return TensorSpec(entry.name, ArraySpec(shape, layout.others))
+        values = ArraySpec(shape, layout.weights)
+        if layout.weights is not DType.I8:
+            return TensorSpec(entry.name, values)
+        rows = (self.geometry.scale_groups or shape[-2]) if entry.rule.cut == "rows" else 1
+        return TensorSpec(entry.name, values, ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16))
+
+    def specs(self) -> Iterator[TensorSpec]:
+        """Every tensor as the release stores it, in file order."""
+        return (self.spec(entry) for entry in self.tensors())
+
+    @property
+    def is_release(self) -> bool:
+        """Whether the dimensions are exactly those of the released model."""
+        release = self.family.release
+        assumed = {"head_dim": release.head_dim, "scale_groups": release.scale_groups}
+        return self.sized(**assumed).geometry == release
+
+    @property
+    def title(self) -> str:
+        """The family's name: of the release, or of a model of other dimensions."""
+        return self.family.name if self.is_release else f"{self.family.name} architecture"
+
+    @property
+    def selected_experts(self) -> int:
+        """Experts that work on each token in the reference."""
+        return min(self.family.constants(self.geometry).selected_experts, self.geometry.experts)
+
+    def parameters(self) -> Parameters:
+        """Count parameters in all, by role, and those that work on one token."""
+        by_role: dict[str, int] = {}
+        for tensor, entry in zip(self.specs(), self.tensors(), strict=True):
+            role = entry.rule.role
+            by_role[role] = by_role.get(role, 0) + tensor.values.elements
+        total = sum(by_role.values())
+        experts = by_role.get("expert", 0)
+        used = experts * self.selected_experts // self.geometry.experts
+        return Parameters(total, total - experts + used, by_role)

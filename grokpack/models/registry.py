@@ -1,0 +1,111 @@
+"""The families that grokpack knows, and which of them a checkpoint belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from grokpack.models import tensor_names
+from grokpack.models.grok1 import GROK1
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from grokpack.models.family import Family
+    from grokpack.models.tensor_names import Convention
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (GROK1,)}
+"""By name. The first is the one that a checkpoint is taken for where nothing tells."""
+
+UNKNOWN = f"{GROK1.name} architecture"
+"""What is said of a checkpoint whose model cannot be told."""
+
+
+def by_config(config: Mapping[str, Any]) -> Family:
+    """Choose a family by config.json: the one that most of its entries mark, by default the first.
+
+    Args:
+        config: A config, or nothing.
+    """
+    fitting = [f for f in FAMILIES.values() if all(config.get(k) == v for k, v in f.marks.items())]
+    return max(fitting or FAMILIES.values(), key=lambda family: len(family.marks))
+
+
+def by_paths(names: Collection[str]) -> Family:
+    """Choose a family by its own names of tensors: the one that explains the most of them.
+
+    Args:
+        names: Names of arrays; folders may stand before a tensor's name, and endings after it.
+    """
+    return max(FAMILIES.values(), key=lambda family: sum(_has(family, name) for name in names))
+
+
+def gguf_architectures() -> list[str]:
+    """llama.cpp's names of the architectures that are read."""
+    named = (family.gguf_architecture for family in FAMILIES.values())
+    return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def by_gguf_names(architecture: str, names: Iterable[str]) -> Family:
+    """Choose a family by llama.cpp's names of tensors: the one that explains the most of them.
+
+    Args:
+        architecture: One of `gguf_architectures`.
+        names: Names of tensors.
+    """
+    kinds = {_below_layer(name) for name in names}
+    known = [family for family in FAMILIES.values() if family.gguf_architecture == architecture]
+    return max(known, key=lambda family: len(kinds & {rule.gguf for rule in family.rules}))
+
+
+def by_convention(names: Collection[str]) -> tuple[Family, Convention] | None:
+    """Choose a family and the convention that explain the most of these names, and more than half.
+
+    Args:
+        names: Names of tensors in safetensors files.
+
+    Returns:
+        None where no convention does.
+    """
+    listed = [name for name in names if not tensor_names.is_buffer(name)]
+    votes = [(tensor_names.explained(own, listed), family, own) for family, own in conventions()]
+    count, family, convention = max(votes, key=lambda vote: vote[0])
+    return (family, convention) if 2 * count > len(listed) else None
+
+
+def conventions() -> Iterator[tuple[Family, Convention]]:
+    """Every family with each of its conventions."""
+    return (
+        (family, convention)
+        for family in FAMILIES.values()
+        for convention in family.conventions.values()
+    )
+
+
+def name_roots() -> list[str]:
+    """First words of the families' own names of tensors: `transformer`."""
+    named = (
+        name
+        for family in FAMILIES.values()
+        for name in (family.layer_prefix, *(rule.path for rule in family.global_rules))
+    )
+    return list(dict.fromkeys(name.partition("/")[0] for name in named))
+
+
+def convention_names() -> list[str]:
+    """The names that `--names` takes."""
+    return list(dict.fromkeys(convention.name for _, convention in conventions()))
+
+
+def _has(family: Family, name: str) -> bool:
+    """Tell whether a name, or what follows a folder's, begins with that of a tensor."""
+    located = family.located(name)
+    if located is None:
+        return False
+    path = family.path_of(located)
+    rules = family.global_rules if path == located else family.layer_rules
+    return any(path.startswith(rule.path) for rule in rules)
+
+
+def _below_layer(name: str) -> str:
+    """llama.cpp's name without `blk.N.`."""
+    return name.split(".", 2)[-1] if name.startswith("blk.") else name
