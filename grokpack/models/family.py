@@ -22,7 +22,7 @@ TokenizerKind = Literal["sentencepiece", "tiktoken"]
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class Architecture:
     """The computation that a family's weights take part in.
 
     Attributes:
@@ -103,7 +103,7 @@ class Family:
     release: Geometry
     release_layout: ReleaseLayout
     publication: Publication
-    network: Network
+    network: Architecture
     constants: Callable[[Geometry], Constants]
     hyperparameters: Mapping[str, tuple[str, ...]]
     dimensions: Mapping[str, tuple[str, ...]]

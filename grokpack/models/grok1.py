@@ -15,7 +15,7 @@ import math
 
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import Constants, Geometry, TensorRule
-from grokpack.models.family import Family, Network, Publication, ReleaseLayout
+from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
 from grokpack.models.tensor_names import Classes, Convention
 
 _GLOBAL_RULES = (
@@ -282,7 +282,9 @@ GROK1 = Family(
         license_words="Apache License 2.0",
         tokenizer="5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
     ),
-    network=Network(blocks=("attention", "experts"), activation="gelu_tanh", caps=("attention",)),
+    network=Architecture(
+        blocks=("attention", "experts"), activation="gelu_tanh", caps=("attention",)
+    ),
     constants=constants,
     hyperparameters=_HYPERPARAMETERS,
     dimensions=_DIMENSIONS,

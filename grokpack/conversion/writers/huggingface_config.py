@@ -17,7 +17,7 @@ from grokpack.models import hyperparameters, registry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.architecture import Constants, ModelTensor
     from grokpack.models.family import Family, Model
     from grokpack.models.tensor_names import Classes, Convention
 
@@ -77,18 +77,8 @@ def render(
         "head_dim": geometry.head_dim,
         "num_experts": geometry.experts,
         "num_local_experts": geometry.experts,
-        "num_experts_per_tok": known.selected_experts,
+        **_constants(known),
         "hidden_act": _ACTIVATIONS[family.network.activation],
-        "max_position_embeddings": known.context,
-        "rope_theta": known.rope_theta,
-        "rms_norm_eps": known.rms_norm_eps,
-        "attn_output_multiplier": known.attn_output_multiplier,
-        "attn_logit_softcapping": known.attn_logit_cap,
-        "max_attn_value": known.attn_logit_cap,
-        "router_logit_softcapping": 0,
-        "moe_router_renormalize": False,
-        "embedding_multiplier_scale": known.embedding_multiplier,
-        "output_multiplier_scale": known.output_multiplier,
         "mask_pad_token": True,
         "tie_word_embeddings": classes.tied and family.tied,
         "torch_dtype": dtype,
@@ -105,6 +95,23 @@ def render(
     return {
         "config.json": _json(config),
         "generation_config.json": _json(generation),
+    }
+
+
+def _constants(known: Constants) -> dict[str, Any]:
+    """The constants by the keys that engines read."""
+    return {
+        "num_experts_per_tok": known.selected_experts,
+        "max_position_embeddings": known.context,
+        "rope_theta": known.rope_theta,
+        "rms_norm_eps": known.rms_norm_eps,
+        "attn_output_multiplier": known.attn_output_multiplier,
+        "attn_logit_softcapping": known.attn_logit_cap,
+        "max_attn_value": known.attn_logit_cap,
+        "router_logit_softcapping": 0,
+        "moe_router_renormalize": False,
+        "embedding_multiplier_scale": known.embedding_multiplier,
+        "output_multiplier_scale": known.output_multiplier,
     }
 
 
