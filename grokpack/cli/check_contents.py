@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def limits(
     session: Session,
-    wanted: bool,  # what the command line says
+    wanted: bool,  # as the command line has it
     subset: str | None,
     max_age: str | None,
     max_duration: str | None,
@@ -27,7 +27,7 @@ def limits(
     """Return what to read, from the options as given; None for nothing.
 
     Raises:
-        GrokpackError: GP304 for options that mean nothing, or nothing without `--data`.
+        GrokpackError: GP304 for options that are invalid, or need `--data`.
     """
     if not wanted:
         given = {"--subset": subset, "--max-age": max_age, "--max-duration": max_duration}
@@ -82,11 +82,11 @@ def read(
 ) -> Verdict:
     """Read the files and add the result to the verdict.
 
-    Files whose headers cannot be read are compared as well, where something tells which they are.
+    Files whose headers cannot be read are compared as well, if a list names them.
 
     Raises:
-        GrokpackError: GP229 where the checkpoint has no manifest, GP230 for a list that is none or
-            lists none of the files, GP403 after a signal; what was found till then is remembered.
+        GrokpackError: GP229 if the checkpoint has no manifest, GP230 for an invalid list or one
+            that names none of the files, GP403 after a signal; results so far are remembered.
     """
     from grokpack.checkpoint import listed_files, manifest_records
     from grokpack.verification import verify_structure

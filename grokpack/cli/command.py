@@ -3,8 +3,8 @@
     @command("synth")
     def synth(session: Session, out: Annotated[Path, typer.Argument(...)], run: RunFlags) -> None:
 
-Typer is shown one option for each parameter and for each field of a group, and after them those of
-every answer. Errors become messages and exit statuses, a signal asks the body to stop.
+Typer gets one option for each parameter and for each field of a group, then the options of every
+command's output. Errors become messages and exit statuses; a signal asks the body to stop.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
     """Decorate the body of a command.
 
     Args:
-        name: As it is called, also in JSON.
+        name: Name of the command, also in JSON.
         output: Whether it has the options of `OutputFlags`.
     """
 

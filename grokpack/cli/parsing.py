@@ -19,7 +19,7 @@ _UNITS = {
     "TIB": 1 << 40,
 }
 _HUNDRED = 100.0
-_DIGITS = 18  # of any number of bytes, seconds or threads; more is a slip or an attempt
+_DIGITS = 18  # most digits of a number of bytes, seconds or threads
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 _NUMBER = rf"\d{{1,{_DIGITS}}}(?:\.\d{{1,{_DIGITS}}})?"
@@ -57,9 +57,9 @@ def parse_part(text: str, noun: str, hint: str) -> tuple[int, int]:
     """Parse `3/10` into a number and how many there are.
 
     Args:
-        text: As it was given.
-        noun: What it is to be, for the refusal.
-        hint: How it is written.
+        text: The option's value.
+        noun: Name of what is parsed, for the error.
+        hint: Description of the right form.
 
     Raises:
         GrokpackError: GP304 for anything else.

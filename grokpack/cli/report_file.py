@@ -22,7 +22,7 @@ def check(report: Path | None, command: str) -> None:
     """Refuse a report that cannot be written, before any work begins.
 
     Raises:
-        GrokpackError: GP304 for a suffix that says nothing, or a page that the command has not.
+        GrokpackError: GP304 for an unknown suffix, or if the command has no page.
     """
     if report is None or is_possible(report, command):
         return

@@ -46,7 +46,7 @@ def options_of(
     """Convert the options as given to those of the library.
 
     Raises:
-        GrokpackError: GP304 for words that mean nothing.
+        GrokpackError: GP304 for invalid values.
     """
     return EvaluateOptions(
         network.precision,

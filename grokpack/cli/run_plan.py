@@ -38,11 +38,11 @@ def carry_out(
 
     Args:
         session: Where output goes.
-        plan: What to do.
+        plan: The plan to run.
         out: The output folder.
-        flags: How.
-        following: A sensible next command, where one can be pasted.
-        opens: What opens the output in TensorStore, where it is made for that.
+        flags: Options of the run.
+        following: A sensible next command, if it can be pasted into a shell.
+        opens: TensorStore spec that opens the output, if it is made for that.
     """
     part = _part(flags) if isinstance(flags, PartedRunFlags) else None
     with open_workers(flags.workers) as worker_options:
@@ -54,7 +54,7 @@ def _part(flags: PartedRunFlags) -> RunPart | None:
     """Return the part that is asked for.
 
     Raises:
-        GrokpackError: GP304 for what is none.
+        GrokpackError: GP304 for anything else.
     """
     if flags.part is None:
         if flags.require_complete:

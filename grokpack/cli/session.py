@@ -37,7 +37,7 @@ class Session:
         report: File that also gets the answer: `.json` the document, `.html` a page.
         quiet: Nothing on stderr but errors.
         verbose: Tracebacks of bugs on stderr.
-        color: `auto`, `always` or `never`; what auto means is told for each stream apart.
+        color: `auto`, `always` or `never`; auto is decided for each stream.
         stop: Set by a signal; asks a run to stop between two tiles.
     """
 
@@ -88,7 +88,7 @@ class Session:
         cases: Sequence[Case] = (),
     ) -> None:
         """Put the result on stdout in the form asked for, write the report, exit."""
-        if self.form == "text" and self.report is None:  # nobody reads a document
+        if self.form == "text" and self.report is None:  # no document is needed
             self._write(text, sys.stdout)
         else:
             document = envelope.document(self.command, word, status, data, findings or [], [])

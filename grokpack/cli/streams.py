@@ -1,7 +1,7 @@
 """Standard streams that may be full or closed without ending the work.
 
-What could not be written is remembered, and told by the exit status once the command has ended. So
-the work of a command is done whoever listens, and no status is taken for another answer.
+What could not be written is noted, and reported by the exit status once the command has ended. So a
+command does its work even if nothing reads its output, and no lost result passes for success.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Streams:
     """Standard output and standard error of this process.
 
     Attributes:
-        out: Takes the answer.
-        err: Takes messages and progress; it is never waited for and its loss changes nothing.
+        out: Stream of the result.
+        err: Stream of messages and progress; it is never waited for, and may be lost.
     """
 
     out: _Lenient
@@ -66,7 +66,7 @@ class Streams:
     def status(self, status: int) -> int:
         """Return the exit status of a command that ended, and a message if its result was lost.
 
-        An error keeps its own status, since it was told on standard error.
+        An error keeps its own status, since standard error has its message.
         """
         with contextlib.suppress(OSError, ValueError):  # another's stream in place of ours
             sys.stdout.flush()
@@ -90,7 +90,7 @@ def guard() -> Streams:
 def _occupy() -> None:
     """Open closed standard descriptors, so that no file opened later gets their numbers.
 
-    All are opened to read: nothing can be written to them, and whoever tries is told.
+    All are opened to read, so that writing to them is an error.
     """
     for number in (_STDIN, _STDOUT, _STDERR):
         try:

@@ -12,7 +12,7 @@ from grokpack.verification.value_locations import describe_index
 if TYPE_CHECKING:
     from grokpack.verification.compare import Comparison, Difference
 
-_MOST_SHOWN = 20  # tensors; more of them say the same thing over again
+_MOST_SHOWN = 20  # tensors; more say nothing new
 _WORDS = {
     EQUAL: "every value is equal",
     ROUNDED: "one side is the other, rounded to its dtype",

@@ -21,7 +21,7 @@ def document(
 ) -> dict[str, Any]:
     """Make the document; `grokpack explain --schema COMMAND` describes it.
 
-    Its text is safe to be shown, see `escaping`: pages, tables and annotations are made of it.
+    Its text is escaped, so that pages, tables and annotations can be made of it.
     """
     return {
         "schema": f"grokpack/{command}/1",

@@ -16,7 +16,7 @@ _SEVERITIES = {"error": "error", "warning": "warning"}
 def render(document: dict[str, Any]) -> str:
     """Render a command for each finding and error, then the result in a line.
 
-    No `file=` is given: it would have to be a path in the repository, and a checkpoint is none.
+    No `file=` is given: it would have to be a path in the repository.
     """
     return "\n".join([*_commands(document), f"grokpack {_command(document)}: {document['status']}"])
 

@@ -1,8 +1,8 @@
 """Building blocks of HTML pages: sections, tables, facts, badges, and the page itself.
 
-A page is one file: no script, nothing fetched (its own policy forbids both), light or dark as the
-reader's system is, wide tables scroll on a phone. Text is escaped here and nowhere else: what is
-HTML already has the type `Html`.
+A page is one file without scripts or anything to fetch, which its own policy forbids. It is light or
+dark as the reader's system is, and wide tables scroll. Text is escaped here and nowhere else: text
+that is HTML already has the type `Html`.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def page(document: dict[str, Any], title: str, sections: Iterable[Html]) -> str:
     """Make the whole page of a document.
 
     Args:
-        document: What the command would print as JSON; gives state, version and errors.
+        document: The command's JSON document, which gives state, version and errors.
         title: The first heading.
-        sections: What stands below it, where the command did not fail.
+        sections: Sections below it, if the command did not fail.
     """
     tool = document["tool"]
     command = document["schema"].split("/")[1]

@@ -1,6 +1,6 @@
 """Results as JUnit XML: a test case for each file, grouped by layer.
 
-Elements and attributes are those that Jenkins, GitLab and GitHub's reporters read.
+It uses the elements and attributes that Jenkins, GitLab and GitHub's reporters read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Case:
     Attributes:
         group: The layer, `layer_04`, or `checkpoint`.
         name: The tensor below its layer, or the file's name.
-        file: The file, by which findings are told.
+        file: The file, by which its findings are found.
     """
 
     group: str

@@ -29,11 +29,11 @@ def document(
 
     Args:
         plan: The plan.
-        out: Where it is written.
-        limits: How it is run.
-        allowed: How it keeps its memory promise.
-        guess: How long it will take, if that was looked for.
-        processes: Of the cluster that does it; None for threads of this process.
+        out: Path of the output.
+        limits: Options of the run.
+        allowed: Its memory budget.
+        guess: Predicted time, if it was measured.
+        processes: Number of the cluster's processes; None for threads of this process.
     """
     return {
         "plan": plan.digest(),
@@ -175,7 +175,7 @@ def contents(plan: Plan, nbytes: int) -> str:
     """Describe what an output folder holds.
 
     Args:
-        plan: What was written.
+        plan: The plan that was run.
         nbytes: Bytes of its files.
     """
     layout = plan.target.layout

@@ -30,8 +30,8 @@ def listener(
 
     Args:
         form: auto, bar, lines, json or none.
-        quiet: Show nothing whatever the form.
-        stream: Where to, stderr by default.
+        quiet: Show nothing, whatever the form.
+        stream: Stream to write to, stderr by default.
         color: `auto`, `always` or `never`, for the bar.
     """
     stream = stream or sys.stderr

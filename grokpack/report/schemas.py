@@ -1,8 +1,8 @@
 """JSON Schemas of each command's document, put together from the files in `schemas/`.
 
-`envelope.json` is what all documents share, `COMMAND.json` says what `status` and `data` are, and
-`definitions.json` has what several of them name. A schema leaves unknown keys alone everywhere:
-what is added later breaks no reader.
+`envelope.json` is what all documents share, `COMMAND.json` describes `status` and `data`, and
+`definitions.json` has what several of them use. Schemas allow unknown keys everywhere, so that
+additions break no reader.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def histogram(counts: Sequence[int], label: str, bins: Sequence[str]) -> Html:
     """Draw bars as high as their counts, each with its bin and count on hover.
 
     Args:
-        counts: Of each bin.
+        counts: Count of each bin.
         label: What the picture shows, for those who cannot see it.
         bins: A name for each.
     """
@@ -74,7 +74,7 @@ def heat(
     Args:
         columns: Names of the columns.
         rows: Names of the rows.
-        values: Of (column, row); squares without one are left out.
+        values: Value by (column, row); squares without a value are left out.
     """
     if not values:
         return element("p", "no values")
@@ -101,7 +101,7 @@ def heat(
 def curves(lines: Mapping[str, Sequence[float | None]], label: str) -> Html:
     """Draw values along an axis, a row of marks for each name, on a logarithmic scale.
 
-    Each value is a mark; zeros and what is missing have no place on the scale and none.
+    Each value is a mark; zeros and missing values have none.
 
     Args:
         lines: Values by name, all as many.

@@ -1,7 +1,7 @@
 """Text for a terminal or log: coloured if wanted, escaped where needed.
 
-Renderers write plain text. Its first words (`error[GP103]:`, `hint:`, `ok`) carry the meaning;
-colour is laid over them here and takes nothing away where it is missing.
+Reports are plain text. Their first words (`error[GP103]:`, `hint:`, `ok`) carry the meaning; colour
+is added here, and nothing is lost without it.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def paint(text: str) -> str:
 def encodable(text: str, encoding: str | None) -> str:
     """Spell out each character that an encoding lacks, as Python would.
 
-    grokpack's own words are ASCII. A file name need not be, and may even hold bytes that no
-    encoding has (surrogates, here).
+    grokpack's own words are ASCII. File names may not be, and may even hold bytes that no encoding
+    has (surrogates, here).
     """
     encoding = encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grokpack.core.finding import Finding
     from grokpack.verification.verify_structure import Verdict
 
-_MOST_SHOWN = 50  # more findings than this say the same thing over again
+_MOST_SHOWN = 50  # findings; more say nothing new
 
 
 def render(verdict: Verdict, seconds: float) -> str:
