@@ -1,8 +1,8 @@
 """Building blocks of HTML pages: sections, tables, facts, badges, and the page itself.
 
-A page is one file without scripts or anything to fetch, which its own policy forbids. It is light or
-dark as the reader's system is, and wide tables scroll. Text is escaped here and nowhere else: text
-that is HTML already has the type `Html`.
+A page is one file without scripts or anything to fetch, which its own policy forbids. It is light
+or dark as the reader's system is, and wide tables scroll. Text is escaped here and nowhere else:
+text that is HTML already has the type `Html`.
 """
 
 from __future__ import annotations
