@@ -20,11 +20,11 @@ class WorkerOptions:
     """Workers of a command: threads or an executor.
 
     Attributes:
-        threads: Of a process; None for as many as are useful.
+        threads: Threads of a process; None for as many as are useful.
         executor: A cluster; None for threads of this process.
         width: Tasks that a cluster does at a time.
-        memory_bytes: What each of its processes may take; None for no limit.
-        workers: Processes of a cluster; None where there is none.
+        memory_bytes: Memory that each of its processes may take; None for no limit.
+        workers: Number of processes of a cluster; None without one.
     """
 
     threads: int | None = None
