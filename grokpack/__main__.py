@@ -1,4 +1,4 @@
-"""Where the program begins, as `grokpack` or `python -m grokpack`: nothing but signals is ready."""
+"""Entry point of `grokpack` and `python -m grokpack`, which handles signals before all else."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
 OTHERWISE = "otherwise"
 """State of a weight that is stored differently but computes the same."""
 _FAR = 1.5
-"""How many times the error of its account a tensor may be from what it was made of, which is 1.00;
+"""Largest error of a tensor as a multiple of its recorded one, which is 1.00 against its own source;
 the rest is for a first checkpoint whose values were rounded."""
 _ROUNDED = 2e-3  # relative error of a rounding to bfloat16
 

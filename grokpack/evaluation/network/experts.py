@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Watch = Callable[[Part, int | None, np.ndarray], None]
 
 HIDDEN_BYTES = 256 << 20
-"""Of an expert's inner activations, gate and up together: 1,024 tokens of Grok-1's whole width.
+"""Bytes of an expert's inner activations, gate and up together: 1,024 tokens of Grok-1's width.
 More tokens than fit are worked through a slice of the width at a time."""
 _ALIGNED = 1024
 GATE: Part = "expert_gate"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
 
 BAND_BYTES = 32 << 20
-"""Of a band as it is read: 1,024 rows of a gate projection in int8, 32,768 wide."""
+"""Bytes of a band as it is read: 1,024 rows of a gate projection in int8, 32,768 wide."""
 _ALIGNED = 128  # rows or columns: no group of scales of any engine's is cut
 _PROBE = 64
 
