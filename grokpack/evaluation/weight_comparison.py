@@ -26,7 +26,7 @@ EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
 OTHERWISE = "otherwise"
 """State of a weight that is stored differently but computes the same."""
 _FAR = 1.5
-"""Largest error of a tensor as a multiple of its recorded one, which is 1.00 against its own source;
+"""Largest error of a tensor as a multiple of its recorded one. Against its own source that is 1.00;
 the rest is for a first checkpoint whose values were rounded."""
 _ROUNDED = 2e-3  # relative error of a rounding to bfloat16
 
