@@ -91,6 +91,7 @@ DESCRIBED = (
     "execution",
     "formats",
     "kernels",
+    "models",
     "planning",
     "report",
     "storage",

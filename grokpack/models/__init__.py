@@ -1,1 +1,1 @@
-"""The model families that grokpack knows, one module each."""
+"""Families of models: tensors, geometry, partition, names and constants."""

@@ -1,4 +1,4 @@
-"""Rules and geometry that describe a model's tensors."""
+"""Tensor rules, geometry and constants that describe a model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Part = Literal[
     "expert_up",
     "expert_down",
 ]
-"""The tensors that a network of this kind is made of, whatever a family calls them."""
+"""Parts of the network, whatever a family calls their tensors."""
 
 _ROLES: dict[Part, Role] = {
     "embedding": "embedding",
@@ -84,22 +84,22 @@ class TensorRule:
 
     @property
     def stacked(self) -> bool:
-        """Whether it holds a matrix for each expert."""
+        """True if it holds a matrix for each expert."""
         return self.dims[0] == "experts"
 
     @property
     def quantized(self) -> bool:
-        """Whether it is a weight that quantized formats hold as codes with scales."""
+        """True for a weight that quantized formats hold as codes with scales."""
         return self.role in ("expert", "mlp", "attention")
 
     @property
     def matrix(self) -> bool:
-        """Whether it multiplies activations `[in, out]`, which engines store as `[out, in]`."""
+        """True if it multiplies activations `[in, out]`; engines store it as `[out, in]`."""
         return self.quantized or self.role == "router"
 
     @property
     def by_token(self) -> bool:
-        """Whether it has a row for each token of the vocabulary: embedding and head."""
+        """True if it has a row for each token of the vocabulary: embedding and head."""
         return self.role in ("embedding", "head")
 
 
@@ -115,11 +115,11 @@ class Geometry:
         ffn: Inner width of an expert.
         q_width: Query heads times head size.
         kv_width: Key/value heads times head size.
-        head_dim: Size of an attention head; None where nothing tells it.
-        scale_groups: Groups of input rows that share a scale in row-parallel weights; None where
-            every row has a scale of its own. The release has 8: one for each rank of the eight
-            that it was cut for.
-        mlp: Inner width of the dense MLP beside the experts; None where there is none.
+        head_dim: Size of an attention head; None if not known.
+        scale_groups: Groups of input rows that share a scale in row-parallel weights; None if every
+            row has its own scale. The release has 8, one for each of the eight ranks that it was
+            cut for.
+        mlp: Inner width of the dense MLP beside the experts; None without one.
     """
 
     vocab: int
@@ -135,20 +135,20 @@ class Geometry:
 
     @property
     def q_heads(self) -> int | None:
-        """Query heads, where the head size is known."""
+        """Number of query heads, if the head size is known."""
         return None if self.head_dim is None else self.q_width // self.head_dim
 
     @property
     def kv_heads(self) -> int | None:
-        """Key/value heads, where the head size is known."""
+        """Number of key/value heads, if the head size is known."""
         return None if self.head_dim is None else self.kv_width // self.head_dim
 
     def shape(self, rule: TensorRule) -> Shape:
-        """Shape of a tensor as stored, `[in, out]`."""
+        """Return the shape of a tensor as stored, `[in, out]`."""
         return tuple(getattr(self, dim) for dim in rule.dims)
 
     def document(self) -> dict[str, Any]:
-        """The dimensions as JSON has them: without those of parts that the model lacks."""
+        """Return the dimensions as JSON values, without those of parts that the model lacks."""
         found = {name: getattr(self, name) for name in self.__slots__}
         if self.mlp is None:
             del found["mlp"]
@@ -160,9 +160,9 @@ class ModelTensor:
     """A tensor of a model of some geometry.
 
     Attributes:
-        index: Its place in the order of the files.
-        layer: Its decoder layer; None where it belongs to none.
-        rule: The kind of tensor that it is.
+        index: Its index in the order of the files.
+        layer: Its decoder layer; None if it belongs to none.
+        rule: Its kind of tensor.
         name: The family's own parameter name.
     """
 
@@ -181,20 +181,20 @@ class ModelTensor:
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """The numbers that a network computes with, beside its weights.
+    """Numbers that a network computes with, beside its weights.
 
     Attributes:
-        embedding_multiplier: Of the embedding; the root of the model's width.
-        output_multiplier: Of the logits.
-        attn_output_multiplier: Of the attention logits, before their cap: the softmax scale.
+        embedding_multiplier: Factor of the embedding; the root of the model's width.
+        output_multiplier: Factor of the logits.
+        attn_output_multiplier: Factor of the attention logits, before their cap: the softmax scale.
         attn_logit_cap: `c` in `c * tanh(x / c)`.
         rms_norm_eps: Added to the mean square in every norm.
         rope_theta: Base of the rotary embedding.
         context: Tokens of a sequence.
         selected_experts: Experts that work on each token.
-        pad: Token that attention masks; bos, eos likewise by their ids.
-        bos: Beginning of a sequence; the reference adds none.
-        eos: End of a sequence.
+        pad: Id of the token that attention masks.
+        bos: Id of the token at the beginning of a sequence; the reference adds none.
+        eos: Id of the token at the end of a sequence.
     """
 
     embedding_multiplier: float

@@ -1,4 +1,4 @@
-"""config.json: what shapes cannot tell about a model, in xAI's keys or Hugging Face's."""
+"""config.json: values that shapes do not show, in xAI's keys or Hugging Face's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FILE = "config.json"
 
-_MOST_LAYERS = 1024  # more are not believed: a hostile number must not cost time; Grok-1 has 64
+_MOST_LAYERS = 1024  # more are refused: a hostile number must not cost time; Grok-1 has 64
 _LARGEST_SHOWN = 10**24
 _CARRIED = ("widening_factor",)
 _COMPARED = ("vocab", "d_model", "layers", "experts", "ffn", "mlp", "q_heads", "kv_heads")
@@ -32,7 +32,7 @@ def value(config: Mapping[str, Any], family: Family, dimension: str) -> int | No
 
 
 def hints(config: Mapping[str, Any], family: Family, head_dim: int | None = None) -> Hints:
-    """What the config adds to the shapes; an explicit `head_dim` wins."""
+    """Return the config's values that shapes do not show; an explicit `head_dim` wins."""
     layers = value(config, family, "layers")
     return Hints(
         head_dim=head_dim or value(config, family, "head_dim"),
@@ -42,7 +42,7 @@ def hints(config: Mapping[str, Any], family: Family, head_dim: int | None = None
 
 
 def contradictions(config: Mapping[str, Any], model: Model) -> list[str]:
-    """What the config gives otherwise than the shapes do, or as nothing can have it: sentences."""
+    """Describe values of the config that contradict the shapes, or that nothing can have."""
     geometry, family = model.geometry, model.family
     wrong = hyperparameters.impossible(config, family)
     for dimension in _COMPARED:
@@ -89,7 +89,7 @@ def render(model: Model, source: Mapping[str, Any]) -> bytes:
 
 
 def unknown_head_size() -> GrokpackError:
-    """The error for a model whose head size nothing tells."""
+    """Return the error for a model whose head size is not known."""
     what = "the size of an attention head is not known: shapes do not tell it"
     hint = "give `--head-dim N`, or put a config.json with `key_size` beside the checkpoint"
     return GrokpackError("GP211", what, hint=hint)

@@ -38,7 +38,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseLayout:
-    """How the release of a family lies in files.
+    """Form in which a family is released.
 
     Attributes:
         format: Its format.
@@ -121,15 +121,15 @@ class Family:
 
     @property
     def tied(self) -> bool:
-        """Whether the embedding is the output head as well."""
+        """True if the embedding is the output head as well."""
         return self.find("head") is None
 
     def find(self, part: Part) -> TensorRule | None:
-        """The rule of a part; None for one that the family lacks."""
+        """Return the rule of a part; None if the family lacks it."""
         return next((rule for rule in self.rules if rule.part == part), None)
 
     def rule(self, part: Part) -> TensorRule:
-        """The rule of a part that the family has.
+        """Return the rule of a part that the family has.
 
         Raises:
             LookupError: It has none.
@@ -141,26 +141,26 @@ class Family:
         return found
 
     def name_of(self, rule: TensorRule, layer: int | None) -> str:
-        """The name of a tensor."""
+        """Return the name of a tensor."""
         return rule.path if layer is None else self.layer_prefix.format(layer=layer) + rule.path
 
     def layer_of(self, name: str) -> int | None:
-        """The decoder layer that a name belongs to; None for a tensor of no layer."""
+        """Return the decoder layer that a name belongs to; None for a tensor of no layer."""
         match = _layer_pattern(self.layer_prefix).match(name)
         return int(match[1]) if match else None
 
     def path_of(self, name: str) -> str:
-        """A name without the prefix of its layer."""
+        """Return a name without the prefix of its layer."""
         match = _layer_pattern(self.layer_prefix).match(name)
         return name[match.end() :] if match else name
 
     def located(self, path: str) -> str | None:
-        """The name in a longer path: from where it begins; None where there is none."""
+        """Return the tensor's name within a longer path; None if there is none."""
         match = _name_pattern(self).fullmatch(path)
         return match[1] if match else None
 
     def rule_of(self, name: str) -> TensorRule:
-        """The kind of tensor that a name of the model means.
+        """Return the kind of tensor that a name of the model means.
 
         Raises:
             LookupError: The family has no such tensor.
@@ -174,11 +174,11 @@ class Family:
         raise LookupError(name)
 
     def layers_of(self, tensors: int) -> int:
-        """Layers of a model with this many tensors, rounded up where some are missing."""
+        """Return the layers of a model with this many tensors, rounded up if some are missing."""
         return max(0, -(-(tensors - len(self.global_rules)) // len(self.layer_rules)))
 
     def tensors(self, layers: int) -> tuple[ModelTensor, ...]:
-        """Every tensor in file order; entry `i` is the one in `tensor{i:05d}_000`."""
+        """Return every tensor in file order; entry `i` is the one in `tensor{i:05d}_000`."""
         return _tensors(self, layers)
 
 
@@ -232,15 +232,15 @@ class Model:
     geometry: Geometry
 
     def sized(self, **dimensions: Any) -> Model:  # noqa: ANN401  # fields of a geometry
-        """The model with other dimensions."""
+        """Return the model with other dimensions."""
         return replace(self, geometry=replace(self.geometry, **dimensions))
 
     def tensors(self) -> tuple[ModelTensor, ...]:
-        """Every tensor in file order."""
+        """Return every tensor in file order."""
         return self.family.tensors(self.geometry.layers)
 
     def network_order(self) -> list[ModelTensor]:
-        """Every tensor in the order of the network: embedding, layers, the rest."""
+        """Return every tensor in the order of the network: embedding, layers, the rest."""
 
         def place(entry: ModelTensor) -> tuple[int, int, int]:
             if entry.layer is None:
@@ -250,7 +250,7 @@ class Model:
         return sorted(self.tensors(), key=place)
 
     def tensor(self, part: Part, layer: int | None = None) -> ModelTensor:
-        """The tensor of a part, in a layer where it belongs to one.
+        """Return the tensor of a part, and of a layer if it belongs to one.
 
         Raises:
             LookupError: The family has no such part.
@@ -258,11 +258,11 @@ class Model:
         return self.by_name()[self.family.name_of(self.family.rule(part), layer)]
 
     def by_name(self) -> Mapping[str, ModelTensor]:
-        """Every tensor by name, in file order."""
+        """Return every tensor by name, in file order."""
         return _by_name(self.family, self.geometry.layers)
 
     def spec(self, entry: ModelTensor) -> TensorSpec:
-        """Shape and dtype of a tensor as the release stores it, with the geometry's groups."""
+        """Return shape and dtype of a tensor as released, with the geometry's scale groups."""
         shape, layout = self.geometry.shape(entry.rule), self.family.release_layout
         if not entry.rule.quantized:
             return TensorSpec(entry.name, ArraySpec(shape, layout.others))
@@ -273,12 +273,12 @@ class Model:
         return TensorSpec(entry.name, values, ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16))
 
     def specs(self) -> Iterator[TensorSpec]:
-        """Every tensor as the release stores it, in file order."""
+        """Yield every tensor as the release stores it, in file order."""
         return (self.spec(entry) for entry in self.tensors())
 
     @property
     def is_release(self) -> bool:
-        """Whether the dimensions are exactly those of the released model."""
+        """True if the dimensions are exactly those of the released model."""
         release = self.family.release
         assumed = {"head_dim": release.head_dim, "scale_groups": release.scale_groups}
         return self.sized(**assumed).geometry == release

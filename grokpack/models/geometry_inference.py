@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What a config.json says that shapes may not: all optional."""
+    """Values of a config.json that shapes may not show, all optional."""
 
     head_dim: int | None = None
     layers: int | None = None
@@ -26,10 +26,10 @@ class Hints:
 
 
 def infer_layers(family: Family, indices: Collection[int]) -> int:
-    """Number of layers from the tensor indices that exist.
+    """Infer the number of layers from the tensor indices that exist.
 
-    A last layer of which fewer than half the files are there counts as stray files, not as a
-    layer: one file too many must not read as eleven that are missing.
+    A last layer with fewer than half of its files counts as stray files, not as a layer: one file
+    too many must not read as eleven that are missing.
     """
     before, slots = len(family.global_rules), len(family.layer_rules)
     layers = family.layers_of(max(indices, default=-1) + 1)
@@ -45,16 +45,16 @@ def infer_layers(family: Family, indices: Collection[int]) -> int:
 def infer(
     family: Family, found: Mapping[int, TensorSpec], layers: int, hints: Hints
 ) -> Model | None:
-    """Let the shapes vote on each dimension; None where one gets no vote.
+    """Let the shapes vote on each dimension; return None if one gets no vote.
 
-    The width of the residual stream is settled first, because nearly every tensor shows it; a
+    The width of the residual stream is settled first, because nearly every tensor shows it. A
     tensor that contradicts it (a file in another's place) has no vote on the rest.
 
     Args:
-        family: The tensors that there are.
+        family: The family of the tensors.
         found: Shapes by tensor index, in file order.
         layers: Number of decoder layers.
-        hints: What a config.json says.
+        hints: Values of a config.json.
     """
     voters = [(e, found[e.index]) for e in family.tensors(layers) if e.index in found]
     voters = [(e, t) for e, t in voters if len(t.values.shape) == len(e.rule.dims)]
@@ -77,7 +77,7 @@ def infer(
 
 
 def _is_release_without_embedding(family: Family, dims: Mapping[str, int]) -> bool:
-    """Tell whether all but the vocabulary is the release's: then so is a missing embedding."""
+    """Return whether all but the vocabulary is the release's, and so is a missing embedding."""
     return all(getattr(family.release, dim) == n for dim, n in dims.items())
 
 
@@ -94,10 +94,10 @@ def _with_assumptions(model: Model, hints: Hints) -> Model:
 
 
 def stored_groups(tensors: list[tuple[ModelTensor, TensorSpec]]) -> int | None:
-    """Scale rows that row-parallel weights have in the files; None for one per weight row.
+    """Return the scale rows of row-parallel weights in the files; None for one per weight row.
 
-    The number that fits most tensors; a number of groups before rows, because a small tensor may
-    have as many rows as others have groups.
+    It is the number that fits most tensors. Groups take precedence over rows, because a small
+    tensor may have as many rows as others have groups.
     """
     rows = [
         (tensor.scales.shape[-2], tensor.values.shape[-2])

@@ -146,12 +146,12 @@ _RELEASE = Geometry(
 
 
 def layer_order(layers: int) -> list[int]:
-    """Layers in the order of the files: sorted as strings."""
+    """Return the layers in the order of the files: sorted as strings."""
     return sorted(range(layers), key=str)
 
 
 def constants(geometry: Geometry) -> Constants:
-    """The constants of xAI's run.py and model.py; the head size must be known."""
+    """Return the constants of xAI's run.py and model.py; the head size must be known."""
     return Constants(
         embedding_multiplier=math.sqrt(geometry.d_model),
         attn_output_multiplier=1 / math.sqrt(geometry.head_dim or 1),

@@ -1,4 +1,4 @@
-"""The constants of the network that no tensor shows, by each program's name for them."""
+"""Constants of the network that no tensor shows, under each program's keys."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _LARGEST_WHOLE = (1 << 31) - 1
 _LARGEST_REAL = 3.4028234e38  # of float32
 _COUNTS = ("context", "selected_experts")
-_TOKENS = ("pad", "bos", "eos")  # -1 is what some write where there is none
+_TOKENS = ("pad", "bos", "eos")  # some write -1 for a missing token
 _LONGEST = 24  # digits of a number that a message shows
 
 
 def defaults(model: Model) -> Constants:
-    """Make the reference's constants for a model; its head size must be known."""
+    """Return the reference's constants for a model; its head size must be known."""
     return model.family.constants(model.geometry)
 
 
@@ -41,7 +41,7 @@ def read(config: Mapping[str, Any], model: Model) -> Constants:
 
 
 def stated(config: Mapping[str, Any], family: Family) -> dict[str, dict[str, float]]:
-    """Every number that a config gives for each constant, by our name and the config's key."""
+    """Return every number that a config gives for each constant, by name and by key."""
     return {
         name: {key: number for key in keys if (number := _stated(config, key)) is not None}
         for name, keys in family.hyperparameters.items()
@@ -49,7 +49,7 @@ def stated(config: Mapping[str, Any], family: Family) -> dict[str, dict[str, flo
 
 
 def impossible(config: Mapping[str, Any], family: Family) -> list[str]:
-    """Constants of a config that no program can hold, as sentences."""
+    """Describe constants of a config that no program can hold."""
     wrong, keys = [], family.hyperparameters
     for field in fields(Constants):
         for key in keys[field.name]:
@@ -65,10 +65,10 @@ def _number(config: Mapping[str, Any], key: str, name: str) -> float | None:
 
 
 def _stated(config: Mapping[str, Any], key: str) -> float | None:
-    """A number of a config; None where it has none by that key, or a text, a list, null."""
+    """Return a number of a config; None if the key is missing, or a text, a list or null."""
     number = config.get(key)
     if key == "rope_theta" and number is None:
-        nested = config.get("rope_parameters")  # where transformers 5 keeps it
+        nested = config.get("rope_parameters")  # moved here by transformers 5
         number = nested.get(key) if isinstance(nested, dict) else None
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return None
@@ -76,7 +76,7 @@ def _stated(config: Mapping[str, Any], key: str) -> float | None:
 
 
 def _possible(number: float, name: str) -> bool:
-    """Whether a constant fits the 32 bits in which engines hold it; infinity and NaN do not."""
+    """Return whether a constant fits engines' 32 bits; infinity and NaN do not."""
     if name in _COUNTS:
         return 1 <= number <= _LARGEST_WHOLE
     if name in _TOKENS:
@@ -90,7 +90,7 @@ def _short(number: float) -> str:
 
 
 def from_float32(config: Mapping[str, Any], model: Model) -> dict[str, Any]:
-    """A config whose constants passed through float32, with the reference's digits again.
+    """Restore the reference's digits in a config whose constants passed through float32.
 
     A constant that float32 rounds to the same value as the reference's is the reference's.
     """
@@ -112,7 +112,7 @@ def _as_float32(number: float) -> bytes:
 
 
 def differences(constants: Constants, model: Model) -> list[str]:
-    """Constants that are not the reference's, as `rope_theta 100000.0, not 10000.0`."""
+    """Describe constants that are not the reference's: `rope_theta 100000.0, not 10000.0`."""
     usual = defaults(model)
     pairs = [
         (f.name, getattr(constants, f.name), getattr(usual, f.name))
@@ -122,11 +122,12 @@ def differences(constants: Constants, model: Model) -> list[str]:
     return [
         f"{name} {found!r}, not {wanted!r}"
         for name, found, wanted in pairs
-        if not math.isclose(found, wanted, rel_tol=1e-6)  # what a decimal in a config may lose
+        # Precision that a decimal in a config may lose.
+        if not math.isclose(found, wanted, rel_tol=1e-6)
     ]
 
 
 def named(constants: Constants, family: Family) -> dict[str, Any]:
-    """Name the constants by the family's own keys."""
+    """Return the constants by the family's own keys."""
     keys = family.hyperparameters
     return {keys[field.name][0]: getattr(constants, field.name) for field in fields(Constants)}

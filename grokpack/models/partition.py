@@ -1,4 +1,4 @@
-"""Tensor-parallel partition: which axis of each tensor is cut, and into which shares."""
+"""Tensor-parallel partition: the axis along which each tensor is cut, and its shares."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def shares(
     ranks: int,
     convention: Convention,
 ) -> dict[str, tuple[Box, ...] | None]:
-    """The region of each of a tensor's arrays that each of `ranks` holds.
+    """Return the region of each of a tensor's arrays that each of `ranks` holds.
 
     Returns:
-        By array name one box per rank, or None for an array that every rank holds whole. A rank
-        may share its box with others: engines hold whole key/value heads, and those and the scale
-        groups are fewer than 16. xAI's code cuts keys and values by columns, heads or not: jax
-        takes the sum of what the hosts hold for the whole.
+        One box per rank by array name, or None for an array that every rank holds whole. A rank may
+            share its box with others: engines hold whole key/value heads, and those and the scale
+            groups are fewer than 16. xAI's code cuts keys and values by columns, even within heads:
+            jax assembles the whole from what the hosts hold.
     """
     whole_heads = convention == "engines"
     held: dict[str, tuple[Box, ...] | None] = {}
@@ -47,17 +47,17 @@ def shares(
 
 
 def cut_axis(rule: TensorRule, convention: Convention) -> int | None:
-    """The axis that ranks cut, counted from the end; None for what every rank holds whole."""
+    """Return the axis that ranks cut, counted from the end; None if every rank holds all."""
     if rule.cut == "features":
         return -2 if convention == "engines" else -1
     return {"columns": -1, "rows": -2, "none": None}[rule.cut]
 
 
 def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines") -> list[str]:
-    """Why the model cannot be cut into `ranks` equal parts; empty where it can.
+    """Explain why the model cannot be cut into `ranks` equal parts; empty if it can.
 
-    Engines cut the embedding by rows and take the scale groups as they are; xAI's code cuts the
-    embedding by features, and can be given a scale row per weight row.
+    Engines cut the embedding by rows and use the scale groups as they are. xAI's code cuts the
+    embedding by features, and accepts a scale row per weight row.
 
     Raises:
         ValueError: The head size is not known.
@@ -82,11 +82,11 @@ def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines
     return [f"{what} / {ranks}" for rest, what in checks if rest]
 
 
-WIDEST = 64  # ranks that `legal_widths` looks at: the release can be cut into 16 at most
+WIDEST = 64  # most ranks that `legal_widths` tries: the release can be cut into 16 at most
 
 
 def legal_widths(geometry: Geometry, convention: Convention = "engines") -> list[int]:
-    """The numbers of ranks that the model can be cut into."""
+    """Return the numbers of ranks that the model can be cut into."""
     return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n, convention)]
 
 
@@ -94,7 +94,7 @@ def refuse_width(geometry: Geometry, tp: int, convention: Convention = "engines"
     """Refuse a width that the model cannot be cut into.
 
     Raises:
-        GrokpackError: GP301 with what leaves a remainder and the widths that do not.
+        GrokpackError: GP301 with the remainders, and the widths that leave none.
     """
     wrong = remainders(geometry, tp, convention) if tp > 0 else [f"{tp} ranks"]
     if wrong:

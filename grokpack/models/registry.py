@@ -1,4 +1,4 @@
-"""The families that grokpack knows, and which of them a checkpoint belongs to."""
+"""Registry of the families that grokpack knows, and the choice of a checkpoint's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from grokpack.models.tensor_names import Convention
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (GROK1,)}
-"""By name. The first is the one that a checkpoint is taken for where nothing tells."""
+"""Families by name. The first is the default of a checkpoint that does not name its own."""
 
 UNKNOWN = f"{GROK1.name} architecture"
-"""What is said of a checkpoint whose model cannot be told."""
+"""Name for the model of a checkpoint whose dimensions are not known."""
 
 
 def by_config(config: Mapping[str, Any]) -> Family:
-    """Choose a family by config.json: the one that most of its entries mark, by default the first.
+    """Choose the family that most entries of config.json mark, by default the first.
 
     Args:
         config: A config, or nothing.
@@ -31,22 +31,22 @@ def by_config(config: Mapping[str, Any]) -> Family:
 
 
 def by_paths(names: Collection[str]) -> Family:
-    """Choose a family by its own names of tensors: the one that explains the most of them.
+    """Choose the family whose own names of tensors explain the most of these.
 
     Args:
-        names: Names of arrays; folders may stand before a tensor's name, and endings after it.
+        names: Names of arrays; folders may precede a tensor's name, and endings follow it.
     """
     return max(FAMILIES.values(), key=lambda family: sum(_has(family, name) for name in names))
 
 
 def gguf_architectures() -> list[str]:
-    """llama.cpp's names of the architectures that are read."""
+    """Return llama.cpp's names of the architectures that are read."""
     named = (family.gguf_architecture for family in FAMILIES.values())
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
 def by_gguf_names(architecture: str, names: Iterable[str]) -> Family:
-    """Choose a family by llama.cpp's names of tensors: the one that explains the most of them.
+    """Choose the family whose names in llama.cpp explain the most of these.
 
     Args:
         architecture: One of `gguf_architectures`.
@@ -58,13 +58,13 @@ def by_gguf_names(architecture: str, names: Iterable[str]) -> Family:
 
 
 def by_convention(names: Collection[str]) -> tuple[Family, Convention] | None:
-    """Choose a family and the convention that explain the most of these names, and more than half.
+    """Choose the family and convention that explain the most names, and more than half.
 
     Args:
         names: Names of tensors in safetensors files.
 
     Returns:
-        None where no convention does.
+        Both, or None if no convention does.
     """
     listed = [name for name in names if not tensor_names.is_buffer(name)]
     votes = [(tensor_names.explained(own, listed), family, own) for family, own in conventions()]
@@ -73,7 +73,7 @@ def by_convention(names: Collection[str]) -> tuple[Family, Convention] | None:
 
 
 def conventions() -> Iterator[tuple[Family, Convention]]:
-    """Every family with each of its conventions."""
+    """Yield every family with each of its conventions."""
     return (
         (family, convention)
         for family in FAMILIES.values()
@@ -82,7 +82,7 @@ def conventions() -> Iterator[tuple[Family, Convention]]:
 
 
 def name_roots() -> list[str]:
-    """First words of the families' own names of tensors: `transformer`."""
+    """Return the first words of the families' own names of tensors: `transformer`."""
     named = (
         name
         for family in FAMILIES.values()
@@ -92,12 +92,12 @@ def name_roots() -> list[str]:
 
 
 def convention_names() -> list[str]:
-    """The names that `--names` takes."""
+    """Return the names that `--names` takes."""
     return list(dict.fromkeys(convention.name for _, convention in conventions()))
 
 
 def _has(family: Family, name: str) -> bool:
-    """Tell whether a name, or what follows a folder's, begins with that of a tensor."""
+    """Return whether a name, perhaps below a folder, begins with that of a tensor."""
     located = family.located(name)
     if located is None:
         return False
@@ -107,5 +107,5 @@ def _has(family: Family, name: str) -> bool:
 
 
 def _below_layer(name: str) -> str:
-    """llama.cpp's name without `blk.N.`."""
+    """Return llama.cpp's name without `blk.N.`."""
     return name.split(".", 2)[-1] if name.startswith("blk.") else name

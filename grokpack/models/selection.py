@@ -1,4 +1,4 @@
-"""Names of tensors as options and policies give them: one grammar for all commands.
+"""Patterns for tensors in options and policies: one grammar for all commands.
 
 A pattern is a part of the model (`attention`, `experts`, `router`, `norms`, `embedding`), or whole
 words of a name between slashes: all of them, those at its end, or a run of them anywhere. `*`, `?`
@@ -35,24 +35,24 @@ _NEAR = 3  # names that an error lists
 
 
 def matches(entry: ModelTensor, pattern: str) -> bool:
-    """Tell whether a pattern means this tensor."""
+    """Return whether a pattern matches this tensor."""
     words = pattern.strip("/")
     if words in _PARTS:
         return entry.rule.role == _PARTS[words]
     return _expression(words).match(entry.name) is not None
 
 
-@lru_cache(maxsize=4096)  # fnmatch keeps 256 of its own, and a policy may have a thousand
+@lru_cache(maxsize=4096)  # fnmatch caches 256 itself, and a policy may have a thousand
 def _expression(words: str) -> re.Pattern[str]:
     forms = (words, f"*/{words}", f"{words}/*", f"*/{words}/*")
     return re.compile("|".join(map(fnmatch.translate, forms)))
 
 
 def select(entries: Iterable[ModelTensor], pattern: str) -> list[ModelTensor]:
-    """Choose the tensors that a pattern means, in their order.
+    """Choose the tensors that a pattern matches, in their order.
 
     Raises:
-        GrokpackError: GP216 where it means none, with the nearest names.
+        GrokpackError: GP216 if it matches none, with the nearest names.
     """
     listed = list(entries)
     found = [entry for entry in listed if matches(entry, pattern)]
@@ -65,7 +65,7 @@ def select(entries: Iterable[ModelTensor], pattern: str) -> list[ModelTensor]:
 
 
 def _nearest(names: list[str], pattern: str) -> list[str]:
-    """Find patterns of as many words as this one that tensors do fit."""
+    """Find patterns of as many words as this one that do match tensors."""
     wanted = pattern.strip("/").split("/")
     runs = {
         "/".join(words[i : i + len(wanted)]): None

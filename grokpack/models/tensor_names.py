@@ -1,4 +1,4 @@
-"""Names of tensors in safetensors folders: conventions, as tables, and how they are read.
+"""Names of tensors in safetensors folders: conventions as tables, and their parsing.
 
 All of them store matrices as `[out, in]` and one matrix per expert.
 """
@@ -25,9 +25,9 @@ class Classes:
 
     Attributes:
         model: Class of the model.
-        config: Class of its config in the modelling code; empty where none is written.
+        config: Class of its config in the modelling code; empty if none is written.
         model_type: `model_type`.
-        tied: Whether the head is left out where it is a copy of the embedding.
+        tied: True if the head is left out when it is a copy of the embedding.
     """
 
     model: str
@@ -102,14 +102,14 @@ def rank_axis(convention: Convention, name: str) -> int | None:
 
 
 def pattern_of(convention: Convention, part: Part, layers: list[int] | None) -> str:
-    """Make a pattern of the modules of one kind of weight, as quantization configs have them.
+    """Make a pattern of the modules of one kind of weight, for quantization configs.
 
-    With names that vLLM reads, it matches those that vLLM asks for as well.
+    With names that vLLM reads, it matches the fused modules that vLLM asks for as well.
 
     Args:
         convention: The names.
         part: The kind of weight.
-        layers: The layers that are meant; None for all.
+        layers: The layers to match; None for all.
     """
     which = r"\d+" if layers is None else f"({'|'.join(map(str, layers))})"
     rest = re.escape(convention.table[part].removesuffix(".weight")).replace(r"\{expert\}", r"\d+")
@@ -124,7 +124,7 @@ def experts_pattern(convention: Convention, layers: list[int] | None) -> str:
 
     Args:
         convention: The names that vLLM reads.
-        layers: The layers that are meant; None for all.
+        layers: The layers to match; None for all.
     """
     return pattern_of(convention, "router", layers).replace(r"\.gate$", r"\.experts$")
 
@@ -142,7 +142,7 @@ def _pattern(convention: Convention, part: Part) -> re.Pattern[str]:
 
 
 def is_buffer(name: str) -> bool:
-    """Tell whether a name is that of a buffer which older modelling code saved with its weights."""
+    """Return whether a name is that of a buffer that older modelling code saved."""
     return name.endswith(("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"))
 
 
