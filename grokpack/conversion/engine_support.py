@@ -1,4 +1,4 @@
-"""Which engine loads which quantized format of this model, and why others do not.
+"""Table of the quantized formats that each engine loads, and why others do not.
 
 Sources: code of vLLM 0.24, SGLang 0.5.23, llama.cpp and compressed-tensors 0.20, read or run; the
 model's activation is GELU, which most of their kernels for quantized experts refuse.
@@ -79,12 +79,12 @@ _PREFERRED = {
 
 
 def preferred(engine: str | None, bits: int) -> str | None:
-    """The format that an engine had best be given, where it is not the usual one."""
+    """Return the format that suits an engine best, if it is not the usual one."""
     return _PREFERRED.get((engine or "", bits))
 
 
 def refuse_engine(engine: str | None, target: str, policy: Policy, source: Checkpoint) -> None:
-    """See that an engine loads what is planned.
+    """Refuse a format that the engine does not load.
 
     Raises:
         GrokpackError: GP304 for an engine that is not known, GP313 where it does not load it.
@@ -107,7 +107,7 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
 def _refuse_unlike(
     target: str, family: Family, chosen: list[tuple[ModelTensor, QuantizationScheme | None]]
 ) -> None:
-    """See that weights which vLLM puts together are quantized alike."""
+    """Refuse to quantize weights differently that vLLM fuses."""
     schemes: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
     for entry, recipe in chosen:
         for parts in _FUSED:

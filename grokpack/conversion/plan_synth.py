@@ -1,4 +1,4 @@
-"""Synthetic checkpoints, byte for byte in the release's format, of any size."""
+"""Plans of `grokpack synth`: synthetic checkpoints of any size in the release's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each input of a weight matters, from a file that `evaluate --calibrate` wrote.
+"""Importance of each input of a weight, from a file that `evaluate --calibrate` wrote.
 
 The error of a weight reaches the output times what the weight is multiplied with. So an error
 counts as much as the mean square of its input, and a hundredth of the matrix's mean besides:
@@ -32,7 +32,7 @@ _F32 = 4
 
 @dataclass(frozen=True, slots=True)
 class WeightImportance:
-    """The importance of one weight's inputs.
+    """Importance of one weight's inputs.
 
     Attributes:
         path: The file.
@@ -45,7 +45,7 @@ class WeightImportance:
     shape: tuple[int, ...]
 
     def of(self, expert: int | None) -> np.ndarray:
-        """Of all inputs of a matrix, `f32[in]`, one in the mean; ones where nothing is known."""
+        """Return the importance of a matrix's inputs, `f32[in]`, 1 on average; ones if unknown."""
         inputs = self.shape[-1]
         squares = np.empty(inputs, np.float32)
         at = self.offset + _F32 * inputs * (expert or 0)
@@ -59,7 +59,7 @@ class WeightImportance:
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """A calibration file.
+    """Importance of all weights, in a calibration file.
 
     Attributes:
         path: Where it is.
@@ -72,7 +72,7 @@ class Importance:
     arrays: Mapping[str, StoredArray]
 
     def of(self, tensor: TensorSpec) -> WeightImportance:
-        """The importance of a weight's inputs.
+        """Return the importance of a weight's inputs.
 
         Raises:
             GrokpackError: GP344 where the file has none of this shape.
@@ -88,7 +88,7 @@ class Importance:
 
 
 def read(path: str) -> Importance:
-    """Look into a calibration file; its arrays are read when they are needed.
+    """Open a calibration file; its arrays are read when they are needed.
 
     Raises:
         GrokpackError: GP344 where it is none.

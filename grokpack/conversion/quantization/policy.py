@@ -1,4 +1,4 @@
-"""Which weights are quantized, and how: a default, what is kept, and rules by role, name, layer."""
+"""Policies: which weights are quantized, and how; a default, and rules by role, name, layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BITS = (4, 8)
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """A rule of a policy: which weights, and what is different for them.
+    """Rule of a policy: which weights, and what is different for them.
 
     Attributes:
         role: Of the weights, `attention` or `expert` for example; None for all.
@@ -38,7 +38,7 @@ class PolicyRule:
     changes: dict[str, Any] | None
 
     def takes(self, entry: ModelTensor) -> bool:
-        """Whether the rule is about this tensor."""
+        """Tell whether the rule matches a tensor."""
         return (
             self.role in (None, entry.rule.role)
             and (self.name is None or selection.matches(entry, self.name))
@@ -48,7 +48,7 @@ class PolicyRule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A default and rules: the last that takes a weight says all that differs from the default.
+    """Default and rules; the last rule that matches a weight says what differs from the default.
 
     Attributes:
         default: The recipe of weights that no rule takes.
@@ -61,7 +61,7 @@ class Policy:
     importance: Importance | None = None
 
     def weight(self, tensor: TensorSpec, groups: int | None) -> SourceWeight:
-        """A weight as it is to be quantized.
+        """Return a weight as it is to be quantized.
 
         Raises:
             GrokpackError: GP344 where the calibration has nothing of it.
@@ -70,7 +70,7 @@ class Policy:
         return SourceWeight(tensor, groups, own)
 
     def recipe(self, entry: ModelTensor) -> QuantizationScheme | None:
-        """How a weight is quantized; None for what stays precise."""
+        """Return the scheme of a weight; None for one that stays precise."""
         if not entry.rule.quantized:
             return None
         rule = next((rule for rule in reversed(self.rules) if rule.takes(entry)), None)
@@ -79,7 +79,7 @@ class Policy:
         return None if rule.changes is None else replace(self.default, **rule.changes)
 
     def forced(self, **changes: Any) -> Policy:  # noqa: ANN401  # fields of a recipe
-        """The same policy where a format leaves no choice of some fields."""
+        """Return the policy with fields that a format leaves no choice of."""
         rules = tuple(
             replace(rule, changes={k: v for k, v in rule.changes.items() if k not in changes})
             if rule.changes
@@ -89,18 +89,18 @@ class Policy:
         return replace(self, default=replace(self.default, **changes), rules=rules)
 
     def recipes(self, model: Model) -> list[tuple[ModelTensor, QuantizationScheme | None]]:
-        """Every weight that could be quantized, in file order."""
+        """Return the scheme of every weight that could be quantized, in file order."""
         listed = (entry for entry in model.tensors() if entry.rule.quantized)
         return [(entry, self.recipe(entry)) for entry in listed]
 
 
 def keep(pattern: str) -> PolicyRule:
-    """The rule of `--keep`."""
+    """Make the rule of `--keep`."""
     return PolicyRule(None, pattern, None, None)
 
 
 def in_words(recipe: QuantizationScheme | None) -> str:
-    """`int4, groups of 128, bf16 scales, mse`."""
+    """Describe a scheme: `int4, groups of 128, bf16 scales, mse`."""
     if recipe is None:
         return "kept"
     groups = "one scale per output" if recipe.group is None else f"groups of {recipe.group}"

@@ -1,4 +1,4 @@
-"""Policies as people write them: TOML with tables `[[tensors]]`, each of which is a rule.
+"""Policy files: TOML with tables `[[tensors]]`, each of which is a rule.
 
 A file is taken whole or refused, with the table and the key that are wrong: a value of another type
 than its key takes is never taken for one that resembles it.
@@ -33,7 +33,7 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
     "method": tuple(METHODS),
     "symmetric": (True, False),
 }
-"""What is changed for a weight, and its values."""
+"""Fields that a rule can change for a weight, with their values."""
 _CHOICES = ("role", "name", "layers")
 _MOST_BYTES = 256 << 10  # a policy for every tensor of the release takes 60 kB
 _MOST_RULES = 1024  # the release has 448 weights that can be quantized
@@ -43,7 +43,7 @@ _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
 
 def read(path: str, model: Model) -> tuple[PolicyRule, ...]:
-    """The rules of a policy file.
+    """Read the rules of a policy file.
 
     Args:
         path: A TOML file with tables `[[tensors]]`.
@@ -105,14 +105,14 @@ def _roles(model: Model) -> list[str]:
 
 
 def _check(key: str, value: object, allowed: Iterable[object]) -> None:
-    """Refuse what is not one of these values, of its very type: 8.0 is not 8, 1 is not true."""
+    """Refuse a value that is none of these, types included: 8.0 is not 8, 1 is not true."""
     if not any(type(value) is type(one) and value == one for one in allowed):
         listed = ", ".join(str(one).lower() for one in allowed)
         raise _unfit(f"{key} takes {listed}")
 
 
 def _effect(changes: dict[str, Any]) -> dict[str, Any] | None:
-    """Fields of the recipe; None where the weight is kept."""
+    """Return the fields of the scheme; None if the weight is kept."""
     if not changes:
         raise _unfit("nothing is changed; name bits, group, method or symmetric")
     if changes.get("bits") == KEPT_BITS:
@@ -126,7 +126,7 @@ def _effect(changes: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _check_taken(rule: PolicyRule, model: Model) -> None:
-    """Refuse a rule by which nothing would be quantized otherwise; GP216 for a name of nothing."""
+    """Refuse a rule that changes nothing; GP216 for a name that no tensor has."""
     listed = model.tensors()
     if rule.name is not None:
         selection.select(listed, rule.name)
@@ -138,7 +138,7 @@ def _check_taken(rule: PolicyRule, model: Model) -> None:
 
 
 def _layers(value: object, layers: int) -> frozenset[int]:
-    """`[0, -1]`, or `"0-3, 60-63"`."""
+    """Parse `[0, -1]` or `"0-3, 60-63"` into layers."""
     numbers: set[int] | None = set()
     if isinstance(value, str):
         numbers = _ranges(value, layers) if len(value) <= _MOST_TEXT else None
@@ -150,7 +150,7 @@ def _layers(value: object, layers: int) -> frozenset[int]:
 
 
 def _ranges(text: str, layers: int) -> set[int] | None:
-    """Layers of ranges, or None where one is none of this model's."""
+    """Parse ranges into layers; None if one is not in this model."""
     numbers: set[int] = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part)
@@ -164,7 +164,7 @@ def _ranges(text: str, layers: int) -> set[int] | None:
 
 
 def _unfit(what: str) -> ValueError:
-    """The error for a table, to which its number is added."""
+    """Make the error for a table; the caller adds its number."""
     return ValueError(what)
 
 

@@ -1,1 +1,1 @@
-"""What can be written: one module per target, each from any source's tensors."""
+"""Writers: one module for each output format, from the tensors of any source."""

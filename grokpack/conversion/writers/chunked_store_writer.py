@@ -1,4 +1,4 @@
-"""What zarr folders and Orbax checkpoints have in common: shards of checksummed chunks."""
+"""Shards of checksummed chunks, as zarr folders and Orbax checkpoints have them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BAND_BYTES = 8 << 20  # of chunks that lie side by side and are made together
 
 @dataclass(frozen=True, slots=True)
 class ChunkedStoreOptions:
-    """How the arrays are to be written.
+    """Options of writing a chunked store.
 
     Attributes:
         dtype: `bf16` for matrices and embedding in bfloat16; None for all as stored.
@@ -50,7 +50,7 @@ class ChunkedStoreOptions:
 
 @dataclass(slots=True)
 class ChunkedArrays:
-    """Arrays of an output and how they are made, gathered one by one.
+    """Arrays of an output with their ops, gathered one by one.
 
     Attributes:
         specs: Of the frames of each array, by its name.
@@ -73,7 +73,7 @@ class ChunkedArrays:
         options: ChunkedStoreOptions,
         **document: Any,  # noqa: ANN401  # what else the metadata says
     ) -> None:
-        """Take an array.
+        """Add an array.
 
         Args:
             name: Its name.
@@ -96,11 +96,11 @@ class ChunkedArrays:
         self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
 
     def add_file(self, path: str, data: bytes) -> None:
-        """Take a file that is known beforehand."""
+        """Add a file of known bytes."""
         self.bands.append((FileLayout(path, (Literal(data),)),))
 
     def layout(self) -> Layout:
-        """All files."""
+        """Return the layout of all files."""
         return Layout(self.specs, tuple(self.bands))
 
     def target(
@@ -110,7 +110,7 @@ class ChunkedArrays:
         finals: Mapping[str, bytes],
         options: ChunkedStoreOptions,
     ) -> Target:
-        """A target of these arrays, with the model's config beside its last files."""
+        """Make a target of these arrays, with the model's config among its small files."""
         values = {key: op.op for key, op in self.ops.items() if isinstance(op, Frames)}
         kept = losslessness.judge(source, values)
         return Target(
@@ -127,7 +127,7 @@ class ChunkedArrays:
 
 
 def refuse_options(options: ChunkedStoreOptions) -> None:
-    """See that the options can be.
+    """Refuse options that contradict each other or the source.
 
     Raises:
         GrokpackError: GP304.
@@ -145,7 +145,7 @@ def refuse_options(options: ChunkedStoreOptions) -> None:
 def tensors(
     source: Checkpoint, dtype: str | None
 ) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, Op]]]:
-    """Every tensor as it is to be stored, and how its arrays are made."""
+    """Yield every tensor as it is to be stored, with the ops of its arrays."""
     for entry in source.model.tensors():
         tensor = source.tensors[entry.name]
         if dtype == "bf16":
@@ -158,7 +158,7 @@ def tensors(
 
 
 def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
-    """A weight times its scales, rounded once; router and norms as they are."""
+    """Dequantize a weight, rounded once; router and norms stay as they are."""
     kind = tensor.values.dtype
     kept = {name: Copy(name) for name in tensor.arrays()}
     if entry.rule.role in ("router", "norm") or kind is DType.BF16:
@@ -169,7 +169,7 @@ def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mappin
 
 
 def cuts(entry: ModelTensor, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
-    """Equal parts of an array along each axis, of which each rank holds one."""
+    """Return the number of equal parts of an array along each axis, one for each rank."""
     axis = partition.cut_axis(entry.rule, "engines")
     own = [1] * len(spec.shape)
     if axis is not None:

@@ -1,4 +1,4 @@
-"""Arrays as engines store them: matrices `[out, in]`, in floating point."""
+"""Arrays as engines store them: floating-point matrices `[out, in]`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def engine_array(
     expert: int | None = None,
     groups: int | None = None,
 ) -> tuple[ArraySpec, Op | StreamedOp]:
-    """Shape and dtype of a tensor as engines store it, and how it is made.
+    """Return shape and dtype of a tensor as engines store it, with its op.
 
     Router and norms are float32 whatever is asked for: they are as small as they are sensitive,
     and the reference computes with them in float32.

@@ -1,4 +1,4 @@
-"""config.json and its companions for engines that read Hugging Face folders.
+"""config.json and generation_config.json of Hugging Face folders.
 
 What each program reads, and what it takes where a key is missing, differs: vLLM caps the router's
 logits and renormalises the gates unless it is told not to; SGLang expects one rank's share of each
@@ -52,7 +52,7 @@ def render(
     dtype: str,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
-    """config.json and generation_config.json.
+    """Render config.json and generation_config.json.
 
     Args:
         own: The convention of the names.

@@ -1,4 +1,4 @@
-"""What a conversion keeps and what it rounds, told from its ops before anything is written."""
+"""Losslessness of a conversion, told from its ops before anything is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOLDS = {
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """What becomes of a source's values.
+    """Changes of a source's values by a conversion.
 
     Attributes:
         lossless: Whether every value, code and scale of the source can be had back.
@@ -38,7 +38,7 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """One way in which values change: what, from which form, to which."""
+    """One kind of change: what, from which form, to which."""
 
     what: str  # `products`, `weights` or `embedding`
     source: DType
@@ -46,7 +46,7 @@ class _Loss:
 
 
 def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
-    """What the ops that make a target keep of their source."""
+    """Judge what the ops of a target keep of their source."""
     rules = {e.name: e.rule for e in source.model.tensors()}
     products = {n for n, packing in source.packings.items() if not packing.centred}
     losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules, products))
@@ -58,7 +58,7 @@ def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
 def _losses(
     op: Op | StreamedOp, rules: Mapping[str, TensorRule], products: set[str]
 ) -> Iterator[_Loss]:
-    """What an op loses; `products` are weights that are read as products of codes and scales."""
+    """Yield the losses of an op; `products` are weights read as codes times scales."""
     if isinstance(op, Dequantize):
         rule = rules.get(op.tensor.name)
         some = "row-parallel " if rule is None or rule.cut == "rows" else ""

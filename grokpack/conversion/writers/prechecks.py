@@ -1,4 +1,4 @@
-"""What a target can refuse only after a look at values: cheap ones, read before a run begins."""
+"""Checks of a few values before a run, for targets that cannot hold all values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_RUNS = 64  # runs of codes that are read of a weight, to see whether produ
 
 
 def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
-    """Refuse scales that float16 cannot hold before hours of work, where they are few.
+    """Refuse scales that float16 cannot hold, before hours of work, if they are few.
 
     Where they are not, because they stand expanded or in the blocks of a GGUF, each is checked
     while its blocks are packed.
@@ -47,7 +47,7 @@ def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
 
 
 def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
-    """Whether the scales of some weights can be read before a run."""
+    """Tell whether the scales of some weights are few enough to read before a run."""
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
     views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
     viewed = any(view is not None and not isinstance(view, DecodedArray) for view in views)
@@ -55,7 +55,7 @@ def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
 
 
 def float16_notes(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> tuple[str, ...]:
-    """See, as far as scales can tell, that float16 holds what is written in it.
+    """Check that float16 holds what is written in it, as far as scales tell.
 
     A code is at most 128: where that times the largest scale is within float16, all products are.
     Where it is not, the codes of the largest scales are read.
@@ -100,7 +100,7 @@ def _in_words(settled: int, open_: list[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """int8 codes with scales, whose products are to be float16.
+    """Codes with scales whose products are to be float16.
 
     Attributes:
         tensor: The weight.
@@ -111,7 +111,7 @@ class _Coded:
     groups: int | None
 
     def fits(self, reader: ArrayReader) -> bool:
-        """Whether all products are seen to fit.
+        """Tell whether all products are known to fit.
 
         Raises:
             GrokpackError: GP405 where one does not.
@@ -129,7 +129,7 @@ class _Coded:
     def _check(
         self, lead: tuple[int, ...], group: int, column: int, scale: float, reader: ArrayReader
     ) -> None:
-        """See that the products of one scale fit."""
+        """Check that the products of one scale fit."""
         rows = rows_per_group(self.tensor, self.groups)
         box = Box((*lead, group * rows, column), (*(1 for _ in lead), rows, 1))
         codes = reader.read(self.tensor.name, box).view(np.int8).astype(np.int64)

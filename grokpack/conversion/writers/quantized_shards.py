@@ -1,4 +1,4 @@
-"""Folders of safetensors shards in which some weights are several arrays each."""
+"""Safetensors shards in which some weights are several arrays each."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _ALIGNMENT = 8  # of the widest element
 
 @dataclass(slots=True)
 class QuantizedArrays:
-    """Arrays of an output and how they are made, gathered unit by unit."""
+    """Arrays of an output with their ops, gathered weight by weight."""
 
     specs: dict[str, ArraySpec] = field(default_factory=dict)
     ops: dict[str, Op | StreamedOp] = field(default_factory=dict)
     units: list[list[str]] = field(default_factory=list)
 
     def add(self, unit: Unit) -> None:
-        """Take the arrays of a weight."""
+        """Add the arrays of a weight."""
         for name, (spec, op) in unit.items():
             self.specs[name], self.ops[name] = spec, op
         self.units.append(list(unit))
 
     def layout(self, shard_bytes: int) -> Layout:
-        """The shards, each of whole units and at most this size where a unit allows it."""
+        """Lay out the shards, each of whole weights, within a size if the weights allow it."""
         sizes = {str(i): self._bytes(unit) for i, unit in enumerate(self.units)}
         shards = list(safetensors.shards(sizes, shard_bytes))
         files = []
@@ -50,7 +50,7 @@ class QuantizedArrays:
         return sum(self.specs[name].nbytes for name in unit)
 
     def _ordered(self, names: list[str]) -> list[str]:
-        """Scales right behind their codes, so that one fit serves both.
+        """Order arrays so that scales follow their codes, and are found once for both.
 
         Wider elements come first only where arrays would begin at an odd place otherwise.
         """

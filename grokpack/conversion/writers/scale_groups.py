@@ -25,7 +25,7 @@ NO_CODES = (
     "the source has no int8 codes: weights are written as bf16 with scales of one, "
     "not as the release's int8"
 )
-"""What a run says that makes xAI's layout of a source in floating point."""
+"""Note of a run that makes xAI's layout of a source in floating point."""
 
 
 def with_groups(source: Checkpoint) -> Checkpoint:
@@ -50,7 +50,7 @@ def with_groups(source: Checkpoint) -> Checkpoint:
 
 
 def collapsed(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int | None:
-    """Groups that a tensor's scale rows fall into, where it has more rows; else None."""
+    """Return the groups that a tensor's scale rows collapse to, or None."""
     groups = geometry.scale_groups
     if entry.rule.cut != "rows" or tensor.scales is None or groups is None:
         return None
@@ -59,12 +59,12 @@ def collapsed(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int
 
 
 def quantized(source: Checkpoint) -> bool:
-    """Whether the source has int8 codes with scales."""
+    """Tell whether the source has int8 codes with scales."""
     return any(tensor.values.dtype is DType.I8 for tensor in source.tensors.values())
 
 
 def row_parallel_codes(source: Checkpoint) -> bool:
-    """Whether row-parallel weights are int8 codes; else their scales, if any, are ones."""
+    """Tell whether row-parallel weights are int8 codes; otherwise any scales are ones."""
     return any(
         source.tensors[e.name].values.dtype is DType.I8
         for e in source.model.tensors()
@@ -73,7 +73,7 @@ def row_parallel_codes(source: Checkpoint) -> bool:
 
 
 def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
-    """The fewest equal groups that the scale rows of a tensor fall into; None if all differ.
+    """Find the fewest equal groups that a tensor's scale rows form; None if all differ.
 
     Every other tensor is checked against the answer while its scales are collapsed.
     """
@@ -93,7 +93,7 @@ def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
 
 
 def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
-    """Scale rows of a weight that was quantized anew: those that it has, if ranks can share them.
+    """Return the scale rows of a requantized weight: its own, if ranks can share them.
 
     Raises:
         GrokpackError: GP301 where they cannot.
@@ -108,7 +108,7 @@ def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
 def release_form(
     tensor: TensorSpec, entry: ModelTensor, rows: int | None
 ) -> tuple[TensorSpec, dict[str, Op]]:
-    """A tensor as the release stores one, and how it is made.
+    """Return a tensor as the release stores it, with its ops.
 
     int8 keeps its codes; a weight that the source has in floating point becomes bfloat16 with
     scales of one, which xAI's code takes as well. What is not quantized is float32.
@@ -147,7 +147,7 @@ def _with_unit_scales(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[s
 def with_scale_rows(
     tensor: TensorSpec, entry: ModelTensor, rows: int | None
 ) -> tuple[TensorSpec, dict[str, Op]]:
-    """A tensor with `rows` scale rows (None: one per weight row), and how it is made."""
+    """Return a tensor with `rows` scale rows (None: one per weight row), with its ops."""
     made: dict[str, Op] = {name: copies.Copy(name) for name in tensor.arrays()}
     if tensor.scales is None or entry.rule.cut != "rows":
         return tensor, made

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def template(name: str) -> bytes:
-    """A file that is shipped with grokpack to be put into outputs."""
+    """Read a file that is shipped with grokpack to be put into outputs."""
     return read_small(os.path.join(os.path.dirname(os.path.dirname(__file__)), "templates", name))
 
 
@@ -24,7 +24,7 @@ def code(source: Checkpoint) -> dict[str, bytes]:
 
 
 def card(title: str, source: Checkpoint, how: str, usage: str, tokenizer: Collection[str]) -> bytes:
-    """A README.md that says what the folder is, where it came from and how to load it.
+    """Render README.md: what the folder is, where it came from, how to load it.
 
     Args:
         title: Its first line.

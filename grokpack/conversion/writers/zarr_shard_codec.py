@@ -1,4 +1,4 @@
-"""Shards of a zarr store whose chunks are compressed, each on its own."""
+"""Codec of zarr shards whose chunks are compressed one by one."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from grokpack.formats.file_codec import Frame
 
 CHUNK_BYTES = 1 << 20
-"""What has to be read to get at one value; a mebibyte is read as fast as more is."""
+"""Bytes that are read to get at one value; larger chunks would be read no faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Shards in zstd, a frame for each chunk with its crc32c, and the index; metadata as it is."""
+    """Shards with a zstd frame and crc32c for each chunk, and the index; metadata unchanged."""
 
     @property
     def held_bytes(self) -> int:
-        """A chunk, what it becomes, and the compressor's tables (1.4 MB at level 1)."""
+        """Bytes of a chunk, its compressed form, and the compressor's tables (1.4 MB, level 1)."""
         return 2 * zstd_seekable.bound(CHUNK_BYTES) + (2 << 20)
 
     def frames(self, file: FileLayout) -> Iterable[int]:
-        """A frame for each chunk; all of a file of metadata is one."""
+        """Cut a file into a frame for each chunk; a file of metadata is a single frame."""
         (part,) = file.segments
         if isinstance(part, Literal):
             return [part.nbytes]
@@ -36,7 +36,7 @@ class Shards:
         return (nbytes for _ in range(chunks))
 
     def encoder(self, file: FileLayout) -> Callable[[memoryview], bytes]:
-        """What compresses a chunk and puts its checksum behind it."""
+        """Return the function that compresses a chunk and appends its checksum."""
         if _is_metadata(file):
             return bytes
         import zstandard
@@ -50,13 +50,13 @@ class Shards:
         return encode
 
     def ending(self, file: FileLayout, frames: Sequence[Frame]) -> bytes:
-        """The index of a shard."""
+        """Make the index of a shard."""
         if _is_metadata(file):
             return b""
         return zarr.render_index([frame.encoded for frame in frames])
 
     def bound(self, file: FileLayout) -> int:
-        """What the file takes if nothing in it can be compressed."""
+        """Return the size of a file in which nothing can be compressed."""
         if _is_metadata(file):
             return file.nbytes
         lengths = list(self.frames(file))
@@ -64,7 +64,7 @@ class Shards:
         return sum(zstd_seekable.bound(n) + zarr.CRC_BYTES for n in lengths) + index
 
     def describe(self) -> dict[str, object]:
-        """Format and level."""
+        """Describe format and level."""
         return {"name": "zarr shards in zstd", "level": zarr.LEVEL}
 
 
