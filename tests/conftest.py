@@ -1,10 +1,12 @@
-"""What every test shares: the hypothesis profiles."""
+"""Settings of every test: profiles of hypothesis, where temporary files are, one command line."""
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 
+import typer.testing
 from hypothesis import HealthCheck, settings
 
 # The same examples on every machine and worker, so that a failure is the change's and not the
@@ -21,3 +23,7 @@ settings.load_profile("grokpack")
 # Crash tests make thousands of small files durable; memory is as good a place for them as a disk.
 if os.access("/dev/shm", os.W_OK) and "TMPDIR" not in os.environ:  # noqa: S108
     tempfile.tempdir = "/dev/shm"  # noqa: S108
+
+# `CliRunner` makes the whole command line of its table for each command, which takes longer than
+# many of the commands that tests run; it is the same each time.
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]

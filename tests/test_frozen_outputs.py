@@ -49,6 +49,13 @@ def test_a_run_that_an_earlier_version_left_is_continued(name: str, stopped: Pat
     assert continued == {"outstanding_bytes": state["outstanding_bytes"], "unlike": []}
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "s"
+    CliRunner().invoke(app, ["synth", str(folder), "--progress", "none"])
+    return folder
+
+
 @pytest.mark.parametrize(
     ("option", "default", "command"),
     [
@@ -66,10 +73,9 @@ def test_a_run_that_an_earlier_version_left_is_continued(name: str, stopped: Pat
     ],
 )
 def test_every_choice_of_an_option_is_frozen(
-    option: str, default: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    option: str, default: str, command: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    CliRunner().invoke(app, ["synth", "s", "--progress", "none"])
+    monkeypatch.chdir(model.parent)
     choices = _choices([*command.split(), option, "nonsense"])
     assert len(choices) > 1
     verb = command.split(maxsplit=1)[0]

@@ -66,15 +66,15 @@ def run_chapter(commands: list[str], folder: Path, kept: dict[str, str] | None =
     """
     found: Frozen = {}
     with contextlib.chdir(folder), _plain_environment(folder):
-        there = _states(Path())
+        there = _states()
         for command in commands:
             if command.startswith("@"):
                 name, *words = command[1:].split()
                 _INPUTS[name](*map(Path, words))
-                there = _states(Path())
+                there = _states()
                 continue
             answer = _invoke(command, folder)
-            now = _states(Path())
+            now = _states()
             written = [path for path in now if there.get(path) != now[path]]
             there = now
             files = {path: _digest(_content(path, command, folder)) for path in written}
@@ -157,14 +157,16 @@ def _steady_value(value: Any, *, computed: bool) -> Any:
     return value
 
 
-def _states(root: Path) -> dict[str, tuple[int, int, int]]:
-    """What tells whether a file was written, by path; journals are left out."""
+def _states() -> dict[str, tuple[int, int, int]]:
+    """States of all files here, which show whether one was written; journals are left out."""
     found = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and ".grokpack" not in path.parts:
-            state = path.stat()
-            found[path.as_posix()] = (state.st_ino, state.st_size, state.st_mtime_ns)
-    return found
+    for folder, folders, names in os.walk("."):
+        folders[:] = [name for name in folders if name != ".grokpack"]
+        for name in names:
+            path = f"{folder}/{name}".removeprefix("./")
+            state = os.stat(path)  # noqa: PTH116  # of thousands of files after each command
+            found[path] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return dict(sorted(found.items(), key=lambda row: row[0].split("/")))
 
 
 def _content(path: str, command: str, folder: Path) -> bytes:

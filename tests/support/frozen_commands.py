@@ -204,27 +204,6 @@ _READING = """
     diff tp2 orbax
     """
 _TEXT = """
-    verify s --data --subset 1/2
-    verify zarr --data
-    verify orbax
-    verify archive --data
-    inspect s --tree
-    inspect s --offsets
-    inspect s attention
-    inspect s decoder_layer_0 --stats
-    inspect q8.gguf --tree
-    inspect hf --head-dim 16
-    inspect gptq --tree
-    inspect int4 --stats
-    inspect tp2 --offsets
-    inspect zarr --tree
-    inspect orbax --tree
-    inspect archive
-    inspect damaged
-    diff s hf --head-dim 16
-    diff tp2 orbax
-    """
-_TEXT = """
     explain
     explain GP204
     help
