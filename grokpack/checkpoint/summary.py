@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 _PARTS = (  # order and names of the parts in the overview
     ("expert", "experts"),
+    ("mlp", "dense MLP"),
     ("attention", "attention"),
     ("embedding", "embedding"),
+    ("head", "output head"),
     ("router", "router"),
     ("norm", "norms"),
 )
@@ -75,7 +77,8 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
     stored = _stored_bytes(checkpoint)
     total = sum(stored.values()) or 1
     rows = []
-    for role, title in _PARTS:
+    known = {rule.role for rule in checkpoint.model.family.rules}
+    for role, title in ((role, title) for role, title in _PARTS if role in known):
         tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
         arrays = {
             a for t in tensors for array in t.arrays() for a in checkpoint.stored(array) or (array,)

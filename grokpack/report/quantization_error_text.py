@@ -7,7 +7,7 @@ from typing import Any
 from grokpack.models import registry
 
 _HEAD = ("", "relative error", "SQNR", "worst group", "cosine", "at an end", "became 0")
-_TITLES = {"expert": "experts", "attention": "attention"}
+_TITLES = {"expert": "experts", "attention": "attention", "mlp": "dense MLP"}
 
 
 def table(account: dict[str, Any]) -> str:

@@ -1,0 +1,181 @@
+"""A family that grokpack has never heard of: registered as a table, it goes through every command.
+
+It has names of its own, a dense MLP beside the experts, an output head that is not the embedding,
+and layers stored from the last to the first.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.summary import document
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import plan_synth_model
+from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import DType
+from grokpack.evaluation.inputs import read_tokens
+from grokpack.evaluation.single import evaluate
+from grokpack.execution.run import execute
+from grokpack.models import registry
+from grokpack.models.architecture import Geometry, TensorRule
+from grokpack.models.family import Architecture, Model, ReleaseLayout
+from grokpack.models.grok1 import GROK1
+from grokpack.models.tensor_names import Classes, Convention
+from grokpack.verification.compare import compare
+from grokpack.verification.verify_structure import verify_structure
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.planning.plan import Plan
+
+SMALL = Geometry(
+    vocab=64,
+    d_model=96,
+    layers=3,
+    experts=4,
+    ffn=128,
+    q_width=128,
+    kv_width=64,
+    head_dim=16,
+    mlp=256,
+)
+MLP = (
+    TensorRule("mlp/up", ("d_model", "mlp"), "mlp_up", "MLP, up projection", "columns"),
+    TensorRule("mlp/gate", ("d_model", "mlp"), "mlp_gate", "MLP, gate projection", "columns"),
+    TensorRule("mlp/down", ("mlp", "d_model"), "mlp_down", "MLP, down projection", "rows"),
+)
+HEAD = TensorRule("net/unembed", ("vocab", "d_model"), "head", "output head", "features")
+SGLANG = GROK1.conventions["sglang"]
+THEIRS = {part: rest.replace("block_sparse_moe", "moe") for part, rest in SGLANG.table.items()}
+DENSE = {rule.part: f"dense.{rule.part}.weight" for rule in MLP}
+WIDTHS = {"ffn": ("moe_intermediate_size",), "mlp": ("intermediate_size",)}
+FAMILY = replace(
+    GROK1,
+    name="third",
+    title="Third",
+    global_rules=(HEAD, *(replace(r, path=f"net/{r.part}", gguf="") for r in GROK1.global_rules)),
+    layer_rules=(*(replace(r, path=f"w/{r.part}", gguf="") for r in GROK1.layer_rules), *MLP),
+    layer_prefix="net/block_{layer}/",
+    release=SMALL,
+    release_layout=ReleaseLayout("ckpt-0", weights=DType.I8, others=DType.F32),
+    network=Architecture(("attention", "mlp", "experts"), "gelu_tanh", ("attention", "router")),
+    dimensions={**GROK1.dimensions, **WIDTHS},
+    conventions={
+        "third": Convention(
+            "third",
+            "blocks.{layer}.{rest}",
+            THEIRS | DENSE | {"head": "unembed.weight"},
+            "unembed.weight",
+            Classes("ThirdForCausalLM", "", "third", tied=True),
+        )
+    },
+    code=(),
+    gguf_architecture=None,
+    marks={"family": "third"},
+    layer_order=lambda layers: range(layers - 1, -1, -1),
+)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.FAMILIES, FAMILY.name, FAMILY)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Checkpoint:
+    return made(plan_synth_model(Model(FAMILY, SMALL), 7), tmp_path / "source")
+
+
+def made(plan: Plan, out: Path) -> Checkpoint:
+    """Run a plan, and open what it wrote: sound, and of the family."""
+    execute(plan, str(out))
+    assert verify_structure(survey(str(out))).findings == ()
+    checkpoint = open_checkpoint(str(out))
+    assert checkpoint.model.family is FAMILY
+    assert checkpoint.model.sized(scale_groups=8).geometry == SMALL
+    return checkpoint
+
+
+def states(first: Checkpoint, second: Checkpoint) -> set[str]:
+    """What `diff` says of all weights."""
+    found = compare(first, second)
+    assert len(found.tensors) == len(first.model.tensors())
+    return {row.state for row in found.tensors}
+
+
+def test_its_release_is_synthesised_and_inspected_in_its_own_order(source: Checkpoint) -> None:
+    names = list(source.tensors)
+    assert names[0] == "net/unembed"
+    assert names[3] == "net/block_2/w/expert_gate"
+    assert names[-1] == "net/block_0/mlp/down"
+    found = document(survey(source.folder))
+    assert found["family"] == "third"
+    assert found["geometry"]["mlp"] == SMALL.mlp
+    parts = {row["part"]: row["tensors"] for row in found["parts"]}
+    assert parts["dense MLP"] == 9
+    assert parts["output head"] == 1
+    assert found["widths"] == [1, 2, 4, 8]
+
+
+def test_what_is_not_as_its_table_says_is_found(source: Checkpoint) -> None:
+    wrong = Path(source.folder) / "tensor00006_000"
+    wrong.write_bytes((Path(source.folder) / "tensor00000_000").read_bytes())
+    (finding,) = verify_structure(survey(source.folder)).findings[:1]
+    assert (finding.code, finding.tensor) == ("GP105", "net/block_2/w/key")
+
+
+@pytest.mark.parametrize("tp", [2, 4])
+def test_it_is_cut_for_ranks_and_joined_again(source: Checkpoint, tmp_path: Path, tp: int) -> None:
+    cut = made(plan_reshard(source, tp), tmp_path / "cut")
+    assert states(source, cut) == {"equal"}
+    back = made(plan_reshard(cut, 8, "ckpt-0"), tmp_path / "back")
+    for path in Path(source.folder).iterdir():
+        assert (Path(back.folder) / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("to", ["zarr", "orbax", "safetensors", "hf"])
+def test_it_is_converted_and_read_back(source: Checkpoint, tmp_path: Path, to: str) -> None:
+    options = ConvertOptions(names="third", dtype="f32") if to == "hf" else ConvertOptions()
+    out = made(plan_convert(source, to, options), tmp_path / "out")
+    assert states(source, out) == {"equal"}
+
+
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "safetensors"])
+def test_it_is_quantized_and_the_account_is_of_its_own_roles(
+    source: Checkpoint, tmp_path: Path, to: str
+) -> None:
+    names = None if to == "safetensors" else "third"
+    plan = plan_quantize(source, QuantizeOptions(to=to, bits=4, group="32", names=names))
+    out = made(plan, tmp_path / "out")
+    assert "different" in states(source, out)
+    account = json.loads((tmp_path / "out" / "grokpack.json").read_text())["account"]
+    assert {*account["roles"]} == {"expert", "attention", "mlp"}
+
+
+def test_what_a_format_cannot_say_of_it_is_refused(source: Checkpoint) -> None:
+    with pytest.raises(GrokpackError, match=r"llama\.cpp has no architecture for Third") as caught:
+        plan_convert(source, "gguf", ConvertOptions(type="bf16", tokenizer="none"))
+    assert caught.value.code == "GP306"
+    with pytest.raises(GrokpackError, match="no names in the convention of sglang") as caught:
+        plan_convert(source, "sglang", ConvertOptions(tp=2))
+    assert caught.value.code == "GP306"
+
+
+def test_a_network_with_parts_that_are_not_computed_here_is_refused(
+    source: Checkpoint, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "tokens.npy", np.arange(8))
+    inputs = read_tokens(str(tmp_path / "tokens.npy"), None, None, 0)
+    with pytest.raises(GrokpackError, match="parts that are not computed here") as caught:
+        evaluate(source, inputs)
+    assert caught.value.code == "GP345"
+    assert caught.value.facts == (("part", "block mlp"), ("part", "cap of router logits"))
