@@ -10,6 +10,7 @@ import typer
 from grokpack.cli import options, parsing
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+from grokpack.conversion.writers import writer_registry
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_convert import ConvertOptions
@@ -25,7 +26,8 @@ class ConvertFlags:
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="hf, sglang, gguf, safetensors, ckpt-0, zarr, orbax, archive, files or view",
+            help=writer_registry.in_words(writer_registry.LOSSLESS),
+            autocompletion=lambda: list(writer_registry.LOSSLESS),
         ),
     ] = ""
     names: Annotated[
@@ -104,7 +106,7 @@ def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) 
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.run_plan import absolute, carry_out
     from grokpack.cli.source import default_out, resolve, verifying
-    from grokpack.conversion.plan_convert import TARGETS, plan_convert
+    from grokpack.conversion.plan_convert import default_suffix, plan_convert
     from grokpack.conversion.writers import virtual_store_writer
 
     chosen = flags.chosen()
@@ -115,7 +117,7 @@ def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) 
         usual = virtual_store_writer.beside(checkpoint)
         chosen = replace(chosen, out=absolute(flags.out, usual))
     plan = plan_convert(checkpoint, flags.to, chosen)
-    usual = default_out(path, TARGETS[flags.to].suffix(chosen))
+    usual = default_out(path, default_suffix(flags.to, chosen))
     target = chosen.out or absolute(flags.out, usual)
     opens = virtual_store_writer.opens(checkpoint, target) if is_view else None
     carry_out(session, plan, target, run, following=verifying(target), opens=opens)

@@ -11,9 +11,16 @@ import typer
 from grokpack.cli import options, parsing
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+from grokpack.conversion.writers import writer_registry
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_quantize import QuantizeOptions
+
+
+def _with_bits(name: str) -> str:
+    """The name of a format, and of which bits it is the default."""
+    bits = [bits for bits, usual in writer_registry.DEFAULT_QUANTIZING.items() if usual == name]
+    return f"{name} (of {bits[0]} bits the default)" if bits else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,8 @@ class QuantizeFlags:
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="compressed-tensors (of 4 bits the default), gptq (of 8 bits), w8a8-int8, gguf, "
-            "ckpt-0 or safetensors",
+            help=writer_registry.in_words(map(_with_bits, writer_registry.QUANTIZING)),
+            autocompletion=lambda: list(writer_registry.QUANTIZING),
         ),
     ] = None
     group: Annotated[

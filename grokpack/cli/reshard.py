@@ -10,6 +10,7 @@ import typer
 from grokpack.cli import options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+from grokpack.conversion.writers import writer_registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class ReshardFlags:
         str,
         typer.Option(
             "--to",
-            metavar="safetensors|ckpt-0",
+            metavar="|".join(writer_registry.RESHARDING),
+            autocompletion=lambda: list(writer_registry.RESHARDING),
             help="Folders per rank, or what xAI's JAX code loads",
         ),
     ] = "safetensors"
@@ -65,6 +67,6 @@ def reshard(session: Session, flags: ReshardFlags, run: options.PartedRunFlags) 
         scales=flags.scales,
         forward_only=flags.forward_only,
     )
-    suffix = f"tp{flags.tp}" if flags.to == "safetensors" else f"tp{flags.tp}-ckpt-0"
+    suffix = writer_registry.resharding(flags.to).suffix(flags.tp)
     target = absolute(flags.out, default_out(path, suffix))
     carry_out(session, plan, target, run, following=verifying(target))

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion import engine_support
 from grokpack.conversion.quantization import importance, policy, policy_file
 from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, Policy
-from grokpack.conversion.writers import (
-    ckpt0_requantized_writer,
-    compressed_tensors_writer,
-    gguf_quantized_writer,
-    gptq_writer,
-    huggingface_writer,
-    quantized_folder,
-    tp_safetensors_quantized_writer,
-    w8a8_writer,
-)
+from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
+from grokpack.conversion.writers.writer import option_names, options_for
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.tensors import DType
 from grokpack.models import config_json, selection
@@ -26,13 +18,22 @@ from grokpack.planning.plan import Plan
 from grokpack.transforms.scheme import METHODS, QuantizationScheme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.importance import Importance
-    from grokpack.planning.target import Target
+    from grokpack.conversion.writers.writer import QuantizingWriter
 
 GROUP = 128
+_FLAGS = {
+    "group": "--group",
+    "scales": "--scale-dtype",
+    "type": "--type",
+    "embedding": "--embedding",
+    "names": "--names",
+    "symmetric": "--asymmetric",
+    "tp": "--tp",
+    "importance": "--importance",
+}
+"""Options that not every format takes, in the order in which they are refused."""
 SCALES = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
 
@@ -42,7 +43,7 @@ class QuantizeOptions:
 
     Attributes:
         bits: 4 or 8.
-        to: One of `TARGETS`; by default what the engine loads, else compressed-tensors for 4 bits
+        to: What `--to` takes; by default what the engine loads, else compressed-tensors for 4 bits
             and GPTQ for 8.
         group: Inputs that share a scale, `channel` for all of an output's; 128 by default.
         method: `rtn`, `mse` or `lsq`; `mse` by default for 4 bits, `rtn` for 8.
@@ -81,88 +82,17 @@ class QuantizeOptions:
     @property
     def target(self) -> str:
         """The target, given or by default."""
-        usual = {4: compressed_tensors_writer.NAME, 8: gptq_writer.NAME}.get(self.bits, "")
+        usual = writer_registry.DEFAULT_QUANTIZING.get(self.bits, "")
         return self.to or engine_support.preferred(self.engine, self.bits) or usual
 
     @property
     def suffix(self) -> str:
         """What a default name ends with: `int4`, `int8-w8a8`."""
-        if self.target == gguf_quantized_writer.NAME:
-            kind = self.type or gguf_quantized_writer.DEFAULTS[self.bits]
-            return kind if self.shard_bytes else f"{kind}.gguf"
+        writer = writer_registry.quantizing(self.target)
+        if writer.suffix is not None:
+            return writer.suffix(self.bits, options_for(writer, self))
         usual = QuantizeOptions(self.bits).target
         return f"int{self.bits}" + ("" if self.target == usual else f"-{self.target}")
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizeTarget:
-    """One row of the table of targets.
-
-    Attributes:
-        title: What it is and who loads it.
-        bits: Bits that it can have.
-        takes: Options that concern it, of those that not every target takes.
-        plan: Makes the target.
-    """
-
-    title: str
-    bits: tuple[int, ...]
-    takes: frozenset[str]
-    plan: Callable[[Checkpoint, Policy, QuantizeOptions], Target]
-
-
-def _folder(options: QuantizeOptions) -> quantized_folder.QuantizedFolderOptions:
-    return quantized_folder.QuantizedFolderOptions(
-        options.names or "hpcai",
-        options.shard_bytes or huggingface_writer.SHARD_BYTES,
-        options.tokenizer,
-    )
-
-
-def _gguf(options: QuantizeOptions) -> gguf_quantized_writer.QuantizedGgufOptions:
-    return gguf_quantized_writer.QuantizedGgufOptions(
-        options.type, options.embedding, options.shard_bytes, options.tokenizer
-    )
-
-
-TARGETS: dict[str, QuantizeTarget] = {
-    compressed_tensors_writer.NAME: QuantizeTarget(
-        "pack-quantized: transformers, vLLM up to 0.24",
-        (4, 8),
-        frozenset({"group", "importance", "names", "scales", "symmetric"}),
-        lambda s, p, o: compressed_tensors_writer.to_compressed_tensors(s, p, _folder(o)),
-    ),
-    gptq_writer.NAME: QuantizeTarget(
-        "GPTQ packing: vLLM up to 0.24; 8 bits are the released int8 as it is",
-        (4, 8),
-        frozenset({"group", "importance", "names", "scales"}),
-        lambda s, p, o: gptq_writer.to_gptq(s, p, _folder(o)),
-    ),
-    w8a8_writer.NAME: QuantizeTarget(
-        "int8 with a scale for each output: SGLang",
-        (8,),
-        frozenset({"importance", "tp"}),
-        lambda s, p, o: w8a8_writer.to_w8a8(s, p, _folder(o), o.tp),
-    ),
-    gguf_quantized_writer.NAME: QuantizeTarget(
-        "q4_0, q4_1, q4_k or q8_0 blocks: llama.cpp",
-        (4, 8),
-        frozenset({"embedding", "importance", "type"}),
-        lambda s, p, o: gguf_quantized_writer.to_gguf(s, p, _gguf(o)),
-    ),
-    ckpt0_requantized_writer.NAME: QuantizeTarget(
-        "xAI's pickles, int8 in one scale group for each of --tp ranks: its JAX code",
-        (8,),
-        frozenset({"tp"}),
-        lambda s, p, o: ckpt0_requantized_writer.to_requantized(s, p, o.tp),
-    ),
-    tp_safetensors_quantized_writer.NAME: QuantizeTarget(
-        "plain arrays in xAI's names: for study",
-        (4, 8),
-        frozenset({"group", "importance", "scales", "symmetric"}),
-        lambda s, p, _: tp_safetensors_quantized_writer.to_plain(s, p),
-    ),
-}
 
 
 def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) -> Plan:
@@ -179,8 +109,8 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
     """
     options = options or QuantizeOptions()
     _refuse_values(options)
-    kind = TARGETS[options.target]
-    _refuse_foreign(options, kind)
+    writer = writer_registry.quantizing(options.target)
+    _refuse_foreign(options, writer)
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
     if min(source.bits.values(), default=BITS[-1]) <= BITS[0]:
@@ -190,7 +120,7 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
     source = with_groups(source)
     chosen = _policy(source, options)
     engine_support.refuse_engine(options.engine, options.target, chosen, source)
-    target = kind.plan(source, chosen, options)
+    target = writer.make(source, chosen, options_for(writer, options))
     return Plan("quantize", _parameters(options, chosen), source, target)
 
 
@@ -198,7 +128,7 @@ def _refuse_values(options: QuantizeOptions) -> None:
     """See that options have values that they may have."""
     choices: tuple[tuple[str, object, tuple[object, ...]], ...] = (
         ("--bits", options.bits, BITS),
-        ("--to", options.to, (None, *TARGETS)),
+        ("--to", options.to, (None, *writer_registry.QUANTIZING)),
         ("--group", options.group, (None, *map(str, GROUPS), CHANNEL)),
         ("--method", options.method, (None, *METHODS)),
         ("--scale-dtype", options.scales, (None, *SCALES)),
@@ -209,23 +139,15 @@ def _refuse_values(options: QuantizeOptions) -> None:
             raise GrokpackError("GP304", f"{flag} takes {listed}, not `{given}`")
 
 
-def _refuse_foreign(options: QuantizeOptions, kind: QuantizeTarget) -> None:
+def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> None:
     """See that options concern the target."""
-    if options.bits not in kind.bits:
-        listed = " or ".join(map(str, kind.bits))
+    if options.bits not in writer.bits:
+        listed = " or ".join(map(str, writer.bits))
         raise GrokpackError("GP304", f"{options.target} has {listed} bits, not {options.bits}")
-    given = {
-        "--group": options.group is not None and "group" not in kind.takes,
-        "--scale-dtype": options.scales is not None and "scales" not in kind.takes,
-        "--type": options.type is not None and "type" not in kind.takes,
-        "--embedding": options.embedding is not None and "embedding" not in kind.takes,
-        "--names": options.names is not None and "names" not in kind.takes,
-        "--asymmetric": not options.symmetric and "symmetric" not in kind.takes,
-        "--tp": options.tp is not None and "tp" not in kind.takes,
-        "--importance": options.importance is not None and "importance" not in kind.takes,
-    }
-    for flag, foreign in given.items():
-        if foreign:
+    known = writer.scheme | option_names(writer)
+    for name, flag in _FLAGS.items():
+        usual = name == "symmetric"
+        if getattr(options, name) not in (None, usual) and name not in known:
             raise GrokpackError("GP304", f"{flag} does not belong to --to {options.target}")
 
 

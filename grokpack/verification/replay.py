@@ -170,13 +170,16 @@ def _candidates(
 
 def _quantization(given: dict[str, Any]) -> dict[str, Any]:
     """Restore the options of `quantize` from its parameters, which include the defaults."""
-    from grokpack.conversion.plan_quantize import TARGETS
+    from grokpack.conversion.writers import writer_registry
 
-    kind = TARGETS.get(given.get("to", ""))
+    name = given.get("to", "")
+    takes_group = (
+        name in writer_registry.QUANTIZING and "group" in writer_registry.quantizing(name).scheme
+    )
     chosen = {**given, "keep": tuple(given.get("keep", ()))}
     chosen.pop("importance", None)
     group = chosen.pop("group", None)
-    if kind is not None and "group" in kind.takes:
+    if takes_group:
         chosen["group"] = None if group is None else str(group)
     return chosen
 

@@ -11,7 +11,8 @@ import pytest
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.conversion.plan_convert import TARGETS, ConvertOptions, plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, default_suffix, plan_convert
+from grokpack.conversion.writers import writer_registry
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
@@ -291,7 +292,7 @@ def test_targets_and_types_are_listed_where_none_is_named(origin: Path) -> None:
     source = open_checkpoint(str(origin))
     with pytest.raises(GrokpackError) as caught:
         plan_convert(source, "")
-    assert [name for name, _ in caught.value.facts] == list(TARGETS)
+    assert [name for name, _ in caught.value.facts] == list(writer_registry.LOSSLESS)
     assert "grokpack convert --help" in (caught.value.hint or "")
     with pytest.raises(GrokpackError) as caught:
         plan_convert(source, "gguf")
@@ -308,4 +309,4 @@ def test_targets_and_types_are_listed_where_none_is_named(origin: Path) -> None:
     ],
 )
 def test_a_default_name_says_what_is_unusual(options: ConvertOptions, suffix: str) -> None:
-    assert TARGETS["hf"].suffix(options) == suffix
+    assert default_suffix("hf", options) == suffix

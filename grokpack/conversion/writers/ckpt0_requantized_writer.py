@@ -9,8 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from grokpack.conversion.writers.ckpt0_writer import as_bf16, assemble, refuse_hosts
+from grokpack.conversion.writers.ckpt0_writer import (
+    Ckpt0Options,
+    as_bf16,
+    assemble,
+    refuse_hosts,
+)
 from grokpack.conversion.writers.scale_groups import collapsed, release_form
+from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.formats import ckpt0 as ckpt0_format
@@ -32,18 +38,18 @@ if TYPE_CHECKING:
 NAME = ckpt0_format.NAME
 
 
-def to_requantized(source: Checkpoint, policy: Policy, tp: int | None) -> Target:
-    """The target: row-parallel weights in `tp` groups, all others as they are.
+def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) -> Target:
+    """The target: row-parallel weights in a group for each rank, all others as they are.
 
     Args:
         source: What is quantized.
         policy: The method, and what is kept: as bfloat16 with scales of one.
-        tp: Ranks that xAI's code is to run on; 1 by default.
+        options: Ranks that xAI's code is to run on; 1 by default.
 
     Raises:
         GrokpackError: GP301 and GP302 for a width that cannot be, GP309 for other bits than 8.
     """
-    ranks = tp or 1
+    ranks = options.tp or 1
     refuse_width(source.geometry, ranks)
     refuse_hosts(source.geometry, ranks, 1, forward_only=False)
     forced = policy.forced(group=None, symmetric=True, scales=DType.BF16)
@@ -87,3 +93,13 @@ def _weight(
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
     words = f"int8 quantised anew, {rows} groups of inputs, {recipe.method}"
     return TensorSpec(weight.name, ArraySpec(shape, DType.I8), scales), ops, words
+
+
+WRITER = QuantizingWriter(
+    NAME,
+    "xAI's pickles, int8 in one scale group for each of --tp ranks: its JAX code",
+    (8,),
+    frozenset(),
+    Ckpt0Options,
+    to_requantized,
+)

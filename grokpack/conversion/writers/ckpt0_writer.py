@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.layouts import ckpt0_layout
@@ -13,12 +13,14 @@ from grokpack.conversion.writers.scale_groups import (
     release_form,
     row_parallel_codes,
 )
+from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import pickle
-from grokpack.models import config_json
+from grokpack.models import config_json, partition
+from grokpack.models.partition import refuse_width
 from grokpack.planning.target import Target
 from grokpack.transforms import copies, dequantize
 
@@ -27,11 +29,23 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
+    from grokpack.conversion.writers.writer import ReshardOptions
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Model
     from grokpack.transforms.protocols import Op, StreamedOp
 
     Form = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op | StreamedOp]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ckpt0Options:
+    """How pickles are written.
+
+    Attributes:
+        tp: Ranks that xAI's code is to run on; the source's own scale groups by default.
+    """
+
+    tp: int | None = None
 
 
 def to_ckpt0(
@@ -168,3 +182,47 @@ def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales)
             ),
         )
     return ()
+
+
+def _convert(source: Checkpoint, options: Ckpt0Options) -> Target:
+    tp = options.tp or source.geometry.scale_groups or 1
+    refuse_width(source.geometry, tp, "jax")
+    # without a width it is the source's own grouping that is kept, whatever may run on it
+    return to_ckpt0(source, tp, 1, "auto", forward_only=options.tp is None)
+
+
+def _reshard(source: Checkpoint, options: ReshardOptions) -> Target:
+    geometry, tp, hosts = source.geometry, options.tp, options.hosts
+    returning = tp == geometry.scale_groups and hosts == 1
+    if not returning:
+        refuse_width(geometry, tp, "jax")
+    forward_only = options.forward_only or returning
+    target = to_ckpt0(source, tp, hosts, options.scales, forward_only=forward_only)
+    if returning:
+        target = replace(target, notes=(*target.notes, *_returned(geometry, tp)))
+    return target
+
+
+def _returned(geometry: Geometry, tp: int) -> tuple[str, ...]:
+    """A note on a model that returns to the width it was written for, if none can run it there."""
+    wrong = partition.remainders(geometry, tp, "jax")
+    if tp > (geometry.kv_heads or tp):
+        wrong.append(f"{geometry.kv_heads} key-value heads for {tp} ranks")
+    if not wrong:
+        return ()
+    return (f"as the source was written; xAI's code does not run it there: {', '.join(wrong)}",)
+
+
+WRITER = Writer(
+    ckpt0_format.NAME,
+    "xAI's pickles: what its JAX code loads",
+    Ckpt0Options,
+    _convert,
+    lambda _: ckpt0_format.NAME,
+)
+RESHARDER = ReshardingWriter(
+    ckpt0_format.NAME,
+    "what xAI's JAX code loads",
+    _reshard,
+    lambda tp: f"tp{tp}-{ckpt0_format.NAME}",
+)

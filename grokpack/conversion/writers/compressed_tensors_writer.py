@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, quantized_folder
+from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
 from grokpack.transforms.copies import IntegerArray
@@ -116,3 +117,13 @@ def _group(
         "input_activations": None,
         "output_activations": None,
     }
+
+
+WRITER = QuantizingWriter(
+    NAME,
+    "pack-quantized: transformers, vLLM up to 0.24",
+    (4, 8),
+    frozenset({"group", "importance", "scales", "symmetric"}),
+    quantized_folder.QuantizedFolderOptions,
+    to_compressed_tensors,
+)

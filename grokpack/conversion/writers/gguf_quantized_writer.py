@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers import gguf_writer
 from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.gguf import BLOCKS, GGMLType, TensorInfo
 from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches
@@ -27,24 +28,7 @@ DEFAULTS = {4: "q4_0", 8: "q8_0"}
 MEASURED = 32  # weights in a group whose error is measured
 
 
-@dataclass(frozen=True, slots=True)
-class QuantizedGgufOptions:
-    """How a quantized GGUF is written.
-
-    Attributes:
-        type: Of weights that have the bits asked for; None for the usual one.
-        embedding: Dtype of the embedding; None for bfloat16.
-        split_bytes: Size that each file of a split keeps to; None for a single file.
-        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
-    """
-
-    type: str | None = None
-    embedding: str | None = None
-    split_bytes: int | None = None
-    tokenizer: str | None = None
-
-
-def to_gguf(source: Checkpoint, policy: Policy, options: QuantizedGgufOptions) -> Target:
+def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions) -> Target:
     """The target; kept weights are bfloat16, router and norms float32.
 
     Raises:
@@ -72,8 +56,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: QuantizedGgufOptions) -
         made[f"{entry.rule.role} {name}, {how}"] += 1
         return info, op
 
-    own = gguf_writer.GgufOptions(kind, options.embedding, options.split_bytes, options.tokenizer)
-    target = gguf_writer.assemble(source, GGMLType[kind.upper()], tensor, own)
+    target = gguf_writer.assemble(source, GGMLType[kind.upper()], tensor, options)
     said = [f"{words}: {count} tensors" for words, count in made.items()]
     density = 8 * target.layout.nbytes / source.model.parameters().total
     notes = (*said, f"{density:.2f} bits per parameter", *target.notes)
@@ -99,3 +82,19 @@ def _blocks(
     searched = recipe.method != "rtn" and searches(kind)
     info = TensorInfo(GGMLType[kind.upper()], (*lead, outputs, inputs))
     return info, QuantizeBlocks(weight, kind, searched)
+
+
+def _suffix(bits: int, options: gguf_writer.GgufOptions) -> str:
+    kind = options.type or DEFAULTS[bits]
+    return kind if options.shard_bytes else f"{kind}.gguf"
+
+
+WRITER = QuantizingWriter(
+    NAME,
+    "q4_0, q4_1, q4_k or q8_0 blocks: llama.cpp",
+    (4, 8),
+    frozenset({"importance"}),
+    gguf_writer.GgufOptions,
+    to_gguf,
+    _suffix,
+)

@@ -11,6 +11,7 @@ from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
 from grokpack.conversion.writers.huggingface_writer import constant_notes
 from grokpack.conversion.writers.prechecks import refuse_inexact
 from grokpack.conversion.writers.scale_groups import collapsed, quantized
+from grokpack.conversion.writers.writer import Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import DType
@@ -55,16 +56,16 @@ class GgufOptions:
     """How a GGUF is to be written.
 
     Attributes:
-        type: Of the matrices: `q8_0`, `bf16`, `f16` or `f32`.
+        type: Of the matrices; None where it has a default.
         embedding: Dtype of the embedding; None for float32 with `f32`, else bfloat16.
-        split_bytes: Size that each file of a split keeps to; None for a single file.
+        shard_bytes: Size that each file of a split keeps to; None for a single file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint, `none`
             for a file without vocabulary.
     """
 
     type: str | None = None
     embedding: str | None = None
-    split_bytes: int | None = None
+    shard_bytes: int | None = None
     tokenizer: str | None = None
 
 
@@ -109,7 +110,7 @@ def assemble(
     made: dict[str, Op | StreamedOp] = {}
     for entry in source.model.network_order():
         infos[entry.gguf], made[entry.gguf] = tensor(entry)
-    groups = _groups(infos, options.split_bytes)
+    groups = _groups(infos, options.shard_bytes)
     files = gguf.lay_out(
         _paths(source.model.family, kind, len(groups)),
         groups,
@@ -123,7 +124,7 @@ def assemble(
         made,
         framings=source.framings,
         notes=(*_limits(source, vocabulary), *constant_notes(source)),
-        single=options.split_bytes is None,
+        single=options.shard_bytes is None,
     )
 
 
@@ -207,11 +208,11 @@ def plain_tensor(
     return TensorInfo(GGMLType[spec.dtype.name], spec.shape), op
 
 
-def _groups(infos: dict[str, TensorInfo], split_bytes: int | None) -> list[dict[str, TensorInfo]]:
-    if split_bytes is None:
+def _groups(infos: dict[str, TensorInfo], shard_bytes: int | None) -> list[dict[str, TensorInfo]]:
+    if shard_bytes is None:
         return [infos]
     sizes = {name: info.stored.nbytes for name, info in infos.items()}
-    return [{name: infos[name] for name in names} for names in shards(sizes, split_bytes)]
+    return [{name: infos[name] for name in names} for names in shards(sizes, shard_bytes)]
 
 
 def _paths(family: Family, kind: GGMLType, count: int) -> list[str]:
@@ -341,3 +342,12 @@ def _limits(source: Checkpoint, vocabulary: Vocabulary | None) -> list[str]:
             f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
         )
     return said
+
+
+WRITER = Writer(
+    NAME,
+    "llama.cpp",
+    GgufOptions,
+    to_gguf,
+    lambda options: f"{options.type}" if options.shard_bytes else f"{options.type}.gguf",
+)

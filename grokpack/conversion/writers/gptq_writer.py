@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, quantized_folder
+from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
@@ -126,3 +127,13 @@ def repacks(weight: SourceWeight, recipe: QuantizationScheme) -> bool:
         return False
     exact = recipe.scales in (scales.dtype, DType.F32)
     return exact and weight.per_scale % recipe.inputs_per_group(weight.shape[0]) == 0
+
+
+WRITER = QuantizingWriter(
+    NAME,
+    "GPTQ packing: vLLM up to 0.24; 8 bits are the released int8 as it is",
+    (4, 8),
+    frozenset({"group", "importance", "scales"}),
+    quantized_folder.QuantizedFolderOptions,
+    to_gptq,
+)

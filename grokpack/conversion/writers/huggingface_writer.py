@@ -10,6 +10,7 @@ from grokpack.checkpoint import tokenizer_files
 from grokpack.conversion.writers import huggingface_config, losslessness, sidecars
 from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
 from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, whole
 from grokpack.formats import safetensors
@@ -56,7 +57,7 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
         GrokpackError: GP304 for an unknown convention or dtype.
     """
     convention = huggingface_config.convention(source.model.family, options.names)
-    dtype = float_of(options)
+    dtype = float_of(options.dtype)
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op | StreamedOp] = {}
     for name, spec, op in engine_arrays(source, convention, dtype):
@@ -95,15 +96,15 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     )
 
 
-def float_of(options: HuggingFaceOptions) -> DType:
-    """The dtype that the options name.
+def float_of(name: str) -> DType:
+    """The dtype of matrices that an option names.
 
     Raises:
         GrokpackError: GP304 for an unknown one.
     """
-    if options.dtype not in FLOATS:
+    if name not in FLOATS:
         raise GrokpackError("GP304", f"--dtype takes {', '.join(FLOATS)}")
-    return FLOATS[options.dtype]
+    return FLOATS[name]
 
 
 def engine_arrays(
@@ -173,3 +174,12 @@ def constant_notes(source: Checkpoint) -> list[str]:
         f"config.json of the source has {text}; it is carried over"
         for text in hyperparameters.differences(known, source.model)
     ]
+
+
+WRITER = Writer(
+    NAME,
+    "Hugging Face folder: transformers, vLLM up to 0.24, SGLang, llama.cpp's converter",
+    HuggingFaceOptions,
+    to_hf,
+    lambda o: "-".join([NAME, *unusual(o.names, "hpcai"), *unusual(o.dtype, "bf16")]),
+)

@@ -12,6 +12,7 @@ from grokpack.conversion.writers.chunked_store_writer import (
     refuse_options,
     tensors,
 )
+from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.formats import orbax as orbax_format
 
 if TYPE_CHECKING:
@@ -53,3 +54,12 @@ def _keys(entry: ModelTensor, tensor: TensorSpec, *, scales: bool) -> Keys:
     if tensor.scales is None:
         return module, parameter
     return module, parameter, _SCALES if scales else _VALUES
+
+
+WRITER = Writer(
+    orbax_reader.NAME,
+    "checkpoint of xAI's pytree that Orbax restores, on any mesh of devices",
+    ChunkedStoreOptions,
+    to_orbax,
+    lambda o: "-".join([orbax_reader.NAME, *unusual(o.dtype, None), *unusual(o.compress, None)]),
+)

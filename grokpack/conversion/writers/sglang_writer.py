@@ -9,6 +9,7 @@ its rank's number or in `common`; experts go in as they are, all else it cuts it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint import tokenizer_files
@@ -18,6 +19,7 @@ from grokpack.conversion.writers import (
     losslessness,
     sidecars,
 )
+from grokpack.conversion.writers.writer import Writer
 from grokpack.core.layout import Box, FileLayout, Layout, cut, whole
 from grokpack.formats import safetensors
 from grokpack.models.partition import refuse_width
@@ -32,19 +34,41 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import Op, StreamedOp
 
 NAME = "sglang"
+_RANKS = 8
 
 
-def to_sglang(
-    source: Checkpoint, tp: int, options: huggingface_writer.HuggingFaceOptions
-) -> Target:
+@dataclass(frozen=True, slots=True)
+class SglangOptions:
+    """How presharded files are written.
+
+    Attributes:
+        tp: Tensor-parallel ranks; as many as SGLang's recipe serves the model on by default.
+        dtype: Of the matrices: `bf16`, `f16` or `f32`.
+        shard_bytes: Size that a file keeps to.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+    """
+
+    tp: int | None = None
+    dtype: str = "bf16"
+    shard_bytes: int = huggingface_writer.SHARD_BYTES
+    tokenizer: str | None = None
+
+    @property
+    def ranks(self) -> int:
+        """Ranks, given or by default."""
+        return self.tp or _RANKS
+
+
+def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
     """The target: rank files for the experts, common files for the rest.
 
     Raises:
         GrokpackError: GP301 for a width that the model cannot be cut into.
     """
+    tp = options.ranks
     refuse_width(source.geometry, tp)
     own = huggingface_config.convention(source.model.family, NAME)
-    dtype = huggingface_writer.float_of(options)
+    dtype = huggingface_writer.float_of(options.dtype)
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op | StreamedOp] = {}
     for name, spec, op in huggingface_writer.engine_arrays(source, own, dtype):
@@ -111,3 +135,12 @@ def files_of(
         yield safetensors.lay_out(
             path, {name: boxes[name] for name in safetensors.aligned(shard, arrays)}, arrays
         )
+
+
+WRITER = Writer(
+    NAME,
+    "presharded files for SGLang at exactly --tp ranks",
+    SglangOptions,
+    to_sglang,
+    lambda options: f"{NAME}-tp{options.ranks}",
+)

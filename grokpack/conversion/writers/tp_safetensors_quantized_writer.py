@@ -12,6 +12,7 @@ from grokpack.checkpoint.layouts import tp_safetensors_layout
 from grokpack.conversion.quantization.policy import in_words
 from grokpack.conversion.writers.quantized_folder import refuse_group
 from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.conversion.writers.writer import NoOptions, QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import (
     ArraySpec,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 NAME = "safetensors"
 
 
-def to_plain(source: Checkpoint, policy: Policy) -> Target:
+def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
     """The target; weights that are kept stay as the source has them.
 
     Raises:
@@ -91,3 +92,13 @@ def _weight(
     steps[zeros_name(weight.name)] = ZerosInPlace(weight, recipe)
     zeros = ArraySpec(scales.shape, DType.U8)
     return Packing(weight.name, recipe.bits, octets, scales, zeros), steps
+
+
+WRITER = QuantizingWriter(
+    NAME,
+    "plain arrays in xAI's names: for study",
+    (4, 8),
+    frozenset({"group", "importance", "scales", "symmetric"}),
+    NoOptions,
+    to_plain,
+)

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.layouts import tp_safetensors_layout
 from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.scale_groups import NO_CODES, own_rows, quantized, release_form
+from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.models import config_json
+from grokpack.models.partition import refuse_width
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
+    from grokpack.conversion.writers.writer import ReshardOptions
     from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import Op
+
+
+@dataclass(frozen=True, slots=True)
+class TpSafetensorsOptions:
+    """How ranks are written.
+
+    Attributes:
+        tp: Tensor-parallel ranks; 1 by default.
+    """
+
+    tp: int | None = None
+
+    @property
+    def ranks(self) -> int:
+        """Ranks, given or by default."""
+        return self.tp or 1
 
 
 def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
@@ -72,3 +92,28 @@ def _form(
     if entry.name in source.bits and tensor.scales:
         rows = own_rows(entry, tensor.scales, tp)
     return release_form(tensor, entry, rows)
+
+
+def _convert(source: Checkpoint, options: TpSafetensorsOptions) -> Target:
+    refuse_width(source.geometry, options.ranks)
+    return to_ranks(source, options.ranks, "auto")
+
+
+def _reshard(source: Checkpoint, options: ReshardOptions) -> Target:
+    refuse_width(source.geometry, options.tp)
+    if options.hosts != 1 or options.forward_only or options.scales == "bf16-weights":
+        what = "--hosts, --forward-only and --scales bf16-weights belong to --to ckpt-0"
+        raise GrokpackError("GP304", what)
+    return to_ranks(source, options.tp, options.scales)
+
+
+WRITER = Writer(
+    tp_safetensors_layout.NAME,
+    "xAI's names, int8 and scales as they are; `reshard` cuts it for ranks",
+    TpSafetensorsOptions,
+    _convert,
+    lambda options: f"tp{options.ranks}",
+)
+RESHARDER = ReshardingWriter(
+    tp_safetensors_layout.NAME, "a folder for each rank", _reshard, lambda tp: f"tp{tp}"
+)

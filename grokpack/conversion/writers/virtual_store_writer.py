@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.readers import virtual_store_reader
 from grokpack.checkpoint.virtual_store import index as attach
+from grokpack.conversion.writers.writer import Writer
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.formats import ocdbt
@@ -19,17 +21,24 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
 
 
+@dataclass(frozen=True, slots=True)
+class VirtualStoreOptions:
+    """Where an index is to be opened.
+
+    Attributes:
+        out: Its folder, which its paths depend on; None for the usual one beside the source.
+    """
+
+    out: str | None = None
+
+
 def beside(source: Checkpoint) -> str:
     """The usual folder: `ckpt-0.view` beside `ckpt-0`."""
     return attach.absolute(source.place) + ".view"
 
 
-def to_view(source: Checkpoint, out: str | None = None) -> Target:
+def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
     """Lay out the view of a checkpoint.
-
-    Args:
-        source: What is to be opened in place.
-        out: The view's folder, which the index's paths depend on; beside the source by default.
 
     Raises:
         GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
@@ -37,7 +46,7 @@ def to_view(source: Checkpoint, out: str | None = None) -> Target:
     """
     if source.format not in virtual_store_reader.FORMATS or not attach.is_local(source.folder):
         raise _not_dense(source)
-    folder = attach.absolute(out or beside(source))
+    folder = attach.absolute(options.out or beside(source))
     data = attach.absolute(source.folder)
     base = _base(source, folder)
     nodes_path = os.path.join(os.path.relpath(folder, base), virtual_store_layout.NODES)
@@ -80,3 +89,13 @@ def _no_common_folder(source: Checkpoint, folder: str) -> GrokpackError:
     facts = (("view", folder), ("checkpoint", source.folder))
     hint = "use an `--out` near the checkpoint: paths in the index cannot leave their base"
     return GrokpackError("GP316", what, Place(folder), facts, hint)
+
+
+WRITER = Writer(
+    NAME,
+    "an index that opens the files as they lie in any TensorStore program, nothing copied",
+    VirtualStoreOptions,
+    to_view,
+    lambda _: NAME,
+    needs_head_size=False,
+)

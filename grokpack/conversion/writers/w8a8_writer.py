@@ -9,10 +9,16 @@ layers/quantization/w8a8_int8.py; of what each rank loads: models/grok.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.conversion.writers import huggingface_config, quantized_folder, sglang_writer
+from grokpack.conversion.writers import (
+    huggingface_config,
+    huggingface_writer,
+    quantized_folder,
+    sglang_writer,
+)
+from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, cut, whole
 from grokpack.core.tensors import ArraySpec, DType
@@ -35,25 +41,34 @@ if TYPE_CHECKING:
 NAME = "w8a8-int8"
 
 
-def to_w8a8(
-    source: Checkpoint,
-    policy: Policy,
-    options: quantized_folder.QuantizedFolderOptions,
-    tp: int | None,
-) -> Target:
+@dataclass(frozen=True, slots=True)
+class W8A8Options:
+    """How w8a8_int8 is written.
+
+    Attributes:
+        tp: Ranks; the source's scale groups by default, 1 for a folder that is not cut.
+        shard_bytes: Size that a file keeps to.
+        tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
+    """
+
+    tp: int | None = None
+    shard_bytes: int = huggingface_writer.SHARD_BYTES
+    tokenizer: str | None = None
+
+
+def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
     """The target: rank files for `tp` ranks, or one folder that is not cut.
 
     Args:
         source: What is quantized.
         policy: Which weights stay bfloat16, and the method where one is quantized anew.
-        options: Sizes, tokenizer; names are SGLang's.
-        tp: Ranks; the source's scale groups by default, 1 for a folder that is not cut.
+        options: Ranks, sizes, tokenizer.
 
     Raises:
         GrokpackError: GP309 for a width at which the scale groups do not fit the ranks.
     """
     groups = source.geometry.scale_groups or 1
-    ranks = groups if tp is None else tp
+    ranks = groups if options.tp is None else options.tp
     if ranks not in (1, groups):
         what = f"down projections have {groups} groups of inputs, which {ranks} ranks do not share"
         hint = f"--tp {groups} keeps them exact; --tp 1 quantises them anew and loads at any width"
@@ -69,7 +84,9 @@ def to_w8a8(
         "quant_method": "w8a8_int8",
         "ignore": ["lm_head", tensor_names.pattern_of(names, "router", None)],
     }
-    own = replace(options, names=names.name)
+    own = quantized_folder.QuantizedFolderOptions(
+        names.name, options.shard_bytes, options.tokenizer
+    )
     forced = policy.forced(group=None, scales=DType.F32, symmetric=True)
     target = quantized_folder.folder(
         NAME, source, forced, own, unit, config, {"load_presharded_moe": ranks > 1}
@@ -113,3 +130,13 @@ def _presharded(
     shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
     files += sglang_writer.files_of("TP-common", shared, arrays, shard_bytes)
     return Layout(arrays, tuple((file,) for file in files))
+
+
+WRITER = QuantizingWriter(
+    NAME,
+    "int8 with a scale for each output: SGLang",
+    (8,),
+    frozenset({"importance"}),
+    W8A8Options,
+    to_w8a8,
+)

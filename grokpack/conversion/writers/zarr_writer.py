@@ -12,6 +12,7 @@ from grokpack.conversion.writers.chunked_store_writer import (
     refuse_options,
     tensors,
 )
+from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.core.tensors import ArraySpec, DType, scales_name
 from grokpack.formats import zarr as zarr_format
 from grokpack.models import partition
@@ -131,3 +132,12 @@ def _about_model(source: Checkpoint) -> dict[str, Any]:
     if source.bits:
         about["bits"] = dict(source.bits)
     return {"grokpack": about}
+
+
+WRITER = Writer(
+    zarr_reader.NAME,
+    "zarr 3 folder: TensorStore, zarr-python; sharded by rank, with checksums",
+    ChunkedStoreOptions,
+    to_zarr,
+    lambda o: "-".join([zarr_reader.NAME, *unusual(o.dtype, None), *unusual(o.compress, None)]),
+)

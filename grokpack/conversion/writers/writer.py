@@ -1,0 +1,123 @@
+"""What a writer declares of itself: one row of a table, beside the code that it is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.policy import Policy
+    from grokpack.conversion.writers.scale_groups import Scales
+    from grokpack.planning.target import Target
+
+
+Options = TypeVar("Options")
+_OptionsRead_co = TypeVar("_OptionsRead_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """Options of a writer that can be told nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer(Generic[Options]):
+    """A format that `convert` writes.
+
+    Attributes:
+        name: As `--to` has it.
+        title: What it is and who loads it.
+        options: Dataclass of what it can be told, by the names that `ConvertOptions` has.
+        make: Makes the target.
+        suffix: What a default name of an output ends with.
+        needs_head_size: Whether the size of an attention head must be known.
+    """
+
+    name: str
+    title: str
+    options: type[Options]
+    make: Callable[[Checkpoint, Options], Target]
+    suffix: Callable[[Options], str]
+    needs_head_size: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizingWriter(Generic[Options]):
+    """A format that `quantize` writes.
+
+    Attributes:
+        name: As `--to` has it.
+        title: What it is and who loads it.
+        bits: Bits that a weight can have.
+        scheme: Choices of the scheme that it leaves open: `group`, `importance`, `scales` and
+            `symmetric`, by the names that `QuantizeOptions` has.
+        options: Dataclass of what else it can be told, by the names that `QuantizeOptions` has.
+        make: Makes the target.
+        suffix: What a default name of an output ends with, by bits; None for the usual.
+    """
+
+    name: str
+    title: str
+    bits: tuple[int, ...]
+    scheme: frozenset[str]
+    options: type[Options]
+    make: Callable[[Checkpoint, Policy, Options], Target]
+    suffix: Callable[[int, Options], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReshardOptions:
+    """What `reshard` can be told.
+
+    Attributes:
+        tp: Tensor-parallel ranks.
+        hosts: Processes that share a ckpt-0.
+        scales: How row-parallel scales are stored.
+        forward_only: Allow a ckpt-0 wider than there are key/value heads.
+    """
+
+    tp: int
+    hosts: int = 1
+    scales: Scales = "auto"
+    forward_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReshardingWriter:
+    """A format that `reshard` writes.
+
+    Attributes:
+        name: As `--to` has it.
+        title: What it is and who loads it.
+        make: Makes the target, or refuses the width.
+        suffix: What a default name of an output ends with, by ranks.
+    """
+
+    name: str
+    title: str
+    make: Callable[[Checkpoint, ReshardOptions], Target]
+    suffix: Callable[[int], str]
+
+
+class _HasOptions(Protocol[_OptionsRead_co]):
+    @property
+    def options(self) -> type[_OptionsRead_co]: ...
+
+
+def option_names(writer: _HasOptions[Any]) -> frozenset[str]:
+    """Names of everything that a writer can be told."""
+    return frozenset(field.name for field in fields(writer.options))
+
+
+def options_for(writer: _HasOptions[Options], given: object) -> Options:
+    """Options of a writer from those of a command; its own defaults where nothing was given."""
+    values = ((name, getattr(given, name)) for name in option_names(writer))
+    return writer.options(**{name: value for name, value in values if value is not None})
+
+
+def unusual(given: str | None, usual: str | None) -> list[str]:
+    """A part of a default name that says what is not as by default."""
+    return [] if given in (None, usual) else [str(given)]
