@@ -11,6 +11,7 @@ from grokpack.cli import options, parsing
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
 from grokpack.conversion.writers import writer_registry
+from grokpack.core import ggml_types
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_convert import ConvertOptions
@@ -43,7 +44,12 @@ class ConvertFlags:
     ] = None
     type: Annotated[
         str | None,
-        typer.Option("--type", metavar="q8_0|bf16|f16|f32", help="gguf: of the matrices"),
+        typer.Option(
+            "--type",
+            metavar="|".join(ggml_types.KEEPING),
+            autocompletion=lambda: list(ggml_types.KEEPING),
+            help="gguf: of the matrices",
+        ),
     ] = None
     embedding: Annotated[
         Literal["bf16", "f16", "f32"] | None,

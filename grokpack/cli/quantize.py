@@ -12,6 +12,7 @@ from grokpack.cli import options, parsing
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
 from grokpack.conversion.writers import writer_registry
+from grokpack.core import ggml_types
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_quantize import QuantizeOptions
@@ -21,6 +22,12 @@ def _with_bits(name: str) -> str:
     """The name of a format, and of which bits it is the default."""
     bits = [bits for bits, usual in writer_registry.DEFAULT_QUANTIZING.items() if usual == name]
     return f"{name} (of {bits[0]} bits the default)" if bits else name
+
+
+def _usual_types() -> str:
+    return writer_registry.in_words(
+        ggml_types.usual(bits).word for bits in writer_registry.DEFAULT_QUANTIZING
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +102,9 @@ class QuantizeFlags:
         str | None,
         typer.Option(
             "--type",
-            metavar="q4_0|q4_1|q4_k|q8_0",
-            help="gguf: type of the blocks; q4_0 or q8_0 by default",
+            metavar="|".join(ggml_types.QUANTIZING),
+            autocompletion=lambda: list(ggml_types.QUANTIZING),
+            help=f"gguf: type of the blocks; {_usual_types()} by default",
         ),
     ] = None
     embedding: Annotated[

@@ -8,48 +8,19 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core import optional_imports
 from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole
-from grokpack.core.tensors import ArraySpec, DType
+from grokpack.core.tensors import ArraySpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from grokpack.core.ggml_types import GGMLType
+
 EXTRA = "gguf"
 ALIGNMENT = 32  # of tensors, unless a key says otherwise; GGUF_DEFAULT_ALIGNMENT
-
-
-class GGMLType(IntEnum):
-    """Types of tensors that grokpack handles, with ggml's numbers."""
-
-    F32 = 0
-    F16 = 1
-    Q4_0 = 2
-    Q4_1 = 3
-    Q8_0 = 8
-    Q4_K = 12
-    BF16 = 30
-
-
-BLOCKS = {
-    GGMLType.Q4_0: (32, 18),
-    GGMLType.Q4_1: (32, 20),
-    GGMLType.Q8_0: (32, 34),
-    GGMLType.Q4_K: (256, 144),
-}
-"""Weights of a block, and its bytes; ggml-common.h."""
-BITS = {GGMLType.Q4_0: 4, GGMLType.Q4_1: 4, GGMLType.Q4_K: 4, GGMLType.Q8_0: 8}
-"""Bits of a code, by type."""
-STORED = {
-    GGMLType.F32: DType.F32,
-    GGMLType.F16: DType.F16,
-    GGMLType.BF16: DType.BF16,
-    **dict.fromkeys(BLOCKS, DType.U8),
-}
-"""Dtype of a type's stored array; rows of blocks are bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +33,9 @@ class TensorInfo:
     @property
     def stored(self) -> ArraySpec:
         """Array of its bytes; the last axis of a quantized tensor counts bytes."""
-        weights, nbytes = BLOCKS.get(self.type, (1, 1))
-        return ArraySpec((*self.shape[:-1], self.shape[-1] // weights * nbytes), STORED[self.type])
+        kind = self.type
+        width = kind.nbytes // kind.stored.itemsize  # of a block, in elements
+        return ArraySpec((*self.shape[:-1], self.shape[-1] // kind.weights * width), kind.stored)
 
 
 def lay_out(

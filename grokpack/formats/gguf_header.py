@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
-from grokpack.formats.gguf import ALIGNMENT, GGMLType, TensorInfo
+from grokpack.core.ggml_types import GGMLType
+from grokpack.formats.gguf import ALIGNMENT, TensorInfo
 from grokpack.formats.header_allowance import Allowance
 
 if TYPE_CHECKING:
@@ -228,18 +229,15 @@ def _row(cursor: _Cursor, path: str) -> tuple[str, TensorInfo, int]:
     if not 0 < dimensions <= _MAX_DIMENSIONS:
         raise cursor.broken(f"`{name}` has {dimensions} dimensions")
     shape = tuple(cursor.number("<Q") for _ in range(dimensions))[::-1]
-    kind = cursor.number("<I")
-    if kind not in GGMLType.__members__.values():
-        own = f"{_OTHER_TYPES.get(kind, 'unknown')} (ggml type {kind})"
+    number = cursor.number("<I")
+    kind = GGMLType.numbered(number)
+    if kind is None:
+        own = f"{_OTHER_TYPES.get(number, 'unknown')} (ggml type {number})"
         what = f"`{name}` has type {own}, none of {', '.join(GGMLType.__members__)}"
         raise GrokpackError("GP219", what, Place(path, cursor.at))
-    if 0 in shape or math.prod(shape) >= 1 << 48 or shape[-1] % _block(GGMLType(kind)):
+    if 0 in shape or math.prod(shape) >= 1 << 48 or shape[-1] % kind.weights:
         raise cursor.broken(f"`{name}` has shape {shape}")
-    return name, TensorInfo(GGMLType(kind), shape), cursor.number("<Q")
-
-
-def _block(kind: GGMLType) -> int:
-    return 32 if kind is GGMLType.Q8_0 else 1
+    return name, TensorInfo(kind, shape), cursor.number("<Q")
 
 
 def _checked(

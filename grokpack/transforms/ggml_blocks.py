@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
-from grokpack.formats.gguf import BLOCKS, GGMLType
-from grokpack.kernels import ggml, weights
+from grokpack.kernels import weights
+from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import (
@@ -25,7 +26,7 @@ from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import edges, whole_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
@@ -106,19 +107,11 @@ class PackQ8:
 
 
 _MEASURED = 32  # weights of a group whose error is measured; a sub-block of Q4_K
-_KERNELS: dict[tuple[str, bool], Callable[..., None]] = {
-    ("q8_0", False): ggml.quantize_q8_0,
-    ("q4_0", False): ggml.quantize_q4_0,
-    ("q4_1", False): ggml.quantize_q4_1,
-    ("q4_k", False): ggml.quantize_q4_k,
-    ("q4_0", True): ggml.search_q4_0,
-    ("q4_1", True): ggml.search_q4_1,
-}
 
 
 def searches(kind: str) -> bool:
     """Return whether a type leaves the choice of scale free, and has a searched variant."""
-    return (kind, True) in _KERNELS
+    return KERNELS[kind].search is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +135,10 @@ class QuantizeBlocks:
             GrokpackError: GP407 if a value is not finite, GP405 if float16 cannot hold a scale.
         """
         inputs = self.weight.shape[0]
-        weights, nbytes = BLOCKS[GGMLType[self.kind.upper()]]
+        own, kernels = GGMLType[self.kind.upper()], KERNELS[self.kind]
+        weights, nbytes = own.weights, own.nbytes
+        chosen = (kernels.search if self.searched else None) or kernels.quantize
+        kernel = twin(chosen, pace.engine)
         width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(pace.step_bytes // (inputs // weights * nbytes))
         for left, right in edges(box.start[-2], box.stop[-2], width):
@@ -153,9 +149,9 @@ class QuantizeBlocks:
                 groups = inputs // _MEASURED
                 sums = np.empty((3, groups, end - begin), np.float32)
                 counts = np.empty((2, groups, end - begin), np.int32)
-                kernel = twin(_KERNELS[self.kind, self.searched], pace.engine)
-                own = self._importance(box)
-                kernel(values, scales, begin - left, inputs // len(scales), out, sums, counts, *own)
+                known = self._importance(box)
+                per_group = inputs // len(scales)
+                kernel(values, scales, begin - left, per_group, out, sums, counts, *known)
                 self._check(sums)
                 yield QuantizedRows(out, self.weight.name, sums, counts, _MEASURED)
 

@@ -8,24 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
-from grokpack.formats.gguf import BLOCKS, GGMLType
-from grokpack.kernels import ggml
+from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import to_f32
 from grokpack.transforms.layout_views import _turned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from grokpack.transforms.array_source import ArraySource
-
-_PRODUCTS: dict[str, Callable[[np.ndarray, np.ndarray], None]] = {
-    "q4_0": ggml.products_q4_0,
-    "q4_1": ggml.products_q4_1,
-    "q4_k": ggml.products_q4_k,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +44,9 @@ class BlockValues:
         *lead, rows, columns = range(len(box.start))
         if self.turned:
             rows, columns = columns, rows
-        weights, nbytes = BLOCKS[GGMLType[self.kind.upper()]]
+        own, dequantize = GGMLType[self.kind.upper()], KERNELS[self.kind].dequantize
+        assert dequantize is not None  # noqa: S101  # blocks of Q8_0 have views of their own
+        weights, nbytes = own.weights, own.nbytes
         first, last = box.start[columns], box.stop[columns]
         low, high = first // weights, -(-last // weights)
         start = (*(box.start[a] for a in lead), box.start[rows], low * nbytes)
@@ -60,7 +54,7 @@ class BlockValues:
         octets = np.ascontiguousarray(reader.read_ahead(self.array, Box(start, shape)))
         flat = octets.reshape(-1, shape[-1])
         values = np.empty((len(flat), (high - low) * weights), np.float32)
-        _PRODUCTS[self.kind](flat, values)
+        dequantize(flat, values)
         skip = first - low * weights
         kept = values[:, skip : skip + last - first]
         made = kept.reshape(*shape[:-1], last - first).view(np.uint32)

@@ -21,9 +21,9 @@ from grokpack.checkpoint.readers import gguf_files, gguf_tensors
 from grokpack.checkpoint.readers.gguf_files import SUFFIX
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.finding import Finding
+from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
-from grokpack.formats.gguf import BITS, BLOCKS, GGMLType, TensorInfo
 from grokpack.models import config_json, hyperparameters, registry
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.ggml_views import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.readers.gguf_files import GgufFiles
     from grokpack.checkpoint.readers.gguf_tensors import HeldTensor
+    from grokpack.formats.gguf import TensorInfo
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.architecture import Part as NetworkPart
     from grokpack.models.family import Family
@@ -162,7 +163,7 @@ def _framings(files: GgufFiles) -> dict[str, tuple[bytes, ...]]:
 
 def _logical(entry: ModelTensor, info: TensorInfo) -> ArraySpec:
     """Return the spec of a tensor in xAI's orientation; float32 products for blocks."""
-    dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
+    dtype = DType.F32 if info.type.bits else info.stored.dtype
     return ArraySpec(_orient(entry, info.shape), dtype)
 
 
@@ -206,9 +207,9 @@ def _with_tensors(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> C
         views |= own
     model = bare.model.sized(scale_groups=groups)
     bits = {
-        e.name: BITS[own.info.type]
+        e.name: own.info.type.bits
         for e, own in held.items()
-        if own.info.type in BITS and tensors[e.name].scales is None
+        if own.info.type.bits is not None and tensors[e.name].scales is None
     }
     return replace(bare, tensors=tensors, views=views, model=model, bits=bits)
 
@@ -250,7 +251,7 @@ def _view(
     coded = info.type is GGMLType.Q8_0 and entry.rule.quantized and groups is not None
     values = held.view(partial(_values, entry, info, coded=coded))
     if not coded or rows is None:
-        dtype = DType.F32 if info.type in BLOCKS else info.stored.dtype
+        dtype = DType.F32 if info.type.bits else info.stored.dtype
         return TensorSpec(entry.name, ArraySpec(shape, dtype)), {entry.name: values}
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
     per_group = shape[-2] // rows
@@ -264,6 +265,6 @@ def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) ->
     turned = _orient(entry, info.shape) != info.shape or entry.rule.quantized
     if info.type is GGMLType.Q8_0:
         return BlockCodes(array) if coded else BlockProducts(array, turned)
-    if info.type in BLOCKS:
-        return BlockValues(array, info.type.name.lower(), turned)
+    if info.type.bits:
+        return BlockValues(array, info.type.word, turned)
     return Transposed(array) if turned or entry.rule.matrix else Renamed(array)

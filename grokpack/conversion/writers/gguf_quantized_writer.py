@@ -10,7 +10,8 @@ from grokpack.conversion.writers import gguf_writer
 from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
-from grokpack.formats.gguf import BLOCKS, GGMLType, TensorInfo
+from grokpack.core.ggml_types import QUANTIZING, GGMLType, usual
+from grokpack.formats.gguf import TensorInfo
 from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from grokpack.transforms.scheme import QuantizationScheme
 
 NAME = "gguf"
-TYPES = {"q4_0": 4, "q4_1": 4, "q4_k": 4, "q8_0": 8}
-"""Bits of a code of each type."""
-DEFAULTS = {4: "q4_0", 8: "q8_0"}
 MEASURED = 32  # weights in a group whose error is measured
 
 
@@ -36,10 +34,11 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
             divide, GP306 and GP307 as `convert` raises them.
     """
     bits = policy.default.bits
-    kind = options.type or DEFAULTS[bits]
-    if TYPES.get(kind) != bits:
-        fitting = ", ".join(name for name, own in TYPES.items() if own == bits)
-        raise GrokpackError("GP304", f"--type takes {fitting} for {bits} bits, not `{kind}`")
+    kind = QUANTIZING.get(options.type) if options.type else usual(bits)
+    if kind is None or kind.bits != bits:
+        fitting = ", ".join(name for name, own in QUANTIZING.items() if own.bits == bits)
+        what = f"--type takes {fitting} for {bits} bits, not `{options.type}`"
+        raise GrokpackError("GP304", what)
     made: Counter[str] = Counter()
 
     def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op | StreamedOp]:
@@ -50,13 +49,13 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
             kept = gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
             own = kept if entry.rule.by_token else GGMLType.BF16
             return gguf_writer.plain_tensor(source, entry, own)
-        name = kind if recipe.bits == bits else DEFAULTS[recipe.bits]
-        info, op = _blocks(source, entry, name, recipe, policy)
+        own = kind if recipe.bits == bits else usual(recipe.bits)
+        info, op = _blocks(source, entry, own, recipe, policy)
         how = "searched scales" if op.searched else "as ggml's reference"
-        made[f"{entry.rule.role} {name}, {how}"] += 1
+        made[f"{entry.rule.role} {own.word}, {how}"] += 1
         return info, op
 
-    target = gguf_writer.assemble(source, GGMLType[kind.upper()], tensor, options)
+    target = gguf_writer.assemble(source, kind, tensor, options)
     said = [f"{words}: {count} tensors" for words, count in made.items()]
     density = 8 * target.layout.nbytes / source.model.parameters().total
     notes = (*said, f"{density:.2f} bits per parameter", *target.notes)
@@ -64,34 +63,37 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
 
 
 def _blocks(
-    source: Checkpoint, entry: ModelTensor, kind: str, recipe: QuantizationScheme, policy: Policy
+    source: Checkpoint,
+    entry: ModelTensor,
+    kind: GGMLType,
+    recipe: QuantizationScheme,
+    policy: Policy,
 ) -> tuple[TensorInfo, QuantizeBlocks]:
     tensor = source.tensors[entry.name]
     *lead, inputs, outputs = tensor.values.shape
-    weights, _ = BLOCKS[GGMLType[kind.upper()]]
-    if inputs % weights:
-        what = f"blocks of {weights} do not divide the {inputs} inputs of {entry.name}"
+    if inputs % kind.weights:
+        what = f"blocks of {kind.weights} do not divide the {inputs} inputs of {entry.name}"
         hint = f"--keep '{entry.rule.path}' leaves it in bf16"
-        if weights > MEASURED and inputs % MEASURED == 0:
+        if kind.weights > MEASURED and inputs % MEASURED == 0:
             hint = f"--type q4_0 has blocks of {MEASURED}; {hint}"
         raise GrokpackError("GP309", what, hint=hint)
-    if policy.importance is not None and not searches(kind):
-        what = f"--importance weighs the errors of a search, and {kind} has none"
+    if policy.importance is not None and not searches(kind.word):
+        what = f"--importance weighs the errors of a search, and {kind.word} has none"
         raise GrokpackError("GP304", what, hint="--type q4_0 or --type q4_1")
     weight = policy.weight(tensor, collapsed(source.geometry, entry, tensor))
-    searched = recipe.method != "rtn" and searches(kind)
-    info = TensorInfo(GGMLType[kind.upper()], (*lead, outputs, inputs))
-    return info, QuantizeBlocks(weight, kind, searched)
+    searched = recipe.method != "rtn" and searches(kind.word)
+    info = TensorInfo(kind, (*lead, outputs, inputs))
+    return info, QuantizeBlocks(weight, kind.word, searched)
 
 
 def _suffix(bits: int, options: gguf_writer.GgufOptions) -> str:
-    kind = options.type or DEFAULTS[bits]
+    kind = options.type or usual(bits).word
     return kind if options.shard_bytes else f"{kind}.gguf"
 
 
 WRITER = QuantizingWriter(
     NAME,
-    "q4_0, q4_1, q4_k or q8_0 blocks: llama.cpp",
+    f"{', '.join(QUANTIZING)} blocks: llama.cpp",
     (4, 8),
     frozenset({"importance"}),
     gguf_writer.GgufOptions,

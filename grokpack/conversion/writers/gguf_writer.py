@@ -13,11 +13,12 @@ from grokpack.conversion.writers.prechecks import refuse_inexact
 from grokpack.conversion.writers.scale_groups import collapsed, quantized
 from grokpack.conversion.writers.writer import Writer
 from grokpack.core.errors import GrokpackError
+from grokpack.core.ggml_types import KEEPING, GGMLType
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import DType
 from grokpack.formats import gguf
 from grokpack.formats import sentencepiece as vocabularies
-from grokpack.formats.gguf import GGMLType, TensorInfo
+from grokpack.formats.gguf import TensorInfo
 from grokpack.formats.safetensors import shards
 from grokpack.kernels.weights import Q8_BLOCK
 from grokpack.models import hyperparameters
@@ -35,16 +36,6 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import Op, StreamedOp
 
 NAME = "gguf"
-TYPES = {"q8_0": GGMLType.Q8_0, "bf16": GGMLType.BF16, "f16": GGMLType.F16, "f32": GGMLType.F32}
-_FILE_TYPES = {  # llama.h: llama_ftype; a file that is Q4_K throughout is Q4_K_S
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q8_0": 7,
-    "q4_k": 14,
-    "bf16": 32,
-}
 _ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
 _GIGABYTE = 10**9
@@ -141,20 +132,20 @@ def _architecture(family: Family) -> str:
 
 def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
     """The type asked for, after seeing that it can hold the source."""
-    if options.type not in TYPES:
+    if options.type not in KEEPING:
         what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
         raise GrokpackError("GP306", what, hint=f"--type {_offer(source)}")
     if options.embedding is not None and options.embedding not in FLOATS:
         raise GrokpackError("GP304", f"--embedding takes {', '.join(FLOATS)}")
     if options.type == "q8_0":
         _refuse_q8(source)
-    return TYPES[options.type]
+    return KEEPING[options.type]
 
 
 def _offer(source: Checkpoint) -> str:
     """Types that can hold the source, and what they take: `q8_0 (336.24 GB) or bf16 (632.0 GB)`."""
     rows = []
-    for name, kind in TYPES.items():
+    for name, kind in KEEPING.items():
         if kind is GGMLType.Q8_0 and not quantized(source):
             continue
         nbytes = 0
@@ -191,7 +182,7 @@ def _refuse_q8(source: Checkpoint) -> None:
 
 def embedding_type(given: str | None, kind: GGMLType) -> GGMLType:
     """bfloat16, to which xAI's code casts it as well, unless told otherwise."""
-    return TYPES[given or ("f32" if kind is GGMLType.F32 else "bf16")]
+    return KEEPING[given or ("f32" if kind is GGMLType.F32 else "bf16")]
 
 
 def plain_tensor(
@@ -203,7 +194,7 @@ def plain_tensor(
     if kind is GGMLType.Q8_0 and entry.rule.quantized:
         *lead, inputs, outputs = tensor.values.shape
         return TensorInfo(kind, (*lead, outputs, inputs)), PackQ8(tensor, groups)
-    dtype = FLOATS["f32"] if kind is GGMLType.Q8_0 else gguf.STORED[kind]
+    dtype = FLOATS["f32"] if kind is GGMLType.Q8_0 else kind.stored
     spec, op = engine_array(entry, tensor, dtype, groups=groups)
     return TensorInfo(GGMLType[spec.dtype.name], spec.shape), op
 
@@ -217,7 +208,7 @@ def _groups(infos: dict[str, TensorInfo], shard_bytes: int | None) -> list[dict[
 
 def _paths(family: Family, kind: GGMLType, count: int) -> list[str]:
     """A split's files as llama.cpp names them; a single file has the name that the user gives."""
-    stem = f"{family.name}-{kind.name.lower()}"
+    stem = f"{family.name}-{kind.word}"
     if count == 1:
         return [f"{stem}.gguf"]
     return [f"{stem}-{number + 1:05d}-of-{count:05d}.gguf" for number in range(count)]
@@ -272,7 +263,7 @@ def _add_keys(
     writer.add_organization(own.organization)
     writer.add_license(own.license)
     writer.add_repo_url(_REPOSITORIES + own.repository)
-    writer.add_file_type(_FILE_TYPES[kind.name.lower()])
+    writer.add_file_type(kind.file_type)
     writer.add_quantization_version(_QUANTIZATION_VERSION)
     _add_dimensions(writer, source.geometry)
     known = hyperparameters.read(source.config, source.model)
