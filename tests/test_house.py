@@ -86,6 +86,7 @@ SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore"}
 DESCRIBED = (
     "checkpoint",
     "cli",
+    "conversion",
     "core",
     "evaluation",
     "execution",

@@ -1,4 +1,4 @@
-"""Plan a conversion: a checkpoint in the format that another program loads, tile by tile."""
+"""Plans of `grokpack convert`: a checkpoint in the format that another program loads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """Everything that targets can be told; each uses what concerns it and refuses the rest.
+    """Options of all targets; each uses its own and refuses the others.
 
     Attributes:
         names: Convention of tensor names, for `hf`.
@@ -74,13 +74,13 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
 
 
 def default_suffix(to: str, options: ConvertOptions) -> str:
-    """The end of an output's default name: `hf-keyfan`, `q8_0.gguf`."""
+    """Return the end of an output's default name: `hf-keyfan`, `q8_0.gguf`."""
     writer = writer_registry.lossless(to)
     return writer.suffix(options_for(writer, options))
 
 
 def _given(options: ConvertOptions) -> dict[str, Any]:
-    """Options that were given, so that a writer's own defaults hold for the others."""
+    """Select the options that were given, so that a writer's defaults hold for the others."""
     values = ((name, getattr(options, name)) for name in ConvertOptions.__slots__)
     return {name: value for name, value in values if value is not None}
 

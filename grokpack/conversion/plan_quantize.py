@@ -1,4 +1,4 @@
-"""Plan a quantized copy: which weights, how, and in whose format."""
+"""Plans of `grokpack quantize`: which weights, how, and in whose format."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCALES = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
-    """Everything that a quantization can be told.
+    """Options of a quantization.
 
     Attributes:
         bits: 4 or 8.
@@ -81,13 +81,13 @@ class QuantizeOptions:
 
     @property
     def target(self) -> str:
-        """The target, given or by default."""
+        """Name of the target, given or by default."""
         usual = writer_registry.DEFAULT_QUANTIZING.get(self.bits, "")
         return self.to or engine_support.preferred(self.engine, self.bits) or usual
 
     @property
     def suffix(self) -> str:
-        """What a default name ends with: `int4`, `int8-w8a8`."""
+        """Ending of a default name: `int4`, `int8-w8a8`."""
         writer = writer_registry.quantizing(self.target)
         if writer.suffix is not None:
             return writer.suffix(self.bits, options_for(writer, self))
@@ -125,7 +125,7 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
 
 
 def _refuse_values(options: QuantizeOptions) -> None:
-    """See that options have values that they may have."""
+    """Refuse options with values that they cannot have."""
     choices: tuple[tuple[str, object, tuple[object, ...]], ...] = (
         ("--bits", options.bits, BITS),
         ("--to", options.to, (None, *writer_registry.QUANTIZING)),
@@ -140,7 +140,7 @@ def _refuse_values(options: QuantizeOptions) -> None:
 
 
 def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> None:
-    """See that options concern the target."""
+    """Refuse options that do not concern the target."""
     if options.bits not in writer.bits:
         listed = " or ".join(map(str, writer.bits))
         raise GrokpackError("GP304", f"{options.target} has {listed} bits, not {options.bits}")
@@ -164,7 +164,7 @@ def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
 
 
 def _importance(options: QuantizeOptions, method: str) -> Importance | None:
-    """The calibration, which is of use where steps are searched for."""
+    """Read the calibration, if scales are searched for."""
     if options.importance is None:
         return None
     if METHODS[method] == METHODS["rtn"]:
@@ -174,7 +174,7 @@ def _importance(options: QuantizeOptions, method: str) -> Importance | None:
 
 
 def _parameters(options: QuantizeOptions, chosen: Policy) -> dict[str, Any]:
-    """Options that change the output, as JSON values."""
+    """Return the options that change the output, as JSON values."""
     given: dict[str, Any] = {
         "to": options.target,
         "bits": options.bits,

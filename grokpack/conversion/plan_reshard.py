@@ -1,4 +1,4 @@
-"""Cut a checkpoint for another number of tensor-parallel ranks, without changing a value."""
+"""Plans of `grokpack reshard`: a checkpoint cut for another number of ranks, every value kept."""
 
 from __future__ import annotations
 

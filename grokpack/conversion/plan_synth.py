@@ -81,7 +81,7 @@ def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Pl
 
 
 def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Plan:
-    """Plan a checkpoint of any family, as its release is laid out; arguments as in `plan_synth`.
+    """Plan a checkpoint of any family, in the layout of its release, like `plan_synth`.
 
     Raises:
         GrokpackError: GP305 where the dimensions do not make a model, GP306 where the release of

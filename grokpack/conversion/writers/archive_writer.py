@@ -1,4 +1,4 @@
-"""A checkpoint's own files, compressed as an archive.
+"""Writer of archives: a checkpoint's own files, compressed.
 
 It has NAME.zst for each NAME, in zstd's seekable format, and small files beside them as
 they are. Every command reads it in place; `zstd -d` gives the files back, as `files` does.
@@ -29,7 +29,7 @@ NAME = "archive"
 
 @dataclass(frozen=True, slots=True)
 class Seekable:
-    """Files in zstd's seekable format.
+    """Codec of zstd's seekable format.
 
     Attributes:
         frame_bytes: What a frame stands for at most.
@@ -41,31 +41,31 @@ class Seekable:
 
     @property
     def held_bytes(self) -> int:
-        """A frame, what it becomes, and the compressor's tables (1.4 MB at level 1)."""
+        """Bytes of a frame, its compressed form, and the compressor's tables (1.4 MB, level 1)."""
         return 2 * zstd_seekable.bound(self.frame_bytes) + (2 << 20)
 
     def frames(self, file: FileLayout) -> Iterable[int]:
-        """Frames of equal length between the cuts; the last before each is what is left."""
+        """Yield frames of equal length between the cuts; the last before a cut may be shorter."""
         edges = (0, *self.cuts.get(file.path, ()), file.nbytes)
         for start, stop in pairwise(edges):
             for at in range(start, stop, self.frame_bytes):
                 yield min(self.frame_bytes, stop - at)
 
     def encoder(self, file: FileLayout) -> Callable[[memoryview], bytes]:  # noqa: ARG002  # all alike
-        """What compresses a frame."""
+        """Return the function that compresses a frame."""
         return zstd_seekable.compressor()
 
     def ending(self, file: FileLayout, frames: Sequence[Frame]) -> bytes:  # noqa: ARG002  # all alike
-        """The table of frames."""
+        """Make the table of frames."""
         return zstd_seekable.render(frames)
 
     def bound(self, file: FileLayout) -> int:
-        """What the file takes if nothing in it can be compressed."""
+        """Return the size of a file in which nothing can be compressed."""
         lengths = list(self.frames(file))
         return sum(map(zstd_seekable.bound, lengths)) + zstd_seekable.table_bytes(len(lengths))
 
     def describe(self) -> dict[str, object]:
-        """Format, level, length of the frames, and whether each has a checksum."""
+        """Describe format, level, length of frames, and whether each has a checksum."""
         return {
             "name": "zstd seekable",
             "level": zstd_seekable.LEVEL,
@@ -75,7 +75,7 @@ class Seekable:
 
 
 def to_archive(source: Checkpoint, _: NoOptions) -> Target:
-    """The target: every file of the checkpoint compressed, in frames that are read on their own.
+    """Make the target: every file compressed, in frames that can be read alone.
 
     Raises:
         GrokpackError: GP306 for stores whose chunks TensorStore decodes, and only as they are.
@@ -92,7 +92,7 @@ def to_archive(source: Checkpoint, _: NoOptions) -> Target:
 
 
 def _cuts(file: FileLayout) -> tuple[int, ...]:
-    """Where headers begin, and where a sample of what follows them ends.
+    """List the offsets where headers begin and where a sample behind them ends.
 
     So that what looks at headers only reads small frames.
     """

@@ -1,4 +1,4 @@
-"""xAI's ckpt-0 with int8 quantized anew, in one scale group for each of another number of ranks.
+"""Writer of xAI's ckpt-0 with int8 quantized again, a scale group for each rank.
 
 `reshard --to ckpt-0` is exact at every width, but below that of the release it takes a scale for
 each weight row, 529 GB at full size. This is as small as the release, and loses a little.
@@ -77,7 +77,7 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
 def _weight(
     weight: SourceWeight, recipe: QuantizationScheme, rows: int
 ) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp], str]:
-    """A weight with so many scale rows, as it is where it has them, and in words how."""
+    """Return a weight with so many scale rows, quantized again if needed, and how, in words."""
     if recipe.bits != DType.I8.itemsize * 8:
         what = "xAI's code takes int8, and bfloat16 with scales of one"
         raise GrokpackError("GP309", what, hint="--bits 8, or --keep what is to be bfloat16")

@@ -1,4 +1,4 @@
-"""xAI's ckpt-0, as its JAX code loads it on any number of devices."""
+"""Writer of xAI's ckpt-0, as its JAX code loads it on any number of devices."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ckpt0Options:
-    """How pickles are written.
+    """Options of writing ckpt-0.
 
     Attributes:
         tp: Ranks that xAI's code is to run on; the source's own scale groups by default.
@@ -51,7 +51,7 @@ class Ckpt0Options:
 def to_ckpt0(
     source: Checkpoint, tp: int, hosts: int, scales: Scales, *, forward_only: bool
 ) -> Target:
-    """The target: one pickle per tensor and host, below `ckpt-0/`.
+    """Make the target: one pickle per tensor and host, below `ckpt-0/`.
 
     Args:
         source: Its head size is known.
@@ -84,7 +84,7 @@ def to_ckpt0(
 
 
 def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target:
-    """The target, whatever its tensors are made of.
+    """Make the target of tensors and their ops.
 
     Args:
         source: What is converted.
@@ -111,7 +111,7 @@ def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target
 
 
 def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:
-    """See that xAI's code can run on so many ranks, shared by so many processes.
+    """Refuse numbers of ranks and processes on which xAI's code cannot run.
 
     Raises:
         GrokpackError: GP301 to GP303 where it cannot.
@@ -134,7 +134,7 @@ def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool)
 
 
 def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool) -> int | None:
-    """Scale rows that xAI's code takes at this width: one per rank, or one per weight row."""
+    """Return the scale rows that xAI's code takes at a width: one per rank, or per weight row."""
     groups = geometry.scale_groups
     if scales != "expanded" and not has_codes:
         return tp  # scales of one: as many rows as there are ranks
@@ -144,7 +144,7 @@ def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool)
 
 
 def as_bf16(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
-    """A weight dequantized to bf16, with rows of scales of one: one for each rank."""
+    """Dequantize a weight to bf16, with a row of scales of one for each rank."""
     if tensor.scales is None or tensor.values.dtype is DType.BF16:
         return tensor, {name: copies.Copy(name) for name in tensor.arrays()}
     name, shape = scales_name(tensor.name), tensor.values.shape
@@ -160,7 +160,7 @@ def as_bf16(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
 def _framing(
     framings: Mapping[str, tuple[bytes, ...]], tensor: TensorSpec
 ) -> list[tuple[bytes, ...]] | None:
-    """The tensor's own framing, where it is known and fits these shapes."""
+    """Return the tensor's own framing, if it is known and fits these shapes."""
     literals = framings.get(tensor.name)
     if literals and pickle.check_literals(literals, tensor.values, tensor.scales):
         return [literals]

@@ -1,4 +1,4 @@
-"""compressed-tensors, `pack-quantized`: what transformers and vLLM up to 0.24 read.
+"""Writer of compressed-tensors, `pack-quantized`, for transformers and vLLM up to 0.24.
 
 Each weight becomes `weight_packed`, `weight_scale`, `weight_shape` and, with zero points,
 `weight_zero_point`. Source of the form: compressed_tensors/compressors/pack_quantized, 0.20.
@@ -32,7 +32,7 @@ NAME = "compressed-tensors"
 def to_compressed_tensors(
     source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
 ) -> Target:
-    """The target.
+    """Make the target.
 
     Raises:
         GrokpackError: GP304 for an unknown convention, GP309 for a group that does not divide.
@@ -43,7 +43,7 @@ def to_compressed_tensors(
 
 
 def unit(base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme) -> Unit:
-    """The arrays of one weight.
+    """Make the arrays of one weight.
 
     Args:
         base: Name of its module.
@@ -69,7 +69,7 @@ def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Quantizati
 def quantization_config(
     source: Checkpoint, convention: Convention, policy: Policy
 ) -> dict[str, Any]:
-    """The `quantization_config` of config.json: a group for each recipe, and what is left alone."""
+    """Make `quantization_config` of config.json: a group for each scheme, and what is kept."""
     chosen = policy.recipes(source.model)
     used = {recipe for _, recipe in chosen if recipe is not None}
     ordered = sorted(used, key=lambda recipe: (recipe != policy.default, str(recipe.describe())))
@@ -97,7 +97,7 @@ def _group(
     *,
     everything: bool,
 ) -> dict[str, Any]:
-    """One group: the first is that of every `Linear` which no other names."""
+    """Make a group; the first applies to every `Linear` that no other group names."""
     own = [entry for entry, other in chosen if other == recipe]
     layers = 1 + max(entry.layer or 0 for entry, _ in chosen)
     return {

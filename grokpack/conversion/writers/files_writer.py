@@ -1,4 +1,4 @@
-"""A checkpoint's own files, byte for byte as they are or as they were before they were archived."""
+"""Writer of a checkpoint's own files, byte for byte, decompressed if they are archived."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SOURCE_MANIFEST = f"source.{manifest_file.FILE}"
 
 
 def to_files(source: Checkpoint, _: NoOptions) -> Target:
-    """The target: every file of the checkpoint as it is, or as it was before it was archived."""
+    """Make the target: every file as it is, or as it was before it was archived."""
     return copied(source, NAME, None)
 
 
 def copied(source: Checkpoint, name: str, encoding: FileCodec | None) -> Target:
-    """A target of a checkpoint's files and of the small files beside them.
+    """Make a target of a checkpoint's files and of the small files beside them.
 
     Args:
         source: The checkpoint.
@@ -57,17 +57,17 @@ def copied(source: Checkpoint, name: str, encoding: FileCodec | None) -> Target:
 
 
 def prefix_of(source: Checkpoint) -> str:
-    """The folder of the files, below the output's."""
+    """Return the folder of the files, below the output's."""
     return f"{ckpt0.FOLDER}/" if source.format == ckpt0.NAME else ""
 
 
 def _file(path: str, nbytes: int) -> FileLayout:
-    """A file that is an array of bytes, a byte a row, so that it is cut wherever it may be."""
+    """Lay out a file as an array of single bytes, so that it can be cut anywhere."""
     return FileLayout(path, (Part(path, whole((nbytes, 1)), DType.U8),))
 
 
 def _companions(source: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Small files of the checkpoint's folder as they are, and a note for each that is left out."""
+    """Read the small files of the checkpoint's folder, with a note for each left out."""
     prefix = os.path.relpath(source.folder, source.home)
     weights = {os.path.normpath(os.path.join(prefix, f.path)) for f in source.layout.files()}
     small: dict[str, bytes] = {}
@@ -89,7 +89,7 @@ def _companions(source: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
 
 
 def _beside(source: Checkpoint) -> list[str]:
-    """Files that may belong to the checkpoint; of a file in a folder of others, its manifest."""
+    """List files that may belong to the checkpoint; for a single file, its manifest."""
     if source.owns_folder:
         return storage.tree(source.home)
     manifests = (f"{file.path}.{manifest_file.FILE}" for file in source.layout.files())
@@ -97,7 +97,7 @@ def _beside(source: Checkpoint) -> list[str]:
 
 
 def _above(source: Checkpoint) -> dict[str, bytes]:
-    """config.json, or what is known of it; with pickles also what lies in the folder above them.
+    """Return config.json or its equivalent; for pickles also files in the folder above.
 
     So xAI's release is laid out; what else is there need not be the checkpoint's.
     """
@@ -110,7 +110,7 @@ def _above(source: Checkpoint) -> dict[str, bytes]:
 
 
 def _is_ours(path: str) -> bool:
-    """Whether a path is of an unfinished run, or hidden."""
+    """Tell whether a path belongs to an unfinished run, or is hidden."""
     return path.endswith(storage.PART) or any(part.startswith(".") for part in path.split("/"))
 
 

@@ -1,4 +1,4 @@
-"""GGUF with weights in blocks of 4 or 8 bits, quantized as ggml does or with searched scales."""
+"""Writer of GGUF in blocks of 4 or 8 bits, quantized as in ggml or with searched scales."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEASURED = 32  # weights in a group whose error is measured
 
 
 def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions) -> Target:
-    """The target; kept weights are bfloat16, router and norms float32.
+    """Make the target; kept weights are bfloat16, router and norms float32.
 
     Raises:
         GrokpackError: GP304 for a type that has other bits, GP309 for inputs that blocks do not

@@ -1,4 +1,4 @@
-"""GGUF for llama.cpp: architecture `grok`, experts merged, router and norms in float32."""
+"""Writer of GGUF for llama.cpp: experts merged, router and norms in float32."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _REPOSITORIES = "https://github.com/"
 
 @dataclass(frozen=True, slots=True)
 class GgufOptions:
-    """How a GGUF is to be written.
+    """Options of writing a GGUF.
 
     Attributes:
         type: Of the matrices; None where it has a default.
@@ -61,7 +61,7 @@ class GgufOptions:
 
 
 def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
-    """The target: one file, or the files of a split in a folder.
+    """Make the target: one file, or the files of a split in a folder.
 
     Raises:
         GrokpackError: GP306 where the type is missing or cannot hold the source, or there is no
@@ -87,7 +87,7 @@ def assemble(
     tensor: Callable[[ModelTensor], tuple[TensorInfo, Op | StreamedOp]],
     options: GgufOptions,
 ) -> Target:
-    """The target, whatever its tensors are made of.
+    """Make the target of tensors and their ops.
 
     Args:
         source: What is converted.
@@ -131,7 +131,7 @@ def _architecture(family: Family) -> str:
 
 
 def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
-    """The type asked for, after seeing that it can hold the source."""
+    """Return the type asked for, if it can hold the source."""
     if options.type not in KEEPING:
         what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
         raise GrokpackError("GP306", what, hint=f"--type {_offer(source)}")
@@ -143,7 +143,7 @@ def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
 
 
 def _offer(source: Checkpoint) -> str:
-    """Types that can hold the source, and what they take: `q8_0 (336.24 GB) or bf16 (632.0 GB)`."""
+    """Describe types that can hold the source: `q8_0 (336.24 GB) or bf16 (632.0 GB)`."""
     rows = []
     for name, kind in KEEPING.items():
         if kind is GGMLType.Q8_0 and not quantized(source):
@@ -181,14 +181,14 @@ def _refuse_q8(source: Checkpoint) -> None:
 
 
 def embedding_type(given: str | None, kind: GGMLType) -> GGMLType:
-    """bfloat16, to which xAI's code casts it as well, unless told otherwise."""
+    """Return the embedding's type: bfloat16, as xAI's code casts it, unless given."""
     return KEEPING[given or ("f32" if kind is GGMLType.F32 else "bf16")]
 
 
 def plain_tensor(
     source: Checkpoint, entry: ModelTensor, kind: GGMLType
 ) -> tuple[TensorInfo, Op | StreamedOp]:
-    """A tensor in floating point, or in blocks of the released codes and scales."""
+    """Make a tensor in floating point, or in blocks of the released codes and scales."""
     tensor = source.tensors[entry.name]
     groups = collapsed(source.geometry, entry, tensor)
     if kind is GGMLType.Q8_0 and entry.rule.quantized:
@@ -207,7 +207,7 @@ def _groups(infos: dict[str, TensorInfo], shard_bytes: int | None) -> list[dict[
 
 
 def _paths(family: Family, kind: GGMLType, count: int) -> list[str]:
-    """A split's files as llama.cpp names them; a single file has the name that the user gives."""
+    """Name the files of a split as llama.cpp does; a single file is named by the user."""
     stem = f"{family.name}-{kind.word}"
     if count == 1:
         return [f"{stem}.gguf"]
@@ -240,7 +240,7 @@ def _special_ids(source: Checkpoint) -> dict[str, int]:
 
 
 def _refuse_stray_ids(source: Checkpoint, pieces: int) -> None:
-    """See that the special tokens of the config are pieces.
+    """Refuse a config whose special tokens are no pieces of the vocabulary.
 
     Raises:
         GrokpackError: GP306 where one is not.
@@ -322,7 +322,7 @@ def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
 
 
 def _limits(source: Checkpoint, vocabulary: Vocabulary | None) -> list[str]:
-    """What the file cannot do."""
+    """List what the file cannot do, as notes."""
     said = []
     geometry = source.geometry
     if vocabulary is None:

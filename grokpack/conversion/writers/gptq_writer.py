@@ -1,4 +1,4 @@
-"""GPTQ's packing, 4 and 8 bits, symmetric: what vLLM up to 0.24 reads.
+"""Writer of GPTQ's packing, 4 and 8 bits, symmetric, for vLLM up to 0.24.
 
 Each weight becomes `qweight`, `qzeros`, `scales` and `g_idx`. The released int8 goes into 8 bits as
 it is, where the groups divide its own: the codes are copied, each with 128 added, and the scales
@@ -39,7 +39,7 @@ _ZEROS = {4: 0x77777777, 8: 0x7F7F7F7F}
 def to_gptq(
     source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
 ) -> Target:
-    """The target.
+    """Make the target.
 
     Raises:
         GrokpackError: GP304 for an unknown convention, GP309 for what the packing cannot hold.
@@ -74,7 +74,7 @@ def _refuse(recipe: QuantizationScheme) -> None:
 def _kept(
     source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
 ) -> dict[str, Any]:
-    """GPTQModel's and vLLM's way to say which modules are not quantized."""
+    """Return the modules that are not quantized, as GPTQModel and vLLM expect it."""
     own = huggingface_config.convention(source.model.family, options.names)
     kept = [entry for entry, recipe in policy.recipes(source.model) if recipe is None]
     patterns = [*quantized_folder.module_patterns(own, kept, source.geometry.layers)]
@@ -89,7 +89,7 @@ def _kept(
 
 
 def unit(base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme) -> Unit:
-    """The arrays of one weight; see `compressed_tensors.unit`."""
+    """Make the arrays of one weight."""
     inputs, outputs = weight.shape
     group = recipe.inputs_per_group(inputs)
     groups, words = inputs // group, outputs // recipe.per_word
@@ -117,7 +117,7 @@ def unit(base: str, weight: SourceWeight, expert: int | None, recipe: Quantizati
 
 
 def repacks(weight: SourceWeight, recipe: QuantizationScheme) -> bool:
-    """Whether the source's own codes and scales can stand as they are.
+    """Tell whether the source's codes and scales can be repacked without quantizing again.
 
     They can where they are int8, each group lies within one of the source's, and the scales fit
     their dtype: bfloat16 as in the release, or float32.

@@ -1,4 +1,4 @@
-"""Hugging Face folders: safetensors shards with an index, in any of three conventions of names."""
+"""Writer of Hugging Face folders: safetensors shards with an index, in three conventions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TORCH = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceOptions:
-    """How a folder is to be written.
+    """Options of writing a folder.
 
     Attributes:
         names: The convention: `hpcai`, `sglang` or `keyfan`.
@@ -51,7 +51,7 @@ class HuggingFaceOptions:
 
 
 def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
-    """The target: whole matrices, one per expert.
+    """Make the target: whole matrices, one per expert.
 
     Raises:
         GrokpackError: GP304 for an unknown convention or dtype.
@@ -110,7 +110,7 @@ def float_of(name: str) -> DType:
 def engine_arrays(
     source: Checkpoint, convention: Convention, dtype: DType
 ) -> Iterator[tuple[str, ArraySpec, Op | StreamedOp]]:
-    """Every array of a folder by its name, in the order of the network.
+    """Yield every array of a folder by its name, in the order of the network.
 
     The final norm and the head come last: llama.cpp's converter gathers the experts of a layer
     and writes them when something else follows.
@@ -126,7 +126,7 @@ def engine_arrays(
 
 
 def index(files: list[FileLayout], arrays: dict[str, ArraySpec]) -> bytes:
-    """The index: which file holds each array, and the bytes of all arrays."""
+    """Make the index: which file holds each array, and the bytes of all arrays."""
     held = {name: file.path for file in files for name in _names(file)}
     document = {
         "metadata": {"total_size": sum(array.nbytes for array in arrays.values())},
@@ -140,7 +140,7 @@ def _names(file: FileLayout) -> Iterator[str]:
 
 
 def _whole(options: HuggingFaceOptions) -> dict[str, bool]:
-    """SGLang takes experts for one rank's share unless it is told."""
+    """Note that SGLang takes experts for one rank's share unless it is told."""
     return {"load_presharded_moe": False} if options.names == "sglang" else {}
 
 
@@ -160,7 +160,7 @@ transformers 4.57 and 5, with the modelling code in this folder."""
 
 
 def notes(source: Checkpoint, kept: Fidelity, finals: dict[str, bytes]) -> tuple[str, ...]:
-    """What the user should know before it starts."""
+    """Make the notes that the user reads before the run."""
     said = list(kept.notes)
     if not finals.keys() & {tokenizer_files.TOKENIZER, tokenizer_files.TOKENIZER_JSON}:
         said.append("no tokenizer is written: none was found beside the checkpoint, or asked for")
@@ -168,7 +168,7 @@ def notes(source: Checkpoint, kept: Fidelity, finals: dict[str, bytes]) -> tuple
 
 
 def constant_notes(source: Checkpoint) -> list[str]:
-    """What in the source's config is not as in xAI's code."""
+    """Note constants of the source's config that differ from xAI's code."""
     known = hyperparameters.read(source.config, source.model)
     return [
         f"config.json of the source has {text}; it is carried over"

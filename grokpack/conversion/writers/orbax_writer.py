@@ -1,4 +1,4 @@
-"""A checkpoint that Orbax restores: xAI's pytree, each leaf a zarr 3 array in raw chunks."""
+"""Writer of Orbax checkpoints: xAI's pytree, each leaf a zarr 3 array in raw chunks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VALUES, _SCALES = "0", "1"  # leaves of xAI's QuantizedWeight8bit, a pytree nod
 
 
 def to_orbax(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
-    """The target.
+    """Make the target.
 
     Raises:
         GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
@@ -49,7 +49,7 @@ def to_orbax(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
 
 
 def _keys(entry: ModelTensor, tensor: TensorSpec, *, scales: bool) -> Keys:
-    """Keys of an array in xAI's pytree: module, parameter, and which leaf of a weight it is."""
+    """Return the keys of an array in xAI's pytree: module, parameter, leaf of the weight."""
     module, _, parameter = entry.name.rpartition("/")
     if tensor.scales is None:
         return module, parameter

@@ -1,4 +1,4 @@
-"""What all folders of quantized weights share: options, names, what stays precise, the card."""
+"""Parts that all folders of quantized weights share: options, names, notes, card."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WEIGHT = ".weight"
 
 @dataclass(frozen=True, slots=True)
 class QuantizedFolderOptions:
-    """How a folder of quantized weights is written.
+    """Options of writing a folder of quantized weights.
 
     Attributes:
         names: The convention: `hpcai`, `sglang` or `keyfan`.
@@ -59,7 +59,7 @@ def folder(
     config: dict[str, Any],
     extra: dict[str, Any] | None = None,
 ) -> Target:
-    """The target: quantized weights, and everything else in bfloat16 and float32.
+    """Make the target: quantized weights, and everything else in bfloat16 and float32.
 
     Args:
         form: Name of the format.
@@ -110,7 +110,7 @@ _USAGE = """`grokpack.json` has the account of what was lost, tensor by tensor."
 def _units(
     source: Checkpoint, own: Convention, policy: Policy, unit: MakeUnit
 ) -> Iterator[tuple[str, Unit]]:
-    """The arrays of every tensor, in the order of the network, and in words how it is made."""
+    """Yield the arrays of every tensor, in the order of the network, and how it is made."""
     for entry in source.model.network_order():
         tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
         groups = collapsed(source.geometry, entry, tensor)
@@ -130,7 +130,7 @@ def _units(
 
 
 def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) -> Iterator[str]:
-    """Patterns of module names, one for each kind of weight.
+    """Yield patterns of module names, one for each kind of weight.
 
     Args:
         own: Whose names.
@@ -145,7 +145,7 @@ def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) ->
 
 
 def refuse_group(entry: ModelTensor, tensor: TensorSpec, recipe: QuantizationScheme) -> None:
-    """See that groups and words divide the inputs.
+    """Refuse groups that do not divide the inputs, or do not fill words.
 
     Raises:
         GrokpackError: GP309 where they do not.
@@ -162,14 +162,14 @@ def refuse_group(entry: ModelTensor, tensor: TensorSpec, recipe: QuantizationSch
 
 
 def _in_words(recipe: QuantizationScheme, made: Unit) -> str:
-    """How a weight is quantized, or that it is not."""
+    """Describe how a weight is quantized, or that it is not."""
     if any(isinstance(op, CodeRows | CodeColumns) for _, op in made.values()):
         return f"int{recipe.bits}, codes and scales as they are"
     return in_words(recipe)
 
 
 def _notes(source: Checkpoint) -> tuple[str, ...]:
-    """What the user should know before it starts."""
+    """Make the notes that the user reads before the run."""
     embedding = source.tensors[source.model.tensor("embedding").name]
     rounded = embedding.values.dtype is not DType.BF16
     return (

@@ -1,4 +1,4 @@
-"""SGLang's presharded files: each rank loads its own experts and what all ranks share.
+"""Writer of SGLang's presharded files: the experts of each rank, and what ranks share.
 
     model-00001-TP-003.safetensors      rank 3's slices of the experts
     model-00001-TP-common.safetensors   everything else, whole
@@ -39,7 +39,7 @@ _RANKS = 8
 
 @dataclass(frozen=True, slots=True)
 class SglangOptions:
-    """How presharded files are written.
+    """Options of writing presharded files.
 
     Attributes:
         tp: Tensor-parallel ranks; as many as SGLang's recipe serves the model on by default.
@@ -60,7 +60,7 @@ class SglangOptions:
 
 
 def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
-    """The target: rank files for the experts, common files for the rest.
+    """Make the target: rank files for the experts, common files for the rest.
 
     Raises:
         GrokpackError: GP301 for a width that the model cannot be cut into.
@@ -121,7 +121,7 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
 def files_of(
     group: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec], shard_bytes: int
 ) -> Iterator[FileLayout]:
-    """Files of one rank, or of what ranks share.
+    """Yield the files of one rank, or of what ranks share.
 
     Args:
         group: `TP-003` or `TP-common`.

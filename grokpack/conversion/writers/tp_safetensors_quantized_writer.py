@@ -39,7 +39,7 @@ NAME = "safetensors"
 
 
 def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
-    """The target; weights that are kept stay as the source has them.
+    """Make the target; weights that are kept stay as the source has them.
 
     Raises:
         GrokpackError: GP309 for a scale for each output, or groups that do not divide.
@@ -74,7 +74,7 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
 def _weight(
     weight: SourceWeight, recipe: QuantizationScheme
 ) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedOp]]:
-    """A weight, and how its arrays are made; int8 where that holds the codes as they are."""
+    """Return a weight with its ops; int8 if that holds the codes as they are."""
     if recipe.group is None:
         what = "plain arrays are written in groups of inputs"
         raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")

@@ -1,4 +1,4 @@
-"""grokpack's safetensors: a folder per tensor-parallel rank."""
+"""Writer of grokpack's safetensors: a folder per tensor-parallel rank."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TpSafetensorsOptions:
-    """How ranks are written.
+    """Options of writing rank folders.
 
     Attributes:
         tp: Tensor-parallel ranks; 1 by default.
@@ -40,7 +40,7 @@ class TpSafetensorsOptions:
 
 
 def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
-    """The target: every rank's slices, and one folder of what all ranks hold.
+    """Make the target: every rank's slices, and one folder of what all ranks hold.
 
     Args:
         source: Its head size is known.
@@ -74,7 +74,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
 def _form(
     source: Checkpoint, entry: ModelTensor, tp: int, scales: Scales
 ) -> tuple[tp_safetensors_layout.Stored, dict[str, Op]]:
-    """A tensor as the ranks hold it, and how its arrays are made.
+    """Return a tensor as the ranks hold it, with its ops.
 
     What was quantized anew keeps its own groups, and what is packed stays so.
 

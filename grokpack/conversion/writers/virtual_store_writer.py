@@ -1,4 +1,4 @@
-"""A view: an index beside the checkpoint that makes its files a zarr3 store, nothing copied."""
+"""Writer of virtual stores: an index that makes a checkpoint's files a zarr 3 store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VirtualStoreOptions:
-    """Where an index is to be opened.
+    """Options of writing an index: the folder in which it will be opened.
 
     Attributes:
         out: Its folder, which its paths depend on; None for the usual one beside the source.
@@ -33,12 +33,12 @@ class VirtualStoreOptions:
 
 
 def beside(source: Checkpoint) -> str:
-    """The usual folder: `ckpt-0.view` beside `ckpt-0`."""
+    """Return the usual folder: `ckpt-0.view` beside `ckpt-0`."""
     return attach.absolute(source.place) + ".view"
 
 
 def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
-    """Lay out the view of a checkpoint.
+    """Make the target: the index of a checkpoint's files.
 
     Raises:
         GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
@@ -62,12 +62,12 @@ def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
 
 
 def opens(source: Checkpoint, folder: str) -> dict[str, Any]:
-    """What opens the view that a folder will hold in TensorStore, for one array as an example."""
+    """Return the TensorStore spec that opens one array of the view, as an example."""
     return attach.shown_spec(_base(source, folder), folder, attach.example(source))
 
 
 def _base(source: Checkpoint, folder: str) -> str:
-    """The folder that holds both.
+    """Return the folder that holds both the view and the checkpoint.
 
     Raises:
         GrokpackError: GP316 where it is the root.

@@ -1,4 +1,4 @@
-"""SGLang's `w8a8_int8`: int8 weights with a float32 scale for each output.
+"""Writer of SGLang's `w8a8_int8`: int8 weights with a float32 scale for each output.
 
 The release has exactly that for query, key, value, gate and up projections. Down projections have
 eight groups of inputs; cut for eight ranks each rank's slice has one, so that they are exact too.
@@ -43,7 +43,7 @@ NAME = "w8a8-int8"
 
 @dataclass(frozen=True, slots=True)
 class W8A8Options:
-    """How w8a8_int8 is written.
+    """Options of writing w8a8_int8.
 
     Attributes:
         tp: Ranks; the source's scale groups by default, 1 for a folder that is not cut.
@@ -57,7 +57,7 @@ class W8A8Options:
 
 
 def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
-    """The target: rank files for `tp` ranks, or one folder that is not cut.
+    """Make the target: rank files for `tp` ranks, or one folder that is not cut.
 
     Args:
         source: What is quantized.
@@ -101,7 +101,7 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
 def _unit(
     base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme, ranks: int
 ) -> Unit:
-    """Codes and scales of one weight, exact where the source's groups allow it."""
+    """Make codes and scales of one weight, exact if the source's groups allow it."""
     inputs, outputs = weight.shape
     codes: Any
     scales: Any
@@ -120,7 +120,7 @@ def _unit(
 def _presharded(
     arrays: Mapping[str, ArraySpec], names: Convention, ranks: int, shard_bytes: int
 ) -> Layout:
-    """Each rank's experts in files of its own, everything else in common ones."""
+    """Lay out each rank's experts in files of its own, everything else in common ones."""
     axes = {name: tensor_names.rank_axis(names, name.removesuffix("_scale")) for name in arrays}
     cuts = {name: axis for name, axis in axes.items() if axis is not None}
     files: list[FileLayout] = []

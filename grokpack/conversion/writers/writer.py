@@ -1,4 +1,4 @@
-"""What a writer declares of itself: one row of a table, beside the code that it is about."""
+"""Rows of the tables of writers, each of which a writer declares beside its code."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _OptionsRead_co = TypeVar("_OptionsRead_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    """Options of a writer that can be told nothing."""
+    """Options of a writer that has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writer(Generic[Options]):
-    """A format that `convert` writes.
+    """Row of a format that `convert` writes.
 
     Attributes:
         name: As `--to` has it.
@@ -46,7 +46,7 @@ class Writer(Generic[Options]):
 
 @dataclass(frozen=True, slots=True)
 class QuantizingWriter(Generic[Options]):
-    """A format that `quantize` writes.
+    """Row of a format that `quantize` writes.
 
     Attributes:
         name: As `--to` has it.
@@ -70,7 +70,7 @@ class QuantizingWriter(Generic[Options]):
 
 @dataclass(frozen=True, slots=True)
 class ReshardOptions:
-    """What `reshard` can be told.
+    """Options of `reshard`.
 
     Attributes:
         tp: Tensor-parallel ranks.
@@ -87,7 +87,7 @@ class ReshardOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReshardingWriter:
-    """A format that `reshard` writes.
+    """Row of a format that `reshard` writes.
 
     Attributes:
         name: As `--to` has it.
@@ -108,16 +108,16 @@ class _HasOptions(Protocol[_OptionsRead_co]):
 
 
 def option_names(writer: _HasOptions[Any]) -> frozenset[str]:
-    """Names of everything that a writer can be told."""
+    """Return the names of a writer's options."""
     return frozenset(field.name for field in fields(writer.options))
 
 
 def options_for(writer: _HasOptions[Options], given: object) -> Options:
-    """Options of a writer from those of a command; its own defaults where nothing was given."""
+    """Make a writer's options from those of a command, with its defaults for those not given."""
     values = ((name, getattr(given, name)) for name in option_names(writer))
     return writer.options(**{name: value for name, value in values if value is not None})
 
 
 def unusual(given: str | None, usual: str | None) -> list[str]:
-    """A part of a default name that says what is not as by default."""
+    """List a part of a default name for an option that is not the default."""
     return [] if given in (None, usual) else [str(given)]

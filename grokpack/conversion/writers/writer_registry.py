@@ -1,4 +1,4 @@
-"""Every writer, by the name that `--to` takes; each declares the rest in its own module.
+"""Registry of writers by the name that `--to` takes; each declares the rest in its module.
 
 A module is imported when its format is asked for: all of them would be a tenth of a second.
 """
@@ -45,25 +45,25 @@ DEFAULT_QUANTIZING = {4: "compressed-tensors", 8: "gptq"}
 
 
 def lossless(name: str) -> Writer[Any]:
-    """The writer that `convert --to NAME` means; `name` is one of `LOSSLESS`."""
+    """Import the writer of `convert --to NAME`; `name` is one of `LOSSLESS`."""
     writer: Writer[Any] = _module(LOSSLESS[name]).WRITER
     return writer
 
 
 def quantizing(name: str) -> QuantizingWriter[Any]:
-    """The writer that `quantize --to NAME` means; `name` is one of `QUANTIZING`."""
+    """Import the writer of `quantize --to NAME`; `name` is one of `QUANTIZING`."""
     writer: QuantizingWriter[Any] = _module(QUANTIZING[name]).WRITER
     return writer
 
 
 def resharding(name: str) -> ReshardingWriter:
-    """The writer that `reshard --to NAME` means; `name` is one of `RESHARDING`."""
+    """Import the writer of `reshard --to NAME`; `name` is one of `RESHARDING`."""
     writer: ReshardingWriter = _module(RESHARDING[name]).RESHARDER
     return writer
 
 
 def in_words(names: Iterable[str]) -> str:
-    """Names as a sentence lists them: `hf, zarr or view`."""
+    """Join names as in a sentence: `hf, zarr or view`."""
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
 

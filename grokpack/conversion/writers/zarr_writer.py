@@ -1,4 +1,4 @@
-"""A zarr 3 folder: a group with an array for each tensor under xAI's name, sharded by rank."""
+"""Writer of zarr 3 folders: an array for each tensor under xAI's name, sharded by rank."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCALES = "_scales"  # behind the name of a weight: an array has no children in z
 
 
 def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
-    """The target.
+    """Make the target.
 
     Raises:
         GrokpackError: GP304 for options that cannot be, GP307 without the package of checksums.
@@ -63,7 +63,7 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
 
 
 def _packs(source: Checkpoint, entry: ModelTensor, tensor: TensorSpec) -> bool:
-    """Whether a weight's codes are known to have four bits, and none more by a zero point."""
+    """Tell whether a weight's codes are known to fit four bits, zero point included."""
     if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
         return False
     packing, view = source.packings.get(entry.name), source.views.get(entry.name)
@@ -76,7 +76,7 @@ _FOUR = 4  # bits
 
 
 def _groups(arrays: ChunkedArrays) -> Iterable[str]:
-    """Every group between the root and an array."""
+    """List every group between the root and an array."""
     found = set()
     for name in arrays.specs:
         parts = name.split("/")[:-1]
@@ -86,7 +86,7 @@ def _groups(arrays: ChunkedArrays) -> Iterable[str]:
 
 
 def _about(entry: ModelTensor, tensor: TensorSpec, source: Checkpoint) -> dict[str, Any]:
-    """Attributes of a weight or a plain array."""
+    """Return the attributes of a weight or a plain array."""
     axis = partition.cut_axis(entry.rule, "engines")
     about: dict[str, Any] = {
         "name": entry.name,
@@ -105,7 +105,7 @@ def _about(entry: ModelTensor, tensor: TensorSpec, source: Checkpoint) -> dict[s
 
 
 def _about_scales(entry: ModelTensor, tensor: TensorSpec) -> dict[str, Any]:
-    """Attributes of the scales of a weight."""
+    """Return the attributes of the scales of a weight."""
     assert tensor.scales is not None  # noqa: S101  # these are its attributes
     groups = tensor.scales.shape[-2]
     return {
@@ -118,13 +118,13 @@ def _about_scales(entry: ModelTensor, tensor: TensorSpec) -> dict[str, Any]:
 
 
 def _axes(entry: ModelTensor, *, scales: bool) -> tuple[str, ...]:
-    """Names of an array's axes."""
+    """Return the names of an array's axes."""
     dims = entry.rule.dims
     return (*dims[:-2], "scale_groups", dims[-1]) if scales else dims
 
 
 def _about_model(source: Checkpoint) -> dict[str, Any]:
-    """Attributes of the group: the geometry, and what was quantized anew."""
+    """Return the attributes of the group: the geometry, and the quantization."""
     about: dict[str, Any] = {
         "schema": zarr_reader.SCHEMA,
         "geometry": source.geometry.document(),
