@@ -12,7 +12,6 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-import xxhash
 import zstandard
 
 from grokpack import storage
@@ -20,6 +19,7 @@ from grokpack.core.errors import MalformedInput, Place
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.core.version import __version__
 from grokpack.formats import zstd, zstd_seekable
+from grokpack.storage.hashing import TileHasher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,8 +90,9 @@ def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> dict[s
 
 def row_of(data: bytes) -> dict[str, object]:
     """Return the manifest's row of a small file, from its contents."""
-    sums = (data[i : i + TILE_BYTES] for i in range(0, len(data), TILE_BYTES))
-    return file_row(len(data), [xxhash.xxh3_128_hexdigest(tile) for tile in sums])
+    hasher = TileHasher()
+    hasher.update(data)
+    return file_row(len(data), hasher.finish())
 
 
 def load(home: str) -> dict[str, Any] | None:

@@ -46,11 +46,6 @@ class Inputs:
         """Join the sequences into a batch."""
         return batch(list(self.sequences))
 
-    @property
-    def scored(self) -> int:
-        """Number of tokens that have a next token."""
-        return int(np.count_nonzero(self.targets != NO_TARGET))
-
 
 def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> Inputs:
     """Read token ids from a .npy file: `i[T]`, or `i[N, T]` with a sequence in each row.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import xxhash
-
 from grokpack.core.errors import GrokpackError
-from grokpack.core.tiles import TILE_BYTES
 from grokpack.execution.receipt import CompressedFileRecord
 from grokpack.formats.file_codec import Frame
+from grokpack.storage.hashing import TileHasher
 
 if TYPE_CHECKING:
     from grokpack.core.layout import FileLayout
@@ -42,9 +40,8 @@ class CompressedWriter:
         self._length = next(self._lengths, 0)
         self._begun = bytearray()
         self._frames: list[Frame] = []
-        self._taken = self._at = 0
-        self._sums: list[str] = []
-        self._tile = xxhash.xxh3_128()
+        self._taken = 0
+        self._hasher = TileHasher()
         self.ended: CompressedFileRecord | None = None
 
     def write(self, offset: int, data: memoryview) -> None:
@@ -76,19 +73,8 @@ class CompressedWriter:
         self._length = next(self._lengths, 0)
 
     def _put(self, data: bytes) -> None:
-        view = memoryview(data)
-        self._part.write(self._at, view)
-        while view:
-            take = TILE_BYTES - self._at % TILE_BYTES
-            self._tile.update(view[:take])
-            self._at += len(view[:take])
-            view = view[take:]
-            if self._at % TILE_BYTES == 0:
-                self._close_tile()
-
-    def _close_tile(self) -> None:
-        self._sums.append(self._tile.hexdigest())
-        self._tile.reset()
+        self._part.write(self._hasher.nbytes, memoryview(data))
+        self._hasher.update(data)
 
     def sync(self) -> None:
         """End the file and make it durable, where all of it was written."""
@@ -97,10 +83,9 @@ class CompressedWriter:
         if self._length:
             raise GrokpackError("GP901", f"the frames of {self.path} go on after the file")
         self._put(self._encoding.ending(self._file, self._frames))
-        if self._at % TILE_BYTES:
-            self._close_tile()
+        sums = tuple(self._hasher.finish())
         self._part.sync()
-        self.ended = CompressedFileRecord(self._at, tuple(self._sums))
+        self.ended = CompressedFileRecord(self._hasher.nbytes, sums)
 
     def mark(self) -> Mark | None:
         """Return the file's mark, as `storage.FileWriter` does."""

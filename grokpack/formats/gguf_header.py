@@ -145,11 +145,6 @@ class _Cursor:
         return MalformedInput(f"GGUF header is broken: {what}", Place(self.path, self.at))
 
 
-def is_gguf(data: Bytes) -> bool:
-    """Return whether a file begins like GGUF."""
-    return data.size() >= len(_MAGIC) and data.read(0, len(_MAGIC)) == _MAGIC
-
-
 def read(data: Bytes, path: str, allowance: Allowance | None = None) -> GgufHeader:
     """Read and check a header; no tensor is read.
 

@@ -12,8 +12,6 @@ from typing import TextIO
 
 from grokpack.core import escaping
 
-CHOICES = ("auto", "always", "never")
-
 _RESET = "\x1b[0m"
 _STYLES = (  # first words of a line, and how they are shown
     (re.compile(r"^error(\[GP\d{3}\])?:", re.MULTILINE), "\x1b[1;31m"),

@@ -78,19 +78,17 @@ def file_sums(
         sha256: True to hash the whole file as well, at half the speed and by a single thread.
     """
     whole = hashlib.sha256() if sha256 else None
-    tiles = []
+    tiles = TileHasher()
     for tile in range(tile_count(nbytes)):
         if watch.stopping():
             raise Interrupted("stopped within a file")
         start, stop = tile_range(tile, nbytes)
-        digest = xxhash.xxh3_128()
         for piece in pieces(path, start, stop):
-            digest.update(piece)
+            tiles.update(piece)
             if whole is not None:
                 whole.update(piece)
-        tiles.append(digest.hexdigest())
         watch.advanced(stop - start)
-    return tiles, whole.hexdigest() if whole is not None else None
+    return tiles.finish(), whole.hexdigest() if whole is not None else None
 
 
 def sum_of(digest: Digest, path: str, nbytes: int, watch: Watch) -> str | None:
@@ -122,6 +120,41 @@ class Digest(Protocol):
         """Return the checksum so far."""
 
 
+class TileHasher:
+    """Checksums of the tiles of one file, fed with its consecutive bytes from a tile's start on.
+
+    Attributes:
+        sums: Checksums of the complete tiles.
+        nbytes: Bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.sums: list[str] = []
+        self.nbytes = 0
+        self._tile = xxhash.xxh3_128()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Add bytes, in blocks of any length."""
+        left = memoryview(data)
+        while left:
+            block = left[: TILE_BYTES - self.nbytes % TILE_BYTES]
+            self._tile.update(block)
+            self.nbytes += len(block)
+            left = left[len(block) :]
+            if self.nbytes % TILE_BYTES == 0:
+                self._close()
+
+    def finish(self) -> list[str]:
+        """End the last tile, which may be shorter; return all checksums."""
+        if self.nbytes % TILE_BYTES:
+            self._close()
+        return self.sums
+
+    def _close(self) -> None:
+        self.sums.append(self._tile.hexdigest())
+        self._tile.reset()
+
+
 class TileSums:
     """Checksums of the tiles of a group of files, fed with consecutive blocks of any length.
 
@@ -132,37 +165,26 @@ class TileSums:
 
     def __init__(self, files: int, nbytes: int) -> None:
         self._nbytes = nbytes
-        self._open = [xxhash.xxh3_128() for _ in range(files)]
-        self._done: list[list[str]] = [[] for _ in range(files)]
+        self._hashers = [TileHasher() for _ in range(files)]
 
     def update(self, at: int, blocks: list[memoryview]) -> bool:
         """Add the bytes from `at` on of every file; return whether a tile ended in them."""
-        ended = False
-        done, length = 0, len(blocks[0])
-        while done < length:
-            edge = tile_range((at + done) // TILE_BYTES, self._nbytes)[1]
-            take = min(length - done, edge - at - done)
-            for digest, block in zip(self._open, blocks, strict=True):
-                digest.update(block[done : done + take])
-            done += take
-            if at + done == edge:
-                self._close()
-                ended = True
-        return ended
+        before = len(self._hashers[0].sums)
+        at_end = at + len(blocks[0]) == self._nbytes
+        for hasher, block in zip(self._hashers, blocks, strict=True):
+            hasher.update(block)
+            if at_end:
+                hasher.finish()
+        return len(self._hashers[0].sums) > before
 
     def append_zeros(self, nbytes: int) -> None:
         """Add a whole tile of zeros."""
-        for row in self._done:
-            row.append(_sum_of_zeros(nbytes))
-
-    def _close(self) -> None:
-        for row, digest in zip(self._done, self._open, strict=True):
-            row.append(digest.hexdigest())
-            digest.reset()
+        for hasher in self._hashers:
+            hasher.sums.append(_sum_of_zeros(nbytes))
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
         """Return the checksums of the complete tiles, `[file][tile]`."""
-        return tuple(map(tuple, self._done))
+        return tuple(tuple(hasher.sums) for hasher in self._hashers)
 
 
 @cache

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from grokpack.core import redaction
@@ -23,13 +23,6 @@ _PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
 _SOMEWHERE = "us-east-1"  # region in a signature if none is known
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
-
-
-class ListingService(Protocol):
-    """Protocol of a site that lists the names below a folder."""
-
-    def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
-        """Return the page of a listing after a marker; the first page without one."""
 
 
 @dataclass(slots=True)
