@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
+from grokpack.transforms.description import Described
 
 if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
@@ -18,9 +19,10 @@ _BAND_BYTES = 4 << 20  # held at a time by the check of equal rows; larger reads
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Described):
     """Copy of one of the source's arrays."""
 
+    operation: ClassVar[str] = "copy"
     array: str
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
@@ -31,28 +33,21 @@ class Copy:
         """Read the box into an array, which saves a copy."""
         reader.read(self.array, box, values)
 
-    def describe(self) -> list[object]:
-        """Return `["copy", array]`."""
-        return ["copy", self.array]
-
 
 @dataclass(frozen=True, slots=True)
-class CopyFile:
+class CopyFile(Described):
     """Copy of a whole file of the source, headers included, `u8[byte, 1]`."""
 
+    operation: ClassVar[str] = "file"
     path: str
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the bytes."""
         return reader.read_file(self.path, box.start[0], box.shape[0]).reshape(box.shape)
 
-    def describe(self) -> list[object]:
-        """Return `["file", path]`."""
-        return ["file", self.path]
-
 
 @dataclass(frozen=True, slots=True)
-class Regroup:
+class Regroup(Described):
     """Scales with another number of rows: equal rows collapse, rows repeat; values stay exact.
 
     Attributes:
@@ -61,6 +56,7 @@ class Regroup:
         rows_out: Rows of the result, `bf16[..., rows_out, out]`.
     """
 
+    operation: ClassVar[str] = "regroup"
     array: str
     rows_in: int
     rows_out: int
@@ -100,10 +96,6 @@ class Regroup:
         hint = "keep one row per weight row with `--scales expanded`"
         return GrokpackError("GP215", what, hint=hint)
 
-    def describe(self) -> list[object]:
-        """Return `["regroup", array, rows in, rows out]`."""
-        return ["regroup", self.array, self.rows_in, self.rows_out]
-
 
 @dataclass(frozen=True, slots=True)
 class Constant:
@@ -141,15 +133,12 @@ class IntegerArray:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupIndex:
+class GroupIndex(Described):
     """Group of each input, `i32[in]`, with groups in order."""
 
+    operation: ClassVar[str] = "group index"
     group: int
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
         """Return the group numbers of the box."""
         return (np.arange(box.start[0], box.stop[0]) // self.group).astype("<u4")
-
-    def describe(self) -> list[object]:
-        """Return `["group index", group]`."""
-        return ["group index", self.group]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from grokpack.transforms.dequantize import (
     read_scales,
     rows_per_group,
 )
+from grokpack.transforms.description import Described
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import edges, whole_chunks
 
@@ -115,7 +116,7 @@ def searches(kind: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizeBlocks:
+class QuantizeBlocks(Described):
     """Weight in blocks, `u8[..., out, in / block * bytes]`, quantized like ggml's or better.
 
     Attributes:
@@ -124,6 +125,7 @@ class QuantizeBlocks:
         searched: True to search for scales; otherwise they are those of ggml's reference.
     """
 
+    operation: ClassVar[str] = "blocks"
     weight: SourceWeight
     kind: str
     searched: bool
@@ -167,7 +169,3 @@ class QuantizeBlocks:
         if not np.isfinite(sums[1]).all():
             what = "a scale does not fit float16, in which GGUF keeps scales"
             raise GrokpackError("GP405", what, Place(self.weight.name), hint="convert --type bf16")
-
-    def describe(self) -> list[object]:
-        """Return `["blocks", tensor, type, searched]`."""
-        return ["blocks", self.weight.name, self.kind, self.searched]

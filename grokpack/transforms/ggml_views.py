@@ -60,10 +60,6 @@ class BlockValues:
         made = kept.reshape(*shape[:-1], last - first).view(np.uint32)
         return made.swapaxes(-1, -2) if self.turned else made
 
-    def describe(self) -> list[object]:
-        """Return `["block values", array, type, turned]`."""
-        return ["block values", self.array, self.kind, self.turned]
-
 
 _BAND_BYTES = 4 << 20  # of blocks whose scales are compared at a time
 
@@ -85,10 +81,6 @@ class BlockCodes:
         codes = blocks[..., 2:].reshape(*blocks.shape[:-2], -1)
         skip = box.start[-2] - first * Q8_BLOCK
         return codes[..., skip : skip + box.shape[-2]].swapaxes(-1, -2)
-
-    def describe(self) -> list[object]:
-        """Return `["q8_0 codes", array]`."""
-        return ["q8_0 codes", self.array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +136,6 @@ class BlockScales:
         hint = "it was not re-packaged from released int8; `--to hf` or `--type bf16` reads it"
         return GrokpackError("GP215", what, Place(self.array), hint=hint)
 
-    def describe(self) -> list[object]:
-        """Return `["q8_0 scales", array, inputs in a group]`."""
-        return ["q8_0 scales", self.array, self.per_group]
-
 
 @dataclass(frozen=True, slots=True)
 class BlockProducts:
@@ -172,10 +160,6 @@ class BlockProducts:
         skip = wanted.start[-2] - first * Q8_BLOCK
         made: np.ndarray = products[..., skip : skip + wanted.shape[-2]].view(np.uint32)
         return made.swapaxes(-1, -2) if self.turned else made
-
-    def describe(self) -> list[object]:
-        """Return `["q8_0 products", array, turned]`."""
-        return ["q8_0 products", self.array, self.turned]
 
 
 def read_blocks(array: str, box: Box, reader: ArraySource) -> tuple[int, np.ndarray]:

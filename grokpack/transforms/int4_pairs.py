@@ -7,12 +7,13 @@ zarr's own int4 takes a byte for each. Byte `i` of a row holds codes `2 i` (low 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
+from grokpack.transforms.description import Described
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
@@ -24,9 +25,10 @@ _MIDDLE = 8  # codes are -8 to 7
 
 
 @dataclass(frozen=True, slots=True)
-class PackNibbles:
+class PackNibbles(Described):
     """The source's codes, `int8[..., in, out]`, packed to `u8[..., in, out / 2]`."""
 
+    operation: ClassVar[str] = "pack nibbles"
     array: str
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
@@ -42,10 +44,6 @@ class PackNibbles:
             raise GrokpackError("GP306", what, Place(self.array))
         packed: np.ndarray = (codes[..., ::2] & _LOW) | (codes[..., 1::2] << 4)
         return packed
-
-    def describe(self) -> list[object]:
-        """Return `["pack nibbles", array]`."""
-        return ["pack nibbles", self.array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,3 @@ class Nibbles:
     def holder(self, index: Shape) -> str | None:
         """Return the file that holds a code."""
         return self.packed.holder((*index[:-1], index[-1] // 2))
-
-    def describe(self) -> list[object]:
-        """Return `["nibbles", packed]`."""
-        return ["nibbles", self.packed.describe()]

@@ -38,10 +38,6 @@ class Renamed:
         """Read the box."""
         return reader.read(self.array, box)
 
-    def describe(self) -> list[object]:
-        """Return `["renamed", array]`."""
-        return ["renamed", self.array]
-
 
 @dataclass(frozen=True, slots=True)
 class Transposed:
@@ -57,10 +53,6 @@ class Transposed:
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the box transposed; the result is not contiguous."""
         return reader.read_ahead(self.array, _turned(box)).swapaxes(-1, -2)
-
-    def describe(self) -> list[object]:
-        """Return `["turned", array]`."""
-        return ["turned", self.array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +73,6 @@ class Stacked:
         if len(experts) == 1:
             return reader.read_ahead(self.arrays[experts[0]], one).T[None]
         return np.stack([reader.read(self.arrays[e], one).T for e in experts])
-
-    def describe(self) -> list[object]:
-        """Return `["stacked", arrays...]`."""
-        return ["stacked", *self.arrays]
 
 
 def _turned(box: Box) -> Box:

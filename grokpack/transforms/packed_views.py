@@ -47,10 +47,6 @@ class RowOctets:
         octets = np.ascontiguousarray(read).view(np.uint8)
         return octets[:, skip : skip + last - first].T
 
-    def describe(self) -> list[object]:
-        """Return `["row octets", words]`."""
-        return ["row octets", self.packed]
-
 
 @dataclass(frozen=True, slots=True)
 class RowZeros:
@@ -76,10 +72,6 @@ class RowZeros:
         read = reader.read(self.packed, Box((low, group), (high - low, stop - group)))
         return fields(read.T, self.bits)[:, skip : skip + end - column]
 
-    def describe(self) -> list[object]:
-        """Return `["row zeros", words, bits]`."""
-        return ["row zeros", self.packed, self.bits]
-
 
 @dataclass(frozen=True, slots=True)
 class ColumnOctets:
@@ -98,10 +90,6 @@ class ColumnOctets:
         low, high, skip = words(first, last, _OCTET)
         read = reader.read(self.packed, Box((low, column), (high - low, end - column)))
         return octet_rows(read)[skip : skip + last - first]
-
-    def describe(self) -> list[object]:
-        """Return `["column octets", words]`."""
-        return ["column octets", self.packed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +116,6 @@ class ColumnZeros:
         read = reader.read(self.packed, Box((group, low), (stop - group, high - low)))
         zeros: np.ndarray = fields(read, self.bits)[:, skip : skip + end - column]
         return zeros + np.uint8(1)
-
-    def describe(self) -> list[object]:
-        """Return `["column zeros", words, bits]`."""
-        return ["column zeros", self.packed, self.bits]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +166,6 @@ class UnsignedCodes:
         edges = [max(first, g * self.per_group) - first for g in range(low, high)] + [last - first]
         return [(slice(a, b), slice(g, g + 1)) for g, (a, b) in enumerate(pairwise(edges))]
 
-    def describe(self) -> list[object]:
-        """Return `[codes, zero points, bits, inputs in a group]`."""
-        zeros = None if self.zeros is None else self.zeros.describe()
-        return [self.codes.describe(), zeros, self.bits, self.per_group]
-
 
 @dataclass(frozen=True, slots=True)
 class SignedCodes:
@@ -217,10 +196,6 @@ class SignedCodes:
         for inputs, group in self.unsigned.by_group(box):
             codes[..., inputs, :] -= zeros[..., group, :]
         return codes
-
-    def describe(self) -> list[object]:
-        """Return `["centred", unsigned codes]`."""
-        return ["centred", self.unsigned.describe()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +229,6 @@ class Products:
                 values[..., inputs, :] *= scales[..., group, :]
         return values.view(np.uint32)
 
-    def describe(self) -> list[object]:
-        """Return `["products", unsigned codes, scales]`."""
-        return ["products", self.unsigned.describe(), self.scales.describe()]
-
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -275,10 +246,6 @@ class Stack:
         one = Box(box.start[1:], box.shape[1:])
         made = [self.views[e].make(one, reader) for e in range(box.start[0], box.stop[0])]
         return made[0][None] if len(made) == 1 else np.stack(made)
-
-    def describe(self) -> list[object]:
-        """Return `["stack", views...]`."""
-        return ["stack", *(view.describe() for view in self.views)]
 
 
 def words(first: int, last: int, bits: int) -> tuple[int, int, int]:

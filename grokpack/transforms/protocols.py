@@ -72,6 +72,3 @@ class LazyArray(Protocol):
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return the box's values as unsigned integers; they need not be contiguous."""
-
-    def describe(self) -> list[object]:
-        """Return the lazy array as JSON."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from grokpack.transforms.description import Described
 from grokpack.transforms.packed_views import octet_rows
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import GroupQuantizer
@@ -24,7 +25,7 @@ _MIDDLE = 128  # unsigned 8-bit code of zero
 
 
 @dataclass(frozen=True, slots=True)
-class CodesInPlace:
+class CodesInPlace(Described):
     """Codes: signed, `i8[..., in, out]`; or unsigned, `u8[..., in * bits / 8, out]`.
 
     Attributes:
@@ -33,6 +34,7 @@ class CodesInPlace:
         signed: True for signed codes.
     """
 
+    operation: ClassVar[str] = "codes in place"
     weight: SourceWeight
     recipe: QuantizationScheme
     signed: bool
@@ -62,13 +64,9 @@ class CodesInPlace:
                 first_row=-skip,
             )
 
-    def describe(self) -> list[object]:
-        """Return `["codes in place", tensor, recipe, signed]`."""
-        return ["codes in place", self.weight.name, self.recipe.describe(), self.signed]
-
 
 @dataclass(frozen=True, slots=True)
-class ScalesInPlace:
+class ScalesInPlace(Described):
     """Scales, `[..., group, out]`.
 
     Attributes:
@@ -76,6 +74,7 @@ class ScalesInPlace:
         recipe: The quantization scheme, in groups of inputs.
     """
 
+    operation: ClassVar[str] = "steps in place"
     weight: SourceWeight
     recipe: QuantizationScheme
 
@@ -85,13 +84,9 @@ class ScalesInPlace:
         for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
             yield bits
 
-    def describe(self) -> list[object]:
-        """Return `["steps in place", tensor, recipe]`."""
-        return ["steps in place", self.weight.name, self.recipe.describe()]
-
 
 @dataclass(frozen=True, slots=True)
-class ZerosInPlace:
+class ZerosInPlace(Described):
     """Zero points, `u8[..., group, out]`.
 
     Attributes:
@@ -99,6 +94,7 @@ class ZerosInPlace:
         recipe: The quantization scheme, in groups of inputs.
     """
 
+    operation: ClassVar[str] = "zeros in place"
     weight: SourceWeight
     recipe: QuantizationScheme
 
@@ -107,10 +103,6 @@ class ZerosInPlace:
         fitter = fitter_of(self.weight, self.recipe, box)
         for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
             yield zeros
-
-    def describe(self) -> list[object]:
-        """Return `["zeros in place", tensor, recipe]`."""
-        return ["zeros in place", self.weight.name, self.recipe.describe()]
 
 
 def fitter_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.dequantize import column_blocks, matrix, read_scales, recast
+from grokpack.transforms.description import Described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ _FLIP = 128  # int8 to the unsigned code whose zero point is 128
 
 
 @dataclass(frozen=True, slots=True)
-class CodeColumns:
+class CodeColumns(Described):
     """int8 codes as GPTQ packs them, `i32[in / 4, out]`.
 
     Attributes:
@@ -34,6 +35,7 @@ class CodeColumns:
         expert: The expert of a stack; None without a stack.
     """
 
+    operation: ClassVar[str] = "code columns"
     tensor: TensorSpec
     expert: int | None
 
@@ -49,13 +51,9 @@ class CodeColumns:
             twin(packing.interleave, pace.engine)(codes, _FLIP, words)
             yield words
 
-    def describe(self) -> list[object]:
-        """Return `["code columns", tensor, expert]`."""
-        return ["code columns", self.tensor.name, self.expert]
-
 
 @dataclass(frozen=True, slots=True)
-class CodeRows:
+class CodeRows(Described):
     """int8 codes in engines' layout, `i8[out, in]`.
 
     Attributes:
@@ -63,6 +61,7 @@ class CodeRows:
         expert: The expert of a stack; None without a stack.
     """
 
+    operation: ClassVar[str] = "code rows"
     tensor: TensorSpec
     expert: int | None
 
@@ -76,13 +75,9 @@ class CodeRows:
                 twin(groupwise.turn_bytes, pace.engine)(part, turned)
                 yield turned
 
-    def describe(self) -> list[object]:
-        """Return `["code rows", tensor, expert]`."""
-        return ["code rows", self.tensor.name, self.expert]
-
 
 @dataclass(frozen=True, slots=True)
-class RepeatedScales:
+class RepeatedScales(Described):
     """Scales of the source, repeated for each smaller group, `[group, out]`.
 
     Attributes:
@@ -92,6 +87,7 @@ class RepeatedScales:
         dtype: Dtype of the result.
     """
 
+    operation: ClassVar[str] = "repeated scales"
     weight: SourceWeight
     expert: int | None
     group: int
@@ -107,13 +103,9 @@ class RepeatedScales:
         bits = np.ascontiguousarray(scales[index]).view(np.uint32)
         return recast(bits, DType.F32, self.dtype, self.weight.name)
 
-    def describe(self) -> list[object]:
-        """Return `["repeated scales", tensor, expert, group, dtype]`."""
-        return ["repeated scales", self.weight.name, self.expert, self.group, self.dtype.value]
-
 
 @dataclass(frozen=True, slots=True)
-class OutputScales:
+class OutputScales(Described):
     """Scales of each output, `f32[out, group]`, transposed from the source.
 
     Attributes:
@@ -121,6 +113,7 @@ class OutputScales:
         expert: The expert of a stack; None without a stack.
     """
 
+    operation: ClassVar[str] = "output scales"
     weight: SourceWeight
     expert: int | None
 
@@ -131,10 +124,6 @@ class OutputScales:
         part = _of_expert(Box(start, (box.shape[-1] * per_group, box.shape[-2])), self.expert)
         scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
         return np.ascontiguousarray(scales.T).view(np.uint32)
-
-    def describe(self) -> list[object]:
-        """Return `["output scales", tensor, expert]`."""
-        return ["output scales", self.weight.name, self.expert]
 
 
 def _of_expert(box: Box, expert: int | None) -> Box:

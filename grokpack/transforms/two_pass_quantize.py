@@ -8,12 +8,13 @@ and the codes are then made row by row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from grokpack.core.layout import Box
 from grokpack.transforms.dequantize import to_f32
+from grokpack.transforms.description import Described
 from grokpack.transforms.quantized_in_place import fitter_of
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.scheme import WORD_BITS
@@ -32,7 +33,7 @@ _WIDE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class WideCodes:
+class WideCodes(Described):
     """Codes, `i8[..., in, out]`.
 
     Attributes:
@@ -40,6 +41,7 @@ class WideCodes:
         recipe: The quantization scheme: 8 bits, symmetric.
     """
 
+    operation: ClassVar[str] = "wide codes"
     weight: SourceWeight
     recipe: QuantizationScheme
 
@@ -56,13 +58,9 @@ class WideCodes:
             codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first]
             yield piece.measured(codes, skip, 1)
 
-    def describe(self) -> list[object]:
-        """Return `["wide codes", tensor, recipe]`."""
-        return ["wide codes", self.weight.name, self.recipe.describe()]
-
 
 @dataclass(frozen=True, slots=True)
-class WideScales:
+class WideScales(Described):
     """Scales, `[..., group, out]`.
 
     Attributes:
@@ -71,6 +69,7 @@ class WideScales:
         expert: The expert of a stack that the array holds; None for all, or without a stack.
     """
 
+    operation: ClassVar[str] = "wide steps"
     weight: SourceWeight
     recipe: QuantizationScheme
     expert: int | None = None
@@ -80,10 +79,6 @@ class WideScales:
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         part = Box(box.start[-2:], box.shape[-2:])
         yield fitter.bits_of(wide_scales(fitter, part, reader, pace))
-
-    def describe(self) -> list[object]:
-        """Return `["wide steps", tensor, recipe, expert]`."""
-        return ["wide steps", self.weight.name, self.recipe.describe(), self.expert]
 
 
 @dataclass(frozen=True, slots=True)

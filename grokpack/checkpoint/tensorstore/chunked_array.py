@@ -64,10 +64,6 @@ class Chunked:
         """Return the file that holds an element; None if not known."""
         return f"{self.folder}/{self.array.holder(index)}" if self.files else None
 
-    def describe(self) -> list[object]:
-        """Return `["chunked", spec]`."""
-        return ["chunked", json.loads(self.spec)]
-
 
 def _windows(box: Box, chunk: Shape, elements: int) -> Iterator[Box]:
     """Cut a box at chunk borders, so that no part meets more chunks than hold so many elements."""
