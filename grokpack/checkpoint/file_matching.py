@@ -24,7 +24,10 @@ def is_weights(name: str) -> bool:
 
 
 def _chunks() -> re.Pattern[str]:
-    """Files of a zarr or Orbax store: arrays under a family's names, or a database's data files."""
+    """Return the pattern of files in a zarr or Orbax store.
+
+    They are arrays under a family's names, or a database's data files.
+    """
     roots = "|".join(map(re.escape, registry.name_roots()))
     return re.compile(rf"(?:.*/)?(?:(?:{roots})[./].+|d/[0-9a-f]{{32}})")
 

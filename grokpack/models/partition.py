@@ -25,9 +25,9 @@ def shares(
 
     Returns:
         One box per rank by array name, or None for an array that every rank holds whole. A rank may
-            share its box with others: engines hold whole key/value heads, and those and the scale
-            groups are fewer than 16. xAI's code cuts keys and values by columns, even within heads:
-            jax assembles the whole from what the hosts hold.
+        share its box with others: engines hold whole key/value heads, and those and the scale
+        groups are fewer than 16. xAI's code cuts keys and values by columns, even within heads:
+        jax assembles the whole from what the hosts hold.
     """
     whole_heads = convention == "engines"
     held: dict[str, tuple[Box, ...] | None] = {}
