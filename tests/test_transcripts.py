@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import console, forked
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.project import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -111,7 +111,7 @@ def test_a_page_that_says_what_does_not_happen_is_noticed(tmp_path: Path) -> Non
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synthesise(tmp_path / "checkpoints")
+    synthesize(tmp_path / "checkpoints")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
@@ -125,7 +125,7 @@ def test_an_example_runs_and_is_short(example: Path, tmp_path: Path) -> None:
     for module in ELSEWHERE.get(example.name, ()):
         pytest.importorskip(module)  # `make oracle-executors` has them
     assert len(example.read_text(encoding="utf-8").splitlines()) < MOST_LINES
-    source = synthesise(tmp_path / "checkpoints")
+    source = synthesize(tmp_path / "checkpoints")
     done = subprocess.run(
         [sys.executable, "-W", "error", str(example), str(source / "ckpt-0")],
         cwd=tmp_path,

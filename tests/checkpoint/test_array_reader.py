@@ -15,7 +15,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.arrays import dense
 from grokpack.core.layout import Box, whole
 from grokpack.models.architecture import Geometry
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
 
 TINY = Geometry(
@@ -27,7 +27,7 @@ NAME = "model.layers.0.moe_block.experts.1.linear_1.weight"  # [64, 256]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("reading")
-    convert(synthesise(place / "in", TINY), place / "hf", "hf")
+    convert(synthesize(place / "in", TINY), place / "hf", "hf")
     return place / "hf"
 
 

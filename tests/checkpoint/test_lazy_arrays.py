@@ -27,7 +27,7 @@ from grokpack.execution.run import execute
 from grokpack.formats import ocdbt, zarr_metadata
 from grokpack.models.grok1 import GROK1
 from grokpack.transforms.dequantize import Dequantize
-from tests.support.checkpoints import GOLDEN, reshard, synthesise, tree
+from tests.support.checkpoints import GOLDEN, reshard, synthesize, tree
 from tests.support.converting import WIDE, attach, convert, expected, rounded
 from tests.support.weights import exact_weights, unpickled
 
@@ -52,7 +52,7 @@ def _many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", WIDE)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", WIDE)
 
 
 def made(origin: Path, folder: Path, kind: str) -> Path:
@@ -222,7 +222,7 @@ def test_another_dtype_is_refused(origin: Path, dtype: object) -> None:
 
 
 def test_a_value_too_large_for_float16_is_an_error_not_an_infinity(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m", WIDE)
+    source = synthesize(tmp_path / "m", WIDE)
     (path,) = (source / "ckpt-0").glob("tensor00001_000")
     raw = bytearray(path.read_bytes())
     raw[-9:-5] = np.float32(1e9).tobytes()  # the last value of the final norm
@@ -292,7 +292,7 @@ def test_a_chunk_that_the_index_lacks_is_an_error_not_a_fill_value(tmp_path: Pat
 
 
 def test_several_threads_of_tensorstore_read_at_once(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m", WIDE)
+    source = synthesize(tmp_path / "m", WIDE)
     reshard(source, tmp_path / "t", 4)
     opened = grokpack.open(str(tmp_path / "t"))
     lazy, wanted = opened.dequantized("f32"), exact_weights(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from tests.support.checkpoints import GOLDEN, synthesise, tensor_files, tree
+from tests.support.checkpoints import GOLDEN, synthesize, tensor_files, tree
 from tests.support.forked import run
 from tests.support.project import ROOT
 
@@ -27,7 +27,7 @@ def test_the_whole_job_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_commands_find_the_checkpoint_that_xais_readme_describes(tmp_path: Path) -> None:
-    synthesise(tmp_path / "checkpoints")
+    synthesize(tmp_path / "checkpoints")
     for arguments in (("verify",), ("inspect",), ("reshard", "--tp", "8")):
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -46,7 +46,7 @@ def test_without_a_checkpoint_the_places_are_named_and_the_status_is_3(tmp_path:
 
 
 def test_damage_ends_with_status_1_and_one_json_document(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     (source / "ckpt-0" / "tensor00004_000").unlink()
     done = run("verify", source, "--json", "--progress", "none")
     document = json.loads(done.stdout)
@@ -58,7 +58,7 @@ def test_damage_ends_with_status_1_and_one_json_document(tmp_path: Path) -> None
 
 
 def test_an_incomplete_source_is_refused_by_what_needs_it_whole(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     (source / "ckpt-0" / "tensor00004_000").unlink()
     done = run("reshard", source, "--tp", "2", "-o", tmp_path / "out")
     assert done.returncode == 3
@@ -70,7 +70,7 @@ def test_an_incomplete_source_is_refused_by_what_needs_it_whole(tmp_path: Path) 
 
 
 def test_inspecting_what_cannot_be_read_does_not_end_with_0(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     spoilt = source / "ckpt-0" / "tensor00004_000"  # of a layer's experts
     named = open_checkpoint(str(source)).tensors
     tensor = next(n for n in named if n.endswith("decoder_layer_0/moe/linear_v/w"))
@@ -96,7 +96,7 @@ def test_inspecting_what_cannot_be_read_does_not_end_with_0(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("command", ["verify", "inspect", "reshard"])
 def test_a_hostile_pickle_ends_every_command_with_status_4(tmp_path: Path, command: str) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     canary = tmp_path / "canary"
     payload = f"touch {canary}".encode()
     (source / "ckpt-0" / "tensor00004_000").write_bytes(
@@ -122,7 +122,7 @@ def test_a_hostile_pickle_ends_every_command_with_status_4(tmp_path: Path, comma
 def test_refusals_have_statuses_and_json_carries_them(
     tmp_path: Path, arguments: tuple[str, ...], status: int, code: str
 ) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     done = run("reshard", source, *arguments, "-o", tmp_path / "out", "--json")
     assert done.returncode == status
     document = json.loads(done.stdout)
@@ -142,7 +142,7 @@ def test_a_usage_error_has_the_envelope_too_where_json_is_asked_for() -> None:
 
 
 def test_a_dry_run_shows_exact_bytes_and_writes_nothing(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     before = tree(tmp_path)
     planned = json.loads(
         run("reshard", source, "--tp", "2", "-o", tmp_path / "out", "-n", "--json").stdout
@@ -195,7 +195,7 @@ def test_explain_help_and_version() -> None:
 def test_the_library_has_the_names_of_the_readme(tmp_path: Path) -> None:
     import grokpack
 
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     checkpoint = grokpack.open_checkpoint(str(source))
     plan = grokpack.plan_reshard(checkpoint, tp=2)
     assert grokpack.execute(plan, str(tmp_path / "out")).total_bytes == plan.target.layout.nbytes
@@ -242,7 +242,7 @@ def test_topics_name_every_status_and_every_variable_of_an_option() -> None:
 
 
 def test_a_mistyped_tensor_or_folder_names_the_nearest(tmp_path: Path) -> None:
-    synthesise(tmp_path / "model")
+    synthesize(tmp_path / "model")
     mistyped = run("inspect", tmp_path / "model", "decoder_layer_1/moe/liner_1/w")
     assert "nearest  decoder_layer_1/moe/linear_1/w" in mistyped.stderr.splitlines()[1]
     assert run("inspect", tmp_path / "model", "routr/w").stderr.count("nearest") == 1
@@ -263,7 +263,7 @@ def test_each_way_to_ask_for_json_gets_it_for_a_usage_error_too(
 
 def test_convert_says_what_it_wrote_and_each_output_can_be_looked_at(tmp_path: Path) -> None:
     model = tmp_path / "m"
-    synthesise(model)
+    synthesize(model)
     for target, named in (
         (("gguf", "--type", "bf16", "--tokenizer", "none"), "m-bf16.gguf"),
         (("hf",), "m-hf"),

@@ -13,7 +13,7 @@ import grokpack
 from grokpack.checkpoint.readers import virtual_store_reader
 from grokpack.checkpoint.tensorstore import open_arrays
 from grokpack.cli.app import app
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import convert
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(*words: object) -> str:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("names") / NAME / "base")
+    return synthesize(tmp_path_factory.mktemp("names") / NAME / "base")
 
 
 @pytest.mark.parametrize("to", ["hf", "zarr", "orbax", "gguf", "ranks"])
@@ -69,7 +69,7 @@ def test_arrays_open_there(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("below", ["", NAME])
 def test_a_view_opens_there(tmp_path: Path, below: str) -> None:
     above = tmp_path if below else tmp_path / NAME
-    source = synthesise(above / below / "base")
+    source = synthesize(above / below / "base")
     document = json.loads(run("convert", source, "--to", "view", "-o", above / "v", "--json"))
     assert bool(document["data"]["opens"]) == bool(below)
     run("verify", above / "v", "--values")

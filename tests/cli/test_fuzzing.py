@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import convert
 from tests.support.fuzzing import ALLOWED, TINY, cases, status_of
 
@@ -28,7 +28,7 @@ def test_nothing_that_is_mutated_ends_in_a_bug(monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="module")
 def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("forms")
-    origin = synthesise(folder / "ckpt-0", TINY)
+    origin = synthesize(folder / "ckpt-0", TINY)
     convert(origin, folder / "hf", "hf")
     reshard(origin, folder / "ranks", 2)
     return {name: folder / name for name in ("ckpt-0", "hf", "ranks")}

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from grokpack.cli import manifest_hook
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.project import ROOT
 
 SCRIPT = Path(sys.executable).parent / "grokpack-manifest"
@@ -22,7 +22,7 @@ SCRIPT = Path(sys.executable).parent / "grokpack-manifest"
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    model = synthesise(tmp_path_factory.mktemp("made") / "m")
+    model = synthesize(tmp_path_factory.mktemp("made") / "m")
     found: dict[str, Any] = json.loads((model / "grokpack.json").read_text(encoding="utf-8"))
     return found
 

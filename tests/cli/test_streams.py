@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grokpack.cli import crash_report
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 
 FULL, CLOSED, UNREAD = "/dev/full", "closed", "unread"
 DESCRIPTORS = {"into": 0, "out": 1, "err": 2}
@@ -100,7 +100,7 @@ class Shell:
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("streams")
-    synthesise(folder / "base")
+    synthesize(folder / "base")
     made = Shell(folder)
     yield made
     made.process.communicate(timeout=60)

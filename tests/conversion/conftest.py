@@ -9,7 +9,7 @@ import pytest
 
 from grokpack import storage
 from tests.support import converting, quantizing
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,9 @@ def _no_hook_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", converting.WIDE)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", converting.WIDE)
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("wide") / "in", quantizing.WIDE)
+    return synthesize(tmp_path_factory.mktemp("wide") / "in", quantizing.WIDE)

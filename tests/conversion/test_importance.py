@@ -16,7 +16,7 @@ from grokpack.cli.app import app
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.quantization import importance
 from tests.report.test_schemas import answer, check
-from tests.support.checkpoints import GOLDEN, synthesise
+from tests.support.checkpoints import GOLDEN, synthesize
 
 TOKENS = GOLDEN / "tokens.npy"
 FORM = ("--bits", "4", "--group", "32")
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused(
     save_file({"a": np.ones(3)}, "weights.safetensors")
     save_file({"a": np.ones(3)}, "empty.safetensors",
               {"format": "grokpack-calibration", "version": "1"})  # fmt: skip
-    small = synthesise(tmp_path / "small")
+    small = synthesize(tmp_path / "small")
     np.save("ids.npy", np.array([1, 2, 3]))
     answer("evaluate", small, "--tokens", "ids.npy", "--calibrate", "other.safetensors")
     done = CliRunner().invoke(

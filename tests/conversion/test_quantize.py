@@ -22,7 +22,7 @@ from grokpack.models.architecture import Geometry
 from grokpack.models.grok1 import GROK1
 from tests.faults.crashing import Crash
 from tests.support import packed
-from tests.support.checkpoints import GOLDEN, synthesise, tensor_files, tree
+from tests.support.checkpoints import GOLDEN, synthesize, tensor_files, tree
 from tests.support.quantizing import quantize, weights
 from tests.support.weights import exact_weights
 
@@ -34,7 +34,7 @@ BLOCKY = Geometry(
 
 @pytest.fixture(scope="module")
 def blocky(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("blocky") / "in", BLOCKY)
+    return synthesize(tmp_path_factory.mktemp("blocky") / "in", BLOCKY)
 
 
 @pytest.mark.parametrize("group", ["32", "64", "128", "256", "channel"])
@@ -166,7 +166,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
     ):
         monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
     monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
-    source = synthesise(tmp_path / "in", BLOCKY)
+    source = synthesize(tmp_path / "in", BLOCKY)
     options: dict[str, Any] = {"to": to, "group": group, "symmetric": to != "safetensors"}
     clean = tree(quantize(source, tmp_path / "clean", RunOptions(workers=1), **options))
     for count in (15, 60, 151):

@@ -19,7 +19,7 @@ from grokpack.kernels import dispatch
 from grokpack.models.architecture import Geometry
 from grokpack.models.grok1 import GROK1
 from grokpack.planning.memory_budget import budget
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.weights import exact_weights
 
 GEOMETRY = Geometry(
@@ -30,7 +30,7 @@ TYPES: Any = gguf.GGMLQuantizationType
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("gguf") / "in", GEOMETRY)
+    return synthesize(tmp_path_factory.mktemp("gguf") / "in", GEOMETRY)
 
 
 def quantize(source: Path, out: Path, **options: Any) -> Path:
@@ -163,7 +163,7 @@ def test_inputs_that_super_blocks_do_not_divide_name_the_type_that_fits(tmp_path
     narrow = Geometry(
         vocab=64, d_model=96, layers=1, experts=2, ffn=128, q_width=128, kv_width=64, head_dim=32
     )
-    source = synthesise(tmp_path / "in", narrow)
+    source = synthesize(tmp_path / "in", narrow)
     with pytest.raises(GrokpackError, match="blocks of 256 do not divide") as caught:
         quantize(source, tmp_path / "x.gguf", type="q4_k")
     assert caught.value.hint is not None

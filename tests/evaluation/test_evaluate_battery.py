@@ -10,12 +10,12 @@ import pytest
 from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
 from tests.support.altering import copy, set_constant
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
 from tests.support.evaluated_pairs import (
     CONSTANTS,
     CONVERTED,
-    QUANTISED,
+    QUANTIZED,
     REORDERED,
     WRONG,
     errors,
@@ -36,7 +36,7 @@ LARGE = Geometry(
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", LARGE, seed=9)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", LARGE, seed=9)
 
 
 @pytest.fixture
@@ -66,11 +66,11 @@ def test_another_order_is_no_difference(model: Path, other: Path, name: str) -> 
     assert {row.severity for row in found} == {"warning"}
 
 
-@pytest.mark.parametrize("name", [*CONVERTED, *QUANTISED])
+@pytest.mark.parametrize("name", [*CONVERTED, *QUANTIZED])
 def test_another_format_is_no_difference(model: Path, tmp_path: Path, name: str) -> None:
     if name in CONVERTED:
         to, options = CONVERTED[name]
         convert(model, tmp_path / name, to, **options)
     else:
-        quantize(model, tmp_path / name, **QUANTISED[name])
+        quantize(model, tmp_path / name, **QUANTIZED[name])
     assert findings(evaluated(model, tmp_path / name, 20), Thresholds()) == []

@@ -17,7 +17,7 @@ from grokpack.evaluation.generation import Sampling, choose, generate
 from grokpack.models.grok1 import GROK1
 from tests.oracle import forward
 from tests.report.test_schemas import answer, check
-from tests.support.checkpoints import GOLDEN, synthesise
+from tests.support.checkpoints import GOLDEN, synthesize
 from tests.support.converting import WIDE
 from tests.support.forked import run
 from tests.support.network import logits, prompts, random_tokens, tokenizer
@@ -47,7 +47,7 @@ def test_what_is_remembered_of_long_prompts_counts_as_memory() -> None:
 @pytest.mark.parametrize("memory", ["2GiB", "1GiB"])
 def test_each_token_is_the_likeliest_of_the_whole_network(tmp_path: Path, memory: str) -> None:
     """Sequences of several lengths at once, one of them with padding in it."""
-    source = synthesise(tmp_path / "m", WIDE, seed=4)
+    source = synthesize(tmp_path / "m", WIDE, seed=4)
     starts = [np.array([7, 0, 9, 0, 3]), *random_tokens(WIDE.vocab, (1, 30))]
     rows = np.zeros((3, 30), int)
     for row, start in zip(rows, starts, strict=True):

@@ -27,7 +27,7 @@ from grokpack.evaluation.single import evaluate
 from grokpack.models import hyperparameters
 from grokpack.models.config_json import FILE
 from tests.oracle import forward
-from tests.support.checkpoints import GOLDEN, reshard, synthesise
+from tests.support.checkpoints import GOLDEN, reshard, synthesize
 from tests.support.converting import WIDE, convert
 from tests.support.network import golden, logits, prompts, random_tokens
 
@@ -38,7 +38,7 @@ CLOSE = 1e-3
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """More query heads than key heads, so that their order shows."""
-    return synthesise(tmp_path_factory.mktemp("made") / "model", WIDE, seed=3)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", WIDE, seed=3)
 
 
 def oracle(folder: Path, sequences: list[np.ndarray]) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
 from tests.support.altering import alter, copy, of_layer, permute_experts, permute_heads
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
 from tests.support.evaluated_pairs import (
     DOWN,
@@ -52,7 +52,7 @@ def weight_errors(found: PairEvaluation) -> list[Finding]:
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "wide", WIDE, seed=7)
+    return synthesize(tmp_path_factory.mktemp("made") / "wide", WIDE, seed=7)
 
 
 @pytest.fixture(scope="module")

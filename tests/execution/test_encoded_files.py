@@ -31,7 +31,7 @@ from grokpack.execution.receipt import CompressedFileRecord
 from grokpack.execution.run import Outcome, execute
 from grokpack.execution.run_options import RunOptions
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
-from tests.support.checkpoints import SMALL, reshard, synthesise, tree
+from tests.support.checkpoints import SMALL, reshard, synthesize, tree
 
 if TYPE_CHECKING:
     from grokpack.formats.file_codec import Frame
@@ -101,7 +101,7 @@ def _no_hook_stays() -> Iterator[None]:
 
 @pytest.mark.parametrize("length", [999, 70_001, 1 << 30])
 def test_a_file_is_what_it_would_be_plain_once_it_is_decoded(tmp_path: Path, length: int) -> None:
-    source = synthesise(tmp_path / "source", seed=1)
+    source = synthesize(tmp_path / "source", seed=1)
     outcome = write(source, tmp_path / "out", Deflated(length))
     reshard(source, tmp_path / "plain", 2)
     plain, found = tree(tmp_path / "plain"), tree(tmp_path / "out")
@@ -112,7 +112,7 @@ def test_a_file_is_what_it_would_be_plain_once_it_is_decoded(tmp_path: Path, len
 
 def test_the_manifest_has_both_what_is_on_disk_and_what_it_stands_for(tmp_path: Path) -> None:
     geometry = replace(SMALL, vocab=300_000)  # an embedding of more than one tile for each rank
-    source = synthesise(tmp_path / "source", geometry, seed=1)
+    source = synthesize(tmp_path / "source", geometry, seed=1)
     write(source, tmp_path / "out", Deflated(1 << 20, level=0))
     document = json.loads((tmp_path / "out" / "grokpack.json").read_text())
     assert document["encoding"] == {"name": "deflated", "level": 0}
@@ -129,7 +129,7 @@ def test_the_manifest_has_both_what_is_on_disk_and_what_it_stands_for(tmp_path: 
 def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
     tmp_path: Path, most: int | None
 ) -> None:
-    source = synthesise(tmp_path / "source", seed=1)
+    source = synthesize(tmp_path / "source", seed=1)
     with counted() as operations:
         write(source, tmp_path / "clean", workers=1)
     expected = tree(tmp_path / "clean")
@@ -152,7 +152,7 @@ def test_finished_files_are_kept_and_begun_ones_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 2)  # a task for each band
-    source, out = synthesise(tmp_path / "source", seed=1), tmp_path / "out"
+    source, out = synthesize(tmp_path / "source", seed=1), tmp_path / "out"
 
     def hook(operation: str, path: str) -> None:
         if operation == "write" and "common" in path:
@@ -173,7 +173,7 @@ def test_finished_files_are_kept_and_begun_ones_begun_anew(
 
 
 def test_a_finished_file_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
-    source, out = synthesise(tmp_path / "source"), tmp_path / "out"
+    source, out = synthesize(tmp_path / "source"), tmp_path / "out"
 
     def hook(operation: str, path: str) -> None:
         if operation == "publish" and path.endswith(".safetensors"):
@@ -192,7 +192,7 @@ def test_a_finished_file_that_was_cut_short_is_written_again(tmp_path: Path) -> 
 
 def test_stopping_within_a_file_leaves_no_receipt_for_it(tmp_path: Path) -> None:
     geometry = replace(SMALL, vocab=300_000)
-    source, out = synthesise(tmp_path / "source", geometry), tmp_path / "out"
+    source, out = synthesize(tmp_path / "source", geometry), tmp_path / "out"
     limits, heard = RunOptions(workers=1), [0]
 
     def listen(event: object) -> None:
@@ -210,7 +210,7 @@ def test_stopping_within_a_file_leaves_no_receipt_for_it(tmp_path: Path) -> None
 
 
 def test_a_full_disk_in_mid_run_is_told_and_continued(tmp_path: Path) -> None:
-    source, left = synthesise(tmp_path / "source"), [5]
+    source, left = synthesize(tmp_path / "source"), [5]
 
     def full(operation: str, _path: str) -> None:
         left[0] -= operation == "write"
@@ -228,7 +228,7 @@ def test_a_full_disk_in_mid_run_is_told_and_continued(tmp_path: Path) -> None:
 
 
 def test_a_finished_output_is_found_at_the_sizes_it_came_to(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     first = write(source, tmp_path / "out")
     again = write(source, tmp_path / "out")
     assert again.already_done
@@ -246,7 +246,7 @@ def test_a_finished_output_is_found_at_the_sizes_it_came_to(tmp_path: Path) -> N
 def test_disk_and_memory_are_bounded_before_a_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     plan = encoded_plan(source)
     bound = plan.writes_bytes
     assert bound > replace(plan, target=replace(plan.target, encoding=None)).writes_bytes
@@ -273,7 +273,7 @@ def test_frames_that_are_not_the_file_publish_nothing(tmp_path: Path, surplus: i
         def frames(self, file: FileLayout) -> Iterator[int]:
             yield file.nbytes + surplus
 
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     with pytest.raises(GrokpackError) as caught:
         write(source, tmp_path / "out", Lying())
     assert caught.value.code == "GP901"

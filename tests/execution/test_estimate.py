@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from grokpack.execution.estimate import Work, estimate, predict
 from grokpack.execution.throughput import Rates
 from tests.support import forked
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 
 GB = 1e9
 
@@ -77,7 +77,7 @@ def test_more_workers_are_never_slower_and_useless_where_it_says_so(
 
 @pytest.mark.parametrize("to", ["hf", "archive"])
 def test_a_dry_run_tries_the_plan_out_and_leaves_nothing(to: str, tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     before = sorted(path.name for path in tmp_path.iterdir())
     options = ("-o", str(tmp_path / "out"), "--workers", "3", "--json", "--dry-run")
     run = forked.run("convert", source, "--to", to, *options)

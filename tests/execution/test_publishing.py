@@ -19,7 +19,7 @@ from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import Outcome, execute
 from grokpack.execution.run_options import RunOptions
 from tests.faults.crashing import WRITERS, Crash, contents, name_of
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import TINY
 
 PART = ".part"
@@ -27,7 +27,7 @@ PART = ".part"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", TINY, seed=2)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", TINY, seed=2)
 
 
 def _delete(path: Path) -> None:

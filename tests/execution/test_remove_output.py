@@ -22,7 +22,7 @@ from grokpack.execution.journal import Journal
 from grokpack.execution.run import Outcome, execute
 from grokpack.execution.run_options import RunOptions
 from tests.faults.crashing import WRITERS, Crash, counted, crashing, name_of
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 from tests.support.fuzzing import TINY
 
 VICTIM = "thesis.tex"
@@ -31,7 +31,7 @@ TEXT = b"years of work\n"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", TINY, seed=2)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", TINY, seed=2)
 
 
 def reshard(source: Path, out: Path, tp: int = 2, *, restart: bool = False) -> Outcome:

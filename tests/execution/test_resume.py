@@ -24,14 +24,14 @@ from grokpack.execution.receipt import Receipt
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
-from tests.support.checkpoints import SMALL, reshard, synthesise, tree
+from tests.support.checkpoints import SMALL, reshard, synthesize, tree
 
 
 @each_or_some
 def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
     tmp_path: Path, most: int | None
 ) -> None:
-    source = synthesise(tmp_path / "source", seed=1)
+    source = synthesize(tmp_path / "source", seed=1)
     with counted() as operations:
         reshard(source, tmp_path / "clean", 2)
     expected = tree(tmp_path / "clean")
@@ -49,7 +49,7 @@ def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
 
 
 def test_an_unfinished_output_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     crash_after(40)
     with pytest.raises(Crash):
         reshard(source, tmp_path / "out", 2, "ckpt-0")
@@ -61,7 +61,7 @@ def test_an_unfinished_output_is_not_taken_for_a_checkpoint(tmp_path: Path) -> N
 
 
 def test_a_full_disk_in_mid_run_is_told_and_continued(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     left = [25]
 
     def full(operation: str, _path: str) -> None:
@@ -88,7 +88,7 @@ def begun(source: Path, out: Path) -> None:
 
 
 def test_another_plan_is_refused_with_the_difference_named(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     begun(source, tmp_path / "out")
     with pytest.raises(GrokpackError) as caught:
         reshard(source, tmp_path / "out", 4)
@@ -104,7 +104,7 @@ def test_another_plan_is_refused_with_the_difference_named(tmp_path: Path) -> No
 
 
 def test_a_source_that_changed_between_runs_is_refused(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     begun(source, tmp_path / "out")
     file = source / "ckpt-0" / "tensor00005_000"
     os.utime(file, ns=(1, 1))
@@ -114,7 +114,7 @@ def test_a_source_that_changed_between_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_part_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
-    source, out = synthesise(tmp_path / "source"), tmp_path / "out"
+    source, out = synthesize(tmp_path / "source"), tmp_path / "out"
 
     def hook(operation: str, path: str) -> None:
         if operation == "publish" and path.endswith(".safetensors"):
@@ -135,7 +135,7 @@ def test_a_part_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
 def test_restarting_removes_nothing_outside_the_output_whatever_the_manifest_says(
     tmp_path: Path,
 ) -> None:
-    out, mine = synthesise(tmp_path / "out"), tmp_path / "mine"
+    out, mine = synthesize(tmp_path / "out"), tmp_path / "mine"
     mine.write_text("mine")
     document = json.loads((out / "grokpack.json").read_text())
     entry = next(iter(document["files"].values()))
@@ -211,7 +211,7 @@ def test_what_is_not_durable_has_no_receipt_and_the_manifest_comes_last(tmp_path
 
 
 def test_a_second_process_on_one_output_is_refused(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     journal = Journal(str(tmp_path / "out" / ".grokpack"))
     storage.make_folder(journal.folder)
     with storage.locked(journal.lock_path), pytest.raises(GrokpackError) as caught:
@@ -220,7 +220,7 @@ def test_a_second_process_on_one_output_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
     for restart in (False, True):
@@ -248,7 +248,7 @@ def test_a_file_where_the_folder_is_to_be_is_refused_and_kept(
 
 
 def test_an_output_inside_the_source_is_refused(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     with pytest.raises(GrokpackError) as caught:
         reshard(source, source / "ckpt-0" / "out", 2)
     assert caught.value.code == "GP325"
@@ -257,7 +257,7 @@ def test_an_output_inside_the_source_is_refused(tmp_path: Path) -> None:
 def test_too_little_memory_and_disk_are_refused_before_a_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     plan = plan_reshard(open_checkpoint(str(source)), 2)
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"), RunOptions(memory_bytes=100 << 20))
@@ -270,7 +270,7 @@ def test_too_little_memory_and_disk_are_refused_before_a_write(
 
 
 def test_a_deadline_ends_the_run_with_try_again(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     with pytest.raises(GrokpackError) as caught:
         execute(
             plan_reshard(open_checkpoint(str(source)), 2),
@@ -282,7 +282,7 @@ def test_a_deadline_ends_the_run_with_try_again(tmp_path: Path) -> None:
 
 
 def test_a_finished_output_is_not_written_again(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source")
+    source = synthesize(tmp_path / "source")
     reshard(source, tmp_path / "out", 2)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     assert reshard(source, tmp_path / "out", 2).already_done

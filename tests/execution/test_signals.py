@@ -16,13 +16,13 @@ from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.conversion.plan_synth import PRESETS, plan_synth
 from grokpack.execution.journal import Journal
 from grokpack.execution.run import execute
-from tests.support.checkpoints import SMALL, reshard, synthesise, tree
+from tests.support.checkpoints import SMALL, reshard, synthesize, tree
 
 
 def test_the_real_process_survives_sigkill_at_random_moments(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    source = synthesise(tmp_path / "source", replace(SMALL, vocab=32768, d_model=512))
+    source = synthesize(tmp_path / "source", replace(SMALL, vocab=32768, d_model=512))
     reshard(source, tmp_path / "clean", 4)
     command = [
         sys.executable,

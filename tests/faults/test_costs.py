@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults import shapes
 from tests.faults.limited import Outcome, run_limited
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import ALLOWED, TINY
 
 pytestmark = pytest.mark.faults
@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[list[str], int]] = {
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("held")
-    synthesise(folder / "ckpt-0", TINY)
+    synthesize(folder / "ckpt-0", TINY)
     np.save(folder / "ids.npy", np.arange(1, 9))
     return shapes.prepare(folder)
 

@@ -15,7 +15,7 @@ from tests.faults.crashing import (
     crashing,
     name_of,
 )
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import TINY
 
 FEW = 8
@@ -24,7 +24,7 @@ FEW = 8
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", TINY, seed=2)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", TINY, seed=2)
 
 
 def crash_everywhere(command: str, source: Path, work: Path, most: int | None) -> None:

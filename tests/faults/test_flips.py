@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.damage import judged
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.content_checks import flip
 from tests.support.converting import convert
 from tests.support.fuzzing import ALLOWED, TINY, status_of
@@ -31,7 +31,7 @@ COMMANDS = (
 @pytest.fixture(scope="module")
 def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("forms")
-    found = {"ckpt-0": synthesise(folder / "ckpt-0", TINY, seed=3)}
+    found = {"ckpt-0": synthesize(folder / "ckpt-0", TINY, seed=3)}
     found["safetensors"] = folder / "ranks"
     reshard(found["ckpt-0"], found["safetensors"], 2)
     for form in ("hf", "zarr", "archive"):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import convert
 from tests.support.fuzzing import TINY
 
@@ -111,7 +111,7 @@ SAFETENSORS: dict[str, Callable[[], bytes]] = {
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", TINY, seed=5)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", TINY, seed=5)
 
 
 def test_hostile_safetensors_are_refused(tmp_path: Path) -> None:

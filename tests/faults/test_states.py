@@ -21,7 +21,7 @@ from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from tests.faults.crashing import Crash, contents, crashing
 from tests.faults.damage import judged
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.content_checks import flip
 from tests.support.fuzzing import TINY
 
@@ -45,7 +45,7 @@ class Outputs(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.source = synthesise(self.work / "source", TINY, seed=4)
+        self.source = synthesize(self.work / "source", TINY, seed=4)
         self.out.parent.mkdir()
         self._run()
         self.clean = contents(self.out)

@@ -18,7 +18,7 @@ from grokpack import storage
 from grokpack.core.errors import GrokpackError
 from tests.faults.crashing import WRITERS, contents, counted, name_of
 from tests.faults.damage import judged
-from tests.support.checkpoints import SMALL, reshard, synthesise, tree
+from tests.support.checkpoints import SMALL, reshard, synthesize, tree
 from tests.support.fuzzing import TINY
 
 COMMANDS = ("reshard", "hf", "gguf", "zarr", "archive", "int4")
@@ -27,7 +27,7 @@ KILLS = 50
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return synthesise(tmp_path / "source", TINY, seed=6)
+    return synthesize(tmp_path / "source", TINY, seed=6)
 
 
 def _places(command: str, folder: Path) -> tuple[Path, Path]:
@@ -146,7 +146,7 @@ def test_a_second_run_of_any_command_on_one_output_is_refused(source: Path, tmp_
 @pytest.mark.faults
 @pytest.mark.parametrize("command", ["reshard --tp 4", "convert --to hf", "quantize --group 32"])
 def test_the_process_survives_sigkill_at_fifty_moments(command: str, tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "source", replace(SMALL, vocab=32768, d_model=512))
+    source = synthesize(tmp_path / "source", replace(SMALL, vocab=32768, d_model=512))
     words = [sys.executable, "-m", "grokpack", *command.split(), "--progress", "none"]
     verb = words[3]
     program = [*words[:4], str(source), *words[4:], "-o"]

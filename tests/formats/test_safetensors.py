@@ -18,7 +18,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.errors import GrokpackError
 from grokpack.formats import safetensors, safetensors_library
 from grokpack.formats.header_allowance import Allowance
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
 from tests.support.fuzzing import TINY
 
@@ -135,7 +135,7 @@ def test_what_is_sound_is_read(place: Path, table: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "model"
-    synthesise(out, TINY)
+    synthesize(out, TINY)
     return out
 
 

@@ -15,7 +15,7 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.evaluation.inputs import Tokenizer
 from grokpack.formats import sentencepiece as tokenizer
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import TINY
 from tests.support.sentencepieces import CONTRADICTIONS, broken, model, sentencepieces
 
@@ -98,7 +98,7 @@ def test_what_sentencepiece_refuses_is_refused(
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(synthesise(tmp_path_factory.mktemp("made") / "model", TINY))
+    return str(synthesize(tmp_path_factory.mktemp("made") / "model", TINY))
 
 
 @pytest.mark.parametrize("name", ["a piece twice", "a score that is no number", "no unknown"])
@@ -136,7 +136,7 @@ def test_a_tokenizer_of_more_pieces_than_the_embedding_has_rows_is_another_model
 
 
 def test_special_tokens_that_are_no_pieces_are_refused(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "model", TINY)
+    source = synthesize(tmp_path / "model", TINY)
     path = source / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"bos_token_id": TINY.vocab}
     config.pop("bos_token", None)

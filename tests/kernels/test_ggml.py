@@ -24,7 +24,7 @@ from tests.support.ggml_cases import (
 )
 from tests.support.project import DATA
 
-QUANTISERS = (*(f"quantise_{kind}" for kind in TYPES), "search_q4_0", "search_q4_1")
+QUANTIZERS = (*(f"quantize_{kind}" for kind in TYPES), "search_q4_0", "search_q4_1")
 FIXTURE = DATA / "ggml" / "q4_k.npz"
 CASES = cases(20240317)  # those of the fixture
 UNHOLDABLE = ("scale infinite in float16", "large")
@@ -88,7 +88,7 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", QUANTISERS)
+@pytest.mark.parametrize("name", QUANTIZERS)
 @settings(max_examples=25)
 @given(source=sources())
 def test_twins_leave_the_same_bits(name: str, source: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ def test_twins_leave_the_same_bits(name: str, source: dict[str, Any]) -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", QUANTISERS)
+@pytest.mark.parametrize("name", QUANTIZERS)
 @pytest.mark.parametrize("case", CASES)
 def test_twins_leave_the_same_bits_of_every_kind_of_weights(name: str, case: str) -> None:
     plain, fast = (quantized(kernel_of(name, e), CASES[case]) for e in ("numpy", "numba"))
@@ -111,7 +111,7 @@ def test_twins_leave_the_same_bits_of_every_kind_of_weights(name: str, case: str
 )
 def test_blocks_are_those_of_gguf(engine: str, kind: str, case: str) -> None:
     x = CASES[case] + np.float32(0)  # gguf-py gives a block that begins with -0 another zero
-    made = quantized(kernel_of(f"quantise_{kind}", engine), x)[0]
+    made = quantized(kernel_of(f"quantize_{kind}", engine), x)[0]
     assert (made == gguf.quants.quantize(np.ascontiguousarray(x.T), gguf_type(kind))).all()
 
 
@@ -120,10 +120,10 @@ def test_blocks_are_those_of_gguf(engine: str, kind: str, case: str) -> None:
 def test_blocks_of_q4_k_are_those_of_ggml(engine: str, case: str) -> None:
     with np.load(FIXTURE) as stored:
         wanted = stored[case]
-    assert (quantized(kernel_of("quantise_q4_k", engine), CASES[case])[0] == wanted).all()
+    assert (quantized(kernel_of("quantize_q4_k", engine), CASES[case])[0] == wanted).all()
 
 
-@given(source=sources(), name=st.sampled_from(QUANTISERS))
+@given(source=sources(), name=st.sampled_from(QUANTIZERS))
 @settings(max_examples=25)
 def test_each_row_has_the_scale_of_its_group(source: dict[str, Any], name: str) -> None:
     column, count = source["part"]
@@ -159,10 +159,10 @@ def test_searched_blocks_have_no_more_squared_error(kind: str, case: str) -> Non
 @pytest.mark.parametrize(("kind", "gain"), [("q4_0", 0.4), ("q4_1", 0.7)])
 def test_searched_scales_pay_on_normal_weights(kind: str, gain: float) -> None:
     x = normal(9, (1024, 64))
-    assert decibels(f"search_{kind}", x) - decibels(f"quantise_{kind}", x) > gain
+    assert decibels(f"search_{kind}", x) - decibels(f"quantize_{kind}", x) > gain
 
 
-@pytest.mark.parametrize("name", QUANTISERS)
+@pytest.mark.parametrize("name", QUANTIZERS)
 @pytest.mark.parametrize("case", ["normal", "int8 codes", "sparse", "scale zero in float16"])
 def test_the_account_is_that_of_the_blocks(name: str, case: str) -> None:
     x = CASES[case]
@@ -185,14 +185,14 @@ def test_the_account_is_that_of_the_blocks(name: str, case: str) -> None:
 def test_codes_at_the_ends_are_counted() -> None:
     x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
     assert quantized(ggml.quantize_q8_0, x)[2][0].tolist() == [[2, 2, 2]]
-    for name in ("quantise_q4_1", "search_q4_1"):
+    for name in ("quantize_q4_1", "search_q4_1"):
         blocks, _, counts = quantized(kernel_of(name), x)
         nibbles = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
         assert counts[0].tolist() == [np.isin(nibbles, (0, 15)).sum(axis=1).tolist()]
 
 
 @both_engines
-@pytest.mark.parametrize("name", QUANTISERS)
+@pytest.mark.parametrize("name", QUANTIZERS)
 @pytest.mark.parametrize("case", UNHOLDABLE)
 def test_a_scale_that_float16_cannot_hold_shows_in_every_block(
     engine: str, name: str, case: str
@@ -201,7 +201,7 @@ def test_a_scale_that_float16_cannot_hold_shows_in_every_block(
 
 
 @both_engines
-@pytest.mark.parametrize("name", QUANTISERS)
+@pytest.mark.parametrize("name", QUANTIZERS)
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_shows_in_its_block_alone(
     engine: str, name: str, odd: float
@@ -215,7 +215,7 @@ def test_a_value_that_is_not_finite_shows_in_its_block_alone(
 
 
 @both_engines
-@pytest.mark.parametrize("name", QUANTISERS)
+@pytest.mark.parametrize("name", QUANTIZERS)
 def test_scales_that_float16_rounds_to_zero_show_as_zeroed_weights(engine: str, name: str) -> None:
     x = CASES["scale zero in float16"]
     counts = quantized(kernel_of(name, engine), x)[2]
@@ -223,7 +223,7 @@ def test_scales_that_float16_rounds_to_zero_show_as_zeroed_weights(engine: str, 
 
 
 @both_engines
-@pytest.mark.parametrize("name", QUANTISERS)
+@pytest.mark.parametrize("name", QUANTIZERS)
 def test_zero_blocks_and_the_lowest_code_are_kept(engine: str, name: str) -> None:
     kernel = kernel_of(name, engine)
     for value, scale in ((0, 1.0), (-128, 2.0**-10), (-128, -(2.0**-10))):
@@ -265,6 +265,6 @@ def test_the_search_minds_what_is_important(kind: str, engine: Any) -> None:
         total: np.ndarray = e.reshape(3, 32, -1).sum(axis=1)
         return total
 
-    reference = quantized(kernel_of(f"quantise_{kind}"), x)[0]
+    reference = quantized(kernel_of(f"quantize_{kind}"), x)[0]
     assert (weighted(minded[0]) <= weighted(reference) * 1.0001).all()
     assert weighted(minded[0]).sum() < 0.9 * weighted(usual[0]).sum()

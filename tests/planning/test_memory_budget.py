@@ -16,7 +16,7 @@ from grokpack.execution.run_options import RunOptions
 from grokpack.kernels import dispatch
 from grokpack.planning import memory_budget as budgets
 from grokpack.planning.memory_budget import budget
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ WRITER_BYTES = 10 << 20  # what a bucket's writer holds
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    return plan_reshard(open_checkpoint(str(synthesise(tmp_path / "in"))), 8)
+    return plan_reshard(open_checkpoint(str(synthesize(tmp_path / "in"))), 8)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 8, 96])

@@ -16,7 +16,7 @@ import yaml
 from junitparser import Error, Failure, JUnitXml, TestSuite
 
 from grokpack.report import github, junit
-from tests.support.checkpoints import GOLDEN, synthesise
+from tests.support.checkpoints import GOLDEN, synthesize
 from tests.support.forked import run
 from tests.support.project import ROOT
 
@@ -26,7 +26,7 @@ COMMAND = re.compile(r"::(error|warning|notice) title=([^:]*)::(.*)")
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    model = synthesise(tmp_path / "model")
+    model = synthesize(tmp_path / "model")
     (model / "ckpt-0" / "tensor00007_000").unlink()
     os.truncate(model / "ckpt-0" / "tensor00005_000", 500)
     return model
@@ -187,7 +187,7 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="GitHub's r
 
 @needs_bash
 def test_the_action_passes_a_whole_checkpoint(tmp_path: Path) -> None:
-    model = synthesise(tmp_path / "a model")
+    model = synthesize(tmp_path / "a model")
     status, outputs, text = run_action(tmp_path, path=str(model), data="true", subset="1/2")
     assert (status, outputs["ok"], outputs["findings"]) == (0, "true", "0")
     assert '"partial"' in Path(outputs["report"]).read_text()

@@ -15,7 +15,7 @@ from grokpack import storage
 from grokpack.cli.app import app
 from grokpack.report import html, svg
 from tests.report.test_schemas import check
-from tests.support.checkpoints import GOLDEN, synthesise
+from tests.support.checkpoints import GOLDEN, synthesize
 
 VOID = {"meta"}
 
@@ -74,7 +74,7 @@ def test_an_inspection_without_statistics_shows_only_what_headers_tell(tmp_path:
 def test_the_page_of_a_verification_shows_findings_and_the_layers_they_are_in(
     tmp_path: Path,
 ) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     assert "Findings" in report(tmp_path, "verify", source).text
     (source / "ckpt-0" / "tensor00004_000").unlink()
     page = report(tmp_path, "verify", source, status=1)
@@ -110,7 +110,7 @@ def test_pages_run_and_fetch_nothing(tmp_path: Path) -> None:
 
 
 def test_names_from_a_checkpoint_are_text_and_never_markup(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "<script>alert(1)<")
+    source = synthesize(tmp_path / "<script>alert(1)<")
     (source / "ckpt-0" / "tensor<img src=x>").write_bytes(b"?")
     page = report(tmp_path, "verify", source, status=1)
     assert "<script>alert(1)<" in page.text

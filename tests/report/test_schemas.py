@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from grokpack.cli.app import app
 from grokpack.report import schemas
-from tests.support.checkpoints import GOLDEN, synthesise
+from tests.support.checkpoints import GOLDEN, synthesize
 from tests.support.project import ROOT
 
 
@@ -81,7 +81,7 @@ def test_answers_keep_to_their_schemas(tmp_path: Path) -> None:
 
 
 def test_the_answer_about_a_damaged_checkpoint_keeps_to_its_schema(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     (source / "ckpt-0" / "tensor00004_000").unlink()
     (source / "ckpt-0" / "tensor00099_000").write_bytes(b"what is this")
     document = answer("verify", source)
@@ -91,7 +91,7 @@ def test_the_answer_about_a_damaged_checkpoint_keeps_to_its_schema(tmp_path: Pat
 
 
 def test_a_file_whose_contents_changed_is_counted_to_its_layer(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     path = source / "ckpt-0" / "tensor00016_000"
     contents = path.read_bytes()
     path.write_bytes(contents[:-1000] + bytes([contents[-1000] ^ 1]) + contents[-999:])
@@ -164,7 +164,7 @@ def test_the_schemas_are_in_the_package() -> None:
 
 def test_the_manifest_keeps_to_its_schema(tmp_path: Path) -> None:
     """Of every command that writes one, and where tables of tiles are large."""
-    model = synthesise(tmp_path / "m")
+    model = synthesize(tmp_path / "m")
     answer("reshard", model, "--tp", "2", "-o", tmp_path / "t")
     answer("convert", model, "--to", "archive", "-o", tmp_path / "a")
     answer("quantize", model, "--bits", "8", "--group", "32", "-o", tmp_path / "q")

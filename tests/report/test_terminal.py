@@ -17,7 +17,7 @@ from grokpack.core.error_codes import CODES
 from grokpack.core.events import Finished, Started, Warned
 from grokpack.report import progress_display, terminal
 from tests.support import forked
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.project import ROOT
 
 NOT_SET = ("NO_COLOR", "FORCE_COLOR", "GROKPACK_COLOR")
@@ -76,7 +76,7 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
 
 def test_each_stream_is_judged_on_its_own(tmp_path: Path) -> None:
     """stderr is a terminal, stdout a file: the error is coloured, the answer is not."""
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     command = [sys.executable, "-m", "grokpack", "verify"]
     environment = {k: v for k, v in os.environ.items() if k not in NOT_SET}
     environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
@@ -135,7 +135,7 @@ def test_json_is_never_coloured(tmp_path: Path) -> None:
 def test_names_that_a_stream_cannot_encode_are_spelled_out(
     tmp_path: Path, encoding: str, shown: str
 ) -> None:
-    source = synthesise(tmp_path / "größe-模-\udcff")
+    source = synthesize(tmp_path / "größe-模-\udcff")
     done = run("inspect", source, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert f"/{shown}/ckpt-0: a model of" in done.stdout.decode(encoding)

@@ -15,7 +15,7 @@ from grokpack import storage
 from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import convert
 
 KINDS = ("pipe", "socket", "folder", "device")
@@ -44,7 +44,7 @@ def run(*words: object) -> Result:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("irregular") / "base")
+    return synthesize(tmp_path_factory.mktemp("irregular") / "base")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ from grokpack.cli import report_file
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.journal import Journal
 from grokpack.verification.record_manifest import record
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 
 ENDS = (".tmp", ".part")
 
@@ -45,7 +45,7 @@ WRITERS: dict[str, Callable[[Path], str]] = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model")
+    return synthesize(tmp_path_factory.mktemp("made") / "model")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SMALL = Geometry(
 """16 query and 8 key/value heads: legal at every width up to 16, a few hundred kB."""
 
 
-def synthesise(out: Path, geometry: Geometry = SMALL, seed: int = 0) -> Path:
+def synthesize(out: Path, geometry: Geometry = SMALL, seed: int = 0) -> Path:
     execute(plan_synth(geometry, seed), str(out))
     return out
 

@@ -216,7 +216,7 @@ CONVERTED: dict[str, tuple[str, dict[str, Any]]] = {
     "q8_0.gguf": ("gguf", {"type": "q8_0"}),
     "bf16.gguf": ("gguf", {"type": "bf16"}),
 }
-QUANTISED: dict[str, dict[str, Any]] = {
+QUANTIZED: dict[str, dict[str, Any]] = {
     "int4": {"bits": 4, "group": "32", "method": "rtn"},
     "int4-zeros": {"bits": 4, "group": "64", "method": "mse", "symmetric": False},
     "int8": {"bits": 8, "to": "w8a8-int8", "method": "mse"},

@@ -26,7 +26,7 @@ from grokpack.conversion.plan_quantize import QuantizeOptions
 from grokpack.models.architecture import Geometry
 from tests.faults import shapes
 from tests.faults.watched import MEMORY_BYTES, Watched
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import convert
 from tests.support.quantizing import quantize
 
@@ -37,7 +37,7 @@ TINY = Geometry(
 ALLOWED = range(6)  # exit statuses: 70 is a bug, and nothing here stops a run
 SECONDS = 20  # that a case may take
 CLAIMING = 0.04  # of the cases are inputs that claim much; each takes as long as thirty others
-QUANTISED: dict[str, QuantizeOptions] = {
+QUANTIZED: dict[str, QuantizeOptions] = {
     "int4": QuantizeOptions(group="32"),
     "int4 with zero points": QuantizeOptions(group="64", symmetric=False),
     "int8 with zero points": QuantizeOptions(
@@ -86,7 +86,7 @@ bits = 16
 
 def sources(folder: Path) -> dict[str, Path]:
     """One checkpoint of each kind."""
-    origin = synthesise(folder / "ckpt-0", TINY)
+    origin = synthesize(folder / "ckpt-0", TINY)
     found = {"ckpt-0": origin, "hf": folder / "hf", "sglang": folder / "sglang"}
     found |= {"gguf": folder / "gguf", "ranks": folder / "ranks", "packed": folder / "packed"}
     convert(origin, found["hf"], "hf")
@@ -94,7 +94,7 @@ def sources(folder: Path) -> dict[str, Path]:
     (folder / "gguf").mkdir()
     convert(origin, found["gguf"] / "m.gguf", "gguf", type="q8_0")
     reshard(origin, found["ranks"], 2)
-    for name, options in QUANTISED.items():
+    for name, options in QUANTIZED.items():
         given = {key: getattr(options, key) for key in QuantizeOptions.__slots__}
         found[name] = folder / name.replace(" ", "-")
         if options.to == "gguf":

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from grokpack.cli.app import app
 from grokpack.formats.calibration_file import FORMAT, VERSION
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
 from tests.support.fuzzing import ALLOWED, POLICY, SECONDS, TINY, mutate_bytes, ring, status_of
 
@@ -180,7 +180,7 @@ def within(folder: Path) -> Iterator[None]:
 
 def prepare(folder: Path) -> None:
     """Make the checkpoints and the calibration that the cases use."""
-    synthesise(folder / "ckpt-0", TINY)
+    synthesize(folder / "ckpt-0", TINY)
     convert(folder / "ckpt-0", folder / "hf", "hf")
     np.save(folder / "good.npy", np.arange(8))
     made = ["--tokens", str(folder / "good.npy"), "--calibrate", str(folder / "flow.safetensors")]

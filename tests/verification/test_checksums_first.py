@@ -19,7 +19,7 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.verification.external import check_against
 from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import look, with_contents
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.content_checks import flip
 from tests.support.converting import WIDE, convert
 
@@ -32,7 +32,7 @@ FORMATS |= {"index": "*.index.json", "config": "config.json"}
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint of each format with its manifest, and a file of it that has a header."""
     root = tmp_path_factory.mktemp("made")
-    origin = synthesise(root / "ckpt-0", WIDE)
+    origin = synthesize(root / "ckpt-0", WIDE)
     convert(origin, root / "hf", "hf")
     convert(origin, root / "index", "hf", shard_bytes=400_000)
     shutil.copytree(root / "hf", root / "config")

@@ -13,14 +13,14 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.verification import compare as comparison
 from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED, Comparison, compare
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import WIDE, convert
 from tests.support.forked import run
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", WIDE)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", WIDE)
 
 
 def compared(first: Path, second: Path) -> Comparison:
@@ -78,7 +78,7 @@ def test_one_changed_code_is_found_where_it_is(model: Path, tmp_path: Path) -> N
 def test_figures_are_those_of_numpy_however_the_work_is_cut(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = synthesise(tmp_path / "other", WIDE, seed=1)
+    other = synthesize(tmp_path / "other", WIDE, seed=1)
     whole = compared(model, other)
     monkeypatch.setattr(comparison, "_BLOCK", 40)
     cut = compared(model, other)
@@ -118,7 +118,7 @@ def test_a_number_on_one_side_only_is_an_infinite_difference(model: Path, tmp_pa
 def test_models_of_other_shapes_differ_and_are_compared_where_they_can_be(
     model: Path, tmp_path: Path
 ) -> None:
-    other = synthesise(tmp_path / "other")
+    other = synthesize(tmp_path / "other")
     found = compared(model, other)
     assert found.state == DIFFERENT
     assert found.only_first
@@ -128,7 +128,7 @@ def test_models_of_other_shapes_differ_and_are_compared_where_they_can_be(
 
 def test_the_command_answers_with_its_status(model: Path, tmp_path: Path) -> None:
     assert run("diff", model, model).returncode == 0
-    other = synthesise(tmp_path / "other", WIDE, seed=1)
+    other = synthesize(tmp_path / "other", WIDE, seed=1)
     done = run("diff", model, other)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("different")

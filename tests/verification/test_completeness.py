@@ -21,13 +21,13 @@ from grokpack.models.grok1 import GROK1
 from grokpack.verification.record_manifest import record
 from grokpack.verification.verify_structure import verify_structure
 from tests.report.test_schemas import check
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import WIDE, convert
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", WIDE)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", WIDE)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_layer_that_is_gone_is_missed_where_something_tells_of_it(
     made: Path, tmp_path: Path, to: str, tells: str
 ) -> None:
     """The files of a model of one layer, beside what was written for one of two."""
-    one = synthesise(tmp_path / "one", architecture.Geometry(**{**_dims(), "layers": 1}))
+    one = synthesize(tmp_path / "one", architecture.Geometry(**{**_dims(), "layers": 1}))
     out, less = tmp_path / "out", tmp_path / "less"
     options = {"shard_bytes": 100_000} if to == "hf" else {}
     convert(made, out, to, **options)

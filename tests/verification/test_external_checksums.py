@@ -24,7 +24,7 @@ from grokpack.formats.bencode import Document
 from grokpack.verification.checksums import torrent
 from tests.report.test_schemas import check
 from tests.support import hub
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.content_checks import flip
 
 REPO = "hf:xai-org/grok-1"
@@ -32,7 +32,7 @@ REPO = "hf:xai-org/grok-1"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model")
+    return synthesize(tmp_path_factory.mktemp("made") / "model")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from grokpack.cli.app import app
 from grokpack.verification import replay
 from tests.report.test_schemas import check
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.content_checks import flip
 from tests.support.converting import WIDE
 
@@ -41,7 +41,7 @@ OUTPUTS: dict[str, list[str]] = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", WIDE, seed=8)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", WIDE, seed=8)
 
 
 def invoke(*arguments: object) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_a_sample_finds_what_it_meets(
 
 
 def test_what_cannot_be_replayed_is_refused(made: Path, tmp_path: Path) -> None:
-    other = synthesise(tmp_path / "other", seed=9)
+    other = synthesize(tmp_path / "other", seed=9)
     out = write(made, tmp_path / "out", OUTPUTS["int4"])
     cases = [
         (replayed(out, other), "GP232"),

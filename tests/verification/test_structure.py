@@ -16,12 +16,12 @@ from grokpack.execution.run import execute
 from grokpack.models.grok1 import GROK1
 from grokpack.verification.verify_structure import Verdict, fixes, repair_command, verify_structure
 from grokpack.verification.verify_values import verify_values
-from tests.support.checkpoints import GOLDEN, reshard, synthesise
+from tests.support.checkpoints import GOLDEN, reshard, synthesize
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return synthesise(tmp_path / "model") / "ckpt-0"
+    return synthesize(tmp_path / "model") / "ckpt-0"
 
 
 def verify(folder: Path) -> Verdict:

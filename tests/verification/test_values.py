@@ -18,7 +18,7 @@ from grokpack.verification.value_locations import ValueLocations, describe_index
 from grokpack.verification.value_statistics import CountingSizes
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import statistics, verify_values
-from tests.support.checkpoints import GOLDEN, reshard, synthesise
+from tests.support.checkpoints import GOLDEN, reshard, synthesize
 from tests.support.forked import run
 
 
@@ -46,7 +46,7 @@ def test_no_figure_depends_on_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return synthesise(tmp_path / "model") / "ckpt-0"
+    return synthesize(tmp_path / "model") / "ckpt-0"
 
 
 def test_no_figure_of_values_depends_on_how_scales_are_stored(folder: Path, tmp_path: Path) -> None:

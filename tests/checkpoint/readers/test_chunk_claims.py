@@ -30,7 +30,7 @@ from grokpack.formats.zarr_metadata import Stored, misplaced
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import statistics, verify_values
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
 from tests.support.fuzzing import TINY
 
@@ -42,7 +42,7 @@ NORM = "transformer/decoder_layer_0/rms_norm"
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small store of each kind."""
     folder = tmp_path_factory.mktemp("stores")
-    origin = synthesise(folder / "m", TINY)
+    origin = synthesize(folder / "m", TINY)
     for form in ("zarr", "orbax"):
         convert(origin, folder / form, form)
     return folder

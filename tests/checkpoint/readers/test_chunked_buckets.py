@@ -17,7 +17,7 @@ from grokpack.execution.run import execute
 from grokpack.storage.http import aws_signature, services
 from tests.storage.test_bucket_sources import TOKEN, listing, use
 from tests.support.buckets import Moto, client, running
-from tests.support.checkpoints import synthesise, tensor_files
+from tests.support.checkpoints import synthesize, tensor_files
 from tests.support.converting import WIDE, convert
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 
@@ -37,7 +37,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", replace(WIDE, layers=1), seed=3)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", replace(WIDE, layers=1), seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from grokpack.execution.run import execute
 from grokpack.storage.http import connections
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
-from tests.support.checkpoints import reshard, synthesise, tensor_files
+from tests.support.checkpoints import reshard, synthesize, tensor_files
 from tests.support.converting import WIDE, convert
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", replace(WIDE, layers=1), seed=3)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", replace(WIDE, layers=1), seed=3)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from grokpack.report import verification_text as text
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from tests.conversion.writers.test_gguf import BLOCKS, convert
-from tests.support.checkpoints import synthesise, tensor_files
+from tests.support.checkpoints import synthesize, tensor_files
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ TYPES = ("f32", "bf16", "q8_0")
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", BLOCKS)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", BLOCKS)
 
 
 @pytest.fixture(scope="module")

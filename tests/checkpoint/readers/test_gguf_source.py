@@ -21,7 +21,7 @@ from grokpack.core.layout import Box
 from grokpack.execution.run import execute
 from grokpack.formats import gguf_header
 from tests.conversion.writers.test_gguf import BLOCKS, convert
-from tests.support.checkpoints import GOLDEN, synthesise, tensor_files, tree
+from tests.support.checkpoints import GOLDEN, synthesize, tensor_files, tree
 from tests.support.weights import exact_weights
 
 
@@ -33,7 +33,7 @@ def back(source: Path, out: Path, to: str = "ckpt-0", **options: Any) -> Path:
 @pytest.mark.parametrize("split", [None, 1 << 19])
 @pytest.mark.parametrize("source", ["golden", "synthetic"])
 def test_q8_0_comes_back_to_the_byte(tmp_path: Path, source: str, split: int | None) -> None:
-    folder = GOLDEN if source == "golden" else synthesise(tmp_path / "in", BLOCKS)
+    folder = GOLDEN if source == "golden" else synthesize(tmp_path / "in", BLOCKS)
     there = tmp_path / ("split" if split else "x.gguf")
     convert(folder, there, type="q8_0", embedding="f32", shard_bytes=split)
     returned = back(there, tmp_path / "back")
@@ -43,7 +43,7 @@ def test_q8_0_comes_back_to_the_byte(tmp_path: Path, source: str, split: int | N
 @pytest.mark.parametrize("to", ["gguf", "hf"])
 def test_reading_ahead_gives_the_same_rows_whatever_the_box(tmp_path: Path, to: str) -> None:
     options = {"type": "q8_0", "tokenizer": "none"} if to == "gguf" else {}
-    there = back(synthesise(tmp_path / "in", BLOCKS), tmp_path / "x.gguf", to, **options)
+    there = back(synthesize(tmp_path / "in", BLOCKS), tmp_path / "x.gguf", to, **options)
     checkpoint = open_checkpoint(str(there))
     whole, ahead = ArrayReader(checkpoint), ArrayReader(checkpoint, "numpy", 1 << 13)
     for name in checkpoint.views:
@@ -59,7 +59,7 @@ def test_reading_ahead_gives_the_same_rows_whatever_the_box(tmp_path: Path, to: 
 
 
 def test_constants_come_back_with_all_their_digits(tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "in", BLOCKS)
+    source = synthesize(tmp_path / "in", BLOCKS)
     there = convert(source, tmp_path / "x.gguf", type="q8_0")
     returned = back(there, tmp_path / "back")
     assert (returned / "config.json").read_bytes() == (source / "config.json").read_bytes()

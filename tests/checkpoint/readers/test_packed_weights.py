@@ -26,7 +26,7 @@ from grokpack.kernels import dispatch
 from grokpack.transforms.dequantize import to_f32
 from grokpack.verification.verify_values import statistics
 from tests.support import packed
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 from tests.support.quantizing import WIDE, quantize, weights
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("wide") / "in", WIDE)
+    return synthesize(tmp_path_factory.mktemp("wide") / "in", WIDE)
 
 
 PACKED: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.readers import packed_data, quantization_settings
 from grokpack.core.errors import GrokpackError
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.quantizing import WIDE, quantize
 
 Arrays = dict[str, np.ndarray]
@@ -34,7 +34,7 @@ FORMS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("forms")
-    source = synthesise(base / "in", WIDE)
+    source = synthesize(base / "in", WIDE)
     made = {}
     for form, options in FORMS.items():
         made[form] = quantize(source, base / form.replace(" ", "-"), **options)

@@ -18,7 +18,7 @@ from grokpack.core.errors import GrokpackError, OtherFormat
 from grokpack.formats import bounded_json
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
-from tests.support.checkpoints import SMALL, reshard, synthesise
+from tests.support.checkpoints import SMALL, reshard, synthesize
 from tests.support.converting import convert
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ INDEX = "model.safetensors.index.json"
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", SMALL)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", SMALL)
 
 
 @pytest.fixture(scope="module")

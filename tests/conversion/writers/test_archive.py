@@ -30,7 +30,7 @@ from grokpack.storage.reading import _LOCAL
 from grokpack.verification.verify_structure import Verdict, verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
-from tests.support.checkpoints import GOLDEN, SMALL, reshard, synthesise, tree
+from tests.support.checkpoints import GOLDEN, SMALL, reshard, synthesize, tree
 from tests.support.converting import WIDE, convert
 
 SOURCES: dict[str, Callable[[Path, Path], object]] = {
@@ -57,7 +57,7 @@ def _no_hook_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", WIDE, seed=2)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", WIDE, seed=2)
 
 
 def unpacked(data: bytes) -> bytes:
@@ -186,7 +186,7 @@ def test_the_zstd_program_gives_the_files_back(tmp_path: Path, origin: Path) -> 
 
 def test_normal_weights_become_a_tenth_smaller(tmp_path: Path) -> None:
     geometry = replace(SMALL, vocab=64, d_model=512, ffn=2048, experts=2)
-    source, archive = synthesise(tmp_path / "m", geometry), tmp_path / "m-archive"
+    source, archive = synthesize(tmp_path / "m", geometry), tmp_path / "m-archive"
     convert(source, archive, "archive")
     plain = sum(map(len, weights(source).values()))
     packed = sum(len(d) for n, d in tree(archive).items() if n.endswith(".zst"))
@@ -197,7 +197,7 @@ def test_normal_weights_become_a_tenth_smaller(tmp_path: Path) -> None:
 def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
     tmp_path: Path, most: int | None
 ) -> None:
-    source = synthesise(tmp_path / "m", replace(SMALL, layers=1), seed=1)
+    source = synthesize(tmp_path / "m", replace(SMALL, layers=1), seed=1)
     with counted() as operations:
         convert(source, tmp_path / "clean", "archive")
     expected = tree(tmp_path / "clean")
@@ -259,7 +259,7 @@ CHANGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_verify_names_the_file_that_is_damaged(tmp_path: Path, change: str) -> None:
     geometry = replace(SMALL, d_model=128, ffn=1024)
-    source, archive = synthesise(tmp_path / "m", geometry), tmp_path / "m-archive"
+    source, archive = synthesize(tmp_path / "m", geometry), tmp_path / "m-archive"
     assert (source / "ckpt-0" / LARGE).stat().st_size > 250_000
     archive_in_small_frames(source, archive)
     made, code = CHANGES[change]
@@ -304,7 +304,7 @@ def test_files_that_are_not_the_checkpoints_are_left_out_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grokpack.conversion.writers.archive_writer.LIMIT_BYTES", 1 << 16)
-    source = synthesise(tmp_path / "m")
+    source = synthesize(tmp_path / "m")
     (source / "notes.txt").write_text("mine")
     (source / "ckpt-0" / "README").write_text("mine too")
     (source / ".cache").mkdir()
@@ -354,7 +354,7 @@ def test_the_command_line_says_that_the_size_is_a_bound_and_then_what_it_is(
 def test_looking_at_headers_decompresses_a_few_kilobytes_of_each_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = synthesise(tmp_path / "m", replace(SMALL, d_model=512, ffn=4096, layers=1))
+    source = synthesize(tmp_path / "m", replace(SMALL, d_model=512, ffn=4096, layers=1))
     convert(source, tmp_path / "archive", "archive")
     decoded, decompress = [0], zstd_seekable.decompressor()
 

@@ -12,7 +12,7 @@ from grokpack.execution.run import execute
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.conversion.writers.test_archive import SOURCES, archive_in_small_frames
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 from tests.support.converting import WIDE
 from tests.support.servers import impatient, serving
 
@@ -25,7 +25,7 @@ def test_an_archive_on_a_server_is_read_as_it_is_from_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     impatient(monkeypatch)
-    SOURCES[kind](synthesise(tmp_path / "origin", WIDE, seed=2), tmp_path / "m")
+    SOURCES[kind](synthesize(tmp_path / "origin", WIDE, seed=2), tmp_path / "m")
     near = tmp_path / "served" / "archive"
     archive_in_small_frames(tmp_path / "m", near)
     if kind == "xAI's own":  # names of pickles are tried where nothing lists them

@@ -17,7 +17,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.models import architecture
 from grokpack.models.grok1 import GROK1
-from tests.support.checkpoints import GOLDEN, SMALL, synthesise
+from tests.support.checkpoints import GOLDEN, SMALL, synthesize
 from tests.support.weights import exact_weights
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def expected(name: str, exact: Mapping[str, np.ndarray], layers: int) -> np.ndar
 
 @pytest.mark.parametrize("source", ["golden", "more queries"])
 def test_q8_0_holds_the_very_products_of_codes_and_scales(tmp_path: Path, source: str) -> None:
-    folder = GOLDEN if source == "golden" else synthesise(tmp_path / "in", BLOCKS)
+    folder = GOLDEN if source == "golden" else synthesize(tmp_path / "in", BLOCKS)
     exact = exact_weights(folder)
     found = tensors(convert(folder, tmp_path / "x.gguf", type="q8_0", embedding="f32"))
     assert len(found) == len(exact)
@@ -122,7 +122,7 @@ def test_a_type_is_asked_for(tmp_path: Path) -> None:
 def test_a_missing_tokenizer_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(GrokpackError, match="tokenizer") as caught:
         convert(
-            synthesise(tmp_path / "in", BLOCKS), tmp_path / "x.gguf", type="q8_0", tokenizer=None
+            synthesize(tmp_path / "in", BLOCKS), tmp_path / "x.gguf", type="q8_0", tokenizer=None
         )
     assert caught.value.code == "GP306"
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
@@ -130,13 +130,13 @@ def test_a_missing_tokenizer_is_refused_before_anything_is_written(tmp_path: Pat
 
 def test_widths_that_blocks_do_not_divide_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GrokpackError, match="scale for every") as caught:
-        convert(synthesise(tmp_path / "in", SMALL), tmp_path / "x.gguf", type="q8_0")
+        convert(synthesize(tmp_path / "in", SMALL), tmp_path / "x.gguf", type="q8_0")
     assert caught.value.code == "GP306"
 
 
 def test_a_plan_says_where_llama_cpp_will_not_load_the_file(tmp_path: Path) -> None:
     square = dataclasses.replace(BLOCKS, d_model=256)
-    for folder, said in ((GOLDEN, True), (synthesise(tmp_path / "in", square), False)):
+    for folder, said in ((GOLDEN, True), (synthesize(tmp_path / "in", square), False)):
         given = ConvertOptions(tokenizer="none", type="q8_0")
         plan = plan_convert(open_checkpoint(str(folder)), "gguf", given)
         assert any("will not load" in note for note in plan.target.notes) == said

@@ -23,7 +23,7 @@ from grokpack.formats import orbax
 from grokpack.models.architecture import Geometry
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
-from tests.support.checkpoints import SMALL, synthesise, tensor_files, tree
+from tests.support.checkpoints import SMALL, synthesize, tensor_files, tree
 from tests.support.converting import convert
 from tests.support.project import DATA
 
@@ -38,7 +38,7 @@ QUERY = "transformer/decoder_layer_0/multi_head_attention/query"
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", SMALL)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", SMALL)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_dequantized_weights_are_single_leaves(origin: Path, tmp_path: Path) -> 
 
 
 def test_what_orbax_wrote_becomes_the_same_pickles(database: Path, tmp_path: Path) -> None:
-    source = synthesise(tmp_path / "m", TINY)
+    source = synthesize(tmp_path / "m", TINY)
     verdict = verify_values(verify_structure(survey(str(database), 8)))
     assert verdict.whole, verdict.findings
     assert to_pickles(database, tmp_path / "back") == tensor_files(source / "ckpt-0")

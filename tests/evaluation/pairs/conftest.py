@@ -11,7 +11,7 @@ import pytest
 from tests.support.altering import (
     copy,
 )
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from tests.support.evaluated_pairs import MODEL
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model", MODEL, seed=4)
+    return synthesize(tmp_path_factory.mktemp("made") / "model", MODEL, seed=4)
 
 
 @pytest.fixture

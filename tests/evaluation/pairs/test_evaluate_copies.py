@@ -34,7 +34,7 @@ from tests.support.evaluated_pairs import (
     GATE,
     KEY,
     MODEL,
-    QUANTISED,
+    QUANTIZED,
     REORDERED,
     VALUE,
     errors,
@@ -68,13 +68,13 @@ def forms(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     out = tmp_path_factory.mktemp("forms")
     for name, (to, options) in CONVERTED.items():
         convert(model, out / name, to, **options)
-    for name, options in QUANTISED.items():
+    for name, options in QUANTIZED.items():
         quantize(model, out / name, **options)
     reshard(model, out / "tp2", 2)
     return {path.name: path for path in out.iterdir() if not path.name.endswith(".json")}
 
 
-@pytest.mark.parametrize("name", [*CONVERTED, *QUANTISED, "tp2"])
+@pytest.mark.parametrize("name", [*CONVERTED, *QUANTIZED, "tp2"])
 def test_a_copy_in_another_format_is_within_its_limits(
     model: Path, forms: dict[str, Path], name: str
 ) -> None:

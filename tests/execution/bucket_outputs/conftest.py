@@ -9,7 +9,7 @@ import pytest
 
 from grokpack import storage
 from tests.support.buckets import Moto, client, running
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import WIDE
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def moto(server: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     geometry = replace(WIDE, layers=1, d_model=128)
-    return synthesise(tmp_path_factory.mktemp("wide") / "source", geometry)
+    return synthesize(tmp_path_factory.mktemp("wide") / "source", geometry)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("large") / "source", LARGE)
+    return synthesize(tmp_path_factory.mktemp("large") / "source", LARGE)

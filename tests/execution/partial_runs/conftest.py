@@ -10,7 +10,7 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.execution.run import execute
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 
 if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
@@ -19,7 +19,7 @@ from tests.support.partial_runs import ONE
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("sharing") / "source")
+    return synthesize(tmp_path_factory.mktemp("sharing") / "source")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from tests.support import forked
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 from tests.support.executors import stop_after
 from tests.support.fuzzing import TINY
 
@@ -121,7 +121,7 @@ def test_the_account_counts_every_tile_once(
         "checkpoint.manifest_file",
     ):
         monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
-    source = synthesise(tmp_path / "source", TINY)
+    source = synthesize(tmp_path / "source", TINY)
     options = QuantizeOptions(group="32", tokenizer="none")
     plan = plan_quantize(open_checkpoint(str(source)), options)
     account = execute(plan, str(tmp_path / "whole"), ONE).account

@@ -38,7 +38,7 @@ from grokpack.verification.replay import replay
 from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 from tests.support.executors import Closed, Forgetful, processes, stop_after
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ PLANS: dict[str, Callable[[Checkpoint], Plan]] = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("engines") / "source")
+    return synthesize(tmp_path_factory.mktemp("engines") / "source")
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +368,7 @@ def test_outputs_are_made_again_by_processes(
 def test_checkpoints_are_compared_by_processes(
     source: Path, output: Path, workers: Alternating, tmp_path: Path
 ) -> None:
-    synthesise(tmp_path / "other", seed=1)
+    synthesize(tmp_path / "other", seed=1)
     one = open_checkpoint(str(source))
     for place in (output, tmp_path / "other"):
         second = open_checkpoint(str(place))

@@ -66,7 +66,7 @@ def worst_block(one: np.ndarray, other: np.ndarray, kind: str) -> tuple[int, int
 
 def compare(library: Library, kind: str, broken: bool = False) -> int:
     """Print a line for each kind of weights; the number of blocks that differ."""
-    kernel = getattr(ggml, f"quantise_{kind}")
+    kernel = getattr(ggml, f"quantize_{kind}")
     found: dict[str, list[int]] = {}
     for seed in range(1 if broken else SEEDS):
         for name, x in cases(seed, 512, COLUMNS).items():

@@ -24,7 +24,7 @@ from tests.oracle.llama.checkpoints import (
     Grokpack,
     Source,
     grokpack_at,
-    synthesise,
+    synthesize,
     widen,
 )
 from tests.oracle.llama.figures import ANY, Report, as_llama, distances, logits, measure
@@ -60,7 +60,7 @@ KINDS = {
     "q8_0, split": Kind(("--type", "q8_0", "--split", "1MB"), (0.15, 0.22, ANY)),
 }
 # As llama.cpp quantizes f16 and bf16 files further; its own loss, which is great on noise.
-QUANTISED = {"q4_0": (2, 2.2), "q4_K": (14, 2.2), "q8_0": (7, 0.3)}  # llama_ftype, limit of half
+QUANTIZED = {"q4_0": (2, 2.2), "q4_K": (14, 2.2), "q8_0": (7, 0.3)}  # llama_ftype, limit of half
 UNLIKE_XAI = 0.15  # median: what renormalised gates change in the golden, 0.096
 
 
@@ -82,7 +82,7 @@ def golden(grokpack: Grokpack, out: Path) -> Source:
 
 def grouped(grokpack: Grokpack, out: Path) -> Source:
     """A synthetic checkpoint."""
-    weights, config = load(synthesise(grokpack, out, GROUPED))
+    weights, config = load(synthesize(grokpack, out, GROUPED))
     draw = np.random.default_rng(0)
     prompts = [draw.integers(1, config["vocab_size"], size) for size in (5, 17, 40, 64)]
     kept = functools.cache(weights)
@@ -181,7 +181,7 @@ def check_quantized(report: Report, grokpack: Grokpack, source: Source, work: Pa
     report.title(f"{source.name}: quantised by llama.cpp: a quarter, half and all within (limits)")
     for name in ("f16", "bf16"):
         path = convert(grokpack, source.folder, work / f"plain-{name}", KINDS[name], *BARE)
-        for other, (number, limit) in QUANTISED.items():
+        for other, (number, limit) in QUANTIZED.items():
             quantize(path, out := work / f"{other}.gguf", number)
             report.within(f"{name} to {other}", measure(out, source), (limit, limit, ANY))
 
@@ -221,7 +221,7 @@ SOME = 100  # a few differ without any mistake: those with names
 def check_tokenizer(report: Report, grokpack: Grokpack, tokenizer: Path, work: Path) -> None:
     """A file with xAI's vocabulary, beside SentencePiece."""
     report.title("tokenizer")
-    folder = synthesise(grokpack, work / "vocabulary", vocabulary.TINY)
+    folder = synthesize(grokpack, work / "vocabulary", vocabulary.TINY)
     path = convert(grokpack, folder, work / "tokens", KINDS["q8_0"], "--tokenizer", tokenizer)
     with Model(path) as model:
         for what, count in vocabulary.compare(model, tokenizer):

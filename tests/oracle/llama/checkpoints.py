@@ -55,7 +55,7 @@ def grokpack_at(python: Path) -> Grokpack:
     return run
 
 
-def synthesise(grokpack: Grokpack, out: Path, dimensions: dict[str, int]) -> Path:
+def synthesize(grokpack: Grokpack, out: Path, dimensions: dict[str, int]) -> Path:
     options = [text for name, size in dimensions.items() for text in (f"--{name}", size)]
     grokpack("synth", out, *options)
     return out
@@ -110,7 +110,7 @@ def widen(golden: Path, grokpack: Grokpack, out: Path) -> Path:
         "head-dim": config["key_size"],
         "scale-groups": config["scale_groups"],
     }
-    synthesise(grokpack, out, sizes)
+    synthesize(grokpack, out, sizes)
     shown = {
         key: value for key, value in config.items() if key not in ("tensors", "prompt_lengths")
     }

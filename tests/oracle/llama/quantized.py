@@ -16,7 +16,7 @@ from gguf import GGMLQuantizationType
 
 from tests.oracle.forward import Array, load
 from tests.oracle.llama.blocks import decoded, errors, released, tensors, unlike
-from tests.oracle.llama.checkpoints import Grokpack, Source, synthesise
+from tests.oracle.llama.checkpoints import Grokpack, Source, synthesize
 from tests.oracle.llama.figures import ANY, Figures, Report, as_llama, distances, divergence, logits
 from tests.oracle.llama.model import quantize
 
@@ -82,7 +82,7 @@ def check(report: Report, grokpack: Grokpack, deep: Source, work: Path) -> None:
 
 
 def _shallow(grokpack: Grokpack, out: Path) -> Source:
-    weights, config = load(synthesise(grokpack, out, SHALLOW))
+    weights, config = load(synthesize(grokpack, out, SHALLOW))
     draw = np.random.default_rng(0)
     prompts = [draw.integers(1, config["vocab_size"], size) for size in PROMPTS]
     kept = functools.cache(weights)

@@ -18,7 +18,7 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.execution.run import execute
 from grokpack.verification.verify_structure import verify_structure
 from tests.support import forked
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 from tests.support.servers import Answer, Asked, Crowd, Server, serving
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_strips_are_fetched_once_however_often_they_are_cut(
     )
     monkeypatch.setattr(block_cache, "BLOCK_BYTES", 64 << 10)
     monkeypatch.setattr("grokpack.execution.run.preflight", _narrow(StepSizes(16 << 10, 64 << 10)))
-    synthesise(tmp_path / "served" / "grok", geometry)
+    synthesize(tmp_path / "served" / "grok", geometry)
     with serving(tmp_path / "served") as server:
         local, far = both(server, tmp_path, PLANS["gguf"])
         assert contents(local) == contents(far)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("made") / "model")
+    return synthesize(tmp_path_factory.mktemp("made") / "model")
 
 
 @pytest.fixture

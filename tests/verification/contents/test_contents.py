@@ -21,7 +21,7 @@ from grokpack.core.tiles import TILE_BYTES
 from grokpack.verification import byte_ranges
 from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import Verdict, verify_structure, with_contents
-from tests.support.checkpoints import reshard, synthesise
+from tests.support.checkpoints import reshard, synthesize
 from tests.support.content_checks import bad, checked, flip
 from tests.support.converting import WIDE, convert
 
@@ -109,7 +109,7 @@ def test_large_files_are_checked_tile_by_tile(tmp_path: Path) -> None:
     tiles = [data[i : i + TILE_BYTES] for i in range(0, nbytes, TILE_BYTES)]
     sums = tuple(xxhash.xxh3_128_hexdigest(tile) for tile in tiles)
     own = manifest_records.Records("m", (Record(file, str(path), nbytes, sums),), (), ())
-    model = open_checkpoint(str(synthesise(tmp_path / "any")))
+    model = open_checkpoint(str(synthesize(tmp_path / "any")))
     for byte in (TILE_BYTES, 2 * TILE_BYTES, nbytes - 1):
         flip(path, byte)
     found = [finding.found for finding in check_contents(model, own).findings]
@@ -158,7 +158,7 @@ def test_an_unreadable_file_is_a_finding_and_the_rest_is_read(
 
 @pytest.mark.parametrize("to", ["safetensors", "hf", "gguf", "zarr", "archive"])
 def test_outputs_of_every_form_are_checked(tmp_path: Path, to: str) -> None:
-    made = synthesise(tmp_path / "wide", WIDE)
+    made = synthesize(tmp_path / "wide", WIDE)
     out = tmp_path / ("out.gguf" if to == "gguf" else "out")
     if to == "safetensors":
         reshard(made, out, 2)

@@ -13,7 +13,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.verification.external import check_against
 from grokpack.verification.record_manifest import record
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.forked import run
 
 
@@ -57,7 +57,7 @@ def test_a_manifest_of_files_from_elsewhere_lets_nobody_discard_them(
     source = model / "ckpt-0"
     (model / "grokpack.json").unlink()
     record(open_checkpoint(str(source)))
-    other = synthesise(tmp_path / "other")
+    other = synthesize(tmp_path / "other")
     held = sorted(path.name for path in source.iterdir())
     done = run("reshard", other, "--tp", "2", "-o", source, "--restart")
     assert done.returncode == 5

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import WIDE, convert
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", WIDE)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", WIDE)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.models.grok1 import GROK1
-from tests.support.checkpoints import SMALL, synthesise, tree
+from tests.support.checkpoints import SMALL, synthesize, tree
 from tests.support.converting import convert, expected, hf_values, stored
 from tests.support.huggingface_folders import INDEX, shards
 from tests.support.weights import exact_weights
@@ -240,7 +240,7 @@ def test_an_unfinished_folder_is_not_taken_for_a_checkpoint(folder: Path) -> Non
 def test_layers_keep_their_numbers_beyond_nine(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    source = synthesise(tmp_path / "m", replace(SMALL, layers=11))
+    source = synthesize(tmp_path / "m", replace(SMALL, layers=11))
     convert(source, tmp_path / "hf", "hf", dtype="f32")
     exact = exact_weights(source)
     found = hf_values(tmp_path / "hf", "hpcai", 11, SMALL.experts)

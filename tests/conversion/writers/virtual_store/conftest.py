@@ -10,7 +10,7 @@ import pytest
 
 from grokpack import storage
 from grokpack.checkpoint.virtual_store import chunk_grid
-from tests.support.checkpoints import synthesise
+from tests.support.checkpoints import synthesize
 from tests.support.converting import WIDE
 from tests.support.virtual_stores import (
     SMALL_CHUNKS,
@@ -30,7 +30,7 @@ def _many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", WIDE)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", WIDE)
 
 
 @pytest.fixture

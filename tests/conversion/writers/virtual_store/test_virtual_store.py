@@ -22,7 +22,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.models import architecture
 from tests.faults.crashing import Crash, crash_after
-from tests.support.checkpoints import GOLDEN, reshard, synthesise, tree
+from tests.support.checkpoints import GOLDEN, reshard, synthesize, tree
 from tests.support.converting import attach, convert, stored
 from tests.support.virtual_stores import (
     GATE,
@@ -54,7 +54,7 @@ def test_pickles_are_read_in_place_as_python_unpickles_them(
 @pytest.mark.parametrize("tp", [1, 4, 8, 16])
 def test_folders_of_ranks_are_read_as_whole_arrays(tmp_path: Path, tp: int) -> None:
     geometry = architecture.Geometry(64, 32, 2, 2, 64, 128, 64, 8)
-    source = synthesise(tmp_path / "m", geometry)
+    source = synthesize(tmp_path / "m", geometry)
     reshard(source, tmp_path / "cut", tp)
     spec = printed_spec(attach(tmp_path / "cut"))
     same(read_all(spec), unpickled(source))

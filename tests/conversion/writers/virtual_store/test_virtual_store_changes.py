@@ -16,7 +16,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.core.errors import GrokpackError
 from grokpack.models import architecture
 from grokpack.verification.verify_structure import verify_structure
-from tests.support.checkpoints import reshard, synthesise, tree
+from tests.support.checkpoints import reshard, synthesize, tree
 from tests.support.converting import attach
 from tests.support.virtual_stores import (
     GATE,
@@ -176,7 +176,7 @@ def test_without_stamps_headers_still_tell_another_checkpoint(model: Path, tmp_p
     assert survey(str(folder)).whole
     assert GATE in grokpack.open(str(folder))
     shutil.rmtree(model / "ckpt-0")
-    synthesise(tmp_path / "other", architecture.Geometry(64, 96, 2, 4, 288, 256, 64, 16))
+    synthesize(tmp_path / "other", architecture.Geometry(64, 96, 2, 4, 288, 256, 64, 16))
     shutil.move(tmp_path / "other" / "ckpt-0", model / "ckpt-0")
     assert [f.code for f in survey(str(folder)).findings if f.code == "GP116"] == ["GP116"]
     with pytest.raises(GrokpackError) as caught:

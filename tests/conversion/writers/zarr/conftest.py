@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from grokpack.conversion.writers import chunked_store_writer
-from tests.support.checkpoints import SMALL, synthesise
+from tests.support.checkpoints import SMALL, synthesize
 from tests.support.converting import convert
 from tests.support.zarr_stores import UNEVEN
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesise(tmp_path_factory.mktemp("origin") / "m", UNEVEN)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", UNEVEN)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small store, for tests that damage copies of it."""
-    source = synthesise(tmp_path_factory.mktemp("small") / "m", replace(SMALL, layers=1))
+    source = synthesize(tmp_path_factory.mktemp("small") / "m", replace(SMALL, layers=1))
     convert(source, source.parent / "z", "zarr", tp=2)
     return source.parent / "z"
 

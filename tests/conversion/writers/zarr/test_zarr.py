@@ -32,7 +32,7 @@ from grokpack.transforms.copies import Constant
 from grokpack.transforms.zarr_chunks import Frames
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
-from tests.support.checkpoints import SMALL, synthesise, tensor_files, tree
+from tests.support.checkpoints import SMALL, synthesize, tensor_files, tree
 from tests.support.converting import WIDE, convert
 from tests.support.project import ROOT
 from tests.support.zarr_stores import QUERY, UNEVEN, by_tensorstore, flip, leaves
@@ -232,7 +232,7 @@ def test_a_store_is_not_archived_because_its_files_have_to_be_as_they_are(
 
 @pytest.mark.parametrize("target", ["compressed-tensors", "gptq"])
 def test_codes_of_four_bits_stay_packed_and_come_back(tmp_path: Path, target: str) -> None:
-    source = synthesise(tmp_path / "m", WIDE)
+    source = synthesize(tmp_path / "m", WIDE)
     plan = plan_quantize(open_checkpoint(str(source)), Quantizing(bits=4, to=target, group="32"))
     execute(plan, str(tmp_path / "q"))
     convert(tmp_path / "q", tmp_path / "z", "zarr")
@@ -256,7 +256,7 @@ def test_codes_of_four_bits_stay_packed_and_come_back(tmp_path: Path, target: st
 
 
 def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert(synthesise(tmp_path / "m", WIDE), tmp_path / "tiny-zarr", "zarr")
+    convert(synthesize(tmp_path / "m", WIDE), tmp_path / "tiny-zarr", "zarr")
     monkeypatch.chdir(tmp_path)
     guide = ROOT / "docs" / "how-to" / "convert-to-zarr.md"
     blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)

@@ -13,7 +13,7 @@ from grokpack.conversion.plan_synth import PRESETS
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import dask
-from tests.support.checkpoints import synthesise, tree
+from tests.support.checkpoints import synthesize, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def workers(cluster: Any, url: str) -> Iterator[dask.Cluster]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("dask")
-    synthesise(root / "source", PRESETS["tiny"])
+    synthesize(root / "source", PRESETS["tiny"])
     return root
 
 
