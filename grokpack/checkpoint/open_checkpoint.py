@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint.readers import expectations, rank_files
+from grokpack.checkpoint.readers import expectations, rank_files, reader_registry
 from grokpack.checkpoint.state_folder import has_unfinished_run
 from grokpack.core.errors import (
     UNSAFE_PICKLES,
@@ -25,33 +24,13 @@ from grokpack.formats import zstd_seekable
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+    from grokpack.checkpoint.readers.reader_registry import Reader
     from grokpack.core.finding import Finding
-
-
-class Store(Protocol):
-    """Module that reads one kind of folder."""
-
-    def is_store(self, folder: str) -> bool:
-        """Return whether a folder is of this kind."""
-
-    def survey(self, folder: str, head_dim: int | None = None) -> Survey:
-        """Read every header of it."""
 
 
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
 _DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
-_STORES = (
-    "virtual_store_reader",
-    "ckpt0_reader",
-    "tp_safetensors_reader",
-    "huggingface_reader",
-    "gguf_reader",
-    "orbax_reader",
-    "zarr_reader",
-)
-"""Modules in order: the first that recognises a folder reads it, and later ones are not
-imported."""
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
 """Names of weights as torch.save writes them; training_args.bin and the like are not among them."""
 _FEW = 5  # names that a message lists
@@ -74,7 +53,7 @@ def default_source() -> str:
     raise NothingThere("no checkpoint found", None, facts, hint)
 
 
-def _find(path: str) -> tuple[str, Store] | None:
+def _find(path: str) -> tuple[str, Reader] | None:
     """Find the folder of the files, `path` itself or the ckpt-0 in it, and its reader."""
     places = (
         path,
@@ -82,10 +61,9 @@ def _find(path: str) -> tuple[str, Store] | None:
         path.removesuffix(zstd_seekable.SUFFIX),
     )
     for folder in dict.fromkeys(places):
-        for name in _STORES:
-            store: Store = importlib.import_module(f"grokpack.checkpoint.readers.{name}")
-            if store.is_store(folder):
-                return folder, store
+        for reader in reader_registry.readers():
+            if reader.is_store(folder):
+                return folder, reader
     return None
 
 
@@ -112,8 +90,8 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     found = _find(path)
     if found is None:
         raise _nothing(path)
-    folder, store = found
-    return expectations.against_manifest(store.survey(folder, head_dim))
+    folder, reader = found
+    return expectations.against_manifest(reader.survey(folder, head_dim))
 
 
 def _nothing(path: str) -> GrokpackError:
@@ -134,8 +112,7 @@ def _nothing(path: str) -> GrokpackError:
         "GP203",
         "no checkpoint of a known format here",
         Place(path),
-        hint="expected `tensorNNNNN_000` files, `rank-NNN-of-NNN` folders, safetensors, GGUF, "
-        "zarr or Orbax",
+        hint=f"expected {reader_registry.in_words()}",
     )
 
 
