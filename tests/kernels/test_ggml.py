@@ -150,7 +150,7 @@ def test_blocks_are_read_as_gguf_reads_them(engine: str, kind: str) -> None:
 @pytest.mark.parametrize("case", sorted(set(CASES) - set(UNHOLDABLE)))
 def test_searched_blocks_have_no_more_squared_error(kind: str, case: str) -> None:
     own, found = (
-        quantized(kernel_of(f"{how}_{kind}"), CASES[case])[1][1] for how in ("quantise", "search")
+        quantized(kernel_of(f"{how}_{kind}"), CASES[case])[1][1] for how in ("quantize", "search")
     )
     assert np.isfinite(own).all()
     assert (found <= own).all()

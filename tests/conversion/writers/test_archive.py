@@ -303,7 +303,7 @@ def test_a_file_that_is_there_plain_and_compressed_is_read_plain_with_a_warning(
 def test_files_that_are_not_the_checkpoints_are_left_out_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.conversion.writers.archive_writer.LIMIT_BYTES", 1 << 16)
+    monkeypatch.setattr("grokpack.conversion.writers.files_writer.LIMIT_BYTES", 1 << 16)
     source = synthesize(tmp_path / "m")
     (source / "notes.txt").write_text("mine")
     (source / "ckpt-0" / "README").write_text("mine too")

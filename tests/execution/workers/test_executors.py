@@ -238,7 +238,9 @@ def test_an_error_elsewhere_arrives_whole_after_what_was_done(
         "look",
     )
     assert error.where == Place("/a/b", 7, "tensor")
-    assert {1, 2} <= set(done) < set(range(1, 12)) - {3}
+    # Two are under way at a time: the third began when one of the first two had ended.
+    assert {1, 2} & set(done)
+    assert set(done) < set(range(1, 12)) - {3}
 
 
 def _patient(watch: progress.Watch, marks: str) -> Callable[[int], int]:
