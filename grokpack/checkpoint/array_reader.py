@@ -33,7 +33,7 @@ class ArrayReader:
     checkpoint's lazy arrays.
 
     Attributes:
-        memo: Cache of results that several arrays need.
+        cache: Cache of results that several arrays need.
 
     Args:
         checkpoint: The source; None for transforms that need no input.
@@ -61,7 +61,7 @@ class ArrayReader:
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
         self._views = checkpoint.views if checkpoint else {}
         self._engine: Engine = engine
-        self.memo = LRUCache()
+        self.cache = LRUCache()
         self._ahead_bytes = ahead_bytes
         self._kept = threading.local()
 

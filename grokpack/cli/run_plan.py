@@ -135,7 +135,7 @@ class _Run:
         count = sum(1 for _ in tasks(target, {}))
         work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
         at_once = self.limits.at_once(judged.budget)
-        return estimate(work, rates(self.plan, judged.output, judged.budget.pace), at_once)
+        return estimate(work, rates(self.plan, judged.output, judged.budget.step_sizes), at_once)
 
     def _preflight(self) -> Preflight:
         """Judge the plan; refuse what the run would refuse."""

@@ -46,7 +46,7 @@ class Context:
         target: Files that are written.
         reader: Source of values.
         output: The output.
-        pace: Bytes that are handled at a time.
+        step_sizes: Bytes that are handled at a time.
         advanced: Callback that receives the bytes of each step.
         stopping: Callback that tells, between tiles, whether to stop.
     """
@@ -54,22 +54,22 @@ class Context:
     target: Target
     reader: ArrayReader
     output: Output
-    pace: StepSizes
+    step_sizes: StepSizes
     advanced: Callable[[int], None]
     stopping: Callable[[], bool]
 
     @classmethod
-    def of(cls, watch: Watch, plan: Plan, output: Output, pace: StepSizes) -> Context:
+    def of(cls, watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> Context:
         """Make the context of a plan's tasks, in any process."""
-        reader = ArrayReader(plan.source, pace.engine, pace.block_bytes, None)
-        return cls(plan.target, reader, output, pace, watch.advanced, watch.stopping)
+        reader = ArrayReader(plan.source, step_sizes.engine, step_sizes.block_bytes, None)
+        return cls(plan.target, reader, output, step_sizes, watch.advanced, watch.stopping)
 
 
 def doing_tasks(
-    watch: Watch, plan: Plan, output: Output, pace: StepSizes
+    watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes
 ) -> Callable[[TaskInput], tuple[str, list[Receipt]]]:
     """Make the function that does one task and returns its process and receipts."""
-    context = Context.of(watch, plan, output, pace)
+    context = Context.of(watch, plan, output, step_sizes)
 
     def do(portion: TaskInput) -> tuple[str, list[Receipt]]:
         output.sink.accept(portion.tickets)
@@ -92,7 +92,7 @@ def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
 def _run_band(context: Context, run: TileRange) -> Receipt:
     band = context.target.layout.bands[run.band]
     writers = [_writer(context, file) for file in band]
-    sums, ledger = TileSums(len(band), band[0].nbytes), TileErrorStats(context.pace.engine)
+    sums, ledger = TileSums(len(band), band[0].nbytes), TileErrorStats(context.step_sizes.engine)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
         with suppress(Interrupted):  # while it waited for a server: in mid-tile
@@ -192,7 +192,7 @@ def _part_blocks(
     itemsize = first.dtype.itemsize
     united = _union(parts)
     banded = op if isinstance(op, GroupedOp) else None  # checked once: the check is slow
-    limit = context.pace.step_bytes
+    limit = context.step_sizes.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
         own = first.box.shape[-1] if first.box.shape else 1
@@ -222,7 +222,7 @@ def _streamed_blocks(
         skip, left = rows.skip_bytes, rows.nbytes
         row_at = at - skip
         box = rows.box.moved(part.box.start)
-        for piece in op.stream(box, context.reader, context.pace):
+        for piece in op.stream(box, context.reader, context.step_sizes):
             values = piece.values if isinstance(piece, QuantizedRows) else piece
             if isinstance(piece, QuantizedRows):
                 page.enter(piece, row_at, run)

@@ -209,7 +209,7 @@ class RunState:
 
     def work(self, executor: Executor | None, done: tile_coverage.Tiles) -> list[Receipt]:
         """Write all tiles except these, and record them as they are written."""
-        arguments = (self.plan, self.output, self.allowed.pace)
+        arguments = (self.plan, self.output, self.allowed.step_sizes)
         job = Job(
             doing_tasks,
             arguments,

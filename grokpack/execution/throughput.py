@@ -57,10 +57,10 @@ class Rates:
     cores: int
 
 
-def rates(plan: Plan, output: Output, pace: StepSizes) -> Rates:
+def rates(plan: Plan, output: Output, step_sizes: StepSizes) -> Rates:
     """Measure a plan's rates for two or three seconds."""
     cores = os.cpu_count() or 1
-    taste = _Sample(Context.of(watching(ignore), plan, output, pace))
+    taste = _Sample(Context.of(watching(ignore), plan, output, step_sizes))
     taste.rate(1, 0.0)  # load compiled kernels and open files before measuring
     one = taste.rate(1, _TASTE_S)
     here = taste.rate(cores, _TASTE_S) if cores > 1 else one
@@ -106,7 +106,7 @@ class _Sample:
                 yield from self._blocks_of(run)
 
     def _blocks_of(self, run: TileRange) -> Iterator[list[memoryview]]:
-        target, engine = self._context.target, self._context.pace.engine
+        target, engine = self._context.target, self._context.step_sizes.engine
         band = target.layout.bands[run.band]
         at, stop = run.span(band[0])
         sums = TileSums(len(band), band[0].nbytes)

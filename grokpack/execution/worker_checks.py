@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HINT = "workers need the storage of source and output at the same paths as this process"
 
 
-def check_run(plan: Plan, output: Output, pace: StepSizes) -> None:  # noqa: ARG001  # what the job is made of
+def check_run(plan: Plan, output: Output, step_sizes: StepSizes) -> None:  # noqa: ARG001  # what the job is made of
     """Check that this process sees the plan's source, and the output that was begun.
 
     Raises:
@@ -39,7 +39,7 @@ def check_run(plan: Plan, output: Output, pace: StepSizes) -> None:  # noqa: ARG
         raise GrokpackError("GP409", what, Place(output.path), hint=_HINT)
 
 
-def end_run(_plan: Plan, output: Output, _pace: StepSizes) -> None:
+def end_run(_plan: Plan, output: Output, _step_sizes: StepSizes) -> None:
     """Remove what was kept on disk of a remote source."""
     storage.tidy(output.journal.folder)
 

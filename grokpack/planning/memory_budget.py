@@ -49,12 +49,12 @@ class Budget:
     """Share of memory for each thread, and the total that a run keeps to.
 
     Attributes:
-        pace: Bytes that each thread handles at a time.
+        step_sizes: Bytes that each thread handles at a time.
         memory_bytes: Resident memory that the run keeps to.
         workers: Threads that share it.
     """
 
-    pace: StepSizes
+    step_sizes: StepSizes
     memory_bytes: int
     workers: int
 

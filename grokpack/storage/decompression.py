@@ -111,7 +111,7 @@ class DecompressingBackend:
 
     def __init__(self, medium: StorageBackend) -> None:
         self._medium = medium
-        self._sealed: dict[str, CompressedFile] = {}  # by the path that they are read as
+        self._compressed: dict[str, CompressedFile] = {}  # by the path that they are read as
         self._held = _Held()
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
@@ -119,7 +119,7 @@ class DecompressingBackend:
         self._either(
             path,
             lambda: self._medium.read_into(path, offset, buffer),
-            lambda sealed: self._fill(sealed, offset, buffer),
+            lambda compressed: self._fill(compressed, offset, buffer),
         )
 
     def read_rows(
@@ -129,20 +129,20 @@ class DecompressingBackend:
         self._either(
             path,
             lambda: self._medium.read_rows(path, offset, stride, rows, engine),
-            lambda sealed: self._fill_rows(sealed, offset, stride, rows),
+            lambda compressed: self._fill_rows(compressed, offset, stride, rows),
         )
 
     def size(self, path: str) -> int:
         """Return the size of a file, or of its decompressed contents."""
         return self._either(
-            path, lambda: self._medium.size(path), lambda sealed: sealed.table.nbytes
+            path, lambda: self._medium.size(path), lambda compressed: compressed.table.nbytes
         )
 
     def _either(
-        self, path: str, plain: Callable[[], T], sealed: Callable[[CompressedFile], T]
+        self, path: str, plain: Callable[[], T], compressed: Callable[[CompressedFile], T]
     ) -> T:
-        """Apply `plain` to an uncompressed file, else `sealed` to the compressed one."""
-        found = self._sealed.get(path)
+        """Apply `plain` to an uncompressed file, else `compressed` to the compressed one."""
+        found = self._compressed.get(path)
         if found is None:
             try:
                 return plain()
@@ -150,18 +150,18 @@ class DecompressingBackend:
                 found = self._find(path)
                 if found is None:
                     raise
-        return sealed(found)
+        return compressed(found)
 
     def stamp(self, path: str, *, fresh: bool) -> Stamp:
         """Return the stamp of a file; for a compressed one, with its decompressed size."""
         try:
             found = self._medium.stamp(path, fresh=fresh)
         except GrokpackError:
-            sealed = self._find(path)
-            if sealed is None:
+            compressed = self._find(path)
+            if compressed is None:
                 raise
-            return sealed.table.nbytes, sealed.stamp[1]
-        self._sealed.pop(path, None)
+            return compressed.table.nbytes, compressed.stamp[1]
+        self._compressed.pop(path, None)
         return found
 
     def exists(self, path: str) -> bool:
@@ -195,13 +195,13 @@ class DecompressingBackend:
 
     def forget(self, folder: str) -> None:
         """Discard what is cached about compressed files and by the backend below."""
-        self._sealed.clear()
+        self._compressed.clear()
         self._medium.forget(folder)
 
     def stored(self, path: str) -> str:
         """Return the path of the file that `path` was read from."""
-        sealed = self._sealed.get(path)
-        return path if sealed is None else sealed.path
+        compressed = self._compressed.get(path)
+        return path if compressed is None else compressed.path
 
     def _is_sealed(self, path: str) -> bool:
         return not path.endswith(_NEVER) and self._medium.exists(path + SUFFIX)
@@ -209,14 +209,14 @@ class DecompressingBackend:
     def _find(self, path: str) -> CompressedFile | None:
         """Find the compressed file for a path at which there is no uncompressed one."""
         if self._medium.exists(path) or not self._is_sealed(path):
-            self._sealed.pop(path, None)
+            self._compressed.pop(path, None)
             return None
         stamp = self._medium.stamp(path + SUFFIX, fresh=True)
-        known = self._sealed.get(path)
+        known = self._compressed.get(path)
         if known is None or known.stamp != stamp:
             table = self._read_table(path + SUFFIX, stamp[0])
             left = zstd_seekable.decodable_bytes(table, stamp[0])
-            known = self._sealed[path] = CompressedFile(path + SUFFIX, stamp, table, left)
+            known = self._compressed[path] = CompressedFile(path + SUFFIX, stamp, table, left)
         return known
 
     def _read_table(self, path: str, nbytes: int) -> Table:
@@ -234,70 +234,70 @@ class DecompressingBackend:
         self._medium.read_into(path, start, memoryview(buffer))
         return buffer
 
-    def _fill(self, sealed: CompressedFile, offset: int, buffer: memoryview) -> None:
+    def _fill(self, compressed: CompressedFile, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of the decompressed contents."""
-        _refuse_beyond(sealed, offset + len(buffer))
-        last = sealed.table.frame_at(offset + len(buffer) - 1)
+        _refuse_beyond(compressed, offset + len(buffer))
+        last = compressed.table.frame_at(offset + len(buffer) - 1)
         filled = 0
         while filled < len(buffer):
-            frame = sealed.table.frame_at(offset + filled)
-            start, stop = sealed.table.span(frame)
+            frame = compressed.table.frame_at(offset + filled)
+            start, stop = compressed.table.span(frame)
             skip = offset + filled - start
             take = min(stop - start - skip, len(buffer) - filled)
-            data = self._frame(sealed, frame, last)
+            data = self._frame(compressed, frame, last)
             buffer[filled : filled + take] = data[skip : skip + take]
             filled += take
 
     def _fill_rows(
-        self, sealed: CompressedFile, offset: int, stride: int, rows: np.ndarray
+        self, compressed: CompressedFile, offset: int, stride: int, rows: np.ndarray
     ) -> None:
         """Fill the rows of an array frame by frame: all rows within one at a time."""
         count, nbytes = rows.shape
         end = offset + (count - 1) * stride + nbytes
-        _refuse_beyond(sealed, end)
-        last = sealed.table.frame_at(end - 1)
+        _refuse_beyond(compressed, end)
+        last = compressed.table.frame_at(end - 1)
         row = 0
         while row < count:
             at = offset + row * stride
-            frame = sealed.table.frame_at(at)
-            start, stop = sealed.table.span(frame)
+            frame = compressed.table.frame_at(at)
+            start, stop = compressed.table.span(frame)
             within = max(0, (stop - at - nbytes) // stride + 1)
             if within == 0:  # the row goes on in the next frame
-                self._fill(sealed, at, rows[row].data)
+                self._fill(compressed, at, rows[row].data)
                 row += 1
                 continue
             within = min(within, count - row)
-            data = self._frame(sealed, frame, last)
+            data = self._frame(compressed, frame, last)
             _spread(data, at - start, stride, rows[row : row + within])
             row += within
 
-    def _frame(self, sealed: CompressedFile, frame: int, last: int) -> memoryview:
+    def _frame(self, compressed: CompressedFile, frame: int, last: int) -> memoryview:
         """Return a decompressed frame, which is valid until the thread asks for two others."""
-        held, key = self._held, (sealed.path, sealed.stamp, frame)
+        held, key = self._held, (compressed.path, compressed.stamp, frame)
         if held.slots[0].key != key:
             held.slots.reverse()
         slot = held.slots[0]
-        start, stop = sealed.table.span(frame)
+        start, stop = compressed.table.span(frame)
         if slot.key != key:
             slot.key = None
-            sealed.spend(stop - start)
+            compressed.spend(stop - start)
             data = slot.sized(stop - start)
-            stored = self._stored(sealed, frame, last)
-            with _placed(sealed.path, f"frame {frame:,}"):
+            stored = self._stored(compressed, frame, last)
+            with _placed(compressed.path, f"frame {frame:,}"):
                 held.decompress(stored, data)
             slot.key = key
         return slot.sized(stop - start)
 
-    def _stored(self, sealed: CompressedFile, frame: int, last: int) -> memoryview:
+    def _stored(self, compressed: CompressedFile, frame: int, last: int) -> memoryview:
         """Return a compressed frame; those up to `last` are read along with it."""
         stored = self._held.stored
-        start, stop = sealed.table.extent(frame)
-        begins, ends = stored.span if stored.key == (sealed.path, sealed.stamp) else (0, 0)
+        start, stop = compressed.table.extent(frame)
+        begins, ends = stored.span if stored.key == (compressed.path, compressed.stamp) else (0, 0)
         if not begins <= start < ends:
             stored.key = None
-            begins, ends = start, sealed.table.fitting(frame, last, STORED_BYTES)
-            self._medium.read_into(sealed.path, begins, stored.sized(ends - begins))
-            stored.key, stored.span = (sealed.path, sealed.stamp), (begins, ends)
+            begins, ends = start, compressed.table.fitting(frame, last, STORED_BYTES)
+            self._medium.read_into(compressed.path, begins, stored.sized(ends - begins))
+            stored.key, stored.span = (compressed.path, compressed.stamp), (begins, ends)
         return stored.sized(ends - begins)[start - begins : stop - begins]
 
 
@@ -312,13 +312,13 @@ def _spread(data: memoryview, first: int, stride: int, rows: np.ndarray) -> None
     rows[...] = np.lib.stride_tricks.as_strided(held, (count, nbytes), (stride, 1))
 
 
-def _refuse_beyond(sealed: CompressedFile, needed: int) -> None:
-    if needed > sealed.table.nbytes:
+def _refuse_beyond(compressed: CompressedFile, needed: int) -> None:
+    if needed > compressed.table.nbytes:
         facts = (
             ("needed", f"{needed:,} bytes"),
-            ("found", f"{sealed.table.nbytes:,} bytes"),
+            ("found", f"{compressed.table.nbytes:,} bytes"),
         )
-        raise SourceChanged("source file became shorter", Place(sealed.path), facts)
+        raise SourceChanged("source file became shorter", Place(compressed.path), facts)
 
 
 @contextmanager

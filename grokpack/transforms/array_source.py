@@ -15,10 +15,10 @@ class ArraySource(Protocol):
     """Source that reads boxes of arrays by name, such as `ArrayReader` from a checkpoint's files.
 
     Attributes:
-        memo: Cache of results that several transforms of the same arrays share.
+        cache: Cache of results that several transforms of the same arrays share.
     """
 
-    memo: LRUCache
+    cache: LRUCache
 
     def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
         """Read a box as raw unsigned integers of the array's element size, into `into` if given."""

@@ -103,17 +103,17 @@ class Transpose:
     expert: int | None = None
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, `[row, in]`, in order.
 
         Raises:
             GrokpackError: GP405 if a value does not fit float16.
         """
-        for block, height in column_blocks(self.tensor, self.expert, box, pace, self.dtype):
+        for block, height in column_blocks(self.tensor, self.expert, box, step_sizes, self.dtype):
             if self.tensor.scales is None:
                 yield from self._plain(block, height, reader)
             elif self.tensor.values.dtype is DType.I8:
-                yield from self._products(block, height, reader, pace)
+                yield from self._products(block, height, reader, step_sizes)
             else:
                 yield from self._scaled(block, height, reader)
 
@@ -125,12 +125,12 @@ class Transpose:
             yield recast(piece, source, self.dtype, self.tensor.name)
 
     def _products(
-        self, block: Box, height: int, reader: ArraySource, pace: StepSizes
+        self, block: Box, height: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[np.ndarray]:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
         codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
         kernel = weights.product_bf16 if direct else weights.product_f32
-        product = twin(kernel, engine_for(codes, pace))
+        product = twin(kernel, engine_for(codes, step_sizes))
         scales = matrix(read_scales(self.tensor, block, reader, self.groups))
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
         inputs, columns = codes.shape
@@ -162,7 +162,7 @@ class Transpose:
 
 
 def column_blocks(
-    tensor: TensorSpec, expert: int | None, box: Box, pace: StepSizes, dtype: DType
+    tensor: TensorSpec, expert: int | None, box: Box, step_sizes: StepSizes, dtype: DType
 ) -> Iterator[tuple[Box, int]]:
     """Yield the boxes to read for rows of a transposed output, band by band.
 
@@ -170,7 +170,7 @@ def column_blocks(
         tensor: The source's tensor, `[..., in, out]`.
         expert: The expert to read, if the output has only one.
         box: A box of the output, `[..., out, in]`, within one matrix.
-        pace: Bytes to read, and to make, at a time.
+        step_sizes: Bytes to read, and to make, at a time.
         dtype: Dtype of the output.
 
     Yields:
@@ -180,8 +180,8 @@ def column_blocks(
     lead = tuple(box.start[:-2]) if expert is None else (expert,)
     ones = (1,) * len(lead)
     inputs, first_input = box.shape[-1], box.start[-1]
-    width = _lanes(pace.block_bytes // _column_bytes(tensor, inputs))
-    height = _lanes(pace.step_bytes // (inputs * dtype.itemsize))
+    width = _lanes(step_sizes.block_bytes // _column_bytes(tensor, inputs))
+    height = _lanes(step_sizes.step_bytes // (inputs * dtype.itemsize))
     for column in range(box.start[-2], box.stop[-2], width):
         count = min(width, box.stop[-2] - column)
         yield Box((*lead, first_input, column), (*ones, inputs, count)), min(height, count)
@@ -200,12 +200,12 @@ def _lanes(columns: int) -> int:
     return max(_LANES, columns // _LANES * _LANES)
 
 
-def engine_for(codes: np.ndarray, pace: StepSizes) -> Engine:
+def engine_for(codes: np.ndarray, step_sizes: StepSizes) -> Engine:
     """Return the engine of a transposing kernel: numpy if the view is transposed already.
 
     Such codes are contiguous in the wanted order, and numpy only copies them.
     """
-    return pace.engine if codes.flags.c_contiguous else "numpy"
+    return step_sizes.engine if codes.flags.c_contiguous else "numpy"
 
 
 def matrix(array: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ class PackQ8:
     tensor: TensorSpec
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order.
 
         Raises:
@@ -56,9 +56,9 @@ class PackQ8:
         """
         per_group = rows_per_group(self.tensor, self.groups)
         whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
-        for block, height in column_blocks(self.tensor, None, whole, pace, DType.I8):
+        for block, height in column_blocks(self.tensor, None, whole, step_sizes, DType.I8):
             codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
-            pack = twin(weights.q8_0, engine_for(codes, pace))
+            pack = twin(weights.q8_0, engine_for(codes, step_sizes))
             scales = self.scales(block, reader)
             inputs, columns = codes.shape
             for column in range(0, columns, height):
@@ -130,7 +130,9 @@ class QuantizeBlocks(Described):
     kind: str
     searched: bool
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
+    def stream(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order.
 
         Raises:
@@ -140,9 +142,9 @@ class QuantizeBlocks(Described):
         own, kernels = GGMLType[self.kind.upper()], KERNELS[self.kind]
         weights, nbytes = own.weights, own.nbytes
         chosen = (kernels.search if self.searched else None) or kernels.quantize
-        kernel = twin(chosen, pace.engine)
-        width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
-        height = whole_chunks(pace.step_bytes // (inputs // weights * nbytes))
+        kernel = twin(chosen, step_sizes.engine)
+        width = whole_chunks(step_sizes.block_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(step_sizes.step_bytes // (inputs // weights * nbytes))
         for left, right in edges(box.start[-2], box.stop[-2], width):
             part = Box((0, left), (inputs, right - left))
             values, scales = self.weight.read(box.start[:-2], part, reader)

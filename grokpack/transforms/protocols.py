@@ -44,7 +44,7 @@ class StreamedOp(Protocol):
     """
 
     def stream(
-        self, box: Box, reader: ArraySource, pace: StepSizes
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[np.ndarray | QuantizedRows]:
         """Yield consecutive whole rows that make up a box within one matrix, in order."""
 

@@ -32,16 +32,18 @@ class PackedRows:
 
     fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
+    def stream(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order.
 
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
         name, per_group = self.fitter.weight.name, self.fitter.per_group
-        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
+        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, step_sizes):
             yield QuantizedRows(
-                _turned(fit.words, pace.engine), name, fit.sums, fit.counts, per_group
+                _turned(fit.words, step_sizes.engine), name, fit.sums, fit.counts, per_group
             )
 
     def describe(self) -> list[object]:
@@ -55,9 +57,9 @@ class ScaleRows:
 
     fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for bits, _ in self.fitter.found(box.start[-2], box.stop[-2], reader, pace):
+        for bits, _ in self.fitter.found(box.start[-2], box.stop[-2], reader, step_sizes):
             yield bits
 
     def describe(self) -> list[object]:
@@ -71,12 +73,12 @@ class ZeroRows:
 
     fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         recipe = self.fitter.recipe
         first = box.start[-2] * recipe.per_word
         last = min(box.stop[-2] * recipe.per_word, self.fitter.shape[1])
-        zeros = [z for _, z in self.fitter.found(first, last, reader, pace)]
+        zeros = [z for _, z in self.fitter.found(first, last, reader, step_sizes)]
         padded = np.zeros((box.shape[-2] * recipe.per_word, box.shape[-1]), np.uint32)
         padded[: last - first] = np.concatenate(zeros)
         shifts = np.arange(recipe.per_word, dtype=np.uint32) * np.uint32(recipe.bits)
@@ -94,7 +96,9 @@ class PackedColumns:
 
     fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
+    def stream(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
@@ -103,9 +107,9 @@ class PackedColumns:
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         rows = self.fitter.rows_per_group
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
-        for group, fit in self.fitter.rows(low, high, reader, pace):
+        for group, fit in self.fitter.rows(low, high, reader, step_sizes):
             skip = max(0, box.start[-2] - group * rows)
-            words = _words(fit.words, pace.engine)[skip : box.stop[-2] - group * rows]
+            words = _words(fit.words, step_sizes.engine)[skip : box.stop[-2] - group * rows]
             yield QuantizedRows(
                 words,
                 name,
@@ -128,9 +132,9 @@ class ScaleColumns:
 
     fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
+        for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
             yield bits
 
     def describe(self) -> list[object]:
@@ -144,11 +148,13 @@ class CodesRefitted:
 
     fitter: GroupQuantizer
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
+    def stream(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; errors are those of `PackedRows`."""
         name, per_group = self.fitter.weight.name, self.fitter.per_group
-        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, pace):
-            codes = _turned(fit.words, pace.engine).view(np.uint8) ^ np.uint8(_MIDDLE)
+        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, step_sizes):
+            codes = _turned(fit.words, step_sizes.engine).view(np.uint8) ^ np.uint8(_MIDDLE)
             yield QuantizedRows(codes, name, fit.sums, fit.counts, per_group)
 
     def describe(self) -> list[object]:

@@ -39,7 +39,9 @@ class CodesInPlace(Described):
     recipe: QuantizationScheme
     signed: bool
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
+    def stream(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; the groups of its first and last row are fitted whole.
 
         Raises:
@@ -48,7 +50,7 @@ class CodesInPlace(Described):
         fitter = fitter_of(self.weight, self.recipe, box)
         rows = fitter.per_group * self.recipe.bits // 8
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
-        for group, fit in fitter.rows(low, high, reader, pace):
+        for group, fit in fitter.rows(low, high, reader, step_sizes):
             skip = max(0, box.start[-2] - group * rows)
             codes = fit.words if fit.words.dtype == np.uint8 else octet_rows(fit.words)
             if self.signed:
@@ -78,10 +80,10 @@ class ScalesInPlace(Described):
     weight: SourceWeight
     recipe: QuantizationScheme
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
-        for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
+        for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
             yield bits
 
 
@@ -98,10 +100,10 @@ class ZerosInPlace(Described):
     weight: SourceWeight
     recipe: QuantizationScheme
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box)
-        for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, pace):
+        for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
             yield zeros
 
 

@@ -87,19 +87,21 @@ class GroupQuantizer:
         return self.shape[0] // self.per_group
 
     def columns(
-        self, first: int, last: int, reader: ArraySource, pace: StepSizes
+        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Yield outputs `first` to `last` in batches, each with its first output."""
         inputs = self.shape[0]
-        width = whole_chunks(pace.block_bytes // (inputs * self.weight.value_bytes))
-        height = whole_chunks(pace.step_bytes * 8 // (inputs * self.recipe.bits))
+        width = whole_chunks(step_sizes.block_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(step_sizes.step_bytes * 8 // (inputs * self.recipe.bits))
         for left, right in edges(first, last, width):
             values, scales = self.weight.read(
                 self.lead, Box((0, left), (inputs, right - left)), reader
             )
             per_group = inputs // len(scales)
             for begin, end in edges(left, right, height):
-                fit = self._fit((values, scales, per_group), begin - left, end - begin, 0, pace)
+                fit = self._fit(
+                    (values, scales, per_group), begin - left, end - begin, 0, step_sizes
+                )
                 self._remember(begin, fit, reader)
                 yield begin, fit
 
@@ -109,25 +111,25 @@ class GroupQuantizer:
         return self.per_group // self.recipe.per_word
 
     def rows(
-        self, first: int, last: int, reader: ArraySource, pace: StepSizes
+        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Yield groups `first` to `last` of all outputs in batches, each with its first group."""
         outputs, group = self.shape[1], self.per_group
         row_bytes = group * outputs * self.weight.value_bytes
-        count = max(1, 2 * pace.step_bytes // row_bytes)
+        count = max(1, 2 * step_sizes.step_bytes // row_bytes)
         for begin in range(first, last, count):
             end = min(begin + count, last)
             box = Box((begin * group, 0), ((end - begin) * group, outputs))
             values, scales = self.weight.read(self.lead, box, reader)
             fine, scales = self._aligned(box, scales)
-            fit = self._fit((values, scales, fine), 0, outputs, begin * group, pace)
+            fit = self._fit((values, scales, fine), 0, outputs, begin * group, step_sizes)
             for row, found in enumerate(zip(self.bits_of(fit.steps), fit.zeros, strict=True)):
                 kept = tuple(array.copy() for array in found)
-                reader.memo.put((self, "group", begin + row), kept)
+                reader.cache.put((self, "group", begin + row), kept)
             yield begin, fit
 
     def found(
-        self, first: int, last: int, reader: ArraySource, pace: StepSizes
+        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[out, group]` of outputs `first` to `last`."""
         for begin, end in edges(first, last, _KEPT_TOGETHER):
@@ -135,20 +137,20 @@ class GroupQuantizer:
             if kept is not None:
                 yield kept
                 continue
-            for _, fit in self.columns(begin, end, reader, pace):
+            for _, fit in self.columns(begin, end, reader, step_sizes):
                 yield self._turned(fit)
 
     def found_rows(
-        self, first: int, last: int, reader: ArraySource, pace: StepSizes
+        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[group, out]` of groups `first` to `last`."""
         for group in range(first, last):
-            kept = reader.memo.take((self, "group", group))
+            kept = reader.cache.take((self, "group", group))
             if kept is not None:
                 bits, zeros = kept
                 yield bits[None], zeros[None]
                 continue
-            for _, fit in self.rows(group, group + 1, reader, pace):
+            for _, fit in self.rows(group, group + 1, reader, step_sizes):
                 yield self.bits_of(fit.steps), fit.zeros
 
     def _kept(
@@ -156,7 +158,7 @@ class GroupQuantizer:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Return cached scales and zero points of outputs; None if one of them is missing."""
         chunks = range(begin // CHUNK, -(-end // CHUNK))
-        found = [reader.memo.take((self, chunk)) for chunk in chunks]
+        found = [reader.cache.take((self, chunk)) for chunk in chunks]
         rows = slice(begin % CHUNK, begin % CHUNK + end - begin)
         whole = [arrays for arrays in found if arrays is not None]
         if len(whole) < len(found):
@@ -197,7 +199,7 @@ class GroupQuantizer:
         column: int,
         count: int,
         row: int,
-        pace: StepSizes,
+        step_sizes: StepSizes,
     ) -> QuantizedGroups:
         """Quantize some columns of a block.
 
@@ -206,7 +208,7 @@ class GroupQuantizer:
             column: The first column.
             count: Number of columns.
             row: The block's first input.
-            pace: Gives the implementation of the kernel.
+            step_sizes: Gives the implementation of the kernel.
 
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if the dtype of the scales cannot
@@ -225,7 +227,7 @@ class GroupQuantizer:
             np.empty((3, groups, count), np.float32),
             np.empty((2, groups, count), np.int32),
         )
-        twin(groupwise.quantize, pace.engine)(
+        twin(groupwise.quantize, step_sizes.engine)(
             values, scales, column, per_group, group, recipe.bits, METHODS[recipe.method],
             recipe.symmetric, PRECISIONS[recipe.scales], words, fit.steps, fit.zeros, fit.sums,
             fit.counts, self._importance(row, inputs),
@@ -259,7 +261,7 @@ class GroupQuantizer:
             stop = min((chunk + 1) * CHUNK, self.shape[1])
             if stop <= end:
                 part = slice(chunk * CHUNK - begin, stop - begin)
-                reader.memo.put((self, chunk), (bits[part].copy(), zeros[part].copy()))
+                reader.cache.put((self, chunk), (bits[part].copy(), zeros[part].copy()))
 
 
 def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:

@@ -39,16 +39,16 @@ class CodeColumns(Described):
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         outputs = self.tensor.values.shape[-1]
-        count = max(1, pace.step_bytes // (_PER_WORD * outputs))
+        count = max(1, step_sizes.step_bytes // (_PER_WORD * outputs))
         for first in range(box.start[-2], box.stop[-2], count):
             rows = min(count, box.stop[-2] - first)
             part = _of_expert(Box((first * _PER_WORD, 0), (rows * _PER_WORD, outputs)), self.expert)
             codes = dense(matrix(reader.read(self.tensor.name, part)))
             words = np.empty((rows, outputs), np.uint32)
-            twin(packing.interleave, pace.engine)(codes, _FLIP, words)
+            twin(packing.interleave, step_sizes.engine)(codes, _FLIP, words)
             yield words
 
 
@@ -65,14 +65,14 @@ class CodeRows(Described):
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for block, height in column_blocks(self.tensor, self.expert, box, pace, DType.I8):
+        for block, height in column_blocks(self.tensor, self.expert, box, step_sizes, DType.I8):
             codes = dense(matrix(reader.read(self.tensor.name, block)))
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
                 turned = np.empty(part.shape[::-1], np.uint8)
-                twin(groupwise.turn_bytes, pace.engine)(part, turned)
+                twin(groupwise.turn_bytes, step_sizes.engine)(part, turned)
                 yield turned
 
 

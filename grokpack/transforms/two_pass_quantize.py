@@ -45,7 +45,9 @@ class WideCodes(Described):
     weight: SourceWeight
     recipe: QuantizationScheme
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
+    def stream(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order.
 
         Raises:
@@ -53,7 +55,7 @@ class WideCodes(Described):
         """
         fitter = fitter_of(self.weight, self.recipe, box)
         rows = box.start[-2], box.stop[-2]
-        for piece in _pieces(fitter, rows, 1, reader, pace):
+        for piece in _pieces(fitter, rows, 1, reader, step_sizes):
             skip = max(0, rows[0] - piece.first)
             codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first]
             yield piece.measured(codes, skip, 1)
@@ -74,11 +76,11 @@ class WideScales(Described):
     recipe: QuantizationScheme
     expert: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[np.ndarray]:
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         part = Box(box.start[-2:], box.shape[-2:])
-        yield fitter.bits_of(wide_scales(fitter, part, reader, pace))
+        yield fitter.bits_of(wide_scales(fitter, part, reader, step_sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,14 @@ class WideWords:
     recipe: QuantizationScheme
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, pace: StepSizes) -> Iterator[QuantizedRows]:
+    def stream(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; errors are those of `WideCodes`."""
         fitter = fitter_of(self.weight, self.recipe, box, self.expert)
         per_word = self.recipe.per_word
         rows = box.start[-2] * per_word, box.stop[-2] * per_word
-        for piece in _pieces(fitter, rows, per_word, reader, pace):
+        for piece in _pieces(fitter, rows, per_word, reader, step_sizes):
             skip = max(0, rows[0] - piece.first)
             codes = piece.codes[skip : rows[1] - piece.first]
             yield piece.measured(_words(codes, self.recipe.bits), skip, per_word)
@@ -149,7 +153,7 @@ def _pieces(
     rows: tuple[int, int],
     multiple: int,
     reader: ArraySource,
-    pace: StepSizes,
+    step_sizes: StepSizes,
 ) -> Iterator[_Piece]:
     """Yield all rows of a range, extended to whole parts of groups.
 
@@ -158,11 +162,11 @@ def _pieces(
         rows: The first row, and one past the last.
         multiple: A number that divides the rows of a part, and of a group.
         reader: The source of values.
-        pace: Bytes to make at a time.
+        step_sizes: Bytes to make at a time.
     """
     outputs, unit = fitter.shape[1], unit_rows(fitter.per_group, multiple)
-    steps = wide_scales(fitter, Box((0, 0), (fitter.groups, outputs)), reader, pace)
-    count = max(1, pace.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
+    steps = wide_scales(fitter, Box((0, 0), (fitter.groups, outputs)), reader, step_sizes)
+    count = max(1, step_sizes.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
     first, last = rows[0] // unit * unit, -(-rows[1] // unit) * unit
     for begin in range(first, last, count):
         end = min(begin + count, last)
@@ -199,10 +203,10 @@ def _words(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def wide_scales(
-    fitter: GroupQuantizer, box: Box, reader: ArraySource, pace: StepSizes
+    fitter: GroupQuantizer, box: Box, reader: ArraySource, step_sizes: StepSizes
 ) -> np.ndarray:
     """Return scales `f32[group, out]` of a part of a matrix, fitted or cached."""
-    found = [bits for bits, _ in fitter.found(box.start[-1], box.stop[-1], reader, pace)]
+    found = [bits for bits, _ in fitter.found(box.start[-1], box.stop[-1], reader, step_sizes)]
     bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])
     return to_f32(bits, fitter.recipe.scales)
 

@@ -80,7 +80,7 @@ def replay(
     listen(Started("replay", wanted))
     began = time.monotonic()
     allowed = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers)
-    job = Job(_replaying, (plan, output, allowed.pace), _setup)
+    job = Job(_replaying, (plan, output, allowed.step_sizes), _setup)
     pool = limits.pool(allowed.workers)
     results = list(map_unordered(job, runs, pool, watching(listen, limits.stopping)))
     listen(Finished("replay", time.monotonic() - began))
@@ -214,12 +214,12 @@ class _ReplayResult:
     findings: tuple[Finding, ...]
 
 
-def _replaying(watch: Watch, plan: Plan, output: Output, pace: StepSizes) -> _Replayer:
+def _replaying(watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> _Replayer:
     """Make the function that makes a plan's tiles again, in any process."""
-    return _Replayer(plan, Context.of(watch, plan, output, pace))
+    return _Replayer(plan, Context.of(watch, plan, output, step_sizes))
 
 
-def _setup(plan: Plan, output: Output, _pace: StepSizes) -> None:
+def _setup(plan: Plan, output: Output, _step_sizes: StepSizes) -> None:
     """Check that a remote process has source and output."""
     if plan.source is not None:
         worker_checks.check_checkpoint(plan.source)
@@ -242,7 +242,7 @@ class _Replayer:
         bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in band}
         errors: dict[str, str] = {}
         for blocks in band_blocks(
-            self.context, band, at, stop, TileErrorStats(self.context.pace.engine)
+            self.context, band, at, stop, TileErrorStats(self.context.step_sizes.engine)
         ):
             for file, block in zip(band, blocks, strict=True):
                 if file.path not in errors:

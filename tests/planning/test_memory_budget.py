@@ -58,10 +58,13 @@ def test_fewer_threads_are_better_than_slower_kernels(
     wanted = plan_quantize(plan.source, QuantizeOptions(bits=4, group="32"))
     held = budgets.BUFFERS_PER_STEP + budgets.BLOCK_STEPS  # steps' bytes, for each thread
     alone = budget(wanted, 2 << 30, 1)
-    fixed = alone.memory_bytes - held * alone.pace.step_bytes
+    fixed = alone.memory_bytes - held * alone.step_sizes.step_bytes
     found = budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES)
-    assert (found.pace.engine, found.workers) == ("numba", 3)
-    assert budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES, 8).pace.engine == "numpy"
+    assert (found.step_sizes.engine, found.workers) == ("numba", 3)
+    assert (
+        budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES, 8).step_sizes.engine
+        == "numpy"
+    )
 
 
 def test_what_no_thread_has_room_for_is_refused(plan: Plan) -> None:

@@ -102,7 +102,7 @@ class _Store:
     """The model's arrays in a store."""
 
     folder: str
-    shelf: ChunkReader
+    chunk_reader: ChunkReader
     contents: StoreContents
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
@@ -166,7 +166,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     store.refuse_claims()
     store.refuse_values()
     chunks = [array.chunk_bytes for array in store.stored.values()]
-    store.shelf.largest_bytes = max(chunks, default=0)
+    store.chunk_reader.largest_bytes = max(chunks, default=0)
     tensors = _tensors(store, family.tensors(layers))
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     files = sum(map(len, store.bands)) + len(contents.literals) + len(contents.common)
@@ -194,7 +194,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
         framings=manifest_file.framings(manifest_file.load(folder)),
         views=store.views,
         bits=bits,
-        cache_bytes=store.shelf.memory_bytes,
+        cache_bytes=store.chunk_reader.memory_bytes,
     )
     told = contents.told or expectations.teller(model, hints)
     return Survey(folder, name, files + missing, tuple(findings), checkpoint, told=told)
@@ -245,7 +245,7 @@ def _take(store: _Store, member: Member, array: str) -> None:
     store.stored[array], store.documents[array] = stored, member.metadata
     name = member.path if member.folder else ""
     spec = json.dumps(member.spec, sort_keys=True)
-    view = Chunked(store.shelf, spec, stored, name, member.folder)
+    view = Chunked(store.chunk_reader, spec, stored, name, member.folder)
     packed = stored.packing == zarr.NIBBLES and stored.spec.dtype is DType.U8
     store.views[array] = Nibbles(view) if packed else view
     store.specs[array] = stored.spec

@@ -27,14 +27,14 @@ class Chunked:
     """Array of a chunked store.
 
     Attributes:
-        shelf: The store.
+        chunk_reader: The store.
         spec: TensorStore's spec of the array, as JSON.
         array: Its metadata.
         files: Name of the bytes of its files in the layout; empty where files hold many arrays.
         folder: Folder of its files, below the store's.
     """
 
-    shelf: ChunkReader
+    chunk_reader: ChunkReader
     spec: str
     array: Stored
     files: str
@@ -54,10 +54,10 @@ class Chunked:
         spec, itemsize = json.loads(self.spec), self.array.spec.dtype.itemsize
         windows = list(_windows(box, self.array.chunk, WINDOW_BYTES // itemsize))
         if len(windows) == 1:
-            return np.ascontiguousarray(self.shelf.read(spec, box)).view(RAW[itemsize])
+            return np.ascontiguousarray(self.chunk_reader.read(spec, box)).view(RAW[itemsize])
         out = np.empty(box.shape, RAW[itemsize])
         for window in windows:
-            out[window.slices_in(box)] = self.shelf.read(spec, window).view(RAW[itemsize])
+            out[window.slices_in(box)] = self.chunk_reader.read(spec, window).view(RAW[itemsize])
         return out
 
     def holder(self, index: Shape) -> str | None:

@@ -160,14 +160,14 @@ def test_scales_are_looked_at_many_at_a_time(served: Server) -> None:
     assert crowd.most > 4
 
 
-def _narrow(pace: Any) -> Any:
+def _narrow(step_sizes: Any) -> Any:
     from grokpack.execution.preflight import preflight
 
     def narrow(plan: Plan, out: str, limits: RunOptions) -> Any:
         from dataclasses import replace
 
         judged = preflight(plan, out, limits)
-        return replace(judged, budget=replace(judged.budget, pace=pace))
+        return replace(judged, budget=replace(judged.budget, step_sizes=step_sizes))
 
     return narrow
 
