@@ -89,18 +89,20 @@ def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Pl
     """
     _refuse(model)
     geometry = model.geometry
-    bands = []
+    file_groups = []
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op] = {}
     for entry in model.tensors():
         tensor = model.spec(entry)
         arrays |= tensor.arrays()
-        bands.append(
+        file_groups.append(
             ckpt0_layout.lay_out_tensor(f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, 1)
         )
         made |= _zeros(tensor) if sparse else _weights(entry, tensor, geometry, seed)
     finals = {config_json.FILE: config_json.render(model, {})}
-    target = Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, sparse=sparse)
+    target = Target(
+        ckpt0_format.NAME, Layout(arrays, tuple(file_groups)), made, finals, sparse=sparse
+    )
     own = {} if model.family is GROK1 else {"family": model.family.name}
     parameters = {**own, **geometry.document(), "seed": seed, "sparse": sparse}
     return Plan("synth", parameters, None, target)

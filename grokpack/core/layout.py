@@ -156,18 +156,18 @@ class Layout:
 
     Attributes:
         arrays: Shape and dtype of each whole array, by name.
-        bands: Groups of files that have the same segments and differ only in which slice of each
-            array they hold (the ranks of a tensor-parallel cut), so that one read of the source
-            serves all of them.
+        file_groups: Files by group: those of a group have the same segments and differ only in
+            which slice of each array they hold (the ranks of a tensor-parallel cut), so that one
+            read of the source serves all of them.
     """
 
     arrays: Mapping[str, ArraySpec]
-    bands: tuple[tuple[FileLayout, ...], ...]
+    file_groups: tuple[tuple[FileLayout, ...], ...]
 
     def files(self) -> Iterator[FileLayout]:
         """Yield every file, group by group."""
-        for band in self.bands:
-            yield from band
+        for group in self.file_groups:
+            yield from group
 
     @property
     def nbytes(self) -> int:

@@ -85,18 +85,19 @@ def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
         for run in runs:
             if context.stopping():
                 break
-            receipts.append(_run_band(context, run))
+            receipts.append(_write_tiles(context, run))
     return [receipt for receipt in receipts if receipt.sums[0]]
 
 
-def _run_band(context: Context, run: TileRange) -> Receipt:
-    band = context.target.layout.bands[run.band]
-    writers = [_writer(context, file) for file in band]
-    sums, ledger = TileSums(len(band), band[0].nbytes), TileErrorStats(context.step_sizes.engine)
+def _write_tiles(context: Context, run: TileRange) -> Receipt:
+    group = context.target.layout.file_groups[run.file_group]
+    writers = [_writer(context, file) for file in group]
+    sums = TileSums(len(group), group[0].nbytes)
+    error_stats = TileErrorStats(context.step_sizes.engine)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
         with suppress(Interrupted):  # while it waited for a server: in mid-tile
-            fill(context, run, writers, sums, ledger)
+            fill(context, run, writers, sums, error_stats)
         for writer in writers:
             writer.sync()
         marks = tuple(mark for writer in writers if (mark := writer.mark()))
@@ -104,13 +105,13 @@ def _run_band(context: Context, run: TileRange) -> Receipt:
         for writer in writers:
             writer.close()
     rows = sums.rows()
-    accounts = ledger.tiles(run.first, run.first + len(rows[0]))
+    accounts = error_stats.tiles(run.first, run.first + len(rows[0]))
     if context.target.encoding is None:
-        return Receipt(run.band, run.first, rows, accounts, marks=marks)
+        return Receipt(run.file_group, run.first, rows, accounts, marks=marks)
     ended = tuple(w.ended for w in writers if isinstance(w, CompressedWriter) and w.ended)
     if len(ended) < len(writers):  # stopped within the files, which have to be begun anew
-        return Receipt(run.band, run.first, ((),) * len(band))
-    return Receipt(run.band, run.first, rows, accounts, ended, marks)
+        return Receipt(run.file_group, run.first, ((),) * len(group))
+    return Receipt(run.file_group, run.first, rows, accounts, ended, marks)
 
 
 def _writer(context: Context, file: FileLayout) -> Writer:
@@ -121,41 +122,49 @@ def _writer(context: Context, file: FileLayout) -> Writer:
 
 
 def _fill(
-    context: Context, run: TileRange, writers: list[Writer], sums: TileSums, ledger: TileErrorStats
+    context: Context,
+    run: TileRange,
+    writers: list[Writer],
+    sums: TileSums,
+    error_stats: TileErrorStats,
 ) -> None:
     """Write a range of tiles to every file of its group, until asked to stop."""
-    band = context.target.layout.bands[run.band]
-    at, stop = run.span(band[0])
-    for blocks in band_blocks(context, band, at, stop, ledger):
+    group = context.target.layout.file_groups[run.file_group]
+    at, stop = run.span(group[0])
+    for blocks in file_group_blocks(context, group, at, stop, error_stats):
         for block, writer in zip(blocks, writers, strict=True):
             writer.write(at, block)
         tile_ended = sums.update(at, blocks)
         at += len(blocks[0])
-        context.advanced(len(blocks[0]) * len(band))
+        context.advanced(len(blocks[0]) * len(group))
         if tile_ended and context.stopping():
             break
 
 
 def _fill_sparse(
-    context: Context, run: TileRange, writers: list[Writer], sums: TileSums, ledger: TileErrorStats
+    context: Context,
+    run: TileRange,
+    writers: list[Writer],
+    sums: TileSums,
+    error_stats: TileErrorStats,
 ) -> None:
     """Write the tiles of a sparse output, in which arrays are holes and never written."""
-    band = context.target.layout.bands[run.band]
+    group = context.target.layout.file_groups[run.file_group]
     for tile in run.tiles:
-        at, stop = tile_range(tile, band[0].nbytes)
+        at, stop = tile_range(tile, group[0].nbytes)
         if context.stopping():
             break
-        if _is_hole(band[0], at, stop):
+        if _is_hole(group[0], at, stop):
             sums.append_zeros(stop - at)
-            context.advanced((stop - at) * len(band))
+            context.advanced((stop - at) * len(group))
             continue
-        for blocks in band_blocks(context, band, at, stop, ledger):
+        for blocks in file_group_blocks(context, group, at, stop, error_stats):
             for block, writer in zip(blocks, writers, strict=True):
                 if np.frombuffer(block, np.uint8).any():
                     writer.write(at, block)
             sums.update(at, blocks)
             at += len(blocks[0])
-            context.advanced(len(blocks[0]) * len(band))
+            context.advanced(len(blocks[0]) * len(group))
 
 
 def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
@@ -166,20 +175,26 @@ def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
     )
 
 
-def band_blocks(
-    context: Context, band: tuple[FileLayout, ...], start: int, stop: int, ledger: TileErrorStats
+def file_group_blocks(
+    context: Context,
+    group: tuple[FileLayout, ...],
+    start: int,
+    stop: int,
+    error_stats: TileErrorStats,
 ) -> Iterator[list[memoryview]]:
     """Yield bytes `start` to `stop` of every file of a group, in blocks of equal length."""
-    for index, low, high in band[0].covering(start, stop):
-        segments = [file.segments[index] for file in band]
+    for index, low, high in group[0].covering(start, stop):
+        segments = [file.segments[index] for file in group]
         parts = [segment for segment in segments if isinstance(segment, Part)]
         if not parts:
             yield [memoryview(s.data)[low:high] for s in segments if isinstance(s, Literal)]
             continue
         op = context.target.ops[parts[0].array]
         if isinstance(op, StreamedOp):
-            begins = band[0].ends[index] - parts[0].nbytes
-            yield from _streamed_blocks(context, op, parts, (low, high), ledger.from_byte(begins))
+            begins = group[0].ends[index] - parts[0].nbytes
+            yield from _streamed_blocks(
+                context, op, parts, (low, high), error_stats.from_byte(begins)
+            )
         else:
             yield from _part_blocks(context, op, parts, low, high)
 
@@ -191,18 +206,18 @@ def _part_blocks(
     first = parts[0]
     itemsize = first.dtype.itemsize
     united = _union(parts)
-    banded = op if isinstance(op, GroupedOp) else None  # checked once: the check is slow
+    grouped = op if isinstance(op, GroupedOp) else None  # checked once: the check is slow
     limit = context.step_sizes.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
         own = first.box.shape[-1] if first.box.shape else 1
         limit = max(1, limit * own // columns)
-    elif banded:
+    elif grouped:
         limit = max(1, limit // len(parts))
     for rows in row_bands(first.box.shape, itemsize, low, high, limit):
         boxes = [rows.box.moved(part.box.start) for part in parts]
-        if banded:
-            values = banded.make_band(boxes, context.reader)
+        if grouped:
+            values = grouped.make_group(boxes, context.reader)
         elif united is None:
             values = [dense(op.make(box, context.reader)) for box in boxes]
         else:

@@ -267,14 +267,14 @@ def _is_plan(document: object) -> bool:
 def _row(receipt: Receipt) -> list[Any]:
     accounts = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.accounts]
     encoded = [[file.nbytes, file.sums] for file in receipt.encoded]
-    return [receipt.band, receipt.first, receipt.sums, accounts, encoded, receipt.marks]
+    return [receipt.file_group, receipt.first, receipt.sums, accounts, encoded, receipt.marks]
 
 
 def _receipt(row: list[Any]) -> Receipt:
-    band, first, sums, *rest = row
+    group, first, sums, *rest = row
     accounts, encoded, marks = [*rest, [], [], []][:3]  # journals of 0.1 have none
     return Receipt(
-        band,
+        group,
         first,
         tuple(map(tuple, sums)),
         tuple({t: ErrorStats.from_json(a) for t, a in tile.items()} for tile in accounts),

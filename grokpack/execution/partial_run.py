@@ -233,5 +233,5 @@ class _Part(RunState):
         return tuple(
             number
             for number, share in enumerate(self._shares, 1)
-            if any(outstanding.get(band, set()) & own for band, own in share.items())
+            if any(outstanding.get(group, set()) & own for group, own in share.items())
         )

@@ -102,7 +102,9 @@ def _encoded_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[in
     return {
         file.path: (written.nbytes, list(written.sums))
         for receipt in receipts
-        for file, written in zip(layout.bands[receipt.band], receipt.encoded, strict=True)
+        for file, written in zip(
+            layout.file_groups[receipt.file_group], receipt.encoded, strict=True
+        )
     }
 
 
@@ -114,7 +116,7 @@ def _file_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[int, 
     """
     sums = {f.path: (f.nbytes, [""] * tile_count(f.nbytes)) for f in layout.files()}
     for receipt in receipts:
-        for file, digests in zip(layout.bands[receipt.band], receipt.sums, strict=True):
+        for file, digests in zip(layout.file_groups[receipt.file_group], receipt.sums, strict=True):
             sums[file.path][1][receipt.first : receipt.last] = digests
     if any("" in digests for _, digests in sums.values()):
         raise GrokpackError("GP901", "a tile was never written, so nothing was published")

@@ -42,14 +42,14 @@ class Receipt:
     file.
     """
 
-    band: int
+    file_group: int
     first: int
-    sums: tuple[tuple[str, ...], ...]  # [file in band][tile]
+    sums: tuple[tuple[str, ...], ...]  # [file in group][tile]
     accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantized
     encoded: tuple[
         CompressedFileRecord, ...
-    ] = ()  # [file in band], where files are written encoded
-    marks: tuple[storage.Mark, ...] = ()  # [file in band], after these tiles were written
+    ] = ()  # [file in group], where files are written encoded
+    marks: tuple[storage.Mark, ...] = ()  # [file in group], after these tiles were written
 
     @property
     def last(self) -> int:

@@ -179,14 +179,16 @@ class RunState:
         lost = {path: sink.lost_tiles(self.output.file(path), row) for path, row in files.items()}
         if self.plan.target.sparse:  # holes are never written, so nothing else may be there
             lost = {path: set(files[path].sums) for path, tiles in lost.items() if tiles}
-        bands = tile_coverage.bands_of(self.layout, lost)
-        for number in bands:
-            for path in (file.path for file in self.layout.bands[number]):
+        file_groups = tile_coverage.file_groups_of(self.layout, lost)
+        for number in file_groups:
+            for path in (file.path for file in self.layout.file_groups[number]):
                 if path in files:
                     sink.reopen(self.output.file(path), files[path], lost.get(path, set()))
         if self.plan.target.encoding is not None:  # tiles of a compressed file are not the group's
-            bands = {number: tile_coverage.everything(self.layout)[number] for number in bands}
-        return tile_coverage.distinct(receipts, bands)
+            file_groups = {
+                number: tile_coverage.everything(self.layout)[number] for number in file_groups
+            }
+        return tile_coverage.distinct(receipts, file_groups)
 
     def check_source(self) -> None:
         """Refuse a source that changed since this run first read it at its path.
@@ -238,7 +240,7 @@ class RunState:
     def _portions(self, done: tile_coverage.Tiles) -> Iterator[TaskInput]:
         target = self.plan.target
         for runs in tasks(target, done):
-            files = {f.path for run in runs for f in target.layout.bands[run.band]}
+            files = {f.path for run in runs for f in target.layout.file_groups[run.file_group]}
             paths = [self.output.file(path) for path in sorted(files)]
             # a compressed file is begun anew by the process that writes it
             yield TaskInput(runs, {} if target.encoding else self.output.sink.tickets(paths))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from grokpack import storage
 from grokpack.core.events import ignore
 from grokpack.core.progress import watching
-from grokpack.execution.data_loop import Context, band_blocks
+from grokpack.execution.data_loop import Context, file_group_blocks
 from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.planning.tasks import tasks
 from grokpack.storage.hashing import TileSums
@@ -60,10 +60,10 @@ class Rates:
 def rates(plan: Plan, output: Output, step_sizes: StepSizes) -> Rates:
     """Measure a plan's rates for two or three seconds."""
     cores = os.cpu_count() or 1
-    taste = _Sample(Context.of(watching(ignore), plan, output, step_sizes))
-    taste.rate(1, 0.0)  # load compiled kernels and open files before measuring
-    one = taste.rate(1, _TASTE_S)
-    here = taste.rate(cores, _TASTE_S) if cores > 1 else one
+    sample = _Sample(Context.of(watching(ignore), plan, output, step_sizes))
+    sample.rate(1, 0.0)  # load compiled kernels and open files before measuring
+    one = sample.rate(1, _TASTE_S)
+    here = sample.rate(cores, _TASTE_S) if cores > 1 else one
     one = max(one, here / cores)  # one thread alone is never slower than beside others
     return Rates(_read_rate(plan), _write_rate(output), one, max(one, here), cores)
 
@@ -107,11 +107,11 @@ class _Sample:
 
     def _blocks_of(self, run: TileRange) -> Iterator[list[memoryview]]:
         target, engine = self._context.target, self._context.step_sizes.engine
-        band = target.layout.bands[run.band]
-        at, stop = run.span(band[0])
-        sums = TileSums(len(band), band[0].nbytes)
-        encode = target.encoding.encoder(band[0]) if target.encoding else None
-        for blocks in band_blocks(self._context, band, at, stop, TileErrorStats(engine)):
+        group = target.layout.file_groups[run.file_group]
+        at, stop = run.span(group[0])
+        sums = TileSums(len(group), group[0].nbytes)
+        encode = target.encoding.encoder(group[0]) if target.encoding else None
+        for blocks in file_group_blocks(self._context, group, at, stop, TileErrorStats(engine)):
             sums.update(at, blocks)
             at += len(blocks[0])
             if encode:

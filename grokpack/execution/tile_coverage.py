@@ -24,7 +24,7 @@ def tiles_of(receipts: Iterable[Receipt]) -> Tiles:
     """Collect the tiles that receipts are for."""
     done: Tiles = {}
     for receipt in receipts:
-        done.setdefault(receipt.band, set()).update(receipt.tiles)
+        done.setdefault(receipt.file_group, set()).update(receipt.tiles)
     return done
 
 
@@ -35,10 +35,10 @@ def distinct(receipts: Iterable[Receipt], lost: Tiles | None = None) -> list[Rec
         receipts: Receipts of one output.
         lost: Tiles that are left out.
     """
-    seen: Tiles = {band: set(tiles) for band, tiles in (lost or {}).items()}
+    seen: Tiles = {group: set(tiles) for group, tiles in (lost or {}).items()}
     found = []
     for receipt in receipts:
-        before = seen.setdefault(receipt.band, set())
+        before = seen.setdefault(receipt.file_group, set())
         found += list(_without(receipt, before))
         before.update(receipt.tiles)
     return found
@@ -50,15 +50,15 @@ def fitting(layout: Layout, receipts: Iterable[Receipt]) -> list[Receipt]:
 
 
 def _fits(layout: Layout, receipt: Receipt) -> bool:
-    if not 0 <= receipt.band < len(layout.bands) or receipt.first < 0:
+    if not 0 <= receipt.file_group < len(layout.file_groups) or receipt.first < 0:
         return False
-    band = layout.bands[receipt.band]
+    group = layout.file_groups[receipt.file_group]
     return (
-        len(receipt.sums) == len(band)
+        len(receipt.sums) == len(group)
         and len({len(row) for row in receipt.sums}) == 1
-        and receipt.last <= tile_count(band[0].nbytes)
-        and len(receipt.encoded) in (0, len(band))
-        and len(receipt.marks) in (0, len(band))
+        and receipt.last <= tile_count(group[0].nbytes)
+        and len(receipt.encoded) in (0, len(group))
+        and len(receipt.marks) in (0, len(group))
     )
 
 
@@ -80,11 +80,11 @@ def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
         at = stop + 1
 
 
-def bands_of(layout: Layout, tiles: Mapping[str, set[int]]) -> Tiles:
+def file_groups_of(layout: Layout, tiles: Mapping[str, set[int]]) -> Tiles:
     """Convert tiles of files, by path, to tiles of the groups that the files are in."""
     found = {
-        number: set().union(*(tiles.get(file.path, ()) for file in band))
-        for number, band in enumerate(layout.bands)
+        number: set().union(*(tiles.get(file.path, ()) for file in group))
+        for number, group in enumerate(layout.file_groups)
     }
     return {number: own for number, own in found.items() if own}
 
@@ -92,14 +92,15 @@ def bands_of(layout: Layout, tiles: Mapping[str, set[int]]) -> Tiles:
 def everything(layout: Layout) -> Tiles:
     """Return all tiles of a layout."""
     return {
-        number: set(range(tile_count(band[0].nbytes))) for number, band in enumerate(layout.bands)
+        number: set(range(tile_count(group[0].nbytes)))
+        for number, group in enumerate(layout.file_groups)
     }
 
 
 def without(tiles: Tiles, others: Tiles) -> Tiles:
     """Return the tiles that are not among the others."""
-    left = {band: own - others.get(band, set()) for band, own in tiles.items()}
-    return {band: own for band, own in left.items() if own}
+    left = {group: own - others.get(group, set()) for group, own in tiles.items()}
+    return {group: own for group, own in left.items() if own}
 
 
 def shares(target: Target, count: int) -> list[Tiles]:
@@ -115,7 +116,7 @@ def shares(target: Target, count: int) -> list[Tiles]:
         own = found[min(count - 1, (2 * at + nbytes) * count // max(1, 2 * total))]
         at += nbytes
         for run in task:
-            own.setdefault(run.band, set()).update(run.tiles)
+            own.setdefault(run.file_group, set()).update(run.tiles)
     return found
 
 
@@ -123,7 +124,7 @@ def bytes_of(layout: Layout, tiles: Tiles) -> int:
     """Count the bytes of tiles, in all files of their groups."""
     nbytes = 0
     for number, own in tiles.items():
-        band = layout.bands[number]
-        ranges = (tile_range(tile, band[0].nbytes) for tile in own)
-        nbytes += len(band) * sum(stop - start for start, stop in ranges)
+        group = layout.file_groups[number]
+        ranges = (tile_range(tile, group[0].nbytes) for tile in own)
+        nbytes += len(group) * sum(stop - start for start, stop in ranges)
     return nbytes

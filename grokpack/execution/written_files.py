@@ -27,7 +27,7 @@ def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, Writ
     """Return what is written of each file that has a receipt or no tiles, by path."""
     found: dict[str, _Collected] = {}
     for receipt in receipts:
-        for number, file in enumerate(layout.bands[receipt.band]):
+        for number, file in enumerate(layout.file_groups[receipt.file_group]):
             _collect(found, file, receipt, number)
     for file in layout.files():
         if not file.nbytes:

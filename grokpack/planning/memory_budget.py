@@ -91,7 +91,7 @@ def budget(
     preferred: Engine = choose_engine(work) if streams else "numpy"
     own = storage.read_overhead(plan.source.folder) if plan.source else storage.ReadOverhead()
     aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)
-    aside += writer_bytes * max(map(len, plan.target.layout.bands), default=0)
+    aside += writer_bytes * max(map(len, plan.target.layout.file_groups), default=0)
     fixed = (
         RESERVED_BYTES
         + (CLIENT_BYTES if writer_bytes else 0)
@@ -132,7 +132,7 @@ def _codecs_bytes(plan: Plan) -> int:
     held = HELD_BYTES if plan.source and plan.source.sealed else 0
     held += reading_memory.HELD_BYTES if plan.source and plan.source.cache_bytes else 0
     if target.encoding is not None:
-        held += target.encoding.held_bytes * max(map(len, target.layout.bands), default=0)
+        held += target.encoding.held_bytes * max(map(len, target.layout.file_groups), default=0)
     return held
 
 

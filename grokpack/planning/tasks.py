@@ -23,7 +23,7 @@ TASK_BYTES = 256 << 20
 class TileRange:
     """Consecutive tiles of the files of a group."""
 
-    band: int
+    file_group: int
     first: int
     last: int  # one past
 
@@ -38,9 +38,9 @@ class TileRange:
 
     def nbytes(self, layout: Layout) -> int:
         """Count the bytes of its tiles, in all files of the group."""
-        band = layout.bands[self.band]
-        start, stop = self.span(band[0])
-        return (stop - start) * len(band)
+        group = layout.file_groups[self.file_group]
+        start, stop = self.span(group[0])
+        return (stop - start) * len(group)
 
 
 def tasks(
@@ -59,15 +59,15 @@ def tasks(
     task_bytes = TASK_BYTES if task_bytes is None else task_bytes
     batch: list[TileRange] = []
     nbytes = 0
-    for number, band in enumerate(target.layout.bands):
-        most = max(1, task_bytes // (len(band) * TILE_BYTES))
+    for number, group in enumerate(target.layout.file_groups):
+        most = max(1, task_bytes // (len(group) * TILE_BYTES))
         if target.encoding is not None:
-            most = tile_count(band[0].nbytes)
-        edges = _good_edges(band[0])
-        for run in _outstanding(number, tile_count(band[0].nbytes), done.get(number, set())):
+            most = tile_count(group[0].nbytes)
+        edges = _good_edges(group[0])
+        for run in _outstanding(number, tile_count(group[0].nbytes), done.get(number, set())):
             for piece in _pieces(run, most, edges):
                 batch.append(piece)
-                nbytes += min((piece.last - piece.first) * TILE_BYTES, band[0].nbytes) * len(band)
+                nbytes += min((piece.last - piece.first) * TILE_BYTES, group[0].nbytes) * len(group)
                 if nbytes >= task_bytes // 2:
                     yield tuple(batch)
                     batch, nbytes = [], 0
@@ -93,16 +93,16 @@ def _pieces(run: TileRange, most: int, edges: list[int]) -> Iterator[TileRange]:
         good = bisect_right(edges, last) - 1
         if last < run.last and good >= 0 and edges[good] - first > most // 2:
             last = edges[good]
-        yield TileRange(run.band, first, last)
+        yield TileRange(run.file_group, first, last)
         first = last
 
 
-def _outstanding(band: int, tiles: int, done: set[int]) -> Iterator[TileRange]:
+def _outstanding(group: int, tiles: int, done: set[int]) -> Iterator[TileRange]:
     first = None
     for tile in range(tiles + 1):
         open_tile = tile < tiles and tile not in done
         if open_tile and first is None:
             first = tile
         elif not open_tile and first is not None:
-            yield TileRange(band, first, tile)
+            yield TileRange(group, first, tile)
             first = None

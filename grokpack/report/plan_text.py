@@ -181,8 +181,8 @@ def contents(plan: Plan, nbytes: int) -> str:
     layout = plan.target.layout
     total = numbers.size(nbytes)
     if plan.target.format == "safetensors":
-        ranks = len(layout.bands[0])
-        per_rank = sum(band[0].nbytes for band in layout.bands if len(band) == ranks)
+        ranks = len(layout.file_groups[0])
+        per_rank = sum(group[0].nbytes for group in layout.file_groups if len(group) == ranks)
         return f"{ranks} rank{'s' * (ranks != 1)} x {numbers.size(per_rank)}, common, grokpack.json"
     if plan.target.single:
         return total

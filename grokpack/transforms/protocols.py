@@ -56,7 +56,7 @@ class StreamedOp(Protocol):
 class GroupedOp(Protocol):
     """Transform that makes the parts of sibling files together, because they lie side by side."""
 
-    def make_band(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
+    def make_group(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
         """Return the values of each file's box, as unsigned integers."""
 
     def describe(self) -> list[object]:

@@ -42,9 +42,9 @@ class Frames:
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return the frames in a box of whole rows."""
-        return self.make_band([box], reader)[0]
+        return self.make_group([box], reader)[0]
 
-    def make_band(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
+    def make_group(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
         """Return the frames of shards that lie side by side along the last axis.
 
         They are valid until the same thread requests others.

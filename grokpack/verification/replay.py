@@ -23,7 +23,7 @@ from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
 from grokpack.core.tiles import tile_count
 from grokpack.execution import worker_checks
-from grokpack.execution.data_loop import Context, band_blocks
+from grokpack.execution.data_loop import Context, file_group_blocks
 from grokpack.execution.output import Output
 from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.execution.workers import Job, map_unordered
@@ -187,8 +187,8 @@ def _quantization(given: dict[str, Any]) -> dict[str, Any]:
 def _chosen(plan: Plan, share: Sample) -> Iterator[TileRange]:
     """Group the tiles to be made again into items of work."""
     every = [
-        (band, tile)
-        for band, files in enumerate(plan.target.layout.bands)
+        (group, tile)
+        for group, files in enumerate(plan.target.layout.file_groups)
         for tile in range(tile_count(files[0].nbytes))
     ]
     picked: Sequence[int] = share.slice_of(len(every))
@@ -199,10 +199,10 @@ def _chosen(plan: Plan, share: Sample) -> Iterator[TileRange]:
         picked = sorted(random.SystemRandom().sample(range(len(every)), count))
     first = 0
     for at in range(1, len(picked) + 1):
-        band, tile = every[picked[at - 1]]
-        more = at < len(picked) and every[picked[at]] == (band, tile + 1)
+        group, tile = every[picked[at - 1]]
+        more = at < len(picked) and every[picked[at]] == (group, tile + 1)
         if not more or at - first == _TILES:
-            yield TileRange(band, every[picked[first]][1], tile + 1)
+            yield TileRange(group, every[picked[first]][1], tile + 1)
             first = at
 
 
@@ -237,19 +237,19 @@ class _Replayer:
         """Make and compare a range of tiles; none if it is time to stop."""
         if self.context.stopping():
             return _ReplayResult(0, ())
-        band = self.plan.target.layout.bands[run.band]
-        at, stop = run.span(band[0])
-        bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in band}
+        group = self.plan.target.layout.file_groups[run.file_group]
+        at, stop = run.span(group[0])
+        bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in group}
         errors: dict[str, str] = {}
-        for blocks in band_blocks(
-            self.context, band, at, stop, TileErrorStats(self.context.step_sizes.engine)
+        for blocks in file_group_blocks(
+            self.context, group, at, stop, TileErrorStats(self.context.step_sizes.engine)
         ):
-            for file, block in zip(band, blocks, strict=True):
+            for file, block in zip(group, blocks, strict=True):
                 if file.path not in errors:
                     self._compare(file, at, block, bad[file.path], errors)
             at += len(blocks[0])
-            self.context.advanced(len(blocks[0]) * len(band))
-        findings = [_differs(file, bad[file.path]) for file in band if bad[file.path]]
+            self.context.advanced(len(blocks[0]) * len(group))
+        findings = [_differs(file, bad[file.path]) for file in group if bad[file.path]]
         for path, what in errors.items():
             findings.append(Finding("GP117", f"contents cannot be read: {what}", path))
         return _ReplayResult(run.nbytes(self.plan.target.layout), tuple(findings))

@@ -79,7 +79,7 @@ def inflated(data: bytes) -> bytes:
 
 
 def encoded_plan(source: Path, encoding: Any = None) -> Plan:
-    """Ranks of a checkpoint, in bands of two files, encoded."""
+    """Ranks of a checkpoint, in file groups of two, encoded."""
     plan = plan_reshard(open_checkpoint(str(source)), 2)
     return replace(plan, target=replace(plan.target, encoding=encoding or Deflated()))
 
@@ -151,7 +151,7 @@ def test_resume_after_a_crash_at_any_operation_gives_the_same_bytes(
 def test_finished_files_are_kept_and_begun_ones_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 2)  # a task for each band
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 2)  # a task for each file group
     source, out = synthesize(tmp_path / "source", seed=1), tmp_path / "out"
 
     def hook(operation: str, path: str) -> None:

@@ -36,7 +36,7 @@ def lay_out_tensor(
     """
     arrays = tensor.arrays()
     shares = partition.shares(geometry, entry, arrays, hosts, "jax")
-    band = []
+    group = []
     for host in range(hosts):
         boxes = {
             name: share[host] if share else whole(arrays[name].shape)
@@ -45,8 +45,8 @@ def lay_out_tensor(
         path = prefix + ckpt0.file_name(entry.index, host)
         share_spec = _share_spec(tensor, boxes)
         framing = literals[host] if literals else None
-        band.append(ckpt0.lay_out(path, share_spec, boxes, framing, bf16_flags))
-    return tuple(band)
+        group.append(ckpt0.lay_out(path, share_spec, boxes, framing, bf16_flags))
+    return tuple(group)
 
 
 def _share_spec(tensor: TensorSpec, boxes: dict[str, Box]) -> TensorSpec:

@@ -64,8 +64,11 @@ def lay_out(model: Model, tensors: Iterable[Stored], ranks: int) -> Layout:
             else:
                 cut[name] = share
     folders = [rank_folder(r, ranks) for r in range(ranks)]
-    bands = [*_bands(family, folders, cut, arrays), *_bands(family, [COMMON], common, arrays)]
-    return Layout(arrays, tuple(bands))
+    file_groups = [
+        *_file_groups(family, folders, cut, arrays),
+        *_file_groups(family, [COMMON], common, arrays),
+    ]
+    return Layout(arrays, tuple(file_groups))
 
 
 def _reading_order(family: Family, name: str) -> tuple[int, str]:
@@ -73,7 +76,7 @@ def _reading_order(family: Family, name: str) -> tuple[int, str]:
     return (-1 if layer is None else layer, name)
 
 
-def _bands(
+def _file_groups(
     family: Family,
     folders: list[str],
     boxes: Mapping[str, tuple[Box, ...]],

@@ -105,7 +105,7 @@ class _Store:
     chunk_reader: ChunkReader
     contents: StoreContents
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
-    bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
+    file_groups: list[tuple[FileLayout, ...]] = field(default_factory=list)
     views: dict[str, LazyArray] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
     specs: dict[str, ArraySpec] = field(default_factory=dict)  # shape and dtype when unpacked
@@ -169,7 +169,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     store.chunk_reader.largest_bytes = max(chunks, default=0)
     tensors = _tensors(store, family.tensors(layers))
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
-    files = sum(map(len, store.bands)) + len(contents.literals) + len(contents.common)
+    files = sum(map(len, store.file_groups)) + len(contents.literals) + len(contents.common)
     missing = sum(f.file is not None for f in of_kinds(contents.findings, "GP101"))
     findings = contents.findings
     if model is None:
@@ -272,7 +272,7 @@ def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> No
         finding = held.damage(place, size)
         findings += [finding] if finding else []
         part = Part(member.path, Box((at,), (size,)), DType.U8)
-        store.bands.append((FileLayout(path, (part,)),))
+        store.file_groups.append((FileLayout(path, (part,)),))
         at += size
     if not held.missing:
         store.claims(stored, at)
@@ -339,17 +339,19 @@ def _misfit_scales(entry: ModelTensor, tensor: TensorSpec, file: str | None) -> 
 
 def _layout(store: _Store) -> Layout:
     """Return the layout of the model's files and of the store's metadata."""
-    bands, at = list(store.bands), 0
-    bands += [(FileLayout(p, (Literal(d),)),) for p, d in sorted(store.contents.literals.items())]
+    file_groups, at = list(store.file_groups), 0
+    file_groups += [
+        (FileLayout(p, (Literal(d),)),) for p, d in sorted(store.contents.literals.items())
+    ]
     for path in store.contents.common:
         size = _size(store, path)
         part = Part(_DATABASE, Box((at,), (size,)), DType.U8)
-        bands.append((FileLayout(path, (part,)),))
+        file_groups.append((FileLayout(path, (part,)),))
         at += size
     arrays = dict(store.arrays)
     if store.contents.common:
         arrays[_DATABASE] = ArraySpec((at,), DType.U8)
-    return Layout(arrays, tuple(bands))
+    return Layout(arrays, tuple(file_groups))
 
 
 def _size(store: _Store, path: str) -> int:

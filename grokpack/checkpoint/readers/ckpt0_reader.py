@@ -207,20 +207,28 @@ def _checkpoint(
     folder: str, model: Model, tensors: dict[int, TensorSpec], files: _Folder, hosts: int
 ) -> Checkpoint:
     arrays: dict[str, ArraySpec] = {}
-    bands = []
+    file_groups = []
     framings = {}
     entries = model.tensors()
     for index, tensor in tensors.items():
         arrays |= tensor.arrays()
         pickled = [files.read[index, host] for host in range(hosts)]
         literals = [p.literals for p in pickled]
-        bands.append(lay_out_tensor("", model.geometry, entries[index], tensor, hosts, literals))
+        file_groups.append(
+            lay_out_tensor("", model.geometry, entries[index], tensor, hosts, literals)
+        )
         canonical = pickle.frame(tensor.values, tensor.scales).literals
         if hosts == 1 and canonical != literals[0]:
             framings[tensor.name] = literals[0]
     named = {tensor.name: tensor for tensor in tensors.values()}
     return Checkpoint(
-        folder, folder, ckpt0.NAME, model, named, Layout(arrays, tuple(bands)), framings=framings
+        folder,
+        folder,
+        ckpt0.NAME,
+        model,
+        named,
+        Layout(arrays, tuple(file_groups)),
+        framings=framings,
     )
 
 

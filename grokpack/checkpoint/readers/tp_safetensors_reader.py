@@ -82,23 +82,23 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     model, stored, ranks, bits = _parse_index(path, head_dim)
     layout = lay_out(model, stored, ranks)
     findings: list[Finding] = []
-    bands = []
-    expected = [file for band in layout.bands for file in band]
+    file_groups = []
+    expected = [file for group in layout.file_groups for file in group]
     allowance = Allowance()
     looks = iter(
         storage.map_all(folder, lambda file: _check_file(folder, file, allowance), expected)
     )
-    for band in layout.bands:
-        found = [next(looks) for _ in band]
+    for group in layout.file_groups:
+        found = [next(looks) for _ in group]
         findings += [look for look in found if isinstance(look, Finding)]
         if not any(isinstance(look, Finding) for look in found):
-            bands.append(tuple(look for look in found if isinstance(look, FileLayout)))
+            file_groups.append(tuple(look for look in found if isinstance(look, FileLayout)))
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config_file.find([folder])
     findings += [
         Finding("GP130", text, config_json.FILE) for text in _contradictions(settings, model)
     ]
-    kept = Layout(layout.arrays, tuple(bands))
+    kept = Layout(layout.arrays, tuple(file_groups))
     framings = manifest_file.framings(manifest_file.load(folder))
     packings = {one.name: one for one in stored if isinstance(one, Packing)}
     tensors = {t.name: t.tensor if isinstance(t, Packing) else t for t in stored}
@@ -117,7 +117,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         bits=bits,
         packings=packings,
     )
-    count = sum(map(len, layout.bands))
+    count = sum(map(len, layout.file_groups))
     return Survey(folder, NAME, count, tuple(findings), checkpoint, told=INDEX)
 
 

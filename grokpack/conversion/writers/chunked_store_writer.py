@@ -55,13 +55,13 @@ class ChunkedArrays:
     Attributes:
         specs: Of the frames of each array, by its name.
         ops: What makes them.
-        bands: Files.
+        file_groups: Files.
         thread_bytes: Memory that a thread needs for the largest band of chunks.
     """
 
     specs: dict[str, ArraySpec] = field(default_factory=dict)
     ops: dict[str, Op] = field(default_factory=dict)
-    bands: list[tuple[FileLayout, ...]] = field(default_factory=list)
+    file_groups: list[tuple[FileLayout, ...]] = field(default_factory=list)
     thread_bytes: int = 0
 
     def add(
@@ -90,18 +90,18 @@ class ChunkedArrays:
         small = options.compress is not None
         self.specs[name] = zarr.frames_spec(spec, grid, checked=not small)
         self.ops[name] = Frames(op, grid, itemsize, checked=not small)
-        self.bands += zarr.lay_out(folder, name, spec, grid, compressed=small)
+        self.file_groups += zarr.lay_out(folder, name, spec, grid, compressed=small)
         metadata = zarr.array_document(spec, grid, **document, compressed=small)
         self.add_file(f"{folder}/{zarr.METADATA}", metadata)
         self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
 
     def add_file(self, path: str, data: bytes) -> None:
         """Add a file of known bytes."""
-        self.bands.append((FileLayout(path, (Literal(data),)),))
+        self.file_groups.append((FileLayout(path, (Literal(data),)),))
 
     def layout(self) -> Layout:
         """Return the layout of all files."""
-        return Layout(self.specs, tuple(self.bands))
+        return Layout(self.specs, tuple(self.file_groups))
 
     def target(
         self,

@@ -92,7 +92,7 @@ def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target
         form: A tensor as it is to be stored, and how its arrays are made.
         hosts: Processes that share them.
     """
-    bands = []
+    file_groups = []
     arrays: dict[str, ArraySpec] = {}
     made: dict[str, Op | StreamedOp] = {}
     flags = pickle.bf16_flags(source.framings.values())
@@ -101,13 +101,15 @@ def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target
         made |= tensor_ops
         arrays |= tensor.arrays()
         literals = _framing(source.framings, tensor) if hosts == 1 else None
-        bands.append(
+        file_groups.append(
             ckpt0_layout.lay_out_tensor(
                 f"{ckpt0_format.FOLDER}/", model.geometry, entry, tensor, hosts, literals, flags
             )
         )
     finals = {config_json.FILE: config_json.render(model, source.config)}
-    return Target(ckpt0_format.NAME, Layout(arrays, tuple(bands)), made, finals, source.framings)
+    return Target(
+        ckpt0_format.NAME, Layout(arrays, tuple(file_groups)), made, finals, source.framings
+    )
 
 
 def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:

@@ -91,7 +91,7 @@ def folder(
             {"quantization_config": config, **(extra or {})},
         ),
         huggingface_writer.INDEX: huggingface_writer.index(
-            [file for (file,) in layout.bands], arrays.specs
+            [file for (file,) in layout.file_groups], arrays.specs
         ),
     }
     bits = 8 * layout.nbytes / source.model.parameters().total

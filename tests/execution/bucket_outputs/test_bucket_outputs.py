@@ -103,7 +103,7 @@ def test_a_writer_keeps_one_part_of_a_file_of_any_size(
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out", RunOptions(workers=1))
     assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sink.PART_BYTES
-    assert max(held) < 2 * sink.PART_BYTES  # ranks are a band of two
+    assert max(held) < 2 * sink.PART_BYTES  # ranks are a file group of two
 
 
 def test_what_a_bucket_refuses_is_said_before_anything_is_sent(moto: Moto, wide: Path) -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def test_shares_are_all_tiles_each_in_one(plan: Plan, count: int) -> None:
     shares = tile_coverage.shares(plan.target, count)
     assert len(shares) == count
-    tiles = [(band, tile) for share in shares for band, own in share.items() for tile in own]
+    tiles = [(group, tile) for share in shares for group, own in share.items() for tile in own]
     every = tile_coverage.everything(plan.target.layout)
-    assert sorted(tiles) == sorted((band, tile) for band, own in every.items() for tile in own)
+    assert sorted(tiles) == sorted((group, tile) for group, own in every.items() for tile in own)
 
 
 def test_shares_of_the_release_are_even() -> None:
@@ -47,18 +47,18 @@ def test_of_receipts_that_overlap_each_tile_is_kept_once(
 ) -> None:
     given = [
         Receipt(
-            band,
+            group,
             first,
-            (tuple(f"{band}.{tile}" for tile in range(first, first + count)),),
-            tuple({f"{band}.{tile}": ErrorStats()} for tile in range(first, first + count)),
+            (tuple(f"{group}.{tile}" for tile in range(first, first + count)),),
+            tuple({f"{group}.{tile}": ErrorStats()} for tile in range(first, first + count)),
         )
-        for band, first, count in drawn
+        for group, first, count in drawn
     ]
     kept = tile_coverage.distinct(given)
-    tiles = [(r.band, tile) for r in kept for tile in range(r.first, r.last)]
+    tiles = [(r.file_group, tile) for r in kept for tile in range(r.first, r.last)]
     assert len(tiles) == len(set(tiles))
     assert tile_coverage.tiles_of(kept) == tile_coverage.tiles_of(given)
     for receipt in kept:
-        names = [f"{receipt.band}.{tile}" for tile in range(receipt.first, receipt.last)]
+        names = [f"{receipt.file_group}.{tile}" for tile in range(receipt.first, receipt.last)]
         assert list(receipt.sums[0]) == names
         assert [name for tile in receipt.accounts for name in tile] == names

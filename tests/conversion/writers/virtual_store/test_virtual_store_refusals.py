@@ -88,7 +88,7 @@ def test_names_that_no_key_can_be_are_refused(model: Path) -> None:
     for name in (f"{GATE}/c/x", "\ud800"):
         part = Part(name, whole(spec.shape), spec.dtype)
         file = FileLayout("other", (part,))
-        more = Layout({**layout.arrays, name: spec}, (*layout.bands, (file,)))
+        more = Layout({**layout.arrays, name: spec}, (*layout.file_groups, (file,)))
         with pytest.raises(GrokpackError) as caught:
             plan_convert(replace(checkpoint, layout=more), "view")
         assert caught.value.code == "GP306"
