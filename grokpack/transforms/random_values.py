@@ -48,9 +48,9 @@ class _Block:
 
     def normal(self, count: int) -> np.ndarray:
         """Return `count` nearly standard normal values: sums of four uniform ones."""
-        parts = self.raw(8 * count).view(np.uint16).reshape(count, 4).astype(np.float32)
-        total: np.ndarray = parts.sum(axis=1) / np.float32(65535) - np.float32(2)
-        return total * np.float32(math.sqrt(3))
+        first, *others = self.raw(8 * count).view(np.uint16).reshape(count, 4).T
+        total = sum(others, first.astype(np.float32))  # exact; `sum(axis=1)` takes 40 times as long
+        return (total / np.float32(65535) - np.float32(2)) * np.float32(math.sqrt(3))
 
 
 def _span(shape: Shape, box: Box) -> tuple[int, int]:
@@ -72,11 +72,11 @@ class Codes:
         """Return the codes of whole rows, as uint8."""
         return _joined(self, box)
 
-    def block(self, number: int) -> np.ndarray:
-        """Return one block of codes."""
-        raw = _Block(self.seed, self.array, number).raw(BLOCK_ELEMENTS)
+    def block(self, number: int, count: int) -> np.ndarray:
+        """Return the first codes of a block."""
+        raw = _Block(self.seed, self.array, number).raw(count)
         codes = np.frombuffer(bytearray(raw.tobytes().translate(_gauss_table())), np.int8)
-        codes[: len(_PLANTED)] = _PLANTED
+        codes[: len(_PLANTED)] = _PLANTED[:count]
         return codes.view(np.uint8)
 
     def describe(self) -> list[object]:
@@ -99,9 +99,9 @@ class Floats:
         """Return the values of whole rows, as unsigned integers."""
         return _joined(self, box)
 
-    def block(self, number: int) -> np.ndarray:
-        """Return one block of values."""
-        values = _Block(self.seed, self.array, number).normal(BLOCK_ELEMENTS)
+    def block(self, number: int, count: int) -> np.ndarray:
+        """Return the first values of a block."""
+        values = _Block(self.seed, self.array, number).normal(count)
         values = np.float32(self.mean) + np.float32(self.spread) * values
         if not self.bf16:
             return values.view(np.uint32)
@@ -117,7 +117,9 @@ class Floats:
 def _joined(op: Codes | Floats, box: Box) -> np.ndarray:
     """Return the elements of a box, from the blocks that hold them."""
     first, last = _span(op.shape, box)
-    low, high = first // BLOCK_ELEMENTS, -(-last // BLOCK_ELEMENTS)
-    values = np.concatenate([op.block(number) for number in range(low, high)])
-    begin = first - low * BLOCK_ELEMENTS
+    starts = range(first - first % BLOCK_ELEMENTS, last, BLOCK_ELEMENTS)
+    values = np.concatenate(
+        [op.block(at // BLOCK_ELEMENTS, min(last - at, BLOCK_ELEMENTS)) for at in starts]
+    )
+    begin = first - starts[0]
     return values[begin : begin + box.elements].reshape(box.shape)
