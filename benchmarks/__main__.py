@@ -120,12 +120,12 @@ def bench_memory(work: Path) -> None:
 
 def bench_kernels(_work: Path) -> None:
     """Counting and quantizing int8 codes on one thread against copying them, and on two."""
-    for module, engine in itertools.product(("counting", "quantizing"), ("numpy", "numba")):
-        command = [sys.executable, "-m", f"benchmarks.{module}", engine]
+    for module, implementation in itertools.product(("counting", "quantizing"), ("numpy", "numba")):
+        command = [sys.executable, "-m", f"benchmarks.{module}", implementation]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         for line in done.stdout.splitlines():
             figure, value, reach = line.split("\t")
-            row(f"{engine}: {figure}", value, reach)
+            row(f"{implementation}: {figure}", value, reach)
 
 
 def bench_blocks(_work: Path) -> None:

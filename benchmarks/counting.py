@@ -18,7 +18,7 @@ from grokpack.kernels.tally import CodeTally, FloatTally
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 BAND = (168, 6144)  # a megabyte of an expert's down projection
 ROUNDS = 200
@@ -42,32 +42,32 @@ def copy_rate() -> float:
     return best_rate(lambda: np.copyto(target, source), COPIED_BYTES)
 
 
-def main(engine: Engine) -> None:
-    """Measure one engine."""
+def main(implementation: Implementation) -> None:
+    """Measure one implementation."""
     rng = np.random.default_rng(0)
     codes = np.clip(np.round(rng.normal(0, 34, BAND)), -127, 127).astype(np.int8)
     scales = rng.uniform(1e-4, 1e-3, BAND[1]).astype(np.float32)
     values = rng.normal(0, 0.0127, codes.nbytes // 4).astype(np.float32)
 
     def count(_: int = 0) -> None:
-        tally = CodeTally(engine)
+        tally = CodeTally(implementation)
         for _round in range(ROUNDS):
             tally.add(codes, scales)
         tally.close()
 
     def count_floats() -> None:
-        tally = FloatTally(engine)
+        tally = FloatTally(implementation)
         for _round in range(ROUNDS):
             tally.add(values)
 
     began = time.perf_counter()
-    one = CodeTally(engine)
+    one = CodeTally(implementation)
     one.add(codes, scales)
     one.close()
     first = time.perf_counter() - began
     nbytes = codes.nbytes * ROUNDS
     alone = best_rate(count, nbytes)
-    print(f"statistics of int8, one thread\t{alone:.2f} GB/s\t{REACH[engine]}")
+    print(f"statistics of int8, one thread\t{alone:.2f} GB/s\t{REACH[implementation]}")
     print(f"  as a share of numpy.copyto\t{alone / copy_rate():.2f}\t")
     with ThreadPoolExecutor(2) as pool:
         both = best_rate(lambda: list(pool.map(count, range(2))), 2 * nbytes)

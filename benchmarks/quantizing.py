@@ -24,7 +24,7 @@ from grokpack.kernels.groupwise import BF16, HISTOGRAM_BINS, LSQ, MSE, RTN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 INPUTS, COLUMNS, GROUP = 6144, 4096, 128
 SHARE = {"numpy": 512, "numba": COLUMNS}  # columns that numpy has the time for
@@ -82,28 +82,28 @@ class Matrix:
         )
         self.results = (self.out, steps, zeros, self.sums, self.counts)
 
-    def quantize(self, engine: Engine, form: tuple[int, int, bool, int]) -> None:
+    def quantize(self, implementation: Implementation, form: tuple[int, int, bool, int]) -> None:
         """All columns."""
-        kernel = twin(groupwise.quantize, engine)
+        kernel = twin(groupwise.quantize, implementation)
         kernel(self.codes, self.scales, 0, INPUTS // 8, GROUP, *form, *self.results)
 
 
-def quantizing(engine: Engine) -> None:
+def quantizing(implementation: Implementation) -> None:
     """Every method; for the first, two threads as well."""
     copying = copy_rate()
     for figure, bits, method, symmetric, reach in FIGURES:
-        matrix, form = Matrix(SHARE[engine], bits), (bits, method, symmetric, BF16)
+        matrix, form = Matrix(SHARE[implementation], bits), (bits, method, symmetric, BF16)
         nbytes = matrix.codes.nbytes
-        alone = rate(lambda m=matrix, f=form: m.quantize(engine, f), nbytes)  # type: ignore[misc]
+        alone = rate(lambda m=matrix, f=form: m.quantize(implementation, f), nbytes)  # type: ignore[misc]
         print(f"{figure}\t{alone:.2f} GB/s, {alone / copying:.3f} of copying\t{reach}")
         if method == RTN and bits == 4 and symmetric:
-            pair = (matrix, Matrix(SHARE[engine], bits))
+            pair = (matrix, Matrix(SHARE[implementation], bits))
             clock = time.perf_counter
-            one = rate(lambda m=matrix, f=form: m.quantize(engine, f), nbytes, clock)  # type: ignore[misc]
+            one = rate(lambda m=matrix, f=form: m.quantize(implementation, f), nbytes, clock)  # type: ignore[misc]
             with ThreadPoolExecutor(2) as pool:
                 both = rate(
                     lambda p=pool, q=pair, f=form: list(  # type: ignore[misc]
-                        p.map(lambda m: m.quantize(engine, f), q)
+                        p.map(lambda m: m.quantize(implementation, f), q)
                     ),
                     2 * nbytes,
                     clock,
@@ -111,13 +111,13 @@ def quantizing(engine: Engine) -> None:
             print(f"  two threads against one\t{both / one:.2f} x\t1.8 x")
 
 
-def turning(engine: Engine) -> None:
+def turning(implementation: Implementation) -> None:
     """Transposing, and adding up the account."""
     for bits, kernel in ((4, groupwise.turn_words), (8, groupwise.turn_bytes)):
-        matrix, turn = Matrix(SHARE[engine], bits), twin(kernel, engine)
+        matrix, turn = Matrix(SHARE[implementation], bits), twin(kernel, implementation)
         speed = rate(lambda m=matrix, t=turn: t(m.out, m.turned), matrix.codes.nbytes)  # type: ignore[misc]
         print(f"int{bits}, transposing what is packed\t{speed:.2f} GB/s\t")
-    tally = twin(groupwise.tally_groups, engine)
+    tally = twin(groupwise.tally_groups, implementation)
     account = (np.zeros((3, 256), np.int64), np.zeros(6, np.int64), np.zeros(1, np.float32))
     histogram = np.zeros(HISTOGRAM_BINS, np.int64)
     speed = rate(
@@ -126,13 +126,13 @@ def turning(engine: Engine) -> None:
     print(f"adding up the account\t{speed:.2f} GB/s\t")
 
 
-def main(engine: Engine) -> None:
-    """Measure one engine."""
+def main(implementation: Implementation) -> None:
+    """Measure one implementation."""
     began = time.process_time()
-    Matrix(COLUMNS // 64, 4).quantize(engine, (4, RTN, True, BF16))
+    Matrix(COLUMNS // 64, 4).quantize(implementation, (4, RTN, True, BF16))
     print(f"first call: loading or compiling\t{time.process_time() - began:.2f} s\t")
-    quantizing(engine)
-    turning(engine)
+    quantizing(implementation)
+    turning(implementation)
 
 
 if __name__ == "__main__":

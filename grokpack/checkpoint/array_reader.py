@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.layout import Piece
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 
 class ArrayReader:
@@ -37,7 +37,7 @@ class ArrayReader:
 
     Args:
         checkpoint: The source; None for transforms that need no input.
-        engine: The implementation of each kernel, numpy or compiled.
+        implementation: The implementation of each kernel, numpy or compiled.
         ahead_bytes: Bytes that `read_ahead` reads at a time and keeps for each thread; 0 to read
             only what is asked for.
         memory_bytes: Memory of the process, part of which goes to decoding chunks; None if a budget
@@ -50,7 +50,7 @@ class ArrayReader:
     def __init__(
         self,
         checkpoint: Checkpoint | None,
-        engine: Engine = "numpy",
+        implementation: Implementation = "numpy",
         ahead_bytes: int = 0,
         memory_bytes: int | None = DEFAULT_MEMORY_BYTES,
     ) -> None:
@@ -60,7 +60,7 @@ class ArrayReader:
         self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
         self._arrays = checkpoint.layout.arrays if checkpoint else {}
         self._views = checkpoint.views if checkpoint else {}
-        self._engine: Engine = engine
+        self._implementation: Implementation = implementation
         self.cache = LRUCache()
         self._ahead_bytes = ahead_bytes
         self._kept = threading.local()
@@ -145,7 +145,7 @@ class ArrayReader:
                 storage.read_into(path, runs.offset, bytes_of(buffer))
             else:
                 storage.read_rows(
-                    path, runs.offset, runs.stride, buffer.view(np.uint8), self._engine
+                    path, runs.offset, runs.stride, buffer.view(np.uint8), self._implementation
                 )
             if rows is None:
                 part[...] = buffer.reshape(part.shape)

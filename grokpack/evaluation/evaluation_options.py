@@ -16,7 +16,7 @@ from grokpack.evaluation.network import blas
 from grokpack.evaluation.network.model import Network, Setup, in_memory
 from grokpack.evaluation.network.precision import Name, Precision
 from grokpack.evaluation.network.product import Lanes
-from grokpack.kernels.dispatch import choose_engine
+from grokpack.kernels.dispatch import choose_implementation
 from grokpack.storage.parallelism import threads as useful_threads
 
 if TYPE_CHECKING:
@@ -132,17 +132,17 @@ def networks(
         raise TooLittleMemory("the network needs 1 GiB to run in", hint=hint)
     costs = [cost(c, tokens, options, streams, remembered=remembered) for c in checkpoints]
     widened = _F32 if len(checkpoints) > 1 else 1  # two networks' weights are compared as float32
-    engine = choose_engine(widened * sum(one.read_bytes for one in costs))
+    implementation = choose_implementation(widened * sum(one.read_bytes for one in costs))
     count = options.workers or max(useful_threads(c.folder) for c in checkpoints)
     with ExitStack() as held:
         held.enter_context(blas.one_thread())
         held.enter_context(np.errstate(over="ignore", invalid="ignore"))  # as lanes do
-        lanes = Lanes(count, Precision(options.precision), engine)
+        lanes = Lanes(count, Precision(options.precision), implementation)
         held.callback(lanes.close)
         room = _on_disk if any(one.spilled_bytes for one in costs) else in_memory
         made = []
         for checkpoint in checkpoints:
-            setup = Setup(lanes, engine, options.layers, room, _advances(options.listen))
+            setup = Setup(lanes, implementation, options.layers, room, _advances(options.listen))
             made.append(Network(checkpoint, setup))
             held.callback(made[-1].close)
         yield made

@@ -125,7 +125,7 @@ def evaluate_pair(
     total = sum(cost(c, batch.size, options).read_bytes for c in (first, second))
     options.listen(Started("evaluate", total))
     with networks([first, second], batch.size, options, STREAMS) as (one, other):
-        run = _Run(one, other, batch, Weights(first, second, one.lanes.engine))
+        run = _Run(one, other, batch, Weights(first, second, one.lanes.implementation))
         layers = tuple(run.layer(n) for n in range(len(one.layers)))
         found = Divergence(inputs.targets)
         head = run.logits(found)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import Shape, TensorSpec
     from grokpack.evaluation.network.matrices import CodedBlock
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 _BLOCK = 32  # inputs in a block of any quantized type of a GGUF, or in a part of it with a step
 _OCTET = 8
@@ -91,12 +91,12 @@ class Side:
         corner = self.corner[0] + first, self.corner[1]
         return replace(self, values=self.values[first:last], corner=corner)
 
-    def lying_straight(self, engine: Engine) -> Side:
+    def lying_straight(self, implementation: Implementation) -> Side:
         """Return the part with outputs side by side, which is how parts are compared."""
         if self.values.strides[-1] == self.values.itemsize:
             return replace(self, values=dense(self.values))
         made = np.empty(self.values.shape, np.float32)
-        twin(agreement.turn, engine)(self.values.T, made)
+        twin(agreement.turn, implementation)(self.values.T, made)
         return replace(self, values=made)
 
 
@@ -127,20 +127,20 @@ class Gap:
     at: Shape | None = None
 
 
-def gap(one: Side, other: Side, engine: Engine = "numpy") -> Gap:
+def gap(one: Side, other: Side, implementation: Implementation = "numpy") -> Gap:
     """Compare two parts, `f32[in, out]` each.
 
     Args:
         one: A part.
         other: Its counterpart.
-        engine: Which twin of the kernel runs.
+        implementation: Which twin of the kernel runs.
     """
     made = []
     for first in range(0, len(one.values), _ROWS):
         ours, theirs = (
-            side.rows(first, first + _ROWS).lying_straight(engine) for side in (one, other)
+            side.rows(first, first + _ROWS).lying_straight(implementation) for side in (one, other)
         )
-        made.append(_gap(ours, theirs, first, engine))
+        made.append(_gap(ours, theirs, first, implementation))
     found = merged(made)
     return found if found.differing else Gap(found.elements)
 
@@ -159,16 +159,16 @@ def merged(gaps: Sequence[Gap]) -> Gap:
     return Gap(elements, differing, beyond, judged, squares, errors, allowed, largest, first)
 
 
-def _gap(one: Side, other: Side, row: int, engine: Engine) -> Gap:
+def _gap(one: Side, other: Side, row: int, implementation: Implementation) -> Gap:
     """Compare some inputs, all of which lie straight; `row` is the first of them."""
     size, columns = one.values.size, one.values.shape[1]
     if _are_equal(one.values, other.values):
         return Gap(size)
-    ours, theirs = _steps(one, engine), _steps(other, engine)
+    ours, theirs = _steps(one, implementation), _steps(other, implementation)
     steps, groups = (ours.half, theirs.half), np.stack((ours.groups, theirs.groups))
     factors, least = _roundings(one.form.narrow, other.form.narrow)
     sums = np.empty((5, columns), np.float32)
-    measure = twin(agreement.measure, engine)
+    measure = twin(agreement.measure, implementation)
     with np.errstate(invalid="ignore", over="ignore"):
         differing, beyond, first = measure(
             one.values, other.values, steps, groups, factors, least, sums
@@ -234,7 +234,7 @@ class _Steps:
         return float(counts @ _finite_squares(self.half).sum(axis=1))
 
 
-def _steps(side: Side, engine: Engine) -> _Steps:
+def _steps(side: Side, implementation: Implementation) -> _Steps:
     """Compute half the steps of a part that lies straight."""
     rows, columns = side.values.shape
     if side.form.bits is None:
@@ -243,7 +243,7 @@ def _steps(side: Side, engine: Engine) -> _Steps:
     if band is None or scales is None:
         block = math.gcd(rows, side.form.block or rows)
         groups = np.arange(rows) // block
-        steps = _told_by_values(side.values, block, engine)
+        steps = _told_by_values(side.values, block, implementation)
     else:
         row, column = side.corner
         groups = (band.first + row + np.arange(rows)) // band.per_group
@@ -254,11 +254,11 @@ def _steps(side: Side, engine: Engine) -> _Steps:
     return _Steps(dense(steps * factor), groups)
 
 
-def _told_by_values(values: np.ndarray, block: int, engine: Engine) -> np.ndarray:
+def _told_by_values(values: np.ndarray, block: int, implementation: Implementation) -> np.ndarray:
     """Compute the least distance between unequal values of a block, `f32[block, out]`."""
     found = np.empty((len(values) // block, values.shape[1]), np.float32)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        twin(agreement.least_distances, engine)(values, block, found)
+        twin(agreement.least_distances, implementation)(values, block, found)
     return np.where(np.isfinite(found), found, np.float32(0))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.product import Tile
     from grokpack.evaluation.tolerance import Form
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.models.architecture import Part
 
 EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
@@ -71,11 +71,13 @@ class Weights:
     Args:
         first: The reference.
         second: The other.
-        engine: Which twin of the kernel that compares runs.
+        implementation: Which twin of the kernel that compares runs.
     """
 
-    def __init__(self, first: Checkpoint, second: Checkpoint, engine: Engine = "numpy") -> None:
-        self._engine: Engine = engine
+    def __init__(
+        self, first: Checkpoint, second: Checkpoint, implementation: Implementation = "numpy"
+    ) -> None:
+        self._implementation: Implementation = implementation
         self._family = first.model.family
         ours, theirs = _forms(first), _forms(second)
         self._accounts = _accounted(first), _accounted(second)
@@ -90,7 +92,7 @@ class Weights:
             Side(values, form, own, corner)
             for values, form, own in zip(tile.values, self._forms[name], tile.bands, strict=True)
         )
-        found = gap(one, other, self._engine)
+        found = gap(one, other, self._implementation)
         if found.at is not None:
             row, column = tile.rows[0] + found.at[0], tile.columns[0] + found.at[1]
             if transposed:
@@ -106,7 +108,7 @@ class Weights:
             Side(values.reshape(-1, columns), form)
             for values, form in zip((one, other), self._forms[name], strict=True)
         )
-        found = gap(one_side, other_side, self._engine)
+        found = gap(one_side, other_side, self._implementation)
         if found.at is not None and one.ndim == 1:
             found = replace(found, at=found.at[:1])
         self._found.setdefault((name, None), []).append(found)

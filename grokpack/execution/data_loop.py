@@ -61,7 +61,7 @@ class Context:
     @classmethod
     def of(cls, watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> Context:
         """Make the context of a plan's tasks, in any process."""
-        reader = ArrayReader(plan.source, step_sizes.engine, step_sizes.block_bytes, None)
+        reader = ArrayReader(plan.source, step_sizes.implementation, step_sizes.block_bytes, None)
         return cls(plan.target, reader, output, step_sizes, watch.advanced, watch.stopping)
 
 
@@ -93,7 +93,7 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
     group = context.target.layout.file_groups[run.file_group]
     writers = [_writer(context, file) for file in group]
     sums = TileSums(len(group), group[0].nbytes)
-    error_stats = TileErrorStats(context.step_sizes.engine)
+    error_stats = TileErrorStats(context.step_sizes.implementation)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
         with suppress(Interrupted):  # while it waited for a server: in mid-tile

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.core.tiles import TILE_BYTES
-from grokpack.kernels.dispatch import Engine, twin
+from grokpack.kernels.dispatch import Implementation, twin
 from grokpack.kernels.groupwise import HISTOGRAM_BINS, HISTOGRAM_EDGES, tally_groups
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ class ErrorStats:
     bins: np.ndarray = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
 
     def add(
-        self, sums: np.ndarray, counts: np.ndarray, per_group: int, engine: Engine = "numpy"
+        self,
+        sums: np.ndarray,
+        counts: np.ndarray,
+        per_group: int,
+        implementation: Implementation = "numpy",
     ) -> None:
         """Count groups.
 
@@ -60,10 +64,10 @@ class ErrorStats:
             sums: x^2, e^2, x * e of each, `f32[3, group, out]`.
             counts: Codes at an end, weights that became zero, `i32[2, group, out]`.
             per_group: Weights in a group.
-            engine: Which twin of the kernel counts.
+            implementation: Which twin of the kernel counts.
         """
         self.weights += sums[0].size * per_group
-        twin(tally_groups, engine)(
+        twin(tally_groups, implementation)(
             np.ascontiguousarray(sums),
             np.ascontiguousarray(counts),
             self.powers,
@@ -167,13 +171,13 @@ def _short(ratio: float) -> float:
 class TileErrorStats:
     """Error statistics of the tiles of a task, by tile and tensor."""
 
-    def __init__(self, engine: Engine = "numpy") -> None:
-        self._engine: Engine = engine
+    def __init__(self, implementation: Implementation = "numpy") -> None:
+        self._implementation: Implementation = implementation
         self._tiles: dict[int, dict[str, ErrorStats]] = {}
 
     def from_byte(self, begins: int) -> ArrayErrorStats:
         """Return the statistics of the array that begins at a byte of the file."""
-        return ArrayErrorStats(self._tiles, begins, self._engine)
+        return ArrayErrorStats(self._tiles, begins, self._implementation)
 
     def tiles(self, first: int, last: int) -> tuple[Accounts, ...]:
         """Return the statistics of tiles `first` to `last`; none if nothing was quantized."""
@@ -187,7 +191,7 @@ class ArrayErrorStats:
 
     tiles: dict[int, dict[str, ErrorStats]]
     begins: int
-    engine: Engine
+    implementation: Implementation
 
     def enter(self, piece: QuantizedRows, row_at: int, run: tuple[int, int]) -> None:
         """Count each group of a piece in the tile in which its first row begins.
@@ -208,4 +212,4 @@ class ArrayErrorStats:
             sums, counts = piece.cut(-(-low // row_bytes), -(-high // row_bytes))
             if sums.size:
                 own = self.tiles.setdefault(tile, {}).setdefault(piece.tensor, ErrorStats())
-                own.add(sums, counts, piece.per_group, self.engine)
+                own.add(sums, counts, piece.per_group, self.implementation)

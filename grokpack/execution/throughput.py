@@ -106,12 +106,14 @@ class _Sample:
                 yield from self._blocks_of(run)
 
     def _blocks_of(self, run: TileRange) -> Iterator[list[memoryview]]:
-        target, engine = self._context.target, self._context.step_sizes.engine
+        target, implementation = self._context.target, self._context.step_sizes.implementation
         group = target.layout.file_groups[run.file_group]
         at, stop = run.span(group[0])
         sums = TileSums(len(group), group[0].nbytes)
         encode = target.encoding.encoder(group[0]) if target.encoding else None
-        for blocks in file_group_blocks(self._context, group, at, stop, TileErrorStats(engine)):
+        for blocks in file_group_blocks(
+            self._context, group, at, stop, TileErrorStats(implementation)
+        ):
             sums.update(at, blocks)
             at += len(blocks[0])
             if encode:

@@ -5,10 +5,11 @@ that is the specification. Its twin is the function of the same name and argumen
 `grokpack/kernels/compiled/NAME.py`. Both give the same bits, so that results never show which of
 them ran; only time and memory do.
 
-Callers choose the engine once, before they start threads, and get each kernel through `twin`:
+Callers choose the implementation once, before they start threads, and get each kernel through
+`twin`:
 
-    engine = choose_engine(work_bytes)
-    count = twin(statistics.count_codes, engine)
+    implementation = choose_implementation(work_bytes)
+    count = twin(statistics.count_codes, implementation)
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from grokpack.core.errors import GrokpackError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Engine = Literal["numpy", "numba"]
+Implementation = Literal["numpy", "numba"]
 Kernel = TypeVar("Kernel", bound="Callable[..., Any]")
 
 VARIABLE = "GROKPACK_KERNELS"
-"""Environment variable for the engine: `numpy`, `numba`, or `auto`, the default."""
+"""Environment variable for the implementation: `numpy`, `numba`, or `auto`, the default."""
 
 COMPILED_PAYS_BYTES = 1 << 30
 """Input from which on compiling pays. Importing numba and loading the kernels from its cache takes
@@ -38,8 +39,8 @@ COMPILED_RESIDENT_BYTES = 160 << 20
 50 MB for kernels from its cache, 80 MB if they are compiled."""
 
 
-def choose_engine(work_bytes: int) -> Engine:
-    """Return the engine for a run that will put `work_bytes` of input through kernels.
+def choose_implementation(work_bytes: int) -> Implementation:
+    """Return the implementation for a run that will put `work_bytes` of input through kernels.
 
     Raises:
         GrokpackError: GP308 if the variable has an invalid value, or asks for numba where that
@@ -79,9 +80,9 @@ def compiler_loads() -> bool:
     return not getattr(config, "DISABLE_JIT", 0)  # set when numba is imported
 
 
-def twin(kernel: Kernel, engine: Engine) -> Kernel:
-    """Return the implementation of a kernel for an engine; the kernel itself for `numpy`."""
-    if engine == "numpy":
+def twin(kernel: Kernel, implementation: Implementation) -> Kernel:
+    """Return the function that implements a kernel: itself for `numpy`, else its compiled twin."""
+    if implementation == "numpy":
         return kernel
     package, _, name = kernel.__module__.rpartition(".")
     module = importlib.import_module(f"{package}.compiled.{name}")

@@ -19,7 +19,7 @@ from grokpack.kernels.statistics import CODES, EXPONENTS, MOST_ROWS, PART_BITS, 
 if TYPE_CHECKING:
     from typing import Self
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 SMALLEST_BIN = -20  # 2**-20; weights and norms of the release lie above, but for a thousandth
 LARGEST_BIN = 2
@@ -93,13 +93,13 @@ class FloatTally:
     """Counts of plain values.
 
     Attributes:
-        engine: The implementation of the kernels.
+        implementation: The implementation of the kernels.
         counts: `i64[512]` by sign and biased exponent.
         special: `i64[4]`, zeros, negative zeros, +infinity, -infinity.
         moments: Moments of the finite values.
     """
 
-    engine: Engine = "numpy"
+    implementation: Implementation = "numpy"
     counts: np.ndarray = field(default_factory=lambda: np.zeros(2 * EXPONENTS, np.int64))
     special: np.ndarray = field(default_factory=lambda: np.zeros(4, np.int64))
     moments: Moments = field(default_factory=Moments)
@@ -107,7 +107,7 @@ class FloatTally:
     def add(self, values: np.ndarray) -> None:
         """Count `f32[...]`, contiguous."""
         self.moments.expect(values.size)
-        twin(statistics.count_floats, self.engine)(
+        twin(statistics.count_floats, self.implementation)(
             values.reshape(-1), self.counts, self.special, self.moments.words, self.moments.ends
         )
 
@@ -190,13 +190,13 @@ class CodeTally:
     therefore be added group by group, and `close` comes last.
 
     Attributes:
-        engine: The implementation of the kernels.
+        implementation: The implementation of the kernels.
         counts: `i64[256]`, number of occurrences of each code.
         undefined: Values whose scale is NaN or infinite.
         moments: Moments of the other values, `code * scale` without rounding.
     """
 
-    engine: Engine = "numpy"
+    implementation: Implementation = "numpy"
     counts: np.ndarray = field(default_factory=lambda: np.zeros(CODES, np.int64))
     undefined: int = 0
     moments: Moments = field(default_factory=Moments)
@@ -214,7 +214,7 @@ class CodeTally:
             self.close()
             group = self._group = _Group.begin(scales)
         group.rows += len(codes)
-        twin(statistics.count_codes, self.engine)(
+        twin(statistics.count_codes, self.implementation)(
             codes, self.counts, group.squares, group.low, group.high
         )
 
@@ -224,7 +224,7 @@ class CodeTally:
         if group is None or not group.rows:
             return
         self.moments.expect(group.scales.size)
-        left_out = twin(statistics.fold_columns, self.engine)(
+        left_out = twin(statistics.fold_columns, self.implementation)(
             group.squares,
             group.low,
             group.high,

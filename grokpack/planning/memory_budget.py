@@ -12,7 +12,7 @@ from grokpack.checkpoint import reading_memory
 from grokpack.checkpoint.reading_memory import RESERVED_BYTES
 from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.lru_cache import LRU_CACHE_BYTES
-from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Engine, choose_engine
+from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Implementation, choose_implementation
 from grokpack.storage.decompression import HELD_BYTES
 from grokpack.transforms.step_sizes import StepSizes
 
@@ -88,7 +88,7 @@ def budget(
     """
     streams = plan.streams
     work = plan.reads_bytes * (_QUANTISING if plan.target.quantizes else 1)
-    preferred: Engine = choose_engine(work) if streams else "numpy"
+    preferred: Implementation = choose_implementation(work) if streams else "numpy"
     own = storage.read_overhead(plan.source.folder) if plan.source else storage.ReadOverhead()
     aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)
     aside += writer_bytes * max(map(len, plan.target.layout.file_groups), default=0)
@@ -101,14 +101,16 @@ def budget(
     fixed += plan.source.cache_bytes if plan.source else 0
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
     counts = [workers] if workers else range(_useful_workers(plan), 0, -1)
-    engines: tuple[Engine, ...] = (preferred, "numpy")
-    for engine, count in itertools.product(dict.fromkeys(engines), counts):
-        reserved = fixed + (COMPILED_RESIDENT_BYTES if engine == "numba" else 0)
+    implementations: tuple[Implementation, ...] = (preferred, "numpy")
+    for implementation, count in itertools.product(dict.fromkeys(implementations), counts):
+        reserved = fixed + (COMPILED_RESIDENT_BYTES if implementation == "numba" else 0)
         share = (memory_bytes - reserved) // count - aside
         step, block = _step_and_block(plan, share)
         if step >= SMALLEST_STEP_BYTES:
             used = BUFFERS_PER_STEP * step + (block if streams else 0)
-            return Budget(StepSizes(step, block, engine), reserved + count * (used + aside), count)
+            return Budget(
+                StepSizes(step, block, implementation), reserved + count * (used + aside), count
+            )
     raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers or 1)
 
 

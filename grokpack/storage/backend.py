@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,12 @@ class StorageBackend(Protocol):
         """Fill `buffer` from byte `offset` of a file."""
 
     def read_rows(
-        self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+        self,
+        path: str,
+        offset: int,
+        stride: int,
+        rows: np.ndarray,
+        implementation: Implementation = "numpy",
     ) -> None:
         """Fill each row of `rows` from byte `offset + row * stride` of a file."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.storage.backend import ReadOverhead, Stamp, StorageBackend
 
     S = TypeVar("S")
@@ -123,12 +123,17 @@ class DecompressingBackend:
         )
 
     def read_rows(
-        self, path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+        self,
+        path: str,
+        offset: int,
+        stride: int,
+        rows: np.ndarray,
+        implementation: Implementation = "numpy",
     ) -> None:
         """Fill equally spaced rows from a file or from its decompressed contents."""
         self._either(
             path,
-            lambda: self._medium.read_rows(path, offset, stride, rows, engine),
+            lambda: self._medium.read_rows(path, offset, stride, rows, implementation),
             lambda compressed: self._fill_rows(compressed, offset, stride, rows),
         )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -68,12 +68,12 @@ def too_large(path: str, nbytes: int, most: int) -> GrokpackError:
 
 
 def read_rows(
-    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+    path: str, offset: int, stride: int, rows: np.ndarray, implementation: Implementation = "numpy"
 ) -> None:
     """Fill equally spaced rows from a file."""
     with reading(path), _opened(path) as handle:
         count, nbytes = rows.shape
-        read = twin(pread_rows, engine)
+        read = twin(pread_rows, implementation)
         done = read(handle, rows.ctypes.data, nbytes, count, nbytes, offset, stride)
         for row in range(done, len(rows)):
             _fill(handle, path, offset + row * stride, rows[row].data)

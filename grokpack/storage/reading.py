@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.storage.backend import ReadOverhead, S, Stamp, StorageBackend, T
 
 _LOG_BYTES = 64 << 20  # of a log; a run over the release writes 10 MB
@@ -69,7 +69,7 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
 
 
 def read_rows(
-    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+    path: str, offset: int, stride: int, rows: np.ndarray, implementation: Implementation = "numpy"
 ) -> None:
     """Fill row `i` of `rows`, `u8[row, byte]`, from byte `offset + i * stride` of a file.
 
@@ -78,12 +78,12 @@ def read_rows(
         offset: Byte of the first row.
         stride: Bytes from one row to the next.
         rows: Dense array to fill.
-        engine: The implementation of the loop, numpy or compiled.
+        implementation: The implementation of the loop, numpy or compiled.
 
     Raises:
         GrokpackError: GP214 if the file cannot be read, GP213 if it ends too early.
     """
-    _medium(path).read_rows(path, offset, stride, rows, engine)
+    _medium(path).read_rows(path, offset, stride, rows, implementation)
 
 
 def stamp(path: str, *, fresh: bool = True) -> Stamp:

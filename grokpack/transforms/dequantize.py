@@ -17,7 +17,7 @@ from grokpack.transforms.copies import Regroup
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.step_sizes import StepSizes
 
@@ -130,7 +130,7 @@ class Transpose:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
         codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
         kernel = weights.product_bf16 if direct else weights.product_f32
-        product = twin(kernel, engine_for(codes, step_sizes))
+        product = twin(kernel, implementation_for(codes, step_sizes))
         scales = matrix(read_scales(self.tensor, block, reader, self.groups))
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
         inputs, columns = codes.shape
@@ -200,12 +200,12 @@ def _lanes(columns: int) -> int:
     return max(_LANES, columns // _LANES * _LANES)
 
 
-def engine_for(codes: np.ndarray, step_sizes: StepSizes) -> Engine:
-    """Return the engine of a transposing kernel: numpy if the view is transposed already.
+def implementation_for(codes: np.ndarray, step_sizes: StepSizes) -> Implementation:
+    """Return which implementation of a transposing kernel suits: numpy for a transposed view.
 
     Such codes are contiguous in the wanted order, and numpy only copies them.
     """
-    return step_sizes.engine if codes.flags.c_contiguous else "numpy"
+    return step_sizes.implementation if codes.flags.c_contiguous else "numpy"
 
 
 def matrix(array: np.ndarray) -> np.ndarray:

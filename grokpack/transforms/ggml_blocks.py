@@ -17,7 +17,7 @@ from grokpack.kernels.dispatch import twin
 from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import (
     column_blocks,
-    engine_for,
+    implementation_for,
     matrix,
     read_scales,
     rows_per_group,
@@ -58,7 +58,7 @@ class PackQ8:
         whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
         for block, height in column_blocks(self.tensor, None, whole, step_sizes, DType.I8):
             codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
-            pack = twin(weights.q8_0, engine_for(codes, step_sizes))
+            pack = twin(weights.q8_0, implementation_for(codes, step_sizes))
             scales = self.scales(block, reader)
             inputs, columns = codes.shape
             for column in range(0, columns, height):
@@ -142,7 +142,7 @@ class QuantizeBlocks(Described):
         own, kernels = GGMLType[self.kind.upper()], KERNELS[self.kind]
         weights, nbytes = own.weights, own.nbytes
         chosen = (kernels.search if self.searched else None) or kernels.quantize
-        kernel = twin(chosen, step_sizes.engine)
+        kernel = twin(chosen, step_sizes.implementation)
         width = whole_chunks(step_sizes.block_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(step_sizes.step_bytes // (inputs // weights * nbytes))
         for left, right in edges(box.start[-2], box.stop[-2], width):

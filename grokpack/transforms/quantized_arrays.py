@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.kernels import groupwise, packing
-from grokpack.kernels.dispatch import Engine, twin
+from grokpack.kernels.dispatch import Implementation, twin
 from grokpack.transforms.quantized_rows import QuantizedRows
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class PackedRows:
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, step_sizes):
             yield QuantizedRows(
-                _turned(fit.words, step_sizes.engine), name, fit.sums, fit.counts, per_group
+                _turned(fit.words, step_sizes.implementation), name, fit.sums, fit.counts, per_group
             )
 
     def describe(self) -> list[object]:
@@ -109,7 +109,7 @@ class PackedColumns:
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
         for group, fit in self.fitter.rows(low, high, reader, step_sizes):
             skip = max(0, box.start[-2] - group * rows)
-            words = _words(fit.words, step_sizes.engine)[skip : box.stop[-2] - group * rows]
+            words = _words(fit.words, step_sizes.implementation)[skip : box.stop[-2] - group * rows]
             yield QuantizedRows(
                 words,
                 name,
@@ -154,7 +154,7 @@ class CodesRefitted:
         """Yield rows of the box, in order; errors are those of `PackedRows`."""
         name, per_group = self.fitter.weight.name, self.fitter.per_group
         for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, step_sizes):
-            codes = _turned(fit.words, step_sizes.engine).view(np.uint8) ^ np.uint8(_MIDDLE)
+            codes = _turned(fit.words, step_sizes.implementation).view(np.uint8) ^ np.uint8(_MIDDLE)
             yield QuantizedRows(codes, name, fit.sums, fit.counts, per_group)
 
     def describe(self) -> list[object]:
@@ -162,22 +162,22 @@ class CodesRefitted:
         return ["codes refitted", *self.fitter.describe()]
 
 
-def _turned(words: np.ndarray, engine: Engine) -> np.ndarray:
+def _turned(words: np.ndarray, implementation: Implementation) -> np.ndarray:
     """Return the packed codes of a fit transposed, `u32[out, in * bits / 32]`."""
     rows, columns = words.shape
     if words.dtype == np.uint8:
         octets = np.empty((columns, rows), np.uint8)
-        twin(groupwise.turn_bytes, engine)(words, octets)
+        twin(groupwise.turn_bytes, implementation)(words, octets)
         return octets.view("<u4")
     out = np.empty((columns, rows), np.uint32)
-    twin(groupwise.turn_words, engine)(words, out)
+    twin(groupwise.turn_words, implementation)(words, out)
     return out
 
 
-def _words(words: np.ndarray, engine: Engine) -> np.ndarray:
+def _words(words: np.ndarray, implementation: Implementation) -> np.ndarray:
     """Return the packed codes of a fit as words, `u32[in * bits / 32, out]`."""
     if words.dtype == np.uint32:
         return words
     out = np.empty((len(words) // 4, words.shape[1]), np.uint32)
-    twin(packing.interleave, engine)(words, 0, out)
+    twin(packing.interleave, implementation)(words, 0, out)
     return out

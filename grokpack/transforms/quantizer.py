@@ -227,7 +227,7 @@ class GroupQuantizer:
             np.empty((3, groups, count), np.float32),
             np.empty((2, groups, count), np.int32),
         )
-        twin(groupwise.quantize, step_sizes.engine)(
+        twin(groupwise.quantize, step_sizes.implementation)(
             values, scales, column, per_group, group, recipe.bits, METHODS[recipe.method],
             recipe.symmetric, PRECISIONS[recipe.scales], words, fit.steps, fit.zeros, fit.sums,
             fit.counts, self._importance(row, inputs),

@@ -48,7 +48,7 @@ class CodeColumns(Described):
             part = _of_expert(Box((first * _PER_WORD, 0), (rows * _PER_WORD, outputs)), self.expert)
             codes = dense(matrix(reader.read(self.tensor.name, part)))
             words = np.empty((rows, outputs), np.uint32)
-            twin(packing.interleave, step_sizes.engine)(codes, _FLIP, words)
+            twin(packing.interleave, step_sizes.implementation)(codes, _FLIP, words)
             yield words
 
 
@@ -72,7 +72,7 @@ class CodeRows(Described):
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
                 turned = np.empty(part.shape[::-1], np.uint8)
-                twin(groupwise.turn_bytes, step_sizes.engine)(part, turned)
+                twin(groupwise.turn_bytes, step_sizes.implementation)(part, turned)
                 yield turned
 
 

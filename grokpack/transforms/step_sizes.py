@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class StepSizes:
     Attributes:
         step_bytes: Bytes of a piece that is made and written.
         block_bytes: Bytes of a block that is read once for many pieces.
-        engine: The implementation of each kernel, numpy or compiled.
+        implementation: The implementation of each kernel, numpy or compiled.
     """
 
     step_bytes: int
     block_bytes: int
-    engine: Engine = "numpy"
+    implementation: Implementation = "numpy"

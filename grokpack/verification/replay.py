@@ -242,7 +242,7 @@ class _Replayer:
         bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in group}
         errors: dict[str, str] = {}
         for blocks in file_group_blocks(
-            self.context, group, at, stop, TileErrorStats(self.context.step_sizes.engine)
+            self.context, group, at, stop, TileErrorStats(self.context.step_sizes.implementation)
         ):
             for file, block in zip(group, blocks, strict=True):
                 if file.path not in errors:

@@ -24,7 +24,7 @@ from grokpack.core.tensors import DType, scales_name
 from grokpack.core.tiles import row_bands
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
-from grokpack.kernels.dispatch import choose_engine
+from grokpack.kernels.dispatch import choose_implementation
 from grokpack.kernels.tally import CodeTally, FloatTally
 from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.value_locations import SCALE_KINDS, VALUE_KINDS, ValueLocations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.progress import Watch
     from grokpack.core.tensors import ArraySpec, TensorSpec
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.kernels.tally import Tally
 
 T = TypeVar("T")
@@ -136,7 +136,9 @@ def tally_all(
     if limits.executor is not None:
         checkpoint = checkpoint.anywhere()
     pool = limits.pool(cuts.workers)
-    job = Job(_counting, (checkpoint, choose_engine(total), cuts), worker_checks.check_checkpoint)
+    job = Job(
+        _counting, (checkpoint, choose_implementation(total), cuts), worker_checks.check_checkpoint
+    )
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
     parts = _in_order(map_unordered(job, enumerate(slabs), pool, watching(listen)))
@@ -165,10 +167,12 @@ def _in_order(numbered: Iterator[tuple[int, T]]) -> Iterator[T]:
 
 
 def _counting(
-    watch: Watch, checkpoint: Checkpoint, engine: Engine, cuts: CountingSizes
+    watch: Watch, checkpoint: Checkpoint, implementation: Implementation, cuts: CountingSizes
 ) -> _Counter:
     """Make the function that counts slabs, in any process."""
-    return _Counter(watch, ArrayReader(checkpoint, engine, cuts.ahead_bytes), engine, cuts)
+    return _Counter(
+        watch, ArrayReader(checkpoint, implementation, cuts.ahead_bytes), implementation, cuts
+    )
 
 
 def _slabs(tensor: TensorSpec, limit_bytes: int) -> Iterator[_Slab]:
@@ -185,7 +189,7 @@ class _Counter:
 
     watch: Watch
     reader: ArrayReader
-    engine: Engine
+    implementation: Implementation
     cuts: CountingSizes
 
     def __call__(self, numbered: tuple[int, _Slab]) -> tuple[int, ArrayTally | GrokpackError]:
@@ -205,7 +209,7 @@ class _Counter:
 
     def _floats(self, slab: _Slab) -> ArrayTally:
         """Count plain values as they are stored, scales among them."""
-        tally, spots = FloatTally(self.engine), ValueLocations()
+        tally, spots = FloatTally(self.implementation), ValueLocations()
         kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
         for box in self._bands(slab, self.cuts.step_bytes):
             raw = dense(self.reader.read(slab.array, box))
@@ -217,7 +221,7 @@ class _Counter:
 
     def _codes(self, slab: _Slab, spec: ArraySpec) -> CodeTally:
         """Count codes band by band, each band cut where its scale group ends."""
-        tally = CodeTally(self.engine)
+        tally = CodeTally(self.implementation)
         rows_per_group = slab.spec.shape[-2] // spec.shape[-2]
         single = rows_per_group == 1
         scales = _ScaleRows(self.reader, scales_name(slab.tensor.name), spec)

@@ -1,4 +1,4 @@
-"""Any readable source to any writable target: values, losses, crashes, budgets, engines."""
+"""Any readable source to any writable target: values, losses, crashes, budgets, kernels."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def all_files(folder: Path, stem: str) -> dict[str, bytes]:
         ("zarr", "zarr", {"compress": "zstd"}),
     ],
 )
-def test_memory_workers_and_engine_change_no_byte(
+def test_memory_workers_and_kernels_change_no_byte(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     sources: dict[str, Path],
@@ -251,8 +251,8 @@ def test_memory_workers_and_engine_change_no_byte(
     given = options_for(to, options)
     little = 400 if name == "zarr" else 180  # TensorStore, and chunks that are made whole
     variants = [("numpy", 512, 1), ("numpy", little, 3), ("numba", 512, 2), ("numba", 400, 1)]
-    for number, (engine, memory, workers) in enumerate(variants):
-        monkeypatch.setenv(VARIABLE, engine)
+    for number, (implementation, memory, workers) in enumerate(variants):
+        monkeypatch.setenv(VARIABLE, implementation)
         plan = plan_convert(open_checkpoint(str(sources[name])), to, given)
         limits = RunOptions(memory_bytes=memory << 20, workers=workers)
         execute(plan, str(tmp_path / f"out{number}"), limits)

@@ -74,12 +74,12 @@ def test_blocks_that_are_searched_mind_it(calibration: Path, tmp_path: Path, kin
 
 
 @pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "safetensors"])
-@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("implementation", ["numpy", "numba"])
 def test_every_layout_minds_it_alike(
-    calibration: Path, tmp_path: Path, to: str, engine: str, monkeypatch: pytest.MonkeyPatch
+    calibration: Path, tmp_path: Path, to: str, implementation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fitted down the columns or along the rows, a few groups at a time: the same weights."""
-    monkeypatch.setenv("GROKPACK_KERNELS", engine)
+    monkeypatch.setenv("GROKPACK_KERNELS", implementation)
     first = quantized(tmp_path / "first", "--importance", calibration)
     second = quantized(tmp_path / "second", "--importance", calibration, "--to", to)
     weights = [

@@ -46,9 +46,11 @@ def oracle(folder: Path, sequences: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([forward.forward(weights, config, s) for s in sequences])
 
 
-@pytest.mark.parametrize("engine", ["numpy", "numba"])
-def test_logits_are_those_of_the_reference(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GROKPACK_KERNELS", engine)
+@pytest.mark.parametrize("implementation", ["numpy", "numba"])
+def test_logits_are_those_of_the_reference(
+    implementation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROKPACK_KERNELS", implementation)
     found, wanted = logits(GOLDEN, prompts()), golden("logits_exact32")
     assert np.abs(found - wanted).max() < CLOSE / 5
     np.testing.assert_array_equal(found.argmax(axis=1), wanted.argmax(axis=1))

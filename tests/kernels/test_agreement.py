@@ -14,7 +14,7 @@ from grokpack.kernels import agreement, dispatch
 from grokpack.kernels.dispatch import twin
 
 if TYPE_CHECKING:
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 pytestmark = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 40))
@@ -40,10 +40,10 @@ def test_tiles_are_measured_alike(
     given_factors = np.array(factors, np.float32)
     least = np.array([2.0**-25, 2.0**-134], np.float32)
     found = []
-    for engine in ("numpy", "numba"):
+    for implementation in ("numpy", "numba"):
         sums = np.empty((5, one.shape[1]), np.float32)
         with np.errstate(all="ignore"):
-            counts = twin(agreement.measure, engine)(
+            counts = twin(agreement.measure, implementation)(
                 one, other, halves, groups, given_factors, least, sums
             )
         found.append((counts, np.nan_to_num(sums, nan=-1).tobytes()))
@@ -92,10 +92,10 @@ def test_least_distances_are_told_alike(seed: int, levels: int, exact: int) -> N
     blocks = (blocks + (1 - exact) * rng.random(blocks.shape, np.float32)) * scales
     blocks[0, :, 0] = blocks[0, 0, 0]
     found = []
-    for engine in ("numpy", "numba"):
+    for implementation in ("numpy", "numba"):
         out = np.empty((4, 5), np.float32)
         with np.errstate(all="ignore"):
-            twin(agreement.least_distances, engine)(blocks.reshape(-1, 5), 32, out)
+            twin(agreement.least_distances, implementation)(blocks.reshape(-1, 5), 32, out)
         found.append(out)
     assert found[0].tobytes() == found[1].tobytes()
     apart = np.diff(np.sort(blocks, axis=1), axis=1)
@@ -103,10 +103,10 @@ def test_least_distances_are_told_alike(seed: int, levels: int, exact: int) -> N
     np.testing.assert_allclose(found[0], wanted, rtol=1e-3)
 
 
-@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("implementation", ["numpy", "numba"])
 @pytest.mark.parametrize("shape", [(1, 1), (8, 16), (9, 17), (40, 50), (7, 64), (64, 3)])
-def test_tiles_are_turned(engine: Engine, shape: tuple[int, int]) -> None:
+def test_tiles_are_turned(implementation: Implementation, shape: tuple[int, int]) -> None:
     lines = np.random.default_rng(0).random(shape[::-1], np.float32)
     out = np.empty(shape, np.float32)
-    twin(agreement.turn, engine)(lines, out)
+    twin(agreement.turn, implementation)(lines, out)
     assert np.array_equal(out, lines.T)

@@ -1,4 +1,4 @@
-"""The engine is chosen by the work, the environment, and what can be loaded."""
+"""The implementation is chosen by the work, the environment, and what can be loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from grokpack.core.errors import GrokpackError
 from grokpack.kernels import dispatch, statistics
-from grokpack.kernels.dispatch import COMPILED_PAYS_BYTES, VARIABLE, choose_engine, twin
+from grokpack.kernels.dispatch import COMPILED_PAYS_BYTES, VARIABLE, choose_implementation, twin
 
 needs_numba = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
 
@@ -20,30 +20,30 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_little_work_is_not_worth_a_compiler() -> None:
-    assert choose_engine(COMPILED_PAYS_BYTES - 1) == "numpy"
+    assert choose_implementation(COMPILED_PAYS_BYTES - 1) == "numpy"
 
 
 @needs_numba
 def test_much_work_is() -> None:
-    assert choose_engine(COMPILED_PAYS_BYTES) == "numba"
+    assert choose_implementation(COMPILED_PAYS_BYTES) == "numba"
 
 
 @needs_numba
-@pytest.mark.parametrize("engine", ["numpy", "numba"])
-def test_the_environment_settles_it(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    monkeypatch.setenv(VARIABLE, engine)
-    assert {choose_engine(1), choose_engine(1 << 40)} == {engine}
+@pytest.mark.parametrize("implementation", ["numpy", "numba"])
+def test_the_environment_settles_it(monkeypatch: pytest.MonkeyPatch, implementation: str) -> None:
+    monkeypatch.setenv(VARIABLE, implementation)
+    assert {choose_implementation(1), choose_implementation(1 << 40)} == {implementation}
 
 
 @pytest.mark.parametrize("value", ["auto", ""])
 def test_auto_is_as_if_it_were_unset(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv(VARIABLE, value)
-    assert choose_engine(1) == "numpy"
+    assert choose_implementation(1) == "numpy"
 
 
 def test_without_numba_numpy_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "compiler_loads", lambda: False)
-    assert choose_engine(1 << 40) == "numpy"
+    assert choose_implementation(1 << 40) == "numpy"
 
 
 def test_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("numba", "fast"):
         monkeypatch.setenv(VARIABLE, value)
         with pytest.raises(GrokpackError) as caught:
-            choose_engine(1)
+            choose_implementation(1)
         assert caught.value.code == "GP308"
 
 

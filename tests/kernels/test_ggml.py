@@ -30,12 +30,12 @@ CASES = cases(20240317)  # those of the fixture
 UNHOLDABLE = ("scale infinite in float16", "large")
 needs_compiler = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
 both_engines = pytest.mark.parametrize(
-    "engine", ["numpy", pytest.param("numba", marks=needs_compiler)]
+    "implementation", ["numpy", pytest.param("numba", marks=needs_compiler)]
 )
 
 
-def kernel_of(name: str, engine: Any = "numpy") -> Any:
-    return twin(getattr(ggml, name), engine)
+def kernel_of(name: str, implementation: Any = "numpy") -> Any:
+    return twin(getattr(ggml, name), implementation)
 
 
 def gguf_type(kind: str) -> gguf.GGMLQuantizationType:
@@ -109,18 +109,18 @@ def test_twins_leave_the_same_bits_of_every_kind_of_weights(name: str, case: str
 @pytest.mark.parametrize(
     "case", sorted(set(CASES) - {"negative zero", "inverse infinite", "subnormal", *UNHOLDABLE})
 )
-def test_blocks_are_those_of_gguf(engine: str, kind: str, case: str) -> None:
+def test_blocks_are_those_of_gguf(implementation: str, kind: str, case: str) -> None:
     x = CASES[case] + np.float32(0)  # gguf-py gives a block that begins with -0 another zero
-    made = quantized(kernel_of(f"quantize_{kind}", engine), x)[0]
+    made = quantized(kernel_of(f"quantize_{kind}", implementation), x)[0]
     assert (made == gguf.quants.quantize(np.ascontiguousarray(x.T), gguf_type(kind))).all()
 
 
 @both_engines
 @pytest.mark.parametrize("case", CASES)
-def test_blocks_of_q4_k_are_those_of_ggml(engine: str, case: str) -> None:
+def test_blocks_of_q4_k_are_those_of_ggml(implementation: str, case: str) -> None:
     with np.load(FIXTURE) as stored:
         wanted = stored[case]
-    assert (quantized(kernel_of("quantize_q4_k", engine), CASES[case])[0] == wanted).all()
+    assert (quantized(kernel_of("quantize_q4_k", implementation), CASES[case])[0] == wanted).all()
 
 
 @given(source=sources(), name=st.sampled_from(QUANTIZERS))
@@ -137,11 +137,11 @@ def test_each_row_has_the_scale_of_its_group(source: dict[str, Any], name: str) 
 
 @both_engines
 @pytest.mark.parametrize("kind", ["q4_0", "q4_1", "q4_k"])
-def test_blocks_are_read_as_gguf_reads_them(engine: str, kind: str) -> None:
+def test_blocks_are_read_as_gguf_reads_them(implementation: str, kind: str) -> None:
     rng = np.random.default_rng(3)
     blocks = rng.integers(0, 256, (7, blocks_of(kind, 1024) * BLOCK_BYTES[kind]), dtype=np.uint8)
     out = np.empty((7, 1024), np.float32)
-    kernel_of(f"products_{kind}", engine)(blocks, out)
+    kernel_of(f"products_{kind}", implementation)(blocks, out)
     assert np.isnan(out).any()  # heads of any bits
     assert same(out, np.ascontiguousarray(restored(blocks, kind).T))
 
@@ -195,20 +195,20 @@ def test_codes_at_the_ends_are_counted() -> None:
 @pytest.mark.parametrize("name", QUANTIZERS)
 @pytest.mark.parametrize("case", UNHOLDABLE)
 def test_a_scale_that_float16_cannot_hold_shows_in_every_block(
-    engine: str, name: str, case: str
+    implementation: str, name: str, case: str
 ) -> None:
-    assert not np.isfinite(quantized(kernel_of(name, engine), CASES[case])[1][1]).any()
+    assert not np.isfinite(quantized(kernel_of(name, implementation), CASES[case])[1][1]).any()
 
 
 @both_engines
 @pytest.mark.parametrize("name", QUANTIZERS)
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_shows_in_its_block_alone(
-    engine: str, name: str, odd: float
+    implementation: str, name: str, odd: float
 ) -> None:
     x = normal(4, (512, 3))
     x[300, 1] = odd
-    bad = ~np.isfinite(quantized(kernel_of(name, engine), x)[1][1])
+    bad = ~np.isfinite(quantized(kernel_of(name, implementation), x)[1][1])
     assert bad[300 // 32, 1]
     assert not bad[:, [0, 2]].any()
     assert not bad[:8].any()
@@ -216,16 +216,18 @@ def test_a_value_that_is_not_finite_shows_in_its_block_alone(
 
 @both_engines
 @pytest.mark.parametrize("name", QUANTIZERS)
-def test_scales_that_float16_rounds_to_zero_show_as_zeroed_weights(engine: str, name: str) -> None:
+def test_scales_that_float16_rounds_to_zero_show_as_zeroed_weights(
+    implementation: str, name: str
+) -> None:
     x = CASES["scale zero in float16"]
-    counts = quantized(kernel_of(name, engine), x)[2]
+    counts = quantized(kernel_of(name, implementation), x)[2]
     assert counts[1].sum() == np.count_nonzero(x)
 
 
 @both_engines
 @pytest.mark.parametrize("name", QUANTIZERS)
-def test_zero_blocks_and_the_lowest_code_are_kept(engine: str, name: str) -> None:
-    kernel = kernel_of(name, engine)
+def test_zero_blocks_and_the_lowest_code_are_kept(implementation: str, name: str) -> None:
+    kernel = kernel_of(name, implementation)
     for value, scale in ((0, 1.0), (-128, 2.0**-10), (-128, -(2.0**-10))):
         codes = np.full((256, 2), value, np.int8)
         _, sums, counts = quantized(kernel, codes, np.full((1, 2), scale, np.float32))
@@ -234,7 +236,7 @@ def test_zero_blocks_and_the_lowest_code_are_kept(engine: str, name: str) -> Non
 
 
 def searched(
-    kind: str, x: np.ndarray, importance: np.ndarray | None = None, engine: Any = "numpy"
+    kind: str, x: np.ndarray, importance: np.ndarray | None = None, implementation: Any = "numpy"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Blocks, sums and counts of a search with weights for the inputs."""
     inputs, columns = x.shape
@@ -243,21 +245,23 @@ def searched(
     counts = np.zeros((2, inputs // 32, columns), np.int32)
     ones = np.ones((1, columns), np.float32)
     own = () if importance is None else (importance,)
-    kernel_of(f"search_{kind}", engine)(x, ones, 0, inputs, out, sums, counts, *own)
+    kernel_of(f"search_{kind}", implementation)(x, ones, 0, inputs, out, sums, counts, *own)
     return out, sums, counts
 
 
 @both_engines
 @pytest.mark.parametrize("kind", ["q4_0", "q4_1"])
-def test_the_search_minds_what_is_important(kind: str, engine: Any) -> None:
+def test_the_search_minds_what_is_important(kind: str, implementation: Any) -> None:
     """In both twins the same bits; less weighted error than without; ones change nothing."""
     rng = np.random.default_rng(6)
     x = rng.laplace(0, 1, (96, 150)).astype(np.float32)
     importance = (10 ** rng.uniform(-2, 2, 96)).astype(np.float32)
-    usual, minded = searched(kind, x), searched(kind, x, importance, engine)
+    usual, minded = searched(kind, x), searched(kind, x, importance, implementation)
     for plain, fast in zip(searched(kind, x, importance), minded, strict=True):
         assert plain.tobytes() == fast.tobytes()
-    for plain, ones in zip(usual, searched(kind, x, np.ones(96, np.float32), engine), strict=True):
+    for plain, ones in zip(
+        usual, searched(kind, x, np.ones(96, np.float32), implementation), strict=True
+    ):
         assert plain.tobytes() == ones.tobytes()
 
     def weighted(blocks: np.ndarray) -> np.ndarray:

@@ -15,18 +15,20 @@ from grokpack.kernels.tally import CodeTally, FloatTally
 from tests.support.kernel_arrays import codes, floats
 
 if TYPE_CHECKING:
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 
-def of_floats(values: np.ndarray, engine: Engine = "numpy") -> dict[str, Any]:
-    tally = FloatTally(engine)
+def of_floats(values: np.ndarray, implementation: Implementation = "numpy") -> dict[str, Any]:
+    tally = FloatTally(implementation)
     tally.add(values)
     return tally.summary()
 
 
-def of_codes(values: np.ndarray, scales: np.ndarray, engine: Engine = "numpy") -> dict[str, Any]:
+def of_codes(
+    values: np.ndarray, scales: np.ndarray, implementation: Implementation = "numpy"
+) -> dict[str, Any]:
     """`i8[groups, rows, out]` and `f32[groups, out]`."""
-    tally = CodeTally(engine)
+    tally = CodeTally(implementation)
     for group, row in zip(values, scales, strict=True):
         tally.add(group, row)
     return tally.summary()

@@ -96,14 +96,14 @@ def test_blocks_unpack_to_codes_and_scales(block: dict[str, Any]) -> None:
     np.testing.assert_array_equal(unpacked, make(weights.product_f32, block))
 
 
-@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_compiler)])
-def test_spaced_runs_are_read_until_the_file_ends(tmp_path: Path, engine: Any) -> None:
+@pytest.mark.parametrize("implementation", ["numpy", pytest.param("numba", marks=needs_compiler)])
+def test_spaced_runs_are_read_until_the_file_ends(tmp_path: Path, implementation: Any) -> None:
     data = os.urandom(1000)
     (tmp_path / "file").write_bytes(data)
     handle = os.open(tmp_path / "file", os.O_RDONLY)
     try:
         out = np.zeros((12, 20), np.uint8)
-        read = twin(rows.pread_rows, engine)
+        read = twin(rows.pread_rows, implementation)
         assert read(handle, out.ctypes.data, 20, 12, 20, 7, 90) == 11
         assert [bytes(row) for row in out[:11]] == [
             data[7 + 90 * i : 27 + 90 * i] for i in range(11)

@@ -60,9 +60,9 @@ def test_fewer_threads_are_better_than_slower_kernels(
     alone = budget(wanted, 2 << 30, 1)
     fixed = alone.memory_bytes - held * alone.step_sizes.step_bytes
     found = budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES)
-    assert (found.step_sizes.engine, found.workers) == ("numba", 3)
+    assert (found.step_sizes.implementation, found.workers) == ("numba", 3)
     assert (
-        budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES, 8).step_sizes.engine
+        budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES, 8).step_sizes.implementation
         == "numpy"
     )
 

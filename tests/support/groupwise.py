@@ -16,7 +16,9 @@ from grokpack.kernels.groupwise import BF16, F16, F32, LSQ, MSE, RTN
 from tests.support.kernel_arrays import floats
 
 needs_compiler = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
-engines = pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs_compiler)])
+implementations = pytest.mark.parametrize(
+    "implementation", ["numpy", pytest.param("numba", marks=needs_compiler)]
+)
 methods = pytest.mark.parametrize("method", [RTN, MSE, LSQ])
 kinds = pytest.mark.parametrize("symmetric", [True, False])
 widths = pytest.mark.parametrize("bits", [4, 8])
@@ -33,7 +35,7 @@ def make(
     scales: np.ndarray | None = None,
     column: int = 0,
     columns: int | None = None,
-    engine: Any = "numpy",
+    implementation: Any = "numpy",
     fit_only: bool = False,
     importance: np.ndarray | None = None,
 ) -> Made:
@@ -53,7 +55,7 @@ def make(
     }
     per_group = inputs // len(scales)
     own = () if importance is None else (importance,)
-    twin(groupwise.quantize, engine)(
+    twin(groupwise.quantize, implementation)(
         values, scales, column, per_group, group, *form, *made.values(), *own
     )
     return made

@@ -36,10 +36,10 @@ def test_no_figure_depends_on_a_cut(step: int, slab: int, workers: int) -> None:
 
 
 @pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
-def test_no_figure_depends_on_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_figure_depends_on_the_implementation(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
-    for engine in ("numpy", "numba"):
-        monkeypatch.setenv(dispatch.VARIABLE, engine)
+    for implementation in ("numpy", "numba"):
+        monkeypatch.setenv(dispatch.VARIABLE, implementation)
         results.append(statistics(open_checkpoint(str(GOLDEN))))
     assert results[0] == results[1]
 
@@ -130,7 +130,7 @@ def test_the_page_on_a_tensor_has_edges_and_fits_a_terminal(folder: Path) -> Non
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
-def test_a_wrong_engine_is_a_usage_error(folder: Path) -> None:
+def test_an_unknown_implementation_is_a_usage_error(folder: Path) -> None:
     done = run("inspect", folder, "--stats", GROKPACK_KERNELS="fast")
     assert done.returncode == 2
     assert "GP308" in done.stderr

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.experts import Room, Routing
     from grokpack.evaluation.network.precision import Precision
     from grokpack.evaluation.network.product import Lanes
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.models.architecture import Constants, Geometry, Part
 
 EMBEDDING: Part = "embedding"
@@ -55,14 +55,14 @@ class Setup:
 
     Attributes:
         lanes: Threads that multiply, with their precision; networks may share them.
-        engine: Which twin of each kernel runs.
+        implementation: Which twin of each kernel runs.
         layers: Layers to run; None for all.
         room: Makes arrays of activations, `f32[rows, columns]`; memory by default.
         advance: Told how many bytes of weights were taken.
     """
 
     lanes: Lanes
-    engine: Engine = "numpy"
+    implementation: Implementation = "numpy"
     layers: int | None = None
     room: Room = in_memory
     advance: Callable[[int], None] = _ignore_bytes
@@ -98,7 +98,10 @@ class Network:
         self.constants: Constants = hyperparameters.read(checkpoint.config, checkpoint.model)
         self.precision: Precision = setup.lanes.precision
         self.stream = Stream(
-            checkpoint, max(2, _AHEAD_BYTES // matrices.BAND_BYTES), setup.engine, setup.advance
+            checkpoint,
+            max(2, _AHEAD_BYTES // matrices.BAND_BYTES),
+            setup.implementation,
+            setup.advance,
         )
         self.room = setup.room
         self.lanes = setup.lanes

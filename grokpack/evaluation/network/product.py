@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.matrices import CodedBlock, Matrix, MatrixRange
     from grokpack.evaluation.network.precision import Precision
     from grokpack.evaluation.network.stream import Stream
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -80,12 +80,14 @@ class Lanes:
     Args:
         workers: Threads.
         precision: Weights are rounded to it.
-        engine: Which twin of each kernel runs.
+        implementation: Which twin of each kernel runs.
     """
 
-    def __init__(self, workers: int, precision: Precision, engine: Engine = "numpy") -> None:
+    def __init__(
+        self, workers: int, precision: Precision, implementation: Implementation = "numpy"
+    ) -> None:
         self.precision = precision
-        self.engine: Engine = engine
+        self.implementation: Implementation = implementation
         self._lanes = [
             ThreadPoolExecutor(1, f"lane-{n}", _let_values_overflow) for n in range(workers)
         ]
@@ -181,7 +183,9 @@ class Lanes:
             made = band.values[part]
         else:
             made = np.empty([axis.stop - axis.start for axis in part], np.float32)
-            kernel = twin(widening.turned if band.turned else widening.straight, self.engine)
+            kernel = twin(
+                widening.turned if band.turned else widening.straight, self.implementation
+            )
             first, per_group = band.first, band.per_group
             kernel(band.values, band.scales, r.start, c.start, first, per_group, made)
         return made.T if band.turned else made

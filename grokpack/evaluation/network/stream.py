@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.core.layout import Box
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.matrices import CodedBlock, Matrix, MatrixRange
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
 
 _READERS = 2
 
@@ -39,7 +39,7 @@ class Stream:
     Args:
         checkpoint: The source.
         depth: Bands that may wait for being taken.
-        engine: Which twin of each kernel runs.
+        implementation: Which twin of each kernel runs.
         advance: Told how many bytes were taken.
     """
 
@@ -47,14 +47,14 @@ class Stream:
         self,
         checkpoint: Checkpoint,
         depth: int,
-        engine: Engine,
+        implementation: Implementation,
         advance: Callable[[int], None],
     ) -> None:
         self.checkpoint = checkpoint
         self.read_bytes = 0
         self.cut: Callable[[Matrix], Iterable[MatrixRange]] = self._along_its_bytes
         self.told: Callable[[TensorSpec, np.ndarray], None] = _tell_nobody
-        self._reader = ArrayReader(checkpoint, engine)
+        self._reader = ArrayReader(checkpoint, implementation)
         self._depth = depth
         self._advance = advance
         self._turned: dict[str, bool] = {}

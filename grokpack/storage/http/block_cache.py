@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.storage.http.redirects import Resource
     from grokpack.storage.http.request_threads import Request
     from grokpack.storage.http.responses import Facts
@@ -235,7 +235,12 @@ def clear(folder: str) -> None:
 
 
 def read_rows(
-    path: str, facts: Facts, offset: int, stride: int, rows: np.ndarray, engine: Engine
+    path: str,
+    facts: Facts,
+    offset: int,
+    stride: int,
+    rows: np.ndarray,
+    implementation: Implementation,
 ) -> None:
     """Fill equally spaced rows from cached blocks."""
     count, nbytes = rows.shape
@@ -248,7 +253,7 @@ def read_rows(
             for number, slot in held.items():
                 # Two threads may read one block at the same time; a count that is slightly too high
                 # only keeps it longer than needed.
-                slot.left -= strips.copy(cache.handle, number, slot.at, rows, engine)
+                slot.left -= strips.copy(cache.handle, number, slot.at, rows, implementation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +277,9 @@ class _Strips:
             row = max(row + 1, inside + 1)
         return list(found)
 
-    def copy(self, handle: int, number: int, at: int, rows: np.ndarray, engine: Engine) -> int:
+    def copy(
+        self, handle: int, number: int, at: int, rows: np.ndarray, implementation: Implementation
+    ) -> int:
         """Copy a block's part of the runs; the block lies at byte `at` of the cache file.
 
         Returns:
@@ -284,7 +291,7 @@ class _Strips:
         whole = max(0, after - first)
         if whole:
             place = at + self.offset + first * self.stride - low
-            read = twin(pread_rows, engine)
+            read = twin(pread_rows, implementation)
             address = rows.ctypes.data + first * self.nbytes
             done = read(handle, address, self.nbytes, whole, self.nbytes, place, self.stride)
             if done < whole:

@@ -20,7 +20,7 @@ from grokpack.storage.urls import parse
 if TYPE_CHECKING:
     import numpy as np
 
-    from grokpack.kernels.dispatch import Engine
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.storage.http.responses import Facts
 
 __all__ = [
@@ -78,7 +78,7 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
 
 
 def read_rows(
-    path: str, offset: int, stride: int, rows: np.ndarray, engine: Engine = "numpy"
+    path: str, offset: int, stride: int, rows: np.ndarray, implementation: Implementation = "numpy"
 ) -> None:
     """Fill equally spaced rows; the bytes between them are fetched too, once."""
     facts = _facts(path)
@@ -92,7 +92,7 @@ def read_rows(
     elif stride == nbytes:
         read_into(path, offset, rows.reshape(-1).data)
     else:
-        block_cache.read_rows(path, facts, offset, stride, rows, engine)
+        block_cache.read_rows(path, facts, offset, stride, rows, implementation)
 
 
 def _facts(path: str) -> Facts:

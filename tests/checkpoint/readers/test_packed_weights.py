@@ -316,11 +316,11 @@ def test_quantized_folders_become_every_target(
 
 
 @pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
-def test_statistics_of_packed_weights_do_not_depend_on_the_engine(
+def test_statistics_of_packed_weights_do_not_depend_on_the_kernels(
     wide_packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
-    for engine in ("numpy", "numba"):
-        monkeypatch.setenv(dispatch.VARIABLE, engine)
+    for implementation in ("numpy", "numba"):
+        monkeypatch.setenv(dispatch.VARIABLE, implementation)
         found.append(statistics(open_checkpoint(str(wide_packed))))
     assert found[0] == found[1]

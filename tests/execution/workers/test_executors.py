@@ -65,7 +65,7 @@ PLANS: dict[str, Callable[[Checkpoint], Plan]] = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesize(tmp_path_factory.mktemp("engines") / "source")
+    return synthesize(tmp_path_factory.mktemp("executors") / "source")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from grokpack.kernels.groupwise import BF16, F16, F32, LSQ, RTN
 from tests.support.groupwise import (
     FORMS,
     Made,
-    engines,
+    implementations,
     kinds,
     make,
     meaning,
@@ -52,7 +52,9 @@ def assert_alike(plain: Made, fast: Made, group: int) -> None:
 def test_twins_leave_the_same_bits(form: tuple[int, int, bool, int], drawn: dict[str, Any]) -> None:
     with np.errstate(over="ignore"):
         assert_alike(
-            make(**drawn, form=form), make(**drawn, form=form, engine="numba"), drawn["group"]
+            make(**drawn, form=form),
+            make(**drawn, form=form, implementation="numba"),
+            drawn["group"],
         )
 
 
@@ -64,21 +66,21 @@ def test_twins_leave_the_same_bits_of_many_weights(form: tuple[int, int, bool, i
     scales = rng.uniform(1e-4, 1e-3, (8, 200)).astype(ml_dtypes.bfloat16).astype(np.float32)
     for group in (128, 768):
         both = [
-            make(codes, form, group, scales=scales, column=3, columns=150, engine=e)
+            make(codes, form, group, scales=scales, column=3, columns=150, implementation=e)
             for e in ("numpy", "numba")
         ]
         assert all(both[0][k].tobytes() == both[1][k].tobytes() for k in both[0])
 
 
-@engines
+@implementations
 @methods
 @kinds
 @widths
 def test_codes_are_those_of_a_division_done_in_twice_the_digits(
-    engine: Any, method: int, symmetric: bool, bits: int
+    implementation: Any, method: int, symmetric: bool, bits: int
 ) -> None:
     x = np.random.default_rng(5).normal(0, 0.02, (256, 70)).astype(np.float32)
-    made = make(x, (bits, method, symmetric, BF16), 64, engine=engine)
+    made = make(x, (bits, method, symmetric, BF16), 64, implementation=implementation)
     steps, zeros = (np.repeat(made[k], 64, axis=0).astype(np.float64) for k in ("steps", "zeros"))
     exact = x / steps + zeros
     wanted = np.clip(np.round(exact), 0, 2**bits - 1)
@@ -89,20 +91,20 @@ def test_codes_are_those_of_a_division_done_in_twice_the_digits(
     assert (unpack(made["out"]) == wanted)[clear].all()
 
 
-@engines
+@implementations
 @kinds
 @widths
 @settings(max_examples=30)
 @given(data=st.data())
 def test_codes_are_those_of_compressed_tensors_arithmetic(
-    engine: Any, symmetric: bool, bits: int, data: st.DataObject
+    implementation: Any, symmetric: bool, bits: int, data: st.DataObject
 ) -> None:
     """Also at ties, and where x times 1 / step is on their other side: halves of steps."""
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     size = data.draw(st.sampled_from([1.0, 2.0, 0.1, 0.3, 0.7, 1.1]))
     x = (rng.integers(-30, 31, (64, 9)) / 4 * size).astype(np.float32)
     x[::32] = 7.5 * size
-    made = make(x, (bits, RTN, symmetric, F32), 32, engine=engine)
+    made = make(x, (bits, RTN, symmetric, F32), 32, implementation=implementation)
     half = np.float32(2 ** (bits - 1))
     scale = np.repeat(made["steps"], 32, axis=0)
     zero = np.repeat(made["zeros"], 32, axis=0).astype(np.float32) - half
@@ -110,18 +112,18 @@ def test_codes_are_those_of_compressed_tensors_arithmetic(
     assert (unpack(made["out"]) - half == signed).all()
 
 
-@engines
+@implementations
 @widths
 def test_reference_steps_and_zero_points_are_those_of_compressed_tensors(
-    engine: Any, bits: int
+    implementation: Any, bits: int
 ) -> None:
     x = np.random.default_rng(6).normal(0.3, 1, (96, 40)).astype(np.float32).reshape(3, 32, 40)
     low, high = np.minimum(x.min(axis=1), 0), np.maximum(x.max(axis=1), 0)
-    made = make(x.reshape(96, 40), (bits, RTN, True, F32), 32, engine=engine)
+    made = make(x.reshape(96, 40), (bits, RTN, True, F32), 32, implementation=implementation)
     largest = np.maximum(-low, high)
     np.testing.assert_array_equal(made["steps"], largest / np.float32((2**bits - 1) / 2))
     assert (made["zeros"] == 2 ** (bits - 1)).all()
-    made = make(x.reshape(96, 40), (bits, RTN, False, F32), 32, engine=engine)
+    made = make(x.reshape(96, 40), (bits, RTN, False, F32), 32, implementation=implementation)
     step = (high - low) / np.float32(2**bits - 1)
     np.testing.assert_array_equal(made["steps"], step)
     half = np.float32(2 ** (bits - 1))
@@ -129,17 +131,17 @@ def test_reference_steps_and_zero_points_are_those_of_compressed_tensors(
     np.testing.assert_array_equal(made["zeros"], zero + half)
 
 
-@engines
+@implementations
 @methods
 @kinds
 @widths
 def test_the_account_is_that_of_the_codes(
-    engine: Any, method: int, symmetric: bool, bits: int
+    implementation: Any, method: int, symmetric: bool, bits: int
 ) -> None:
     rng = np.random.default_rng(7)
     x = rng.normal(0, 1, (192, 70)).astype(np.float32)
     x[rng.random(x.shape) < 0.1] = 0
-    made = make(x, (bits, method, symmetric, F16), 96, engine=engine)
+    made = make(x, (bits, method, symmetric, F16), 96, implementation=implementation)
     grouped = x.astype(np.float64).reshape(2, 96, 70)
     e = grouped - meaning(made, 96).reshape(2, 96, 70)
     wanted = [np.square(grouped), np.square(e), grouped * e]
@@ -151,26 +153,28 @@ def test_the_account_is_that_of_the_codes(
     np.testing.assert_array_equal(made["counts"], [ends.sum(axis=1), gone.sum(axis=1)])
 
 
-@engines
+@implementations
 @pytest.mark.parametrize("form", FORMS)
 def test_steps_are_numbers_of_their_precision(
-    engine: Any, form: tuple[int, int, bool, int]
+    implementation: Any, form: tuple[int, int, bool, int]
 ) -> None:
     x = np.random.default_rng(8).normal(0, 1e-5, (64, 70)).astype(np.float32)
-    steps = make(x, form, 32, engine=engine)["steps"]
+    steps = make(x, form, 32, implementation=implementation)["steps"]
     kept = steps.astype((np.float32, ml_dtypes.bfloat16, np.float16)[form[3]])
     assert (kept.astype(np.float32) == steps).all()
     assert (steps != 0).all()
     assert form[1] == LSQ or (steps > 0).all()
 
 
-@engines
+@implementations
 @methods
 @kinds
-def test_without_rows_only_steps_are_fitted(engine: Any, method: int, symmetric: bool) -> None:
+def test_without_rows_only_steps_are_fitted(
+    implementation: Any, method: int, symmetric: bool
+) -> None:
     x = np.random.default_rng(9).normal(0, 1, (64, 5)).astype(np.float32)
-    whole = make(x, (4, method, symmetric, BF16), 32, engine=engine)
-    fitted = make(x, (4, method, symmetric, BF16), 32, engine=engine, fit_only=True)
+    whole = make(x, (4, method, symmetric, BF16), 32, implementation=implementation)
+    fitted = make(x, (4, method, symmetric, BF16), 32, implementation=implementation, fit_only=True)
     assert all(whole[k].tobytes() == fitted[k].tobytes() for k in ("steps", "zeros"))
     assert (fitted["sums"] == 7).all()
     assert (fitted["counts"] == 7).all()
@@ -204,12 +208,12 @@ def exactly(row: np.ndarray) -> Fraction:
     )
 
 
-@engines
+@implementations
 @given(accounts())
-def test_tallies_are_exact(engine: Any, drawn: tuple[np.ndarray, np.ndarray]) -> None:
+def test_tallies_are_exact(implementation: Any, drawn: tuple[np.ndarray, np.ndarray]) -> None:
     sums, counts = drawn
     powers, totals, worst, histogram = empty_tally()
-    twin(groupwise.tally_groups, engine)(sums, counts, powers, totals, worst, histogram)
+    twin(groupwise.tally_groups, implementation)(sums, counts, powers, totals, worst, histogram)
     finite = np.isfinite(sums).all(axis=0)
     for row, values in zip(powers, sums, strict=True):
         assert exactly(row) == sum(map(Fraction, values[finite].tolist()), Fraction())
@@ -226,13 +230,13 @@ def test_tallies_are_exact(engine: Any, drawn: tuple[np.ndarray, np.ndarray]) ->
     assert histogram.tolist() == wanted_bins.tolist()
 
 
-@engines
+@implementations
 @given(accounts(), st.data())
 def test_tallies_of_parts_in_any_order_are_the_tally_of_the_whole(
-    engine: Any, drawn: tuple[np.ndarray, np.ndarray], data: st.DataObject
+    implementation: Any, drawn: tuple[np.ndarray, np.ndarray], data: st.DataObject
 ) -> None:
     sums, counts = drawn
-    tally = twin(groupwise.tally_groups, engine)
+    tally = twin(groupwise.tally_groups, implementation)
     whole = empty_tally()
     groupwise.tally_groups(sums, counts, *whole)
     cut = data.draw(st.integers(0, sums.shape[2]))

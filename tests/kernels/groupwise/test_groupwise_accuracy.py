@@ -14,7 +14,7 @@ from tests.support.groupwise import (
     FORMS,
     Made,
     decibels,
-    engines,
+    implementations,
     kinds,
     make,
     meaning,
@@ -24,12 +24,12 @@ from tests.support.groupwise import (
 )
 
 
-@engines
-def test_normal_weights_are_as_accurate_as_documented(engine: Any) -> None:
+@implementations
+def test_normal_weights_are_as_accurate_as_documented(implementation: Any) -> None:
     x = np.random.default_rng(10).normal(0, 0.02, (1024, 256)).astype(np.float32)
     got = {
         (method, symmetric): decibels(
-            x, make(x, (4, method, symmetric, BF16), 128, engine=engine), 128
+            x, make(x, (4, method, symmetric, BF16), 128, implementation=implementation), 128
         )
         for method in (RTN, MSE, LSQ)
         for symmetric in (True, False)
@@ -46,15 +46,15 @@ def test_normal_weights_are_as_accurate_as_documented(engine: Any) -> None:
     assert got[LSQ, False] > got[MSE, False]
 
 
-@engines
+@implementations
 @kinds
 @widths
 def test_the_search_finds_the_best_of_its_candidates(
-    engine: Any, symmetric: bool, bits: int
+    implementation: Any, symmetric: bool, bits: int
 ) -> None:
     """Against every candidate, each coded by a division and measured in float64."""
     x = np.random.default_rng(11).laplace(0, 1, (32, 200)).astype(np.float32)
-    made = make(x, (bits, MSE, symmetric, BF16), 32, engine=engine)
+    made = make(x, (bits, MSE, symmetric, BF16), 32, implementation=implementation)
     found = np.square(x - meaning(made, 32)).sum(axis=0)
     reference = make(x, (bits, RTN, symmetric, F32), 32)["steps"]
     top = 2**bits - 1
@@ -78,31 +78,33 @@ def test_twins_leave_the_same_bits_where_inputs_differ_in_importance(
     scales = rng.uniform(1e-4, 1e-3, (2, 100)).astype(np.float32)
     importance = (10 ** rng.uniform(-3, 2, 256)).astype(np.float32)
     plain, fast = (
-        make(codes, form, 64, scales=scales, importance=importance, engine=engine)
-        for engine in ("numpy", "numba")
+        make(codes, form, 64, scales=scales, importance=importance, implementation=implementation)
+        for implementation in ("numpy", "numba")
     )
     assert all(plain[k].tobytes() == fast[k].tobytes() for k in plain)
     assert plain["steps"].tobytes() != make(codes, form, 64, scales=scales)["steps"].tobytes()
 
 
-@engines
+@implementations
 @pytest.mark.parametrize("method", [MSE, LSQ])
 @kinds
 @widths
 def test_inputs_of_equal_importance_are_as_without(
-    engine: Any, method: int, symmetric: bool, bits: int
+    implementation: Any, method: int, symmetric: bool, bits: int
 ) -> None:
     x = np.random.default_rng(3).laplace(0, 1, (64, 70)).astype(np.float32)
     form = bits, method, symmetric, BF16
-    ones = make(x, form, 32, engine=engine, importance=np.ones(64, np.float32))
-    usual = make(x, form, 32, engine=engine)
+    ones = make(x, form, 32, implementation=implementation, importance=np.ones(64, np.float32))
+    usual = make(x, form, 32, implementation=implementation)
     assert all(ones[k].tobytes() == usual[k].tobytes() for k in usual)
 
 
-@engines
+@implementations
 @kinds
 @widths
-def test_the_search_minds_what_is_important(engine: Any, symmetric: bool, bits: int) -> None:
+def test_the_search_minds_what_is_important(
+    implementation: Any, symmetric: bool, bits: int
+) -> None:
     """The weighted error is that of the best candidate, measured in float64; LSQ is no worse."""
     rng = np.random.default_rng(12)
     x = rng.laplace(0, 1, (32, 200)).astype(np.float32)
@@ -114,7 +116,7 @@ def test_the_search_minds_what_is_important(engine: Any, symmetric: bool, bits: 
         return total
 
     form = (bits, MSE, symmetric, F32)
-    made = make(x, form, 32, engine=engine, importance=importance)
+    made = make(x, form, 32, implementation=implementation, importance=importance)
     reference = make(x, (bits, RTN, symmetric, F32), 32)["steps"].astype(np.float64)
     top = 2**bits - 1
     for factor in FACTORS[bits]:
@@ -124,20 +126,28 @@ def test_the_search_minds_what_is_important(engine: Any, symmetric: bool, bits: 
         codes = np.clip(np.round(x / step) + zero, 0, top)
         error = np.square(x - step * (codes - zero)) * importance[:, None]
         assert (weighted(made) <= error.sum(axis=0) * (1 + 1e-4)).all()
-    assert weighted(made).sum() < 0.97 * weighted(make(x, form, 32, engine=engine)).sum()
-    better = make(x, (bits, LSQ, symmetric, F32), 32, engine=engine, importance=importance)
+    assert (
+        weighted(made).sum()
+        < 0.97 * weighted(make(x, form, 32, implementation=implementation)).sum()
+    )
+    better = make(
+        x, (bits, LSQ, symmetric, F32), 32, implementation=implementation, importance=importance
+    )
     assert weighted(better).sum() <= weighted(made).sum() * 1.0001
 
 
-@engines
+@implementations
 @kinds
 @widths
 @settings(max_examples=20)
 @given(weights())
 def test_no_method_is_worse_than_the_reference(
-    engine: Any, symmetric: bool, bits: int, drawn: dict[str, Any]
+    implementation: Any, symmetric: bool, bits: int, drawn: dict[str, Any]
 ) -> None:
-    made = [make(**drawn, form=(bits, m, symmetric, BF16), engine=engine) for m in (RTN, MSE, LSQ)]
+    made = [
+        make(**drawn, form=(bits, m, symmetric, BF16), implementation=implementation)
+        for m in (RTN, MSE, LSQ)
+    ]
     reference, *others = (m["sums"][1] for m in made)
     signal = made[0]["sums"][0]
     sound = (signal > 1e-30) & (signal < 1e30)  # squares neither vanish nor overflow

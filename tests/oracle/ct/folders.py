@@ -116,15 +116,15 @@ class Folder:
         return lambda name: kept[name] if name in kept else kept.setdefault(name, weight(name))
 
 
-def grokpack(python: str, commands: list[list[str]], engine: str = "auto") -> None:
-    """Run commands of grokpack one after another, in one process, with kernels of one engine.
+def grokpack(python: str, commands: list[list[str]], implementation: str = "auto") -> None:
+    """Run commands of grokpack one after another, in one process, with one kind of kernels.
 
     Raises:
         RuntimeError: One failed; its last words.
     """
     text = json.dumps([[*command, "--quiet"] for command in commands])
     runner = [python, "-m", "tests.oracle.ct.commands"]
-    own = {**os.environ, "GROKPACK_KERNELS": engine}
+    own = {**os.environ, "GROKPACK_KERNELS": implementation}
     run = subprocess.run(runner, input=text, env=own, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(run.stderr)

@@ -73,9 +73,9 @@ def compare(library: Library, kind: str, broken: bool = False) -> int:
             rows = np.ascontiguousarray(x.T)
             wanted = library.quantize(kind, rows)
             seen = x * np.float32(1 + 2**-20) if broken else x
-            engines = ("numba", "numpy") if seed < SPECIFICATION_SEEDS else ("numba",)
-            for engine in engines:
-                made = quantized(twin(kernel, engine), seen)[0]  # type: ignore[arg-type]
+            implementations = ("numba", "numpy") if seed < SPECIFICATION_SEEDS else ("numba",)
+            for implementation in implementations:
+                made = quantized(twin(kernel, implementation), seen)[0]  # type: ignore[arg-type]
                 count, bits = worst_block(made, wanted, kind)
                 line = found.setdefault(name, [0, 0, 0])
                 line[0] += made.size // BLOCK_BYTES[kind]

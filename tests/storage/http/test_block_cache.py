@@ -58,11 +58,11 @@ def expected(offset: int, stride: int, count: int, nbytes: int) -> np.ndarray:
 @given(strips(), st.sampled_from(["numpy", "numba"]))
 @settings(max_examples=60)
 def test_any_strips_are_what_the_file_holds(
-    place: tuple[Server, str], cut: tuple[int, int, int, int], engine: Any
+    place: tuple[Server, str], cut: tuple[int, int, int, int], implementation: Any
 ) -> None:
     offset, stride, count, nbytes = cut
     rows = np.zeros((count, nbytes), np.uint8)
-    storage.read_rows(place[1], offset, stride, rows, engine)
+    storage.read_rows(place[1], offset, stride, rows, implementation)
     assert (rows == expected(*cut)).all()
 
 
