@@ -8,22 +8,8 @@ from typing import Any
 
 import typer
 
-from grokpack.cli import (
-    answering,
-    convert,
-    diff,
-    evaluate,
-    explain,
-    generate,
-    inspect,
-    manifest,
-    overview,
-    quantize,
-    reshard,
-    synth,
-    verify,
-)
-from grokpack.cli import help as helping
+from grokpack.cli import answering, overview
+from grokpack.cli.command_group import CommandGroup
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import line, terminal
 from grokpack.core.exit_status import ExitStatus
@@ -32,6 +18,7 @@ from grokpack.report.envelope import failure, usage
 
 app = typer.Typer(
     name="grokpack",
+    cls=CommandGroup,
     help="Check, look into, cut, quantize and convert Grok-1 checkpoints too big for memory.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -56,21 +43,7 @@ def root(
     """Check, look into, cut, quantize and convert Grok-1 checkpoints too big for memory."""
     del version
     if context.invoked_subcommand is None:
-        typer.echo(overview.render(context))
-
-
-app.command("verify")(verify.verify)
-app.command("manifest")(manifest.manifest)
-app.command("inspect")(inspect.inspect)
-app.command("reshard")(reshard.reshard)
-app.command("quantize")(quantize.quantize)
-app.command("convert")(convert.convert)
-app.command("synth")(synth.synth)
-app.command("diff")(diff.diff)
-app.command("evaluate")(evaluate.evaluate)
-app.command("generate")(generate.generate)
-app.command("explain")(explain.explain)
-app.command("help")(helping.topics)
+        typer.echo(overview.render())
 
 
 def main() -> int:

@@ -24,6 +24,9 @@ from grokpack.core.errors import GrokpackError
 
 Body = Callable[..., None]
 
+declared: dict[str, Body] = {}
+"""Commands of the modules imported so far, as Typer takes them, by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
@@ -70,6 +73,7 @@ def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
         signature = inspect.Signature([_for_typer(parameter) for parameter in shown])
         run.__signature__ = signature  # type: ignore[attr-defined]  # what Typer goes by
         run.__annotations__ = {}
+        declared[name] = run
         return run
 
     return decorate

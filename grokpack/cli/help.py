@@ -8,6 +8,7 @@ import typer
 
 from grokpack.cli import overview
 from grokpack.cli.command import command
+from grokpack.cli.command_group import COMMANDS, CommandGroup
 from grokpack.cli.session import Session
 from grokpack.core.errors import GrokpackError
 
@@ -26,13 +27,19 @@ def topics(
     """
     from grokpack.report.topics import TOPICS
 
-    program = cast("typer.Context", context.parent)
     if topic is None:
-        session.result(overview.render(program), {})
+        session.result(overview.render(), {})
     elif topic in TOPICS:
         session.result(TOPICS[topic], {})
-    elif topic in overview.commands(program):
-        session.result(overview.help_of(program, topic), {})
+    elif topic in COMMANDS:
+        session.result(_help_of(topic, cast("typer.Context", context.parent)), {})
     else:
         hint = f"topics: {', '.join(TOPICS)}; and every command"
         raise GrokpackError("GP304", f"there is no topic `{topic}`", hint=hint)
+
+
+def _help_of(name: str, program: typer.Context) -> str:
+    """Return the help of a command, as its own `--help` shows it."""
+    command = cast("CommandGroup", program.command).commands[name]
+    with type(program)(command, info_name=name, parent=program) as below:
+        return str(command.get_help(below))

@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from junitparser import JUnitXml
 
-from grokpack.cli.app import main
+from grokpack.cli.app import app, main
+from grokpack.cli.command_group import COMMANDS
 
 HEAVY = ("numpy", "grokpack.storage")
 WAYS = [
@@ -64,3 +66,19 @@ def test_a_usage_error_is_told_on_stderr_alone_where_no_machine_reads(
     monkeypatch.setattr(sys, "argv", ["grokpack", "reshard", "--tp", "many", *words])
     assert main() == 2
     assert capsys.readouterr().out == ""
+
+
+def test_help_imports_no_command_and_each_line_is_the_first_of_its_own_help() -> None:
+    script = (
+        "import sys; from typer.testing import CliRunner; from grokpack.cli.app import app\n"
+        "from grokpack.cli.command_group import COMMANDS\n"
+        "shown = CliRunner().invoke(app, ['--help'], terminal_width=200).stdout\n"
+        "loaded = [name for name in COMMANDS if f'grokpack.cli.{name}' in sys.modules]\n"
+        "print(loaded, [line for line in COMMANDS.values() if line not in shown])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split("\n")[0] == "[] []"
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
+    assert {name: each.get_short_help_str(200) for name, each in commands.items()} == COMMANDS

@@ -1,0 +1,86 @@
+"""Commands of the program: a line for each, and its module, imported when the command is asked for.
+
+Building the options of all commands would take as long as starting Typer itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_from_info
+from typer.models import CommandInfo
+
+from grokpack.cli import command
+
+COMMANDS = {
+    "verify": "Check that a checkpoint is whole.",
+    "manifest": "Record the checksums of a checkpoint that has none.",
+    "inspect": "Show what a checkpoint holds.",
+    "reshard": "Cut a checkpoint for tensor parallelism.",
+    "quantize": "Write a 4-bit or 8-bit copy.",
+    "convert": "Write the format that another program loads.",
+    "synth": "Write a synthetic checkpoint of any size.",
+    "diff": "Compare the weights of two checkpoints, in whatever formats.",
+    "evaluate": "Run the network over a text, or two networks side by side.",
+    "generate": "Continue a prompt, with the weights streamed anew for each token.",
+    "explain": "Say what an error code means and what to do.",
+    "help": "Show a help topic.",
+}
+"""First sentence of each command's help, in the order shown; its module bears its name."""
+
+
+class _Commands(MutableMapping[str, Any]):
+    """Typer's commands by name, each built at its first use."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itself
+        if name not in COMMANDS:
+            raise KeyError(name)
+        if name not in self._built:
+            self._built[name] = _build(name)
+        return self._built[name]
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self._built[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+def _build(name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itself
+    importlib.import_module(f"grokpack.cli.{name}")
+    info = CommandInfo(name, callback=command.declared[name])
+    return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
+
+
+class CommandGroup(TyperGroup):
+    """Group that knows the names and lines of its commands without importing them."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  # Typer's own
+        super().__init__(**settings | {"commands": None})
+        self.commands = _Commands()
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """List the names, in the order shown."""
+        del ctx
+        return list(self.commands)
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Write the section of commands."""
+        del ctx
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        lines = (TyperCommand(name, help=text) for name, text in COMMANDS.items())
+        with formatter.section("Commands"):
+            formatter.write_dl([(one.name, one.get_short_help_str(limit)) for one in lines])
