@@ -1,6 +1,6 @@
 """Calibration: mean squares of each weight's inputs, channel by channel, in a file.
 
-The file is safetensors. For each weight of attention and experts, by its own name:
+The file is safetensors. For each weight of attention, MLP and experts, by its own name:
 
     NAME/mean_square   f32[in] or f32[expert, in]   of what the weight was multiplied with
     NAME/tokens        i64[1] or i64[expert]        tokens that the mean is over
@@ -19,8 +19,8 @@ import numpy as np
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.evaluation.network.experts import DOWN, GATE, UP
-from grokpack.evaluation.network.layer import KEY, QUERY, VALUE
+from grokpack.evaluation.network.experts import EXPERT
+from grokpack.evaluation.network.layer import DENSE, KEY, QUERY, VALUE
 from grokpack.formats import safetensors
 from grokpack.formats.calibration_file import FORMAT, MEAN_SQUARE, TOKENS, VERSION
 
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from grokpack.evaluation.inputs import Inputs
     from grokpack.models.architecture import Part
 
-_SAME_INPUTS: dict[Part, tuple[Part, ...]] = {QUERY: (QUERY, KEY, VALUE), GATE: (GATE, UP)}
+_SAME_INPUTS: dict[Part, tuple[Part, ...]] = {
+    QUERY: (QUERY, KEY, VALUE),
+    EXPERT.gate: (EXPERT.gate, EXPERT.up),
+    DENSE.gate: (DENSE.gate, DENSE.up),
+}
 """Weights that are multiplied with the same activations, by the one that is reported."""
 _ROWS = 1024  # tokens summed at a time
 
@@ -61,7 +65,7 @@ class Calibration:
 
         def see(name: Part, expert: int | None, x: np.ndarray) -> None:
             key = layer, name, expert
-            # an expert's inner activations come in slices, one after another
+            # inner activations come in slices, one after another
             self._sums.setdefault(key, []).append(_squares(x))
             self._counts[key] = len(x)
 
@@ -107,7 +111,7 @@ class Calibration:
 
     def _stacked(self, layer: int, name: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return mean squares and counts of a weight; experts that no token chose have zeros."""
-        if name not in (GATE, DOWN):
+        if name not in EXPERT:
             count = self._counts[layer, name, None]
             mean = np.concatenate(self._sums[layer, name, None]) / count
             return mean.astype(np.float32), np.array([count], np.int64)

@@ -12,7 +12,17 @@ from grokpack.models import hyperparameters
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
 
-_DIMENSIONS = ("vocab", "d_model", "layers", "experts", "ffn", "q_width", "kv_width", "head_dim")
+_DIMENSIONS = (
+    "vocab",
+    "d_model",
+    "layers",
+    "experts",
+    "ffn",
+    "mlp",
+    "q_width",
+    "kv_width",
+    "head_dim",
+)
 _OPTIONAL = ("context", "pad", "bos", "eos")
 """Constants that many formats cannot hold: compared only if both checkpoints give them."""
 _SWITCHES = (

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grokpack.evaluation.network.experts import DOWN, GATE, UP
-from grokpack.evaluation.network.layer import KEY, NORMS, OUTPUT, QUERY, ROUTER, VALUE
+from grokpack.evaluation.network.experts import EXPERT
+from grokpack.evaluation.network.layer import DENSE, KEY, NORMS, OUTPUT, QUERY, ROUTER, VALUE
 from grokpack.evaluation.network.model import EMBEDDING, FINAL_NORM, HEAD
 from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
 
@@ -32,7 +32,7 @@ matter how it is stored: less would drown."""
 _WEIGHTS: dict[str, tuple[Part, ...]] = {
     "embedding": (EMBEDDING,),
     "attention": (*NORMS[:2], QUERY, KEY, VALUE, OUTPUT),
-    "experts": (*NORMS[2:], ROUTER, GATE, UP, DOWN),
+    "experts": (*NORMS[2:], ROUTER, *EXPERT, *DENSE),
     "head": (FINAL_NORM, EMBEDDING, HEAD),
 }
 
@@ -90,6 +90,8 @@ class NetworkPart:
             alone: Whether no sequence has a second token: then no query chooses among keys.
         """
         own = [row for row in seen if row.part in _WEIGHTS[name]]
+        if name == "head" and any(row.part == HEAD for row in own):
+            own = [row for row in own if row.part != EMBEDDING]
         limit = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(own))
         if name == "head":
             own = [row for row in own if row.part != EMBEDDING]

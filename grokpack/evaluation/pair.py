@@ -234,6 +234,10 @@ class _Run:
             found.add(mine.matrix.inputs[0], ours, other[:size])
             errors += squares(other[size:], ours[:rows])
             whole += squares(ours[:rows])
+        for pair in zip(
+            self._one.embedding_products(), self._other.embedding_products(), strict=True
+        ):
+            self._both_step.multiply(*pair)
         head = math.sqrt(errors / whole) if whole else 0.0
         seen, precision = self._weights.collect(), self._one.precision.name
         self._ends = tuple(

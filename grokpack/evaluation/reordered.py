@@ -14,7 +14,7 @@ import numpy as np
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.layout import Box, whole
 from grokpack.evaluation.network import matrices
-from grokpack.evaluation.network.experts import DOWN, GATE, UP
+from grokpack.evaluation.network.experts import EXPERT
 from grokpack.evaluation.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
 from grokpack.evaluation.network.matrices import Matrix, matrix
 from grokpack.evaluation.network.product import Tile
@@ -88,7 +88,7 @@ class Reordered:
         """Find where the second holds each expert, by the router's columns; {} if unknown."""
         routers = [values.T for values in self._whole(self._name(ROUTER, layer))]
         order = _counterparts(*routers)
-        return {} if order is None else dict.fromkeys((ROUTER, GATE, UP, DOWN), order)
+        return {} if order is None else dict.fromkeys((ROUTER, *EXPERT), order)
 
     def _heads(self, layer: int) -> dict[Part, Order]:
         """Find where the second holds each query head and each key head.

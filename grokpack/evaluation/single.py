@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.inputs import Inputs
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.experts import Watch
+    from grokpack.evaluation.network.gated import Watch
     from grokpack.evaluation.network.model import Network
 
     Keep = Callable[[int, np.ndarray], None]

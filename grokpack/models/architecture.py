@@ -187,7 +187,7 @@ class Constants:
         embedding_multiplier: Factor of the embedding; the root of the model's width.
         output_multiplier: Factor of the logits.
         attn_output_multiplier: Factor of the attention logits, before their cap: the softmax scale.
-        attn_logit_cap: `c` in `c * tanh(x / c)`.
+        attn_logit_cap: `c` in `c * tanh(x / c)` of the attention logits; 0 for none.
         rms_norm_eps: Added to the mean square in every norm.
         rope_theta: Base of the rotary embedding.
         context: Tokens of a sequence.
@@ -195,6 +195,9 @@ class Constants:
         pad: Id of the token that attention masks.
         bos: Id of the token at the beginning of a sequence; the reference adds none.
         eos: Id of the token at the end of a sequence.
+        router_logit_cap: `c` in `c * tanh(x / c)` of the router's logits; 0 for none.
+        final_logit_cap: Likewise of the network's logits, after their factor.
+        temperature_context: Last position whose attention logits have no factor; 0 where none has.
     """
 
     embedding_multiplier: float
@@ -208,3 +211,6 @@ class Constants:
     pad: int
     bos: int
     eos: int
+    router_logit_cap: float = 0.0
+    final_logit_cap: float = 0.0
+    temperature_context: int = 0

@@ -16,24 +16,21 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import Constants, Geometry, Part, TensorRule
     from grokpack.models.tensor_names import Convention
 
-Block = Literal["attention", "mlp", "experts"]
-Capped = Literal["attention", "router", "logits"]
+Activation = Literal["gelu_tanh", "gelu_erf"]
 TokenizerKind = Literal["sentencepiece", "tiktoken"]
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The computation that a family's weights take part in.
+    """Details of the computation that neither weights nor constants show.
 
     Attributes:
-        blocks: Blocks of a layer; those after attention are added to each other.
-        activation: Nonlinearity of gated projections.
-        caps: Logits that a tanh bounds.
+        activation: Nonlinearity of gated MLPs: the experts, and the dense one beside them.
+        mix_factor: Factor of the sum of the dense MLP and the experts.
     """
 
-    blocks: tuple[Block, ...]
-    activation: Literal["gelu_tanh", "gelu_erf"]
-    caps: tuple[Capped, ...]
+    activation: Activation = "gelu_tanh"
+    mix_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,9 +282,7 @@ GROK1 = Family(
         license_words="Apache License 2.0",
         tokenizer="5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
     ),
-    network=Architecture(
-        blocks=("attention", "experts"), activation="gelu_tanh", caps=("attention",)
-    ),
+    network=Architecture(activation="gelu_tanh"),
     constants=constants,
     hyperparameters=_HYPERPARAMETERS,
     dimensions=_DIMENSIONS,

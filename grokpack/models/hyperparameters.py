@@ -31,7 +31,7 @@ def read(config: Mapping[str, Any], model: Model) -> Constants:
     """Read the constants that a config gives, by any of their keys; else the reference's."""
     found, keys = {}, model.family.hyperparameters
     for field in fields(Constants):
-        for key in keys[field.name]:
+        for key in keys.get(field.name, ()):
             number = _number(config, key, field.name)
             if number is not None:
                 kind = int if field.type == "int" else float
@@ -52,7 +52,7 @@ def impossible(config: Mapping[str, Any], family: Family) -> list[str]:
     """Describe constants of a config that no program can hold."""
     wrong, keys = [], family.hyperparameters
     for field in fields(Constants):
-        for key in keys[field.name]:
+        for key in keys.get(field.name, ()):
             number = _stated(config, key)
             if number is not None and not _possible(number, field.name):
                 wrong.append(f"{key} is {_short(number)} there, which no program can hold")
@@ -98,7 +98,7 @@ def from_float32(config: Mapping[str, Any], model: Model) -> dict[str, Any]:
     keys = model.family.hyperparameters
     for field in fields(Constants):
         wanted = getattr(usual, field.name)
-        for key in keys[field.name]:
+        for key in keys.get(field.name, ()):
             found = config.get(key)
             if not isinstance(found, float) or not _possible(found, field.name):
                 continue
@@ -129,5 +129,4 @@ def differences(constants: Constants, model: Model) -> list[str]:
 
 def named(constants: Constants, family: Family) -> dict[str, Any]:
     """Return the constants by the family's own keys."""
-    keys = family.hyperparameters
-    return {keys[field.name][0]: getattr(constants, field.name) for field in fields(Constants)}
+    return {keys[0]: getattr(constants, name) for name, keys in family.hyperparameters.items()}

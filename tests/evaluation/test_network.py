@@ -17,6 +17,7 @@ from grokpack.evaluation.network import (
     arithmetic,
     attention,
     experts,
+    gated,
     layer,
     matrices,
     model,
@@ -90,15 +91,8 @@ def _interleaved(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.nd
     return x
 
 
-def _erf_gelu(x: np.ndarray) -> np.ndarray:
-    from math import erf, sqrt
-
-    x *= 0.5 * (1 + np.vectorize(erf)(x / sqrt(2))).astype(np.float32)
-    return x
-
-
-def _renormalised(x: np.ndarray, weights: np.ndarray, selected: int) -> experts.Routing:
-    found = ROUTE(x, weights, selected)
+def _renormalised(x: np.ndarray, *weights: Any) -> experts.Routing:
+    found = ROUTE(x, *weights)
     gates = found.gates / found.gates.sum(axis=1, keepdims=True)
     return experts.Routing(found.chosen, gates, found.margin)
 
@@ -107,10 +101,14 @@ ROUTE = experts.route
 WRONG: dict[str, tuple[Any, str, Any]] = {
     "no cap": (attention, "capped", lambda x, _cap: x),
     "cap of 50": (attention, "capped", lambda x, _cap: arithmetic.capped(x, 50.0)),
-    "erf for tanh in GELU": (experts, "gelu", _erf_gelu),
+    "erf for tanh in GELU": (layer, "ACTIVATIONS", {"gelu_tanh": arithmetic.gelu_erf}),
     "interleaved RoPE": (attention, "rotate", _interleaved),
     "renormalised gates": (experts, "route", _renormalised),
-    "gate and up swapped": (experts, "GATE", experts.UP),
+    "gate and up swapped": (
+        experts,
+        "EXPERT",
+        gated.GatedParts("expert_up", "expert_gate", "expert_down"),
+    ),
     "norms swapped": (layer, "NORMS", (layer.NORMS[1], layer.NORMS[0], *layer.NORMS[2:])),
     "padding is a key": (attention, "MASKED", None),
 }
@@ -122,9 +120,6 @@ def test_each_ingredient_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     place, attribute, wrong = WRONG[name]
     if name == "padding is a key":
         _change_config(monkeypatch, pad=-1)
-    elif name == "gate and up swapped":
-        monkeypatch.setattr(experts, "UP", experts.GATE)
-        monkeypatch.setattr(place, attribute, "expert_up")
     else:
         monkeypatch.setattr(place, attribute, wrong)
     assert np.abs(logits(GOLDEN, prompts()) - golden("logits_exact32")).max() > CLOSE
@@ -204,8 +199,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(product, "TILE_COLUMNS", 24)
     monkeypatch.setattr(product, "TILE_ROWS", 40)
     monkeypatch.setattr(product, "TOKENS", 7)
-    monkeypatch.setattr(experts, "HIDDEN_BYTES", 4096)
-    monkeypatch.setattr(experts, "_ALIGNED", 32)
+    monkeypatch.setattr(gated, "HIDDEN_BYTES", 4096)
+    monkeypatch.setattr(gated, "_ALIGNED", 32)
     monkeypatch.setattr(attention, "_LOGITS_BYTES", 1024)
     monkeypatch.setattr(model, "_AHEAD_BYTES", 3 * 4096)
 

@@ -1,15 +1,11 @@
-"""A family that grokpack has never heard of: registered as a table, it goes through every command.
-
-It has names of its own, a dense MLP beside the experts, an output head that is not the embedding,
-and layers stored from the last to the first.
-"""
+"""A family that grokpack has never heard of: registered as a table, it goes everywhere."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,68 +17,18 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.errors import GrokpackError
-from grokpack.core.tensors import DType
 from grokpack.evaluation.inputs import read_tokens
 from grokpack.evaluation.single import evaluate
 from grokpack.execution.run import execute
 from grokpack.models import registry
-from grokpack.models.architecture import Geometry, TensorRule
-from grokpack.models.family import Architecture, Model, ReleaseLayout
-from grokpack.models.grok1 import GROK1
-from grokpack.models.tensor_names import Classes, Convention
+from grokpack.models.family import Model
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
+from tests.support.third_family import FAMILY, SMALL
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.planning.plan import Plan
-
-SMALL = Geometry(
-    vocab=64,
-    d_model=96,
-    layers=3,
-    experts=4,
-    ffn=128,
-    q_width=128,
-    kv_width=64,
-    head_dim=16,
-    mlp=256,
-)
-MLP = (
-    TensorRule("mlp/up", ("d_model", "mlp"), "mlp_up", "MLP, up projection", "columns"),
-    TensorRule("mlp/gate", ("d_model", "mlp"), "mlp_gate", "MLP, gate projection", "columns"),
-    TensorRule("mlp/down", ("mlp", "d_model"), "mlp_down", "MLP, down projection", "rows"),
-)
-HEAD = TensorRule("net/unembed", ("vocab", "d_model"), "head", "output head", "features")
-SGLANG = GROK1.conventions["sglang"]
-THEIRS = {part: rest.replace("block_sparse_moe", "moe") for part, rest in SGLANG.table.items()}
-DENSE = {rule.part: f"dense.{rule.part}.weight" for rule in MLP}
-WIDTHS = {"ffn": ("moe_intermediate_size",), "mlp": ("intermediate_size",)}
-FAMILY = replace(
-    GROK1,
-    name="third",
-    title="Third",
-    global_rules=(HEAD, *(replace(r, path=f"net/{r.part}", gguf="") for r in GROK1.global_rules)),
-    layer_rules=(*(replace(r, path=f"w/{r.part}", gguf="") for r in GROK1.layer_rules), *MLP),
-    layer_prefix="net/block_{layer}/",
-    release=SMALL,
-    release_layout=ReleaseLayout("ckpt-0", weights=DType.I8, others=DType.F32),
-    network=Architecture(("attention", "mlp", "experts"), "gelu_tanh", ("attention", "router")),
-    dimensions={**GROK1.dimensions, **WIDTHS},
-    conventions={
-        "third": Convention(
-            "third",
-            "blocks.{layer}.{rest}",
-            THEIRS | DENSE | {"head": "unembed.weight"},
-            "unembed.weight",
-            Classes("ThirdForCausalLM", "", "third", tied=True),
-        )
-    },
-    code=(),
-    gguf_architecture=None,
-    marks={"family": "third"},
-    layer_order=lambda layers: range(layers - 1, -1, -1),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -170,12 +116,15 @@ def test_what_a_format_cannot_say_of_it_is_refused(source: Checkpoint) -> None:
     assert caught.value.code == "GP306"
 
 
-def test_a_network_with_parts_that_are_not_computed_here_is_refused(
-    source: Checkpoint, tmp_path: Path
-) -> None:
+def test_a_network_of_other_parts_is_refused(source: Checkpoint, tmp_path: Path) -> None:
+    """Parts that no block computes, and parts without which a block cannot be computed."""
     np.save(tmp_path / "tokens.npy", np.arange(8))
     inputs = read_tokens(str(tmp_path / "tokens.npy"), None, None, 0)
-    with pytest.raises(GrokpackError, match="parts that are not computed here") as caught:
-        evaluate(source, inputs)
+    unheard: Any = "mlp_bias"
+    bias = replace(FAMILY.rule("mlp_up"), part=unheard)
+    rules = (*(rule for rule in FAMILY.layer_rules if rule.part != "mlp_up"), bias)
+    other = replace(source, model=Model(replace(FAMILY, layer_rules=rules), SMALL))
+    with pytest.raises(GrokpackError, match="made of other parts than those") as caught:
+        evaluate(other, inputs)
     assert caught.value.code == "GP345"
-    assert caught.value.facts == (("part", "block mlp"), ("part", "cap of router logits"))
+    assert caught.value.facts == (("not computed", "mlp_bias"), ("missing", "mlp_up"))

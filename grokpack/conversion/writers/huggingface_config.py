@@ -108,7 +108,7 @@ def _constants(known: Constants) -> dict[str, Any]:
         "attn_output_multiplier": known.attn_output_multiplier,
         "attn_logit_softcapping": known.attn_logit_cap,
         "max_attn_value": known.attn_logit_cap,
-        "router_logit_softcapping": 0,
+        "router_logit_softcapping": known.router_logit_cap or 0,
         "moe_router_renormalize": False,
         "embedding_multiplier_scale": known.embedding_multiplier,
         "output_multiplier_scale": known.output_multiplier,

@@ -214,7 +214,8 @@ PLANS = (
         "GP345",
         "network is not computed here",
         ExitStatus.USAGE,
-        "The model's family has blocks, an activation or caps that `evaluate` and `generate` lack.",
+        "The model's family has parts that `evaluate` and `generate` do not compute, or lacks one "
+        "that they need.",
         "Evaluate it with an engine; all other commands take it.",
     ),
 )

@@ -10,6 +10,7 @@ float32; on request every place where xAI's code rounds to bfloat16 is rounded t
     stream       bands read ahead, in the order of their use
     product      activations times bands, by lanes of columns
     attention    queries, keys and values of sequences, and the key/value cache
+    gated        a gated MLP, through slices of its inner width
     experts      the router's choice, and the experts that were chosen
     layer        a decoder layer
     model        embedding, layers, logits

@@ -8,11 +8,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from grokpack.evaluation.network.precision import Precision
+    from grokpack.models.family import Activation
 
 _ROWS = 64  # normed at a time
 _GELU_LINEAR = np.float32(math.sqrt(2 / math.pi))
 _GELU_CUBIC = np.float32(0.044715)
+_GELU_ERF = np.float32(math.sqrt(1 / 2))
+_ERF_IS_ONE = 4.0  # to float32's precision, from here on
+_ERF_NUMERATOR = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+_ERF_DENOMINATOR = (
+    -1.45660718464996e-05,
+    -2.13374055278905e-04,
+    -1.68282697438203e-03,
+    -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)
 MASKED = np.float32(-1e30)
 """Logit of a masked key; model.py, MultiHeadAttention."""
 
@@ -39,8 +60,8 @@ def rms_norm(
     return out
 
 
-def gelu(x: np.ndarray) -> np.ndarray:
-    """Apply jax.nn.gelu in its default tanh form, in place."""
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """Apply GELU in its tanh form, in place: jax.nn.gelu by default."""
     inner = np.square(x)
     inner *= x
     inner *= _GELU_CUBIC
@@ -53,6 +74,40 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def gelu_erf(x: np.ndarray) -> np.ndarray:
+    """Apply GELU by the error function, in place."""
+    factor = _erf(x * _GELU_ERF)
+    factor += 1
+    x *= factor
+    x *= np.float32(0.5)
+    return x
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    """Approximate the error function of `f32[...]` to 5e-7, as Eigen does, in place."""
+    np.clip(x, -_ERF_IS_ONE, _ERF_IS_ONE, out=x)
+    square = np.square(x)
+    x *= _polynomial(_ERF_NUMERATOR, square)
+    x /= _polynomial(_ERF_DENOMINATOR, square)
+    return x
+
+
+def _polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
+    """Evaluate a polynomial whose coefficients are given from the highest power down."""
+    made = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        made *= x
+        made += np.float32(coefficient)
+    return made
+
+
+ACTIVATIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
+    "gelu_tanh": gelu_tanh,
+    "gelu_erf": gelu_erf,
+}
+"""Nonlinearities of gated MLPs, applied in place."""
+
+
 def capped(logits: np.ndarray, cap: float) -> np.ndarray:
     """Compute `cap * tanh(logits / cap)` in place; a cap of zero is none."""
     if cap > 0:
@@ -60,6 +115,20 @@ def capped(logits: np.ndarray, cap: float) -> np.ndarray:
         np.tanh(logits, out=logits)
         logits *= np.float32(cap)
     return logits
+
+
+def temperatures(positions: np.ndarray, context: int) -> np.ndarray:
+    """Compute the factor of each query's attention logits, `f32[T]`: 1 up to `context`.
+
+    Beyond it grows with the logarithm of the position, so that attention over more keys stays as
+    sharp.
+
+    Args:
+        positions: Of the queries in their sequences, `i[T]`.
+        context: The last position without a factor, at least 2.
+    """
+    factors: np.ndarray = np.log(np.maximum(positions, context)) / np.log(context)
+    return factors.astype(np.float32)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

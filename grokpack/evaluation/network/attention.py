@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.evaluation.network.arithmetic import MASKED, capped, rotate, softmax, turns
+from grokpack.evaluation.network.arithmetic import (
+    MASKED,
+    capped,
+    rotate,
+    softmax,
+    temperatures,
+    turns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,9 +169,12 @@ class Attention:
         logits = self._precision.settle(rows @ keys.T)
         logits *= np.float32(self._constants.attn_output_multiplier)
         capped(logits, self._constants.attn_logit_cap)
-        future = np.arange(len(keys))[None, :] > position + np.arange(count)[:, None]
-        masked = future | hidden[None, :]
-        logits.reshape(shared, count, -1)[:, masked] = MASKED
+        positions = position + np.arange(count)
+        by_head = logits.reshape(shared, count, -1)
+        if self._constants.temperature_context > 1:
+            by_head *= temperatures(positions, self._constants.temperature_context)[:, None]
+        future = np.arange(len(keys))[None, :] > positions[:, None]
+        by_head[:, future | hidden[None, :]] = MASKED
         weights = self._precision.settle(softmax(logits))
         made = self._precision.settle(weights @ values)
         return made.reshape(shared, count, size).transpose(1, 0, 2)

@@ -1,29 +1,32 @@
-"""Decoder layer: attention, then experts, each between two norms and added to the stream."""
+"""Decoder layer: attention, then MLP and experts, between norms and added to the stream."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from grokpack.evaluation.network import experts
-from grokpack.evaluation.network.arithmetic import rms_norm
+from grokpack.evaluation.network.arithmetic import ACTIVATIONS, rms_norm
 from grokpack.evaluation.network.attention import KVCache, Seen
+from grokpack.evaluation.network.gated import GatedParts, add_gated, gated
 from grokpack.evaluation.network.matrices import matrix
 from grokpack.evaluation.network.product import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-
-    import numpy as np
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.attention import Attention
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.experts import Room, Routing, Watch
+    from grokpack.evaluation.network.experts import ExpertBatch, Room, Routing
+    from grokpack.evaluation.network.gated import GatedMLP, Watch
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.product import Lanes
     from grokpack.evaluation.network.stream import Stream
     from grokpack.models.architecture import Constants, Part
+    from grokpack.models.family import Architecture
 
 QUERY: Part = "query"
 KEY: Part = "key"
@@ -37,6 +40,8 @@ NORMS: tuple[Part, ...] = (
 )
 """Before and after attention, before and after the experts; model.py, DecoderLayer."""
 ROUTER: Part = "router"
+DENSE = GatedParts("mlp_gate", "mlp_up", "mlp_down")
+"""MLP that every token passes through, beside the experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Tools:
     """Objects that every layer of a run uses.
 
     Attributes:
+        network: The computation.
         constants: Of the network.
         stream: The weights.
         lanes: Threads that multiply.
@@ -51,6 +57,7 @@ class Tools:
         room: Makes empty arrays of activations, `f32[rows, columns]`.
     """
 
+    network: Architecture
     constants: Constants
     stream: Stream
     lanes: Lanes
@@ -124,6 +131,8 @@ class Layer:
             What the router decided.
         """
         tools, precision = self._tools, self._tools.lanes.precision
+        dense = self._dense(extras.every or len(h))
+        tools.stream.announce(dense.wanted() if dense else [])
         normed = tools.room(*h.shape)
         self._norm(h, 0, normed)
         update = yield from self._attention(normed, batch, extras)
@@ -131,13 +140,42 @@ class Layer:
         precision.settle(h)
         extras.between(h)
         self._norm(h, 2, normed)
-        routing = experts.route(normed, self._whole(ROUTER), tools.constants.selected_experts)
+        routing = self._route(normed)
         work = experts.shares(routing, self._own, extras.every)
         tools.stream.announce([*experts.wanted(work), *after])
-        yield from experts.mix(normed, work, tools.lanes, extras.watch, tools.room, update)
+        yield from self._mix(normed, dense, work, extras.watch, update)
         h += self._norm(update, 3, update)
         precision.settle(h)
         return routing
+
+    def _dense(self, tokens: int) -> GatedMLP | None:
+        """Cut the MLP beside the experts for a number of tokens; None where there is none."""
+        return gated(self._own, DENSE, tokens) if DENSE.gate in self._own else None
+
+    def _route(self, x: np.ndarray) -> Routing:
+        constants = self._tools.constants
+        weights = self._whole(ROUTER)
+        return experts.route(x, weights, constants.selected_experts, constants.router_logit_cap)
+
+    def _mix(
+        self,
+        x: np.ndarray,
+        dense: GatedMLP | None,
+        work: Sequence[ExpertBatch],
+        watch: Watch,
+        out: np.ndarray,
+    ) -> Iterator[Product]:
+        """Compute the sum of the MLP and the experts of each token."""
+        tools, network = self._tools, self._tools.network
+        lanes, activation = tools.lanes, ACTIVATIONS[network.activation]
+        out[...] = 0
+        if dense is not None:
+            yield from add_gated(x, dense, lanes, activation, watch, out)
+            lanes.precision.settle(out)
+        yield from experts.add_experts(x, work, lanes, activation, watch, tools.room, out)
+        if network.mix_factor != 1:
+            out *= np.float32(network.mix_factor)
+        lanes.precision.settle(out)
 
     def _attention(
         self, x: np.ndarray, batch: Batch, extras: Extras

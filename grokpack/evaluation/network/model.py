@@ -10,7 +10,7 @@ import numpy as np
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.evaluation.network import matrices, support
-from grokpack.evaluation.network.arithmetic import rms_norm
+from grokpack.evaluation.network.arithmetic import capped, rms_norm
 from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
 from grokpack.evaluation.network.layer import Extras, Layer, Tools
 from grokpack.evaluation.network.matrices import Matrix, matrix
@@ -36,6 +36,7 @@ FINAL_NORM: Part = "final_norm"
 HEAD: Part = "head"
 _NO_EXTRAS = Extras()
 _HEAD_BYTES = 64 << 20  # of a block of logits
+_HEAD_ROWS = 16384  # most tokens of the vocabulary in a block
 _AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
 
 
@@ -93,7 +94,8 @@ class Network:
         geometry = checkpoint.geometry
         if geometry.head_dim is None:
             raise unknown_head_size()
-        support.refuse_unknown_parts(checkpoint.model.family)
+        family = checkpoint.model.family
+        support.refuse_unknown_parts(family)
         self.geometry: Geometry = geometry
         self.constants: Constants = hyperparameters.read(checkpoint.config, checkpoint.model)
         self.precision: Precision = setup.lanes.precision
@@ -108,7 +110,9 @@ class Network:
         self._tensors = _by_layer(checkpoint)
         self._heads = _heads(geometry)
         attention = Attention(self._heads, self.constants, self.precision, setup.lanes)
-        tools = Tools(self.constants, self.stream, setup.lanes, attention, setup.room)
+        tools = Tools(
+            family.network, self.constants, self.stream, setup.lanes, attention, setup.room
+        )
         count = min(setup.layers or geometry.layers, geometry.layers)
         self.layers = [Layer(n, self._tensors[n], tools) for n in range(count)]
         self._head: list[Matrix] = []
@@ -203,24 +207,42 @@ class Network:
             yield Product(x, block, made, transposed=True)
         self._head = []
 
+    def embedding_products(self) -> Iterator[Product]:
+        """Yield products of no token with an embedding that is not the head, to compare it.
+
+        They come after those of the head.
+        """
+        own = self._tensors[None]
+        if HEAD not in own:
+            return
+        blocks = _blocks(own[EMBEDDING], _HEAD_ROWS)
+        self.stream.announce(blocks)
+        for block in blocks:
+            x, made = (np.zeros((0, size), np.float32) for size in (block.columns, block.rows))
+            yield Product(x, block, made, transposed=True)
+
     def scaled(self, logits: np.ndarray) -> np.ndarray:
         """Turn the products `f32[T, block]` of `head_products` into logits, in place."""
         factor = self.precision.constant(self.constants.output_multiplier)
         self.precision.settle(logits)
         logits *= factor
+        capped(logits, self.constants.final_logit_cap)
         return self.precision.settle(logits)
 
     def _begin(self, tokens: int) -> None:
         own = self._tensors[None]
-        tensor = own.get(HEAD, own[EMBEDDING])
-        vocab = tensor.values.shape[0]
-        step = max(1024, min(16384, _HEAD_BYTES // (4 * tokens)))
-        self._head = [
-            matrix(tensor, inputs=(first, min(first + step, vocab)))
-            for first in range(0, vocab, step)
-        ]
+        step = max(1024, min(_HEAD_ROWS, _HEAD_BYTES // (4 * tokens)))
+        self._head = _blocks(own.get(HEAD, own[EMBEDDING]), step)
         first = self.layers[0].first_wanted() if self.layers else self._head
         self.stream.announce(first)
+
+
+def _blocks(tensor: TensorSpec, step: int) -> list[Matrix]:
+    """Cut an embedding or a head into blocks of the vocabulary."""
+    vocab = tensor.values.shape[0]
+    return [
+        matrix(tensor, inputs=(first, min(first + step, vocab))) for first in range(0, vocab, step)
+    ]
 
 
 def _by_layer(checkpoint: Checkpoint) -> dict[int | None, dict[Part, TensorSpec]]:

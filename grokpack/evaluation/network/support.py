@@ -1,36 +1,38 @@
-"""The blocks, activations and caps that networks are made of here."""
+"""Parts of a network that are computed here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from grokpack.core.errors import GrokpackError
+from grokpack.evaluation.network.experts import EXPERT
+from grokpack.evaluation.network.layer import DENSE, KEY, NORMS, OUTPUT, QUERY, ROUTER, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokpack.models.architecture import Part
     from grokpack.models.family import Family
 
-_BLOCKS = ("attention", "experts")
-_ACTIVATIONS = ("gelu_tanh",)
-_CAPS = ("attention",)
+_REQUIRED: frozenset[Part] = frozenset(
+    ("embedding", "final_norm", *NORMS, QUERY, KEY, VALUE, OUTPUT, ROUTER, *EXPERT)
+)
+_OPTIONAL: frozenset[Part] = frozenset(("head", *DENSE))
 
 
 def refuse_unknown_parts(family: Family) -> None:
     """Refuse a network that cannot be computed as its family's reference computes it.
 
     Raises:
-        GrokpackError: GP345 with the parts that do not run here.
+        GrokpackError: GP345 with the parts that are not computed here, and those that are missing.
     """
-    unknown = list(_unknown(family))
-    if unknown:
-        what = f"the network of {family.title} has parts that are not computed here"
-        raise GrokpackError("GP345", what, None, tuple(("part", text) for text in unknown))
+    wrong = tuple(_unlike({rule.part for rule in family.rules}))
+    if wrong:
+        what = f"the network of {family.title} is made of other parts than those computed here"
+        raise GrokpackError("GP345", what, None, wrong)
 
 
-def _unknown(family: Family) -> Iterator[str]:
-    network = family.network
-    yield from (f"block {name}" for name in network.blocks if name not in _BLOCKS)
-    if network.activation not in _ACTIVATIONS:
-        yield f"activation {network.activation}"
-    yield from (f"cap of {name} logits" for name in network.caps if name not in _CAPS)
+def _unlike(parts: set[Part]) -> Iterator[tuple[str, str]]:
+    yield from (("not computed", part) for part in sorted(parts - _REQUIRED - _OPTIONAL))
+    required = _REQUIRED | (set(DENSE) if parts & set(DENSE) else set())
+    yield from (("missing", part) for part in sorted(required - parts))

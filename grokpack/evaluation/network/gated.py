@@ -1,0 +1,142 @@
+"""Gated MLP: an expert's, or the dense one beside the experts, through slices of its width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from grokpack.evaluation.network.matrices import matrix
+from grokpack.evaluation.network.product import Product
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    from grokpack.core.tensors import TensorSpec
+    from grokpack.evaluation.network.matrices import Matrix
+    from grokpack.evaluation.network.product import Lanes
+    from grokpack.models.architecture import Part
+
+    Activation = Callable[[np.ndarray], np.ndarray]
+    Watch = Callable[[Part, int | None, np.ndarray], None]
+
+HIDDEN_BYTES = 256 << 20
+"""Bytes of inner activations, gate and up together: 1,024 tokens of the width of Grok-1's experts.
+More tokens than fit are worked through a slice of the width at a time."""
+_ALIGNED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Part of a gated MLP's inner width, and the three matrices for it."""
+
+    gate: Matrix
+    up: Matrix
+    down: Matrix
+
+
+class GatedParts(NamedTuple):
+    """Parts of the network that the three matrices of a gated MLP are."""
+
+    gate: Part
+    up: Part
+    down: Part
+
+
+@dataclass(frozen=True, slots=True)
+class GatedMLP:
+    """Three matrices that a batch of tokens passes through: `down(f(gate(x)) * up(x))`.
+
+    Attributes:
+        parts: Which they are.
+        expert: The expert that they are; None for an MLP that all tokens pass through.
+        slices: The matrices, by slices of the inner width.
+    """
+
+    parts: GatedParts
+    expert: int | None
+    slices: tuple[Slice, ...]
+
+    def wanted(self) -> list[Matrix]:
+        """List the matrices in the order of their use."""
+        return [matrix for part in self.slices for matrix in (part.gate, part.up, part.down)]
+
+
+def gated(
+    weights: Mapping[Part, TensorSpec], parts: GatedParts, tokens: int, expert: int | None = None
+) -> GatedMLP:
+    """Cut a gated MLP for a number of tokens.
+
+    Args:
+        weights: Of the layer, by part.
+        parts: Which of them it is made of.
+        tokens: Tokens that pass through it.
+        expert: Which of a stack it is; None where there is no stack.
+    """
+    gate, up, down = weights[parts.gate], weights[parts.up], weights[parts.down]
+    slices = tuple(
+        Slice(
+            matrix(gate, expert, outputs=part),
+            matrix(up, expert, outputs=part),
+            matrix(down, expert, inputs=part),
+        )
+        for part in _ranges(gate.values.shape[-1], tokens)
+    )
+    return GatedMLP(parts, expert, slices)
+
+
+def _ranges(width: int, tokens: int) -> Iterator[tuple[int, int]]:
+    """Cut an inner width into slices whose activations fit."""
+    most = max(_ALIGNED, HIDDEN_BYTES // (2 * 4 * tokens) // _ALIGNED * _ALIGNED)
+    for first in range(0, width, most):
+        yield first, min(first + most, width)
+
+
+def add_gated(
+    x: np.ndarray,
+    mlp: GatedMLP,
+    lanes: Lanes,
+    activation: Activation,
+    watch: Watch,
+    out: np.ndarray,
+) -> Iterator[Product]:
+    """Add what a gated MLP makes of each token.
+
+    Args:
+        x: Normed activations, `f32[T, d]`.
+        mlp: Its matrices, which were announced to the stream.
+        lanes: Threads for what is no product.
+        activation: Nonlinearity of the gate, applied in place.
+        watch: Sees the inputs of each matrix: its part, expert, and `f32[T, in]`.
+        out: What is added to, `f32[T, d]`.
+
+    Yields:
+        Each product, which is to be done before the next is asked for.
+    """
+    watch(mlp.parts.gate, mlp.expert, x)
+    for part in mlp.slices:
+        inner = yield from _hidden(x, part, lanes, activation)
+        watch(mlp.parts.down, mlp.expert, inner)
+        yield Product(inner, part.down, out)
+
+
+def _hidden(
+    x: np.ndarray, part: Slice, lanes: Lanes, activation: Activation
+) -> Generator[Product, None, np.ndarray]:
+    """Compute a slice of the inner activations: `activation(x @ gate) * (x @ up)`."""
+    made = []
+    for one in (part.gate, part.up):
+        product = np.zeros((len(x), one.columns), np.float32)
+        yield Product(x, one, product)
+        made.append(lanes.precision.settle(product))
+    gate, up = made
+    width = max(1, gate.shape[-1])
+    rows = max(1, (1 << 20) // width)
+
+    def activate(piece: slice) -> None:
+        own = activation(gate[piece])
+        own *= up[piece]
+
+    lanes.spread(activate, [slice(first, first + rows) for first in range(0, len(gate), rows)])
+    return gate
