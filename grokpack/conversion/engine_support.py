@@ -34,23 +34,23 @@ def _anything(_: QuantizationScheme) -> str | None:
     return None
 
 
-def _transformers(recipe: QuantizationScheme) -> str | None:
-    if not recipe.symmetric:
+def _transformers(scheme: QuantizationScheme) -> str | None:
+    if not scheme.symmetric:
         return "compressed-tensors 0.20 makes no room for zero points and stops"
     return None
 
 
-def _vllm_compressed(recipe: QuantizationScheme) -> str | None:
-    if not recipe.symmetric and recipe.bits == 8:  # noqa: PLR2004  # bits
+def _vllm_compressed(scheme: QuantizationScheme) -> str | None:
+    if not scheme.symmetric and scheme.bits == 8:  # noqa: PLR2004  # bits
         return "its kernels for experts take zero points of 4 bits only"
-    if recipe.bits == 8 and recipe.group is not None:  # noqa: PLR2004  # bits
+    if scheme.bits == 8 and scheme.group is not None:  # noqa: PLR2004  # bits
         return "it takes int8 experts with one scale per output only"
-    return _marlin(recipe)
+    return _marlin(scheme)
 
 
-def _marlin(recipe: QuantizationScheme) -> str | None:
-    if recipe.group not in _MARLIN_GROUPS:
-        return f"its kernels have no groups of {recipe.group}"
+def _marlin(scheme: QuantizationScheme) -> str | None:
+    if scheme.group not in _MARLIN_GROUPS:
+        return f"its kernels have no groups of {scheme.group}"
     return None
 
 
@@ -96,25 +96,25 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
     check = LOADS[engine].get(target)
     if check is None:
         raise _refused(engine, target, "it does not read this format for a model with GELU experts")
-    for recipe in {r for _, r in policy.recipes(source.model) if r is not None}:
-        reason = check(recipe)
+    for scheme in {r for _, r in policy.schemes(source.model) if r is not None}:
+        reason = check(scheme)
         if reason is not None:
             raise _refused(engine, target, reason)
     if engine == "vllm":
-        _refuse_unlike(target, source.model.family, policy.recipes(source.model))
+        _refuse_unlike(target, source.model.family, policy.schemes(source.model))
 
 
 def _refuse_unlike(
     target: str, family: Family, chosen: list[tuple[ModelTensor, QuantizationScheme | None]]
 ) -> None:
     """Refuse to quantize weights differently that vLLM fuses."""
-    schemes: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
-    for entry, recipe in chosen:
+    forms: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
+    for entry, scheme in chosen:
         for parts in _FUSED:
             if entry.rule.part in parts:
-                scheme = recipe and (recipe.bits, recipe.group, recipe.symmetric)
-                schemes.setdefault((entry.layer, parts), set()).add(scheme)
-    for (layer, fused), found in schemes.items():
+                form = scheme and (scheme.bits, scheme.group, scheme.symmetric)
+                forms.setdefault((entry.layer, parts), set()).add(form)
+    for (layer, fused), found in forms.items():
         if len(found) > 1:
             named = ", ".join(family.rule(part).path.removesuffix("/w") for part in fused)
             reason = f"it puts {named} together, and those of layer {layer} are not alike"

@@ -30,7 +30,7 @@ _MIDDLE = 128  # unsigned 8-bit code of zero
 class PackedRows:
     """Codes, packed along the inputs: `i32[out, in * bits / 32]`."""
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
@@ -40,81 +40,87 @@ class PackedRows:
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
-        name, per_group = self.fitter.weight.name, self.fitter.per_group
-        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, step_sizes):
+        name, per_group = self.quantizer.weight.name, self.quantizer.per_group
+        for _, quantized in self.quantizer.columns(box.start[-2], box.stop[-2], reader, step_sizes):
             yield QuantizedRows(
-                _turned(fit.words, step_sizes.implementation), name, fit.sums, fit.counts, per_group
+                _turned(quantized.words, step_sizes.implementation),
+                name,
+                quantized.sums,
+                quantized.counts,
+                per_group,
             )
 
     def describe(self) -> list[object]:
         """Return `["packed rows", ...]`."""
-        return ["packed rows", *self.fitter.describe()]
+        return ["packed rows", *self.quantizer.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleRows:
     """Scales, `[out, group]`."""
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for bits, _ in self.fitter.found(box.start[-2], box.stop[-2], reader, step_sizes):
+        for bits, _ in self.quantizer.found(box.start[-2], box.stop[-2], reader, step_sizes):
             yield bits
 
     def describe(self) -> list[object]:
         """Return `["scale rows", ...]`."""
-        return ["scale rows", *self.fitter.describe()]
+        return ["scale rows", *self.quantizer.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroRows:
     """Zero points, packed along the outputs: `i32[out * bits / 32, group]`."""
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        recipe = self.fitter.recipe
-        first = box.start[-2] * recipe.per_word
-        last = min(box.stop[-2] * recipe.per_word, self.fitter.shape[1])
-        zeros = [z for _, z in self.fitter.found(first, last, reader, step_sizes)]
-        padded = np.zeros((box.shape[-2] * recipe.per_word, box.shape[-1]), np.uint32)
+        scheme = self.quantizer.scheme
+        first = box.start[-2] * scheme.per_word
+        last = min(box.stop[-2] * scheme.per_word, self.quantizer.shape[1])
+        zeros = [z for _, z in self.quantizer.found(first, last, reader, step_sizes)]
+        padded = np.zeros((box.shape[-2] * scheme.per_word, box.shape[-1]), np.uint32)
         padded[: last - first] = np.concatenate(zeros)
-        shifts = np.arange(recipe.per_word, dtype=np.uint32) * np.uint32(recipe.bits)
-        lanes = padded.reshape(-1, recipe.per_word, box.shape[-1]) << shifts[:, None]
+        shifts = np.arange(scheme.per_word, dtype=np.uint32) * np.uint32(scheme.bits)
+        lanes = padded.reshape(-1, scheme.per_word, box.shape[-1]) << shifts[:, None]
         yield np.bitwise_or.reduce(lanes, axis=1)
 
     def describe(self) -> list[object]:
         """Return `["zero rows", ...]`."""
-        return ["zero rows", *self.fitter.describe()]
+        return ["zero rows", *self.quantizer.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class PackedColumns:
     """Codes, packed along the inputs: `i32[in * bits / 32, out]`."""
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[QuantizedRows]:
-        """Yield rows of the box, in order; the groups of its first and last row are fitted whole.
+        """Yield rows of the box, in order; groups that it cuts are quantized whole.
 
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
-        name, per_group = self.fitter.weight.name, self.fitter.per_group
-        rows = self.fitter.rows_per_group
+        name, per_group = self.quantizer.weight.name, self.quantizer.per_group
+        rows = self.quantizer.rows_per_group
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
-        for group, fit in self.fitter.rows(low, high, reader, step_sizes):
+        for group, quantized in self.quantizer.rows(low, high, reader, step_sizes):
             skip = max(0, box.start[-2] - group * rows)
-            words = _words(fit.words, step_sizes.implementation)[skip : box.stop[-2] - group * rows]
+            words = _words(quantized.words, step_sizes.implementation)[
+                skip : box.stop[-2] - group * rows
+            ]
             yield QuantizedRows(
                 words,
                 name,
-                fit.sums,
-                fit.counts,
+                quantized.sums,
+                quantized.counts,
                 per_group,
                 by_group=True,
                 rows_each=rows,
@@ -123,47 +129,49 @@ class PackedColumns:
 
     def describe(self) -> list[object]:
         """Return `["packed columns", ...]`."""
-        return ["packed columns", *self.fitter.describe()]
+        return ["packed columns", *self.quantizer.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleColumns:
     """Scales, `[group, out]`."""
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for bits, _ in self.fitter.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
+        for bits, _ in self.quantizer.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
             yield bits
 
     def describe(self) -> list[object]:
         """Return `["scale columns", ...]`."""
-        return ["scale columns", *self.fitter.describe()]
+        return ["scale columns", *self.quantizer.describe()]
 
 
 @dataclass(frozen=True, slots=True)
 class CodesRefitted:
     """New int8 codes `i8[out, in]` with zero point 0."""
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; errors are those of `PackedRows`."""
-        name, per_group = self.fitter.weight.name, self.fitter.per_group
-        for _, fit in self.fitter.columns(box.start[-2], box.stop[-2], reader, step_sizes):
-            codes = _turned(fit.words, step_sizes.implementation).view(np.uint8) ^ np.uint8(_MIDDLE)
-            yield QuantizedRows(codes, name, fit.sums, fit.counts, per_group)
+        name, per_group = self.quantizer.weight.name, self.quantizer.per_group
+        for _, quantized in self.quantizer.columns(box.start[-2], box.stop[-2], reader, step_sizes):
+            codes = _turned(quantized.words, step_sizes.implementation).view(np.uint8) ^ np.uint8(
+                _MIDDLE
+            )
+            yield QuantizedRows(codes, name, quantized.sums, quantized.counts, per_group)
 
     def describe(self) -> list[object]:
         """Return `["codes refitted", ...]`."""
-        return ["codes refitted", *self.fitter.describe()]
+        return ["codes refitted", *self.quantizer.describe()]
 
 
 def _turned(words: np.ndarray, implementation: Implementation) -> np.ndarray:
-    """Return the packed codes of a fit transposed, `u32[out, in * bits / 32]`."""
+    """Return the packed codes transposed, `u32[out, in * bits / 32]`."""
     rows, columns = words.shape
     if words.dtype == np.uint8:
         octets = np.empty((columns, rows), np.uint8)
@@ -175,7 +183,7 @@ def _turned(words: np.ndarray, implementation: Implementation) -> np.ndarray:
 
 
 def _words(words: np.ndarray, implementation: Implementation) -> np.ndarray:
-    """Return the packed codes of a fit as words, `u32[in * bits / 32, out]`."""
+    """Return the packed codes as words, `u32[in * bits / 32, out]`."""
     if words.dtype == np.uint32:
         return words
     out = np.empty((len(words) // 4, words.shape[1]), np.uint32)

@@ -30,37 +30,41 @@ class CodesInPlace(Described):
 
     Attributes:
         weight: The source's weight.
-        recipe: The quantization scheme, in groups of inputs; for signed codes 8 bits, symmetric.
+        scheme: The quantization scheme, in groups of inputs; for signed codes 8 bits, symmetric.
         signed: True for signed codes.
     """
 
     operation: ClassVar[str] = "codes in place"
     weight: SourceWeight
-    recipe: QuantizationScheme
+    scheme: QuantizationScheme
     signed: bool
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[QuantizedRows]:
-        """Yield rows of the box, in order; the groups of its first and last row are fitted whole.
+        """Yield rows of the box, in order; groups that it cuts are quantized whole.
 
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
-        fitter = fitter_of(self.weight, self.recipe, box)
-        rows = fitter.per_group * self.recipe.bits // 8
+        quantizer = quantizer_of(self.weight, self.scheme, box)
+        rows = quantizer.per_group * self.scheme.bits // 8
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
-        for group, fit in fitter.rows(low, high, reader, step_sizes):
+        for group, quantized in quantizer.rows(low, high, reader, step_sizes):
             skip = max(0, box.start[-2] - group * rows)
-            codes = fit.words if fit.words.dtype == np.uint8 else octet_rows(fit.words)
+            codes = (
+                quantized.words
+                if quantized.words.dtype == np.uint8
+                else octet_rows(quantized.words)
+            )
             if self.signed:
                 codes = codes ^ np.uint8(_MIDDLE)
             yield QuantizedRows(
                 codes[skip : box.stop[-2] - group * rows],
                 self.weight.name,
-                fit.sums,
-                fit.counts,
-                fitter.per_group,
+                quantized.sums,
+                quantized.counts,
+                quantizer.per_group,
                 by_group=True,
                 rows_each=rows,
                 first_row=-skip,
@@ -73,17 +77,17 @@ class ScalesInPlace(Described):
 
     Attributes:
         weight: The source's weight.
-        recipe: The quantization scheme, in groups of inputs.
+        scheme: The quantization scheme, in groups of inputs.
     """
 
     operation: ClassVar[str] = "steps in place"
     weight: SourceWeight
-    recipe: QuantizationScheme
+    scheme: QuantizationScheme
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        fitter = fitter_of(self.weight, self.recipe, box)
-        for bits, _ in fitter.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
+        quantizer = quantizer_of(self.weight, self.scheme, box)
+        for bits, _ in quantizer.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
             yield bits
 
 
@@ -93,23 +97,23 @@ class ZerosInPlace(Described):
 
     Attributes:
         weight: The source's weight.
-        recipe: The quantization scheme, in groups of inputs.
+        scheme: The quantization scheme, in groups of inputs.
     """
 
     operation: ClassVar[str] = "zeros in place"
     weight: SourceWeight
-    recipe: QuantizationScheme
+    scheme: QuantizationScheme
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        fitter = fitter_of(self.weight, self.recipe, box)
-        for _, zeros in fitter.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
+        quantizer = quantizer_of(self.weight, self.scheme, box)
+        for _, zeros in quantizer.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
             yield zeros
 
 
-def fitter_of(
-    weight: SourceWeight, recipe: QuantizationScheme, box: Box, expert: int | None = None
+def quantizer_of(
+    weight: SourceWeight, scheme: QuantizationScheme, box: Box, expert: int | None = None
 ) -> GroupQuantizer:
     """Return the quantizer of the matrix of a box, or of an expert."""
     lead = box.start[:-2]
-    return GroupQuantizer(weight, lead[0] if lead else expert, recipe)
+    return GroupQuantizer(weight, lead[0] if lead else expert, scheme)

@@ -1,6 +1,6 @@
 """Quantization of a weight's matrix, block by block, with the kernels.
 
-Codes, scales and zero points of a weight are separate arrays of the output, from the same fit.
+Codes, scales and zero points of a weight are separate arrays of the output, found together.
 Codes come first. The scales found with them are cached in the reader for the arrays that follow,
 and computed again if they were evicted: any range of any array can be made alone.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CHUNK = 64
 """Outputs whose scales are cached together, as many as a strip of the kernels has."""
-_KEPT_TOGETHER = 16 * CHUNK  # outputs that are fitted together again after eviction
+_KEPT_TOGETHER = 16 * CHUNK  # outputs that are quantized together again after eviction
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class QuantizedGroups:
     Attributes:
         words: Packed codes, `u32[in / 8, out]` for 4 bits, `u8[in, out]` for 8; no rows if only
             scales were requested.
-        steps: Scales, exact in the scheme's dtype, `f32[group, out]`.
+        scales: Scales, exact in the scheme's dtype, `f32[group, out]`.
         zeros: Zero points as codes, `u8[group, out]`.
         sums: Sums of x^2, e^2 and x * e of each group, `f32[3, group, out]`.
         counts: Codes at an end, and values that became zero, of each group, `i32[2, group, out]`.
     """
 
     words: np.ndarray
-    steps: np.ndarray
+    scales: np.ndarray
     zeros: np.ndarray
     sums: np.ndarray
     counts: np.ndarray
@@ -59,12 +59,12 @@ class GroupQuantizer:
     Attributes:
         weight: The source's weight, `[..., in, out]`.
         expert: The expert of a stack; None without a stack.
-        recipe: The quantization scheme.
+        scheme: The quantization scheme.
     """
 
     weight: SourceWeight
     expert: int | None
-    recipe: QuantizationScheme
+    scheme: QuantizationScheme
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,7 +79,7 @@ class GroupQuantizer:
     @property
     def per_group(self) -> int:
         """Number of inputs that share a scale."""
-        return self.recipe.inputs_per_group(self.shape[0])
+        return self.scheme.inputs_per_group(self.shape[0])
 
     @property
     def groups(self) -> int:
@@ -92,23 +92,23 @@ class GroupQuantizer:
         """Yield outputs `first` to `last` in batches, each with its first output."""
         inputs = self.shape[0]
         width = whole_chunks(step_sizes.block_bytes // (inputs * self.weight.value_bytes))
-        height = whole_chunks(step_sizes.step_bytes * 8 // (inputs * self.recipe.bits))
+        height = whole_chunks(step_sizes.step_bytes * 8 // (inputs * self.scheme.bits))
         for left, right in edges(first, last, width):
             values, scales = self.weight.read(
                 self.lead, Box((0, left), (inputs, right - left)), reader
             )
             per_group = inputs // len(scales)
             for begin, end in edges(left, right, height):
-                fit = self._fit(
+                quantized = self._quantize(
                     (values, scales, per_group), begin - left, end - begin, 0, step_sizes
                 )
-                self._remember(begin, fit, reader)
-                yield begin, fit
+                self._remember(begin, quantized, reader)
+                yield begin, quantized
 
     @property
     def rows_per_group(self) -> int:
         """Rows of words of a group, if codes are packed down the inputs."""
-        return self.per_group // self.recipe.per_word
+        return self.per_group // self.scheme.per_word
 
     def rows(
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
@@ -122,11 +122,15 @@ class GroupQuantizer:
             box = Box((begin * group, 0), ((end - begin) * group, outputs))
             values, scales = self.weight.read(self.lead, box, reader)
             fine, scales = self._aligned(box, scales)
-            fit = self._fit((values, scales, fine), 0, outputs, begin * group, step_sizes)
-            for row, found in enumerate(zip(self.bits_of(fit.steps), fit.zeros, strict=True)):
+            quantized = self._quantize(
+                (values, scales, fine), 0, outputs, begin * group, step_sizes
+            )
+            for row, found in enumerate(
+                zip(self.bits_of(quantized.scales), quantized.zeros, strict=True)
+            ):
                 kept = tuple(array.copy() for array in found)
                 reader.cache.put((self, "group", begin + row), kept)
-            yield begin, fit
+            yield begin, quantized
 
     def found(
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
@@ -137,8 +141,8 @@ class GroupQuantizer:
             if kept is not None:
                 yield kept
                 continue
-            for _, fit in self.columns(begin, end, reader, step_sizes):
-                yield self._turned(fit)
+            for _, quantized in self.columns(begin, end, reader, step_sizes):
+                yield self._turned(quantized)
 
     def found_rows(
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
@@ -150,8 +154,8 @@ class GroupQuantizer:
                 bits, zeros = kept
                 yield bits[None], zeros[None]
                 continue
-            for _, fit in self.rows(group, group + 1, reader, step_sizes):
-                yield self.bits_of(fit.steps), fit.zeros
+            for _, quantized in self.rows(group, group + 1, reader, step_sizes):
+                yield self.bits_of(quantized.scales), quantized.zeros
 
     def _kept(
         self, begin: int, end: int, reader: ArraySource
@@ -166,18 +170,18 @@ class GroupQuantizer:
         bits, zeros = (np.concatenate(arrays)[rows] for arrays in zip(*whole, strict=True))
         return bits, zeros
 
-    def _turned(self, fit: QuantizedGroups) -> tuple[np.ndarray, np.ndarray]:
-        """Return scales, as bits of their dtype, and zero points of a fit, both `[out, group]`."""
-        bits = self.bits_of(fit.steps)
-        return np.ascontiguousarray(bits.T), np.ascontiguousarray(fit.zeros.T)
+    def _turned(self, quantized: QuantizedGroups) -> tuple[np.ndarray, np.ndarray]:
+        """Return scales, as bits of their dtype, and zero points, both `[out, group]`."""
+        bits = self.bits_of(quantized.scales)
+        return np.ascontiguousarray(bits.T), np.ascontiguousarray(quantized.zeros.T)
 
-    def bits_of(self, steps: np.ndarray) -> np.ndarray:
+    def bits_of(self, scales: np.ndarray) -> np.ndarray:
         """Return scales as raw bits of the scheme's dtype, which holds them exactly."""
-        return recast(steps.view(np.uint32), DType.F32, self.recipe.scales, self.weight.name)
+        return recast(scales.view(np.uint32), DType.F32, self.scheme.scales, self.weight.name)
 
     def describe(self) -> list[object]:
         """Return `[tensor, expert, scheme]`."""
-        return [self.weight.name, self.expert, self.recipe.describe()]
+        return [self.weight.name, self.expert, self.scheme.describe()]
 
     def _aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
         """Align the scales of a band that may begin within a group of the source.
@@ -193,7 +197,7 @@ class GroupQuantizer:
         index = (first + np.arange(0, rows, fine)) // per_group - first // per_group
         return fine, np.ascontiguousarray(scales[index])
 
-    def _fit(
+    def _quantize(
         self,
         block: tuple[np.ndarray, np.ndarray, int],
         column: int,
@@ -215,12 +219,12 @@ class GroupQuantizer:
                 hold one.
         """
         values, scales, per_group = block
-        recipe, inputs = self.recipe, len(values)
+        scheme, inputs = self.scheme, len(values)
         group = self.per_group
         groups = inputs // group
-        four = recipe.bits == 4  # noqa: PLR2004  # bits
+        four = scheme.bits == 4  # noqa: PLR2004  # bits
         words = np.empty((inputs // 8 if four else inputs, count), np.uint32 if four else np.uint8)
-        fit = QuantizedGroups(
+        quantized = QuantizedGroups(
             words,
             np.empty((groups, count), np.float32),
             np.empty((groups, count), np.uint8),
@@ -228,12 +232,12 @@ class GroupQuantizer:
             np.empty((2, groups, count), np.int32),
         )
         twin(groupwise.quantize, step_sizes.implementation)(
-            values, scales, column, per_group, group, recipe.bits, METHODS[recipe.method],
-            recipe.symmetric, PRECISIONS[recipe.scales], words, fit.steps, fit.zeros, fit.sums,
-            fit.counts, self._importance(row, inputs),
+            values, scales, column, per_group, group, scheme.bits, METHODS[scheme.method],
+            scheme.symmetric, PRECISIONS[scheme.scales], words, quantized.scales, quantized.zeros,
+            quantized.sums, quantized.counts, self._importance(row, inputs),
         )  # fmt: skip
-        self._check(fit)
-        return fit
+        self._check(quantized)
+        return quantized
 
     def _importance(self, first: int, count: int) -> np.ndarray | None:
         """Return the importance of some inputs, `f32[in]`, with mean one in each group."""
@@ -245,17 +249,17 @@ class GroupQuantizer:
         weights: np.ndarray = (part / mean).astype(np.float32).reshape(-1)
         return weights
 
-    def _check(self, fit: QuantizedGroups) -> None:
-        self.weight.refuse_not_finite(fit.sums[0])
-        if not np.isfinite(fit.steps).all():
-            what = f"a scale does not fit {self.recipe.scales.label}"
+    def _check(self, quantized: QuantizedGroups) -> None:
+        self.weight.refuse_not_finite(quantized.sums[0])
+        if not np.isfinite(quantized.scales).all():
+            what = f"a scale does not fit {self.scheme.scales.label}"
             raise GrokpackError(
                 "GP405", what, Place(self.weight.name), hint="--scale-dtype bf16 holds it"
             )
 
-    def _remember(self, begin: int, fit: QuantizedGroups, reader: ArraySource) -> None:
+    def _remember(self, begin: int, quantized: QuantizedGroups, reader: ArraySource) -> None:
         """Cache the scales of whole chunks."""
-        bits, zeros = self._turned(fit)
+        bits, zeros = self._turned(quantized)
         end = begin + len(bits)
         for chunk in range(-(-begin // CHUNK), -(-end // CHUNK)):
             stop = min((chunk + 1) * CHUNK, self.shape[1])
@@ -279,6 +283,6 @@ def whole_chunks(columns: int) -> int:
 
 @runtime_checkable
 class SharesQuantizer(Protocol):
-    """Transform whose fit serves other arrays as well, through the reader's cache."""
+    """Transform whose quantizer serves other arrays as well, through the reader's cache."""
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer

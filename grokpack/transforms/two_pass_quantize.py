@@ -1,7 +1,7 @@
 """Quantization in groups too large to hold, in xAI's layout, in two passes.
 
 xAI's code takes one scale for each output and model shard, and GPTQ may have one for each output:
-thousands of inputs share one. The scales of a matrix are therefore fitted first, column by column,
+thousands of inputs share one. The scales of a matrix are therefore found first, column by column,
 and the codes are then made row by row.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from grokpack.core.layout import Box
 from grokpack.transforms.dequantize import to_f32
 from grokpack.transforms.description import Described
-from grokpack.transforms.quantized_in_place import fitter_of
+from grokpack.transforms.quantized_in_place import quantizer_of
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.scheme import WORD_BITS
 
@@ -38,12 +38,12 @@ class WideCodes(Described):
 
     Attributes:
         weight: The source's weight.
-        recipe: The quantization scheme: 8 bits, symmetric.
+        scheme: The quantization scheme: 8 bits, symmetric.
     """
 
     operation: ClassVar[str] = "wide codes"
     weight: SourceWeight
-    recipe: QuantizationScheme
+    scheme: QuantizationScheme
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
@@ -53,9 +53,9 @@ class WideCodes(Described):
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
-        fitter = fitter_of(self.weight, self.recipe, box)
+        quantizer = quantizer_of(self.weight, self.scheme, box)
         rows = box.start[-2], box.stop[-2]
-        for piece in _pieces(fitter, rows, 1, reader, step_sizes):
+        for piece in _pieces(quantizer, rows, 1, reader, step_sizes):
             skip = max(0, rows[0] - piece.first)
             codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first]
             yield piece.measured(codes, skip, 1)
@@ -67,20 +67,20 @@ class WideScales(Described):
 
     Attributes:
         weight: The source's weight.
-        recipe: The quantization scheme, symmetric.
+        scheme: The quantization scheme, symmetric.
         expert: The expert of a stack that the array holds; None for all, or without a stack.
     """
 
     operation: ClassVar[str] = "wide steps"
     weight: SourceWeight
-    recipe: QuantizationScheme
+    scheme: QuantizationScheme
     expert: int | None = None
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        fitter = fitter_of(self.weight, self.recipe, box, self.expert)
+        quantizer = quantizer_of(self.weight, self.scheme, box, self.expert)
         part = Box(box.start[-2:], box.shape[-2:])
-        yield fitter.bits_of(wide_scales(fitter, part, reader, step_sizes))
+        yield quantizer.bits_of(wide_scales(quantizer, part, reader, step_sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +89,29 @@ class WideWords:
 
     Attributes:
         weight: The source's weight.
-        recipe: The quantization scheme, symmetric.
+        scheme: The quantization scheme, symmetric.
         expert: The expert of a stack; None without a stack.
     """
 
     weight: SourceWeight
-    recipe: QuantizationScheme
+    scheme: QuantizationScheme
     expert: int | None
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; errors are those of `WideCodes`."""
-        fitter = fitter_of(self.weight, self.recipe, box, self.expert)
-        per_word = self.recipe.per_word
+        quantizer = quantizer_of(self.weight, self.scheme, box, self.expert)
+        per_word = self.scheme.per_word
         rows = box.start[-2] * per_word, box.stop[-2] * per_word
-        for piece in _pieces(fitter, rows, per_word, reader, step_sizes):
+        for piece in _pieces(quantizer, rows, per_word, reader, step_sizes):
             skip = max(0, rows[0] - piece.first)
             codes = piece.codes[skip : rows[1] - piece.first]
-            yield piece.measured(_words(codes, self.recipe.bits), skip, per_word)
+            yield piece.measured(_words(codes, self.scheme.bits), skip, per_word)
 
     def describe(self) -> list[object]:
-        """Return `["wide words", tensor, expert, recipe]`."""
-        return ["wide words", self.weight.name, self.expert, self.recipe.describe()]
+        """Return `["wide words", tensor, expert, scheme]`."""
+        return ["wide words", self.weight.name, self.expert, self.scheme.describe()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class _Piece:
     """Codes of some rows, and the errors of parts of groups.
 
     Attributes:
-        fitter: Quantizer of the matrix.
+        quantizer: Quantizer of the matrix.
         first: The first row.
         unit: Rows of a part.
         codes: `i8[row, out]`.
@@ -127,7 +127,7 @@ class _Piece:
         counts: `i32[2, part, out]`.
     """
 
-    fitter: GroupQuantizer
+    quantizer: GroupQuantizer
     first: int
     unit: int
     codes: np.ndarray
@@ -138,7 +138,7 @@ class _Piece:
         """Return output rows made of these, `per_value` of them each, without the first `skip`."""
         return QuantizedRows(
             values,
-            self.fitter.weight.name,
+            self.quantizer.weight.name,
             self.sums,
             self.counts,
             self.unit,
@@ -149,7 +149,7 @@ class _Piece:
 
 
 def _pieces(
-    fitter: GroupQuantizer,
+    quantizer: GroupQuantizer,
     rows: tuple[int, int],
     multiple: int,
     reader: ArraySource,
@@ -158,34 +158,34 @@ def _pieces(
     """Yield all rows of a range, extended to whole parts of groups.
 
     Args:
-        fitter: Quantizer of the matrix.
+        quantizer: Quantizer of the matrix.
         rows: The first row, and one past the last.
         multiple: A number that divides the rows of a part, and of a group.
         reader: The source of values.
         step_sizes: Bytes to make at a time.
     """
-    outputs, unit = fitter.shape[1], unit_rows(fitter.per_group, multiple)
-    steps = wide_scales(fitter, Box((0, 0), (fitter.groups, outputs)), reader, step_sizes)
+    outputs, unit = quantizer.shape[1], unit_rows(quantizer.per_group, multiple)
+    scales = wide_scales(quantizer, Box((0, 0), (quantizer.groups, outputs)), reader, step_sizes)
     count = max(1, step_sizes.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
     first, last = rows[0] // unit * unit, -(-rows[1] // unit) * unit
     for begin in range(first, last, count):
         end = min(begin + count, last)
-        own = steps[np.arange(begin, end) // fitter.per_group]
-        codes, sums, counts = _piece(fitter, (begin, end), own, reader)
+        own = scales[np.arange(begin, end) // quantizer.per_group]
+        codes, sums, counts = _piece(quantizer, (begin, end), own, reader)
         sums = sums.reshape(3, -1, unit, outputs).sum(2)
         counts = counts.reshape(2, -1, unit, outputs).sum(2, dtype=np.int32)
-        yield _Piece(fitter, begin, unit, codes, sums, counts)
+        yield _Piece(quantizer, begin, unit, codes, sums, counts)
 
 
 def _piece(
-    fitter: GroupQuantizer, rows: tuple[int, int], steps: np.ndarray, reader: ArraySource
+    quantizer: GroupQuantizer, rows: tuple[int, int], scales: np.ndarray, reader: ArraySource
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return codes `i8[row, out]` of some rows, and the terms of each for sums and counts."""
-    box = Box((rows[0], 0), (rows[1] - rows[0], steps.shape[1]))
-    half = 1 << (fitter.recipe.bits - 1)
-    values = fitter.weight.exact(fitter.lead, box, reader)
-    rounded = np.clip(np.rint(values / steps), -half, half - 1)
-    errors = values - rounded * steps
+    box = Box((rows[0], 0), (rows[1] - rows[0], scales.shape[1]))
+    half = 1 << (quantizer.scheme.bits - 1)
+    values = quantizer.weight.exact(quantizer.lead, box, reader)
+    rounded = np.clip(np.rint(values / scales), -half, half - 1)
+    errors = values - rounded * scales
     sums = np.stack([values * values, errors * errors, values * errors])
     ends = (rounded == -half) | (rounded == half - 1)
     counts = np.stack([ends, (values != 0) & (rounded == 0)])
@@ -203,12 +203,12 @@ def _words(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def wide_scales(
-    fitter: GroupQuantizer, box: Box, reader: ArraySource, step_sizes: StepSizes
+    quantizer: GroupQuantizer, box: Box, reader: ArraySource, step_sizes: StepSizes
 ) -> np.ndarray:
-    """Return scales `f32[group, out]` of a part of a matrix, fitted or cached."""
-    found = [bits for bits, _ in fitter.found(box.start[-1], box.stop[-1], reader, step_sizes)]
+    """Return scales `f32[group, out]` of a part of a matrix, found anew or cached."""
+    found = [bits for bits, _ in quantizer.found(box.start[-1], box.stop[-1], reader, step_sizes)]
     bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])
-    return to_f32(bits, fitter.recipe.scales)
+    return to_f32(bits, quantizer.scheme.scales)
 
 
 def unit_rows(per_group: int, multiple: int = 1) -> int:

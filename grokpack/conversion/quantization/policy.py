@@ -29,7 +29,7 @@ class PolicyRule:
         role: Of the weights, `attention` or `expert` for example; None for all.
         name: Pattern of names, as `grokpack.models.selection` understands them; None for all.
         layers: Layers; None for all.
-        changes: Fields of the recipe and their values; None where the weight is kept.
+        changes: Fields of the scheme and their values; None where the weight is kept.
     """
 
     role: str | None
@@ -51,7 +51,7 @@ class Policy:
     """Default and rules; the last rule that matches a weight says what differs from the default.
 
     Attributes:
-        default: The recipe of weights that no rule takes.
+        default: The scheme of weights that no rule takes.
         rules: In order.
         importance: How much errors matter, weight by weight; None for all alike.
     """
@@ -69,7 +69,7 @@ class Policy:
         own = None if self.importance is None else self.importance.of(tensor)
         return SourceWeight(tensor, groups, own)
 
-    def recipe(self, entry: ModelTensor) -> QuantizationScheme | None:
+    def scheme(self, entry: ModelTensor) -> QuantizationScheme | None:
         """Return the scheme of a weight; None for one that stays precise."""
         if not entry.rule.quantized:
             return None
@@ -78,7 +78,7 @@ class Policy:
             return self.default
         return None if rule.changes is None else replace(self.default, **rule.changes)
 
-    def forced(self, **changes: Any) -> Policy:  # noqa: ANN401  # fields of a recipe
+    def forced(self, **changes: Any) -> Policy:  # noqa: ANN401  # fields of a scheme
         """Return the policy with fields that a format leaves no choice of."""
         rules = tuple(
             replace(rule, changes={k: v for k, v in rule.changes.items() if k not in changes})
@@ -88,10 +88,10 @@ class Policy:
         )
         return replace(self, default=replace(self.default, **changes), rules=rules)
 
-    def recipes(self, model: Model) -> list[tuple[ModelTensor, QuantizationScheme | None]]:
+    def schemes(self, model: Model) -> list[tuple[ModelTensor, QuantizationScheme | None]]:
         """Return the scheme of every weight that could be quantized, in file order."""
         listed = (entry for entry in model.tensors() if entry.rule.quantized)
-        return [(entry, self.recipe(entry)) for entry in listed]
+        return [(entry, self.scheme(entry)) for entry in listed]
 
 
 def keep(pattern: str) -> PolicyRule:
@@ -99,10 +99,10 @@ def keep(pattern: str) -> PolicyRule:
     return PolicyRule(None, pattern, None, None)
 
 
-def in_words(recipe: QuantizationScheme | None) -> str:
+def in_words(scheme: QuantizationScheme | None) -> str:
     """Describe a scheme: `int4, groups of 128, bf16 scales, mse`."""
-    if recipe is None:
+    if scheme is None:
         return "kept"
-    groups = "one scale per output" if recipe.group is None else f"groups of {recipe.group}"
-    zero = "" if recipe.symmetric else ", zero points"
-    return f"int{recipe.bits}, {groups}, {recipe.scales.label} scales{zero}, {recipe.method}"
+    groups = "one scale per output" if scheme.group is None else f"groups of {scheme.group}"
+    zero = "" if scheme.symmetric else ", zero points"
+    return f"int{scheme.bits}, {groups}, {scheme.scales.label} scales{zero}, {scheme.method}"

@@ -61,11 +61,11 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
         if not entry.rule.quantized:
             return release_form(tensor, entry, ranks)
         rows = ranks if entry.rule.cut == "rows" else 1
-        recipe = forced.recipe(entry)
-        if recipe is None:
+        scheme = forced.scheme(entry)
+        if scheme is None:
             return as_bf16(tensor, rows)
         weight = SourceWeight(tensor, collapsed(source.geometry, entry, tensor))
-        spec, ops, words = _weight(weight, recipe, rows)
+        spec, ops, words = _weight(weight, scheme, rows)
         made[words] = made.get(words, 0) + 1
         return spec, ops
 
@@ -75,23 +75,23 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
 
 
 def _weight(
-    weight: SourceWeight, recipe: QuantizationScheme, rows: int
+    weight: SourceWeight, scheme: QuantizationScheme, rows: int
 ) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp], str]:
     """Return a weight with so many scale rows, quantized again if needed, and how, in words."""
-    if recipe.bits != DType.I8.itemsize * 8:
+    if scheme.bits != DType.I8.itemsize * 8:
         what = "xAI's code takes int8, and bfloat16 with scales of one"
         raise GrokpackError("GP309", what, hint="--bits 8, or --keep what is to be bfloat16")
     if weight.coded and weight.tensor.scales and weight.tensor.scales.shape[-2] == rows:
         kept: dict[str, Op | StreamedOp] = {name: Copy(name) for name in weight.tensor.arrays()}
         return weight.tensor, kept, "int8, codes and scales as they are"
     shape = weight.tensor.values.shape
-    own = replace(recipe, group=shape[-2] // rows)
+    own = replace(scheme, group=shape[-2] // rows)
     ops: dict[str, Op | StreamedOp] = {
         weight.name: WideCodes(weight, own),
         scales_name(weight.name): WideScales(weight, own),
     }
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
-    words = f"int8 quantised anew, {rows} groups of inputs, {recipe.method}"
+    words = f"int8 quantised anew, {rows} groups of inputs, {scheme.method}"
     return TensorSpec(weight.name, ArraySpec(shape, DType.I8), scales), ops, words
 
 

@@ -42,26 +42,26 @@ def to_compressed_tensors(
     return quantized_folder.folder(NAME, source, policy, options, unit, config)
 
 
-def unit(base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme) -> Unit:
+def unit(base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme) -> Unit:
     """Make the arrays of one weight.
 
     Args:
         base: Name of its module.
         weight: The source's weight, `[..., in, out]`.
         expert: The one of a stack; None where there is no stack.
-        recipe: How it is quantized.
+        scheme: How it is quantized.
     """
-    fitter = GroupQuantizer(weight, expert, recipe)
-    inputs, outputs = fitter.shape
-    words, groups = -(-inputs // recipe.per_word), fitter.groups
+    quantizer = GroupQuantizer(weight, expert, scheme)
+    inputs, outputs = quantizer.shape
+    words, groups = -(-inputs // scheme.per_word), quantizer.groups
     made: dict[str, Any] = {
-        f"{base}.weight_packed": (ArraySpec((outputs, words), DType.I32), PackedRows(fitter)),
-        f"{base}.weight_scale": (ArraySpec((outputs, groups), recipe.scales), ScaleRows(fitter)),
+        f"{base}.weight_packed": (ArraySpec((outputs, words), DType.I32), PackedRows(quantizer)),
+        f"{base}.weight_scale": (ArraySpec((outputs, groups), scheme.scales), ScaleRows(quantizer)),
     }
-    if not recipe.symmetric:
-        rows = -(-outputs // recipe.per_word)
+    if not scheme.symmetric:
+        rows = -(-outputs // scheme.per_word)
         zeros = ArraySpec((rows, groups), DType.I32)
-        made[f"{base}.weight_zero_point"] = (zeros, ZeroRows(fitter))
+        made[f"{base}.weight_zero_point"] = (zeros, ZeroRows(quantizer))
     made[f"{base}.weight_shape"] = (ArraySpec((2,), DType.I64), IntegerArray((outputs, inputs)))
     return made
 
@@ -70,14 +70,14 @@ def quantization_config(
     source: Checkpoint, convention: Convention, policy: Policy
 ) -> dict[str, Any]:
     """Make `quantization_config` of config.json: a group for each scheme, and what is kept."""
-    chosen = policy.recipes(source.model)
-    used = {recipe for _, recipe in chosen if recipe is not None}
-    ordered = sorted(used, key=lambda recipe: (recipe != policy.default, str(recipe.describe())))
+    chosen = policy.schemes(source.model)
+    used = {scheme for _, scheme in chosen if scheme is not None}
+    ordered = sorted(used, key=lambda scheme: (scheme != policy.default, str(scheme.describe())))
     groups = {
-        f"group_{number}": _group(recipe, chosen, convention, everything=number == 0)
-        for number, recipe in enumerate(ordered)
+        f"group_{number}": _group(scheme, chosen, convention, everything=number == 0)
+        for number, scheme in enumerate(ordered)
     }
-    kept = [entry for entry, recipe in chosen if recipe is None]
+    kept = [entry for entry, scheme in chosen if scheme is None]
     return {
         "quant_method": NAME,
         "format": "pack-quantized",
@@ -91,25 +91,25 @@ def quantization_config(
 
 
 def _group(
-    recipe: QuantizationScheme,
+    scheme: QuantizationScheme,
     chosen: list[tuple[ModelTensor, QuantizationScheme | None]],
     convention: Convention,
     *,
     everything: bool,
 ) -> dict[str, Any]:
     """Make a group; the first applies to every `Linear` that no other group names."""
-    own = [entry for entry, other in chosen if other == recipe]
+    own = [entry for entry, other in chosen if other == scheme]
     layers = 1 + max(entry.layer or 0 for entry, _ in chosen)
     return {
         "targets": ["Linear"]
         if everything
         else list(quantized_folder.module_patterns(convention, own, layers)),
         "weights": {
-            "num_bits": recipe.bits,
+            "num_bits": scheme.bits,
             "type": "int",
-            "symmetric": recipe.symmetric,
-            "strategy": "channel" if recipe.group is None else "group",
-            "group_size": -1 if recipe.group is None else recipe.group,
+            "symmetric": scheme.symmetric,
+            "strategy": "channel" if scheme.group is None else "group",
+            "group_size": -1 if scheme.group is None else scheme.group,
             "dynamic": False,
             "actorder": None,
             "observer": "minmax",

@@ -42,15 +42,15 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
     made: Counter[str] = Counter()
 
     def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op | StreamedOp]:
-        recipe = policy.recipe(entry)
-        if recipe is None:
+        scheme = policy.scheme(entry)
+        if scheme is None:
             if entry.rule.quantized:
                 made[f"{entry.rule.role} kept in bf16"] += 1
             kept = gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
             own = kept if entry.rule.by_token else GGMLType.BF16
             return gguf_writer.plain_tensor(source, entry, own)
-        own = kind if recipe.bits == bits else usual(recipe.bits)
-        info, op = _blocks(source, entry, own, recipe, policy)
+        own = kind if scheme.bits == bits else usual(scheme.bits)
+        info, op = _blocks(source, entry, own, scheme, policy)
         how = "searched scales" if op.searched else "as ggml's reference"
         made[f"{entry.rule.role} {own.word}, {how}"] += 1
         return info, op
@@ -66,7 +66,7 @@ def _blocks(
     source: Checkpoint,
     entry: ModelTensor,
     kind: GGMLType,
-    recipe: QuantizationScheme,
+    scheme: QuantizationScheme,
     policy: Policy,
 ) -> tuple[TensorInfo, QuantizeBlocks]:
     tensor = source.tensors[entry.name]
@@ -81,7 +81,7 @@ def _blocks(
         what = f"--importance weighs the errors of a search, and {kind.word} has none"
         raise GrokpackError("GP304", what, hint="--type q4_0 or --type q4_1")
     weight = policy.weight(tensor, collapsed(source.geometry, entry, tensor))
-    searched = recipe.method != "rtn" and searches(kind.word)
+    searched = scheme.method != "rtn" and searches(kind.word)
     info = TensorInfo(kind, (*lead, outputs, inputs))
     return info, QuantizeBlocks(weight, kind.word, searched)
 

@@ -44,19 +44,19 @@ def to_gptq(
     Raises:
         GrokpackError: GP304 for an unknown convention, GP309 for what the packing cannot hold.
     """
-    recipes = {recipe for _, recipe in policy.recipes(source.model) if recipe is not None}
-    for recipe in recipes:
-        _refuse(recipe)
-    if len(recipes) > 1:
+    schemes = {scheme for _, scheme in policy.schemes(source.model) if scheme is not None}
+    for scheme in schemes:
+        _refuse(scheme)
+    if len(schemes) > 1:
         what = "a GPTQ folder has one number of bits and one group for all of its weights"
         hint = "`--to compressed-tensors` takes several; --keep leaves weights in bf16 here too"
         raise GrokpackError("GP309", what, hint=hint)
-    (recipe,) = recipes or {policy.default}
+    (scheme,) = schemes or {policy.default}
     config = {
         "quant_method": NAME,
         "checkpoint_format": NAME,
-        "bits": recipe.bits,
-        "group_size": -1 if recipe.group is None else recipe.group,
+        "bits": scheme.bits,
+        "group_size": -1 if scheme.group is None else scheme.group,
         "desc_act": False,
         "sym": True,
         "lm_head": False,
@@ -65,8 +65,8 @@ def to_gptq(
     return quantized_folder.folder(NAME, source, policy, options, unit, config)
 
 
-def _refuse(recipe: QuantizationScheme) -> None:
-    if not recipe.symmetric:
+def _refuse(scheme: QuantizationScheme) -> None:
+    if not scheme.symmetric:
         what = "engines read GPTQ's packing with the zero point in the middle only"
         raise GrokpackError("GP309", what, hint="leave --asymmetric out")
 
@@ -76,7 +76,7 @@ def _kept(
 ) -> dict[str, Any]:
     """Return the modules that are not quantized, as GPTQModel and vLLM expect it."""
     own = huggingface_config.convention(source.model.family, options.names)
-    kept = [entry for entry, recipe in policy.recipes(source.model) if recipe is None]
+    kept = [entry for entry, scheme in policy.schemes(source.model) if scheme is None]
     patterns = [*quantized_folder.module_patterns(own, kept, source.geometry.layers)]
     experts = Counter(entry.layer or 0 for entry in kept if entry.rule.stacked)
     matrices = sum(rule.stacked for rule in source.model.family.layer_rules)
@@ -88,45 +88,45 @@ def _kept(
     return {"dynamic": table} if table else {}
 
 
-def unit(base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme) -> Unit:
+def unit(base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme) -> Unit:
     """Make the arrays of one weight."""
     inputs, outputs = weight.shape
-    group = recipe.inputs_per_group(inputs)
-    groups, words = inputs // group, outputs // recipe.per_word
-    if outputs % recipe.per_word:
-        what = f"{outputs} outputs do not fill words of {recipe.per_word} zero points"
+    group = scheme.inputs_per_group(inputs)
+    groups, words = inputs // group, outputs // scheme.per_word
+    if outputs % scheme.per_word:
+        what = f"{outputs} outputs do not fill words of {scheme.per_word} zero points"
         raise GrokpackError("GP309", what, hint=f"--keep '{weight.name}'")
     codes: Any
-    if repacks(weight, recipe):
+    if repacks(weight, scheme):
         codes = CodeColumns(weight.tensor, expert)
-        scales: Any = RepeatedScales(weight, expert, group, recipe.scales)
-    elif recipe.group is None:
-        codes, scales = WideWords(weight, recipe, expert), WideScales(weight, recipe, expert)
+        scales: Any = RepeatedScales(weight, expert, group, scheme.scales)
+    elif scheme.group is None:
+        codes, scales = WideWords(weight, scheme, expert), WideScales(weight, scheme, expert)
     else:
-        fitter = GroupQuantizer(weight, expert, recipe)
-        codes, scales = PackedColumns(fitter), ScaleColumns(fitter)
+        quantizer = GroupQuantizer(weight, expert, scheme)
+        codes, scales = PackedColumns(quantizer), ScaleColumns(quantizer)
     return {
-        f"{base}.qweight": (ArraySpec((inputs // recipe.per_word, outputs), DType.I32), codes),
-        f"{base}.scales": (ArraySpec((groups, outputs), recipe.scales), scales),
+        f"{base}.qweight": (ArraySpec((inputs // scheme.per_word, outputs), DType.I32), codes),
+        f"{base}.scales": (ArraySpec((groups, outputs), scheme.scales), scales),
         f"{base}.qzeros": (
             ArraySpec((groups, words), DType.I32),
-            Constant(_ZEROS[recipe.bits], DType.I32.itemsize),
+            Constant(_ZEROS[scheme.bits], DType.I32.itemsize),
         ),
         f"{base}.g_idx": (ArraySpec((inputs,), DType.I32), GroupIndex(group)),
     }
 
 
-def repacks(weight: SourceWeight, recipe: QuantizationScheme) -> bool:
+def repacks(weight: SourceWeight, scheme: QuantizationScheme) -> bool:
     """Tell whether the source's codes and scales can be repacked without quantizing again.
 
     They can where they are int8, each group lies within one of the source's, and the scales fit
     their dtype: bfloat16 as in the release, or float32.
     """
     scales = weight.tensor.scales
-    if not weight.coded or scales is None or recipe.bits != _BITS:
+    if not weight.coded or scales is None or scheme.bits != _BITS:
         return False
-    exact = recipe.scales in (scales.dtype, DType.F32)
-    return exact and weight.per_scale % recipe.inputs_per_group(weight.shape[0]) == 0
+    exact = scheme.scales in (scales.dtype, DType.F32)
+    return exact and weight.per_scale % scheme.inputs_per_group(weight.shape[0]) == 0
 
 
 WRITER = QuantizingWriter(

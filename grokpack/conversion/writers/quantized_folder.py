@@ -112,19 +112,19 @@ def _units(
 ) -> Iterator[tuple[str, Unit]]:
     """Yield the arrays of every tensor, in the order of the network, and how it is made."""
     for entry in source.model.network_order():
-        tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
+        tensor, scheme = source.tensors[entry.name], policy.scheme(entry)
         groups = collapsed(source.geometry, entry, tensor)
         stack = range(source.geometry.experts) if entry.rule.stacked else (None,)
         for expert in stack:
             name = own.of(entry, expert)
-            if recipe is None:
+            if scheme is None:
                 kept = f"{entry.rule.role} kept in bf16" if entry.rule.quantized else ""
                 yield kept, {name: engine_array(entry, tensor, DType.BF16, expert, groups)}
             else:
-                refuse_group(entry, tensor, recipe)
+                refuse_group(entry, tensor, scheme)
                 weight = policy.weight(tensor, groups)
-                made = unit(name.removesuffix(_WEIGHT), weight, expert, recipe)
-                yield f"{entry.rule.role} {_in_words(recipe, made)}", made
+                made = unit(name.removesuffix(_WEIGHT), weight, expert, scheme)
+                yield f"{entry.rule.role} {_in_words(scheme, made)}", made
     for name, entry in huggingface_config.head_copies(source.model, own):
         yield "", {name: engine_array(entry, source.tensors[entry.name], DType.BF16)}
 
@@ -144,15 +144,15 @@ def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) ->
         yield tensor_names.pattern_of(own, part, None if len(found) == layers else sorted(found))
 
 
-def refuse_group(entry: ModelTensor, tensor: TensorSpec, recipe: QuantizationScheme) -> None:
+def refuse_group(entry: ModelTensor, tensor: TensorSpec, scheme: QuantizationScheme) -> None:
     """Refuse groups that do not divide the inputs, or do not fill words.
 
     Raises:
         GrokpackError: GP309 where they do not.
     """
     inputs = tensor.values.shape[-2]
-    group = recipe.inputs_per_group(inputs)
-    if inputs % group or group % recipe.per_word:
+    group = scheme.inputs_per_group(inputs)
+    if inputs % group or group % scheme.per_word:
         what = f"groups of {group} do not divide the {inputs} inputs of {entry.name}"
         divides = [str(g) for g in (32, 64, 128, 256) if inputs % g == 0]
         hint = (
@@ -161,11 +161,11 @@ def refuse_group(entry: ModelTensor, tensor: TensorSpec, recipe: QuantizationSch
         raise GrokpackError("GP309", what, hint=hint)
 
 
-def _in_words(recipe: QuantizationScheme, made: Unit) -> str:
+def _in_words(scheme: QuantizationScheme, made: Unit) -> str:
     """Describe how a weight is quantized, or that it is not."""
     if any(isinstance(op, CodeRows | CodeColumns) for _, op in made.values()):
-        return f"int{recipe.bits}, codes and scales as they are"
-    return in_words(recipe)
+        return f"int{scheme.bits}, codes and scales as they are"
+    return in_words(scheme)
 
 
 def _notes(source: Checkpoint) -> tuple[str, ...]:

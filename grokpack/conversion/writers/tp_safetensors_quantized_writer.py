@@ -49,17 +49,17 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
     said: dict[str, int] = {}
     bits = dict(source.bits)
     for entry in source.model.tensors():
-        tensor, recipe = source.tensors[entry.name], policy.recipe(entry)
+        tensor, scheme = source.tensors[entry.name], policy.scheme(entry)
         own: tp_safetensors_layout.Stored = tensor
-        if recipe is None:
+        if scheme is None:
             made |= {name: Copy(name) for name in tensor.arrays()}
         else:
-            refuse_group(entry, tensor, recipe)
+            refuse_group(entry, tensor, scheme)
             groups = collapsed(source.geometry, entry, tensor)
-            own, ops = _weight(policy.weight(tensor, groups), recipe)
+            own, ops = _weight(policy.weight(tensor, groups), scheme)
             made |= ops
-            bits[entry.name] = recipe.bits
-            words = f"{entry.rule.role} {in_words(recipe)}"
+            bits[entry.name] = scheme.bits
+            words = f"{entry.rule.role} {in_words(scheme)}"
             said[words] = said.get(words, 0) + 1
         stored.append(own)
     layout = tp_safetensors_layout.lay_out(source.model, stored, 1)
@@ -72,26 +72,26 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
 
 
 def _weight(
-    weight: SourceWeight, recipe: QuantizationScheme
+    weight: SourceWeight, scheme: QuantizationScheme
 ) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedOp]]:
     """Return a weight with its ops; int8 if that holds the codes as they are."""
-    if recipe.group is None:
+    if scheme.group is None:
         what = "plain arrays are written in groups of inputs"
         raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
     *lead, inputs, outputs = weight.tensor.values.shape
-    scales = ArraySpec((*lead, inputs // recipe.group, outputs), recipe.scales)
-    steps: dict[str, StreamedOp] = {scales_name(weight.name): ScalesInPlace(weight, recipe)}
-    if recipe.bits == DType.I8.itemsize * 8 and recipe.symmetric:
+    scales = ArraySpec((*lead, inputs // scheme.group, outputs), scheme.scales)
+    ops: dict[str, StreamedOp] = {scales_name(weight.name): ScalesInPlace(weight, scheme)}
+    if scheme.bits == DType.I8.itemsize * 8 and scheme.symmetric:
         values = ArraySpec(weight.tensor.values.shape, DType.I8)
-        codes = CodesInPlace(weight, recipe, signed=True)
-        return TensorSpec(weight.name, values, scales), {weight.name: codes, **steps}
-    octets = ArraySpec((*lead, inputs * recipe.bits // 8, outputs), DType.U8)
-    steps = {codes_name(weight.name): CodesInPlace(weight, recipe, signed=False), **steps}
-    if recipe.symmetric:
-        return Packing(weight.name, recipe.bits, octets, scales), steps
-    steps[zeros_name(weight.name)] = ZerosInPlace(weight, recipe)
+        codes = CodesInPlace(weight, scheme, signed=True)
+        return TensorSpec(weight.name, values, scales), {weight.name: codes, **ops}
+    octets = ArraySpec((*lead, inputs * scheme.bits // 8, outputs), DType.U8)
+    ops = {codes_name(weight.name): CodesInPlace(weight, scheme, signed=False), **ops}
+    if scheme.symmetric:
+        return Packing(weight.name, scheme.bits, octets, scales), ops
+    ops[zeros_name(weight.name)] = ZerosInPlace(weight, scheme)
     zeros = ArraySpec(scales.shape, DType.U8)
-    return Packing(weight.name, recipe.bits, octets, scales, zeros), steps
+    return Packing(weight.name, scheme.bits, octets, scales, zeros), ops
 
 
 WRITER = QuantizingWriter(

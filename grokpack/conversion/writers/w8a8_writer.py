@@ -75,9 +75,9 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
         raise GrokpackError("GP309", what, hint=hint)
 
     def unit(
-        base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme
+        base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme
     ) -> Unit:
-        return _unit(base, weight, expert, recipe, ranks)
+        return _unit(base, weight, expert, scheme, ranks)
 
     names = huggingface_config.convention(source.model.family, sglang_writer.NAME)
     config = {
@@ -99,7 +99,7 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
 
 
 def _unit(
-    base: str, weight: SourceWeight, expert: int | None, recipe: QuantizationScheme, ranks: int
+    base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme, ranks: int
 ) -> Unit:
     """Make codes and scales of one weight, exact if the source's groups allow it."""
     inputs, outputs = weight.shape
@@ -109,8 +109,8 @@ def _unit(
     if groups == 1 or (groups == ranks and expert is not None):
         codes, scales = CodeRows(weight.tensor, expert), OutputScales(weight, expert)
     else:
-        fitter, groups = GroupQuantizer(weight, expert, recipe), 1
-        codes, scales = CodesRefitted(fitter), ScaleRows(fitter)
+        quantizer, groups = GroupQuantizer(weight, expert, scheme), 1
+        codes, scales = CodesRefitted(quantizer), ScaleRows(quantizer)
     return {
         f"{base}.weight": (ArraySpec((outputs, inputs), DType.I8), codes),
         f"{base}.weight_scale": (ArraySpec((outputs, groups), DType.F32), scales),

@@ -30,7 +30,7 @@ def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> Non
     )
     default = QuantizationScheme(4, 128, "mse")
     policy = Policy(default, policy_file.read(str(file), Model(GROK1, WIDE)))
-    found = {e.name: policy.recipe(e) for e in GROK1.tensors(2) if e.rule.quantized}
+    found = {e.name: policy.scheme(e) for e in GROK1.tensors(2) if e.rule.quantized}
     attention = "transformer/decoder_layer_{}/multi_head_attention/{}/w"
     assert found[attention.format(0, "query")] == replace(default, bits=8, method="lsq")
     assert found[attention.format(1, "query")] is None
