@@ -91,7 +91,7 @@ class Checkpoint:
     def stored(self, array: str) -> tuple[str, ...]:
         """Return the arrays in the files from which a tensor's array is made; usually itself."""
         view = self.views.get(array)
-        return (array,) if view is None else view.stored
+        return (array,) if view is None else view.inputs
 
     def label(self, tensor: TensorSpec) -> str:
         """Return the name of a tensor's stored dtype for people: `int8`, `int4`, `f32`."""

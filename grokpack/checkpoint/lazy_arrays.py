@@ -13,8 +13,8 @@ from grokpack.checkpoint.virtual_store import index
 from grokpack.checkpoint.virtual_store.chunk_grid import band
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
+from grokpack.transforms.copies import Copy
 from grokpack.transforms.dequantize import Cast, Dequantize
-from grokpack.transforms.layout_views import Renamed
 
 if TYPE_CHECKING:
     import tensorstore as ts
@@ -183,7 +183,7 @@ class Dequantized(Mapping[str, "ts.TensorStore"]):
 def _tile(checkpoint: Checkpoint, name: str, array: ArraySpec) -> Shape:
     """Return the shape computed at a time: a band of rows, or of columns if stored transposed."""
     view = checkpoint.views.get(name)
-    if view is None or isinstance(view, Renamed) or len(array.shape) < 2:  # noqa: PLR2004  # matrix
+    if view is None or isinstance(view, Copy) or len(array.shape) < 2:  # noqa: PLR2004  # matrix
         return band(array.shape, array.dtype.itemsize)
     turned = band((*array.shape[:-2], array.shape[-1], array.shape[-2]), array.dtype.itemsize)
     return (*turned[:-2], turned[-1], turned[-2])

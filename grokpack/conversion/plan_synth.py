@@ -22,7 +22,7 @@ from grokpack.transforms import copies, random_values
 if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec, TensorSpec
     from grokpack.models.architecture import ModelTensor
-    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.protocols import LazyArray
 
 PRESETS = {
     "tiny": Geometry(
@@ -91,7 +91,7 @@ def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Pl
     geometry = model.geometry
     file_groups = []
     arrays: dict[str, ArraySpec] = {}
-    made: dict[str, Op] = {}
+    made: dict[str, LazyArray] = {}
     for entry in model.tensors():
         tensor = model.spec(entry)
         arrays |= tensor.arrays()
@@ -108,7 +108,7 @@ def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Pl
     return Plan("synth", parameters, None, target)
 
 
-def _zeros(tensor: TensorSpec) -> dict[str, Op]:
+def _zeros(tensor: TensorSpec) -> dict[str, LazyArray]:
     return {
         name: copies.Constant(0, array.dtype.itemsize) for name, array in tensor.arrays().items()
     }
@@ -116,7 +116,7 @@ def _zeros(tensor: TensorSpec) -> dict[str, Op]:
 
 def _weights(
     entry: ModelTensor, tensor: TensorSpec, geometry: Geometry, seed: int
-) -> dict[str, Op]:
+) -> dict[str, LazyArray]:
     name, shape = tensor.name, tensor.values.shape
     if tensor.scales is not None:
         mean = 1 / (random_values.CODE_RMS * math.sqrt(shape[-2]))

@@ -19,7 +19,7 @@ from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.workers.jobs import here
 from grokpack.storage.hashing import TileSums
-from grokpack.transforms.protocols import GroupedOp, StreamedOp
+from grokpack.transforms.protocols import GroupedArray, StreamedArray
 from grokpack.transforms.quantized_rows import QuantizedRows
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
     from grokpack.planning.target import Target
     from grokpack.planning.tasks import TileRange
-    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.protocols import LazyArray
     from grokpack.transforms.step_sizes import StepSizes
 
 
@@ -190,7 +190,7 @@ def file_group_blocks(
             yield [memoryview(s.data)[low:high] for s in segments if isinstance(s, Literal)]
             continue
         op = context.target.ops[parts[0].array]
-        if isinstance(op, StreamedOp):
+        if isinstance(op, StreamedArray):
             begins = group[0].ends[index] - parts[0].nbytes
             yield from _streamed_blocks(
                 context, op, parts, (low, high), error_stats.from_byte(begins)
@@ -200,13 +200,13 @@ def file_group_blocks(
 
 
 def _part_blocks(
-    context: Context, op: Op, parts: list[Part], low: int, high: int
+    context: Context, op: LazyArray, parts: list[Part], low: int, high: int
 ) -> Iterator[list[memoryview]]:
     """Yield the bytes of one array's parts in the files of a group."""
     first = parts[0]
     itemsize = first.dtype.itemsize
     united = _union(parts)
-    grouped = op if isinstance(op, GroupedOp) else None  # checked once: the check is slow
+    grouped = op if isinstance(op, GroupedArray) else None  # checked once: the check is slow
     limit = context.step_sizes.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
@@ -227,7 +227,11 @@ def _part_blocks(
 
 
 def _streamed_blocks(
-    context: Context, op: StreamedOp, parts: list[Part], run: tuple[int, int], page: ArrayErrorStats
+    context: Context,
+    op: StreamedArray,
+    parts: list[Part],
+    run: tuple[int, int],
+    page: ArrayErrorStats,
 ) -> Iterator[list[memoryview]]:
     """Yield the bytes of an array whose op makes rows in order; its file has no siblings."""
     (part,) = parts
@@ -259,7 +263,9 @@ def _union(parts: list[Part]) -> Box | None:
     return Box((*boxes[0].start[:-1], low), (*boxes[0].shape[:-1], high - low))
 
 
-def _made_at_once(context: Context, op: Op, boxes: list[Box], united: Box) -> list[np.ndarray]:
+def _made_at_once(
+    context: Context, op: LazyArray, boxes: list[Box], united: Box
+) -> list[np.ndarray]:
     """Make the same rows of every sibling, from one read across all of them."""
     lead, shape = boxes[0].start[:-1], boxes[0].shape[:-1]
     outer = Box((*lead, united.start[-1]), (*shape, united.shape[-1]))

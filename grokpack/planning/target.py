@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grokpack.transforms.protocols import QuantizingOp, StreamedOp
+from grokpack.transforms.protocols import QuantizingOp, StreamedArray
 from grokpack.transforms.quantizer import SharesQuantizer
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Target:
 
     format: str
     layout: Layout
-    ops: Mapping[str, Op | StreamedOp]
+    ops: Mapping[str, Op]
     finals: Mapping[str, bytes] = field(default_factory=dict)
     framings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Target:
     @property
     def streams(self) -> bool:
         """True if an op reads blocks of the source, for kernels to make pieces of."""
-        return any(isinstance(op, StreamedOp) for op in self._one_of_each_type())
+        return any(isinstance(op, StreamedArray) for op in self._one_of_each_type())
 
     @property
     def remembers(self) -> bool:
@@ -75,6 +75,6 @@ class Target:
             isinstance(op, SharesQuantizer | QuantizingOp) for op in self._one_of_each_type()
         )
 
-    def _one_of_each_type(self) -> Iterable[Op | StreamedOp]:
+    def _one_of_each_type(self) -> Iterable[Op]:
         """Pick one op of each type: before Python 3.12 checking a protocol takes 100 us per op."""
         return {type(op): op for op in self.ops.values()}.values()

@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
-from grokpack.transforms.description import Described
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
@@ -19,7 +19,7 @@ _BAND_BYTES = 4 << 20  # held at a time by the check of equal rows; larger reads
 
 
 @dataclass(frozen=True, slots=True)
-class Copy(Described):
+class Copy(Transform):
     """Copy of one of the source's arrays."""
 
     operation: ClassVar[str] = "copy"
@@ -35,7 +35,7 @@ class Copy(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class CopyFile(Described):
+class CopyFile(Transform):
     """Copy of a whole file of the source, headers included, `u8[byte, 1]`."""
 
     operation: ClassVar[str] = "file"
@@ -47,7 +47,7 @@ class CopyFile(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class Regroup(Described):
+class Regroup(Transform):
     """Scales with another number of rows: equal rows collapse, rows repeat; values stay exact.
 
     Attributes:
@@ -98,7 +98,7 @@ class Regroup(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Transform):
     """Array with the same element everywhere, given by its bits."""
 
     bits: int
@@ -118,7 +118,7 @@ BF16_ONE = 0x3F80
 
 
 @dataclass(frozen=True, slots=True)
-class IntegerArray:
+class IntegerArray(Transform):
     """Short array of known integers, `i64[n]`."""
 
     numbers: tuple[int, ...]
@@ -133,7 +133,7 @@ class IntegerArray:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupIndex(Described):
+class GroupIndex(Transform):
     """Group of each input, `i32[in]`, with groups in order."""
 
     operation: ClassVar[str] = "group index"

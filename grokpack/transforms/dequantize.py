@@ -13,6 +13,7 @@ from grokpack.core.tensors import DType, TensorSpec, scales_name
 from grokpack.kernels import cast, weights
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.copies import Regroup
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ _LANES = 64  # columns that the kernels transpose at a time; blocks are cut at m
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(Transform):
     """Array in another float dtype, rounded to nearest even.
 
     Attributes:
@@ -52,7 +53,7 @@ class Cast:
 
 
 @dataclass(frozen=True, slots=True)
-class Dequantize:
+class Dequantize(Transform):
     """Weight in xAI's orientation times its scales, rounded at most once.
 
     Attributes:
@@ -85,7 +86,7 @@ class Dequantize:
 
 
 @dataclass(frozen=True, slots=True)
-class Transpose:
+class Transpose(Transform):
     """Matrix as engines store it, `[..., out, in]`, in floating point.
 
     A weight is multiplied by its scales: int8 codes exactly in float32, then rounded once, to

@@ -22,9 +22,9 @@ from grokpack.transforms.dequantize import (
     read_scales,
     rows_per_group,
 )
-from grokpack.transforms.description import Described
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import edges, whole_chunks
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PackQ8:
+class PackQ8(Transform):
     """Weight in blocks of Q8_0, `u8[..., out, in / 32 * 34]`: the released codes, re-packed.
 
     The scale of a group becomes the scale of each of its blocks; nothing is re-quantized.
@@ -116,7 +116,7 @@ def searches(kind: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizeBlocks(Described):
+class QuantizeBlocks(Transform):
     """Weight in blocks, `u8[..., out, in / block * bytes]`, quantized like ggml's or better.
 
     Attributes:

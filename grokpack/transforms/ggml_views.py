@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -15,13 +15,14 @@ from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import to_f32
 from grokpack.transforms.layout_views import _turned
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
 
 
 @dataclass(frozen=True, slots=True)
-class BlockValues:
+class BlockValues(Transform):
     """Products of blocks `u8[..., out, in / block * bytes]`.
 
     Attributes:
@@ -30,14 +31,10 @@ class BlockValues:
         turned: True if the tensor is `[..., in, out]`; otherwise it has the blocks' orientation.
     """
 
+    operation: ClassVar[str] = "block values"
     array: str
     kind: str
     turned: bool = True
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The one array."""
-        return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the blocks that the box meets, and multiply."""
@@ -65,15 +62,11 @@ _BAND_BYTES = 4 << 20  # of blocks whose scales are compared at a time
 
 
 @dataclass(frozen=True, slots=True)
-class BlockCodes:
+class BlockCodes(Transform):
     """int8 codes `[..., in, out]` of blocks of Q8_0, `u8[..., out, in / 32 * 34]`."""
 
+    operation: ClassVar[str] = "block codes"
     array: str
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The one array."""
-        return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the blocks that the box meets, without their scales."""
@@ -84,7 +77,7 @@ class BlockCodes:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockScales:
+class BlockScales(Transform):
     """Scales `bf16[..., group, out]` of blocks of Q8_0 whose scales are equal within a group.
 
     Attributes:
@@ -92,13 +85,9 @@ class BlockScales:
         per_group: Inputs in a group; a multiple of 32.
     """
 
+    operation: ClassVar[str] = "block scales"
     array: str
     per_group: int
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The one array."""
-        return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read all blocks of the groups, check that they agree, and keep one scale of each.
@@ -138,16 +127,12 @@ class BlockScales:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockProducts:
+class BlockProducts(Transform):
     """Products `f32[..., in, out]` of blocks of Q8_0, exact."""
 
+    operation: ClassVar[str] = "block products"
     array: str
     turned: bool = True
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The one array."""
-        return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Multiply codes by the scale of their block."""

@@ -13,19 +13,19 @@ import numpy as np
 
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
-from grokpack.transforms.description import Described
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.layout_views import DecodedArray
+    from grokpack.transforms.protocols import LazyArray
 
 _LOW, _HIGH = 15, 240  # bits of a byte
 _MIDDLE = 8  # codes are -8 to 7
 
 
 @dataclass(frozen=True, slots=True)
-class PackNibbles(Described):
+class PackNibbles(Transform):
     """The source's codes, `int8[..., in, out]`, packed to `u8[..., in, out / 2]`."""
 
     operation: ClassVar[str] = "pack nibbles"
@@ -47,15 +47,11 @@ class PackNibbles(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class Nibbles:
+class Nibbles(Transform):
     """Codes, `int8[..., in, out]`, of an array of packed pairs."""
 
-    packed: DecodedArray
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The arrays of the packed pairs."""
-        return self.packed.stored
+    operation: ClassVar[str] = "nibbles"
+    packed: LazyArray
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the bytes that the box meets."""
@@ -68,6 +64,11 @@ class Nibbles:
         signed = codes[..., skip : skip + box.shape[-1]].view(np.int8) >> 4
         return signed.view(np.uint8)
 
-    def holder(self, index: Shape) -> str | None:
-        """Return the file that holds a code."""
-        return self.packed.holder((*index[:-1], index[-1] // 2))
+    @property
+    def decodes(self) -> bool:
+        """True if the packed pairs are decoded."""
+        return self.packed.decodes
+
+    def locate(self, index: Shape) -> str | None:
+        """Return the file that holds a code; None if not known."""
+        return self.packed.locate((*index[:-1], index[-1] // 2))

@@ -1,54 +1,26 @@
-"""Lazy arrays that restore xAI's layout: renamed, transposed or stacked arrays."""
+"""Lazy arrays that restore xAI's layout: transposed or stacked arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from grokpack.core.layout import Box
-from grokpack.transforms.protocols import LazyArray
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
-    from grokpack.core.tensors import Shape
     from grokpack.transforms.array_source import ArraySource
-
-
-@runtime_checkable
-class DecodedArray(LazyArray, Protocol):
-    """Lazy array whose files hold it in an encoded form, in chunks of their own."""
-
-    def holder(self, index: Shape) -> str | None:
-        """Return the file that holds an element; None if not known."""
+    from grokpack.transforms.protocols import LazyArray
 
 
 @dataclass(frozen=True, slots=True)
-class Renamed:
-    """Array under another name."""
-
-    array: str
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The one array."""
-        return (self.array,)
-
-    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Read the box."""
-        return reader.read(self.array, box)
-
-
-@dataclass(frozen=True, slots=True)
-class Transposed:
+class Transposed(Transform):
     """Array `[..., in, out]` from one stored `[..., out, in]`."""
 
+    operation: ClassVar[str] = "transposed"
     array: str
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The one array."""
-        return (self.array,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the box transposed; the result is not contiguous."""
@@ -56,23 +28,17 @@ class Transposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Stacked:
-    """Array `[expert, in, out]` from one array `[out, in]` for each expert."""
+class Stack(Transform):
+    """Array `[expert, ...]` from a lazy array of each expert's matrix."""
 
-    arrays: tuple[str, ...]
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """One array for each expert."""
-        return self.arrays
+    operation: ClassVar[str] = "stack"
+    arrays: tuple[LazyArray, ...]
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Read each expert's part of the box."""
-        one = _turned(Box(box.start[1:], box.shape[1:]))
-        experts = range(box.start[0], box.stop[0])
-        if len(experts) == 1:
-            return reader.read_ahead(self.arrays[experts[0]], one).T[None]
-        return np.stack([reader.read(self.arrays[e], one).T for e in experts])
+        """Make each expert's part of the box."""
+        one = Box(box.start[1:], box.shape[1:])
+        made = [self.arrays[e].make(one, reader) for e in range(box.start[0], box.stop[0])]
+        return made[0][None] if len(made) == 1 else np.stack(made)
 
 
 def _turned(box: Box) -> Box:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from grokpack.core.errors import Place, UnsupportedLayout
 from grokpack.core.layout import Box
 from grokpack.transforms.dequantize import to_f32
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import DType
@@ -29,97 +30,81 @@ _MIDDLES = {4: 8, 8: 128}
 
 
 @dataclass(frozen=True, slots=True)
-class RowOctets:
+class RowOctets(Transform):
     """Codes `u8[in * bits / 8, out]` of compressed-tensors' packing, `i32[out, in * bits / 32]`."""
 
-    packed: str
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The words."""
-        return (self.packed,)
+    operation: ClassVar[str] = "row octets"
+    array: str
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return the bytes of the words that the box meets; the result is not contiguous."""
         (first, column), (last, end) = box.start, box.stop
         low, high, skip = words(first, last, _OCTET)
-        read = reader.read_ahead(self.packed, Box((column, low), (end - column, high - low)))
+        read = reader.read_ahead(self.array, Box((column, low), (end - column, high - low)))
         octets = np.ascontiguousarray(read).view(np.uint8)
         return octets[:, skip : skip + last - first].T
 
 
 @dataclass(frozen=True, slots=True)
-class RowZeros:
+class RowZeros(Transform):
     """Zero points `u8[group, out]` of compressed-tensors' packing, `i32[out * bits / 32, group]`.
 
     Attributes:
-        packed: The words.
+        array: The words.
         bits: Bits of a zero point.
     """
 
-    packed: str
+    operation: ClassVar[str] = "row zeros"
+    array: str
     bits: int
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The words."""
-        return (self.packed,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the words that the box meets."""
         (group, column), (stop, end) = box.start, box.stop
         low, high, skip = words(column, end, self.bits)
-        read = reader.read(self.packed, Box((low, group), (high - low, stop - group)))
+        read = reader.read(self.array, Box((low, group), (high - low, stop - group)))
         return fields(read.T, self.bits)[:, skip : skip + end - column]
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnOctets:
+class ColumnOctets(Transform):
     """Codes `u8[in * bits / 8, out]` of GPTQ's packing, `i32[in * bits / 32, out]`."""
 
-    packed: str
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The words."""
-        return (self.packed,)
+    operation: ClassVar[str] = "column octets"
+    array: str
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return the bytes of the words that the box meets."""
         (first, column), (last, end) = box.start, box.stop
         low, high, skip = words(first, last, _OCTET)
-        read = reader.read(self.packed, Box((low, column), (high - low, end - column)))
+        read = reader.read(self.array, Box((low, column), (high - low, end - column)))
         return octet_rows(read)[skip : skip + last - first]
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnZeros:
+class ColumnZeros(Transform):
     """Zero points `u8[group, out]` of GPTQ's packing: each less one, `i32[group, out * bits / 32]`.
 
     Attributes:
-        packed: The words.
+        array: The words.
         bits: Bits of a zero point.
     """
 
-    packed: str
+    operation: ClassVar[str] = "column zeros"
+    array: str
     bits: int
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The words."""
-        return (self.packed,)
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the words that the box meets."""
         (group, column), (stop, end) = box.start, box.stop
         low, high, skip = words(column, end, self.bits)
-        read = reader.read(self.packed, Box((group, low), (stop - group, high - low)))
+        read = reader.read(self.array, Box((group, low), (stop - group, high - low)))
         zeros: np.ndarray = fields(read, self.bits)[:, skip : skip + end - column]
         return zeros + np.uint8(1)
 
 
 @dataclass(frozen=True, slots=True)
-class UnsignedCodes:
+class UnsignedCodes(Transform):
     """Unsigned codes and their zero points.
 
     Attributes:
@@ -129,15 +114,11 @@ class UnsignedCodes:
         per_group: Inputs in a group.
     """
 
+    operation: ClassVar[str] = "unsigned codes"
     codes: LazyArray
     zeros: LazyArray | None
     bits: int
     per_group: int
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """Arrays of codes and zero points."""
-        return self.codes.stored + (() if self.zeros is None else self.zeros.stored)
 
     def read_codes(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return a copy of the codes of a box, `u8[..., in, out]`."""
@@ -168,15 +149,11 @@ class UnsignedCodes:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedCodes:
+class SignedCodes(Transform):
     """Codes minus their zero points, `i8[..., in, out]`."""
 
+    operation: ClassVar[str] = "signed codes"
     unsigned: UnsignedCodes
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """Arrays of codes and zero points."""
-        return self.unsigned.stored
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Subtract the zero points of their groups from codes.
@@ -189,7 +166,7 @@ class SignedCodes:
         if zeros is not None and self.unsigned.bits != _FOUR and (zeros != middle).any():
             what = "zero points of 8 bits are not in the middle, as quantization_config has it"
             hint = "set `sym` to false there"
-            raise UnsupportedLayout(what, Place(self.stored[-1]), hint=hint)
+            raise UnsupportedLayout(what, Place(self.inputs[-1]), hint=hint)
         if zeros is None or (zeros == middle).all():
             codes -= middle  # wraps around, as int8 does
             return codes
@@ -199,7 +176,7 @@ class SignedCodes:
 
 
 @dataclass(frozen=True, slots=True)
-class Products:
+class Products(Transform):
     """Codes minus zero points, times scales, `f32[..., in, out]`, rounded once.
 
     Attributes:
@@ -208,14 +185,10 @@ class Products:
         dtype: Dtype of the scales.
     """
 
+    operation: ClassVar[str] = "products"
     unsigned: UnsignedCodes
     scales: LazyArray
     dtype: DType
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """Arrays of codes, zero points and scales."""
-        return self.unsigned.stored + self.scales.stored
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return the products of a box."""
@@ -228,24 +201,6 @@ class Products:
             with np.errstate(invalid="ignore", over="ignore"):  # later checks find these
                 values[..., inputs, :] *= scales[..., group, :]
         return values.view(np.uint32)
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """Array `[expert, ...]` from a lazy array of each expert's matrix."""
-
-    views: tuple[LazyArray, ...]
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """Arrays of all experts."""
-        return tuple(name for view in self.views for name in view.stored)
-
-    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Make each expert's part of the box."""
-        one = Box(box.start[1:], box.shape[1:])
-        made = [self.views[e].make(one, reader) for e in range(box.start[0], box.stop[0])]
-        return made[0][None] if len(made) == 1 else np.stack(made)
 
 
 def words(first: int, last: int, bits: int) -> tuple[int, int, int]:

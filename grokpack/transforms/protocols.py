@@ -1,4 +1,4 @@
-"""Protocols of transforms, each of which makes any box of one output array on demand."""
+"""Protocols of transforms: arrays made box by box, in streams of rows, or with siblings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,35 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.core.layout import Box
+    from grokpack.core.tensors import Shape
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.quantized_rows import QuantizedRows
     from grokpack.transforms.step_sizes import StepSizes
 
 
-class Op(Protocol):
-    """Transform that makes boxes of one output array."""
+class LazyArray(Protocol):
+    """Array made on demand, box by box, from arrays that files hold.
+
+    Readers give a checkpoint's arrays so, where files hold something else; writers those of an
+    output.
+    """
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the arrays that it may read."""
+
+    @property
+    def decodes(self) -> bool:
+        """True if the files hold the array encoded, in chunks of its own."""
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Return the box's values as unsigned integers of the output's element size."""
+        """Return the box's values as unsigned integers of its element size, perhaps strided."""
+
+    def locate(self, index: Shape) -> str | None:
+        """Return the file that holds an element; None if not known."""
 
     def describe(self) -> list[object]:
-        """Return the transform as JSON, for the plan's digest."""
+        """Return the array as JSON, for the plan's digest."""
 
 
 @runtime_checkable
@@ -35,13 +51,17 @@ class QuantizingOp(Protocol):
 
 
 @runtime_checkable
-class StreamedOp(Protocol):
-    """Transform that reads the source in larger blocks than the pieces it makes.
+class StreamedArray(Protocol):
+    """Array of an output that is made in order, from larger blocks of the source than its pieces.
 
-    The output of a transposing transform lies across the rows of its source. Making it a few rows
-    at a time would read a few bytes of every source row. It is therefore given a large box at once,
-    and reads a wide band of columns for many pieces.
+    A transpose lies across the rows of its source. Making it a few rows at a time would read a few
+    bytes of every source row. It is therefore given a large box at once, and reads a wide band of
+    columns for many pieces.
     """
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the arrays that it may read."""
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
@@ -49,26 +69,16 @@ class StreamedOp(Protocol):
         """Yield consecutive whole rows that make up a box within one matrix, in order."""
 
     def describe(self) -> list[object]:
-        """Return the transform as JSON, for the plan's digest."""
+        """Return the array as JSON, for the plan's digest."""
+
+
+Op = LazyArray | StreamedArray
+"""How a target makes one of its arrays."""
 
 
 @runtime_checkable
-class GroupedOp(Protocol):
-    """Transform that makes the parts of sibling files together, because they lie side by side."""
+class GroupedArray(Protocol):
+    """Array of an output whose parts in sibling files are made together: they lie side by side."""
 
     def make_group(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
         """Return the values of each file's box, as unsigned integers."""
-
-    def describe(self) -> list[object]:
-        """Return the transform as JSON, for the plan's digest."""
-
-
-class LazyArray(Protocol):
-    """Lazy array: it makes boxes of a tensor's array from arrays in the files."""
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """Names of the arrays that it is made from."""
-
-    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Return the box's values as unsigned integers; they need not be contiguous."""

@@ -13,6 +13,7 @@ import numpy as np
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import Implementation, twin
 from grokpack.transforms.quantized_rows import QuantizedRows
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ _MIDDLE = 128  # unsigned 8-bit code of zero
 
 
 @dataclass(frozen=True, slots=True)
-class PackedRows:
+class PackedRows(Transform):
     """Codes, packed along the inputs: `i32[out, in * bits / 32]`."""
 
     quantizer: GroupQuantizer
@@ -56,7 +57,7 @@ class PackedRows:
 
 
 @dataclass(frozen=True, slots=True)
-class ScaleRows:
+class ScaleRows(Transform):
     """Scales, `[out, group]`."""
 
     quantizer: GroupQuantizer
@@ -72,7 +73,7 @@ class ScaleRows:
 
 
 @dataclass(frozen=True, slots=True)
-class ZeroRows:
+class ZeroRows(Transform):
     """Zero points, packed along the outputs: `i32[out * bits / 32, group]`."""
 
     quantizer: GroupQuantizer
@@ -95,7 +96,7 @@ class ZeroRows:
 
 
 @dataclass(frozen=True, slots=True)
-class PackedColumns:
+class PackedColumns(Transform):
     """Codes, packed along the inputs: `i32[in * bits / 32, out]`."""
 
     quantizer: GroupQuantizer
@@ -133,7 +134,7 @@ class PackedColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class ScaleColumns:
+class ScaleColumns(Transform):
     """Scales, `[group, out]`."""
 
     quantizer: GroupQuantizer
@@ -149,7 +150,7 @@ class ScaleColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class CodesRefitted:
+class CodesRefitted(Transform):
     """New int8 codes `i8[out, in]` with zero point 0."""
 
     quantizer: GroupQuantizer

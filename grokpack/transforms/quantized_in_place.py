@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from grokpack.transforms.description import Described
 from grokpack.transforms.packed_views import octet_rows
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import GroupQuantizer
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ _MIDDLE = 128  # unsigned 8-bit code of zero
 
 
 @dataclass(frozen=True, slots=True)
-class CodesInPlace(Described):
+class CodesInPlace(Transform):
     """Codes: signed, `i8[..., in, out]`; or unsigned, `u8[..., in * bits / 8, out]`.
 
     Attributes:
@@ -72,7 +72,7 @@ class CodesInPlace(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class ScalesInPlace(Described):
+class ScalesInPlace(Transform):
     """Scales, `[..., group, out]`.
 
     Attributes:
@@ -92,7 +92,7 @@ class ScalesInPlace(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class ZerosInPlace(Described):
+class ZerosInPlace(Transform):
     """Zero points, `u8[..., group, out]`.
 
     Attributes:

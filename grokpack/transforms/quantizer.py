@@ -67,6 +67,11 @@ class GroupQuantizer:
     scheme: QuantizationScheme
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the weight's arrays."""
+        return self.weight.inputs
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Number of inputs and outputs."""
         return self.weight.shape

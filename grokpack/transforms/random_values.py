@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.transforms.transform import Transform
+
 if TYPE_CHECKING:
     from grokpack.core.layout import Box
     from grokpack.core.tensors import Shape
@@ -61,10 +63,10 @@ def _span(shape: Shape, box: Box) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Codes:
+class Codes(Transform):
     """int8 codes, normal with an rms of 34, with the extremes at the start of each block."""
 
-    array: str
+    name: str
     shape: Shape
     seed: int
 
@@ -74,21 +76,21 @@ class Codes:
 
     def block(self, number: int, count: int) -> np.ndarray:
         """Return the first codes of a block."""
-        raw = _Block(self.seed, self.array, number).raw(count)
+        raw = _Block(self.seed, self.name, number).raw(count)
         codes = np.frombuffer(bytearray(raw.tobytes().translate(_gauss_table())), np.int8)
         codes[: len(_PLANTED)] = _PLANTED[:count]
         return codes.view(np.uint8)
 
     def describe(self) -> list[object]:
-        """Return `["codes", array, seed]`."""
-        return ["codes", self.array, self.seed]
+        """Return `["codes", name, seed]`."""
+        return ["codes", self.name, self.seed]
 
 
 @dataclass(frozen=True, slots=True)
-class Floats:
+class Floats(Transform):
     """Floats `mean + spread * normal`, in float32, or in bfloat16 for scales."""
 
-    array: str
+    name: str
     shape: Shape
     seed: int
     mean: float
@@ -101,7 +103,7 @@ class Floats:
 
     def block(self, number: int, count: int) -> np.ndarray:
         """Return the first values of a block."""
-        values = _Block(self.seed, self.array, number).normal(count)
+        values = _Block(self.seed, self.name, number).normal(count)
         values = np.float32(self.mean) + np.float32(self.spread) * values
         if not self.bf16:
             return values.view(np.uint32)
@@ -110,8 +112,8 @@ class Floats:
         return values.astype(ml_dtypes.bfloat16).view(np.uint16)
 
     def describe(self) -> list[object]:
-        """Return `["floats", array, seed, mean, spread]`."""
-        return ["floats", self.array, self.seed, self.mean, self.spread]
+        """Return `["floats", name, seed, mean, spread]`."""
+        return ["floats", self.name, self.seed, self.mean, self.spread]
 
 
 def _joined(op: Codes | Floats, box: Box) -> np.ndarray:

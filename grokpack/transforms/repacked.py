@@ -13,7 +13,7 @@ from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.dequantize import column_blocks, matrix, read_scales, recast
-from grokpack.transforms.description import Described
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ _FLIP = 128  # int8 to the unsigned code whose zero point is 128
 
 
 @dataclass(frozen=True, slots=True)
-class CodeColumns(Described):
+class CodeColumns(Transform):
     """int8 codes as GPTQ packs them, `i32[in / 4, out]`.
 
     Attributes:
@@ -53,7 +53,7 @@ class CodeColumns(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class CodeRows(Described):
+class CodeRows(Transform):
     """int8 codes in engines' layout, `i8[out, in]`.
 
     Attributes:
@@ -77,7 +77,7 @@ class CodeRows(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class RepeatedScales(Described):
+class RepeatedScales(Transform):
     """Scales of the source, repeated for each smaller group, `[group, out]`.
 
     Attributes:
@@ -105,7 +105,7 @@ class RepeatedScales(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class OutputScales(Described):
+class OutputScales(Transform):
     """Scales of each output, `f32[out, group]`, transposed from the source.
 
     Attributes:

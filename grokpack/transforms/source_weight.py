@@ -47,6 +47,11 @@ class SourceWeight:
         return self.tensor.name
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of its arrays."""
+        return tuple(self.tensor.arrays())
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Inputs and outputs of a matrix."""
         inputs, outputs = self.tensor.values.shape[-2:]

@@ -14,10 +14,10 @@ import numpy as np
 
 from grokpack.core.layout import Box
 from grokpack.transforms.dequantize import to_f32
-from grokpack.transforms.description import Described
 from grokpack.transforms.quantized_in_place import quantizer_of
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.scheme import WORD_BITS
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ _WIDE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class WideCodes(Described):
+class WideCodes(Transform):
     """Codes, `i8[..., in, out]`.
 
     Attributes:
@@ -62,7 +62,7 @@ class WideCodes(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class WideScales(Described):
+class WideScales(Transform):
     """Scales, `[..., group, out]`.
 
     Attributes:
@@ -84,7 +84,7 @@ class WideScales(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class WideWords:
+class WideWords(Transform):
     """Codes as GPTQ packs them, `i32[in * bits / 32, out]`.
 
     Attributes:

@@ -13,19 +13,20 @@ from grokpack.core.arrays import RAW
 from grokpack.core.layout import Box, whole
 from grokpack.formats.zarr import CRC_BYTES, crc32c
 from grokpack.transforms.copies import Copy
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from grokpack.formats.zarr import ShardGrid
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.protocols import LazyArray
 
 _STEP_BYTES = 2 << 20  # of values at a time, so that they are scattered from the cache
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class Frames(Transform):
     """Every chunk of an array, each followed by its crc32c: `u8[chunk, bytes + 4]`.
 
     Attributes:
@@ -35,7 +36,7 @@ class Frames:
         checked: True if checksums are included; they are not if chunks are compressed afterwards.
     """
 
-    op: Op
+    op: LazyArray
     grid: ShardGrid
     itemsize: int
     checked: bool = True

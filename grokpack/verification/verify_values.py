@@ -14,17 +14,17 @@ from grokpack.core.finding import Finding
 from grokpack.core.layout import Box
 from grokpack.core.tensors import scales_name
 from grokpack.kernels.tally import FloatTally
-from grokpack.transforms.layout_views import DecodedArray
 from grokpack.verification.value_locations import describe_index
 from grokpack.verification.value_statistics import ArrayTally, tally_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.errors import GrokpackError
     from grokpack.core.layout import Piece
     from grokpack.core.tensors import Shape, TensorSpec
+    from grokpack.transforms.protocols import LazyArray
     from grokpack.verification.read_options import ReadOptions
     from grokpack.verification.value_statistics import CountingSizes
     from grokpack.verification.verify_structure import Verdict
@@ -97,8 +97,7 @@ def verify_values(
                 continue
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
             view = checkpoint.views.get(array)
-            holder = view.holder if isinstance(view, DecodedArray) else None
-            findings += _findings(tensor.name, array, tallies[array], held, holder)
+            findings += _findings(tensor.name, array, tallies[array], held, view)
     outcome = "failed" if findings else "ok"
     return replace(
         verdict,
@@ -151,7 +150,7 @@ def _findings(
     array: str,
     counted: ArrayTally,
     pieces: tuple[Piece, ...],
-    holder: Callable[[Shape], str | None] | None,
+    view: LazyArray | None,
 ) -> Iterator[Finding]:
     """Yield the findings of one array, each with file and index of the first bad values."""
     if not isinstance(counted.tally, FloatTally):
@@ -164,12 +163,16 @@ def _findings(
         spots = counted.spots.found[kind]
         places = "; ".join(describe_index(index, scales=of_scales) for index in spots)
         more = "; .." if count > len(spots) else ""
-        file = holder(spots[0]) if holder else _file_of(spots[0], pieces)
+        file = (view and view.locate(spots[0])) or _file_of(spots[0], pieces)
         yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")
 
 
-def _file_of(index: Shape, pieces: tuple[Piece, ...]) -> str:
-    """Return the file that holds an element; the first of several if the array is computed."""
+def _file_of(index: Shape, pieces: tuple[Piece, ...]) -> str | None:
+    """Return the file that holds an element; the first of several if the array is computed.
+
+    None if files hold many arrays.
+    """
     point = Box(index, (1,) * len(index))
     alike = (p for p in pieces if len(p.box.start) == len(index) and p.box.intersect(point))
-    return next(alike, pieces[0]).extent.path
+    piece = next(alike, pieces[0] if pieces else None)
+    return None if piece is None else piece.extent.path

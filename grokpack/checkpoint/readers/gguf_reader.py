@@ -26,6 +26,7 @@ from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.models import config_json, hyperparameters, registry
 from grokpack.models.geometry_inference import infer
+from grokpack.transforms.copies import Copy
 from grokpack.transforms.ggml_views import (
     BlockCodes,
     BlockProducts,
@@ -33,7 +34,7 @@ from grokpack.transforms.ggml_views import (
     BlockValues,
     read_blocks,
 )
-from grokpack.transforms.layout_views import Renamed, Transposed
+from grokpack.transforms.layout_views import Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -267,4 +268,4 @@ def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) ->
         return BlockCodes(array) if coded else BlockProducts(array, turned)
     if info.type.bits:
         return BlockValues(array, info.type.word, turned)
-    return Transposed(array) if turned or entry.rule.matrix else Renamed(array)
+    return Transposed(array) if turned or entry.rule.matrix else Copy(array)

@@ -30,7 +30,8 @@ from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats.header_allowance import Allowance
 from grokpack.models import config_json, registry, tensor_names
 from grokpack.models.geometry_inference import infer
-from grokpack.transforms.layout_views import Renamed, Stacked, Transposed
+from grokpack.transforms.copies import Copy
+from grokpack.transforms.layout_views import Stack, Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -364,13 +365,13 @@ def _stored_names(entry: ModelTensor, convention: Convention, experts: int) -> l
 
 
 def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, LazyArray]:
+    turned = tuple(reversed(spec.shape))
     if entry.rule.stacked:
-        shape = (len(stored), *reversed(spec.shape))
-        return TensorSpec(entry.name, ArraySpec(shape, spec.dtype)), Stacked(tuple(stored))
+        experts = ArraySpec((len(stored), *turned), spec.dtype)
+        return TensorSpec(entry.name, experts), Stack(tuple(map(Transposed, stored)))
     if entry.rule.matrix:
-        turned = tuple(reversed(spec.shape))
         return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Transposed(stored[0])
-    return TensorSpec(entry.name, spec), Renamed(stored[0])
+    return TensorSpec(entry.name, spec), Copy(stored[0])
 
 
 def _check_shapes(

@@ -18,7 +18,8 @@ from grokpack.core.tensors import (
     scales_name,
     zeros_name,
 )
-from grokpack.transforms.layout_views import Renamed, Transposed
+from grokpack.transforms.copies import Copy
+from grokpack.transforms.layout_views import Stack, Transposed
 from grokpack.transforms.packed_views import (
     ColumnOctets,
     ColumnZeros,
@@ -26,7 +27,6 @@ from grokpack.transforms.packed_views import (
     RowOctets,
     RowZeros,
     SignedCodes,
-    Stack,
     UnsignedCodes,
 )
 
@@ -243,7 +243,7 @@ def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> 
         ArraySpec((inputs * bits // 8, outputs), DType.U8),
         ArraySpec((groups, outputs), scale.dtype),
         ColumnOctets(f"{base}.qweight"),
-        Renamed(f"{base}.scales"),
+        Copy(f"{base}.scales"),
         ColumnZeros(f"{base}.qzeros", bits),
         symmetric,
     )

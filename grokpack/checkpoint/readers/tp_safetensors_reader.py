@@ -44,7 +44,7 @@ from grokpack.formats.header_allowance import Allowance
 from grokpack.models import config_json, partition, registry
 from grokpack.models.architecture import Geometry
 from grokpack.models.family import Model
-from grokpack.transforms.layout_views import Renamed
+from grokpack.transforms.copies import Copy
 from grokpack.transforms.packed_views import UnsignedCodes
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _contradictions(settings: Mapping[str, Any], model: Model) -> Iterator[str]:
 
 def _values(packing: Packing) -> LazyArray:
     """Return the lazy array of a packed weight's values, from its own arrays."""
-    own = {name: Renamed(name) for name in packing.arrays()}
+    own = {name: Copy(name) for name in packing.arrays()}
     codes, zeros = own[codes_name(packing.name)], own.get(zeros_name(packing.name))
     unsigned = UnsignedCodes(codes, zeros, packing.bits, packing.per_group)
     return values_of(packing, unsigned, own[scales_name(packing.name)])

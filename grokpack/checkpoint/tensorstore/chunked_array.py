@@ -12,6 +12,7 @@ import numpy as np
 from grokpack.checkpoint.reading_memory import WINDOW_BYTES
 from grokpack.core.arrays import RAW
 from grokpack.core.layout import Box
+from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunked:
+class Chunked(Transform):
     """Array of a chunked store.
 
     Attributes:
@@ -41,9 +42,14 @@ class Chunked:
     folder: str
 
     @property
-    def stored(self) -> tuple[str, ...]:
+    def inputs(self) -> tuple[str, ...]:
         """The bytes of its files, if they are its own."""
         return (self.files,) if self.files else ()
+
+    @property
+    def decodes(self) -> bool:
+        """True: TensorStore decodes its chunks."""
+        return True
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # reads itself
         """Decode the chunks that the box meets, a few at a time.
@@ -60,9 +66,13 @@ class Chunked:
             out[window.slices_in(box)] = self.chunk_reader.read(spec, window).view(RAW[itemsize])
         return out
 
-    def holder(self, index: Shape) -> str | None:
-        """Return the file that holds an element; None if not known."""
+    def locate(self, index: Shape) -> str | None:
+        """Return the file that holds an element; None if it holds many arrays."""
         return f"{self.folder}/{self.array.holder(index)}" if self.files else None
+
+    def describe(self) -> list[object]:
+        """Return `["chunked", spec]`."""
+        return ["chunked", self.spec]
 
 
 def _windows(box: Box, chunk: Shape, elements: int) -> Iterator[Box]:

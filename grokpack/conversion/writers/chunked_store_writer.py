@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.models.architecture import ModelTensor
-    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.protocols import LazyArray
 
 SHARD_BYTES = 256 << 20
 """A rank's slice of one layer's experts is 201 MB: one file, as a task's output is."""
@@ -60,7 +60,7 @@ class ChunkedArrays:
     """
 
     specs: dict[str, ArraySpec] = field(default_factory=dict)
-    ops: dict[str, Op] = field(default_factory=dict)
+    ops: dict[str, LazyArray] = field(default_factory=dict)
     file_groups: list[tuple[FileLayout, ...]] = field(default_factory=list)
     thread_bytes: int = 0
 
@@ -68,7 +68,7 @@ class ChunkedArrays:
         self,
         name: str,
         folder: str,
-        made: tuple[ArraySpec, Op],
+        made: tuple[ArraySpec, LazyArray],
         cuts: tuple[int, ...],
         options: ChunkedStoreOptions,
         **document: Any,  # noqa: ANN401  # what else the metadata says
@@ -144,7 +144,7 @@ def refuse_options(options: ChunkedStoreOptions) -> None:
 
 def tensors(
     source: Checkpoint, dtype: str | None
-) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, Op]]]:
+) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, LazyArray]]]:
     """Yield every tensor as it is to be stored, with the ops of its arrays."""
     for entry in source.model.tensors():
         tensor = source.tensors[entry.name]
@@ -157,7 +157,7 @@ def tensors(
             yield entry, *with_scale_rows(tensor, entry, rows)
 
 
-def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
+def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, LazyArray]]:
     """Dequantize a weight, rounded once; router and norms stay as they are."""
     kind = tensor.values.dtype
     kept = {name: Copy(name) for name in tensor.arrays()}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
     from grokpack.transforms.scheme import QuantizationScheme
 
 NAME = ckpt0_format.NAME
@@ -55,9 +55,7 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
     forced = policy.forced(group=None, symmetric=True, scales=DType.BF16)
     made: dict[str, int] = {}
 
-    def form(
-        tensor: TensorSpec, entry: ModelTensor
-    ) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+    def form(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
         if not entry.rule.quantized:
             return release_form(tensor, entry, ranks)
         rows = ranks if entry.rule.cut == "rows" else 1
@@ -76,17 +74,17 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
 
 def _weight(
     weight: SourceWeight, scheme: QuantizationScheme, rows: int
-) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp], str]:
+) -> tuple[TensorSpec, Mapping[str, Op], str]:
     """Return a weight with so many scale rows, quantized again if needed, and how, in words."""
     if scheme.bits != DType.I8.itemsize * 8:
         what = "xAI's code takes int8, and bfloat16 with scales of one"
         raise GrokpackError("GP309", what, hint="--bits 8, or --keep what is to be bfloat16")
     if weight.coded and weight.tensor.scales and weight.tensor.scales.shape[-2] == rows:
-        kept: dict[str, Op | StreamedOp] = {name: Copy(name) for name in weight.tensor.arrays()}
+        kept: dict[str, Op] = {name: Copy(name) for name in weight.tensor.arrays()}
         return weight.tensor, kept, "int8, codes and scales as they are"
     shape = weight.tensor.values.shape
     own = replace(scheme, group=shape[-2] // rows)
-    ops: dict[str, Op | StreamedOp] = {
+    ops: dict[str, Op] = {
         weight.name: WideCodes(weight, own),
         scales_name(weight.name): WideScales(weight, own),
     }

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from grokpack.conversion.writers.writer import ReshardOptions
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Model
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import LazyArray, Op
 
-    Form = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op | StreamedOp]]]
+    Form = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,7 @@ def to_ckpt0(
     has_codes = row_parallel_codes(source) and not source.bits
     rows = _ckpt0_rows(geometry, tp, scales, has_codes=has_codes)
 
-    def form(
-        tensor: TensorSpec, entry: ModelTensor
-    ) -> tuple[TensorSpec, Mapping[str, Op | StreamedOp]]:
+    def form(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
         if entry.name in source.bits and tensor.scales:  # xAI's code takes no such groups
             return as_bf16(tensor, tp if entry.rule.cut == "rows" else 1)
         if scales == "bf16-weights" and entry.rule.cut == "rows":
@@ -94,7 +92,7 @@ def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target
     """
     file_groups = []
     arrays: dict[str, ArraySpec] = {}
-    made: dict[str, Op | StreamedOp] = {}
+    made: dict[str, Op] = {}
     flags = pickle.bf16_flags(source.framings.values())
     for entry in model.tensors():
         tensor, tensor_ops = form(source.tensors[entry.name], entry)
@@ -145,14 +143,14 @@ def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool)
     return tp
 
 
-def as_bf16(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
+def as_bf16(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, LazyArray]]:
     """Dequantize a weight to bf16, with a row of scales of one for each rank."""
     if tensor.scales is None or tensor.values.dtype is DType.BF16:
         return tensor, {name: copies.Copy(name) for name in tensor.arrays()}
     name, shape = scales_name(tensor.name), tensor.values.shape
     values = ArraySpec(shape, DType.BF16)
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
-    made: dict[str, Op] = {
+    made: dict[str, LazyArray] = {
         tensor.name: dequantize.Dequantize(tensor),
         name: copies.Constant(copies.BF16_ONE, DType.BF16.itemsize),
     }

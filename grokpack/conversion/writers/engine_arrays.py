@@ -10,7 +10,7 @@ from grokpack.transforms.dequantize import Cast, Transpose
 if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
 
 FLOATS = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
@@ -21,7 +21,7 @@ def engine_array(
     dtype: DType,
     expert: int | None = None,
     groups: int | None = None,
-) -> tuple[ArraySpec, Op | StreamedOp]:
+) -> tuple[ArraySpec, Op]:
     """Return shape and dtype of a tensor as engines store it, with its op.
 
     Router and norms are float32 whatever is asked for: they are as small as they are sensitive,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
     from grokpack.transforms.scheme import QuantizationScheme
 
 NAME = "gguf"
@@ -41,7 +41,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
         raise GrokpackError("GP304", what)
     made: Counter[str] = Counter()
 
-    def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op | StreamedOp]:
+    def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op]:
         scheme = policy.scheme(entry)
         if scheme is None:
             if entry.rule.quantized:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from grokpack.formats.sentencepiece import Vocabulary
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Family
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
 
 NAME = "gguf"
 _ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
@@ -69,7 +69,7 @@ def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
     """
     kind = _kind(source, options)
 
-    def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op | StreamedOp]:
+    def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op]:
         own = embedding_type(options.embedding, kind) if entry.rule.by_token else kind
         return plain_tensor(source, entry, own)
 
@@ -84,7 +84,7 @@ def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
 def assemble(
     source: Checkpoint,
     kind: GGMLType,
-    tensor: Callable[[ModelTensor], tuple[TensorInfo, Op | StreamedOp]],
+    tensor: Callable[[ModelTensor], tuple[TensorInfo, Op]],
     options: GgufOptions,
 ) -> Target:
     """Make the target of tensors and their ops.
@@ -98,7 +98,7 @@ def assemble(
     architecture = _architecture(source.model.family)
     vocabulary = _vocabulary(source, options.tokenizer)
     infos: dict[str, TensorInfo] = {}
-    made: dict[str, Op | StreamedOp] = {}
+    made: dict[str, Op] = {}
     for entry in source.model.network_order():
         infos[entry.gguf], made[entry.gguf] = tensor(entry)
     groups = _groups(infos, options.shard_bytes)
@@ -185,9 +185,7 @@ def embedding_type(given: str | None, kind: GGMLType) -> GGMLType:
     return KEEPING[given or ("f32" if kind is GGMLType.F32 else "bf16")]
 
 
-def plain_tensor(
-    source: Checkpoint, entry: ModelTensor, kind: GGMLType
-) -> tuple[TensorInfo, Op | StreamedOp]:
+def plain_tensor(source: Checkpoint, entry: ModelTensor, kind: GGMLType) -> tuple[TensorInfo, Op]:
     """Make a tensor in floating point, or in blocks of the released codes and scales."""
     tensor = source.tensors[entry.name]
     groups = collapsed(source.geometry, entry, tensor)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.writers.losslessness import Fidelity
     from grokpack.core.tensors import ArraySpec, DType
     from grokpack.models.tensor_names import Convention
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
 
 NAME = "hf"
 INDEX = "model.safetensors.index.json"
@@ -59,7 +59,7 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     convention = huggingface_config.convention(source.model.family, options.names)
     dtype = float_of(options.dtype)
     arrays: dict[str, ArraySpec] = {}
-    made: dict[str, Op | StreamedOp] = {}
+    made: dict[str, Op] = {}
     for name, spec, op in engine_arrays(source, convention, dtype):
         arrays[name], made[name] = spec, op
     kept = losslessness.judge(source, made)
@@ -109,7 +109,7 @@ def float_of(name: str) -> DType:
 
 def engine_arrays(
     source: Checkpoint, convention: Convention, dtype: DType
-) -> Iterator[tuple[str, ArraySpec, Op | StreamedOp]]:
+) -> Iterator[tuple[str, ArraySpec, Op]]:
     """Yield every array of a folder by its name, in the order of the network.
 
     The final norm and the head come last: llama.cpp's converter gathers the experts of a layer

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.models.architecture import TensorRule
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
 
 _HOLDS = {
     DType.F32: {DType.F32, DType.BF16, DType.F16},
@@ -45,7 +45,7 @@ class _Loss:
     dtype: DType
 
 
-def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
+def judge(source: Checkpoint, made: Mapping[str, Op]) -> Fidelity:
     """Judge what the ops of a target keep of their source."""
     rules = {e.name: e.rule for e in source.model.tensors()}
     products = {n for n, packing in source.packings.items() if not packing.centred}
@@ -55,9 +55,7 @@ def judge(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> Fidelity:
     return Fidelity(not losses, tuple(_sentences(list(losses))))
 
 
-def _losses(
-    op: Op | StreamedOp, rules: Mapping[str, TensorRule], products: set[str]
-) -> Iterator[_Loss]:
+def _losses(op: Op, rules: Mapping[str, TensorRule], products: set[str]) -> Iterator[_Loss]:
     """Yield the losses of an op; `products` are weights read as codes times scales."""
     if isinstance(op, Dequantize):
         rule = rules.get(op.tensor.name)

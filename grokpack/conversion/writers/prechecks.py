@@ -14,7 +14,6 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, scales_name
 from grokpack.transforms.dequantize import Cast, Transpose, matrix, read_scales, rows_per_group
-from grokpack.transforms.layout_views import DecodedArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
     from grokpack.transforms.ggml_blocks import PackQ8
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
 
 _LIMIT_BYTES = 1 << 30  # the release's scales are 125 MB; expanded ones are as much as the codes
 _LARGEST = 65504.0  # of float16
@@ -50,11 +49,11 @@ def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
     """Tell whether the scales of some weights are few enough to read before a run."""
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
     views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
-    viewed = any(view is not None and not isinstance(view, DecodedArray) for view in views)
+    viewed = any(view is not None and not view.decodes for view in views)
     return not viewed and nbytes <= _LIMIT_BYTES and affords(source)
 
 
-def float16_notes(source: Checkpoint, made: Mapping[str, Op | StreamedOp]) -> tuple[str, ...]:
+def float16_notes(source: Checkpoint, made: Mapping[str, Op]) -> tuple[str, ...]:
     """Check that float16 holds what is written in it, as far as scales tell.
 
     A code is at most 128: where that times the largest scale is within float16, all products are.

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from grokpack.core.tensors import ArraySpec
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
 
-    Unit = Mapping[str, tuple[ArraySpec, Op | StreamedOp]]
+    Unit = Mapping[str, tuple[ArraySpec, Op]]
     """Arrays that belong together, by name: all of a weight."""
 
 _ALIGNMENT = 8  # of the widest element
@@ -25,7 +25,7 @@ class QuantizedArrays:
     """Arrays of an output with their ops, gathered weight by weight."""
 
     specs: dict[str, ArraySpec] = field(default_factory=dict)
-    ops: dict[str, Op | StreamedOp] = field(default_factory=dict)
+    ops: dict[str, Op] = field(default_factory=dict)
     units: list[list[str]] = field(default_factory=list)
 
     def add(self, unit: Unit) -> None:

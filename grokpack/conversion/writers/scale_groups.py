@@ -15,7 +15,7 @@ from grokpack.transforms import copies, dequantize
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.models.architecture import Geometry, ModelTensor
-    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.protocols import LazyArray
 
 Scales = Literal["auto", "expanded", "bf16-weights"]
 """`auto`: as compact as the target can hold exactly; `expanded`: one scale row per weight row;
@@ -107,7 +107,7 @@ def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
 
 def release_form(
     tensor: TensorSpec, entry: ModelTensor, rows: int | None
-) -> tuple[TensorSpec, dict[str, Op]]:
+) -> tuple[TensorSpec, dict[str, LazyArray]]:
     """Return a tensor as the release stores it, with its ops.
 
     int8 keeps its codes; a weight that the source has in floating point becomes bfloat16 with
@@ -126,18 +126,18 @@ def release_form(
     return with_scale_rows(tensor, entry, rows)
 
 
-def _as_f32(tensor: TensorSpec) -> tuple[TensorSpec, dict[str, Op]]:
+def _as_f32(tensor: TensorSpec) -> tuple[TensorSpec, dict[str, LazyArray]]:
     if tensor.values.dtype is DType.F32:
         return tensor, {tensor.name: copies.Copy(tensor.name)}
     spec = TensorSpec(tensor.name, ArraySpec(tensor.values.shape, DType.F32))
     return spec, {tensor.name: dequantize.Cast(tensor.name, tensor.values.dtype, DType.F32)}
 
 
-def _with_unit_scales(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, Op]]:
+def _with_unit_scales(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[str, LazyArray]]:
     shape = tensor.values.shape
     values = ArraySpec(shape, DType.BF16)
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
-    made: dict[str, Op] = {
+    made: dict[str, LazyArray] = {
         tensor.name: dequantize.Cast(tensor.name, tensor.values.dtype, DType.BF16),
         scales_name(tensor.name): copies.Constant(copies.BF16_ONE, DType.BF16.itemsize),
     }
@@ -146,9 +146,9 @@ def _with_unit_scales(tensor: TensorSpec, rows: int) -> tuple[TensorSpec, dict[s
 
 def with_scale_rows(
     tensor: TensorSpec, entry: ModelTensor, rows: int | None
-) -> tuple[TensorSpec, dict[str, Op]]:
+) -> tuple[TensorSpec, dict[str, LazyArray]]:
     """Return a tensor with `rows` scale rows (None: one per weight row), with its ops."""
-    made: dict[str, Op] = {name: copies.Copy(name) for name in tensor.arrays()}
+    made: dict[str, LazyArray] = {name: copies.Copy(name) for name in tensor.arrays()}
     if tensor.scales is None or entry.rule.cut != "rows":
         return tensor, made
     scales, wanted = tensor.scales, rows or tensor.values.shape[-2]

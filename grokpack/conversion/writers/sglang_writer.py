@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import ArraySpec
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op
 
 NAME = "sglang"
 _RANKS = 8
@@ -70,7 +70,7 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
     own = huggingface_config.convention(source.model.family, NAME)
     dtype = huggingface_writer.float_of(options.dtype)
     arrays: dict[str, ArraySpec] = {}
-    made: dict[str, Op | StreamedOp] = {}
+    made: dict[str, Op] = {}
     for name, spec, op in huggingface_writer.engine_arrays(source, own, dtype):
         arrays[name], made[name] = spec, op
     kept = losslessness.judge(source, made)

@@ -31,7 +31,7 @@ from grokpack.transforms.quantized_in_place import CodesInPlace, ScalesInPlace, 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.transforms.protocols import Op, StreamedOp
+    from grokpack.transforms.protocols import Op, StreamedArray
     from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
@@ -45,7 +45,7 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
         GrokpackError: GP309 for a scale for each output, or groups that do not divide.
     """
     stored: list[tp_safetensors_layout.Stored] = []
-    made: dict[str, Op | StreamedOp] = {}
+    made: dict[str, Op] = {}
     said: dict[str, int] = {}
     bits = dict(source.bits)
     for entry in source.model.tensors():
@@ -73,14 +73,14 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
 
 def _weight(
     weight: SourceWeight, scheme: QuantizationScheme
-) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedOp]]:
+) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedArray]]:
     """Return a weight with its ops; int8 if that holds the codes as they are."""
     if scheme.group is None:
         what = "plain arrays are written in groups of inputs"
         raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
     *lead, inputs, outputs = weight.tensor.values.shape
     scales = ArraySpec((*lead, inputs // scheme.group, outputs), scheme.scales)
-    ops: dict[str, StreamedOp] = {scales_name(weight.name): ScalesInPlace(weight, scheme)}
+    ops: dict[str, StreamedArray] = {scales_name(weight.name): ScalesInPlace(weight, scheme)}
     if scheme.bits == DType.I8.itemsize * 8 and scheme.symmetric:
         values = ArraySpec(weight.tensor.values.shape, DType.I8)
         codes = CodesInPlace(weight, scheme, signed=True)

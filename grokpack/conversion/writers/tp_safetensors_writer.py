@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.writers.scale_groups import Scales
     from grokpack.conversion.writers.writer import ReshardOptions
     from grokpack.models.architecture import ModelTensor
-    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.protocols import LazyArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
     """
     geometry, model = source.geometry, source.model
     stored: list[tp_safetensors_layout.Stored] = []
-    made: dict[str, Op] = {}
+    made: dict[str, LazyArray] = {}
     for entry in model.tensors():
         own, own_ops = _form(source, entry, tp, scales)
         stored.append(own)
@@ -73,7 +73,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
 
 def _form(
     source: Checkpoint, entry: ModelTensor, tp: int, scales: Scales
-) -> tuple[tp_safetensors_layout.Stored, dict[str, Op]]:
+) -> tuple[tp_safetensors_layout.Stored, dict[str, LazyArray]]:
     """Return a tensor as the ranks hold it, with its ops.
 
     What was quantized anew keeps its own groups, and what is packed stays so.

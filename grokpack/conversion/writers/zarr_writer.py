@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
-    from grokpack.transforms.protocols import Op
+    from grokpack.transforms.protocols import LazyArray
 
 SCALES = "_scales"  # behind the name of a weight: an array has no children in zarr 3
 
@@ -42,7 +42,7 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
         for name, spec in tensor.arrays().items():
             scales = name != entry.name
             own = _about_scales(entry, tensor) if scales else _about(entry, tensor, source)
-            made: tuple[ArraySpec, Op] = spec, ops[name]
+            made: tuple[ArraySpec, LazyArray] = spec, ops[name]
             if not scales and _packs(source, entry, tensor):
                 *rows, columns = spec.shape
                 made = ArraySpec((*rows, columns // 2), DType.U8), PackNibbles(name)
