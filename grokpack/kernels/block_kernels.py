@@ -17,20 +17,19 @@ class BlockKernels:
 
     Attributes:
         quantize: Leaves ggml's own bytes.
+        dequantize: Leaves the products of codes and scales.
         search: Leaves blocks of less error; None where the format leaves no choice of scale.
-        dequantize: Leaves the products of codes and scales; None for Q8_0, whose codes and scales
-            are read as they are.
     """
 
     quantize: Callable[..., None]
+    dequantize: Callable[..., None]
     search: Callable[..., None] | None = None
-    dequantize: Callable[..., None] | None = None
 
 
 KERNELS = {
-    "q8_0": BlockKernels(ggml.quantize_q8_0),
-    "q4_0": BlockKernels(ggml.quantize_q4_0, ggml.search_q4_0, ggml.products_q4_0),
-    "q4_1": BlockKernels(ggml.quantize_q4_1, ggml.search_q4_1, ggml.products_q4_1),
-    "q4_k": BlockKernels(ggml.quantize_q4_k, None, ggml.products_q4_k),
+    "q8_0": BlockKernels(ggml.quantize_q8_0, ggml.products_q8_0),
+    "q4_0": BlockKernels(ggml.quantize_q4_0, ggml.products_q4_0, ggml.search_q4_0),
+    "q4_1": BlockKernels(ggml.quantize_q4_1, ggml.products_q4_1, ggml.search_q4_1),
+    "q4_k": BlockKernels(ggml.quantize_q4_k, ggml.products_q4_k),
 }
 """Kernels by the type's name, in small letters."""

@@ -197,6 +197,15 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
     return np.concatenate([packed & 15, packed >> 4], axis=-1).astype(np.float32)
 
 
+def products_q8_0(blocks: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out f32[column, in]` from blocks `u8[column, in / 32 * 34]`: `d * code`."""
+    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q8_0"])
+    (d,) = _heads(each, 1)
+    codes = each[..., 2:].view(np.int8)
+    with np.errstate(all="ignore"):  # zero times an infinite scale is NaN
+        np.multiply(d, codes, out=out.reshape(codes.shape))
+
+
 def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
     """Fill `out f32[column, in]` from blocks `u8[column, in / 32 * 18]`: `d * (code - 8)`."""
     each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_0"])

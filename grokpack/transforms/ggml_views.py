@@ -1,4 +1,4 @@
-"""Lazy arrays of weights in GGUF's blocks: codes, scales, and exact float32 products."""
+"""Lazy arrays of weights in GGUF's blocks: products of any type; codes and scales of Q8_0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from grokpack.core.tensors import DType
 from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import to_f32
-from grokpack.transforms.layout_views import _turned
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ class BlockValues(Transform):
         *lead, rows, columns = range(len(box.start))
         if self.turned:
             rows, columns = columns, rows
-        own, dequantize = GGMLType[self.kind.upper()], KERNELS[self.kind].dequantize
-        assert dequantize is not None  # noqa: S101  # blocks of Q8_0 have views of their own
+        own = GGMLType[self.kind.upper()]
         weights, nbytes = own.weights, own.nbytes
         first, last = box.start[columns], box.stop[columns]
         low, high = first // weights, -(-last // weights)
@@ -51,7 +49,7 @@ class BlockValues(Transform):
         octets = np.ascontiguousarray(reader.read_ahead(self.array, Box(start, shape)))
         flat = octets.reshape(-1, shape[-1])
         values = np.empty((len(flat), (high - low) * weights), np.float32)
-        dequantize(flat, values)
+        KERNELS[self.kind].dequantize(flat, values)
         skip = first - low * weights
         kept = values[:, skip : skip + last - first]
         made = kept.reshape(*shape[:-1], last - first).view(np.uint32)
@@ -124,27 +122,6 @@ class BlockScales(Transform):
     def _refusal(self, what: str) -> GrokpackError:
         hint = "it was not re-packaged from released int8; `--to hf` or `--type bf16` reads it"
         return GrokpackError("GP215", what, Place(self.array), hint=hint)
-
-
-@dataclass(frozen=True, slots=True)
-class BlockProducts(Transform):
-    """Products `f32[..., in, out]` of blocks of Q8_0, exact."""
-
-    operation: ClassVar[str] = "block products"
-    array: str
-    turned: bool = True
-
-    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Multiply codes by the scale of their block."""
-        wanted = box if self.turned else _turned(box)
-        first, blocks = read_blocks(self.array, wanted, reader)
-        d = np.ascontiguousarray(blocks[..., :2]).view("<u2")
-        codes = blocks[..., 2:].view(np.int8).astype(np.float32)
-        with np.errstate(invalid="ignore"):  # zero times an infinite scale is NaN
-            products = (codes * to_f32(d, DType.F16)).reshape(*blocks.shape[:-2], -1)
-        skip = wanted.start[-2] - first * Q8_BLOCK
-        made: np.ndarray = products[..., skip : skip + wanted.shape[-2]].view(np.uint32)
-        return made.swapaxes(-1, -2) if self.turned else made
 
 
 def read_blocks(array: str, box: Box, reader: ArraySource) -> tuple[int, np.ndarray]:

@@ -27,7 +27,7 @@ def test_every_type_of_blocks_has_its_kernels() -> None:
         kernels = KERNELS[name]
         assert kernels.quantize.__name__ == f"quantize_{name}"
         assert kernels.search is None or kernels.search.__name__ == f"search_{name}"
-        assert kernels.dequantize is not None or kind is GGMLType.Q8_0
+        assert kernels.dequantize.__name__ == f"products_{name}"
 
 
 def test_each_number_of_bits_has_a_usual_type() -> None:

@@ -136,7 +136,7 @@ def test_each_row_has_the_scale_of_its_group(source: dict[str, Any], name: str) 
 
 
 @both_engines
-@pytest.mark.parametrize("kind", ["q4_0", "q4_1", "q4_k"])
+@pytest.mark.parametrize("kind", TYPES)
 def test_blocks_are_read_as_gguf_reads_them(implementation: str, kind: str) -> None:
     rng = np.random.default_rng(3)
     blocks = rng.integers(0, 256, (7, blocks_of(kind, 1024) * BLOCK_BYTES[kind]), dtype=np.uint8)

@@ -29,7 +29,6 @@ from grokpack.models.geometry_inference import infer
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.ggml_views import (
     BlockCodes,
-    BlockProducts,
     BlockScales,
     BlockValues,
     read_blocks,
@@ -264,8 +263,8 @@ def _view(
 def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) -> LazyArray:
     """Return the lazy array of the values of a tensor or of one expert."""
     turned = _orient(entry, info.shape) != info.shape or entry.rule.quantized
-    if info.type is GGMLType.Q8_0:
-        return BlockCodes(array) if coded else BlockProducts(array, turned)
+    if coded:
+        return BlockCodes(array)
     if info.type.bits:
         return BlockValues(array, info.type.word, turned)
     return Transposed(array) if turned or entry.rule.matrix else Copy(array)

@@ -222,6 +222,18 @@ def _half(blocks: np.ndarray, at: int) -> Scalar:
 
 
 @compiled
+def products_q8_0(blocks: np.ndarray, out: np.ndarray) -> None:
+    """Compiled twin of `ggml.products_q8_0`."""
+    for column in range(len(blocks)):
+        for block in range(out.shape[1] // BLOCK):
+            own = blocks[column, block * _BYTES8 : (block + 1) * _BYTES8]
+            line = out[column, block * BLOCK : (block + 1) * BLOCK]
+            d = _half(own, 0)
+            for i in range(BLOCK):
+                line[i] = d * F(np.int8(own[2 + i]))
+
+
+@compiled
 def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
     """Compiled twin of `ggml.products_q4_0`."""
     half = BLOCK // 2

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from grokpack.core.layout import Box
 from grokpack.kernels import ggml
+from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.dispatch import twin
-from grokpack.transforms.ggml_views import BlockProducts
 from tests.support.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantized
 
 SEEDS = 40
@@ -94,29 +93,11 @@ def compare(library: Library, kind: str, broken: bool = False) -> int:
 
 def restored_otherwise(library: Library, kind: str, blocks: np.ndarray, inputs: int) -> int:
     """Columns that the dequantizer reads otherwise than ggml does; one NaN is like another."""
-    if kind == "q8_0":
-        whole = Box((0, 0), (len(blocks), inputs))
-        products = BlockProducts("blocks", turned=False).make(whole, Memory(blocks))  # type: ignore[arg-type]
-        out = products.view(np.float32)
-    else:
-        out = np.zeros((len(blocks), inputs), np.float32)
-        twin(getattr(ggml, f"products_{kind}"), "numba")(blocks, out)
+    out = np.zeros((len(blocks), inputs), np.float32)
+    twin(KERNELS[kind].dequantize, "numba")(blocks, out)
     wanted = library.restore(kind, blocks, inputs)
     same = (out.view(np.uint32) == wanted.view(np.uint32)) | (np.isnan(out) & np.isnan(wanted))
     return int(np.count_nonzero(~same.all(axis=1)))
-
-
-class Memory:
-    """Stands in for a reader of files: one array, `u8[column, bytes]`."""
-
-    def __init__(self, blocks: np.ndarray) -> None:
-        self.blocks = blocks
-
-    def read_ahead(self, array: str, box: Box) -> np.ndarray:
-        """A box of it."""
-        del array
-        rows, octets = (slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
-        return np.ascontiguousarray(self.blocks[rows, octets])
 
 
 def compare_searched(library: Library, kind: str) -> int:
