@@ -23,10 +23,10 @@ INPUTS, COLUMNS = 6144, 4096
 COPIED_BYTES = 1 << 28
 ROUNDS = 5
 REACH = {
-    "quantise_q8_0": "1 GB/s",
-    "quantise_q4_0": "0.8 GB/s",
-    "quantise_q4_1": "",
-    "quantise_q4_k": "",
+    "quantize_q8_0": "1 GB/s",
+    "quantize_q4_0": "0.8 GB/s",
+    "quantize_q4_1": "",
+    "quantize_q4_k": "",
     "search_q4_0": "0.15 GB/s",
     "search_q4_1": "0.15 GB/s",
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VARIABLE = "LLAMA_PYTHON"
 THREADS = 2
 TURNS = 3
-_QUANTISE = """
+_QUANTIZE = """
 import ctypes, sys
 import llama_cpp
 silent = llama_cpp.llama_log_callback(lambda *_: None)
@@ -46,7 +46,7 @@ def bench_peer(work: Path) -> None:
         how = ("q4_0", "--method", "rtn", "--workers", str(THREADS))
         ours.append(grokpack("quantize", source, *to_gguf, *how, "-o", out, "-q")[0])
         remove(out)
-        command = [interpreter, "-c", _QUANTISE, str(plain), str(out), str(THREADS)]
+        command = [interpreter, "-c", _QUANTIZE, str(plain), str(out), str(THREADS)]
         theirs.append(seconds_and_peak(command)[0])
     best, other = (statistics.median(times[1:]) for times in (ours, theirs))
     row(figure, f"{other / best:.1f} x", "1 x")

@@ -39,7 +39,7 @@ class ConvertFlags:
         Literal["bf16", "f16", "f32"] | None,
         typer.Option(
             "--dtype",
-            help="hf, sglang: of the matrices; bf16 by default. zarr, orbax: bf16 dequantises",
+            help="hf, sglang: of the matrices; bf16 by default. zarr, orbax: bf16 dequantizes",
         ),
     ] = None
     type: Annotated[

@@ -115,7 +115,7 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
         raise config_json.unknown_head_size()
     if min(source.bits.values(), default=BITS[-1]) <= BITS[0]:
         what = f"the source is already int{BITS[0]}"
-        hint = "start from ckpt-0; quantising twice only adds error"
+        hint = "start from ckpt-0; quantizing twice only adds error"
         raise GrokpackError("GP309", what, Place(source.folder), hint=hint)
     source = with_groups(source)
     chosen = _policy(source, options)

@@ -73,7 +73,7 @@ def refuse_url(plan: Plan, out: str) -> None:
     elif target.fixed_path is not None:
         what, hint = "a view lies on a disk: it points at files", "use a local `--out`"
     elif target.sparse:
-        what, hint = "a bucket keeps no holes", "synthesise without `--sparse`, or to a folder"
+        what, hint = "a bucket keeps no holes", "synthesize without `--sparse`, or to a folder"
     elif largest > storage.MOST_OBJECT_BYTES:
         what = f"a file of {largest / 1e9:.0f} GB is more than one upload can have"
         hint = f"cut it into files of at most {storage.MOST_OBJECT_BYTES / 1e9:.0f} GB, or wider"

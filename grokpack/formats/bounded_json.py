@@ -60,7 +60,7 @@ def parse(data: bytes, place: Place | None = None) -> Any:  # noqa: ANN401  # JS
 
 
 def _broken(data: bytes, reason: str, place: Place | None) -> GrokpackError:
-    other = recognition.recognise_document(data)
+    other = recognition.recognize_document(data)
     what = f"not JSON: {reason}" if other is None else f"not JSON, but {other}"
     return MalformedInput(what, place)
 

@@ -58,7 +58,7 @@ _REMEDY = "it was not downloaded: fetch the file itself"
 _PAGE = f"an HTML page of a server, a proxy or a login: {_REMEDY}"
 
 
-def recognise(data: Bytes) -> str | None:
+def recognize(data: Bytes) -> str | None:
     """Describe a file, to follow "the file is"; None if its form is not known."""
     size = data.size()
     if size == 0:
@@ -67,14 +67,14 @@ def recognise(data: Bytes) -> str | None:
     return _form(head) or _text(head, size)
 
 
-def recognise_stand_in(data: Bytes) -> str | None:
+def recognize_stand_in(data: Bytes) -> str | None:
     """Describe a pointer or a page in place of any file, to follow "the file is"."""
     head = data.read(0, min(data.size(), _HEAD_BYTES))
     told = (what for start, what in _STAND_INS if head.startswith(start))
     return next(told, _PAGE if _HTML.match(_stripped(head)) else None)
 
 
-def recognise_document(data: bytes) -> str | None:
+def recognize_document(data: bytes) -> str | None:
     """Describe bytes that are no JSON or text, to follow "but"; None for a text."""
     if not data:
         return f"empty: {_REMEDY}"
@@ -115,12 +115,12 @@ def explained(error: GrokpackError, data: Bytes, path: str, own: str) -> Grokpac
         error: The error of the format's own reader.
         data: The file.
         path: Its path.
-        own: Format that the file should have, in the words of `recognise`: `a pickle`, `a GGUF
+        own: Format that the file should have, in the words of `recognize`: `a pickle`, `a GGUF
             file`.
     """
     if not isinstance(error, MalformedInput):
         return error
-    what = recognise(data)
+    what = recognize(data)
     if what is None or what.startswith(own):
         return error
     return OtherFormat(f"the file is {what}", Place(path), error.facts)

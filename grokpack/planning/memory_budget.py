@@ -37,7 +37,7 @@ _SEALED_SHARE = (
     24  # steps in a thread's share of such a source: six of buffers, the rest is the block
 )
 
-_QUANTISING = 64
+_QUANTIZING = 64
 """Time that numpy takes to choose a scale for a byte, as a multiple of moving it, rounded up.
 
 It does 25 MB/s without a search and 1 to 3 with one, the compiled twins 40 to 200 times as many:
@@ -87,7 +87,7 @@ def budget(
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
     """
     streams = plan.streams
-    work = plan.reads_bytes * (_QUANTISING if plan.target.quantizes else 1)
+    work = plan.reads_bytes * (_QUANTIZING if plan.target.quantizes else 1)
     preferred: Implementation = choose_implementation(work) if streams else "numpy"
     own = storage.read_overhead(plan.source.folder) if plan.source else storage.ReadOverhead()
     aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)

@@ -87,7 +87,7 @@ def _histograms(rows: list[dict[str, Any]]) -> Html:
         )
         first.setdefault(row["kind"], row)
     figures = [_figure(first[kind], held) for kind, held in counts.items() if held]
-    text = "Quantised tensors by int8 code, others by magnitude; all layers of a kind together."
+    text = "Quantized tensors by int8 code, others by magnitude; all layers of a kind together."
     return html.section(
         "Distributions", html.element("p", text), html.element("div", *figures, class_="many")
     )

@@ -97,7 +97,7 @@ class PackQ8(Transform):
         )
         what = "float16 cannot hold a scale exactly, and Q8_0 keeps scales in float16"
         hint = (
-            "`grokpack quantize --to gguf --type q8_0` requantises, with a scale of its own for "
+            "`grokpack quantize --to gguf --type q8_0` requantizes, with a scale of its own for "
             "each block; `--type bf16` and `--type f32` hold every product"
         )
         return GrokpackError("GP406", what, Place(self.tensor.name), facts, hint)

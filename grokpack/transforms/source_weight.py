@@ -119,7 +119,7 @@ class SourceWeight:
             GrokpackError: GP407.
         """
         if not np.isfinite(squares).all():
-            what = "a value is infinite or no number and cannot be quantised"
+            what = "a value is infinite or no number and cannot be quantized"
             hint = f"`grokpack inspect SRC {self.name} --stats` shows how many"
             raise GrokpackError("GP407", what, Place(self.name), hint=hint)
 

@@ -91,7 +91,7 @@ def _interleaved(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.nd
     return x
 
 
-def _renormalised(x: np.ndarray, *weights: Any) -> experts.Routing:
+def _renormalized(x: np.ndarray, *weights: Any) -> experts.Routing:
     found = ROUTE(x, *weights)
     gates = found.gates / found.gates.sum(axis=1, keepdims=True)
     return experts.Routing(found.chosen, gates, found.margin)
@@ -103,7 +103,7 @@ WRONG: dict[str, tuple[Any, str, Any]] = {
     "cap of 50": (attention, "capped", lambda x, _cap: arithmetic.capped(x, 50.0)),
     "erf for tanh in GELU": (layer, "ACTIVATIONS", {"gelu_tanh": arithmetic.gelu_erf}),
     "interleaved RoPE": (attention, "rotate", _interleaved),
-    "renormalised gates": (experts, "route", _renormalised),
+    "renormalized gates": (experts, "route", _renormalized),
     "gate and up swapped": (
         experts,
         "EXPERT",

@@ -58,7 +58,7 @@ def states(first: Checkpoint, second: Checkpoint) -> set[str]:
     return {row.state for row in found.tensors}
 
 
-def test_its_release_is_synthesised_and_inspected_in_its_own_order(source: Checkpoint) -> None:
+def test_its_release_is_synthesized_and_inspected_in_its_own_order(source: Checkpoint) -> None:
     names = list(source.tensors)
     assert names[0] == "net/unembed"
     assert names[3] == "net/block_2/w/expert_gate"

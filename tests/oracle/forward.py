@@ -141,14 +141,14 @@ def attend(x: Array, weights: Weights, config: SimpleNamespace, hidden: Array) -
     return np.concatenate(heads, axis=1) @ weights("multi_head_attention/linear/w")
 
 
-def mix(x: Array, weights: Weights, chosen: int, *, renormalised: bool = False) -> Array:
+def mix(x: Array, weights: Weights, chosen: int, *, renormalized: bool = False) -> Array:
     """The experts: each token through its best `chosen`, gates left as the softmax gave them.
 
-    `renormalised` is what other programs do and model.py does not: gates that add up to one.
+    `renormalized` is what other programs do and model.py does not: gates that add up to one.
     """
     gates = softmax(x @ weights("router/w"))
     best = np.argsort(-gates, axis=-1, kind="stable")[:, :chosen]
-    if renormalised:
+    if renormalized:
         gates = gates / np.take_along_axis(gates, best, axis=-1).sum(axis=-1, keepdims=True)
     into, out, up = (weights(f"moe/{name}/w") for name in ("linear", "linear_1", "linear_v"))
     mixed = np.zeros_like(x)
@@ -170,7 +170,7 @@ def forward(
     tokens: Array,
     dtype: type = np.float32,
     *,
-    renormalised: bool = False,
+    renormalized: bool = False,
 ) -> Array:
     """Logits `f[T, vocab]` of a prompt `i[T]`."""
     c = SimpleNamespace(cap=config["attn_logit_cap"], theta=config["rope_theta"], **config)
@@ -190,7 +190,7 @@ def forward(
                 rms_norm(h, norms[2], c.rms_norm_eps),
                 own,
                 c.num_selected_experts,
-                renormalised=renormalised,
+                renormalized=renormalized,
             ),
             norms[3],
             c.rms_norm_eps,

@@ -62,7 +62,7 @@ $(ORACLE_LLAMA)/.ready: tests/oracle/llama/requirements.txt tests/oracle/llama/c
 		--root-user-action=ignore --no-cache-dir --no-binary llama-cpp-python -r $<
 	@touch $@
 
-# FOLDERS="OUT ..." checks folders quantised from SOURCE instead of those it makes itself.
+# FOLDERS="OUT ..." checks folders quantized from SOURCE instead of those it makes itself.
 CT := $(BUILD)/oracle-ct
 SOURCE ?= tests/data/tiny3
 .PHONY: oracle-ct
@@ -148,7 +148,7 @@ oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CP
 	$(RUN_VLLM) -m tests.oracle.vllm.check \
 		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
 	$(RUN_VLLM) -m tests.oracle.vllm.quantized $(ORACLE_VLLM)/made/source \
-		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/quantised
+		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/quantized
 
 $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm.txt $(VENV)/.made
 	@echo "making $(ORACLE_VLLM)/env with vLLM 0.24 for CPU"

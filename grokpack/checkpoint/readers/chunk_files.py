@@ -89,7 +89,7 @@ class ArrayFiles:
         if found is None:
             return None
         path = os.path.join(self.store, self.paths[place])
-        other = recognition.recognise_stand_in(storage.FileBytes(path))
+        other = recognition.recognize_stand_in(storage.FileBytes(path))
         message = f"the file is {other}"
         return found if other is None else replace(found, code=OtherFormat.CODE, message=message)
 

@@ -197,13 +197,13 @@ def _convention(found: _Folder, folder: str) -> tuple[Family, Convention]:
     listed = [
         packed_weights.weight_of(n) for header in found.headers.values() for n in header.arrays
     ]
-    recognised = registry.by_convention(listed)
-    if recognised is None:
+    recognized = registry.by_convention(listed)
+    if recognized is None:
         facts = tuple((name, _nearest(name)) for name in listed[:_FEW])
         what = "the tensor names follow no convention that Grok-1 is published in"
         hint = "names of hpcai-tech, SGLang and keyfan are read; see docs/reference/formats.md"
         raise GrokpackError("GP217", what, Place(folder), facts, hint)
-    return recognised
+    return recognized
 
 
 def _nearest(name: str) -> str:

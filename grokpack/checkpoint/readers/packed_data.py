@@ -33,7 +33,7 @@ _SAMPLE_WORDS = 1024  # of each
 _MIDDLES = {4: 0x88888888, 8: 0x80808080}
 """Words of zero points in the middle of the codes, stored without the offset of one."""
 _UNSET = -1  # value of every element of an order that compressed-tensors has not set
-_HINT = "quantise it without act-order (`desc_act`), or take a copy in bfloat16 or float16"
+_HINT = "quantize it without act-order (`desc_act`), or take a copy in bfloat16 or float16"
 
 
 @dataclass(frozen=True, slots=True)

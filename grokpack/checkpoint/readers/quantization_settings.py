@@ -68,7 +68,7 @@ _FORMATS = {  # by method
     "compressed-tensors": ("pack-quantized", "int-quantized", "mixed-precision"),
 }
 _ORDERED = ("group", "dynamic", "true")
-_HINT = "take a copy in bfloat16 or float16, or quantise the release: `grokpack quantize`"
+_HINT = "take a copy in bfloat16 or float16, or quantize the release: `grokpack quantize`"
 
 
 @dataclass(frozen=True, slots=True)

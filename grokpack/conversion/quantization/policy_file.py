@@ -134,7 +134,7 @@ def _check_taken(rule: PolicyRule, model: Model) -> None:
     if not taken:
         raise _unfit("no tensor is of this role, name and layers")
     if rule.changes is not None and not any(entry.rule.quantized for entry in taken):
-        raise _unfit(f"{taken[0].name} is never quantised, nor what else this rule takes")
+        raise _unfit(f"{taken[0].name} is never quantized, nor what else this rule takes")
 
 
 def _layers(value: object, layers: int) -> frozenset[int]:

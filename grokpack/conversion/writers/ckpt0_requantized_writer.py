@@ -89,7 +89,7 @@ def _weight(
         scales_name(weight.name): WideScales(weight, own),
     }
     scales = ArraySpec((*shape[:-2], rows, shape[-1]), DType.BF16)
-    words = f"int8 quantised anew, {rows} groups of inputs, {scheme.method}"
+    words = f"int8 quantized anew, {rows} groups of inputs, {scheme.method}"
     return TensorSpec(weight.name, ArraySpec(shape, DType.I8), scales), ops, words
 
 

@@ -168,7 +168,7 @@ def _refuse_q8(source: Checkpoint) -> None:
             continue
         if tensor.scales is None or tensor.values.dtype is not DType.I8:
             what = f"q8_0 re-packages int8 codes, and {tensor.name} has none in this source"
-            hint = "--type bf16 keeps what the source has; `grokpack quantize` requantises"
+            hint = "--type bf16 keeps what the source has; `grokpack quantize` requantizes"
             raise GrokpackError("GP306", what, hint=hint)
         groups = collapsed(source.geometry, entry, tensor) or tensor.scales.shape[-2]
         per_group = tensor.values.shape[-2] // groups

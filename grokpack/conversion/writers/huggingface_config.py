@@ -1,7 +1,7 @@
 """config.json and generation_config.json of Hugging Face folders.
 
 What each program reads, and what it takes where a key is missing, differs: vLLM caps the router's
-logits and renormalises the gates unless it is told not to; SGLang expects one rank's share of each
+logits and renormalizes the gates unless it is told not to; SGLang expects one rank's share of each
 expert unless it is told that the files are whole; llama.cpp's converter fails without
 `num_local_experts` and the two multipliers.
 """

@@ -103,6 +103,7 @@ def _how(account: list[str]) -> str:
     return f"Quantised weights: {'; '.join(account)}. {_PRECISE}"
 
 
+# Spelled as before: a card is in the digest of its plan, by which unfinished runs are continued.
 _PRECISE = "Router and norms are float32, embedding and whatever else is not quantised bfloat16."
 _USAGE = """`grokpack.json` has the account of what was lost, tensor by tensor."""
 

@@ -71,7 +71,7 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
     ranks = groups if options.tp is None else options.tp
     if ranks not in (1, groups):
         what = f"down projections have {groups} groups of inputs, which {ranks} ranks do not share"
-        hint = f"--tp {groups} keeps them exact; --tp 1 quantises them anew and loads at any width"
+        hint = f"--tp {groups} keeps them exact; --tp 1 quantizes them anew and loads at any width"
         raise GrokpackError("GP309", what, hint=hint)
 
     def unit(

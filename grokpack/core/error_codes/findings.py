@@ -206,7 +206,7 @@ FINDINGS = (
         "GP144",
         "weights of two checkpoints differ by more than their formats allow",
         ExitStatus.ANSWER_IS_NO,
-        "Exact formats hold equal values, a narrower dtype the same values rounded once, quantised "
+        "Exact formats hold equal values, a narrower dtype the same values rounded once, quantized "
         "ones the same within half a step.",
         "Convert that tensor again from a source that `grokpack verify` finds whole.",
     ),

@@ -47,7 +47,7 @@ PLANS = (
         ExitStatus.USAGE,
         "The format needs something that the source does not have: int8 codes, a tokenizer, widths "
         "that its blocks divide, a type that was not named.",
-        "Choose what the hint names; `convert` only re-packages and rounds, it never requantises.",
+        "Choose what the hint names; `convert` only re-packages and rounds, it never requantizes.",
     ),
     Code(
         "GP307",
@@ -65,10 +65,10 @@ PLANS = (
     ),
     Code(
         "GP309",
-        "weights cannot be quantised so",
+        "weights cannot be quantized so",
         ExitStatus.USAGE,
         "Groups do not divide the inputs, the format has no such groups or zero points, or the "
-        "source is quantised to 4 bits already.",
+        "source is quantized to 4 bits already.",
         "Use what the hint names; `--keep` leaves single weights in bf16.",
     ),
     Code(

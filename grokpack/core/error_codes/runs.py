@@ -44,7 +44,7 @@ RUNS = (
     ),
     Code(
         "GP407",
-        "value cannot be quantised",
+        "value cannot be quantized",
         ExitStatus.USAGE,
         "A weight of the source is infinite or no number. Nothing was published.",
         "Find it with `inspect --stats`; `--keep` leaves the weight in bf16.",

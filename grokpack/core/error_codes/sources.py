@@ -259,7 +259,7 @@ SOURCES = (
     ),
     Code(
         "GP234",
-        "quantisation settings contradict each other",
+        "quantization settings contradict each other",
         ExitStatus.SOURCE,
         "The places where tools keep the settings of packed weights say different things, or "
         "something else than the arrays show: what the codes mean is not known.",

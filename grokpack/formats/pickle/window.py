@@ -22,7 +22,7 @@ _LINE_BYTES = 1 << 20  # searched at a time for a line's end
 _LONGEST_LINE_BYTES = 128 << 20
 _KEPT = 4  # windows; the release's files have three, one more than payloads
 _NUMBERS = {code: struct.Struct(f"<{code}") for code in "BHIQi"}
-_SHOWN_CHARACTERS = 120  # of a name that a file made up: enough to recognise it, on one line
+_SHOWN_CHARACTERS = 120  # of a name that a file made up: enough to recognize it, on one line
 
 
 def printable(text: str) -> str:

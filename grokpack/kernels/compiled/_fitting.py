@@ -1,7 +1,7 @@
 """Steps and zero points of a group, 64 columns at a time; see `_lanes` for the form of loops.
 
 Each function is called from as few places as possible, and none copies arrays by slices: LLVM
-optimises a function anew for each call, and numba compiles an error message for shapes that differ.
+optimizes a function anew for each call, and numba compiles an error message for shapes that differ.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A lane is a column. The values of a group lie row after row in one dimension, `f
 values that each lane has once lie in one array too, as rows of `LANES`. Everything that an inner
 loop touches is therefore at a constant distance: nothing has to be checked for overlap, and sums
 stay in registers for the eight rows of the unrolled loop over `i`. They are in the order of rows.
-Conditional expressions stand for min() and max(), which are not vectorised, and treat NaN like the
+Conditional expressions stand for min() and max(), which are not vectorized, and treat NaN like the
 specification. `np.divide` stands for `/`, which would check for zero to raise an error.
 """
 

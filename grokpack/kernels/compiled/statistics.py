@@ -54,7 +54,7 @@ def _count_bytes(octets: np.ndarray, counts: np.ndarray) -> None:
 
 @compiled
 def _gather(strip: np.ndarray, sums: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    """Sum squares and find extremes of a strip's columns, in loops that vectorise."""
+    """Sum squares and find extremes of a strip's columns, in loops that vectorize."""
     rows, out = strip.shape
     sums[:out] = 0
     for row in range(rows):

@@ -125,7 +125,7 @@ def test_experts_that_are_kept_are_so_by_the_names_that_vllm_asks_for(
         ("[[tensors]]\nbits = 4\nname = 7", "name takes a pattern"),
         ("[[tensors]]\nbits = 4\nname = ''", "name takes a pattern"),
         ("[[tensors]]\nbits = 4\nname = '*query*'\nrole = 'expert'", "no tensor is of this role"),
-        ("[[tensors]]\nbits = 4\nname = 'router'", "router/w is never quantised"),
+        ("[[tensors]]\nbits = 4\nname = 'router'", "router/w is never quantized"),
         ("[[tensors]]\nbits = 4\n" * 1025, "at most 1,024 tables, not 1,025"),
         ("[tensors]\nbits = 4", "a policy has tables"),
         ("a." * 9 + "b = 1", "line 1 has more than 8 dots"),

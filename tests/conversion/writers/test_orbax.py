@@ -121,7 +121,7 @@ def test_a_step_of_a_manager_is_found_by_its_folder(database: Path, tmp_path: Pa
 def test_names_of_leaves_and_what_stands_above_the_model_do_not_matter(
     folder: Path, tmp_path: Path, origin: Path
 ) -> None:
-    """As of {"params": {..., "w": {"weight": ..., "scales": ...}}} with an optimiser beside it."""
+    """As of {"params": {..., "w": {"weight": ..., "scales": ...}}} with an optimizer beside it."""
     described = json.loads((folder / "_METADATA").read_text())
     leaves = {}
     for row in described["tree_metadata"].values():

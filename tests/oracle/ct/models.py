@@ -46,7 +46,7 @@ def check_model(folder: Folder) -> Iterator[Result]:
     yield Result("logits unlike those of our decoded weights", distance(ours, decoded), LIMIT)
     exact = exact_logits(folder.source)
     lost = divergence(exact, ours)
-    yield Result("KL from unquantised, mean", float(lost.mean()), None)
+    yield Result("KL from unquantized, mean", float(lost.mean()), None)
     yield Result("p99", float(np.quantile(lost, 0.99)), None)
     other = np.concatenate([a.argmax(-1) != b.argmax(-1) for a, b in zip(exact, ours, strict=True)])
     yield Result("other best token", float(other.mean()), None)
@@ -105,8 +105,8 @@ def check_modules(folder: Folder, model: Any) -> Iterator[Result]:
     linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     waiting = {name for name, module in linear.items() if hasattr(module, "quantization_scheme")}
     stored = {part.module for part in folder.parts() if folder.packed(part.module)}
-    yield Result("modules quantised in the model or the files only", len(waiting ^ stored))
-    yield Result("other modules that are quantised", len(_quantized(model) - waiting))
+    yield Result("modules quantized in the model or the files only", len(waiting ^ stored))
+    yield Result("other modules that are quantized", len(_quantized(model) - waiting))
     schemes = {name: linear[name].quantization_scheme.weights for name in waiting & stored}
     wrong = sum(args.num_bits != folder.bits(name) for name, args in schemes.items())
     yield Result("modules of other bits than their files", wrong)

@@ -53,7 +53,7 @@ BROKEN = {  # what is wrong -> a line of modeling_grok1.py, and what it becomes
     "erf in GELU": ('approximate="tanh"', 'approximate="none"'),
     "no cap": ("logits = cap * torch.tanh(logits / cap)", "pass"),
     "cap 50": ("cap = self.config.attn_logit_softcapping", "cap = 50.0"),
-    "gates renormalised": (
+    "gates renormalized": (
         "mixed = torch.zeros_like(",
         "gates = gates / gates.sum(-1, keepdim=True)\n        mixed = torch.zeros_like(",
     ),

@@ -90,7 +90,7 @@ def _widening(values: Mapping[str, Any]) -> float:
 def make_runner(
     runners: Any, values: Mapping[str, Any], folder: str, width: int, hosts: int = 1
 ) -> Any:
-    """A `ModelRunner` for a folder that holds `ckpt-0`, initialised over `width` devices."""
+    """A `ModelRunner` for a folder that holds `ckpt-0`, initialized over `width` devices."""
     runner = runners.ModelRunner(
         model=config_of(values), bs_per_device=1 / width, checkpoint_path=folder
     )

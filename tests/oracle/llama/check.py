@@ -61,7 +61,7 @@ KINDS = {
 }
 # As llama.cpp quantizes f16 and bf16 files further; its own loss, which is great on noise.
 QUANTIZED = {"q4_0": (2, 2.2), "q4_K": (14, 2.2), "q8_0": (7, 0.3)}  # llama_ftype, limit of half
-UNLIKE_XAI = 0.15  # median: what renormalised gates change in the golden, 0.096
+UNLIKE_XAI = 0.15  # median: what renormalized gates change in the golden, 0.096
 
 
 def before_pad(prompt: Array) -> Array:
@@ -108,7 +108,7 @@ def check_kinds(report: Report, grokpack: Grokpack, sources: list[Source], work:
                 stored = np.load(GOLDEN / "logits_exact32.npy")
                 xai = [row[: len(p)] for row, p in zip(stored, source.prompts, strict=True)]
                 found = distances(logits(path, source.prompts), xai)
-                what = "f32 beside xAI's gates, not renormalised"
+                what = "f32 beside xAI's gates, not renormalized"
                 report.within(what, found, (UNLIKE_XAI, UNLIKE_XAI, ANY))
 
 
@@ -178,7 +178,7 @@ def _behind(weights: Weights, config: dict[str, Any], prompt: Array, chosen: lis
 
 def check_quantized(report: Report, grokpack: Grokpack, source: Source, work: Path) -> None:
     """llama.cpp's own quantizer takes the files, and what it writes computes."""
-    report.title(f"{source.name}: quantised by llama.cpp: a quarter, half and all within (limits)")
+    report.title(f"{source.name}: quantized by llama.cpp: a quarter, half and all within (limits)")
     for name in ("f16", "bf16"):
         path = convert(grokpack, source.folder, work / f"plain-{name}", KINDS[name], *BARE)
         for other, (number, limit) in QUANTIZED.items():

@@ -19,11 +19,11 @@ ANY = float("inf")
 
 
 def as_llama(weights: Weights, config: dict[str, Any], tokens: Array) -> Array:
-    """Logits in double precision, with gates renormalised, as llama.cpp does.
+    """Logits in double precision, with gates renormalized, as llama.cpp does.
 
     Its norm behind the experts undoes that but for eps, which counts where their output is small.
     """
-    return forward(weights, config, tokens, np.float64, renormalised=True)
+    return forward(weights, config, tokens, np.float64, renormalized=True)
 
 
 def logits(path: Path, prompts: list[Array]) -> list[Array]:

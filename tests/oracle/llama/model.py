@@ -97,7 +97,7 @@ class Model:
         found = llama_cpp.llama_get_logits(self._context)
         return np.ctypeslib.as_array(found, (len(tokens), size)).copy()
 
-    def tokenise(self, text: str, *, special: bool) -> list[int]:
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids; `special` reads the names of special tokens in the text as those tokens."""
         data = text.encode()
         room = len(data) + 8

@@ -104,7 +104,7 @@ Found = dict[tuple[str, str], list[Array]]
 def _check_logits(report: Report, source: Source, paths: Paths, found: Found) -> None:
     """llama.cpp beside numpy, both with a file's own weights."""
     report.title(
-        f"{source.name}, quantised, beside numpy on the decoded weights: "
+        f"{source.name}, quantized, beside numpy on the decoded weights: "
         "a quarter, half and all within (limits)"
     )
     config = load(source.folder)[1]
@@ -155,7 +155,7 @@ def _check_weights(report: Report, source: Source, paths: Paths) -> None:
 
 def _check_own(report: Report, grokpack: Grokpack, source: Source, work: Path) -> None:
     """llama.cpp's own quantizer on the same files: its blocks, and what its mixtures lose."""
-    report.title(f"{source.name}: llama.cpp's own quantiser without an importance matrix")
+    report.title(f"{source.name}: llama.cpp's own quantizer without an importance matrix")
     for dtype in ("f32", "bf16"):
         plain = work / f"exact-{dtype}.gguf"
         options = ("--type", dtype, "--tokenizer", "none", "--out", plain)

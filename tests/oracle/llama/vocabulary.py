@@ -42,21 +42,21 @@ def compare(model: Model, tokenizer: Path) -> Iterator[Finding]:
     plain = [text for text in every if not any(name in text for name in SEPARATORS)]
     named = [text for text in every if text not in plain]
     yield (
-        f"of {len(plain)} texts, tokenised otherwise",
-        _shown(t for t in plain if model.tokenise(t, special=False) != reference.encode(t)),
+        f"of {len(plain)} texts, tokenized otherwise",
+        _shown(t for t in plain if model.tokenize(t, special=False) != reference.encode(t)),
     )
     yield (
         f"of {len(named)} with <|...|>, otherwise than in parts",
-        _shown(t for t in named if model.tokenise(t, special=False) != parts(reference, t)),
+        _shown(t for t in named if model.tokenize(t, special=False) != parts(reference, t)),
     )
     names = (*SEPARATORS, *CONTROL)
     yield (
         f"of {len(every)} with names read, than in parts",
-        _shown(t for t in every if model.tokenise(t, special=True) != parts(reference, t, names)),
+        _shown(t for t in every if model.tokenize(t, special=True) != parts(reference, t, names)),
     )
     ids = {text: reference.encode(text) for text in every}
     yield (
-        f"of {len(every)}, detokenised otherwise",
+        f"of {len(every)}, detokenized otherwise",
         _shown(t for t in every if model.text(ids[t]).decode() != reference.decode(ids[t])),
     )
     whole = [text for text in plain if SPACE not in text]
@@ -68,9 +68,9 @@ def compare(model: Model, tokenizer: Path) -> Iterator[Finding]:
 
 
 def different(model: Model, tokenizer: Path) -> int:
-    """How many texts are tokenised otherwise."""
+    """How many texts are tokenized otherwise."""
     reference = Reference(model_file=str(tokenizer))
-    return sum(model.tokenise(t, special=False) != reference.encode(t) for t in texts())
+    return sum(model.tokenize(t, special=False) != reference.encode(t) for t in texts())
 
 
 def parts(reference: Reference, text: str, names: Sequence[str] = SEPARATORS) -> list[int]:
@@ -87,7 +87,7 @@ def parts(reference: Reference, text: str, names: Sequence[str] = SEPARATORS) ->
 
 
 def _back(model: Model, text: str) -> str:
-    return model.text(model.tokenise(text, special=False)).decode()
+    return model.text(model.tokenize(text, special=False)).decode()
 
 
 def _shown(different: Iterator[str]) -> int:

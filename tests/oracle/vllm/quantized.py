@@ -216,7 +216,7 @@ def main() -> int:
     folders = make(args.python, args.source, args.work)
     reference, failed = Network(args.source), 0
     for title, stand_in in (("vLLM's own kernels, bfloat16", False), ("stand-ins, float32", True)):
-        print(f"quantised, {title}", flush=True)
+        print(f"quantized, {title}", flush=True)
         numbers = [n for n, case in enumerate(CASES) if case.stand_in == stand_in]
         run_all(numbers, folders, args.source, args.work)
         for number in numbers:
