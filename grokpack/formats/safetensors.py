@@ -115,6 +115,19 @@ def shards(sizes: Mapping[str, int], limit_bytes: int) -> Iterator[list[str]]:
         yield shard
 
 
+def named(shards: Iterable[list[str]], rank: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Yield each shard with the name of its file: `model-00001-of-00009.safetensors`.
+
+    Args:
+        shards: Names of arrays, file by file.
+        rank: What stands in place of their number where they are one rank's: `TP-003`.
+    """
+    listed = list(shards)
+    group = rank or f"of-{len(listed):05d}"
+    for number, shard in enumerate(listed, 1):
+        yield f"model-{number:05d}-{group}{SUFFIX}", shard
+
+
 def read(data: Bytes, path: str, allowance: Allowance | None = None) -> SafetensorsHeader:
     """Read and check a header; no array is read.
 

@@ -111,16 +111,16 @@ def _as_float32(number: float) -> bytes:
     return struct.pack("<f", number)
 
 
-def differences(constants: Constants, model: Model) -> list[str]:
-    """Describe constants that are not the reference's: `rope_theta 100000.0, not 10000.0`."""
-    usual = defaults(model)
+def notes(config: Mapping[str, Any], model: Model) -> list[str]:
+    """Note the constants of a source's config that are not the reference's."""
+    constants, usual = read(config, model), defaults(model)
     pairs = [
         (f.name, getattr(constants, f.name), getattr(usual, f.name))
         for f in fields(Constants)
         if f.name not in ("context", *_TOKENS)
     ]
     return [
-        f"{name} {found!r}, not {wanted!r}"
+        f"config.json of the source has {name} {found!r}, not {wanted!r}; it is carried over"
         for name, found, wanted in pairs
         # Precision that a decimal in a config may lose.
         if not math.isclose(found, wanted, rel_tol=1e-6)

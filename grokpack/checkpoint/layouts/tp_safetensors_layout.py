@@ -82,9 +82,8 @@ def _file_groups(
     boxes: Mapping[str, tuple[Box, ...]],
     arrays: Mapping[str, ArraySpec],
 ) -> Iterator[tuple[FileLayout, ...]]:
-    shards = list(_shards(family, {name: row[0] for name, row in boxes.items()}, arrays))
-    for number, names in enumerate(shards):
-        file = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
+    shards = _shards(family, {name: row[0] for name, row in boxes.items()}, arrays)
+    for file, names in safetensors.named(shards):
         yield tuple(
             safetensors.lay_out(
                 f"{folder}/{file}", {name: boxes[name][rank] for name in names}, arrays

@@ -1,18 +1,75 @@
-"""Arrays as engines store them: floating-point matrices `[out, in]`."""
+"""Arrays as engines store them: floating-point matrices `[out, in]`, each expert its own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grokpack.conversion.writers.huggingface_config import head_copies
+from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.transforms.dequantize import Cast, Transpose
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor
+    from grokpack.models.tensor_names import Convention
     from grokpack.transforms.protocols import Op
 
 FLOATS = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTensor:
+    """A tensor, or one expert of it, under an engine's name.
+
+    Attributes:
+        name: The engine's.
+        entry: Which tensor of the model.
+        tensor: The source's, `[..., in, out]`.
+        expert: The one expert; None for the whole tensor.
+        groups: Scale groups of the tensor, where the source has them expanded.
+    """
+
+    name: str
+    entry: ModelTensor
+    tensor: TensorSpec
+    expert: int | None
+    groups: int | None
+
+    def array(self, dtype: DType) -> tuple[ArraySpec, Op]:
+        """Return its shape and dtype in floating point, with its op."""
+        return engine_array(self.entry, self.tensor, dtype, self.expert, self.groups)
+
+
+def float_of(name: str) -> DType:
+    """Return the dtype of matrices that an option names.
+
+    Raises:
+        GrokpackError: GP304 for an unknown one.
+    """
+    if name not in FLOATS:
+        raise GrokpackError("GP304", f"--dtype takes {', '.join(FLOATS)}")
+    return FLOATS[name]
+
+
+def engine_tensors(source: Checkpoint, convention: Convention) -> Iterator[EngineTensor]:
+    """Yield every tensor under a convention's names, in the order of the network.
+
+    The final norm and the head come last: llama.cpp's converter gathers the experts of a layer
+    and writes them when something else follows.
+    """
+    for entry in source.model.network_order():
+        tensor = source.tensors[entry.name]
+        groups = collapsed(source.geometry, entry, tensor)
+        for expert in range(source.geometry.experts) if entry.rule.stacked else (None,):
+            yield EngineTensor(convention.of(entry, expert), entry, tensor, expert, groups)
+    for name, entry in head_copies(source.model, convention):
+        yield EngineTensor(name, entry, source.tensors[entry.name], None, None)
 
 
 def engine_array(

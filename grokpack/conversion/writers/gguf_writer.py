@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from grokpack.checkpoint import tokenizer_files
 from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
-from grokpack.conversion.writers.huggingface_writer import constant_notes
 from grokpack.conversion.writers.prechecks import refuse_inexact
 from grokpack.conversion.writers.scale_groups import collapsed, quantized
 from grokpack.conversion.writers.writer import Writer
@@ -114,7 +113,10 @@ def assemble(
         Layout(arrays, tuple((file,) for file in files)),
         made,
         framings=source.framings,
-        notes=(*_limits(source, vocabulary), *constant_notes(source)),
+        notes=(
+            *_limits(source, vocabulary),
+            *hyperparameters.notes(source.config, source.model),
+        ),
         single=options.shard_bytes is None,
     )
 

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from grokpack.checkpoint import tokenizer_files
-from grokpack.conversion.writers import huggingface_config, losslessness, sidecars
-from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
-from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
+from grokpack.conversion.writers.engine_arrays import engine_tensors, float_of
+from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, Card
 from grokpack.conversion.writers.writer import Writer, unusual
-from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import FileLayout, Layout, whole
-from grokpack.formats import safetensors
-from grokpack.models import hyperparameters
+from grokpack.core.layout import Layout, whole
 from grokpack.planning.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.conversion.writers.losslessness import Fidelity
-    from grokpack.core.tensors import ArraySpec, DType
-    from grokpack.models.tensor_names import Convention
-    from grokpack.transforms.protocols import Op
 
 NAME = "hf"
-INDEX = "model.safetensors.index.json"
-SHARD_BYTES = 5_000_000_000
-"""transformers' own default for the size of a shard, until it became 50 GB."""
-TORCH = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,90 +43,42 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     """
     convention = huggingface_config.convention(source.model.family, options.names)
     dtype = float_of(options.dtype)
-    arrays: dict[str, ArraySpec] = {}
-    made: dict[str, Op] = {}
-    for name, spec, op in engine_arrays(source, convention, dtype):
-        arrays[name], made[name] = spec, op
-    kept = losslessness.judge(source, made)
-    shards = list(safetensors.shards({n: a.nbytes for n, a in arrays.items()}, options.shard_bytes))
-    files = []
-    for number, shard in enumerate(shards):
-        path = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
-        boxes = {n: whole(arrays[n].shape) for n in safetensors.aligned(shard, arrays)}
-        files.append(safetensors.lay_out(path, boxes, arrays))
-    tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
+    made = {own.name: own.array(dtype) for own in engine_tensors(source, convention)}
+    arrays = {name: spec for name, (spec, _) in made.items()}
+    ops = {name: op for name, (_, op) in made.items()}
+    kept = losslessness.judge(source, ops)
+    boxes = {name: whole(spec.shape) for name, spec in arrays.items()}
+    files = list(huggingface_folder.shards(boxes, arrays, options.shard_bytes))
     finals = {
-        **tokenizer,
-        **sidecars.code(source),
-        "README.md": sidecars.card(
-            f"{source.model.family.title} in {options.dtype}, {options.names} names",
+        **huggingface_folder.sidecars(
             source,
-            _how(options),
-            _USAGE,
-            tokenizer,
+            _card(source, options),
+            convention,
+            options.dtype,
+            options.tokenizer,
+            **_whole_experts(options),
         ),
-        **huggingface_config.render(
-            convention, source.model, source.config, TORCH[options.dtype], _whole(options)
-        ),
-        INDEX: index(files, arrays),
+        **huggingface_folder.index(files, arrays),
     }
     return Target(
         NAME,
         Layout(arrays, tuple((file,) for file in files)),
-        made,
+        ops,
         finals,
         source.framings,
-        notes=notes(source, kept, finals),
+        notes=huggingface_folder.notes(source, kept, finals),
         lossless=kept.lossless,
     )
 
 
-def float_of(name: str) -> DType:
-    """The dtype of matrices that an option names.
-
-    Raises:
-        GrokpackError: GP304 for an unknown one.
-    """
-    if name not in FLOATS:
-        raise GrokpackError("GP304", f"--dtype takes {', '.join(FLOATS)}")
-    return FLOATS[name]
-
-
-def engine_arrays(
-    source: Checkpoint, convention: Convention, dtype: DType
-) -> Iterator[tuple[str, ArraySpec, Op]]:
-    """Yield every array of a folder by its name, in the order of the network.
-
-    The final norm and the head come last: llama.cpp's converter gathers the experts of a layer
-    and writes them when something else follows.
-    """
-    for entry in source.model.network_order():
-        tensor = source.tensors[entry.name]
-        stack = range(source.geometry.experts) if entry.rule.stacked else (None,)
-        groups = collapsed(source.geometry, entry, tensor)
-        for expert in stack:
-            yield convention.of(entry, expert), *engine_array(entry, tensor, dtype, expert, groups)
-    for name, entry in huggingface_config.head_copies(source.model, convention):
-        yield name, *engine_array(entry, source.tensors[entry.name], dtype)
-
-
-def index(files: list[FileLayout], arrays: dict[str, ArraySpec]) -> bytes:
-    """Make the index: which file holds each array, and the bytes of all arrays."""
-    held = {name: file.path for file in files for name in _names(file)}
-    document = {
-        "metadata": {"total_size": sum(array.nbytes for array in arrays.values())},
-        "weight_map": dict(sorted(held.items())),
-    }
-    return (json.dumps(document, indent=2) + "\n").encode()
-
-
-def _names(file: FileLayout) -> Iterator[str]:
-    return (name for s in file.segments if (name := getattr(s, "array", None)) is not None)
-
-
-def _whole(options: HuggingFaceOptions) -> dict[str, bool]:
-    """Note that SGLang takes experts for one rank's share unless it is told."""
+def _whole_experts(options: HuggingFaceOptions) -> dict[str, Any]:
+    """Tell SGLang that experts are whole; else it takes them for the share of a rank."""
     return {"load_presharded_moe": False} if options.names == "sglang" else {}
+
+
+def _card(source: Checkpoint, options: HuggingFaceOptions) -> Card:
+    title = f"{source.model.family.title} in {options.dtype}, {options.names} names"
+    return Card(title, _how(options), _USAGE)
 
 
 def _how(options: HuggingFaceOptions) -> str:
@@ -157,23 +94,6 @@ def _how(options: HuggingFaceOptions) -> str:
 
 _USAGE = """`AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)` loads it in
 transformers 4.57 and 5, with the modelling code in this folder."""
-
-
-def notes(source: Checkpoint, kept: Fidelity, finals: dict[str, bytes]) -> tuple[str, ...]:
-    """Make the notes that the user reads before the run."""
-    said = list(kept.notes)
-    if not finals.keys() & {tokenizer_files.TOKENIZER, tokenizer_files.TOKENIZER_JSON}:
-        said.append("no tokenizer is written: none was found beside the checkpoint, or asked for")
-    return (*said, *constant_notes(source))
-
-
-def constant_notes(source: Checkpoint) -> list[str]:
-    """Note constants of the source's config that differ from xAI's code."""
-    known = hyperparameters.read(source.config, source.model)
-    return [
-        f"config.json of the source has {text}; it is carried over"
-        for text in hyperparameters.differences(known, source.model)
-    ]
 
 
 WRITER = Writer(

@@ -6,15 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.checkpoint import tokenizer_files
 from grokpack.conversion.quantization.policy import in_words
-from grokpack.conversion.writers import huggingface_config, huggingface_writer, sidecars
-from grokpack.conversion.writers.engine_arrays import engine_array
+from grokpack.conversion.writers import huggingface_config, huggingface_folder
+from grokpack.conversion.writers.engine_arrays import engine_tensors
+from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, Card
 from grokpack.conversion.writers.quantized_shards import QuantizedArrays
-from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
-from grokpack.models import tensor_names
+from grokpack.models import hyperparameters, tensor_names
 from grokpack.planning.target import Target
 from grokpack.transforms.repacked import CodeColumns, CodeRows
 
@@ -46,7 +45,7 @@ class QuantizedFolderOptions:
     """
 
     names: str = "hpcai"
-    shard_bytes: int = huggingface_writer.SHARD_BYTES
+    shard_bytes: int = SHARD_BYTES
     tokenizer: str | None = None
 
 
@@ -70,7 +69,6 @@ def folder(
         config: `quantization_config` of config.json.
         extra: More keys of config.json.
     """
-    title = f"{source.model.family.title}, {form}"
     own = huggingface_config.convention(source.model.family, options.names)
     arrays, made = QuantizedArrays(), Counter[str]()
     for words, one in _units(source, own, policy, unit):
@@ -78,21 +76,18 @@ def folder(
         made[words] += 1
     layout = arrays.layout(options.shard_bytes)
     account = [f"{words}: {count} matrices" for words, count in made.items() if words]
-    tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
+    card = Card(f"{source.model.family.title}, {form}", _how(account), _USAGE)
     finals = {
-        **tokenizer,
-        **sidecars.code(source),
-        "README.md": sidecars.card(title, source, _how(account), _USAGE, tokenizer),
-        **huggingface_config.render(
+        **huggingface_folder.sidecars(
+            source,
+            card,
             own,
-            source.model,
-            source.config,
-            huggingface_writer.TORCH["bf16"],
-            {"quantization_config": config, **(extra or {})},
+            "bf16",
+            options.tokenizer,
+            quantization_config=config,
+            **(extra or {}),
         ),
-        huggingface_writer.INDEX: huggingface_writer.index(
-            [file for (file,) in layout.file_groups], arrays.specs
-        ),
+        **huggingface_folder.index(layout.files(), arrays.specs),
     }
     bits = 8 * layout.nbytes / source.model.parameters().total
     notes = (*account, f"{bits:.2f} bits per parameter", *_notes(source))
@@ -109,25 +104,19 @@ _USAGE = """`grokpack.json` has the account of what was lost, tensor by tensor."
 
 
 def _units(
-    source: Checkpoint, own: Convention, policy: Policy, unit: MakeUnit
+    source: Checkpoint, convention: Convention, policy: Policy, unit: MakeUnit
 ) -> Iterator[tuple[str, Unit]]:
     """Yield the arrays of every tensor, in the order of the network, and how it is made."""
-    for entry in source.model.network_order():
-        tensor, scheme = source.tensors[entry.name], policy.scheme(entry)
-        groups = collapsed(source.geometry, entry, tensor)
-        stack = range(source.geometry.experts) if entry.rule.stacked else (None,)
-        for expert in stack:
-            name = own.of(entry, expert)
-            if scheme is None:
-                kept = f"{entry.rule.role} kept in bf16" if entry.rule.quantized else ""
-                yield kept, {name: engine_array(entry, tensor, DType.BF16, expert, groups)}
-            else:
-                refuse_group(entry, tensor, scheme)
-                weight = policy.weight(tensor, groups)
-                made = unit(name.removesuffix(_WEIGHT), weight, expert, scheme)
-                yield f"{entry.rule.role} {_in_words(scheme, made)}", made
-    for name, entry in huggingface_config.head_copies(source.model, own):
-        yield "", {name: engine_array(entry, source.tensors[entry.name], DType.BF16)}
+    for own in engine_tensors(source, convention):
+        rule, scheme = own.entry.rule, policy.scheme(own.entry)
+        if scheme is None:
+            kept = f"{rule.role} kept in bf16" if rule.quantized else ""
+            yield kept, {own.name: own.array(DType.BF16)}
+        else:
+            refuse_group(own.entry, own.tensor, scheme)
+            weight = policy.weight(own.tensor, own.groups)
+            made = unit(own.name.removesuffix(_WEIGHT), weight, own.expert, scheme)
+            yield f"{rule.role} {_in_words(scheme, made)}", made
 
 
 def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) -> Iterator[str]:
@@ -175,5 +164,5 @@ def _notes(source: Checkpoint) -> tuple[str, ...]:
     rounded = embedding.values.dtype is not DType.BF16
     return (
         *(["the embedding is rounded to bf16"] if rounded else []),
-        *huggingface_writer.constant_notes(source),
+        *hyperparameters.notes(source.config, source.model),
     )

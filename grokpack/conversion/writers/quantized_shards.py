@@ -37,10 +37,8 @@ class QuantizedArrays:
     def layout(self, shard_bytes: int) -> Layout:
         """Lay out the shards, each of whole weights, within a size if the weights allow it."""
         sizes = {str(i): self._bytes(unit) for i, unit in enumerate(self.units)}
-        shards = list(safetensors.shards(sizes, shard_bytes))
         files = []
-        for number, shard in enumerate(shards):
-            path = f"model-{number + 1:05d}-of-{len(shards):05d}{safetensors.SUFFIX}"
+        for path, shard in safetensors.named(safetensors.shards(sizes, shard_bytes)):
             names = [name for key in shard for name in self.units[int(key)]]
             boxes = {name: whole(self.specs[name].shape) for name in self._ordered(names)}
             files.append(safetensors.lay_out(path, boxes, self.specs))

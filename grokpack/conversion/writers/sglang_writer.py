@@ -12,26 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint import tokenizer_files
-from grokpack.conversion.writers import (
-    huggingface_config,
-    huggingface_writer,
-    losslessness,
-    sidecars,
-)
+from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
+from grokpack.conversion.writers.engine_arrays import engine_tensors, float_of
+from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, Card
 from grokpack.conversion.writers.writer import Writer
-from grokpack.core.layout import Box, FileLayout, Layout, cut, whole
-from grokpack.formats import safetensors
+from grokpack.core.layout import FileLayout, Layout, cut, whole
 from grokpack.models.partition import refuse_width
 from grokpack.models.tensor_names import rank_axis
 from grokpack.planning.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import ArraySpec
-    from grokpack.transforms.protocols import Op
 
 NAME = "sglang"
 _RANKS = 8
@@ -50,7 +44,7 @@ class SglangOptions:
 
     tp: int | None = None
     dtype: str = "bf16"
-    shard_bytes: int = huggingface_writer.SHARD_BYTES
+    shard_bytes: int = SHARD_BYTES
     tokenizer: str | None = None
 
     @property
@@ -67,74 +61,64 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
     """
     tp = options.ranks
     refuse_width(source.geometry, tp)
-    own = huggingface_config.convention(source.model.family, NAME)
-    dtype = huggingface_writer.float_of(options.dtype)
-    arrays: dict[str, ArraySpec] = {}
-    made: dict[str, Op] = {}
-    for name, spec, op in huggingface_writer.engine_arrays(source, own, dtype):
-        arrays[name], made[name] = spec, op
-    kept = losslessness.judge(source, made)
-    cuts = {name: axis for name in arrays if (axis := rank_axis(own, name)) is not None}
-    files = [
-        file
-        for rank in range(tp)
-        for file in files_of(
-            f"TP-{rank:03d}",
-            {name: cut(arrays[name].shape, axis, rank, tp) for name, axis in cuts.items()},
-            arrays,
-            options.shard_bytes,
-        )
-    ]
-    shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
-    files += files_of("TP-common", shared, arrays, options.shard_bytes)
-    tokenizer = tokenizer_files.tokenizer_files(source, options.tokenizer)
-    finals = {
-        **tokenizer,
-        **sidecars.code(source),
-        "README.md": sidecars.card(
-            f"{source.model.family.title} presharded for SGLang, {tp} ranks",
-            source,
-            f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
-            f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} --trust-remote-code`; "
-            "another width loads incomplete experts.",
-            tokenizer,
-        ),
-        **huggingface_config.render(
-            own,
-            source.model,
-            source.config,
-            huggingface_writer.TORCH[options.dtype],
-            {"load_presharded_moe": tp > 1},
-        ),
-    }
+    convention = huggingface_config.convention(source.model.family, NAME)
+    dtype = float_of(options.dtype)
+    made = {own.name: own.array(dtype) for own in engine_tensors(source, convention)}
+    arrays = {name: spec for name, (spec, _) in made.items()}
+    ops = {name: op for name, (_, op) in made.items()}
+    kept = losslessness.judge(source, ops)
+    axes = {name: rank_axis(convention, name) for name in arrays}
+    finals = huggingface_folder.sidecars(
+        source,
+        _card(source, options),
+        convention,
+        options.dtype,
+        options.tokenizer,
+        load_presharded_moe=tp > 1,
+    )
     return Target(
         NAME,
-        Layout(arrays, tuple((file,) for file in files)),
-        made,
+        presharded(arrays, axes, tp, options.shard_bytes),
+        ops,
         finals,
         source.framings,
-        notes=huggingface_writer.notes(source, kept, finals),
+        notes=huggingface_folder.notes(source, kept, finals),
         lossless=kept.lossless,
     )
 
 
-def files_of(
-    group: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec], shard_bytes: int
-) -> Iterator[FileLayout]:
-    """Yield the files of one rank, or of what ranks share.
+def presharded(
+    arrays: Mapping[str, ArraySpec], axes: Mapping[str, int | None], ranks: int, shard_bytes: int
+) -> Layout:
+    """Lay out each rank's slices in files of its own, everything else in common ones.
 
     Args:
-        group: `TP-003` or `TP-common`.
-        boxes: What the files hold of each array.
         arrays: Whole arrays.
+        axes: The axis along which ranks share each array; None for one that all have whole.
+        ranks: How many there are.
         shard_bytes: Size that a file keeps to.
     """
-    sizes = {name: box.elements * arrays[name].dtype.itemsize for name, box in boxes.items()}
-    for number, shard in enumerate(safetensors.shards(sizes, shard_bytes)):
-        path = f"model-{number + 1:05d}-{group}{safetensors.SUFFIX}"
-        yield safetensors.lay_out(
-            path, {name: boxes[name] for name in safetensors.aligned(shard, arrays)}, arrays
-        )
+    files: list[FileLayout] = []
+    for rank in range(ranks):
+        slices = {
+            name: cut(arrays[name].shape, axis, rank, ranks)
+            for name, axis in axes.items()
+            if axis is not None
+        }
+        files += huggingface_folder.shards(slices, arrays, shard_bytes, f"TP-{rank:03d}")
+    shared = {name: whole(arrays[name].shape) for name, axis in axes.items() if axis is None}
+    files += huggingface_folder.shards(shared, arrays, shard_bytes, "TP-common")
+    return Layout(arrays, tuple((file,) for file in files))
+
+
+def _card(source: Checkpoint, options: SglangOptions) -> Card:
+    tp = options.ranks
+    return Card(
+        f"{source.model.family.title} presharded for SGLang, {tp} ranks",
+        f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
+        f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} --trust-remote-code`; "
+        "another width loads incomplete experts.",
+    )
 
 
 WRITER = Writer(

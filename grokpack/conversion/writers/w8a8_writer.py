@@ -12,15 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.conversion.writers import (
-    huggingface_config,
-    huggingface_writer,
-    quantized_folder,
-    sglang_writer,
-)
+from grokpack.conversion.writers import huggingface_config, quantized_folder, sglang_writer
+from grokpack.conversion.writers.huggingface_folder import INDEX, SHARD_BYTES
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import FileLayout, Layout, cut, whole
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
 from grokpack.transforms.quantized_arrays import CodesRefitted, ScaleRows
@@ -28,12 +23,9 @@ from grokpack.transforms.quantizer import GroupQuantizer
 from grokpack.transforms.repacked import CodeRows, OutputScales
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
-    from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
     from grokpack.transforms.scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
@@ -52,7 +44,7 @@ class W8A8Options:
     """
 
     tp: int | None = None
-    shard_bytes: int = huggingface_writer.SHARD_BYTES
+    shard_bytes: int = SHARD_BYTES
     tokenizer: str | None = None
 
 
@@ -93,8 +85,10 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
     )
     if ranks == 1:
         return target
-    layout = _presharded(target.layout.arrays, names, ranks, options.shard_bytes)
-    finals = {name: data for name, data in target.finals.items() if not name.endswith("index.json")}
+    arrays = target.layout.arrays
+    axes = {name: tensor_names.rank_axis(names, name.removesuffix("_scale")) for name in arrays}
+    layout = sglang_writer.presharded(arrays, axes, ranks, options.shard_bytes)
+    finals = {name: data for name, data in target.finals.items() if name != INDEX}
     return replace(target, layout=layout, finals=finals)
 
 
@@ -115,21 +109,6 @@ def _unit(
         f"{base}.weight": (ArraySpec((outputs, inputs), DType.I8), codes),
         f"{base}.weight_scale": (ArraySpec((outputs, groups), DType.F32), scales),
     }
-
-
-def _presharded(
-    arrays: Mapping[str, ArraySpec], names: Convention, ranks: int, shard_bytes: int
-) -> Layout:
-    """Lay out each rank's experts in files of its own, everything else in common ones."""
-    axes = {name: tensor_names.rank_axis(names, name.removesuffix("_scale")) for name in arrays}
-    cuts = {name: axis for name, axis in axes.items() if axis is not None}
-    files: list[FileLayout] = []
-    for rank in range(ranks):
-        boxes = {n: cut(arrays[n].shape, axis, rank, ranks) for n, axis in cuts.items()}
-        files += sglang_writer.files_of(f"TP-{rank:03d}", boxes, arrays, shard_bytes)
-    shared = {name: whole(spec.shape) for name, spec in arrays.items() if name not in cuts}
-    files += sglang_writer.files_of("TP-common", shared, arrays, shard_bytes)
-    return Layout(arrays, tuple((file,) for file in files))
 
 
 WRITER = QuantizingWriter(
