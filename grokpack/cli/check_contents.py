@@ -11,9 +11,9 @@ from grokpack.core.errors import GrokpackError, Interrupted
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.session import Session
+    from grokpack.verification.read_and_compare import ReadResult
     from grokpack.verification.read_options import ReadOptions
     from grokpack.verification.sampling import Sample
-    from grokpack.verification.verify_contents import ReadResult
     from grokpack.verification.verify_structure import Verdict
 
 

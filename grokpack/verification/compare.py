@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -12,15 +11,15 @@ import numpy as np
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.errors import Interrupted
-from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore
 from grokpack.core.layout import Box
-from grokpack.core.progress import watching
+from grokpack.core.progress import phase, watching
 from grokpack.core.tensors import DType
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
 from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16
+from grokpack.storage.parallelism import threads
 from grokpack.transforms.dequantize import exact
-from grokpack.verification import read_options
 from grokpack.verification.read_options import ReadOptions
 
 if TYPE_CHECKING:
@@ -109,19 +108,18 @@ def compare(
     ours, theirs = first.tensors, second.tensors
     shared = [n for n, t in ours.items() if n in theirs and _shape(t) == _shape(theirs[n])]
     pairs = [_Pair(ours[name], theirs[name]) for name in shared]
-    began = time.monotonic()
-    listen(Started("diff", sum(math.prod(_shape(ours[name])) for name in shared)))
     limits = limits or ReadOptions()
     if limits.executor is not None:
         first, second = first.anywhere(), second.anywhere()
-    pool = read_options.pool(first.folder, limits)
+    begin = Started("diff", sum(math.prod(_shape(ours[name])) for name in shared))
+    pool = limits.pool(threads(first.folder))
     job = Job(_comparing, (first, second), _see)
     found: dict[str, list[_Block]] = {name: [] for name in shared}
-    for blocks in map_unordered(job, _tasks(pairs), pool, watching(listen, limits.stopping)):
-        found[blocks[0].name] += blocks
-    if limits.stopping():
-        raise Interrupted("stopped", hint="the same command begins anew")
-    listen(Finished("diff", time.monotonic() - began))
+    with phase(begin, listen):
+        for blocks in map_unordered(job, _tasks(pairs), pool, watching(listen, limits.stopping)):
+            found[blocks[0].name] += blocks
+        if limits.stopping():
+            raise Interrupted("stopped", hint="the same command begins anew")
     return Comparison(
         tuple(_summed(name, blocks) for name, blocks in found.items()),
         tuple(name for name in ours if name not in found),

@@ -14,15 +14,17 @@ from grokpack.core.finding import Finding, errors, of_kinds
 from grokpack.verification import file_checksums
 from grokpack.verification.checksums import hub, sha256_list, torrent
 from grokpack.verification.checksums.digests import Sum
+from grokpack.verification.content_findings import sizes_unlike, unlisted
 from grokpack.verification.history import CheckHistory
 from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.torrent_pieces import check_pieces, files_of
-from grokpack.verification.verify_contents import ReadResult, check_contents, other_sizes, unlisted
+from grokpack.verification.verify_contents import check_contents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.checkpoint.manifest_paths import ComparedFiles
+    from grokpack.verification.read_and_compare import ReadResult
 
 _HEAD_BYTES = 64
 
@@ -96,7 +98,7 @@ def _check_manifest(
         raise stranger(path)
     contents = check_contents(checkpoint, theirs, limits, listen, CheckHistory(checkpoint))
     sizes = {r.path: storage.size_of(r.path) for r in theirs.files}
-    extra = [*other_sizes(theirs.files, sizes)]
+    extra = [*sizes_unlike(theirs.files, sizes)]
     extra += _unmatched(theirs.unknown, theirs.absent, path)
     return _telling(contents.also(extra))
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.errors import SourceUnreadable
-from grokpack.core.events import Finished, Listener, Started
+from grokpack.core.events import Listener, Started
 from grokpack.core.finding import Finding
-from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
-from grokpack.execution.workers import Job, map_unordered
+from grokpack.execution.workers import Job
 from grokpack.storage import hashing
-from grokpack.verification import read_options
-from grokpack.verification.verify_contents import ReadResult
+from grokpack.storage.parallelism import threads
+from grokpack.verification.content_findings import other_size, unreadable
+from grokpack.verification.read_and_compare import ReadResult, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 class _FileResult:
     """Result of one file."""
 
-    nbytes: int
+    name: str
     ended: bool
     finding: Finding | None = None
 
@@ -53,30 +52,21 @@ def check_sums(
     """
     sizes = {name: storage.size_of(checkpoint.path(name)) or 0 for name in expected}
     other = [name for name, own in expected.items() if own.nbytes not in (None, sizes[name])]
-    total, began = sum(sizes.values()), time.monotonic()
-    listen(Started("contents", total))
     # The largest first, so that no thread is left alone with one at the end.
     order = sorted(expected.keys() - set(other), key=lambda name: (-sizes[name], name))
-    pool = read_options.pool(checkpoint.folder, limits)
     paths = {name: storage.absolute(checkpoint.path(name)) for name in order}
     sizes_by_path = {path: sizes[name] for name, path in paths.items()}
+    begin = Started("contents", sum(sizes.values()))
     job = Job(_Judge, (sizes_by_path, paths, expected), worker_checks.check_files)
-    results = list(map_unordered(job, order, pool, watching(listen, limits.stopping)))
-    listen(Finished("contents", time.monotonic() - began))
+    results = list(read_all(begin, job, order, limits, threads(checkpoint.folder), listen))
     findings = [result.finding for result in results if result.finding]
-    findings += [_other_size(name, expected[name], sizes[name]) for name in other]
+    findings += [
+        other_size(name, expected[name].nbytes, sizes[name], "was published") for name in other
+    ]
     findings.sort(key=lambda finding: finding.file or "")
-    done = [result.nbytes for result in results if result.ended]
-    read, ended = sum(done), len(done) == len(order)
-    unlisted = [f.nbytes for f in checkpoint.layout.files() if f.path not in expected]
-    total += sum(unlisted)
-    files = len(expected) + len(unlisted)
-    return ReadResult(tuple(findings), origin, total, read, total - read, ended, files, len(done))
-
-
-def _other_size(name: str, own: Sum, nbytes: int) -> Finding:
-    what = "file has another size than was published"
-    return Finding("GP112", what, name, None, f"{own.nbytes:,} bytes", f"{nbytes:,} bytes")
+    compared = {result.name: sizes[result.name] for result in results if result.ended}
+    sizes |= {f.path: f.nbytes for f in checkpoint.layout.files() if f.path not in expected}
+    return ReadResult.of(findings, origin, sizes, compared, ended=len(compared) == len(order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +85,10 @@ class _Judge:
         try:
             digest = hashing.sum_of(own.digest(nbytes), path, nbytes, self.watch)
         except SourceUnreadable as error:
-            what = f"contents cannot be read: {error.what}"
-            return _FileResult(nbytes, ended=True, finding=Finding("GP117", what, name))
+            return _FileResult(name, ended=True, finding=unreadable(name, error.what))
         if digest is None:
-            return _FileResult(nbytes, ended=False)
+            return _FileResult(name, ended=False)
         if digest == own.value:
-            return _FileResult(nbytes, ended=True)
+            return _FileResult(name, ended=True)
         wrong = Finding("GP110", "contents changed", name, None, f"{own.kind} {own.value}", digest)
-        return _FileResult(nbytes, ended=True, finding=wrong)
+        return _FileResult(name, ended=True, finding=wrong)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokpack.execution.workers import WorkerPool
-from grokpack.storage.parallelism import threads
 from grokpack.verification.sampling import Sample
 
 if TYPE_CHECKING:
@@ -35,8 +34,3 @@ class ReadOptions:
     def pool(self, usual: int) -> WorkerPool:
         """Return the workers; so many threads unless they were given."""
         return WorkerPool(self.width or self.workers or usual, self.executor)
-
-
-def pool(near: str, limits: ReadOptions) -> WorkerPool:
-    """Return the workers for reading near a path, unless they were given."""
-    return limits.pool(threads(near))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
 from grokpack.core.errors import GrokpackError, Interrupted, Place
-from grokpack.core.events import Finished, Listener, Started, ignore
-from grokpack.core.progress import watching
-from grokpack.execution.workers import Job, map_unordered
+from grokpack.core.events import Listener, Started, ignore
+from grokpack.core.progress import phase, watching
+from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.storage import hashing
-from grokpack.verification import read_options
-from grokpack.verification.read_options import ReadOptions
+from grokpack.storage.parallelism import threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,21 +69,20 @@ def record(
         for file in checkpoint.layout.files()
         for path in (storage.stored(checkpoint.path(file.path)),)
     }
-    began, total = time.monotonic(), sum(storage.stamp(path)[0] for path in held.values())
-    listen(Started("manifest", total))
-
+    sizes = {name: storage.stamp(path)[0] for name, path in held.items()}
+    total = sum(sizes.values())
     # The largest first, so that no thread is left alone with one at the end.
-    order = sorted(held.items(), key=lambda item: -storage.stamp(item[1])[0])
-    pool = read_options.pool(checkpoint.folder, ReadOptions(workers=workers))
+    order = sorted(held.items(), key=lambda item: -sizes[item[0]])
     job = Job(_Recorder, (sha256,))
-    rows = dict(map_unordered(job, order, pool, watching(listen, stopping)))
-    if stopping():
-        raise Interrupted("stopped; no manifest was written")
-    description = {"command": "manifest", "format": checkpoint.format}
-    description |= {"source": checkpoint.identity()}
-    rendered = manifest_file.render_rows(description, rows, {})
-    storage.write_whole(storage.absolute(place), rendered, replace=False)
-    listen(Finished("manifest", time.monotonic() - began))
+    pool = WorkerPool(workers or threads(checkpoint.folder))
+    with phase(Started("manifest", total), listen):
+        rows = dict(map_unordered(job, order, pool, watching(listen, stopping)))
+        if stopping():
+            raise Interrupted("stopped; no manifest was written")
+        description = {"command": "manifest", "format": checkpoint.format}
+        description |= {"source": checkpoint.identity()}
+        rendered = manifest_file.render_rows(description, rows, {})
+        storage.write_whole(storage.absolute(place), rendered, replace=False)
     return Recorded(place, len(rows), total)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,20 +17,19 @@ from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
 from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
 from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
-from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore
 from grokpack.core.finding import Finding
-from grokpack.core.progress import watching
 from grokpack.core.tiles import tile_count
 from grokpack.execution import worker_checks
 from grokpack.execution.data_loop import Context, file_group_blocks
 from grokpack.execution.output import Output
 from grokpack.execution.quantization_error import TileErrorStats
-from grokpack.execution.workers import Job, map_unordered
+from grokpack.execution.workers import Job
 from grokpack.planning.memory_budget import budget
 from grokpack.planning.tasks import TileRange
-from grokpack.verification import byte_ranges
+from grokpack.verification import content_findings
+from grokpack.verification.read_and_compare import ReadResult, read_all
 from grokpack.verification.read_options import ReadOptions
-from grokpack.verification.verify_contents import ReadResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,13 +75,10 @@ def replay(
     runs = list(_chosen(plan, limits.share))
     total = sum(file.nbytes for file in plan.target.layout.files())
     wanted = sum(run.nbytes(plan.target.layout) for run in runs)
-    listen(Started("replay", wanted))
-    began = time.monotonic()
     allowed = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers)
     job = Job(_replaying, (plan, output, allowed.step_sizes), _setup)
-    pool = limits.pool(allowed.workers)
-    results = list(map_unordered(job, runs, pool, watching(listen, limits.stopping)))
-    listen(Finished("replay", time.monotonic() - began))
+    begin = Started("replay", wanted)
+    results = list(read_all(begin, job, runs, limits, allowed.workers, listen))
     named = _named(out, plan)
     findings = [named(finding) for result in results for finding in result.findings]
     findings.sort(key=lambda finding: finding.file or "")
@@ -251,7 +246,7 @@ class _Replayer:
             self.context.advanced(len(blocks[0]) * len(group))
         findings = [_differs(file, bad[file.path]) for file in group if bad[file.path]]
         for path, what in errors.items():
-            findings.append(Finding("GP117", f"contents cannot be read: {what}", path))
+            findings.append(content_findings.unreadable(path, what))
         return _ReplayResult(run.nbytes(self.plan.target.layout), tuple(findings))
 
     def _compare(
@@ -275,13 +270,8 @@ class _Replayer:
 
 def _differs(file: FileLayout, ranges: Sequence[tuple[int, int]]) -> Finding:
     start, stop = ranges[0][0], ranges[-1][1]
-    names, words = (
-        byte_ranges.tensors(file, start, stop),
-        byte_ranges.describe_range(file, start, stop),
-    )
-    found = f"bytes {start:,} to {stop - 1:,}" + (f" ({words})" if words else "")
-    tensor = names[0] if len(names) == 1 else None
-    return Finding("GP110", "not what the source gives", file.path, tensor, None, found)
+    where, tensor = content_findings.located(file, start, stop)
+    return Finding("GP110", "not what the source gives", file.path, tensor, None, where)
 
 
 def _finals(plan: Plan, output: Output) -> list[Finding]:
@@ -294,7 +284,7 @@ def _finals(plan: Plan, output: Output) -> list[Finding]:
             reader = storage.FileBytes(path)
             found = reader.read(0, reader.size()) if storage.exists(path) else None
         if found is None:
-            findings.append(Finding("GP101", "file is missing", name))
+            findings.append(content_findings.missing(name))
         elif found != data:
             findings.append(Finding("GP110", "not what the source gives", name))
     return findings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import hashlib
 import os
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,15 +13,23 @@ from grokpack import storage
 from grokpack.checkpoint.file_matching import is_weights, match
 from grokpack.checkpoint.manifest_paths import below_home
 from grokpack.core.errors import SourceUnreadable
-from grokpack.core.events import Finished, Listener, Started
+from grokpack.core.events import Listener, Started
 from grokpack.core.finding import Finding
 from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
-from grokpack.execution.workers import Job, map_unordered
+from grokpack.execution.workers import Job
 from grokpack.storage import hashing
-from grokpack.verification import byte_ranges, read_options
+from grokpack.storage.parallelism import threads
 from grokpack.verification.checksums.torrent import PUBLISHED
-from grokpack.verification.verify_contents import ReadResult, unlisted
+from grokpack.verification.content_findings import (
+    changed,
+    located,
+    other_size,
+    some,
+    unlisted,
+    unreadable,
+)
+from grokpack.verification.read_and_compare import ReadResult, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +41,6 @@ if TYPE_CHECKING:
     from grokpack.verification.read_options import ReadOptions
 
 _ZEROS = bytes(1 << 20)
-_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +70,14 @@ def check_pieces(
         limits: When to end.
         listen: Receives progress.
     """
-    watch = watching(listen, limits.stopping)
-    work = _Judge(watch, torrent, held)
+    work = _Judge(watching(listen), torrent, held)
     judged = [piece for piece in range(torrent.pieces) if work.can_judge(piece)]
-    listen(Started("contents", sum(work.length(piece) for piece in judged)))
-    began = time.monotonic()
-    pool = read_options.pool(checkpoint.folder, limits)
+    begin = Started("contents", sum(work.length(piece) for piece in judged))
     job = Job(_Judge, (torrent, held), _see)
-    results = sorted(map_unordered(job, judged, pool, watch), key=lambda r: r.piece)
-    listen(Finished("contents", time.monotonic() - began))
+    read = read_all(begin, job, judged, limits, threads(checkpoint.folder), listen)
+    done = sorted((r for r in read if r.good is not None), key=lambda result: result.piece)
     layouts = {file.path: file for file in checkpoint.layout.files()}
-    named = {own.name for own in held.values()}
-    done = [result for result in results if result.good is not None]
+    named = {own.name: own.nbytes for own in held.values()}
     findings = [
         *_other_sizes(torrent, checkpoint, held),
         *_findings([r for r in done if not r.good], torrent, held, layouts),
@@ -83,28 +85,25 @@ def check_pieces(
         *unlisted([path for path in layouts if path not in named]),
         *_foreign(checkpoint, torrent),
     ]
-    ended = len(done) == len(judged)
     published = ", the one that xAI published" if torrent.info_hash == PUBLISHED else ""
-    origin = f"torrent {torrent.info_hash}{published}"
-    compared = _compared(torrent, held, [result.piece for result in done])
-    read, files = sum(compared.values()), {own.name: own.nbytes for own in held.values()}
-    files |= {path: file.nbytes for path, file in layouts.items() if path not in files}
-    total = sum(files.values())
-    all_of_them = sum(compared[number] == own.nbytes for number, own in held.items())
-    return ReadResult(
-        tuple(findings), origin, total, read, total - read, ended, len(files), all_of_them
+    return ReadResult.of(
+        findings,
+        f"torrent {torrent.info_hash}{published}",
+        {path: file.nbytes for path, file in layouts.items()} | named,
+        _compared(torrent, held, [result.piece for result in done]),
+        ended=len(done) == len(judged),
     )
 
 
 def _compared(
     torrent: Torrent, held: Mapping[int, PresentFile], pieces: Sequence[int]
-) -> Counter[int]:
-    """Count the bytes of each file, by number, that lie in these pieces."""
-    found: Counter[int] = Counter()
+) -> Counter[str]:
+    """Count the bytes of each file that lie in these pieces."""
+    found = Counter({own.name: 0 for own in held.values()})
     for piece in pieces:
         for number, _, start, stop in stretches(torrent, piece, piece + 1):
             if number in held:
-                found[number] += stop - start
+                found[held[number].name] += stop - start
     return found
 
 
@@ -228,18 +227,13 @@ def _findings(
         others = f"; {which} holds {len(touched)} files" if len(touched) > 1 else ""
         for number, _, start, stop in touched:
             name = held[number].name
-            where = f"bytes {start:,} to {stop - 1:,}"
-            tensor = None
-            if name in layouts:
-                names = byte_ranges.tensors(layouts[name], start, stop)
-                words = byte_ranges.describe_range(layouts[name], start, stop)
-                where += f" ({words})" if words else ""
-                tensor = names[0] if len(names) == 1 else None
+            where, tensor = located(layouts.get(name), start, stop)
             found = f"{which}: {where}{others}"
             error = next((errors[p] for p in range(first, last) if errors[p]), None)
-            what = "contents changed" if error is None else f"contents cannot be read: {error}"
-            code = "GP110" if error is None else "GP117"
-            yield Finding(code, what, name, tensor, None, found)
+            if error is None:
+                yield changed(name, found, tensor)
+            else:
+                yield unreadable(name, error, found, tensor)
 
 
 def _other_sizes(
@@ -249,9 +243,7 @@ def _other_sizes(
     for number, entry in enumerate(torrent.files):
         own = held.get(number)
         if own is not None and own.nbytes != entry.nbytes:
-            what = "file has another size than in the torrent"
-            sizes = f"{entry.nbytes:,} bytes", f"{own.nbytes:,} bytes"
-            yield Finding("GP112", what, own.name, None, *sizes)
+            yield other_size(own.name, entry.nbytes, own.nbytes, "in the torrent")
         elif own is None and entry.path not in known and is_weights(entry.path):
             yield Finding("GP101", "file is missing; the torrent has it", entry.path)
 
@@ -262,9 +254,8 @@ def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
     if not left:
         return
     runs = [f"{a:,} to {b - 1:,}" if b - a > 1 else f"{a:,}" for a, b in _runs(left)]
-    few = ", ".join(runs[:_FEW]) + (", .." if len(runs) > _FEW else "")
     what = f"{len(left):,} of {torrent.pieces:,} pieces cannot be judged: files are missing"
-    yield Finding("GP118", what, None, None, None, f"pieces {few}", "warning")
+    yield Finding("GP118", what, None, None, None, f"pieces {some(runs)}", "warning")
 
 
 def _foreign(checkpoint: ComparedFiles, torrent: Torrent) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ Tallies merge exactly, so the result depends neither on the cuts nor on the thre
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,9 +16,9 @@ from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.arrays import dense
 from grokpack.core.errors import ChunkUnreadable, FrameDamaged, GrokpackError
-from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore
 from grokpack.core.layout import Box
-from grokpack.core.progress import watching
+from grokpack.core.progress import phase, watching
 from grokpack.core.tensors import DType, scales_name
 from grokpack.core.tiles import row_bands
 from grokpack.execution import worker_checks
@@ -129,9 +128,7 @@ def tally_all(
         GrokpackError: What reading raises.
     """
     cuts = cuts or usual_cuts(checkpoint)
-    began = time.monotonic()
     total = sum(tensor.nbytes for tensor in tensors)
-    listen(Started("values", total))
     limits = limits or ReadOptions()
     if limits.executor is not None:
         checkpoint = checkpoint.anywhere()
@@ -141,17 +138,17 @@ def tally_all(
     )
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
-    parts = _in_order(map_unordered(job, enumerate(slabs), pool, watching(listen)))
-    for slab, part in zip(slabs, parts, strict=True):
-        if isinstance(part, GrokpackError):
-            if failed is None:
-                raise part
-            failed.setdefault(slab.array, part)
-        elif slab.array in tallies:
-            tallies[slab.array].merge(part)
-        else:
-            tallies[slab.array] = part
-    listen(Finished("values", time.monotonic() - began))
+    with phase(Started("values", total), listen):
+        parts = _in_order(map_unordered(job, enumerate(slabs), pool, watching(listen)))
+        for slab, part in zip(slabs, parts, strict=True):
+            if isinstance(part, GrokpackError):
+                if failed is None:
+                    raise part
+                failed.setdefault(slab.array, part)
+            elif slab.array in tallies:
+                tallies[slab.array].merge(part)
+            else:
+                tallies[slab.array] = part
     return {array: tally for array, tally in tallies.items() if array not in (failed or {})}
 
 

@@ -19,7 +19,7 @@ from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
 from grokpack.formats import zstd_seekable
 from grokpack.models import config_json, registry
 from grokpack.storage import hashing
-from grokpack.verification.verify_contents import OTHER_SIZE, unlisted
+from grokpack.verification import content_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record
     from grokpack.core.layout import FileLayout, Part
-    from grokpack.verification.verify_contents import ReadResult
+    from grokpack.verification.read_and_compare import ReadResult
 
 _COMPARE_BYTES = 4 << 20
 _OF_CONTENTS = ("GP110", "GP117")  # findings about contents, not about names, headers or sizes
@@ -232,8 +232,8 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
     small = [r for r in known.companions if bad and os.path.basename(r.path) not in named]
     small = [record for record in small if record not in gone]
     return [
-        *(Finding("GP101", "file is missing", record.file.path) for record in gone),
-        *unlisted(known.unknown),
+        *(content_findings.missing(record.file.path) for record in gone),
+        *content_findings.unlisted(known.unknown),
         *_ends([*rows, *small]),
         *_beginnings([*rows, *small] if None in bad else ()),
     ]
@@ -260,16 +260,7 @@ def _ends(rows: Sequence[Record]) -> list[Finding]:
     for record in rows:
         file, nbytes = record.file, storage.stamp(record.path)[0]
         if nbytes != record.nbytes:
-            findings.append(
-                Finding(
-                    "GP112",
-                    OTHER_SIZE,
-                    file.path,
-                    None,
-                    f"{record.nbytes:,} bytes",
-                    f"{nbytes:,} bytes",
-                )
-            )
+            findings.append(content_findings.other_size(file.path, record.nbytes, nbytes))
             continue
         found = _last_tile_sum(record.path, nbytes) if record.tail else ""
         if found != record.tail:

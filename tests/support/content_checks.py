@@ -16,8 +16,8 @@ from grokpack.verification.verify_contents import check_contents
 from tests.support.forked import run
 
 if TYPE_CHECKING:
+    from grokpack.verification.read_and_compare import ReadResult
     from grokpack.verification.sampling import Sample
-    from grokpack.verification.verify_contents import ReadResult
 
 
 def flip(path: Path, byte: int, bit: int = 0) -> None:
