@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import Shape
@@ -32,55 +32,85 @@ Part = Literal[
 ]
 """Parts of the network, whatever a family calls their tensors."""
 
-_ROLES: dict[Part, Role] = {
-    "embedding": "embedding",
-    "head": "head",
-    "final_norm": "norm",
-    "pre_attention_norm": "norm",
-    "post_attention_norm": "norm",
-    "pre_expert_norm": "norm",
-    "post_expert_norm": "norm",
-    "router": "router",
-    "query": "attention",
-    "key": "attention",
-    "value": "attention",
-    "attention_output": "attention",
-    "mlp_gate": "mlp",
-    "mlp_up": "mlp",
-    "mlp_down": "mlp",
-    "expert_gate": "expert",
-    "expert_up": "expert",
-    "expert_down": "expert",
-}
+GLOBAL_PARTS: tuple[Part, ...] = ("embedding", "final_norm", "head")
+"""Parts that a network has once; it has the others in each layer."""
 
 Cut = Literal["columns", "rows", "features", "none"]
 """How ranks share a weight stored `[in, out]`: by outputs, by inputs, by embedding features."""
 
 
+class PartFacts(NamedTuple):
+    """Facts about a part that hold for all families.
+
+    Attributes:
+        role: The group of parts that it belongs to.
+        dims: Axes by their names in `Geometry`.
+        cut: How tensor-parallel ranks share it.
+        title: Description for people.
+    """
+
+    role: Role
+    dims: tuple[str, ...]
+    cut: Cut
+    title: str
+
+
+PARTS: dict[Part, PartFacts] = {
+    "embedding": PartFacts("embedding", ("vocab", "d_model"), "features", "token embedding"),
+    "head": PartFacts("head", ("vocab", "d_model"), "features", "output head"),
+    "final_norm": PartFacts("norm", ("d_model",), "none", "final norm"),
+    "pre_attention_norm": PartFacts("norm", ("d_model",), "none", "norm before attention"),
+    "post_attention_norm": PartFacts("norm", ("d_model",), "none", "norm after attention"),
+    "pre_expert_norm": PartFacts("norm", ("d_model",), "none", "norm before the experts"),
+    "post_expert_norm": PartFacts("norm", ("d_model",), "none", "norm after the experts"),
+    "router": PartFacts("router", ("d_model", "experts"), "none", "router"),
+    "query": PartFacts("attention", ("d_model", "q_width"), "columns", "query projection"),
+    "key": PartFacts("attention", ("d_model", "kv_width"), "columns", "key projection"),
+    "value": PartFacts("attention", ("d_model", "kv_width"), "columns", "value projection"),
+    "attention_output": PartFacts("attention", ("q_width", "d_model"), "rows", "output projection"),
+    "mlp_gate": PartFacts("mlp", ("d_model", "mlp"), "columns", "MLP, gate projection"),
+    "mlp_up": PartFacts("mlp", ("d_model", "mlp"), "columns", "MLP, up projection"),
+    "mlp_down": PartFacts("mlp", ("mlp", "d_model"), "rows", "MLP, down projection"),
+    "expert_gate": PartFacts(
+        "expert", ("experts", "d_model", "ffn"), "columns", "experts, gate projection"
+    ),
+    "expert_up": PartFacts(
+        "expert", ("experts", "d_model", "ffn"), "columns", "experts, up projection"
+    ),
+    "expert_down": PartFacts(
+        "expert", ("experts", "ffn", "d_model"), "rows", "experts, down projection"
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TensorRule:
-    """One kind of tensor.
+    """One kind of tensor of a family.
 
     Attributes:
         path: The family's own name for it, below the layer's prefix for a layer's tensors.
-        dims: Axes by their names in `Geometry`, for example `("experts", "d_model", "ffn")`.
         part: The part of the network that it is.
         title: Description for people.
-        cut: How tensor-parallel ranks share it.
-        gguf: llama.cpp's name, below `blk.N.` for a layer's tensors; empty where it has none.
     """
 
     path: str
-    dims: tuple[str, ...]
     part: Part
     title: str
-    cut: Cut
-    gguf: str = ""
 
     @property
     def role(self) -> Role:
         """The group of parts that it belongs to."""
-        return _ROLES[self.part]
+        return PARTS[self.part].role
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Axes by their names in `Geometry`, for example `("experts", "d_model", "ffn")`."""
+        return PARTS[self.part].dims
+
+    @property
+    def cut(self) -> Cut:
+        """How tensor-parallel ranks share it."""
+        return PARTS[self.part].cut
 
     @property
     def stacked(self) -> bool:
@@ -164,19 +194,14 @@ class ModelTensor:
         layer: Its decoder layer; None if it belongs to none.
         rule: Its kind of tensor.
         name: The family's own parameter name.
+        gguf: llama.cpp's name for it; empty where it has none.
     """
 
     index: int
     layer: int | None
     rule: TensorRule
     name: str
-
-    @property
-    def gguf(self) -> str:
-        """llama.cpp's name for it; empty where it has none."""
-        if self.layer is None or not self.rule.gguf:
-            return self.rule.gguf
-        return f"blk.{self.layer}.{self.rule.gguf}"
+    gguf: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
-from grokpack.models.architecture import ModelTensor
+from grokpack.models.architecture import GLOBAL_PARTS, PARTS, ModelTensor, TensorRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from grokpack.models.architecture import Constants, Geometry, Part, TensorRule
+    from grokpack.models.architecture import Constants, Geometry, Part
+    from grokpack.models.gguf_table import GgufTable
     from grokpack.models.tensor_names import Convention
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
@@ -74,8 +75,8 @@ class Family:
     Attributes:
         name: Its name, `grok-1`.
         title: Its name for people, `Grok-1`.
-        global_rules: Tensors before the layers, in the order of the files.
-        layer_rules: Tensors of a layer, in that order.
+        paths: Its own name of each tensor by part, in the order of the files; those of a layer come
+            after the others, and their names below the layer's prefix.
         layer_prefix: Beginning of the names of a layer's tensors, with `{layer}`.
         release: Dimensions of the released model.
         release_layout: How its release lies in files.
@@ -86,7 +87,7 @@ class Family:
         dimensions: Keys of each dimension in configs, likewise.
         conventions: Names of the tensors in safetensors folders, by convention.
         code: Files of `grokpack/conversion/templates` that run such a folder in transformers.
-        gguf_architecture: llama.cpp's name; None where it has none.
+        gguf: Keys and names of GGUF files; None where llama.cpp has no such architecture.
         tokenizer: Kind of its tokenizer.
         marks: Entries of a config.json that tell this family from others.
         layer_order: The layers in the order of the files.
@@ -94,8 +95,7 @@ class Family:
 
     name: str
     title: str
-    global_rules: tuple[TensorRule, ...]
-    layer_rules: tuple[TensorRule, ...]
+    paths: Mapping[Part, str]
     layer_prefix: str
     release: Geometry
     release_layout: ReleaseLayout
@@ -106,10 +106,20 @@ class Family:
     dimensions: Mapping[str, tuple[str, ...]]
     conventions: Mapping[str, Convention] = field(default_factory=dict)
     code: tuple[str, ...] = ()
-    gguf_architecture: str | None = None
+    gguf: GgufTable | None = None
     tokenizer: TokenizerKind = "sentencepiece"
     marks: Mapping[str, Any] = field(default_factory=dict)
     layer_order: Callable[[int], Sequence[int]] = range
+
+    @property
+    def global_rules(self) -> tuple[TensorRule, ...]:
+        """Tensors before the layers, in the order of the files."""
+        return _rules(self)[0]
+
+    @property
+    def layer_rules(self) -> tuple[TensorRule, ...]:
+        """Tensors of a layer, in the order of the files."""
+        return _rules(self)[1]
 
     @property
     def rules(self) -> tuple[TensorRule, ...]:
@@ -119,7 +129,7 @@ class Family:
     @property
     def tied(self) -> bool:
         """True if the embedding is the output head as well."""
-        return self.find("head") is None
+        return "head" not in self.paths
 
     def find(self, part: Part) -> TensorRule | None:
         """Return the rule of a part; None if the family lacks it."""
@@ -180,6 +190,19 @@ class Family:
 
 
 @lru_cache(maxsize=64)
+def _rules(family: Family) -> tuple[tuple[TensorRule, ...], tuple[TensorRule, ...]]:
+    """Return the rules of no layer, and those of each layer."""
+    titles = {part: facts.title for part, facts in PARTS.items()}
+    if family.tied:
+        titles["embedding"] += ", tied output head"
+    rules = [TensorRule(path, part, titles[part]) for part, path in family.paths.items()]
+    return (
+        tuple(rule for rule in rules if rule.part in GLOBAL_PARTS),
+        tuple(rule for rule in rules if rule.part not in GLOBAL_PARTS),
+    )
+
+
+@lru_cache(maxsize=64)
 def _layer_pattern(prefix: str) -> re.Pattern[str]:
     return re.compile(re.escape(prefix).replace(r"\{layer\}", r"(\d+)"))
 
@@ -196,8 +219,15 @@ def _tensors(family: Family, layers: int) -> tuple[ModelTensor, ...]:
     places = [(None, rule) for rule in family.global_rules] + [
         (layer, rule) for layer in family.layer_order(layers) for rule in family.layer_rules
     ]
+    table = family.gguf
     return tuple(
-        ModelTensor(index, layer, rule, family.name_of(rule, layer))
+        ModelTensor(
+            index,
+            layer,
+            rule,
+            family.name_of(rule, layer),
+            table.name_of(rule.part, layer) if table else "",
+        )
         for index, (layer, rule) in enumerate(places)
     )
 

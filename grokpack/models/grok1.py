@@ -14,123 +14,27 @@ from __future__ import annotations
 import math
 
 from grokpack.core.tensors import DType
-from grokpack.models.architecture import Constants, Geometry, TensorRule
+from grokpack.models.architecture import Constants, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
+from grokpack.models.gguf_table import GgufTable
 from grokpack.models.tensor_names import Classes, Convention
 
-_GLOBAL_RULES = (
-    TensorRule(
-        "language_model/in_out_embed/embeddings",
-        ("vocab", "d_model"),
-        "embedding",
-        "token embedding, tied output head",
-        "features",
-        "token_embd.weight",
-    ),
-    TensorRule(
-        "language_model/rms_norm/scale",
-        ("d_model",),
-        "final_norm",
-        "final norm",
-        "none",
-        "output_norm.weight",
-    ),
-)
-_LAYER_RULES = (
-    TensorRule(
-        "moe/linear/w",
-        ("experts", "d_model", "ffn"),
-        "expert_gate",
-        "experts, gate projection",
-        "columns",
-        "ffn_gate_exps.weight",
-    ),
-    TensorRule(
-        "moe/linear_1/w",
-        ("experts", "ffn", "d_model"),
-        "expert_down",
-        "experts, down projection",
-        "rows",
-        "ffn_down_exps.weight",
-    ),
-    TensorRule(
-        "moe/linear_v/w",
-        ("experts", "d_model", "ffn"),
-        "expert_up",
-        "experts, up projection",
-        "columns",
-        "ffn_up_exps.weight",
-    ),
-    TensorRule(
-        "multi_head_attention/key/w",
-        ("d_model", "kv_width"),
-        "key",
-        "key projection",
-        "columns",
-        "attn_k.weight",
-    ),
-    TensorRule(
-        "multi_head_attention/linear/w",
-        ("q_width", "d_model"),
-        "attention_output",
-        "output projection",
-        "rows",
-        "attn_output.weight",
-    ),
-    TensorRule(
-        "multi_head_attention/query/w",
-        ("d_model", "q_width"),
-        "query",
-        "query projection",
-        "columns",
-        "attn_q.weight",
-    ),
-    TensorRule(
-        "multi_head_attention/value/w",
-        ("d_model", "kv_width"),
-        "value",
-        "value projection",
-        "columns",
-        "attn_v.weight",
-    ),
-    TensorRule(
-        "rms_norm/scale",
-        ("d_model",),
-        "pre_attention_norm",
-        "norm before attention",
-        "none",
-        "attn_norm.weight",
-    ),
-    TensorRule(
-        "rms_norm_1/scale",
-        ("d_model",),
-        "post_attention_norm",
-        "norm after attention",
-        "none",
-        "attn_output_norm.weight",
-    ),
-    TensorRule(
-        "rms_norm_2/scale",
-        ("d_model",),
-        "pre_expert_norm",
-        "norm before the experts",
-        "none",
-        "ffn_norm.weight",
-    ),
-    TensorRule(
-        "rms_norm_3/scale",
-        ("d_model",),
-        "post_expert_norm",
-        "norm after the experts",
-        "none",
-        "layer_output_norm.weight",
-    ),
-    TensorRule(
-        "router/w", ("d_model", "experts"), "router", "router", "none", "ffn_gate_inp.weight"
-    ),
-)
-
-
+_PATHS: dict[Part, str] = {
+    "embedding": "language_model/in_out_embed/embeddings",
+    "final_norm": "language_model/rms_norm/scale",
+    "expert_gate": "moe/linear/w",
+    "expert_down": "moe/linear_1/w",
+    "expert_up": "moe/linear_v/w",
+    "key": "multi_head_attention/key/w",
+    "attention_output": "multi_head_attention/linear/w",
+    "query": "multi_head_attention/query/w",
+    "value": "multi_head_attention/value/w",
+    "pre_attention_norm": "rms_norm/scale",
+    "post_attention_norm": "rms_norm_1/scale",
+    "pre_expert_norm": "rms_norm_2/scale",
+    "post_expert_norm": "rms_norm_3/scale",
+    "router": "router/w",
+}
 _RELEASE = Geometry(
     vocab=131072,
     d_model=6144,
@@ -267,11 +171,66 @@ _SGLANG = Convention(
 )
 
 
+def _limit(geometry: Geometry) -> str:
+    """Say what src/models/grok.cpp, load_arch_tensors, does not take."""
+    if geometry.q_width == geometry.d_model:
+        return ""
+    return (
+        "it takes no Grok whose query heads together are "
+        f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
+    )
+
+
+_GGUF = GgufTable(
+    "grok",
+    {
+        "embedding": "token_embd.weight",
+        "final_norm": "output_norm.weight",
+        "expert_gate": "ffn_gate_exps.weight",
+        "expert_down": "ffn_down_exps.weight",
+        "expert_up": "ffn_up_exps.weight",
+        "key": "attn_k.weight",
+        "attention_output": "attn_output.weight",
+        "query": "attn_q.weight",
+        "value": "attn_v.weight",
+        "pre_attention_norm": "attn_norm.weight",
+        "post_attention_norm": "attn_output_norm.weight",
+        "pre_expert_norm": "ffn_norm.weight",
+        "post_expert_norm": "layer_output_norm.weight",
+        "router": "ffn_gate_inp.weight",
+    },
+    dimensions={
+        "block_count": "layers",
+        "embedding_length": "d_model",
+        "feed_forward_length": "ffn",
+        "expert_feed_forward_length": "ffn",
+        "expert_count": "experts",
+        "attention.head_count": "q_heads",
+        "attention.head_count_kv": "kv_heads",
+        "attention.key_length": "head_dim",
+        "attention.value_length": "head_dim",
+        "rope.dimension_count": "head_dim",
+    },
+    constants={
+        "context_length": "context",
+        "expert_used_count": "selected_experts",
+        "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+        "rope.freq_base": "rope_theta",
+        "logit_scale": "output_multiplier",
+        "embedding_scale": "embedding_multiplier",
+        "attention.output_scale": "attn_output_multiplier",
+        "attn_logit_softcapping": "attn_logit_cap",
+    },
+    # what llama.cpp's converter writes and takes by default; its network has none
+    fixed={"router_logit_softcapping": 30.0},
+    limit=_limit,
+)
+
+
 GROK1 = Family(
     name="grok-1",
     title="Grok-1",
-    global_rules=_GLOBAL_RULES,
-    layer_rules=_LAYER_RULES,
+    paths=_PATHS,
     layer_prefix="transformer/decoder_layer_{layer}/",
     release=_RELEASE,
     release_layout=ReleaseLayout("ckpt-0", weights=DType.I8, others=DType.F32),
@@ -288,7 +247,7 @@ GROK1 = Family(
     dimensions=_DIMENSIONS,
     conventions={c.name: c for c in (_HPCAI, _SGLANG, _KEYFAN)},
     code=("configuration_grok1.py", "modeling_grok1.py"),
-    gguf_architecture="grok",
+    gguf=_GGUF,
     tokenizer="sentencepiece",
     layer_order=layer_order,
 )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from grokpack.models.family import Family
+    from grokpack.models.gguf_table import GgufTable
     from grokpack.models.tensor_names import Convention
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (GROK1,)}
@@ -41,20 +42,27 @@ def by_paths(names: Collection[str]) -> Family:
 
 def gguf_architectures() -> list[str]:
     """Return llama.cpp's names of the architectures that are read."""
-    named = (family.gguf_architecture for family in FAMILIES.values())
-    return list(dict.fromkeys(name for name in named if name is not None))
+    tables = (family.gguf for family in FAMILIES.values())
+    return list(dict.fromkeys(table.architecture for table in tables if table is not None))
 
 
-def by_gguf_names(architecture: str, names: Iterable[str]) -> Family:
+def by_gguf_names(architecture: str, names: Iterable[str]) -> tuple[Family, GgufTable]:
     """Choose the family whose names in llama.cpp explain the most of these.
 
     Args:
         architecture: One of `gguf_architectures`.
         names: Names of tensors.
+
+    Returns:
+        The family, with its table.
     """
     kinds = {_below_layer(name) for name in names}
-    known = [family for family in FAMILIES.values() if family.gguf_architecture == architecture]
-    return max(known, key=lambda family: len(kinds & {rule.gguf for rule in family.rules}))
+    known = [
+        (family, family.gguf)
+        for family in FAMILIES.values()
+        if family.gguf is not None and family.gguf.architecture == architecture
+    ]
+    return max(known, key=lambda pair: len(kinds & {*pair[1].tensors.values()}))
 
 
 def by_convention(names: Collection[str]) -> tuple[Family, Convention] | None:

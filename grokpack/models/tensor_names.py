@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from grokpack.models.architecture import GLOBAL_PARTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from grokpack.models.architecture import ModelTensor, Part
-
-_GLOBAL: tuple[Part, ...] = ("embedding", "final_norm", "head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Convention:
         rest = self.table[part]
         return (
             rest
-            if part in _GLOBAL
+            if part in GLOBAL_PARTS
             else self.layer.replace("{layer}", str(layer)).replace("{rest}", rest)
         )
 

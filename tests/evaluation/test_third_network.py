@@ -189,6 +189,24 @@ def test_gelu_by_the_error_function_is_exact_to_float32() -> None:
     np.testing.assert_allclose(found, gelu(x.astype(np.float64)), rtol=0, atol=1e-6)
 
 
+FORMATS: dict[str, dict[str, Any]] = {
+    "zarr": {},
+    "hf": {"names": "third", "dtype": "f32"},
+    "gguf": {"type": "f32", "embedding": "f32", "tokenizer": "none"},
+}
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_any_format_computes_the_same(
+    source: Path, sequences: list[np.ndarray], wanted: np.ndarray, to: str, tmp_path: Path
+) -> None:
+    """Its caps and its temperature stand in each format's own config."""
+    plan = plan_convert(open_checkpoint(str(source)), to, ConvertOptions(**FORMATS[to]))
+    out = tmp_path / ("out.gguf" if to == "gguf" else "out")
+    execute(plan, str(out))
+    np.testing.assert_allclose(logits(out, sequences), wanted, rtol=0, atol=CLOSE)
+
+
 def given(sequences: list[np.ndarray]) -> Inputs:
     """Sequences with nothing to predict."""
     return Inputs(tuple(sequences), np.full(sum(map(len, sequences)), -1))

@@ -21,10 +21,11 @@ from grokpack.evaluation.inputs import read_tokens
 from grokpack.evaluation.single import evaluate
 from grokpack.execution.run import execute
 from grokpack.models import registry
+from grokpack.models.architecture import PARTS
 from grokpack.models.family import Model
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
-from tests.support.third_family import FAMILY, SMALL
+from tests.support.third_family import CAPS, FAMILY, SMALL
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -61,8 +62,8 @@ def states(first: Checkpoint, second: Checkpoint) -> set[str]:
 def test_its_release_is_synthesized_and_inspected_in_its_own_order(source: Checkpoint) -> None:
     names = list(source.tensors)
     assert names[0] == "net/unembed"
-    assert names[3] == "net/block_2/w/expert_gate"
-    assert names[-1] == "net/block_0/mlp/down"
+    assert names[3] == "net/block_2/w/attention_output"
+    assert names[-1] == "net/block_0/w/value"
     found = document(survey(source.folder))
     assert found["family"] == "third"
     assert found["geometry"]["mlp"] == SMALL.mlp
@@ -76,7 +77,7 @@ def test_what_is_not_as_its_table_says_is_found(source: Checkpoint) -> None:
     wrong = Path(source.folder) / "tensor00006_000"
     wrong.write_bytes((Path(source.folder) / "tensor00000_000").read_bytes())
     (finding,) = verify_structure(survey(source.folder)).findings[:1]
-    assert (finding.code, finding.tensor) == ("GP105", "net/block_2/w/key")
+    assert (finding.code, finding.tensor) == ("GP105", "net/block_2/w/expert_up")
 
 
 @pytest.mark.parametrize("tp", [2, 4])
@@ -107,23 +108,44 @@ def test_it_is_quantized_and_the_account_is_of_its_own_roles(
     assert {*account["roles"]} == {"expert", "attention", "mlp"}
 
 
+def test_its_gguf_has_its_own_names_and_keys(source: Checkpoint, tmp_path: Path) -> None:
+    options = ConvertOptions(type="f32", embedding="f32", tokenizer="none")
+    out = made(plan_convert(source, "gguf", options), tmp_path / "out.gguf")
+    assert states(source, out) == {"equal"}
+    assert {"unembed.weight", "blk.2.mlp_up.weight"} < {*out.layout.arrays}
+    assert out.config.items() >= {f"own_{name}": number for name, number in CAPS.items()}.items()
+
+
+def refusal(source: Checkpoint, to: str, options: ConvertOptions, **changed: Any) -> str:
+    """Why a conversion of its family, with something changed, is refused."""
+    model = Model(replace(FAMILY, **changed), SMALL)
+    with pytest.raises(GrokpackError) as caught:
+        plan_convert(replace(source, model=model), to, options)
+    assert caught.value.code == "GP306"
+    return str(caught.value)
+
+
 def test_what_a_format_cannot_say_of_it_is_refused(source: Checkpoint) -> None:
-    with pytest.raises(GrokpackError, match=r"llama\.cpp has no architecture for Third") as caught:
-        plan_convert(source, "gguf", ConvertOptions(type="bf16", tokenizer="none"))
-    assert caught.value.code == "GP306"
-    with pytest.raises(GrokpackError, match="no names in the convention of sglang") as caught:
-        plan_convert(source, "sglang", ConvertOptions(tp=2))
-    assert caught.value.code == "GP306"
+    gguf, table = ConvertOptions(type="bf16", tokenizer="none"), FAMILY.gguf
+    assert table is not None
+    named = dict(table.tensors)
+    del named["mlp_up"]
+    assert "no architecture for Third" in refusal(source, "gguf", gguf, gguf=None)
+    said = refusal(source, "gguf", gguf, gguf=replace(table, tensors=named))
+    assert "no names for all tensors of Third" in said
+    assert "no names in the convention of sglang" in refusal(source, "sglang", ConvertOptions(tp=2))
 
 
-def test_a_network_of_other_parts_is_refused(source: Checkpoint, tmp_path: Path) -> None:
+def test_a_network_of_other_parts_is_refused(
+    source: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parts that no block computes, and parts without which a block cannot be computed."""
     np.save(tmp_path / "tokens.npy", np.arange(8))
     inputs = read_tokens(str(tmp_path / "tokens.npy"), None, None, 0)
     unheard: Any = "mlp_bias"
-    bias = replace(FAMILY.rule("mlp_up"), part=unheard)
-    rules = (*(rule for rule in FAMILY.layer_rules if rule.part != "mlp_up"), bias)
-    other = replace(source, model=Model(replace(FAMILY, layer_rules=rules), SMALL))
+    monkeypatch.setitem(PARTS, unheard, PARTS["mlp_up"])
+    paths = {unheard if part == "mlp_up" else part: path for part, path in FAMILY.paths.items()}
+    other = replace(source, model=Model(replace(FAMILY, paths=paths), SMALL))
     with pytest.raises(GrokpackError, match="made of other parts than those") as caught:
         evaluate(other, inputs)
     assert caught.value.code == "GP345"

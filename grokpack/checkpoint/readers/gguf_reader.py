@@ -44,29 +44,13 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.architecture import Part as NetworkPart
     from grokpack.models.family import Family
+    from grokpack.models.gguf_table import GgufTable
     from grokpack.transforms.protocols import LazyArray
 
 NAME = "gguf"
-HEAD = gguf_tensors.HEAD
 _MOST = 1024  # most layers that a model may have; Grok-1 has 64
 _COUNT = "block_count"  # key of the number of layers, in the header itself
-_CONFIG = {  # GGUF's key below the architecture: the key of a Hugging Face config
-    "embedding_length": "hidden_size",
-    "block_count": "num_hidden_layers",
-    "expert_count": "num_local_experts",
-    "expert_used_count": "num_experts_per_tok",
-    "feed_forward_length": "intermediate_size",
-    "attention.head_count": "num_attention_heads",
-    "attention.head_count_kv": "num_key_value_heads",
-    "attention.key_length": "head_dim",
-    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
-    "attention.output_scale": "attn_output_multiplier",
-    "attn_logit_softcapping": "attn_logit_softcapping",
-    "context_length": "max_position_embeddings",
-    "embedding_scale": "embedding_multiplier_scale",
-    "logit_scale": "output_multiplier_scale",
-    "rope.freq_base": "rope_theta",
-}
+_GROUPS = "grokpack.scale_groups"
 _RELEASED_GROUPS = 8  # of the release; assumed where the file does not say
 _PROBED_COLUMNS = 4  # outputs whose blocks are compared, to tell the two origins apart
 
@@ -92,18 +76,20 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     files = gguf_files.read(path)
     if not files.complete_keys:
         return Survey(files.folder, NAME, files.expected, tuple(files.findings), None)
-    settings, infos = _settings(files), files.tensors()
-    family = registry.by_gguf_names(files.architecture, infos)
+    infos = files.tensors()
+    family, table = registry.by_gguf_names(files.architecture, infos)
+    settings = _settings(files, family, table)
     given = config_json.hints(settings, family, head_dim)
     layers = min(given.layers or 0, _MOST)
+    model_tensors = family.tensors(min(layers, len(infos)))
     held, wrong = gguf_tensors.take(
-        infos, family, layers, config_json.value(settings, family, "experts") or 0
+        infos, model_tensors, table.head, config_json.value(settings, family, "experts") or 0
     )
     specs = {e.index: TensorSpec(e.name, _logical(e, own.info)) for e, own in held.items()}
     model = infer(family, specs, layers, given)
     findings = [*files.findings, *map(files.placed, wrong)]
     if model is None:
-        findings += [] if wrong else [_shapeless(files, family)]
+        findings += [] if wrong else [_shapeless(files, table)]
         return Survey(files.folder, NAME, files.expected, tuple(findings), None)
     findings += map(files.placed, _misshapen(held, model.geometry))
     findings += [
@@ -127,27 +113,31 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     if any(finding.severity == "error" for finding in findings):
         return Survey(files.folder, NAME, files.expected, tuple(findings), bare, told=_COUNT)
     checkpoint = _with_tensors(bare, held)
-    if family.tied and HEAD in layout.arrays:
-        embedding = family.rule("embedding").gguf
-        findings += map(files.placed, check_head(checkpoint, embedding, HEAD))
+    if family.tied and table.head in layout.arrays:
+        embedding = table.tensors["embedding"]
+        findings += map(files.placed, check_head(checkpoint, embedding, table.head))
     return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint, told=_COUNT)
 
 
-def _shapeless(files: GgufFiles, family: Family) -> Finding:
+def _shapeless(files: GgufFiles, table: GgufTable) -> Finding:
     what = "the tensors do not tell a model's dimensions"
-    return Finding("GP210", what, files.first, family.rule("embedding").gguf)
+    return Finding("GP210", what, files.first, table.tensors["embedding"])
 
 
-def _settings(files: GgufFiles) -> dict[str, Any]:
-    """Return the keys under the names of a Hugging Face config, which grokpack reads."""
-    keys, prefix = files.keys, files.architecture
-    settings: dict[str, Any] = {
-        name: keys[f"{prefix}.{key}"] for key, name in _CONFIG.items() if f"{prefix}.{key}" in keys
-    }
-    settings.setdefault("head_dim", keys.get(f"{prefix}.rope.dimension_count"))
-    if "grokpack.scale_groups" in keys:
-        settings["scale_groups"] = keys["grokpack.scale_groups"]
-    return {name: value for name, value in settings.items() if value is not None}
+def _settings(files: GgufFiles, family: Family, table: GgufTable) -> dict[str, Any]:
+    """Return the keys under the names of the family's own config, which grokpack reads."""
+    names = [
+        *((key, family.dimensions[name][0]) for key, name in table.dimensions.items()),
+        *((key, family.hyperparameters[name][0]) for key, name in table.constants.items()),
+    ]
+    settings: dict[str, Any] = {}
+    for key, name in names:
+        value = files.keys.get(f"{table.architecture}.{key}")
+        if value is not None:
+            settings.setdefault(name, value)
+    if _GROUPS in files.keys:
+        settings["scale_groups"] = files.keys[_GROUPS]
+    return settings
 
 
 def _framings(files: GgufFiles) -> dict[str, tuple[bytes, ...]]:

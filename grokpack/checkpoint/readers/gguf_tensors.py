@@ -13,13 +13,11 @@ from grokpack.formats.gguf import TensorInfo
 from grokpack.transforms.layout_views import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from grokpack.models.architecture import ModelTensor
-    from grokpack.models.family import Family
     from grokpack.transforms.protocols import LazyArray
 
-HEAD = "output.weight"
 _MERGED = "_exps.weight"
 
 
@@ -44,20 +42,20 @@ class HeldTensor:
 
 
 def take(
-    infos: Mapping[str, TensorInfo], family: Family, layers: int, experts: int
+    infos: Mapping[str, TensorInfo], wanted: Iterable[ModelTensor], head: str, experts: int
 ) -> tuple[dict[ModelTensor, HeldTensor], list[Finding]]:
     """Return the tensors of the model, and findings for missing and surplus ones.
 
     Args:
         infos: Every tensor of the files.
-        family: Of the model.
-        layers: Number of layers by the keys.
+        wanted: Tensors of the model.
+        head: Name of the output head where it is a copy of the embedding.
         experts: Number of experts by the keys; 0 if they do not give it.
     """
     held: dict[ModelTensor, HeldTensor] = {}
     findings: list[Finding] = []
-    used = {HEAD}
-    for entry in family.tensors(min(layers, len(infos))):
+    used = {head}
+    for entry in wanted:
         stored = _names(entry, infos, min(experts, len(infos)))
         used |= set(stored)
         missing = [name for name in stored if name not in infos]

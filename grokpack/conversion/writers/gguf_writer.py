@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.losslessness import Fidelity
     from grokpack.formats.sentencepiece import Vocabulary
-    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family
+    from grokpack.models.gguf_table import GgufTable
     from grokpack.transforms.protocols import Op
 
 NAME = "gguf"
-_ROUTER_CAP = 30.0  # what llama.cpp's converter writes and takes by default; its network has none
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
 _GIGABYTE = 10**9
 _REPOSITORIES = "https://github.com/"
@@ -94,7 +94,7 @@ def assemble(
         tensor: Type and shape of a tensor, and how it is made.
         options: Split and tokenizer.
     """
-    architecture = _architecture(source.model.family)
+    table = _table(source.model.family)
     vocabulary = _vocabulary(source, options.tokenizer)
     infos: dict[str, TensorInfo] = {}
     made: dict[str, Op] = {}
@@ -104,8 +104,8 @@ def assemble(
     files = gguf.lay_out(
         _paths(source.model.family, kind, len(groups)),
         groups,
-        lambda writer: _add_keys(writer, source, kind, vocabulary),
-        architecture,
+        lambda writer: _add_keys(writer, source, table, kind, vocabulary),
+        table.architecture,
     )
     arrays = {name: info.stored for name, info in infos.items()}
     return Target(
@@ -114,22 +114,27 @@ def assemble(
         made,
         framings=source.framings,
         notes=(
-            *_limits(source, vocabulary),
+            *_limits(source, table, vocabulary),
             *hyperparameters.notes(source.config, source.model),
         ),
         single=options.shard_bytes is None,
     )
 
 
-def _architecture(family: Family) -> str:
-    """llama.cpp's name of the architecture.
+def _table(family: Family) -> GgufTable:
+    """Return the family's keys and names in GGUF.
 
     Raises:
-        GrokpackError: GP306 where it has none.
+        GrokpackError: GP306 where llama.cpp has no such architecture, or no name for a tensor.
     """
-    if family.gguf_architecture is None:
+    if family.gguf is None:
         raise GrokpackError("GP306", f"llama.cpp has no architecture for {family.title}")
-    return family.gguf_architecture
+    nameless = [rule.title for rule in family.rules if rule.part not in family.gguf.tensors]
+    if nameless:
+        facts = tuple(("tensor", title) for title in nameless)
+        what = f"llama.cpp has no names for all tensors of {family.title}"
+        raise GrokpackError("GP306", what, None, facts)
+    return family.gguf
 
 
 def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
@@ -254,6 +259,7 @@ def _refuse_stray_ids(source: Checkpoint, pieces: int) -> None:
 def _add_keys(
     writer: Any,  # noqa: ANN401  # gguf.GGUFWriter
     source: Checkpoint,
+    table: GgufTable,
     kind: GGMLType,
     vocabulary: Vocabulary | None,
 ) -> None:
@@ -265,17 +271,7 @@ def _add_keys(
     writer.add_repo_url(_REPOSITORIES + own.repository)
     writer.add_file_type(kind.file_type)
     writer.add_quantization_version(_QUANTIZATION_VERSION)
-    _add_dimensions(writer, source.geometry)
-    known = hyperparameters.read(source.config, source.model)
-    writer.add_context_length(known.context)
-    writer.add_expert_used_count(known.selected_experts)
-    writer.add_layer_norm_rms_eps(known.rms_norm_eps)
-    writer.add_rope_freq_base(known.rope_theta)
-    writer.add_logit_scale(known.output_multiplier)
-    writer.add_embedding_scale(known.embedding_multiplier)
-    writer.add_attn_output_scale(known.attn_output_multiplier)
-    writer.add_attn_logit_softcapping(known.attn_logit_cap)
-    writer.add_router_logit_softcapping(_ROUTER_CAP)
+    _add_numbers(writer, source, table)
     if vocabulary is None:
         writer.add_tokenizer_model("no_vocab")
         writer.add_vocab_size(source.geometry.vocab)
@@ -286,19 +282,20 @@ def _add_keys(
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
 
 
-def _add_dimensions(writer: Any, geometry: Geometry) -> None:  # noqa: ANN401  # gguf.GGUFWriter
-    writer.add_block_count(geometry.layers)
-    writer.add_embedding_length(geometry.d_model)
-    writer.add_feed_forward_length(geometry.mlp or geometry.ffn)
-    writer.add_expert_feed_forward_length(geometry.ffn)
-    writer.add_expert_count(geometry.experts)
-    writer.add_head_count(geometry.q_heads)
-    writer.add_head_count_kv(geometry.kv_heads)
-    writer.add_key_length(geometry.head_dim)
-    writer.add_value_length(geometry.head_dim)
-    writer.add_rope_dimension_count(geometry.head_dim)
+def _add_numbers(writer: Any, source: Checkpoint, table: GgufTable) -> None:  # noqa: ANN401
+    """Add dimensions and constants by the family's keys; whole numbers as uint32."""
+    known = hyperparameters.read(source.config, source.model)
+    geometry, below = source.geometry, table.architecture
+    for key, name in table.dimensions.items():
+        writer.add_uint32(f"{below}.{key}", getattr(geometry, name))
     if geometry.scale_groups is not None:
         writer.add_uint32("grokpack.scale_groups", geometry.scale_groups)
+    for key, name in table.constants.items():
+        number = getattr(known, name)
+        add = writer.add_uint32 if isinstance(number, int) else writer.add_float32
+        add(f"{below}.{key}", number)
+    for key, number in table.fixed.items():
+        writer.add_float32(f"{below}.{key}", number)
 
 
 def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN401
@@ -321,17 +318,14 @@ def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
     return said
 
 
-def _limits(source: Checkpoint, vocabulary: Vocabulary | None) -> list[str]:
+def _limits(source: Checkpoint, table: GgufTable, vocabulary: Vocabulary | None) -> list[str]:
     """List what the file cannot do, as notes."""
     said = []
-    geometry = source.geometry
     if vocabulary is None:
         said.append("the file has no vocabulary: it takes token ids only")
-    if geometry.q_width != geometry.d_model:  # llama.cpp: src/models/grok.cpp, load_arch_tensors
-        said.append(
-            "llama.cpp will not load it: it takes no Grok whose query heads together are "
-            f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
-        )
+    limit = table.limit(source.geometry)
+    if limit:
+        said.append(f"llama.cpp will not load it: {limit}")
     return said
 
 

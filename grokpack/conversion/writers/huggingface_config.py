@@ -17,7 +17,7 @@ from grokpack.models import hyperparameters, registry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.models.architecture import Constants, ModelTensor
+    from grokpack.models.architecture import Constants, Geometry, ModelTensor
     from grokpack.models.family import Family, Model
     from grokpack.models.tensor_names import Classes, Convention
 
@@ -87,14 +87,26 @@ def render(
         **family.marks,
         **(extra or {}),
     }
-    if geometry.mlp is not None:
-        config |= {"moe_intermediate_size": geometry.ffn, "intermediate_size": geometry.mlp}
     if geometry.scale_groups is not None:
         config["scale_groups"] = geometry.scale_groups
+    config |= _unsaid(config, family.dimensions, geometry)
+    config |= _unsaid(config, family.hyperparameters, known)
     generation = {"_from_model_config": True, **ids}
     return {
         "config.json": _json(config),
         "generation_config.json": _json(generation),
+    }
+
+
+def _unsaid(
+    config: Mapping[str, Any], keys: Mapping[str, tuple[str, ...]], said: Geometry | Constants
+) -> dict[str, Any]:
+    """The family's own keys of numbers that a config lacks, or has for something else."""
+    numbers = {name: getattr(said, name) for name in keys}
+    return {
+        own[0]: numbers[name]
+        for name, own in keys.items()
+        if numbers[name] is not None and numbers[name] not in [config.get(key) for key in own]
     }
 
 

@@ -1,0 +1,45 @@
+"""A family in llama.cpp's words: its architecture, keys and names of tensors in GGUF files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from grokpack.models.architecture import Geometry, Part
+
+
+def no_limit(_geometry: Geometry) -> str:
+    """Say that llama.cpp loads a model whatever its dimensions."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GgufTable:
+    """Keys and names of a family's GGUF files.
+
+    Attributes:
+        architecture: `general.architecture`, below which the keys lie; families may share it.
+        tensors: Names by part, of a layer's tensors below `blk.N.`.
+        dimensions: Dimension of `Geometry` by key, in the order of the file. Of several keys for
+            one dimension, the first that a file has is read.
+        constants: Constant of `Constants` by key, likewise.
+        fixed: Numbers that are written whatever the model, by key.
+        head: Name of the output head where it is a copy of the embedding.
+        limit: Says why llama.cpp will not load a model of some dimensions; "" if it will.
+    """
+
+    architecture: str
+    tensors: Mapping[Part, str]
+    dimensions: Mapping[str, str]
+    constants: Mapping[str, str]
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    head: str = "output.weight"
+    limit: Callable[[Geometry], str] = no_limit
+
+    def name_of(self, part: Part, layer: int | None) -> str:
+        """Return the name of a tensor; empty where llama.cpp has none."""
+        name = self.tensors.get(part, "")
+        return f"blk.{layer}.{name}" if name and layer is not None else name
