@@ -47,7 +47,7 @@ class StorageBackend(Protocol):
     `storage.reading` has a function for each; it gives arguments and errors in full.
     """
 
-    BURDEN: ReadOverhead
+    READ_OVERHEAD: ReadOverhead
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of a file."""

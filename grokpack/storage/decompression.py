@@ -192,7 +192,7 @@ class DecompressingBackend:
     @property
     def read_overhead(self) -> ReadOverhead:
         """Resources that reading through the backend below takes."""
-        return self._medium.BURDEN
+        return self._medium.READ_OVERHEAD
 
     def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         """Apply a function to many items as the backend below does."""

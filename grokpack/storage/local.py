@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 T = TypeVar("T")
-BURDEN = ReadOverhead()
+READ_OVERHEAD = ReadOverhead()
 MOST_ENTRIES = 1 << 20
 """Largest number of entries below a folder; the release in chunks of one mebibyte has 300,000."""
 _KINDS = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import InputTooLarge, Place
 from grokpack.formats import bounded_json
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.kernels.dispatch import Implementation
-    from grokpack.storage.backend import ReadOverhead, S, Stamp, StorageBackend, T
+    from grokpack.storage.backend import ReadOverhead, S, Stamp, T
 
 _LOG_BYTES = 64 << 20  # of a log; a run over the release writes 10 MB
 _MOST_LINES = 1 << 20
 
 
-_LOCAL = DecompressingBackend(cast("StorageBackend", local))
+_LOCAL = DecompressingBackend(local)
 
 
 def _medium(path: str) -> DecompressingBackend:
@@ -39,7 +39,7 @@ def _medium(path: str) -> DecompressingBackend:
 def _remote() -> DecompressingBackend:
     from grokpack.storage.http import http_backend
 
-    return DecompressingBackend(cast("StorageBackend", http_backend))
+    return DecompressingBackend(http_backend)
 
 
 @dataclass(frozen=True, slots=True)

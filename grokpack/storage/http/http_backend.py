@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from grokpack.storage.http.responses import Facts
 
 __all__ = [
-    "BURDEN",
+    "READ_OVERHEAD",
     "exists",
     "forget",
+    "is_file",
     "is_folder",
     "map_all",
     "names",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _LIBRARIES_BYTES = 16 << 20  # http and ssl, certificates, the threads of requests
-BURDEN = ReadOverhead(
+READ_OVERHEAD = ReadOverhead(
     _LIBRARIES_BYTES + file_info.KEPT_BYTES,
     block_cache.IN_FLIGHT * block_cache.BLOCK_BYTES,
     block_cache.SHELF_BYTES,
