@@ -159,10 +159,10 @@ class _Run:
         if self.part is None:
             from grokpack.execution.run import execute_judged
 
-            return execute_judged(self.plan, judged, self.limits, listen, executor)
+            return execute_judged(judged, self.limits, listen, executor)
         from grokpack.execution.partial_run import execute_judged_part
 
-        return execute_judged_part(self.plan, judged, self.part, self.limits, listen, executor)
+        return execute_judged_part(judged, self.part, self.limits, listen, executor)
 
     def _tell_done(self, data: dict[str, Any]) -> None:
         lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]

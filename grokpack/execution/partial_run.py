@@ -26,9 +26,7 @@ from grokpack.execution.run_options import RunOptions
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from grokpack.execution.output import Output
     from grokpack.execution.tile_coverage import Tiles
-    from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
 _ROUNDS = 20  # each fails only if another process began, published or discarded the output
@@ -75,11 +73,10 @@ def execute_part(
     """
     limits = limits or RunOptions()
     refuse_part(plan, out, part, limits)
-    return execute_judged_part(plan, preflight(plan, out, limits), part, limits, listen, executor)
+    return execute_judged_part(preflight(plan, out, limits), part, limits, listen, executor)
 
 
 def execute_judged_part(
-    plan: Plan,
     judged: Preflight,
     part: RunPart,
     limits: RunOptions,
@@ -87,14 +84,12 @@ def execute_judged_part(
     executor: Executor | None = None,
 ) -> Outcome:
     """Execute one part of a plan that has had its preflight, as `execute_part` does."""
-    output = judged.output
-    if executor is not None:
-        plan, output = plan.anywhere(), output.anywhere()
-    session = _Part(plan, output, limits, listen, judged.budget, part)
+    judged = judged.for_executor(executor)
+    session = _Part(judged, limits, listen, part)
     try:
         return _until_done(session, executor)
     finally:
-        storage.tidy(output.journal.folder)
+        storage.tidy(judged.output.journal.folder)
 
 
 def _until_done(session: _Part, executor: Executor | None) -> Outcome:
@@ -147,19 +142,13 @@ class _Part(RunState):
     """Work on one part, beside other processes."""
 
     def __init__(
-        self,
-        plan: Plan,
-        output: Output,
-        limits: RunOptions,
-        listen: Listener,
-        allowed: Budget,
-        part: RunPart,
+        self, judged: Preflight, limits: RunOptions, listen: Listener, part: RunPart
     ) -> None:
-        super().__init__(plan, output, limits, listen, allowed)
+        super().__init__(judged, limits, listen)
         name = f"{part.number}-of-{part.count}-{socket.gethostname()}-{os.getpid()}"
-        self.journal = Journal(output.journal.folder, f"{name}-{uuid.uuid4().hex[:6]}")
+        self.journal = Journal(self.output.journal.folder, f"{name}-{uuid.uuid4().hex[:6]}")
         self._part = part
-        self._shares = tile_coverage.shares(plan.target, part.count)
+        self._shares = tile_coverage.shares(self.plan.target, part.count)
 
     def attempt(self, executor: Executor | None) -> Outcome | None:
         """Do the part; return None if another process interfered and it must be attempted again."""

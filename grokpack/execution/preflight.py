@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
@@ -13,6 +13,8 @@ from grokpack.execution.remove_output import own_manifest, removable
 from grokpack.planning.memory_budget import Budget, budget
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from grokpack.execution.run_options import RunOptions
     from grokpack.planning.plan import Plan
 
@@ -25,14 +27,22 @@ class Preflight:
     """Result of judging a plan that nothing speaks against.
 
     Attributes:
+        plan: The plan.
         budget: How the run keeps its memory promise.
         output: Where it writes.
         finished: Whether the output was published before, and is not to be written anew.
     """
 
+    plan: Plan
     budget: Budget
     output: Output
     finished: bool
+
+    def for_executor(self, executor: Executor | None) -> Preflight:
+        """Make the paths of plan and output absolute if an executor is to work on them."""
+        if executor is None:
+            return self
+        return replace(self, plan=self.plan.anywhere(), output=self.output.anywhere())
 
 
 def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
@@ -56,7 +66,7 @@ def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
             check_output(plan, output)
         if not storage.is_url(out):
             check_disk(plan, output)
-    return Preflight(allowed, output, done)
+    return Preflight(plan, allowed, output, done)
 
 
 def refuse_url(plan: Plan, out: str) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import Layout
     from grokpack.execution.output import Output
-    from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
 
@@ -85,20 +84,18 @@ def execute(
             gone, GP409 where one sees other files, and errors of reading and writing.
     """
     limits = limits or RunOptions()
-    return execute_judged(plan, preflight(plan, out, limits), limits, listen, executor)
+    return execute_judged(preflight(plan, out, limits), limits, listen, executor)
 
 
 def execute_judged(
-    plan: Plan,
     judged: Preflight,
     limits: RunOptions,
     listen: Listener = ignore,
     executor: Executor | None = None,
 ) -> Outcome:
     """Execute a plan that has had its preflight, as `execute` does."""
-    output = judged.output
-    if executor is not None:
-        plan, output = plan.anywhere(), output.anywhere()
+    judged = judged.for_executor(executor)
+    plan, output = judged.plan, judged.output
     journal = output.journal
     if judged.finished and not journal.lingers():
         return already(output)
@@ -113,7 +110,7 @@ def execute_judged(
             discard(plan, output)
             check_output(plan, output)
         try:
-            return _Whole(plan, output, limits, listen, judged.budget).run(executor)
+            return _Whole(judged, limits, listen).run(executor)
         finally:
             storage.tidy(journal.folder)
 
@@ -128,12 +125,10 @@ def already(output: Output) -> Outcome:
 class RunState:
     """State of one process's work on one output, under its lock."""
 
-    def __init__(
-        self, plan: Plan, output: Output, limits: RunOptions, listen: Listener, allowed: Budget
-    ) -> None:
-        self.plan, self.output, self.limits, self.journal = plan, output, limits, output.journal
-        self.listen, self.allowed = listen, allowed
-        self.layout: Layout = plan.target.layout
+    def __init__(self, judged: Preflight, limits: RunOptions, listen: Listener) -> None:
+        self.plan, self.output, self.allowed = judged.plan, judged.output, judged.budget
+        self.limits, self.listen, self.journal = limits, listen, judged.output.journal
+        self.layout: Layout = self.plan.target.layout
         self.began = time.monotonic()
         self.written = 0
         self.processes: dict[str, int] = {}
