@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
-from grokpack.checkpoint.readers import expectations
+from grokpack.checkpoint.readers import expectations, shape_checks
 from grokpack.checkpoint.readers.chunk_files import ArrayFiles
 from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
 from grokpack.checkpoint.tensorstore.chunked_array import Chunked
@@ -179,10 +179,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
         model = model.sized(scale_groups=None)
     findings += expectations.other_layers(model, hints, lambda entry: entry.name)
     findings += _misfits(store, tensors, model.geometry)
-    findings += [
-        Finding("GP130", text, config_json.FILE)
-        for text in config_json.contradictions(settings, model)
-    ]
+    findings += shape_checks.contradictions(settings, model)
     checkpoint = Checkpoint(
         folder,
         folder,
@@ -315,11 +312,9 @@ def _misfits(
         file = store.documents[entry.name]
         shape, wanted = tensor.values.shape, geometry.shape(entry.rule)
         if shape != wanted:
-            what = "tensor has another shape than its place asks for"
-            yield Finding("GP105", what, file, entry.name, str(wanted), str(shape))
+            yield shape_checks.other_shape(wanted, shape, entry.name, file)
         elif tensor.values.dtype not in ((DType.I8, *_FLOATS) if entry.rule.quantized else _FLOATS):
-            what = "tensor has another dtype than its place asks for"
-            yield Finding("GP106", what, file, entry.name, None, tensor.values.dtype.label)
+            yield shape_checks.other_dtype(None, tensor.values.dtype, entry.name, file)
         elif tensor.scales is not None:
             yield from _misfit_scales(entry, tensor, store.documents[scales_name(entry.name)])
 
@@ -330,8 +325,7 @@ def _misfit_scales(entry: ModelTensor, tensor: TensorSpec, file: str | None) -> 
     fits = len(scales) == len(lead) + 2 and (*scales[:-2], scales[-1]) == (*lead, out)
     if not fits or rows % scales[-2]:
         wanted = str((*lead, "groups", out))
-        what = "scale groups do not fit the tensor"
-        yield Finding("GP107", what, file, entry.name, wanted, str(scales))
+        yield shape_checks.other_groups(wanted, scales, entry.name, file)
     elif tensor.scales.dtype not in _FLOATS:
         what = "scales are no floats"
         yield Finding("GP106", what, file, entry.name, None, tensor.scales.dtype.label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from grokpack.checkpoint.readers.shape_checks import other_dtype, other_groups, other_shape
 from grokpack.core.errors import MalformedInput, TrailingBytes, UnsafePickle
 from grokpack.core.finding import Finding
 from grokpack.core.layout import whole
@@ -147,14 +148,7 @@ def _misfit(
     file, name = ckpt0.file_name(entry.index), entry.name
     shape = geometry.shape(entry.rule)
     if tensor.values.shape != shape:
-        return Finding(
-            "GP105",
-            "tensor has another shape than its place asks for",
-            file,
-            name,
-            str(shape),
-            str(tensor.values.shape),
-        )
+        return other_shape(shape, tensor.values.shape, name, file)
     if entry.rule.quantized != (tensor.scales is not None):
         expected = "weight with scales" if entry.rule.quantized else "plain array"
         found = "plain array" if entry.rule.quantized else "weight with scales"
@@ -168,14 +162,7 @@ def _misfit(
         )
     allowed = (DType.I8, DType.BF16) if entry.rule.quantized else (DType.F32,)
     if tensor.values.dtype not in allowed:
-        return Finding(
-            "GP106",
-            "tensor has another dtype than its place asks for",
-            file,
-            name,
-            allowed[0].label,
-            tensor.values.dtype.label,
-        )
+        return other_dtype(allowed[0], tensor.values.dtype, name, file)
     return _misfit_scales(entry, tensor, shape, rows)
 
 
@@ -197,14 +184,7 @@ def _misfit_scales(
             tensor.scales.dtype.label,
         )
     if tensor.scales.shape != expected or shape[-2] % groups:
-        return Finding(
-            "GP107",
-            "scale groups do not fit the tensor",
-            file,
-            entry.name,
-            str(expected),
-            str(tensor.scales.shape),
-        )
+        return other_groups(str(expected), tensor.scales.shape, entry.name, file)
     return None
 
 

@@ -10,9 +10,8 @@ from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.ckpt0_layout import lay_out_tensor
-from grokpack.checkpoint.readers import ckpt0_checks, expectations, weight_files
+from grokpack.checkpoint.readers import ckpt0_checks, expectations, shape_checks, weight_files
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
-from grokpack.core.finding import Finding
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, TensorSpec
 from grokpack.formats import ckpt0, pickle, recognition, zstd_seekable
@@ -22,6 +21,7 @@ from grokpack.models.geometry_inference import infer, infer_layers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from grokpack.core.finding import Finding
     from grokpack.formats.pickle import Pickled
     from grokpack.models.architecture import ModelTensor, Part
     from grokpack.models.family import Family, Model
@@ -72,10 +72,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     expected = len(seen.entries) * seen.hosts
     if seen.model is None:
         return Survey(folder, ckpt0.NAME, expected, tuple(findings), None)
-    findings += [
-        Finding("GP130", text, config_json.FILE)
-        for text in config_json.contradictions(found_config, seen.model)
-    ]
+    findings += shape_checks.contradictions(found_config, seen.model)
     checkpoint = _checkpoint(folder, seen.model, seen.tensors, files, seen.hosts)
     checkpoint = _with_home(checkpoint, homes, found_config)
     told = expectations.teller(seen.model, hints)

@@ -17,7 +17,7 @@ from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
-from grokpack.checkpoint.readers import gguf_files, gguf_tensors
+from grokpack.checkpoint.readers import gguf_files, gguf_tensors, shape_checks
 from grokpack.checkpoint.readers.gguf_files import SUFFIX
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.finding import Finding
@@ -36,12 +36,12 @@ from grokpack.transforms.ggml_views import (
 from grokpack.transforms.layout_views import Transposed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from grokpack.checkpoint.readers.gguf_files import GgufFiles
     from grokpack.checkpoint.readers.gguf_tensors import HeldTensor
     from grokpack.formats.gguf import TensorInfo
-    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.architecture import ModelTensor
     from grokpack.models.architecture import Part as NetworkPart
     from grokpack.models.family import Family
     from grokpack.models.gguf_table import GgufTable
@@ -91,10 +91,9 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     if model is None:
         findings += [] if wrong else [_shapeless(files, table)]
         return Survey(files.folder, NAME, files.expected, tuple(findings), None)
-    findings += map(files.placed, _misshapen(held, model.geometry))
-    findings += [
-        Finding("GP130", text, files.first) for text in config_json.contradictions(settings, model)
-    ]
+    shapes = ((e, _orient(e, own.info.shape), own.names[0]) for e, own in held.items())
+    findings += map(files.placed, shape_checks.misshapen(shapes, model.geometry))
+    findings += shape_checks.contradictions(settings, model, files.first)
     layout = Layout(
         {name: info.stored for name, info in infos.items()},
         tuple((_layout(files, name),) for name in files.headers),
@@ -161,14 +160,6 @@ def _orient(entry: ModelTensor, shape: tuple[int, ...]) -> tuple[int, ...]:
     if not entry.rule.matrix or len(shape) < 2:  # noqa: PLR2004  # no matrix
         return shape
     return (*shape[:-2], shape[-1], shape[-2])
-
-
-def _misshapen(held: Mapping[ModelTensor, HeldTensor], geometry: Geometry) -> Iterator[Finding]:
-    for entry, own in held.items():
-        shape, wanted = _orient(entry, own.info.shape), geometry.shape(entry.rule)
-        if shape != wanted:
-            what = "tensor has another shape than its place asks for"
-            yield Finding("GP105", what, None, own.names[0], str(wanted), str(shape))
 
 
 def _layout(files: GgufFiles, name: str) -> FileLayout:

@@ -19,6 +19,7 @@ from grokpack.checkpoint.readers import (
     packed_weights,
     quantization_settings,
     rank_files,
+    shape_checks,
     weight_files,
 )
 from grokpack.checkpoint.readers.packed_weights import Packed
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.readers.quantization_settings import Scheme
     from grokpack.checkpoint.readers.rank_files import Joined
     from grokpack.formats.safetensors import SafetensorsHeader
-    from grokpack.models.architecture import Geometry, ModelTensor
-    from grokpack.models.family import Family, Model
+    from grokpack.models.architecture import ModelTensor
+    from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention, Named
     from grokpack.transforms.protocols import LazyArray
 
@@ -106,8 +107,9 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     found.findings += rank_files.doubts(joined, found.headers, model.geometry)
     if bits:  # they have groups of their own, which ranks do not share as the release's
         model = model.sized(scale_groups=None)
-    found.findings += _check_shapes(tensors, model.geometry, convention)
-    found.findings += _contradictions(settings, model)
+    shapes = ((e, t.values.shape, _first_name(convention, e)) for e, t in tensors.items())
+    found.findings += shape_checks.misshapen(shapes, model.geometry)
+    found.findings += shape_checks.contradictions(settings, model)
     named = {e.name: tensors[e] for e in model.tensors() if e in tensors}
     layout = Layout(found.arrays, tuple((_file_layout(found, path),) for path in found.headers))
     checkpoint = Checkpoint(
@@ -129,11 +131,6 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         found.findings += check_head(checkpoint, embedding, convention.head)
     told = (found.told or expectations.teller(model, hints)) if joined.told else None
     return Survey(folder, NAME, len(found.files), tuple(found.findings), checkpoint, told=told)
-
-
-def _contradictions(settings: dict[str, Any], model: Model) -> list[Finding]:
-    contradictions = config_json.contradictions(settings, model)
-    return [Finding("GP130", text, config_json.FILE) for text in contradictions]
 
 
 def _read_headers(folder: str) -> _Folder:
@@ -372,23 +369,6 @@ def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[Tenso
     if entry.rule.matrix:
         return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Transposed(stored[0])
     return TensorSpec(entry.name, spec), Copy(stored[0])
-
-
-def _check_shapes(
-    tensors: dict[ModelTensor, TensorSpec], geometry: Geometry, convention: Convention
-) -> list[Finding]:
-    return [
-        Finding(
-            "GP105",
-            "tensor has another shape than its place asks for",
-            None,
-            _first_name(convention, entry),
-            str(geometry.shape(entry.rule)),
-            str(tensor.values.shape),
-        )
-        for entry, tensor in tensors.items()
-        if tensor.values.shape != geometry.shape(entry.rule)
-    ]
 
 
 def _file_layout(found: _Folder, path: str) -> FileLayout:

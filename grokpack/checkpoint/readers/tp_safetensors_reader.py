@@ -18,7 +18,7 @@ from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.tp_safetensors_layout import INDEX, NAME, SCHEMA, Stored, lay_out
-from grokpack.checkpoint.readers import weight_files
+from grokpack.checkpoint.readers import shape_checks, weight_files
 from grokpack.checkpoint.readers.packed_weights import values_of
 from grokpack.core.errors import (
     NO_FAULT_OF_FILES,
@@ -41,14 +41,14 @@ from grokpack.core.tensors import (
 )
 from grokpack.formats import recognition, safetensors
 from grokpack.formats.header_allowance import Allowance
-from grokpack.models import config_json, partition, registry
+from grokpack.models import partition, registry
 from grokpack.models.architecture import Geometry
 from grokpack.models.family import Model
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.packed_views import UnsignedCodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import LazyArray
@@ -95,9 +95,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
             file_groups.append(tuple(look for look in found if isinstance(look, FileLayout)))
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config_file.find([folder])
-    findings += [
-        Finding("GP130", text, config_json.FILE) for text in _contradictions(settings, model)
-    ]
+    findings += shape_checks.contradictions(settings, model, head_size_known=True)
     kept = Layout(layout.arrays, tuple(file_groups))
     framings = manifest_file.framings(manifest_file.load(folder))
     packings = {one.name: one for one in stored if isinstance(one, Packing)}
@@ -119,14 +117,6 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     )
     count = sum(map(len, layout.file_groups))
     return Survey(folder, NAME, count, tuple(findings), checkpoint, told=INDEX)
-
-
-def _contradictions(settings: Mapping[str, Any], model: Model) -> Iterator[str]:
-    """Yield contradictions between a config and the index, which has the head size as well."""
-    yield from config_json.contradictions(settings, model)
-    said, known = config_json.value(settings, model.family, "head_dim"), model.geometry.head_dim
-    if said is not None and said != known:
-        yield f"the head size is another there than the {known} of the index"
 
 
 def _values(packing: Packing) -> LazyArray:
