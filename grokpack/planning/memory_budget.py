@@ -96,7 +96,7 @@ def budget(
         RESERVED_BYTES
         + (CLIENT_BYTES if writer_bytes else 0)
         + own.memory_bytes
-        + (LRU_CACHE_BYTES if plan.target.remembers else 0)
+        + (LRU_CACHE_BYTES if plan.target.caches_scales else 0)
     )
     fixed += plan.source.cache_bytes if plan.source else 0
     held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)

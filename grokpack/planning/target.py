@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grokpack.transforms.protocols import QuantizingOp, StreamedArray
-from grokpack.transforms.quantizer import SharesQuantizer
+from grokpack.transforms.protocols import StreamedArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from grokpack.core.layout import Layout
     from grokpack.formats.file_codec import FileCodec
@@ -61,20 +60,19 @@ class Target:
     @property
     def streams(self) -> bool:
         """True if an op reads blocks of the source, for kernels to make pieces of."""
-        return any(isinstance(op, StreamedArray) for op in self._one_of_each_type())
+        return bool(self._streamed())
 
     @property
-    def remembers(self) -> bool:
+    def caches_scales(self) -> bool:
         """True if scales found for one array are kept for others."""
-        return any(isinstance(op, SharesQuantizer) for op in self._one_of_each_type())
+        return any(op.caches_scales for op in self._streamed())
 
     @property
     def quantizes(self) -> bool:
         """True if an op chooses scales, which costs arithmetic and not only moving bytes."""
-        return any(
-            isinstance(op, SharesQuantizer | QuantizingOp) for op in self._one_of_each_type()
-        )
+        return any(op.quantizes for op in self._streamed())
 
-    def _one_of_each_type(self) -> Iterable[Op]:
-        """Pick one op of each type: before Python 3.12 checking a protocol takes 100 us per op."""
-        return {type(op): op for op in self.ops.values()}.values()
+    def _streamed(self) -> list[StreamedArray]:
+        """Pick one op of each streamed type: each check takes 100 us before Python 3.12."""
+        one_of_each = {type(op): op for op in self.ops.values()}.values()
+        return [op for op in one_of_each if isinstance(op, StreamedArray)]

@@ -126,6 +126,7 @@ class QuantizeBlocks(Transform):
     """
 
     operation: ClassVar[str] = "blocks"
+    quantizes: ClassVar[bool] = True
     weight: SourceWeight
     kind: str
     searched: bool

@@ -42,15 +42,6 @@ class LazyArray(Protocol):
 
 
 @runtime_checkable
-class QuantizingOp(Protocol):
-    """Transform that chooses the scales of its blocks."""
-
-    @property
-    def searched(self) -> bool:
-        """True if several scales are tried."""
-
-
-@runtime_checkable
 class StreamedArray(Protocol):
     """Array of an output that is made in order, from larger blocks of the source than its pieces.
 
@@ -58,6 +49,14 @@ class StreamedArray(Protocol):
     bytes of every source row. It is therefore given a large box at once, and reads a wide band of
     columns for many pieces.
     """
+
+    @property
+    def quantizes(self) -> bool:
+        """True if it chooses scales, which costs arithmetic and not only moving bytes."""
+
+    @property
+    def caches_scales(self) -> bool:
+        """True if scales found for one array are kept for others, in the reader's cache."""
 
     @property
     def inputs(self) -> tuple[str, ...]:

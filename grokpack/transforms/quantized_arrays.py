@@ -1,18 +1,18 @@
-"""Transforms to the arrays of a quantized weight: packed codes, scales, zero points.
-
-`...Rows` have compressed-tensors' layout, `[out, in]`; `...Columns` GPTQ's, `[in, out]`.
-"""
+"""Arrays that a quantized weight becomes: codes, scales and zero points, in any orientation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import Implementation, twin
+from grokpack.transforms.packed_views import octet_rows
 from grokpack.transforms.quantized_rows import QuantizedRows
+from grokpack.transforms.quantizer import GroupQuantizer
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
@@ -20,86 +20,91 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import Box
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.quantizer import GroupQuantizer
+    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
-
 
 _MIDDLE = 128  # unsigned 8-bit code of zero
 
 
+class Orientation(Enum):
+    """Axes of a quantized weight's arrays, and what its codes are packed into."""
+
+    ROWS = "rows"
+    """`[out, in]`, as compressed-tensors has them; codes and zero points in words."""
+    COLUMNS = "columns"
+    """`[in, out]`, as GPTQ has them; codes in words."""
+    IN_PLACE = "in place"
+    """`[..., in, out]`, as xAI has them; codes in bytes, zero points not packed."""
+
+
 @dataclass(frozen=True, slots=True)
-class PackedRows(Transform):
-    """Codes, packed along the inputs: `i32[out, in * bits / 32]`."""
+class QuantizedArray(Transform):
+    """Base of the arrays that a quantized weight becomes; all share what is found for one.
 
-    quantizer: GroupQuantizer
+    Attributes:
+        weight: The source's weight.
+        scheme: The quantization scheme.
+        expert: The expert of a stack that the array holds; None for all, or without a stack.
+    """
 
-    def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
-    ) -> Iterator[QuantizedRows]:
-        """Yield rows of the box, in order.
+    quantizes: ClassVar[bool] = True
+    caches_scales: ClassVar[bool] = True
+    weight: SourceWeight
+    scheme: QuantizationScheme
+    expert: int | None = None
 
-        Raises:
-            GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
-        """
-        name, per_group = self.quantizer.weight.name, self.quantizer.per_group
-        for _, quantized in self.quantizer.columns(box.start[-2], box.stop[-2], reader, step_sizes):
-            yield QuantizedRows(
-                _turned(quantized.words, step_sizes.implementation),
-                name,
-                quantized.sums,
-                quantized.counts,
-                per_group,
-            )
+    def quantizer(self, box: Box) -> GroupQuantizer:
+        """Return the quantizer of the matrix that a box lies in."""
+        lead = box.start[:-2]
+        return GroupQuantizer(self.weight, lead[0] if lead else self.expert, self.scheme)
+
+
+@dataclass(frozen=True, slots=True)
+class _OrientedArray(QuantizedArray):
+    """Base of the arrays of a weight that is quantized in one pass.
+
+    Attributes:
+        orientation: Its axes; stacks of experts are only quantized in place.
+    """
+
+    operations: ClassVar[dict[Orientation, str]]
+    orientation: Orientation = Orientation.IN_PLACE
+
+    def found(
+        self, box: Box, part: tuple[int, int], reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield scales (bits) and zero points of some outputs or, unless in rows, groups."""
+        quantizer = self.quantizer(box)
+        by_output = self.orientation is Orientation.ROWS
+        find = quantizer.found if by_output else quantizer.found_rows
+        return find(*part, reader, step_sizes)
 
     def describe(self) -> list[object]:
-        """Return `["packed rows", ...]`."""
-        return ["packed rows", *self.quantizer.describe()]
+        """Return operation, weight, expert if there is an array for each, and scheme, as JSON."""
+        expert = [] if self.orientation is Orientation.IN_PLACE else [self.expert]
+        operation = self.operations[self.orientation]
+        return [operation, self.weight.name, *expert, self.scheme.describe()]
 
 
 @dataclass(frozen=True, slots=True)
-class ScaleRows(Transform):
-    """Scales, `[out, group]`."""
+class QuantizedCodes(_OrientedArray):
+    """Codes, packed along the inputs; or signed, a byte for each.
 
-    quantizer: GroupQuantizer
+    Packed they are `i32[out, in * bits / 32]` in rows, `i32[in * bits / 32, out]` in columns, and
+    `u8[..., in * bits / 8, out]` in place; signed `i8[out, in]` in rows and `i8[..., in, out]` in
+    place.
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
-        """Yield rows of the box, in order."""
-        for bits, _ in self.quantizer.found(box.start[-2], box.stop[-2], reader, step_sizes):
-            yield bits
+    Attributes:
+        signed: True for codes of 8 bits with zero point 0.
+    """
 
-    def describe(self) -> list[object]:
-        """Return `["scale rows", ...]`."""
-        return ["scale rows", *self.quantizer.describe()]
-
-
-@dataclass(frozen=True, slots=True)
-class ZeroRows(Transform):
-    """Zero points, packed along the outputs: `i32[out * bits / 32, group]`."""
-
-    quantizer: GroupQuantizer
-
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
-        """Yield rows of the box, in order."""
-        scheme = self.quantizer.scheme
-        first = box.start[-2] * scheme.per_word
-        last = min(box.stop[-2] * scheme.per_word, self.quantizer.shape[1])
-        zeros = [z for _, z in self.quantizer.found(first, last, reader, step_sizes)]
-        padded = np.zeros((box.shape[-2] * scheme.per_word, box.shape[-1]), np.uint32)
-        padded[: last - first] = np.concatenate(zeros)
-        shifts = np.arange(scheme.per_word, dtype=np.uint32) * np.uint32(scheme.bits)
-        lanes = padded.reshape(-1, scheme.per_word, box.shape[-1]) << shifts[:, None]
-        yield np.bitwise_or.reduce(lanes, axis=1)
-
-    def describe(self) -> list[object]:
-        """Return `["zero rows", ...]`."""
-        return ["zero rows", *self.quantizer.describe()]
-
-
-@dataclass(frozen=True, slots=True)
-class PackedColumns(Transform):
-    """Codes, packed along the inputs: `i32[in * bits / 32, out]`."""
-
-    quantizer: GroupQuantizer
+    operations: ClassVar[dict[Orientation, str]] = {
+        Orientation.ROWS: "packed rows",
+        Orientation.COLUMNS: "packed columns",
+        Orientation.IN_PLACE: "codes in place",
+    }
+    signed: bool = False
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
@@ -109,66 +114,101 @@ class PackedColumns(Transform):
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
-        name, per_group = self.quantizer.weight.name, self.quantizer.per_group
-        rows = self.quantizer.rows_per_group
+        if self.orientation is Orientation.ROWS:
+            return self._by_output(box, reader, step_sizes)
+        return self._by_group(box, reader, step_sizes)
+
+    def _by_output(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
+        quantizer, name = self.quantizer(box), self.weight.name
+        for _, made in quantizer.columns(box.start[-2], box.stop[-2], reader, step_sizes):
+            codes = _turned(made.words, step_sizes.implementation)
+            if self.signed:
+                codes = codes.view(np.uint8) ^ np.uint8(_MIDDLE)
+            yield QuantizedRows(codes, name, made.sums, made.counts, quantizer.per_group)
+
+    def _by_group(
+        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+    ) -> Iterator[QuantizedRows]:
+        quantizer = self.quantizer(box)
+        unit = 4 if self.orientation is Orientation.COLUMNS else 1  # bytes of a row's element
+        rows = quantizer.per_group * self.scheme.bits // (8 * unit)
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
-        for group, quantized in self.quantizer.rows(low, high, reader, step_sizes):
+        for group, made in quantizer.rows(low, high, reader, step_sizes):
             skip = max(0, box.start[-2] - group * rows)
-            words = _words(quantized.words, step_sizes.implementation)[
-                skip : box.stop[-2] - group * rows
-            ]
+            codes = self._packed(made.words, step_sizes.implementation)
             yield QuantizedRows(
-                words,
-                name,
-                quantized.sums,
-                quantized.counts,
-                per_group,
+                codes[skip : box.stop[-2] - group * rows],
+                self.weight.name,
+                made.sums,
+                made.counts,
+                quantizer.per_group,
                 by_group=True,
                 rows_each=rows,
                 first_row=-skip,
             )
 
+    def _packed(self, words: np.ndarray, implementation: Implementation) -> np.ndarray:
+        """Return codes of whole groups as rows of words, or of bytes in place."""
+        if self.orientation is Orientation.COLUMNS:
+            return _words(words, implementation)
+        codes = words if words.dtype == np.uint8 else octet_rows(words)
+        return codes ^ np.uint8(_MIDDLE) if self.signed else codes
+
     def describe(self) -> list[object]:
-        """Return `["packed columns", ...]`."""
-        return ["packed columns", *self.quantizer.describe()]
+        """Return operation, weight, expert if there is an array for each, and scheme, as JSON."""
+        operation, *rest = _OrientedArray.describe(self)
+        if self.orientation is Orientation.IN_PLACE:
+            return [operation, *rest, self.signed]
+        return ["codes refitted" if self.signed else operation, *rest]
 
 
 @dataclass(frozen=True, slots=True)
-class ScaleColumns(Transform):
-    """Scales, `[group, out]`."""
+class QuantizedScales(_OrientedArray):
+    """Scales: `[out, group]` in rows, `[group, out]` in columns, `[..., group, out]` in place."""
 
-    quantizer: GroupQuantizer
+    operations: ClassVar[dict[Orientation, str]] = {
+        Orientation.ROWS: "scale rows",
+        Orientation.COLUMNS: "scale columns",
+        Orientation.IN_PLACE: "steps in place",
+    }
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for bits, _ in self.quantizer.found_rows(box.start[-2], box.stop[-2], reader, step_sizes):
+        for bits, _ in self.found(box, (box.start[-2], box.stop[-2]), reader, step_sizes):
             yield bits
-
-    def describe(self) -> list[object]:
-        """Return `["scale columns", ...]`."""
-        return ["scale columns", *self.quantizer.describe()]
 
 
 @dataclass(frozen=True, slots=True)
-class CodesRefitted(Transform):
-    """New int8 codes `i8[out, in]` with zero point 0."""
+class QuantizedZeros(_OrientedArray):
+    """Zero points: `u8[..., group, out]` in place; in rows `i32[out * bits / 32, group]`."""
 
-    quantizer: GroupQuantizer
+    operations: ClassVar[dict[Orientation, str]] = {
+        Orientation.ROWS: "zero rows",
+        Orientation.IN_PLACE: "zeros in place",
+    }
 
-    def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
-    ) -> Iterator[QuantizedRows]:
-        """Yield rows of the box, in order; errors are those of `PackedRows`."""
-        name, per_group = self.quantizer.weight.name, self.quantizer.per_group
-        for _, quantized in self.quantizer.columns(box.start[-2], box.stop[-2], reader, step_sizes):
-            codes = _turned(quantized.words, step_sizes.implementation).view(np.uint8) ^ np.uint8(
-                _MIDDLE
-            )
-            yield QuantizedRows(codes, name, quantized.sums, quantized.counts, per_group)
+    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+        """Yield rows of the box, in order."""
+        if self.orientation is Orientation.ROWS:
+            yield self._packed(box, reader, step_sizes)
+            return
+        for _, zeros in self.found(box, (box.start[-2], box.stop[-2]), reader, step_sizes):
+            yield zeros
 
-    def describe(self) -> list[object]:
-        """Return `["codes refitted", ...]`."""
-        return ["codes refitted", *self.quantizer.describe()]
+    def _packed(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> np.ndarray:
+        """Return zero points packed along the outputs."""
+        per_word, (rows, groups) = self.scheme.per_word, box.shape[-2:]
+        first = box.start[-2] * per_word
+        last = min(box.stop[-2] * per_word, self.weight.shape[1])
+        zeros = [z for _, z in self.found(box, (first, last), reader, step_sizes)]
+        padded = np.zeros((rows * per_word, groups), np.uint32)
+        padded[: last - first] = np.concatenate(zeros)
+        shifts = np.arange(per_word, dtype=np.uint32) * np.uint32(self.scheme.bits)
+        lanes = padded.reshape(rows, per_word, groups) << shifts[:, None]
+        packed: np.ndarray = np.bitwise_or.reduce(lanes, axis=1)
+        return packed
 
 
 def _turned(words: np.ndarray, implementation: Implementation) -> np.ndarray:

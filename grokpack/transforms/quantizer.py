@@ -8,7 +8,7 @@ and computed again if they were evicted: any range of any array can be made alon
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -67,11 +67,6 @@ class GroupQuantizer:
     scheme: QuantizationScheme
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the weight's arrays."""
-        return self.weight.inputs
-
-    @property
     def shape(self) -> tuple[int, int]:
         """Number of inputs and outputs."""
         return self.weight.shape
@@ -109,11 +104,6 @@ class GroupQuantizer:
                 )
                 self._remember(begin, quantized, reader)
                 yield begin, quantized
-
-    @property
-    def rows_per_group(self) -> int:
-        """Rows of words of a group, if codes are packed down the inputs."""
-        return self.per_group // self.scheme.per_word
 
     def rows(
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
@@ -183,10 +173,6 @@ class GroupQuantizer:
     def bits_of(self, scales: np.ndarray) -> np.ndarray:
         """Return scales as raw bits of the scheme's dtype, which holds them exactly."""
         return recast(scales.view(np.uint32), DType.F32, self.scheme.scales, self.weight.name)
-
-    def describe(self) -> list[object]:
-        """Return `[tensor, expert, scheme]`."""
-        return [self.weight.name, self.expert, self.scheme.describe()]
 
     def _aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
         """Align the scales of a band that may begin within a group of the source.
@@ -284,10 +270,3 @@ def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
 def whole_chunks(columns: int) -> int:
     """Round a number of outputs down to whole chunks, at least one."""
     return max(CHUNK, columns // CHUNK * CHUNK)
-
-
-@runtime_checkable
-class SharesQuantizer(Protocol):
-    """Transform whose quantizer serves other arrays as well, through the reader's cache."""
-
-    quantizer: GroupQuantizer

@@ -22,10 +22,14 @@ class Transform:
 
     Attributes:
         operation: Name of the operation, the same in every version.
+        quantizes: True if it chooses scales.
+        caches_scales: True if scales found for one array are kept for others.
     """
 
     __slots__ = ()
     operation: ClassVar[str]
+    quantizes: ClassVar[bool] = False
+    caches_scales: ClassVar[bool] = False
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -14,18 +14,15 @@ import numpy as np
 
 from grokpack.core.layout import Box
 from grokpack.transforms.dequantize import to_f32
-from grokpack.transforms.quantized_in_place import quantizer_of
+from grokpack.transforms.quantized_arrays import QuantizedArray
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.scheme import WORD_BITS
-from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.quantizer import GroupQuantizer
-    from grokpack.transforms.scheme import QuantizationScheme
-    from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
 
 _MOST_ROWS = 64  # rows of a part of a group whose error is measured separately
@@ -33,17 +30,8 @@ _WIDE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class WideCodes(Transform):
-    """Codes, `i8[..., in, out]`.
-
-    Attributes:
-        weight: The source's weight.
-        scheme: The quantization scheme: 8 bits, symmetric.
-    """
-
-    operation: ClassVar[str] = "wide codes"
-    weight: SourceWeight
-    scheme: QuantizationScheme
+class WideCodes(QuantizedArray):
+    """Codes of 8 bits, symmetric, `i8[..., in, out]`."""
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
@@ -53,55 +41,40 @@ class WideCodes(Transform):
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
-        quantizer = quantizer_of(self.weight, self.scheme, box)
+        quantizer = self.quantizer(box)
         rows = box.start[-2], box.stop[-2]
         for piece in _pieces(quantizer, rows, 1, reader, step_sizes):
             skip = max(0, rows[0] - piece.first)
             codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first]
             yield piece.measured(codes, skip, 1)
 
+    def describe(self) -> list[object]:
+        """Return `["wide codes", tensor, scheme]`: one array holds all experts."""
+        return ["wide codes", self.weight.name, self.scheme.describe()]
+
 
 @dataclass(frozen=True, slots=True)
-class WideScales(Transform):
-    """Scales, `[..., group, out]`.
-
-    Attributes:
-        weight: The source's weight.
-        scheme: The quantization scheme, symmetric.
-        expert: The expert of a stack that the array holds; None for all, or without a stack.
-    """
+class WideScales(QuantizedArray):
+    """Scales, `[..., group, out]`, of a symmetric scheme."""
 
     operation: ClassVar[str] = "wide steps"
-    weight: SourceWeight
-    scheme: QuantizationScheme
-    expert: int | None = None
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        quantizer = quantizer_of(self.weight, self.scheme, box, self.expert)
+        quantizer = self.quantizer(box)
         part = Box(box.start[-2:], box.shape[-2:])
         yield quantizer.bits_of(wide_scales(quantizer, part, reader, step_sizes))
 
 
 @dataclass(frozen=True, slots=True)
-class WideWords(Transform):
-    """Codes as GPTQ packs them, `i32[in * bits / 32, out]`.
-
-    Attributes:
-        weight: The source's weight.
-        scheme: The quantization scheme, symmetric.
-        expert: The expert of a stack; None without a stack.
-    """
-
-    weight: SourceWeight
-    scheme: QuantizationScheme
-    expert: int | None
+class WideWords(QuantizedArray):
+    """Codes of a symmetric scheme as GPTQ packs them, `i32[in * bits / 32, out]`."""
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; errors are those of `WideCodes`."""
-        quantizer = quantizer_of(self.weight, self.scheme, box, self.expert)
+        quantizer = self.quantizer(box)
         per_word = self.scheme.per_word
         rows = box.start[-2] * per_word, box.stop[-2] * per_word
         for piece in _pieces(quantizer, rows, per_word, reader, step_sizes):

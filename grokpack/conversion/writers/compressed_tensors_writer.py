@@ -13,8 +13,12 @@ from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
 from grokpack.transforms.copies import IntegerArray
-from grokpack.transforms.quantized_arrays import PackedRows, ScaleRows, ZeroRows
-from grokpack.transforms.quantizer import GroupQuantizer
+from grokpack.transforms.quantized_arrays import (
+    Orientation,
+    QuantizedCodes,
+    QuantizedScales,
+    QuantizedZeros,
+)
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -51,17 +55,18 @@ def unit(base: str, weight: SourceWeight, expert: int | None, scheme: Quantizati
         expert: The one of a stack; None where there is no stack.
         scheme: How it is quantized.
     """
-    quantizer = GroupQuantizer(weight, expert, scheme)
-    inputs, outputs = quantizer.shape
-    words, groups = -(-inputs // scheme.per_word), quantizer.groups
+    rows = weight, scheme, expert, Orientation.ROWS
+    inputs, outputs = weight.shape
+    words, groups = -(-inputs // scheme.per_word), inputs // scheme.inputs_per_group(inputs)
+    packed = ArraySpec((outputs, words), DType.I32)
+    scales = ArraySpec((outputs, groups), scheme.scales)
     made: dict[str, Any] = {
-        f"{base}.weight_packed": (ArraySpec((outputs, words), DType.I32), PackedRows(quantizer)),
-        f"{base}.weight_scale": (ArraySpec((outputs, groups), scheme.scales), ScaleRows(quantizer)),
+        f"{base}.weight_packed": (packed, QuantizedCodes(*rows)),
+        f"{base}.weight_scale": (scales, QuantizedScales(*rows)),
     }
     if not scheme.symmetric:
-        rows = -(-outputs // scheme.per_word)
-        zeros = ArraySpec((rows, groups), DType.I32)
-        made[f"{base}.weight_zero_point"] = (zeros, ZeroRows(quantizer))
+        zeros = ArraySpec((-(-outputs // scheme.per_word), groups), DType.I32)
+        made[f"{base}.weight_zero_point"] = (zeros, QuantizedZeros(*rows))
     made[f"{base}.weight_shape"] = (ArraySpec((2,), DType.I64), IntegerArray((outputs, inputs)))
     return made
 

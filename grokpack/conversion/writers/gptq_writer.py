@@ -17,8 +17,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
 from grokpack.transforms.copies import Constant, GroupIndex
-from grokpack.transforms.quantized_arrays import PackedColumns, ScaleColumns
-from grokpack.transforms.quantizer import GroupQuantizer
+from grokpack.transforms.quantized_arrays import Orientation, QuantizedCodes, QuantizedScales
 from grokpack.transforms.repacked import CodeColumns, RepeatedScales
 from grokpack.transforms.two_pass_quantize import WideScales, WideWords
 
@@ -103,8 +102,8 @@ def unit(base: str, weight: SourceWeight, expert: int | None, scheme: Quantizati
     elif scheme.group is None:
         codes, scales = WideWords(weight, scheme, expert), WideScales(weight, scheme, expert)
     else:
-        quantizer = GroupQuantizer(weight, expert, scheme)
-        codes, scales = PackedColumns(quantizer), ScaleColumns(quantizer)
+        columns = weight, scheme, expert, Orientation.COLUMNS
+        codes, scales = QuantizedCodes(*columns), QuantizedScales(*columns)
     return {
         f"{base}.qweight": (ArraySpec((inputs // scheme.per_word, outputs), DType.I32), codes),
         f"{base}.scales": (ArraySpec((groups, outputs), scheme.scales), scales),

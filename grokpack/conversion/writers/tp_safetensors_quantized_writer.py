@@ -26,7 +26,11 @@ from grokpack.core.tensors import (
 from grokpack.models import config_json
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
-from grokpack.transforms.quantized_in_place import CodesInPlace, ScalesInPlace, ZerosInPlace
+from grokpack.transforms.quantized_arrays import (
+    QuantizedCodes,
+    QuantizedScales,
+    QuantizedZeros,
+)
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -80,16 +84,16 @@ def _weight(
         raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")
     *lead, inputs, outputs = weight.tensor.values.shape
     scales = ArraySpec((*lead, inputs // scheme.group, outputs), scheme.scales)
-    ops: dict[str, StreamedArray] = {scales_name(weight.name): ScalesInPlace(weight, scheme)}
+    ops: dict[str, StreamedArray] = {scales_name(weight.name): QuantizedScales(weight, scheme)}
     if scheme.bits == DType.I8.itemsize * 8 and scheme.symmetric:
         values = ArraySpec(weight.tensor.values.shape, DType.I8)
-        codes = CodesInPlace(weight, scheme, signed=True)
+        codes = QuantizedCodes(weight, scheme, signed=True)
         return TensorSpec(weight.name, values, scales), {weight.name: codes, **ops}
     octets = ArraySpec((*lead, inputs * scheme.bits // 8, outputs), DType.U8)
-    ops = {codes_name(weight.name): CodesInPlace(weight, scheme, signed=False), **ops}
+    ops = {codes_name(weight.name): QuantizedCodes(weight, scheme), **ops}
     if scheme.symmetric:
         return Packing(weight.name, scheme.bits, octets, scales), ops
-    ops[zeros_name(weight.name)] = ZerosInPlace(weight, scheme)
+    ops[zeros_name(weight.name)] = QuantizedZeros(weight, scheme)
     zeros = ArraySpec(scales.shape, DType.U8)
     return Packing(weight.name, scheme.bits, octets, scales, zeros), ops
 

@@ -18,8 +18,7 @@ from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
-from grokpack.transforms.quantized_arrays import CodesRefitted, ScaleRows
-from grokpack.transforms.quantizer import GroupQuantizer
+from grokpack.transforms.quantized_arrays import Orientation, QuantizedCodes, QuantizedScales
 from grokpack.transforms.repacked import CodeRows, OutputScales
 
 if TYPE_CHECKING:
@@ -103,8 +102,8 @@ def _unit(
     if groups == 1 or (groups == ranks and expert is not None):
         codes, scales = CodeRows(weight.tensor, expert), OutputScales(weight, expert)
     else:
-        quantizer, groups = GroupQuantizer(weight, expert, scheme), 1
-        codes, scales = CodesRefitted(quantizer), ScaleRows(quantizer)
+        rows, groups = (weight, scheme, expert, Orientation.ROWS), 1
+        codes, scales = QuantizedCodes(*rows, signed=True), QuantizedScales(*rows)
     return {
         f"{base}.weight": (ArraySpec((outputs, inputs), DType.I8), codes),
         f"{base}.weight_scale": (ArraySpec((outputs, groups), DType.F32), scales),

@@ -1,4 +1,4 @@
-"""Names of the arrays that lazy arrays, and ops of targets, are made from."""
+"""What arrays of sources and targets say of themselves: inputs, files, work and cache."""
 
 from __future__ import annotations
 
@@ -87,3 +87,12 @@ def test_an_element_of_a_chunked_array_is_located_in_its_file(
         assert found is not None
         assert (Path(read.folder) / found).is_file(), name
     assert {view.describe()[0] for view in read.views.values()} == {"chunked", "nibbles"}
+
+
+@pytest.mark.parametrize("to", QUANTIZED)
+def test_targets_of_a_quantization_count_its_work_and_its_cache(
+    source: Checkpoint, to: str
+) -> None:
+    target = plan_quantize(source, QuantizeOptions(to=to, **QUANTIZED[to])).target
+    assert target.quantizes
+    assert target.caches_scales == (to != "gguf")
