@@ -12,22 +12,17 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import sentencepiece as vocabularies
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint.checkpoint import Checkpoint
+    from collections.abc import Mapping
 
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.family import Family
 
 TOKENIZER = "tokenizer.model"
-
-
 TOKENIZER_JSON = "tokenizer.json"
-
-
 TOKENIZER_CONFIG = "tokenizer_config.json"
-
 
 NO_TOKENIZER = "none"
 """Value of an option where no tokenizer is wanted."""
-
-
 TOKENIZER_FILES = (
     TOKENIZER,
     TOKENIZER_JSON,
@@ -35,21 +30,6 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-
-
-_RELEASED_CONFIG = {
-    "add_bos_token": False,  # the reference adds none to its prompts
-    "add_eos_token": False,
-    "bos_token": "[BOS]",
-    "clean_up_tokenization_spaces": False,
-    "eos_token": "[EOS]",
-    "model_max_length": 8192,
-    "pad_token": "[PAD]",
-    "tokenizer_class": "PreTrainedTokenizerFast",
-    "unk_token": "[UNK]",
-}
-
-
 LIMIT_BYTES = 64 << 20  # thirty times the release's; these files are held in memory
 
 
@@ -88,12 +68,11 @@ def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
         place = given or TOKENIZER
         pieces = vocabularies.check(found[TOKENIZER], place)
         vocabularies.refuse_another(pieces, source.geometry.vocab, place, hint)
-    digest = hashlib.sha256(found.get(TOKENIZER, b"")).hexdigest()
     family = source.model.family
-    own, pieces_of_release = family.publication, family.release.vocab
-    if digest == own.tokenizer and source.geometry.vocab != pieces_of_release:
+    pieces_of_release = family.release.vocab
+    if _is_released(found, family) and source.geometry.vocab != pieces_of_release:
         facts = (
-            ("tokenizer", f"{own.organization}'s, {pieces_of_release:,} pieces"),
+            ("tokenizer", f"{family.publication.organization}'s, {pieces_of_release:,} pieces"),
             ("embedding", f"{source.geometry.vocab:,} rows"),
         )
         raise GrokpackError("GP306", "the tokenizer is another model's", None, facts, hint)
@@ -131,13 +110,19 @@ def _described(source: Checkpoint, found: dict[str, bytes]) -> dict[str, bytes]:
     transformers 5 makes the exact tokenizer of it if told the general class. With Llama's, to which
     such a file usually belongs, it cuts most texts differently from SentencePiece.
     """
-    if TOKENIZER not in found:
-        return found
+    own = source.model.family.tokenizer
     alone = not found.keys() & {TOKENIZER_JSON, TOKENIZER_CONFIG}
-    released = source.model.family.publication.tokenizer
-    if alone and hashlib.sha256(found[TOKENIZER]).hexdigest() == released:
-        return found | {TOKENIZER_CONFIG: (json.dumps(_RELEASED_CONFIG, indent=2) + "\n").encode()}
-    return found
+    if own is None or not alone or not _is_released(found, source.model.family):
+        return found
+    return found | {TOKENIZER_CONFIG: (json.dumps(own.config, indent=2) + "\n").encode()}
+
+
+def _is_released(found: Mapping[str, bytes], family: Family) -> bool:
+    """Return whether tokenizer.model is that of the family's release."""
+    own, contents = family.tokenizer, found.get(TOKENIZER)
+    if own is None or contents is None:
+        return False
+    return hashlib.sha256(contents).hexdigest() == own.sha256
 
 
 def read_small(path: str) -> bytes:

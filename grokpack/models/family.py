@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from grokpack.models.tensor_names import Convention
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
-TokenizerKind = Literal["sentencepiece", "tiktoken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +57,25 @@ class Publication:
         repository: On Hugging Face.
         license: SPDX's name of the licence of the weights.
         license_words: The same licence in words.
-        tokenizer: sha256 of its tokenizer; empty where none is known.
     """
 
     organization: str
     repository: str
     license: str
     license_words: str
-    tokenizer: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReleasedTokenizer:
+    """The tokenizer.model of a release, a SentencePiece model.
+
+    Attributes:
+        sha256: Its checksum.
+        config: The tokenizer_config.json with which transformers cuts texts as SentencePiece does.
+    """
+
+    sha256: str
+    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +98,7 @@ class Family:
         conventions: Names of the tensors in safetensors folders, by convention.
         code: Files of `grokpack/conversion/templates` that run such a folder in transformers.
         gguf: Keys and names of GGUF files; None where llama.cpp has no such architecture.
-        tokenizer: Kind of its tokenizer.
+        tokenizer: The tokenizer of its release; None where it is not known.
         marks: Entries of a config.json that tell this family from others.
         layer_order: The layers in the order of the files.
     """
@@ -107,7 +117,7 @@ class Family:
     conventions: Mapping[str, Convention] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     gguf: GgufTable | None = None
-    tokenizer: TokenizerKind = "sentencepiece"
+    tokenizer: ReleasedTokenizer | None = None
     marks: Mapping[str, Any] = field(default_factory=dict)
     layer_order: Callable[[int], Sequence[int]] = range
 

@@ -15,7 +15,13 @@ import math
 
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import Constants, Geometry, Part
-from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
+from grokpack.models.family import (
+    Architecture,
+    Family,
+    Publication,
+    ReleasedTokenizer,
+    ReleaseLayout,
+)
 from grokpack.models.gguf_table import GgufTable
 from grokpack.models.tensor_names import Classes, Convention
 
@@ -226,6 +232,21 @@ _GGUF = GgufTable(
     limit=_limit,
 )
 
+_TOKENIZER = ReleasedTokenizer(
+    "5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
+    {
+        "add_bos_token": False,  # the reference adds none to its prompts
+        "add_eos_token": False,
+        "bos_token": "[BOS]",
+        "clean_up_tokenization_spaces": False,
+        "eos_token": "[EOS]",
+        "model_max_length": 8192,
+        "pad_token": "[PAD]",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "[UNK]",
+    },
+)
+
 
 GROK1 = Family(
     name="grok-1",
@@ -239,7 +260,6 @@ GROK1 = Family(
         repository="xai-org/grok-1",
         license="apache-2.0",
         license_words="Apache License 2.0",
-        tokenizer="5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
     ),
     network=Architecture(activation="gelu_tanh"),
     constants=constants,
@@ -248,6 +268,6 @@ GROK1 = Family(
     conventions={c.name: c for c in (_HPCAI, _SGLANG, _KEYFAN)},
     code=("configuration_grok1.py", "modeling_grok1.py"),
     gguf=_GGUF,
-    tokenizer="sentencepiece",
+    tokenizer=_TOKENIZER,
     layer_order=layer_order,
 )

@@ -17,12 +17,13 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import DType
 from grokpack.evaluation.inputs import read_tokens
 from grokpack.evaluation.single import evaluate
 from grokpack.execution.run import execute
 from grokpack.models import registry
 from grokpack.models.architecture import PARTS
-from grokpack.models.family import Model
+from grokpack.models.family import Model, ReleaseLayout
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.third_family import CAPS, FAMILY, SMALL
@@ -150,3 +151,10 @@ def test_a_network_of_other_parts_is_refused(
         evaluate(other, inputs)
     assert caught.value.code == "GP345"
     assert caught.value.facts == (("not computed", "mlp_bias"), ("missing", "mlp_up"))
+
+
+def test_a_release_in_another_format_is_not_synthesized() -> None:
+    layout = ReleaseLayout("hf", weights=DType.BF16, others=DType.BF16)
+    with pytest.raises(GrokpackError, match="the release of Third is no ckpt-0") as caught:
+        plan_synth_model(Model(replace(FAMILY, release_layout=layout), SMALL))
+    assert caught.value.code == "GP306"

@@ -51,7 +51,6 @@ NAME = "gguf"
 _MOST = 1024  # most layers that a model may have; Grok-1 has 64
 _COUNT = "block_count"  # key of the number of layers, in the header itself
 _GROUPS = "grokpack.scale_groups"
-_RELEASED_GROUPS = 8  # of the release; assumed where the file does not say
 _PROBED_COLUMNS = 4  # outputs whose blocks are compared, to tell the two origins apart
 
 
@@ -201,7 +200,9 @@ def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | N
     blocks = [e for e, info in infos.items() if info.type is GGMLType.Q8_0 and e.rule.quantized]
     if not blocks:
         return None
-    groups = bare.geometry.scale_groups or _RELEASED_GROUPS
+    groups = bare.geometry.scale_groups or bare.model.family.release.scale_groups
+    if groups is None:
+        return None
     first = {e.rule.part: e for e in reversed(blocks)}
     probed: tuple[tuple[NetworkPart, int], ...] = (("attention_output", groups), ("query", 1))
     for part, count in probed:
