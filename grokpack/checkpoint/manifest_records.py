@@ -49,7 +49,7 @@ class Records:
         files: A record for each file that it names and the checkpoint has.
         unknown: Files of the checkpoint that it does not name.
         absent: Files that it names and that do not exist.
-        companions: Small files that were written with them: configs, indices, the tokenizer; for a
+        sidecars: Small files that were written with them: configs, indices, the tokenizer; for a
             manifest from elsewhere, the existing ones.
     """
 
@@ -57,7 +57,7 @@ class Records:
     files: tuple[Record, ...]
     unknown: tuple[str, ...]
     absent: tuple[str, ...]
-    companions: tuple[Record, ...] = ()
+    sidecars: tuple[Record, ...] = ()
 
 
 def own(checkpoint: ComparedFiles) -> Records | None:
@@ -78,23 +78,23 @@ def own(checkpoint: ComparedFiles) -> Records | None:
         return _records(checkpoint, path, document, alone)
     prefix = manifest_paths.below_home(checkpoint)
     found = _records(checkpoint, path, document, {p: prefix + p for p in paths})
-    companions = tuple(_companions(checkpoint, document, "finals"))
-    held = {record.path for record in companions}
+    sidecars = tuple(_sidecars(checkpoint, document, "finals"))
+    held = {record.path for record in sidecars}
     unknown = tuple(p for p in found.unknown if checkpoint.path(p) not in held)
     listed = {"files": {name: document["files"][name] for name in found.absent}}
-    others = tuple(o for o in _companions(checkpoint, listed, "files") if storage.exists(o.path))
+    others = tuple(o for o in _sidecars(checkpoint, listed, "files") if storage.exists(o.path))
     there = {other.path for other in others}
     absent = tuple(n for n in found.absent if _place(checkpoint, n) not in there)
     return replace(
         found,
         files=(*found.files, *others),
-        companions=companions,
+        sidecars=sidecars,
         unknown=unknown,
         absent=absent,
     )
 
 
-def _companions(
+def _sidecars(
     checkpoint: ComparedFiles, document: Mapping[str, Any], table: str
 ) -> Iterator[Record]:
     """Yield records of files outside of the layout, except names that lead out of the folder.
@@ -126,9 +126,9 @@ def foreign(checkpoint: ComparedFiles, path: str, document: Mapping[str, Any]) -
     found = match(paths, names, manifest_paths.below_home(checkpoint))
     if not found and len(paths) == len(names) == 1:  # a single file, whatever it was called
         found = dict(zip(paths, names, strict=True))
-    companions = _companions(checkpoint, document, "finals")
-    there = tuple(c for c in companions if checkpoint.owns_folder and storage.exists(c.path))
-    return replace(_records(checkpoint, path, document, found), companions=there)
+    sidecars = _sidecars(checkpoint, document, "finals")
+    there = tuple(c for c in sidecars if checkpoint.owns_folder and storage.exists(c.path))
+    return replace(_records(checkpoint, path, document, found), sidecars=there)
 
 
 def _records(

@@ -14,7 +14,7 @@ from grokpack.core.arrays import bytes_of, dense
 from grokpack.core.errors import Interrupted
 from grokpack.core.layout import Box, FileLayout, Literal, Part
 from grokpack.core.tiles import row_bands, tile_range
-from grokpack.execution.encoded_writer import CompressedWriter
+from grokpack.execution.compressed_writer import CompressedWriter
 from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.workers.jobs import here
@@ -106,7 +106,7 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
             writer.close()
     rows = sums.rows()
     accounts = error_stats.tiles(run.first, run.first + len(rows[0]))
-    if context.target.encoding is None:
+    if context.target.codec is None:
         return Receipt(run.file_group, run.first, rows, accounts, marks=marks)
     ended = tuple(w.ended for w in writers if isinstance(w, CompressedWriter) and w.ended)
     if len(ended) < len(writers):  # stopped within the files, which have to be begun anew
@@ -115,9 +115,9 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
 
 
 def _writer(context: Context, file: FileLayout) -> Writer:
-    path, encoding = context.output.file(file.path), context.target.encoding
-    if encoding:
-        return CompressedWriter(encoding, file, path, context.output.sink)
+    path, codec = context.output.file(file.path), context.target.codec
+    if codec:
+        return CompressedWriter(codec, file, path, context.output.sink)
     return context.output.sink.writer(path, file.nbytes)
 
 

@@ -129,7 +129,7 @@ def refuse_part(plan: Plan, out: str, part: RunPart, limits: RunOptions) -> None
     elif storage.is_url(out):
         what = "parts of an output meet in a folder that all of them see, not in a bucket"
         hint = "write to shared storage, or use `--workers dask://`"
-    elif plan.target.encoding is not None:
+    elif plan.target.codec is not None:
         what = "compressed files are written by one process each"
         hint = "leave out `--part`; `--workers dask://` spreads the files over machines"
     elif plan.target.fixed_path is not None:

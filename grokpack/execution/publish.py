@@ -46,7 +46,7 @@ def publish(plan: Plan, output: Output, receipts: list[Receipt], account: dict[s
     layout = plan.target.layout
     sums, decoded = _file_sums(layout, receipts), {}
     _check_headers(layout)
-    if plan.target.encoding is not None:
+    if plan.target.codec is not None:
         sums, decoded = _encoded_sums(layout, receipts), sums
     files = {output.file(path): row for path, row in written_files(layout, receipts).items()}
     _refuse_loss(output, files, published=False)
@@ -103,7 +103,7 @@ def _encoded_sums(layout: Layout, receipts: list[Receipt]) -> dict[str, tuple[in
         file.path: (written.nbytes, list(written.sums))
         for receipt in receipts
         for file, written in zip(
-            layout.file_groups[receipt.file_group], receipt.encoded, strict=True
+            layout.file_groups[receipt.file_group], receipt.compressed, strict=True
         )
     }
 

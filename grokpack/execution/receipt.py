@@ -46,9 +46,7 @@ class Receipt:
     first: int
     sums: tuple[tuple[str, ...], ...]  # [file in group][tile]
     accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantized
-    encoded: tuple[
-        CompressedFileRecord, ...
-    ] = ()  # [file in group], where files are written encoded
+    compressed: tuple[CompressedFileRecord, ...] = ()  # [file in group], where files are compressed
     marks: tuple[storage.Mark, ...] = ()  # [file in group], after these tiles were written
 
     @property

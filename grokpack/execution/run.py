@@ -151,7 +151,7 @@ class RunState:
 
     def create_files(self, receipts: list[Receipt]) -> None:
         """Create the files that are missing and not written yet."""
-        encoded = self.plan.target.encoding is not None  # has no size before it is written
+        compressed = self.plan.target.codec is not None  # has no size before it is written
         sink, left = self.output.sink, written_files(self.layout, receipts)
         known, made = self.journal.made(), {}
         for file in self.layout.files():
@@ -159,7 +159,7 @@ class RunState:
             if row is not None and (row.sums or sink.size_of(path) == 0):
                 continue
             before = known.get(file.path)
-            number = sink.create(path, 0 if encoded else file.nbytes, before)
+            number = sink.create(path, 0 if compressed else file.nbytes, before)
             if number is not None and number != before:
                 made[file.path] = number
         self.journal.note_made(made)
@@ -179,7 +179,7 @@ class RunState:
             for path in (file.path for file in self.layout.file_groups[number]):
                 if path in files:
                     sink.reopen(self.output.file(path), files[path], lost.get(path, set()))
-        if self.plan.target.encoding is not None:  # tiles of a compressed file are not the group's
+        if self.plan.target.codec is not None:  # tiles of a compressed file are not the group's
             file_groups = {
                 number: tile_coverage.everything(self.layout)[number] for number in file_groups
             }
@@ -217,7 +217,7 @@ class RunState:
         pool = WorkerPool(self.limits.at_once(self.allowed), executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
-        results = map_unordered(job, self._portions(done), pool, watch)
+        results = map_unordered(job, self._task_inputs(done), pool, watch)
         try:
             for where, written in results:
                 self.journal.record(written)
@@ -232,13 +232,13 @@ class RunState:
         self._raise_if_stopped()
         return receipts
 
-    def _portions(self, done: tile_coverage.Tiles) -> Iterator[TaskInput]:
+    def _task_inputs(self, done: tile_coverage.Tiles) -> Iterator[TaskInput]:
         target = self.plan.target
         for runs in tasks(target, done):
             files = {f.path for run in runs for f in target.layout.file_groups[run.file_group]}
             paths = [self.output.file(path) for path in sorted(files)]
             # a compressed file is begun anew by the process that writes it
-            yield TaskInput(runs, {} if target.encoding else self.output.sink.tickets(paths))
+            yield TaskInput(runs, {} if target.codec else self.output.sink.tickets(paths))
 
     def _advance(self, nbytes: int) -> None:
         with self._guard:

@@ -33,7 +33,7 @@ S = TypeVar("S")
 _STEP_BYTES = 4 << 20
 _STREAM_BYTES = 64 << 20  # enough to bypass a disk's write cache, quick enough not to be noticed
 _STREAMS = 4  # so many requests at a time show all the bandwidth of a disk or mount
-_TASTE_S = 1.0
+_SAMPLE_S = 1.0
 _MOST_BYTES = 512 << 20  # written by a thread of samples: a slow disk takes a while for them
 _GOLDEN = 0.6180339887498949  # its multiples, modulo 1, are spread evenly
 
@@ -62,8 +62,8 @@ def rates(plan: Plan, output: Output, step_sizes: StepSizes) -> Rates:
     cores = os.cpu_count() or 1
     sample = _Sample(Context.of(watching(ignore), plan, output, step_sizes))
     sample.rate(1, 0.0)  # load compiled kernels and open files before measuring
-    one = sample.rate(1, _TASTE_S)
-    here = sample.rate(cores, _TASTE_S) if cores > 1 else one
+    one = sample.rate(1, _SAMPLE_S)
+    here = sample.rate(cores, _SAMPLE_S) if cores > 1 else one
     one = max(one, here / cores)  # one thread alone is never slower than beside others
     return Rates(_read_rate(plan), _write_rate(output), one, max(one, here), cores)
 
@@ -110,7 +110,7 @@ class _Sample:
         group = target.layout.file_groups[run.file_group]
         at, stop = run.span(group[0])
         sums = TileSums(len(group), group[0].nbytes)
-        encode = target.encoding.encoder(group[0]) if target.encoding else None
+        encode = target.codec.encoder(group[0]) if target.codec else None
         for blocks in file_group_blocks(
             self._context, group, at, stop, TileErrorStats(implementation)
         ):
@@ -136,7 +136,7 @@ def _read_rate(plan: Plan) -> float | None:
         path, start, most = stream
         most, done, began = min(most, _STREAM_BYTES), 0, time.perf_counter()
         buffer = memoryview(bytearray(min(most, _STEP_BYTES)))
-        while done < most and time.perf_counter() - began < _TASTE_S:
+        while done < most and time.perf_counter() - began < _SAMPLE_S:
             step = buffer[: most - done]
             storage.read_into(path, start + done, step)
             done += len(step)
@@ -155,7 +155,7 @@ def _write_rate(output: Output) -> float | None:
             if writer is None:
                 return 0
             done, began = 0, time.perf_counter()
-            while done < _STREAM_BYTES and time.perf_counter() - began < _TASTE_S:
+            while done < _STREAM_BYTES and time.perf_counter() - began < _SAMPLE_S:
                 writer.write(done, block)
                 done += len(block)
             writer.sync()

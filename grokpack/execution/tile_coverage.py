@@ -57,7 +57,7 @@ def _fits(layout: Layout, receipt: Receipt) -> bool:
         len(receipt.sums) == len(group)
         and len({len(row) for row in receipt.sums}) == 1
         and receipt.last <= tile_count(group[0].nbytes)
-        and len(receipt.encoded) in (0, len(group))
+        and len(receipt.compressed) in (0, len(group))
         and len(receipt.marks) in (0, len(group))
     )
 

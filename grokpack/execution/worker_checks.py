@@ -30,7 +30,7 @@ def check_run(plan: Plan, output: Output, step_sizes: StepSizes) -> None:  # noq
     if plan.source is not None:
         check_checkpoint(plan.source)
     if storage.is_url(output.path):
-        if plan.target.encoding is not None:
+        if plan.target.codec is not None:
             what = "compressed files go to a bucket from one process only"
             raise GrokpackError("GP409", what, Place(output.path), hint="`--workers N`")
         storage.make_folder(output.journal.folder)  # on this machine, for scratch files

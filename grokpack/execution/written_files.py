@@ -40,9 +40,9 @@ def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, Writ
 
 def _collect(found: dict[str, _Collected], file: FileLayout, receipt: Receipt, number: int) -> None:
     """Take in what a receipt says of one file of its group."""
-    if receipt.encoded:
-        encoded = receipt.encoded[number]
-        row = _Collected(encoded.nbytes, dict(enumerate(encoded.sums)))
+    if receipt.compressed:
+        compressed = receipt.compressed[number]
+        row = _Collected(compressed.nbytes, dict(enumerate(compressed.sums)))
         found[file.path] = row
     else:
         row = found.setdefault(file.path, _Collected(file.nbytes))

@@ -133,8 +133,8 @@ def _codecs_bytes(plan: Plan) -> int:
     target = plan.target
     held = HELD_BYTES if plan.source and plan.source.sealed else 0
     held += reading_memory.HELD_BYTES if plan.source and plan.source.cache_bytes else 0
-    if target.encoding is not None:
-        held += target.encoding.held_bytes * max(map(len, target.layout.file_groups), default=0)
+    if target.codec is not None:
+        held += target.codec.held_bytes * max(map(len, target.layout.file_groups), default=0)
     return held
 
 

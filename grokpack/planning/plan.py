@@ -37,13 +37,13 @@ class Plan:
 
     def description(self) -> dict[str, Any]:
         """Describe the output's origin, for the manifest."""
-        encoding = self.target.encoding
+        codec = self.target.codec
         return {
             "command": self.command,
             "parameters": dict(self.parameters),
             "source": None if self.source is None else self.source.identity(),
             "format": self.target.format,
-            **({} if encoding is None else {"encoding": encoding.describe()}),
+            **({} if codec is None else {"encoding": codec.describe()}),
         }
 
     def digest(self) -> str:

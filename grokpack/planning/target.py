@@ -30,7 +30,7 @@ class Target:
         single: Whether the output is one file of the name that the user gives.
         sparse: Whether every array is zero and left as a hole in its file.
         thread_bytes: Memory that each thread needs beside its steps, for arrays made whole.
-        encoding: Compression of the files; None for files as the layout has them. Compressed
+        codec: Compression of the files; None for files as the layout has them. Compressed
             sizes are known only once the files are written.
         fixed_path: The one folder that the output can be in, for an index that points at the
             source's files and reads none of them; None for any folder.
@@ -45,15 +45,15 @@ class Target:
     lossless: bool = True
     single: bool = False
     sparse: bool = False
-    encoding: FileCodec | None = None
+    codec: FileCodec | None = None
     thread_bytes: int = 0
 
     @property
     def files_bytes(self) -> int:
         """Bytes of the layout's files, or the most that they can take if they are compressed."""
-        if self.encoding is None:
+        if self.codec is None:
             return self.layout.nbytes
-        return sum(self.encoding.bound(file) for file in self.layout.files())
+        return sum(self.codec.bound(file) for file in self.layout.files())
 
     fixed_path: str | None = None
 

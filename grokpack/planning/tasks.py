@@ -61,7 +61,7 @@ def tasks(
     nbytes = 0
     for number, group in enumerate(target.layout.file_groups):
         most = max(1, task_bytes // (len(group) * TILE_BYTES))
-        if target.encoding is not None:
+        if target.codec is not None:
             most = tile_count(group[0].nbytes)
         edges = _good_edges(group[0])
         for run in _outstanding(number, tile_count(group[0].nbytes), done.get(number, set())):

@@ -103,7 +103,7 @@ def render(data: dict[str, Any], out: str) -> str:
         ),
         (
             f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
-            f"{numbers.size(data['memory_allowed_bytes'])} allowed ({_hands(data)})"
+            f"{numbers.size(data['memory_allowed_bytes'])} allowed ({_workers_in_words(data)})"
         ),
     ]
     if not storage.is_url(out):
@@ -121,7 +121,7 @@ def render(data: dict[str, Any], out: str) -> str:
     return "\n".join(rows + [f"  note     {line(note)}" for note in data["notes"]])
 
 
-def _hands(data: dict[str, Any]) -> str:
+def _workers_in_words(data: dict[str, Any]) -> str:
     """Describe the workers: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
     if data["cluster"] is None:
         return f"{data['workers']} threads"

@@ -72,9 +72,9 @@ def _figures(row: dict[str, Any], *, scales: bool = False) -> list[str]:
         f"    {row['elements']:,} values: "
         + ", ".join(f"{count:,} {kind.replace('minus_', 'of -')}" for kind, count in counts),
     ]
-    for kind, spots in row["places"].items():
-        places = "; ".join(describe_index(index, scales=scales) for index in spots)
-        more = "; .." if row[kind] > len(spots) else ""
+    for kind, locations in row["places"].items():
+        places = "; ".join(describe_index(index, scales=scales) for index in locations)
+        more = "; .." if row[kind] > len(locations) else ""
         lines.append(f"    {kind}: {places}{more}")
     return lines
 

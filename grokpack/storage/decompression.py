@@ -109,16 +109,16 @@ class DecompressingBackend:
     Files that exist uncompressed cost nothing more than in the backend below.
     """
 
-    def __init__(self, medium: StorageBackend) -> None:
-        self._medium = medium
+    def __init__(self, backend: StorageBackend) -> None:
+        self._backend = backend
         self._compressed: dict[str, CompressedFile] = {}  # by the path that they are read as
         self._held = _Held()
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of a file or of its decompressed contents."""
-        self._either(
+        self._dispatch(
             path,
-            lambda: self._medium.read_into(path, offset, buffer),
+            lambda: self._backend.read_into(path, offset, buffer),
             lambda compressed: self._fill(compressed, offset, buffer),
         )
 
@@ -131,19 +131,19 @@ class DecompressingBackend:
         implementation: Implementation = "numpy",
     ) -> None:
         """Fill equally spaced rows from a file or from its decompressed contents."""
-        self._either(
+        self._dispatch(
             path,
-            lambda: self._medium.read_rows(path, offset, stride, rows, implementation),
+            lambda: self._backend.read_rows(path, offset, stride, rows, implementation),
             lambda compressed: self._fill_rows(compressed, offset, stride, rows),
         )
 
     def size(self, path: str) -> int:
         """Return the size of a file, or of its decompressed contents."""
-        return self._either(
-            path, lambda: self._medium.size(path), lambda compressed: compressed.table.nbytes
+        return self._dispatch(
+            path, lambda: self._backend.size(path), lambda compressed: compressed.table.nbytes
         )
 
-    def _either(
+    def _dispatch(
         self, path: str, plain: Callable[[], T], compressed: Callable[[CompressedFile], T]
     ) -> T:
         """Apply `plain` to an uncompressed file, else `compressed` to the compressed one."""
@@ -160,7 +160,7 @@ class DecompressingBackend:
     def stamp(self, path: str, *, fresh: bool) -> Stamp:
         """Return the stamp of a file; for a compressed one, with its decompressed size."""
         try:
-            found = self._medium.stamp(path, fresh=fresh)
+            found = self._backend.stamp(path, fresh=fresh)
         except GrokpackError:
             compressed = self._find(path)
             if compressed is None:
@@ -171,52 +171,52 @@ class DecompressingBackend:
 
     def exists(self, path: str) -> bool:
         """Return whether anything is at the path, compressed or not."""
-        return self._medium.exists(path) or self._is_sealed(path)
+        return self._backend.exists(path) or self._is_compressed(path)
 
     def is_file(self, path: str) -> bool:
         """Return whether an uncompressed file is at the path."""
-        return self._medium.is_file(path)
+        return self._backend.is_file(path)
 
     def is_folder(self, path: str) -> bool:
         """Return whether the path is a folder."""
-        return self._medium.is_folder(path)
+        return self._backend.is_folder(path)
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, without the suffix of compressed files."""
-        return _unsealed(self._medium.names(folder))
+        return _without_suffix(self._backend.names(folder))
 
     def tree(self, folder: str) -> list[str]:
         """Return every file below a folder, without the suffix of compressed files."""
-        return _unsealed(self._medium.tree(folder))
+        return _without_suffix(self._backend.tree(folder))
 
     @property
     def read_overhead(self) -> ReadOverhead:
         """Resources that reading through the backend below takes."""
-        return self._medium.READ_OVERHEAD
+        return self._backend.READ_OVERHEAD
 
     def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         """Apply a function to many items as the backend below does."""
-        return self._medium.map_all(work, items)
+        return self._backend.map_all(work, items)
 
     def forget(self, folder: str) -> None:
         """Discard what is cached about compressed files and by the backend below."""
         self._compressed.clear()
-        self._medium.forget(folder)
+        self._backend.forget(folder)
 
     def stored(self, path: str) -> str:
         """Return the path of the file that `path` was read from."""
         compressed = self._compressed.get(path)
         return path if compressed is None else compressed.path
 
-    def _is_sealed(self, path: str) -> bool:
-        return not path.endswith(_NEVER) and self._medium.exists(path + SUFFIX)
+    def _is_compressed(self, path: str) -> bool:
+        return not path.endswith(_NEVER) and self._backend.exists(path + SUFFIX)
 
     def _find(self, path: str) -> CompressedFile | None:
         """Find the compressed file for a path at which there is no uncompressed one."""
-        if self._medium.exists(path) or not self._is_sealed(path):
+        if self._backend.exists(path) or not self._is_compressed(path):
             self._compressed.pop(path, None)
             return None
-        stamp = self._medium.stamp(path + SUFFIX, fresh=True)
+        stamp = self._backend.stamp(path + SUFFIX, fresh=True)
         known = self._compressed.get(path)
         if known is None or known.stamp != stamp:
             table = self._read_table(path + SUFFIX, stamp[0])
@@ -236,7 +236,7 @@ class DecompressingBackend:
 
     def _read(self, path: str, start: int, stop: int) -> bytearray:
         buffer = bytearray(stop - start)
-        self._medium.read_into(path, start, memoryview(buffer))
+        self._backend.read_into(path, start, memoryview(buffer))
         return buffer
 
     def _fill(self, compressed: CompressedFile, offset: int, buffer: memoryview) -> None:
@@ -301,7 +301,7 @@ class DecompressingBackend:
         if not begins <= start < ends:
             stored.key = None
             begins, ends = start, compressed.table.fitting(frame, last, STORED_BYTES)
-            self._medium.read_into(compressed.path, begins, stored.sized(ends - begins))
+            self._backend.read_into(compressed.path, begins, stored.sized(ends - begins))
             stored.key, stored.span = (compressed.path, compressed.stamp), (begins, ends)
         return stored.sized(ends - begins)[start - begins : stop - begins]
 
@@ -338,7 +338,7 @@ def _placed(path: str, at: str | None = None) -> Iterator[None]:
         raise revised(error, what=what, where=Place(path)) from error
 
 
-def _unsealed(names: Iterable[str]) -> list[str]:
+def _without_suffix(names: Iterable[str]) -> list[str]:
     """Strip the suffix of compressed files from names."""
     there = set(names)
     stems = {n.removesuffix(SUFFIX) for n in there if n.endswith(SUFFIX)} - there

@@ -31,7 +31,7 @@ _MOST_LINES = 1 << 20
 _LOCAL = DecompressingBackend(local)
 
 
-def _medium(path: str) -> DecompressingBackend:
+def _backend(path: str) -> DecompressingBackend:
     return _remote() if urls.is_url(path) else _LOCAL
 
 
@@ -50,7 +50,7 @@ class FileBytes:
 
     def size(self) -> int:
         """Return the size in bytes."""
-        return _medium(self.path).size(self.path)
+        return _backend(self.path).size(self.path)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Return exactly `nbytes` bytes from `offset`."""
@@ -65,7 +65,7 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
     Raises:
         GrokpackError: GP214 if the file cannot be read, GP213 if it ends too early.
     """
-    _medium(path).read_into(path, offset, buffer)
+    _backend(path).read_into(path, offset, buffer)
 
 
 def read_rows(
@@ -83,7 +83,7 @@ def read_rows(
     Raises:
         GrokpackError: GP214 if the file cannot be read, GP213 if it ends too early.
     """
-    _medium(path).read_rows(path, offset, stride, rows, implementation)
+    _backend(path).read_rows(path, offset, stride, rows, implementation)
 
 
 def stamp(path: str, *, fresh: bool = True) -> Stamp:
@@ -93,12 +93,12 @@ def stamp(path: str, *, fresh: bool = True) -> Stamp:
         path: The file.
         fresh: True to look at it now; otherwise a cached first look will do.
     """
-    return _medium(path).stamp(path, fresh=fresh)
+    return _backend(path).stamp(path, fresh=fresh)
 
 
 def exists(path: str) -> bool:
     """Return whether anything is at the path."""
-    return _medium(path).exists(path)
+    return _backend(path).exists(path)
 
 
 def size_of(path: str) -> int | None:
@@ -108,7 +108,7 @@ def size_of(path: str) -> int | None:
 
 def stored(path: str) -> str:
     """Return the file that a path is read from: itself, or its compressed form."""
-    return _medium(path).stored(path)
+    return _backend(path).stored(path)
 
 
 def is_file(path: str) -> bool:
@@ -117,22 +117,22 @@ def is_file(path: str) -> bool:
     Raises:
         GrokpackError: GP237 for a pipe, a socket or a device.
     """
-    return _medium(path).is_file(path)
+    return _backend(path).is_file(path)
 
 
 def is_folder(path: str) -> bool:
     """Return whether the path is a folder."""
-    return _medium(path).is_folder(path)
+    return _backend(path).is_folder(path)
 
 
 def names(folder: str) -> list[str]:
     """Return the sorted names in a folder; empty if there is no such folder."""
-    return _medium(folder).names(folder) if is_folder(folder) else []
+    return _backend(folder).names(folder) if is_folder(folder) else []
 
 
 def tree(folder: str) -> list[str]:
     """Return every file below a folder, as sorted paths relative to it."""
-    return _medium(folder).tree(folder)
+    return _backend(folder).tree(folder)
 
 
 def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -143,17 +143,17 @@ def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         work: The function.
         items: Its arguments; the results are in their order.
     """
-    return _medium(near).map_all(work, items)
+    return _backend(near).map_all(work, items)
 
 
 def forget(folder: str) -> None:
     """Discard what is cached about the files below a folder."""
-    _medium(folder).forget(folder)
+    _backend(folder).forget(folder)
 
 
 def read_overhead(path: str) -> ReadOverhead:
     """Return the resources that reading below a path takes, beside the caller's buffers."""
-    return _medium(path).read_overhead
+    return _backend(path).read_overhead
 
 
 def tidy(scratch: str) -> None:

@@ -129,7 +129,7 @@ def _plan(document: Mapping[str, Any], source: Checkpoint, out: Checkpoint, path
 
 def _possible(plan: Plan, path: str) -> Plan:
     """Return the plan; refuse one whose files are not made tile by tile."""
-    if plan.target.encoding is not None or plan.target.fixed_path is not None:
+    if plan.target.codec is not None or plan.target.fixed_path is not None:
         what = f"files of {plan.target.format} are not made tile by tile"
         raise GrokpackError("GP231", what, Place(path), hint=_DIFF)
     return plan

@@ -48,8 +48,8 @@ class ValueLocations:
 
     def merge(self, later: ValueLocations) -> None:
         """Add the locations of a part that comes after this one."""
-        for kind, spots in later.found.items():
-            self.found[kind] = (self.found.get(kind, []) + spots)[:FEW]
+        for kind, locations in later.found.items():
+            self.found[kind] = (self.found.get(kind, []) + locations)[:FEW]
 
 
 def describe_index(index: Shape, *, scales: bool) -> str:

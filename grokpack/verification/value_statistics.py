@@ -82,16 +82,16 @@ class ArrayTally:
     """Counts of an array, and the locations of its first odd values."""
 
     tally: Tally
-    spots: ValueLocations
+    locations: ValueLocations
 
     def merge(self, later: ArrayTally) -> None:
         """Add a part that comes after this one."""
         self.tally.merge(later.tally)
-        self.spots.merge(later.spots)
+        self.locations.merge(later.locations)
 
     def summary(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        return self.tally.summary() | {"places": self.spots.found}
+        return self.tally.summary() | {"places": self.locations.found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +206,15 @@ class _Counter:
 
     def _floats(self, slab: _Slab) -> ArrayTally:
         """Count plain values as they are stored, scales among them."""
-        tally, spots = FloatTally(self.implementation), ValueLocations()
+        tally, locations = FloatTally(self.implementation), ValueLocations()
         kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
         for box in self._bands(slab, self.cuts.step_bytes):
             raw = dense(self.reader.read(slab.array, box))
             values = widen(raw, slab.spec.dtype)
             tally.add(values)
-            spots.search(values, box.start, {kind: getattr(tally, kind) for kind in kinds})
+            locations.search(values, box.start, {kind: getattr(tally, kind) for kind in kinds})
             self.watch.advanced(raw.nbytes)
-        return ArrayTally(tally, spots)
+        return ArrayTally(tally, locations)
 
     def _codes(self, slab: _Slab, spec: ArraySpec) -> CodeTally:
         """Count codes band by band, each band cut where its scale group ends."""

@@ -62,8 +62,8 @@ def check_contents(
     """
     limits = limits or ReadOptions()
     memory = memory or CheckHistory(checkpoint)
-    there = {r.path: storage.size_of(r.path) for r in (*records.files, *records.companions)}
-    sound = [r for r in (*records.files, *records.companions) if there[r.path] == r.nbytes]
+    there = {r.path: storage.size_of(r.path) for r in (*records.files, *records.sidecars)}
+    sound = [r for r in (*records.files, *records.sidecars) if there[r.path] == r.nbytes]
     known = memory.recall(sound)
     chosen = sampling.choose(sound, known, limits.share, time.time())
     by_path = {storage.absolute(record.path): record for record in sound}
@@ -83,9 +83,9 @@ def check_contents(
             memory.keep()
     unrecorded = _unrecorded(checkpoint, records)
     compared = ReadResult.of(
-        (*_findings(found), *content_findings.sizes_unlike(records.companions, there)),
+        (*_findings(found), *content_findings.sizes_unlike(records.sidecars, there)),
         records.origin,
-        {r.path: r.nbytes for r in (*records.files, *records.companions)} | unrecorded,
+        {r.path: r.nbytes for r in (*records.files, *records.sidecars)} | unrecorded,
         _compared(sound, found),
         ended=len(found) == sum(stretch.last - stretch.first for stretch in chosen),
     )

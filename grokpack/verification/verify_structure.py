@@ -226,10 +226,10 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
         return []
     bad = {f.file for f in errors(findings)}
     bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # its compressed form
-    gone = [r for r in known.companions if r.file.path not in bad and not storage.exists(r.path)]
+    gone = [r for r in known.sidecars if r.file.path not in bad and not storage.exists(r.path)]
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
     named = {os.path.basename(name) for name in bad if name}
-    small = [r for r in known.companions if bad and os.path.basename(r.path) not in named]
+    small = [r for r in known.sidecars if bad and os.path.basename(r.path) not in named]
     small = [record for record in small if record not in gone]
     return [
         *(content_findings.missing(record.file.path) for record in gone),

@@ -160,10 +160,10 @@ def _findings(
         count = getattr(counted.tally, kind)
         if not count:
             continue
-        spots = counted.spots.found[kind]
-        places = "; ".join(describe_index(index, scales=of_scales) for index in spots)
-        more = "; .." if count > len(spots) else ""
-        file = (view and view.locate(spots[0])) or _file_of(spots[0], pieces)
+        locations = counted.locations.found[kind]
+        places = "; ".join(describe_index(index, scales=of_scales) for index in locations)
+        more = "; .." if count > len(locations) else ""
+        file = (view and view.locate(locations[0])) or _file_of(locations[0], pieces)
         yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")
 
 

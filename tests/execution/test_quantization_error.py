@@ -92,17 +92,17 @@ def test_each_group_is_entered_once_wherever_runs_are_cut(row_bytes: int, by_gro
         tile = (begins + unit * each * row_bytes) // TILE_BYTES
         wanted[tile] = wanted.get(tile, 0) + unit + 1
     for cut in (0, row_bytes // 2, total // 3, total // 3 + 1, total - 1):
-        ledger = TileErrorStats()
+        error_stats = TileErrorStats()
         for low, high in ((0, cut), (cut, total)):
             if low < high:
-                _enter(ledger, (low, high), row_bytes, begins, sums, counts, by_group, each)
-        tiles = ledger.tiles(0, (begins + total) // TILE_BYTES + 1)
+                _enter(error_stats, (low, high), row_bytes, begins, sums, counts, by_group, each)
+        tiles = error_stats.tiles(0, (begins + total) // TILE_BYTES + 1)
         found = {n: float(t["w"].exact_totals()[0]) for n, t in enumerate(tiles) if t}
         assert found == wanted
 
 
 def _enter(
-    ledger: TileErrorStats,
+    error_stats: TileErrorStats,
     run: tuple[int, int],
     row_bytes: int,
     begins: int,
@@ -121,4 +121,4 @@ def _enter(
         piece = QuantizedRows(
             values, "w", sums[part], counts[part], 128, by_group, each, low * each - row
         )
-        ledger.from_byte(begins).enter(piece, row * row_bytes, run)
+        error_stats.from_byte(begins).enter(piece, row * row_bytes, run)

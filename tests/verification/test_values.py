@@ -102,12 +102,12 @@ def test_bad_scales_are_in_the_summary_and_leave_the_figures_finite(folder: Path
 
 
 def test_only_the_first_few_places_are_kept() -> None:
-    spots = ValueLocations()
-    spots.search(np.zeros((2, 3), np.float32), (5, 0), {"zero": 6, "nan": 0})
-    assert spots.found == {"zero": [(5, 0), (5, 1), (5, 2)]}
+    locations = ValueLocations()
+    locations.search(np.zeros((2, 3), np.float32), (5, 0), {"zero": 6, "nan": 0})
+    assert locations.found == {"zero": [(5, 0), (5, 1), (5, 2)]}
     later = ValueLocations({"zero": [(9, 9)], "nan": [(9, 8)]})
-    spots.merge(later)
-    assert spots.found == {"zero": [(5, 0), (5, 1), (5, 2)], "nan": [(9, 8)]}
+    locations.merge(later)
+    assert locations.found == {"zero": [(5, 0), (5, 1), (5, 2)], "nan": [(9, 8)]}
 
 
 def test_tensors_with_missing_parts_are_left_out(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint.virtual_store import index as attach
+from grokpack.checkpoint.virtual_store import index as store_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def record(checkpoint: Checkpoint, base: str, folder: str, index: Mapping[str, b
     document = {
         "schema": SCHEMA,
         "base": os.path.relpath(base, folder),
-        "source": os.path.relpath(attach.absolute(checkpoint.place), base),
+        "source": os.path.relpath(store_index.absolute(checkpoint.place), base),
         "format": checkpoint.format,
         "digests": {name: hashlib.sha256(data).hexdigest() for name, data in index.items()},
     }

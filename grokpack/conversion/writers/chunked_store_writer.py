@@ -121,7 +121,7 @@ class ChunkedArrays:
             source.framings,
             kept.notes,
             kept.lossless,
-            encoding=Shards() if options.compress else None,
+            codec=Shards() if options.compress else None,
             thread_bytes=self.thread_bytes,
         )
 

@@ -30,21 +30,21 @@ def to_files(source: Checkpoint, _: NoOptions) -> Target:
     return copied(source, NAME, None)
 
 
-def copied(source: Checkpoint, name: str, encoding: FileCodec | None) -> Target:
+def copied(source: Checkpoint, name: str, codec: FileCodec | None) -> Target:
     """Make a target of a checkpoint's files and of the small files beside them.
 
     Args:
         source: The checkpoint.
         name: The target's.
-        encoding: How each file is compressed; None for not at all.
+        codec: How each file is compressed; None for not at all.
     """
-    suffix = zstd_seekable.SUFFIX if encoding else ""
+    suffix = zstd_seekable.SUFFIX if codec else ""
     prefix = prefix_of(source)
     held = {f"{prefix}{file.path}{suffix}": file for file in source.layout.files()}
     files = [_file(path, file.nbytes) for path, file in held.items()]
     made = {path: copies.CopyFile(file.path) for path, file in held.items()}
     arrays = {file.path: ArraySpec((file.nbytes, 1), DType.U8) for file in files}
-    finals, notes = _companions(source)
+    finals, notes = _sidecars(source)
     return Target(
         name,
         Layout(arrays, tuple((file,) for file in files)),
@@ -52,7 +52,7 @@ def copied(source: Checkpoint, name: str, encoding: FileCodec | None) -> Target:
         finals,
         source.framings,
         notes,
-        encoding=encoding,
+        codec=codec,
     )
 
 
@@ -66,7 +66,7 @@ def _file(path: str, nbytes: int) -> FileLayout:
     return FileLayout(path, (Part(path, whole((nbytes, 1)), DType.U8),))
 
 
-def _companions(source: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _sidecars(source: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Read the small files of the checkpoint's folder, with a note for each left out."""
     prefix = os.path.relpath(source.folder, source.home)
     weights = {os.path.normpath(os.path.join(prefix, f.path)) for f in source.layout.files()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.readers import virtual_store_reader
-from grokpack.checkpoint.virtual_store import index as attach
+from grokpack.checkpoint.virtual_store import index as store_index
 from grokpack.conversion.writers.writer import Writer
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import FileLayout, Layout, Literal
@@ -34,7 +34,7 @@ class VirtualStoreOptions:
 
 def beside(source: Checkpoint) -> str:
     """Return the usual folder: `ckpt-0.view` beside `ckpt-0`."""
-    return attach.absolute(source.place) + ".view"
+    return store_index.absolute(source.place) + ".view"
 
 
 def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
@@ -44,14 +44,14 @@ def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
         GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
             where an array cannot be chunks in place.
     """
-    if source.format not in virtual_store_reader.FORMATS or not attach.is_local(source.folder):
+    if source.format not in virtual_store_reader.FORMATS or not store_index.is_local(source.folder):
         raise _not_dense(source)
-    folder = attach.absolute(options.out or beside(source))
-    data = attach.absolute(source.folder)
+    folder = store_index.absolute(options.out or beside(source))
+    data = store_index.absolute(source.folder)
     base = _base(source, folder)
     nodes_path = os.path.join(os.path.relpath(folder, base), virtual_store_layout.NODES)
     prefix = os.path.join(os.path.relpath(data, base), "")
-    database = attach.database(source, prefix.removeprefix("./"), nodes_path)
+    database = store_index.database(source, prefix.removeprefix("./"), nodes_path)
     nodes = FileLayout(virtual_store_layout.NODES, (Literal(database.nodes),))
     index = {virtual_store_layout.NODES: database.nodes, ocdbt.MANIFEST: database.manifest}
     finals = {
@@ -63,7 +63,7 @@ def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
 
 def opens(source: Checkpoint, folder: str) -> dict[str, Any]:
     """Return the TensorStore spec that opens one array of the view, as an example."""
-    return attach.shown_spec(_base(source, folder), folder, attach.example(source))
+    return store_index.shown_spec(_base(source, folder), folder, store_index.example(source))
 
 
 def _base(source: Checkpoint, folder: str) -> str:
@@ -72,7 +72,7 @@ def _base(source: Checkpoint, folder: str) -> str:
     Raises:
         GrokpackError: GP316 where it is the root.
     """
-    base = os.path.commonpath([attach.absolute(folder), attach.absolute(source.folder)])
+    base = os.path.commonpath([store_index.absolute(folder), store_index.absolute(source.folder)])
     if base == os.path.sep:
         raise _no_common_folder(source, folder)
     return base

@@ -136,19 +136,19 @@ class _InFlight(Generic[S, T]):
                 pass
             if not self._running:
                 break
-            landed, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in landed | self._given_up():
+            done, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for future in done | self._given_up():
                 yield from self._complete(future, self._running.pop(future))
-            self._listen(heard=bool(landed))
+            self._listen(heard=bool(done))
             if self._ending():
-                self._call_off()
+                self._cancel()
         if self._failure is not None:
             raise self._failure
 
     def end(self) -> None:
         """Wait until nothing is under way any more."""
         if self._running:
-            self._call_off()
+            self._cancel()
             wait(self._running.keys() - self._given_up())
         if self._called_off and self._stop_path is not None:
             storage.remove(self._stop_path)
@@ -172,7 +172,7 @@ class _InFlight(Generic[S, T]):
     def _ending(self) -> bool:
         return self._failure is not None or self._watch.stopping()
 
-    def _call_off(self) -> None:
+    def _cancel(self) -> None:
         """Cancel items that have not begun, and ask for an early end of the others."""
         if self._called_off:
             return
@@ -199,21 +199,21 @@ class _InFlight(Generic[S, T]):
     def _complete(self, future: Future[TaskResult[T]], attempt: _Attempt[S]) -> Iterator[T]:
         """Yield a future's result; send an item again that was lost, or met a new worker."""
         try:
-            landed = future.result()
+            done = future.result()
         except CancelledError as error:
             self._lose(attempt, error)
         except BaseException as error:  # noqa: BLE001  # raised when the others have landed
             self._fail(_lost(error) if _is_executors(error) else error)
         else:
-            if landed.error is not None:
-                self._fail(landed.error)
-            elif not landed.known:
+            if done.error is not None:
+                self._fail(done.error)
+            elif not done.known:
                 if not self._ending():
                     self._send(attempt, self._job)
             else:
-                if landed.nbytes:
-                    self._watch.advanced(landed.nbytes)
-                yield landed.value  # type: ignore[misc]  # set where there is no error
+                if done.nbytes:
+                    self._watch.advanced(done.nbytes)
+                yield done.value  # type: ignore[misc]  # set where there is no error
 
     def _lose(self, attempt: _Attempt[S], error: BaseException) -> None:
         """Send an item again that the executor gave up, unless it was cancelled here."""

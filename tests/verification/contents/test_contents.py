@@ -170,7 +170,7 @@ def test_outputs_of_every_form_are_checked(tmp_path: Path, to: str) -> None:
     assert own is not None
     assert not own.unknown
     if to in ("hf", "zarr"):
-        assert own.companions
+        assert own.sidecars
     largest = max((Path(known.path) for known in own.files), key=lambda path: path.stat().st_size)
     flip(largest, largest.stat().st_size // 2)
     found = survey(str(out))

@@ -24,19 +24,19 @@ class CompressedWriter:
         ended: Size and checksums of the file, once it is whole and durable.
 
     Args:
-        encoding: Compression of the target's files.
+        codec: Compression of the target's files.
         file: Layout of the file.
         path: Path of the file, without `.part`.
         sink: Place that takes the file.
     """
 
-    def __init__(self, encoding: FileCodec, file: FileLayout, path: str, sink: Sink) -> None:
+    def __init__(self, codec: FileCodec, file: FileLayout, path: str, sink: Sink) -> None:
         sink.create(path, 0)
         self.path = path
-        self._encoding, self._file = encoding, file
+        self._codec, self._file = codec, file
         self._part = sink.writer(path, None)
-        self._encode = encoding.encoder(file)
-        self._lengths = iter(encoding.frames(file))
+        self._encode = codec.encoder(file)
+        self._lengths = iter(codec.frames(file))
         self._length = next(self._lengths, 0)
         self._begun = bytearray()
         self._frames: list[Frame] = []
@@ -67,9 +67,9 @@ class CompressedWriter:
         return data[:take], data[take:]
 
     def _append(self, frame: memoryview) -> None:
-        encoded = self._encode(frame)
-        self._frames.append(Frame(len(frame), len(encoded)))
-        self._put(encoded)
+        compressed = self._encode(frame)
+        self._frames.append(Frame(len(frame), len(compressed)))
+        self._put(compressed)
         self._length = next(self._lengths, 0)
 
     def _put(self, data: bytes) -> None:
@@ -82,7 +82,7 @@ class CompressedWriter:
             return
         if self._length:
             raise GrokpackError("GP901", f"the frames of {self.path} go on after the file")
-        self._put(self._encoding.ending(self._file, self._frames))
+        self._put(self._codec.ending(self._file, self._frames))
         sums = tuple(self._hasher.finish())
         self._part.sync()
         self.ended = CompressedFileRecord(self._hasher.nbytes, sums)

@@ -1,4 +1,4 @@
-"""Files written encoded: frames and an ending, one task for each file, sizes known at the end."""
+"""Compressed files: frames and an ending, one task for each file, sizes known at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Advanced
 from grokpack.core.layout import FileLayout, Literal
 from grokpack.core.tiles import TILE_BYTES
-from grokpack.execution.encoded_writer import CompressedWriter
+from grokpack.execution.compressed_writer import CompressedWriter
 from grokpack.execution.journal import Journal
 from grokpack.execution.receipt import CompressedFileRecord
 from grokpack.execution.run import Outcome, execute
@@ -78,14 +78,14 @@ def inflated(data: bytes) -> bytes:
     return whole
 
 
-def encoded_plan(source: Path, encoding: Any = None) -> Plan:
-    """Ranks of a checkpoint, in file groups of two, encoded."""
+def compressed_plan(source: Path, codec: Any = None) -> Plan:
+    """Ranks of a checkpoint, in file groups of two, compressed."""
     plan = plan_reshard(open_checkpoint(str(source)), 2)
-    return replace(plan, target=replace(plan.target, encoding=encoding or Deflated()))
+    return replace(plan, target=replace(plan.target, codec=codec or Deflated()))
 
 
-def write(source: Path, out: Path, encoding: Any = None, **limits: Any) -> Outcome:
-    return execute(encoded_plan(source, encoding), str(out), RunOptions(**limits))
+def write(source: Path, out: Path, codec: Any = None, **limits: Any) -> Outcome:
+    return execute(compressed_plan(source, codec), str(out), RunOptions(**limits))
 
 
 def tiles(data: bytes) -> str:
@@ -201,7 +201,7 @@ def test_stopping_within_a_file_leaves_no_receipt_for_it(tmp_path: Path) -> None
             limits.stop.set()
 
     with pytest.raises(GrokpackError) as caught:
-        execute(encoded_plan(source), str(out), limits, listen)
+        execute(compressed_plan(source), str(out), limits, listen)
     assert caught.value.code == "GP403"
     assert not Journal(str(out / ".grokpack")).receipts()
     write(source, out)
@@ -247,9 +247,9 @@ def test_disk_and_memory_are_bounded_before_a_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = synthesize(tmp_path / "source")
-    plan = encoded_plan(source)
+    plan = compressed_plan(source)
     bound = plan.writes_bytes
-    assert bound > replace(plan, target=replace(plan.target, encoding=None)).writes_bytes
+    assert bound > replace(plan, target=replace(plan.target, codec=None)).writes_bytes
     monkeypatch.setattr(storage, "free_bytes", lambda _: bound)
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"))
