@@ -1,4 +1,4 @@
-"""zarr stores to write: metadata, and shards of uncompressed or compressed chunks.
+"""zarr stores to write: shards of uncompressed or compressed chunks.
 
 An uncompressed chunk is a box of its array, row-major and dense, followed by four bytes of crc32c.
 A shard is a run of such chunks and an index of their offsets, which is known before any of them is
@@ -9,7 +9,6 @@ Source: the zarr 3 specification, its sharding-indexed and crc32c codecs.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from grokpack.core.optional_imports import load
 from grokpack.core.tensors import ArraySpec, DType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from grokpack.core.tensors import Shape
 
@@ -43,8 +42,6 @@ NAMES = {
 }
 FLOATS = (DType.BF16, DType.F16, DType.F32)
 LEVEL = 1  # of zstd: higher ones gain nothing on weights
-_CRC: dict[str, Any] = {"name": "crc32c"}
-_ZSTD: dict[str, Any] = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
 
 
 def crc32c() -> Callable[[Any], int]:
@@ -153,49 +150,6 @@ def _grow(unit: Shape, limit: Shape, elements: int, *, padded: bool = False) -> 
 
 
 _AWKWARD = 8  # a divisor this many times smaller than the room makes too many chunks
-
-
-def array_document(
-    spec: ArraySpec,
-    grid: ShardGrid,
-    attributes: Mapping[str, Any] | None = None,
-    axes: tuple[str, ...] | None = None,
-    *,
-    compressed: bool = False,
-) -> bytes:
-    """Render zarr.json of an array in shards of chunks with checksums."""
-    little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
-    plain: dict[str, Any] = {"name": "bytes"} if spec.dtype.itemsize == 1 else little
-    sharding = {
-        "chunk_shape": grid.chunk,
-        "codecs": [plain, *([_ZSTD] if compressed else []), _CRC],
-        "index_codecs": [little, _CRC],
-        "index_location": "end",
-    }
-    document: dict[str, Any] = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": spec.shape,
-        "data_type": NAMES[spec.dtype],
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": grid.shard}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0.0 if spec.dtype in FLOATS else 0,
-        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-    }
-    if axes:
-        document["dimension_names"] = axes
-    if attributes:
-        document["attributes"] = attributes
-    return _rendered(document)
-
-
-def group_document(attributes: Mapping[str, Any] | None = None) -> bytes:
-    """Render zarr.json of a group."""
-    return _rendered({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}})
-
-
-def _rendered(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def frames_spec(spec: ArraySpec, grid: ShardGrid, *, checked: bool = True) -> ArraySpec:

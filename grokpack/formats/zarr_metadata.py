@@ -5,7 +5,6 @@ Source: the zarr 3 specification with its sharding-indexed codec, and that of za
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import numpy as np
 from grokpack.core.errors import InputTooLarge, MalformedInput, UnsupportedLayout
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import bounded_json
-from grokpack.formats.zarr import ABSENT, CRC_BYTES, ENTRY, FLOATS, NAMES, unravel
+from grokpack.formats.zarr import ABSENT, CRC_BYTES, ENTRY, NAMES, unravel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -270,35 +269,3 @@ def misplaced(index: np.ndarray, size: int, outside: np.ndarray, most: int) -> s
         first, second = sorted(int(n) for n in held[shared[0] : shared[0] + 2])
         return f"the shard's index gives the same bytes to chunks {first} and {second}"
     return None
-
-
-_SMALLEST = {DType.I8: -128, DType.U8: 255}
-
-
-def array_json(
-    array: ArraySpec, chunk: Shape, attributes: Mapping[str, Any] | None = None
-) -> bytes:
-    """Render the metadata of an array of uncompressed little-endian chunks.
-
-    The fill value of missing chunks is chosen to be noticed: NaN, or the value at the end of the
-    range. Zeros could pass for weights.
-    """
-    endian = {"configuration": {"endian": "little"}} if array.dtype.itemsize > 1 else {}
-    document = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": array.shape,
-        "data_type": NAMES[array.dtype],
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": [{"name": "bytes", **endian}],
-        "fill_value": "NaN" if array.dtype in FLOATS else _SMALLEST.get(array.dtype, -1),
-        "attributes": dict(attributes or {}),
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
-
-
-def group_json(attributes: Mapping[str, Any] | None = None) -> bytes:
-    """Render the metadata of a group."""
-    document = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
-    return json.dumps(document, separators=(",", ":")).encode()

@@ -10,7 +10,7 @@ from grokpack import storage
 from grokpack.checkpoint.virtual_store import attributes
 from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, in_place
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.formats import ocdbt, zarr, zarr_metadata
+from grokpack.formats import ocdbt, zarr, zarr_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ def database(
         raise _refusal(checkpoint, (("chunks", f"more than {MOST_KEYS:,}"),))
     try:
         items: list[Item] = [
-            ocdbt.Inline(key.encode(), zarr_metadata.group_json()) for key in _groups(chosen)
+            ocdbt.Inline(key.encode(), zarr_documents.inline_group()) for key in _groups(chosen)
         ]
         for name, grid in grids.items():
             items += _items(name, checkpoint.layout.arrays[name], grid, data, said.get(name, {}))
@@ -74,7 +74,7 @@ def _items(
     name: str, array: ArraySpec, grid: ChunkGrid, data: str, said: dict[str, Any]
 ) -> Iterator[Item]:
     """Yield the keys of an array: its zarr.json, and its chunks."""
-    metadata = zarr_metadata.array_json(array, grid.chunk, said)
+    metadata = zarr_documents.inline_array(array, grid.chunk, said)
     yield ocdbt.Inline(f"{name}/{zarr.METADATA}".encode(), metadata)
     if not len(grid.offsets):
         return

@@ -11,7 +11,7 @@ from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, Shards
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
-from grokpack.formats import zarr
+from grokpack.formats import zarr, zarr_documents
 from grokpack.models import config_json, partition
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
@@ -91,7 +91,7 @@ class ChunkedArrays:
         self.specs[name] = zarr.frames_spec(spec, grid, checked=not small)
         self.ops[name] = Frames(op, grid, itemsize, checked=not small)
         self.file_groups += zarr.lay_out(folder, name, spec, grid, compressed=small)
-        metadata = zarr.array_document(spec, grid, **document, compressed=small)
+        metadata = zarr_documents.sharded_array(spec, grid, **document, compressed=small)
         self.add_file(f"{folder}/{zarr.METADATA}", metadata)
         self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
 
