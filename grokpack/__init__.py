@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from grokpack.core.errors import GrokpackError as GrokpackError
     from grokpack.evaluation.evaluation_options import EvaluateOptions  # noqa: F401  # its public name
     from grokpack.evaluation.generation import generate as generate
-    from grokpack.evaluation.inputs import read_text as read_text
-    from grokpack.evaluation.inputs import read_tokens as read_tokens
-    from grokpack.evaluation.pair import evaluate_pair as evaluate_pair
-    from grokpack.evaluation.single import evaluate as evaluate
+    from grokpack.evaluation.input_tokens import read_text as read_text
+    from grokpack.evaluation.input_tokens import read_tokens as read_tokens
+    from grokpack.evaluation.pair_evaluation import evaluate_pair as evaluate_pair
+    from grokpack.evaluation.single_evaluation import evaluate as evaluate
     from grokpack.execution.partial_run import RunPart
     from grokpack.execution.partial_run import execute_part as execute_part
     from grokpack.execution.run import execute as execute
@@ -53,8 +53,8 @@ _HOMES = {
     "Part": ("execution.partial_run", "RunPart"),
     "QuantizeOptions": ("conversion.plan_quantize", "QuantizeOptions"),
     "compare": ("verification.compare", "compare"),
-    "evaluate": ("evaluation.single", "evaluate"),
-    "evaluate_pair": ("evaluation.pair", "evaluate_pair"),
+    "evaluate": ("evaluation.single_evaluation", "evaluate"),
+    "evaluate_pair": ("evaluation.pair_evaluation", "evaluate_pair"),
     "execute": ("execution.run", "execute"),
     "execute_part": ("execution.partial_run", "execute_part"),
     "extract": ("checkpoint.extract", "extract"),
@@ -66,8 +66,8 @@ _HOMES = {
     "plan_quantize": ("conversion.plan_quantize", "plan_quantize"),
     "plan_reshard": ("conversion.plan_reshard", "plan_reshard"),
     "plan_synth": ("conversion.plan_synth", "plan_synth"),
-    "read_text": ("evaluation.inputs", "read_text"),
-    "read_tokens": ("evaluation.inputs", "read_tokens"),
+    "read_text": ("evaluation.input_tokens", "read_text"),
+    "read_tokens": ("evaluation.input_tokens", "read_tokens"),
     "statistics": ("verification.verify_values", "statistics"),
     "survey": ("checkpoint.open_checkpoint", "survey"),
     "verify_structure": ("verification.verify_structure", "verify_structure"),

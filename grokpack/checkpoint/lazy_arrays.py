@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.readers import virtual_store_reader as views
-from grokpack.checkpoint.virtual_store import index
+from grokpack.checkpoint.virtual_store import store_index
 from grokpack.checkpoint.virtual_store.chunk_grid import band
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
@@ -127,10 +127,10 @@ class Opened(Mapping[str, "ts.TensorStore"]):
                     raise
         if name not in self._arrays:
             raise KeyError(name)
-        if name in self.checkpoint.views or not index.is_local(self.checkpoint.folder):
+        if name in self.checkpoint.views or not store_index.is_local(self.checkpoint.folder):
             return self._compute(name)
         data, nodes = self._memory.data, self._memory.nodes_path
-        database = index.database(self.checkpoint, data, nodes, [name])
+        database = store_index.database(self.checkpoint, data, nodes, [name])
         opened: ts.TensorStore = self._memory.open_array(database, name)
         return opened
 

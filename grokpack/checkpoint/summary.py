@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.core.errors import UNSAFE_PICKLES, GrokpackError, Place
 from grokpack.core.escaping import command, operand
 from grokpack.core.finding import errors, of_kinds
-from grokpack.models import partition, selection
+from grokpack.models import partition, tensor_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -111,7 +111,7 @@ def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[Ten
 
     Args:
         checkpoint: The checkpoint.
-        patterns: Patterns of `grokpack.models.selection`.
+        patterns: Patterns of `grokpack.models.tensor_patterns`.
 
     Raises:
         GrokpackError: GP202 if the files of all matches are missing or wrong, GP216 for a pattern
@@ -141,7 +141,9 @@ def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
     entries = checkpoint.model.tensors()
     if not patterns:
         return [entry.name for entry in entries]
-    found = {entry.name for pattern in patterns for entry in selection.select(entries, pattern)}
+    found = {
+        entry.name for pattern in patterns for entry in tensor_patterns.select(entries, pattern)
+    }
     return [entry.name for entry in entries if entry.name in found]
 
 
@@ -236,9 +238,9 @@ def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:
     if survey.view is None:
         return None
     from grokpack.checkpoint.readers.virtual_store_reader import read
-    from grokpack.checkpoint.virtual_store import index
+    from grokpack.checkpoint.virtual_store import store_index
 
-    opens = read(survey.view).shown_spec(index.example(checkpoint))
+    opens = read(survey.view).shown_spec(store_index.example(checkpoint))
     return {"folder": survey.view, "opens": opens}
 
 

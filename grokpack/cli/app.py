@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from grokpack.cli import answering, overview
+from grokpack.cli import machine_output, overview
 from grokpack.cli.command_group import CommandGroup
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import line, terminal
@@ -80,4 +80,4 @@ def _fail(error: Exception) -> int:
 
 
 def _answer(document: dict[str, Any]) -> None:
-    answering.write(answering.form_of(sys.argv[1:]), document)
+    machine_output.write(machine_output.form_of(sys.argv[1:]), document)

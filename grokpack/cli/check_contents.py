@@ -90,7 +90,7 @@ def read(
     """
     from grokpack.checkpoint import listed_files, manifest_records
     from grokpack.verification import verify_structure
-    from grokpack.verification.external import check_against, stranger
+    from grokpack.verification.external_checksums import check_against, stranger
     from grokpack.verification.verify_contents import check_contents
 
     checkpoint = verdict.survey.checkpoint

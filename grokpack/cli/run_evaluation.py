@@ -17,10 +17,10 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation import thresholds
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost
-from grokpack.evaluation.inputs import CONTEXT, Inputs, read_text, read_tokens
+from grokpack.evaluation.input_tokens import CONTEXT, Inputs, read_text, read_tokens
 from grokpack.evaluation.logits import logits_file
-from grokpack.evaluation.pair import STREAMS, evaluate_pair
-from grokpack.evaluation.single import evaluate
+from grokpack.evaluation.pair_evaluation import STREAMS, evaluate_pair
+from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.evaluation.weight_comparison import BEYOND, EQUAL, OTHERWISE, WITHIN
 from grokpack.models import hyperparameters
 from grokpack.report import evaluation_text as shown
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grokpack.cli.network_options import EvaluateFlags, NetworkFlags
     from grokpack.cli.session import Session
     from grokpack.evaluation.network_parts import NetworkPart
-    from grokpack.evaluation.pair import PairEvaluation
+    from grokpack.evaluation.pair_evaluation import PairEvaluation
     from grokpack.evaluation.results import Evaluation, Loss
     from grokpack.evaluation.weight_comparison import WeightGap
 

@@ -16,7 +16,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import line
 from grokpack.core.layout import Box
 from grokpack.evaluation.generation import Generation, Sampling, generate, step_bytes
-from grokpack.evaluation.inputs import Tokenizer, read_tokens
+from grokpack.evaluation.input_tokens import Tokenizer, read_tokens
 from grokpack.models import hyperparameters
 from grokpack.report import numbers
 

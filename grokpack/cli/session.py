@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from grokpack.cli import answering, report_file
+from grokpack.cli import machine_output, report_file
 from grokpack.cli.options import OutputFlags
 from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.core.events import Event, Listener
@@ -111,8 +111,8 @@ class Session:
 
     def _answer(self, document: dict[str, Any], cases: Sequence[Case], text: str | None) -> None:
         """Put the result on stdout; as text only if there is one."""
-        if self.form in answering.FORMS:
-            answering.write(self.form, document, cases)
+        if self.form in machine_output.FORMS:
+            machine_output.write(self.form, document, cases)
         elif text is not None:
             self._write(text, sys.stdout)
 

@@ -13,7 +13,7 @@ from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.conversion.writers.writer import option_names, options_for
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.tensors import DType
-from grokpack.models import config_json, selection
+from grokpack.models import config_json, tensor_patterns
 from grokpack.planning.plan import Plan
 from grokpack.transforms.scheme import METHODS, QuantizationScheme
 
@@ -158,7 +158,7 @@ def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
     default = QuantizationScheme(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
     rules = policy_file.read(options.policy, source.model) if options.policy else ()
     for name in options.keep:
-        selection.select(source.model.tensors(), name)
+        tensor_patterns.select(source.model.tensors(), name)
     kept = map(policy.keep, options.keep)
     return Policy(default, (*rules, *kept), _importance(options, method))
 

@@ -1,10 +1,10 @@
 """Evaluation: perplexity of a checkpoint, and its distance from another, layer by layer.
 
-inputs              tokens and texts, as sequences with the tokens that they predict
+input_tokens        tokens and texts, as sequences with the tokens that they predict
 evaluation_options  threads, memory and precision of a run, and its cost
-single              one network on the inputs
-pair                two networks on the same inputs, layer by layer
-declared            differences between the two configs
+single_evaluation   one network on the inputs
+pair_evaluation     two networks on the same inputs, layer by layer
+config_comparison   differences between the two configs
 tolerance           how far values may be apart, by their formats, and how far they are
 weight_comparison   the weights of both, as they stream
 network_parts       embedding, halves of layers and head, each with error, weights and limit

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.evaluation.inputs import Inputs
+    from grokpack.evaluation.input_tokens import Inputs
     from grokpack.models.architecture import Part
 
 _SAME_INPUTS: dict[Part, tuple[Part, ...]] = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from grokpack.evaluation.network_parts import NetworkPart
-    from grokpack.evaluation.pair import PairEvaluation
+    from grokpack.evaluation.pair_evaluation import PairEvaluation
 
 
 @dataclass(frozen=True, slots=True)

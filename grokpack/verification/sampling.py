@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.core.tiles import tile_range, tiles_range
-from grokpack.verification.history import NEVER_CHECKED
+from grokpack.verification.check_history import NEVER_CHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from grokpack.checkpoint.manifest_records import Record
-    from grokpack.verification.history import FileHistory
+    from grokpack.verification.check_history import FileHistory
 
 _MOST_TILES = 16  # in one item of work: 256 MiB, read in order
 

@@ -16,7 +16,7 @@ from grokpack.execution.workers import Job
 from grokpack.storage import hashing
 from grokpack.storage.parallelism import threads
 from grokpack.verification import content_findings, sampling
-from grokpack.verification.history import CheckHistory
+from grokpack.verification.check_history import CheckHistory
 from grokpack.verification.read_and_compare import ReadResult, read_all
 from grokpack.verification.read_options import ReadOptions
 

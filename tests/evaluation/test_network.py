@@ -12,7 +12,7 @@ import pytest
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.evaluation import evaluation_options
-from grokpack.evaluation.inputs import Inputs
+from grokpack.evaluation.input_tokens import Inputs
 from grokpack.evaluation.network import (
     arithmetic,
     attention,
@@ -24,7 +24,7 @@ from grokpack.evaluation.network import (
     product,
 )
 from grokpack.evaluation.network.batch import batch
-from grokpack.evaluation.single import evaluate
+from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.models import hyperparameters
 from grokpack.models.config_json import FILE
 from tests.oracle import forward

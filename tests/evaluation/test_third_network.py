@@ -18,10 +18,10 @@ from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.layout import whole
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.generation import generate
-from grokpack.evaluation.inputs import Inputs
+from grokpack.evaluation.input_tokens import Inputs
 from grokpack.evaluation.network import arithmetic, gated
-from grokpack.evaluation.pair import evaluate_pair
-from grokpack.evaluation.single import evaluate
+from grokpack.evaluation.pair_evaluation import evaluate_pair
+from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.execution.run import execute
 from grokpack.models import registry
 from grokpack.models.family import Model

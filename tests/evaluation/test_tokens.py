@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.core.errors import GrokpackError
-from grokpack.evaluation.inputs import read_tokens
+from grokpack.evaluation.input_tokens import read_tokens
 from grokpack.formats import npy
 
 MOST = 1 << 22

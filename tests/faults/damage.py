@@ -8,7 +8,7 @@ from grokpack.checkpoint import manifest_records
 from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.core.errors import GrokpackError
 from grokpack.verification import verify_structure
-from grokpack.verification.history import CheckHistory
+from grokpack.verification.check_history import CheckHistory
 from grokpack.verification.verify_contents import check_contents
 
 

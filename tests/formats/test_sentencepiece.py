@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
-from grokpack.evaluation.inputs import Tokenizer
+from grokpack.evaluation.input_tokens import Tokenizer
 from grokpack.formats import sentencepiece as tokenizer
 from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import TINY

@@ -18,8 +18,8 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
-from grokpack.evaluation.inputs import read_tokens
-from grokpack.evaluation.single import evaluate
+from grokpack.evaluation.input_tokens import read_tokens
+from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.execution.run import execute
 from grokpack.models import registry
 from grokpack.models.architecture import PARTS

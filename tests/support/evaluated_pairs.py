@@ -10,8 +10,8 @@ import numpy as np
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.evaluation.evaluation_options import EvaluateOptions
-from grokpack.evaluation.inputs import Inputs
-from grokpack.evaluation.pair import PairEvaluation, evaluate_pair
+from grokpack.evaluation.input_tokens import Inputs
+from grokpack.evaluation.pair_evaluation import PairEvaluation, evaluate_pair
 from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
 from tests.support.altering import (

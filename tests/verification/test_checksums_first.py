@@ -16,7 +16,7 @@ from grokpack.checkpoint import listed_files, manifest_records
 from grokpack.cli.app import app
 from grokpack.cli.verify import status
 from grokpack.core.exit_status import ExitStatus
-from grokpack.verification.external import check_against
+from grokpack.verification.external_checksums import check_against
 from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import look, with_contents
 from tests.support.checkpoints import reshard, synthesize

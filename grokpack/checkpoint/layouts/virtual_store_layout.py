@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint.virtual_store import index as store_index
+from grokpack.checkpoint.virtual_store import store_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -27,7 +27,7 @@ from grokpack.checkpoint.readers import (
     tp_safetensors_reader,
 )
 from grokpack.checkpoint.state_folder import kept_stamps
-from grokpack.checkpoint.virtual_store import index
+from grokpack.checkpoint.virtual_store import store_index
 from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.core.escaping import command, operand
 from grokpack.core.finding import Finding, errors, of_kinds
@@ -77,11 +77,11 @@ class VirtualStore:
 
     def spec(self, array: str) -> dict[str, Any]:
         """Return the spec that opens an array of it in this process."""
-        return index.spec(self.base, self.folder, array)
+        return store_index.spec(self.base, self.folder, array)
 
     def shown_spec(self, array: str) -> dict[str, Any]:
         """Return the spec that opens an array in any TensorStore program; empty if none does."""
-        return index.shown_spec(self.base, self.folder, array)
+        return store_index.shown_spec(self.base, self.folder, array)
 
     def changes(self) -> list[Finding]:
         """Return findings for missing and changed files: the index by digest, others by stamp."""
@@ -160,7 +160,7 @@ def read(folder: str) -> VirtualStore:
     document = storage.read_json(path)
     if not _is_sound(document):
         raise MalformedInput("the view's record is broken", Place(path))
-    here = index.absolute(folder)
+    here = store_index.absolute(folder)
     base = os.path.normpath(os.path.join(here, document["base"]))
     source = os.path.normpath(os.path.join(base, document["source"]))
     return VirtualStore(here, base, source, document["format"], document["digests"])

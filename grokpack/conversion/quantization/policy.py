@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.models import selection
+from grokpack.models import tensor_patterns
 from grokpack.transforms.source_weight import SourceWeight
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PolicyRule:
 
     Attributes:
         role: Of the weights, `attention` or `expert` for example; None for all.
-        name: Pattern of names, as `grokpack.models.selection` understands them; None for all.
+        name: Pattern of names, as `grokpack.models.tensor_patterns` understands them; None for all.
         layers: Layers; None for all.
         changes: Fields of the scheme and their values; None where the weight is kept.
     """
@@ -41,7 +41,7 @@ class PolicyRule:
         """Tell whether the rule matches a tensor."""
         return (
             self.role in (None, entry.rule.role)
-            and (self.name is None or selection.matches(entry, self.name))
+            and (self.name is None or tensor_patterns.matches(entry, self.name))
             and (self.layers is None or entry.layer in self.layers)
         )
 

@@ -19,7 +19,7 @@ from grokpack.conversion.quantization.policy import (
     PolicyRule,
 )
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.models import selection
+from grokpack.models import tensor_patterns
 from grokpack.transforms.scheme import METHODS
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _check_taken(rule: PolicyRule, model: Model) -> None:
     """Refuse a rule that changes nothing; GP216 for a name that no tensor has."""
     listed = model.tensors()
     if rule.name is not None:
-        selection.select(listed, rule.name)
+        tensor_patterns.select(listed, rule.name)
     taken = [entry for entry in listed if rule.takes(entry)]
     if not taken:
         raise _unfit("no tensor is of this role, name and layers")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.readers import virtual_store_reader
-from grokpack.checkpoint.virtual_store import index as store_index
+from grokpack.checkpoint.virtual_store import store_index
 from grokpack.conversion.writers.writer import Writer
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import FileLayout, Layout, Literal

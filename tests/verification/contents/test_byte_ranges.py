@@ -10,7 +10,7 @@ from grokpack.checkpoint.manifest_records import Record
 from grokpack.core.layout import FileLayout
 from grokpack.core.tiles import TILE_BYTES, tile_count
 from grokpack.verification import sampling
-from grokpack.verification.history import NEVER_CHECKED, FileHistory
+from grokpack.verification.check_history import NEVER_CHECKED, FileHistory
 from tests.support.content_checks import tiles
 
 

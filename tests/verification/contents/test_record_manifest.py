@@ -11,7 +11,7 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tiles import TILE_BYTES
-from grokpack.verification.external import check_against
+from grokpack.verification.external_checksums import check_against
 from grokpack.verification.record_manifest import record
 from tests.support.checkpoints import synthesize
 from tests.support.forked import run

@@ -63,7 +63,7 @@ def test_arrays_that_are_no_chunks_in_place_are_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "grokpack.checkpoint.virtual_store.index.in_place", lambda *_: "the files say so"
+        "grokpack.checkpoint.virtual_store.store_index.in_place", lambda *_: "the files say so"
     )
     done = run("convert", model, "--to", "view")
     assert done.exit_code == 2
@@ -75,7 +75,7 @@ def test_arrays_that_are_no_chunks_in_place_are_refused(
 def test_more_chunks_than_an_index_should_have_are_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.checkpoint.virtual_store.index.MOST_KEYS", 30)
+    monkeypatch.setattr("grokpack.checkpoint.virtual_store.store_index.MOST_KEYS", 30)
     done = run("convert", model, "--to", "view")
     assert done.exit_code == 2
     assert "more than 30" in done.stderr

@@ -16,7 +16,7 @@ from grokpack.conversion.plan_synth import plan_synth
 from grokpack.conversion.quantization import policy
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.models import selection
+from grokpack.models import tensor_patterns
 from grokpack.models.grok1 import GROK1
 from tests.support.fuzzing import TINY
 
@@ -25,7 +25,7 @@ NAMES = [entry.name for entry in ENTRIES]
 
 
 def chosen(pattern: str) -> list[str]:
-    return [entry.name for entry in selection.select(ENTRIES, pattern)]
+    return [entry.name for entry in tensor_patterns.select(ENTRIES, pattern)]
 
 
 def test_a_word_of_a_name_is_a_whole_word() -> None:
@@ -76,7 +76,7 @@ patterns = st.lists(words, min_size=1, max_size=4).map("/".join) | st.sampled_fr
 @settings(max_examples=60)
 @given(patterns)
 def test_keeping_and_policies_take_what_inspecting_shows(pattern: str) -> None:
-    shown = [entry for entry in ENTRIES if selection.matches(entry, pattern)]
+    shown = [entry for entry in ENTRIES if tensor_patterns.matches(entry, pattern)]
     kept = [entry for entry in ENTRIES if policy.keep(pattern).takes(entry)]
     ruled = [e for e in ENTRIES if policy.PolicyRule(None, pattern, None, {"bits": 8}).takes(e)]
     assert shown == kept == ruled

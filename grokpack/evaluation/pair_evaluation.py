@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.core.events import Finished, Started
-from grokpack.evaluation.declared import check_dimensions, differences
+from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import Extras
 from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.scores import Divergence
 from grokpack.evaluation.network_parts import NetworkPart, undecided
-from grokpack.evaluation.reordered import Reordered
+from grokpack.evaluation.reordered_weights import Reordered
 from grokpack.evaluation.results import Loss, loss_of, squares
 from grokpack.evaluation.weight_comparison import Weights
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.finding import Finding
-    from grokpack.evaluation.inputs import Inputs
+    from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Routing
     from grokpack.evaluation.network.model import Network

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.evaluation.inputs import Inputs
+    from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.gated import Watch
     from grokpack.evaluation.network.model import Network

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.core.finding import Finding
-    from grokpack.evaluation.pair import PairEvaluation
+    from grokpack.evaluation.pair_evaluation import PairEvaluation
 
 WIDE = Geometry(
     vocab=64, d_model=256, layers=1, experts=4, ffn=1024, q_width=512, kv_width=256, head_dim=32
