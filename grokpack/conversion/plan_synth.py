@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grokpack.checkpoint.layouts import ckpt0_layout
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
-from grokpack.core.tensors import scales_name
+from grokpack.core.tensors import DType, scales_name
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.models import config_json
 from grokpack.models.architecture import Geometry
@@ -131,9 +131,9 @@ def _weights(
         "embedding": (0.0, EMBEDDING_RMS),
         "head": (0.0, 1 / math.sqrt(geometry.d_model)),
         "norm": (1.0, 0.1),
-        "router": (0.0, 1 / math.sqrt(geometry.d_model)),
-    }[entry.rule.role]
-    return {name: random_values.Floats(name, shape, seed, mean, spread)}
+    }.get(entry.rule.role, (0.0, 1 / math.sqrt(shape[-2] if len(shape) > 1 else 1)))
+    bf16 = tensor.values.dtype is DType.BF16
+    return {name: random_values.Floats(name, shape, seed, mean, spread, bf16=bf16)}
 
 
 def _refuse(model: Model) -> None:

@@ -158,3 +158,22 @@ def test_a_release_in_another_format_is_not_synthesized() -> None:
     with pytest.raises(GrokpackError, match="the release of Third is no ckpt-0") as caught:
         plan_synth_model(Model(replace(FAMILY, release_layout=layout), SMALL))
     assert caught.value.code == "GP306"
+
+
+def test_its_release_may_be_plain_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then a weight of int8 codes with scales is not of its release."""
+    layout = ReleaseLayout("ckpt-0", weights=DType.BF16, others=DType.BF16)
+    plain = replace(FAMILY, release_layout=layout)
+    monkeypatch.setitem(registry.FAMILIES, FAMILY.name, plain)
+    execute(plan_synth_model(Model(plain, SMALL), 7), str(tmp_path / "plain"))
+    assert verify_structure(survey(str(tmp_path / "plain"))).findings == ()
+    source = open_checkpoint(str(tmp_path / "plain"))
+    assert {(t.values.dtype, t.scales) for t in source.tensors.values()} == {(DType.BF16, None)}
+    execute(plan_convert(source, "hf", ConvertOptions(names="third")), str(tmp_path / "hf"))
+    assert states(source, open_checkpoint(str(tmp_path / "hf"))) == {"equal"}
+    execute(plan_synth_model(Model(FAMILY, SMALL), 7), str(tmp_path / "coded"))
+    found = verify_structure(survey(str(tmp_path / "coded"))).findings
+    assert {(finding.code, finding.expected) for finding in found} == {
+        ("GP106", "plain array"),
+        ("GP106", "bf16"),
+    }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.core.errors import GrokpackError
-    from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Model
 
 
@@ -125,44 +125,39 @@ def _failure(
     )
 
 
-def check_shapes(
-    tensors: Mapping[int, TensorSpec], entries: tuple[ModelTensor, ...], geometry: Geometry
-) -> list[Finding]:
+def check_shapes(tensors: Mapping[int, TensorSpec], model: Model) -> list[Finding]:
     """Return findings for tensors that do not fit their position in the model."""
+    entries = model.tensors()
     rows = stored_groups([(entries[i], t) for i, t in tensors.items()])
     wrong = {
         i: finding
         for i, tensor in tensors.items()
-        if (finding := _misfit(entries[i], tensor, geometry, rows))
+        if (finding := _misfit(entries[i], tensor, model, rows))
     }
     for index in wrong:
         for other in wrong:
-            if other != index and _swapped(tensors, entries, geometry, index, other):
+            if other != index and _swapped(tensors, model, rows, index, other):
                 wrong[index] = _swap_finding(entries, index, other)
     return list(wrong.values())
 
 
 def _misfit(
-    entry: ModelTensor, tensor: TensorSpec, geometry: Geometry, rows: int | None
+    entry: ModelTensor, tensor: TensorSpec, model: Model, rows: int | None
 ) -> Finding | None:
     file, name = ckpt0.file_name(entry.index), entry.name
-    shape = geometry.shape(entry.rule)
+    released = model.spec(entry)
+    shape = released.values.shape
     if tensor.values.shape != shape:
         return other_shape(shape, tensor.values.shape, name, file)
-    if entry.rule.quantized != (tensor.scales is not None):
-        expected = "weight with scales" if entry.rule.quantized else "plain array"
-        found = "plain array" if entry.rule.quantized else "weight with scales"
-        return Finding(
-            "GP106",
-            "tensor is stored in another kind than its place asks for",
-            file,
-            name,
-            expected,
-            found,
-        )
-    allowed = (DType.I8, DType.BF16) if entry.rule.quantized else (DType.F32,)
-    if tensor.values.dtype not in allowed:
-        return other_dtype(allowed[0], tensor.values.dtype, name, file)
+    scaled = released.scales is not None
+    if scaled != (tensor.scales is not None):
+        kinds = "weight with scales", "plain array"
+        expected, found = kinds if scaled else reversed(kinds)
+        what = "tensor is stored in another kind than its place asks for"
+        return Finding("GP106", what, file, name, expected, found)
+    dtype = released.values.dtype
+    if tensor.values.dtype not in ((dtype, DType.BF16) if scaled else (dtype,)):
+        return other_dtype(dtype, tensor.values.dtype, name, file)
     return _misfit_scales(entry, tensor, shape, rows)
 
 
@@ -189,17 +184,13 @@ def _misfit_scales(
 
 
 def _swapped(
-    tensors: Mapping[int, TensorSpec],
-    entries: tuple[ModelTensor, ...],
-    geometry: Geometry,
-    one: int,
-    other: int,
+    tensors: Mapping[int, TensorSpec], model: Model, rows: int | None, one: int, other: int
 ) -> bool:
     """Return whether each of two tensors fits the other's position."""
-    rows = stored_groups([(entries[i], t) for i, t in tensors.items()])
+    entries = model.tensors()
     return (
-        _misfit(entries[one], tensors[other], geometry, rows) is None
-        and _misfit(entries[other], tensors[one], geometry, rows) is None
+        _misfit(entries[one], tensors[other], model, rows) is None
+        and _misfit(entries[other], tensors[one], model, rows) is None
     )
 
 

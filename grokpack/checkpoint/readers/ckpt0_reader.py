@@ -101,7 +101,7 @@ def _check(files: _Folder, seen: _Seen) -> list[Finding]:
     findings = ckpt0_checks.check_names(files, seen.entries, seen.hosts)
     findings += ckpt0_checks.check_failures(files, seen.entries, seen.model, seen.hosts)
     if seen.model is not None:
-        findings += ckpt0_checks.check_shapes(seen.tensors, seen.entries, seen.model.geometry)
+        findings += ckpt0_checks.check_shapes(seen.tensors, seen.model)
     return findings
 
 
