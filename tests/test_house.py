@@ -81,7 +81,7 @@ OPENING_MODULES = (
     "formats.safetensors_library",  # a file of memory, which its parser judges
 )
 SPEAKING_CALLS = {"_exit", "breakpoint", "exit", "input", "print", "quit"}
-SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore"}
+SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore", "urllib3"}
 
 INCOMPLETE = ("The same", "What", "Whether", "See")
 
@@ -424,18 +424,29 @@ def test_importing_the_library_loads_nothing_slow() -> None:
     assert not _loaded_after("import grokpack") & SLOW_IMPORTS
 
 
-@pytest.mark.parametrize("command", ["", "inspect", "verify", "reshard", "synth"])
-def test_help_loads_nothing_slow(command: str) -> None:
-    arguments = [word for word in ("grokpack", command, "--help") if word]
-    program = f"""
+def _command(*words: str) -> str:
+    """Program that runs a command, which must succeed."""
+    return f"""
 import runpy, sys
-sys.argv = {arguments!r}
+sys.argv = {["grokpack", *words]!r}
 try:
     runpy.run_module("grokpack", run_name="__main__", alter_sys=True)
 except SystemExit as stop:
     assert not stop.code, stop.code
 """
-    assert not _loaded_after(program) & SLOW_IMPORTS
+
+
+@pytest.mark.parametrize("command", ["", "inspect", "verify", "reshard", "synth"])
+def test_help_loads_nothing_slow(command: str) -> None:
+    words = [word for word in (command, "--help") if word]
+    assert not _loaded_after(_command(*words)) & SLOW_IMPORTS
+
+
+def test_a_command_on_a_folder_loads_nothing_of_the_network(tmp_path: Path) -> None:
+    source = str(tmp_path / "source")
+    made = _command("synth", source, "--preset", "tiny", "-q")
+    looked = _command("inspect", source, "-q") + _command("verify", source, "-q")
+    assert not _loaded_after(made + looked) & {"urllib3", "ssl", "boto3"}
 
 
 def test_no_file_names_a_folder_of_the_machine_it_was_made_on() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from grokpack.storage.http.connections import pool
+from grokpack.storage.http import connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def running() -> Iterator[Moto]:
     try:
         yield moto
     finally:
-        pool.close()
+        connections.forget()
         moto.server.shutdown()
         moto.server.server_close()
         thread.join()

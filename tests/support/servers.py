@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from grokpack import storage
-from grokpack.storage.http.connections import pool
+from grokpack.storage.http import connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -206,10 +206,24 @@ def serving(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
         try:
             yield place
         finally:
-            pool.close()
+            connections.forget()
             place.over.set()
             server.shutdown()
             thread.join()
+
+
+def connections_made(monkeypatch: pytest.MonkeyPatch) -> list[connections.Line]:
+    """Connections that are made from now on; the idle ones are closed."""
+    made: list[connections.Line] = []
+    connect = connections.Line.connect
+
+    def counted(line: connections.Line) -> None:
+        made.append(line)
+        connect(line)
+
+    monkeypatch.setattr(connections.Line, "connect", counted)
+    connections.forget()
+    return made
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

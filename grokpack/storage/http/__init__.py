@@ -5,7 +5,8 @@
     block_cache        blocks of files that are read in strips, cached on disk
     services           URL, signature and listing of each scheme
     range_requests     one range, checked byte for byte, with retries
-    connections        connections, kept open
+    redirects          one request, followed to the server that has the file
+    connections        connections of urllib3, kept open
     request_threads    requests on threads that the waiting one can abandon
 
 TensorStore's drivers are not used here: in Python they report no size, accept no condition on the

@@ -1,10 +1,8 @@
-"""HTTP/1.1 connections of the standard library, kept open between requests."""
+"""Connections of urllib3, kept open between requests and aborted from other threads."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import http.client
 import os
 import socket
 import ssl
@@ -12,94 +10,118 @@ import threading
 import time
 import urllib.request
 from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
 from grokpack.core.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.storage.http.request_threads import Request
 
 CONNECT_S = 10.0
 SILENCE_S = float(os.environ.get("GROKPACK_HTTP_SILENCE") or 30)
 """Seconds without a byte after which a connection counts as dead."""
-_IDLE_S = 15.0  # servers close idle connections after 5 to 75 seconds, without notice
-_MOST_IDLE = 64
+_IDLE_S = 60.0  # routers forget idle connections without notice
+_MOST_IDLE = 64  # to one host; as many requests are in flight at a time
 
-Address = tuple[str, str]  # scheme, host and port
+_thread = threading.local()
+"""The request that runs on a thread, which a connection cannot be told otherwise."""
 
 
-class Connection:
-    """HTTP connection.
+class Line(HTTPConnection):
+    """Connection that its request knows, so that another thread can abort it."""
 
-    Attributes:
-        fresh: True until its first request.
-        by_proxy: True if requests go to a proxy, with whole URLs.
-        encrypted: True if its bytes are in TLS.
-    """
+    _began = 0.0
+    _socket: socket.socket | None = None
 
-    def __init__(self, address: Address) -> None:
-        self.address, self.fresh, self.since = address, True, time.monotonic()
-        self.http, self.by_proxy = _connect(*address)
-        self.encrypted = address[0] == "https"
-        self._sock: socket.socket | None = None
+    @property
+    def is_connected(self) -> bool:
+        """False if the connection must not be reused."""
+        return time.monotonic() - self._began < _IDLE_S and super().is_connected
 
-    def open(self) -> None:
-        """Connect, unless connected; from then on the timeout is that of silence."""
-        connected = self.http.sock is not None
-        if not connected:
-            self.http.connect()
-            self.http.sock.settimeout(SILENCE_S)
-            self._sock = self.http.sock  # `http` drops the socket when the response is the last
+    def connect(self) -> None:
+        """Connect, and keep the socket, which is dropped when a response is the last."""
+        super().connect()
+        self._socket = getattr(self.sock, "socket", self.sock)  # TLS in the TLS of a proxy
+
+    def request(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # urllib3's
+        """Send a request."""
+        self._began = time.monotonic()
+        _thread.request.line = self
+        super().request(*args, **options)
 
     def abort(self) -> None:
         """Abort a read of another thread, on the bare socket because that thread may be in TLS."""
-        if self._sock is not None:
+        if self._socket is not None:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close the socket."""
-        self.http.close()
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-def _connect(scheme: str, host: str) -> tuple[http.client.HTTPConnection, bool]:
-    """Create a connection, through the environment's proxy if any; it connects on first use.
+class _SecureLine(Line, HTTPSConnection):
+    """`Line` over TLS."""
 
-    Returns:
-        The connection, and whether it goes to a proxy that takes whole URLs.
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = Line
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureLine
+
+
+def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    """Send a GET request; return its response, whose body is not read yet.
+
+    A response read to its end gives its connection back; closing one before closes the connection.
+
+    Raises:
+        HTTPError: urllib3's, for all that happens to a connection.
+        GrokpackError: GP224 if the environment's proxy cannot be used.
     """
-    name, port = _host_and_port(scheme, host)
-    proxy = None if urllib.request.proxy_bypass(name) else urllib.request.getproxies().get(scheme)
-    target, target_port = _proxy(proxy) if proxy else (name, port)
-    connection: http.client.HTTPConnection
-    if scheme == "https":
-        connection = http.client.HTTPSConnection(
-            target, target_port, timeout=CONNECT_S, context=_tls()
-        )
-        if proxy:
-            connection.set_tunnel(name, port)
-    else:
-        connection = http.client.HTTPConnection(target, target_port, timeout=CONNECT_S)
-    return connection, scheme == "http" and proxy is not None
+    _thread.request = request
+    parts = urlsplit(url)
+    return _manager(_proxy(parts.scheme, parts.hostname or "")).urlopen(
+        "GET",
+        url,
+        headers=headers,
+        redirect=False,
+        retries=False,
+        timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
+        preload_content=False,
+        decode_content=False,
+    )
 
 
-def _proxy(url: str) -> tuple[str, int]:
-    """Return host and port of a proxy.
+@cache
+def _proxy(scheme: str, host: str) -> str | None:
+    """Return the URL of the environment's proxy for a host."""
+    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+
+
+@cache
+def _manager(proxy: str | None) -> urllib3.PoolManager:
+    """Return the pools of the connections through a proxy, or of direct ones.
 
     Raises:
         GrokpackError: GP224 if the environment's setting is not a URL.
     """
+    options: dict[str, Any] = {"maxsize": _MOST_IDLE, "ssl_context": _tls()}
     try:
-        return _host_and_port("http", urlsplit(url).netloc)
-    except ValueError as error:
+        manager = (
+            urllib3.PoolManager(**options)
+            if proxy is None
+            else urllib3.ProxyManager(proxy, proxy_ssl_context=_tls(), **options)
+        )
+    except urllib3.exceptions.HTTPError as error:
         what = f"the proxy of the environment cannot be used: {error}"
-        raise GrokpackError("GP224", what, Place(url)) from error
-
-
-def _host_and_port(scheme: str, host: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{host}")
-    try:
-        port = parts.port or (443 if scheme == "https" else 80)
-    except ValueError as error:
-        raise GrokpackError("GP224", f"this URL cannot be used: {error}", Place(host)) from error
-    return parts.hostname or host, port
+        raise GrokpackError("GP224", what, Place(proxy or "")) from error
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    return manager
 
 
 @cache
@@ -107,41 +129,10 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class Pool:
-    """Pool of open, idle connections, newest first."""
-
-    def __init__(self) -> None:
-        self._idle: list[Connection] = []
-        self._guard = threading.Lock()
-
-    def take(self, address: Address) -> Connection:
-        """Return an idle connection to an address, or a new one."""
-        with self._guard:
-            self._drop_old()
-            for index in reversed(range(len(self._idle))):
-                if self._idle[index].address == address:
-                    return self._idle.pop(index)
-        return Connection(address)
-
-    def give(self, connection: Connection) -> None:
-        """Take back a connection whose last response was read to its end."""
-        connection.fresh, connection.since = False, time.monotonic()
-        with self._guard:
-            self._idle.append(connection)
-            while len(self._idle) > _MOST_IDLE:
-                self._idle.pop(0).close()
-
-    def close(self) -> None:
-        """Close all idle connections."""
-        with self._guard:
-            while self._idle:
-                self._idle.pop().close()
-
-    def _drop_old(self) -> None:
-        edge = time.monotonic() - _IDLE_S
-        while self._idle and self._idle[0].since < edge:
-            self._idle.pop(0).close()
+def forget() -> None:
+    """Close idle connections, so that the environment is read again."""
+    for kept in (_proxy, _manager, _tls):
+        kept.cache_clear()
 
 
-pool = Pool()
-atexit.register(pool.close)
+os.register_at_fork(after_in_child=forget)  # a connection serves one process

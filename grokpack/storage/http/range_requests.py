@@ -34,8 +34,9 @@ from grokpack.storage.http.responses import (
 )
 
 if TYPE_CHECKING:
-    import http.client
     from collections.abc import Callable, Mapping
+
+    import urllib3
 
     from grokpack.storage.http.redirects import Resource
     from grokpack.storage.http.request_threads import Request
@@ -60,7 +61,7 @@ def head(request: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts,
         GrokpackError: GP221 if the server cannot be reached, GP223 if it serves no ranges.
     """
 
-    def receive(response: http.client.HTTPResponse) -> tuple[Facts, bytes]:
+    def receive(response: urllib3.BaseHTTPResponse) -> tuple[Facts, bytes]:
         if response.status == NO_SUCH_RANGE:
             return Facts(0, tag(response)), b""
         start, stop, facts = described(response)
@@ -81,11 +82,12 @@ def document(request: Request[Any], resource: Resource, limit_bytes: int) -> tup
         Gone: There is no such page; other errors as in `head`.
     """
 
-    def receive(response: http.client.HTTPResponse) -> tuple[bytes, str]:
+    def receive(response: urllib3.BaseHTTPResponse) -> tuple[bytes, str]:
         data = response.read(limit_bytes + 1)
+        response.read(1)  # nothing, which it is only at the end of a whole response
         if response.status != WHOLE or len(data) > limit_bytes:
             raise NotAsAsked(f"status {response.status}, more than {limit_bytes:,} bytes")
-        return data, response.getheader("Link") or ""
+        return data, response.headers.get("Link") or ""
 
     return _persist(request, resource, {}, limit_bytes, receive)
 
@@ -101,7 +103,7 @@ def read(request: Request[Any], resource: Resource, offset: int, body: Body, see
     if seen.tag.startswith('"'):  # a weak tag never matches, and a date is no tag
         wanted["If-Match"] = seen.tag
 
-    def receive(response: http.client.HTTPResponse) -> None:
+    def receive(response: urllib3.BaseHTTPResponse) -> None:
         start, stop, facts = described(response)
         if facts != seen:
             raise Changed(difference(seen, facts))
@@ -143,7 +145,7 @@ def _persist(
     resource: Resource,
     wanted: Mapping[str, str],
     nbytes: int,
-    receive: Callable[[http.client.HTTPResponse], T],
+    receive: Callable[[urllib3.BaseHTTPResponse], T],
 ) -> T:
     """Repeat a request until it succeeds, fails for good, or has failed too often."""
     began, tried, lies = time.monotonic(), 0, 0

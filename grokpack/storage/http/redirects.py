@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
-from grokpack.storage.http.connections import SILENCE_S, pool
-from grokpack.storage.http.responses import Gone, NotAsAsked, Refused, Trouble, plain, received
+import urllib3
+
+from grokpack.storage.http import connections
+from grokpack.storage.http.connection_failures import failed_attempt
+from grokpack.storage.http.responses import Gone, NotAsAsked, Refused, Trouble, received
 from grokpack.storage.urls import WEB, host_fault
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def follow(
     request: Request[Any],
     resource: Resource,
     wanted: Mapping[str, str],
-    receive: Callable[[http.client.HTTPResponse], T],
+    receive: Callable[[urllib3.BaseHTTPResponse], T],
 ) -> T:
     """Make one attempt, at the known target or, if that has expired, from the beginning."""
     url = resource.url()
@@ -87,7 +89,7 @@ def _walk(
     resource: Resource,
     route: tuple[str, ...],
     wanted: Mapping[str, str],
-    receive: Callable[[http.client.HTTPResponse], T],
+    receive: Callable[[urllib3.BaseHTTPResponse], T],
 ) -> T:
     """Send a request to the end of a route, and follow its redirects."""
     at = route[-1]
@@ -120,43 +122,19 @@ def _ask(
     request: Request[Any],
     url: str,
     headers: Mapping[str, str],
-    receive: Callable[[http.client.HTTPResponse], T],
+    receive: Callable[[urllib3.BaseHTTPResponse], T],
     resource: Resource,
 ) -> tuple[T | None, str | None]:
     """Send one request to one address; return the result, or the target of a redirect."""
-    parts = urlsplit(url)
-    address = parts.scheme, parts.netloc
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    while True:
-        connection = pool.take(address)
-        request.line = connection
-        sound = False
-        try:
-            request.check()
-            connection.open()
-            asked = url if connection.by_proxy else target
-            began = time.monotonic()
-            connection.http.request("GET", asked, headers=headers)
-            with connection.http.getresponse() as response:
-                _note(parts.netloc, time.monotonic() - began)
-                try:
-                    result = received(response, receive, resource.site.learn)
-                except (Gone, Refused):  # these responses are complete as well
-                    sound = _is_over(response)
-                    raise
-                sound = _is_over(response)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            request.check()
-            if not connection.fresh and _is_closed_by_server(error):
-                continue  # the server closed it while it was idle
-            raise _failed_attempt(error) from error
-        else:
-            return result
-        finally:
-            if sound:
-                pool.give(connection)
-            else:
-                connection.close()
+    request.check()
+    began = time.monotonic()
+    try:
+        with connections.get(request, url, headers) as response:
+            _note(urlsplit(url).netloc, time.monotonic() - began)
+            return received(response, receive, resource.site.learn)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        request.check()
+        raise failed_attempt(error) from error
 
 
 def _note(host: str, seconds: float) -> None:
@@ -166,31 +144,3 @@ def _note(host: str, seconds: float) -> None:
 def is_near(resource: Resource) -> bool:
     """Return whether a host responds so soon that parallel requests gain nothing."""
     return answered.get(urlsplit(resource.url()).netloc, _NEAR_S) < _NEAR_S
-
-
-def _is_over(response: http.client.HTTPResponse) -> bool:
-    """Return whether a response was read to its end and the connection can be reused."""
-    return response.isclosed() and not response.will_close
-
-
-def _is_closed_by_server(error: Exception) -> bool:
-    return isinstance(error, ConnectionError | http.client.BadStatusLine)
-
-
-def _failed_attempt(error: Exception) -> Trouble:
-    """Return the trouble with a connection; `NotAsAsked` for a response that is not HTTP."""
-    cut = isinstance(error, http.client.IncompleteRead) or _is_closed_by_server(error)
-    not_http = isinstance(error, http.client.HTTPException) and not cut
-    return NotAsAsked(_spoken(error)) if not_http else Trouble(_spoken(error))
-
-
-def _spoken(error: Exception) -> str:
-    """Describe what happened to a connection."""
-    if isinstance(error, TimeoutError):
-        return f"nothing came for {SILENCE_S:.0f} s"
-    if isinstance(error, http.client.IncompleteRead):
-        return "the answer broke off"
-    if isinstance(error, http.client.HTTPException):
-        return f"the answer is no HTTP: {plain(str(error) or type(error).__name__)}"
-    reason = error.strerror if isinstance(error, OSError) else None
-    return plain(reason or str(error) or type(error).__name__)

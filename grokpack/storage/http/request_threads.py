@@ -59,13 +59,7 @@ class Cancelled(Exception):  # not an error: what ends the thread of a request
 
 
 class Line(Protocol):
-    """Connection as a request sees it.
-
-    Attributes:
-        encrypted: True if its bytes are in TLS.
-    """
-
-    encrypted: bool
+    """Connection as a request sees it."""
 
     def abort(self) -> None:
         """Abort a read, from another thread."""

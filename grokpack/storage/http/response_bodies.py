@@ -6,11 +6,13 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from grokpack.storage.http.responses import SLICE_BYTES, NotAsAsked, Trouble
+from grokpack.storage.http.connection_failures import broken_off
+from grokpack.storage.http.responses import SLICE_BYTES, NotAsAsked
 
 if TYPE_CHECKING:
-    import http.client
     from collections.abc import Iterator
+
+    import urllib3
 
     from grokpack.storage.http.request_threads import Request
     from grokpack.storage.http.scratch_file import Scratch
@@ -23,7 +25,7 @@ class Body(Protocol):
     def nbytes(self) -> int:
         """Number of bytes that it takes."""
 
-    def take(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, request: Request[Any], response: urllib3.BaseHTTPResponse) -> None:
         """Read the bytes, and check that the response ends with them.
 
         Raises:
@@ -43,25 +45,22 @@ class InMemory:
         """Number of bytes that it takes."""
         return len(self.buffer)
 
-    def take(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, request: Request[Any], response: urllib3.BaseHTTPResponse) -> None:
         """Read the bytes into the buffer."""
         filled = 0
         while filled < self.nbytes:
             request.check()
             got = response.readinto(self.buffer[filled : filled + SLICE_BYTES])
             if not got:
-                raise _broken_off(filled, self.nbytes)
+                raise broken_off(filled, self.nbytes)
             filled += got
-        if not response.isclosed() and response.read(1):
+        if response.read(1):
             raise NotAsAsked("the answer is longer than what was asked for")
 
 
 @dataclass(frozen=True, slots=True)
 class InFile:
     """Position in a file.
-
-    The kernel moves the bytes there from the socket, in one copy where a buffer would take two.
-    Over TLS, in chunked responses and where the file takes no pipes, they go through memory.
 
     Attributes:
         file: The file.
@@ -73,35 +72,12 @@ class InFile:
     at: int
     nbytes: int
 
-    def take(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
-        """Read the bytes into the file."""
-        bare = request.line is not None and not request.line.encrypted
-        if self.file.piped and bare and response.length == self.nbytes:
-            self._by_pipe(request, response)
-        else:
-            self._by_memory(request, response)
-
-    def _by_memory(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
+    def take(self, request: Request[Any], response: urllib3.BaseHTTPResponse) -> None:
+        """Read the bytes into the file, through memory."""
         with _lent(self.nbytes) as buffer:
             InMemory(buffer).take(request, response)
             request.check()
             self.file.put(buffer, self.at)
-
-    def _by_pipe(self, request: Request[Any], response: http.client.HTTPResponse) -> None:
-        early = response.read(min(len(response.peek()), self.nbytes))  # sent with the headers
-        self.file.put(early, self.at)
-        done = len(early)
-        with self.file.pipe() as pipe:
-            while done < self.nbytes:
-                request.check()
-                got = pipe.draw(response.fileno(), self.nbytes - done)
-                if not got:
-                    raise _broken_off(done, self.nbytes)
-                request.check()
-                self.file.pour(pipe, got, self.at + done)
-                done += got
-        response.length = 0  # its bytes were read: the connection can be reused
-        response.read(1)
 
 
 _spare: list[bytearray] = []
@@ -120,7 +96,3 @@ def _lent(nbytes: int) -> Iterator[memoryview]:
         yield memoryview(memory)[:nbytes]
     finally:
         _spare.append(memory)
-
-
-def _broken_off(done: int, wanted: int) -> Trouble:
-    return Trouble(f"the answer broke off after {done:,} of {wanted:,} bytes")

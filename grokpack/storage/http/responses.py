@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    import http.client
     from collections.abc import Callable, Mapping
+
+    import urllib3
 
 T = TypeVar("T")
 
@@ -65,15 +66,15 @@ class Changed(Exception):
     """The file is not the one that was opened."""
 
 
-def described(response: http.client.HTTPResponse) -> tuple[int, int, Facts]:
+def described(response: urllib3.BaseHTTPResponse) -> tuple[int, int, Facts]:
     """Return the first byte of a response, one past its last, and the file's size and tag."""
-    length = response.getheader("Content-Length")
+    length = response.headers.get("Content-Length")
     declared = int(length) if length and length.isdecimal() else None
-    if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
+    if (response.headers.get("Content-Encoding") or "identity").lower() != "identity":
         raise NotAsAsked("it sent the bytes in an encoding that was not asked for")
     if response.status == WHOLE:
         return _described_whole(response, declared)
-    match = _RANGE.fullmatch((response.getheader("Content-Range") or "").strip())
+    match = _RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
     if match is None:
         raise NotAsAsked("it does not say which bytes it sent")
     start, stop, size = int(match[1]), int(match[2]) + 1, int(match[3])
@@ -83,10 +84,10 @@ def described(response: http.client.HTTPResponse) -> tuple[int, int, Facts]:
 
 
 def _described_whole(
-    response: http.client.HTTPResponse, declared: int | None
+    response: urllib3.BaseHTTPResponse, declared: int | None
 ) -> tuple[int, int, Facts]:
     """Accept a small file that comes whole; a larger one shows a server without ranges."""
-    kind = response.getheader("Content-Type") or ""
+    kind = response.headers.get("Content-Type") or ""
     if kind.lower().startswith("text/html"):
         raise NotAsAsked("it sent a web page, with status 200")
     if declared is None or declared > SLICE_BYTES:
@@ -94,9 +95,9 @@ def _described_whole(
     return 0, declared, Facts(declared, tag(response))
 
 
-def tag(response: http.client.HTTPResponse) -> str:
+def tag(response: urllib3.BaseHTTPResponse) -> str:
     """Return a file's version: its ETag, else its date; empty without either."""
-    return (response.getheader("ETag") or response.getheader("Last-Modified") or "").strip()
+    return (response.headers.get("ETag") or response.headers.get("Last-Modified") or "").strip()
 
 
 def plain(text: str) -> str:
@@ -105,8 +106,8 @@ def plain(text: str) -> str:
 
 
 def received(
-    response: http.client.HTTPResponse,
-    receive: Callable[[http.client.HTTPResponse], T],
+    response: urllib3.BaseHTTPResponse,
+    receive: Callable[[urllib3.BaseHTTPResponse], T],
     learn: Callable[[Mapping[str, str]], bool],
 ) -> tuple[T | None, str | None]:
     """Handle a response by its status.
@@ -122,25 +123,27 @@ def received(
     status = response.status
     if status in (WHOLE, PARTIAL):
         return receive(response), None
-    if status == NO_SUCH_RANGE and _EMPTY.fullmatch(response.getheader("Content-Range") or ""):
+    if status == NO_SUCH_RANGE and _EMPTY.fullmatch(response.headers.get("Content-Range") or ""):
         response.read(_EXPLANATION_BYTES)
         return receive(response), None
     body = response.read(_EXPLANATION_BYTES)
-    location = response.getheader("Location")
+    location = response.headers.get("Location")
     if status in _MOVED and location:
         return None, location
     if learn(dict(response.headers)):
         raise Trouble("the bucket is in another region", after_s=0)
     code = _CODE.search(body)
-    reason = f"{status} {code[1].decode() if code else plain(response.reason)}"
+    reason = f"{status} {code[1].decode() if code else plain(response.reason or '')}"
     raise _failure(response, reason)
 
 
-def _failure(response: http.client.HTTPResponse, reason: str) -> Exception:
+def _failure(response: urllib3.BaseHTTPResponse, reason: str) -> Exception:
     """Return the exception for a response without data."""
     status = response.status
     if status in BUSY:
-        return Trouble(f"it answered {reason}", after_s=seconds(response.getheader("Retry-After")))
+        return Trouble(
+            f"it answered {reason}", after_s=seconds(response.headers.get("Retry-After"))
+        )
     if status in (_CHANGED, NO_SUCH_RANGE):
         return Changed(f"the server answers {reason}")
     if status in _REFUSED:

@@ -1,10 +1,9 @@
-"""Bytes of far files on their way to a file on disk: by a pipe or by memory, they are the same."""
+"""Bytes of far files on their way to a file on disk."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +19,11 @@ from grokpack.storage.http import (
     range_requests,
     request_threads,
     response_bodies,
-    scratch_file,
 )
 from grokpack.storage.http.response_bodies import InFile
 from grokpack.storage.http.scratch_file import Scratch
 from grokpack.storage.http.services import resource
-from tests.support.servers import Answer, Asked, Server, impatient, serving
+from tests.support.servers import Answer, Asked, Server, connections_made, impatient, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 SIZE = (3 << 20) + 11  # more than a pipe holds
 DATA = np.random.default_rng(0).bytes(SIZE)
 AT = 5000
-linux = pytest.mark.skipif(not hasattr(os, "splice"), reason="pipes are spliced on Linux")
 
 
 @pytest.fixture(scope="module")
@@ -49,27 +46,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def far(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(connections, "SILENCE_S", 0.3)
-    connections.pool.close()
+    connections.forget()
     server.fault = None
     file_info.look(f"{server.url}/data")
     server.forget()
     yield server
     server.fault = None
-    connections.pool.close()
-
-
-@pytest.fixture(params=[pytest.param("pipe", marks=linux), "memory"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How bytes go; the other way is barred."""
-    if request.param == "memory":
-        monkeypatch.delattr(os, "splice", raising=False)
-
-    def barred(*_: Any) -> None:
-        pytest.fail("bytes went another way")
-
-    other = {"pipe": "_by_memory", "memory": "_by_pipe"}[request.param]
-    monkeypatch.setattr(InFile, other, barred)
-    return str(request.param)
+    connections.forget()
 
 
 def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes:
@@ -84,15 +67,14 @@ def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes
     return os.pread(file.handle, stop - start + 1, AT)
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("start", "stop"), [(0, SIZE), (7, SIZE), (7, 8), (100, 9000), (0, 1)])
 def test_a_file_gets_the_bytes_that_were_asked_for(
-    far: Server, tmp_path: Path, start: int, stop: int
+    far: Server, tmp_path: Path, start: int, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = Scratch(str(tmp_path))
+    file, made = Scratch(str(tmp_path)), connections_made(monkeypatch)
     for _ in range(3):
         assert fetch(far, file, start, stop) == DATA[start:stop]
-    assert len(connections.pool._idle) == 1  # each answer was read to its end
+    assert len(made) == 1  # each answer was read to its end
     assert not list(tmp_path.iterdir())
 
 
@@ -104,7 +86,6 @@ def _stall(_: Asked, answer: Answer) -> None:
     answer.stall = len(answer.body) // 2
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("fault", [_cut, _stall])
 def test_what_passes_is_tried_again(far: Server, tmp_path: Path, fault: Any) -> None:
     far.fault = lambda asked, answer: fault(asked, answer) if asked.number < 2 else None
@@ -112,7 +93,6 @@ def test_what_passes_is_tried_again(far: Server, tmp_path: Path, fault: Any) -> 
     assert len(far.asked) == 3
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     ("fault", "words"), [(_cut, "broke off after 1,5"), (_stall, "nothing came for")]
 )
@@ -127,66 +107,14 @@ def test_what_stays_is_told(
     assert words in str(caught.value.facts)
 
 
-@linux
-def test_pages_that_go_a_few_at_a_time_all_arrive(
-    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    move = os.splice
-
-    def little(source: int, target: int, count: int, **where: Any) -> int:
-        most = 10_000 if where else 30_000  # less goes out of a pipe than into it
-        return move(source, target, min(count, most), **where)
-
-    monkeypatch.setattr(os, "splice", little)
-    assert fetch(far, Scratch(str(tmp_path))) == DATA[7:]
-
-
-@linux
-def test_an_answer_in_chunks_goes_by_memory(
-    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_in_chunks_is_read_as_well(far: Server, tmp_path: Path) -> None:
     def chunked(_: Asked, answer: Answer) -> None:
         answer.chunked = True
 
-    monkeypatch.setattr(InFile, "_by_pipe", None)
     far.fault = chunked
     assert fetch(far, Scratch(str(tmp_path))) == DATA[7:]
 
 
-@linux
-def test_tls_goes_by_memory(far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = []
-    monkeypatch.setattr(InFile, "_by_pipe", None)
-    monkeypatch.setattr(InFile, "_by_memory", lambda *_: taken.append(1))
-    before = connections.Connection.open
-
-    def encrypted(connection: connections.Connection) -> None:
-        connection.encrypted = True
-        before(connection)
-
-    monkeypatch.setattr(connections.Connection, "open", encrypted)
-    fetch(far, Scratch(str(tmp_path)))
-    assert taken
-
-
-@linux
-def test_a_pipe_that_was_left_half_full_is_not_used_again(far: Server, tmp_path: Path) -> None:
-    file = Scratch(str(tmp_path))
-    near, other = socket.socketpair()
-
-    def spoil() -> None:
-        with file.pipe() as pipe:
-            pipe.draw(near.fileno(), 4)
-            pipe.pour(4, -1, 0)
-
-    with near, other:
-        other.send(b"left")
-        with pytest.raises(OSError, match="Bad file"):
-            spoil()
-    assert fetch(far, file) == DATA[7:]
-
-
-@linux
 def test_a_full_disk_is_no_fault_of_the_server(
     far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,24 +122,11 @@ def test_a_full_disk_is_no_fault_of_the_server(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     file = Scratch(str(tmp_path))
-    monkeypatch.setattr(scratch_file.Pipe, "pour", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(GrokpackError) as caught:
         fetch(far, file)
     assert caught.value.code == "GP401"
     assert len(far.asked) == 1
-
-
-@linux
-def test_a_file_system_that_takes_no_pipes_is_noticed(
-    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*_: Any) -> None:
-        raise OSError(errno.EINVAL, "Invalid argument")
-
-    monkeypatch.setattr(scratch_file.Pipe, "pour", refused)
-    file = Scratch(str(tmp_path))
-    assert not file.piped
-    assert fetch(far, file) == DATA[7:]
 
 
 def test_a_closed_file_gives_its_disk_back_and_keeps_its_number(tmp_path: Path) -> None:
@@ -255,7 +170,6 @@ def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
 
 
 def test_memory_is_lent_again(far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "splice", raising=False)
     monkeypatch.setattr(response_bodies, "_spare", [])
     file = Scratch(str(tmp_path))
     for stop in (100, SIZE, 1000):

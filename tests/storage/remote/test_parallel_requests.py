@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
 
 from grokpack import storage
 from grokpack.storage.http import connections, redirects, request_threads
-from grokpack.storage.http.connections import Connection, pool
 from grokpack.storage.http.redirects import Resource, follow
 from grokpack.storage.http.request_threads import Cancelled
+from tests.support.servers import connections_made
 
 if TYPE_CHECKING:
     from tests.support.servers import Server
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 def test_names_that_are_not_there_cost_no_connection(
     served: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Connection] = []
-
-    class Counted(Connection):
-        def __init__(self, address: Any) -> None:
-            super().__init__(address)
-            made.append(self)
-
-    monkeypatch.setattr(connections, "Connection", Counted)
-    pool.close()
+    made = connections_made(monkeypatch)
     for number in range(50):
         assert not storage.exists(f"{served.url}/grok/missing{number}.json")
     assert len(made) == 1
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router on the way may have forgotten it, and would drop what is sent."""
+    made = connections_made(monkeypatch)
+    monkeypatch.setattr(connections, "_IDLE_S", 0.0)
+    for number in range(3):
+        assert not storage.exists(f"{served.url}/grok/missing{number}.json")
+    assert len(made) == 3
 
 
 @pytest.mark.parametrize(("near_s", "ranges"), [(60.0, 1), (0.0, 4)])
@@ -67,14 +70,13 @@ def test_flights_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) 
     assert 1 <= len(made) < 20  # one that has just landed may not rest yet
 
 
-def test_a_flight_called_off_before_it_asks_leaves_no_connection_open(served: Server) -> None:
-    pool.close()
-    storage.FileBytes(f"{served.url}/grok/config.json").size()
-    (idle,) = pool._idle
-    resource = Resource(
-        "here", Mock(headers=lambda _: {}), lambda: f"{served.url}/grok/config.json"
-    )
+def test_a_flight_called_off_before_it_asks_takes_no_connection(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = connections_made(monkeypatch)
+    url = f"{served.url}/grok/config.json"
+    resource = Resource("here", Mock(headers=lambda _: {}), lambda: url)
     with pytest.raises(Cancelled):
         follow(Mock(check=Mock(side_effect=Cancelled)), resource, {}, Mock())
-    assert not pool._idle
-    assert idle.http.sock is None
+    assert not made
+    assert not served.asked

@@ -147,7 +147,7 @@ def test_https_is_read_where_the_certificate_is_trusted(
     pem, context = certificate(tmp_path)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    connections._tls.cache_clear()
+    connections.forget()
     monkeypatch.setattr(range_requests, "TRIES", 2)
     with serving(served.root, context) as secure:
         if not trusted:
@@ -169,7 +169,7 @@ def test_https_is_read_where_the_certificate_is_trusted(
         assert caught.value.code == "GP403"
         secure.fault = only_payload(drop, every=5)
         execute(plan, str(tmp_path / "out"))
-    connections._tls.cache_clear()
+    connections.forget()
     reshard(served.root / "grok", tmp_path / "clean", 2)
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
 
