@@ -165,6 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.stall is not None:
             self.place.over.wait()
 
+    def do_CONNECT(self) -> None:
+        """Refuse a tunnel, with whatever status is routed to it."""
+        asked = {name.lower(): text for name, text in self.headers.items()}
+        self.send_response(self.place.answer(f"/{self.path}", asked).status)
+        self.end_headers()
+        self.close_connection = True
+
     def _drip(self, body: bytes, pause_s: float) -> None:
         for at in range(len(body)):
             self.wfile.write(body[at : at + 1])
@@ -232,9 +239,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0.001)
     for name in list(os.environ):
-        own = name.startswith(("AWS_", "HF_", "GOOGLE_", "GROKPACK_"))
-        if own or name.lower().endswith("_proxy"):
+        own = name.startswith(("AWS_", "HF_", "GOOGLE_", "GROKPACK_", "SSL_CERT_"))
+        if own or name.lower().endswith(("_proxy", "_ca_bundle")):
             monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HF_TOKEN_PATH"):
         monkeypatch.setenv(name, "/nowhere")
     services.forget()
+    connections.forget()

@@ -301,4 +301,13 @@ SOURCES = (
         "made with it would cut texts into other tokens, or fail to load.",
         "Fetch tokenizer.model again; `--tokenizer none` does without one.",
     ),
+    Code(
+        "GP243",
+        "server cannot be reached like this",
+        ExitStatus.SOURCE,
+        "Its name does not resolve, its certificate is not trusted, or a proxy refuses: asking "
+        "again would change nothing, so it was asked once.",
+        "Do what the hint says: correct the address, name the certificate that you trust, or give "
+        "the proxy a user and a password.",
+    ),
 )

@@ -1,46 +1,144 @@
-"""Failures of connections, described in a few words each."""
+"""Failures of connections: what happened in a few words, and whether asking again may help."""
 
 from __future__ import annotations
 
 import http.client
+import re
+import socket
+import ssl
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
-from urllib3.exceptions import ConnectTimeoutError, IncompleteRead, InvalidHeader, ReadTimeoutError
+from urllib3 import exceptions
 
 from grokpack.storage.http import connections
-from grokpack.storage.http.responses import NotAsAsked, Trouble, plain
+from grokpack.storage.http.responses import LastingFailure, NotAsAsked, Trouble, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from grokpack.storage.http.proxies import Proxy
+
+    Causes = Sequence[BaseException]
+
 E = TypeVar("E", bound=BaseException)
 
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\s*(.*)", re.DOTALL)
+_BUSY = 500  # from this status on a proxy may do what it refused a moment ago
+_LOGIN = "put a user and a password, percent-encoded and with an @ after them, before its host"
+_REASON_CHARACTERS = 200
 
-def failed_attempt(error: Exception) -> Trouble:
-    """Return the trouble with a connection; `NotAsAsked` for a response that is not HTTP."""
+
+def failed_attempt(error: Exception, url: str, *, known: bool) -> Exception:
+    """Return the failure of an attempt.
+
+    Args:
+        error: An error of urllib3, or of what it is made on.
+        url: The URL that was asked for.
+        known: True if its host has responded before, so that its name does resolve.
+
+    Returns:
+        `LastingFailure` where asking again changes nothing, else `Trouble`; `NotAsAsked` for a
+        response that is not HTTP.
+    """
     causes = [*_causes(error)]
-    if _first(causes, ConnectTimeoutError):
+    proxy = connections.proxy_for(url)
+    lasting = _refused_by_proxy(causes, proxy) or _untrusted(causes, url, proxy)
+    if lasting is None and not known:
+        lasting = _unresolved(causes, url, proxy)
+    return lasting or _passing(causes, error)
+
+
+def wants_login(proxy: Proxy | None, reason: str) -> LastingFailure:
+    """Return the failure of a proxy that does not accept who asks."""
+    named = f"the proxy {proxy.url}" if proxy else "a proxy on the way"
+    return LastingFailure(f"{named} answered {reason}", _LOGIN)
+
+
+def broken_off(done: int, wanted: int) -> Trouble:
+    """Return the trouble with a response that ended before its end."""
+    return Trouble(f"the answer broke off after {done:,} of {wanted:,} bytes")
+
+
+def _refused_by_proxy(causes: Causes, proxy: Proxy | None) -> LastingFailure | None:
+    """Return the failure of a proxy that makes no tunnel."""
+    if proxy is None:
+        return None
+    socks = next((str(cause) for cause in causes if "authentication failed" in str(cause)), None)
+    if socks is not None:
+        return wants_login(proxy, "that the authentication failed")
+    tunnel = next(filter(None, (_TUNNEL.search(str(cause)) for cause in causes)), None)
+    if tunnel is None or int(tunnel[1]) >= _BUSY:
+        return None
+    reason = f"{tunnel[1]} {_reason(tunnel[2])}"
+    if tunnel[1] == "407":
+        return wants_login(proxy, reason)
+    hint = "name another proxy, or the host in `no_proxy`"
+    return LastingFailure(f"the proxy {proxy.url} answered {reason}", hint)
+
+
+def _untrusted(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure | None:
+    """Return the failure of a server that cannot show who it is."""
+    untrusted = _first(causes, ssl.SSLCertVerificationError)
+    if untrusted is not None:
+        reason = untrusted.verify_message or str(untrusted)
+        hint = "see that the address and this machine's clock are right; where you trust who signed"
+        hint += " the certificate, name the signer's: SSL_CERT_FILE=FILE.pem"
+        who = _who(causes, url, proxy)
+        return LastingFailure(f"the certificate of {who}: {_reason(reason)}", hint)
+    wrong = _first(causes, ssl.SSLError)
+    if wrong is not None and wrong.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        hint = "write http:// if the server is to be asked without encryption"
+        return LastingFailure(f"{_who(causes, url, proxy)} speaks no TLS", hint)
+    return None
+
+
+def _unresolved(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure | None:
+    """Return the failure of a name that no server has."""
+    unresolved = _first(causes, socket.gaierror)
+    if unresolved is None:
+        return None
+    who = _who(causes, url, proxy)
+    hint = "see that the name is written right, and that this machine reaches a name server"
+    return LastingFailure(f"{who} does not resolve: {_reason(unresolved.strerror or '')}", hint)
+
+
+def _who(causes: Causes, url: str, proxy: Proxy | None) -> str:
+    """Return the name of the server that an error is about."""
+    if proxy is not None and _first(causes, exceptions.ProxyError):
+        return f"the proxy {proxy.url}"
+    return urlsplit(url).netloc
+
+
+def _passing(causes: Causes, error: Exception) -> Trouble:
+    """Return the trouble with a connection that may be better next time."""
+    if _first(causes, exceptions.ConnectTimeoutError):
         return Trouble(f"no connection within {connections.CONNECT_S:.0f} s")
-    if _first(causes, ReadTimeoutError) or _first(causes, TimeoutError):
+    if _first(causes, exceptions.ReadTimeoutError) or _first(causes, TimeoutError):
         return Trouble(f"nothing came for {connections.SILENCE_S:.0f} s")
-    cut = _first(causes, IncompleteRead)
+    return _cut(causes) or Trouble(_reason(str(error) or type(error).__name__))
+
+
+def _cut(causes: Causes) -> Trouble | None:
+    """Return the trouble with a connection that ended, or on which something else came."""
+    cut = _first(causes, exceptions.IncompleteRead)
     if cut is not None:
         return broken_off(cut.partial, cut.partial + cut.expected)
     if _first(causes, http.client.IncompleteRead):  # in the midst of a chunk
         return Trouble("the answer broke off")
     system = _first(causes, OSError)  # `RemoteDisconnected` is one, too
     if system is not None:
-        return Trouble(plain(system.strerror or str(system)))
-    not_http = _first(causes, http.client.HTTPException) or _first(causes, InvalidHeader)
+        return Trouble(_reason(system.strerror or str(system)))
+    not_http = _first(causes, http.client.HTTPException) or _first(causes, exceptions.InvalidHeader)
     if not_http is not None:
-        words = plain(str(not_http) or type(not_http).__name__)
+        words = _reason(str(not_http) or type(not_http).__name__)
         return NotAsAsked(f"the answer is no HTTP: {words}")
-    return Trouble(plain(str(error) or type(error).__name__))
+    return None
 
 
-def broken_off(done: int, wanted: int) -> Trouble:
-    """Return the trouble with a response that ended before its end."""
-    return Trouble(f"the answer broke off after {done:,} of {wanted:,} bytes")
+def _reason(text: str) -> str:
+    """Escape and shorten the text of an error."""
+    return plain(text, _REASON_CHARACTERS)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -52,5 +150,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     yield error
 
 
-def _first(causes: Sequence[BaseException], kind: type[E]) -> E | None:
+def _first(causes: Causes, kind: type[E]) -> E | None:
     return next((cause for cause in causes if isinstance(cause, kind)), None)

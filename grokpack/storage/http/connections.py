@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import ssl
 import threading
 import time
-import urllib.request
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection, port_by_scheme
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.optional_imports import load
+from grokpack.storage.http.proxies import SOCKS, Proxy, find_proxy
+from grokpack.storage.http.trusted_certificates import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,18 +63,6 @@ class Line(HTTPConnection):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-class _SecureLine(Line, HTTPSConnection):
-    """`Line` over TLS."""
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = Line
-
-
-class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureLine
-
-
 def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
     """Send a GET request; return its response, whose body is not read yet.
 
@@ -84,8 +73,7 @@ def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.
         GrokpackError: GP224 if the environment's proxy cannot be used.
     """
     _thread.request = request
-    parts = urlsplit(url)
-    return _manager(_proxy(parts.scheme, parts.hostname or "")).urlopen(
+    return _manager(proxy_for(url)).urlopen(
         "GET",
         url,
         headers=headers,
@@ -97,41 +85,48 @@ def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.
     )
 
 
-@cache
-def _proxy(scheme: str, host: str) -> str | None:
-    """Return the URL of the environment's proxy for a host."""
-    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
-
-
-@cache
-def _manager(proxy: str | None) -> urllib3.PoolManager:
-    """Return the pools of the connections through a proxy, or of direct ones.
+def proxy_for(url: str) -> Proxy | None:
+    """Return the proxy through which a URL is asked for; None without.
 
     Raises:
-        GrokpackError: GP224 if the environment's setting is not a URL.
+        GrokpackError: GP224 if the environment's setting cannot be used.
     """
-    options: dict[str, Any] = {"maxsize": _MOST_IDLE, "ssl_context": _tls()}
-    try:
-        manager = (
-            urllib3.PoolManager(**options)
-            if proxy is None
-            else urllib3.ProxyManager(proxy, proxy_ssl_context=_tls(), **options)
-        )
-    except urllib3.exceptions.HTTPError as error:
-        what = f"the proxy of the environment cannot be used: {error}"
-        raise GrokpackError("GP224", what, Place(proxy or "")) from error
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    parts = urlsplit(url)
+    port = parts.port or port_by_scheme[parts.scheme]
+    return _proxy(parts.scheme, parts.hostname or "", port)
+
+
+_proxy = cache(find_proxy)
+
+
+@cache
+def _manager(proxy: Proxy | None) -> urllib3.PoolManager:
+    """Return the connections through a proxy, or the direct ones."""
+    options: dict[str, Any] = {"maxsize": _MOST_IDLE, "ssl_context": tls_context()}
+    if proxy is None:
+        manager = urllib3.PoolManager(**options)
+    elif proxy.scheme in SOCKS:
+        load("socks", "socks")
+        kind = import_module("urllib3.contrib.socks").SOCKSProxyManager
+        manager = kind(proxy.url, proxy.user, proxy.password, **options)
+    else:
+        options |= {"proxy_headers": proxy.headers, "proxy_ssl_context": tls_context()}
+        manager = urllib3.ProxyManager(proxy.url, **options)
+    manager.pool_classes_by_scheme = {
+        scheme: _abortable(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
+    }
     return manager
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def _abortable(pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
+    """Return a class of pools whose connections can be aborted."""
+    line = type(Line.__name__, (Line, pool.ConnectionCls), {})
+    return type(pool.__name__, (pool,), {"ConnectionCls": line})
 
 
 def forget() -> None:
     """Close idle connections, so that the environment is read again."""
-    for kept in (_proxy, _manager, _tls):
+    for kept in (_proxy, _manager, tls_context):
         kept.cache_clear()
 
 

@@ -25,6 +25,7 @@ from grokpack.storage.http.responses import (
     Changed,
     Facts,
     Gone,
+    LastingFailure,
     NotAsAsked,
     Refused,
     Trouble,
@@ -155,6 +156,8 @@ def _persist(
             return follow(request, resource, wanted, receive)
         except Changed as error:
             raise changed(resource.path, str(error)) from None
+        except LastingFailure as failure:
+            raise _out_of_reach(resource, failure) from None
         except Trouble as trouble:
             tried, lies = tried + 1, lies + isinstance(trouble, NotAsAsked)
             known = urlsplit(resource.url()).netloc in answered
@@ -172,6 +175,11 @@ def pause_s(tried: int, after_s: float | None) -> float:
         return min(after_s, _LONGEST_RETRY_AFTER_S)
     longest: float = min(_FIRST_PAUSE_S * 2 ** (tried - 1), _LONGEST_PAUSE_S)
     return longest * random.uniform(0.75, 1.25)  # noqa: S311  # no secret
+
+
+def _out_of_reach(resource: Resource, failure: LastingFailure) -> GrokpackError:
+    what, facts = "the server cannot be reached like this", (("happened", failure.reason),)
+    return GrokpackError("GP243", what, Place(resource.path), facts, failure.hint)
 
 
 def _failure(resource: Resource, trouble: Trouble, tried: int, seconds: float) -> GrokpackError:

@@ -10,8 +10,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import urllib3
 
 from grokpack.storage.http import connections
-from grokpack.storage.http.connection_failures import failed_attempt
-from grokpack.storage.http.responses import Gone, NotAsAsked, Refused, Trouble, received
+from grokpack.storage.http.connection_failures import failed_attempt, wants_login
+from grokpack.storage.http.responses import Gone, NotAsAsked, Refused, Trouble, plain, received
 from grokpack.storage.urls import WEB, host_fault
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _MOST_REDIRECTS = 5
 _LOCATION = "%/:?#[]@!$&'()*+,;=~"
 """Characters that an address may hold unquoted, beside letters, digits, - _ and . Servers send
 others as well, which are taken for the bytes that they came as."""
+_PROXY_WANTS_LOGIN = 407
 _NO_ADDRESS = "it redirects to what is no web address"
 _NEAR_S = 0.002  # seconds; a nearby server responds faster than this at its best
 answered: dict[str, float] = {}
@@ -127,14 +128,16 @@ def _ask(
 ) -> tuple[T | None, str | None]:
     """Send one request to one address; return the result, or the target of a redirect."""
     request.check()
-    began = time.monotonic()
+    began, host = time.monotonic(), urlsplit(url).netloc
     try:
         with connections.get(request, url, headers) as response:
-            _note(urlsplit(url).netloc, time.monotonic() - began)
+            if response.status == _PROXY_WANTS_LOGIN:
+                raise wants_login(connections.proxy_for(url), f"407 {plain(response.reason or '')}")
+            _note(host, time.monotonic() - began)
             return received(response, receive, resource.site.learn)
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         request.check()
-        raise failed_attempt(error) from error
+        raise failed_attempt(error, url, known=host in answered) from error
 
 
 def _note(host: str, seconds: float) -> None:

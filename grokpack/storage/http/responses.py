@@ -54,6 +54,14 @@ class NotAsAsked(Trouble):
     """Attempt with a response other than the requested one, which a retry may not mend."""
 
 
+class LastingFailure(Exception):
+    """Failed attempt that would fail each time."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason, self.hint = reason, hint
+
+
 class Refused(Exception):
     """Status 401 or 403."""
 
@@ -100,9 +108,9 @@ def tag(response: urllib3.BaseHTTPResponse) -> str:
     return (response.headers.get("ETag") or response.headers.get("Last-Modified") or "").strip()
 
 
-def plain(text: str) -> str:
-    """Escape and shorten text from a server for a terminal."""
-    return text[:80].encode("unicode_escape").decode("ascii") or "none"
+def plain(text: str, most: int = 80) -> str:
+    """Escape text from a server for a terminal, and shorten it to so many characters."""
+    return text[:most].encode("unicode_escape").decode("ascii") or "none"
 
 
 def received(

@@ -1,0 +1,41 @@
+"""Certificates that are trusted: the system's, or those that the environment names."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from functools import cache
+
+from grokpack.core.errors import GrokpackError, Place
+
+_OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL itself
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables of other programs: a file or a folder, which counts where OpenSSL's are not set."""
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return the settings of TLS connections.
+
+    Raises:
+        GrokpackError: GP304 if a variable names no certificates, which OpenSSL would not mention.
+    """
+    found = {name: os.environ[name] for name in (*_OPENSSL, *_BUNDLES) if os.environ.get(name)}
+    for name, path in found.items():
+        if not os.path.exists(path):
+            raise _unusable(name, path, "there is no such file or folder")
+    named = next((name for name in found if name in _BUNDLES), None)
+    if named is None or any(name in found for name in _OPENSSL):
+        return ssl.create_default_context()
+    path = found[named]
+    try:
+        if os.path.isdir(path):
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:  # `ssl.SSLError` is one, too
+        raise _unusable(named, path, error.strerror or str(error)) from error
+
+
+def _unusable(name: str, path: str, why: str) -> GrokpackError:
+    hint = "name a file of certificates in PEM, or unset it"
+    return GrokpackError("GP304", f"{name} cannot be used: {why}", Place(path), hint=hint)
