@@ -58,7 +58,7 @@ class Cancelled(Exception):  # not an error: what ends the thread of a request
     """Raised in a request's own thread once nobody waits for it."""
 
 
-class Line(Protocol):
+class Abortable(Protocol):
     """Connection as a request sees it."""
 
     def abort(self) -> None:
@@ -74,7 +74,7 @@ class Request(Generic[T]):
     """
 
     def __init__(self, work: Callable[[Request[Any]], T]) -> None:
-        self.line: Line | None = None
+        self.line: Abortable | None = None
         self.deadline = math.inf
         self._work = work
         self._done = threading.Event()
