@@ -5,27 +5,30 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from xml.parsers import expat
 
 from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.formats import bounded_json
 from grokpack.storage.http.range_requests import document
 from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.http.responses import Gone
-from grokpack.storage.http.services import Bucket, Hub
+from grokpack.storage.http.responses import Gone, Refused, plain
+from grokpack.storage.http.services import Bucket, Hub, Mark
 from grokpack.storage.urls import WEB, Url, host_fault, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from grokpack.storage.http.redirects import Resource
     from grokpack.storage.http.request_threads import Request
 
 _PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
 _MOST_PAGES = 200
 _MOST_NAMES = 1 << 18  # 200 pages of a thousand, and the other names of a page
 _MOST_LEVELS = 16  # of nested elements; S3's pages have 4
-_NEXT = re.compile(r'<([^<>]+)>;\s*rel="next"')
+_NEXT = re.compile(r'<([^<>]+)>(?:\s*;[^,<>]*)?;\s*rel="?next\b', re.IGNORECASE)
+_LISTING = "ListBucketResult"
+_FOLDER_MARKER = "_$folder$"  # ends the names of empty objects that stand for Hadoop's folders
 
 
 @dataclass(slots=True)
@@ -58,18 +61,15 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
     """
     url = parse(path)
     found, mark = Names(), None
+    seen: set[Mark | None] = {None}
     for _ in range(_MOST_PAGES):
         page = site.listing(url, deep=deep, after=mark)
-
-        def ask(request: Request[Any], page: Any = page) -> tuple[bytes, str]:  # noqa: ANN401
-            return document(request, page, _PAGE_BYTES)
-
-        try:
-            data, link = run_request(ask)
-        except Gone:
+        answer = _asked(page, path, first=mark is None)
+        if answer is None:
             return found
+        data, link = answer
         mark = (
-            _hub_page(found, url, data, link, path)
+            _hub_page(found, url, data, _next_page(link, page.url(), path), path)
             if isinstance(site, Hub)
             else _bucket_page(found, url, data, path)
         )
@@ -77,21 +77,70 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
             raise _broken(path, f"it has more than {_MOST_NAMES:,} names")
         if mark is None:
             return found
+        if mark in seen:
+            raise _broken(path, "a page leads to one that came before")
+        seen.add(mark)
     raise _broken(path, "it goes on without end")
 
 
-def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> str | None:
-    """Add a page of S3's XML; return the marker of the next one."""
+def _asked(page: Resource, path: str, *, first: bool) -> tuple[bytes, str] | None:
+    """Return a page and its `Link` header; None if there is no folder.
+
+    Pages after the first must be there: without them a part would be taken for the whole.
+    """
+
+    def ask(request: Request[Any]) -> tuple[bytes, str]:
+        return document(request, page, _PAGE_BYTES)
+
     try:
-        texts = _Texts(("Key", "Prefix", "NextContinuationToken")).read(data)
+        return run_request(ask)
+    except Gone as error:
+        if first:
+            return None
+        raise _broken(path, f"its next page is gone: {error}") from None
+    except Refused as error:
+        if first:
+            raise
+        raise _broken(path, f"its next page is refused: {error}") from None
+
+
+def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> Mark | None:
+    """Add a page of S3's XML; return where the next one begins."""
+    texts = _Texts(("Key", "Prefix", "IsTruncated", "NextContinuationToken", "NextMarker"))
+    try:
+        texts.read(data)
     except expat.ExpatError as error:
         raise _broken(path, str(error)) from error
     except ValueError as error:
         raise _broken(path, str(error)) from None
+    if texts.root != _LISTING:
+        raise _broken(path, f"it is a document of the kind `{plain(texts.root)}`")
     prefix = f"{url.path}/" if url.path else ""
-    _enter(found.files, prefix, texts["Key"])
-    _enter(found.folders, prefix, (text.rstrip("/") for text in texts["Prefix"]))
-    return next(iter(texts["NextContinuationToken"]), None)
+    keys, folders = texts.found["Key"], texts.found["Prefix"]
+    _enter(found.files, prefix, (key for key in keys if not key.endswith(_FOLDER_MARKER)))
+    _enter(found.folders, prefix, (text.rstrip("/") for text in folders))
+    return _next_mark(texts, path)
+
+
+def _next_mark(texts: _Texts, path: str) -> Mark | None:
+    """Return where the next page of a bucket begins; None after the last one.
+
+    Servers of version 1 ignore the version that was asked for. They say only that a page was cut
+    and give a marker or, where names are not grouped, none: it is the last name then.
+    """
+    token, marker = (
+        next(filter(None, texts.found[name]), "")
+        for name in ("NextContinuationToken", "NextMarker")
+    )
+    if token:
+        return "continuation-token", token
+    if not any(text.strip().lower() == "true" for text in texts.found["IsTruncated"]):
+        return None
+    last = max((*texts.found["Key"], *texts.found["Prefix"]), default="")
+    marker = next(filter(None, texts.found["NextMarker"]), last)
+    if not marker:
+        raise _broken(path, "it was cut, and nothing says where it goes on")
+    return "marker", marker
 
 
 class _Texts:
@@ -99,10 +148,15 @@ class _Texts:
 
     Args:
         names: Names of the elements, without their namespaces.
+
+    Attributes:
+        found: Texts by element.
+        root: Name of the outermost element.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._found: dict[str, list[str]] = {name: [] for name in names}
+        self.found: dict[str, list[str]] = {name: [] for name in names}
+        self.root = ""
         self._levels = 0
         self._text: list[str] | None = None
 
@@ -120,14 +174,15 @@ class _Texts:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._take
         parser.Parse(data, True)  # noqa: FBT003  # expat's own: nothing follows
-        return self._found
+        return self.found
 
     @staticmethod
     def _declare(*_: object) -> None:
         message = "it defines entities"
         raise ValueError(message)
 
-    def _begin(self, _name: str, _attributes: object) -> None:
+    def _begin(self, name: str, _attributes: object) -> None:
+        self.root = self.root or name.rpartition("}")[2]
         self._levels += 1
         if self._levels > _MOST_LEVELS:
             message = "its elements are nested too deep"
@@ -139,15 +194,17 @@ class _Texts:
             self._text.append(text)
 
     def _end(self, name: str) -> None:
-        own = self._found.get(name.rpartition("}")[2])
+        own = self.found.get(name.rpartition("}")[2])
         if own is not None and self._levels > 1:
             own.append("".join(self._text or ()))
         self._levels, self._text = self._levels - 1, None
 
 
-def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str | None:
-    """Add a page of the hub's JSON; return the marker of the next one."""
+def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> Mark | None:
+    """Add a page of the hub's JSON; return where the next one begins."""
     rows = bounded_json.parse(data, Place(path))
+    if not isinstance(rows, list):
+        raise _broken(path, "it is no list")
     try:
         kinds = [(row["type"], row["path"]) for row in rows]
     except (KeyError, TypeError) as error:
@@ -156,13 +213,16 @@ def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> str 
     prefix = f"{below}/" if below else ""
     _enter(found.files, prefix, (name for kind, name in kinds if kind == "file"))
     _enter(found.folders, prefix, (name for kind, name in kinds if kind == "directory"))
-    match = _NEXT.search(link)
-    return _next_page(match[1], path) if match else None
+    return ("page", link) if link else None
 
 
-def _next_page(link: str, path: str) -> str:
-    """Return the URL of a listing's next page, which a mirror may serve elsewhere."""
+def _next_page(header: str, asked: str, path: str) -> str:
+    """Return the URL of the page after one, which a mirror may serve elsewhere; empty if none."""
+    match = _NEXT.search(header)
+    if match is None:
+        return ""
     try:
+        link = str(urljoin(asked, match[1]))
         parts = urlsplit(link)
     except ValueError as error:
         raise _broken(path, str(error)) from error

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _KEY = "/~"  # characters that S3 leaves unquoted in a path, beside letters, digits, - _ and .
 _PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
 _SOMEWHERE = "us-east-1"  # region in a signature if none is known
+Mark = tuple[str, str]
+"""Where the next page of a listing begins: the name and the value of a parameter."""
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
 
@@ -99,13 +101,17 @@ class Bucket:
             found["aws_region"] = self.region or _SOMEWHERE
         return found
 
-    def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
-        """Return a page of ListObjectsV2, which Google supports as well."""
-        query = {"list-type": "2", "prefix": f"{url.path}/" if url.path else ""}
-        if not deep:
-            query["delimiter"] = "/"
-        if after is not None:
-            query["continuation-token"] = after
+    def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
+        """Return a page of ListObjectsV2, which Google supports as well.
+
+        After a marker it is a page of version 1, which is all that some servers speak.
+        """
+        query = {"prefix": f"{url.path}/" if url.path else ""} | (
+            {} if deep else {"delimiter": "/"}
+        )
+        query |= dict([after] if after else [])
+        if "marker" not in query:
+            query["list-type"] = "2"
         text = urlencode(sorted(query.items()), quote_via=quote, safe="-_.~")
         return Resource(str(url), self, lambda: f"{self.base()}/?{text}")
 
@@ -166,13 +172,13 @@ class Hub:
         """Return TensorStore's spec of a path below a URL."""
         return _web_store(self.url(url), below, self.headers(self.endpoint))
 
-    def listing(self, url: Url, *, deep: bool, after: str | None) -> Resource:
-        """Return a page of the tree; the marker of a page is its URL."""
+    def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
+        """Return a page of the tree; the mark of a page is its URL."""
         below = self._below(url)
         revision = quote(self.revision, safe="")
         first = f"{self.endpoint}/api/models/{quote(self.repo)}/tree/{revision}"
         first += (f"/{below}" if below else "") + ("?recursive=true" if deep else "")
-        return Resource(str(url), self, lambda: after or first)
+        return Resource(str(url), self, lambda: after[1] if after else first)
 
     def headers(self, url: str) -> Mapping[str, str]:
         """Return the token, for the site itself and not for the targets of its redirects."""

@@ -65,6 +65,8 @@ HOSTILE = {
     "no end": b"<a><Key>m/x",
     "nothing": b"",
     "a web page": b"<html><br></html>",
+    "a web page in XHTML": b"<html><br/></html>",
+    "an error with the status of success": b"<Error><Code>InternalError</Code></Error>",
     "an attribute of megabytes": b'<a b="' + b"x" * (3 << 20),
 }
 
