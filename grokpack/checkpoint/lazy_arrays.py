@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.readers import virtual_store_reader as views
@@ -127,7 +128,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
                     raise
         if name not in self._arrays:
             raise KeyError(name)
-        if name in self.checkpoint.views or not store_index.is_local(self.checkpoint.folder):
+        if name in self.checkpoint.views or storage.is_url(self.checkpoint.folder):
             return self._compute(name)
         data, nodes = self._memory.data, self._memory.nodes_path
         database = store_index.database(self.checkpoint, data, nodes, [name])

@@ -110,7 +110,7 @@ def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) 
     Goes straight from int8 and scales to the target, streamed.
     """
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.cli.run_plan import absolute, carry_out
+    from grokpack.cli.run_plan import carry_out, output_path
     from grokpack.cli.source import default_out, resolve, verifying
     from grokpack.conversion.plan_convert import default_suffix, plan_convert
     from grokpack.conversion.writers import virtual_store_writer
@@ -121,9 +121,9 @@ def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) 
     is_view = flags.to == virtual_store_writer.NAME
     if is_view:
         usual = virtual_store_writer.beside(checkpoint)
-        chosen = replace(chosen, out=absolute(flags.out, usual))
+        chosen = replace(chosen, out=output_path(flags.out, usual))
     plan = plan_convert(checkpoint, flags.to, chosen)
     usual = default_out(path, default_suffix(flags.to, chosen))
-    target = chosen.out or absolute(flags.out, usual)
+    target = chosen.out or output_path(flags.out, usual)
     opens = virtual_store_writer.opens(checkpoint, target) if is_view else None
     carry_out(session, plan, target, run, following=verifying(target), opens=opens)

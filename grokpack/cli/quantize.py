@@ -165,12 +165,12 @@ def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags
     Says what was lost, tensor by tensor.
     """
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.cli.run_plan import absolute, carry_out
+    from grokpack.cli.run_plan import carry_out, output_path
     from grokpack.cli.source import default_out, resolve, verifying
     from grokpack.conversion.plan_quantize import plan_quantize
 
     chosen = flags.chosen()
     path = resolve(flags.source, session)
     plan = plan_quantize(open_checkpoint(path, flags.head_dim), chosen)
-    target = absolute(flags.out, default_out(path, chosen.suffix))
+    target = output_path(flags.out, default_out(path, chosen.suffix))
     carry_out(session, plan, target, run, following=verifying(target))

@@ -54,7 +54,7 @@ def reshard(session: Session, flags: ReshardFlags, run: options.PartedRunFlags) 
     run that was stopped.
     """
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.cli.run_plan import absolute, carry_out
+    from grokpack.cli.run_plan import carry_out, output_path
     from grokpack.cli.source import default_out, resolve, verifying
     from grokpack.conversion.plan_reshard import plan_reshard
 
@@ -68,5 +68,5 @@ def reshard(session: Session, flags: ReshardFlags, run: options.PartedRunFlags) 
         forward_only=flags.forward_only,
     )
     suffix = writer_registry.resharding(flags.to).suffix(flags.tp)
-    target = absolute(flags.out, default_out(path, suffix))
+    target = output_path(flags.out, default_out(path, suffix))
     carry_out(session, plan, target, run, following=verifying(target))

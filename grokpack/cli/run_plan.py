@@ -219,7 +219,7 @@ class _Run:
         return [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []
 
 
-def absolute(out: str | None, default: str) -> str:
+def output_path(out: str | None, default: str) -> str:
     """Return the output folder as an absolute path; a URL unchanged."""
     from grokpack import storage
 

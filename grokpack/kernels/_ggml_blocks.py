@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grokpack.kernels.cast import widen_f16
+
 BLOCK = 32
 """Weights in a block, and in a sub-block of Q4_K; ggml-common.h: QK4_0, QK4_1, QK8_0."""
 TOP4 = 15
@@ -70,11 +72,6 @@ def to_f16(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.uint16(0x7E00), bits)
 
 
-def from_f16(bits: np.ndarray) -> np.ndarray:
-    """Convert float16 bits to float32, exactly."""
-    return bits.view(np.float16).astype(np.float32)
-
-
 def inverse(d: np.ndarray) -> np.ndarray:
     """Return `1 / d`, and zero for zero."""
     return np.where(d == 0, np.float32(0), np.float32(1) / d)
@@ -113,14 +110,14 @@ def fit_q8_0(x: np.ndarray) -> QuantizedBlock:
     size = whole + (size - whole >= np.float32(0.5))
     codes = cast(np.where(y < 0, -size, size)).astype(np.int8)
     bits = to_f16(d)
-    return QuantizedBlock(codes, (bits,), from_f16(bits), np.zeros_like(d))
+    return QuantizedBlock(codes, (bits,), widen_f16(bits), np.zeros_like(d))
 
 
 def with_q4_0(x: np.ndarray, d: np.ndarray, multiplier: np.ndarray) -> QuantizedBlock:
     """Encode as Q4_0 with a multiplier near `1 / d`."""
     codes = np.minimum(cast(x * multiplier + np.float32(8.5)), TOP4)
     bits = to_f16(d)
-    back = from_f16(bits)
+    back = widen_f16(bits)
     return QuantizedBlock(
         np.maximum(codes, 0).astype(np.int8), (bits,), back, back * np.float32(-8)
     )
@@ -139,7 +136,7 @@ def with_q4_1(
     codes = np.minimum(cast((x - base) * multiplier + np.float32(0.5)), TOP4)
     bits, least = to_f16(d), to_f16(m)
     codes = np.maximum(codes, 0).astype(np.int8)
-    return QuantizedBlock(codes, (bits, least), from_f16(bits), from_f16(least))
+    return QuantizedBlock(codes, (bits, least), widen_f16(bits), widen_f16(least))
 
 
 def fit_q4_1(x: np.ndarray) -> QuantizedBlock:

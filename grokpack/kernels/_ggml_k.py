@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grokpack.kernels._ggml_blocks import BLOCK, TOP4, QuantizedBlock, from_f16, in_order, to_f16
+from grokpack.kernels._ggml_blocks import BLOCK, TOP4, QuantizedBlock, in_order, to_f16
 from grokpack.kernels._ggml_search import MAGIC
+from grokpack.kernels.cast import widen_f16
 
 SUPER = 256
 """Weights in a block of Q4_K; ggml-common.h: QK_K."""
@@ -38,7 +39,7 @@ class KFit:
 
     def sub_block(self, sub: int) -> QuantizedBlock:
         """Return a sub-block with its decoded scale and offset."""
-        d, m = from_f16(self.heads[0]), from_f16(self.heads[1])
+        d, m = widen_f16(self.heads[0]), widen_f16(self.heads[1])
         d = d * self.scales[sub].astype(np.float32)
         return QuantizedBlock(
             self.codes[sub], self.heads, d, -(m * self.minima[sub].astype(np.float32))
@@ -116,8 +117,8 @@ def fit_q4_k(x: np.ndarray) -> KFit:
     scales, step = _six_bits(scale)
     minima, least_step = _six_bits(least)
     heads = to_f16(step), to_f16(least_step)
-    d = (from_f16(heads[0]) * scales.astype(np.float32))[:, None]
-    m = (from_f16(heads[1]) * minima.astype(np.float32))[:, None]
+    d = (widen_f16(heads[0]) * scales.astype(np.float32))[:, None]
+    m = (widen_f16(heads[1]) * minima.astype(np.float32))[:, None]
     final = np.clip(nearest((x + m) / d), 0, TOP4)
     codes = np.where(d == 0, codes, final).astype(np.int8)
     return KFit(codes, scales, minima, heads)

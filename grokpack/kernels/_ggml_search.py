@@ -17,13 +17,13 @@ from grokpack.kernels._ggml_blocks import (
     farthest,
     fit_q4_0,
     fit_q4_1,
-    from_f16,
     in_order,
     inverse,
     to_f16,
     with_q4_0,
     with_q4_1,
 )
+from grokpack.kernels.cast import widen_f16
 
 MAGIC = np.float32(12582912)
 """1.5 * 2^23; adding it rounds a small float32 to an integer, to nearest even."""
@@ -57,7 +57,7 @@ def best_q4_0(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
         gain, scale = np.where(better, this, gain), np.where(better, d, scale)
     best = fit_q4_0(x)
     for _ in range(REFINEMENTS):
-        d = from_f16(to_f16(scale))
+        d = widen_f16(to_f16(scale))
         fit = with_q4_0(x, d, inverse(d))
         best = best.where(fit.error(x, w) < best.error(x, w), fit)
         k = fit.codes.astype(np.float32) - np.float32(8)
@@ -79,7 +79,7 @@ def best_q4_1(x: np.ndarray, w: np.ndarray) -> QuantizedBlock:
         least = np.where(better, m, least)
     best = fit_q4_1(x)
     for _ in range(REFINEMENTS):
-        d, m = from_f16(to_f16(scale)), from_f16(to_f16(least))
+        d, m = widen_f16(to_f16(scale)), widen_f16(to_f16(least))
         fit = with_q4_1(x, d, m, m, inverse(d))
         best = best.where(fit.error(x, w) < best.error(x, w), fit)
         scale, least, _gain = regress(x, fit.codes.astype(np.float32), sx, w)

@@ -1,10 +1,22 @@
-"""Casts between float dtypes on raw bits, to nearest even."""
+"""Casts between float dtypes on raw bits: exact to float32, and from it to nearest even."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from grokpack.core.tensors import DType
+
 _F16_OVERFLOWS = 65520.0  # rounds to infinity
+
+
+def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
+    """Convert raw bits of a dtype to float32, exactly; those of float32 are not copied."""
+    if dtype is DType.BF16:
+        return widen_bf16(bits)
+    if dtype is DType.F16:
+        return widen_f16(bits)
+    values: np.ndarray = bits.view(dtype.numpy()).astype(np.float32, copy=False)
+    return values
 
 
 def widen_bf16(bits: np.ndarray) -> np.ndarray:
@@ -12,6 +24,11 @@ def widen_bf16(bits: np.ndarray) -> np.ndarray:
     wide: np.ndarray = bits.astype(np.uint32)
     wide <<= 16  # in place, to avoid a second array
     return wide.view(np.float32)
+
+
+def widen_f16(bits: np.ndarray) -> np.ndarray:
+    """Convert float16 bits to float32, exactly."""
+    return bits.view(np.float16).astype(np.float32)
 
 
 def narrow_bf16(values: np.ndarray) -> np.ndarray:

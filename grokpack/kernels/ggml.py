@@ -33,13 +33,13 @@ from grokpack.kernels._ggml_blocks import (
     fit_q4_0,
     fit_q4_1,
     fit_q8_0,
-    from_f16,
     head_bytes,
     measure,
     nibbles,
 )
 from grokpack.kernels._ggml_k import SUBS, SUPER, fit_q4_k, pack_scales, unpack_scales
 from grokpack.kernels._ggml_search import best_q4_0, best_q4_1
+from grokpack.kernels.cast import widen_f16
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,7 +189,7 @@ def quantize_q4_k(
 def _heads(blocks: np.ndarray, count: int) -> list[np.ndarray]:
     """Return the float16 numbers at the start of blocks `u8[..., bytes]`, as `f32[..., 1]`."""
     bits = np.ascontiguousarray(blocks[..., : 2 * count]).view("<u2").astype(np.uint16)
-    return [from_f16(bits[..., i : i + 1]) for i in range(count)]
+    return [widen_f16(bits[..., i : i + 1]) for i in range(count)]
 
 
 def _unpacked(packed: np.ndarray) -> np.ndarray:

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from grokpack.kernels.groups import group_index
+
 Q8_BLOCK = 32
 """Weights in a block of Q8_0; ggml-common.h: QK8_0."""
 Q8_BYTES = 34
 """Bytes of such a block: one float16 and 32 codes."""
-
-
-def _groups_of(rows: int, first: int, per_group: int) -> np.ndarray:
-    """Return the row of scales of each row of a block, `i64[rows]`."""
-    index: np.ndarray = (np.arange(rows) + first % per_group) // per_group
-    return index
 
 
 def product_f32(
@@ -74,7 +70,7 @@ def q8_0(
     """
     part = slice(column, column + len(out))
     blocks = out.reshape(len(out), -1, Q8_BYTES)
-    index = _groups_of(len(codes), first, per_group)[::Q8_BLOCK]
+    index = group_index(first, len(codes), per_group, Q8_BLOCK)
     d = np.ascontiguousarray(scales.T[part][:, index])
     blocks[:, :, :2] = d.astype("<u2")[..., None].view(np.uint8)
     turned = np.ascontiguousarray(codes[:, part].T).view(np.uint8)

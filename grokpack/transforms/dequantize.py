@@ -10,8 +10,10 @@ import numpy as np
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec, scales_name
-from grokpack.kernels import cast, weights
+from grokpack.kernels import weights
+from grokpack.kernels.cast import narrow_bf16, narrow_f16, to_f32
 from grokpack.kernels.dispatch import twin
+from grokpack.kernels.groups import group_index
 from grokpack.transforms.copies import Regroup
 from grokpack.transforms.transform import Transform
 
@@ -75,8 +77,7 @@ class Dequantize(Transform):
         bits, dtype = reader.read(self.tensor.name, box), self.tensor.values.dtype
         values = bits.view(np.int8).astype(np.float32) if dtype is DType.I8 else to_f32(bits, dtype)
         scales = read_scales(self.tensor, box, reader)
-        index = (np.arange(rows) + first % per_group) // per_group
-        products: np.ndarray = values * scales[..., index, :]
+        products: np.ndarray = values * scales[..., group_index(first, rows, per_group), :]
         return recast(products.view(np.uint32), DType.F32, self.dtype, self.tensor.name)
 
     def describe(self) -> list[object]:
@@ -148,7 +149,7 @@ class Transpose(Transform):
         turned = matrix(reader.read(name, block)).T
         scales = matrix(read_scales(self.tensor, block, reader, self.groups)).T
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
-        group = (np.arange(turned.shape[-1]) + first % per_group) // per_group
+        group = group_index(first, turned.shape[-1], per_group)
         for row in range(0, len(turned), height):
             piece = np.ascontiguousarray(turned[row : row + height])
             own = scales[row : row + height]
@@ -257,14 +258,6 @@ def exact(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
     return values
 
 
-def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
-    """Convert raw bits of a float dtype to float32, exactly."""
-    if dtype is DType.BF16:
-        return cast.widen_bf16(bits)
-    values: np.ndarray = bits.view(dtype.numpy()).astype(np.float32, copy=False)
-    return values
-
-
 def recast(bits: np.ndarray, source: DType, dtype: DType, name: str) -> np.ndarray:
     """Convert raw bits of one float dtype to another.
 
@@ -275,10 +268,10 @@ def recast(bits: np.ndarray, source: DType, dtype: DType, name: str) -> np.ndarr
         return bits
     values = to_f32(bits, source)
     if dtype is DType.BF16:
-        return cast.narrow_bf16(values)
+        return narrow_bf16(values)
     if dtype is DType.F32:
         return values.view(np.uint32)
-    rounded, lost = cast.narrow_f16(values)
+    rounded, lost = narrow_f16(values)
     if lost:
         largest = float(np.abs(values[np.isfinite(values)]).max())
         facts = (("largest", f"{largest:.6g}"), ("float16 holds", "65504"))

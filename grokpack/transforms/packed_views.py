@@ -15,7 +15,7 @@ import numpy as np
 
 from grokpack.core.errors import Place, UnsupportedLayout
 from grokpack.core.layout import Box
-from grokpack.transforms.dequantize import to_f32
+from grokpack.kernels.cast import to_f32
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
 from grokpack.kernels import groupwise
 from grokpack.kernels.dispatch import twin
+from grokpack.kernels.groups import group_index
 from grokpack.transforms.dequantize import recast
 from grokpack.transforms.scheme import METHODS, PRECISIONS, QuantizationScheme
 
@@ -185,8 +186,7 @@ class GroupQuantizer:
         per_group = self.weight.per_scale
         first, rows = box.start[0], box.shape[0]
         fine = int(np.gcd.reduce([per_group, first, rows]))
-        index = (first + np.arange(0, rows, fine)) // per_group - first // per_group
-        return fine, np.ascontiguousarray(scales[index])
+        return fine, np.ascontiguousarray(scales[group_index(first, rows, per_group, fine)])
 
     def _quantize(
         self,

@@ -12,6 +12,7 @@ from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import twin
+from grokpack.kernels.groups import group_index
 from grokpack.transforms.dequantize import column_blocks, matrix, read_scales, recast
 from grokpack.transforms.transform import Transform
 
@@ -98,8 +99,7 @@ class RepeatedScales(Transform):
         start, rows = box.start[-2] * self.group, box.shape[-2] * self.group
         part = _of_expert(Box((start, box.start[-1]), (rows, box.shape[-1])), self.expert)
         scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
-        per_group = self.weight.per_scale
-        index = (start + np.arange(0, rows, self.group)) // per_group - start // per_group
+        index = group_index(start, rows, self.weight.per_scale, self.group)
         bits = np.ascontiguousarray(scales[index]).view(np.uint32)
         return recast(bits, DType.F32, self.dtype, self.weight.name)
 

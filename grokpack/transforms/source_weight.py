@@ -11,7 +11,9 @@ from grokpack.core.arrays import dense
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
-from grokpack.transforms.dequantize import matrix, read_scales, to_f32
+from grokpack.kernels.cast import to_f32
+from grokpack.kernels.groups import group_index
+from grokpack.transforms.dequantize import matrix, read_scales
 
 if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
@@ -101,7 +103,8 @@ class SourceWeight:
         values = _widened(raw, self.tensor.values.dtype)
         if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
-            values *= scales[self._index(box, self.groups or self.tensor.scales.shape[-2])]
+            rows = self.groups or self.tensor.scales.shape[-2]
+            values *= scales[group_index(box.start[0], box.shape[0], self.shape[0] // rows)]
         return values, np.ones((1, box.shape[1]), np.float32)
 
     def exact(self, lead: tuple[int, ...], box: Box, reader: ArraySource) -> np.ndarray:
@@ -109,7 +112,8 @@ class SourceWeight:
         values, scales = self.read(lead, box, reader)
         if not self.coded:
             return values
-        product: np.ndarray = values * scales[self._index(box, self.scale_rows)]
+        index = group_index(box.start[0], box.shape[0], self.per_scale)
+        product: np.ndarray = values * scales[index]
         return product
 
     def refuse_not_finite(self, squares: np.ndarray) -> None:
@@ -122,12 +126,6 @@ class SourceWeight:
             what = "a value is infinite or no number and cannot be quantized"
             hint = f"`grokpack inspect SRC {self.name} --stats` shows how many"
             raise GrokpackError("GP407", what, Place(self.name), hint=hint)
-
-    def _index(self, box: Box, rows: int) -> np.ndarray:
-        """Return the row of scales of each input of a box, counted from the first row needed."""
-        per_scale = self.shape[0] // rows
-        first = box.start[0]
-        return np.arange(first, box.stop[0]) // per_scale - first // per_scale
 
 
 def _widened(raw: np.ndarray, dtype: DType) -> np.ndarray:

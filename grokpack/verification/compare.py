@@ -17,7 +17,7 @@ from grokpack.core.progress import phase, watching
 from grokpack.core.tensors import DType
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
-from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16
+from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16, widen_f16
 from grokpack.storage.parallelism import threads
 from grokpack.transforms.dequantize import exact
 from grokpack.verification.read_options import ReadOptions
@@ -241,7 +241,7 @@ def _in_dtype(values: np.ndarray, dtype: DType) -> np.ndarray:
     """Round float32 to a dtype once, and return it as float32."""
     if dtype is DType.BF16:
         return widen_bf16(narrow_bf16(values))
-    return narrow_f16(values)[0].view(np.float16).astype(np.float32)
+    return widen_f16(narrow_f16(values)[0])
 
 
 def _summed(name: str, blocks: Sequence[_Block]) -> Difference:

@@ -23,6 +23,7 @@ from grokpack.core.tensors import DType, scales_name
 from grokpack.core.tiles import row_bands
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
+from grokpack.kernels.cast import to_f32
 from grokpack.kernels.dispatch import choose_implementation
 from grokpack.kernels.tally import CodeTally, FloatTally
 from grokpack.verification.read_options import ReadOptions
@@ -210,7 +211,7 @@ class _Counter:
         kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
         for box in self._bands(slab, self.cuts.step_bytes):
             raw = dense(self.reader.read(slab.array, box))
-            values = widen(raw, slab.spec.dtype)
+            values = to_f32(raw, slab.spec.dtype)
             tally.add(values)
             locations.search(values, box.start, {kind: getattr(tally, kind) for kind in kinds})
             self.watch.advanced(raw.nbytes)
@@ -269,13 +270,4 @@ class _ScaleRows:
 
     def read(self, box: Box) -> np.ndarray:
         """Read `f32[...]` in a box."""
-        return widen(self._reader.read(self._array, box), self._spec.dtype)
-
-
-def widen(raw: np.ndarray, dtype: DType) -> np.ndarray:
-    """Convert raw elements to float32, exactly."""
-    if dtype is DType.F32:
-        return raw.view(np.float32)
-    if dtype is DType.BF16:
-        return (raw.astype(np.uint32) << 16).view(np.float32)
-    return raw.view(dtype.numpy()).astype(np.float32)
+        return to_f32(self._reader.read(self._array, box), self._spec.dtype)

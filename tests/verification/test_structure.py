@@ -215,7 +215,7 @@ def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
     from grokpack.checkpoint.array_reader import ArrayReader
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.core.layout import whole
-    from grokpack.verification.value_statistics import widen
+    from grokpack.kernels.cast import to_f32
     from grokpack.verification.verify_values import statistics
 
     checkpoint = open_checkpoint(str(folder))
@@ -225,7 +225,7 @@ def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
         arrays = [reader.read(n, whole(s.shape)) for n, s in tensor.arrays().items()]
         values = arrays[0].view(np.float32) if tensor.scales is None else None
         if tensor.scales is not None:
-            scales = widen(arrays[1], tensor.scales.dtype)
+            scales = to_f32(arrays[1], tensor.scales.dtype)
             repeat = tensor.values.shape[-2] // scales.shape[-2]
             values = arrays[0].view(np.int8) * np.repeat(scales, repeat, axis=-2)
         assert values is not None

@@ -32,7 +32,7 @@ def record(checkpoint: Checkpoint, base: str, folder: str, index: Mapping[str, b
     document = {
         "schema": SCHEMA,
         "base": os.path.relpath(base, folder),
-        "source": os.path.relpath(store_index.absolute(checkpoint.place), base),
+        "source": os.path.relpath(store_index.normal_path(checkpoint.place), base),
         "format": checkpoint.format,
         "digests": {name: hashlib.sha256(data).hexdigest() for name, data in index.items()},
     }

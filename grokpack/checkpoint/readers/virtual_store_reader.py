@@ -160,7 +160,7 @@ def read(folder: str) -> VirtualStore:
     document = storage.read_json(path)
     if not _is_sound(document):
         raise MalformedInput("the view's record is broken", Place(path))
-    here = store_index.absolute(folder)
+    here = store_index.normal_path(folder)
     base = os.path.normpath(os.path.join(here, document["base"]))
     source = os.path.normpath(os.path.join(base, document["source"]))
     return VirtualStore(here, base, source, document["format"], document["digests"])

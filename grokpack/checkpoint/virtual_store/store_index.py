@@ -141,15 +141,10 @@ def folder_url(folder: str) -> str:
 
     If its name is not UTF-8, the URL has a path that is valid only in this process.
     """
-    return f"file://{quote(storage.utf8(absolute(folder)).rstrip('/'))}/"
+    return f"file://{quote(storage.utf8(normal_path(folder)).rstrip('/'))}/"
 
 
-def is_local(path: str) -> bool:
-    """Return whether a path is on this machine's file system, not a URL."""
-    return "://" not in path
-
-
-def absolute(path: str) -> str:
+def normal_path(path: str) -> str:
     """Return an absolute path without `..`; links stay, unless `..` follows one."""
     above = os.pardir in path.split(os.path.sep)
     return os.path.realpath(path) if above else os.path.abspath(path)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from grokpack import storage
 from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.readers import virtual_store_reader
 from grokpack.checkpoint.virtual_store import store_index
@@ -34,7 +35,7 @@ class VirtualStoreOptions:
 
 def beside(source: Checkpoint) -> str:
     """Return the usual folder: `ckpt-0.view` beside `ckpt-0`."""
-    return store_index.absolute(source.place) + ".view"
+    return store_index.normal_path(source.place) + ".view"
 
 
 def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
@@ -44,10 +45,10 @@ def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
         GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
             where an array cannot be chunks in place.
     """
-    if source.format not in virtual_store_reader.FORMATS or not store_index.is_local(source.folder):
+    if source.format not in virtual_store_reader.FORMATS or storage.is_url(source.folder):
         raise _not_dense(source)
-    folder = store_index.absolute(options.out or beside(source))
-    data = store_index.absolute(source.folder)
+    folder = store_index.normal_path(options.out or beside(source))
+    data = store_index.normal_path(source.folder)
     base = _base(source, folder)
     nodes_path = os.path.join(os.path.relpath(folder, base), virtual_store_layout.NODES)
     prefix = os.path.join(os.path.relpath(data, base), "")
@@ -72,7 +73,9 @@ def _base(source: Checkpoint, folder: str) -> str:
     Raises:
         GrokpackError: GP316 where it is the root.
     """
-    base = os.path.commonpath([store_index.absolute(folder), store_index.absolute(source.folder)])
+    base = os.path.commonpath(
+        [store_index.normal_path(folder), store_index.normal_path(source.folder)]
+    )
     if base == os.path.sep:
         raise _no_common_folder(source, folder)
     return base

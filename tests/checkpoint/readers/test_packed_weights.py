@@ -23,7 +23,7 @@ from grokpack.core.layout import Box, whole
 from grokpack.core.tensors import DType
 from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
-from grokpack.transforms.dequantize import to_f32
+from grokpack.kernels.cast import to_f32
 from grokpack.verification.verify_values import statistics
 from tests.support import packed
 from tests.support.checkpoints import synthesize, tree
