@@ -230,6 +230,8 @@ class _Steps:
     @property
     def squares(self) -> float:
         """Sum of squares over all values."""
+        if not self.half.size:
+            return 0.0
         counts = np.bincount(self.groups, minlength=len(self.half))[: len(self.half)]
         return float(counts @ _finite_squares(self.half).sum(axis=1))
 

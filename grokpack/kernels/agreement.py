@@ -101,7 +101,7 @@ def least_distances(values: np.ndarray, block: int, out: np.ndarray) -> None:
     nearest_zero = np.abs(blocks).argmin(axis=1)[:, None]
     distances = np.abs(blocks - np.take_along_axis(blocks, nearest_zero, axis=1))
     out[...] = np.where(distances > 0, distances, np.float32(np.inf)).min(axis=1)
-    ratios = distances / out[:, None]
+    ratios = distances * (1 / out[:, None])
     doubtful = ~(np.abs(ratios - np.rint(ratios)) < OFF_STEP).all(axis=1)
     apart = np.diff(np.sort(blocks.swapaxes(1, 2)[doubtful], axis=1), axis=1)
     out[doubtful] = np.where(apart > 0, apart, np.float32(np.inf)).min(axis=1, initial=np.inf)
