@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
-from grokpack.core.errors import GrokpackError, Place, ServerFailed
+from grokpack.core.errors import GrokpackError, Place, ServerFailed, WrongAnswer
 from grokpack.core.optional_imports import load
 from grokpack.core.tiles import tile_range
 from grokpack.formats import bounded_json
@@ -280,6 +280,8 @@ class Uploads:
         """Return all rows of a listing, from all of its pages; see `_ask` for the arguments."""
         pages = self._client.get_paginator(call).paginate(Bucket=self.bucket, **wanted)
         listed = self._carried_out(path, absent, lambda: list(pages))
+        if listed and listed[-1].get("IsTruncated"):
+            raise WrongAnswer("the bucket does not say where its listing goes on", Place(path))
         return None if listed is None else [row for page in listed for row in page.get(name, [])]
 
     def _carried_out(self, path: str, absent: tuple[str, ...], work: Callable[[], T]) -> T | None:
