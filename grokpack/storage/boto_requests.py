@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from grokpack.core.optional_imports import load
 from grokpack.storage.http import range_requests
 from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.http.responses import BUSY, seconds
+from grokpack.storage.http.responses import BUSY, REFUSED_CODES, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 EXTRA = "buckets"  # extra that installs boto3
 
+REFUSED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", *REFUSED_CODES)
+"""Codes of refusals, which other keys or another region may mend."""
 _PASSING = ("InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling")
 """S3's codes of passing errors, which can come with any status, even that of success."""
 

@@ -23,7 +23,7 @@ from grokpack.core.optional_imports import load
 from grokpack.core.tiles import tile_range
 from grokpack.formats import bounded_json
 from grokpack.storage import new_files, reading
-from grokpack.storage.boto_requests import EXTRA, Answer, ask, may_pass
+from grokpack.storage.boto_requests import EXTRA, REFUSED, Answer, ask, may_pass
 from grokpack.storage.fault_injection import faults
 from grokpack.storage.http import parallel, services
 from grokpack.storage.sink import PART_BYTES
@@ -300,8 +300,8 @@ class Uploads:
 
     def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
         hint = _HINTS.get(code, _AGAIN)
-        if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            hint = self._site.refused_hint()
+        if code in REFUSED:
+            hint = self._site.refused_hint(answer)
         what = "the bucket does not take the output"
         return GrokpackError("GP328", what, Place(path), (("answer", answer),), hint)
 

@@ -177,9 +177,9 @@ def test_a_bucket_is_asked_in_its_own_region_once_that_is_known() -> None:
 
     bucket, url = Bucket("grok-weights", region=None), parse("s3://grok-weights/a b/c+d")
     assert bucket.url(url) == "https://grok-weights.s3.amazonaws.com/a%20b/c%2Bd"
-    assert not bucket.learn({"x-amz-bucket-region": "evil.example/"})
-    assert bucket.learn({"x-amz-bucket-region": "eu-west-1"})
-    assert not bucket.learn({"x-amz-bucket-region": "eu-west-1"})
+    assert not bucket.learn({"x-amz-bucket-region": "evil.example/"}, b"")
+    assert bucket.learn({"x-amz-bucket-region": "eu-west-1"}, b"")
+    assert not bucket.learn({"x-amz-bucket-region": "eu-west-1"}, b"")
     assert bucket.url(url) == "https://grok-weights.s3.eu-west-1.amazonaws.com/a%20b/c%2Bd"
     assert Bucket("a.b", region="eu-west-1").base() == "https://s3.eu-west-1.amazonaws.com/a.b"
 

@@ -130,7 +130,7 @@ def changed(path: str, how: str) -> GrokpackError:
 def refused(resource: Resource, reason: str) -> GrokpackError:
     """Return the error for a file that may not be read."""
     facts = (("answer", reason),)
-    hint = resource.site.refused_hint()
+    hint = resource.site.refused_hint(reason)
     return AccessRefused("access is refused", Place(resource.path), facts, hint)
 
 

@@ -41,11 +41,11 @@ class Site(Protocol):
     def headers(self, url: str) -> Mapping[str, str]:
         """Return credentials for a URL; none if the host is not the site's."""
 
-    def learn(self, headers: Mapping[str, str]) -> bool:
-        """Learn from the headers of a refusal; true if the next attempt will differ."""
+    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Learn from a refusal; true if the next attempt will differ."""
 
-    def refused_hint(self) -> str:
-        """Return the hint for refused access."""
+    def refused_hint(self, reason: str) -> str:
+        """Return the hint for refused access, for the status and what the server calls it."""
 
 
 @dataclass(frozen=True, slots=True)

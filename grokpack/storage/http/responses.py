@@ -24,6 +24,13 @@ _EXPLANATION_BYTES = 2048  # of an error's body, in which S3 names the reason
 _MOVED = (301, 302, 303, 307, 308)
 BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
 _REFUSED, _GONE, _CHANGED = (401, 403), (404, 410), 412
+REFUSED_CODES = (
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+)
+"""S3's names for refusals that come with status 400."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _EMPTY = re.compile(r"bytes \*/0")
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
@@ -63,7 +70,7 @@ class LastingFailure(Exception):
 
 
 class Refused(Exception):
-    """Status 401 or 403."""
+    """Refused access: status 401 or 403, or S3's 400 with a code that says so."""
 
 
 class Gone(Exception):
@@ -116,14 +123,14 @@ def plain(text: str, most: int = 80) -> str:
 def received(
     response: urllib3.BaseHTTPResponse,
     receive: Callable[[urllib3.BaseHTTPResponse], T],
-    learn: Callable[[Mapping[str, str]], bool],
+    learn: Callable[[Mapping[str, str], bytes], bool],
 ) -> tuple[T | None, str | None]:
     """Handle a response by its status.
 
     Args:
         response: The response, whose body is not read yet.
         receive: Reads a successful response.
-        learn: Learns from the headers of another one; true if a retry will differ.
+        learn: Learns from headers and body of another one; true if a retry will differ.
 
     Returns:
         The result of `receive`, or else the target of a redirect.
@@ -138,7 +145,7 @@ def received(
     location = response.headers.get("Location")
     if status in _MOVED and location:
         return None, location
-    if learn(dict(response.headers)):
+    if learn(response.headers, body):
         raise Trouble("the bucket is in another region", after_s=0)
     code = _CODE.search(body)
     reason = f"{status} {code[1].decode() if code else plain(response.reason or '')}"
@@ -154,7 +161,7 @@ def _failure(response: urllib3.BaseHTTPResponse, reason: str) -> Exception:
         )
     if status in (_CHANGED, NO_SUCH_RANGE):
         return Changed(f"the server answers {reason}")
-    if status in _REFUSED:
+    if status in _REFUSED or reason.partition(" ")[2] in REFUSED_CODES:
         return Refused(reason)
     if status in _GONE:
         return Gone(reason)

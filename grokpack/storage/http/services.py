@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,13 @@ _PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
 _SOMEWHERE = "us-east-1"  # region in a signature if none is known
 Mark = tuple[str, str]
 """Where the next page of a listing begins: the name and the value of a parameter."""
+_REGION = re.compile(rb"<Region>([A-Za-z0-9-]{1,60})</Region>")
+_S3_HINTS = {
+    "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket's server",
+    "InvalidAccessKeyId": "these keys are not known there: see that they are this service's",
+    "RequestTimeTooSkewed": "set this machine's clock: signatures are good for a few minutes",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key; give both again",
+}
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
 
@@ -43,11 +51,11 @@ class Plain:
         """Return no credentials."""
         return {}
 
-    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
+    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002  # see `Site`
         """Return False: a web server gives no advice."""
         return False
 
-    def refused_hint(self) -> str:
+    def refused_hint(self, reason: str) -> str:  # noqa: ARG002  # see `Site`
         """Return the hint for refused access."""
         return "the server lets nobody read this without a password, which grokpack does not send"
 
@@ -123,22 +131,29 @@ class Bucket:
             return {"Authorization": f"Bearer {self.token}"}
         return aws_signature.sign(url, self.region or _SOMEWHERE, self.keys) if self.keys else {}
 
-    def learn(self, headers: Mapping[str, str]) -> bool:
+    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Learn the region, which S3 names when it was asked in another one."""
-        told = {name.lower(): text for name, text in headers.items()}.get("x-amz-bucket-region")
-        if self.endpoint or not told or told == self.region:
+        found = _REGION.search(body)
+        told = headers.get("x-amz-bucket-region") or (found[1].decode() if found else None)
+        matters = self.keys is not None or self.endpoint is None
+        if self.google or not matters or not told or told == self.region:
             return False
         if not all(c.isalnum() or c == "-" for c in told):
             return False
         self.region = told
         return True
 
-    def refused_hint(self) -> str:
+    def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access."""
         if self.google:
             how = "export GOOGLE_OAUTH_ACCESS_TOKEN=$(gcloud auth print-access-token)"
         else:
             how = 'eval "$(aws configure export-credentials --format env)"'
+        for code, hint in _S3_HINTS.items():
+            if code in reason and self.keys:
+                return hint
+        if (self.token and reason.startswith("401")) or "Token" in reason:
+            return f"the token that was sent has expired, or was revoked; get another:\n{how}"
         if self.keys or self.token:
             return f"the keys that were found do not allow it; others, for example:\n{how}"
         return f"the bucket is not public; give keys, for example:\n{how}"
@@ -186,13 +201,20 @@ class Hub:
             return {"Authorization": f"Bearer {self.token}"}
         return {}
 
-    def learn(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002  # see `routes.Site`
+    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002  # see `Site`
         """Return False: the hub gives no advice."""
         return False
 
-    def refused_hint(self) -> str:
+    def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access."""
-        return "the repository is private or gated: set HF_TOKEN, or `hf auth login`"
+        if self.token is None:
+            return "the repository is private or gated: set HF_TOKEN, or `hf auth login`"
+        origin = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
+        if reason.startswith("401"):
+            how = f"make another at {self.endpoint}/settings/tokens"
+            return f"the token of {origin} is not valid: it has expired, or was revoked; {how}"
+        page = f"{self.endpoint}/{self.repo}"
+        return f"the token of {origin} may not read this: ask for access at {page}"
 
 
 def of(url: Url) -> Plain | Bucket | Hub:
