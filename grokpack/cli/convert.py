@@ -112,18 +112,16 @@ def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) 
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.run_plan import carry_out, output_path
     from grokpack.cli.source import default_out, resolve, verifying
-    from grokpack.conversion.plan_convert import default_suffix, plan_convert
-    from grokpack.conversion.writers import virtual_store_writer
+    from grokpack.conversion.plan_convert import default_suffix, plan_convert, writer_of
 
     chosen = flags.chosen()
     path = resolve(flags.source, session)
     checkpoint = open_checkpoint(path, flags.head_dim)
-    is_view = flags.to == virtual_store_writer.NAME
-    if is_view:
-        usual = virtual_store_writer.beside(checkpoint)
-        chosen = replace(chosen, out=output_path(flags.out, usual))
+    writer = writer_of(flags.to)
+    if writer.beside is not None:
+        chosen = replace(chosen, out=output_path(flags.out, writer.beside(checkpoint)))
     plan = plan_convert(checkpoint, flags.to, chosen)
     usual = default_out(path, default_suffix(flags.to, chosen))
     target = chosen.out or output_path(flags.out, usual)
-    opens = virtual_store_writer.opens(checkpoint, target) if is_view else None
+    opens = writer.opens(checkpoint, target) if writer.opens is not None else None
     carry_out(session, plan, target, run, following=verifying(target), opens=opens)

@@ -58,9 +58,7 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
             the head size is unknown, and what the target refuses.
     """
     options = options or ConvertOptions()
-    if to not in writer_registry.LOSSLESS:
-        raise _no_target(to)
-    writer = writer_registry.lossless(to)
+    writer = writer_of(to)
     _refuse_foreign(writer, options)
     if source.geometry.head_dim is None and writer.needs_head_size:
         raise config_json.unknown_head_size()
@@ -73,9 +71,20 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
     return Plan("convert", {"to": to, **given}, source, target)
 
 
+def writer_of(to: str) -> Writer[Any]:
+    """Return the writer of a target.
+
+    Raises:
+        GrokpackError: GP304 for an unknown one.
+    """
+    if to not in writer_registry.LOSSLESS:
+        raise _no_target(to)
+    return writer_registry.lossless(to)
+
+
 def default_suffix(to: str, options: ConvertOptions) -> str:
     """Return the end of an output's default name: `hf-keyfan`, `q8_0.gguf`."""
-    writer = writer_registry.lossless(to)
+    writer = writer_of(to)
     return writer.suffix(options_for(writer, options))
 
 

@@ -11,6 +11,7 @@ from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.ckpt0_layout import lay_out_tensor
 from grokpack.checkpoint.readers import ckpt0_checks, expectations, shape_checks, weight_files
+from grokpack.checkpoint.readers.reader import Reader
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, TensorSpec
@@ -246,3 +247,6 @@ def _is_plain(tensor: TensorSpec, literals: tuple[bytes, ...]) -> bool:
     """Return whether grokpack itself makes this framing, where a tensor's own does not fit."""
     flags = pickle.bf16_flags([literals])
     return literals == pickle.frame(tensor.values, tensor.scales, flags).literals
+
+
+READER = Reader(ckpt0.NAME, "`tensorNNNNN_000` files", is_store, survey, dense=True, by_tensor=True)

@@ -19,6 +19,7 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import gguf_files, gguf_tensors, shape_checks
 from grokpack.checkpoint.readers.gguf_files import SUFFIX
+from grokpack.checkpoint.readers.reader import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.finding import Finding
 from grokpack.core.ggml_types import GGMLType
@@ -250,3 +251,6 @@ def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) ->
     if info.type.bits:
         return BlockValues(array, info.type.word, turned)
     return Transposed(array) if turned or entry.rule.matrix else Copy(array)
+
+
+READER = Reader(NAME, "GGUF", is_store, survey, dense=True)

@@ -23,6 +23,7 @@ from grokpack.checkpoint.readers import (
     weight_files,
 )
 from grokpack.checkpoint.readers.packed_weights import Packed
+from grokpack.checkpoint.readers.reader import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.finding import Finding
@@ -378,3 +379,6 @@ def _file_layout(found: _Folder, path: str) -> FileLayout:
         for name, stored in header.arrays.items()
     )
     return FileLayout(path, (Literal(header.literal), *parts))
+
+
+READER = Reader(NAME, "safetensors", is_store, survey, dense=True)

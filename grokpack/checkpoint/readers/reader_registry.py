@@ -1,49 +1,43 @@
-"""Every reader, in the order in which they are asked whether a folder is theirs.
+"""Registry of readers, in the order in which they are asked whether a folder is theirs.
 
-A reader is a module. It is imported when its turn comes: those after the one that knows a folder
-are not even loaded.
+Each declares the rest in its module, which is imported when its turn comes: those after the one
+that knows a folder are not even loaded.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.checkpoint.checkpoint import Survey
+    from grokpack.checkpoint.readers.reader import Reader
 
 READERS = {
-    "virtual_store_reader": "views",
-    "ckpt0_reader": "`tensorNNNNN_000` files",
-    "tp_safetensors_reader": "`rank-NNN-of-NNN` folders",
-    "huggingface_reader": "safetensors",
-    "gguf_reader": "GGUF",
-    "orbax_reader": "Orbax",
-    "zarr_reader": "zarr",
+    "view": "virtual_store_reader",
+    "ckpt-0": "ckpt0_reader",
+    "safetensors": "tp_safetensors_reader",
+    "hf": "huggingface_reader",
+    "gguf": "gguf_reader",
+    "orbax": "orbax_reader",
+    "zarr": "zarr_reader",
 }
-"""Modules, and by what people know their folders."""
+"""Modules by the name of their format."""
 
 
-class Reader(Protocol):
-    """A module that reads one kind of folder."""
-
-    def is_store(self, folder: str) -> bool:
-        """Return whether a folder is of this kind."""
-
-    def survey(self, folder: str, head_dim: int | None = None) -> Survey:
-        """Read every header of it."""
+def reader(name: str) -> Reader:
+    """Import the reader of a format; `name` is one of `READERS`."""
+    own: Reader = importlib.import_module(f"grokpack.checkpoint.readers.{READERS[name]}").READER
+    return own
 
 
 def readers() -> Iterator[Reader]:
     """Yield the readers in their order, each imported when it is asked for."""
-    for name in READERS:
-        reader: Reader = importlib.import_module(f"grokpack.checkpoint.readers.{name}")
-        yield reader
+    return map(reader, READERS)
 
 
 def in_words() -> str:
     """List the folders that are known, for a refusal."""
-    *most, last = READERS.values()
+    *most, last = (own.title for own in readers())
     return f"{', '.join(most)} or {last}"

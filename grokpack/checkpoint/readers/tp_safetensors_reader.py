@@ -20,6 +20,7 @@ from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.tp_safetensors_layout import INDEX, NAME, SCHEMA, Stored, lay_out
 from grokpack.checkpoint.readers import shape_checks, weight_files
 from grokpack.checkpoint.readers.packed_weights import values_of
+from grokpack.checkpoint.readers.reader import Reader
 from grokpack.core.errors import (
     NO_FAULT_OF_FILES,
     GrokpackError,
@@ -259,3 +260,6 @@ def _strangers(folder: str, known: set[str]) -> list[Finding]:
         if path.endswith(safetensors.SUFFIX) and path not in known
         if not any(weight_files.is_hidden(part) for part in path.split("/"))
     ]
+
+
+READER = Reader(NAME, "`rank-NNN-of-NNN` folders", is_store, survey, dense=True, by_tensor=True)

@@ -18,14 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
-from grokpack.checkpoint.layouts import tp_safetensors_layout
-from grokpack.checkpoint.layouts.virtual_store_layout import NODES, RECORD, SCHEMA
-from grokpack.checkpoint.readers import (
-    ckpt0_reader,
-    gguf_reader,
-    huggingface_reader,
-    tp_safetensors_reader,
-)
+from grokpack.checkpoint.layouts.virtual_store_layout import NAME, NODES, RECORD, SCHEMA
+from grokpack.checkpoint.readers import reader_registry
+from grokpack.checkpoint.readers.reader import Reader
 from grokpack.checkpoint.state_folder import kept_stamps
 from grokpack.checkpoint.virtual_store import store_index
 from grokpack.core.errors import GrokpackError, MalformedInput, Place
@@ -41,15 +36,6 @@ if TYPE_CHECKING:
 CHANGED = "GP116"
 _LARGEST_BYTES = 64 << 20  # of an index; the release's is 0.7 MB
 _OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points to
-FORMATS = {
-    "ckpt-0": ckpt0_reader,
-    tp_safetensors_layout.NAME: tp_safetensors_reader,
-    huggingface_reader.NAME: huggingface_reader,
-    gguf_reader.NAME: gguf_reader,
-}
-"""Formats that a view can point into, and their readers."""
-# Formats whose files hold the model's own arrays.
-_AS_MODELS = ("ckpt-0", tp_safetensors_layout.NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +59,7 @@ class VirtualStore:
     @property
     def holds_tensors(self) -> bool:
         """True if the files hold the model's arrays unchanged, by xAI's names."""
-        return self.format in _AS_MODELS
+        return reader_registry.reader(self.format).by_tensor
 
     def spec(self, array: str) -> dict[str, Any]:
         """Return the spec that opens an array of it in this process."""
@@ -166,6 +152,11 @@ def read(folder: str) -> VirtualStore:
     return VirtualStore(here, base, source, document["format"], document["digests"])
 
 
+def can_hold(form: str) -> bool:
+    """Tell whether a view can point into files of a format."""
+    return form in reader_registry.READERS and reader_registry.reader(form).dense
+
+
 def _is_sound(document: Any) -> bool:  # noqa: ANN401  # whatever JSON held
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         return False
@@ -173,7 +164,7 @@ def _is_sound(document: Any) -> bool:  # noqa: ANN401  # whatever JSON held
     if not isinstance(digests, dict) or {*digests} != {NODES, ocdbt.MANIFEST}:
         return False
     texts = (document.get("base"), document.get("source"), document.get("format"))
-    return all(isinstance(t, str) for t in texts) and document["format"] in FORMATS
+    return all(isinstance(t, str) for t in texts) and can_hold(document["format"])
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:
@@ -183,11 +174,11 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         GrokpackError: GP226 if the checkpoint is gone, GP209 for a broken record.
     """
     view = read(folder)
-    store = FORMATS[view.format]
-    if not store.is_store(view.source):
+    reader = reader_registry.reader(view.format)
+    if not reader.is_store(view.source):
         gone = [Finding("GP101", "the checkpoint is gone", view.source)]
         raise view.stale(gone)
-    found: Survey = store.survey(view.source, head_dim)
+    found = reader.survey(view.source, head_dim)
     changed = of_kinds(view.changes(), CHANGED)
     broken = errors(found.findings, besides=_OF_CONFIGS)
     if found.checkpoint is not None and not changed and not broken:
@@ -201,3 +192,6 @@ def _other_headers(view: VirtualStore, checkpoint: Checkpoint) -> list[Finding]:
     if document.get("source") == checkpoint.identity():
         return []
     return [Finding(CHANGED, "headers changed since the view was made", None)]
+
+
+READER = Reader(NAME, "views", is_store, survey)

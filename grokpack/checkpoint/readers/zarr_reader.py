@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
+from grokpack.checkpoint.readers.reader import Reader
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats import bounded_json, zarr
 from grokpack.models import registry
@@ -154,3 +155,6 @@ def _layers(about: dict[str, Any]) -> int | None:
     geometry = about.get("geometry")
     layers = geometry.get("layers") if isinstance(geometry, dict) else None
     return layers if type(layers) is int and layers > 0 else None
+
+
+READER = Reader(NAME, "zarr", is_store, survey)

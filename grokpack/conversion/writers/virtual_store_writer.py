@@ -45,7 +45,7 @@ def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
         GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
             where an array cannot be chunks in place.
     """
-    if source.format not in virtual_store_reader.FORMATS or storage.is_url(source.folder):
+    if not virtual_store_reader.can_hold(source.format) or storage.is_url(source.folder):
         raise _not_dense(source)
     folder = store_index.normal_path(options.out or beside(source))
     data = store_index.normal_path(source.folder)
@@ -101,4 +101,6 @@ WRITER = Writer(
     to_view,
     lambda _: NAME,
     needs_head_size=False,
+    beside=beside,
+    opens=opens,
 )

@@ -34,6 +34,10 @@ class Writer(Generic[Options]):
         make: Makes the target.
         suffix: What a default name of an output ends with.
         needs_head_size: Whether the size of an attention head must be known.
+        beside: Returns the usual folder of an output whose contents depend on where it lies; its
+            options then have `out`. None for an output that may lie anywhere.
+        opens: Returns the TensorStore spec that opens an array of an output in its folder, as an
+            example; None where no example is needed.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Writer(Generic[Options]):
     make: Callable[[Checkpoint, Options], Target]
     suffix: Callable[[Options], str]
     needs_head_size: bool = True
+    beside: Callable[[Checkpoint], str] | None = None
+    opens: Callable[[Checkpoint, str], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
