@@ -12,27 +12,12 @@ import pytest
 
 from tests.support import console, forked
 from tests.support.checkpoints import synthesize
+from tests.support.documentation import PAGES, environment
 from tests.support.project import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = {"on_mpi.py": ("mpi4py",), "on_ray.py": ("ray",)}
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MOST_LINES = 40  # an example is read at a glance
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """That of a user with two cores, without progress on the screen."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROKPACK_")}
-    return inherited | {
-        "PATH": os.pathsep.join(
-            (str(folder), str(Path(sys.executable).parent), os.environ["PATH"])
-        ),
-        "PYTHONPATH": str(ROOT),
-        "GROKPACK_PROGRESS": "none",
-        "GROKPACK_WORKERS": "2",
-        "NO_COLOR": "1",
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
 
 
 def _name(path: Path) -> str:

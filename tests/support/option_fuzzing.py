@@ -24,7 +24,8 @@ from grokpack.cli.app import app
 from grokpack.formats.calibration_file import FORMAT, VERSION
 from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
-from tests.support.fuzzing import ALLOWED, POLICY, SECONDS, TINY, mutate_bytes, ring, status_of
+from tests.support.fuzzing import ALLOWED, SECONDS, TINY, ring, status_of
+from tests.support.mutations import POLICY, mutate_bytes
 
 ODD = [
     "", " ", "0", "-1", "1", "2", "3", "1.5", "1e400", "-0", "nan", "inf", "9" * 30, "9" * 5000,

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support import console, forked
-from tests.test_transcripts import PAGES, environment
+from tests.support.documentation import PAGES, environment
 
 
 def rewrite(page: Path, folder: Path) -> bool:

@@ -1,0 +1,58 @@
+"""Modules that take long to import, and that neither the library nor `--help` may load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import ROOT
+
+SLOW_IMPORTS = {"numba", "numpy", "pickle", "rich", "tensorstore", "urllib3"}
+
+
+def _loaded_after(program: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds when `program` has run."""
+    ending = "\nimport json, sys\nsys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program + ending],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    return {name.split(".")[0] for name in json.loads(run.stderr.splitlines()[-1])}
+
+
+def test_importing_the_library_loads_nothing_slow() -> None:
+    assert not _loaded_after("import grokpack") & SLOW_IMPORTS
+
+
+def _command(*words: str) -> str:
+    """Return a program that runs a command, which must succeed."""
+    return f"""
+import runpy, sys
+sys.argv = {["grokpack", *words]!r}
+try:
+    runpy.run_module("grokpack", run_name="__main__", alter_sys=True)
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+
+
+@pytest.mark.parametrize("command", ["", "inspect", "verify", "reshard", "synth"])
+def test_help_loads_nothing_slow(command: str) -> None:
+    words = [word for word in (command, "--help") if word]
+    assert not _loaded_after(_command(*words)) & SLOW_IMPORTS
+
+
+def test_a_command_on_a_folder_loads_nothing_of_the_network(tmp_path: Path) -> None:
+    source = str(tmp_path / "source")
+    made = _command("synth", source, "--preset", "tiny", "-q")
+    looked = _command("inspect", source, "-q") + _command("verify", source, "-q")
+    assert not _loaded_after(made + looked) & {"urllib3", "ssl", "boto3"}
