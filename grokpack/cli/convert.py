@@ -28,7 +28,7 @@ class ConvertFlags:
             "--to",
             metavar="TARGET",
             help=writer_registry.in_words(writer_registry.LOSSLESS),
-            autocompletion=lambda: list(writer_registry.LOSSLESS),
+            autocompletion=options.completing(writer_registry.LOSSLESS),
         ),
     ] = ""
     names: Annotated[
@@ -47,7 +47,7 @@ class ConvertFlags:
         typer.Option(
             "--type",
             metavar="|".join(ggml_types.KEEPING),
-            autocompletion=lambda: list(ggml_types.KEEPING),
+            autocompletion=options.completing(ggml_types.KEEPING),
             help="gguf: of the matrices",
         ),
     ] = None

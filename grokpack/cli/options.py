@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 _WORK, _OUTPUT, _MODEL = "Work", "Output", "Model"
 
@@ -204,3 +207,11 @@ class OutputFlags:
     quiet: Quiet = False
     verbose: Verbose = False
     color: Color = "auto"
+
+
+def completing(words: Iterable[str]) -> Callable[[], list[str]]:
+    """Make the function from which a shell learns the words that an option takes.
+
+    Annotations are evaluated where a lambda of their own would not find the module's names.
+    """
+    return lambda: list(words)

@@ -11,6 +11,7 @@ import typer
 from grokpack.cli import options, parsing
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+from grokpack.conversion import engine_support
 from grokpack.conversion.writers import writer_registry
 from grokpack.core import ggml_types
 
@@ -42,7 +43,7 @@ class QuantizeFlags:
             "--to",
             metavar="TARGET",
             help=writer_registry.in_words(map(_with_bits, writer_registry.QUANTIZING)),
-            autocompletion=lambda: list(writer_registry.QUANTIZING),
+            autocompletion=options.completing(writer_registry.QUANTIZING),
         ),
     ] = None
     group: Annotated[
@@ -94,7 +95,8 @@ class QuantizeFlags:
         str | None,
         typer.Option(
             "--for",
-            metavar="llama.cpp|vllm|sglang|transformers",
+            metavar="|".join(engine_support.LOADS),
+            autocompletion=options.completing(engine_support.LOADS),
             help="Refuse what this program does not load",
         ),
     ] = None
@@ -103,7 +105,7 @@ class QuantizeFlags:
         typer.Option(
             "--type",
             metavar="|".join(ggml_types.QUANTIZING),
-            autocompletion=lambda: list(ggml_types.QUANTIZING),
+            autocompletion=options.completing(ggml_types.QUANTIZING),
             help=f"gguf: type of the blocks; {_usual_types()} by default",
         ),
     ] = None

@@ -24,7 +24,7 @@ class ReshardFlags:
         typer.Option(
             "--to",
             metavar="|".join(writer_registry.RESHARDING),
-            autocompletion=lambda: list(writer_registry.RESHARDING),
+            autocompletion=options.completing(writer_registry.RESHARDING),
             help="Folders per rank, or what xAI's JAX code loads",
         ),
     ] = "safetensors"
