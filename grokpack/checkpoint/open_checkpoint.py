@@ -24,7 +24,7 @@ from grokpack.formats import zstd_seekable
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
-    from grokpack.checkpoint.readers.reader import Reader
+    from grokpack.checkpoint.readers.reader_row import Reader
     from grokpack.core.finding import Finding
 
 

@@ -11,7 +11,7 @@ from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.ckpt0_layout import lay_out_tensor
 from grokpack.checkpoint.readers import ckpt0_checks, expectations, shape_checks, weight_files
-from grokpack.checkpoint.readers.reader import Reader
+from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, TensorSpec

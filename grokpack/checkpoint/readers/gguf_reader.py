@@ -19,7 +19,7 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import gguf_files, gguf_tensors, shape_checks
 from grokpack.checkpoint.readers.gguf_files import SUFFIX
-from grokpack.checkpoint.readers.reader import Reader
+from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.finding import Finding
 from grokpack.core.ggml_types import GGMLType

@@ -23,7 +23,7 @@ from grokpack.checkpoint.readers import (
     weight_files,
 )
 from grokpack.checkpoint.readers.packed_weights import Packed
-from grokpack.checkpoint.readers.reader import Reader
+from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.finding import Finding

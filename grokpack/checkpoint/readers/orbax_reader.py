@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
-from grokpack.checkpoint.readers.reader import Reader
+from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.zarr_reader import read_document, spec_of
 from grokpack.checkpoint.tensorstore.chunk_reader import read_keys
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place, revised

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.checkpoint.readers.reader import Reader
+    from grokpack.checkpoint.readers.reader_row import Reader
 
 READERS = {
     "view": "virtual_store_reader",

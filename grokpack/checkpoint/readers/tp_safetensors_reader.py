@@ -20,7 +20,7 @@ from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.tp_safetensors_layout import INDEX, NAME, SCHEMA, Stored, lay_out
 from grokpack.checkpoint.readers import shape_checks, weight_files
 from grokpack.checkpoint.readers.packed_weights import values_of
-from grokpack.checkpoint.readers.reader import Reader
+from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.core.errors import (
     NO_FAULT_OF_FILES,
     GrokpackError,

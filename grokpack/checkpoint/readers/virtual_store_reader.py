@@ -20,7 +20,7 @@ from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.checkpoint.layouts.virtual_store_layout import NAME, NODES, RECORD, SCHEMA
 from grokpack.checkpoint.readers import reader_registry
-from grokpack.checkpoint.readers.reader import Reader
+from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.state_folder import kept_stamps
 from grokpack.checkpoint.virtual_store import store_index
 from grokpack.core.errors import GrokpackError, MalformedInput, Place

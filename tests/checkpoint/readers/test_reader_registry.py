@@ -9,7 +9,7 @@ import pytest
 
 from grokpack.checkpoint import open_checkpoint, readers
 from grokpack.checkpoint.readers import reader_registry
-from grokpack.checkpoint.readers.reader import Reader
+from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.core.errors import GrokpackError
 from tests.support.project import ROOT
 
