@@ -204,7 +204,7 @@ def _doubtful(found: Survey, finding: Finding) -> GrokpackError:
 
 
 def _incomplete(found: Survey, wrong: list[Finding]) -> GrokpackError:
-    what = "the tensors are not those of a Grok-1 model"
+    what = "the tensors are not those of a known model family"
     if found.checkpoint is None and not wrong:
         return GrokpackError("GP210", what, Place(found.folder))
     first = wrong[0]

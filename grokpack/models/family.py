@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
 
+OTHER_DIMENSIONS = " architecture"
+"""Ending of a family's name for a model whose dimensions are not the release's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -323,7 +326,7 @@ class Model:
     @property
     def title(self) -> str:
         """The family's name: of the release, or of a model of other dimensions."""
-        return self.family.name if self.is_release else f"{self.family.name} architecture"
+        return self.family.name if self.is_release else self.family.name + OTHER_DIMENSIONS
 
     @property
     def selected_experts(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.models import tensor_names
+from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.models.grok1 import GROK1
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, Family] = {family.name: family for family in (GROK1,)}
 """Families by name. The first is the default of a checkpoint that does not name its own."""
 
-UNKNOWN = f"{GROK1.name} architecture"
+UNKNOWN = GROK1.name + OTHER_DIMENSIONS
 """Name for the model of a checkpoint whose dimensions are not known."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.escaping import line
+from grokpack.models import registry
+from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
@@ -54,8 +56,15 @@ def _unread(rows: list[str]) -> str:
     return "\n".join(f"not read  {row}" for row in listed)
 
 
+def _model(label: str) -> str:
+    """Return a model's name in words, by the label of its family."""
+    name = label.removesuffix(OTHER_DIMENSIONS)
+    title = registry.FAMILIES[name].title
+    return title if name == label else f"a model of {title}'s architecture"
+
+
 def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
-    name = "Grok-1" if data["family"] == "grok-1" else "a model of Grok-1's architecture"
+    name = _model(data["family"])
     good = data["files"]["expected"] - data["files"]["bad"]
     state = {True: "complete", False: "NOT complete", None: "completeness not known"}[
         data["complete"]

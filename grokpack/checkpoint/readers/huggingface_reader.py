@@ -198,8 +198,8 @@ def _convention(found: _Folder, folder: str) -> tuple[Family, Convention]:
     recognized = registry.by_convention(listed)
     if recognized is None:
         facts = tuple((name, _nearest(name)) for name in listed[:_FEW])
-        what = "the tensor names follow no convention that Grok-1 is published in"
-        hint = "names of hpcai-tech, SGLang and keyfan are read; see docs/reference/formats.md"
+        what = "the tensor names follow no convention of a known model family"
+        hint = "see docs/reference/formats.md for the names that are read"
         raise GrokpackError("GP217", what, Place(folder), facts, hint)
     return recognized
 

@@ -73,9 +73,9 @@ SOURCES = (
     ),
     Code(
         "GP210",
-        "tensors are not those of a Grok-1 model",
+        "tensors are not those of a known model family",
         ExitStatus.SOURCE,
-        "Number, shapes or dtypes do not fit the architecture at any size.",
+        "Names, number, shapes or dtypes fit no family that grokpack knows, at any size.",
         "Run `grokpack verify`: it says which file does not fit.",
     ),
     Code(
@@ -124,16 +124,16 @@ SOURCES = (
         "GP217",
         "tensor names follow no convention",
         ExitStatus.SOURCE,
-        "Names are read in the conventions of hpcai-tech, SGLang and keyfan; most names "
-        "of this folder are in none of them, or in more than one.",
+        "Tensor names are read in the conventions of the model families that grokpack knows. Most "
+        "names of this folder are in none of them, or in more than one.",
         "Rename them to a convention of docs/reference/formats.md; the message lists the nearest.",
     ),
     Code(
         "GP218",
         "output head differs from the embedding",
         ExitStatus.SOURCE,
-        "Grok-1 ties its output head to the embedding. This source stores a head of its own whose "
-        "values are others, which no tied format can hold.",
+        "The model's family ties the output head to the embedding. This source stores a head with "
+        "other values, which no tied format can hold.",
         "Take the original checkpoint; a changed head belongs to another model.",
     ),
     Code(
@@ -269,7 +269,7 @@ SOURCES = (
         "GP235",
         "input is beyond what is read",
         ExitStatus.SOURCE,
-        "A file, or what a server answered, is larger, or has more entries, than any of a Grok-1 "
+        "A file, or what a server answered, is larger, or has more entries, than any of a "
         "checkpoint. It was refused before its contents could take memory or time.",
         "See that it is the file that was meant, and where it came from; the message says the "
         "limit.",
