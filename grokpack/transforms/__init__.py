@@ -1,1 +1,1 @@
-"""Lazily computed arrays: views, copies, casts and quantizers."""
+"""Arrays that are made on demand, box by box, from arrays that files hold."""

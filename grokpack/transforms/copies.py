@@ -1,4 +1,4 @@
-"""Transforms that move values and change none: copies, regrouped scales, constants."""
+"""Transforms that change no value: copies, transposes, stacks, regrouped scales, constants."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.protocols import LazyArray
 
 _BAND_BYTES = 4 << 20  # held at a time by the check of equal rows; larger reads gain nothing
 
@@ -32,6 +33,32 @@ class Copy(Transform):
     def fill(self, box: Box, values: np.ndarray, reader: ArraySource) -> None:
         """Read the box into an array, which saves a copy."""
         reader.read(self.array, box, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Transposed(Transform):
+    """Array `[..., in, out]` from one stored `[..., out, in]`."""
+
+    operation: ClassVar[str] = "transposed"
+    array: str
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the box transposed; the result is not contiguous."""
+        return reader.read_ahead(self.array, _turned(box)).swapaxes(-1, -2)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack(Transform):
+    """Array `[expert, ...]` from a lazy array of each expert's matrix."""
+
+    operation: ClassVar[str] = "stack"
+    arrays: tuple[LazyArray, ...]
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Make each expert's part of the box."""
+        one = Box(box.start[1:], box.shape[1:])
+        made = [self.arrays[e].make(one, reader) for e in range(box.start[0], box.stop[0])]
+        return made[0][None] if len(made) == 1 else np.stack(made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +169,10 @@ class GroupIndex(Transform):
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:  # noqa: ARG002  # needs no source
         """Return the group numbers of the box."""
         return (np.arange(box.start[0], box.stop[0]) // self.group).astype("<u4")
+
+
+def _turned(box: Box) -> Box:
+    def swap(row: tuple[int, ...]) -> tuple[int, ...]:
+        return (*row[:-2], row[-1], row[-2])
+
+    return Box(swap(box.start), swap(box.shape))

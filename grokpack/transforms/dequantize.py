@@ -87,7 +87,7 @@ class Dequantize(Transform):
 
 
 @dataclass(frozen=True, slots=True)
-class Transpose(Transform):
+class EngineMatrix(Transform):
     """Matrix as engines store it, `[..., out, in]`, in floating point.
 
     A weight is multiplied by its scales: int8 codes exactly in float32, then rounded once, to

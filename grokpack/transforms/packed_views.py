@@ -17,14 +17,13 @@ from grokpack.core.errors import Place, UnsupportedLayout
 from grokpack.core.layout import Box
 from grokpack.kernels.cast import to_f32
 from grokpack.transforms.transform import Transform
+from grokpack.transforms.words import fields, halves, octet_rows, word_span
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import DType
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.protocols import LazyArray
 
-_WORD_BITS = 32
-_WORD_BYTES = 4
 _FOUR, _OCTET = 4, 8  # bits
 _MIDDLES = {4: 8, 8: 128}
 
@@ -39,7 +38,7 @@ class RowOctets(Transform):
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return the bytes of the words that the box meets; the result is not contiguous."""
         (first, column), (last, end) = box.start, box.stop
-        low, high, skip = words(first, last, _OCTET)
+        low, high, skip = word_span(first, last, _OCTET)
         read = reader.read_ahead(self.array, Box((column, low), (end - column, high - low)))
         octets = np.ascontiguousarray(read).view(np.uint8)
         return octets[:, skip : skip + last - first].T
@@ -61,7 +60,7 @@ class RowZeros(Transform):
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the words that the box meets."""
         (group, column), (stop, end) = box.start, box.stop
-        low, high, skip = words(column, end, self.bits)
+        low, high, skip = word_span(column, end, self.bits)
         read = reader.read(self.array, Box((low, group), (high - low, stop - group)))
         return fields(read.T, self.bits)[:, skip : skip + end - column]
 
@@ -76,7 +75,7 @@ class ColumnOctets(Transform):
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Return the bytes of the words that the box meets."""
         (first, column), (last, end) = box.start, box.stop
-        low, high, skip = words(first, last, _OCTET)
+        low, high, skip = word_span(first, last, _OCTET)
         read = reader.read(self.array, Box((low, column), (high - low, end - column)))
         return octet_rows(read)[skip : skip + last - first]
 
@@ -97,7 +96,7 @@ class ColumnZeros(Transform):
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Unpack the words that the box meets."""
         (group, column), (stop, end) = box.start, box.stop
-        low, high, skip = words(column, end, self.bits)
+        low, high, skip = word_span(column, end, self.bits)
         read = reader.read(self.array, Box((group, low), (stop - group, high - low)))
         zeros: np.ndarray = fields(read, self.bits)[:, skip : skip + end - column]
         return zeros + np.uint8(1)
@@ -201,44 +200,6 @@ class Products(Transform):
             with np.errstate(invalid="ignore", over="ignore"):  # later checks find these
                 values[..., inputs, :] *= scales[..., group, :]
         return values.view(np.uint32)
-
-
-def words(first: int, last: int, bits: int) -> tuple[int, int, int]:
-    """Return the words of fields `first` to `last`, and the fields that precede the first."""
-    per_word = _WORD_BITS // bits
-    low = first // per_word
-    return low, -(-last // per_word), first - low * per_word
-
-
-def fields(packed: np.ndarray, bits: int) -> np.ndarray:
-    """Return the unsigned fields of words along the last axis, `u8[..., field]`."""
-    octets = np.ascontiguousarray(packed).view(np.uint8)
-    return octets if bits != _FOUR else halves(octets[..., None])[..., 0]
-
-
-def octet_rows(words_: np.ndarray) -> np.ndarray:
-    """Return the bytes of words, one below another: `u8[4 * n, out]` of `u32[n, out]`."""
-    rows, columns = words_.shape
-    octets = np.ascontiguousarray(words_).view(np.uint8).reshape(rows, columns, _WORD_BYTES)
-    return np.ascontiguousarray(octets.swapaxes(1, 2)).reshape(-1, columns)
-
-
-def halves(octets: np.ndarray) -> np.ndarray:
-    """Split each byte in two, one below the other: `u8[..., 2 * n, out]` of `u8[..., n, out]`.
-
-    A transposed array stays transposed in memory.
-    """
-    turned = octets.swapaxes(-1, -2)
-    if turned.flags.c_contiguous or turned.strides[-1] == 1:
-        codes = np.empty((*turned.shape[:-1], 2 * turned.shape[-1]), np.uint8)
-        np.bitwise_and(turned, 15, out=codes[..., ::2])
-        np.right_shift(turned, 4, out=codes[..., 1::2])
-        return codes.swapaxes(-1, -2)
-    *lead, rows, columns = octets.shape
-    both = np.empty((*lead, rows, 2, columns), np.uint8)
-    np.bitwise_and(octets, 15, out=both[..., 0, :])
-    np.right_shift(octets, 4, out=both[..., 1, :])
-    return both.reshape(*lead, 2 * rows, columns)
 
 
 def _rows(box: Box, low: int, high: int) -> Box:

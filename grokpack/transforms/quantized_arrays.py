@@ -10,10 +10,10 @@ import numpy as np
 
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import Implementation, twin
-from grokpack.transforms.packed_views import octet_rows
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import GroupQuantizer
 from grokpack.transforms.transform import Transform
+from grokpack.transforms.words import octet_rows, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,12 +203,9 @@ class QuantizedZeros(_OrientedArray):
         first = box.start[-2] * per_word
         last = min(box.stop[-2] * per_word, self.weight.shape[1])
         zeros = [z for _, z in self.found(box, (first, last), reader, step_sizes)]
-        padded = np.zeros((rows * per_word, groups), np.uint32)
+        padded = np.zeros((rows * per_word, groups), np.uint8)
         padded[: last - first] = np.concatenate(zeros)
-        shifts = np.arange(per_word, dtype=np.uint32) * np.uint32(self.scheme.bits)
-        lanes = padded.reshape(rows, per_word, groups) << shifts[:, None]
-        packed: np.ndarray = np.bitwise_or.reduce(lanes, axis=1)
-        return packed
+        return pack(padded, self.scheme.bits)
 
 
 def _turned(words: np.ndarray, implementation: Implementation) -> np.ndarray:

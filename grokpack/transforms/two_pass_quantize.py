@@ -16,7 +16,7 @@ from grokpack.core.layout import Box
 from grokpack.kernels.cast import to_f32
 from grokpack.transforms.quantized_arrays import QuantizedArray
 from grokpack.transforms.quantized_rows import QuantizedRows
-from grokpack.transforms.scheme import WORD_BITS
+from grokpack.transforms.words import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +75,12 @@ class WideWords(QuantizedArray):
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; errors are those of `WideCodes`."""
         quantizer = self.quantizer(box)
-        per_word = self.scheme.per_word
+        per_word, middle = self.scheme.per_word, np.uint8(1 << (self.scheme.bits - 1))
         rows = box.start[-2] * per_word, box.stop[-2] * per_word
         for piece in _pieces(quantizer, rows, per_word, reader, step_sizes):
             skip = max(0, rows[0] - piece.first)
-            codes = piece.codes[skip : rows[1] - piece.first]
-            yield piece.measured(_words(codes, self.scheme.bits), skip, per_word)
+            codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first] + middle
+            yield piece.measured(pack(codes, self.scheme.bits), skip, per_word)
 
     def describe(self) -> list[object]:
         """Return `["wide words", tensor, expert, scheme]`."""
@@ -163,16 +163,6 @@ def _piece(
     ends = (rounded == -half) | (rounded == half - 1)
     counts = np.stack([ends, (values != 0) & (rounded == 0)])
     return rounded.astype(np.int8), sums, counts
-
-
-def _words(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Pack signed codes `i8[in, out]` into words of unsigned ones, `u32[in * bits / 32, out]`."""
-    per_word = WORD_BITS // bits
-    unsigned = (codes.view(np.uint8) + np.uint8(1 << (bits - 1))).astype(np.uint32)
-    lanes = unsigned.reshape(-1, per_word, codes.shape[1])
-    shifts = np.arange(per_word, dtype=np.uint32) * np.uint32(bits)
-    packed: np.ndarray = np.bitwise_or.reduce(lanes << shifts[:, None], axis=1)
-    return packed
 
 
 def wide_scales(

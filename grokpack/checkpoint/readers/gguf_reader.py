@@ -27,14 +27,13 @@ from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.models import config_json, hyperparameters, registry
 from grokpack.models.geometry_inference import infer
-from grokpack.transforms.copies import Copy
+from grokpack.transforms.copies import Copy, Transposed
 from grokpack.transforms.ggml_views import (
     BlockCodes,
     BlockScales,
     BlockValues,
     read_blocks,
 )
-from grokpack.transforms.layout_views import Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

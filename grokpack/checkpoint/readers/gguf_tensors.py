@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.finding import Finding
 from grokpack.formats.gguf import TensorInfo
-from grokpack.transforms.layout_views import Stack
+from grokpack.transforms.copies import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -32,8 +32,7 @@ from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats.header_allowance import Allowance
 from grokpack.models import config_json, registry, tensor_names
 from grokpack.models.geometry_inference import infer
-from grokpack.transforms.copies import Copy
-from grokpack.transforms.layout_views import Stack, Transposed
+from grokpack.transforms.copies import Copy, Stack, Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

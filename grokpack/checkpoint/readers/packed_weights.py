@@ -18,8 +18,7 @@ from grokpack.core.tensors import (
     scales_name,
     zeros_name,
 )
-from grokpack.transforms.copies import Copy
-from grokpack.transforms.layout_views import Stack, Transposed
+from grokpack.transforms.copies import Copy, Stack, Transposed
 from grokpack.transforms.packed_views import (
     ColumnOctets,
     ColumnZeros,

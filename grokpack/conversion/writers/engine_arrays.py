@@ -9,7 +9,7 @@ from grokpack.conversion.writers.huggingface_config import head_copies
 from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.transforms.dequantize import Cast, Transpose
+from grokpack.transforms.dequantize import Cast, EngineMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,4 +99,4 @@ def engine_array(
     kept = DType.F32 if entry.rule.role == "router" else dtype
     lead = shape[:-2] if expert is None else ()
     turned = (*lead, shape[-1], shape[-2])
-    return ArraySpec(turned, kept), Transpose(tensor, kept, expert, groups)
+    return ArraySpec(turned, kept), EngineMatrix(tensor, kept, expert, groups)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.core.tensors import DType
-from grokpack.transforms.dequantize import Cast, Dequantize, Transpose
+from grokpack.transforms.dequantize import Cast, Dequantize, EngineMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +61,7 @@ def _losses(op: Op, rules: Mapping[str, TensorRule], products: set[str]) -> Iter
         rule = rules.get(op.tensor.name)
         some = "row-parallel " if rule is None or rule.cut == "rows" else ""
         yield _Loss(f"{some}products", DType.I8, DType.BF16)
-    elif isinstance(op, Transpose):
+    elif isinstance(op, EngineMatrix):
         kind = op.tensor.values.dtype
         if kind is DType.I8 or op.tensor.name in products:
             yield _Loss("products", DType.I8, op.dtype)

@@ -13,7 +13,7 @@ from grokpack.checkpoint.reading_memory import affords
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, scales_name
-from grokpack.transforms.dequantize import Cast, Transpose, matrix, read_scales, rows_per_group
+from grokpack.transforms.dequantize import Cast, EngineMatrix, matrix, read_scales, rows_per_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ def float16_notes(source: Checkpoint, made: Mapping[str, Op]) -> tuple[str, ...]
     coded: dict[str, _Coded] = {}
     others: set[str] = set()
     for op in made.values():
-        if isinstance(op, Transpose) and op.dtype is DType.F16:
+        if isinstance(op, EngineMatrix) and op.dtype is DType.F16:
             if op.tensor.scales is not None and op.tensor.values.dtype is DType.I8:
                 coded[op.tensor.name] = _Coded(op.tensor, op.groups)
             elif op.tensor.values.dtype is not DType.F16:
