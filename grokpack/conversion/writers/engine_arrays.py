@@ -46,15 +46,26 @@ class EngineTensor:
         return engine_array(self.entry, self.tensor, dtype, self.expert, self.groups)
 
 
-def float_of(name: str) -> DType:
-    """Return the dtype of matrices that an option names.
+def engine_arrays(
+    source: Checkpoint, convention: Convention, dtype: str
+) -> tuple[dict[str, ArraySpec], dict[str, Op]]:
+    """Return every array of a folder in floating point, and the op of each.
+
+    Args:
+        source: What is converted.
+        convention: Names of the tensors.
+        dtype: Of the matrices, as `--dtype` has it.
 
     Raises:
-        GrokpackError: GP304 for an unknown one.
+        GrokpackError: GP304 for an unknown dtype.
     """
-    if name not in FLOATS:
+    if dtype not in FLOATS:
         raise GrokpackError("GP304", f"--dtype takes {', '.join(FLOATS)}")
-    return FLOATS[name]
+    arrays: dict[str, ArraySpec] = {}
+    ops: dict[str, Op] = {}
+    for own in engine_tensors(source, convention):
+        arrays[own.name], ops[own.name] = own.array(FLOATS[dtype])
+    return arrays, ops
 
 
 def engine_tensors(source: Checkpoint, convention: Convention) -> Iterator[EngineTensor]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
-from grokpack.conversion.writers.engine_arrays import engine_tensors, float_of
+from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, Card
 from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.core.layout import Layout, whole
@@ -42,10 +42,7 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
         GrokpackError: GP304 for an unknown convention or dtype.
     """
     convention = huggingface_config.convention(source.model.family, options.names)
-    dtype = float_of(options.dtype)
-    made = {own.name: own.array(dtype) for own in engine_tensors(source, convention)}
-    arrays = {name: spec for name, (spec, _) in made.items()}
-    ops = {name: op for name, (_, op) in made.items()}
+    arrays, ops = engine_arrays(source, convention, options.dtype)
     kept = losslessness.judge(source, ops)
     boxes = {name: whole(spec.shape) for name, spec in arrays.items()}
     files = list(huggingface_folder.shards(boxes, arrays, options.shard_bytes))

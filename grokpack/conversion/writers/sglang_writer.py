@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
-from grokpack.conversion.writers.engine_arrays import engine_tensors, float_of
+from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, Card
 from grokpack.conversion.writers.writer import Writer
 from grokpack.core.layout import FileLayout, Layout, cut, whole
@@ -62,10 +62,7 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
     tp = options.ranks
     refuse_width(source.geometry, tp)
     convention = huggingface_config.convention(source.model.family, NAME)
-    dtype = float_of(options.dtype)
-    made = {own.name: own.array(dtype) for own in engine_tensors(source, convention)}
-    arrays = {name: spec for name, (spec, _) in made.items()}
-    ops = {name: op for name, (_, op) in made.items()}
+    arrays, ops = engine_arrays(source, convention, options.dtype)
     kept = losslessness.judge(source, ops)
     axes = {name: rank_axis(convention, name) for name in arrays}
     finals = huggingface_folder.sidecars(
