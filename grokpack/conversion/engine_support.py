@@ -27,7 +27,7 @@ _FUSED: tuple[tuple[Part, ...], ...] = (
     ("query", "key", "value"),
     ("mlp_gate", "mlp_up"),
 )
-"""Weights of a layer that vLLM puts together, with one scheme for all of them."""
+"""Weights of a layer that vLLM fuses, so that all of them need one scheme."""
 
 
 def _anything(_: QuantizationScheme) -> str | None:
@@ -60,7 +60,7 @@ LOADS: dict[str, dict[str, Check]] = {
     "sglang": {"w8a8-int8": _anything},
     "transformers": {"compressed-tensors": _transformers},
 }
-"""For each engine the formats that it loads; None from the check where it does."""
+"""Formats that each engine loads, each with a check that returns why not; None if it does."""
 _INSTEAD = {
     "llama.cpp": "--to gguf",
     "vllm": "--bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """Options of all targets; each uses its own and refuses the others.
+    """Options of all targets. Each target uses its own and refuses the others.
 
     Attributes:
         names: Convention of tensor names, for `hf`.
@@ -28,7 +28,7 @@ class ConvertOptions:
         type: Type of the matrices, for `gguf`.
         embedding: Dtype of the embedding, for `gguf`.
         tp: Tensor-parallel ranks, for `sglang`, `safetensors`, `ckpt-0`, `zarr` and `orbax`.
-        shard_bytes: Size that a file keeps to; split `gguf` has it too.
+        shard_bytes: Maximum size of a file, also of a split `gguf`.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
         compress: `zstd` to compress chunks, for `zarr` and `orbax`.
         out: The output's folder, for `view`, whose contents depend on it; None for the usual one.
@@ -51,11 +51,11 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
     Args:
         source: Any checkpoint that grokpack reads.
         to: Name of a target, as `--to` takes it.
-        options: What the target is told.
+        options: Options of the target.
 
     Raises:
         GrokpackError: GP304 for an unknown target or an option that is not its own, GP211 where
-            the head size is unknown, and what the target refuses.
+            the head size is unknown, and the target's own refusals.
     """
     options = options or ConvertOptions()
     writer = writer_of(to)
@@ -67,7 +67,7 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
     target = replace(target, notes=(*target.notes, *float16_notes(source, target.ops)))
     given = _given(options)
     for path in ("tokenizer", "out"):
-        given.pop(path, None)  # what is there, or depends on it, is in the digest
+        given.pop(path, None)  # the digest covers what is there or depends on it
     return Plan("convert", {"to": to, **given}, source, target)
 
 
@@ -83,7 +83,7 @@ def writer_of(to: str) -> Writer[Any]:
 
 
 def default_suffix(to: str, options: ConvertOptions) -> str:
-    """Return the end of an output's default name: `hf-keyfan`, `q8_0.gguf`."""
+    """Return the ending of an output's default name: `hf-keyfan`, `q8_0.gguf`."""
     writer = writer_of(to)
     return writer.suffix(options_for(writer, options))
 

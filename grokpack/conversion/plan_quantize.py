@@ -33,7 +33,7 @@ _FLAGS = {
     "tp": "--tp",
     "importance": "--importance",
 }
-"""Options that not every format takes, in the order in which they are refused."""
+"""Options that only some formats take, in the order in which they are refused."""
 SCALES = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
 
@@ -43,23 +43,24 @@ class QuantizeOptions:
 
     Attributes:
         bits: 4 or 8.
-        to: What `--to` takes; by default what the engine loads, else compressed-tensors for 4 bits
-            and GPTQ for 8.
-        group: Inputs that share a scale, `channel` for all of an output's; 128 by default.
+        to: Target, as `--to` takes it; by default one that the engine loads, else
+            compressed-tensors for 4 bits and GPTQ for 8.
+        group: Number of inputs that share a scale, or `channel` for one scale per output; 128 by
+            default.
         method: `rtn`, `mse` or `lsq`; `mse` by default for 4 bits, `rtn` for 8.
-        symmetric: Without zero points.
+        symmetric: True to store no zero points.
         scales: Dtype of the scales, where the format leaves it open: `bf16` (the default), `f16` or
             `f32`.
         keep: Patterns of weights that stay bfloat16.
         policy: A policy file.
-        engine: The program that is to load it; refused where it is known not to.
-        type: Of a GGUF's blocks: `q4_0` (the default), `q4_1` or `q4_k` for 4 bits, `q8_0` for 8.
+        engine: The program that will load the output. What it cannot load is refused.
+        type: Block type of a GGUF: `q4_0` (the default), `q4_1` or `q4_k` for 4 bits, `q8_0` for 8.
         embedding: Dtype of a GGUF's embedding; bfloat16 by default.
         names: Convention of tensor names, for compressed-tensors and GPTQ.
         tp: Ranks, for w8a8-int8 and ckpt-0.
-        shard_bytes: Size that a file keeps to.
+        shard_bytes: Maximum size of a file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
-        importance: A calibration file, by which the searched methods weigh errors.
+        importance: A calibration file, with which the search for scales weighs errors.
     """
 
     bits: int = 4
@@ -100,12 +101,12 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
 
     Args:
         source: Any checkpoint that grokpack reads, with int8 codes or in floating point.
-        options: What is asked for.
+        options: Options of the quantization.
 
     Raises:
         GrokpackError: GP304 for options that are unknown or not the target's, GP309 for what
-            cannot be quantized so, GP310 for a policy file that is wrong, GP313 for an engine that
-            does not load it, GP211 where the head size is unknown.
+            cannot be quantized so, GP310 for a wrong policy file, GP313 for an engine that does not
+            load the output, GP211 where the head size is unknown.
     """
     options = options or QuantizeOptions()
     _refuse_values(options)

@@ -28,14 +28,14 @@ def plan_reshard(
     """Plan the cut of a checkpoint for `tp` ranks.
 
     Args:
-        source: What to cut, in any width and format.
-        tp: Ranks. A source returns to ckpt-0 of as many ranks as it has scale groups, whatever
-            can run it there.
+        source: A checkpoint of any width and format.
+        tp: Number of ranks. A ckpt-0 of as many ranks as the source has scale groups is always
+            possible, even if nothing can run it at that width.
         to: `safetensors` (a folder per rank) or `ckpt-0` (what xAI's JAX code loads).
-        hosts: Processes that share a ckpt-0; each reads `tensorNNNNN_HHH` of its own.
+        hosts: Number of processes that share a ckpt-0; each reads its own `tensorNNNNN_HHH`.
         scales: How row-parallel scales are stored.
-        forward_only: Allow a ckpt-0 wider than there are key/value heads: the forward pass works
-            at such a width, the key/value cache of xAI's code does not.
+        forward_only: True to allow a ckpt-0 wider than there are key/value heads. The forward pass
+            works at such a width; the key/value cache of xAI's code does not.
 
     Raises:
         GrokpackError: GP211 where the head size is unknown, GP301 to GP304 for a width, hosts or

@@ -60,7 +60,7 @@ PRESETS = {
 }
 """`tiny` 5 MB, `small` 0.3 GB, `medium` 3 GB, `real-layer` 8 GB, `grok-1` 318 GB."""
 
-EMBEDDING_RMS = 0.0128  # of the release, as published measurements of it say
+EMBEDDING_RMS = 0.0128  # of the release, by published measurements
 _SCALE_SPREAD = 0.1  # relative; scales stay positive: the noise ends at 2 * sqrt(3)
 
 _LARGEST = (1 << 31) - 1  # of a dimension, in every format that is written
@@ -71,8 +71,9 @@ def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Pl
 
     Args:
         geometry: Dimensions, head size included.
-        seed: Another seed makes other weights.
-        sparse: Lay out the files at full size as holes: headers true, weights zero, no disk.
+        seed: Seed of the weights.
+        sparse: True to leave weights as holes: files have their full size and real headers, but
+            zeros for weights, and take no disk space.
 
     Raises:
         GrokpackError: GP305 where the dimensions do not make a model.
@@ -84,8 +85,8 @@ def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Pl
     """Plan a checkpoint of any family, in the layout of its release, like `plan_synth`.
 
     Raises:
-        GrokpackError: GP305 where the dimensions do not make a model, GP306 where the release of
-            its family lies in another format.
+        GrokpackError: GP305 where the dimensions do not make a model, GP306 where the family's
+            release has another format.
     """
     _refuse(model)
     geometry = model.geometry

@@ -1,8 +1,8 @@
 """Importance of each input of a weight, from a file that `evaluate --calibrate` wrote.
 
-The error of a weight reaches the output times what the weight is multiplied with. So an error
-counts as much as the mean square of its input, and a hundredth of the matrix's mean besides:
-channels that were silent on the calibration's tokens are not given away.
+An error in a weight reaches the output multiplied by the weight's input. It therefore counts in
+proportion to the mean square of that input. A hundredth of the matrix's mean is added to each, so
+that channels that were silent on the calibration's tokens still count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.formats.pickle import StoredArray
 
-_SILENT = 0.01  # of the matrix's mean, which every input has
+_SILENT = 0.01  # of the matrix's mean, added to every input
 _F32 = 4
 
 
@@ -35,9 +35,9 @@ class WeightImportance:
     """Importance of one weight's inputs.
 
     Attributes:
-        path: The file.
-        offset: Where its mean squares begin there.
-        shape: Theirs, `[in]` or `[expert, in]`.
+        path: The calibration file.
+        offset: Byte of the file at which the weight's mean squares begin.
+        shape: Shape of the mean squares, `[in]` or `[expert, in]`.
     """
 
     path: str
@@ -62,9 +62,9 @@ class Importance:
     """Importance of all weights, in a calibration file.
 
     Attributes:
-        path: Where it is.
+        path: Path of the file.
         digest: sha256 of its bytes, hex; part of the plan.
-        arrays: What it holds.
+        arrays: The arrays in it, by name.
     """
 
     path: str
@@ -75,7 +75,7 @@ class Importance:
         """Return the importance of a weight's inputs.
 
         Raises:
-            GrokpackError: GP344 where the file has none of this shape.
+            GrokpackError: GP344 if the file has none, or one of another shape.
         """
         stored = self.arrays.get(f"{tensor.name}/{MEAN_SQUARE}")
         wanted = tensor.values.shape[:-1]
@@ -88,10 +88,10 @@ class Importance:
 
 
 def read(path: str) -> Importance:
-    """Open a calibration file; its arrays are read when they are needed.
+    """Open a calibration file. Its arrays are read when they are needed.
 
     Raises:
-        GrokpackError: GP344 where it is none.
+        GrokpackError: GP344 if the file is not a calibration file.
     """
     if not storage.is_file(path):
         raise GrokpackError("GP344", "there is no such file", Place(path))

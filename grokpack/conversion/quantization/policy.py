@@ -1,4 +1,4 @@
-"""Policies: which weights are quantized, and how; a default, and rules by role, name, layer."""
+"""Policies: which weights are quantized and how, by a default and rules for role, name, layer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BITS = (4, 8)
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """Rule of a policy: which weights, and what is different for them.
+    """Rule of a policy: the weights that it matches, and what it changes for them.
 
     Attributes:
-        role: Of the weights, `attention` or `expert` for example; None for all.
+        role: Role of the weights, for example `attention` or `expert`; None for all.
         name: Pattern of names, as `grokpack.models.tensor_patterns` understands them; None for all.
-        layers: Layers; None for all.
-        changes: Fields of the scheme and their values; None where the weight is kept.
+        layers: Layers of the weights; None for all.
+        changes: New values of fields of the scheme; None to leave the weights unquantized.
     """
 
     role: str | None
@@ -48,12 +48,12 @@ class PolicyRule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Default and rules; the last rule that matches a weight says what differs from the default.
+    """Default scheme and rules. The last rule that matches a weight changes the default for it.
 
     Attributes:
-        default: The scheme of weights that no rule takes.
-        rules: In order.
-        importance: How much errors matter, weight by weight; None for all alike.
+        default: The scheme of weights that no rule matches.
+        rules: The rules in order.
+        importance: How much each error matters; None if all matter alike.
     """
 
     default: QuantizationScheme
@@ -64,13 +64,13 @@ class Policy:
         """Return a weight as it is to be quantized.
 
         Raises:
-            GrokpackError: GP344 where the calibration has nothing of it.
+            GrokpackError: GP344 if the calibration does not have the weight.
         """
         own = None if self.importance is None else self.importance.of(tensor)
         return SourceWeight(tensor, groups, own)
 
     def scheme(self, entry: ModelTensor) -> QuantizationScheme | None:
-        """Return the scheme of a weight; None for one that stays precise."""
+        """Return the scheme of a weight; None for one that is not quantized."""
         if not entry.rule.quantized:
             return None
         rule = next((rule for rule in reversed(self.rules) if rule.takes(entry)), None)
@@ -79,7 +79,7 @@ class Policy:
         return None if rule.changes is None else replace(self.default, **rule.changes)
 
     def forced(self, **changes: Any) -> Policy:  # noqa: ANN401  # fields of a scheme
-        """Return the policy with fields that a format leaves no choice of."""
+        """Return the policy with the fields that a format fixes."""
         rules = tuple(
             replace(rule, changes={k: v for k, v in rule.changes.items() if k not in changes})
             if rule.changes

@@ -1,7 +1,7 @@
 """Policy files: TOML with tables `[[tensors]]`, each of which is a rule.
 
-A file is taken whole or refused, with the table and the key that are wrong: a value of another type
-than its key takes is never taken for one that resembles it.
+A file is accepted as a whole, or refused with the table and the key that are wrong. Types are
+compared exactly: 8.0 is not 8, and 1 is not true.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHOICES = ("role", "name", "layers")
 _MOST_BYTES = 256 << 10  # a policy for every tensor of the release takes 60 kB
 _MOST_RULES = 1024  # the release has 448 weights that can be quantized
 _MOST_TEXT = 4096  # characters
-_MOST_DOTS = 8  # in a line: keys here have none, and those of many parts cost their square
+_MOST_DOTS = 8  # in a line: keys here have none, and parsing a key costs the square of its parts
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
 
@@ -50,8 +50,8 @@ def read(path: str, model: Model) -> tuple[PolicyRule, ...]:
         model: The model; negative layers count from its end.
 
     Raises:
-        GrokpackError: GP310 with the table and key that are wrong, GP216 where a name fits no
-            tensor, GP235 where the file is larger than any policy.
+        GrokpackError: GP310 with the table and key that are wrong, GP216 if a name matches no
+            tensor, GP235 if the file is larger than any policy.
     """
     document = _parse(storage.read_whole(path, _MOST_BYTES), path)
     tables = document.pop("tensors", [])
@@ -105,7 +105,7 @@ def _roles(model: Model) -> list[str]:
 
 
 def _check(key: str, value: object, allowed: Iterable[object]) -> None:
-    """Refuse a value that is none of these, types included: 8.0 is not 8, 1 is not true."""
+    """Refuse a value that equals none of these in value and type."""
     if not any(type(value) is type(one) and value == one for one in allowed):
         listed = ", ".join(str(one).lower() for one in allowed)
         raise _unfit(f"{key} takes {listed}")

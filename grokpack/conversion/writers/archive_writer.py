@@ -1,7 +1,8 @@
 """Writer of archives: a checkpoint's own files, compressed.
 
-It has NAME.zst for each NAME, in zstd's seekable format, and small files beside them as
-they are. Every command reads it in place; `zstd -d` gives the files back, as `files` does.
+An archive has NAME.zst in place of each NAME, in zstd's seekable format. Small files stay as they
+are. Every command reads an archive in place. `zstd -d` restores the files, and so does
+`convert --to files`.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Seekable:
     """Codec of zstd's seekable format.
 
     Attributes:
-        frame_bytes: What a frame stands for at most.
-        cuts: Bytes of each file at which a frame begins in any case, by path, in order.
+        frame_bytes: Maximum decompressed size of a frame.
+        cuts: Ascending offsets in each file, by path, at which a frame must begin.
     """
 
     frame_bytes: int = zstd_seekable.FRAME_BYTES
@@ -45,7 +46,7 @@ class Seekable:
         return 2 * zstd_seekable.bound(self.frame_bytes) + (2 << 20)
 
     def frames(self, file: FileLayout) -> Iterable[int]:
-        """Yield frames of equal length between the cuts; the last before a cut may be shorter."""
+        """Yield the lengths of frames: equal, but the last one before a cut may be shorter."""
         edges = (0, *self.cuts.get(file.path, ()), file.nbytes)
         for start, stop in pairwise(edges):
             for at in range(start, stop, self.frame_bytes):
@@ -60,7 +61,7 @@ class Seekable:
         return zstd_seekable.render(frames)
 
     def bound(self, file: FileLayout) -> int:
-        """Return the size of a file in which nothing can be compressed."""
+        """Return the largest size that a compressed file can have."""
         lengths = list(self.frames(file))
         return sum(map(zstd_seekable.bound, lengths)) + zstd_seekable.table_bytes(len(lengths))
 
@@ -75,10 +76,10 @@ class Seekable:
 
 
 def to_archive(source: Checkpoint, _: NoOptions) -> Target:
-    """Make the target: every file compressed, in frames that can be read alone.
+    """Make the target: every file compressed in frames that can be read independently.
 
     Raises:
-        GrokpackError: GP306 for stores whose chunks TensorStore decodes, and only as they are.
+        GrokpackError: GP306 for chunked stores, whose files TensorStore must find as they are.
     """
     if source.cache_bytes:
         what = f"a checkpoint in {source.format} form is not read when its files are compressed"
@@ -92,9 +93,9 @@ def to_archive(source: Checkpoint, _: NoOptions) -> Target:
 
 
 def _cuts(file: FileLayout) -> tuple[int, ...]:
-    """List the offsets where headers begin and where a sample behind them ends.
+    """List the offsets where headers begin and where the sample after each ends.
 
-    So that what looks at headers only reads small frames.
+    Readers of headers alone then decompress only small frames.
     """
     edges: set[int] = set()
     for segment, end in zip(file.segments, file.ends, strict=True):

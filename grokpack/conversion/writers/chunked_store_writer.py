@@ -1,4 +1,4 @@
-"""Shards of checksummed chunks, as zarr folders and Orbax checkpoints have them."""
+"""Writer of shards of checksummed chunks, common to zarr folders and Orbax checkpoints."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 256 << 20
 """A rank's slice of one layer's experts is 201 MB: one file, as a task's output is."""
-RANKS = 8  # devices that xAI's code runs on: no shard lies in the slices of two
-_BAND_BYTES = 8 << 20  # of chunks that lie side by side and are made together
+RANKS = 8  # devices that xAI's code runs on; no shard holds parts of two devices' slices
+_BAND_BYTES = 8 << 20  # of adjacent chunks that are made together
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class ChunkedStoreOptions:
     """Options of writing a chunked store.
 
     Attributes:
-        dtype: `bf16` for matrices and embedding in bfloat16; None for all as stored.
-        tp: Ranks whose slices no shard straddles.
-        shard_bytes: Largest shard, but for its index.
-        compress: `zstd` to compress each chunk; None to leave them as they are.
+        dtype: `bf16` for matrices and embedding in bfloat16; None to keep all dtypes.
+        tp: Number of ranks; no shard holds parts of two ranks' slices.
+        shard_bytes: Maximum size of a shard without its index.
+        compress: `zstd` to compress each chunk; None for uncompressed chunks.
     """
 
     dtype: str | None = None
@@ -50,12 +50,12 @@ class ChunkedStoreOptions:
 
 @dataclass(slots=True)
 class ChunkedArrays:
-    """Arrays of an output with their ops, gathered one by one.
+    """Arrays of an output with their ops, added one by one.
 
     Attributes:
-        specs: Of the frames of each array, by its name.
-        ops: What makes them.
-        file_groups: Files.
+        specs: Shape and dtype of each array, by name.
+        ops: The op that makes each array.
+        file_groups: The files, by group.
         thread_bytes: Memory that a thread needs for the largest band of chunks.
     """
 
@@ -76,11 +76,11 @@ class ChunkedArrays:
         """Add an array.
 
         Args:
-            name: Its name.
-            folder: Where its files go.
-            made: What it is, and how it is made.
-            cuts: Equal parts along each axis that shards must not straddle.
-            options: How it is to be written.
+            name: Name of the array.
+            folder: Folder of its files.
+            made: Its shape and dtype, and its op.
+            cuts: Number of equal parts along each axis; no shard holds parts of two.
+            options: Options of the store.
             document: Attributes and axes for the metadata.
         """
         spec, op = made
@@ -96,7 +96,7 @@ class ChunkedArrays:
         self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
 
     def add_file(self, path: str, data: bytes) -> None:
-        """Add a file of known bytes."""
+        """Add a file with these contents."""
         self.file_groups.append((FileLayout(path, (Literal(data),)),))
 
     def layout(self) -> Layout:
@@ -110,7 +110,7 @@ class ChunkedArrays:
         finals: Mapping[str, bytes],
         options: ChunkedStoreOptions,
     ) -> Target:
-        """Make a target of these arrays, with the model's config among its small files."""
+        """Make a target of these arrays and the model's config."""
         values = {key: op.op for key, op in self.ops.items() if isinstance(op, Frames)}
         kept = losslessness.judge(source, values)
         return Target(
@@ -145,7 +145,7 @@ def refuse_options(options: ChunkedStoreOptions) -> None:
 def tensors(
     source: Checkpoint, dtype: str | None
 ) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, LazyArray]]]:
-    """Yield every tensor as it is to be stored, with the ops of its arrays."""
+    """Yield every tensor as the store holds it, with the ops of its arrays."""
     for entry in source.model.tensors():
         tensor = source.tensors[entry.name]
         if dtype == "bf16":
@@ -158,7 +158,7 @@ def tensors(
 
 
 def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, LazyArray]]:
-    """Dequantize a weight, rounded once; router and norms stay as they are."""
+    """Dequantize a weight, rounding once; leave router and norms unchanged."""
     kind = tensor.values.dtype
     kept = {name: Copy(name) for name in tensor.arrays()}
     if entry.rule.role in ("router", "norm") or kind is DType.BF16:
@@ -169,7 +169,7 @@ def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mappin
 
 
 def cuts(entry: ModelTensor, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
-    """Return the number of equal parts of an array along each axis, one for each rank."""
+    """Return the number of equal parts along each axis into which ranks cut an array."""
     axis = partition.cut_axis(entry.rule, "engines")
     own = [1] * len(spec.shape)
     if axis is not None:

@@ -1,7 +1,8 @@
 """Writer of xAI's ckpt-0 with int8 quantized again, a scale group for each rank.
 
-`reshard --to ckpt-0` is exact at every width, but below that of the release it takes a scale for
-each weight row, 529 GB at full size. This is as small as the release, and loses a little.
+`reshard --to ckpt-0` is exact at every width, but below that of the release it stores a scale for
+each row of a weight: 529 GB at full size. This writer's output is as small as the release, at the
+cost of a small error.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ NAME = ckpt0_format.NAME
 
 
 def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) -> Target:
-    """The target: row-parallel weights in a group for each rank, all others as they are.
+    """Make the target: row-parallel weights with a group for each rank, all others unchanged.
 
     Args:
-        source: What is quantized.
-        policy: The method, and what is kept: as bfloat16 with scales of one.
-        options: Ranks that xAI's code is to run on; 1 by default.
+        source: The checkpoint to quantize.
+        policy: The method, and the weights to keep as bfloat16 with scales of one.
+        options: Number of ranks on which xAI's code will run; 1 by default.
 
     Raises:
         GrokpackError: GP301 and GP302 for a width that cannot be, GP309 for other bits than 8.
@@ -75,7 +76,7 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
 def _weight(
     weight: SourceWeight, scheme: QuantizationScheme, rows: int
 ) -> tuple[TensorSpec, Mapping[str, Op], str]:
-    """Return a weight with so many scale rows, quantized again if needed, and how, in words."""
+    """Return a weight with `rows` scale rows, its ops, and a description of what was done to it."""
     if scheme.bits != DType.I8.itemsize * 8:
         what = "xAI's code takes int8, and bfloat16 with scales of one"
         raise GrokpackError("GP309", what, hint="--bits 8, or --keep what is to be bfloat16")

@@ -42,7 +42,7 @@ class Ckpt0Options:
     """Options of writing ckpt-0.
 
     Attributes:
-        tp: Ranks that xAI's code is to run on; the source's own scale groups by default.
+        tp: Number of ranks on which xAI's code will run; by default the source's scale groups.
     """
 
     tp: int | None = None
@@ -54,11 +54,11 @@ def to_ckpt0(
     """Make the target: one pickle per tensor and host, below `ckpt-0/`.
 
     Args:
-        source: Its head size is known.
-        tp: Ranks that xAI's code is to run on.
-        hosts: Processes that share them.
+        source: A checkpoint whose head size is known.
+        tp: Number of ranks on which xAI's code will run.
+        hosts: Number of processes that share the ranks.
         scales: How row-parallel scales are stored.
-        forward_only: Allow more ranks than key/value heads.
+        forward_only: True to allow more ranks than key/value heads.
 
     Raises:
         GrokpackError: GP302 or GP303 for a width or hosts that cannot be.
@@ -69,7 +69,7 @@ def to_ckpt0(
     rows = _ckpt0_rows(geometry, tp, scales, has_codes=has_codes)
 
     def form(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
-        if entry.name in source.bits and tensor.scales:  # xAI's code takes no such groups
+        if entry.name in source.bits and tensor.scales:  # xAI's code does not load such groups
             return as_bf16(tensor, tp if entry.rule.cut == "rows" else 1)
         if scales == "bf16-weights" and entry.rule.cut == "rows":
             return as_bf16(tensor, tp)
@@ -82,13 +82,13 @@ def to_ckpt0(
 
 
 def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target:
-    """Make the target of tensors and their ops.
+    """Make the target from tensors and their ops.
 
     Args:
-        source: What is converted.
-        model: The model, with the scale groups that the output has.
-        form: A tensor as it is to be stored, and how its arrays are made.
-        hosts: Processes that share them.
+        source: The checkpoint to convert.
+        model: The model, with the scale groups of the output.
+        form: Returns a tensor as the output stores it, with the ops of its arrays.
+        hosts: Number of processes that share the files.
     """
     file_groups = []
     arrays: dict[str, ArraySpec] = {}
@@ -134,7 +134,7 @@ def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool)
 
 
 def _ckpt0_rows(geometry: Geometry, tp: int, scales: Scales, *, has_codes: bool) -> int | None:
-    """Return the scale rows that xAI's code takes at a width: one per rank, or per weight row."""
+    """Return the scale rows that xAI's code needs at a width: one per rank or per weight row."""
     groups = geometry.scale_groups
     if scales != "expanded" and not has_codes:
         return tp  # scales of one: as many rows as there are ranks
@@ -187,7 +187,7 @@ def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales)
 def _convert(source: Checkpoint, options: Ckpt0Options) -> Target:
     tp = options.tp or source.geometry.scale_groups or 1
     refuse_width(source.geometry, tp, "jax")
-    # without a width it is the source's own grouping that is kept, whatever may run on it
+    # without a width the source's own groups are kept, whatever may run on them
     return to_ckpt0(source, tp, 1, "auto", forward_only=options.tp is None)
 
 
@@ -204,7 +204,7 @@ def _reshard(source: Checkpoint, options: ReshardOptions) -> Target:
 
 
 def _returned(geometry: Geometry, tp: int) -> tuple[str, ...]:
-    """A note on a model that returns to the width it was written for, if none can run it there."""
+    """Return a note if nothing can run the model at the width that it was written for."""
     wrong = partition.remainders(geometry, tp, "jax")
     if tp > (geometry.kv_heads or tp):
         wrong.append(f"{geometry.kv_heads} key-value heads for {tp} ranks")

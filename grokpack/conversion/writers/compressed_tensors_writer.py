@@ -1,7 +1,7 @@
 """Writer of compressed-tensors, `pack-quantized`, for transformers and vLLM up to 0.24.
 
 Each weight becomes `weight_packed`, `weight_scale`, `weight_shape` and, with zero points,
-`weight_zero_point`. Source of the form: compressed_tensors/compressors/pack_quantized, 0.20.
+`weight_zero_point`. The format follows compressed_tensors/compressors/pack_quantized, 0.20.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def unit(base: str, weight: SourceWeight, expert: int | None, scheme: Quantizati
     """Make the arrays of one weight.
 
     Args:
-        base: Name of its module.
+        base: Name of the weight's module.
         weight: The source's weight, `[..., in, out]`.
-        expert: The one of a stack; None where there is no stack.
-        scheme: How it is quantized.
+        expert: Index in a stack of experts; None where there is no stack.
+        scheme: The quantization scheme.
     """
     rows = weight, scheme, expert, Orientation.ROWS
     inputs, outputs = weight.shape
@@ -74,7 +74,7 @@ def unit(base: str, weight: SourceWeight, expert: int | None, scheme: Quantizati
 def quantization_config(
     source: Checkpoint, convention: Convention, policy: Policy
 ) -> dict[str, Any]:
-    """Make `quantization_config` of config.json: a group for each scheme, and what is kept."""
+    """Make `quantization_config` of config.json: a group per scheme, and the modules to ignore."""
     chosen = policy.schemes(source.model)
     used = {scheme for _, scheme in chosen if scheme is not None}
     ordered = sorted(used, key=lambda scheme: (scheme != policy.default, str(scheme.describe())))
@@ -102,7 +102,7 @@ def _group(
     *,
     everything: bool,
 ) -> dict[str, Any]:
-    """Make a group; the first applies to every `Linear` that no other group names."""
+    """Make a group. The first one applies to every `Linear` that no other group names."""
     own = [entry for entry, other in chosen if other == scheme]
     layers = 1 + max(entry.layer or 0 for entry, _ in chosen)
     return {

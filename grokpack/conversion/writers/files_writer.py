@@ -1,4 +1,4 @@
-"""Writer of a checkpoint's own files, byte for byte, decompressed if they are archived."""
+"""Writer of a checkpoint's own files, byte for byte; those of an archive are decompressed."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 NAME = "files"
 SOURCE_MANIFEST = f"source.{manifest_file.FILE}"
-"""The source's manifest, where it has one: the output has its own under the usual name."""
+"""Name for the source's manifest, because the output's own has the usual name."""
 
 
 def to_files(source: Checkpoint, _: NoOptions) -> Target:
-    """Make the target: every file as it is, or as it was before it was archived."""
+    """Make the target: every file as it is, or as it was before archiving."""
     return copied(source, NAME, None)
 
 
 def copied(source: Checkpoint, name: str, codec: FileCodec | None) -> Target:
-    """Make a target of a checkpoint's files and of the small files beside them.
+    """Make a target of a checkpoint's files and the small files beside them.
 
     Args:
         source: The checkpoint.
-        name: The target's.
-        codec: How each file is compressed; None for not at all.
+        name: Name of the target.
+        codec: Compression of each file; None for none.
     """
     suffix = zstd_seekable.SUFFIX if codec else ""
     prefix = prefix_of(source)
@@ -57,12 +57,12 @@ def copied(source: Checkpoint, name: str, codec: FileCodec | None) -> Target:
 
 
 def prefix_of(source: Checkpoint) -> str:
-    """Return the folder of the files, below the output's."""
+    """Return the folder of the files, relative to the output's."""
     return f"{ckpt0.FOLDER}/" if source.format == ckpt0.NAME else ""
 
 
 def _file(path: str, nbytes: int) -> FileLayout:
-    """Lay out a file as an array of single bytes, so that it can be cut anywhere."""
+    """Lay out a file as an array of bytes, so that it can be cut anywhere."""
     return FileLayout(path, (Part(path, whole((nbytes, 1)), DType.U8),))
 
 
@@ -99,7 +99,7 @@ def _beside(source: Checkpoint) -> list[str]:
 def _above(source: Checkpoint) -> dict[str, bytes]:
     """Return config.json or its equivalent; for pickles also files in the folder above.
 
-    So xAI's release is laid out; what else is there need not be the checkpoint's.
+    That is where xAI's release has them. Other files there may not belong to the checkpoint.
     """
     found = {config_json.FILE: config_json.render(source.model, source.config)}
     if source.format == ckpt0.NAME:

@@ -27,11 +27,11 @@ MEASURED = 32  # weights in a group whose error is measured
 
 
 def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions) -> Target:
-    """Make the target; kept weights are bfloat16, router and norms float32.
+    """Make the target: unquantized weights in bfloat16, router and norms in float32.
 
     Raises:
-        GrokpackError: GP304 for a type that has other bits, GP309 for inputs that blocks do not
-            divide, GP306 and GP307 as `convert` raises them.
+        GrokpackError: GP304 for a type of another bit width, GP309 if blocks do not divide the
+            inputs, and GP306 and GP307 as `convert` raises them.
     """
     bits = policy.default.bits
     kind = QUANTIZING.get(options.type) if options.type else usual(bits)

@@ -46,9 +46,9 @@ class GgufOptions:
     """Options of writing a GGUF.
 
     Attributes:
-        type: Of the matrices; None where it has a default.
+        type: Type of the matrices; None for the default.
         embedding: Dtype of the embedding; None for float32 with `f32`, else bfloat16.
-        shard_bytes: Size that each file of a split keeps to; None for a single file.
+        shard_bytes: Maximum size of each file of a split; None for a single file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint, `none`
             for a file without vocabulary.
     """
@@ -60,7 +60,7 @@ class GgufOptions:
 
 
 def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
-    """Make the target: one file, or the files of a split in a folder.
+    """Make the target: one file, or a folder with the files of a split.
 
     Raises:
         GrokpackError: GP306 where the type is missing or cannot hold the source, or there is no
@@ -86,12 +86,12 @@ def assemble(
     tensor: Callable[[ModelTensor], tuple[TensorInfo, Op]],
     options: GgufOptions,
 ) -> Target:
-    """Make the target of tensors and their ops.
+    """Make the target from tensors and their ops.
 
     Args:
-        source: What is converted.
-        kind: Type that the file goes by.
-        tensor: Type and shape of a tensor, and how it is made.
+        source: The checkpoint to convert.
+        kind: Type that the file declares as its own.
+        tensor: Returns type and shape of a tensor, and its op.
         options: Split and tokenizer.
     """
     table = _table(source.model.family)
@@ -138,7 +138,7 @@ def _table(family: Family) -> GgufTable:
 
 
 def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
-    """Return the type asked for, if it can hold the source."""
+    """Return the requested type, if it can hold the source."""
     if options.type not in KEEPING:
         what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
         raise GrokpackError("GP306", what, hint=f"--type {_offer(source)}")
@@ -245,7 +245,7 @@ def _special_ids(source: Checkpoint) -> dict[str, int]:
 
 
 def _refuse_stray_ids(source: Checkpoint, pieces: int) -> None:
-    """Refuse a config whose special tokens are no pieces of the vocabulary.
+    """Refuse a config whose special tokens are not in the vocabulary.
 
     Raises:
         GrokpackError: GP306 where one is not.
@@ -319,7 +319,7 @@ def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
 
 
 def _limits(source: Checkpoint, table: GgufTable, vocabulary: Vocabulary | None) -> list[str]:
-    """List what the file cannot do, as notes."""
+    """Return notes on what programs cannot do with the file."""
     said = []
     if vocabulary is None:
         said.append("the file has no vocabulary: it takes token ids only")

@@ -1,9 +1,9 @@
 """Writer of GPTQ's packing, 4 and 8 bits, symmetric, for vLLM up to 0.24.
 
-Each weight becomes `qweight`, `qzeros`, `scales` and `g_idx`. The released int8 goes into 8 bits as
-it is, where the groups divide its own: the codes are copied, each with 128 added, and the scales
-repeated. One scale for each output is a `group_size` of -1. Source of the form: GPTQModel's v1
-checkpoints, in which a zero point is stored less one.
+Each weight becomes `qweight`, `qzeros`, `scales` and `g_idx`. Where the groups divide those of the
+release, its int8 codes are copied with 128 added to each, and its scales are repeated. A
+`group_size` of -1 means one scale per output. The format is that of GPTQModel's v1 checkpoints,
+which store each zero point less one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "gptq"
 _BITS = 8  # of the release
 _ZEROS = {4: 0x77777777, 8: 0x7F7F7F7F}
-"""Words of zero points in the middle of the codes, each stored less one."""
+"""Words of zero points in the middle of the range, each stored less one."""
 
 
 def to_gptq(
@@ -73,7 +73,7 @@ def _refuse(scheme: QuantizationScheme) -> None:
 def _kept(
     source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
 ) -> dict[str, Any]:
-    """Return the modules that are not quantized, as GPTQModel and vLLM expect it."""
+    """Return the modules that are not quantized, in the form that GPTQModel and vLLM expect."""
     own = huggingface_config.convention(source.model.family, options.names)
     kept = [entry for entry, scheme in policy.schemes(source.model) if scheme is None]
     patterns = [*quantized_folder.module_patterns(own, kept, source.geometry.layers)]
@@ -118,8 +118,8 @@ def unit(base: str, weight: SourceWeight, expert: int | None, scheme: Quantizati
 def repacks(weight: SourceWeight, scheme: QuantizationScheme) -> bool:
     """Tell whether the source's codes and scales can be repacked without quantizing again.
 
-    They can where they are int8, each group lies within one of the source's, and the scales fit
-    their dtype: bfloat16 as in the release, or float32.
+    They can if the codes are int8, each group lies within one of the source's groups, and the dtype
+    of the scales holds the source's exactly: bfloat16 as in the release, or float32.
     """
     scales = weight.tensor.scales
     if not weight.coded or scales is None or scheme.bits != _BITS:

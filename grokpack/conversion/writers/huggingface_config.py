@@ -1,9 +1,9 @@
 """config.json and generation_config.json of Hugging Face folders.
 
-What each program reads, and what it takes where a key is missing, differs: vLLM caps the router's
-logits and renormalizes the gates unless it is told not to; SGLang expects one rank's share of each
-expert unless it is told that the files are whole; llama.cpp's converter fails without
-`num_local_experts` and the two multipliers.
+Programs differ in the keys that they read and in their defaults for missing ones. vLLM caps the
+router's logits and renormalizes the gates unless the config forbids it. SGLang expects one rank's
+share of each expert unless the config says that the files are whole. llama.cpp's converter fails
+without `num_local_experts` and the two multipliers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh", "gelu_erf": "gelu"}  # transfo
 
 
 def convention(family: Family, name: str) -> Convention:
-    """The names of a family's tensors in a convention.
+    """Return a family's tensor names in a convention.
 
     Raises:
         GrokpackError: GP304 for a convention that no family has, GP306 for one that this lacks.
@@ -40,7 +40,7 @@ def convention(family: Family, name: str) -> Convention:
 
 
 def head_copies(model: Model, own: Convention) -> list[tuple[str, ModelTensor]]:
-    """The output head where it is stored as a copy of the embedding, with what it is made of."""
+    """Return the output head that is stored as a copy of the embedding, with its source."""
     copied = model.family.tied and not own.classes.tied
     return [(own.head, model.tensor("embedding"))] if copied else []
 
@@ -59,7 +59,7 @@ def render(
         model: The model; its head size must be known.
         source: The source's config, whose constants are carried over.
         dtype: Torch's name of the weights' dtype.
-        extra: More keys, which win.
+        extra: More keys, which override others.
     """
     known, classes = hyperparameters.read(source, model), own.classes
     geometry, family = model.geometry, model.family
@@ -111,7 +111,7 @@ def _unsaid(
 
 
 def _constants(known: Constants) -> dict[str, Any]:
-    """The constants by the keys that engines read."""
+    """Return the constants by the keys that engines read."""
     return {
         "num_experts_per_tok": known.selected_experts,
         "max_position_embeddings": known.context,
@@ -128,7 +128,7 @@ def _constants(known: Constants) -> dict[str, Any]:
 
 
 def _auto_map(family: Family, classes: Classes) -> dict[str, Any]:
-    """The modelling code in the folder, where the family has some."""
+    """Return the entry for modelling code, if the family has some."""
     if not family.code:
         return {}
     configuration, modelling = (name.removesuffix(".py") for name in family.code)

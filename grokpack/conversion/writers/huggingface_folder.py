@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
-"""transformers' own default for the size of a shard, until it became 50 GB."""
+"""Default of transformers for the size of a shard, before it became 50 GB."""
 TORCH = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 
@@ -33,9 +33,9 @@ class Card:
     """Sentences of README.md that differ from folder to folder.
 
     Attributes:
-        title: Its first line.
-        how: One sentence: what was done to the weights.
-        usage: A paragraph of Markdown: how to load it.
+        title: The first line.
+        how: A sentence on what was done to the weights.
+        usage: A paragraph of Markdown on how to load the folder.
     """
 
     title: str
@@ -54,15 +54,15 @@ def sidecars(
     """Make the files beside the shards: tokenizer, modelling code, card, configs.
 
     Args:
-        source: What the folder is made from.
-        card: What README.md is to say.
+        source: The checkpoint from which the folder is made.
+        card: Sentences for README.md.
         convention: Names of the tensors.
-        dtype: Of the matrices: `bf16`, `f16` or `f32`.
+        dtype: Dtype of the matrices: `bf16`, `f16` or `f32`.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
         config: More keys of config.json.
 
     Raises:
-        GrokpackError: GP306 where no tokenizer is at the place that is named.
+        GrokpackError: GP306 if there is no tokenizer at the given path.
     """
     held = tokenizer_files.tokenizer_files(source, tokenizer)
     return {
@@ -79,13 +79,13 @@ def shards(
     shard_bytes: int,
     rank: str | None = None,
 ) -> Iterator[FileLayout]:
-    """Yield files that together hold regions of arrays.
+    """Yield shards that together hold regions of arrays.
 
     Args:
         boxes: The region of each array.
         arrays: Whole arrays.
-        shard_bytes: Size that a file keeps to.
-        rank: What their names end in where they are one rank's: `TP-003`.
+        shard_bytes: Maximum size of a file.
+        rank: Ending of the names of one rank's files: `TP-003`.
     """
     sizes = {name: box.elements * arrays[name].dtype.itemsize for name, box in boxes.items()}
     for path, shard in safetensors.named(safetensors.shards(sizes, shard_bytes), rank):
@@ -104,7 +104,7 @@ def index(files: Iterable[FileLayout], arrays: Mapping[str, ArraySpec]) -> dict[
 
 
 def notes(source: Checkpoint, kept: Fidelity, finals: Collection[str]) -> tuple[str, ...]:
-    """Make the notes on a folder of floating-point weights, which the user reads before the run."""
+    """Make the notes on a folder of floating-point weights that the user reads before the run."""
     said = list(kept.notes)
     if tokenizer_files.TOKENIZER not in finals and tokenizer_files.TOKENIZER_JSON not in finals:
         said.append("no tokenizer is written: none was found beside the checkpoint, or asked for")
@@ -112,13 +112,13 @@ def notes(source: Checkpoint, kept: Fidelity, finals: Collection[str]) -> tuple[
 
 
 def _template(name: str) -> bytes:
-    """Read modelling code, which is shipped with grokpack to be put into outputs."""
+    """Read modelling code, which grokpack ships to put it into outputs."""
     package = os.path.dirname(os.path.dirname(__file__))
     return tokenizer_files.read_small(os.path.join(package, "templates", name))
 
 
 def _render(card: Card, source: Checkpoint, tokenizer: Collection[str]) -> bytes:
-    """Render README.md: what the folder is, where it came from, how to load it."""
+    """Render README.md: what the folder is, where it comes from, how to load it."""
     own = source.model.family.publication
     text = f"""---
 license: {own.license}

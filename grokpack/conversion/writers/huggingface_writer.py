@@ -24,8 +24,8 @@ class HuggingFaceOptions:
 
     Attributes:
         names: The convention: `hpcai`, `sglang` or `keyfan`.
-        dtype: Of the matrices: `bf16`, `f16` or `f32`.
-        shard_bytes: Size that a shard keeps to.
+        dtype: Dtype of the matrices: `bf16`, `f16` or `f32`.
+        shard_bytes: Maximum size of a shard.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
@@ -36,7 +36,7 @@ class HuggingFaceOptions:
 
 
 def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
-    """Make the target: whole matrices, one per expert.
+    """Make the target: whole matrices, one for each expert.
 
     Raises:
         GrokpackError: GP304 for an unknown convention or dtype.
@@ -69,7 +69,7 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
 
 
 def _whole_experts(options: HuggingFaceOptions) -> dict[str, Any]:
-    """Tell SGLang that experts are whole; else it takes them for the share of a rank."""
+    """Tell SGLang that experts are whole; it would otherwise take them for one rank's share."""
     return {"load_presharded_moe": False} if options.names == "sglang" else {}
 
 

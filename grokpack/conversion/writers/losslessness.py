@@ -1,4 +1,4 @@
-"""Losslessness of a conversion, told from its ops before anything is written."""
+"""Losslessness of a conversion, judged by its ops before anything is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HOLDS = {
     DType.BF16: {DType.BF16},
     DType.F16: {DType.F16},
 }
-"""Dtypes whose every value a dtype has as well."""
+"""Dtypes that hold every value of a dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Fidelity:
     """Changes of a source's values by a conversion.
 
     Attributes:
-        lossless: Whether every value, code and scale of the source can be had back.
-        notes: What is lost, a sentence each; empty where nothing is.
+        lossless: True if every value, code and scale of the source can be recovered.
+        notes: A sentence for each loss.
     """
 
     lossless: bool
@@ -38,7 +38,7 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """One kind of change: what, from which form, to which."""
+    """One kind of loss: of what, from which form, to which."""
 
     what: str  # `products`, `weights` or `embedding`
     source: DType
@@ -46,7 +46,7 @@ class _Loss:
 
 
 def judge(source: Checkpoint, made: Mapping[str, Op]) -> Fidelity:
-    """Judge what the ops of a target keep of their source."""
+    """Judge what the ops of a target preserve of the source."""
     rules = {e.name: e.rule for e in source.model.tensors()}
     products = {n for n, packing in source.packings.items() if not packing.centred}
     losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules, products))

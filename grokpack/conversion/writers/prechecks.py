@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from grokpack.transforms.ggml_blocks import PackQ8
     from grokpack.transforms.protocols import Op
 
-_LIMIT_BYTES = 1 << 30  # the release's scales are 125 MB; expanded ones are as much as the codes
+_LIMIT_BYTES = 1 << 30  # the release's scales have 125 MB; expanded ones as many bytes as the codes
 _LARGEST = 65504.0  # of float16
 _OVERFLOWS = 65520.0  # what rounds to infinity
 _LARGEST_CODE = 128
-_MOST_RUNS = 64  # runs of codes that are read of a weight, to see whether products are too large
+_MOST_RUNS = 64  # runs of a weight's codes that are read to find products that are too large
 
 
 def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
-    """Refuse scales that float16 cannot hold, before hours of work, if they are few.
+    """Refuse scales that float16 cannot hold, before the run, if they are few enough to read.
 
-    Where they are not, because they stand expanded or in the blocks of a GGUF, each is checked
-    while its blocks are packed.
+    Expanded scales and those in a GGUF's blocks are many. Each of those is checked while its blocks
+    are packed.
 
     Raises:
         GrokpackError: GP406.
@@ -54,17 +54,17 @@ def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
 
 
 def float16_notes(source: Checkpoint, made: Mapping[str, Op]) -> tuple[str, ...]:
-    """Check that float16 holds what is written in it, as far as scales tell.
+    """Check that float16 holds the values to be written in it, as far as scales tell.
 
-    A code is at most 128: where that times the largest scale is within float16, all products are.
-    Where it is not, the codes of the largest scales are read.
+    The magnitude of a code is at most 128. If 128 times the largest scale is within float16, all
+    products are. Otherwise the codes of the largest scales are read.
 
     Args:
-        source: What is converted.
-        made: How the arrays of the target are made.
+        source: The checkpoint to convert.
+        made: The ops of the target's arrays.
 
     Returns:
-        What the plan says of it; nothing where nothing is written in float16.
+        Notes for the plan; none if nothing is written in float16.
 
     Raises:
         GrokpackError: GP405 where a product does not fit.
@@ -99,11 +99,11 @@ def _in_words(settled: int, open_: list[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Codes with scales whose products are to be float16.
+    """Codes and scales whose products are to be stored as float16.
 
     Attributes:
         tensor: The weight.
-        groups: Scale groups that expanded rows fall into; None for the rows as they are.
+        groups: Scale groups that expanded rows form; None if rows are not expanded.
     """
 
     tensor: TensorSpec

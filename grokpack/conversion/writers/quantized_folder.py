@@ -1,4 +1,4 @@
-"""Parts that all folders of quantized weights share: options, names, notes, card."""
+"""Parts common to all folders of quantized weights: options, names, notes, card."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class QuantizedFolderOptions:
 
     Attributes:
         names: The convention: `hpcai`, `sglang` or `keyfan`.
-        shard_bytes: Size that a shard keeps to.
+        shard_bytes: Maximum size of a shard.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
@@ -58,15 +58,15 @@ def folder(
     config: dict[str, Any],
     extra: dict[str, Any] | None = None,
 ) -> Target:
-    """Make the target: quantized weights, and everything else in bfloat16 and float32.
+    """Make the target: quantized weights, and all others in bfloat16 or float32.
 
     Args:
         form: Name of the format.
-        source: What is quantized.
-        policy: Which weights, and how.
+        source: The checkpoint to quantize.
+        policy: Which weights to quantize, and how.
         options: Names, sizes, tokenizer.
         unit: Makes the arrays of a quantized weight.
-        config: `quantization_config` of config.json.
+        config: Value of `quantization_config` in config.json.
         extra: More keys of config.json.
     """
     own = huggingface_config.convention(source.model.family, options.names)
@@ -106,7 +106,7 @@ _USAGE = """`grokpack.json` has the account of what was lost, tensor by tensor."
 def _units(
     source: Checkpoint, convention: Convention, policy: Policy, unit: MakeUnit
 ) -> Iterator[tuple[str, Unit]]:
-    """Yield the arrays of every tensor, in the order of the network, and how it is made."""
+    """Yield how each tensor is stored, in words, and its arrays, in the order of the network."""
     for own in engine_tensors(source, convention):
         rule, scheme = own.entry.rule, policy.scheme(own.entry)
         if scheme is None:
@@ -123,9 +123,9 @@ def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) ->
     """Yield patterns of module names, one for each kind of weight.
 
     Args:
-        own: Whose names.
-        entries: The weights that are meant.
-        layers: Layers of the model; a kind that is meant in all of them is named without number.
+        own: Convention of the names.
+        entries: The weights to match.
+        layers: Number of layers; a kind that occurs in all of them gets a pattern without number.
     """
     by_part: dict[Part, list[int]] = {}
     for entry in entries:
@@ -152,14 +152,14 @@ def refuse_group(entry: ModelTensor, tensor: TensorSpec, scheme: QuantizationSch
 
 
 def _in_words(scheme: QuantizationScheme, made: Unit) -> str:
-    """Describe how a weight is quantized, or that it is not."""
+    """Describe how a weight is quantized, or that its codes are copied."""
     if any(isinstance(op, CodeRows | CodeColumns) for _, op in made.values()):
         return f"int{scheme.bits}, codes and scales as they are"
     return in_words(scheme)
 
 
 def _notes(source: Checkpoint) -> tuple[str, ...]:
-    """Make the notes that the user reads before the run."""
+    """Return the notes that the user reads before the run."""
     embedding = source.tensors[source.model.tensor("embedding").name]
     rounded = embedding.values.dtype is not DType.BF16
     return (

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import Op
 
     Unit = Mapping[str, tuple[ArraySpec, Op]]
-    """Arrays that belong together, by name: all of a weight."""
+    """All arrays of one weight, by name."""
 
 _ALIGNMENT = 8  # of the widest element
 
 
 @dataclass(slots=True)
 class QuantizedArrays:
-    """Arrays of an output with their ops, gathered weight by weight."""
+    """Arrays of an output with their ops, added weight by weight."""
 
     specs: dict[str, ArraySpec] = field(default_factory=dict)
     ops: dict[str, Op] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class QuantizedArrays:
         self.units.append(list(unit))
 
     def layout(self, shard_bytes: int) -> Layout:
-        """Lay out the shards, each of whole weights, within a size if the weights allow it."""
+        """Lay out shards of whole weights, of at most `shard_bytes` if the weights allow it."""
         sizes = {str(i): self._bytes(unit) for i, unit in enumerate(self.units)}
         files = []
         for path, shard in safetensors.named(safetensors.shards(sizes, shard_bytes)):
@@ -48,9 +48,9 @@ class QuantizedArrays:
         return sum(self.specs[name].nbytes for name in unit)
 
     def _ordered(self, names: list[str]) -> list[str]:
-        """Order arrays so that scales follow their codes, and are found once for both.
+        """Order arrays so that scales follow their codes and are computed once for both.
 
-        Wider elements come first only where arrays would begin at an odd place otherwise.
+        Wider elements come first only where arrays would otherwise be unaligned.
         """
         if all(self.specs[name].nbytes % _ALIGNMENT == 0 for name in names):
             return names

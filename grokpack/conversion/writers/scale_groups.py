@@ -1,4 +1,4 @@
-"""Scale groups of a source: how many there are, and tensors with another number of rows."""
+"""Scale groups of a source: their number, and tensors with another number of scale rows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import LazyArray
 
 Scales = Literal["auto", "expanded", "bf16-weights"]
-"""`auto`: as compact as the target can hold exactly; `expanded`: one scale row per weight row;
-`bf16-weights`: row-parallel weights as bf16 with scales of one (one rounding)."""
+"""`auto`: as few scale rows as the target can hold exactly; `expanded`: one scale row per weight
+row; `bf16-weights`: row-parallel weights as bf16 with scales of one, rounded once."""
 
 NO_CODES = (
     "the source has no int8 codes: weights are written as bf16 with scales of one, "
     "not as the release's int8"
 )
-"""Note of a run that makes xAI's layout of a source in floating point."""
+"""Note on a plan that stores floating-point weights in xAI's layout."""
 
 
 def with_groups(source: Checkpoint) -> Checkpoint:
-    """Find the scale groups of a source; probes one tensor where scales stand expanded.
+    """Find the scale groups of a source; if scales are expanded, one tensor is read for it.
 
     Raises:
-        GrokpackError: GP215 where a config tells of groups that this tensor does not have.
+        GrokpackError: GP215 if a config declares groups that this tensor does not have.
     """
     if source.bits:
         return source
@@ -50,7 +50,7 @@ def with_groups(source: Checkpoint) -> Checkpoint:
 
 
 def collapsed(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int | None:
-    """Return the groups that a tensor's scale rows collapse to, or None."""
+    """Return the number of groups that a tensor's scale rows collapse to, or None."""
     groups = geometry.scale_groups
     if entry.rule.cut != "rows" or tensor.scales is None or groups is None:
         return None
@@ -64,7 +64,7 @@ def quantized(source: Checkpoint) -> bool:
 
 
 def row_parallel_codes(source: Checkpoint) -> bool:
-    """Tell whether row-parallel weights are int8 codes; otherwise any scales are ones."""
+    """Tell whether row-parallel weights are int8 codes; if not, their scales are all one."""
     return any(
         source.tensors[e.name].values.dtype is DType.I8
         for e in source.model.tensors()
@@ -73,9 +73,9 @@ def row_parallel_codes(source: Checkpoint) -> bool:
 
 
 def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
-    """Find the fewest equal groups that a tensor's scale rows form; None if all differ.
+    """Find the smallest number of groups of equal scale rows in a tensor; None if all rows differ.
 
-    Every other tensor is checked against the answer while its scales are collapsed.
+    The scales of every other tensor are checked against it when they are collapsed.
     """
     if tensor.scales is None:
         return None
@@ -93,7 +93,7 @@ def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
 
 
 def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
-    """Return the scale rows of a requantized weight: its own, if ranks can share them.
+    """Return the scale rows of a requantized weight, which it keeps if ranks can share them.
 
     Raises:
         GrokpackError: GP301 where they cannot.
@@ -110,12 +110,12 @@ def release_form(
 ) -> tuple[TensorSpec, dict[str, LazyArray]]:
     """Return a tensor as the release stores it, with its ops.
 
-    int8 keeps its codes; a weight that the source has in floating point becomes bfloat16 with
-    scales of one, which xAI's code takes as well. What is not quantized is float32.
+    int8 codes are kept. Floating-point weights become bfloat16 with scales of one, which xAI's code
+    loads as well. Unquantized tensors are float32.
 
     Args:
         tensor: The source's tensor.
-        entry: Which one it is.
+        entry: The tensor in the model.
         rows: Scale rows of row-parallel weights; None for one per weight row.
     """
     if not entry.rule.quantized:

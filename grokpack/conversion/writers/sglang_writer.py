@@ -3,8 +3,8 @@
     model-00001-TP-003.safetensors      rank 3's slices of the experts
     model-00001-TP-common.safetensors   everything else, whole
 
-SGLang's loader (models/grok.py, `_prepare_presharded_weights`) takes every file whose name ends in
-its rank's number or in `common`; experts go in as they are, all else it cuts itself.
+SGLang's loader (models/grok.py, `_prepare_presharded_weights`) reads the files whose names end in
+its rank's number or in `common`. It loads experts as they are, and cuts everything else itself.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class SglangOptions:
     """Options of writing presharded files.
 
     Attributes:
-        tp: Tensor-parallel ranks; as many as SGLang's recipe serves the model on by default.
-        dtype: Of the matrices: `bf16`, `f16` or `f32`.
-        shard_bytes: Size that a file keeps to.
+        tp: Number of tensor-parallel ranks; by default that of SGLang's own instructions.
+        dtype: Dtype of the matrices: `bf16`, `f16` or `f32`.
+        shard_bytes: Maximum size of a file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
@@ -87,13 +87,13 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
 def presharded(
     arrays: Mapping[str, ArraySpec], axes: Mapping[str, int | None], ranks: int, shard_bytes: int
 ) -> Layout:
-    """Lay out each rank's slices in files of its own, everything else in common ones.
+    """Lay out each rank's slices in its own files, and everything else in common ones.
 
     Args:
         arrays: Whole arrays.
-        axes: The axis along which ranks share each array; None for one that all have whole.
-        ranks: How many there are.
-        shard_bytes: Size that a file keeps to.
+        axes: The axis along which ranks cut each array; None for one that every rank has whole.
+        ranks: Number of ranks.
+        shard_bytes: Maximum size of a file.
     """
     files: list[FileLayout] = []
     for rank in range(ranks):

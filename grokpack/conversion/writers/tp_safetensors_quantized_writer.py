@@ -1,7 +1,7 @@
 """Quantized weights as plain arrays: the family's own names, codes with the scales of their groups.
 
-The layout of `reshard` at width 1: arrays lie as xAI has them, so that numpy reads them and
-grokpack's other commands do, and no engine does. For study.
+The layout is that of `reshard` at width 1: arrays have xAI's orientation. numpy and grokpack's
+commands read them; engines do not. It is meant for study.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ NAME = "safetensors"
 
 
 def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
-    """Make the target; weights that are kept stay as the source has them.
+    """Make the target. Weights that the policy keeps are stored as in the source.
 
     Raises:
-        GrokpackError: GP309 for a scale for each output, or groups that do not divide.
+        GrokpackError: GP309 for one scale per output, or groups that do not divide the inputs.
     """
     stored: list[tp_safetensors_layout.Stored] = []
     made: dict[str, Op] = {}
@@ -78,7 +78,7 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
 def _weight(
     weight: SourceWeight, scheme: QuantizationScheme
 ) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedArray]]:
-    """Return a weight with its ops; int8 if that holds the codes as they are."""
+    """Return a weight with its ops; as int8 if that holds the codes unchanged."""
     if scheme.group is None:
         what = "plain arrays are written in groups of inputs"
         raise GrokpackError("GP309", what, hint="--group 128, or --to compressed-tensors")

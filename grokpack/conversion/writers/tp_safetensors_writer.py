@@ -40,11 +40,11 @@ class TpSafetensorsOptions:
 
 
 def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
-    """Make the target: every rank's slices, and one folder of what all ranks hold.
+    """Make the target: a folder for each rank's slices, and one for arrays common to all.
 
     Args:
-        source: Its head size is known.
-        tp: Ranks.
+        source: A checkpoint whose head size is known.
+        tp: Number of ranks.
         scales: How row-parallel scales are stored.
     """
     geometry, model = source.geometry, source.model
@@ -76,10 +76,10 @@ def _form(
 ) -> tuple[tp_safetensors_layout.Stored, dict[str, LazyArray]]:
     """Return a tensor as the ranks hold it, with its ops.
 
-    What was quantized anew keeps its own groups, and what is packed stays so.
+    Re-quantized weights keep their own groups, and packed weights stay packed.
 
     Raises:
-        GrokpackError: GP301 where the ranks cannot share groups or bytes.
+        GrokpackError: GP301 if ranks cannot share the groups or the packed bytes.
     """
     tensor, packing = source.tensors[entry.name], source.packings.get(entry.name)
     if packing is not None:

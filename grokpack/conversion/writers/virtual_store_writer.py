@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VirtualStoreOptions:
-    """Options of writing an index: the folder in which it will be opened.
+    """Options of writing an index.
 
     Attributes:
-        out: Its folder, which its paths depend on; None for the usual one beside the source.
+        out: The folder of the index, on which its paths depend; None for the usual one beside the
+            source.
     """
 
     out: str | None = None
@@ -42,8 +43,8 @@ def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
     """Make the target: the index of a checkpoint's files.
 
     Raises:
-        GrokpackError: GP316 where nothing but the root of the file system is above both, GP306
-            where an array cannot be chunks in place.
+        GrokpackError: GP316 if only the root of the file system holds both folders, GP306 if the
+            files hold an array in a form that cannot be read as chunks.
     """
     if not virtual_store_reader.can_hold(source.format) or storage.is_url(source.folder):
         raise _not_dense(source)
@@ -71,7 +72,7 @@ def _base(source: Checkpoint, folder: str) -> str:
     """Return the folder that holds both the view and the checkpoint.
 
     Raises:
-        GrokpackError: GP316 where it is the root.
+        GrokpackError: GP316 if that is the root of the file system.
     """
     base = os.path.commonpath(
         [store_index.normal_path(folder), store_index.normal_path(source.folder)]

@@ -1,10 +1,10 @@
 """Writer of SGLang's `w8a8_int8`: int8 weights with a float32 scale for each output.
 
-The release has exactly that for query, key, value, gate and up projections. Down projections have
-eight groups of inputs; cut for eight ranks each rank's slice has one, so that they are exact too.
-The attention's output projection, which every rank gets whole, is quantized anew, as are down
-projections of a folder that is not cut. Source of the form: sglang's
-layers/quantization/w8a8_int8.py; of what each rank loads: models/grok.py.
+In the release, query, key, value, gate and up projections have exactly this form. Down projections
+have eight groups of inputs. Cut for eight ranks, each rank's slice has one group, so that they stay
+exact as well. The attention's output projection, which every rank loads whole, is quantized anew,
+and so are the down projections of a folder that is not cut. The format follows SGLang's
+layers/quantization/w8a8_int8.py, and the share of each rank models/grok.py.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class W8A8Options:
     """Options of writing w8a8_int8.
 
     Attributes:
-        tp: Ranks; the source's scale groups by default, 1 for a folder that is not cut.
-        shard_bytes: Size that a file keeps to.
+        tp: Number of ranks, by default the source's scale groups; 1 for a folder that is not cut.
+        shard_bytes: Maximum size of a file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
@@ -51,8 +51,8 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
     """Make the target: rank files for `tp` ranks, or one folder that is not cut.
 
     Args:
-        source: What is quantized.
-        policy: Which weights stay bfloat16, and the method where one is quantized anew.
+        source: The checkpoint to quantize.
+        policy: The weights that stay bfloat16, and the method for those quantized anew.
         options: Ranks, sizes, tokenizer.
 
     Raises:
@@ -94,7 +94,7 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
 def _unit(
     base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme, ranks: int
 ) -> Unit:
-    """Make codes and scales of one weight, exact if the source's groups allow it."""
+    """Make codes and scales of one weight, exactly if the source's groups allow it."""
     inputs, outputs = weight.shape
     codes: Any
     scales: Any

@@ -1,4 +1,4 @@
-"""Rows of the tables of writers, each of which a writer declares beside its code."""
+"""Rows of the tables of writers. Each writer declares its row beside its code."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Writer(Generic[Options]):
 
     Attributes:
         name: As `--to` has it.
-        title: What it is and who loads it.
-        options: Dataclass of what it can be told, by the names that `ConvertOptions` has.
+        title: What the format is and which programs load it.
+        options: Dataclass of its options, named as in `ConvertOptions`.
         make: Makes the target.
-        suffix: What a default name of an output ends with.
-        needs_head_size: Whether the size of an attention head must be known.
+        suffix: Ending of an output's default name.
+        needs_head_size: True if the size of an attention head must be known.
         beside: Returns the usual folder of an output whose contents depend on where it lies; its
             options then have `out`. None for an output that may lie anywhere.
         opens: Returns the TensorStore spec that opens an array of an output in its folder, as an
@@ -56,13 +56,13 @@ class QuantizingWriter(Generic[Options]):
 
     Attributes:
         name: As `--to` has it.
-        title: What it is and who loads it.
-        bits: Bits that a weight can have.
-        scheme: Choices of the scheme that it leaves open: `group`, `importance`, `scales` and
-            `symmetric`, by the names that `QuantizeOptions` has.
-        options: Dataclass of what else it can be told, by the names that `QuantizeOptions` has.
+        title: What the format is and which programs load it.
+        bits: Possible bit widths of a weight.
+        scheme: Fields of the scheme that the format leaves open: `group`, `importance`, `scales`
+            and `symmetric`, named as in `QuantizeOptions`.
+        options: Dataclass of its other options, named as in `QuantizeOptions`.
         make: Makes the target.
-        suffix: What a default name of an output ends with, by bits; None for the usual.
+        suffix: Ending of an output's default name, by bits; None for the usual one.
     """
 
     name: str
@@ -79,10 +79,10 @@ class ReshardOptions:
     """Options of `reshard`.
 
     Attributes:
-        tp: Tensor-parallel ranks.
-        hosts: Processes that share a ckpt-0.
+        tp: Number of tensor-parallel ranks.
+        hosts: Number of processes that share a ckpt-0.
         scales: How row-parallel scales are stored.
-        forward_only: Allow a ckpt-0 wider than there are key/value heads.
+        forward_only: True to allow a ckpt-0 wider than there are key/value heads.
     """
 
     tp: int
@@ -97,9 +97,9 @@ class ReshardingWriter:
 
     Attributes:
         name: As `--to` has it.
-        title: What it is and who loads it.
+        title: What the format is and which programs load it.
         make: Makes the target, or refuses the width.
-        suffix: What a default name of an output ends with, by ranks.
+        suffix: Ending of an output's default name, by number of ranks.
     """
 
     name: str
@@ -119,11 +119,11 @@ def option_names(writer: _HasOptions[Any]) -> frozenset[str]:
 
 
 def options_for(writer: _HasOptions[Options], given: object) -> Options:
-    """Make a writer's options from those of a command, with its defaults for those not given."""
+    """Make a writer's options from those of a command; options not given get its defaults."""
     values = ((name, getattr(given, name)) for name in option_names(writer))
     return writer.options(**{name: value for name, value in values if value is not None})
 
 
 def unusual(given: str | None, usual: str | None) -> list[str]:
-    """List a part of a default name for an option that is not the default."""
+    """List the part of a default name for an option that differs from its default."""
     return [] if given in (None, usual) else [str(given)]

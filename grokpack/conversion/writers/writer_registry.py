@@ -1,6 +1,6 @@
 """Registry of writers by the name that `--to` takes; each declares the rest in its module.
 
-A module is imported when its format is asked for: all of them would be a tenth of a second.
+A module is imported when its format is requested: importing all takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RESHARDING = {"safetensors": "tp_safetensors_writer", "ckpt-0": "ckpt0_writer"}
 """Modules whose `RESHARDER` is for `reshard`."""
 
 DEFAULT_QUANTIZING = {4: "compressed-tensors", 8: "gptq"}
-"""Format of a quantized copy where none is named, by bits."""
+"""Default format of a quantized copy, by bits."""
 
 
 def lossless(name: str) -> Writer[Any]:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from grokpack.formats.file_codec import Frame
 
 CHUNK_BYTES = 1 << 20
-"""Bytes that are read to get at one value; larger chunks would be read no faster."""
+"""Size of a chunk, all of which is read for one value. Larger ones are read no faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Shards with a zstd frame and crc32c for each chunk, and the index; metadata unchanged."""
+    """Codec of shards: a zstd frame and its crc32c for each chunk, then the index."""
 
     @property
     def held_bytes(self) -> int:
@@ -56,7 +56,7 @@ class Shards:
         return zarr.render_index([frame.encoded for frame in frames])
 
     def bound(self, file: FileLayout) -> int:
-        """Return the size of a file in which nothing can be compressed."""
+        """Return the largest size that a compressed file can have."""
         if _is_metadata(file):
             return file.nbytes
         lengths = list(self.frames(file))

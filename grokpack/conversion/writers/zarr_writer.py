@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grokpack.planning.target import Target
     from grokpack.transforms.protocols import LazyArray
 
-SCALES = "_scales"  # behind the name of a weight: an array has no children in zarr 3
+SCALES = "_scales"  # after the name of a weight, because arrays have no children in zarr 3
 
 
 def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
