@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class ArrayReader:
-    """Reads boxes of whole arrays from the pieces that the files hold.
+    """Reads boxes of a checkpoint's arrays: of the model's tensors, however the files hold them.
 
     One reader serves many threads: it keeps no file open, and its caches never change a result. An
     array that the files hold in another form (transposed, one per expert, in blocks) is made by the
-    checkpoint's lazy arrays.
+    checkpoint's lazy arrays, which read the files' own arrays, perhaps of the same names.
 
     Attributes:
         cache: Cache of results that several arrays need.
@@ -56,14 +56,9 @@ class ArrayReader:
     ) -> None:
         if checkpoint and memory_bytes is not None:
             refuse_chunks(checkpoint, memory_bytes)
-        self._folder = checkpoint.folder if checkpoint else ""
-        self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
-        self._arrays = checkpoint.layout.arrays if checkpoint else {}
         self._views = checkpoint.views if checkpoint else {}
-        self._implementation: Implementation = implementation
-        self.cache = LRUCache()
-        self._ahead_bytes = ahead_bytes
-        self._kept = threading.local()
+        self._stored = _StoredArrays(checkpoint, implementation, ahead_bytes)
+        self.cache = self._stored.cache
 
     def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
         """Return the values in `box` of an array, as unsigned integers of its element size.
@@ -78,12 +73,49 @@ class ArrayReader:
                 no file holds a part of the box.
         """
         view = self._views.get(array)
-        if view is not None:
-            made = view.make(box, self)
-            if into is None:
-                return made
-            into[...] = made
-            return into
+        if view is None:
+            return self._stored.read(array, box, into)
+        made = view.make(box, self._stored)
+        if into is None:
+            return made
+        into[...] = made
+        return into
+
+    def read_file(self, path: str, offset: int, nbytes: int) -> np.ndarray:
+        """Return bytes of a file of the checkpoint, uninterpreted, `u8[byte]`."""
+        return self._stored.read_file(path, offset, nbytes)
+
+    def read_ahead(self, array: str, box: Box) -> np.ndarray:
+        """Read a box; with look-ahead along the last axis where files hold the array itself."""
+        ahead = self.read if array in self._views else self._stored.read_ahead
+        return ahead(array, box)
+
+
+class _StoredArrays:
+    """Reads boxes of the arrays that a checkpoint's files hold, from their pieces.
+
+    Attributes:
+        cache: As `ArrayReader` has it.
+
+    Args:
+        checkpoint: As `ArrayReader` takes it.
+        implementation: Likewise.
+        ahead_bytes: Likewise.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint | None, implementation: Implementation, ahead_bytes: int
+    ) -> None:
+        self._folder = checkpoint.folder if checkpoint else ""
+        self._pieces = _distinct(checkpoint.layout.pieces()) if checkpoint else {}
+        self._arrays = checkpoint.layout.arrays if checkpoint else {}
+        self._implementation: Implementation = implementation
+        self.cache = LRUCache()
+        self._ahead_bytes = ahead_bytes
+        self._kept = threading.local()
+
+    def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
+        """Read a box from the pieces that meet it."""
         out = into
         if out is None:
             out = np.empty(box.shape, RAW[self._arrays[array].dtype.itemsize])
@@ -101,7 +133,7 @@ class ArrayReader:
         return out
 
     def read_file(self, path: str, offset: int, nbytes: int) -> np.ndarray:
-        """Return bytes of a file of the checkpoint, uninterpreted, `u8[byte]`."""
+        """Read bytes of a file, uninterpreted."""
         out: np.ndarray = np.empty(nbytes, np.uint8)
         storage.read_into(os.path.join(self._folder, path), offset, out.data)
         return out

@@ -12,6 +12,7 @@ from grokpack.cli.command import command
 from grokpack.cli.session import Session
 from grokpack.conversion.writers import writer_registry
 from grokpack.core import ggml_types
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_convert import ConvertOptions
@@ -32,8 +33,13 @@ class ConvertFlags:
         ),
     ] = ""
     names: Annotated[
-        Literal["hpcai", "sglang", "keyfan"] | None,
-        typer.Option("--names", help="hf: whose tensor names; hpcai by default"),
+        str | None,
+        typer.Option(
+            "--names",
+            metavar="|".join(registry.convention_names()),
+            autocompletion=registry.convention_names,
+            help="hf: whose tensor names; hpcai by default",
+        ),
     ] = None
     dtype: Annotated[
         Literal["bf16", "f16", "f32"] | None,

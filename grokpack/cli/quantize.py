@@ -14,6 +14,7 @@ from grokpack.cli.session import Session
 from grokpack.conversion import engine_support
 from grokpack.conversion.writers import writer_registry
 from grokpack.core import ggml_types
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_quantize import QuantizeOptions
@@ -114,8 +115,13 @@ class QuantizeFlags:
         typer.Option("--embedding", help="gguf: dtype of the embedding"),
     ] = None
     names: Annotated[
-        Literal["hpcai", "sglang", "keyfan"] | None,
-        typer.Option("--names", help="Tensor names; hpcai by default"),
+        str | None,
+        typer.Option(
+            "--names",
+            metavar="|".join(registry.convention_names()),
+            autocompletion=registry.convention_names,
+            help="Tensor names; hpcai by default",
+        ),
     ] = None
     tp: Annotated[
         int | None,

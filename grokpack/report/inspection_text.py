@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Survey
     from grokpack.core.finding import Finding
 
+_PART_WIDTH = 10  # of the column with the parts' names, unless one is longer
 _FEW_UNREAD = 5  # files or tensors shown before the rest is counted
 _FEW_PIECES = 4  # slices shown before the rest is counted
 
@@ -72,6 +73,7 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
     geometry, counted = data["geometry"], data["parameters"]
     ranks = f", cut for {data['ranks']} ranks" if data["ranks"] > 1 else ""
     active = counted["active"] / counted["total"]
+    wide = max([_PART_WIDTH, *(len(row["part"]) for row in data["parts"])])
     lines = [
         (
             f"{numbers.shown(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
@@ -84,12 +86,16 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
         ),
         (
             f"  {geometry['layers']} layers, {geometry['experts']} experts, {_heads(geometry)}"
-            f"d_model {geometry['d_model']}, ffn {geometry['ffn']}, vocab {geometry['vocab']}"
+            f"d_model {geometry['d_model']}, ffn {geometry['ffn']}, {_dense(geometry)}"
+            f"vocab {geometry['vocab']}"
         ),
         "",
-        f"  {'part':<10} {'tensors':>7}  {'stored as':<20} {'shape':<30} {'size':>10} {'share':>6}",
+        (
+            f"  {'part':<{wide}} {'tensors':>7}  {'stored as':<20} {'shape':<30} {'size':>10} "
+            f"{'share':>6}"
+        ),
     ]
-    lines += [_part(row) for row in data["parts"]]
+    lines += [_part(row, wide) for row in data["parts"]]
     lines += [
         "",
         _widths(data),
@@ -113,17 +119,21 @@ def _heads(geometry: dict[str, Any]) -> str:
     return f"{geometry['q_heads']} query / {geometry['kv_heads']} key-value heads, "
 
 
+def _dense(geometry: dict[str, Any]) -> str:
+    return f"mlp {geometry['mlp']}, " if "mlp" in geometry else ""
+
+
 def _widths(data: dict[str, Any]) -> str:
     if data["widths"] is None:
         return "  widths for --tp: unknown without the head size"
     return f"  splits evenly for --tp {', '.join(map(str, data['widths']))}"
 
 
-def _part(row: dict[str, Any]) -> str:
+def _part(row: dict[str, Any], wide: int) -> str:
     shapes = row["shapes"]
     shape = ", ".join(" x ".join(map(str, s)) for s in shapes[:2]) + (", .." if shapes[2:] else "")
     return (
-        f"  {row['part']:<10} {row['tensors']:>7}  {row['stored_as']:<20} {shape:<30} "
+        f"  {row['part']:<{wide}} {row['tensors']:>7}  {row['stored_as']:<20} {shape:<30} "
         f"{numbers.size(row['nbytes']):>10} {row['share']:>6.1%}"
     )
 

@@ -191,7 +191,7 @@ def test_gelu_by_the_error_function_is_exact_to_float32() -> None:
 
 FORMATS: dict[str, dict[str, Any]] = {
     "zarr": {},
-    "hf": {"names": "third", "dtype": "f32"},
+    "hf": {"dtype": "f32"},
     "gguf": {"type": "f32", "embedding": "f32", "tokenizer": "none"},
 }
 

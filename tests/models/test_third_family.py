@@ -26,7 +26,7 @@ from grokpack.models.architecture import PARTS
 from grokpack.models.family import Model, ReleaseLayout
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
-from tests.support.third_family import CAPS, FAMILY, SMALL
+from tests.support.third_family import CAPS, FAMILY, NAMES, SMALL
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -92,7 +92,7 @@ def test_it_is_cut_for_ranks_and_joined_again(source: Checkpoint, tmp_path: Path
 
 @pytest.mark.parametrize("to", ["zarr", "orbax", "safetensors", "hf"])
 def test_it_is_converted_and_read_back(source: Checkpoint, tmp_path: Path, to: str) -> None:
-    options = ConvertOptions(names="third", dtype="f32") if to == "hf" else ConvertOptions()
+    options = ConvertOptions(dtype="f32") if to == "hf" else ConvertOptions()
     out = made(plan_convert(source, to, options), tmp_path / "out")
     assert states(source, out) == {"equal"}
 
@@ -107,6 +107,20 @@ def test_it_is_quantized_and_the_account_is_of_its_own_roles(
     assert "different" in states(source, out)
     account = json.loads((tmp_path / "out" / "grokpack.json").read_text())["account"]
     assert {*account["roles"]} == {"expert", "attention", "mlp"}
+
+
+def test_its_own_names_may_be_those_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An array that is transposed on reading then has the name of the one that it is made of."""
+    alike = replace(FAMILY, paths=NAMES, layer_prefix="blocks.{layer}.")
+    monkeypatch.setitem(registry.FAMILIES, FAMILY.name, alike)
+    execute(plan_synth_model(Model(alike, SMALL), 7), str(tmp_path / "source"))
+    source = open_checkpoint(str(tmp_path / "source"))
+    execute(plan_convert(source, "hf", ConvertOptions(dtype="f32")), str(tmp_path / "hf"))
+    out = open_checkpoint(str(tmp_path / "hf"))
+    assert set(out.tensors) & set(out.layout.arrays)
+    assert states(source, out) == {"equal"}
 
 
 def test_its_gguf_has_its_own_names_and_keys(source: Checkpoint, tmp_path: Path) -> None:

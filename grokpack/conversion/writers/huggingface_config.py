@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 _ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh", "gelu_erf": "gelu"}  # transformers' names
 
 
-def convention(family: Family, name: str) -> Convention:
-    """Return a family's tensor names in a convention.
+def convention(family: Family, name: str | None) -> Convention:
+    """Return a family's tensor names in a convention, by default its first.
 
     Raises:
         GrokpackError: GP304 for a convention that no family has, GP306 for one that this lacks.
     """
-    if name not in registry.convention_names():
-        raise GrokpackError("GP304", f"--names takes {', '.join(registry.convention_names())}")
+    name = name or next(iter(family.conventions), "")
+    if name and name not in registry.convention_names():
+        known = ", ".join(registry.convention_names())
+        raise GrokpackError("GP304", f"--names takes {known}, not `{name}`")
     if name not in family.conventions:
-        what = f"{family.title} has no names in the convention of {name}"
+        whose = f"in the convention of {name}" if name else "in safetensors"
+        what = f"{family.title} has no names {whose}"
         known = ", ".join(family.conventions) or "none"
         raise GrokpackError("GP306", what, None, (("it has", known),))
     return family.conventions[name]

@@ -10,10 +10,12 @@ from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, Card
 from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.core.layout import Layout, whole
+from grokpack.models import registry
 from grokpack.planning.target import Target
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.tensor_names import Convention
 
 NAME = "hf"
 
@@ -23,13 +25,13 @@ class HuggingFaceOptions:
     """Options of writing a folder.
 
     Attributes:
-        names: The convention: `hpcai`, `sglang` or `keyfan`.
+        names: The convention of the tensors' names; None for the family's first.
         dtype: Dtype of the matrices: `bf16`, `f16` or `f32`.
         shard_bytes: Maximum size of a shard.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
-    names: str = "hpcai"
+    names: str | None = None
     dtype: str = "bf16"
     shard_bytes: int = SHARD_BYTES
     tokenizer: str | None = None
@@ -49,11 +51,11 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     finals = {
         **huggingface_folder.sidecars(
             source,
-            _card(source, options),
+            _card(source, convention, options),
             convention,
             options.dtype,
             options.tokenizer,
-            **_whole_experts(options),
+            **_whole_experts(convention),
         ),
         **huggingface_folder.index(files, arrays),
     }
@@ -68,13 +70,13 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     )
 
 
-def _whole_experts(options: HuggingFaceOptions) -> dict[str, Any]:
+def _whole_experts(convention: Convention) -> dict[str, Any]:
     """Tell SGLang that experts are whole; it would otherwise take them for one rank's share."""
-    return {"load_presharded_moe": False} if options.names == "sglang" else {}
+    return {"load_presharded_moe": False} if convention.name == "sglang" else {}
 
 
-def _card(source: Checkpoint, options: HuggingFaceOptions) -> Card:
-    title = f"{source.model.family.title} in {options.dtype}, {options.names} names"
+def _card(source: Checkpoint, convention: Convention, options: HuggingFaceOptions) -> Card:
+    title = f"{source.model.family.title} in {options.dtype}, {convention.name} names"
     return Card(title, _how(options), _USAGE)
 
 
@@ -98,5 +100,7 @@ WRITER = Writer(
     "Hugging Face folder: transformers, vLLM up to 0.24, SGLang, llama.cpp's converter",
     HuggingFaceOptions,
     to_hf,
-    lambda o: "-".join([NAME, *unusual(o.names, "hpcai"), *unusual(o.dtype, "bf16")]),
+    lambda o: "-".join(
+        [NAME, *unusual(o.names, registry.convention_names()[0]), *unusual(o.dtype, "bf16")]
+    ),
 )

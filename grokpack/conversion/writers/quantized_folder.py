@@ -39,12 +39,12 @@ class QuantizedFolderOptions:
     """Options of writing a folder of quantized weights.
 
     Attributes:
-        names: The convention: `hpcai`, `sglang` or `keyfan`.
+        names: The convention of the tensors' names; None for the family's first.
         shard_bytes: Maximum size of a shard.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
-    names: str = "hpcai"
+    names: str | None = None
     shard_bytes: int = SHARD_BYTES
     tokenizer: str | None = None
 
