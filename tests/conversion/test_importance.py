@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.quantization import importance
+from grokpack.kernels import dispatch
 from tests.report.test_schemas import answer, check
 from tests.support.checkpoints import GOLDEN, synthesize
 
 TOKENS = GOLDEN / "tokens.npy"
 FORM = ("--bits", "4", "--group", "32")
+ENGINE = "numba" if dispatch.compiler_loads() else "numpy"  # the fastest that is there
+Quantized = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +34,28 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def quantized(out: Path, *options: str | Path) -> Path:
-    answer("quantize", GOLDEN, *FORM, "-o", out, *options)
-    return out
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
+    """Quantizes with an engine and options, once for all tests that ask for these."""
+
+    @cache
+    def made(engine: str, *options: str | Path) -> Path:
+        out = tmp_path_factory.mktemp("made") / "out"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(dispatch.VARIABLE, engine)
+            answer("quantize", GOLDEN, *FORM, "-o", out, *options)
+        return out
+
+    return made
 
 
 @pytest.mark.parametrize("method", ["mse", "lsq"])
 def test_the_network_is_nearer_to_the_original(
-    calibration: Path, tmp_path: Path, method: str
+    calibration: Path, quantized: Quantized, method: str
 ) -> None:
     """By what it computes; by its weights it is farther, for the others minded nothing else."""
-    usual = quantized(tmp_path / "usual", "--method", method)
-    minded = quantized(tmp_path / "minded", "--method", method, "--importance", calibration)
+    usual = quantized(ENGINE, "--method", method)
+    minded = quantized(ENGINE, "--method", method, "--importance", calibration)
     found = [
         answer("evaluate", GOLDEN, "--tokens", TOKENS, "--against", out)["data"]
         for out in (usual, minded)
@@ -62,7 +77,10 @@ def answer_of_diff(out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["q4_0", "q4_1"])
-def test_blocks_that_are_searched_mind_it(calibration: Path, tmp_path: Path, kind: str) -> None:
+def test_blocks_that_are_searched_mind_it(
+    calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv(dispatch.VARIABLE, ENGINE)
     made = []
     for name, options in {"usual": (), "minded": ("--importance", calibration)}.items():
         out = tmp_path / f"{name}.gguf"
@@ -76,12 +94,11 @@ def test_blocks_that_are_searched_mind_it(calibration: Path, tmp_path: Path, kin
 @pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "safetensors"])
 @pytest.mark.parametrize("implementation", ["numpy", "numba"])
 def test_every_layout_minds_it_alike(
-    calibration: Path, tmp_path: Path, to: str, implementation: str, monkeypatch: pytest.MonkeyPatch
+    calibration: Path, quantized: Quantized, to: str, implementation: str
 ) -> None:
     """Fitted down the columns or along the rows, a few groups at a time: the same weights."""
-    monkeypatch.setenv("GROKPACK_KERNELS", implementation)
-    first = quantized(tmp_path / "first", "--importance", calibration)
-    second = quantized(tmp_path / "second", "--importance", calibration, "--to", to)
+    first = quantized(implementation, "--importance", calibration)
+    second = quantized(implementation, "--importance", calibration, "--to", to)
     weights = [
         row for row in answer("diff", first, second)["data"]["tensors"] if row["name"][-1] == "w"
     ]

@@ -92,7 +92,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
     )
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)  # of a few hundred files each
 @given(geometries(), st.data())
 def test_any_model_returns_from_any_width_in_any_format(
     tmp_path_factory: pytest.TempPathFactory, geometry: Geometry, data: st.DataObject

@@ -21,7 +21,7 @@ from grokpack.execution.run_options import RunOptions
 from tests.support.checkpoints import files
 from tests.support.fuzzing import TINY
 
-ALIKE = 5
+ALIKE = 3
 """Operations on files of a kind before which a command is crashed; `make faults` has all."""
 
 each_or_some = pytest.mark.parametrize(

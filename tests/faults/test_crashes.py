@@ -18,7 +18,7 @@ from tests.faults.crashing import (
 from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import TINY
 
-FEW = 8
+FEW = 5
 """Operations of a command before which it is stopped here, spread evenly; `make faults` has all."""
 
 

@@ -15,7 +15,7 @@ from tests.support.converting import convert
 from tests.support.fuzzing import ALLOWED, TINY, status_of
 
 FORMS = ("ckpt-0", "safetensors", "hf", "gguf", "zarr", "archive")
-HEADER_FLIPS, PAYLOAD_FLIPS = 60, 40  # of each form, here; `make faults` has all of the headers
+HEADER_FLIPS, PAYLOAD_FLIPS = 30, 20  # of each form, here; `make faults` has all of the headers
 COMMANDS = (
     ["inspect"],
     ["inspect", "--offsets", "router/w"],
