@@ -44,6 +44,9 @@ class Lockstep:
         look_whole: Callable[[str, np.ndarray, np.ndarray], None],
     ) -> None:
         self._networks = one, other
+        # what is decoded in whole chunks must not be read across them
+        decoded = one.stream.checkpoint.cache_bytes or one.stream.checkpoint.sealed
+        self._leading = 0 if decoded else 1
         self._look, self._look_whole = look, look_whole
         self._waiting: dict[str, np.ndarray] = {}
         one.stream.cut = other.stream.cut = self._cut
@@ -80,9 +83,7 @@ class Lockstep:
         """Return bands that suit both; one is read in shorter runs if its bytes lie differently."""
         streams = [network.stream for network in self._networks]
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
-        # what is decoded in whole chunks must not be read across them
-        leading = 0 if streams[0].checkpoint.cache_bytes or streams[0].checkpoint.sealed else 1
-        turned = streams[leading].lies_turned(specs[leading])
+        turned = streams[self._leading].lies_turned(specs[self._leading])
         itemsize = max(spec.values.dtype.itemsize for spec in specs)
         return matrices.bands(wanted, turned=turned, itemsize=itemsize)
 
