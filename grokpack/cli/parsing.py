@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from grokpack.core.errors import GrokpackError
@@ -22,6 +23,7 @@ _HUNDRED = 100.0
 _DIGITS = 18  # most digits of a number of bytes, seconds or threads
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
+_VARIABLES = ("GROKPACK_MEMORY", "GROKPACK_NETWORK_MEMORY", "GROKPACK_WORKERS")
 _NUMBER = rf"\d{{1,{_DIGITS}}}(?:\.\d{{1,{_DIGITS}}})?"
 
 
@@ -35,8 +37,14 @@ def parse_bytes(text: str) -> int:
     unit = match[2].upper() if match else ""
     unit = unit if unit in _UNITS else f"{unit}B"
     if match is None or unit not in _UNITS:
-        raise GrokpackError("GP304", f"`{text}` is not a size", hint="write 512MiB or 2GB")
+        raise GrokpackError("GP304", f"{_shown(text)} is not a size", hint="write 512MiB or 2GB")
     return int(float(match[1]) * _UNITS[unit])
+
+
+def _shown(text: str) -> str:
+    """Return a value for a message, with the variable that gave it, if one did."""
+    variable = next((name for name in _VARIABLES if os.environ.get(name) == text), None)
+    return f"`{text}`" if variable is None else f"`{text}` of {variable}"
 
 
 def parse_seconds(text: str | None) -> float | None:
@@ -103,7 +111,7 @@ def parse_workers(text: str | None) -> int | None:
     if not text.isdecimal() or len(text) > _DIGITS or int(text) < 1:
         raise GrokpackError(
             "GP304",
-            f"`{text}` is not a number of workers",
+            f"{_shown(text)} is not a number of workers",
             hint="write --workers 4, or --workers serial",
         )
     return int(text)

@@ -15,8 +15,12 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from grokpack.core import redaction
+from grokpack.storage.http import settings
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_CREDENTIALS = "AWS_SHARED_CREDENTIALS_FILE", "credentials"
+_CONFIG = "AWS_CONFIG_FILE", "config"
+"""Variable and name of each of AWS's two files."""
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
@@ -42,10 +46,10 @@ def find_keys() -> Keys | None:
 
 
 def _keys() -> Keys | None:
-    name, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    name, secret = settings.secret("AWS_ACCESS_KEY_ID"), settings.secret("AWS_SECRET_ACCESS_KEY")
     if name and secret:
-        return Keys(name, secret, os.environ.get("AWS_SESSION_TOKEN"))
-    row = _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+        return Keys(name, secret, settings.secret("AWS_SESSION_TOKEN"))
+    row = _profile(*_CREDENTIALS) or {}
     if "aws_access_key_id" in row and "aws_secret_access_key" in row:
         token = row.get("aws_session_token")
         return Keys(row["aws_access_key_id"], row["aws_secret_access_key"], token)
@@ -61,15 +65,29 @@ def tensorstores(keys: Keys | None) -> dict[str, str]:
     return {
         "type": "profile",
         "profile": _profile_name(),
-        "credentials_file": _file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+        "credentials_file": _file(*_CREDENTIALS),
         "config_file": os.devnull,  # it must exist
     }
 
 
 def find_region() -> str | None:
     """Find the region in the environment, else in the profile of the config file."""
-    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return named or _profile("AWS_CONFIG_FILE", "config").get("region")
+    named = settings.region("AWS_REGION", "AWS_DEFAULT_REGION")
+    return named or (_profile(*_CONFIG) or {}).get("region")
+
+
+def check_profile() -> None:
+    """Check that the profile that the environment names is in one of AWS's two files.
+
+    Raises:
+        GrokpackError: GP304 if it is in none, as a mistyped one is.
+    """
+    named = os.environ.get("AWS_PROFILE")
+    files = _CREDENTIALS, _CONFIG
+    if not named or any(_profile(*file) is not None for file in files):
+        return
+    places = " and ".join(_file(*file) for file in files)
+    raise settings.unusable("AWS_PROFILE", f"there is no profile `{named}` in {places}")
 
 
 def _profile_name() -> str:
@@ -80,20 +98,20 @@ def _file(variable: str, name: str) -> str:
     return os.environ.get(variable) or str(Path.home() / ".aws" / name)
 
 
-def _profile(variable: str, name: str) -> dict[str, str]:
-    """Return the profile's section of one of AWS's two files; empty if there is none."""
+def _profile(variable: str, name: str) -> dict[str, str] | None:
+    """Return the profile's section of one of AWS's two files; None if there is none."""
     path, profile = _file(variable, name), _profile_name()
     if not os.path.isfile(path):  # reading a pipe might never end
-        return {}
+        return None
     parser = configparser.RawConfigParser()
     try:
         parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
-        return {}
+        return None
     for section in (profile, f"profile {profile}"):
         if parser.has_section(section):
             return dict(parser.items(section))
-    return {}
+    return None
 
 
 def sign(url: str, region: str, keys: Keys, now: datetime | None = None) -> dict[str, str]:

@@ -16,6 +16,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, port_by_scheme
 
 from grokpack.core.optional_imports import load
+from grokpack.storage.http import settings
 from grokpack.storage.http.proxies import SOCKS, Proxy, find_proxy
 from grokpack.storage.http.trusted_certificates import tls_context
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from grokpack.storage.http.request_threads import Request
 
 CONNECT_S = 10.0
-SILENCE_S = float(os.environ.get("GROKPACK_HTTP_SILENCE") or 30)
+SILENCE_S = settings.seconds("GROKPACK_HTTP_SILENCE", 30.0)
 """Seconds without a byte after which a connection counts as dead."""
 _IDLE_S = 60.0  # routers forget idle connections without notice
 _MOST_IDLE = 64  # to one host; as many requests are in flight at a time

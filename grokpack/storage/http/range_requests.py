@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +15,7 @@ from grokpack.core.errors import (
     SourceChanged,
     WrongAnswer,
 )
+from grokpack.storage.http import settings
 from grokpack.storage.http.connections import SILENCE_S
 from grokpack.storage.http.redirects import answered, follow
 from grokpack.storage.http.responses import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TRIES = 1 + int(os.environ.get("GROKPACK_HTTP_RETRIES") or 7)  # half a minute in all
+TRIES = 1 + settings.whole_number("GROKPACK_HTTP_RETRIES", 7, 1000)  # half a minute in all
 _TRIES_OF_A_STRANGER = 4  # for a host that never responded: a mistyped name, a server not started
 _TRIES_OF_A_LIAR = 3  # an error page of a proxy may pass; a server without ranges stays as it is
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 20.0

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from grokpack.core import redaction
-from grokpack.core.errors import GrokpackError, Place
-from grokpack.storage.http import aws_signature
+from grokpack.storage.http import aws_signature, settings
 from grokpack.storage.http.redirects import Resource
-from grokpack.storage.urls import WEB, Url, host_fault, parse
+from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -263,48 +262,29 @@ def _plain() -> Plain:
 def _bucket(scheme: str, name: str) -> Bucket:
     open_to_all = bool(os.environ.get("GROKPACK_ANONYMOUS"))
     if scheme == "gs":
-        endpoint = _endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
-        token = None if open_to_all else os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
+        endpoint = settings.endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
+        token = None if open_to_all else settings.secret("GOOGLE_OAUTH_ACCESS_TOKEN")
         redaction.know(token)
         return Bucket(name, google=True, region="auto", token=token, endpoint=endpoint)
-    own = _endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    aws_signature.check_profile()
+    own = settings.endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     return Bucket(name, keys=None if open_to_all else aws_signature.find_keys(), endpoint=own)
-
-
-def _endpoint(*variables: str) -> str | None:
-    """Return the URL in the first of these variables that is set; None if none is.
-
-    Raises:
-        GrokpackError: GP224 if it is not a web address without user and query.
-    """
-    variable = next((v for v in variables if os.environ.get(v)), None)
-    if variable is None:
-        return None
-    url = os.environ[variable].rstrip("/")
-    scheme, _, rest = url.partition("://")
-    fault: str | None = "it is no web address"
-    if scheme in WEB:
-        fault = host_fault(rest.partition("/")[0])
-    if any(mark in rest for mark in "?#\\ ") or not rest.isprintable():
-        fault = "a query, a fragment or such characters cannot be part of it"
-    if fault is not None:
-        raise GrokpackError("GP224", f"{variable} cannot be used: {fault}", Place(url))
-    return url
 
 
 @cache
 def _hub(repo: str, revision: str) -> Hub:
     token = _hub_token()
     redaction.know(token)
-    return Hub(repo, revision, _endpoint("HF_ENDPOINT") or HUB, token)
+    return Hub(repo, revision, settings.endpoint("HF_ENDPOINT") or HUB, token)
 
 
 def _hub_token() -> str | None:
     """Return HF_TOKEN, else the token that `hf auth login` stored; None without."""
     if os.environ.get("GROKPACK_ANONYMOUS"):
         return None
-    if os.environ.get("HF_TOKEN"):
-        return os.environ["HF_TOKEN"].strip()
+    token = settings.secret("HF_TOKEN")
+    if token is not None:
+        return token
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     place = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
     try:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.core import optional_imports
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place, ServerFailed
+from grokpack.core.version import __version__
+from grokpack.storage.http import settings
 from grokpack.verification.checksums.digests import Sum
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, Sum], str]:
 def _asked(name: str, revision: str, against: str) -> tuple[dict[str, Sum], str]:
     hub: Any = optional_imports.load("huggingface_hub", "hub")
     errors: Any = optional_imports.load("huggingface_hub.errors", "hub")
-    api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    endpoint = settings.endpoint("HF_ENDPOINT")
+    api = hub.HfApi(endpoint, library_name="grokpack", library_version=__version__)
     token = False if os.environ.get("GROKPACK_ANONYMOUS") else None
     try:
         commit = api.repo_info(name, revision=revision, token=token).sha
