@@ -47,5 +47,7 @@ def default_out(source: str, suffix: str) -> str:
 
 def _named_like(url: str) -> Path:
     """Return a path in the current folder that ends as a URL does, without a revision."""
-    parts = url.partition("://")[2].split("/")
+    from grokpack.storage.urls import parse
+
+    parts = str(parse(url)).partition("://")[2].split("/")
     return Path.cwd().joinpath(*(part.partition("@")[0] for part in parts[-2:]))

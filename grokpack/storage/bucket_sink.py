@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import threading
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
@@ -21,6 +22,7 @@ import xxhash
 from grokpack.core.errors import GrokpackError, Place, ServerFailed, WrongAnswer
 from grokpack.core.optional_imports import load
 from grokpack.core.tiles import tile_range
+from grokpack.core.version import AGENT
 from grokpack.formats import bounded_json
 from grokpack.storage import new_files, reading
 from grokpack.storage.boto_requests import EXTRA, REFUSED, Answer, ask, may_pass
@@ -354,18 +356,14 @@ class ObjectWriter:
 def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and boto3's client
     """Create boto3's client with the endpoint and the keys that reading uses."""
     boto3, botocore = load("boto3", EXTRA), load("botocore", EXTRA)
-    options: dict[str, Any] = {}
-    if site.keys:
-        options = {
-            "aws_access_key_id": site.keys.name,
-            "aws_secret_access_key": site.keys.secret,
-            "aws_session_token": site.keys.token,
-        }
+    names = "aws_access_key_id", "aws_secret_access_key", "aws_session_token"
+    options = dict(zip(names, astuple(site.keys), strict=True)) if site.keys else {}
     config = load("botocore.config", EXTRA).Config(
         retries={"mode": "standard", "total_max_attempts": 1},  # `boto_requests` retries
         signature_version="s3v4" if site.keys else botocore.UNSIGNED,
         s3={"addressing_style": "path" if site.endpoint else "auto"},
         max_pool_connections=parallel.WIDTH,
+        user_agent=AGENT,
         **({"request_checksum_calculation": "when_required"} if site.google else {}),
     )
     client = boto3.session.Session().client(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from grokpack.core.errors import GrokpackError, Place
 
@@ -17,6 +17,12 @@ SCHEMES = (*WEB, "s3", "gs", "hf")
 _MARK = "://"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[\w.-]{1,253})(:\d{1,5})?")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_REPOSITORY = re.compile(
+    r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)"
+    r"(?:/(?:tree|blob|resolve|raw)(?:/(?P<revision>[^/]+))?)?(?P<below>(?:/.*)?)"
+)
+_NO_OWNERS = ("api", "blog", "collections", "datasets", "docs", "models", "papers", "spaces")
 _NO_NAME = "its first part is no name of a bucket or an owner"
 _ROOT_PARTS = {"hf": 1}  # parts of the path that belong to the root: `hf://org/repo`
 
@@ -47,7 +53,7 @@ class Url:
 
 
 def parse(url: str) -> Url:
-    """Split a URL into its parts.
+    """Split a URL into its parts; a page of the hub's site is a repository, `hf://`.
 
     Raises:
         GrokpackError: GP224 for an unknown scheme, and for parts that would be lost or misread when
@@ -69,7 +75,17 @@ def parse(url: str) -> Url:
         raise _unusable(url, fault)
     if scheme == "hf" and not path:
         raise _unusable(url, "a repository is named as hf://OWNER/NAME")
-    return Url(scheme, host, path)
+    page = _repository(path) if scheme in WEB and host.lower() in _HUB_HOSTS else None
+    return parse(page) if page else Url(scheme, host, path)
+
+
+def _repository(path: str) -> str | None:
+    """Return the `hf://` URL of what a page of the hub shows; None for other pages."""
+    match = _REPOSITORY.fullmatch(path)
+    if match is None or match["owner"] in _NO_OWNERS:
+        return None
+    revision = f"@{match['revision']}" if match["revision"] else ""
+    return f"hf://{match['owner']}/{match['name']}{revision}{unquote(match['below'])}"
 
 
 def host_fault(host: str) -> str | None:

@@ -16,6 +16,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, port_by_scheme
 
 from grokpack.core.optional_imports import load
+from grokpack.core.version import AGENT
 from grokpack.storage.http import settings
 from grokpack.storage.http.proxies import SOCKS, Proxy, find_proxy
 from grokpack.storage.http.trusted_certificates import tls_context
@@ -31,6 +32,8 @@ SILENCE_S = settings.seconds("GROKPACK_HTTP_SILENCE", 30.0)
 _IDLE_S = 60.0  # routers forget idle connections without notice
 _MOST_IDLE = 64  # to one host; as many requests are in flight at a time
 
+_IDENTITY = {"User-Agent": AGENT, "Accept": "*/*"}
+"""Headers that servers in front of mirrors ask of polite clients."""
 _thread = threading.local()
 """The request that runs on a thread, which a connection cannot be told otherwise."""
 
@@ -77,7 +80,7 @@ def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.
     return _manager(proxy_for(url)).urlopen(
         "GET",
         url,
-        headers=headers,
+        headers=_IDENTITY | dict(headers),
         redirect=False,
         retries=False,
         timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),

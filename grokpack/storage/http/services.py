@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from grokpack.core import redaction
+from grokpack.core.version import AGENT
 from grokpack.storage.http import aws_signature, settings
 from grokpack.storage.http.redirects import Resource
 from grokpack.storage.urls import Url, parse
@@ -220,7 +221,7 @@ def of(url: Url) -> Plain | Bucket | Hub:
     """Return the site of a URL, always the same object."""
     if url.scheme == "hf":
         name, _, revision = url.path.split("/")[0].partition("@")
-        return _hub(f"{url.host}/{name}", revision or "main")
+        return _hub(f"{url.host}/{name}", unquote(revision) or "main")
     if url.scheme in ("s3", "gs"):
         return _bucket(url.scheme, url.host)
     return _plain()
@@ -246,6 +247,7 @@ def kvstore(folder: str, below: str) -> dict[str, Any]:
 
 def _web_store(url: str, below: str, headers: Mapping[str, str]) -> dict[str, Any]:
     base = f"{url.rstrip('/')}/{quote(below, safe=_PATH)}"
+    headers = {"User-Agent": AGENT, **headers}
     return {
         "driver": "http",
         "base_url": base,

@@ -1,0 +1,38 @@
+"""Identity: each request says that grokpack asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorstore
+
+import grokpack
+from grokpack.checkpoint.open_checkpoint import survey
+from grokpack.storage.bucket_sink import _client
+from grokpack.storage.http import services
+from grokpack.storage.http.services import Bucket
+
+if TYPE_CHECKING:
+    from tests.support.servers import Server
+
+AGENT = f"grokpack/{grokpack.__version__}"
+
+
+def agents(server: Server) -> set[str | None]:
+    return {asked.headers.get("user-agent") for asked in server.asked}
+
+
+def test_reads_say_who_asks(served: Server) -> None:
+    assert survey(f"{served.url}/grok").whole
+    assert agents(served) == {AGENT}
+
+
+def test_tensorstore_says_who_asks(served: Server) -> None:
+    store = tensorstore.KvStore.open(services.kvstore(f"{served.url}/grok", "")).result()
+    assert store.read("config.json").result().value
+    assert agents(served) == {AGENT}
+
+
+def test_writes_to_buckets_say_who_asks() -> None:
+    client = _client(Bucket("grok", endpoint="http://127.0.0.1:1"))
+    assert client.meta.config.user_agent.startswith(AGENT)
