@@ -1,8 +1,8 @@
 """Proxies that the environment names, by curl's rules.
 
-Two differ from curl's. `HTTP_PROXY` in capitals counts, as for pip, git and Python: curl leaves it
-out because a web server's CGI programs get a client's `Proxy` header under this name, so here it
-counts except in those. And names in `no_proxy` may have a port.
+Two differ from curl's. `HTTP_PROXY` in capitals counts, as for pip and programs in Go: curl leaves
+it out because a web server's CGI programs get a client's `Proxy` header under this name, so here
+it counts except in those. And names in `no_proxy` may have a port.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def tls_context() -> ssl.SSLContext:
     """
     found = {name: os.environ[name] for name in (*_OPENSSL, *_BUNDLES) if os.environ.get(name)}
     for name, path in found.items():
-        if not os.path.exists(path):
+        if not any(map(os.path.exists, path.split(os.pathsep))):  # OpenSSL's folders are several
             raise _unusable(name, path, "there is no such file or folder")
     named = next((name for name in found if name in _BUNDLES), None)
     if named is None or any(name in found for name in _OPENSSL):

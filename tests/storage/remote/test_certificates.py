@@ -139,6 +139,14 @@ def test_a_bundle_that_is_not_there_is_named(
     assert name in caught.value.what
 
 
+def test_several_folders_of_certificates_are_one_setting(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", f"/nowhere:{tmp_path}")
+    connections.forget()
+    assert http_backend.size(f"{served.url}/grok/config.json")
+
+
 def test_a_bundle_without_certificates_is_named(
     served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
