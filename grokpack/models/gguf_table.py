@@ -10,6 +10,32 @@ if TYPE_CHECKING:
 
     from grokpack.models.architecture import Geometry, Part
 
+DIMENSIONS: Mapping[str, str] = {
+    "block_count": "layers",
+    "embedding_length": "d_model",
+    "feed_forward_length": "ffn",
+    "expert_feed_forward_length": "ffn",
+    "expert_count": "experts",
+    "attention.head_count": "q_heads",
+    "attention.head_count_kv": "kv_heads",
+    "attention.key_length": "head_dim",
+    "attention.value_length": "head_dim",
+    "rope.dimension_count": "head_dim",
+}
+"""Dimension of `Geometry` by the key that all architectures without a dense MLP have."""
+
+CONSTANTS: Mapping[str, str] = {
+    "context_length": "context",
+    "expert_used_count": "selected_experts",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "rope.freq_base": "rope_theta",
+    "logit_scale": "output_multiplier",
+    "embedding_scale": "embedding_multiplier",
+    "attention.output_scale": "attn_output_multiplier",
+    "attn_logit_softcapping": "attn_logit_cap",
+}
+"""Constant of `Constants` by key, likewise."""
+
 
 def no_limit(_geometry: Geometry) -> str:
     """Say that llama.cpp loads a model whatever its dimensions."""
@@ -23,9 +49,9 @@ class GgufTable:
     Attributes:
         architecture: `general.architecture`, below which the keys lie; families may share it.
         tensors: Names by part, of a layer's tensors below `blk.N.`.
-        dimensions: Dimension of `Geometry` by key, in the order of the file. Of several keys for
-            one dimension, the first that a file has is read.
-        constants: Constant of `Constants` by key, likewise.
+        dimensions: Dimension by key, in the order of the file. Of several keys for one dimension,
+            the first that a file has is read.
+        constants: Constant by key, likewise.
         fixed: Numbers that are written whatever the model, by key.
         head: Name of the output head where it is a copy of the embedding.
         limit: Says why llama.cpp will not load a model of some dimensions; "" if it will.
@@ -33,8 +59,8 @@ class GgufTable:
 
     architecture: str
     tensors: Mapping[Part, str]
-    dimensions: Mapping[str, str]
-    constants: Mapping[str, str]
+    dimensions: Mapping[str, str] = field(default_factory=lambda: DIMENSIONS)
+    constants: Mapping[str, str] = field(default_factory=lambda: CONSTANTS)
     fixed: Mapping[str, float] = field(default_factory=dict)
     head: str = "output.weight"
     limit: Callable[[Geometry], str] = no_limit

@@ -6,13 +6,13 @@ caps and a temperature that Grok-1 has not, and layers stored from the last to t
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from grokpack.core.tensors import DType
-from grokpack.models.architecture import PARTS, Constants, Geometry, Part
+from grokpack.models.architecture import PARTS, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
-from grokpack.models.gguf_table import GgufTable
+from grokpack.models.gguf_table import CONSTANTS, DIMENSIONS, GgufTable
 from grokpack.models.grok1 import GROK1
 from grokpack.models.tensor_names import Classes, Convention
 
@@ -44,8 +44,8 @@ FAMILY = Family(
     gguf=GgufTable(
         "third",
         NAMES,
-        dimensions={name: name for name in (*GROK1.dimensions, "mlp") if name != "scale_groups"},
-        constants={field.name: field.name for field in fields(Constants)},
+        {**DIMENSIONS, "feed_forward_length": "mlp"},
+        {**CONSTANTS, **{f"own.{name}": name for name in CAPS}},
     ),
     marks={"family": "third"},
     layer_order=lambda layers: range(layers - 1, -1, -1),
