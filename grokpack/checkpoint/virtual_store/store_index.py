@@ -1,4 +1,4 @@
-"""Zero-copy view: a checkpoint as a zarr3 store through an OCDBT index into its files."""
+"""Index of a virtual store: an OCDBT database that presents a checkpoint's files as zarr 3."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The network itself, computed with numpy from streamed weights.
 
-A layer at a time, an expert at a time, a band of rows at a time: each byte of the weights is read
-once in a run, however many tokens there are, and no tensor is ever held whole. Everything is
-float32; on request every place where xAI's code rounds to bfloat16 is rounded too.
+Weights are read layer by layer, expert by expert, and band by band. A run reads each byte of them
+once, however many tokens there are, and never holds a whole tensor. All arithmetic is float32. On
+request, results are rounded to bfloat16 wherever xAI's code rounds.
 
     precision    float32, or rounded where the reference rounds
     arithmetic   norms, RoPE, caps, GELU, softmax: elementwise, in place

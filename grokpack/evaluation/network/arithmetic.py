@@ -1,4 +1,4 @@
-"""Elementwise parts of the network on `f32[...]`, each as in xAI's model.py."""
+"""Elementwise operations of the network on `f32[...]`, each as in xAI's model.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.precision import Precision
     from grokpack.models.family import Activation
 
-_ROWS = 64  # normed at a time
+_ROWS = 64  # normalized at a time
 _GELU_LINEAR = np.float32(math.sqrt(2 / math.pi))
 _GELU_CUBIC = np.float32(0.044715)
 _GELU_ERF = np.float32(math.sqrt(1 / 2))
@@ -41,14 +41,14 @@ MASKED = np.float32(-1e30)
 def rms_norm(
     x: np.ndarray, scale: np.ndarray, eps: float, precision: Precision, out: np.ndarray
 ) -> np.ndarray:
-    """Divide `x f32[T, d]` by its root mean square, and multiply it with `scale f32[d]`.
+    """Divide `x f32[T, d]` by its root mean square, and multiply it by `scale f32[d]`.
 
     Args:
-        x: Activations; left as they are unless `out` is the same array.
-        scale: Of each feature, plain: not one plus it.
-        eps: Added to the mean square.
-        precision: The result is rounded to it.
-        out: Receives the result, `f32[T, d]`.
+        x: Activations, which stay unchanged unless `out` is the same array.
+        scale: Factor of each feature; one is not added to it.
+        eps: Number that is added to the mean square.
+        precision: Precision to which the result is rounded.
+        out: Array for the result, `f32[T, d]`.
     """
     for first in range(0, len(x), _ROWS):
         part = x[first : first + _ROWS]
@@ -93,7 +93,7 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 
 def _polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
-    """Evaluate a polynomial whose coefficients are given from the highest power down."""
+    """Evaluate a polynomial, given its coefficients from the highest power down."""
     made = np.full_like(x, coefficients[0])
     for coefficient in coefficients[1:]:
         made *= x
@@ -120,11 +120,11 @@ def capped(logits: np.ndarray, cap: float) -> np.ndarray:
 def temperatures(positions: np.ndarray, context: int) -> np.ndarray:
     """Compute the factor of each query's attention logits, `f32[T]`: 1 up to `context`.
 
-    Beyond it grows with the logarithm of the position, so that attention over more keys stays as
-    sharp.
+    Beyond that position the factor grows with the logarithm of the position, so that attention over
+    more keys stays as sharp.
 
     Args:
-        positions: Of the queries in their sequences, `i[T]`.
+        positions: Positions of the queries in their sequences, `i[T]`.
         context: The last position without a factor, at least 2.
     """
     factors: np.ndarray = np.log(np.maximum(positions, context)) / np.log(context)
@@ -143,7 +143,7 @@ def turns(positions: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarra
     """Compute cosines and sines of RoPE, `f32[T, head_dim / 2]` each.
 
     Args:
-        positions: Of tokens in their sequences, `i[T]`.
+        positions: Positions of the tokens in their sequences, `i[T]`.
         head_dim: Size of a head.
         theta: Base of the frequencies, 10,000 in the reference.
     """

@@ -59,7 +59,7 @@ class KVCache:
 
 
 def empty_kv_cache(lengths: Sequence[int], width: int, room: Room) -> KVCache:
-    """Make an empty cache for sequences that may become this long; `width` is that of all keys."""
+    """Make an empty cache for sequences of up to these lengths; `width` is that of all keys."""
     keys, values = ([room(n, width) for n in lengths] for _ in range(2))
     return KVCache(keys, values, [np.zeros(n, np.int64) for n in lengths])
 
@@ -91,7 +91,7 @@ class _Task:
 
 
 class Attention:
-    """Attention between its projections.
+    """Attention without its projections.
 
     Args:
         heads: Division of projections into heads.
@@ -121,7 +121,7 @@ class Attention:
         return projected
 
     def attend(self, queries: np.ndarray, batch: Batch, seen: list[Seen]) -> np.ndarray:
-        """Replace the queries of each sequence by what they attend to.
+        """Replace the queries of each sequence by the result of their attention.
 
         Args:
             queries: `f32[T, query * size]`, after RoPE.

@@ -1,4 +1,4 @@
-"""BLAS limited to one thread per call: the lanes are the threads."""
+"""Limit of one thread per BLAS call, because the lanes are threads already."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECL
 
 
 def ask_for_one_thread() -> None:
-    """Ask for one thread before numpy is imported; variables that the user has set stay."""
+    """Request one thread, before numpy is imported; variables set by the user keep their value."""
     for name in VARIABLES:
         os.environ.setdefault(name, "1")
 
@@ -20,8 +20,8 @@ def ask_for_one_thread() -> None:
 def one_thread() -> AbstractContextManager[Any]:
     """Run each call of numpy's BLAS in its caller's thread while the block lasts.
 
-    It uses threadpoolctl if that is installed. Without it BLAS starts threads of its own beside the
-    lanes, unless the environment forbids it: slower, but as correct.
+    It uses threadpoolctl if that is installed. Without it, BLAS starts its own threads beside the
+    lanes, unless the environment forbids it. That is slower, but the results are the same.
     """
     try:
         threadpoolctl: Any = importlib.import_module("threadpoolctl")

@@ -30,9 +30,9 @@ class Routing:
 
     Attributes:
         chosen: Experts of each token, `i64[T, k]`, the best first.
-        gates: The share of each, `f32[T, k]`; they do not add up to one.
-        margin: By what part of itself the last share that was chosen exceeds the best that was
-            not, `f32[T]`; infinite where every expert is chosen.
+        gates: Weight of each chosen expert, `f32[T, k]`; they do not add up to one.
+        margin: Difference between the smallest chosen gate and the largest one not chosen, as a
+            fraction of the former, `f32[T]`; infinite if every expert is chosen.
     """
 
     chosen: np.ndarray
@@ -50,13 +50,13 @@ class Routing:
 
 
 def route(x: np.ndarray, weights: np.ndarray, selected: int, cap: float = 0.0) -> Routing:
-    """Choose the best experts of each token; ties go to the lower number, as in jax.lax.top_k.
+    """Choose the best experts of each token. Ties go to the lower number, as in jax.lax.top_k.
 
     Args:
-        x: Normed activations, `f32[T, d]`; the router always computes in float32.
+        x: Normalized activations, `f32[T, d]`; the router always computes in float32.
         weights: `f32[d, expert]`.
-        selected: Experts per token. Gates stay as the softmax over all of them gave them.
-        cap: Of the router's logits; zero for none.
+        selected: Number of experts per token. Their gates are not normalized again.
+        cap: Cap of the router's logits; zero for none.
     """
     gates = softmax(capped(x @ weights, cap))
     order = np.argsort(-gates, axis=-1, kind="stable")[:, : selected + 1]
@@ -65,7 +65,7 @@ def route(x: np.ndarray, weights: np.ndarray, selected: int, cap: float = 0.0) -
 
 
 def _margin(ordered: np.ndarray, selected: int) -> np.ndarray:
-    """Compute the margin of each choice: last chosen gate less the first not chosen."""
+    """Compute the relative margin between the last chosen gate and the first not chosen."""
     if ordered.shape[1] <= selected:
         return np.full(len(ordered), np.inf, np.float32)
     last, next_best = ordered[:, selected - 1], ordered[:, selected]
@@ -85,14 +85,14 @@ class ExpertBatch:
 def shares(
     routing: Routing, weights: Mapping[Part, TensorSpec], every: int | None = None
 ) -> list[ExpertBatch]:
-    """List the experts that some token chose, in the order of their numbers.
+    """List the experts that any token chose, in the order of their numbers.
 
     Args:
-        routing: What the router decided.
-        weights: Of the layer, by part.
-        every: Tokens that an expert may have, to take all experts, also those without a token, and
-            to cut their width for so many: networks that run side by side cut alike. None for the
-            chosen ones, each cut for the tokens that it has.
+        routing: The router's choice.
+        weights: Weights of the layer, by part.
+        every: Largest number of tokens per expert. If given, all experts are listed, also those
+            without a token, and their width is cut for that many tokens, so that networks that run
+            side by side are cut alike. None for the chosen experts, each cut for its own tokens.
     """
     count = weights[EXPERT.gate].values.shape[0]
     found = []
@@ -117,19 +117,19 @@ def add_experts(
     room: Room,
     out: np.ndarray,
 ) -> Iterator[Product]:
-    """Add what each token's experts make of it, weighted by their gates.
+    """Add the results of each token's experts, weighted by their gates.
 
     Args:
-        x: Normed activations, `f32[T, d]`.
-        work: What each expert has to do; its matrices were announced to the stream.
-        lanes: Threads for what is no product.
+        x: Normalized activations, `f32[T, d]`.
+        work: Tokens of each expert; the stream has been told of its matrices.
+        lanes: Threads for everything but products.
         activation: Nonlinearity of the gates, applied in place.
-        watch: Sees the inputs of each matrix: its part, expert, and `f32[n, in]`.
+        watch: Called with the inputs of each matrix: its part, expert, and `f32[n, in]`.
         room: Makes empty arrays of activations.
-        out: What is added to, `f32[T, d]`.
+        out: Array to which the results are added, `f32[T, d]`.
 
     Yields:
-        Each product, which is to be done before the next is asked for.
+        Each product, which the caller computes before it asks for the next.
     """
     for share in work:
         own, made = (room(len(share.tokens), x.shape[1]) for _ in range(2))

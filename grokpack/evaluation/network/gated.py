@@ -1,4 +1,4 @@
-"""Gated MLP: an expert's, or the dense one beside the experts, through slices of its width."""
+"""Gated MLP, of an expert or dense beside the experts, computed in slices of its inner width."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 HIDDEN_BYTES = 256 << 20
 """Bytes of inner activations, gate and up together: 1,024 tokens of the width of Grok-1's experts.
-More tokens than fit are worked through a slice of the width at a time."""
+If more tokens come than fit, the width is computed slice by slice."""
 _ALIGNED = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Part of a gated MLP's inner width, and the three matrices for it."""
+    """Slice of a gated MLP's inner width: its parts of the three matrices."""
 
     gate: Matrix
     up: Matrix
@@ -37,7 +37,7 @@ class Slice:
 
 
 class GatedParts(NamedTuple):
-    """Parts of the network that the three matrices of a gated MLP are."""
+    """Names of the three matrices of a gated MLP, as parts of the network."""
 
     gate: Part
     up: Part
@@ -46,12 +46,12 @@ class GatedParts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GatedMLP:
-    """Three matrices that a batch of tokens passes through: `down(f(gate(x)) * up(x))`.
+    """Gated MLP of a batch of tokens: `down(f(gate(x)) * up(x))`.
 
     Attributes:
-        parts: Which they are.
-        expert: The expert that they are; None for an MLP that all tokens pass through.
-        slices: The matrices, by slices of the inner width.
+        parts: Names of its matrices.
+        expert: Number of the expert; None for an MLP that all tokens pass through.
+        slices: Its matrices, by slices of the inner width.
     """
 
     parts: GatedParts
@@ -69,10 +69,10 @@ def gated(
     """Cut a gated MLP for a number of tokens.
 
     Args:
-        weights: Of the layer, by part.
-        parts: Which of them it is made of.
-        tokens: Tokens that pass through it.
-        expert: Which of a stack it is; None where there is no stack.
+        weights: Weights of the layer, by part.
+        parts: Names of its matrices.
+        tokens: Number of tokens that pass through it.
+        expert: Index in a stack of experts; None where there is no stack.
     """
     gate, up, down = weights[parts.gate], weights[parts.up], weights[parts.down]
     slices = tuple(
@@ -101,18 +101,18 @@ def add_gated(
     watch: Watch,
     out: np.ndarray,
 ) -> Iterator[Product]:
-    """Add what a gated MLP makes of each token.
+    """Add the result of a gated MLP for each token.
 
     Args:
-        x: Normed activations, `f32[T, d]`.
-        mlp: Its matrices, which were announced to the stream.
-        lanes: Threads for what is no product.
+        x: Normalized activations, `f32[T, d]`.
+        mlp: The MLP; the stream has been told of its matrices.
+        lanes: Threads for everything but products.
         activation: Nonlinearity of the gate, applied in place.
-        watch: Sees the inputs of each matrix: its part, expert, and `f32[T, in]`.
-        out: What is added to, `f32[T, d]`.
+        watch: Called with the inputs of each matrix: its part, expert, and `f32[T, in]`.
+        out: Array to which the result is added, `f32[T, d]`.
 
     Yields:
-        Each product, which is to be done before the next is asked for.
+        Each product, which the caller computes before it asks for the next.
     """
     watch(mlp.parts.gate, mlp.expert, x)
     for part in mlp.slices:

@@ -1,4 +1,4 @@
-"""Decoder layer: attention, then MLP and experts, between norms and added to the stream."""
+"""Decoder layer: attention, then MLP and experts, each between norms and added to the stream."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NORMS: tuple[Part, ...] = (
     "pre_expert_norm",
     "post_expert_norm",
 )
-"""Before and after attention, before and after the experts; model.py, DecoderLayer."""
+"""Norms before and after attention, before and after the experts; model.py, DecoderLayer."""
 ROUTER: Part = "router"
 DENSE = GatedParts("mlp_gate", "mlp_up", "mlp_down")
 """MLP that every token passes through, beside the experts."""
@@ -49,11 +49,11 @@ class Tools:
     """Objects that every layer of a run uses.
 
     Attributes:
-        network: The computation.
-        constants: Of the network.
-        stream: The weights.
+        network: Architecture of the network.
+        constants: Constants of the network.
+        stream: Stream of the weights.
         lanes: Threads that multiply.
-        attention: The part between the projections.
+        attention: Attention without its projections.
         room: Makes empty arrays of activations, `f32[rows, columns]`.
     """
 
@@ -66,11 +66,11 @@ class Tools:
 
 
 def ignore(_part: Part, _expert: int | None, _x: np.ndarray) -> None:
-    """Watch nothing."""
+    """Ignore the inputs of a matrix."""
 
 
 def _ignore_stream(_h: np.ndarray) -> None:
-    """Watch nothing between attention and experts."""
+    """Ignore the stream between attention and experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class Extras:
     """Callbacks of a pass through a layer.
 
     Attributes:
-        memory: What is remembered of the sequences, which grows; None to remember nothing.
-        watch: Sees the inputs of each matrix.
-        between: Sees the stream between attention and experts.
-        every: As `experts.shares` takes it.
+        memory: Key/value cache, which grows; None for no cache.
+        watch: Called with the inputs of each matrix.
+        between: Called with the residual stream between attention and experts.
+        every: Argument of `experts.shares`.
     """
 
     memory: KVCache | None = None
@@ -94,9 +94,9 @@ class Layer:
     """Decoder layer.
 
     Args:
-        number: Its number.
-        tensors: Its tensors by part.
-        tools: What it works with.
+        number: Number of the layer.
+        tensors: Tensors of the layer, by part.
+        tools: Objects that all layers use.
     """
 
     def __init__(self, number: int, tensors: Mapping[Part, TensorSpec], tools: Tools) -> None:
@@ -106,7 +106,7 @@ class Layer:
         self._projections = {n: matrix(self._own[n]) for n in (QUERY, KEY, VALUE, OUTPUT)}
 
     def first_wanted(self) -> list[Matrix]:
-        """Matrices that are used before the router decides, in the order of their use."""
+        """Matrices that are used before the router's choice, in the order of their use."""
         return list(self._projections.values())
 
     def run(
@@ -121,14 +121,14 @@ class Layer:
         Args:
             h: The residual stream, `f32[T, d]`.
             batch: The sequences.
-            after: What will be wanted of the stream of weights after this layer.
-            extras: What is remembered and watched.
+            after: Matrices that will be used after this layer.
+            extras: Cache and callbacks.
 
         Yields:
-            Each product, which is to be done before the next is asked for.
+            Each product, which the caller computes before it asks for the next.
 
         Returns:
-            What the router decided.
+            The router's choice.
         """
         tools, precision = self._tools, self._tools.lanes.precision
         dense = self._dense(extras.every or len(h))

@@ -1,8 +1,8 @@
-"""Two networks in lockstep, so that each weight meets its counterpart while both stream.
+"""Two networks in lockstep, so that each weight is compared with its counterpart on the way.
 
-Both go through the same products in the same order, and their matrices are read in the same bands.
-So a part of a weight is in memory as one checkpoint has it and as the other has it, once, and each
-byte of either is read once.
+Both networks compute the same products in the same order, and their matrices are read in the same
+bands. So each part of a weight is in memory once from either checkpoint at the same time, and each
+byte of both is read once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Lockstep:
     Args:
         one: A network.
         other: Its counterpart.
-        look: Sees each part of a weight as both have it, in any thread: the matrix, whether it is
-            its transpose that multiplies, the tile.
-        look_whole: Sees each small tensor as both have it.
+        look: Called in any thread with each part of a weight from both networks: the matrix,
+            whether its transpose multiplies, and the tile.
+        look_whole: Called with each small tensor from both networks.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Lockstep:
         one.stream.told, other.stream.told = self._keep, self._meet
 
     def run(self, ours: Steps, theirs: Steps) -> tuple[Routing, Routing]:
-        """Step through a layer of both; return each router's choice.
+        """Run a layer of both networks; return the choice of each router.
 
         Raises:
             GrokpackError: What reading raises.
@@ -66,7 +66,7 @@ class Lockstep:
             self.multiply(product, counterpart)
 
     def multiply(self, ours: Product, theirs: Product) -> None:
-        """Compute the same product for both.
+        """Compute the same product for both networks.
 
         Raises:
             GrokpackError: What reading raises.
@@ -80,7 +80,7 @@ class Lockstep:
         )
 
     def _cut(self, wanted: Matrix) -> Iterator[MatrixRange]:
-        """Return bands that suit both; one is read in shorter runs if its bytes lie differently."""
+        """Return bands for both; a matrix of the other orientation is then read in shorter runs."""
         streams = [network.stream for network in self._networks]
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
         turned = streams[self._leading].lies_turned(specs[self._leading])

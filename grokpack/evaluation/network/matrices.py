@@ -1,4 +1,4 @@
-"""Matrices `[in, out]` that the network multiplies with, in bands that are read at once."""
+"""Matrices `[in, out]` of the network, in bands that are each read at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BAND_BYTES = 32 << 20
 """Bytes of a band as it is read: 1,024 rows of a gate projection in int8, 32,768 wide."""
-_ALIGNED = 128  # rows or columns: no group of scales of any engine's is cut
+_ALIGNED = 128  # rows or columns; a multiple of the scale groups of all engines
 _PROBE = 64
 
 
@@ -31,8 +31,8 @@ class Matrix:
     Attributes:
         tensor: The weight, `[in, out]` or `[expert, in, out]`.
         expert: Which matrix of a stack; None where there is no stack.
-        inputs: Rows, first and last + 1.
-        outputs: Columns likewise.
+        inputs: First row, and last + 1.
+        outputs: First column, and last + 1.
     """
 
     tensor: TensorSpec
@@ -52,11 +52,11 @@ class Matrix:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values as they are stored."""
+        """Bytes of the stored values."""
         return self.rows * self.columns * self.tensor.values.dtype.itemsize
 
     def box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
-        """Return the box in the tensor of a part that is given relative to this region."""
+        """Return the box of the tensor for a part that is given relative to this region."""
         lead = () if self.expert is None else (self.expert,)
         start = (*lead, self.inputs[0] + rows[0], self.outputs[0] + columns[0])
         return Box(start, (*(1 for _ in lead), rows[1] - rows[0], columns[1] - columns[0]))
@@ -68,22 +68,22 @@ def matrix(
     inputs: tuple[int, int] | None = None,
     outputs: tuple[int, int] | None = None,
 ) -> Matrix:
-    """Return a weight's matrix, or some of its rows and columns."""
+    """Return a matrix of a weight, or some of its rows and columns."""
     rows, columns = tensor.values.shape[-2:]
     return Matrix(tensor, expert, inputs or (0, rows), outputs or (0, columns))
 
 
 @dataclass(frozen=True, slots=True)
 class CodedBlock:
-    """Codes that were read, with scales not yet applied.
+    """Codes of a band, with scales that are not applied yet.
 
     Attributes:
-        rows: Inputs that it holds, first and last + 1, within its matrix.
-        columns: Outputs likewise.
+        rows: First input in the matrix, and last + 1.
+        columns: First output in the matrix, and last + 1.
         values: `i8` codes or `f32` weights, contiguous: `[in, out]`, or `[out, in]` if `turned`.
-        turned: Whether the values lie the other way round.
+        turned: True if the values are stored `[out, in]`.
         scales: `f32[group, out]`, or `[out, group]` if `turned`; None where there are none.
-        first: The first input within the first group of scales.
+        first: Index of the first input within its scale group.
         per_group: Inputs that share a scale.
     """
 
@@ -96,26 +96,26 @@ class CodedBlock:
     per_group: int = 1
 
     def transposed(self) -> CodedBlock:
-        """Return the transposed matrix; only for values without scales."""
+        """Return the transposed block, which must have no scales."""
         assert self.scales is None  # noqa: S101  # groups run along inputs
         return CodedBlock(self.columns, self.rows, self.values, not self.turned)
 
 
 MatrixRange = tuple[tuple[int, int], tuple[int, int]]
-"""Rows and columns, first and last + 1 of each."""
+"""First row and last + 1, first column and last + 1."""
 
 
 def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterator[MatrixRange]:
     """Yield the rows and columns of each band of a matrix.
 
-    Bands run along the way the bytes lie, so that each is one run, or nearly: whole rows, or whole
-    columns where the matrix is stored `[out, in]`.
+    A band is one run of bytes in the file, or nearly: whole rows, or whole columns of a matrix that
+    is stored `[out, in]`.
 
     Args:
         whole: The matrix.
-        turned: Whether bands are whole columns.
-        itemsize: Bytes of a value that the size of a band is told by; those of its dtype by
-            default.
+        turned: True if bands are whole columns.
+        itemsize: Bytes of a value, from which the size of a band follows; by default those of the
+            matrix's dtype.
     """
     long, wide = (whole.columns, whole.rows) if turned else (whole.rows, whole.columns)
     line_bytes = wide * (itemsize or whole.tensor.values.dtype.itemsize)
@@ -128,7 +128,7 @@ def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterat
 def read(
     whole: Matrix, rows: tuple[int, int], columns: tuple[int, int], reader: ArrayReader
 ) -> CodedBlock:
-    """Read a band and the scales that belong to it.
+    """Read a band and its scales.
 
     Raises:
         GrokpackError: What reading raises.
@@ -151,7 +151,7 @@ def read(
 
 
 def is_turned(tensor: TensorSpec, reader: ArrayReader) -> bool:
-    """Tell whether a weight's bytes lie `[out, in]`, by reading one corner of it."""
+    """Tell whether a weight is stored `[out, in]`, by reading one corner of it."""
     shape = tensor.values.shape
     corner = (*(1 for _ in shape[:-2]), *(min(_PROBE, n) for n in shape[-2:]))
     bits = reader.read(tensor.name, Box((0,) * len(shape), corner))

@@ -36,7 +36,7 @@ FINAL_NORM: Part = "final_norm"
 HEAD: Part = "head"
 _NO_EXTRAS = Extras()
 _HEAD_BYTES = 64 << 20  # of a block of logits
-_HEAD_ROWS = 16384  # most tokens of the vocabulary in a block
+_HEAD_ROWS = 16384  # largest number of tokens of the vocabulary in a block
 _AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
 
 
@@ -56,10 +56,10 @@ class Setup:
 
     Attributes:
         lanes: Threads that multiply, with their precision; networks may share them.
-        implementation: Which twin of each kernel runs.
-        layers: Layers to run; None for all.
+        implementation: Implementation of each kernel.
+        layers: Number of layers to run; None for all.
         room: Makes arrays of activations, `f32[rows, columns]`; memory by default.
-        advance: Told how many bytes of weights were taken.
+        advance: Called with the number of bytes of weights that were used.
     """
 
     lanes: Lanes
@@ -73,17 +73,17 @@ class Network:
     """Network of one checkpoint, driven by one thread.
 
     Attributes:
-        geometry: Its dimensions.
-        constants: What its config says beside them.
-        precision: Where its arithmetic rounds.
-        stream: Its weights.
+        geometry: Dimensions of the network.
+        constants: Its constants.
+        precision: Precision of its arithmetic.
+        stream: Stream of its weights.
         layers: The layers that run.
         room: Makes empty arrays of activations, `f32[rows, columns]`.
         lanes: Threads that multiply.
 
     Args:
-        checkpoint: Its weights, in any format.
-        setup: How it runs.
+        checkpoint: Checkpoint of any format with its weights.
+        setup: Settings of the run.
 
     Raises:
         GrokpackError: GP211 where the head size is not known; GP345 for a family whose
@@ -124,7 +124,7 @@ class Network:
     def embed(self, batch: Batch) -> np.ndarray:
         """Compute the residual stream before the first layer, `f32[T, d]`.
 
-        Each row of the embedding that some token names is read once.
+        Each needed row of the embedding is read once.
 
         Raises:
             GrokpackError: GP341 for a token that the vocabulary does not have.
@@ -145,7 +145,7 @@ class Network:
         return h
 
     def memories(self, lengths: Sequence[int]) -> list[KVCache]:
-        """Make empty key/value caches of every layer, for sequences that may become this long."""
+        """Make empty key/value caches for all layers, for sequences of up to these lengths."""
         width = self._heads.kv * self._heads.size
         return [empty_kv_cache(lengths, width, self.room) for _ in self.layers]
 
@@ -162,7 +162,7 @@ class Network:
             number: The layer.
             h: `f32[T, d]`.
             batch: The sequences.
-            extras: What is remembered and watched.
+            extras: Cache and callbacks.
         """
         steps = self.products(number, h, batch, extras)
         while True:
@@ -175,7 +175,7 @@ class Network:
     def products(
         self, number: int, h: np.ndarray, batch: Batch, extras: Extras = _NO_EXTRAS
     ) -> Generator[Product, None, Routing]:
-        """Step through a layer like `step`, for a caller that does the products itself."""
+        """Run a layer like `step`, for a caller that computes the products itself."""
         if number == 0:
             self._begin(batch.size)
         last = number + 1 == len(self.layers)
@@ -201,16 +201,16 @@ class Network:
             yield product.matrix.inputs[0], self.scaled(product.out)
 
     def head_products(self, x: np.ndarray) -> Iterator[Product]:
-        """Yield the products of `logits` by block, for a caller that does them itself."""
+        """Yield the products of `logits` by block, for a caller that computes them itself."""
         for block in self._head:
             made = np.zeros((len(x), block.rows), np.float32)
             yield Product(x, block, made, transposed=True)
         self._head = []
 
     def embedding_products(self) -> Iterator[Product]:
-        """Yield products of no token with an embedding that is not the head, to compare it.
+        """Yield products without tokens for an embedding that is not the head, to compare it.
 
-        They come after those of the head.
+        They follow those of the head.
         """
         own = self._tensors[None]
         if HEAD not in own:

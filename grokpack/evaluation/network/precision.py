@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Name = Literal["f32", "bf16"]
-_ROWS = 64  # rounded at a time: the parts stay in the cache
+_ROWS = 64  # rounded at a time, so that they stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,9 @@ class Precision:
     """Precision of a run.
 
     Attributes:
-        name: `f32`: float32 throughout, which is what the weights say; or `bf16`: as the
-            reference runs, `fprop_dtype = bfloat16` in xAI's run.py. Sums are taken in float32
-            and rounded once, as matrix units do; xAI's own results differ among themselves by
-            the order of such sums.
+        name: `f32` for float32 throughout, or `bf16` for the reference's precision, which is
+            `fprop_dtype = bfloat16` in xAI's run.py. Sums are computed in float32 and rounded
+            once, as matrix units do. xAI's own results vary with the order of such sums.
     """
 
     name: Name = "f32"

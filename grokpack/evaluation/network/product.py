@@ -1,7 +1,7 @@
 """Products of activations and bands of weights, in lanes of columns with a thread each.
 
-A lane owns its columns of the result, and takes the bands in the order they come. So no two
-threads ever add to the same number, and the order of a sum does not depend on the clock.
+A lane owns some columns of the result, and processes the bands in their order. So no two threads
+ever add to the same number, and the order of a sum does not depend on timing.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ T = TypeVar("T")
 
 TILE_COLUMNS = 512
 TILE_ROWS = 1024
-"""A tile of weights in float32 takes 2 MiB: it is multiplied while it lies in the cache."""
-TOKENS = 1024  # multiplied with a tile at a time
+"""Rows and columns of a tile: 2 MiB in float32, which stay in the cache while it is multiplied."""
+TOKENS = 1024  # multiplied by a tile at a time
 _BANDS_IN_WORK = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Multiplication that a network asks for, with a matrix that was announced to the stream.
+    """Multiplication that a network requests; the stream has been told of its matrix.
 
     Attributes:
         x: Activations, `f32[T, in]`.
-        matrix: What they are multiplied with.
-        out: What the product is added to, `f32[T, out]`.
-        transposed: Whether it is the transposed matrix that multiplies.
+        matrix: The matrix by which they are multiplied.
+        out: Array to which the product is added, `f32[T, out]`.
+        transposed: True if the matrix is transposed first.
     """
 
     x: np.ndarray
@@ -59,13 +59,13 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Part of a matrix as two checkpoints have it, before any rounding.
+    """Part of a matrix from two checkpoints, before any rounding.
 
     Attributes:
-        rows: Inputs that it holds, first and last + 1, within the matrix that multiplies.
-        columns: Outputs likewise.
-        bands: The band of either that it was cut from.
-        values: Weights of either, `f32[in, out]`, which must not be written to.
+        rows: First input in the matrix, and last + 1.
+        columns: First output in the matrix, and last + 1.
+        bands: The two bands from which it was cut.
+        values: The two arrays of weights, `f32[in, out]`, which must not be modified.
     """
 
     rows: tuple[int, int]
@@ -78,9 +78,9 @@ class Lanes:
     """Threads that multiply; one object serves a whole run.
 
     Args:
-        workers: Threads.
-        precision: Weights are rounded to it.
-        implementation: Which twin of each kernel runs.
+        workers: Number of threads.
+        precision: Precision to which weights are rounded.
+        implementation: Implementation of each kernel.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Lanes:
             lane.shutdown(wait=True, cancel_futures=True)
 
     def spread(self, work: Callable[[S], T], tasks: Sequence[S]) -> list[T]:
-        """Do independent tasks on all lanes, and return results in the tasks' order."""
+        """Run independent tasks on all lanes; return the results in the order of the tasks."""
         futures = [
             self._lanes[i % len(self._lanes)].submit(work, task) for i, task in enumerate(tasks)
         ]
@@ -110,7 +110,7 @@ class Lanes:
         Args:
             x: Activations.
             bands: The matrix, in bands of rows or of columns.
-            out: What is added to.
+            out: Array to which the product is added.
         """
         self._spread_bands(bands, lambda band, lane: self._share(x, band, out, lane))
         return out
@@ -121,19 +121,19 @@ class Lanes:
         bands: Iterable[tuple[CodedBlock, CodedBlock]],
         look: Callable[[Tile], None],
     ) -> None:
-        """Do a product of two networks, a tile of both at a time.
+        """Compute the same product for two networks, tile by tile.
 
         Args:
-            products: What either asks for.
+            products: The product of each network.
             bands: The same bands of both.
-            look: Sees each tile while both have it in memory; in any thread.
+            look: Called in any thread with each tile of both.
         """
         self._spread_bands(
             bands, lambda pair, lane: self._share_of_both(products, pair, look, lane)
         )
 
     def _spread_bands(self, bands: Iterable[S], share: Callable[[S, int], None]) -> None:
-        """Do every lane's share of each band, reading ahead."""
+        """Compute every lane's share of each band, while later bands are read."""
         pending: deque[list[Future[None]]] = deque()
         for band in bands:
             pending.append([lane.submit(share, band, n) for n, lane in enumerate(self._lanes)])
@@ -143,7 +143,7 @@ class Lanes:
             _finish(pending.popleft())
 
     def _share(self, x: np.ndarray, band: CodedBlock, out: np.ndarray, lane: int) -> None:
-        """Do a lane's tiles of a band."""
+        """Compute a lane's tiles of a band."""
         for rows, columns in self.tiles(band, lane):
             weights = self._settled(band, self.widened(band, rows, columns))
             _add_product(x, weights, rows, columns, out)
@@ -155,7 +155,7 @@ class Lanes:
         look: Callable[[Tile], None],
         lane: int,
     ) -> None:
-        """Do a lane's tiles of the same band of two networks."""
+        """Compute a lane's tiles of the same band of two networks."""
         for rows, columns in self.tiles(bands[0], lane):
             one, other = (self.widened(band, rows, columns) for band in bands)
             look(Tile(rows, columns, bands, (one, other)))
@@ -191,7 +191,7 @@ class Lanes:
         return made.T if band.turned else made
 
     def _settled(self, band: CodedBlock, weights: np.ndarray) -> np.ndarray:
-        """Return a tile's weights in the precision of the run; the band itself stays unchanged."""
+        """Return a tile's weights in the precision of the run, without changing the band."""
         own = weights.copy(order="K") if band.scales is None and self.precision.rounds else weights
         return self.precision.settle(own)
 
@@ -210,7 +210,7 @@ def _add_product(
 
 
 def _let_values_overflow() -> None:
-    """Silence numpy's overflow warnings in a thread: the verdict names infinite weights."""
+    """Silence numpy's overflow warnings in a thread; infinite weights become findings."""
     np.seterr(over="ignore", invalid="ignore")
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-BEST = 8  # tokens that are kept of each distribution
-_ROWS = 128  # tokens whose logits are worked on at a time
+BEST = 8  # likeliest tokens that are kept of each distribution
+_ROWS = 128  # tokens whose logits are processed at a time
 
 
 class Scores:
     """Scores of one network's predictions.
 
     Attributes:
-        targets: The token that each prediction is held against, `i64[T]`; -1 for none.
+        targets: The token that each prediction should give, `i64[T]`; -1 for none.
         best: The likeliest tokens, `i64[T, 8]`, the likeliest first.
 
     Args:
@@ -51,7 +51,7 @@ class Scores:
             (self._best_logits[part], np.take_along_axis(logits, found, axis=1)), axis=1
         )
         tokens = np.concatenate((self.best[part], found + first), axis=1)
-        # of equal logits the lower token comes first, as argmax has it
+        # of equal logits the lower token comes first, as in argmax
         order = np.lexsort((tokens, -values), axis=1)[:, :BEST]
         if self.best.shape[1] != order.shape[1]:
             self._widen(order.shape[1])
@@ -81,11 +81,11 @@ class Divergence:
     """Divergence of two networks' predictions on the same tokens.
 
     Attributes:
-        first: The reference's.
-        second: The other's.
+        first: Scores of the reference.
+        second: Scores of the other network.
 
     Args:
-        targets: As `Scores` has them.
+        targets: Targets, as in `Scores`.
     """
 
     def __init__(self, targets: np.ndarray) -> None:
@@ -111,7 +111,7 @@ class Divergence:
         """Return the KL divergence of the second from the first, `f64[T]` in nats, at least 0."""
         scale = np.exp(self._largest - self.first.log_sum)
         found = self._gap * scale - self.first.log_sum + self.second.log_sum
-        positive: np.ndarray = np.maximum(found, 0)  # what rounding takes below
+        positive: np.ndarray = np.maximum(found, 0)  # rounding can give less
         return positive
 
 

@@ -26,21 +26,21 @@ _READERS = 2
 
 
 class Stream:
-    """A checkpoint's weights; one thread announces matrices, and takes them in that order.
+    """A checkpoint's weights. One thread announces matrices, and takes them in that order.
 
-    What is announced and not yet taken is read in the meantime, up to a number of bands.
+    Bands of announced matrices are read ahead, up to a limit.
 
     Attributes:
-        checkpoint: Whose weights they are.
-        read_bytes: Bytes of values that were asked for so far.
-        cut: Tells the bands of a matrix; by default they run the way its bytes lie.
-        told: Sees each small tensor that is read whole.
+        checkpoint: The checkpoint.
+        read_bytes: Bytes of values that were requested so far.
+        cut: Returns the bands of a matrix; by default in the order in which its bytes are stored.
+        told: Called with each small tensor that is read whole.
 
     Args:
         checkpoint: The source.
-        depth: Bands that may wait for being taken.
-        implementation: Which twin of each kernel runs.
-        advance: Told how many bytes were taken.
+        depth: Number of bands that may wait to be taken.
+        implementation: Implementation of each kernel.
+        advance: Called with the number of bytes that were taken.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Stream:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def announce(self, wanted: Sequence[Matrix]) -> None:
-        """Announce the matrices that will be taken next, after those announced before."""
+        """Announce the matrices that will be taken after those announced before."""
         for one in wanted:
             self._wanted.extend((one, part) for part in self.cut(one))
         self._pump()
@@ -78,7 +78,7 @@ class Stream:
 
         Raises:
             GrokpackError: What reading raises.
-            LookupError: Another matrix is next.
+            LookupError: The next matrix is another one.
         """
         while True:
             if not self._coming or self._coming[0][0] is not wanted:
@@ -114,7 +114,7 @@ class Stream:
         return matrices.bands(one, turned=self.lies_turned(one.tensor))
 
     def lies_turned(self, tensor: TensorSpec) -> bool:
-        """Tell whether the bytes of a weight lie `[out, in]`."""
+        """Tell whether a weight is stored `[out, in]`."""
         kind = self.checkpoint.model.family.path_of(tensor.name)
         if kind not in self._turned:
             self._turned[kind] = matrices.is_turned(tensor, self._reader)

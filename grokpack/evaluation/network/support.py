@@ -1,4 +1,4 @@
-"""Parts of a network that are computed here."""
+"""Check that all parts of a family's network can be computed here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def refuse_unknown_parts(family: Family) -> None:
     """Refuse a network that cannot be computed as its family's reference computes it.
 
     Raises:
-        GrokpackError: GP345 with the parts that are not computed here, and those that are missing.
+        GrokpackError: GP345 with the parts that cannot be computed, and those that are missing.
     """
     wrong = tuple(_unlike({rule.part for rule in family.rules}))
     if wrong:
