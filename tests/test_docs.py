@@ -130,7 +130,7 @@ def test_the_header_shown_in_full_is_the_one_that_is_written() -> None:
     from grokpack.formats import pickle
 
     page = (DOCS / "explanation/ckpt-0.md").read_text(encoding="utf-8")
-    shown = page.split("one line for each thought:")[1].split("```")[1]
+    shown = page.split("a line for each step:")[1].split("```")[1]
     lines = [_dump(line) for line in shown.splitlines()[1:]]
     head, tail = b"".join(lines).split(b"\xff" * 32)
     router = pickle.frame(ArraySpec((6144, 8), DType.F32), None)

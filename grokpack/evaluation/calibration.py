@@ -2,12 +2,12 @@
 
 The file is safetensors. For each weight of attention, MLP and experts, by its own name:
 
-    NAME/mean_square   f32[in] or f32[expert, in]   of what the weight was multiplied with
-    NAME/tokens        i64[1] or i64[expert]        tokens that the mean is over
+    NAME/mean_square   f32[in] or f32[expert, in]   mean squares of the weight's inputs
+    NAME/tokens        i64[1] or i64[expert]        number of tokens in the mean
 
-and in its metadata `format: grokpack-calibration`, `version: 1`, `source`: the digest of the
-checkpoint's headers, `tokens`. An error in a weight costs as much as the square of what it meets:
-so quantizing weighs it.
+Its metadata has `format: grokpack-calibration`, `version: 1`, `tokens`, and in `source` the digest
+of the checkpoint's headers. Quantization weighs the error of a weight by the mean square of its
+input.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SAME_INPUTS: dict[Part, tuple[Part, ...]] = {
     EXPERT.gate: (EXPERT.gate, EXPERT.up),
     DENSE.gate: (DENSE.gate, DENSE.up),
 }
-"""Weights that are multiplied with the same activations, by the one that is reported."""
+"""Weights with the same inputs, by the one whose inputs are reported."""
 _ROWS = 1024  # tokens summed at a time
 
 
@@ -72,7 +72,7 @@ class Calibration:
         return see
 
     def write(self, inputs: Inputs) -> None:
-        """Write the file; it appears when it is whole.
+        """Write the file, which appears when it is whole.
 
         Raises:
             GrokpackError: GP401 on a full disk, GP324 where it cannot be written.

@@ -24,7 +24,7 @@ _DIMENSIONS = (
     "head_dim",
 )
 _OPTIONAL = ("context", "pad", "bos", "eos")
-"""Constants that many formats cannot hold: compared only if both checkpoints give them."""
+"""Constants that many formats cannot hold; they are compared only if both checkpoints have them."""
 _SWITCHES = (
     "hidden_act",
     "mask_pad_token",
@@ -32,8 +32,8 @@ _SWITCHES = (
     "rope_scaling",
     "router_logit_softcapping",
 )
-"""Keys of a config that change what some program computes, but are not in xAI's code."""
-_ROUNDING = 1e-6  # relative; what a decimal in a config, or float32 in a GGUF, may lose
+"""Keys of a config that change the results of some program but are not in xAI's code."""
+_ROUNDING = 1e-6  # relative; the rounding of a decimal in a config, or of float32 in a GGUF
 
 
 def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
@@ -53,8 +53,8 @@ def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
 def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     """Find constants, token ids and switches that differ between two configs.
 
-    A constant that a config leaves out is that of xAI's code. If a config gives it by several keys,
-    all of them count: programs differ in the key that they read.
+    A constant that a config lacks is that of xAI's code. If a config has it under several keys, all
+    of them count, because programs differ in the key that they read.
     """
     rows = []
     usual = hyperparameters.defaults(first.model)

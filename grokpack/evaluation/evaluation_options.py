@@ -1,4 +1,4 @@
-"""Options of an evaluation: threads, memory, precision; and its cost."""
+"""Options of an evaluation (threads, memory, precision) and its cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import Geometry
 
 MEMORY_BYTES = 2 << 30
-"""Resident memory that `evaluate` and `generate` keep to, unless told otherwise."""
+"""Default limit of resident memory for `evaluate` and `generate`."""
 _FIXED_BYTES = 1 << 30
 """Interpreter, kernels, bands in flight and in use, an expert's inner activations, logits: 630 MB
 were measured for a layer of Grok-1's width and 512 tokens."""
@@ -38,10 +38,10 @@ class EvaluateOptions:
     """Options of an evaluation.
 
     Attributes:
-        precision: `f32`, or `bf16` as the reference.
-        layers: The first so many layers only; None for all.
-        workers: Threads; None for as many as are useful.
-        memory_bytes: Resident memory to keep to; activations that do not fit go to disk.
+        precision: `f32`, or `bf16` for the reference's.
+        layers: Number of layers to run, from the first; None for all.
+        workers: Number of threads; None for as many as are useful.
+        memory_bytes: Limit of resident memory; activations that do not fit go to disk.
         listen: Receives progress.
     """
 
@@ -58,8 +58,8 @@ class Cost:
 
     Attributes:
         read_bytes: Bytes of weights, if every expert is chosen by some token.
-        flops: Arithmetic of the matrices, a multiplication and an addition counting as two.
-        spilled_bytes: Activations that will lie on disk.
+        flops: Operations in products of matrices; a multiplication and an addition count as two.
+        spilled_bytes: Bytes of activations that will be on disk.
     """
 
     read_bytes: int
@@ -75,14 +75,14 @@ def cost(
     *,
     remembered: bool = False,
 ) -> Cost:
-    """Predict the cost of running this many tokens.
+    """Predict the cost of an evaluation of `tokens` tokens.
 
     Args:
-        checkpoint: The weights.
+        checkpoint: The checkpoint.
         tokens: Number of tokens in all sequences.
         options: Options of the run.
         streams: Residual streams that are held at a time; `pair.STREAMS` of two networks.
-        remembered: Whether every layer keeps keys and values of all tokens, as generating does.
+        remembered: True if every layer caches keys and values of all tokens, as in generation.
     """
     geometry, by_name = checkpoint.geometry, checkpoint.model.by_name()
     wanted = options.layers or geometry.layers
@@ -122,7 +122,7 @@ def networks(
     *,
     remembered: bool = False,
 ) -> Iterator[list[Network]]:
-    """Open networks that share threads, ready to run this many tokens.
+    """Open networks that share threads, with room for `tokens` tokens.
 
     Raises:
         GrokpackError: GP312 where the memory allowed is too little; what `Network` raises.
@@ -153,7 +153,7 @@ def _advances(listen: Listener) -> Callable[[int], None]:
 
 
 def _on_disk(rows: int, columns: int) -> np.ndarray:
-    """Map activations to a nameless file, so that the system can write them out."""
+    """Map activations to an unnamed file, so that the system can write them out."""
     if not rows:  # an expert without a token
         return in_memory(rows, columns)
     pages = storage.scratch_memory(math.prod((rows, columns, _F32)))

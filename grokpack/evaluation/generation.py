@@ -28,8 +28,8 @@ class Sampling:
     """Options of choosing the next token.
 
     Attributes:
-        temperature: Divisor of logits; 0 takes the likeliest token.
-        top_p: Total probability of the likeliest tokens, from which one is drawn.
+        temperature: Divisor of the logits; 0 to take the likeliest token.
+        top_p: Total probability of the likeliest tokens among which one is drawn.
         seed: Seed of the draw.
     """
 
@@ -46,7 +46,7 @@ class Generation:
         tokens: Tokens that continue each prompt, without the end of a sequence.
         ended: Whether each sequence came to its end by itself.
         read_bytes: Bytes of weights that were read.
-        first_s: Wall time until the first token of each, the prompts' own pass.
+        first_s: Wall time until the first token of each, which takes one pass over the prompts.
         seconds: Wall time in all.
     """
 
@@ -65,18 +65,18 @@ def generate(
     options: EvaluateOptions | None = None,
     said: Callable[[int, int], None] | None = None,
 ) -> Generation:
-    """Continue prompts; all take their next token from the same pass over the weights.
+    """Continue prompts, all with the same passes over the weights.
 
     Args:
-        checkpoint: The weights, in any format.
+        checkpoint: A checkpoint of any format.
         prompts: Tokens of each prompt, `i[T]`, at least one.
         count: Largest number of tokens to add.
         sampling: How tokens are chosen; the likeliest by default.
         options: Options of the run.
-        said: Receives each token as it is chosen: the prompt's number, the token.
+        said: Called with each token as it is chosen: the prompt's number, the token.
 
     Raises:
-        GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341; what reading raises.
+        GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341, and errors of reading.
     """
     options = options or EvaluateOptions()
     if not prompts or not all(map(len, prompts)):
@@ -101,7 +101,7 @@ def generate(
 def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
     """Count the bytes of weights read for one more token of each sequence.
 
-    An expert is read once for all sequences; each token chooses up to two.
+    An expert is read once for all sequences.
     """
     used, by_name = _used_share(checkpoint.model, sequences), checkpoint.model.by_name()
     total = 0.0
@@ -111,7 +111,7 @@ def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
 
 
 def _used_share(model: Model, sequences: int) -> float:
-    """Estimate the share of experts that work, as if each token chose at random."""
+    """Estimate the share of experts that are chosen, as if each token chose at random."""
     by_role = model.parameters()
     experts = by_role.by_role.get("expert", 0)
     one = 1 - (by_role.total - by_role.active) / experts if experts else 1.0
@@ -165,7 +165,7 @@ class _Run:
 
 
 def _of(memory: KVCache, going: list[int]) -> KVCache:
-    """Keep the cached keys and values of the sequences that go on."""
+    """Select the cached keys and values of the sequences that continue."""
     kept = ([rows[n] for n in going] for rows in (memory.keys, memory.values, memory.tokens))
     return type(memory)(*kept)
 

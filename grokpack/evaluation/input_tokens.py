@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NO_TARGET = -1
 CONTEXT = 512
-"""Tokens of a window that a text is cut into, unless another number is asked for."""
+"""Default number of tokens in the windows into which a text is cut."""
 _MOST_TOKENS = 1 << 22
 _MOST_ROWS = 1 << 16
 _MOST_ARRAY_BYTES = 8 * _MOST_TOKENS + (1 << 16)
@@ -31,7 +31,7 @@ _MATRIX = 2
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Sequences of tokens, with the token that should follow each.
+    """Sequences of tokens, with the token that follows each.
 
     Attributes:
         sequences: Tokens of each sequence, `i64[T]`.
@@ -54,8 +54,8 @@ def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> I
 
     Args:
         path: The file.
-        context: Tokens of a window at most; None for any length.
-        most: Tokens in all at most; None for all.
+        context: Maximum number of tokens in a window; None for no limit.
+        most: Maximum number of tokens in all; None for no limit.
         pad: The padding token.
 
     Raises:
@@ -82,14 +82,14 @@ def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> I
 def read_text(
     path: str, checkpoint: Checkpoint, tokenizer: str | None, context: int, most: int | None
 ) -> Inputs:
-    """Read a UTF-8 text as tokens, in windows; no token is put before it, as in the reference.
+    """Read a UTF-8 text as tokens, in windows. As in the reference, no token is put before it.
 
     Args:
         path: The file.
-        checkpoint: Beside which a tokenizer is looked for.
+        checkpoint: The checkpoint, beside which a tokenizer is looked for.
         tokenizer: Path of a sentencepiece model; None to look for tokenizer.model.
-        context: Tokens of a window.
-        most: Tokens in all at most; None for all.
+        context: Number of tokens in a window.
+        most: Maximum number of tokens in all; None for no limit.
 
     Raises:
         GrokpackError: GP306 without a tokenizer, GP307 without the package, GP342 for no text.
@@ -103,11 +103,11 @@ def read_text(
 
 
 class Tokenizer:
-    """Sentencepiece model, as xAI's code uses it.
+    """Tokenizer: a SentencePiece model, used as in xAI's code.
 
     Args:
-        checkpoint: Beside which it is looked for.
-        given: Its path; None to look.
+        checkpoint: The checkpoint, beside which the model is looked for.
+        given: Path of the model; None to look for it.
 
     Raises:
         GrokpackError: GP306 where there is none or another model's, GP307 without the package,
@@ -160,7 +160,7 @@ def _without_padding(row: np.ndarray, pad: int) -> np.ndarray:
 def _cut(
     rows: list[np.ndarray], context: int | None, most: int | None, path: str, pad: int
 ) -> Inputs:
-    """Cut rows into windows, each token with the one that follows, also in the next window."""
+    """Cut rows into windows; the last token's successor is the first token of the next window."""
     sequences: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     left = most if most is not None else sum(map(len, rows))

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def logits_file(path: str, tokens: int, vocab: int) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Open a file of logits `f32[T, vocab]`, a row for each token of all sequences.
 
-    It appears under its name when the block ends well; a run that fails leaves nothing.
+    The file appears when the block succeeds. A run that fails leaves nothing.
 
     Args:
-        path: The file, which must not be there yet.
-        tokens: Rows.
-        vocab: Columns.
+        path: The file, which must not exist yet.
+        tokens: Number of rows.
+        vocab: Number of columns.
 
     Yields:
-        What writes logits `f32[T, block]` of tokens of the vocabulary from a first one on.
+        A function that writes logits `f32[T, block]`, given their first token of the vocabulary.
 
     Raises:
         GrokpackError: GP304 for another suffix, GP323 where the file exists, GP401 on a full disk.

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import Part
 
 ORDER_OF_SUMS: dict[Name, float] = {"f32": 1e-5, "bf16": 5e-3}
-"""Relative error of what is the same sum in another order. Measured are 1e-7 to 6e-7 in float32,
-at widths of 64 to 768, and 1e-4 where activations are rounded to bfloat16: a last bit may turn."""
+"""Relative error from sums in another order. Measured errors are 1e-7 to 6e-7 in float32, at widths
+of 64 to 768, and 1e-4 if activations are rounded to bfloat16, where a last bit may change."""
 _TIMES = 3.0
-"""How much more a part may err than its weights do, as the root of the sum of their squares: 0.8 to
-1.3 are measured. Softmax and GELU amplify what comes in."""
+"""Largest error of a part as a multiple of its weights' errors (the root of their sum of squares).
+Measured are 0.8 to 1.3; softmax and GELU amplify errors of their inputs."""
 _SHOWN = 10.0
-"""How many times the limit a weight must be apart for its part's output to show that it does not
-matter how it is stored: less would drown."""
+"""Multiple of a part's limit by which a weight must differ before the output can prove that the
+difference does not matter. A smaller difference would not show in the output."""
 _WEIGHTS: dict[str, tuple[Part, ...]] = {
     "embedding": (EMBEDDING,),
     "attention": (*NORMS[:2], QUERY, KEY, VALUE, OUTPUT),
@@ -44,10 +44,10 @@ class NetworkPart:
     Attributes:
         name: `embedding`, `attention`, `experts` or `head`.
         layer: The layer; None for the embedding and the head.
-        error: Its relative error.
-        limit: What its weights' formats allow: nothing but the order of sums where values are
-            equal.
-        weights: Its weights; those of the embedding are the embedding's, not the head's.
+        error: Relative error of the part.
+        limit: The error that the formats of its weights allow; where values are equal, only that
+            of the order of sums.
+        weights: Distances of its weights.
     """
 
     name: str
@@ -81,13 +81,13 @@ class NetworkPart:
         """Make a part with its weights.
 
         Args:
-            name: Which.
-            layer: Of which layer.
-            error: Its relative error.
-            seen: Weights that were compared, its own among them.
-            precision: Of the run.
+            name: Name of the part.
+            layer: Layer of the part; None for the embedding and the head.
+            error: Relative error of the part.
+            seen: All weights that were compared.
+            precision: Precision of the run.
             reached: Experts that some token chose in both networks.
-            alone: Whether no sequence has a second token: then no query chooses among keys.
+            alone: True if no sequence has a second token, so that no query chooses among keys.
         """
         own = [row for row in seen if row.part in _WEIGHTS[name]]
         if name == "head" and any(row.part == HEAD for row in own):
@@ -106,10 +106,10 @@ class NetworkPart:
         return replace(made, weights=weights)
 
     def _is_excused(self, row: WeightGap, reached: frozenset[int]) -> bool:
-        """Tell whether a weight beyond its limit computes the same on this input.
+        """Tell whether a weight beyond its limit gives the same results on this input.
 
-        Experts that no token chose have not computed, nor have rows of the embedding that no token
-        named; a difference too small to be seen in the output is not shown to be none.
+        Nothing is known about experts that no token chose, about rows of the embedding that no
+        token named, and about differences too small to show in the output.
         """
         if row.state != BEYOND or row.part == EMBEDDING or self.beyond:
             return False

@@ -1,10 +1,10 @@
 """Evaluation of two networks on the same tokens: their distance, and where it begins.
 
-The second network's layers see the tokens twice: in the network's own stream, and in the first's,
-as it was before each half of the layer. What a half of a layer adds to the first's stream is
-compared with what the first's own half added. So each half is judged by itself, whatever went wrong
-before it. Both networks take their steps together, so that weights meet their counterparts, and
-each byte of either checkpoint is read once.
+The second network's layers process the tokens twice: in the network's own stream, and in the first
+network's stream as it was before each half of the layer. What a half of a layer adds to the first's
+stream is compared with what the first's own half added. So each half is judged separately, whatever
+went wrong before it. Both networks take their steps together, so that weights are compared with
+their counterparts on the way, and each byte of either checkpoint is read once.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class LayerGap:
     """Distance of two networks in a layer.
 
     Attributes:
-        layer: Its number.
-        stream: Relative error of the residual stream after it, each network in its own.
+        layer: Number of the layer.
+        stream: Relative error of the residual stream after it, each network in its own stream.
         attention: Relative error of what attention adds, on the same stream.
         experts: Relative error of what the experts add, on the same stream.
         flips: Share of tokens for which the routers chose other experts, each in its own stream.
@@ -64,19 +64,19 @@ class PairEvaluation:
     """Result of two networks on the same tokens.
 
     Attributes:
-        first: The reference's loss.
-        second: The other's.
+        first: Loss of the reference.
+        second: Loss of the other network.
         kl: KL divergence of each token's prediction, `f64[T]` in nats.
         top1: Share of tokens whose likeliest successor is the same.
-        top8: Share of the eight likeliest that both have.
+        top8: Share of the eight likeliest tokens that both have in common.
         embedding: Relative error of the embedded tokens.
         head: Relative error of the logits on the same last activations.
         layers: Layer by layer.
         declared: Differences between the two configs.
         parts: The embedding, the halves of layers and the head, in the order of the computation,
             with the weights of each and the limit of its error.
-        tokens: Tokens that went through both.
-        read_bytes: Bytes of weights that were read of both.
+        tokens: Number of tokens that went through both.
+        read_bytes: Bytes of weights that were read from both.
         seconds: Wall time.
     """
 
@@ -113,11 +113,11 @@ def evaluate_pair(
     Args:
         first: The reference.
         second: The other, of the same dimensions, in any format.
-        inputs: Sequences and what should follow their tokens.
-        options: How to run.
+        inputs: Sequences of tokens, with the token that follows each.
+        options: Options of the run.
 
     Raises:
-        GrokpackError: GP343 where the dimensions differ; GP211, GP312, GP341; what reading raises.
+        GrokpackError: GP343 if the dimensions differ; GP211, GP312, GP341, and errors of reading.
     """
     options = options or EvaluateOptions()
     check_dimensions(first, second)
@@ -151,7 +151,7 @@ def evaluate_pair(
 
 
 class _Run:
-    """Both residual streams on their way through the layers."""
+    """Run of both networks: their residual streams on the way through the layers."""
 
     def __init__(self, one: Network, other: Network, batch: Batch, weights: Weights) -> None:
         self._one, self._other = one, other
@@ -261,9 +261,9 @@ def _relative(
     """Compute the relative error over all tokens: root of squared differences over squares.
 
     Args:
-        other: What is judged, `f32[T, d]`.
-        one: What it should be.
-        before: What is left out of both: they are compared by what they add to it.
+        other: Activations to judge, `f32[T, d]`.
+        one: Their reference.
+        before: Activations that are subtracted from both first.
         rows: Tokens that count, `bool[T]`; None for all.
     """
     whole, errors = squares(one, before, rows), squares(other, one, rows)

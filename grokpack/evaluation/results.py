@@ -20,10 +20,10 @@ class Loss:
     """Loss over predicted tokens.
 
     Attributes:
-        tokens: Tokens that were predicted.
-        mean: Of minus the logarithm of their probabilities, in nats; NaN for none.
-        error: Standard error of that mean; NaN for fewer than two.
-        top1: Share of them that were the likeliest.
+        tokens: Number of predicted tokens.
+        mean: Mean negative log probability, in nats; NaN without tokens.
+        error: Standard error of that mean; NaN for fewer than two tokens.
+        top1: Share of tokens that were the likeliest.
     """
 
     tokens: int
@@ -50,13 +50,13 @@ class LayerFacts:
     """Statistics of a layer's activations.
 
     Attributes:
-        layer: Its number.
+        layer: Number of the layer.
         rms: Root mean square of the residual stream after it.
-        largest: The largest absolute value there.
-        attention_rms: Root mean square of what attention added to the stream.
-        experts_rms: Of what the experts added.
-        load: Tokens that each expert worked on.
-        gate: Mean share of the best expert of a token.
+        largest: Largest absolute value of that stream.
+        attention_rms: Root mean square of the values that attention added to the stream.
+        experts_rms: Root mean square of the values that the experts added.
+        load: Number of tokens of each expert.
+        gate: Mean gate of a token's best expert.
     """
 
     layer: int
@@ -73,10 +73,10 @@ class Evaluation:
     """Result of one network on some tokens.
 
     Attributes:
-        loss: How well it predicted them.
-        losses: Of each token, `f64[T]` in nats; NaN for those that had nothing to predict.
-        layers: What flowed through each layer.
-        tokens: Tokens that went through the network.
+        loss: Loss over all tokens.
+        losses: Loss of each token, `f64[T]` in nats; NaN where no token follows.
+        layers: Statistics of each layer's activations.
+        tokens: Number of tokens that went through the network.
         read_bytes: Bytes of weights that were read.
         seconds: Wall time.
     """
@@ -106,8 +106,8 @@ def squares(x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | No
 
     Args:
         x: Activations.
-        less: What is subtracted from them first.
-        rows: Which tokens count, `bool[T]`; None for all.
+        less: Activations to subtract first.
+        rows: Tokens that count, `bool[T]`; None for all.
     """
     total = 0.0
     for first in range(0, len(x), _ROWS):
@@ -121,11 +121,11 @@ def squares(x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | No
 
 
 class LayerWatch:
-    """Observer of one layer's stream before, within and after it.
+    """Observer of the residual stream before, within and after one layer.
 
     Args:
         h: The stream before the layer, `f32[T, d]`.
-        room: Makes an empty array to keep a copy of it in.
+        room: Makes an empty array for a copy of the stream.
     """
 
     def __init__(self, h: np.ndarray, room: Room) -> None:
@@ -134,7 +134,7 @@ class LayerWatch:
         self._attention = 0.0
 
     def between(self, h: np.ndarray) -> None:
-        """Take the stream after attention."""
+        """Measure the stream after attention."""
         self._attention = squares(h, self._before)
         self._before[...] = h
 

@@ -35,14 +35,14 @@ def evaluate(
     """Run a checkpoint's network over tokens and score what it predicts.
 
     Args:
-        checkpoint: The weights, in any format.
-        inputs: Sequences and what should follow their tokens.
-        options: How to run.
-        keep: Takes logits, `(first token of the vocabulary, f32[T, block])`.
-        watch: Gives for a layer what sees the inputs of its matrices.
+        checkpoint: A checkpoint of any format.
+        inputs: Sequences of tokens, with the token that follows each.
+        options: Options of the run.
+        keep: Called with logits: `(first token of the vocabulary, f32[T, block])`.
+        watch: Returns for a layer the function to call with the inputs of its matrices.
 
     Raises:
-        GrokpackError: GP211, GP312, GP341; what reading raises.
+        GrokpackError: GP211, GP312, GP341, and errors of reading.
     """
     options = options or EvaluateOptions()
     batch, began = inputs.batch, time.monotonic()

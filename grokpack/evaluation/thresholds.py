@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Limits that replace what the second network's formats allow.
+    """Limits that replace those of the second network's formats.
 
     Attributes:
-        max_kl: Mean KL divergence that is allowed, in nats; None for any.
-        min_top1: Share of tokens whose likeliest successor must be the same; None for any.
+        max_kl: Largest mean KL divergence, in nats; None for no limit.
+        min_top1: Smallest share of tokens with the same likeliest successor; None for no limit.
     """
 
     max_kl: float | None = None
@@ -40,7 +40,7 @@ def suspects(found: PairEvaluation) -> list[NetworkPart]:
 
 
 def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
-    """List findings: about configs, about weights, then about what the network computes."""
+    """List findings about configs, about weights, and about the results of the network."""
     rows = [*found.declared]
     for part in found.parts:
         for state in (BEYOND, OTHERWISE):
@@ -76,7 +76,7 @@ def _of_tensor(name: str, rows: Sequence[WeightGap]) -> Finding:
 
 
 def _of_parts(found: PairEvaluation) -> list[Finding]:
-    """Report the first part beyond its limit, and how many follow."""
+    """Report the first part beyond its limit, and the number of others."""
     wrong = suspects(found)
     if not wrong:
         return []

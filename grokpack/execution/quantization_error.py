@@ -64,7 +64,7 @@ class ErrorStats:
             sums: x^2, e^2, x * e of each, `f32[3, group, out]`.
             counts: Codes at an end, weights that became zero, `i32[2, group, out]`.
             per_group: Weights in a group.
-            implementation: Which twin of the kernel counts.
+            implementation: Implementation of the kernel.
         """
         self.weights += sums[0].size * per_group
         twin(tally_groups, implementation)(
