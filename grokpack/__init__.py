@@ -79,7 +79,7 @@ __all__ = ["__version__", *(name for name in _HOMES if name != "open")]  # noqa:
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its module when it is first asked for."""
+    """Import a public name from its module on first use."""
     if name not in _HOMES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

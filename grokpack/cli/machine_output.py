@@ -21,7 +21,7 @@ _SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions takes a job's summary f
 
 
 def form_of(words: Sequence[str]) -> str:
-    """Find the form that a command line asks for, though it could not be parsed as a whole."""
+    """Find the form that a command line requests, even if it cannot be parsed as a whole."""
     if "--json" in words:
         return "json"
     form = os.environ.get("GROKPACK_FORMAT", "")

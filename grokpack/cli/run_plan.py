@@ -51,7 +51,7 @@ def carry_out(
 
 
 def _part(flags: PartedRunFlags) -> RunPart | None:
-    """Return the part that is asked for.
+    """Return the requested part.
 
     Raises:
         GrokpackError: GP304 for anything else.

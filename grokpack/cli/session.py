@@ -87,7 +87,7 @@ class Session:
         word: str = "ok",
         cases: Sequence[Case] = (),
     ) -> None:
-        """Put the result on stdout in the form asked for, write the report, exit."""
+        """Print the result in the requested form, write the report, and exit."""
         if self.form == "text" and self.report is None:  # no document is needed
             self._write(text, sys.stdout)
         else:

@@ -189,13 +189,13 @@ class ServerFailed(CaughtError):
 
 
 class AccessRefused(CaughtError):
-    """A server that wants to know who asks."""
+    """A server that requires credentials."""
 
     CODE = "GP222"
 
 
 class WrongAnswer(CaughtError):
-    """A server that sends something other than what was asked for."""
+    """A server whose response does not match the request."""
 
     CODE = "GP223"
 
@@ -243,7 +243,7 @@ class WriteFailed(CaughtError):
 
 
 class Interrupted(CaughtError):
-    """Work that ends because it was asked to."""
+    """Work that ends early on request."""
 
     CODE = "GP403"
 

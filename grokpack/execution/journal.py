@@ -254,7 +254,7 @@ def _is_own(name: str) -> bool:
 
 
 def _is_plan(document: object) -> bool:
-    """Tell whether a document has what a run asks of a recorded plan."""
+    """Tell whether a document has the fields that a recorded plan needs."""
     return (
         isinstance(document, dict)
         and document.get("schema") == _SCHEMA

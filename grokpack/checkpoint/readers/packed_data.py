@@ -1,6 +1,6 @@
 """Integers beside packed codes: the order of inputs, and the form of zero points.
 
-Settings can be wrong or missing; these arrays are what engines go by.
+Settings can be wrong or missing. Engines use these arrays, so they decide here as well.
 """
 
 from __future__ import annotations

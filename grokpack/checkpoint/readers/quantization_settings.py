@@ -1,8 +1,9 @@
 """Settings of packed weights, from every place where tools write them.
 
-Sources of the places: transformers and vLLM read `quantization_config` of config.json; AutoGPTQ and
-GPTQModel write quantize_config.json, AutoAWQ quant_config.json, ModelOpt hf_quant_config.json; the
-first AutoGPTQ wrote `gptq_...` into the headers; compressed-tensors was `compression_config`.
+Tools keep settings in different places. transformers and vLLM read `quantization_config` of
+config.json; AutoGPTQ and GPTQModel write quantize_config.json, AutoAWQ quant_config.json, ModelOpt
+hf_quant_config.json; the first AutoGPTQ wrote `gptq_...` into the headers; compressed-tensors once
+used `compression_config`.
 """
 
 from __future__ import annotations

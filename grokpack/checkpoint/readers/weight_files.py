@@ -1,6 +1,6 @@
 """Choice of a model's files among copies, adapters and leftovers of downloads.
 
-An index is the list of its folder. Without one the names decide, and the contents of the headers.
+An index lists the model's files. Without one, names and the contents of headers decide.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def failed_attempt(error: Exception, url: str, *, known: bool) -> Exception:
     """Return the failure of an attempt.
 
     Args:
-        error: An error of urllib3, or of what it is made on.
-        url: The URL that was asked for.
+        error: An error of urllib3, or of the libraries below it.
+        url: The requested URL.
         known: True if its host has responded before, so that its name does resolve.
 
     Returns:
@@ -50,18 +50,18 @@ def failed_attempt(error: Exception, url: str, *, known: bool) -> Exception:
 
 
 def wants_login(proxy: Proxy | None, reason: str) -> LastingFailure:
-    """Return the failure of a proxy that does not accept who asks."""
+    """Return the failure of a proxy that does not accept the credentials."""
     named = f"the proxy {proxy.url}" if proxy else "a proxy on the way"
     return LastingFailure(f"{named} answered {reason}", _LOGIN)
 
 
 def broken_off(done: int, wanted: int) -> Trouble:
-    """Return the trouble with a response that ended before its end."""
+    """Return the trouble with a response that ended too early."""
     return Trouble(f"the answer broke off after {done:,} of {wanted:,} bytes")
 
 
 def _refused_by_proxy(causes: Causes, proxy: Proxy | None) -> LastingFailure | None:
-    """Return the failure of a proxy that makes no tunnel."""
+    """Return the failure of a proxy that refuses to open a tunnel."""
     if proxy is None:
         return None
     socks = next((str(cause) for cause in causes if "authentication failed" in str(cause)), None)
@@ -78,7 +78,7 @@ def _refused_by_proxy(causes: Causes, proxy: Proxy | None) -> LastingFailure | N
 
 
 def _untrusted(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure | None:
-    """Return the failure of a server that cannot show who it is."""
+    """Return the failure of a server whose certificate is not trusted."""
     untrusted = _first(causes, ssl.SSLCertVerificationError)
     if untrusted is not None:
         reason = untrusted.verify_message or str(untrusted)
@@ -94,7 +94,7 @@ def _untrusted(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure 
 
 
 def _unresolved(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure | None:
-    """Return the failure of a name that no server has."""
+    """Return the failure of a host name that does not resolve."""
     unresolved = _first(causes, socket.gaierror)
     if unresolved is None:
         return None
@@ -111,7 +111,7 @@ def _who(causes: Causes, url: str, proxy: Proxy | None) -> str:
 
 
 def _passing(causes: Causes, error: Exception) -> Trouble:
-    """Return the trouble with a connection that may be better next time."""
+    """Return the trouble with a connection that may succeed on a retry."""
     if _first(causes, exceptions.ConnectTimeoutError):
         return Trouble(f"no connection within {connections.CONNECT_S:.0f} s")
     if _first(causes, exceptions.ReadTimeoutError) or _first(causes, TimeoutError):
@@ -120,7 +120,7 @@ def _passing(causes: Causes, error: Exception) -> Trouble:
 
 
 def _cut(causes: Causes) -> Trouble | None:
-    """Return the trouble with a connection that ended, or on which something else came."""
+    """Return the trouble with a connection that ended, or that carried something else."""
     cut = _first(causes, exceptions.IncompleteRead)
     if cut is not None:
         return broken_off(cut.partial, cut.partial + cut.expected)

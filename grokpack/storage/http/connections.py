@@ -35,11 +35,11 @@ _MOST_IDLE = 64  # to one host; as many requests are in flight at a time
 _IDENTITY = {"User-Agent": AGENT, "Accept": "*/*"}
 """Headers that servers in front of mirrors ask of polite clients."""
 _thread = threading.local()
-"""The request that runs on a thread, which a connection cannot be told otherwise."""
+"""Request that runs on each thread, where its connection finds it: urllib3 passes nothing on."""
 
 
 class Line(HTTPConnection):
-    """Connection that its request knows, so that another thread can abort it."""
+    """Connection that is known to its request, so that another thread can abort it."""
 
     _began = 0.0
     _socket: socket.socket | None = None
@@ -90,7 +90,7 @@ def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """Return the proxy through which a URL is asked for; None without.
+    """Return the proxy for requests to a URL; None without one.
 
     Raises:
         GrokpackError: GP224 if the environment's setting cannot be used.

@@ -55,10 +55,10 @@ class Proxy:
 
 
 def find_proxy(scheme: str, host: str, port: int | None) -> Proxy | None:
-    """Find the environment's proxy for a web server; None if it is asked directly.
+    """Find the environment's proxy for a web server; None for a direct connection.
 
     Raises:
-        GrokpackError: GP224 if what the environment names is no proxy that can be asked.
+        GrokpackError: GP224 if the proxy that the environment names cannot be used.
     """
     found = next(_settings(scheme), None)
     if found is None or _is_exempt(host, port):
