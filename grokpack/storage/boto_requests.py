@@ -6,13 +6,15 @@ interrupt.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grokpack.core.optional_imports import load
 from grokpack.storage.http import range_requests
+from grokpack.storage.http.connection_failures import failed_attempt
 from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.http.responses import BUSY, REFUSED_CODES, seconds
+from grokpack.storage.http.responses import BUSY, REFUSED_CODES, LastingFailure, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,8 @@ EXTRA = "buckets"  # extra that installs boto3
 
 REFUSED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", *REFUSED_CODES)
 """Codes of refusals, which other keys or another region may mend."""
+_reached = threading.Event()
+"""Set once a bucket has responded: its name resolves, whatever a name server says later."""
 _PASSING = ("InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling")
 """S3's codes of passing errors, which can come with any status, even that of success."""
 
@@ -45,12 +49,15 @@ def ask(work: Callable[[], T]) -> T:
         while True:
             request.check()
             try:
-                return work()
+                result = work()
             except (errors.ClientError, errors.BotoCoreError) as error:
                 tried += 1
                 if tried >= range_requests.TRIES or not may_pass(error):
                     raise
                 request.pause(range_requests.pause_s(tried, Answer.of(error).after_s))
+            else:
+                _reached.set()
+                return result
 
     return run_request(persist)
 
@@ -78,8 +85,32 @@ class Answer:
         return cls(about.get("HTTPStatusCode"), str(said.get("Error", {}).get("Code", "")), after_s)
 
 
+def check_reach(error: Any, path: str) -> None:  # noqa: ANN401  # of botocore
+    """Check that a connection may come about another time.
+
+    Raises:
+        GrokpackError: GP243 if asking again changes nothing.
+    """
+    failure = _lasting(error)
+    if failure is not None:
+        raise range_requests.out_of_reach(path, failure) from error
+
+
+def _lasting(error: Any) -> LastingFailure | None:  # noqa: ANN401  # of botocore
+    """Return the failure of a connection that asking again would not mend; None for others."""
+    details = getattr(error, "kwargs", {})
+    proxy = details.get("proxy_url")
+    url = details.get("endpoint_url") or proxy
+    if url is None or "error" not in details:
+        return None
+    failure = failed_attempt(details["error"], url, proxy, known=_reached.is_set())
+    return failure if isinstance(failure, LastingFailure) else None
+
+
 def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
     """Return whether a retry might succeed: no response came, or one that says busy."""
+    if _lasting(error):
+        return False
     errors = load("botocore.exceptions", EXTRA)
     if not isinstance(error, errors.ClientError):
         return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))

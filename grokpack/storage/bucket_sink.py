@@ -25,7 +25,7 @@ from grokpack.core.tiles import tile_range
 from grokpack.core.version import AGENT
 from grokpack.formats import bounded_json
 from grokpack.storage import new_files, reading
-from grokpack.storage.boto_requests import EXTRA, REFUSED, Answer, ask, may_pass
+from grokpack.storage.boto_requests import EXTRA, REFUSED, Answer, ask, check_reach, may_pass
 from grokpack.storage.fault_injection import faults
 from grokpack.storage.http import parallel, services
 from grokpack.storage.sink import PART_BYTES
@@ -294,6 +294,7 @@ class Uploads:
             answer = Answer.of(error)
             if answer.reason in absent:
                 return None
+            check_reach(error, path)
             said = f"{answer.status} {answer.reason}" if answer.status else str(error)
             if may_pass(error):
                 what, facts = "the bucket does not answer, or is busy", (("answer", said),)

@@ -165,7 +165,8 @@ SOURCES = (
         "access is refused",
         ExitStatus.SOURCE,
         "The server wants to know who asks (status 401 or 403), and nothing was sent that it "
-        "accepts. Public buckets are read without keys.",
+        "accepts: no key or token, one that has expired, or one that may not read this. Public "
+        "buckets are read without keys.",
         "Give the keys or the token that the hint names; `grokpack help environment` has them all.",
     ),
     Code(

@@ -17,8 +17,6 @@ from grokpack.storage.http.responses import LastingFailure, NotAsAsked, Trouble,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from grokpack.storage.http.proxies import Proxy
-
     Causes = Sequence[BaseException]
 
 E = TypeVar("E", bound=BaseException)
@@ -29,12 +27,13 @@ _LOGIN = "put a user and a password, percent-encoded and with an @ after them, b
 _REASON_CHARACTERS = 200
 
 
-def failed_attempt(error: Exception, url: str, *, known: bool) -> Exception:
+def failed_attempt(error: Exception, url: str, proxy: str | None, *, known: bool) -> Exception:
     """Return the failure of an attempt.
 
     Args:
         error: An error of urllib3, or of the libraries below it.
         url: The requested URL.
+        proxy: The URL of the proxy in between, without user and password.
         known: True if its host has responded before, so that its name does resolve.
 
     Returns:
@@ -42,16 +41,15 @@ def failed_attempt(error: Exception, url: str, *, known: bool) -> Exception:
         response that is not HTTP.
     """
     causes = [*_causes(error)]
-    proxy = connections.proxy_for(url)
     lasting = _refused_by_proxy(causes, proxy) or _untrusted(causes, url, proxy)
     if lasting is None and not known:
         lasting = _unresolved(causes, url, proxy)
     return lasting or _passing(causes, error)
 
 
-def wants_login(proxy: Proxy | None, reason: str) -> LastingFailure:
+def wants_login(proxy: str | None, reason: str) -> LastingFailure:
     """Return the failure of a proxy that does not accept the credentials."""
-    named = f"the proxy {proxy.url}" if proxy else "a proxy on the way"
+    named = f"the proxy {proxy}" if proxy else "a proxy on the way"
     return LastingFailure(f"{named} answered {reason}", _LOGIN)
 
 
@@ -60,7 +58,7 @@ def broken_off(done: int, wanted: int) -> Trouble:
     return Trouble(f"the answer broke off after {done:,} of {wanted:,} bytes")
 
 
-def _refused_by_proxy(causes: Causes, proxy: Proxy | None) -> LastingFailure | None:
+def _refused_by_proxy(causes: Causes, proxy: str | None) -> LastingFailure | None:
     """Return the failure of a proxy that refuses to open a tunnel."""
     if proxy is None:
         return None
@@ -74,10 +72,10 @@ def _refused_by_proxy(causes: Causes, proxy: Proxy | None) -> LastingFailure | N
     if tunnel[1] == "407":
         return wants_login(proxy, reason)
     hint = "name another proxy, or the host in `no_proxy`"
-    return LastingFailure(f"the proxy {proxy.url} answered {reason}", hint)
+    return LastingFailure(f"the proxy {proxy} answered {reason}", hint)
 
 
-def _untrusted(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure | None:
+def _untrusted(causes: Causes, url: str, proxy: str | None) -> LastingFailure | None:
     """Return the failure of a server whose certificate is not trusted."""
     untrusted = _first(causes, ssl.SSLCertVerificationError)
     if untrusted is not None:
@@ -93,7 +91,7 @@ def _untrusted(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure 
     return None
 
 
-def _unresolved(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure | None:
+def _unresolved(causes: Causes, url: str, proxy: str | None) -> LastingFailure | None:
     """Return the failure of a host name that does not resolve."""
     unresolved = _first(causes, socket.gaierror)
     if unresolved is None:
@@ -103,10 +101,10 @@ def _unresolved(causes: Causes, url: str, proxy: Proxy | None) -> LastingFailure
     return LastingFailure(f"{who} does not resolve: {_reason(unresolved.strerror or '')}", hint)
 
 
-def _who(causes: Causes, url: str, proxy: Proxy | None) -> str:
+def _who(causes: Causes, url: str, proxy: str | None) -> str:
     """Return the name of the server that an error is about."""
     if proxy is not None and _first(causes, exceptions.ProxyError):
-        return f"the proxy {proxy.url}"
+        return f"the proxy {proxy}"
     return urlsplit(url).netloc
 
 

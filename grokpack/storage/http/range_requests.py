@@ -157,7 +157,7 @@ def _persist(
         except Changed as error:
             raise changed(resource.path, str(error)) from None
         except LastingFailure as failure:
-            raise _out_of_reach(resource, failure) from None
+            raise out_of_reach(resource.path, failure) from None
         except Trouble as trouble:
             tried, lies = tried + 1, lies + isinstance(trouble, NotAsAsked)
             known = urlsplit(resource.url()).netloc in answered
@@ -177,9 +177,10 @@ def pause_s(tried: int, after_s: float | None) -> float:
     return longest * random.uniform(0.75, 1.25)  # noqa: S311  # no secret
 
 
-def _out_of_reach(resource: Resource, failure: LastingFailure) -> GrokpackError:
+def out_of_reach(path: str, failure: LastingFailure) -> GrokpackError:
+    """Return the error for a server that asking again would not reach either."""
     what, facts = "the server cannot be reached like this", (("happened", failure.reason),)
-    return GrokpackError("GP243", what, Place(resource.path), facts, failure.hint)
+    return GrokpackError("GP243", what, Place(path), facts, failure.hint)
 
 
 def _failure(resource: Resource, trouble: Trouble, tried: int, seconds: float) -> GrokpackError:

@@ -129,15 +129,17 @@ def _ask(
     """Send one request to one address; return the result, or the target of a redirect."""
     request.check()
     began, host = time.monotonic(), urlsplit(url).netloc
+    proxy = connections.proxy_for(url)
+    through = proxy.url if proxy else None
     try:
         with connections.get(request, url, headers) as response:
             if response.status == _PROXY_WANTS_LOGIN:
-                raise wants_login(connections.proxy_for(url), f"407 {plain(response.reason or '')}")
+                raise wants_login(through, f"407 {plain(response.reason or '')}")
             _note(host, time.monotonic() - began)
             return received(response, receive, resource.site.learn)
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         request.check()
-        raise failed_attempt(error, url, known=host in answered) from error
+        raise failed_attempt(error, url, through, known=host in answered) from error
 
 
 def _note(host: str, seconds: float) -> None:

@@ -1,0 +1,84 @@
+"""Connections of boto3 that fail: for good, or for now."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
+
+import pytest
+
+from grokpack.core.errors import GrokpackError
+from grokpack.storage import boto_requests
+from grokpack.storage.bucket_sink import Uploads
+from grokpack.storage.http import connections, range_requests, services
+from tests.support.servers import impatient, serving
+from tests.support.tls import certificate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUT = "s3://grok/out/model.gguf"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient(monkeypatch)
+    monkeypatch.setattr(boto_requests, "_reached", threading.Event())
+
+
+def failure(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GrokpackError:
+    """Error of a question to a bucket."""
+    monkeypatch.setenv("GROKPACK_S3_ENDPOINT", endpoint)
+    services.forget()
+    with pytest.raises(GrokpackError) as caught:
+        Uploads("s3://grok/out", str(tmp_path)).size_of(OUT)
+    return caught.value
+
+
+def test_an_untrusted_certificate_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, context = certificate(tmp_path)
+    with serving(tmp_path, context) as server:
+        error = failure(server.url, tmp_path, monkeypatch)
+    assert error.code == "GP243"
+    assert "certificate" in str(error.facts)
+
+
+def test_a_name_that_does_not_resolve_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Mock(side_effect=socket.gaierror(-2, "Name or service not known"))
+    monkeypatch.setattr(socket, "getaddrinfo", looked)
+    error = failure("http://bucket.invalid", tmp_path, monkeypatch)
+    assert error.code == "GP243"
+    assert "bucket.invalid does not resolve" in str(error.facts)
+    assert looked.call_count == 1
+
+
+def test_a_name_that_has_resolved_before_is_looked_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boto_requests._reached.set()
+    monkeypatch.setattr(range_requests, "TRIES", 2)
+    looked = Mock(side_effect=socket.gaierror(-2, "Name or service not known"))
+    monkeypatch.setattr(socket, "getaddrinfo", looked)
+    assert failure("http://bucket.invalid", tmp_path, monkeypatch).code == "GP221"
+    assert looked.call_count == 2
+
+
+def test_a_proxy_that_wants_a_password_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.support.servers import Answer
+
+    with serving(tmp_path) as proxy:
+        proxy.route = lambda _: Answer(407, {})
+        monkeypatch.setenv("https_proxy", proxy.url)
+        connections.forget()
+        error = failure("https://bucket.invalid", tmp_path, monkeypatch)
+    connections.forget()
+    assert error.code == "GP243"
+    assert f"the proxy {proxy.url} answered 407" in str(error.facts)
