@@ -57,7 +57,7 @@ class ArrayReader:
         if checkpoint and memory_bytes is not None:
             refuse_chunks(checkpoint, memory_bytes)
         self._views = checkpoint.views if checkpoint else {}
-        self._stored = _StoredArrays(checkpoint, implementation, ahead_bytes)
+        self._stored = StoredArrays(checkpoint, implementation, ahead_bytes)
         self.cache = self._stored.cache
 
     def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
@@ -91,7 +91,7 @@ class ArrayReader:
         return ahead(array, box)
 
 
-class _StoredArrays:
+class StoredArrays:
     """Reads boxes of the arrays that a checkpoint's files hold, from their pieces.
 
     Attributes:

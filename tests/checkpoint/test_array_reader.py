@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.array_reader import ArrayReader, StoredArrays
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.arrays import dense
 from grokpack.core.layout import Box, whole
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "hf"
 
 
-class Counting(ArrayReader):
+class Counting(StoredArrays):
     """Remembers what is read of the files."""
 
     def read(self, array: str, box: Box, into: np.ndarray | None = None) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_reading_ahead_gives_what_reading_gives(folder: Path, data: Any) -> None
 
 
 def test_only_what_goes_on_is_read_ahead(folder: Path) -> None:
-    reader = Counting(open_checkpoint(str(folder)), ahead_bytes=1 << 20)
+    reader = Counting(open_checkpoint(str(folder)), "numpy", 1 << 20)
     for column in (0, 128, 8, 136, 16, 144):  # two ranks in turn
         reader.read_ahead(NAME, Box((0, column), (64, 8)))
     assert {box.shape for box in reader.boxes} == {(64, 8)}
