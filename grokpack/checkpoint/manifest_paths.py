@@ -62,6 +62,11 @@ def manifests(checkpoint: ComparedFiles) -> tuple[str, str]:
     return _beside(checkpoint), os.path.join(_cache(checkpoint), manifest_file.FILE)
 
 
+def present(checkpoint: ComparedFiles) -> str | None:
+    """Return the path of its manifest; None where there is none."""
+    return next((path for path in manifests(checkpoint) if storage.exists(path)), None)
+
+
 def results(checkpoint: ComparedFiles) -> tuple[str, str]:
     """Return the possible paths of the history of its checks: beside it, in the cache."""
     own = _beside(checkpoint)

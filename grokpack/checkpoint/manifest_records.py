@@ -68,7 +68,7 @@ def own(checkpoint: ComparedFiles) -> Records | None:
     Raises:
         GrokpackError: GP209 if the manifest is broken.
     """
-    path = next((p for p in manifest_paths.manifests(checkpoint) if storage.exists(p)), None)
+    path = manifest_paths.present(checkpoint)
     if path is None:
         return None
     document = manifest_file.load_file(path)

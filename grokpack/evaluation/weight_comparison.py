@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint import manifest_file
+from grokpack.checkpoint import manifest_file, manifest_paths
 from grokpack.evaluation.tolerance import Gap, Side, form_of, gap, merged
 
 if TYPE_CHECKING:
@@ -195,9 +195,8 @@ def _accounted(checkpoint: Checkpoint) -> dict[str, float | None]:
 
     All that it excuses is half a step of their own codes, in a forged one as well.
     """
-    if not checkpoint.owns_folder:
-        return {}
-    account = (manifest_file.load(checkpoint.home) or {}).get("account")
+    path = manifest_paths.present(checkpoint)
+    account = None if path is None else manifest_file.load_file(path).get("account")
     tensors = account.get("tensors") if isinstance(account, dict) else None
     if not isinstance(tensors, dict):
         return {}

@@ -64,7 +64,7 @@ def replay(
             again, GP232 where it was made from another source; errors of planning and reading.
     """
     limits = limits or ReadOptions()
-    path = next((p for p in manifest_paths.manifests(out) if storage.exists(p)), None)
+    path = manifest_paths.present(out)
     if path is None:
         raise GrokpackError("GP229", "there is no manifest with a plan", Place(out.place))
     document = manifest_file.load_file(path)

@@ -146,6 +146,18 @@ def test_an_error_far_beyond_its_account_is_found(
         assert (row.found or "").startswith("relative error 0.")
 
 
+def test_the_account_beside_a_single_file_is_read(
+    model: Path, forms: dict[str, Path], tmp_path: Path
+) -> None:
+    """All its weights are within half a step, and one errs far more than the account says."""
+    copied = Path(shutil.copy(forms["q4_0.gguf"], tmp_path / "copied.gguf"))
+    document = json.loads(forms["q4_0.gguf"].with_suffix(".gguf.grokpack.json").read_bytes())
+    document["account"]["tensors"][of_layer(1, KEY)]["relative_error"] /= 10
+    (tmp_path / "copied.gguf.grokpack.json").write_text(json.dumps(document), encoding="utf-8")
+    found = findings(evaluated(model, copied), Thresholds())
+    assert [(row.code, row.tensor) for row in found] == [("GP144", of_layer(1, KEY))]
+
+
 def test_limits_that_are_given_replace_those_of_the_network(model: Path, other: Path) -> None:
     """Weights are held against their formats all the same."""
     set_constant(other, attn_logit_cap=31.0)
