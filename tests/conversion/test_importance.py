@@ -20,10 +20,10 @@ from grokpack.conversion.quantization import importance
 from grokpack.kernels import dispatch
 from tests.report.test_schemas import answer, check
 from tests.support.checkpoints import GOLDEN, synthesize
+from tests.support.quantizing import FASTEST
 
 TOKENS = GOLDEN / "tokens.npy"
 FORM = ("--bits", "4", "--group", "32")
-ENGINE = "numba" if dispatch.compiler_loads() else "numpy"  # the fastest that is there
 Quantized = Callable[..., Path]
 
 
@@ -54,8 +54,8 @@ def test_the_network_is_nearer_to_the_original(
     calibration: Path, quantized: Quantized, method: str
 ) -> None:
     """By what it computes; by its weights it is farther, for the others minded nothing else."""
-    usual = quantized(ENGINE, "--method", method)
-    minded = quantized(ENGINE, "--method", method, "--importance", calibration)
+    usual = quantized(FASTEST, "--method", method)
+    minded = quantized(FASTEST, "--method", method, "--importance", calibration)
     found = [
         answer("evaluate", GOLDEN, "--tokens", TOKENS, "--against", out)["data"]
         for out in (usual, minded)
@@ -80,7 +80,7 @@ def answer_of_diff(out: Path) -> dict[str, Any]:
 def test_blocks_that_are_searched_mind_it(
     calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setenv(dispatch.VARIABLE, ENGINE)
+    monkeypatch.setenv(dispatch.VARIABLE, FASTEST)
     made = []
     for name, options in {"usual": (), "minded": ("--importance", calibration)}.items():
         out = tmp_path / f"{name}.gguf"

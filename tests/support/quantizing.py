@@ -11,6 +11,7 @@ import numpy as np
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.execution.run import execute
+from grokpack.kernels import dispatch
 from grokpack.models.architecture import Geometry, ModelTensor
 from grokpack.models.grok1 import GROK1
 from tests.support.weights import exact_weights
@@ -22,6 +23,10 @@ WIDE = Geometry(
     vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
 )
 """Groups of 256 divide it; its scale groups of 32 and 64 inputs lie within those of 128."""
+
+
+FASTEST = "numba" if dispatch.compiler_loads() else "numpy"
+"""Implementation of the kernels for tests of more than the kernels: both leave the same bits."""
 
 
 def quantize(source: Path, out: Path, limits: RunOptions | None = None, **options: Any) -> Path:
