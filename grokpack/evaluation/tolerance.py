@@ -105,9 +105,9 @@ class Gap:
     """Distance of a part of a matrix from its counterpart.
 
     Attributes:
-        elements: Values compared.
-        differing: Those that are not equal.
-        beyond: Those further apart than both forms allow.
+        elements: Number of compared values.
+        differing: Number of values that are not equal.
+        beyond: Number of values further apart than both forms allow.
         judged: Values in parts that are not equal throughout; sums are over them.
         squares: Sum of squares of the first's values.
         errors: Sum of squared differences.
@@ -133,7 +133,7 @@ def gap(one: Side, other: Side, implementation: Implementation = "numpy") -> Gap
     Args:
         one: A part.
         other: Its counterpart.
-        implementation: Which twin of the kernel runs.
+        implementation: Implementation of the kernel.
     """
     made = []
     for first in range(0, len(one.values), _ROWS):

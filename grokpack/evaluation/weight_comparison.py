@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
 OTHERWISE = "otherwise"
-"""State of a weight that is stored differently but computes the same."""
+"""State of a weight that is stored differently but gives the same results."""
 _FAR = 1.5
 """Largest error of a tensor as a multiple of its recorded one. Against its own source that is 1.00;
 the rest is for a first checkpoint whose values were rounded."""
@@ -36,19 +36,20 @@ class WeightGap:
     """Distance of a weight, or of one expert of it, from its counterpart.
 
     Attributes:
-        name: The family's own name.
-        part: The part of the network that it is.
+        name: The family's name of the weight.
+        part: The part of the network.
         expert: The expert; None where there is no stack.
         state: `equal`, `within` what the formats allow, or `beyond` it; `otherwise` where it is
             beyond and computes the same.
         expected: What the formats allow, in words.
-        elements: Values compared.
-        differing: Those that are not equal.
-        beyond: Those further apart than the formats allow.
-        relative: Root of the sum of squared differences over that of squares of the first.
-        allowed: The same of errors that the formats allow, where values are not equal.
-        largest: The largest absolute difference.
-        first: Index of the first value beyond; None where none is.
+        elements: Number of compared values.
+        differing: Number of values that are not equal.
+        beyond: Number of values further apart than the formats allow.
+        relative: Relative error: root of the sum of squared differences, divided by the root of the
+            sum of the first's squares.
+        allowed: Relative error that the formats allow, where values are not equal.
+        largest: Largest absolute difference.
+        first: Index of the first value beyond; None without one.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Weights:
     Args:
         first: The reference.
         second: The other.
-        implementation: Which twin of the kernel that compares runs.
+        implementation: Implementation of the kernel that compares.
     """
 
     def __init__(
