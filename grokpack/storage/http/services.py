@@ -247,7 +247,7 @@ def kvstore(folder: str, below: str) -> dict[str, Any]:
 
 def _web_store(url: str, below: str, headers: Mapping[str, str]) -> dict[str, Any]:
     base = f"{url.rstrip('/')}/{quote(below, safe=_PATH)}"
-    headers = {"User-Agent": AGENT, **headers}
+    headers = {"User-Agent": f"{AGENT} tensorstore", **headers}
     return {
         "driver": "http",
         "base_url": base,

@@ -30,7 +30,7 @@ def test_reads_say_who_asks(served: Server) -> None:
 def test_tensorstore_says_who_asks(served: Server) -> None:
     store = tensorstore.KvStore.open(services.kvstore(f"{served.url}/grok", "")).result()
     assert store.read("config.json").result().value
-    assert agents(served) == {AGENT}
+    assert agents(served) == {f"{AGENT} tensorstore"}
 
 
 def test_writes_to_buckets_say_who_asks() -> None:
