@@ -27,7 +27,7 @@ from grokpack.models import registry
 from grokpack.models.family import Model
 from grokpack.transforms.dequantize import exact
 from tests.support.network import logits, random_tokens
-from tests.support.third_family import FAMILY, SMALL
+from tests.support.third_family import CAPS, FAMILY, SMALL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,6 +204,8 @@ def test_any_format_computes_the_same(
     plan = plan_convert(open_checkpoint(str(source)), to, ConvertOptions(**FORMATS[to]))
     out = tmp_path / ("out.gguf" if to == "gguf" else "out")
     execute(plan, str(out))
+    told = open_checkpoint(str(out)).config
+    assert {name: told.get(f"own_{name}") for name in CAPS} == CAPS
     np.testing.assert_allclose(logits(out, sequences), wanted, rtol=0, atol=CLOSE)
 
 
