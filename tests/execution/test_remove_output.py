@@ -83,6 +83,15 @@ def forge(out: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(document))
 
 
+def test_what_somebody_has_added_to_is_kept(source: Path, tmp_path: Path) -> None:
+    """All its recorded tiles are as they were written, and its end is somebody's own."""
+    out = tmp_path / "out"
+    reshard(source, out)
+    with (out / "config.json").open("ab") as file:
+        file.write(TEXT)
+    refused(source, out, "GP330")
+
+
 @pytest.mark.parametrize("after", ["create", "append", "publish", "write_whole"])
 def test_what_a_run_left_is_removed_wherever_it_was_killed(
     after: str, source: Path, tmp_path: Path
