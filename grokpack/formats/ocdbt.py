@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.formats.crc32c import crc32c
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -325,8 +327,6 @@ def _manifest(root: _Child, encoded: bytes, nodes: bytes | bytearray, nodes_path
 def _framed(magic: int, body: bytes) -> bytes:
     """Frame a body: magic, total length, version, compression, compressed body, CRC-32C of all."""
     import zstandard
-
-    from grokpack.formats.crc32c import crc32c
 
     packed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
     head = bytes([_VERSION, _ZSTD])

@@ -13,14 +13,14 @@ import math
 import struct
 from dataclasses import dataclass
 from itertools import accumulate, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.core.layout import Box, FileLayout, Literal, Part
-from grokpack.core.optional_imports import load
 from grokpack.core.tensors import ArraySpec, DType
+from grokpack.formats.crc32c import crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from grokpack.core.tensors import Shape
 
@@ -42,18 +42,6 @@ NAMES = {
 }
 FLOATS = (DType.BF16, DType.F16, DType.F32)
 LEVEL = 1  # of zstd: higher ones gain nothing on weights
-
-
-def crc32c() -> Callable[[Any], int]:
-    """Return the checksum function for chunks, which uses the processor's own instruction.
-
-    The package releases the global interpreter lock while it computes.
-
-    Raises:
-        GrokpackError: GP307 if it is not installed.
-    """
-    checksum: Callable[[Any], int] = load("crc32c", "zarr").crc32c
-    return checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +181,4 @@ def render_index(sizes: Sequence[int]) -> bytes:
     """Render the index of a shard: offset and length of each chunk, with a checksum."""
     starts = accumulate(sizes, initial=0)
     entries = b"".join(map(ENTRY.pack, starts, sizes))
-    return entries + crc32c()(entries).to_bytes(CRC_BYTES, "little")
+    return entries + crc32c(entries).to_bytes(CRC_BYTES, "little")

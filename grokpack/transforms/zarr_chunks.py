@@ -11,7 +11,8 @@ import numpy as np
 
 from grokpack.core.arrays import RAW
 from grokpack.core.layout import Box, whole
-from grokpack.formats.zarr import CRC_BYTES, crc32c
+from grokpack.formats.crc32c import crc32c
+from grokpack.formats.zarr import CRC_BYTES
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.transform import Transform
 
@@ -51,13 +52,12 @@ class Frames(Transform):
         They are valid until the same thread requests others.
         """
         made = _kept(boxes)
-        checksum = crc32c() if self.checked else None
         for row, frames in enumerate(zip(*made, strict=True)):
             numbers = [box.start[0] + row for box in boxes]
             self._fill(list(zip(numbers, frames, strict=True)), reader)
-            if checksum:  # while the values are in the cache
+            if self.checked:  # while the values are in the cache
                 for frame in frames:
-                    frame[-CRC_BYTES:].view("<u4")[0] = checksum(frame[:-CRC_BYTES])
+                    frame[-CRC_BYTES:].view("<u4")[0] = crc32c(frame[:-CRC_BYTES])
         return made
 
     def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArraySource) -> None:

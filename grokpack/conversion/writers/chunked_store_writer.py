@@ -12,6 +12,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats import zarr, zarr_documents
+from grokpack.formats.crc32c import crc32c
 from grokpack.models import config_json, partition
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
@@ -127,11 +128,12 @@ class ChunkedArrays:
 
 
 def refuse_options(options: ChunkedStoreOptions) -> None:
-    """Refuse options that contradict each other or the source.
+    """Refuse options that contradict each other or the source, and checksums without end.
 
     Raises:
-        GrokpackError: GP304.
+        GrokpackError: GP304, and GP307 without the compiled part of google-crc32c.
     """
+    crc32c(b"")  # compressed chunks have their first checksum when the run has begun
     if options.dtype not in (None, "bf16"):
         what = "--dtype takes bf16 here; without it all is as stored"
         raise GrokpackError("GP304", what)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.layout import Literal
 from grokpack.formats import zarr, zstd_seekable
+from grokpack.formats.crc32c import crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,11 +42,11 @@ class Shards:
             return bytes
         import zstandard
 
-        compressor, checksum = zstandard.ZstdCompressor(level=zarr.LEVEL), zarr.crc32c()
+        compressor = zstandard.ZstdCompressor(level=zarr.LEVEL)
 
         def encode(chunk: memoryview) -> bytes:
             small = compressor.compress(chunk)
-            return small + checksum(small).to_bytes(zarr.CRC_BYTES, "little")
+            return small + crc32c(small).to_bytes(zarr.CRC_BYTES, "little")
 
         return encode
 

@@ -53,8 +53,9 @@ PLANS = (
         "GP307",
         "an optional package is missing",
         ExitStatus.USAGE,
-        "This target is written with the help of a package that grokpack does not install itself.",
-        "Install the extra that the message names: `pip install 'grokpack[gguf]'`.",
+        "This needs a package that grokpack does not install itself, or the compiled part of one "
+        "that was installed without it.",
+        "Install what the message names: `pip install 'grokpack[gguf]'`.",
     ),
     Code(
         "GP308",

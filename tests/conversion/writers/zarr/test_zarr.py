@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,16 +163,6 @@ def test_scales_that_stand_expanded_are_written_in_their_groups(
         {n: d for n, d in tree(tmp_path / f).items() if "/c/" in n} for f in ("one", "two")
     ]
     assert arrays_of[0] == arrays_of[1]
-
-
-def test_without_the_package_of_checksums_it_is_named(
-    origin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "crc32c", None)
-    with pytest.raises(GrokpackError) as caught:
-        plan_convert(open_checkpoint(str(origin)), "zarr")
-    assert caught.value.code == "GP307"
-    assert "grokpack[zarr]" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
