@@ -24,6 +24,13 @@ E = TypeVar("E", bound=BaseException)
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\s*(.*)", re.DOTALL)
 _BUSY = 500  # from this status on a proxy may do what it refused a moment ago
 _LOGIN = "put a user and a password, percent-encoded and with an @ after them, before its host"
+_NO_AGREEMENT = (
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "UNSUPPORTED_PROTOCOL",
+)
+"""OpenSSL's names for demands that this client does not meet."""
 _REASON_CHARACTERS = 200
 
 
@@ -88,6 +95,10 @@ def _untrusted(causes: Causes, url: str, proxy: str | None) -> LastingFailure | 
     if wrong is not None and wrong.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         hint = "write http:// if the server is to be asked without encryption"
         return LastingFailure(f"{_who(causes, url, proxy)} speaks no TLS", hint)
+    if wrong is not None and wrong.reason in _NO_AGREEMENT:
+        hint = "ask those who run it what it expects; grokpack shows no certificate of its own"
+        words = wrong.reason.replace("_", " ").lower()
+        return LastingFailure(f"{_who(causes, url, proxy)} agrees to no TLS: {words}", hint)
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -132,6 +133,19 @@ def test_a_server_without_tls_is_told_at_once(served: Server) -> None:
         http_backend.size(f"{served.url.replace('http', 'https')}/grok/config.json")
     assert caught.value.code == "GP243"
     assert "speaks no TLS" in str(caught.value.facts)
+
+
+def test_a_server_that_wants_a_certificate_of_its_clients_is_told_at_once(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem, context = certificate(tmp_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    connections.forget()
+    with serving(served.root, context) as server, pytest.raises(GrokpackError) as caught:
+        http_backend.size(f"{server.url}/grok/config.json")
+    assert caught.value.code == "GP243"
+    assert "alert" in str(caught.value.facts)
 
 
 def test_a_name_that_does_not_resolve_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
