@@ -82,14 +82,14 @@ def _open(how: str, view: str) -> float:
     """Seconds from nothing to an array that can be read; libraries are loaded before."""
     import tensorstore as ts
 
-    from grokpack.checkpoint import lazy_arrays
+    from grokpack.checkpoint import open_tensorstore
 
     name = _GATE.format(4)
     began = time.perf_counter()
     if how == "TensorStore":
         array = ts.open(_spec(view, name), read=True).result()
     else:
-        array = lazy_arrays.open(view)[name]
+        array = open_tensorstore.open(view)[name]
     seconds = time.perf_counter() - began
     assert array.shape == (8, 6144, 32768)  # noqa: S101  # what was opened is what was asked for
     return seconds

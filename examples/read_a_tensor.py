@@ -10,7 +10,7 @@ import numpy as np
 from grokpack import open_checkpoint
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.layout import Box
-from grokpack.verification.value_statistics import widen
+from grokpack.kernels.cast import to_f32
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
 name = (
@@ -28,6 +28,6 @@ codes = reader.read(name, Box((0, 0), (4, columns))).view(np.int8)
 weights = codes.astype(np.float32)
 if tensor.scales is not None:
     scales = reader.read(f"{name}/scales", Box((0, 0), (1, columns)))
-    weights *= widen(scales, tensor.scales.dtype)
+    weights *= to_f32(scales, tensor.scales.dtype)
 
 print(f"first 4 of {rows} rows: mean {weights.mean():+.5f}, deviation {weights.std():.5f}")

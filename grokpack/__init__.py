@@ -1,6 +1,6 @@
 """grokpack: check, look into and convert Grok-1 checkpoints that are too big for memory.
 
-Everything the command line does is a function here; each is imported when it is first used.
+Most of what the command line does is a function here; each is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from grokpack.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint as Checkpoint
     from grokpack.checkpoint.extract import extract as extract
-    from grokpack.checkpoint.lazy_arrays import Opened as Opened
-    from grokpack.checkpoint.lazy_arrays import open as open  # noqa: A004  # its public name
     from grokpack.checkpoint.open_checkpoint import open_checkpoint as open_checkpoint
     from grokpack.checkpoint.open_checkpoint import survey as survey
+    from grokpack.checkpoint.open_tensorstore import Opened as Opened
+    from grokpack.checkpoint.open_tensorstore import open as open  # noqa: A004  # its public name
     from grokpack.checkpoint.summary import document as inspect  # noqa: F401  # its public name
     from grokpack.conversion.plan_convert import ConvertOptions  # noqa: F401  # its public name
     from grokpack.conversion.plan_convert import plan_convert as plan_convert
@@ -49,7 +49,7 @@ _HOMES = {
     "EvaluateOptions": ("evaluation.evaluation_options", "EvaluateOptions"),
     "GrokpackError": ("core.errors", "GrokpackError"),
     "Limits": ("execution.run_options", "RunOptions"),
-    "Opened": ("checkpoint.lazy_arrays", "Opened"),
+    "Opened": ("checkpoint.open_tensorstore", "Opened"),
     "Part": ("execution.partial_run", "RunPart"),
     "QuantizeOptions": ("conversion.plan_quantize", "QuantizeOptions"),
     "compare": ("verification.compare", "compare"),
@@ -60,7 +60,7 @@ _HOMES = {
     "extract": ("checkpoint.extract", "extract"),
     "generate": ("evaluation.generation", "generate"),
     "inspect": ("checkpoint.summary", "document"),
-    "open": ("checkpoint.lazy_arrays", "open"),
+    "open": ("checkpoint.open_tensorstore", "open"),
     "open_checkpoint": ("checkpoint.open_checkpoint", "open_checkpoint"),
     "plan_convert": ("conversion.plan_convert", "plan_convert"),
     "plan_quantize": ("conversion.plan_quantize", "plan_quantize"),

@@ -1,4 +1,4 @@
-"""The rules of the house, held mechanically: sizes, names, who imports whom, who touches files."""
+"""Rules that the source keeps: sizes, names, who imports whom, who touches files."""
 
 from __future__ import annotations
 

@@ -9,29 +9,22 @@ from grokpack.core.errors import GrokpackError, Place
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
 
-
 WINDOW_BYTES = 4 << 20
 """Decoded chunks that a thread requests at a time. TensorStore decodes all chunks of a read at
 once, whatever its limits, so that a band of columns would decode a whole matrix."""
-
-
-HELD_BYTES = 2 * WINDOW_BYTES  # chunks as stored, and decoded
-
-
+DECODING_BYTES = 2 * WINDOW_BYTES  # chunks as stored, and decoded
 DEFAULT_MEMORY_BYTES = 512 << 20
-
-
 RESERVED_BYTES = 128 << 20
 """Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
 
 
 def affords(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> bool:
-    """Return whether so much memory suffices for reading a checkpoint and decoding its chunks."""
+    """Return whether a checkpoint can be read, and its chunks decoded, in the memory allowed."""
     return _reading_bytes(source) <= memory_bytes
 
 
 def refuse_chunks(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
-    """Refuse a checkpoint whose chunks are too large to decode in so much memory.
+    """Refuse a checkpoint whose chunks are too large to decode within the memory allowed.
 
     Raises:
         GrokpackError: GP240.
@@ -49,4 +42,4 @@ def refuse_chunks(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) 
 
 
 def _reading_bytes(source: Checkpoint) -> int:
-    return RESERVED_BYTES + source.cache_bytes + HELD_BYTES
+    return RESERVED_BYTES + source.cache_bytes + DECODING_BYTES

@@ -1,4 +1,4 @@
-"""Commands of the program: a line for each, and its module, imported when the command is asked for.
+"""Commands of the program: a line for each, and its module, imported when it is needed.
 
 Building the options of all commands would take as long as starting Typer itself.
 """
@@ -30,7 +30,7 @@ COMMANDS = {
     "explain": "Say what an error code means and what to do.",
     "help": "Show a help topic.",
 }
-"""First sentence of each command's help, in the order shown; its module bears its name."""
+"""First sentence of each command's help, in the order shown; a module has each one's name."""
 
 
 class _Commands(MutableMapping[str, Any]):

@@ -37,10 +37,10 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
         what = "give either --prompt or --tokens"
         raise GrokpackError("GP304", what, hint="`--prompt TEXT`, or `--tokens FILE.npy`")
     checkpoint = open_checkpoint(source, wanted.head_dim)
-    words = None
+    tokenizer = None
     if wanted.prompt is not None:
-        words = Tokenizer(checkpoint, wanted.tokenizer)
-        prompts = [np.array(words.encode(wanted.prompt), np.int64)]
+        tokenizer = Tokenizer(checkpoint, wanted.tokenizer)
+        prompts = [np.array(tokenizer.encode(wanted.prompt), np.int64)]
     else:
         pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
         assert wanted.tokens is not None  # noqa: S101  # one of both was given
@@ -49,11 +49,11 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
     _announce(session, checkpoint, len(prompts))
 
     def said(number: int, token: int) -> None:
-        shown = f"{token}" if words is None else f"{token}  {line(words.piece(token))}"
+        shown = f"{token}" if tokenizer is None else f"{token}  {line(tokenizer.piece(token))}"
         session.say(f"prompt {number}: {shown}" if len(prompts) > 1 else shown)
 
     found = generate(checkpoint, prompts, wanted.max_new_tokens, sampling, options, said)
-    data = document(found, wanted, prompts, words)
+    data = document(found, wanted, prompts, tokenizer)
     session.result(_text(data), data)
 
 
@@ -83,7 +83,7 @@ def document(
     found: Generation,
     wanted: GenerateFlags,
     prompts: list[np.ndarray],
-    words: Tokenizer | None,
+    tokenizer: Tokenizer | None,
 ) -> dict[str, Any]:
     """Make `data` of `grokpack generate --json`."""
     made = sum(map(len, found.tokens))
@@ -95,7 +95,7 @@ def document(
             {
                 "prompt": [int(t) for t in prompt],
                 "tokens": list(tokens),
-                "text": None if words is None else words.decode(tokens),
+                "text": None if tokenizer is None else tokenizer.decode(tokens),
                 "ended": ended,
             }
             for prompt, tokens, ended in zip(prompts, found.tokens, found.ended, strict=True)
@@ -112,8 +112,7 @@ def document(
 
 
 def _text(data: dict[str, Any]) -> str:
-    lines = []
-    for row in data["sequences"]:
-        shown = row["text"] if row["text"] is not None else " ".join(map(str, row["tokens"]))
-        lines.append(shown)
-    return "\n".join(lines)
+    return "\n".join(
+        row["text"] if row["text"] is not None else " ".join(map(str, row["tokens"]))
+        for row in data["sequences"]
+    )

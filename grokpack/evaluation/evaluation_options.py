@@ -17,7 +17,7 @@ from grokpack.evaluation.network.model import Network, Setup, in_memory
 from grokpack.evaluation.network.precision import Name, Precision
 from grokpack.evaluation.network.product import Lanes
 from grokpack.kernels.dispatch import choose_implementation
-from grokpack.storage.parallelism import threads as useful_threads
+from grokpack.storage.reading_threads import threads as useful_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def cost(
     options: EvaluateOptions,
     streams: int = 1,
     *,
-    remembered: bool = False,
+    cached: bool = False,
 ) -> Cost:
     """Predict the cost of an evaluation of `tokens` tokens.
 
@@ -81,8 +81,8 @@ def cost(
         checkpoint: The checkpoint.
         tokens: Number of tokens in all sequences.
         options: Options of the run.
-        streams: Residual streams that are held at a time; `pair.STREAMS` of two networks.
-        remembered: True if every layer caches keys and values of all tokens, as in generation.
+        streams: Residual streams that are held at a time; `pair_evaluation.STREAMS` for two.
+        cached: True if every layer caches keys and values of all tokens, as in generation.
     """
     geometry, by_name = checkpoint.geometry, checkpoint.model.by_name()
     wanted = options.layers or geometry.layers
@@ -98,7 +98,7 @@ def cost(
                 used = used * checkpoint.model.selected_experts // geometry.experts
             flops += 2 * tokens * used
     needed = _activation_bytes(geometry, tokens * streams)
-    needed += remembered * wanted * _remembered_bytes(geometry, tokens)
+    needed += cached * wanted * _kv_cache_bytes(geometry, tokens)
     spilled = needed if needed > options.memory_bytes - _FIXED_BYTES else 0
     return Cost(read, flops, spilled)
 
@@ -108,7 +108,7 @@ def _activation_bytes(geometry: Geometry, tokens: int) -> int:
     return _F32 * tokens * (3 * geometry.d_model + geometry.q_width + 2 * geometry.kv_width)
 
 
-def _remembered_bytes(geometry: Geometry, tokens: int) -> int:
+def _kv_cache_bytes(geometry: Geometry, tokens: int) -> int:
     """Count the bytes of one layer's key/value cache."""
     return _F32 * tokens * 2 * geometry.kv_width
 
@@ -120,7 +120,7 @@ def networks(
     options: EvaluateOptions,
     streams: int = 1,
     *,
-    remembered: bool = False,
+    cached: bool = False,
 ) -> Iterator[list[Network]]:
     """Open networks that share threads, with room for `tokens` tokens.
 
@@ -130,7 +130,7 @@ def networks(
     if options.memory_bytes < _FIXED_BYTES:
         hint = "give `--memory 1GiB` or more"
         raise TooLittleMemory("the network needs 1 GiB to run in", hint=hint)
-    costs = [cost(c, tokens, options, streams, remembered=remembered) for c in checkpoints]
+    costs = [cost(c, tokens, options, streams, cached=cached) for c in checkpoints]
     widened = _F32 if len(checkpoints) > 1 else 1  # two networks' weights are compared as float32
     implementation = choose_implementation(widened * sum(one.read_bytes for one in costs))
     count = options.workers or max(useful_threads(c.folder) for c in checkpoints)

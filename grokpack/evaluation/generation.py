@@ -84,7 +84,7 @@ def generate(
     began = time.monotonic()
     tokens = sum(map(len, prompts)) + count * len(prompts)
     options.listen(Started("generate", count * step_bytes(checkpoint, len(prompts))))
-    with networks([checkpoint], tokens, options, remembered=True) as (network,):
+    with networks([checkpoint], tokens, options, cached=True) as (network,):
         run = _Run(network, prompts, count, sampling or Sampling())
         first = 0.0
         for number, token in run.tokens():
@@ -131,7 +131,7 @@ class _Run:
         self._random = np.random.default_rng(sampling.seed)
         self.made: list[list[int]] = [[] for _ in prompts]
         self.ended = [False] * len(prompts)
-        self._memories = network.memories([len(p) + count for p in prompts])
+        self._kv_caches = network.kv_caches([len(p) + count for p in prompts])
 
     def tokens(self) -> Iterator[tuple[int, int]]:
         """Yield each token as it is chosen, with the number of its prompt."""
@@ -156,7 +156,7 @@ class _Run:
     def _next(self, fed: Batch, going: list[int]) -> list[int]:
         network = self._network
         h = network.embed(fed)
-        for number, memory in enumerate(self._memories):
+        for number, memory in enumerate(self._kv_caches):
             network.step(number, h, fed, Extras(_of(memory, going)))
         last = np.array([span.stop - 1 for span in fed.spans])
         x = network.normed(h[last])

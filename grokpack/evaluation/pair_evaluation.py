@@ -21,7 +21,7 @@ from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import Extras
 from grokpack.evaluation.network.lockstep import Lockstep
-from grokpack.evaluation.network.scores import Divergence
+from grokpack.evaluation.network.logit_scores import Divergence
 from grokpack.evaluation.network_parts import NetworkPart, undecided
 from grokpack.evaluation.reordered_weights import Reordered
 from grokpack.evaluation.results import Loss, loss_of, squares

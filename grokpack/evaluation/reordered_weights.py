@@ -17,7 +17,7 @@ from grokpack.evaluation.network import matrices
 from grokpack.evaluation.network.experts import EXPERT
 from grokpack.evaluation.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
 from grokpack.evaluation.network.matrices import Matrix, matrix
-from grokpack.evaluation.network.product import Tile
+from grokpack.evaluation.network.product import MatrixTile
 from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE
 from grokpack.transforms.dequantize import exact
 
@@ -152,7 +152,7 @@ class Reordered:
                 part(other, (high, high + self._head_dim)),
             )
 
-    def _tiles(self, pair: tuple[Matrix, Matrix]) -> Iterator[Tile]:
+    def _tiles(self, pair: tuple[Matrix, Matrix]) -> Iterator[MatrixTile]:
         """Yield the tiles of two matrices."""
         turned = matrices.is_turned(pair[1].tensor, self._readers[1])
         for rows, columns in matrices.bands(pair[0], turned=turned, itemsize=_F32):
@@ -162,7 +162,7 @@ class Reordered:
             )
             for part in self._lanes.tiles(one):
                 values = self._lanes.widened(one, *part), self._lanes.widened(other, *part)
-                yield Tile(*part, (one, other), values)
+                yield MatrixTile(*part, (one, other), values)
 
     def _specs(self, name: str) -> tuple[TensorSpec, TensorSpec]:
         one, other = (checkpoint.tensors[name] for checkpoint in self._checkpoints)

@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from grokpack.evaluation.network.experts import Room, Routing
-    from grokpack.evaluation.network.scores import Scores
+    from grokpack.evaluation.network.logit_scores import Scores
 
 _ROWS = 256  # summed at a time
 

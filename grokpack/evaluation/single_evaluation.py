@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import Extras, ignore
-from grokpack.evaluation.network.scores import Scores
+from grokpack.evaluation.network.logit_scores import Scores
 from grokpack.evaluation.results import Evaluation, LayerFacts, LayerWatch, loss_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.gated import Watch
+    from grokpack.evaluation.network.gated_mlp import Watch
     from grokpack.evaluation.network.model import Network
 
     Keep = Callable[[int, np.ndarray], None]

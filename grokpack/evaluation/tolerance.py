@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import Shape, TensorSpec
-    from grokpack.evaluation.network.matrices import CodedBlock
+    from grokpack.evaluation.network.matrices import CodedBand
     from grokpack.kernels.dispatch import Implementation
 
 _BLOCK = 32  # inputs in a block of any quantized type of a GGUF, or in a part of it with a step
@@ -83,7 +83,7 @@ class Side:
 
     values: np.ndarray
     form: Form
-    band: CodedBlock | None = None
+    band: CodedBand | None = None
     corner: tuple[int, int] = (0, 0)
 
     def rows(self, first: int, last: int) -> Side:

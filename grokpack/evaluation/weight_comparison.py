@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import Shape
     from grokpack.evaluation.network.matrices import Matrix
-    from grokpack.evaluation.network.product import Tile
+    from grokpack.evaluation.network.product import MatrixTile
     from grokpack.evaluation.tolerance import Form
     from grokpack.kernels.dispatch import Implementation
     from grokpack.models.architecture import Part
@@ -85,7 +85,7 @@ class Weights:
         self._forms = {name: (ours[name], theirs[name]) for name in ours}
         self._found: dict[tuple[str, int | None], list[Gap]] = {}
 
-    def look(self, matrix: Matrix, transposed: bool, tile: Tile) -> None:  # noqa: FBT001
+    def look(self, matrix: Matrix, transposed: bool, tile: MatrixTile) -> None:  # noqa: FBT001
         """Compare a part of a matrix."""
         name, band = matrix.tensor.name, tile.bands[0]
         corner = tile.rows[0] - band.rows[0], tile.columns[0] - band.columns[0]

@@ -61,7 +61,7 @@ class Context:
     @classmethod
     def of(cls, watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> Context:
         """Make the context of a plan's tasks, in any process."""
-        reader = ArrayReader(plan.source, step_sizes.implementation, step_sizes.block_bytes, None)
+        reader = ArrayReader(plan.source, step_sizes.implementation, step_sizes.band_bytes, None)
         return cls(plan.target, reader, output, step_sizes, watch.advanced, watch.stopping)
 
 

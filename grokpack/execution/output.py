@@ -77,7 +77,7 @@ class Output:
         there = storage.exists(self.manifest_path)
         return manifest_file.load_file(self.manifest_path) if there else None
 
-    def strangers(self) -> list[str]:
+    def foreign_files(self) -> list[str]:
         """List what is in the way: files in the folder, or a file of that name."""
         if self.single:
             found = (self.path, self.path + storage.PART)

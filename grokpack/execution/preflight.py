@@ -144,7 +144,7 @@ def check_output(plan: Plan, output: Output) -> None:
     Raises:
         GrokpackError: GP321 for another plan's output, GP323 for other files.
     """
-    strangers = output.strangers()
+    foreign_files = output.foreign_files()
     recorded = output.journal.recorded()
     if recorded is not None:
         if recorded["digest"] != plan.digest():
@@ -159,10 +159,10 @@ def check_output(plan: Plan, output: Output) -> None:
             hint = "`grokpack verify` tells which; remove what was changed, and add `--restart`"
             raise GrokpackError("GP321", what, Place(output.path), hint=hint)
         raise _other_plan({**document, "digest": str(document.get("plan"))}, plan, output.path)
-    if strangers:
+    if foreign_files:
         what = "a file of that name is there" if output.single else "the folder holds other files"
         hint = "use another `--out`; grokpack overwrites nothing and writes to empty folders only"
-        where = strangers[0] if output.single else output.path
+        where = foreign_files[0] if output.single else output.path
         raise GrokpackError("GP323", what, Place(where), hint=hint)
 
 

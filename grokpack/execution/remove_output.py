@@ -69,16 +69,16 @@ def removable(plan: Plan, output: Output) -> list[str]:
     unproven = [
         path
         for path, claims in by_path.items()
-        if not any(sink.proves(path, claim.written, claim.inode) for claim in claims)
+        if not any(sink.is_free_or_own(path, claim.written, claim.inode) for claim in claims)
     ]
     if unproven:
         raise _refusal(output, unproven)
     if by_path and not output.single:
-        strangers = sink.strangers(output.path, {*by_path, output.manifest_path})
-        if strangers:
+        foreign_files = sink.foreign_files(output.path, {*by_path, output.manifest_path})
+        if foreign_files:
             what = "the folder holds other files"
             hint = "move them away, or use another `--out`; nothing was removed"
-            raise GrokpackError("GP323", what, Place(strangers[0]), hint=hint)
+            raise GrokpackError("GP323", what, Place(foreign_files[0]), hint=hint)
     return list(by_path)
 
 

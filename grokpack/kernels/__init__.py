@@ -1,1 +1,1 @@
-"""Pure functions on arrays, in numpy and compiled; they know no files and no model."""
+"""Functions on arrays, in numpy and compiled; they open no file and know no model."""

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BlockKernels:
-    """Kernels of one type of blocks; each is a function of `kernels.ggml`, which has the terms.
+    """Kernels of one type of blocks: functions of `kernels.ggml`; see there for their arguments.
 
     Attributes:
         quantize: Leaves ggml's own bytes.
         dequantize: Leaves the products of codes and scales.
-        search: Leaves blocks of less error; None where the format leaves no choice of scale.
+        search: As `quantize`, with less error; None where the format leaves no choice of scale.
     """
 
     quantize: Callable[..., None]
@@ -32,4 +32,4 @@ KERNELS = {
     "q4_1": BlockKernels(ggml.quantize_q4_1, ggml.products_q4_1, ggml.search_q4_1),
     "q4_k": BlockKernels(ggml.quantize_q4_k, ggml.products_q4_k),
 }
-"""Kernels by the type's name, in small letters."""
+"""Kernels by the type's name, in lower case."""

@@ -77,7 +77,7 @@ def infer(
 
 
 def _is_release_without_embedding(family: Family, dims: Mapping[str, int]) -> bool:
-    """Return whether all but the vocabulary is the release's, and so is a missing embedding."""
+    """Return whether all dimensions are the release's, but the vocabulary, which is not known."""
     return all(getattr(family.release, dim) == n for dim, n in dims.items())
 
 

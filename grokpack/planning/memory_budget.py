@@ -28,20 +28,20 @@ STEP_BYTES = 4 << 20
 SMALLEST_STEP_BYTES = 256 << 10
 BUFFERS_PER_STEP = 6
 """Copies of a step's bytes that a thread may hold: input, output, float32 intermediates."""
-BLOCK_STEPS = 8
-"""Steps in a block that is read once for many pieces. A block of 32 MiB of a down projection,
-32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, each worth a system call."""
-MOST_BLOCK_BYTES = 192 << 20
-"""Largest block of a compressed source: a whole matrix of Grok-1. More memory gains nothing."""
-_SEALED_SHARE = (
-    24  # steps in a thread's share of such a source: six of buffers, the rest is the block
-)
+BAND_STEPS = 8
+"""Steps in a column band, which is read once for many of them. A band of 32 MiB of a down
+projection, 32,768 inputs deep, is 1,024 columns wide: runs of 1 KiB, each worth a system call."""
+MOST_BAND_BYTES = 192 << 20
+"""Largest band of a compressed source: a whole matrix of Grok-1. More memory gains nothing."""
+_COMPRESSED_SHARE = 24
+"""Steps in a thread's share of such a source: six of buffers, the rest is the band."""
 
 _QUANTIZING = 64
-"""Time that numpy takes to choose a scale for a byte, as a multiple of moving it, rounded up.
+"""Time in which numpy chooses a scale for a byte, as a multiple of the time to move it, rounded up.
 
 It does 25 MB/s without a search and 1 to 3 with one, the compiled twins 40 to 200 times as many:
-16 MiB, half a second or five, are worth the 0.4 s that the twins take to come from their cache."""
+16 MiB take half a second or five, which outweighs the 0.4 s of loading the twins from their
+cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,13 @@ def budget(
         + (LRU_CACHE_BYTES if plan.target.caches_scales else 0)
     )
     fixed += plan.source.cache_bytes if plan.source else 0
-    held = BUFFERS_PER_STEP + (BLOCK_STEPS if streams else 0)
+    held = BUFFERS_PER_STEP + (BAND_STEPS if streams else 0)
     counts = [workers] if workers else range(_useful_workers(plan), 0, -1)
     implementations: tuple[Implementation, ...] = (preferred, "numpy")
     for implementation, count in itertools.product(dict.fromkeys(implementations), counts):
         reserved = fixed + (COMPILED_RESIDENT_BYTES if implementation == "numba" else 0)
         share = (memory_bytes - reserved) // count - aside
-        step, block = _step_and_block(plan, share)
+        step, block = _step_and_band(plan, share)
         if step >= SMALLEST_STEP_BYTES:
             used = BUFFERS_PER_STEP * step + (block if streams else 0)
             return Budget(
@@ -114,25 +114,25 @@ def budget(
     raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers or 1)
 
 
-def _step_and_block(plan: Plan, share: int) -> tuple[int, int]:
-    """Divide a thread's share of the memory into the step and the block.
+def _step_and_band(plan: Plan, share: int) -> tuple[int, int]:
+    """Divide a thread's share of the memory into the step and the column band.
 
-    Each block of columns of a compressed source decompresses whole matrices again. So blocks get
-    most of the memory there, up to a whole matrix.
+    Each band of a compressed source decompresses whole matrices again. So bands get most of the
+    memory there, up to a whole matrix.
     """
-    held = BUFFERS_PER_STEP + (BLOCK_STEPS if plan.streams else 0)
+    held = BUFFERS_PER_STEP + (BAND_STEPS if plan.streams else 0)
     step = min(share // held, STEP_BYTES)
     if not plan.streams or plan.source is None or not plan.source.sealed:
-        return step, BLOCK_STEPS * step
-    step = max(min(step, share // _SEALED_SHARE), min(step, SMALLEST_STEP_BYTES))
-    return step, min(share - BUFFERS_PER_STEP * step, MOST_BLOCK_BYTES)
+        return step, BAND_STEPS * step
+    step = max(min(step, share // _COMPRESSED_SHARE), min(step, SMALLEST_STEP_BYTES))
+    return step, min(share - BUFFERS_PER_STEP * step, MOST_BAND_BYTES)
 
 
 def _codecs_bytes(plan: Plan) -> int:
     """Count the bytes that one thread needs for decompressing, decoding and compressing."""
     target = plan.target
     held = HELD_BYTES if plan.source and plan.source.sealed else 0
-    held += reading_memory.HELD_BYTES if plan.source and plan.source.cache_bytes else 0
+    held += reading_memory.DECODING_BYTES if plan.source and plan.source.cache_bytes else 0
     if target.codec is not None:
         held += target.codec.held_bytes * max(map(len, target.layout.file_groups), default=0)
     return held

@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def streams(self) -> bool:
-        """True if an op or a lazy array of the source reads blocks to make many pieces of."""
+        """True if an op or a lazy array of the source reads column bands."""
         return self.target.streams or bool(self.source and self.source.views)
 
     @property

@@ -59,7 +59,7 @@ class Target:
 
     @property
     def streams(self) -> bool:
-        """True if an op reads blocks of the source, for kernels to make pieces of."""
+        """True if an op reads column bands of the source."""
         return bool(self._streamed())
 
     @property

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_ROWS = 50  # GitHub shows ten annotations of a step; the summary may be longer
-_SEVERITIES = {"error": "error", "warning": "warning"}
 
 
 def render(document: dict[str, Any]) -> str:
@@ -23,13 +22,13 @@ def render(document: dict[str, Any]) -> str:
 
 def _commands(document: dict[str, Any]) -> Iterator[str]:
     for finding in document["findings"]:
-        mend = [f"fix: {finding['fix']}"] if finding.get("fix") else []
-        what = "\n".join([_titled(finding), *_facts(finding), *mend])
-        kind = _SEVERITIES[finding["severity"]]
+        fix = [f"fix: {finding['fix']}"] if finding.get("fix") else []
+        what = "\n".join([_titled(finding), *_facts(finding), *fix])
+        kind = finding["severity"]
         yield f"::{kind} title={_property('grokpack ' + finding['code'])}::{_message(what)}"
-    fix = document["data"].get("fix")
-    if fix:
-        yield f"::notice title=grokpack::{_message('fetch just what is bad: ' + fix)}"
+    command = document["data"].get("fix")
+    if command:
+        yield f"::notice title=grokpack::{_message('fetch just what is bad: ' + command)}"
     for error in document["errors"]:
         facts = [f"{row['label']} {row['value']}" for row in error["facts"]]
         hint = [f"hint: {error['hint']}"] if error["hint"] else []

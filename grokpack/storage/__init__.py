@@ -1,15 +1,15 @@
-"""Files, URLs and buckets: the only package that opens, reads, writes, renames or removes files.
+"""Files, URLs and buckets: what opens, reads, writes and removes them, except TensorStore.
 
 `reading` reads files wherever they lie; `local` is the backend of the file system, `http` that of
 URLs, and `decompression` reads compressed files as their contents. `writing` writes local files,
-and `sinks` opens the destination of an output, a folder or a bucket.
+and `open_sink` opens the destination of an output, a folder or a bucket.
 """
 
 from __future__ import annotations
 
 from grokpack.storage.backend import ReadOverhead, Stamp
 from grokpack.storage.fault_injection import faults
-from grokpack.storage.interruption import interruptible, stopping, with_context
+from grokpack.storage.io_context import interruptible, stopping, with_context
 from grokpack.storage.locks import locked
 from grokpack.storage.new_files import (
     PartWriter,
@@ -22,6 +22,7 @@ from grokpack.storage.new_files import (
     sync_folder,
     write_whole,
 )
+from grokpack.storage.open_sink import is_bucket, sink_of
 from grokpack.storage.ownership import Mark, Written
 from grokpack.storage.reading import (
     FileBytes,
@@ -48,8 +49,7 @@ from grokpack.storage.reading import (
     tree,
     utf8,
 )
-from grokpack.storage.sink import MOST_OBJECT_BYTES, FileWriter, Sink
-from grokpack.storage.sinks import is_bucket, sink_of
+from grokpack.storage.sink_protocol import MOST_OBJECT_BYTES, FileWriter, Sink
 from grokpack.storage.urls import is_url
 from grokpack.storage.writing import (
     PART,

@@ -27,8 +27,8 @@ from grokpack.formats import bounded_json
 from grokpack.storage import new_files, reading
 from grokpack.storage.boto_requests import EXTRA, REFUSED, Answer, ask, check_reach, may_pass
 from grokpack.storage.fault_injection import faults
-from grokpack.storage.http import parallel, services
-from grokpack.storage.sink import PART_BYTES
+from grokpack.storage.http import parallel_requests, services
+from grokpack.storage.sink_protocol import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Uploads:
         self._abort("", self.out, key, row["UploadId"])
         root = str(Url(self._scheme, self.bucket, ""))
         keys = list(self._uploads())
-        parts_of = parallel.map_all(lambda key: self._parts(f"{root}/{key}") or {}, keys)
+        parts_of = parallel_requests.map_all(lambda key: self._parts(f"{root}/{key}") or {}, keys)
         self._sent.update(zip(keys, parts_of, strict=True))
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> None:  # noqa: ARG002
@@ -156,7 +156,7 @@ class Uploads:
 
     def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
         """Apply a function to many files in parallel."""
-        parallel.map_all(work, paths)
+        parallel_requests.map_all(work, paths)
 
     def settle(self, folders: set[str]) -> None:
         """Do nothing: a completed object is durable."""
@@ -176,7 +176,7 @@ class Uploads:
         answer = self._ask("", folder, "list_objects_v2", Prefix=prefix)
         return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
 
-    def proves(self, path: str, written: Written | None, inode: int | None) -> bool:  # noqa: ARG002
+    def is_free_or_own(self, path: str, written: Written | None, inode: int | None) -> bool:  # noqa: ARG002
         """Return whether no object is there, or one whose size and one tile match."""
         nbytes = self.size_of(path)
         if nbytes is None or written is None or nbytes != written.nbytes:
@@ -188,7 +188,7 @@ class Uploads:
                 return True
         return not nbytes
 
-    def strangers(self, root: str, own: Collection[str]) -> list[str]:
+    def foreign_files(self, root: str, own: Collection[str]) -> list[str]:
         """Return the objects below a folder other than these files."""
         site, keys = str(Url(self._scheme, self.bucket, "")), {_key(path) for path in own}
         return [f"{site}/{key}" for key in self._objects(root) if key not in keys]
@@ -363,7 +363,7 @@ def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and b
         retries={"mode": "standard", "total_max_attempts": 1},  # `boto_requests` retries
         signature_version="s3v4" if site.keys else botocore.UNSIGNED,
         s3={"addressing_style": "path" if site.endpoint else "auto"},
-        max_pool_connections=parallel.WIDTH,
+        max_pool_connections=parallel_requests.WIDTH,
         user_agent=AGENT,
         **({"request_checksum_calculation": "when_required"} if site.google else {}),
     )

@@ -52,7 +52,7 @@ def remove_below(root: str, path: str) -> None:
             raise not_own(path) from error
 
 
-def proves(root: str, path: str, written: Written | None, inode: int | None) -> bool:
+def is_free_or_own(root: str, path: str, written: Written | None, inode: int | None) -> bool:
     """Return whether a path below a folder is free, or provably holds the run's own file.
 
     Three things prove it: the inode number of the created file, the size together with the checksum
@@ -105,7 +105,7 @@ def _is_hole(path: str) -> bool:
         os.close(handle)
 
 
-def strangers(root: str, own: Collection[str], but: str) -> list[str]:
+def foreign_files(root: str, own: Collection[str], but: str) -> list[str]:
     """Return what lies below a folder beside these files and their folders.
 
     Args:

@@ -182,7 +182,7 @@ def column_blocks(
     lead = tuple(box.start[:-2]) if expert is None else (expert,)
     ones = (1,) * len(lead)
     inputs, first_input = box.shape[-1], box.start[-1]
-    width = _lanes(step_sizes.block_bytes // _column_bytes(tensor, inputs))
+    width = _lanes(step_sizes.band_bytes // _column_bytes(tensor, inputs))
     height = _lanes(step_sizes.step_bytes // (inputs * dtype.itemsize))
     for column in range(box.start[-2], box.stop[-2], width):
         count = min(width, box.stop[-2] - column)

@@ -144,7 +144,7 @@ class QuantizeBlocks(Transform):
         weights, nbytes = own.weights, own.nbytes
         chosen = (kernels.search if self.searched else None) or kernels.quantize
         kernel = twin(chosen, step_sizes.implementation)
-        width = whole_chunks(step_sizes.block_bytes // (inputs * self.weight.value_bytes))
+        width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(step_sizes.step_bytes // (inputs // weights * nbytes))
         for left, right in edges(box.start[-2], box.stop[-2], width):
             part = Box((0, left), (inputs, right - left))

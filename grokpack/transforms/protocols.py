@@ -43,7 +43,7 @@ class LazyArray(Protocol):
 
 @runtime_checkable
 class StreamedArray(Protocol):
-    """Array of an output that is made in order, from larger blocks of the source than its pieces.
+    """Array of an output that is made in order, from column bands of the source.
 
     A transpose lies across the rows of its source. Making it a few rows at a time would read a few
     bytes of every source row. It is therefore given a large box at once, and reads a wide band of

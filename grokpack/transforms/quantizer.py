@@ -92,7 +92,7 @@ class GroupQuantizer:
     ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Yield outputs `first` to `last` in batches, each with its first output."""
         inputs = self.shape[0]
-        width = whole_chunks(step_sizes.block_bytes // (inputs * self.weight.value_bytes))
+        width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(step_sizes.step_bytes * 8 // (inputs * self.scheme.bits))
         for left, right in edges(first, last, width):
             values, scales = self.weight.read(

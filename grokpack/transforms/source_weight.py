@@ -16,6 +16,7 @@ from grokpack.kernels.groups import group_index
 from grokpack.transforms.dequantize import matrix, read_scales
 
 if TYPE_CHECKING:
+    from grokpack.core.tensors import ArraySpec
     from grokpack.transforms.array_source import ArraySource
 
 _WIDE_BYTES = 4
@@ -69,7 +70,10 @@ class SourceWeight:
         """Number of groups of inputs that share a scale; 1 if it is read as float32."""
         if not self.coded or self.tensor.scales is None:
             return 1
-        return self.groups or self.tensor.scales.shape[-2]
+        return self._groups_of(self.tensor.scales)
+
+    def _groups_of(self, scales: ArraySpec) -> int:
+        return self.groups or scales.shape[-2]
 
     @property
     def per_scale(self) -> int:
@@ -103,7 +107,7 @@ class SourceWeight:
         values = _widened(raw, self.tensor.values.dtype)
         if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
-            rows = self.groups or self.tensor.scales.shape[-2]
+            rows = self._groups_of(self.tensor.scales)
             values *= scales[group_index(box.start[0], box.shape[0], self.shape[0] // rows)]
         return values, np.ones((1, box.shape[1]), np.float32)
 

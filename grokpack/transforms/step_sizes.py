@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StepSizes:
-    """Bytes per step and per block, and the kernel implementation.
+    """Bytes per step and per column band, and the kernel implementation.
 
     Attributes:
-        step_bytes: Bytes of a piece that is made and written.
-        block_bytes: Bytes of a block that is read once for many pieces.
+        step_bytes: Bytes that a thread makes and writes at a time.
+        band_bytes: Bytes of a column band, which is read once for many steps.
         implementation: The implementation of each kernel, numpy or compiled.
     """
 
     step_bytes: int
-    block_bytes: int
+    band_bytes: int
     implementation: Implementation = "numpy"

@@ -18,7 +18,7 @@ from grokpack.core.tensors import DType
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
 from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16, widen_f16
-from grokpack.storage.parallelism import threads
+from grokpack.storage.reading_threads import threads
 from grokpack.transforms.dequantize import exact
 from grokpack.verification.read_options import ReadOptions
 

@@ -12,7 +12,7 @@ from grokpack.core.finding import Finding
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job
 from grokpack.storage import hashing
-from grokpack.storage.parallelism import threads
+from grokpack.storage.reading_threads import threads
 from grokpack.verification.content_findings import other_size, unreadable
 from grokpack.verification.read_and_compare import ReadResult, read_all
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _FileResult:
-    """Result of one file."""
+    """Compare one file."""
 
     name: str
     ended: bool
@@ -47,7 +47,7 @@ def check_sums(
         checkpoint: The checkpoint with the files.
         expected: The digest of each file, by its path in the checkpoint.
         origin: Origin of the digests, for people.
-        limits: When to end.
+        limits: Options of reading; here, when to end.
         listen: Receives progress.
     """
     sizes = {name: storage.size_of(checkpoint.path(name)) or 0 for name in expected}
@@ -71,7 +71,7 @@ def check_sums(
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Comparer of files; one serves all threads of a process."""
+    """Comparison of files; one object serves all threads of a process."""
 
     watch: Watch
     sizes: Mapping[str, int]
@@ -79,7 +79,7 @@ class _Judge:
     expected: Mapping[str, Sum]
 
     def __call__(self, name: str) -> _FileResult:
-        """Result of one file."""
+        """Compare one file."""
         own, path = self.expected[name], self.paths[name]
         nbytes = self.sizes[path]
         try:

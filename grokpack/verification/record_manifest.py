@@ -12,7 +12,7 @@ from grokpack.core.events import Listener, Started, ignore
 from grokpack.core.progress import phase, watching
 from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.storage import hashing
-from grokpack.storage.parallelism import threads
+from grokpack.storage.reading_threads import threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job
 from grokpack.storage import hashing
-from grokpack.storage.parallelism import threads
+from grokpack.storage.reading_threads import threads
 from grokpack.verification.checksums.torrent import PUBLISHED
 from grokpack.verification.content_findings import (
     changed,
@@ -67,7 +67,7 @@ def check_pieces(
         checkpoint: The checkpoint with the files; others beside it are compared as well.
         torrent: The torrent to compare with.
         held: Files of the torrent that are there.
-        limits: When to end.
+        limits: Options of reading; here, when to end.
         listen: Receives progress.
     """
     work = _Judge(watching(listen), torrent, held)

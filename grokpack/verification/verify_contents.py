@@ -14,7 +14,7 @@ from grokpack.core.tiles import tile_range, tiles_range
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job
 from grokpack.storage import hashing
-from grokpack.storage.parallelism import threads
+from grokpack.storage.reading_threads import threads
 from grokpack.verification import content_findings, sampling
 from grokpack.verification.check_history import CheckHistory
 from grokpack.verification.read_and_compare import ReadResult, read_all

@@ -316,28 +316,28 @@ def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
 
 def repair_command(verdict: Verdict) -> str | None:
     """Return the command that fetches only the bad files of the release, or None."""
-    strangers = _strangers(verdict)
-    bad = [name for name in verdict.bad_files if _can_be_fetched(name, strangers)]
+    foreign_files = _foreign_files(verdict)
+    bad = [name for name in verdict.bad_files if _can_be_fetched(name, foreign_files)]
     return _fetching(verdict, bad)
 
 
 def fixes(verdict: Verdict) -> list[str | None]:
     """Return for each finding the command that mends it, or None."""
-    strangers = _strangers(verdict)
+    foreign = _foreign_files(verdict)
     names = [
-        f.file if f.file and f.severity == "error" and _can_be_fetched(f.file, strangers) else None
+        f.file if f.file and f.severity == "error" and _can_be_fetched(f.file, foreign) else None
         for f in verdict.findings
     ]
     return [None if name is None else _fetching(verdict, [name]) for name in names]
 
 
-def _strangers(verdict: Verdict) -> set[str | None]:
+def _foreign_files(verdict: Verdict) -> set[str | None]:
     return {finding.file for finding in of_kinds(verdict.findings, "GP102")}
 
 
-def _can_be_fetched(name: str, strangers: set[str | None]) -> bool:
+def _can_be_fetched(name: str, foreign_files: set[str | None]) -> bool:
     """Tell whether the release has a file of this name, and so can replace it."""
-    return name.startswith("tensor") and name not in strangers
+    return name.startswith("tensor") and name not in foreign_files
 
 
 def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
-from grokpack.evaluation.network.scores import Divergence, Scores
+from grokpack.evaluation.network.logit_scores import Divergence, Scores
 from grokpack.kernels import dispatch
 from grokpack.models.grok1 import GROK1
 from tests.oracle import forward

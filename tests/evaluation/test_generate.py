@@ -38,8 +38,8 @@ def continued(folder: Path, starts: list[np.ndarray], count: int) -> list[list[i
 def test_what_is_remembered_of_long_prompts_counts_as_memory() -> None:
     checkpoint = Mock(geometry=GROK1.release, tensors={})
     options = EvaluateOptions()
-    assert cost(checkpoint, 1500, options, remembered=True).spilled_bytes == 0
-    spilled = cost(checkpoint, 8192, options, remembered=True).spilled_bytes
+    assert cost(checkpoint, 1500, options, cached=True).spilled_bytes == 0
+    spilled = cost(checkpoint, 8192, options, cached=True).spilled_bytes
     assert spilled > 8192 * 64 * 2 * 1024 * 4
     assert cost(checkpoint, 8192, options).spilled_bytes == 0
 

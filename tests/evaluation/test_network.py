@@ -17,7 +17,7 @@ from grokpack.evaluation.network import (
     arithmetic,
     attention,
     experts,
-    gated,
+    gated_mlp,
     layer,
     matrices,
     model,
@@ -107,7 +107,7 @@ WRONG: dict[str, tuple[Any, str, Any]] = {
     "gate and up swapped": (
         experts,
         "EXPERT",
-        gated.GatedParts("expert_up", "expert_gate", "expert_down"),
+        gated_mlp.GatedParts("expert_up", "expert_gate", "expert_down"),
     ),
     "norms swapped": (layer, "NORMS", (layer.NORMS[1], layer.NORMS[0], *layer.NORMS[2:])),
     "padding is a key": (attention, "MASKED", None),
@@ -199,8 +199,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(product, "TILE_COLUMNS", 24)
     monkeypatch.setattr(product, "TILE_ROWS", 40)
     monkeypatch.setattr(product, "TOKENS", 7)
-    monkeypatch.setattr(gated, "HIDDEN_BYTES", 4096)
-    monkeypatch.setattr(gated, "_ALIGNED", 32)
+    monkeypatch.setattr(gated_mlp, "HIDDEN_BYTES", 4096)
+    monkeypatch.setattr(gated_mlp, "_ALIGNED", 32)
     monkeypatch.setattr(attention, "_LOGITS_BYTES", 1024)
     monkeypatch.setattr(model, "_AHEAD_BYTES", 3 * 4096)
 

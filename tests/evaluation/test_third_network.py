@@ -19,7 +19,7 @@ from grokpack.core.layout import whole
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.generation import generate
 from grokpack.evaluation.input_tokens import Inputs
-from grokpack.evaluation.network import arithmetic, gated
+from grokpack.evaluation.network import arithmetic, gated_mlp
 from grokpack.evaluation.pair_evaluation import evaluate_pair
 from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.execution.run import execute
@@ -145,7 +145,7 @@ def wanted(source: Path, sequences: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([reference.logits(tokens) for tokens in sequences])
 
 
-@pytest.mark.parametrize("hidden_bytes", [gated.HIDDEN_BYTES, 4096])
+@pytest.mark.parametrize("hidden_bytes", [gated_mlp.HIDDEN_BYTES, 4096])
 def test_logits_are_those_of_a_plain_network(
     source: Path,
     sequences: list[np.ndarray],
@@ -153,8 +153,8 @@ def test_logits_are_those_of_a_plain_network(
     hidden_bytes: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gated, "HIDDEN_BYTES", hidden_bytes)
-    monkeypatch.setattr(gated, "_ALIGNED", 32)
+    monkeypatch.setattr(gated_mlp, "HIDDEN_BYTES", hidden_bytes)
+    monkeypatch.setattr(gated_mlp, "_ALIGNED", 32)
     np.testing.assert_allclose(logits(source, sequences), wanted, rtol=0, atol=CLOSE)
 
 

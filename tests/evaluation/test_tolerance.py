@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
 from grokpack.core.tensors import DType
-from grokpack.evaluation.network.matrices import CodedBlock
+from grokpack.evaluation.network.matrices import CodedBand
 from grokpack.evaluation.tolerance import Form, Side, gap
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def banded(made: np.ndarray, scales: np.ndarray, bits: int, *, turned: bool) -> 
     padded = np.concatenate((np.ones((len(padded), 2), np.float32), padded), axis=1)
     padded = np.ascontiguousarray(padded.T) if turned else padded
     whole = (0, rows + group), (0, columns + 2)
-    band = CodedBlock(*whole, np.empty((0, 0), np.int8), turned, padded, 0, group)
+    band = CodedBand(*whole, np.empty((0, 0), np.int8), turned, padded, 0, group)
     lying = np.ascontiguousarray(made.T).T if turned else made
     return Side(lying, Form(bits=bits), band, (group, 2))
 

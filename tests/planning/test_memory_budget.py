@@ -56,7 +56,7 @@ def test_fewer_threads_are_better_than_slower_kernels(
     monkeypatch.setenv(dispatch.VARIABLE, "numba")
     assert plan.source is not None
     wanted = plan_quantize(plan.source, QuantizeOptions(bits=4, group="32"))
-    held = budgets.BUFFERS_PER_STEP + budgets.BLOCK_STEPS  # steps' bytes, for each thread
+    held = budgets.BUFFERS_PER_STEP + budgets.BAND_STEPS  # steps' bytes, for each thread
     alone = budget(wanted, 2 << 30, 1)
     fixed = alone.memory_bytes - held * alone.step_sizes.step_bytes
     found = budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES)

@@ -1,1 +1,1 @@
-"""TensorStore: the only package that opens it."""
+"""TensorStore: the only package that imports it at run time."""

@@ -1,1 +1,1 @@
-"""Writers: one module for each output format, from the tensors of any source."""
+"""Writers of output formats, a module each, and what several of them share."""

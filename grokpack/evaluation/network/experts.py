@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.evaluation.network.arithmetic import capped, softmax
-from grokpack.evaluation.network.gated import GatedMLP, GatedParts, add_gated, gated
+from grokpack.evaluation.network.gated_mlp import GatedMLP, GatedParts, add_gated, gated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from grokpack.core.tensors import TensorSpec
-    from grokpack.evaluation.network.gated import Activation, Watch
+    from grokpack.evaluation.network.gated_mlp import Activation, Watch
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.product import Lanes, Product
     from grokpack.models.architecture import Part

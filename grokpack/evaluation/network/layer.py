@@ -10,7 +10,7 @@ import numpy as np
 from grokpack.evaluation.network import experts
 from grokpack.evaluation.network.arithmetic import ACTIVATIONS, rms_norm
 from grokpack.evaluation.network.attention import KVCache, Seen
-from grokpack.evaluation.network.gated import GatedParts, add_gated, gated
+from grokpack.evaluation.network.gated_mlp import GatedParts, add_gated, gated
 from grokpack.evaluation.network.matrices import matrix
 from grokpack.evaluation.network.product import Product
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.attention import Attention
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import ExpertBatch, Room, Routing
-    from grokpack.evaluation.network.gated import GatedMLP, Watch
+    from grokpack.evaluation.network.gated_mlp import GatedMLP, Watch
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.product import Lanes
-    from grokpack.evaluation.network.stream import Stream
+    from grokpack.evaluation.network.weight_stream import Stream
     from grokpack.models.architecture import Constants, Part
     from grokpack.models.family import Architecture
 
@@ -187,7 +187,7 @@ class Layer:
         values = yield from self._project(x, VALUE)
         tools.attention.turn(queries, batch)
         tools.attention.turn(keys, batch)
-        seen = _remembered(keys, values, batch, extras.memory)
+        seen = _cached(keys, values, batch, extras.memory)
         attended = tools.attention.attend(queries, batch, seen)
         extras.watch(OUTPUT, None, attended)
         return (yield from self._project(attended, OUTPUT))
@@ -208,7 +208,7 @@ class Layer:
         return self._tools.stream.whole(self._own[name])
 
 
-def _remembered(
+def _cached(
     keys: np.ndarray, values: np.ndarray, batch: Batch, memory: KVCache | None
 ) -> list[Seen]:
     """Return the keys and values that each sequence may attend to: cached ones, then new ones."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.experts import Routing
     from grokpack.evaluation.network.matrices import Matrix, MatrixRange
     from grokpack.evaluation.network.model import Network
-    from grokpack.evaluation.network.product import Product, Tile
+    from grokpack.evaluation.network.product import MatrixTile, Product
 
     Steps = Generator[Product, None, Routing]
 
@@ -40,7 +40,7 @@ class Lockstep:
         self,
         one: Network,
         other: Network,
-        look: Callable[[Matrix, bool, Tile], None],
+        look: Callable[[Matrix, bool, MatrixTile], None],
         look_whole: Callable[[str, np.ndarray, np.ndarray], None],
     ) -> None:
         self._networks = one, other

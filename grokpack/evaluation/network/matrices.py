@@ -74,7 +74,7 @@ def matrix(
 
 
 @dataclass(frozen=True, slots=True)
-class CodedBlock:
+class CodedBand:
     """Codes of a band, with scales that are not applied yet.
 
     Attributes:
@@ -95,10 +95,10 @@ class CodedBlock:
     first: int = 0
     per_group: int = 1
 
-    def transposed(self) -> CodedBlock:
+    def transposed(self) -> CodedBand:
         """Return the transposed block, which must have no scales."""
         assert self.scales is None  # noqa: S101  # groups run along inputs
-        return CodedBlock(self.columns, self.rows, self.values, not self.turned)
+        return CodedBand(self.columns, self.rows, self.values, not self.turned)
 
 
 MatrixRange = tuple[tuple[int, int], tuple[int, int]]
@@ -127,7 +127,7 @@ def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterat
 
 def read(
     whole: Matrix, rows: tuple[int, int], columns: tuple[int, int], reader: ArrayReader
-) -> CodedBlock:
+) -> CodedBand:
     """Read a band and its scales.
 
     Raises:
@@ -141,13 +141,13 @@ def read(
     lying = bits.T if turned else np.ascontiguousarray(bits)
     values = lying.view(np.int8) if dtype is DType.I8 else to_f32(lying, dtype)
     if tensor.scales is None:
-        return CodedBlock(rows, columns, values, turned)
+        return CodedBand(rows, columns, values, turned)
     scales = read_scales(tensor, box, reader)
     scales = scales.reshape(scales.shape[-2:])
     scales = np.ascontiguousarray(scales.T if turned else scales)
     per_group = rows_per_group(tensor)
     first = box.start[-2] % per_group
-    return CodedBlock(rows, columns, values, turned, scales, first, per_group)
+    return CodedBand(rows, columns, values, turned, scales, first, per_group)
 
 
 def is_turned(tensor: TensorSpec, reader: ArrayReader) -> bool:

@@ -9,13 +9,13 @@ import numpy as np
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
-from grokpack.evaluation.network import matrices, support
+from grokpack.evaluation.network import matrices, supported_parts
 from grokpack.evaluation.network.arithmetic import capped, rms_norm
 from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
 from grokpack.evaluation.network.layer import Extras, Layer, Tools
 from grokpack.evaluation.network.matrices import Matrix, matrix
 from grokpack.evaluation.network.product import Product
-from grokpack.evaluation.network.stream import Stream
+from grokpack.evaluation.network.weight_stream import Stream
 from grokpack.models import hyperparameters
 from grokpack.models.config_json import unknown_head_size
 
@@ -95,7 +95,7 @@ class Network:
         if geometry.head_dim is None:
             raise unknown_head_size()
         family = checkpoint.model.family
-        support.refuse_unknown_parts(family)
+        supported_parts.refuse_unknown_parts(family)
         self.geometry: Geometry = geometry
         self.constants: Constants = hyperparameters.read(checkpoint.config, checkpoint.model)
         self.precision: Precision = setup.lanes.precision
@@ -144,7 +144,7 @@ class Network:
             h[own] = self.precision.settle(row)
         return h
 
-    def memories(self, lengths: Sequence[int]) -> list[KVCache]:
+    def kv_caches(self, lengths: Sequence[int]) -> list[KVCache]:
         """Make empty key/value caches for all layers, for sequences of up to these lengths."""
         width = self._heads.kv * self._heads.size
         return [empty_kv_cache(lengths, width, self.room) for _ in self.layers]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from grokpack.evaluation.network.matrices import CodedBlock, Matrix, MatrixRange
+    from grokpack.evaluation.network.matrices import CodedBand, Matrix, MatrixRange
     from grokpack.evaluation.network.precision import Precision
-    from grokpack.evaluation.network.stream import Stream
+    from grokpack.evaluation.network.weight_stream import Stream
     from grokpack.kernels.dispatch import Implementation
 
 S = TypeVar("S")
@@ -51,14 +51,14 @@ class Product:
     out: np.ndarray
     transposed: bool = False
 
-    def bands(self, stream: Stream) -> Iterator[CodedBlock]:
+    def bands(self, stream: Stream) -> Iterator[CodedBand]:
         """Yield the bands of the matrix as they arrive."""
         for band in stream.take(self.matrix):
             yield band.transposed() if self.transposed else band
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class MatrixTile:
     """Part of a matrix from two checkpoints, before any rounding.
 
     Attributes:
@@ -70,7 +70,7 @@ class Tile:
 
     rows: tuple[int, int]
     columns: tuple[int, int]
-    bands: tuple[CodedBlock, CodedBlock]
+    bands: tuple[CodedBand, CodedBand]
     values: tuple[np.ndarray, np.ndarray]
 
 
@@ -104,7 +104,7 @@ class Lanes:
         ]
         return [future.result() for future in futures]
 
-    def multiply(self, x: np.ndarray, bands: Iterable[CodedBlock], out: np.ndarray) -> np.ndarray:
+    def multiply(self, x: np.ndarray, bands: Iterable[CodedBand], out: np.ndarray) -> np.ndarray:
         """Add `x f32[T, in]` times a matrix to `out f32[T, out]`.
 
         Args:
@@ -118,8 +118,8 @@ class Lanes:
     def multiply_both(
         self,
         products: tuple[Product, Product],
-        bands: Iterable[tuple[CodedBlock, CodedBlock]],
-        look: Callable[[Tile], None],
+        bands: Iterable[tuple[CodedBand, CodedBand]],
+        look: Callable[[MatrixTile], None],
     ) -> None:
         """Compute the same product for two networks, tile by tile.
 
@@ -142,7 +142,7 @@ class Lanes:
         while pending:
             _finish(pending.popleft())
 
-    def _share(self, x: np.ndarray, band: CodedBlock, out: np.ndarray, lane: int) -> None:
+    def _share(self, x: np.ndarray, band: CodedBand, out: np.ndarray, lane: int) -> None:
         """Compute a lane's tiles of a band."""
         for rows, columns in self.tiles(band, lane):
             weights = self._settled(band, self.widened(band, rows, columns))
@@ -151,18 +151,18 @@ class Lanes:
     def _share_of_both(
         self,
         products: tuple[Product, Product],
-        bands: tuple[CodedBlock, CodedBlock],
-        look: Callable[[Tile], None],
+        bands: tuple[CodedBand, CodedBand],
+        look: Callable[[MatrixTile], None],
         lane: int,
     ) -> None:
         """Compute a lane's tiles of the same band of two networks."""
         for rows, columns in self.tiles(bands[0], lane):
             one, other = (self.widened(band, rows, columns) for band in bands)
-            look(Tile(rows, columns, bands, (one, other)))
+            look(MatrixTile(rows, columns, bands, (one, other)))
             for product, band, exact in zip(products, bands, (one, other), strict=True):
                 _add_product(product.x, self._settled(band, exact), rows, columns, product.out)
 
-    def tiles(self, band: CodedBlock, lane: int | None = None) -> Iterator[MatrixRange]:
+    def tiles(self, band: CodedBand, lane: int | None = None) -> Iterator[MatrixRange]:
         """Yield rows and columns of the tiles of a band, for one lane or for all."""
         low, high = band.columns
         for tile in range(low // TILE_COLUMNS, -(-high // TILE_COLUMNS)):
@@ -173,7 +173,7 @@ class Lanes:
                 yield (row, min(row + TILE_ROWS, band.rows[1])), (first, last)
 
     def widened(
-        self, band: CodedBlock, rows: tuple[int, int], columns: tuple[int, int]
+        self, band: CodedBand, rows: tuple[int, int], columns: tuple[int, int]
     ) -> np.ndarray:
         """Return a tile's weights `f32[in, out]` times their scales, not yet rounded."""
         r = slice(rows[0] - band.rows[0], rows[1] - band.rows[0])
@@ -190,7 +190,7 @@ class Lanes:
             kernel(band.values, band.scales, r.start, c.start, first, per_group, made)
         return made.T if band.turned else made
 
-    def _settled(self, band: CodedBlock, weights: np.ndarray) -> np.ndarray:
+    def _settled(self, band: CodedBand, weights: np.ndarray) -> np.ndarray:
         """Return a tile's weights in the precision of the run, without changing the band."""
         own = weights.copy(order="K") if band.scales is None and self.precision.rounds else weights
         return self.precision.settle(own)

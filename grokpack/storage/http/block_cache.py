@@ -1,7 +1,7 @@
 """Disk cache of blocks of remote files that are read in strips.
 
-Transposing a matrix takes a short run out of each of its rows, many times over. One request for
-each run would take forever, and the matrix does not fit in memory. Blocks of the file are therefore
+Transposing a matrix takes a short run out of each of its rows, many times over. A request for
+each run would take hours, and the matrix does not fit in memory. Blocks of the file are therefore
 cached in an unnamed file on the output's disk, and the strips are read from there.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.rows import pread_rows
-from grokpack.storage import interruption
+from grokpack.storage import io_context
 from grokpack.storage.http import range_requests
 from grokpack.storage.http.redirects import is_near
 from grokpack.storage.http.request_threads import run_requests
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from grokpack.storage.http.responses import Facts
 
 BLOCK_BYTES = 4 << 20
-SHELF_BYTES = 2 << 30
+CACHE_BYTES = 2 << 30
 """A matrix of one expert of Grok-1 has 201 MB, and each thread works on one or two."""
 IN_FLIGHT = 4  # blocks that a thread fetches from afar at a time
 _WARM = 128
@@ -71,7 +71,7 @@ class BlockCache:
         self._file = Scratch(folder)
         self.handle = self._file.handle
         self._slots: OrderedDict[_Key, _Slot] = OrderedDict()
-        self._free = list(range(SHELF_BYTES - BLOCK_BYTES, -1, -BLOCK_BYTES))
+        self._free = list(range(CACHE_BYTES - BLOCK_BYTES, -1, -BLOCK_BYTES))
         self._changed = threading.Condition()
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class BlockCache:
         Returns:
             The blocks by number, and the numbers of those that this thread has to fetch.
         """
-        stopping = interruption.current().stopping
+        stopping = io_context.current().stopping
         keys: dict[int, _Key] = {number: (path, facts.tag, number) for number in numbers}
         with self._changed:
             while not self._make_room(keys):
@@ -196,7 +196,7 @@ class BlockCache:
 
     def _settled(self, held: dict[int, _Slot]) -> bool:
         """Wait for blocks that other threads fetch; return whether all of them came."""
-        stopping = interruption.current().stopping
+        stopping = io_context.current().stopping
         for slot in held.values():
             while not slot.ready.wait(_POLL_S):
                 if stopping():
@@ -219,7 +219,7 @@ _guard = threading.Lock()
 
 def _cache() -> BlockCache:
     """Return the cache in the scratch folder of this thread's context."""
-    folder = interruption.current().scratch_folder
+    folder = io_context.current().scratch_folder
     with _guard:
         if folder not in _caches:
             _caches[folder] = BlockCache(folder)

@@ -11,7 +11,7 @@ from grokpack.storage.backend import ReadOverhead
 from grokpack.storage.http import block_cache, file_info, range_requests, responses, services
 from grokpack.storage.http.listing import Names, listed
 from grokpack.storage.http.name_probing import probed
-from grokpack.storage.http.parallel import map_all
+from grokpack.storage.http.parallel_requests import map_all
 from grokpack.storage.http.redirects import is_near
 from grokpack.storage.http.request_threads import run_requests
 from grokpack.storage.http.response_bodies import InMemory
@@ -43,7 +43,7 @@ _LIBRARIES_BYTES = 16 << 20  # http and ssl, certificates, the threads of reques
 READ_OVERHEAD = ReadOverhead(
     _LIBRARIES_BYTES + file_info.KEPT_BYTES,
     block_cache.IN_FLIGHT * block_cache.BLOCK_BYTES,
-    block_cache.SHELF_BYTES,
+    block_cache.CACHE_BYTES,
     8,
 )
 _RANGE_BYTES = 1 << 20  # smaller requests cost more than they gain

@@ -14,7 +14,7 @@ from grokpack.formats import bounded_json
 from grokpack.formats.zstd_seekable import SUFFIX
 from grokpack.storage.http import file_info
 from grokpack.storage.http.listing import Names, is_plain
-from grokpack.storage.http.parallel import map_all
+from grokpack.storage.http.parallel_requests import map_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

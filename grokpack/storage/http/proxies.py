@@ -1,8 +1,8 @@
 """Proxies that the environment names, by curl's rules.
 
-Two differ from curl's. `HTTP_PROXY` in capitals counts, as for pip and programs in Go: curl leaves
-it out because a web server's CGI programs get a client's `Proxy` header under this name, so here
-it counts except in those. And names in `no_proxy` may have a port.
+Two rules differ from curl's. `HTTP_PROXY` in capitals counts, as it does for pip and for programs
+in Go. curl ignores it, because a web server passes a client's `Proxy` header to CGI programs under
+this name; here it is ignored only in CGI programs. And names in `no_proxy` may have a port.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 _SCHEMES = ("http", "https", *SOCKS)
+_VARIABLES = {"http": "http_proxy", "https": "https_proxy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def find_proxy(scheme: str, host: str, port: int | None) -> Proxy | None:
 
 def _settings(scheme: str) -> Iterator[tuple[str, str]]:
     """Yield the variables that name a proxy for a scheme, and their values, the decisive first."""
-    for name in (f"{scheme}_proxy", "all_proxy"):
+    for name in (_VARIABLES[scheme], "all_proxy"):
         for variable in (name, name.upper()):
             value = os.environ.get(variable, "").strip()
             in_cgi = variable == "HTTP_PROXY" and "REQUEST_METHOD" in os.environ

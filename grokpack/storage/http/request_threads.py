@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from grokpack.core.errors import Interrupted
-from grokpack.storage import interruption
+from grokpack.storage import io_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ class Request(Generic[T]):
         Raises:
             GrokpackError: GP403 once this thread is to stop, and any error of the request.
         """
-        stopping = interruption.current().stopping
+        stopping = io_context.current().stopping
         while not self._done.wait(_POLL_S):
             if stopping():
                 what = "stopped while waiting for the server"

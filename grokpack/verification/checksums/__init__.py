@@ -1,1 +1,1 @@
-"""Expected checksums: manifests, sha256 lists, torrents and hubs."""
+"""Expected checksums that others published: sha256 lists, torrents and hubs."""

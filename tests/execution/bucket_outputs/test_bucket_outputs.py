@@ -14,7 +14,7 @@ from grokpack.conversion.plan_synth import plan_synth
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.storage import bucket_sink, sink
+from grokpack.storage import bucket_sink, sink_protocol
 from grokpack.verification.verify_structure import verify_structure
 from tests.support import forked
 from tests.support.buckets import Moto, client
@@ -69,7 +69,7 @@ def test_large_files_go_in_parts(moto: Moto, large: Path, tmp_path: Path) -> Non
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out")
     assert_as_local(moto, plan, tmp_path)
-    parts = sum(-(-f.nbytes // sink.PART_BYTES) for f in plan.target.layout.files())
+    parts = sum(-(-f.nbytes // sink_protocol.PART_BYTES) for f in plan.target.layout.files())
     assert parts > sum(1 for _ in plan.target.layout.files())
     assert moto.asked.count("PUT partNumber") == parts
     assert forked.run("verify", f"s3://{BUCKET}/out", "--data").returncode == 0
@@ -102,8 +102,8 @@ def test_a_writer_keeps_one_part_of_a_file_of_any_size(
     monkeypatch.setattr(bucket_sink.ObjectWriter, "write", measured)
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out", RunOptions(workers=1))
-    assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sink.PART_BYTES
-    assert max(held) < 2 * sink.PART_BYTES  # ranks are a file group of two
+    assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sink_protocol.PART_BYTES
+    assert max(held) < 2 * sink_protocol.PART_BYTES  # ranks are a file group of two
 
 
 def test_what_a_bucket_refuses_is_said_before_anything_is_sent(moto: Moto, wide: Path) -> None:

@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, st
     with pytest.MonkeyPatch.context() as patch, serving(folder) as server:
         impatient(patch)
         patch.setattr(block_cache, "BLOCK_BYTES", BLOCK)
-        patch.setattr(block_cache, "SHELF_BYTES", 20 * BLOCK)  # so that blocks give way
+        patch.setattr(block_cache, "CACHE_BYTES", 20 * BLOCK)  # so that blocks give way
         patch.setattr(file_info, "SMALL_BYTES", 0)
         patch.setattr(file_info, "WINDOW_BYTES", 1)
         patch.setattr(block_cache, "_caches", {})
@@ -66,7 +66,7 @@ def test_any_strips_are_what_the_file_holds(
     assert (rows == expected(*cut)).all()
 
 
-def test_many_threads_share_a_shelf_too_small_for_all(place: tuple[Server, str]) -> None:
+def test_many_threads_share_a_cache_too_small_for_all(place: tuple[Server, str]) -> None:
     chance = np.random.default_rng(1)
     cuts = []
     for _ in range(120):
@@ -128,7 +128,7 @@ def test_a_block_that_could_not_be_fetched_is_fetched_by_the_next(
     assert (rows == expected(0, 1000, 30, 10)).all()
 
 
-def test_the_shelf_lies_where_the_errand_says_and_goes_with_it(
+def test_the_cache_lies_where_the_io_context_says_and_goes_with_it(
     place: tuple[Server, str], tmp_path: Path
 ) -> None:
     rows = np.zeros((3, 10), np.uint8)

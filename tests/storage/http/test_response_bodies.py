@@ -161,7 +161,7 @@ def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
             storage.read_rows(f"{far.url}/data", 0, 100_000, rows)
         kept = block_cache._caches[str(tmp_path)]
     assert caught.value.code == "GP403"
-    places = block_cache.SHELF_BYTES // block_cache.BLOCK_BYTES
+    places = block_cache.CACHE_BYTES // block_cache.BLOCK_BYTES
     assert len(kept._free) == places - 1
     ends.set()
     with kept._changed:

@@ -53,7 +53,7 @@ def test_a_server_that_is_far_is_asked_several_things_at_once(
     assert len(served.asked) == ranges
 
 
-def test_flights_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{served.url}/grok/config.json"
     made: list[object] = []
 
@@ -67,10 +67,10 @@ def test_flights_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) 
     for _ in range(40):
         storage.forget(path)
         assert storage.FileBytes(path).size()
-    assert 1 <= len(made) < 20  # one that has just landed may not rest yet
+    assert 1 <= len(made) < 20  # one that has just ended may not be idle yet
 
 
-def test_a_flight_called_off_before_it_asks_takes_no_connection(
+def test_a_request_cancelled_before_it_is_sent_takes_no_connection(
     served: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = connections_made(monkeypatch)

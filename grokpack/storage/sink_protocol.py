@@ -103,10 +103,10 @@ class Sink(Protocol):
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder."""
 
-    def proves(self, path: str, written: Written | None, inode: int | None) -> bool:
+    def is_free_or_own(self, path: str, written: Written | None, inode: int | None) -> bool:
         """Return whether a path is free, or provably holds the run's own file."""
 
-    def strangers(self, root: str, own: Collection[str]) -> list[str]:
+    def foreign_files(self, root: str, own: Collection[str]) -> list[str]:
         """Return what lies below a folder beside these files."""
 
     def discard(self, root: str, paths: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Per-thread I/O context: the stop callback and the scratch folder.
 
-Reading from afar takes as long as the server likes, and some of it has to be cached on disk.
+A remote read can wait for a server without limit, and some remote bytes are cached on disk.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from grokpack.storage import interruption
+from grokpack.storage import io_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ def map_all(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
 
     The first error cancels the rest.
     """
-    with ThreadPoolExecutor(min(WIDTH, max(len(items), 1)), "grokpack-crowd") as pool:
+    with ThreadPoolExecutor(min(WIDTH, max(len(items), 1)), "grokpack-requests") as pool:
         try:
-            return list(pool.map(interruption.with_context(work), items))
+            return list(pool.map(io_context.with_context(work), items))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from grokpack.storage.ownership import Written
-    from grokpack.storage.sink import FileWriter, Sink
+    from grokpack.storage.sink_protocol import FileWriter, Sink
 
 BUCKETS = ("s3", "gs")
 
@@ -112,13 +112,13 @@ class LocalFolder:
         """Return the names in a folder."""
         return reading.names(folder)
 
-    def proves(self, path: str, written: Written | None, inode: int | None) -> bool:
+    def is_free_or_own(self, path: str, written: Written | None, inode: int | None) -> bool:
         """Return whether a path is free, or provably holds the run's own file."""
-        return removal.proves(self.root, path, written, inode)
+        return removal.is_free_or_own(self.root, path, written, inode)
 
-    def strangers(self, root: str, own: Collection[str]) -> list[str]:
+    def foreign_files(self, root: str, own: Collection[str]) -> list[str]:
         """Return what lies below a folder beside these files."""
-        return removal.strangers(root, own, os.path.basename(self.aside))
+        return removal.foreign_files(root, own, os.path.basename(self.aside))
 
     def discard(self, root: str, paths: Sequence[str]) -> None:
         """Remove files, and the folders below a root that this empties."""

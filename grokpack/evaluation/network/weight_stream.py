@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.layout import Box
     from grokpack.core.tensors import TensorSpec
-    from grokpack.evaluation.network.matrices import CodedBlock, Matrix, MatrixRange
+    from grokpack.evaluation.network.matrices import CodedBand, Matrix, MatrixRange
     from grokpack.kernels.dispatch import Implementation
 
 _READERS = 2
@@ -59,7 +59,7 @@ class Stream:
         self._advance = advance
         self._turned: dict[str, bool] = {}
         self._wanted: deque[tuple[Matrix, MatrixRange]] = deque()
-        self._coming: deque[tuple[Matrix, Future[CodedBlock]]] = deque()
+        self._coming: deque[tuple[Matrix, Future[CodedBand]]] = deque()
         self._pool = ThreadPoolExecutor(_READERS, "weights")
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Stream:
             self._wanted.extend((one, part) for part in self.cut(one))
         self._pump()
 
-    def take(self, wanted: Matrix) -> Iterator[CodedBlock]:
+    def take(self, wanted: Matrix) -> Iterator[CodedBand]:
         """Yield the bands of an announced matrix as they arrive.
 
         Raises:
@@ -121,7 +121,7 @@ class Stream:
         return self._turned[kind]
 
     @staticmethod
-    def _is_last(own: Matrix, band: CodedBlock) -> bool:
+    def _is_last(own: Matrix, band: CodedBand) -> bool:
         return band.rows[1] == own.rows and band.columns[1] == own.columns
 
 
