@@ -6,7 +6,8 @@ Building the options of all commands would take as long as starting Typer itself
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import typer
@@ -33,24 +34,13 @@ COMMANDS = {
 """First sentence of each command's help, in the order shown; a module has each one's name."""
 
 
-class _Commands(MutableMapping[str, Any]):
+class _Commands(Mapping[str, Any]):
     """Typer's commands by name, each built at its first use."""
-
-    def __init__(self) -> None:
-        self._built: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itself
         if name not in COMMANDS:
             raise KeyError(name)
-        if name not in self._built:
-            self._built[name] = _build(name)
-        return self._built[name]
-
-    def __setitem__(self, name: str, value: object) -> None:
-        self._built[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self._built[name]
+        return _build(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -59,6 +49,7 @@ class _Commands(MutableMapping[str, Any]):
         return len(COMMANDS)
 
 
+@cache
 def _build(name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itself
     importlib.import_module(f"grokpack.cli.{name}")
     info = CommandInfo(name, callback=command.declared[name])
@@ -70,7 +61,7 @@ class CommandGroup(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  # Typer's own
         super().__init__(**settings | {"commands": None})
-        self.commands = _Commands()
+        self.commands = _Commands()  # type: ignore[assignment]  # nothing is added to them
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """List the names, in the order shown."""
