@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import threading
 import time
 from functools import cache
@@ -58,7 +59,21 @@ class Line(HTTPConnection):
         """Send a request."""
         self._began = time.monotonic()
         _thread.request.line = self
-        super().request(*args, **options)
+        try:
+            super().request(*args, **options)
+        except OSError:
+            self._receive_alert()
+            raise
+
+    def _receive_alert(self) -> None:
+        """Raise the alert with which a server closed a connection before the request was sent.
+
+        A client of TLS 1.3 is done with the handshake before the server has looked at its
+        certificate: the refusal is there to be read where sending fails.
+        """
+        if isinstance(self.sock, ssl.SSLSocket):
+            with contextlib.suppress(ConnectionError, TimeoutError, ssl.SSLEOFError):
+                self.sock.recv(1)
 
     def abort(self) -> None:
         """Abort a read of another thread, on the bare socket because that thread may be in TLS."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -135,11 +136,20 @@ def test_a_server_without_tls_is_told_at_once(served: Server) -> None:
     assert "speaks no TLS" in str(caught.value.facts)
 
 
+@pytest.mark.parametrize("pause_s", [0, 0.1])
 def test_a_server_that_wants_a_certificate_of_its_clients_is_told_at_once(
-    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pause_s: float, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With a pause the server has hung up before the request is sent, so that sending fails."""
     pem, context = certificate(tmp_path)
     context.verify_mode = ssl.CERT_REQUIRED
+    connect = connections.Line.connect
+
+    def connect_late(line: connections.Line) -> None:
+        connect(line)
+        time.sleep(pause_s)
+
+    monkeypatch.setattr(connections.Line, "connect", connect_late)
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     connections.forget()
     with serving(served.root, context) as server, pytest.raises(GrokpackError) as caught:
