@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.pickle import containers
-from grokpack.formats.pickle.frames import Framed
+from grokpack.formats.pickle.frame_crossing import FrameCrossingWindow
 from grokpack.formats.pickle.limits import MAX_CROSSINGS, MAX_OPCODES
 from grokpack.formats.pickle.opcode_walk import Walk
 
@@ -58,7 +58,9 @@ def _search_garbage(data: Bytes, path: str) -> None:
         for found in _BEGINNINGS.finditer(data.read(begin, end - begin)):
             if begin + found.start() == 0:
                 continue  # walked already
-            steps += _walk(Framed(data, path), begin + found.start(), among_garbage=True)[1]
+            steps += _walk(
+                FrameCrossingWindow(data, path), begin + found.start(), among_garbage=True
+            )[1]
             if steps > _MOST_STEPS:
                 return
 
@@ -82,7 +84,7 @@ def _ends(size: int) -> Iterator[tuple[int, int]]:
 
 def _walk_all(data: Bytes, path: str) -> None:
     """Walk the pickle that begins the file, and each one that follows."""
-    window, begins = Framed(data, path), [0]
+    window, begins = FrameCrossingWindow(data, path), [0]
     for at in begins:
         if len(begins) > MAX_OPCODES:
             raise window.beyond("pickles in one file", MAX_OPCODES)
@@ -90,7 +92,7 @@ def _walk_all(data: Bytes, path: str) -> None:
         begins += sorted(end for end in ends if end < window.size and end not in begins)
 
 
-def _walk(window: Framed, at: int, *, among_garbage: bool) -> tuple[set[int], int]:
+def _walk(window: FrameCrossingWindow, at: int, *, among_garbage: bool) -> tuple[set[int], int]:
     """Walk a pickle in each way that an unpickler may read its frames.
 
     Returns:

@@ -21,7 +21,7 @@ from grokpack.formats.pickle.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from grokpack.formats.pickle.frames import Framed
+    from grokpack.formats.pickle.frame_crossing import FrameCrossingWindow
 
 _CALLABLE = ("reconstruct", "frombuffer", "dtype", "harmless")
 _MADE = Global("instance")
@@ -44,7 +44,7 @@ class Walk:
         steps: Opcodes so far.
     """
 
-    def __init__(self, window: Framed, *, among_garbage: bool = False) -> None:
+    def __init__(self, window: FrameCrossingWindow, *, among_garbage: bool = False) -> None:
         self.window = window
         self.among_garbage = among_garbage
         self.steps = 0

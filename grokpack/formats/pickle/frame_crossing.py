@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from grokpack.formats.pickle.records import Bytes
 
 
-class Framed(Window):
+class FrameCrossingWindow(Window):
     """Cursor that continues behind a frame when an argument crosses its end.
 
     From memory the C unpickler reads on as if there were no frame. From a file it drops the rest of
