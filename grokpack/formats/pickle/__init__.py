@@ -4,7 +4,12 @@
 each array's bytes. `frame` gives the bytes around them, as xAI's release has them.
 """
 
-from grokpack.formats.pickle.framing import RELEASED_BF16_FLAGS, bf16_flags, check_literals, frame
+from grokpack.formats.pickle.canonical_framing import (
+    RELEASED_BF16_FLAGS,
+    bf16_flags,
+    check_literals,
+    frame,
+)
 from grokpack.formats.pickle.reader import read
 from grokpack.formats.pickle.records import Bytes, Pickled, StoredArray
 
