@@ -17,7 +17,7 @@ from grokpack.core.errors import (
     TrailingBytes,
     UnsupportedLayout,
 )
-from grokpack.formats.pickle import build
+from grokpack.formats.pickle import reduce_and_build
 from grokpack.formats.pickle.limits import (
     MAX_DEPTH,
     MAX_INTEGER_BYTES,
@@ -142,7 +142,7 @@ class Machine:
             raise TrailingBytes(what, Place(window.path, window.at), facts)
         if len(self.stack) != 1:
             raise window.broken("the pickle holds more or less than one object")
-        arrays = build.result(window, self.stack[0])
+        arrays = reduce_and_build.result(window, self.stack[0])
         runs = [(a.offset, a.offset + a.spec.nbytes) for a in arrays]
         if any(end > start for (_, end), (start, _) in itertools.pairwise(runs)):
             raise window.broken("scales come before the weight, or share its bytes")
@@ -311,7 +311,7 @@ def _pop(m: Machine) -> None:
 
 def _reduce(m: Machine) -> None:
     arguments = m.pop()
-    m.push(build.call(m.window, m.pop(), arguments))
+    m.push(reduce_and_build.call(m.window, m.pop(), arguments))
 
 
 def _new_object(m: Machine) -> None:
@@ -324,7 +324,7 @@ def _new_object(m: Machine) -> None:
 
 def _build(m: Machine) -> None:
     state = m.pop()
-    build.set_state(m.window, m.top(), state)
+    reduce_and_build.set_state(m.window, m.top(), state)
 
 
 _HANDLERS: dict[bytes, Callable[[Machine], None]] = {
