@@ -64,10 +64,10 @@ def read(data: Bytes, path: str) -> Pickled:
     try:
         return Machine(Window(data, path)).run()
     except (UnsupportedLayout, MalformedInput) as error:
-        from grokpack.formats.pickle import hostile  # good files do not pay for this import
+        from grokpack.formats.pickle import code_search  # good files do not pay for this import
 
         # a hostile file must be called hostile, whatever else it is
-        hostile.search(data, path, damaged=isinstance(error, MalformedInput))
+        code_search.search(data, path, damaged=isinstance(error, MalformedInput))
         raise
 
 
