@@ -11,7 +11,7 @@ from grokpack.formats.pickle.canonical_framing import (
     frame,
 )
 from grokpack.formats.pickle.reader import read
-from grokpack.formats.pickle.records import Bytes, Pickled, StoredArray
+from grokpack.formats.pickle.stored_arrays import Bytes, Pickled, StoredArray
 
 __all__ = [
     "RELEASED_BF16_FLAGS",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.errors import MalformedInput
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats.pickle.reader import read
-from grokpack.formats.pickle.records import Pickled, StoredArray
+from grokpack.formats.pickle.stored_arrays import Pickled, StoredArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

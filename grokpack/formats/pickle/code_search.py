@@ -19,7 +19,7 @@ from grokpack.formats.pickle.opcode_walk import Walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.formats.pickle.records import Bytes
+    from grokpack.formats.pickle.stored_arrays import Bytes
 
 _ENDS_BYTES = 256 * 1024  # searched at either end of a damaged file for a pickle between garbage
 _MOST_STEPS = 100_000  # opcodes tried where there may be none

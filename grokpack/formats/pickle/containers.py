@@ -23,7 +23,7 @@ from grokpack.formats.pickle.limits import MAX_DECOMPRESSED_BYTES, MAX_MEMBERS, 
 from grokpack.formats.pickle.window import Window, printable
 
 if TYPE_CHECKING:
-    from grokpack.formats.pickle.records import Bytes
+    from grokpack.formats.pickle.stored_arrays import Bytes
 
 _BLOCK = 512  # of tar
 _CHUNK = 1 << 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from grokpack.formats.pickle.window import Window
 
 if TYPE_CHECKING:
-    from grokpack.formats.pickle.records import Bytes
+    from grokpack.formats.pickle.stored_arrays import Bytes
 
 
 class FrameCrossingWindow(Window):

@@ -26,7 +26,7 @@ from grokpack.formats.pickle.limits import (
     MAX_STACK,
     MAX_STRING_BYTES,
 )
-from grokpack.formats.pickle.records import Bytes, Pickled
+from grokpack.formats.pickle.stored_arrays import Bytes, Pickled
 from grokpack.formats.pickle.values import (
     ALLOWED,
     JAX_ARRAYS,

@@ -15,7 +15,7 @@ from grokpack.core.errors import (
 from grokpack.formats.pickle.limits import MAX_LITERAL_BYTES
 
 if TYPE_CHECKING:
-    from grokpack.formats.pickle.records import Bytes
+    from grokpack.formats.pickle.stored_arrays import Bytes
 
 _WINDOW_BYTES = 512  # a real header has 200 bytes, a tail less than 120
 _LINE_BYTES = 1 << 20  # searched at a time for a line's end
