@@ -14,7 +14,7 @@ from grokpack.core.arrays import bytes_of, dense
 from grokpack.core.errors import Interrupted
 from grokpack.core.layout import Box, FileLayout, Literal, Part
 from grokpack.core.tiles import row_bands, tile_range
-from grokpack.execution.compressed_writer import CompressedWriter
+from grokpack.execution.compressed_file_writer import CompressedFileWriter
 from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.workers.jobs import here
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.step_sizes import StepSizes
 
 
-Writer = storage.FileWriter | CompressedWriter
+Writer = storage.FileWriter | CompressedFileWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
     accounts = error_stats.tiles(run.first, run.first + len(rows[0]))
     if context.target.codec is None:
         return Receipt(run.file_group, run.first, rows, accounts, marks=marks)
-    ended = tuple(w.ended for w in writers if isinstance(w, CompressedWriter) and w.ended)
+    ended = tuple(w.ended for w in writers if isinstance(w, CompressedFileWriter) and w.ended)
     if len(ended) < len(writers):  # stopped within the files, which have to be begun anew
         return Receipt(run.file_group, run.first, ((),) * len(group))
     return Receipt(run.file_group, run.first, rows, accounts, ended, marks)
@@ -117,7 +117,7 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
 def _writer(context: Context, file: FileLayout) -> Writer:
     path, codec = context.output.file(file.path), context.target.codec
     if codec:
-        return CompressedWriter(codec, file, path, context.output.sink)
+        return CompressedFileWriter(codec, file, path, context.output.sink)
     return context.output.sink.writer(path, file.nbytes)
 
 

@@ -25,7 +25,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Advanced
 from grokpack.core.layout import FileLayout, Literal
 from grokpack.core.tiles import TILE_BYTES
-from grokpack.execution.compressed_writer import CompressedWriter
+from grokpack.execution.compressed_file_writer import CompressedFileWriter
 from grokpack.execution.journal import Journal
 from grokpack.execution.receipt import CompressedFileRecord
 from grokpack.execution.run import Outcome, execute
@@ -290,7 +290,7 @@ def test_blocks_and_frames_of_any_length_make_the_same_file(
     whole = random.Random(nbytes).randbytes(nbytes)
     file = FileLayout("file", (Literal(whole),))
     deflated = Deflated(data.draw(st.integers(1, 4000)))
-    writer = CompressedWriter(deflated, file, path, storage.sink_of(path, path, single=True))
+    writer = CompressedFileWriter(deflated, file, path, storage.sink_of(path, path, single=True))
     at = 0
     while at < nbytes:
         block = whole[at : at + data.draw(st.integers(1, 4000))]

@@ -1,4 +1,4 @@
-"""Writer of compressed files: in order, frame after frame, the size known at the end."""
+"""Writer of one compressed file: in order, frame after frame, the size known at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from grokpack.storage import Mark, Sink
 
 
-class CompressedWriter:
+class CompressedFileWriter:
     """Writer that takes uncompressed bytes in order, and writes compressed frames.
 
     It begins the file anew: how far an earlier run had got cannot be known.
