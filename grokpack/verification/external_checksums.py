@@ -13,8 +13,8 @@ from grokpack.core.events import Listener, ignore
 from grokpack.core.finding import Finding, errors, of_kinds
 from grokpack.verification import file_checksums
 from grokpack.verification.check_history import CheckHistory
-from grokpack.verification.checksums import hub, sha256_list, torrent
-from grokpack.verification.checksums.digests import Sum
+from grokpack.verification.checksum_lists import hub, sha256_list, torrent
+from grokpack.verification.checksum_lists.digests import Sum
 from grokpack.verification.content_findings import sizes_unlike, unlisted
 from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.torrent_pieces import check_pieces, files_of

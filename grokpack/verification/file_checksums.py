@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.core.progress import Watch
-    from grokpack.verification.checksums.digests import Sum
+    from grokpack.verification.checksum_lists.digests import Sum
     from grokpack.verification.read_options import ReadOptions
 
 

@@ -20,7 +20,7 @@ from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job
 from grokpack.storage import hashing
 from grokpack.storage.reading_threads import threads
-from grokpack.verification.checksums.torrent import PUBLISHED
+from grokpack.verification.checksum_lists.torrent import PUBLISHED
 from grokpack.verification.content_findings import (
     changed,
     located,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.core.layout import FileLayout
     from grokpack.core.progress import Watch
-    from grokpack.verification.checksums.torrent import Torrent, TorrentFile
+    from grokpack.verification.checksum_lists.torrent import Torrent, TorrentFile
     from grokpack.verification.read_options import ReadOptions
 
 _ZEROS = bytes(1 << 20)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.bencode import Document
-from grokpack.verification.checksums import torrent
+from grokpack.verification.checksum_lists import torrent
 from tests.report.test_schemas import check
 from tests.support import hub
 from tests.support.checkpoints import synthesize

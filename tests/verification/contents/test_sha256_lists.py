@@ -14,7 +14,7 @@ import pytest
 from grokpack.checkpoint.file_matching import match
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.errors import GrokpackError
-from grokpack.verification.checksums import sha256_list
+from grokpack.verification.checksum_lists import sha256_list
 from grokpack.verification.external_checksums import check_against
 from grokpack.verification.record_manifest import record
 from tests.support.content_checks import checked, flip, listing

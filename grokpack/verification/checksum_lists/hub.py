@@ -14,7 +14,7 @@ from grokpack.core import optional_imports
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place, ServerFailed
 from grokpack.core.version import __version__
 from grokpack.storage.http import settings
-from grokpack.verification.checksums.digests import Sum
+from grokpack.verification.checksum_lists.digests import Sum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
