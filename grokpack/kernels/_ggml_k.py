@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grokpack.kernels._ggml_blocks import BLOCK, TOP4, QuantizedBlock, in_order, to_f16
+from grokpack.kernels._ggml_blocks_of_32 import BLOCK, TOP4, QuantizedBlock, in_order, to_f16
 from grokpack.kernels._ggml_search import MAGIC
 from grokpack.kernels.cast import widen_f16
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels._ggml_blocks import (
+from grokpack.kernels._ggml_blocks_of_32 import (
     TOP4,
     QuantizedBlock,
     extremes,

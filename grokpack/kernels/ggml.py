@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.kernels._ggml_blocks import (
+from grokpack.kernels._ggml_blocks_of_32 import (
     BLOCK,
     TOP4,
     TOP8,

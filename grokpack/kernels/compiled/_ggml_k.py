@@ -7,7 +7,7 @@ import numpy as np
 
 from grokpack.kernels import _ggml_k as spec
 from grokpack.kernels.compiled import compiled
-from grokpack.kernels.compiled._ggml_blocks import (
+from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BASE,
     BLOCK,
     ERROR,

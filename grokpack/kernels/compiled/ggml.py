@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled
-from grokpack.kernels.compiled._ggml_blocks import (
+from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
     WIDTH,
     F,

@@ -1,5 +1,5 @@
 # min and max treat NaN differently from these comparisons
-"""Blocks of 32 weights, compiled: the arithmetic of `grokpack.kernels._ggml_blocks`.
+"""Blocks of 32 weights, compiled: the arithmetic of `grokpack.kernels._ggml_blocks_of_32`.
 
 All functions work on a strip of 64 columns, with rows in the outer loop and columns in the inner
 one, which then becomes vector instructions while each column adds in the order of its rows. The
@@ -163,7 +163,7 @@ def invert(d: Scalar) -> Scalar:
 
 @compiled
 def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Compiled twin of `_ggml_blocks.fit_q8_0`."""
+    """Compiled twin of `_ggml_blocks_of_32.fit_q8_0`."""
     find_farthest(x, lanes)
     for c in range(WIDTH):
         d = abs(lanes[FAR + c]) / _TOP8
@@ -196,7 +196,7 @@ def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Compiled twin of `_ggml_blocks.fit_q4_0`."""
+    """Compiled twin of `_ggml_blocks_of_32.fit_q4_0`."""
     find_farthest(x, lanes)
     for c in range(WIDTH):
         d = lanes[FAR + c] / _LEAST_DIVISOR
@@ -219,7 +219,7 @@ def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 
 @compiled
 def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Compiled twin of `_ggml_blocks.fit_q4_1`."""
+    """Compiled twin of `_ggml_blocks_of_32.fit_q4_1`."""
     find_range(x, lanes)
     for c in range(WIDTH):
         low = lanes[LOW + c]
@@ -239,7 +239,7 @@ def measure(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Compiled twin of `_ggml_blocks.measure`: sums `f32[3, width]`, counts `i32[2, width]`."""
+    """Compiled twin of `_ggml_blocks_of_32.measure`: sums `f32[3, width]`, counts `i32[2, width]`."""
     lanes[SUM : SUM_5 + WIDTH] = ZERO
     for r in range(BLOCK):
         line, codes = x[r], q[r]
