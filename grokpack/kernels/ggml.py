@@ -37,7 +37,7 @@ from grokpack.kernels._ggml_blocks_of_32 import (
     measure,
     nibbles,
 )
-from grokpack.kernels._ggml_k import SUBS, SUPER, fit_q4_k, pack_scales, unpack_scales
+from grokpack.kernels._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_scales, unpack_scales
 from grokpack.kernels._ggml_search import best_q4_0, best_q4_1
 from grokpack.kernels.cast import widen_f16
 

@@ -239,7 +239,10 @@ def measure(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Compiled twin of `_ggml_blocks_of_32.measure`: sums `f32[3, width]`, counts `i32[2, width]`."""
+    """Compiled twin of `_ggml_blocks_of_32.measure`.
+
+    Sums are `f32[3, width]`, counts `i32[2, width]`.
+    """
     lanes[SUM : SUM_5 + WIDTH] = ZERO
     for r in range(BLOCK):
         line, codes = x[r], q[r]

@@ -24,7 +24,7 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     put,
     scratch,
 )
-from grokpack.kernels.compiled._ggml_k import SUBS, SUPER, fit_q4_k, pack_q4_k, read_lanes
+from grokpack.kernels.compiled._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_q4_k, read_lanes
 from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
 from grokpack.kernels.compiled._turning import scratch as turning
 

@@ -1,11 +1,11 @@
 # min and max treat NaN differently from these comparisons
-"""Q4_K, compiled: the arithmetic of `grokpack.kernels._ggml_k`, 64 columns at a time."""
+"""Q4_K, compiled: the arithmetic of `grokpack.kernels._ggml_q4_k`, 64 columns at a time."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels import _ggml_k as spec
+from grokpack.kernels import _ggml_q4_k as spec
 from grokpack.kernels.compiled import compiled
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BASE,
@@ -48,7 +48,7 @@ READ, READ_M = 6 * SUBS, 7 * SUBS  # their decoded values, as float32
 
 @compiled
 def nearest(y: Scalar) -> Scalar:
-    """Compiled twin of `_ggml_k.nearest`."""
+    """Compiled twin of `_ggml_q4_k.nearest`."""
     bits = F(y + MAGIC).view(np.int32)
     whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
     return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
