@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack.core.arrays import dense
 from grokpack.core.tensors import DType
-from grokpack.kernels import agreement
+from grokpack.kernels import tile_distances
 from grokpack.kernels.dispatch import twin
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Side:
         if self.values.strides[-1] == self.values.itemsize:
             return replace(self, values=dense(self.values))
         made = np.empty(self.values.shape, np.float32)
-        twin(agreement.turn, implementation)(self.values.T, made)
+        twin(tile_distances.turn, implementation)(self.values.T, made)
         return replace(self, values=made)
 
 
@@ -168,7 +168,7 @@ def _gap(one: Side, other: Side, row: int, implementation: Implementation) -> Ga
     steps, groups = (ours.half, theirs.half), np.stack((ours.groups, theirs.groups))
     factors, least = _roundings(one.form.narrow, other.form.narrow)
     sums = np.empty((5, columns), np.float32)
-    measure = twin(agreement.measure, implementation)
+    measure = twin(tile_distances.measure, implementation)
     with np.errstate(invalid="ignore", over="ignore"):
         differing, beyond, first = measure(
             one.values, other.values, steps, groups, factors, least, sums
@@ -204,7 +204,7 @@ def _totals(one: np.ndarray, other: np.ndarray, sums: np.ndarray) -> list[float]
 
 
 def _roundings(one: DType | None, other: DType | None) -> np.ndarray:
-    """Return factors and least errors of roundings for `agreement.measure`, `f32[2, 2]`.
+    """Return factors and least errors of roundings for `tile_distances.measure`, `f32[2, 2]`.
 
     They are zero if both sides were rounded to the same dtype: then their values must be equal.
     """
@@ -260,7 +260,7 @@ def _told_by_values(values: np.ndarray, block: int, implementation: Implementati
     """Compute the least distance between unequal values of a block, `f32[block, out]`."""
     found = np.empty((len(values) // block, values.shape[1]), np.float32)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        twin(agreement.least_distances, implementation)(values, block, found)
+        twin(tile_distances.least_distances, implementation)(values, block, found)
     return np.where(np.isfinite(found), found, np.float32(0))
 
 

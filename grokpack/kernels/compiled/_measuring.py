@@ -1,4 +1,4 @@
-"""Passes over a block of two tiles, eight rows of 64 columns, for `agreement.measure`.
+"""Passes over a block of two tiles, eight rows of 64 columns, for `tile_distances.measure`.
 
 All that they touch lies in one array, in the form that `_lanes` describes. A counter is brought
 back to 32 bits after each addition: numba would count in 64, in half as many lanes.
@@ -17,7 +17,7 @@ BLOCK = HEIGHT * LANES
 
 _OURS, _APART, _ALLOWED = 0, 2 * BLOCK, 3 * BLOCK  # theirs come after ours
 SUMS = 4 * BLOCK
-"""Place of the first of five rows: the sums of `agreement.measure` for each lane."""
+"""Place of the first of five rows: the sums of `tile_distances.measure` for each lane."""
 _ROUNDINGS, _LARGEST = SUMS + 2 * LANES, SUMS + 4 * LANES
 STEP = SUMS + 5 * LANES
 """Place of the row of what steps of both sides' codes allow."""

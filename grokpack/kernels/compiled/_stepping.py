@@ -1,4 +1,4 @@
-"""Passes over a block of values, 64 columns at a time, for `agreement.least_distances`.
+"""Passes over a block of values, 64 columns at a time, for `tile_distances.least_distances`.
 
 The values of a block lie row after row in one array; `_lanes` has the form of loops.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.agreement import OFF_STEP
 from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.tile_distances import OFF_STEP
 
 LANES = 64
 HEIGHT = 8

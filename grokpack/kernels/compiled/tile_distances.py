@@ -1,4 +1,4 @@
-"""Distances between two tiles of weights, compiled: twins of `grokpack.kernels.agreement`.
+"""Distances between two tiles of weights, compiled: twins of `grokpack.kernels.tile_distances`.
 
 Tiles are seen as bytes, and 64 columns of them at a time; `_lanes` has the form of loops.
 """
@@ -40,7 +40,7 @@ def measure(
     least: np.ndarray,
     sums: np.ndarray,
 ) -> tuple[int, int, int]:
-    """Call the compiled twin of `agreement.measure`."""
+    """Call the compiled twin of `tile_distances.measure`."""
     tiles, work = (_raw(one), _raw(other)), np.zeros(SIZE, np.float32)
     differing, beyond, first = _measure(tiles, steps, groups, (factors, least), work, sums)
     return differing, beyond, first if beyond else -1
@@ -152,7 +152,7 @@ def _extent(groups: np.ndarray, row: int) -> tuple[int, int]:
 
 
 def least_distances(values: np.ndarray, block: int, out: np.ndarray) -> None:
-    """Call the compiled twin of `agreement.least_distances`."""
+    """Call the compiled twin of `tile_distances.least_distances`."""
     rows = -(-block // HEIGHT) * HEIGHT
     work = np.zeros(rows * LANES, np.float32), np.empty(FOUND, np.float32)
     _least_distances(_raw(values), block, *work, np.empty(2 * rows, np.float32), out)
@@ -185,7 +185,7 @@ def _least_distances(
 
 @compiled
 def turn(lines: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `agreement.turn`: a cache line of each of eight lines at a time."""
+    """Compiled twin of `tile_distances.turn`: a cache line of each of eight lines at a time."""
     rows, columns = out.shape
     whole_rows, whole_columns = rows // _EDGE * _EDGE, columns // _EDGE * _EDGE
     pitch = lines.strides[0] // _F32

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
-from grokpack.kernels import agreement, dispatch
+from grokpack.kernels import dispatch, tile_distances
 from grokpack.kernels.dispatch import twin
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_tiles_are_measured_alike(
     for implementation in ("numpy", "numba"):
         sums = np.empty((5, one.shape[1]), np.float32)
         with np.errstate(all="ignore"):
-            counts = twin(agreement.measure, implementation)(
+            counts = twin(tile_distances.measure, implementation)(
                 one, other, halves, groups, given_factors, least, sums
             )
         found.append((counts, np.nan_to_num(sums, nan=-1).tobytes()))
@@ -73,7 +73,7 @@ def test_wide_tiles_are_measured_alike(
     for implementation in ("numpy", "numba"):
         sums = np.empty((5, shape[1]), np.float32)
         with np.errstate(all="ignore"):
-            counts = twin(agreement.measure, implementation)(
+            counts = twin(tile_distances.measure, implementation)(
                 one, other, (ours, theirs), groups, np.array(factors, np.float32), least, sums
             )
         found.append((counts, np.nan_to_num(sums, nan=-1).tobytes()))
@@ -88,7 +88,7 @@ def measured(
     sums = np.empty((5, ours.shape[1]), np.float32)
     groups = np.zeros((2, len(ours)), np.int64)
     with np.errstate(all="ignore"):
-        counts = agreement.measure(ours, theirs, (half[:0], half), groups, NONE, NONE, sums)
+        counts = tile_distances.measure(ours, theirs, (half[:0], half), groups, NONE, NONE, sums)
     return counts, sums.tolist()
 
 
@@ -133,7 +133,9 @@ def test_least_distances_are_told_alike(
     for implementation in ("numpy", "numba"):
         out = np.empty((4, columns), np.float32)
         with np.errstate(all="ignore"):
-            twin(agreement.least_distances, implementation)(blocks.reshape(-1, columns), block, out)
+            twin(tile_distances.least_distances, implementation)(
+                blocks.reshape(-1, columns), block, out
+            )
         found.append(out)
     assert found[0].tobytes() == found[1].tobytes()
     if block < 32:
@@ -150,5 +152,5 @@ def test_least_distances_are_told_alike(
 def test_tiles_are_turned(implementation: Implementation, shape: tuple[int, int]) -> None:
     lines = np.random.default_rng(0).random(shape[::-1], np.float32)
     out = np.empty(shape, np.float32)
-    twin(agreement.turn, implementation)(lines, out)
+    twin(tile_distances.turn, implementation)(lines, out)
     assert np.array_equal(out, lines.T)
