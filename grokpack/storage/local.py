@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place, SourceChanged
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.rows import pread_rows
+from grokpack.kernels.strided_reads import pread_rows
 from grokpack.storage.backend import ReadOverhead
 from grokpack.storage.fault_injection import reading
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.kernels import dispatch, rows, weights
+from grokpack.kernels import dispatch, strided_reads, weights
 from grokpack.kernels.dispatch import twin
 
 KERNELS = (weights.product_f32, weights.product_bf16, weights.q8_0)
@@ -103,7 +103,7 @@ def test_spaced_runs_are_read_until_the_file_ends(tmp_path: Path, implementation
     handle = os.open(tmp_path / "file", os.O_RDONLY)
     try:
         out = np.zeros((12, 20), np.uint8)
-        read = twin(rows.pread_rows, implementation)
+        read = twin(strided_reads.pread_rows, implementation)
         assert read(handle, out.ctypes.data, 20, 12, 20, 7, 90) == 11
         assert [bytes(row) for row in out[:11]] == [
             data[7 + 90 * i : 27 + 90 * i] for i in range(11)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.rows import pread_rows
+from grokpack.kernels.strided_reads import pread_rows
 from grokpack.storage import io_context
 from grokpack.storage.http import range_requests
 from grokpack.storage.http.redirects import is_near

@@ -1,4 +1,4 @@
-"""Reads of equally spaced runs, compiled: the twin of `grokpack.kernels.rows`."""
+"""Reads of equally spaced runs, compiled: the twin of `grokpack.kernels.strided_reads`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _pread: Any = types.ExternalFunction(
 def pread_rows(
     handle: int, address: int, row_bytes: int, rows: int, run_bytes: int, offset: int, stride: int
 ) -> int:
-    """Compiled twin of `rows.pread_rows`."""
+    """Compiled twin of `strided_reads.pread_rows`."""
     for row in range(rows):
         got = _pread(handle, address + row * row_bytes, run_bytes, offset + row * stride)
         if got != run_bytes:
