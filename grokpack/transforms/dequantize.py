@@ -10,7 +10,7 @@ import numpy as np
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec, scales_name
-from grokpack.kernels import weights
+from grokpack.kernels import transposed_weights
 from grokpack.kernels.cast import narrow_bf16, narrow_f16, to_f32
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.groups import group_index
@@ -131,7 +131,7 @@ class EngineMatrix(Transform):
     ) -> Iterator[np.ndarray]:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
         codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
-        kernel = weights.product_bf16 if direct else weights.product_f32
+        kernel = transposed_weights.product_bf16 if direct else transposed_weights.product_f32
         product = twin(kernel, implementation_for(codes, step_sizes))
         scales = matrix(read_scales(self.tensor, block, reader, self.groups))
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)

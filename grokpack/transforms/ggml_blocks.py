@@ -11,10 +11,10 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
-from grokpack.kernels import weights
+from grokpack.kernels import transposed_weights
 from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.weights import Q8_BLOCK, Q8_BYTES
+from grokpack.kernels.transposed_weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import (
     column_blocks,
     implementation_for,
@@ -58,7 +58,7 @@ class PackQ8(Transform):
         whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
         for block, height in column_blocks(self.tensor, None, whole, step_sizes, DType.I8):
             codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
-            pack = twin(weights.q8_0, implementation_for(codes, step_sizes))
+            pack = twin(transposed_weights.q8_0, implementation_for(codes, step_sizes))
             scales = self.scales(block, reader)
             inputs, columns = codes.shape
             for column in range(0, columns, height):

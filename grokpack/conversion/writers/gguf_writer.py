@@ -19,7 +19,7 @@ from grokpack.formats import gguf
 from grokpack.formats import sentencepiece as vocabularies
 from grokpack.formats.gguf import TensorInfo
 from grokpack.formats.safetensors import shards
-from grokpack.kernels.weights import Q8_BLOCK
+from grokpack.kernels.transposed_weights import Q8_BLOCK
 from grokpack.models import hyperparameters
 from grokpack.planning.target import Target
 from grokpack.transforms.ggml_blocks import PackQ8

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.kernels import dispatch, strided_reads, weights
+from grokpack.kernels import dispatch, strided_reads, transposed_weights
 from grokpack.kernels.dispatch import twin
 
-KERNELS = (weights.product_f32, weights.product_bf16, weights.q8_0)
+KERNELS = (transposed_weights.product_f32, transposed_weights.product_bf16, transposed_weights.q8_0)
 ODD = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-38, -3e38, 1e-45]  # scales that no release has
 needs_compiler = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
 
@@ -70,7 +70,7 @@ def test_twins_leave_the_same_bits(kernel: Any, block: dict[str, Any]) -> None:
 
 @given(blocks())
 def test_products_are_those_of_each_element_alone(block: dict[str, Any]) -> None:
-    made = make(weights.product_f32, block)
+    made = make(transposed_weights.product_f32, block)
     for column, row in ((0, 0), (len(made) - 1, made.shape[1] - 1), (0, made.shape[1] // 2)):
         group = (block["first"] % block["per_group"] + row) // block["per_group"]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -83,17 +83,17 @@ def test_products_are_those_of_each_element_alone(block: dict[str, Any]) -> None
 
 @given(blocks())
 def test_bfloat16_is_rounded_as_ml_dtypes_rounds(block: dict[str, Any]) -> None:
-    exact = make(weights.product_f32, block).astype(ml_dtypes.bfloat16)
-    assert make(weights.product_bf16, block).tobytes() == exact.tobytes()
+    exact = make(transposed_weights.product_f32, block).astype(ml_dtypes.bfloat16)
+    assert make(transposed_weights.product_bf16, block).tobytes() == exact.tobytes()
 
 
 @given(blocks())
 def test_blocks_unpack_to_codes_and_scales(block: dict[str, Any]) -> None:
     block["scales"] = np.nan_to_num(block["scales"], posinf=2.0, neginf=-2.0).clip(-9, 9)
     block["scales"] = block["scales"].astype(np.float16).astype(np.float32)
-    packed = make(weights.q8_0, block)
+    packed = make(transposed_weights.q8_0, block)
     unpacked = gguf.quants.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
-    np.testing.assert_array_equal(unpacked, make(weights.product_f32, block))
+    np.testing.assert_array_equal(unpacked, make(transposed_weights.product_f32, block))
 
 
 @pytest.mark.parametrize("implementation", ["numpy", pytest.param("numba", marks=needs_compiler)])

@@ -1,4 +1,4 @@
-"""Weights for engines, compiled: twins of `grokpack.kernels.weights`.
+"""Transposed weights for engines, compiled: twins of `grokpack.kernels.transposed_weights`.
 
 Codes are transposed tile by tile, as bytes, before anything is widened; everything after that runs
 along contiguous memory in the first-level cache.
@@ -24,7 +24,7 @@ def product_f32(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `weights.product_f32`."""
+    """Compiled twin of `transposed_weights.product_f32`."""
     rows, columns = len(codes), len(out)
     offset = first % per_group
     square, tile = scratch()
@@ -47,7 +47,7 @@ def product_bf16(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `weights.product_bf16`."""
+    """Compiled twin of `transposed_weights.product_bf16`."""
     rows, columns = len(codes), len(out)
     offset = first % per_group
     square, tile = scratch()
@@ -89,7 +89,7 @@ def q8_0(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `weights.q8_0`."""
+    """Compiled twin of `transposed_weights.q8_0`."""
     rows, columns = len(codes), len(out)
     offset = first % per_group
     square, tile = scratch()

@@ -1,4 +1,4 @@
-"""Weights for engines, from int8 codes: transposed, dequantized, or packed in blocks.
+"""Transposed weights for engines, from int8 codes: dequantized, or packed in blocks.
 
 All take a block of codes in xAI's layout, `codes i8[in, column]`, whose first row is input `first`
 of the weight, and one row of scales per `per_group` inputs, the first for the group of input
