@@ -16,8 +16,8 @@ import numpy as np
 from grokpack.core.errors import Place, UnsupportedLayout
 from grokpack.core.layout import Box
 from grokpack.kernels.cast import to_f32
+from grokpack.transforms.packed_words import fields, halves, octet_rows, word_span
 from grokpack.transforms.transform import Transform
-from grokpack.transforms.words import fields, halves, octet_rows, word_span
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import DType

@@ -10,10 +10,10 @@ import numpy as np
 
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import Implementation, twin
+from grokpack.transforms.packed_words import octet_rows, pack
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import GroupQuantizer
 from grokpack.transforms.transform import Transform
-from grokpack.transforms.words import octet_rows, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

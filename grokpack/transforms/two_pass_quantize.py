@@ -14,9 +14,9 @@ import numpy as np
 
 from grokpack.core.layout import Box
 from grokpack.kernels.cast import to_f32
+from grokpack.transforms.packed_words import pack
 from grokpack.transforms.quantized_arrays import QuantizedArray
 from grokpack.transforms.quantized_rows import QuantizedRows
-from grokpack.transforms.words import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
