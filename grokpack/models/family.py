@@ -58,14 +58,16 @@ class Publication:
     Attributes:
         organization: Its authors.
         repository: On Hugging Face.
-        license: SPDX's name of the licence of the weights.
+        license: The licence of the weights as Hugging Face has it: SPDX's name, or `other`.
         license_words: The same licence in words.
+        license_name: Its name on Hugging Face where `license` is `other`.
     """
 
     organization: str
     repository: str
     license: str
     license_words: str
+    license_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

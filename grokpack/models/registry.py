@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.models import tensor_names
 from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.models.grok1 import GROK1
+from grokpack.models.grok2 import GROK2
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from grokpack.models.gguf_table import GgufTable
     from grokpack.models.tensor_names import Convention
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (GROK1,)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (GROK1, GROK2)}
 """Families by name. The first is the default of a checkpoint that does not name its own."""
 
 UNKNOWN = GROK1.name + OTHER_DIMENSIONS
@@ -28,8 +29,7 @@ def by_config(config: Mapping[str, Any]) -> Family:
     Args:
         config: A config, or nothing.
     """
-    fitting = [f for f in FAMILIES.values() if all(config.get(k) == v for k, v in f.marks.items())]
-    return max(fitting or FAMILIES.values(), key=lambda family: len(family.marks))
+    return max(FAMILIES.values(), key=lambda family: _marked(family, config))
 
 
 def by_paths(names: Collection[str]) -> Family:
@@ -63,21 +63,27 @@ def by_gguf_names(architecture: str, names: Iterable[str]) -> tuple[Family, Gguf
         for family in FAMILIES.values()
         if family.gguf is not None and family.gguf.architecture == architecture
     ]
-    return max(known, key=lambda pair: len(kinds & {*pair[1].tensors.values()}))
+    return max(known, key=lambda pair: len(kinds & {*pair[1].tensors.values(), pair[1].head}))
 
 
-def by_convention(names: Collection[str]) -> tuple[Family, Convention] | None:
+def by_convention(
+    names: Collection[str], config: Mapping[str, Any]
+) -> tuple[Family, Convention] | None:
     """Choose the family and convention that explain the most names, and more than half.
+
+    Of families that explain as many, it is the one that most entries of config.json mark: without
+    some of its files, a model may look like one of another family.
 
     Args:
         names: Names of tensors in safetensors files.
+        config: A config, or nothing.
 
     Returns:
         Both, or None if no convention does.
     """
     listed = [name for name in names if not tensor_names.is_buffer(name)]
     votes = [(tensor_names.explained(own, listed), family, own) for family, own in conventions()]
-    count, family, convention = max(votes, key=lambda vote: vote[0])
+    count, family, convention = max(votes, key=lambda vote: (vote[0], _marked(vote[1], config)))
     return (family, convention) if 2 * count > len(listed) else None
 
 
@@ -103,6 +109,12 @@ def name_roots() -> list[str]:
 def convention_names() -> list[str]:
     """Return the names that `--names` takes."""
     return list(dict.fromkeys(convention.name for _, convention in conventions()))
+
+
+def _marked(family: Family, config: Mapping[str, Any]) -> int:
+    """Return the number of entries that mark the family; -1 if the config lacks one of them."""
+    fits = all(config.get(key) == value for key, value in family.marks.items())
+    return len(family.marks) if fits else -1
 
 
 def _has(family: Family, name: str) -> bool:

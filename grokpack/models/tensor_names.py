@@ -147,8 +147,8 @@ def is_buffer(name: str) -> bool:
 
 
 def explained(convention: Convention, names: Iterable[str]) -> int:
-    """Count the names that a convention explains."""
-    return sum(parse(convention, name) is not None for name in names)
+    """Count the names that a convention explains, that of a copied head among them."""
+    return sum(name == convention.head or parse(convention, name) is not None for name in names)
 
 
 def nearest(convention: Convention, name: str) -> str | None:

@@ -86,7 +86,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
     settings, _ = config_file.find([folder])
     scheme = _scheme(found, folder, settings)
-    family, convention = _convention(found, folder)
+    family, convention = _convention(found, folder, settings)
     document = manifest_file.load(folder)
     joined = _join(found, family, convention, document, settings)
     read = packed_data.reader(folder, found.headers)
@@ -185,7 +185,9 @@ def _index_findings(
                 yield Finding("GP102", what, path, name)
 
 
-def _convention(found: _Folder, folder: str) -> tuple[Family, Convention]:
+def _convention(
+    found: _Folder, folder: str, settings: Mapping[str, Any]
+) -> tuple[Family, Convention]:
     """Return the family and the convention of the names.
 
     Raises:
@@ -194,7 +196,7 @@ def _convention(found: _Folder, folder: str) -> tuple[Family, Convention]:
     listed = [
         packed_weights.weight_of(n) for header in found.headers.values() for n in header.arrays
     ]
-    recognized = registry.by_convention(listed)
+    recognized = registry.by_convention(listed, settings)
     if recognized is None:
         facts = tuple((name, _nearest(name)) for name in listed[:_FEW])
         what = "the tensor names follow no convention of a known model family"

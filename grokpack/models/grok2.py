@@ -1,0 +1,160 @@
+"""Grok-2 as a table: every tensor's place, shape, part, tensor-parallel axis and names.
+
+xAI published no code for it. Sources: the names, shapes and files that Tenstorrent's loader of the
+release reads; the constants of the release's config.json; SGLang's models/grok.py for the network.
+The release has a file for each kind of tensor, numbered in the order of this table.
+"""
+
+from __future__ import annotations
+
+import math
+
+from grokpack.core.tensors import DType
+from grokpack.models.architecture import Constants, Geometry, Part
+from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
+from grokpack.models.gguf_table import CONSTANTS, DIMENSIONS, GgufTable
+from grokpack.models.tensor_names import Classes, Convention
+
+_NAMES: dict[Part, str] = {
+    "embedding": "model.embed_tokens.weight",
+    "head": "lm_head.weight",
+    "final_norm": "model.norm.weight",
+    "mlp_gate": "mlp.gate_proj.weight",
+    "mlp_down": "mlp.down_proj.weight",
+    "mlp_up": "mlp.up_proj.weight",
+    "expert_gate": "block_sparse_moe.experts.{expert}.w1.weight",
+    "expert_down": "block_sparse_moe.experts.{expert}.w2.weight",
+    "expert_up": "block_sparse_moe.experts.{expert}.w3.weight",
+    "key": "self_attn.k_proj.weight",
+    "attention_output": "self_attn.o_proj.weight",
+    "query": "self_attn.q_proj.weight",
+    "value": "self_attn.v_proj.weight",
+    "pre_attention_norm": "pre_attn_norm.weight",
+    "post_attention_norm": "post_attn_norm.weight",
+    "pre_expert_norm": "pre_moe_norm.weight",
+    "post_expert_norm": "post_moe_norm.weight",
+    "router": "block_sparse_moe.gate.weight",
+}
+_RELEASE = Geometry(
+    vocab=131072,
+    d_model=8192,
+    layers=64,
+    experts=8,
+    ffn=16384,
+    mlp=32768,
+    q_width=8192,
+    kv_width=1024,
+    head_dim=128,
+    scale_groups=None,
+)
+
+
+def constants(geometry: Geometry) -> Constants:
+    """Return the constants of the release; the head size must be known."""
+    return Constants(
+        embedding_multiplier=math.sqrt(geometry.d_model),
+        attn_output_multiplier=1 / math.sqrt(geometry.head_dim or 1),
+        output_multiplier=0.5,
+        attn_logit_cap=30.0,
+        router_logit_cap=30.0,
+        final_logit_cap=50.0,
+        rms_norm_eps=1e-5,
+        rope_theta=208533496.0,
+        temperature_context=1024,
+        context=131072,
+        selected_experts=2,
+        pad=0,
+        bos=-1,
+        eos=2,
+    )
+
+
+_HYPERPARAMETERS = {
+    "embedding_multiplier": ("embedding_multiplier_scale",),
+    "attn_output_multiplier": ("attn_output_multiplier",),
+    "output_multiplier": ("output_multiplier_scale",),
+    "attn_logit_cap": ("attn_logit_softcapping",),
+    "router_logit_cap": ("router_logit_softcapping",),
+    "final_logit_cap": ("final_logit_softcapping",),
+    "rms_norm_eps": ("rms_norm_eps",),
+    "rope_theta": ("rope_theta",),
+    "temperature_context": ("attn_temperature_len",),
+    "context": ("max_position_embeddings",),
+    "selected_experts": ("num_experts_per_tok",),
+    "pad": ("pad_token_id",),
+    "bos": ("bos_token_id",),
+    "eos": ("eos_token_id",),
+}
+_DIMENSIONS = {
+    "vocab": ("vocab_size",),
+    "d_model": ("hidden_size",),
+    "layers": ("num_hidden_layers",),
+    "experts": ("num_local_experts",),
+    "ffn": ("moe_intermediate_size",),
+    "mlp": ("intermediate_size",),
+    "head_dim": ("head_dim",),
+    "q_heads": ("num_attention_heads",),
+    "kv_heads": ("num_key_value_heads",),
+}
+_SGLANG = Convention(
+    "sglang",
+    "model.layers.{layer}.{rest}",
+    _NAMES,
+    "lm_head.weight",
+    Classes("Grok1ForCausalLM", "", "git", tied=False),
+)
+_GGUF = GgufTable(
+    "grok",
+    {
+        "embedding": "token_embd.weight",
+        "head": "output.weight",
+        "final_norm": "output_norm.weight",
+        "mlp_gate": "ffn_gate.weight",
+        "mlp_down": "ffn_down.weight",
+        "mlp_up": "ffn_up.weight",
+        "expert_gate": "ffn_gate_exps.weight",
+        "expert_down": "ffn_down_exps.weight",
+        "expert_up": "ffn_up_exps.weight",
+        "key": "attn_k.weight",
+        "attention_output": "attn_output.weight",
+        "query": "attn_q.weight",
+        "value": "attn_v.weight",
+        "pre_attention_norm": "attn_norm.weight",
+        "post_attention_norm": "attn_output_norm.weight",
+        "pre_expert_norm": "ffn_norm.weight",
+        "post_expert_norm": "post_ffw_norm.weight",
+        "router": "ffn_gate_inp.weight",
+    },
+    {**DIMENSIONS, "feed_forward_length": "mlp"},
+    {
+        **CONSTANTS,
+        "router_logit_softcapping": "router_logit_cap",
+        "final_logit_softcapping": "final_logit_cap",
+        "attention.temperature_length": "temperature_context",
+    },
+)
+
+
+GROK2 = Family(
+    name="grok-2",
+    title="Grok-2",
+    # a tensor of the model is the stack of a layer's experts, so that its name has no expert
+    paths={part: name.replace(".{expert}", "") for part, name in _NAMES.items()},
+    layer_prefix="model.layers.{layer}.",
+    release=_RELEASE,
+    release_layout=ReleaseLayout("hf", weights=DType.BF16, others=DType.BF16),
+    publication=Publication(
+        organization="xAI",
+        repository="xai-org/grok-2",
+        license="other",
+        license_words="Grok 2 Community License Agreement",
+        license_name="grok-2-community",
+    ),
+    network=Architecture(activation="gelu_erf", mix_factor=1 / math.sqrt(2)),
+    constants=constants,
+    hyperparameters=_HYPERPARAMETERS,
+    dimensions=_DIMENSIONS,
+    conventions={_SGLANG.name: _SGLANG},
+    gguf=_GGUF,
+    marks={"model_type": "git"},
+)
