@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 32 << 20
 """Bands of rows of two threads meet 16 chunks of a mebibyte; as much again for the next ones."""
+_ENTRIES_BYTES = 64 << 10
+"""More than what the cache counts beside the bytes of two chunks, without which only one fits."""
 _LIBRARY_BYTES = 80 << 20
 """TensorStore itself, and memory that its threads freed but malloc keeps: 60 to 75 MB measured."""
 _CONCURRENT = 2  # chunks in flight: more are no faster, and each takes its bytes twice
@@ -100,7 +102,7 @@ class ChunkReader:
             limits = {"limit": _CONCURRENT}
             self._context = ts.Context(
                 {
-                    "cache_pool": {"total_bytes_limit": self.cache_bytes},
+                    "cache_pool": {"total_bytes_limit": self.cache_bytes + _ENTRIES_BYTES},
                     "data_copy_concurrency": limits,
                     "file_io_concurrency": limits,
                 }
