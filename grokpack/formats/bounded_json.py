@@ -29,19 +29,20 @@ _BOM = "\ufeff"
 _SHOWN = 40  # characters of a name in a message
 
 
-def parse(data: bytes, place: Place | None = None) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
+def parse(data: bytes, place: Place | None = None, memory: int | None = None) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
     """Parse a document.
 
     Args:
         data: The document, in UTF-8.
         place: Where it was read, for messages.
+        memory: Most bytes of memory that parsing may take; None for what most documents may.
 
     Raises:
         GrokpackError: GP235 where it would take too much memory, GP209 where it is not JSON, a
             name stands twice in one object, a number is not finite, or a text has half of a
             surrogate pair that is not a byte of a file's name.
     """
-    check_cost(data, place)
+    check_cost(data, place, memory)
     try:
         document = json.loads(
             data.decode().removeprefix(_BOM),
@@ -65,7 +66,7 @@ def _broken(data: bytes, reason: str, place: Place | None) -> GrokpackError:
     return MalformedInput(what, place)
 
 
-def check_cost(data: bytes, place: Place | None) -> None:
+def check_cost(data: bytes, place: Place | None, memory: int | None = None) -> None:
     """Refuse a document that is larger, or would take more memory, than any of a checkpoint.
 
     Raises:
@@ -76,8 +77,9 @@ def check_cost(data: bytes, place: Place | None) -> None:
     width = 1 if data.isascii() else _WIDEST
     cost = len(data) * (1 + _TEXTS * width)
     cost += sum(each * data.count(character) for character, each in _COSTS.items())
-    if cost > _MEMORY_BYTES:
-        facts = (("needs", f"up to {cost >> 20:,} MiB"), ("limit", f"{_MEMORY_BYTES >> 20} MiB"))
+    most = _MEMORY_BYTES if memory is None else memory
+    if cost > most:
+        facts = (("needs", f"up to {cost >> 20:,} MiB"), ("limit", f"{most >> 20} MiB"))
         what = "the JSON document has more names and values than any of a checkpoint"
         raise InputTooLarge(what, place, facts)
 

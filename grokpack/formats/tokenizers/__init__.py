@@ -1,0 +1,1 @@
+"""Tokenizers: the grammar of their files, and texts as token ids."""

@@ -1,0 +1,74 @@
+"""Byte-pair encoding: pairs of neighbouring parts merged, those of the lowest rank first."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Merging:
+    """Merging of one piece of text, from single bytes up.
+
+    Of equal ranks the leftmost goes first. A heap keeps the next pair at hand, so that a piece of a
+    megabyte takes seconds and not days.
+
+    Args:
+        ranks: Ranks of tokens by their bytes; all single bytes are among them.
+        piece: The bytes to merge, at least one.
+    """
+
+    def __init__(self, ranks: Mapping[bytes, int], piece: bytes) -> None:
+        self._ranks, self._piece = ranks, piece
+        self._ends = list(range(1, len(piece) + 1))  # of the part that begins here; 0 if none does
+        self._before = list(range(-1, len(piece) - 1))  # beginning of the part in front
+        self._heap: list[tuple[int, int, int]] = []
+        for start in range(len(piece) - 1):
+            self._offer(start, start + 2)
+        heapify(self._heap)
+        self.last = 0
+        """Where the two parts of the last merge met."""
+        self._run()
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the parts that are left."""
+        start = 0
+        while start < len(self._piece):
+            end = self._ends[start]
+            yield self._piece[start:end]
+            start = end
+
+    def _offer(self, start: int, end: int) -> None:
+        rank = self._ranks.get(self._piece[start:end])
+        if rank is not None:
+            heappush(self._heap, (rank, start, end))
+
+    def _run(self) -> None:
+        ends, before, total = self._ends, self._before, len(self._piece)
+        while self._heap:
+            _, start, end = heappop(self._heap)
+            middle = ends[start]
+            if not 0 < middle < total or ends[middle] != end:
+                continue  # one of the two has been merged with another since
+            ends[start], ends[middle], self.last = end, 0, middle
+            if end < total:
+                before[end] = start
+                self._offer(start, ends[end])
+            if start > 0:
+                self._offer(before[start], end)
+
+
+def merges(ranks: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the two parts from which each token is merged, in the order of the ranks.
+
+    In any text a token is made by the steps that make it alone, for until it is whole no merge
+    crosses its ends; so the two parts of the last step are the only ones it is ever merged from.
+    Tokens that no merges lead to, which only a piece that equals them becomes, are left out.
+    """
+    for token in sorted(ranks, key=ranks.__getitem__):
+        if len(token) > 1:
+            made = Merging(ranks, token)
+            if next(made.parts()) == token:
+                yield token[: made.last], token[made.last :]
