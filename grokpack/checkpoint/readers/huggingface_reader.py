@@ -15,8 +15,8 @@ from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
     expectations,
-    packed_data,
     packed_weights,
+    packing_variants,
     quantization_settings,
     rank_files,
     shape_checks,
@@ -89,8 +89,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     family, convention = _convention(found, folder, settings)
     document = manifest_file.load(folder)
     joined = _join(found, family, convention, document, settings)
-    read = packed_data.reader(folder, found.headers)
-    packed_data.refuse_variants(folder, found.arrays, read)
+    read = packing_variants.integer_reader(folder, found.headers)
+    packing_variants.refuse_variants(folder, found.arrays, read)
     hints = config_json.hints(settings, family, head_dim)
     held = _held(found, convention, hints.layers)
     layers, experts = _extent(held, hints.layers, _routed(found, convention))
@@ -349,7 +349,7 @@ def _packed(
     return good[0].stacked(good) if entry.rule.stacked else good[0]
 
 
-def _numbers(found: _Folder, read: packed_data.Read, name: str) -> tuple[int, ...]:
+def _numbers(found: _Folder, read: packing_variants.ReadIntegers, name: str) -> tuple[int, ...]:
     """Read a short array of 64-bit integers."""
     spec = found.arrays.get(name)
     if spec is None or spec.dtype is not DType.I64:

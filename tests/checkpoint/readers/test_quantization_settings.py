@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.checkpoint.readers import packed_data, quantization_settings
+from grokpack.checkpoint.readers import packing_variants, quantization_settings
 from grokpack.core.errors import GrokpackError
 from tests.support.checkpoints import synthesize
 from tests.support.quantizing import WIDE, quantize
@@ -354,7 +354,9 @@ def test_an_order_is_plain_when_each_input_has_the_group_of_its_place(
     inputs = groups * per_group
     plain = np.arange(inputs) // per_group
     order = data.draw(st.one_of(st.just(plain), st.permutations(list(plain)).map(np.array)))
-    found = packed_data.Order("x", inputs, groups).is_plain("f", lambda _, a, n: order[a : a + n])
+    found = packing_variants.InputOrder("x", inputs, groups).is_plain(
+        "f", lambda _, a, n: order[a : a + n]
+    )
     assert found == all(order[i] == i // per_group for i in range(inputs))
 
 

@@ -1,6 +1,7 @@
-"""Integers beside packed codes: the order of inputs, and the form of zero points.
+"""Variants of packed weights that are not read: AWQ, act-order, zero points stored whole.
 
-Settings can be wrong or missing. Engines use these arrays, so they decide here as well.
+The integers beside the codes show which variant it is. Settings can be wrong or missing, and engines
+use these arrays, so they decide here as well.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec
     from grokpack.formats.safetensors import SafetensorsHeader
 
-    Read = Callable[[str, int, int], np.ndarray]
+    ReadIntegers = Callable[[str, int, int], np.ndarray]
 
 _ORDERS = {".g_idx": (".scales", -2), ".weight_g_idx": (".weight_scale", -1)}
 """Arrays that give each input its group, and the axis of the scales that counts groups."""
@@ -37,7 +38,7 @@ _HINT = "quantize it without act-order (`desc_act`), or take a copy in bfloat16 
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class InputOrder:
     """Order of a weight's inputs: the group of each.
 
     Attributes:
@@ -50,7 +51,7 @@ class Order:
     inputs: int
     groups: int
 
-    def is_plain(self, folder: str, read: Read) -> bool:
+    def is_plain(self, folder: str, read: ReadIntegers) -> bool:
         """Return whether the inputs are in their natural order, equally many in each group.
 
         Args:
@@ -81,7 +82,7 @@ def _plain(start: int, stop: int, per_group: int) -> np.ndarray:
     return (np.arange(start, stop) // per_group).astype(np.int32)
 
 
-def reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Read:
+def integer_reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> ReadIntegers:
     """Return a function that reads a run of integers of an array, by name."""
     places = {
         name: (path, stored)
@@ -100,7 +101,7 @@ def reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Read:
     return read
 
 
-def refuse_variants(folder: str, arrays: Mapping[str, ArraySpec], read: Read) -> None:
+def refuse_variants(folder: str, arrays: Mapping[str, ArraySpec], read: ReadIntegers) -> None:
     """Refuse packed weights whose integers show a form that is not read.
 
     Args:
@@ -130,7 +131,7 @@ def _refuse_awq(folder: str, arrays: Mapping[str, ArraySpec]) -> None:
             raise UnsupportedLayout(what, Place(folder, tensor=name), hint=_HINT)
 
 
-def orders(arrays: Mapping[str, ArraySpec]) -> list[Order]:
+def orders(arrays: Mapping[str, ArraySpec]) -> list[InputOrder]:
     """Return the orders of a folder's weights whose shapes fit the scales."""
     found = []
     for name, spec in arrays.items():
@@ -140,11 +141,11 @@ def orders(arrays: Mapping[str, ArraySpec]) -> list[Order]:
                 continue
             groups = other.shape[axis] if other and len(other.shape) > 1 else 0
             if groups and spec.shape[0] >= groups:
-                found.append(Order(name, spec.shape[0], groups))
+                found.append(InputOrder(name, spec.shape[0], groups))
     return found
 
 
-def refuse_orders(folder: str, found: Iterable[tuple[Order, bool]]) -> None:
+def refuse_orders(folder: str, found: Iterable[tuple[InputOrder, bool]]) -> None:
     """Refuse weights whose inputs are in another order.
 
     Args:
@@ -164,7 +165,7 @@ def refuse_orders(folder: str, found: Iterable[tuple[Order, bool]]) -> None:
         raise UnsupportedLayout(what, Place(folder, tensor=other[0]), facts, _HINT)
 
 
-def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: Read) -> None:
+def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: ReadIntegers) -> None:
     """Refuse GPTQ's zero points in the second form, where the words prove it.
 
     Symmetric codes have all zero points in the middle, which the first form stores less one.
