@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint.readers import expectations, rank_files, reader_registry
+from grokpack.checkpoint.readers import expectations, reader_registry, sglang_rank_files
 from grokpack.checkpoint.state_folder import has_unfinished_run
 from grokpack.core.errors import (
     UNSAFE_PICKLES,
@@ -165,7 +165,7 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
     if hostile:
         raise unsafe(found, hostile[0])
     refuse_stale(found)
-    doubtful = of_kinds(found.findings, rank_files.UNKNOWN)
+    doubtful = of_kinds(found.findings, sglang_rank_files.UNKNOWN)
     if doubtful and not wrong:
         raise _doubtful(found, doubtful[0])
     if wrong or found.checkpoint is None:

@@ -18,7 +18,7 @@ from grokpack.checkpoint.readers import (
     packed_weights,
     packing_variants,
     quantization_settings,
-    rank_files,
+    sglang_rank_files,
     shape_checks,
     weight_files,
 )
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from grokpack.checkpoint.readers.quantization_settings import Scheme
-    from grokpack.checkpoint.readers.rank_files import Joined
+    from grokpack.checkpoint.readers.sglang_rank_files import Joined
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family
@@ -104,7 +104,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     if model is None:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
     found.findings += expectations.other_layers(model, hints, partial(_first_name, convention))
-    found.findings += rank_files.doubts(joined, found.headers, model.geometry)
+    found.findings += sglang_rank_files.doubts(joined, found.headers, model.geometry)
     if bits:  # they have groups of their own, which ranks do not share as the release's
         model = model.sized(scale_groups=None)
     shapes = ((e, t.values.shape, _first_name(convention, e)) for e, t in tensors.items())
@@ -226,7 +226,7 @@ def _join(
 ) -> Joined:
     """Join the files of ranks, and add the results to the folder."""
     listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
-    joined = rank_files.join(found.headers, family, convention, listed, settings)
+    joined = sglang_rank_files.join(found.headers, family, convention, listed, settings)
     found.arrays, found.boxes = joined.arrays, joined.boxes
     known = {finding.file for finding in found.findings}
     found.findings += [finding for finding in joined.findings if finding.file not in known]

@@ -31,7 +31,7 @@ _COMMON = "common"
 
 
 @dataclass(slots=True)
-class Joined:
+class JoinedArrays:
     """Whole arrays, joined from the parts in the files.
 
     Attributes:
@@ -57,7 +57,7 @@ def join(
     convention: Convention,
     listed: Collection[str],
     settings: Mapping[str, Any],
-) -> Joined:
+) -> JoinedArrays:
     """Join the slices of ranks; files without a rank hold whole arrays.
 
     Args:
@@ -67,7 +67,7 @@ def join(
         listed: Files that an index or a manifest names.
         settings: The config, or nothing.
     """
-    joined = Joined()
+    joined = JoinedArrays()
     held = {rank for path in headers if (rank := _rank(path)) is not None}
     if held:
         told = _told(headers, family, convention, listed, settings)
@@ -125,7 +125,7 @@ def _is_release(
 
 
 def _miss(
-    joined: Joined,
+    joined: JoinedArrays,
     headers: Mapping[str, SafetensorsHeader],
     holders: Mapping[str, Mapping[int, str]],
 ) -> None:
@@ -145,7 +145,7 @@ def _miss(
 
 
 def doubts(
-    joined: Joined, headers: Mapping[str, SafetensorsHeader], geometry: Geometry
+    joined: JoinedArrays, headers: Mapping[str, SafetensorsHeader], geometry: Geometry
 ) -> list[Finding]:
     """Return doubts about a number of ranks that only the files show.
 
