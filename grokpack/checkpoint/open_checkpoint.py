@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint.readers import expectations, reader_registry, sglang_rank_files
+from grokpack.checkpoint.readers import expected_counts, reader_registry, sglang_rank_files
 from grokpack.checkpoint.state_folder import has_unfinished_run
 from grokpack.core.errors import (
     UNSAFE_PICKLES,
@@ -91,7 +91,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     if found is None:
         raise _nothing(path)
     folder, reader = found
-    return expectations.against_manifest(reader.survey(folder, head_dim))
+    return expected_counts.against_manifest(reader.survey(folder, head_dim))
 
 
 def _nothing(path: str) -> GrokpackError:

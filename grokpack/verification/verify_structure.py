@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint import listed_files, manifest_records, open_checkpoint
 from grokpack.checkpoint.checkpoint import Survey, array_parts
-from grokpack.checkpoint.readers import expectations
+from grokpack.checkpoint.readers import expected_counts
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, NothingThere, UnfinishedOutput
 from grokpack.core.escaping import command, operand
 from grokpack.core.exit_status import ExitStatus
@@ -125,7 +125,7 @@ def _unread(path: str, error: GrokpackError) -> Verdict:
     findings: list[Finding] = []
     if files is not None and own is not None:
         doubt = Finding(error.code, error.what)
-        findings = [*expectations.listed(files, own), *against_manifest(files, [doubt])]
+        findings = [*expected_counts.listed(files, own), *against_manifest(files, [doubt])]
     count = 0 if own is None else len(own.files) + len(own.absent)
     found = Survey(files.folder if files else path, "unknown", count, tuple(findings), None)
     checks = {"structure": "failed", "contents": "skipped", "values": "skipped"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
-from grokpack.checkpoint.readers import expectations, shape_checks
+from grokpack.checkpoint.readers import expected_counts, shape_checks
 from grokpack.checkpoint.readers.chunk_files import ArrayFiles
 from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
 from grokpack.checkpoint.tensorstore.chunked_array import Chunked
@@ -177,7 +177,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
     if bits:  # they have groups of their own, which ranks do not share as the release's
         model = model.sized(scale_groups=None)
-    findings += expectations.other_layers(model, hints, lambda entry: entry.name)
+    findings += expected_counts.other_layers(model, hints, lambda entry: entry.name)
     findings += _misfits(store, tensors, model.geometry)
     findings += shape_checks.contradictions(settings, model)
     checkpoint = Checkpoint(
@@ -193,7 +193,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
         bits=bits,
         cache_bytes=store.chunk_reader.memory_bytes,
     )
-    told = contents.told or expectations.teller(model, hints)
+    told = contents.told or expected_counts.layer_count_source(model, hints)
     return Survey(folder, name, files + missing, tuple(findings), checkpoint, told=told)
 
 

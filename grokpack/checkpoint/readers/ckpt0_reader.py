@@ -10,7 +10,7 @@ from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.layouts.ckpt0_layout import lay_out_tensor
-from grokpack.checkpoint.readers import ckpt0_checks, expectations, shape_checks, weight_files
+from grokpack.checkpoint.readers import ckpt0_checks, expected_counts, shape_checks, weight_files
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
 from grokpack.core.layout import Layout
@@ -66,7 +66,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     hints = config_json.hints(found_config, family, head_dim)
     layers = hints.layers or infer_layers(family, {index for index, _ in files.present})
     seen = _see(files, family, layers, hints)
-    released = expectations.released_layers(seen.model, hints)
+    released = expected_counts.released_layers(seen.model, hints)
     if released is not None and released != layers:
         seen = _see(files, family, released, hints)
     findings = _check(files, seen)
@@ -76,7 +76,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     findings += shape_checks.contradictions(found_config, seen.model)
     checkpoint = _checkpoint(folder, seen.model, seen.tensors, files, seen.hosts)
     checkpoint = _with_home(checkpoint, homes, found_config)
-    told = expectations.teller(seen.model, hints)
+    told = expected_counts.layer_count_source(seen.model, hints)
     return Survey(folder, ckpt0.NAME, expected, tuple(findings), checkpoint, told=told)
 
 

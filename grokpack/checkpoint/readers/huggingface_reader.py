@@ -14,7 +14,7 @@ from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
-    expectations,
+    expected_counts,
     packed_weights,
     packing_variants,
     quantization_settings,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from grokpack.checkpoint.readers.quantization_settings import Scheme
-    from grokpack.checkpoint.readers.sglang_rank_files import Joined
+    from grokpack.checkpoint.readers.sglang_rank_files import JoinedArrays
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family
@@ -103,7 +103,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     if model is None:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
-    found.findings += expectations.other_layers(model, hints, partial(_first_name, convention))
+    found.findings += expected_counts.other_layers(model, hints, partial(_first_name, convention))
     found.findings += sglang_rank_files.doubts(joined, found.headers, model.geometry)
     if bits:  # they have groups of their own, which ranks do not share as the release's
         model = model.sized(scale_groups=None)
@@ -129,7 +129,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     if copied and all(f.severity == "warning" for f in found.findings):
         embedding = convention.table["embedding"]
         found.findings += check_head(checkpoint, embedding, convention.head)
-    told = (found.told or expectations.teller(model, hints)) if joined.told else None
+    told = (found.told or expected_counts.layer_count_source(model, hints)) if joined.told else None
     return Survey(folder, NAME, len(found.files), tuple(found.findings), checkpoint, told=told)
 
 
@@ -223,7 +223,7 @@ def _join(
     convention: Convention,
     document: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
-) -> Joined:
+) -> JoinedArrays:
     """Join the files of ranks, and add the results to the folder."""
     listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
     joined = sglang_rank_files.join(found.headers, family, convention, listed, settings)

@@ -1,7 +1,7 @@
 """Variants of packed weights that are not read: AWQ, act-order, zero points stored whole.
 
-The integers beside the codes show which variant it is. Settings can be wrong or missing. Engines use
-these arrays, so they decide here as well.
+The integers beside the codes show which variant it is. Settings can be wrong or missing. Engines
+use these arrays, so they decide here as well.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def released_layers(model: Model | None, hints: Hints) -> int | None:
     return layers if model.sized(layers=layers).is_release else None
 
 
-def teller(model: Model, hints: Hints) -> str | None:
+def layer_count_source(model: Model, hints: Hints) -> str | None:
     """Return what gives the number of layers, for people; None if nothing does."""
     if hints.layers is not None:
         return "the config"
