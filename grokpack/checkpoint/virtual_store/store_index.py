@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from grokpack import storage
-from grokpack.checkpoint.virtual_store import attributes
+from grokpack.checkpoint.virtual_store import array_attributes
 from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, in_place
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import ocdbt, zarr, zarr_documents
@@ -40,7 +40,7 @@ def database(
         GrokpackError: GP306 if an array is no regular grid of contiguous chunks in the files.
     """
     chosen = checkpoint.layout.arrays if names is None else tuple(names)
-    said = attributes.of_arrays(checkpoint)
+    said = array_attributes.of_arrays(checkpoint)
     grids = _grids(checkpoint, chosen)
     if sum(len(grid.offsets) for grid in grids.values()) > MOST_KEYS:
         raise _refusal(checkpoint, (("chunks", f"more than {MOST_KEYS:,}"),))
