@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import MalformedInput
-from grokpack.formats import bounded_json, zarr
+from grokpack.formats import bounded_json, zarr_shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +48,7 @@ class Tree:
     @property
     def metadata(self) -> str:
         """Name of the file of an array's metadata."""
-        return zarr.METADATA if self.version == 3 else zarr.METADATA_2  # noqa: PLR2004  # zarr's
+        return zarr_shards.METADATA if self.version == 3 else zarr_shards.METADATA_2  # noqa: PLR2004  # zarr's
 
 
 def parse(document: bytes) -> Tree:

@@ -9,13 +9,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.tensors import DType
-from grokpack.formats.zarr import FLOATS, LEVEL, NAMES
+from grokpack.formats.zarr_shards import FLOATS, LEVEL, NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.core.tensors import ArraySpec, Shape
-    from grokpack.formats.zarr import ShardGrid
+    from grokpack.formats.zarr_shards import ShardGrid
 
 _ENDIAN: dict[str, Any] = {"configuration": {"endian": "little"}}
 _CRC: dict[str, Any] = {"name": "crc32c"}

@@ -14,7 +14,7 @@ import numpy as np
 from grokpack.core.errors import InputTooLarge, MalformedInput, UnsupportedLayout
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import bounded_json
-from grokpack.formats.zarr import ABSENT, CRC_BYTES, ENTRY, NAMES, unravel
+from grokpack.formats.zarr_shards import ABSENT, CRC_BYTES, ENTRY, NAMES, unravel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

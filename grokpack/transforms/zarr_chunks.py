@@ -12,14 +12,14 @@ import numpy as np
 from grokpack.core.arrays import RAW
 from grokpack.core.layout import Box, whole
 from grokpack.formats.crc32c import crc32c
-from grokpack.formats.zarr import CRC_BYTES
+from grokpack.formats.zarr_shards import CRC_BYTES
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from grokpack.formats.zarr import ShardGrid
+    from grokpack.formats.zarr_shards import ShardGrid
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.protocols import LazyArray
 

@@ -17,8 +17,8 @@ from grokpack import storage
 from grokpack.core.errors import OtherFormat
 from grokpack.core.finding import Finding
 from grokpack.formats import recognition, zarr_metadata
-from grokpack.formats.zarr import ENTRY
 from grokpack.formats.zarr_metadata import BLOSC_HEAD_BYTES
+from grokpack.formats.zarr_shards import ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

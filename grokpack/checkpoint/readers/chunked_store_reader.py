@@ -23,7 +23,7 @@ from grokpack.core.errors import GrokpackError, InputTooLarge, Place, Unsupporte
 from grokpack.core.finding import Finding, of_kinds
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
-from grokpack.formats import zarr, zarr_metadata
+from grokpack.formats import zarr_metadata, zarr_shards
 from grokpack.models import config_json, registry
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.int4_pairs import Nibbles
@@ -66,7 +66,7 @@ class Member:
     @property
     def metadata(self) -> str | None:
         """File of its metadata; None if that lies in a database."""
-        own = zarr.METADATA_2 if self.spec["driver"] == "zarr" else zarr.METADATA
+        own = zarr_shards.METADATA_2 if self.spec["driver"] == "zarr" else zarr_shards.METADATA
         return f"{self.folder}/{own}" if self.folder else None
 
 
@@ -243,7 +243,7 @@ def _take(store: _Store, member: Member, array: str) -> None:
     name = member.path if member.folder else ""
     spec = json.dumps(member.spec, sort_keys=True)
     view = Chunked(store.chunk_reader, spec, stored, name, member.folder)
-    packed = stored.packing == zarr.NIBBLES and stored.spec.dtype is DType.U8
+    packed = stored.packing == zarr_shards.NIBBLES and stored.spec.dtype is DType.U8
     store.views[array] = Nibbles(view) if packed else view
     store.specs[array] = stored.spec
     if packed:

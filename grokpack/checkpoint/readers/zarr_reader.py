@@ -16,7 +16,7 @@ from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
-from grokpack.formats import bounded_json, zarr
+from grokpack.formats import bounded_json, zarr_shards
 from grokpack.models import registry
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 NAME = "zarr"
 SCHEMA = "grokpack/zarr/1"
-_GROUPS = (zarr.METADATA, ".zgroup", ".zmetadata")
-_DOCUMENTS = (zarr.METADATA, zarr.METADATA_2)
+_GROUPS = (zarr_shards.METADATA, ".zgroup", ".zmetadata")
+_DOCUMENTS = (zarr_shards.METADATA, zarr_shards.METADATA_2)
 _LIMIT_BYTES = 16 << 20  # of a metadata file; consolidated ones hold all others
 # These two limit the metadata: the release with an optimizer's state has 5,000.
 _MOST_DOCUMENTS = 1 << 14
@@ -67,7 +67,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     about = _about(documents, folder)
     contents = StoreContents(members, documents, files, bits=_bits(about, folder))
     contents.layers = _layers(about)
-    contents.told = zarr.METADATA if contents.layers else None
+    contents.told = zarr_shards.METADATA if contents.layers else None
     found = chunked_store_reader.survey(folder, NAME, contents, head_dim)
     if found.checkpoint is None and not members:
         raise GrokpackError("GP210", "no array of this zarr group is a tensor's", Place(folder))
@@ -117,7 +117,7 @@ def is_group(document: bytes) -> bool:
 
 def spec_of(metadata: str, kvstore: dict[str, Any]) -> dict[str, Any]:
     """Return TensorStore's spec of the array that a metadata file describes."""
-    driver = "zarr" if os.path.basename(metadata) == zarr.METADATA_2 else "zarr3"
+    driver = "zarr" if os.path.basename(metadata) == zarr_shards.METADATA_2 else "zarr3"
     return {"driver": driver, "kvstore": kvstore}
 
 
@@ -127,8 +127,8 @@ def _about(documents: dict[str, bytes], folder: str) -> dict[str, Any]:
     Raises:
         GrokpackError: GP209 if the metadata is broken.
     """
-    root = documents.get(zarr.METADATA)
-    where = Place(os.path.join(folder, zarr.METADATA))
+    root = documents.get(zarr_shards.METADATA)
+    where = Place(os.path.join(folder, zarr_shards.METADATA))
     try:
         attributes = {} if root is None else bounded_json.parse(root, where).get("attributes", {})
         own = attributes.get("grokpack", {})
@@ -138,7 +138,7 @@ def _about(documents: dict[str, bytes], folder: str) -> dict[str, Any]:
 
 
 def _broken(folder: str, error: Exception) -> GrokpackError:
-    where = Place(os.path.join(folder, zarr.METADATA))
+    where = Place(os.path.join(folder, zarr_shards.METADATA))
     return MalformedInput(f"the group's metadata is broken: {error}", where)
 
 

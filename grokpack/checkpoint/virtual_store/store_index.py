@@ -10,7 +10,7 @@ from grokpack import storage
 from grokpack.checkpoint.virtual_store import array_attributes
 from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, in_place
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.formats import ocdbt, zarr, zarr_documents
+from grokpack.formats import ocdbt, zarr_documents, zarr_shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +75,7 @@ def _items(
 ) -> Iterator[Item]:
     """Yield the keys of an array: its zarr.json, and its chunks."""
     metadata = zarr_documents.inline_array(array, grid.chunk, said)
-    yield ocdbt.Inline(f"{name}/{zarr.METADATA}".encode(), metadata)
+    yield ocdbt.Inline(f"{name}/{zarr_shards.METADATA}".encode(), metadata)
     if not len(grid.offsets):
         return
     tails = ocdbt.tails(grid.counts)
@@ -98,7 +98,7 @@ def _groups(names: Iterable[str]) -> list[str]:
     for name in held:
         parts = name.split("/")[:-1]
         above.update("/".join(parts[: i + 1]) for i in range(len(parts)))
-    return [f"{g}/{zarr.METADATA}" if g else zarr.METADATA for g in above - held]
+    return [f"{g}/{zarr_shards.METADATA}" if g else zarr_shards.METADATA for g in above - held]
 
 
 def example(checkpoint: Checkpoint) -> str:

@@ -11,7 +11,7 @@ from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, Shards
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
-from grokpack.formats import zarr, zarr_documents
+from grokpack.formats import zarr_documents, zarr_shards
 from grokpack.formats.crc32c import crc32c
 from grokpack.models import config_json, partition
 from grokpack.planning.target import Target
@@ -86,14 +86,14 @@ class ChunkedArrays:
         """
         spec, op = made
         chunk = min(CHUNK_BYTES, _BAND_BYTES // cuts[-1])
-        grid = zarr.choose_grid(spec, cuts, chunk, options.shard_bytes)
+        grid = zarr_shards.choose_grid(spec, cuts, chunk, options.shard_bytes)
         itemsize = spec.dtype.itemsize
         small = options.compress is not None
-        self.specs[name] = zarr.frames_spec(spec, grid, checked=not small)
+        self.specs[name] = zarr_shards.frames_spec(spec, grid, checked=not small)
         self.ops[name] = Frames(op, grid, itemsize, checked=not small)
-        self.file_groups += zarr.lay_out(folder, name, spec, grid, compressed=small)
+        self.file_groups += zarr_shards.lay_out(folder, name, spec, grid, compressed=small)
         metadata = zarr_documents.sharded_array(spec, grid, **document, compressed=small)
-        self.add_file(f"{folder}/{zarr.METADATA}", metadata)
+        self.add_file(f"{folder}/{zarr_shards.METADATA}", metadata)
         self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
 
     def add_file(self, path: str, data: bytes) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.core.layout import Literal
-from grokpack.formats import zarr, zstd_seekable
+from grokpack.formats import zarr_shards, zstd_seekable
 from grokpack.formats.crc32c import crc32c
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class Shards:
             return bytes
         import zstandard
 
-        compressor = zstandard.ZstdCompressor(level=zarr.LEVEL)
+        compressor = zstandard.ZstdCompressor(level=zarr_shards.LEVEL)
 
         def encode(chunk: memoryview) -> bytes:
             small = compressor.compress(chunk)
-            return small + crc32c(small).to_bytes(zarr.CRC_BYTES, "little")
+            return small + crc32c(small).to_bytes(zarr_shards.CRC_BYTES, "little")
 
         return encode
 
@@ -54,19 +54,19 @@ class Shards:
         """Make the index of a shard."""
         if _is_metadata(file):
             return b""
-        return zarr.render_index([frame.encoded for frame in frames])
+        return zarr_shards.render_index([frame.encoded for frame in frames])
 
     def bound(self, file: FileLayout) -> int:
         """Return the largest size that a compressed file can have."""
         if _is_metadata(file):
             return file.nbytes
         lengths = list(self.frames(file))
-        index = len(lengths) * zarr.ENTRY.size + zarr.CRC_BYTES
-        return sum(zstd_seekable.bound(n) + zarr.CRC_BYTES for n in lengths) + index
+        index = len(lengths) * zarr_shards.ENTRY.size + zarr_shards.CRC_BYTES
+        return sum(zstd_seekable.bound(n) + zarr_shards.CRC_BYTES for n in lengths) + index
 
     def describe(self) -> dict[str, object]:
         """Describe format and level."""
-        return {"name": "zarr shards in zstd", "level": zarr.LEVEL}
+        return {"name": "zarr shards in zstd", "level": zarr_shards.LEVEL}
 
 
 def _is_metadata(file: FileLayout) -> bool:

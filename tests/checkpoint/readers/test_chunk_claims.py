@@ -25,8 +25,8 @@ from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.reading_memory import refuse_chunks
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.formats.zarr import ABSENT
 from grokpack.formats.zarr_metadata import Stored, misplaced
+from grokpack.formats.zarr_shards import ABSENT
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import statistics, verify_values

@@ -26,7 +26,7 @@ from grokpack.core.layout import Box, whole
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.formats import zarr
+from grokpack.formats import zarr_shards
 from grokpack.transforms.copies import Constant
 from grokpack.transforms.zarr_chunks import Frames
 from grokpack.verification.verify_structure import verify_structure
@@ -64,12 +64,12 @@ def test_chunks_cover_an_array_once_and_no_shard_straddles_the_slices_of_two_ran
     drawn: tuple[ArraySpec, tuple[int, ...]], chunk_bytes: int, shard_bytes: int
 ) -> None:
     spec, cuts = drawn
-    grid = zarr.choose_grid(spec, cuts, chunk_bytes, shard_bytes)
+    grid = zarr_shards.choose_grid(spec, cuts, chunk_bytes, shard_bytes)
     size = spec.dtype.itemsize
     assert math.prod(grid.chunk) * size <= max(chunk_bytes, size)
     assert math.prod(grid.shard) * size <= max(shard_bytes, math.prod(grid.chunk) * size)
     seen = np.zeros(spec.shape, int)
-    rows, frame = zarr.frames_spec(spec, grid).shape
+    rows, frame = zarr_shards.frames_spec(spec, grid).shape
     assert frame == math.prod(grid.chunk) * size + 4
     for row in range(rows):
         inside = grid.box(row).intersect(whole(spec.shape))
@@ -116,7 +116,7 @@ def dequantized(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_what_lies_beyond_an_array_is_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = zarr.ShardGrid((5, 6), (6, 6), (3, 3))
+    grid = zarr_shards.ShardGrid((5, 6), (6, 6), (3, 3))
     op = Frames(Constant(0xFF, 1), grid, 1)
     monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, 0xAA, dtype))
     made = op.make(Box((0, 0), (4, 13)), ArrayReader(None))

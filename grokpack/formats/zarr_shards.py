@@ -1,4 +1,4 @@
-"""zarr stores to write: shards of uncompressed or compressed chunks.
+"""Shards of zarr stores to write, of uncompressed or compressed chunks.
 
 An uncompressed chunk is a box of its array, row-major and dense, followed by four bytes of crc32c.
 A shard is a run of such chunks and an index of their offsets, which is known before any of them is
