@@ -24,7 +24,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.core.tensors import ArraySpec, DType, scales_name
 from grokpack.execution.run import execute
-from grokpack.formats import ocdbt, zarr_documents
+from grokpack.formats import ocdbt, zarr_metadata_rendering
 from grokpack.models.grok1 import GROK1
 from grokpack.transforms.dequantize import Dequantize
 from tests.support.checkpoints import GOLDEN, reshard, synthesize, tree
@@ -284,7 +284,7 @@ def test_what_does_not_lie_in_local_files_is_read_all_the_same(
 
 def test_a_chunk_that_the_index_lacks_is_an_error_not_a_fill_value(tmp_path: Path) -> None:
     spec = ArraySpec((4,), DType.I8)
-    metadata = zarr_documents.inline_array(spec, (4,))
+    metadata = zarr_metadata_rendering.inline_array(spec, (4,))
     database = ocdbt.database([ocdbt.Inline(b"a/zarr.json", metadata)], MemoryIndex.nodes_path)
     array = MemoryIndex(str(tmp_path)).open_array(database, "a")
     with pytest.raises(ValueError, match="missing"):

@@ -55,7 +55,7 @@ READERS: dict[str, tuple[str, Callable[[Any, Held], None]]] = {
     "pickle": ("grokpack.formats.pickle", _read),
     "safetensors": ("grokpack.formats.safetensors", _read),
     "gguf": ("grokpack.formats.gguf_header", _read),
-    "zarr": ("grokpack.formats.zarr_metadata", _parse),
+    "zarr": ("grokpack.formats.zarr_metadata_parsing", _parse),
     "frames": ("grokpack.formats.zstd_seekable", _table),
 }
 """Modules, imported late, since atheris sees into what is imported after it; and what they do."""

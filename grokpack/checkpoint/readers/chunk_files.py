@@ -16,15 +16,15 @@ import numpy as np
 from grokpack import storage
 from grokpack.core.errors import OtherFormat
 from grokpack.core.finding import Finding
-from grokpack.formats import recognition, zarr_metadata
-from grokpack.formats.zarr_metadata import BLOSC_HEAD_BYTES
+from grokpack.formats import recognition, zarr_metadata_parsing
+from grokpack.formats.zarr_metadata_parsing import BLOSC_HEAD_BYTES
 from grokpack.formats.zarr_shards import ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from grokpack.core.tensors import Shape
-    from grokpack.formats.zarr_metadata import Stored
+    from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata
 
 _FEW = 5  # missing files that are named
 
@@ -44,12 +44,12 @@ class ArrayFiles:
     store: str
     folder: str
     array: str
-    stored: Stored
+    stored: ZarrArrayMetadata
     paths: Mapping[Shape, str]
 
     @classmethod
     def among(
-        cls, keys: Iterable[str], store: str, folder: str, array: str, stored: Stored
+        cls, keys: Iterable[str], store: str, folder: str, array: str, stored: ZarrArrayMetadata
     ) -> ArrayFiles:
         """Select the array's files among the names below its folder."""
         places = ((stored.place_of(key), key) for key in keys)
@@ -110,7 +110,7 @@ class ArrayFiles:
         entries = data.read(size - nbytes if at_end else 0, nbytes)
         index = np.frombuffer(entries, "<u8", (nbytes - nbytes % ENTRY.size) // 8).reshape(-1, 2)
         outside, most = self.stored.outside(place), self.stored.most_bytes
-        wrong = zarr_metadata.misplaced(index, size, outside, most)
+        wrong = zarr_metadata_parsing.misplaced(index, size, outside, most)
         if wrong:
             return replace(blank, message=wrong)
         return self._inflated(blank, data, index[index[:, 1] <= size].tolist())

@@ -23,7 +23,7 @@ from grokpack.core.errors import GrokpackError, InputTooLarge, Place, Unsupporte
 from grokpack.core.finding import Finding, of_kinds
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
-from grokpack.formats import zarr_metadata, zarr_shards
+from grokpack.formats import zarr_metadata_parsing, zarr_shards
 from grokpack.models import config_json, registry
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.int4_pairs import Nibbles
@@ -31,7 +31,7 @@ from grokpack.transforms.int4_pairs import Nibbles
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from grokpack.formats.zarr_metadata import Stored
+    from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Family
     from grokpack.transforms.protocols import LazyArray
@@ -107,7 +107,8 @@ class _Store:
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     file_groups: list[tuple[FileLayout, ...]] = field(default_factory=list)
     views: dict[str, LazyArray] = field(default_factory=dict)
-    stored: dict[str, Stored] = field(default_factory=dict)  # by array: a tensor's, or its scales'
+    stored: dict[str, ZarrArrayMetadata] = field(default_factory=dict)
+    """By array: a tensor's, or its scales'."""
     specs: dict[str, ArraySpec] = field(default_factory=dict)  # shape and dtype when unpacked
     documents: dict[str, str | None] = field(default_factory=dict)  # by array: its metadata
     keys: dict[str, list[str]] = field(default_factory=dict)  # by folder of an array: its files
@@ -115,7 +116,7 @@ class _Store:
     claimed_bytes: int = 0  # decoded size of the readable arrays
     held_bytes: int = 0  # size of their files
 
-    def claims(self, stored: Stored, held_bytes: int) -> None:
+    def claims(self, stored: ZarrArrayMetadata, held_bytes: int) -> None:
         """Add the decoded size that an array claims, and the size of its files."""
         self.claimed_bytes += stored.spec.nbytes
         self.held_bytes += held_bytes
@@ -229,7 +230,7 @@ def _take_members(store: _Store, family: Family, told: int) -> int:
 def _take(store: _Store, member: Member, array: str) -> None:
     """Add an array, and check that its files exist."""
     try:
-        stored = zarr_metadata.parse(member.document)
+        stored = zarr_metadata_parsing.parse(member.document)
         # There, headers of chunks cannot be checked.
         if stored and stored.blosc and not member.folder:
             raise UnsupportedLayout("chunks of blosc in a database are not read")
@@ -255,7 +256,7 @@ def _take(store: _Store, member: Member, array: str) -> None:
         store.claims(stored, 0)
 
 
-def _take_files(store: _Store, member: Member, array: str, stored: Stored) -> None:
+def _take_files(store: _Store, member: Member, array: str, stored: ZarrArrayMetadata) -> None:
     """Lay out an array's files; missing and truncated ones become findings."""
     keys = store.keys.get(member.folder, ())
     held = ArrayFiles.among(keys, store.folder, member.folder, array, stored)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
     from grokpack.core.tensors import Shape
-    from grokpack.formats.zarr_metadata import Stored
+    from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata
     from grokpack.transforms.array_source import ArraySource
 
 
@@ -37,7 +37,7 @@ class Chunked(Transform):
 
     chunk_reader: ChunkReader
     spec: str
-    array: Stored
+    array: ZarrArrayMetadata
     files: str
     folder: str
 

@@ -10,7 +10,7 @@ from grokpack import storage
 from grokpack.checkpoint.virtual_store import array_attributes
 from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, in_place
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.formats import ocdbt, zarr_documents, zarr_shards
+from grokpack.formats import ocdbt, zarr_metadata_rendering, zarr_shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +46,8 @@ def database(
         raise _refusal(checkpoint, (("chunks", f"more than {MOST_KEYS:,}"),))
     try:
         items: list[Item] = [
-            ocdbt.Inline(key.encode(), zarr_documents.inline_group()) for key in _groups(chosen)
+            ocdbt.Inline(key.encode(), zarr_metadata_rendering.inline_group())
+            for key in _groups(chosen)
         ]
         for name, grid in grids.items():
             items += _items(name, checkpoint.layout.arrays[name], grid, data, said.get(name, {}))
@@ -74,7 +75,7 @@ def _items(
     name: str, array: ArraySpec, grid: ChunkGrid, data: str, said: dict[str, Any]
 ) -> Iterator[Item]:
     """Yield the keys of an array: its zarr.json, and its chunks."""
-    metadata = zarr_documents.inline_array(array, grid.chunk, said)
+    metadata = zarr_metadata_rendering.inline_array(array, grid.chunk, said)
     yield ocdbt.Inline(f"{name}/{zarr_shards.METADATA}".encode(), metadata)
     if not len(grid.offsets):
         return

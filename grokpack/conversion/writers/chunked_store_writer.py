@@ -11,7 +11,7 @@ from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, Shards
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
-from grokpack.formats import zarr_documents, zarr_shards
+from grokpack.formats import zarr_metadata_rendering, zarr_shards
 from grokpack.formats.crc32c import crc32c
 from grokpack.models import config_json, partition
 from grokpack.planning.target import Target
@@ -92,7 +92,7 @@ class ChunkedArrays:
         self.specs[name] = zarr_shards.frames_spec(spec, grid, checked=not small)
         self.ops[name] = Frames(op, grid, itemsize, checked=not small)
         self.file_groups += zarr_shards.lay_out(folder, name, spec, grid, compressed=small)
-        metadata = zarr_documents.sharded_array(spec, grid, **document, compressed=small)
+        metadata = zarr_metadata_rendering.sharded_array(spec, grid, **document, compressed=small)
         self.add_file(f"{folder}/{zarr_shards.METADATA}", metadata)
         self.thread_bytes = max(self.thread_bytes, held_bytes(grid, itemsize))
 

@@ -14,7 +14,7 @@ from grokpack.conversion.writers.chunked_store_writer import (
 )
 from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.core.tensors import ArraySpec, DType, scales_name
-from grokpack.formats import zarr_documents, zarr_shards
+from grokpack.formats import zarr_metadata_rendering, zarr_shards
 from grokpack.models import partition
 from grokpack.transforms.int4_pairs import Nibbles, PackNibbles
 
@@ -57,8 +57,8 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
                 axes=_axes(entry, scales=scales),
             )
     for group in _groups(arrays):
-        arrays.add_file(f"{group}/{zarr_shards.METADATA}", zarr_documents.group())
-    finals = {zarr_shards.METADATA: zarr_documents.group(_about_model(source))}
+        arrays.add_file(f"{group}/{zarr_shards.METADATA}", zarr_metadata_rendering.group())
+    finals = {zarr_shards.METADATA: zarr_metadata_rendering.group(_about_model(source))}
     return arrays.target(zarr_reader.NAME, source, finals, options)
 
 

@@ -25,7 +25,7 @@ from grokpack.checkpoint.readers import chunked_store_reader
 from grokpack.checkpoint.reading_memory import refuse_chunks
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.formats.zarr_metadata import Stored, misplaced
+from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata, misplaced
 from grokpack.formats.zarr_shards import ABSENT
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
@@ -93,7 +93,7 @@ def refusal(work: Callable[[], object]) -> str:
 def test_chunks_too_large_to_be_decoded_are_refused_by_whatever_reads_values(
     stores: Path, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Stored, "chunk_bytes", 200 << 20)
+    monkeypatch.setattr(ZarrArrayMetadata, "chunk_bytes", 200 << 20)
     found = open_checkpoint(str(stores / form))
     whole = open_checkpoint(str(stores / "m"))
     verdict = verify_structure(survey(str(stores / form)))
@@ -224,7 +224,9 @@ def test_files_that_are_only_claimed_cost_nothing(folder: Path) -> None:
 )
 def test_every_name_of_a_file_leads_to_its_place(counts: list[int], key: tuple[str, str]) -> None:
     shape = tuple(counts)
-    array = Stored(ArraySpec(shape, DType.I8), (1,) * len(shape), (1,) * len(shape), 3, key)
+    array = ZarrArrayMetadata(
+        ArraySpec(shape, DType.I8), (1,) * len(shape), (1,) * len(shape), 3, key
+    )
     places = list(product(*map(range, shape)))
     assert list(array.places()) == places
     assert [array.place_of(array.key_of(place)) for place in places] == places
@@ -303,7 +305,7 @@ def test_the_chunks_beyond_an_array_are_told_apart(data: st.DataObject) -> None:
     draw = st.lists(st.integers(1, 5), min_size=axes, max_size=axes)
     shape, chunk, times = (tuple(data.draw(draw)) for _ in range(3))
     file = tuple(c * t for c, t in zip(chunk, times, strict=True))
-    array = Stored(ArraySpec(shape, DType.I8), file, chunk, 3, ("c", "/"))
+    array = ZarrArrayMetadata(ArraySpec(shape, DType.I8), file, chunk, 3, ("c", "/"))
     for at in array.places():
         found = array.outside(at)
         for number, place in enumerate(product(*map(range, times))):

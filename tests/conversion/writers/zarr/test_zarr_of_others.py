@@ -19,7 +19,7 @@ from grokpack.conversion.plan_convert import plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.execution.run import execute
-from grokpack.formats.zarr_metadata import Stored
+from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import tensor_files
@@ -90,7 +90,7 @@ def test_chunks_too_large_for_the_memory_are_refused_before_anything_is_written(
 ) -> None:
     """Others write a tensor in one chunk, which has to be decoded whole."""
     assert CACHE_BYTES < open_checkpoint(str(small)).cache_bytes < 4 * CACHE_BYTES
-    monkeypatch.setattr(Stored, "chunk_bytes", 200 << 20)
+    monkeypatch.setattr(ZarrArrayMetadata, "chunk_bytes", 200 << 20)
     plan = plan_convert(open_checkpoint(str(small)), "ckpt-0")
     with pytest.raises(GrokpackError) as caught:
         execute(plan, str(tmp_path / "out"))

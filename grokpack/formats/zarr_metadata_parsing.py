@@ -1,4 +1,4 @@
-"""Metadata of zarr arrays of versions 2 and 3, whoever wrote them.
+"""Parsing of the metadata of zarr arrays of versions 2 and 3, whoever wrote them.
 
 Source: the zarr 3 specification with its sharding-indexed codec, and that of zarr 2.
 """
@@ -41,7 +41,7 @@ BLOSC_HEAD_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class ZarrArrayMetadata:
     """Array of any zarr store, as its metadata describes it.
 
     Attributes:
@@ -122,7 +122,7 @@ class Stored:
         return math.prod(self.chunk) * self.spec.dtype.itemsize
 
 
-def parse(data: bytes) -> Stored | None:
+def parse(data: bytes) -> ZarrArrayMetadata | None:
     """Parse an array's metadata, of version 3 or 2; return None for a group's.
 
     Raises:
@@ -139,7 +139,7 @@ def parse(data: bytes) -> Stored | None:
         raise MalformedInput(f"metadata of a zarr array is broken: {error}") from error
 
 
-def _parse_3(document: dict[str, Any]) -> Stored:
+def _parse_3(document: dict[str, Any]) -> ZarrArrayMetadata:
     spec = ArraySpec(_shape(document["shape"]), _dtype(document["data_type"]))
     grid = document["chunk_grid"]
     if grid["name"] != "regular":
@@ -153,7 +153,7 @@ def _parse_3(document: dict[str, Any]) -> Stored:
     inner = codecs[0]["configuration"] if shards else {"codecs": codecs}
     chunk = _shape(inner["chunk_shape"], len(spec.shape)) if shards else file
     _entries(codecs, file)
-    return Stored(
+    return ZarrArrayMetadata(
         spec,
         file,
         chunk,
@@ -213,7 +213,7 @@ def _plain_bytes(codecs: list[dict[str, Any]], file: Shape, dtype: DType) -> int
     return math.prod(file) * dtype.itemsize + CRC_BYTES * (len(names) - 1)
 
 
-def _parse_2(document: dict[str, Any]) -> Stored:
+def _parse_2(document: dict[str, Any]) -> ZarrArrayMetadata:
     spec = ArraySpec(_shape(document["shape"]), _dtype(document["dtype"]))
     chunk = _shape(document["chunks"], len(spec.shape))
     plain = document.get("compressor") is None and not document.get("filters")
@@ -221,7 +221,7 @@ def _parse_2(document: dict[str, Any]) -> Stored:
     separator = str(document.get("dimension_separator", "."))
     blosc = not plain and (document["compressor"] or {}).get("id") == _BLOSC
     most = _encoded_bytes(spec, chunk)
-    return Stored(spec, chunk, chunk, 2, ("", separator), None, nbytes, most, blosc)
+    return ZarrArrayMetadata(spec, chunk, chunk, 2, ("", separator), None, nbytes, most, blosc)
 
 
 def _shape(numbers: object, axes: int | None = None) -> Shape:

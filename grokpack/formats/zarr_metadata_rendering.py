@@ -1,4 +1,4 @@
-"""Documents to write of zarr 3: `zarr.json` of arrays and groups.
+"""Rendering of the metadata of zarr 3 stores: `zarr.json` of arrays and groups.
 
 Source: the zarr 3 specification with its sharding-indexed codec.
 """
