@@ -38,11 +38,11 @@ def rank_folder(rank: int, ranks: int) -> str:
     return f"rank-{rank:03d}-of-{ranks:03d}"
 
 
-Stored = TensorSpec | Packing
+StoredTensor = TensorSpec | Packing
 """A tensor as it is stored."""
 
 
-def lay_out(model: Model, tensors: Iterable[Stored], ranks: int) -> Layout:
+def lay_out(model: Model, tensors: Iterable[StoredTensor], ranks: int) -> Layout:
     """Lay out the files of all ranks and the common ones.
 
     Args:

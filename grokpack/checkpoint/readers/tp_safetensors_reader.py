@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
-from grokpack.checkpoint.layouts.tp_safetensors_layout import INDEX, NAME, SCHEMA, Stored, lay_out
+from grokpack.checkpoint.layouts.tp_safetensors_layout import (
+    INDEX,
+    NAME,
+    SCHEMA,
+    StoredTensor,
+    lay_out,
+)
 from grokpack.checkpoint.readers import shape_checks, weight_files
 from grokpack.checkpoint.readers.packed_weights import values_of
 from grokpack.checkpoint.readers.reader_row import Reader
@@ -130,7 +136,7 @@ def _values(packing: Packing) -> LazyArray:
 
 def _parse_index(
     path: str, head_dim: int | None
-) -> tuple[Model, list[Stored], int, dict[str, int]]:
+) -> tuple[Model, list[StoredTensor], int, dict[str, int]]:
     document = storage.read_json(path)
     try:
         if document["schema"] != SCHEMA:
@@ -169,7 +175,9 @@ def _size(number: object, name: str) -> Any:  # noqa: ANN401  # int, or None whe
     return number
 
 
-def _stored(model: Model, arrays: Mapping[str, ArraySpec], bits: Mapping[str, int]) -> list[Stored]:
+def _stored(
+    model: Model, arrays: Mapping[str, ArraySpec], bits: Mapping[str, int]
+) -> list[StoredTensor]:
     """Return the model's tensors with the shapes and dtypes that the index gives."""
     layers = model.geometry.layers
     if layers * len(model.family.layer_rules) > len(arrays):
@@ -182,11 +190,11 @@ def _stored(model: Model, arrays: Mapping[str, ArraySpec], bits: Mapping[str, in
 
 def _one(
     entry: ModelTensor, model: TensorSpec, arrays: Mapping[str, ArraySpec], bits: int | None
-) -> Stored:
+) -> StoredTensor:
     """Return a tensor, packed or not; `model` is its counterpart in the release."""
     scales = arrays.get(scales_name(entry.name)) if model.scales else None
     codes = arrays.get(codes_name(entry.name)) if model.scales else None
-    stored: Stored
+    stored: StoredTensor
     if codes is not None and scales is not None:
         zeros = arrays.get(zeros_name(entry.name))
         stored = packing = Packing(entry.name, bits or 0, codes, scales, zeros)

@@ -48,13 +48,13 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
     Raises:
         GrokpackError: GP309 for one scale per output, or groups that do not divide the inputs.
     """
-    stored: list[tp_safetensors_layout.Stored] = []
+    stored: list[tp_safetensors_layout.StoredTensor] = []
     made: dict[str, Op] = {}
     said: dict[str, int] = {}
     bits = dict(source.bits)
     for entry in source.model.tensors():
         tensor, scheme = source.tensors[entry.name], policy.scheme(entry)
-        own: tp_safetensors_layout.Stored = tensor
+        own: tp_safetensors_layout.StoredTensor = tensor
         if scheme is None:
             made |= {name: Copy(name) for name in tensor.arrays()}
         else:
@@ -77,7 +77,7 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
 
 def _weight(
     weight: SourceWeight, scheme: QuantizationScheme
-) -> tuple[tp_safetensors_layout.Stored, dict[str, StreamedArray]]:
+) -> tuple[tp_safetensors_layout.StoredTensor, dict[str, StreamedArray]]:
     """Return a weight with its ops; as int8 if that holds the codes unchanged."""
     if scheme.group is None:
         what = "plain arrays are written in groups of inputs"

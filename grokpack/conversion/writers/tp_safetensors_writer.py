@@ -48,7 +48,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         scales: How row-parallel scales are stored.
     """
     geometry, model = source.geometry, source.model
-    stored: list[tp_safetensors_layout.Stored] = []
+    stored: list[tp_safetensors_layout.StoredTensor] = []
     made: dict[str, LazyArray] = {}
     for entry in model.tensors():
         own, own_ops = _form(source, entry, tp, scales)
@@ -73,7 +73,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
 
 def _form(
     source: Checkpoint, entry: ModelTensor, tp: int, scales: Scales
-) -> tuple[tp_safetensors_layout.Stored, dict[str, LazyArray]]:
+) -> tuple[tp_safetensors_layout.StoredTensor, dict[str, LazyArray]]:
     """Return a tensor as the ranks hold it, with its ops.
 
     Re-quantized weights keep their own groups, and packed weights stay packed.
