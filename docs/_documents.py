@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.report import schemas
+from grokpack.report import json_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +28,14 @@ Paths are relative or absolute as they were given; sizes are exact bytes.
 
 DEFINITIONS: dict[str, Any] = {
     name: definition
-    for command in schemas.names()
-    for name, definition in schemas.schema(command)["$defs"].items()
+    for command in json_schemas.names()
+    for name, definition in json_schemas.schema(command)["$defs"].items()
 }
 
 
 def json_page() -> str:
     """All schemas as tables."""
-    shared = schemas.schema("usage")
+    shared = json_schemas.schema("usage")
     del shared["properties"]["schema"]["const"]  # it is that of one command, as are the words
     shared["properties"]["status"] = {"type": "string", "description": "The answer in a word"}
     lines = [_INTRODUCTION, *_table(shared), ""]
@@ -44,9 +44,9 @@ def json_page() -> str:
         "could not be understood gives `grokpack/usage/1`.",
         "",
     ]
-    for command in schemas.names():
+    for command in json_schemas.names():
         if command != "usage":
-            lines += _command(command, schemas.schema(command))
+            lines += _command(command, json_schemas.schema(command))
     for name, definition in sorted(DEFINITIONS.items()):
         if "properties" in definition:
             lines += [

@@ -34,9 +34,9 @@ def explain(
     if schema is not None:
         from json import dumps
 
-        from grokpack.report import schemas
+        from grokpack.report import json_schemas
 
-        session.result(dumps(schemas.schema(schema), indent=2), {})
+        session.result(dumps(json_schemas.schema(schema), indent=2), {})
         return
     if code is None:
         session.result(code_text.listing(CODES), {})

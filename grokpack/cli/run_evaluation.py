@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.network_options import EvaluateFlags, NetworkFlags
     from grokpack.cli.session import Session
-    from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.pair_evaluation import PairEvaluation
+    from grokpack.evaluation.part_comparison import PartComparison
     from grokpack.evaluation.results import Evaluation, Loss
     from grokpack.evaluation.weight_comparison import WeightGap
 
@@ -189,7 +189,7 @@ def pair_document(
     }
 
 
-def _part(part: NetworkPart) -> dict[str, Any]:
+def _part(part: PartComparison) -> dict[str, Any]:
     """Return a part of the network with its limit, as JSON values."""
     return {
         "part": part.name,

@@ -22,7 +22,7 @@ from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networ
 from grokpack.evaluation.network.layer import Extras
 from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.logit_scores import Divergence
-from grokpack.evaluation.network_parts import NetworkPart, undecided
+from grokpack.evaluation.part_comparison import PartComparison, undecided
 from grokpack.evaluation.reordered_weights import Reordered
 from grokpack.evaluation.results import Loss, loss_of, squares
 from grokpack.evaluation.weight_comparison import Weights
@@ -89,7 +89,7 @@ class PairEvaluation:
     head: float
     layers: tuple[LayerGap, ...]
     declared: tuple[Finding, ...]
-    parts: tuple[NetworkPart, ...]
+    parts: tuple[PartComparison, ...]
     tokens: int
     read_bytes: int
     seconds: float
@@ -166,8 +166,8 @@ class _Run:
         self._both[:size] = other.embed(batch)
         self.embedding = _relative(self._both[:size], self._h)
         self._before, self._middle = (one.room(size, width) for _ in range(2))
-        self._halves: list[NetworkPart] = []
-        self._ends: tuple[NetworkPart, ...] = ()
+        self._halves: list[PartComparison] = []
+        self._ends: tuple[PartComparison, ...] = ()
 
     def layer(self, number: int) -> LayerGap:
         """Pass both streams through one layer."""
@@ -206,7 +206,7 @@ class _Run:
         experts: float,
         seen: list[WeightGap],
         routings: tuple[Routing, Routing],
-    ) -> list[NetworkPart]:
+    ) -> list[PartComparison]:
         """Return both halves of a layer, with their weights."""
         size, precision = self._batch.size, self._one.precision.name
         chosen = [set(routing.chosen[-size:].ravel().tolist()) for routing in routings]
@@ -214,7 +214,7 @@ class _Run:
         alone = max(self._batch.lengths) == 1
         halves = ("attention", attention), ("experts", experts)
         made = (
-            NetworkPart.of(name, number, error, seen, precision, reached=reached, alone=alone)
+            PartComparison.of(name, number, error, seen, precision, reached=reached, alone=alone)
             for name, error in halves
         )
         return [self._reordered.settle(part) for part in made]
@@ -241,12 +241,12 @@ class _Run:
         head = math.sqrt(errors / whole) if whole else 0.0
         seen, precision = self._weights.collect(), self._one.precision.name
         self._ends = tuple(
-            NetworkPart.of(name, None, error, seen, precision)
+            PartComparison.of(name, None, error, seen, precision)
             for name, error in (("embedding", self.embedding), ("head", head))
         )
         return head
 
-    def parts(self) -> tuple[NetworkPart, ...]:
+    def parts(self) -> tuple[PartComparison, ...]:
         """Return all parts, in the order of the computation."""
         embedding, head = self._ends
         return (embedding, *self._halves, head)

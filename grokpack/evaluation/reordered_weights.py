@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.product import Lanes
-    from grokpack.evaluation.network_parts import NetworkPart
+    from grokpack.evaluation.part_comparison import PartComparison
     from grokpack.evaluation.weight_comparison import WeightGap, Weights
     from grokpack.models.architecture import Part
 
@@ -58,7 +58,7 @@ class Reordered:
         self._weights, self._lanes = weights, lanes
         self._readers = ArrayReader(first), ArrayReader(second)
 
-    def settle(self, part: NetworkPart) -> NetworkPart:
+    def settle(self, part: PartComparison) -> PartComparison:
         """Compare a part's weights in the second's order, if that differs.
 
         Weights that are equal there, or as close as the formats allow, are stored otherwise, and

@@ -12,8 +12,8 @@ from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from grokpack.evaluation.network_parts import NetworkPart
     from grokpack.evaluation.pair_evaluation import PairEvaluation
+    from grokpack.evaluation.part_comparison import PartComparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Thresholds:
         return self.max_kl is not None or self.min_top1 is not None
 
 
-def suspects(found: PairEvaluation) -> list[NetworkPart]:
+def suspects(found: PairEvaluation) -> list[PartComparison]:
     """List the parts beyond their limit, in the order of the computation."""
     return [part for part in found.parts if part.beyond]
 
@@ -48,7 +48,7 @@ def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
     return rows + (_of_limits(found, limits) if limits.given else _of_parts(found))
 
 
-def _of_weights(part: NetworkPart, state: str) -> list[Finding]:
+def _of_weights(part: PartComparison, state: str) -> list[Finding]:
     """Make a finding for each tensor of a part that has weights in a state."""
     named: dict[str, list[WeightGap]] = {}
     for row in part.weights:

@@ -9,7 +9,7 @@ import pytest
 
 from grokpack.core.finding import Finding
 from grokpack.evaluation.network.experts import Routing, route
-from grokpack.evaluation.network_parts import ORDER_OF_SUMS, NetworkPart, undecided
+from grokpack.evaluation.part_comparison import ORDER_OF_SUMS, PartComparison, undecided
 from grokpack.evaluation.weight_comparison import WeightGap
 from grokpack.models.grok1 import GROK1
 from grokpack.report.evaluation_text import render_pair
@@ -38,8 +38,8 @@ def weight(name: str, relative: float, **known: Any) -> WeightGap:
 
 def experts(
     rows: list[WeightGap], error: float, reached: frozenset[int] = frozenset()
-) -> NetworkPart:
-    return NetworkPart.of("experts", 1, error, rows, "f32", reached=reached)
+) -> PartComparison:
+    return PartComparison.of("experts", 1, error, rows, "f32", reached=reached)
 
 
 def test_a_weight_is_excused_where_its_difference_would_have_shown() -> None:
@@ -64,7 +64,7 @@ def test_experts_are_excused_where_some_token_chose_them() -> None:
 def test_queries_are_not_excused_where_no_token_has_another_before_it() -> None:
     rows = [weight(f"multi_head_attention/{name}/w", 1.4) for name in ("query", "value")]
     for alone, state in ((False, "otherwise"), (True, "beyond")):
-        part = NetworkPart.of("attention", 1, 0.0, rows, "f32", alone=alone)
+        part = PartComparison.of("attention", 1, 0.0, rows, "f32", alone=alone)
         assert [row.state for row in part.weights] == [state, "otherwise"]
 
 

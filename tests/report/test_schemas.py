@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
-from grokpack.report import schemas
+from grokpack.report import json_schemas
 from tests.support.checkpoints import GOLDEN, synthesize
 from tests.support.project import ROOT
 
@@ -27,7 +27,7 @@ def answer(*arguments: str | Path) -> dict[str, Any]:
 
 def check(document: dict[str, Any]) -> None:
     _, command, _ = document["schema"].split("/")
-    Draft202012Validator(schemas.schema(command)).validate(document)
+    Draft202012Validator(json_schemas.schema(command)).validate(document)
 
 
 def commands_with_json() -> list[str]:
@@ -39,15 +39,15 @@ def commands_with_json() -> list[str]:
 
 @pytest.mark.parametrize("command", commands_with_json())
 def test_every_command_with_json_has_a_schema_that_is_one(command: str) -> None:
-    assert command in schemas.names()
-    schema = schemas.schema(command)
+    assert command in json_schemas.names()
+    schema = json_schemas.schema(command)
     Draft202012Validator.check_schema(schema)
     assert json.loads(CliRunner().invoke(app, ["explain", "--schema", command]).stdout) == schema
 
 
-@pytest.mark.parametrize("command", schemas.names())
+@pytest.mark.parametrize("command", json_schemas.names())
 def test_a_schema_has_all_that_it_refers_to_and_nothing_else(command: str) -> None:
-    schema = schemas.schema(command)
+    schema = json_schemas.schema(command)
     named = {name.removeprefix("#/$defs/") for name in _references(schema)}
     assert named == set(schema["$defs"])
 
@@ -59,9 +59,9 @@ def _references(node: Any) -> set[str]:
     return set().union(*map(_references, node)) if isinstance(node, list) else set()
 
 
-@pytest.mark.parametrize("command", schemas.names())
+@pytest.mark.parametrize("command", json_schemas.names())
 def test_a_schema_closes_no_object_so_that_keys_can_be_added(command: str) -> None:
-    assert '"additionalProperties": false' not in json.dumps(schemas.schema(command))
+    assert '"additionalProperties": false' not in json.dumps(json_schemas.schema(command))
 
 
 def test_answers_keep_to_their_schemas(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_the_manifest_keeps_to_its_schema(tmp_path: Path) -> None:
     answer("manifest", model, "--sha256")
     synth = ("--preset", "real-layer", "--sparse")  # files of more than 64 tiles
     answer("synth", tmp_path / "large", *synth)
-    validator = Draft202012Validator(schemas.schema("grokpack.json"))
+    validator = Draft202012Validator(json_schemas.schema("grokpack.json"))
     found = [*tmp_path.rglob("grokpack.json")]
     assert len(found) == 5
     for path in found:

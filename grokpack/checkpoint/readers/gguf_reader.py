@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.readers.gguf_tensors import HeldTensor
     from grokpack.formats.gguf import TensorInfo
     from grokpack.models.architecture import ModelTensor
-    from grokpack.models.architecture import Part as NetworkPart
+    from grokpack.models.architecture import Part as PartComparison
     from grokpack.models.family import Family
     from grokpack.models.gguf_table import GgufTable
     from grokpack.transforms.protocols import LazyArray
@@ -204,7 +204,7 @@ def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | N
     if groups is None:
         return None
     first = {e.rule.part: e for e in reversed(blocks)}
-    probed: tuple[tuple[NetworkPart, int], ...] = (("attention_output", groups), ("query", 1))
+    probed: tuple[tuple[PartComparison, int], ...] = (("attention_output", groups), ("query", 1))
     for part, count in probed:
         entry = first.get(part)
         if entry is None or not _blocks_agree(bare, entry, infos[entry], count):

@@ -1,4 +1,4 @@
-"""Parts of a network, each judged by its error, its weights and a limit."""
+"""Comparison of each part of two networks: its error, its weights and a limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WEIGHTS: dict[str, tuple[Part, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkPart:
+class PartComparison:
     """Part of a network, as the second computes it on the first's input.
 
     Attributes:
@@ -77,7 +77,7 @@ class NetworkPart:
         *,
         reached: frozenset[int] = frozenset(),
         alone: bool = False,
-    ) -> NetworkPart:
+    ) -> PartComparison:
         """Make a part with its weights.
 
         Args:
