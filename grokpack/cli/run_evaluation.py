@@ -14,7 +14,7 @@ from grokpack.cli import parsing
 from grokpack.cli.source import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
-from grokpack.evaluation import thresholds
+from grokpack.evaluation import network_verdict
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost
 from grokpack.evaluation.input_tokens import CONTEXT, Inputs, read_text, read_tokens
@@ -72,7 +72,9 @@ def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
     other = open_checkpoint(against, wanted.head_dim)
     _announce(session, [checkpoint, other], inputs, options, STREAMS)
     found = evaluate_pair(checkpoint, other, inputs, options)
-    seen = thresholds.findings(found, thresholds.Thresholds(wanted.max_kl, wanted.min_top1))
+    seen = network_verdict.findings(
+        found, network_verdict.Thresholds(wanted.max_kl, wanted.min_top1)
+    )
     data = pair_document(found, wanted, options)
     beyond = any(row.severity == "error" for row in seen)
     status = ExitStatus.ANSWER_IS_NO if beyond else ExitStatus.OK
@@ -182,7 +184,7 @@ def pair_document(
             {key: finite(value) for key, value in asdict(row).items()} for row in found.layers
         ],
         "parts": [_part(part) for part in found.parts],
-        "suspects": [_part(part) | {"typical": None} for part in thresholds.suspects(found)],
+        "suspects": [_part(part) | {"typical": None} for part in network_verdict.suspects(found)],
         "weights": _weights(found),
         "max_kl": wanted.max_kl,
         "min_top1": wanted.min_top1,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack.evaluation.thresholds import Thresholds, findings
+from grokpack.evaluation.network_verdict import Thresholds, findings
 from grokpack.models.architecture import Geometry
 from tests.support.altering import alter, copy, of_layer, permute_experts, permute_heads
 from tests.support.checkpoints import synthesize

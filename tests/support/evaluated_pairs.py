@@ -11,8 +11,8 @@ import numpy as np
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.evaluation.evaluation_options import EvaluateOptions
 from grokpack.evaluation.input_tokens import Inputs
+from grokpack.evaluation.network_verdict import Thresholds, findings
 from grokpack.evaluation.pair_evaluation import PairEvaluation, evaluate_pair
-from grokpack.evaluation.thresholds import Thresholds, findings
 from grokpack.models.architecture import Geometry
 from tests.support.altering import (
     alter,

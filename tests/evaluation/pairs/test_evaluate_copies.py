@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.evaluation.thresholds import Thresholds, findings
+from grokpack.evaluation.network_verdict import Thresholds, findings
 from tests.support.altering import (
     alter,
     copy,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokpack.evaluation.thresholds import suspects
+from grokpack.evaluation.network_verdict import suspects
 from tests.support.altering import (
     alter,
     of_layer,
