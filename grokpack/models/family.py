@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from grokpack.models.architecture import Constants, Geometry, Part
-    from grokpack.models.gguf_table import GgufTable
+    from grokpack.models.gguf_names import GgufNames
     from grokpack.models.tensor_names import Convention
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
@@ -121,7 +121,7 @@ class Family:
     dimensions: Mapping[str, tuple[str, ...]]
     conventions: Mapping[str, Convention] = field(default_factory=dict)
     code: tuple[str, ...] = ()
-    gguf: GgufTable | None = None
+    gguf: GgufNames | None = None
     tokenizer: ReleasedTokenizer | None = None
     marks: Mapping[str, Any] = field(default_factory=dict)
     layer_order: Callable[[int], Sequence[int]] = range

@@ -22,7 +22,7 @@ from grokpack.models.family import (
     ReleasedTokenizer,
     ReleaseLayout,
 )
-from grokpack.models.gguf_table import GgufTable
+from grokpack.models.gguf_names import GgufNames
 from grokpack.models.tensor_names import Classes, Convention
 
 _PATHS: dict[Part, str] = {
@@ -187,7 +187,7 @@ def _limit(geometry: Geometry) -> str:
     )
 
 
-_GGUF = GgufTable(
+_GGUF = GgufNames(
     "grok",
     {
         "embedding": "token_embd.weight",

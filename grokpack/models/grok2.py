@@ -12,7 +12,7 @@ import math
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import Constants, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
-from grokpack.models.gguf_table import CONSTANTS, DIMENSIONS, GgufTable
+from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames
 from grokpack.models.tensor_names import Classes, Convention
 
 _NAMES: dict[Part, str] = {
@@ -103,7 +103,7 @@ _SGLANG = Convention(
     "lm_head.weight",
     Classes("Grok1ForCausalLM", "", "git", tied=False),
 )
-_GGUF = GgufTable(
+_GGUF = GgufNames(
     "grok",
     {
         "embedding": "token_embd.weight",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from grokpack.models.family import Family
-    from grokpack.models.gguf_table import GgufTable
+    from grokpack.models.gguf_names import GgufNames
     from grokpack.models.tensor_names import Convention
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (GROK1, GROK2)}
@@ -47,7 +47,7 @@ def gguf_architectures() -> list[str]:
     return list(dict.fromkeys(table.architecture for table in tables if table is not None))
 
 
-def by_gguf_names(architecture: str, names: Iterable[str]) -> tuple[Family, GgufTable]:
+def by_gguf_names(architecture: str, names: Iterable[str]) -> tuple[Family, GgufNames]:
     """Choose the family whose names in llama.cpp explain the most of these.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import PARTS, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
-from grokpack.models.gguf_table import CONSTANTS, DIMENSIONS, GgufTable
+from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames
 from grokpack.models.grok1 import GROK1
 from grokpack.models.tensor_names import Classes, Convention
 
@@ -41,7 +41,7 @@ FAMILY = Family(
             "third", "blocks.{layer}.{rest}", THEIRS, "", Classes("Third", "", "third", tied=True)
         )
     },
-    gguf=GgufTable(
+    gguf=GgufNames(
         "third",
         NAMES,
         {**DIMENSIONS, "feed_forward_length": "mlp"},

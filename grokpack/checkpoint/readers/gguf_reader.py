@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.architecture import Part as PartComparison
     from grokpack.models.family import Family
-    from grokpack.models.gguf_table import GgufTable
+    from grokpack.models.gguf_names import GgufNames
     from grokpack.transforms.protocols import LazyArray
 
 NAME = "gguf"
@@ -117,12 +117,12 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint, told=_COUNT)
 
 
-def _shapeless(files: GgufFiles, table: GgufTable) -> Finding:
+def _shapeless(files: GgufFiles, table: GgufNames) -> Finding:
     what = "the tensors do not tell a model's dimensions"
     return Finding("GP210", what, files.first, table.tensors["embedding"])
 
 
-def _settings(files: GgufFiles, family: Family, table: GgufTable) -> dict[str, Any]:
+def _settings(files: GgufFiles, family: Family, table: GgufNames) -> dict[str, Any]:
     """Return the keys under the names of the family's own config, which grokpack reads."""
     names = [
         *((key, family.dimensions[name][0]) for key, name in table.dimensions.items()),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grokpack.formats.sentencepiece import Vocabulary
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family
-    from grokpack.models.gguf_table import GgufTable
+    from grokpack.models.gguf_names import GgufNames
     from grokpack.transforms.protocols import Op
 
 NAME = "gguf"
@@ -121,7 +121,7 @@ def assemble(
     )
 
 
-def _table(family: Family) -> GgufTable:
+def _table(family: Family) -> GgufNames:
     """Return the family's keys and names in GGUF.
 
     Raises:
@@ -259,7 +259,7 @@ def _refuse_stray_ids(source: Checkpoint, pieces: int) -> None:
 def _add_keys(
     writer: Any,  # noqa: ANN401  # gguf.GGUFWriter
     source: Checkpoint,
-    table: GgufTable,
+    table: GgufNames,
     kind: GGMLType,
     vocabulary: Vocabulary | None,
 ) -> None:
@@ -282,7 +282,7 @@ def _add_keys(
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
 
 
-def _add_numbers(writer: Any, source: Checkpoint, table: GgufTable) -> None:  # noqa: ANN401
+def _add_numbers(writer: Any, source: Checkpoint, table: GgufNames) -> None:  # noqa: ANN401
     """Add dimensions and constants by the family's keys; whole numbers as uint32."""
     known = hyperparameters.read(source.config, source.model)
     geometry, below = source.geometry, table.architecture
@@ -318,7 +318,7 @@ def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
     return said
 
 
-def _limits(source: Checkpoint, table: GgufTable, vocabulary: Vocabulary | None) -> list[str]:
+def _limits(source: Checkpoint, table: GgufNames, vocabulary: Vocabulary | None) -> list[str]:
     """Return notes on what programs cannot do with the file."""
     said = []
     if vocabulary is None:

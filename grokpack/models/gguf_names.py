@@ -1,4 +1,4 @@
-"""A family in llama.cpp's words: its architecture, keys and names of tensors in GGUF files."""
+"""Names of a family in llama.cpp: its architecture, keys and names of tensors in GGUF files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def no_limit(_geometry: Geometry) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GgufTable:
+class GgufNames:
     """Keys and names of a family's GGUF files.
 
     Attributes:
