@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.checkpoint.summary import unread, views
+from grokpack.checkpoint.summary import describe_tensors, unread
 from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import GrokpackError, Interrupted, Place
 from grokpack.core.escaping import command, operand
@@ -33,7 +33,7 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
         GrokpackError: GP202 if one of them cannot be read, GP304 for another suffix or no names,
             GP323 if the file exists, GP403 if this thread is to stop.
     """
-    chosen = [checkpoint.tensors[view.name] for view in views(checkpoint, patterns)]
+    chosen = [checkpoint.tensors[view.name] for view in describe_tensors(checkpoint, patterns)]
     absent = unread(checkpoint, patterns, checkpoint.tensors)
     suffix = os.path.splitext(path)[1]
     if not patterns or suffix not in (npy.SUFFIX, safetensors.SUFFIX):

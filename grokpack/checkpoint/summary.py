@@ -106,7 +106,7 @@ def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
     return {name: sum(p.extent.nbytes for p in rows) for name, rows in pieces.items()}
 
 
-def views(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorView]:
+def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorView]:
     """Return the tensors that match one of the patterns, in file order; all without patterns.
 
     Args:
@@ -131,7 +131,7 @@ def unread(checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[
 
     Args:
         checkpoint: The checkpoint that should have them.
-        patterns: The request, as for `views`; None for all.
+        patterns: The request, as for `describe_tensors`; None for all.
         read: Names of the readable ones.
     """
     return [name for name in _asked(checkpoint, patterns) if name not in read]
@@ -223,7 +223,7 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
         "parameters": asdict(counted),
         "widths": partition.legal_widths(geometry) if geometry.head_dim else None,
         "parts": [asdict(row) for row in parts(checkpoint)],
-        "tensors": [_fields(view) for view in views(checkpoint, patterns)],
+        "tensors": [_fields(view) for view in describe_tensors(checkpoint, patterns)],
         "view": _through(survey, checkpoint),
     }
 

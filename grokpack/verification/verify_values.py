@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.checkpoint.summary import views
+from grokpack.checkpoint.summary import describe_tensors
 from grokpack.core.errors import FrameDamaged
 from grokpack.core.events import Listener, ignore
 from grokpack.core.finding import Finding
@@ -59,7 +59,7 @@ def statistics(
         listen: Receives progress.
         cuts: Sizes in which the work is cut; no figure depends on them.
     """
-    named = {view.name for view in views(checkpoint, patterns)}
+    named = {view.name for view in describe_tensors(checkpoint, patterns)}
     chosen = [tensor for tensor in sound_tensors(checkpoint) if tensor.name in named]
     tallies = tally_all(checkpoint, chosen, listen, cuts)
     return [_row(tensor, tallies) for tensor in chosen]
