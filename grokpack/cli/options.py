@@ -70,7 +70,7 @@ MaxDuration = Annotated[
         rich_help_panel=_WORK,
     ),
 ]
-Part = Annotated[
+PartOfRun = Annotated[
     str | None,
     typer.Option(
         "--part",
@@ -182,7 +182,7 @@ class PartedRunFlags(RunFlags):
         require_complete: End a part that leaves others outstanding with status 75.
     """
 
-    part: Part = None
+    part: PartOfRun = None
     require_complete: RequireComplete = False
 
 

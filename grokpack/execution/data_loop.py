@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from grokpack.transforms.step_sizes import StepSizes
 
 
-Writer = storage.FileWriter | CompressedFileWriter
+OutputFileWriter = storage.FileWriter | CompressedFileWriter
+"""Writer of one file, as it is or compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
     return Receipt(run.file_group, run.first, rows, accounts, ended, marks)
 
 
-def _writer(context: Context, file: FileLayout) -> Writer:
+def _writer(context: Context, file: FileLayout) -> OutputFileWriter:
     path, codec = context.output.file(file.path), context.target.codec
     if codec:
         return CompressedFileWriter(codec, file, path, context.output.sink)
@@ -124,7 +125,7 @@ def _writer(context: Context, file: FileLayout) -> Writer:
 def _fill(
     context: Context,
     run: TileRange,
-    writers: list[Writer],
+    writers: list[OutputFileWriter],
     sums: TileSums,
     error_stats: TileErrorStats,
 ) -> None:
@@ -144,7 +145,7 @@ def _fill(
 def _fill_sparse(
     context: Context,
     run: TileRange,
-    writers: list[Writer],
+    writers: list[OutputFileWriter],
     sums: TileSums,
     error_stats: TileErrorStats,
 ) -> None:

@@ -11,7 +11,8 @@ from grokpack.core.tensors import ArraySpec, scales_name, zeros_name
 if TYPE_CHECKING:
     from grokpack.models.architecture import Geometry, ModelTensor, TensorRule
 
-Convention = Literal["engines", "jax"]
+PartitionStyle = Literal["engines", "jax"]
+"""Partition as engines cut a model, or as xAI's JAX code does."""
 
 
 def shares(
@@ -19,7 +20,7 @@ def shares(
     entry: ModelTensor,
     arrays: dict[str, ArraySpec],
     ranks: int,
-    convention: Convention,
+    style: PartitionStyle,
 ) -> dict[str, tuple[Box, ...] | None]:
     """Return the region of each of a tensor's arrays that each of `ranks` holds.
 
@@ -29,10 +30,10 @@ def shares(
         groups are fewer than 16. xAI's code cuts keys and values by columns, even within heads:
         jax assembles the whole from what the hosts hold.
     """
-    whole_heads = convention == "engines"
+    whole_heads = style == "engines"
     held: dict[str, tuple[Box, ...] | None] = {}
     for name, array in arrays.items():
-        axis = cut_axis(entry.rule, convention)
+        axis = cut_axis(entry.rule, style)
         if axis is None:
             held[name] = None
             continue
@@ -46,14 +47,14 @@ def shares(
     return held
 
 
-def cut_axis(rule: TensorRule, convention: Convention) -> int | None:
+def cut_axis(rule: TensorRule, style: PartitionStyle) -> int | None:
     """Return the axis that ranks cut, counted from the end; None if every rank holds all."""
     if rule.cut == "features":
-        return -2 if convention == "engines" else -1
+        return -2 if style == "engines" else -1
     return {"columns": -1, "rows": -2, "none": None}[rule.cut]
 
 
-def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines") -> list[str]:
+def remainders(geometry: Geometry, ranks: int, style: PartitionStyle = "engines") -> list[str]:
     """Explain why the model cannot be cut into `ranks` equal parts; empty if it can.
 
     Engines cut the embedding by rows and use the scale groups as they are. xAI's code cuts the
@@ -72,7 +73,7 @@ def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines
         (geometry.ffn % ranks, f"expert width {geometry.ffn}"),
         ((geometry.mlp or 0) % ranks, f"width {geometry.mlp} of the dense MLP"),
     ]
-    if convention == "engines":
+    if style == "engines":
         checks += [
             (geometry.vocab % ranks, f"vocabulary {geometry.vocab}"),
             (groups % ranks and ranks % groups, f"{groups} scale groups"),
@@ -85,20 +86,20 @@ def remainders(geometry: Geometry, ranks: int, convention: Convention = "engines
 WIDEST = 64  # most ranks that `legal_widths` tries: the release can be cut into 16 at most
 
 
-def legal_widths(geometry: Geometry, convention: Convention = "engines") -> list[int]:
+def legal_widths(geometry: Geometry, style: PartitionStyle = "engines") -> list[int]:
     """Return the numbers of ranks that the model can be cut into."""
-    return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n, convention)]
+    return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n, style)]
 
 
-def refuse_width(geometry: Geometry, tp: int, convention: Convention = "engines") -> None:
+def refuse_width(geometry: Geometry, tp: int, style: PartitionStyle = "engines") -> None:
     """Refuse a width that the model cannot be cut into.
 
     Raises:
         GrokpackError: GP301 with the remainders, and the widths that leave none.
     """
-    wrong = remainders(geometry, tp, convention) if tp > 0 else [f"{tp} ranks"]
+    wrong = remainders(geometry, tp, style) if tp > 0 else [f"{tp} ranks"]
     if wrong:
-        legal = ", ".join(map(str, legal_widths(geometry, convention)))
+        legal = ", ".join(map(str, legal_widths(geometry, style)))
         facts = tuple(("remainder", text) for text in wrong)
         raise GrokpackError(
             "GP301", f"the model cannot be cut into {tp} equal ranks", None, facts, f"--tp {legal}"
