@@ -52,21 +52,21 @@ class Form:
         return "" if self.narrow is None else f"one rounding to {self.narrow.label}"
 
 
-def form_of(checkpoint: Checkpoint, tensor: TensorSpec, accounted: Container[str]) -> Form:
+def form_of(checkpoint: Checkpoint, tensor: TensorSpec, requantized: Container[str]) -> Form:
     """Return the form in which a checkpoint holds a tensor.
 
     Args:
         checkpoint: Whose tensor it is.
         tensor: The tensor.
-        accounted: Tensors that the checkpoint's own manifest has an account of: codes of the
-            release's form which were made anew do not show it.
+        requantized: Tensors whose codes were made anew, by the checkpoint's own manifest: codes of
+            the release's form do not show it.
     """
     bits, dtype = checkpoint.bits.get(tensor.name), tensor.values.dtype
     if bits is not None and tensor.scales is None:
         packing = checkpoint.packings.get(tensor.name)
         return Form(bits=bits, block=_BLOCK if packing is None else packing.per_group)
     if dtype is DType.I8:
-        return Form(bits=bits or (_OCTET if tensor.name in accounted else None))
+        return Form(bits=bits or (_OCTET if tensor.name in requantized else None))
     return Form(dtype if dtype in _HALF_ULP else None)
 
 

@@ -81,7 +81,7 @@ class Weights:
         self._implementation: Implementation = implementation
         self._family = first.model.family
         ours, theirs = _forms(first), _forms(second)
-        self._accounts = _accounted(first), _accounted(second)
+        self._recorded = _recorded_errors(first), _recorded_errors(second)
         self._forms = {name: (ours[name], theirs[name]) for name in ours}
         self._found: dict[tuple[str, int | None], list[Gap]] = {}
 
@@ -135,18 +135,18 @@ class Weights:
     def _excess(self, name: str, whole: Gap) -> str:
         """Describe how far a tensor exceeds its recorded quantization error; "" if it does not."""
         coded = [
-            account.get(name)
-            for form, account in zip(self._forms[name], self._accounts, strict=True)
+            errors.get(name)
+            for form, errors in zip(self._forms[name], self._recorded, strict=True)
             if form.bits is not None
         ]
         known = [error for error in coded if error is not None]
         if not known or len(known) < len(coded):
             return ""
         rounded = max(form.narrow is not None for form in self._forms[name]) * _ROUNDED
-        told = math.hypot(*known, rounded)
-        if _share(whole.errors, whole) <= _FAR * told:
+        recorded = math.hypot(*known, rounded)
+        if _share(whole.errors, whole) <= _FAR * recorded:
             return ""
-        return f"relative error {told:.3g} by the account of its quantization"
+        return f"relative error {recorded:.3g} by the account of its quantization"
 
 
 def _summed(
@@ -187,24 +187,24 @@ def _expected(forms: tuple[Form, Form]) -> str:
 
 def _forms(checkpoint: Checkpoint) -> dict[str, Form]:
     """Return the form of every tensor of a checkpoint."""
-    accounted = _accounted(checkpoint)
-    return {t.name: form_of(checkpoint, t, accounted) for t in checkpoint.tensors.values()}
+    requantized = _recorded_errors(checkpoint)
+    return {t.name: form_of(checkpoint, t, requantized) for t in checkpoint.tensors.values()}
 
 
-def _accounted(checkpoint: Checkpoint) -> dict[str, float | None]:
+def _recorded_errors(checkpoint: Checkpoint) -> dict[str, float | None]:
     """Return the relative error of each tensor that the manifest says was quantized.
 
     All that it excuses is half a step of their own codes, in a forged one as well.
     """
     path = manifest_paths.present(checkpoint)
-    account = None if path is None else manifest_file.load_file(path).get("account")
-    tensors = account.get("tensors") if isinstance(account, dict) else None
+    statistics = None if path is None else manifest_file.load_file(path).get("account")
+    tensors = statistics.get("tensors") if isinstance(statistics, dict) else None
     if not isinstance(tensors, dict):
         return {}
     return {name: _figure(own) for name, own in tensors.items()}
 
 
-def _figure(account: object) -> float | None:
+def _figure(statistics: object) -> float | None:
     """Return the relative error in a tensor's error statistics, or None."""
-    error = account.get("relative_error") if isinstance(account, dict) else None
+    error = statistics.get("relative_error") if isinstance(statistics, dict) else None
     return float(error) if isinstance(error, int | float) else None

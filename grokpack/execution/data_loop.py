@@ -106,13 +106,13 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
         for writer in writers:
             writer.close()
     rows = sums.rows()
-    accounts = error_stats.tiles(run.first, run.first + len(rows[0]))
+    stats_by_tile = error_stats.tiles(run.first, run.first + len(rows[0]))
     if context.target.codec is None:
-        return Receipt(run.file_group, run.first, rows, accounts, marks=marks)
+        return Receipt(run.file_group, run.first, rows, stats_by_tile, marks=marks)
     ended = tuple(w.ended for w in writers if isinstance(w, CompressedFileWriter) and w.ended)
     if len(ended) < len(writers):  # stopped within the files, which have to be begun anew
         return Receipt(run.file_group, run.first, ((),) * len(group))
-    return Receipt(run.file_group, run.first, rows, accounts, ended, marks)
+    return Receipt(run.file_group, run.first, rows, stats_by_tile, ended, marks)
 
 
 def _writer(context: Context, file: FileLayout) -> OutputFileWriter:
@@ -232,7 +232,7 @@ def _streamed_blocks(
     op: StreamedArray,
     parts: list[Part],
     run: tuple[int, int],
-    page: ArrayErrorStats,
+    error_stats: ArrayErrorStats,
 ) -> Iterator[list[memoryview]]:
     """Yield the bytes of an array whose op makes rows in order; its file has no siblings."""
     (part,) = parts
@@ -242,10 +242,10 @@ def _streamed_blocks(
         skip, left = rows.skip_bytes, rows.nbytes
         row_at = at - skip
         box = rows.box.moved(part.box.start)
-        for piece in op.stream(box, context.reader, context.step_sizes):
-            values = piece.values if isinstance(piece, QuantizedRows) else piece
-            if isinstance(piece, QuantizedRows):
-                page.enter(piece, row_at, run)
+        for made in op.stream(box, context.reader, context.step_sizes):
+            values = made.values if isinstance(made, QuantizedRows) else made
+            if isinstance(made, QuantizedRows):
+                error_stats.enter(made, row_at, run)
             block = bytes_of(values)[skip : skip + left]
             skip, left = max(0, skip - values.nbytes), left - len(block)
             row_at += values.nbytes

@@ -265,19 +265,19 @@ def _is_plan(document: object) -> bool:
 
 
 def _row(receipt: Receipt) -> list[Any]:
-    accounts = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.accounts]
+    error_stats = [{t: a.to_json() for t, a in tile.items()} for tile in receipt.error_stats]
     compressed = [[file.nbytes, file.sums] for file in receipt.compressed]
-    return [receipt.file_group, receipt.first, receipt.sums, accounts, compressed, receipt.marks]
+    return [receipt.file_group, receipt.first, receipt.sums, error_stats, compressed, receipt.marks]
 
 
 def _receipt(row: list[Any]) -> Receipt:
     group, first, sums, *rest = row
-    accounts, compressed, marks = [*rest, [], [], []][:3]  # journals of 0.1 have none
+    error_stats, compressed, marks = [*rest, [], [], []][:3]  # journals of 0.1 have none
     return Receipt(
         group,
         first,
         tuple(map(tuple, sums)),
-        tuple({t: ErrorStats.from_json(a) for t, a in tile.items()} for tile in accounts),
+        tuple({t: ErrorStats.from_json(a) for t, a in tile.items()} for tile in error_stats),
         tuple(CompressedFileRecord(nbytes, tuple(tiles)) for nbytes, tiles in compressed),
         tuple((inode, changed) for inode, changed in marks),
     )

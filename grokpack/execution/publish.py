@@ -23,17 +23,19 @@ if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
 
 
-def account_of(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
+def sum_error_stats(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
     """Sum up the error statistics of all tiles; empty if nothing was quantized."""
     total: dict[str, ErrorStats] = {}
     for receipt in receipts:
-        for tile in receipt.accounts:
+        for tile in receipt.error_stats:
             for name, own in tile.items():
                 total.setdefault(name, ErrorStats()).merge(own)
     return document(total, plan.source.model) if total and plan.source else {}
 
 
-def publish(plan: Plan, output: Output, receipts: list[Receipt], account: dict[str, Any]) -> int:
+def publish(
+    plan: Plan, output: Output, receipts: list[Receipt], error_stats: dict[str, Any]
+) -> int:
     """Publish an output whose every tile has one receipt.
 
     Returns:
@@ -60,7 +62,7 @@ def publish(plan: Plan, output: Output, receipts: list[Receipt], account: dict[s
     if plan.target.fixed_path is not None and plan.source is not None:
         output.journal.keep(plan.source.stamps())
     rendered = manifest_file.render(
-        _description(plan, account), sums, plan.target.framings, decoded
+        _description(plan, error_stats), sums, plan.target.framings, decoded
     )
     output.sink.write_whole(output.manifest_path, rendered)
     output.journal.finish()
@@ -86,14 +88,14 @@ def _refuse_loss(output: Output, files: Mapping[str, storage.Written], *, publis
         raise storage.files_lost(lost)
 
 
-def _description(plan: Plan, account: dict[str, Any]) -> dict[str, Any]:
+def _description(plan: Plan, error_stats: dict[str, Any]) -> dict[str, Any]:
     finals = sorted(plan.target.finals.items())
     return {
         "plan": plan.digest(),
         **plan.description(),
         "finals": {name: manifest_file.row_of(data) for name, data in finals},
         "lossless": plan.target.lossless,
-        **({"account": account} if account else {}),
+        **({"account": error_stats} if error_stats else {}),
     }
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from grokpack.models.family import Model
     from grokpack.transforms.quantized_rows import QuantizedRows
 
-    Accounts = Mapping[str, "ErrorStats"]
+    StatsByTensor = Mapping[str, "ErrorStats"]
     """By tensor."""
 
 _SUMS = 3
@@ -140,26 +140,26 @@ class ErrorStats:
     def from_json(cls, row: list[Any]) -> ErrorStats:
         """Restore from the values that `to_json` gave."""
         weights, totals, worst, sparse, bins = row
-        account = cls(weights)
-        account.totals[:], account.worst[0] = totals, worst
-        for power, sums in zip(account.powers, sparse, strict=True):
+        statistics = cls(weights)
+        statistics.totals[:], statistics.worst[0] = totals, worst
+        for power, sums in zip(statistics.powers, sparse, strict=True):
             for exponent, total in sums.items():
                 power[int(exponent)] = total
         for index, count in bins.items():
-            account.bins[int(index)] = count
-        return account
+            statistics.bins[int(index)] = count
+        return statistics
 
 
-def document(accounts: Accounts, model: Model) -> dict[str, Any]:
+def document(by_tensor: StatsByTensor, model: Model) -> dict[str, Any]:
     """Make figures by role and by tensor, as JSON values that do not depend on the run's order."""
     entries = model.by_name()
     roles: dict[str, ErrorStats] = {}
-    for name, own in accounts.items():
+    for name, own in by_tensor.items():
         roles.setdefault(entries[name].rule.role, ErrorStats()).merge(own)
-    ordered = sorted(accounts, key=lambda name: entries[name].index)
+    ordered = sorted(by_tensor, key=lambda name: entries[name].index)
     return {
         "roles": {role: roles[role].figures() for role in sorted(roles, reverse=True)},
-        "tensors": {name: accounts[name].figures() for name in ordered},
+        "tensors": {name: by_tensor[name].figures() for name in ordered},
     }
 
 
@@ -179,7 +179,7 @@ class TileErrorStats:
         """Return the statistics of the array that begins at a byte of the file."""
         return ArrayErrorStats(self._tiles, begins, self._implementation)
 
-    def tiles(self, first: int, last: int) -> tuple[Accounts, ...]:
+    def tiles(self, first: int, last: int) -> tuple[StatsByTensor, ...]:
         """Return the statistics of tiles `first` to `last`; none if nothing was quantized."""
         found = tuple(self._tiles.get(tile, {}) for tile in range(first, last))
         return found if any(found) else ()
@@ -193,23 +193,23 @@ class ArrayErrorStats:
     begins: int
     implementation: Implementation
 
-    def enter(self, piece: QuantizedRows, row_at: int, run: tuple[int, int]) -> None:
-        """Count each group of a piece in the tile in which its first row begins.
+    def enter(self, rows: QuantizedRows, row_at: int, run: tuple[int, int]) -> None:
+        """Count each group of these rows in the tile in which its first row begins.
 
         Args:
-            piece: Rows with their groups.
+            rows: Rows with their groups.
             row_at: Byte of the array at which its first row begins.
             run: First and last byte of the array that this run makes; rows that begin outside it
                 are another's to count.
         """
-        row_bytes = piece.values.nbytes // len(piece.values)
+        row_bytes = rows.values.nbytes // len(rows.values)
         start = self.begins + max(row_at, run[0])
-        stop = self.begins + min(row_at + piece.values.nbytes, run[1])
+        stop = self.begins + min(row_at + rows.values.nbytes, run[1])
         origin = self.begins + row_at
         for tile in range(start // TILE_BYTES, -(-stop // TILE_BYTES)):
             low = max(start, tile * TILE_BYTES) - origin
             high = min(stop, (tile + 1) * TILE_BYTES) - origin
-            sums, counts = piece.cut(-(-low // row_bytes), -(-high // row_bytes))
+            sums, counts = rows.cut(-(-low // row_bytes), -(-high // row_bytes))
             if sums.size:
-                own = self.tiles.setdefault(tile, {}).setdefault(piece.tensor, ErrorStats())
-                own.add(sums, counts, piece.per_group, self.implementation)
+                own = self.tiles.setdefault(tile, {}).setdefault(rows.tensor, ErrorStats())
+                own.add(sums, counts, rows.per_group, self.implementation)

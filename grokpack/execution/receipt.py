@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack import storage
-    from grokpack.execution.quantization_error import Accounts
+    from grokpack.execution.quantization_error import StatsByTensor
     from grokpack.planning.tasks import TileRange
 
 
@@ -45,7 +45,7 @@ class Receipt:
     file_group: int
     first: int
     sums: tuple[tuple[str, ...], ...]  # [file in group][tile]
-    accounts: tuple[Accounts, ...] = ()  # [tile], where weights are quantized
+    error_stats: tuple[StatsByTensor, ...] = ()  # [tile], where weights are quantized
     compressed: tuple[CompressedFileRecord, ...] = ()  # [file in group], where files are compressed
     marks: tuple[storage.Mark, ...] = ()  # [file in group], after these tiles were written
 

@@ -15,7 +15,7 @@ from grokpack.core.progress import Watch
 from grokpack.execution import tile_coverage, worker_checks
 from grokpack.execution.data_loop import doing_tasks
 from grokpack.execution.preflight import Preflight, check_output, finished, preflight
-from grokpack.execution.publish import account_of, publish
+from grokpack.execution.publish import publish, sum_error_stats
 from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.remove_output import discard
 from grokpack.execution.run_options import RunOptions
@@ -278,7 +278,7 @@ class RunState:
     def publish(self, receipts: list[Receipt]) -> Outcome:
         """Publish the whole output, if the source is still the one that was read."""
         self.check_source()
-        account = account_of(self.plan, receipts)
+        account = sum_error_stats(self.plan, receipts)
         nbytes = publish(self.plan, self.output, receipts, account)
         seconds = self.seconds()
         self.listen(Finished(self.plan.command, seconds))

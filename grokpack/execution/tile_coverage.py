@@ -75,8 +75,8 @@ def _without(receipt: Receipt, seen: set[int]) -> Iterator[Receipt]:
             stop += 1
         if stop > at:
             sums = tuple(row[at:stop] for row in receipt.sums)
-            accounts = receipt.accounts[at:stop]
-            yield replace(receipt, first=receipt.first + at, sums=sums, accounts=accounts)
+            error_stats = receipt.error_stats[at:stop]
+            yield replace(receipt, first=receipt.first + at, sums=sums, error_stats=error_stats)
         at = stop + 1
 
 

@@ -27,8 +27,13 @@ def page(document: dict[str, Any]) -> str:
         return html.page(document, "quantize", [])
     sections = [_plan(data)]
     if data.get("account"):
-        account = data["account"]
-        sections += [_roles(account), _heat(account), _histograms(account), _tensors(account)]
+        statistics = data["account"]
+        sections += [
+            _roles(statistics),
+            _heat(statistics),
+            _histograms(statistics),
+            _tensors(statistics),
+        ]
     return html.page(document, data["out"], sections)
 
 
@@ -45,9 +50,11 @@ def _plan(data: dict[str, Any]) -> Html:
     return html.section("What was done", html.facts(rows), notes)
 
 
-def _roles(account: dict[str, Any]) -> Html:
+def _roles(statistics: dict[str, Any]) -> Html:
     head = ("part", "weights", *(title for _, title, _ in _FIGURES))
-    rows = [(role, f"{own['weights']:,}", *_cells(own)) for role, own in account["roles"].items()]
+    rows = [
+        (role, f"{own['weights']:,}", *_cells(own)) for role, own in statistics["roles"].items()
+    ]
     return html.section("What was lost", html.table(head, rows, range(1, len(head))))
 
 
@@ -55,13 +62,13 @@ def _cells(figures: dict[str, Any]) -> list[str]:
     return ["" if figures.get(k) is None else form.format(figures[k]) for k, _, form in _FIGURES]
 
 
-def _heat(account: dict[str, Any]) -> Html:
+def _heat(statistics: dict[str, Any]) -> Html:
     """Draw layers by kinds of weight, coloured by relative error."""
     values: dict[tuple[str, str], float] = {}
     titles: dict[str, None] = {}
     layers: set[int] = set()
-    family = registry.by_paths(account["tensors"])
-    for name, own in account["tensors"].items():
+    family = registry.by_paths(statistics["tensors"])
+    for name, own in statistics["tensors"].items():
         layer, title = family.layer_of(name), family.rule_of(name).title
         if layer is not None and "relative_error" in own:
             values[str(layer), title] = own["relative_error"]
@@ -72,10 +79,10 @@ def _heat(account: dict[str, Any]) -> Html:
     return html.section("Where it was lost", html.element("p", text), picture)
 
 
-def _histograms(account: dict[str, Any]) -> Html:
+def _histograms(statistics: dict[str, Any]) -> Html:
     """Draw a histogram of groups by signal-to-noise ratio."""
     parts: list[object] = []
-    for role, own in account["roles"].items():
+    for role, own in statistics["roles"].items():
         held = {int(db): n for db, n in own.get("histogram_db", {}).items()}
         if held:
             bins = range(min(held), max(held) + 1)
@@ -86,8 +93,8 @@ def _histograms(account: dict[str, Any]) -> Html:
     return html.section("Errors of groups", *parts)
 
 
-def _tensors(account: dict[str, Any]) -> Html:
+def _tensors(statistics: dict[str, Any]) -> Html:
     head = ("name", *(title for _, title, _ in _FIGURES))
-    rows = [(html.element("code", n), *_cells(own)) for n, own in account["tensors"].items()]
+    rows = [(html.element("code", n), *_cells(own)) for n, own in statistics["tensors"].items()]
     whole = html.table(head, rows, range(1, len(head)))
     return html.section("Tensors", html.folded(f"{len(rows)} tensors", whole))

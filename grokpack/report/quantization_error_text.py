@@ -10,20 +10,20 @@ _HEAD = ("", "relative error", "SQNR", "worst group", "cosine", "at an end", "be
 _TITLES = {"expert": "experts", "attention": "attention", "mlp": "dense MLP"}
 
 
-def table(account: dict[str, Any]) -> str:
+def table(statistics: dict[str, Any]) -> str:
     """Render the error statistics of a run's document, by role, then by kind of weight."""
     lines = [_line(_HEAD)]
-    for role, figures in account["roles"].items():
+    for role, figures in statistics["roles"].items():
         lines.append(_line(_row(_TITLES.get(role, role), figures)))
-        lines += [_line(_row(f"  {title}", own)) for title, own in _kinds(account, role)]
+        lines += [_line(_row(f"  {title}", own)) for title, own in _kinds(statistics, role)]
     return "\n".join(lines)
 
 
-def _kinds(account: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]]]:
+def _kinds(statistics: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]]]:
     """Find the worst layer of each kind of weight of a role."""
     worst: dict[str, tuple[str, dict[str, Any]]] = {}
-    family = registry.by_paths(account["tensors"])
-    for name, figures in account["tensors"].items():
+    family = registry.by_paths(statistics["tensors"])
+    for name, figures in statistics["tensors"].items():
         rule = family.rule_of(name)
         if rule.role != role or "relative_error" not in figures:
             continue

@@ -43,10 +43,10 @@ class WideCodes(QuantizedArray):
         """
         quantizer = self.quantizer(box)
         rows = box.start[-2], box.stop[-2]
-        for piece in _pieces(quantizer, rows, 1, reader, step_sizes):
-            skip = max(0, rows[0] - piece.first)
-            codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first]
-            yield piece.measured(codes, skip, 1)
+        for own in _measured_codes(quantizer, rows, 1, reader, step_sizes):
+            skip = max(0, rows[0] - own.first)
+            codes = own.codes.view(np.uint8)[skip : rows[1] - own.first]
+            yield own.output_rows(codes, skip, 1)
 
     def describe(self) -> list[object]:
         """Return `["wide codes", tensor, scheme]`: one array holds all experts."""
@@ -77,10 +77,10 @@ class WideWords(QuantizedArray):
         quantizer = self.quantizer(box)
         per_word, middle = self.scheme.per_word, np.uint8(1 << (self.scheme.bits - 1))
         rows = box.start[-2] * per_word, box.stop[-2] * per_word
-        for piece in _pieces(quantizer, rows, per_word, reader, step_sizes):
-            skip = max(0, rows[0] - piece.first)
-            codes = piece.codes.view(np.uint8)[skip : rows[1] - piece.first] + middle
-            yield piece.measured(pack(codes, self.scheme.bits), skip, per_word)
+        for own in _measured_codes(quantizer, rows, per_word, reader, step_sizes):
+            skip = max(0, rows[0] - own.first)
+            codes = own.codes.view(np.uint8)[skip : rows[1] - own.first] + middle
+            yield own.output_rows(pack(codes, self.scheme.bits), skip, per_word)
 
     def describe(self) -> list[object]:
         """Return `["wide words", tensor, expert, scheme]`."""
@@ -88,7 +88,7 @@ class WideWords(QuantizedArray):
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _MeasuredCodes:
     """Codes of some rows, and the errors of parts of groups.
 
     Attributes:
@@ -107,7 +107,7 @@ class _Piece:
     sums: np.ndarray
     counts: np.ndarray
 
-    def measured(self, values: np.ndarray, skip: int, per_value: int) -> QuantizedRows:
+    def output_rows(self, values: np.ndarray, skip: int, per_value: int) -> QuantizedRows:
         """Return output rows made of these, `per_value` of them each, without the first `skip`."""
         return QuantizedRows(
             values,
@@ -121,13 +121,13 @@ class _Piece:
         )
 
 
-def _pieces(
+def _measured_codes(
     quantizer: GroupQuantizer,
     rows: tuple[int, int],
     multiple: int,
     reader: ArraySource,
     step_sizes: StepSizes,
-) -> Iterator[_Piece]:
+) -> Iterator[_MeasuredCodes]:
     """Yield all rows of a range, extended to whole parts of groups.
 
     Args:
@@ -144,13 +144,13 @@ def _pieces(
     for begin in range(first, last, count):
         end = min(begin + count, last)
         own = scales[np.arange(begin, end) // quantizer.per_group]
-        codes, sums, counts = _piece(quantizer, (begin, end), own, reader)
+        codes, sums, counts = _round(quantizer, (begin, end), own, reader)
         sums = sums.reshape(3, -1, unit, outputs).sum(2)
         counts = counts.reshape(2, -1, unit, outputs).sum(2, dtype=np.int32)
-        yield _Piece(quantizer, begin, unit, codes, sums, counts)
+        yield _MeasuredCodes(quantizer, begin, unit, codes, sums, counts)
 
 
-def _piece(
+def _round(
     quantizer: GroupQuantizer, rows: tuple[int, int], scales: np.ndarray, reader: ArraySource
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return codes `i8[row, out]` of some rows, and the terms of each for sums and counts."""

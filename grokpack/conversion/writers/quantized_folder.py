@@ -75,8 +75,8 @@ def folder(
         arrays.add(one)
         made[words] += 1
     layout = arrays.layout(options.shard_bytes)
-    account = [f"{words}: {count} matrices" for words, count in made.items() if words]
-    card = Card(f"{source.model.family.title}, {form}", _how(account), _USAGE)
+    schemes = [f"{words}: {count} matrices" for words, count in made.items() if words]
+    card = Card(f"{source.model.family.title}, {form}", _how(schemes), _USAGE)
     finals = {
         **huggingface_folder.sidecars(
             source,
@@ -90,12 +90,12 @@ def folder(
         **huggingface_folder.index(layout.files(), arrays.specs),
     }
     bits = 8 * layout.nbytes / source.model.parameters().total
-    notes = (*account, f"{bits:.2f} bits per parameter", *_notes(source))
+    notes = (*schemes, f"{bits:.2f} bits per parameter", *_notes(source))
     return Target(form, layout, arrays.ops, finals, source.framings, notes=notes, lossless=False)
 
 
-def _how(account: list[str]) -> str:
-    return f"Quantised weights: {'; '.join(account)}. {_PRECISE}"
+def _how(schemes: list[str]) -> str:
+    return f"Quantised weights: {'; '.join(schemes)}. {_PRECISE}"
 
 
 # Spelled as before: a card is in the digest of its plan, by which unfinished runs are continued.

@@ -145,10 +145,10 @@ def test_plain_arrays_hold_the_codes_that_packed_ones_do(
     plain = open_checkpoint(str(quantize(wide, tmp_path / "a", to="safetensors", **options)))
     other = open_checkpoint(str(quantize(wide, tmp_path / "b", to="compressed-tensors", **options)))
     assert_same_weights(plain, other)
-    accounts = [
+    error_stats = [
         json.loads((tmp_path / n / "grokpack.json").read_text())["account"] for n in ("a", "b")
     ]
-    assert accounts[0] == accounts[1]
+    assert error_stats[0] == error_stats[1]
 
 
 def assert_same_weights(one: Checkpoint, other: Checkpoint) -> None:

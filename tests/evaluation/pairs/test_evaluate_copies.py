@@ -111,7 +111,9 @@ def test_a_quantized_or_rounded_copy_of_another_model_is_found(
     assert EMBEDDING in [row.tensor for row in errors(evaluated(forms[name], other))]
 
 
-def accounted(model: Path, out: Path, error: float, change: Callable[[np.ndarray], None]) -> Path:
+def with_recorded_error(
+    model: Path, out: Path, error: float, change: Callable[[np.ndarray], None]
+) -> Path:
     """A copy with other keys, and an account that says how far they are from the model's."""
     shutil.copytree(model, out)
     alter(out, of_layer(1, KEY), change)
@@ -123,7 +125,7 @@ def accounted(model: Path, out: Path, error: float, change: Callable[[np.ndarray
 
 
 def test_a_forged_account_excuses_no_more_than_half_a_step(model: Path, tmp_path: Path) -> None:
-    forged = accounted(model, tmp_path / "forged", 1.0, one_code(5, 7))
+    forged = with_recorded_error(model, tmp_path / "forged", 1.0, one_code(5, 7))
     named = [row.tensor for row in errors(evaluated(model, forged)) if row.code == "GP144"]
     assert named == [of_layer(1, KEY)]
 
@@ -137,7 +139,7 @@ def test_an_error_far_beyond_its_account_is_found(
     def clip(values: np.ndarray) -> None:
         values[...] = np.clip(values, -40, 40)
 
-    accounted(model, tmp_path / "clipped", told, clip)
+    with_recorded_error(model, tmp_path / "clipped", told, clip)
     found = findings(evaluated(model, tmp_path / "clipped"), Thresholds())
     rows = [row for row in found if row.code == "GP144"]
     assert [(row.code, row.tensor) for row in rows] == [(code, of_layer(1, KEY))] * bool(code)

@@ -61,4 +61,4 @@ def test_of_receipts_that_overlap_each_tile_is_kept_once(
     for receipt in kept:
         names = [f"{receipt.file_group}.{tile}" for tile in range(receipt.first, receipt.last)]
         assert list(receipt.sums[0]) == names
-        assert [name for tile in receipt.accounts for name in tile] == names
+        assert [name for tile in receipt.error_stats for name in tile] == names

@@ -190,7 +190,7 @@ def empty_tally() -> tuple[np.ndarray, ...]:
 
 
 @st.composite
-def accounts(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+def sums_and_counts(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     groups, columns = draw(st.integers(1, 4)), draw(st.integers(1, 6))
     sums = draw(floats((3, groups, columns)))
     sums[:2] = np.abs(sums[:2])
@@ -209,7 +209,7 @@ def exactly(row: np.ndarray) -> Fraction:
 
 
 @implementations
-@given(accounts())
+@given(sums_and_counts())
 def test_tallies_are_exact(implementation: Any, drawn: tuple[np.ndarray, np.ndarray]) -> None:
     sums, counts = drawn
     powers, totals, worst, histogram = empty_tally()
@@ -231,7 +231,7 @@ def test_tallies_are_exact(implementation: Any, drawn: tuple[np.ndarray, np.ndar
 
 
 @implementations
-@given(accounts(), st.data())
+@given(sums_and_counts(), st.data())
 def test_tallies_of_parts_in_any_order_are_the_tally_of_the_whole(
     implementation: Any, drawn: tuple[np.ndarray, np.ndarray], data: st.DataObject
 ) -> None:
