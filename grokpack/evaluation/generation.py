@@ -12,7 +12,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.network.batch import Batch, batch
-from grokpack.evaluation.network.layer import Extras
+from grokpack.evaluation.network.layer import PassOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -156,18 +156,18 @@ class _Run:
     def _next(self, fed: Batch, going: list[int]) -> list[int]:
         network = self._network
         h = network.embed(fed)
-        for number, memory in enumerate(self._kv_caches):
-            network.step(number, h, fed, Extras(_of(memory, going)))
+        for number, cache in enumerate(self._kv_caches):
+            network.step(number, h, fed, PassOptions(_of(cache, going)))
         last = np.array([span.stop - 1 for span in fed.spans])
         x = network.normed(h[last])
         logits = np.concatenate([block for _, block in network.logits(x)], axis=1)
         return [choose(row, self._sampling, self._random) for row in logits]
 
 
-def _of(memory: KVCache, going: list[int]) -> KVCache:
+def _of(cache: KVCache, going: list[int]) -> KVCache:
     """Select the cached keys and values of the sequences that continue."""
-    kept = ([rows[n] for n in going] for rows in (memory.keys, memory.values, memory.tokens))
-    return type(memory)(*kept)
+    kept = ([rows[n] for n in going] for rows in (cache.keys, cache.values, cache.tokens))
+    return type(cache)(*kept)
 
 
 def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
-from grokpack.evaluation.network.layer import Extras
+from grokpack.evaluation.network.layer import PassOptions
 from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.logit_scores import Divergence
 from grokpack.evaluation.part_comparison import PartComparison, undecided
@@ -186,8 +186,8 @@ class _Run:
             gaps.append(_relative(lent, middle, before))
             lent[...] = middle
 
-        ours = Extras(between=keep, every=2 * size)
-        theirs = Extras(between=compare, every=2 * size)
+        ours = PassOptions(between=keep, every=2 * size)
+        theirs = PassOptions(between=compare, every=2 * size)
         routed, others = self._both_step.run(
             self._one.products(number, h, self._batch, ours),
             self._other.products(number, self._both, self._twice, theirs),

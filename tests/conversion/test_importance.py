@@ -36,13 +36,13 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
-    """Quantizes with an engine and options, once for all tests that ask for these."""
+    """Quantizes by an implementation with options, once for all tests that ask for these."""
 
     @cache
-    def made(engine: str, *options: str | Path) -> Path:
+    def made(implementation: str, *options: str | Path) -> Path:
         out = tmp_path_factory.mktemp("made") / "out"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(dispatch.VARIABLE, engine)
+            patch.setenv(dispatch.VARIABLE, implementation)
             answer("quantize", GOLDEN, *FORM, "-o", out, *options)
         return out
 

@@ -50,7 +50,9 @@ def table(rows: list[tuple[int, int]], *, sums: bool = False) -> bytes:
     return struct.pack("<II", 0x184D2A5E, len(entries) + len(footer)) + entries + footer
 
 
-def seal(path: Path, pieces: list[bytes], *, sums: bool = False, make: Any = frame) -> bytes:
+def write_frames(
+    path: Path, pieces: list[bytes], *, sums: bool = False, make: Any = frame
+) -> bytes:
     """Write `path`.zst with a frame for each piece; what it stands for."""
     frames = [make(piece) if piece else skippable(b"between") for piece in pieces]
     rows = [(len(f), len(p)) for f, p in zip(frames, pieces, strict=True)]
@@ -75,7 +77,7 @@ def test_any_range_and_any_rows_are_those_of_the_plain_file(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], data: Any, sums: bool, make: Any
 ) -> None:
     path = tmp_path_factory.mktemp("sealed") / "NAME"
-    whole = seal(path, pieces_of(random.Random(1), lengths), sums=sums, make=make)
+    whole = write_frames(path, pieces_of(random.Random(1), lengths), sums=sums, make=make)
     assert storage.size_of(str(path)) == len(whole)
     for _ in range(6):
         start = data.draw(st.integers(0, len(whole)))
@@ -95,7 +97,7 @@ def test_a_compressed_file_is_listed_as_what_it_stands_for(tmp_path: Path) -> No
     (tmp_path / "below").mkdir()
     (tmp_path / "plain").write_bytes(b"here")
     for name in ("one", "plain", "below/two", "small.json"):
-        seal(tmp_path / name, [b"there"])
+        write_frames(tmp_path / name, [b"there"])
     own = ["one", "plain", "plain.zst", "small.json.zst"]
     assert storage.names(str(tmp_path)) == ["below", *own]
     assert storage.tree(str(tmp_path)) == ["below/two", *own]
@@ -110,10 +112,10 @@ def test_a_compressed_file_is_listed_as_what_it_stands_for(tmp_path: Path) -> No
 
 def test_a_file_that_is_replaced_is_read_anew_and_a_plain_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "NAME"
-    seal(path, [b"first"])
+    write_frames(path, [b"first"])
     assert read(path, 0, 5) == b"first"
     before = storage.stamp(str(path))
-    seal(path, [b"se", b"cond"])
+    write_frames(path, [b"se", b"cond"])
     os.utime(f"{path}.zst", ns=(1, 1))
     assert storage.stamp(str(path)) != before
     assert read(path, 0, 6) == b"second"
@@ -155,12 +157,12 @@ def caught(path: Path, nbytes: int = 1) -> GrokpackError:
 
 def test_a_file_without_a_table_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "NAME"
-    for data in (frame(b"whole"), b"", b"short", seal(path, [b"x" * 100]) and b""):
+    for data in (frame(b"whole"), b"", b"short", write_frames(path, [b"x" * 100]) and b""):
         Path(f"{path}.zst").write_bytes(data)
         error = caught(path)
         assert error.code == "GP228"
         assert "convert --to archive" in error.what
-    seal(path, [b"x" * 100])
+    write_frames(path, [b"x" * 100])
     whole = Path(f"{path}.zst").read_bytes()
     Path(f"{path}.zst").write_bytes(whole[:-1])
     assert caught(path).code == "GP228"
@@ -210,7 +212,7 @@ def test_a_table_that_is_there_but_larger_than_any_is_not_read(tmp_path: Path) -
 
 def test_a_changed_payload_is_found_by_its_checksum(tmp_path: Path) -> None:
     path, chance = tmp_path / "NAME", random.Random(3)
-    whole = seal(path, pieces_of(chance, [2000, 2000, 2000]))
+    whole = write_frames(path, pieces_of(chance, [2000, 2000, 2000]))
     data = bytearray(Path(f"{path}.zst").read_bytes())
     data[1500] ^= 1  # in the second frame, bytes that could not be compressed
     Path(f"{path}.zst").write_bytes(data)
@@ -263,7 +265,7 @@ def test_a_thread_keeps_no_more_frames_than_it_says(tmp_path: Path) -> None:
     from grokpack.storage.reading import _LOCAL
 
     path = tmp_path / "NAME"
-    whole = seal(path, [bytes([i]) * (1 << 20) for i in range(9)])
+    whole = write_frames(path, [bytes([i]) * (1 << 20) for i in range(9)])
     assert read(path, 5, len(whole) - 5) == whole[5:]
     held = _LOCAL._held
     assert 0 < sum(len(slot.memory) for slot in (*held.slots, held.stored)) <= HELD_BYTES
@@ -272,7 +274,7 @@ def test_a_thread_keeps_no_more_frames_than_it_says(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]:
     path = tmp_path_factory.mktemp("fuzz") / "NAME"
-    whole = seal(path, pieces_of(random.Random(5), [400, 0, 300, 500]))
+    whole = write_frames(path, pieces_of(random.Random(5), [400, 0, 300, 500]))
     return path, whole, Path(f"{path}.zst").read_bytes()
 
 

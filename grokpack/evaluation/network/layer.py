@@ -74,17 +74,17 @@ def _ignore_stream(_h: np.ndarray) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
-    """Callbacks of a pass through a layer.
+class PassOptions:
+    """Options of a pass through a layer: its key/value cache and its callbacks.
 
     Attributes:
-        memory: Key/value cache, which grows; None for no cache.
+        cache: Key/value cache, which grows; None for no cache.
         watch: Called with the inputs of each matrix.
         between: Called with the residual stream between attention and experts.
         every: Argument of `experts.shares`.
     """
 
-    memory: KVCache | None = None
+    cache: KVCache | None = None
     watch: Watch = ignore
     between: Callable[[np.ndarray], None] = _ignore_stream
     every: int | None = None
@@ -114,7 +114,7 @@ class Layer:
         h: np.ndarray,
         batch: Batch,
         after: list[Matrix],
-        extras: Extras,
+        options: PassOptions,
     ) -> Generator[Product, None, Routing]:
         """Put all tokens through the layer, in place.
 
@@ -122,7 +122,7 @@ class Layer:
             h: The residual stream, `f32[T, d]`.
             batch: The sequences.
             after: Matrices that will be used after this layer.
-            extras: Cache and callbacks.
+            options: Cache and callbacks.
 
         Yields:
             Each product, which the caller computes before it asks for the next.
@@ -131,19 +131,19 @@ class Layer:
             The router's choice.
         """
         tools, precision = self._tools, self._tools.lanes.precision
-        dense = self._dense(extras.every or len(h))
+        dense = self._dense(options.every or len(h))
         tools.stream.announce(dense.wanted() if dense else [])
         normed = tools.room(*h.shape)
         self._norm(h, 0, normed)
-        update = yield from self._attention(normed, batch, extras)
+        update = yield from self._attention(normed, batch, options)
         h += self._norm(update, 1, update)
         precision.settle(h)
-        extras.between(h)
+        options.between(h)
         self._norm(h, 2, normed)
         routing = self._route(normed)
-        work = experts.shares(routing, self._own, extras.every)
+        work = experts.shares(routing, self._own, options.every)
         tools.stream.announce([*experts.wanted(work), *after])
-        yield from self._mix(normed, dense, work, extras.watch, update)
+        yield from self._mix(normed, dense, work, options.watch, update)
         h += self._norm(update, 3, update)
         precision.settle(h)
         return routing
@@ -178,18 +178,18 @@ class Layer:
         lanes.precision.settle(out)
 
     def _attention(
-        self, x: np.ndarray, batch: Batch, extras: Extras
+        self, x: np.ndarray, batch: Batch, options: PassOptions
     ) -> Generator[Product, None, np.ndarray]:
         tools = self._tools
-        extras.watch(QUERY, None, x)
+        options.watch(QUERY, None, x)
         queries = yield from self._project(x, QUERY)
         keys = yield from self._project(x, KEY)
         values = yield from self._project(x, VALUE)
         tools.attention.turn(queries, batch)
         tools.attention.turn(keys, batch)
-        seen = _cached(keys, values, batch, extras.memory)
+        seen = _cached(keys, values, batch, options.cache)
         attended = tools.attention.attend(queries, batch, seen)
-        extras.watch(OUTPUT, None, attended)
+        options.watch(OUTPUT, None, attended)
         return (yield from self._project(attended, OUTPUT))
 
     def _project(self, x: np.ndarray, name: Part) -> Generator[Product, None, np.ndarray]:
@@ -209,17 +209,17 @@ class Layer:
 
 
 def _cached(
-    keys: np.ndarray, values: np.ndarray, batch: Batch, memory: KVCache | None
+    keys: np.ndarray, values: np.ndarray, batch: Batch, cache: KVCache | None
 ) -> list[Seen]:
     """Return the keys and values that each sequence may attend to: cached ones, then new ones."""
     seen = []
     for n, (span, start) in enumerate(zip(batch.spans, batch.starts, strict=True)):
-        if memory is None:
+        if cache is None:
             seen.append(Seen(batch.tokens[span], keys[span], values[span]))
             continue
         end = start + span.stop - span.start
-        memory.keys[n][start:end], memory.values[n][start:end] = keys[span], values[span]
-        memory.tokens[n][start:end] = batch.tokens[span]
+        cache.keys[n][start:end], cache.values[n][start:end] = keys[span], values[span]
+        cache.tokens[n][start:end] = batch.tokens[span]
         rows = slice(0, end)
-        seen.append(Seen(memory.tokens[n][rows], memory.keys[n][rows], memory.values[n][rows]))
+        seen.append(Seen(cache.tokens[n][rows], cache.keys[n][rows], cache.values[n][rows]))
     return seen

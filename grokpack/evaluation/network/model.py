@@ -12,7 +12,7 @@ from grokpack.core.layout import Box
 from grokpack.evaluation.network import matrices, supported_parts
 from grokpack.evaluation.network.arithmetic import capped, rms_norm
 from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
-from grokpack.evaluation.network.layer import Extras, Layer, Tools
+from grokpack.evaluation.network.layer import Layer, PassOptions, Tools
 from grokpack.evaluation.network.matrices import Matrix, matrix
 from grokpack.evaluation.network.product import Product
 from grokpack.evaluation.network.weight_stream import Stream
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 EMBEDDING: Part = "embedding"
 FINAL_NORM: Part = "final_norm"
 HEAD: Part = "head"
-_NO_EXTRAS = Extras()
+_NO_OPTIONS = PassOptions()
 _HEAD_BYTES = 64 << 20  # of a block of logits
 _HEAD_ROWS = 16384  # largest number of tokens of the vocabulary in a block
 _AHEAD_BYTES = 128 << 20  # bands that wait: one is taken while others are read
@@ -154,7 +154,7 @@ class Network:
         number: int,
         h: np.ndarray,
         batch: Batch,
-        extras: Extras = _NO_EXTRAS,
+        options: PassOptions = _NO_OPTIONS,
     ) -> Routing:
         """Pass the residual stream through a layer, in place; layers run in their order.
 
@@ -162,9 +162,9 @@ class Network:
             number: The layer.
             h: `f32[T, d]`.
             batch: The sequences.
-            extras: Cache and callbacks.
+            options: Cache and callbacks.
         """
-        steps = self.products(number, h, batch, extras)
+        steps = self.products(number, h, batch, options)
         while True:
             try:
                 self._multiply(next(steps))
@@ -173,14 +173,14 @@ class Network:
                 return routing
 
     def products(
-        self, number: int, h: np.ndarray, batch: Batch, extras: Extras = _NO_EXTRAS
+        self, number: int, h: np.ndarray, batch: Batch, options: PassOptions = _NO_OPTIONS
     ) -> Generator[Product, None, Routing]:
         """Run a layer like `step`, for a caller that computes the products itself."""
         if number == 0:
             self._begin(batch.size)
         last = number + 1 == len(self.layers)
         after = self._head if last else self.layers[number + 1].first_wanted()
-        return self.layers[number].run(h, batch, after, extras)
+        return self.layers[number].run(h, batch, after, options)
 
     def _multiply(self, product: Product) -> None:
         self.lanes.multiply(product.x, product.bands(self.stream), product.out)
