@@ -114,7 +114,7 @@ class Checkpoint:
         """
         for file in self.layout.files():
             path = self.path(file.path)
-            if not _like(path, file):
+            if not _has_expected_literals(path, file):
                 return path
         return None
 
@@ -132,7 +132,7 @@ class Checkpoint:
         return dict(zip(paths, found, strict=True))
 
 
-def _like(path: str, file: FileLayout) -> bool:
+def _has_expected_literals(path: str, file: FileLayout) -> bool:
     """Return whether a file has the expected size and non-payload bytes."""
     if storage.size_of(path) != file.nbytes:
         return False

@@ -18,7 +18,7 @@ RESERVED_BYTES = 128 << 20
 """Interpreter and libraries: 60 to 110 MB were measured before the first tile."""
 
 
-def affords(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> bool:
+def is_readable_within(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> bool:
     """Return whether a checkpoint can be read, and its chunks decoded, in the memory allowed."""
     return _reading_bytes(source) <= memory_bytes
 
@@ -29,7 +29,7 @@ def refuse_chunks(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) 
     Raises:
         GrokpackError: GP240.
     """
-    if affords(source, memory_bytes):
+    if is_readable_within(source, memory_bytes):
         return
     needs = _reading_bytes(source)
     facts = (("needs", f"{needs / 1e6:.0f} MB"), ("allowed", f"{memory_bytes / 1e6:.0f} MB"))

@@ -70,7 +70,7 @@ def _limits(session: Session, flags: RunFlags, worker_options: WorkerOptions) ->
     from grokpack.execution.run_options import RunOptions
 
     return RunOptions(
-        worker_options.memory(parsing.parse_bytes(flags.memory)),
+        worker_options.process_memory(parsing.parse_bytes(flags.memory)),
         worker_options.threads,
         parsing.parse_seconds(flags.max_duration),
         flags.restart,

@@ -33,7 +33,7 @@ class WorkerOptions:
     memory_bytes: int | None = None
     workers: int | None = None
 
-    def memory(self, asked_bytes: int) -> int:
+    def process_memory(self, asked_bytes: int) -> int:
         """Return the memory that a process keeps to: as asked for, or the cluster's if less."""
         return min(asked_bytes, self.memory_bytes or asked_bytes)
 

@@ -45,18 +45,18 @@ _SHAPES = r"\b(hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|gh[pousr]_[A-Za-z0
 _known: set[str] = set()
 
 
-def know_process() -> None:
+def add_secrets_of_process() -> None:
     """Redact the secrets of environment variables and the command line from now on."""
     for word in sys.argv[1:]:
-        know_url(word)
+        add_secrets_of_url(word)
     for name, value in os.environ.items():
         if re.search(_NAMED, name) and not re.search(_PLACES, name) and not os.path.exists(value):
-            know(value)
+            add_secrets(value)
         elif "://" in value:
-            know_url(value)
+            add_secrets_of_url(value)
 
 
-def know(*secrets: str | None) -> None:
+def add_secrets(*secrets: str | None) -> None:
     """Redact these values from now on; None and short words are ignored."""
     fresh = {text for secret in secrets if secret for text in _forms(secret)} - _known
     if fresh:
@@ -75,7 +75,7 @@ def _forms(secret: str) -> set[str]:
     return {form for form in forms if len(form) >= _SHORTEST}
 
 
-def know_url(url: str) -> None:
+def add_secrets_of_url(url: str) -> None:
     """Redact the user name, the password and the query of a URL from now on."""
     from urllib.parse import urlsplit
 
@@ -84,8 +84,8 @@ def know_url(url: str) -> None:
     except ValueError:
         return
     user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
-    know(password if colon else user if len(user) >= _TOKEN else None)
-    know(*(pair.partition("=")[2] for pair in parts.query.split("&")))
+    add_secrets(password if colon else user if len(user) >= _TOKEN else None)
+    add_secrets(*(pair.partition("=")[2] for pair in parts.query.split("&")))
 
 
 def redact(text: str) -> str:
@@ -104,6 +104,6 @@ def redact(text: str) -> str:
 @cache
 def _pattern() -> re.Pattern[str] | None:
     """Return the pattern of all known secrets, longest first, including those of this process."""
-    know_process()
+    add_secrets_of_process()
     words = sorted(_known, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, words))) if words else None

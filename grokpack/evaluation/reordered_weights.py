@@ -19,7 +19,7 @@ from grokpack.evaluation.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
 from grokpack.evaluation.network.matrices import Matrix, matrix
 from grokpack.evaluation.network.product import MatrixTile
 from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE
-from grokpack.transforms.dequantize import exact
+from grokpack.transforms.dequantize import read_as_f32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,7 @@ class Reordered:
     def _whole(self, name: str) -> list[np.ndarray]:
         """Read a small tensor of both, `f32[...]`."""
         return [
-            exact(spec, whole(spec.values.shape), reader)
+            read_as_f32(spec, whole(spec.values.shape), reader)
             for spec, reader in zip(self._specs(name), self._readers, strict=True)
         ]
 
@@ -120,7 +120,7 @@ class Reordered:
         made = []
         for spec, reader in zip(self._specs(name), self._readers, strict=True):
             rows, columns = spec.values.shape
-            values = exact(spec, Box((0, 0), (min(_SAMPLE, rows), columns)), reader)
+            values = read_as_f32(spec, Box((0, 0), (min(_SAMPLE, rows), columns)), reader)
             heads = values.reshape(len(values), -1, self._head_dim).swapaxes(0, 1)
             made.append(heads.reshape(len(heads), -1))
         return made

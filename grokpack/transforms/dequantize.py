@@ -244,7 +244,7 @@ def read_scales(
     return to_f32(bits, tensor.scales.dtype)
 
 
-def exact(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
+def read_as_f32(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:
     """Return a box of a tensor's weights, `f32[...]`, without rounding.
 
     Raises:

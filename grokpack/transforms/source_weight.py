@@ -111,7 +111,7 @@ class SourceWeight:
             values *= scales[group_index(box.start[0], box.shape[0], self.shape[0] // rows)]
         return values, np.ones((1, box.shape[1]), np.float32)
 
-    def exact(self, lead: tuple[int, ...], box: Box, reader: ArraySource) -> np.ndarray:
+    def read_as_f32(self, lead: tuple[int, ...], box: Box, reader: ArraySource) -> np.ndarray:
         """Read a part of one matrix in float32, `[in, out]`."""
         values, scales = self.read(lead, box, reader)
         if not self.coded:

@@ -34,7 +34,7 @@ class Transform:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the arrays that it may read: field `array`, and those of tensors and arrays."""
-        own = (_names(field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        own = (_array_names(field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
         return tuple(dict.fromkeys(name for names in own for name in names))
 
     @property
@@ -52,12 +52,12 @@ class Transform:
         return [self.operation, *map(_as_json, values)]
 
 
-def _names(field: str, value: object) -> Iterable[str]:
+def _array_names(field: str, value: object) -> Iterable[str]:
     """Return the names of the arrays that a field's value stands for."""
     if isinstance(value, str):
         return [value] if field == "array" else []
     if isinstance(value, tuple):
-        return [name for one in value for name in _names(field, one)]
+        return [name for one in value for name in _array_names(field, one)]
     if isinstance(value, TensorSpec):
         return value.arrays()
     inputs: tuple[str, ...] = getattr(value, "inputs", ())

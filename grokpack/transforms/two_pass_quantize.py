@@ -156,7 +156,7 @@ def _round(
     """Return codes `i8[row, out]` of some rows, and the terms of each for sums and counts."""
     box = Box((rows[0], 0), (rows[1] - rows[0], scales.shape[1]))
     half = 1 << (quantizer.scheme.bits - 1)
-    values = quantizer.weight.exact(quantizer.lead, box, reader)
+    values = quantizer.weight.read_as_f32(quantizer.lead, box, reader)
     rounded = np.clip(np.rint(values / scales), -half, half - 1)
     errors = values - rounded * scales
     sums = np.stack([values * values, errors * errors, values * errors])

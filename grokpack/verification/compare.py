@@ -19,7 +19,7 @@ from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
 from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16, widen_f16
 from grokpack.storage.reading_threads import threads
-from grokpack.transforms.dequantize import exact
+from grokpack.transforms.dequantize import read_as_f32
 from grokpack.verification.read_options import ReadOptions
 
 if TYPE_CHECKING:
@@ -199,7 +199,10 @@ class _Comparer:
         return [self._block(pair, box) for box in boxes]
 
     def _block(self, pair: _Pair, box: Box) -> _Block:
-        one, other = exact(pair.first, box, self.first), exact(pair.second, box, self.second)
+        one, other = (
+            read_as_f32(pair.first, box, self.first),
+            read_as_f32(pair.second, box, self.second),
+        )
         self.watch.advanced(box.elements)
         name = pair.first.name
         unlike = ~((one == other) | (np.isnan(one) & np.isnan(other)))

@@ -68,7 +68,7 @@ def test_what_a_setting_holds_is_left_out_wherever_it_stands(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(name, SECRET)
-        redaction.know_process()
+        redaction.add_secrets_of_process()
         error = SourceUnreadable(f"{before}{SECRET}{after}", Place(SECRET), hint=SECRET)
         assert not _holds(repr(error) + str(error) + str(error.args))
 
@@ -140,7 +140,7 @@ def test_a_report_of_a_bug_holds_no_secret(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    redaction.know_process()
+    redaction.add_secrets_of_process()
     url = "http://u:otherZq9@h/x?sig=thirdZq9"
     error = crash_report.bug(
         RuntimeError(f"{SECRET} Authorization: Bearer {SECRET} {url}"), verbose=True

@@ -25,7 +25,7 @@ from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.execution.run import execute
 from grokpack.models import registry
 from grokpack.models.family import Model
-from grokpack.transforms.dequantize import exact
+from grokpack.transforms.dequantize import read_as_f32
 from tests.support.network import logits, random_tokens
 from tests.support.third_family import CAPS, FAMILY, SMALL
 
@@ -57,7 +57,7 @@ class Reference:
         self.weights: dict[tuple[str, int | None], np.ndarray] = {}
         for entry in checkpoint.model.tensors():
             tensor = checkpoint.tensors[entry.name]
-            values = exact(tensor, whole(tensor.values.shape), reader).astype(np.float64)
+            values = read_as_f32(tensor, whole(tensor.values.shape), reader).astype(np.float64)
             self.weights[entry.rule.part, entry.layer] = values
         self.constants = FAMILY.constants(SMALL)
 

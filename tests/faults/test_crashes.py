@@ -34,7 +34,7 @@ def crash_everywhere(command: str, source: Path, work: Path, most: int | None) -
     out.parent.mkdir()
     with counted() as operations:
         write(source, out)
-    expected, names = contents(out), _names(out)
+    expected, names = contents(out), _file_names(out)
     total = len(operations)
     assert total > 3
     chosen = range(total)
@@ -52,10 +52,10 @@ def crash_everywhere(command: str, source: Path, work: Path, most: int | None) -
         assert found.keys() == expected.keys(), f"{command}: crashed before operation {count}"
         unlike = [name for name in found if found[name] != expected[name]]
         assert not unlike, f"{command}: crashed before operation {count}"
-        assert _names(out) == names, f"{command}: crashed before operation {count}"
+        assert _file_names(out) == names, f"{command}: crashed before operation {count}"
 
 
-def _names(out: Path) -> list[str]:
+def _file_names(out: Path) -> list[str]:
     """All that is there, hidden or not: a run leaves neither temporary files nor locks."""
     return sorted(path.relative_to(out.parent).as_posix() for path in out.parent.rglob("*"))
 

@@ -24,7 +24,7 @@ def interface() -> dict[str, dict[str, Any]]:
     """Options by command, signatures by public name, digests by schema."""
     return {
         "options": {f"grokpack {name}": options for name, options in _options().items()},
-        "names": {f"grokpack.{name}": _signature(name) for name in _names()},
+        "names": {f"grokpack.{name}": _signature(name) for name in _public_names()},
         "schemas": {f"schema of {name}": {"digest": _schema(name)} for name in _SCHEMAS},
     }
 
@@ -49,7 +49,7 @@ def _option(parameter: Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in parts.items() if value)
 
 
-def _names() -> list[str]:
+def _public_names() -> list[str]:
     return sorted({*dir(grokpack), *grokpack.__all__} - {"__version__"})
 
 

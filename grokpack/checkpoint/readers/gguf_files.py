@@ -98,7 +98,7 @@ def read(path: str) -> GgufFiles:
     beside: list[Finding] = []
     if storage.is_folder(path):
         path, others = _chosen(path)
-        beside = [weight_files.passed_over(name) for name in others]
+        beside = [weight_files.unread_file_finding(name) for name in others]
     folder, name = os.path.split(storage.absolute(path))
     names = _files_of(name)
     allowance = Allowance()

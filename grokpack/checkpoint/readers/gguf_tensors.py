@@ -56,7 +56,7 @@ def take(
     findings: list[Finding] = []
     used = {head}
     for entry in wanted:
-        stored = _names(entry, infos, min(experts, len(infos)))
+        stored = _stored_names(entry, infos, min(experts, len(infos)))
         used |= set(stored)
         missing = [name for name in stored if name not in infos]
         kinds = {infos[name] for name in stored if name in infos}
@@ -77,7 +77,9 @@ def _held(entry: ModelTensor, stored: tuple[str, ...], own: TensorInfo) -> HeldT
     return HeldTensor(TensorInfo(own.type, (len(stored), *own.shape)), stored, apart=True)
 
 
-def _names(entry: ModelTensor, infos: Mapping[str, TensorInfo], experts: int) -> tuple[str, ...]:
+def _stored_names(
+    entry: ModelTensor, infos: Mapping[str, TensorInfo], experts: int
+) -> tuple[str, ...]:
     """Return the arrays that hold a tensor: its own, or those of its experts if they exist."""
     if not entry.rule.stacked or entry.gguf in infos:
         return (entry.gguf,)

@@ -157,7 +157,7 @@ def _leave_copies(found: _Folder) -> None:
     """Leave out files that are not the model's, and find missing shards by their names."""
     arrays = {path: header.arrays.keys() for path, header in found.headers.items()}
     for path, why in weight_files.choose_copies(arrays, _is_known).items():
-        found.findings.append(weight_files.passed_over(path, why))
+        found.findings.append(weight_files.unread_file_finding(path, why))
         found.files.remove(path)
         del found.headers[path]
     missing = weight_files.missing_shards(found.files)

@@ -263,7 +263,7 @@ def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> File
 def _strangers(folder: str, known: set[str]) -> list[Finding]:
     """Return findings for weight files that the index does not list and no rank loads."""
     return [
-        weight_files.passed_over(path, f"{INDEX} does not list it: not read")
+        weight_files.unread_file_finding(path, f"{INDEX} does not list it: not read")
         for path in storage.tree(folder)
         if path.endswith(safetensors.SUFFIX) and path not in known
         if not any(weight_files.is_hidden(part) for part in path.split("/"))

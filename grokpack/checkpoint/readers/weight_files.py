@@ -89,7 +89,7 @@ def is_beside(name: str, present: Collection[str]) -> bool:
     return is_hidden(name) or copied or _OTHERS.fullmatch(name) is not None
 
 
-def passed_over(name: str, why: str = "lies beside the model's files: not read") -> Finding:
+def unread_file_finding(name: str, why: str = "lies beside the model's files: not read") -> Finding:
     """Return the finding about a file that is not read."""
     return Finding("GP102", why, name, severity="warning")
 
@@ -114,7 +114,7 @@ def choose(folder: str) -> Choice:
         files = list(dict.fromkeys(placed.values()))
         beside = [name for name in weights if name not in files]
         why = f"{index} does not list it: not read"
-        return Choice(files, placed, index, [passed_over(name, why) for name in beside])
+        return Choice(files, placed, index, [unread_file_finding(name, why) for name in beside])
     own = [name for name in weights if not is_beside(name, weights)]
     plain = [name for name in own if not _CONSOLIDATED.fullmatch(name)]
     files = plain or own
@@ -122,7 +122,7 @@ def choose(folder: str) -> Choice:
         what = "an adapter alone is here, not the model that it adapts"
         hint = "merge it into the model, and save that: `merge_and_unload` of peft does"
         raise GrokpackError("GP203", what, Place(folder, tensor=weights[0]), hint=hint)
-    findings = [passed_over(name) for name in weights if name not in files]
+    findings = [unread_file_finding(name) for name in weights if name not in files]
     return Choice(files, findings=findings)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.checkpoint.reading_memory import affords
+from grokpack.checkpoint.reading_memory import is_readable_within
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, scales_name
@@ -50,7 +50,7 @@ def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
     views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
     viewed = any(view is not None and not view.decodes for view in views)
-    return not viewed and nbytes <= _LIMIT_BYTES and affords(source)
+    return not viewed and nbytes <= _LIMIT_BYTES and is_readable_within(source)
 
 
 def float16_notes(source: Checkpoint, made: Mapping[str, Op]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.layout import whole
 from grokpack.evaluation.network import matrices
-from grokpack.transforms.dequantize import exact
+from grokpack.transforms.dequantize import read_as_f32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -94,7 +94,7 @@ class Stream:
     def values(self, tensor: TensorSpec, box: Box) -> np.ndarray:
         """Read a box of a small tensor, `f32[...]`."""
         self.read_bytes += box.elements * tensor.values.dtype.itemsize
-        return exact(tensor, box, self._reader)
+        return read_as_f32(tensor, box, self._reader)
 
     def whole(self, tensor: TensorSpec) -> np.ndarray:
         """Read a small tensor, `f32[...]`: a norm, a router."""

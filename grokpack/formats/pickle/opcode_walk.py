@@ -241,18 +241,18 @@ def _replace(walk: Walk, code: bytes) -> None:
     walk.stack.append(OPAQUE)
 
 
-def _gather(walk: Walk, _: bytes) -> None:
+def _replace_marked(walk: Walk, _: bytes) -> None:
     walk.pop_mark()
     walk.stack.append(OPAQUE)
 
 
-def _put_below(walk: Walk, code: bytes) -> None:
-    for _ in range(opcodes.DROPPING[code]):
+def _append(walk: Walk, code: bytes) -> None:
+    for _ in range(opcodes.APPENDING[code]):
         walk.pop()
     walk.top()
 
 
-def _drain(walk: Walk, _: bytes) -> None:
+def _drop_marked(walk: Walk, _: bytes) -> None:
     walk.pop_mark()
 
 
@@ -328,9 +328,9 @@ _KINDS: tuple[tuple[Iterable[bytes], Callable[[Walk, bytes], None]], ...] = (
     (opcodes.MEMO_WRITES, _remember),
     (opcodes.MEMO_READS, _recall),
     (opcodes.REPLACING, _replace),
-    (opcodes.GATHERING, _gather),
-    (opcodes.DROPPING, _put_below),
-    (opcodes.DRAINING, _drain),
+    (opcodes.REPLACING_MARKED, _replace_marked),
+    (opcodes.APPENDING, _append),
+    (opcodes.DROPPING_MARKED, _drop_marked),
     (opcodes.EXTENSIONS, _extension),
     (opcodes.ARGUMENTS, _call),
 )

@@ -37,13 +37,13 @@ PLAIN = frozenset((b"N", b"\x88", b"\x89", b"]", b")", b"}", b"\x8f", b"\x97"))
 REPLACING = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
 """Opcodes that replace so many values by one."""
 
-GATHERING = frozenset((b"t", b"l", b"d", b"\x91"))
+REPLACING_MARKED = frozenset((b"t", b"l", b"d", b"\x91"))
 """Opcodes that replace everything above a mark by one value."""
 
-DROPPING = {b"a": 1, b"s": 2}
+APPENDING = {b"a": 1, b"s": 2}
 """Opcodes that put so many values into the one below."""
 
-DRAINING = frozenset((b"e", b"u", b"\x90", b"1"))
+DROPPING_MARKED = frozenset((b"e", b"u", b"\x90", b"1"))
 """Opcodes that remove everything above a mark."""
 
 ARGUMENTS = {b"R": 1, b"b": 1, b"\x81": 1, b"\x92": 2}

@@ -30,7 +30,7 @@ def count_codes(
         for left in range(0, out, _COLUMNS):
             right = min(left + _COLUMNS, out)
             strip = codes[top : top + _ROWS, left:right]
-            _gather(strip, sums, low[left:right], high[left:right])
+            _sum_squares_and_extremes(strip, sums, low[left:right], high[left:right])
             for column in range(right - left):
                 squares[left + column] += sums[column]
 
@@ -53,7 +53,9 @@ def _count_bytes(octets: np.ndarray, counts: np.ndarray) -> None:
 
 
 @compiled
-def _gather(strip: np.ndarray, sums: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+def _sum_squares_and_extremes(
+    strip: np.ndarray, sums: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> None:
     """Sum squares and find extremes of a strip's columns, in loops that vectorize."""
     rows, out = strip.shape
     sums[:out] = 0

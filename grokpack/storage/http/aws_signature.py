@@ -41,7 +41,7 @@ def find_keys() -> Keys | None:
     """
     found = _keys()
     if found is not None:
-        redaction.know(found.name, found.secret, found.token)
+        redaction.add_secrets(found.name, found.secret, found.token)
     return found
 
 

@@ -83,7 +83,7 @@ def _parse(variable: str, value: str) -> Proxy:
     scheme, rest = (scheme.lower(), rest) if mark else ("http", value)
     login, at, host = rest.rpartition("@")
     user, _, password = login.partition(":")
-    redaction.know(password, unquote(password))
+    redaction.add_secrets(password, unquote(password))
     host = host.rstrip("/")
     fault = host_fault(host)
     if scheme not in _SCHEMES:
@@ -99,10 +99,10 @@ def _is_exempt(host: str, port: int | None) -> bool:
     """Return whether `no_proxy` names a host, a domain above it or a network that it is in."""
     text = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     own = host.lower().strip("[]").rstrip(".")
-    return any(_names(word.lower(), own, port) for word in re.split(r"[,\s]+", text) if word)
+    return any(_matches(word.lower(), own, port) for word in re.split(r"[,\s]+", text) if word)
 
 
-def _names(word: str, host: str, port: int | None) -> bool:
+def _matches(word: str, host: str, port: int | None) -> bool:
     if word == "*":
         return True
     name, colon, wanted = word.rpartition(":")

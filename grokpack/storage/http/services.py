@@ -266,7 +266,7 @@ def _bucket(scheme: str, name: str) -> Bucket:
     if scheme == "gs":
         endpoint = settings.endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
         token = None if open_to_all else settings.secret("GOOGLE_OAUTH_ACCESS_TOKEN")
-        redaction.know(token)
+        redaction.add_secrets(token)
         return Bucket(name, google=True, region="auto", token=token, endpoint=endpoint)
     aws_signature.check_profile()
     own = settings.endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -276,7 +276,7 @@ def _bucket(scheme: str, name: str) -> Bucket:
 @cache
 def _hub(repo: str, revision: str) -> Hub:
     token = _hub_token()
-    redaction.know(token)
+    redaction.add_secrets(token)
     return Hub(repo, revision, settings.endpoint("HF_ENDPOINT") or HUB, token)
 
 
