@@ -1,82 +1,94 @@
-"""JSON Schemas of each command's document, put together from the files in `schemas/`.
+"""JSON Schemas of each command's document and of the manifest, made from their types.
 
-`envelope.json` is what all documents share, `COMMAND.json` describes `status` and `data`, and
-`definitions.json` has what several of them use. Schemas allow unknown keys everywhere, so that
-additions break no reader.
+Schemas allow unknown keys everywhere, so that additions break no reader.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 from typing import Any
 
-from grokpack import storage
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from grokpack.core.documents.answer_json import FailureJson
+from grokpack.core.documents.comparison_json import ComparisonAnswer
+from grokpack.core.documents.evaluation_json import EvaluationAnswer
+from grokpack.core.documents.generation_json import GenerationAnswer
+from grokpack.core.documents.inspection_json import InspectionAnswer
+from grokpack.core.documents.manifest_json import ManifestJson, RecordingAnswer
+from grokpack.core.documents.plan_json import PlanAnswer
+from grokpack.core.documents.verification_json import VerificationAnswer
 from grokpack.core.errors import GrokpackError
 
-_FILES = os.path.join(os.path.dirname(__file__), "file_schemas")
-_FOLDER = os.path.join(os.path.dirname(__file__), "schemas")
-_SHARED = ("definitions", "envelope")
-_REFERENCE = "#/$defs/"
+ANSWERS: dict[str, Any] = {
+    "convert": PlanAnswer,
+    "diff": ComparisonAnswer,
+    "evaluate": EvaluationAnswer,
+    "generate": GenerationAnswer,
+    "inspect": InspectionAnswer,
+    "manifest": RecordingAnswer,
+    "quantize": PlanAnswer,
+    "reshard": PlanAnswer,
+    "synth": PlanAnswer,
+    "verify": VerificationAnswer,
+}
+"""Types of documents by command."""
+USAGE = "usage"
+"""Name of the schema for a command line without a command, which can only fail."""
+MANIFEST = "grokpack.json"
 
 
 def names() -> list[str]:
-    """List the schemas: commands, and `usage` for a command line without one."""
-    stems = (os.path.splitext(name)[0] for name in storage.names(_FOLDER))
-    return [stem for stem in stems if stem not in _SHARED]
+    """List the schemas of what commands print."""
+    return sorted([*ANSWERS, USAGE])
 
 
-def files() -> list[str]:
-    """List the files that there are schemas for."""
-    return list(storage.names(_FILES))
-
-
-def schema(command: str) -> dict[str, Any]:
+def schema(name: str) -> dict[str, Any]:
     """Return the schema (draft 2020-12) of a command's document or of a file, self-contained.
 
     Raises:
         GrokpackError: GP304 where no command of that name prints JSON.
     """
-    if command in files():
-        own_file: dict[str, Any] = storage.read_json(os.path.join(_FILES, command))
-        return own_file
-    if command not in names():
-        near = difflib.get_close_matches(command, names(), 1, 0.5)
+    if name == MANIFEST:
+        return _headed("manifest-file", name, _generated(ManifestJson))
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), 1, 0.5)
         meant = f"did you mean `{near[0]}`? " if near else ""
-        hint = f"{meant}there are {', '.join([*names(), *files()])}"
-        raise GrokpackError("GP304", f"there is no schema `{command}`", hint=hint)
-    own, document = _read(command), _read("envelope")
-    document["$id"] = f"urn:grokpack:schema:{command}:1"
-    document["title"] = f"grokpack/{command}/1"
-    document["properties"]["schema"]["const"] = document["title"]
-    document["properties"]["status"] = own["status"]
-    document["else"]["properties"]["data"] = own["data"]
-    document["$defs"] = _named_in(document, _read("definitions"))
-    return document
+        hint = f"{meant}there are {', '.join([*names(), MANIFEST])}"
+        raise GrokpackError("GP304", f"there is no schema `{name}`", hint=hint)
+    title = f"grokpack/{name}/1"
+    forms = [_generated(form) for form in (ANSWERS.get(name), FailureJson) if form]
+    definitions: dict[str, Any] = {}
+    for form in forms:
+        definitions |= form.pop("$defs")
+        form["properties"]["schema"]["const"] = title
+    return _headed(name, title, {"anyOf": forms, "$defs": definitions})
 
 
-def _read(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = storage.read_json(os.path.join(_FOLDER, f"{name}.json"))
-    return document
+def _headed(identity: str, title: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": f"urn:grokpack:schema:{identity}:1",
+        "title": title,
+        **content,
+    }
 
 
-def _named_in(document: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Collect the definitions that a document refers to, directly or indirectly."""
-    wanted = list(_references(document))
-    found: dict[str, Any] = {}
-    while wanted:
-        name = wanted.pop()
-        if name not in found:
-            found[name] = definitions[name]
-            wanted += _references(found[name])
-    return {name: found[name] for name in definitions if name in found}
+def _generated(document: Any) -> dict[str, Any]:  # noqa: ANN401  # a type, as pydantic takes it
+    made: dict[str, Any] = _plain(TypeAdapter(document).json_schema())
+    return made
 
 
-def _references(node: object) -> list[str]:
-    if isinstance(node, dict):
-        own = node.get("$ref")
-        below = [name for value in node.values() for name in _references(value)]
-        return below + ([own.removeprefix(_REFERENCE)] if isinstance(own, str) else [])
-    if isinstance(node, list):
-        return [name for value in node for name in _references(value)]
-    return []
+def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON values
+    """Leave out the titles that pydantic makes of names, and lay descriptions out in one line."""
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(plain.get("title"), str):
+        del plain["title"]
+    if isinstance(plain.get("description"), str):
+        plain["description"] = " ".join(plain["description"].split()).removesuffix(".")
+    return plain

@@ -1,0 +1,53 @@
+"""Answer of `diff`: how the weights of two checkpoints differ."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from grokpack.core.documents.answer_json import Amount, AnswerJson, Count
+
+WeightState = Literal["equal", "rounded", "different"]
+ComparisonStatus = Annotated[
+    WeightState,
+    Field(description="The worst state of all tensors, or `error` where the command failed"),
+]
+
+
+class DifferenceJson(TypedDict):
+    """Difference between two tensors of a name."""
+
+    name: str
+    """xAI's name."""
+    state: WeightState
+    elements: Count
+    """Values compared."""
+    differing: Count
+    """Values that are not equal."""
+    largest: float | None
+    """The largest absolute difference; null where it is infinite."""
+    relative: float | None
+    """Root of squared differences over squared values of the first; null where infinite."""
+    first: list[Count] | None
+    """Index of the first value that differs."""
+
+
+class ComparisonJson(TypedDict):
+    """Differences between the weights of two checkpoints."""
+
+    first: str
+    """One checkpoint."""
+    second: str
+    """The other."""
+    max_error: float | None
+    """`--max-error`."""
+    only_first: list[str]
+    """Tensors that only the first has, or in another shape."""
+    only_second: list[str]
+    """The same of the second."""
+    tensors: list[DifferenceJson]
+    seconds: Amount
+    """Wall time."""
+
+
+ComparisonAnswer: TypeAlias = AnswerJson[ComparisonStatus, ComparisonJson]

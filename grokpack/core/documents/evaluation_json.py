@@ -1,0 +1,185 @@
+"""Answer of `evaluate`: what a network computes, or how far another is from it."""
+
+from typing import Annotated, Literal, NotRequired, TypeAlias
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, Positive
+
+EvaluationStatus = Annotated[
+    Literal["ok", "within", "beyond", "alike", "apart"],
+    Field(
+        description="`ok` for one network; `within` or `beyond` its limits for another; `error` "
+        "where the command failed; `alike` and `apart` in documents of older versions"
+    ),
+]
+PartName = Literal["embedding", "attention", "experts", "head"]
+
+
+class LossJson(TypedDict):
+    """Quality of predictions; null where no token was predicted, or a figure is infinite."""
+
+    tokens: Count
+    """Tokens that were predicted."""
+    mean: float | None
+    """Of minus the logarithm of their probabilities, in nats."""
+    error: float | None
+    """Standard error of the mean."""
+    perplexity: float | None
+    """The exponential of the mean."""
+    perplexity_error: float | None
+    """Its standard error."""
+    top1: float | None
+    """Share of them that were the likeliest."""
+
+
+class LayerJson(TypedDict):
+    """Figures of a layer: of one network what flowed through it, of two relative errors."""
+
+    layer: Count
+    rms: NotRequired[float]
+    """Root mean square of the residual stream after it."""
+    largest: NotRequired[float]
+    """Largest absolute value there."""
+    attention_rms: NotRequired[float]
+    """Of what attention added."""
+    experts_rms: NotRequired[float]
+    """Of what the experts added."""
+    load: NotRequired[list[Count]]
+    """Tokens that each expert worked on."""
+    gate: NotRequired[float]
+    """Mean share of a token's best expert."""
+    stream: NotRequired[float | None]
+    """Relative error of the stream after it."""
+    attention: NotRequired[float | None]
+    """Relative error of what attention adds to the same stream."""
+    experts: NotRequired[float | None]
+    """Relative error of what the experts add to the same stream."""
+    flips: NotRequired[float | None]
+    """Share of tokens for which the routers chose other experts."""
+
+
+class DivergenceJson(TypedDict):
+    """KL divergence of the other's predictions, in nats."""
+
+    mean: float | None
+    p99: float | None
+    largest: float | None
+
+
+class PartErrorJson(TypedDict):
+    """Error of a part of the network on the same input, and its limit."""
+
+    part: PartName
+    layer: Count | None
+    error: float | None
+    """Its relative error."""
+    limit: float | None
+    """What the formats of its weights allow."""
+
+
+class SuspectJson(TypedDict):
+    """Part that errs by more than its limit."""
+
+    part: PartName
+    layer: Count | None
+    error: float | None
+    """Its relative error."""
+    typical: float | None
+    """Null: parts are held against `limit`, not against one another."""
+    limit: NotRequired[float | None]
+    """What the formats of its weights allow."""
+
+
+class UnequalJson(TypedDict):
+    """Weight that is not equal in both networks."""
+
+    name: str
+    """xAI's name."""
+    expert: Count | None
+    state: Literal["within", "otherwise", "beyond"]
+    expected: str
+    """What the formats allow, in words."""
+    elements: Positive
+    """Values compared."""
+    differing: Count
+    """Values not equal."""
+    beyond: Count
+    """Values further apart than allowed."""
+    relative: NotRequired[float | None]
+    """Relative error."""
+    allowed: NotRequired[float | None]
+    """Relative error that the formats allow."""
+    largest: NotRequired[float | None]
+    """Largest absolute difference."""
+    first: NotRequired[list[Count] | None]
+    """Index of the first value beyond."""
+
+
+class WeightsJson(TypedDict):
+    """Weights of both as values; each expert of a stack counts by itself."""
+
+    equal: Count
+    """Equal in every value."""
+    within: Count
+    """Within what the formats allow."""
+    otherwise: Count
+    """Beyond it, and the same in what they compute."""
+    beyond: Count
+    """Beyond what the formats allow."""
+    unequal: list[UnequalJson]
+    """Those that are not equal."""
+
+
+class EvaluationJson(TypedDict):
+    """Outputs of a network, or its distance from another."""
+
+    source: str
+    """The checkpoint."""
+    against: str | None
+    """The other, or null."""
+    input: str
+    """File of the text or the tokens."""
+    precision: Literal["f32", "bf16"]
+    tokens: Positive
+    """Tokens that went through the network."""
+    loss: LossJson
+    """Of the source."""
+    other_loss: NotRequired[LossJson]
+    """Of the other."""
+    layers: list[LayerJson]
+    """Of one network: what flowed through each layer. Of two: relative errors."""
+    losses: NotRequired[list[float | None]]
+    """Of the first 4,096 tokens, in nats; null where there was nothing to predict."""
+    kl: NotRequired[DivergenceJson]
+    top1: NotRequired[float]
+    """Share of tokens whose likeliest successor is the same."""
+    top8: NotRequired[float]
+    """Share of the eight likeliest that both have."""
+    embedding: NotRequired[float | None]
+    """Relative error of the embedded tokens."""
+    head: NotRequired[float | None]
+    """Relative error of the logits on the same input."""
+    parts: NotRequired[list[PartErrorJson]]
+    """The parts of the network in the order of the computation, with their limits."""
+    weights: NotRequired[WeightsJson]
+    suspects: NotRequired[list[SuspectJson]]
+    """Parts that err by more than their limit, in the order of the computation."""
+    max_kl: NotRequired[float | None]
+    """`--max-kl`."""
+    min_top1: NotRequired[float | None]
+    """`--min-top1`."""
+    logits: NotRequired[str | None]
+    """File of all logits, or null."""
+    calibration: NotRequired[str | None]
+    """File of the calibration, or null."""
+    read_bytes: Count
+    """Bytes of weights that were read."""
+    seconds: Amount
+    """Wall time."""
+    tokens_per_s: Amount
+    """Tokens by wall time."""
+
+
+EvaluationAnswer: TypeAlias = AnswerJson[EvaluationStatus, EvaluationJson]
