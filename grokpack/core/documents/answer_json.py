@@ -54,9 +54,9 @@ class FindingJson(TypedDict):
     tensor: str | None
     """Parameter name, where one is concerned."""
     expected: str | None
-    """What should be there, for people."""
+    """The value that should be there, for people."""
     found: str | None
-    """What is there, for people."""
+    """The value that is there, for people."""
     fix: NotRequired[str | None]
     """The command that mends it, where there is one."""
 
@@ -79,9 +79,9 @@ class ErrorJson(TypedDict):
     byte: int | None
     """Where in the file the trouble begins."""
     facts: list[FactJson]
-    """What explains it: found, expected, needed."""
+    """Values that explain it: found, expected, needed."""
     hint: str | None
-    """What to do next."""
+    """The next thing to do."""
     help: str
     """The code's place in the documentation."""
 
@@ -91,8 +91,8 @@ class AnswerJson(TypedDict, Generic[Status, Data]):
     """Document of a command that did not fail."""
 
     schema: str
-    """Which schema this document keeps to; the number at its end rises only if something is taken
-    away."""
+    """The schema that this document keeps to; the number at its end rises only if something is
+    taken away."""
     tool: ToolJson
     status: Status
     exit_code: Count

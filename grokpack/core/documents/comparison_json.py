@@ -44,7 +44,7 @@ class ComparisonJson(TypedDict):
     only_first: list[str]
     """Tensors that only the first has, or in another shape."""
     only_second: list[str]
-    """The same of the second."""
+    """Tensors that only the second has, or in another shape."""
     tensors: list[DifferenceJson]
     seconds: Amount
     """Wall time."""

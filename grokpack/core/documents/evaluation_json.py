@@ -76,7 +76,7 @@ class PartErrorJson(TypedDict):
     error: float | None
     """Its relative error."""
     limit: float | None
-    """What the formats of its weights allow."""
+    """The error that the formats of its weights allow."""
 
 
 class SuspectJson(TypedDict):
@@ -89,7 +89,7 @@ class SuspectJson(TypedDict):
     typical: float | None
     """Null: parts are held against `limit`, not against one another."""
     limit: NotRequired[float | None]
-    """What the formats of its weights allow."""
+    """The error that the formats of its weights allow."""
 
 
 class UnequalJson(TypedDict):
@@ -100,7 +100,7 @@ class UnequalJson(TypedDict):
     expert: Count | None
     state: Literal["within", "otherwise", "beyond"]
     expected: str
-    """What the formats allow, in words."""
+    """Differences that the formats allow, in words."""
     elements: Positive
     """Values compared."""
     differing: Count

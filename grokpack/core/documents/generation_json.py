@@ -17,7 +17,7 @@ class SequenceJson(TypedDict):
     text: str | None
     """Theirs; null for a prompt of ids."""
     ended: bool
-    """Whether the model ended the sequence."""
+    """True where the model ended the sequence."""
 
 
 class GenerationJson(TypedDict):

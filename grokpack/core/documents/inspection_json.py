@@ -81,7 +81,7 @@ class TensorJson(TypedDict):
     role: str
     """`expert`, `attention`, `embedding`, `router`, `norm`."""
     title: str
-    """What it is, in words."""
+    """Its place in the network, in words."""
     layer: int | None
     """Decoder layer, from 0."""
     dtype: str
@@ -182,7 +182,7 @@ class InspectionJson(TypedDict):
     unread: NotRequired[list[str]]
     """Names of tensors that were asked for, by name or with `--stats`, and could not be read."""
     complete: bool | None
-    """Whether every file is there and as it should be; null where nothing tells how many there
+    """True where every file is there and as it should be; null where nothing tells how many there
     should be."""
     files: FilesJson
     bytes: Count

@@ -29,7 +29,7 @@ class FileRowJson(TypedDict):
     tiles: NotRequired[Annotated[str, Field(pattern="^([0-9a-f]{32})*$")]]
     """Checksums of its tiles in order, 32 hex digits each."""
     tiles_zstd: NotRequired[Base64]
-    """The same of files of more than 64 tiles: 16 bytes each, compressed with zstd, in base64."""
+    """Those of a file of more than 64 tiles: 16 bytes each, compressed with zstd, in base64."""
     sha256: NotRequired[Sha256]
     decoded: "NotRequired[FileRowJson]"
     """Of a compressed file, the same of what it stands for."""
@@ -54,7 +54,7 @@ class ManifestJson(TypedDict):
     schema: Literal["grokpack/manifest/1"]
     """Form and version of the document."""
     tool: ToolJson
-    """What wrote it."""
+    """The program that wrote it."""
     licence: str
     """Of the weights, as an SPDX identifier."""
     plan: NotRequired[Sha256]
@@ -71,9 +71,9 @@ class ManifestJson(TypedDict):
     encoding: NotRequired[dict[str, Any] | list[Any] | str]
     """How the files are kept, where not as the format has them."""
     lossless: NotRequired[bool]
-    """Whether every value, code and scale of the source can be had back."""
+    """True where every value, code and scale of the source can be had back."""
     account: NotRequired[dict[str, Any]]
-    """What quantizing lost, tensor by tensor."""
+    """Loss by quantizing, tensor by tensor."""
     tile_bytes: Literal[16777216]
     """Length of the ranges that have a checksum each, from byte 0 of a file."""
     checksum: Literal["xxh3_128"]
@@ -97,7 +97,7 @@ class RecordingJson(TypedDict):
     bytes: Count
     """Bytes of these files."""
     sha256: bool
-    """Whether it has the sha256 of each."""
+    """True where it has the sha256 of each."""
     seconds: Amount
     """Wall time."""
 

@@ -53,9 +53,9 @@ class EstimateJson(TypedDict):
     elsewhere: list[PredictionJson]
     """Predictions for so many workers on machines of their own."""
     read_bytes_per_s: float | None
-    """What the source's storage gives to several who read."""
+    """Rate that the source's storage gives to several who read."""
     write_bytes_per_s: float | None
-    """What the output's storage takes from several who write."""
+    """Rate that the output's storage takes from several who write."""
     one_bytes_per_s: float
     """Output that one thread makes."""
     here_bytes_per_s: float
@@ -74,7 +74,7 @@ class AccountJson(TypedDict):
     relative_error: NotRequired[Amount]
     """Root of the sum of squared errors over that of squared weights."""
     sqnr_db: NotRequired[float | None]
-    """The same in decibels: signal to quantization noise; null where nothing was lost."""
+    """Signal to quantization noise in decibels; null where nothing was lost."""
     cosine: NotRequired[float]
     """Of the angle between weights and what they became."""
     worst_group: NotRequired[Amount]
@@ -131,14 +131,14 @@ class PlanJson(TypedDict):
     memory_bytes: Count
     """Resident memory that the run keeps to."""
     memory_allowed_bytes: Count
-    """What `--memory` allows."""
+    """Memory that `--memory` allows."""
     workers: Positive
     """Threads of a process."""
     cluster: ClusterJson | None
     lossless: bool
-    """Whether no value is rounded."""
+    """True where no value is rounded."""
     notes: list[str]
-    """What one should know before the run."""
+    """Notes that one should read before the run."""
     opens: NotRequired[dict[str, Any]]
     """After `--to view`: TensorStore's spec of one of the arrays; empty where a folder's name is
     not UTF-8."""

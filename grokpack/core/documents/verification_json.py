@@ -42,7 +42,7 @@ class ContentsJson(TypedDict):
     never_read_bytes: Count
     """Of those that no check has compared yet, remembered ones included."""
     ended: bool
-    """Whether all that was asked for was read."""
+    """True where all that was asked for was read."""
 
 
 class LayerStateJson(TypedDict):
@@ -63,7 +63,7 @@ class VerificationJson(TypedDict):
     format: Format
     family: FamilyTitle
     complete: NotRequired[bool | None]
-    """Whether all files are there; null where nothing tells how many there should be."""
+    """True where all files are there; null where nothing tells how many there should be."""
     files: CheckedFilesJson
     bytes: Count
     """Bytes of the files that could be read."""
