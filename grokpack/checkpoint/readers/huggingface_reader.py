@@ -68,6 +68,7 @@ class _Folder:
     findings: list[Finding] = field(default_factory=list)
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
+    placed: Mapping[str, str] = field(default_factory=dict)  # file of each tensor, by an index
     told: str | None = None  # what gives the files that should exist
 
 
@@ -87,6 +88,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     settings, _ = config_file.find([folder])
     scheme = _scheme(found, folder, settings)
     family, convention = _convention(found, folder, settings)
+    found.findings += _index_findings(found, convention)
     document = manifest_file.load(folder)
     joined = _join(found, family, convention, document, settings)
     read = packing_variants.integer_reader(folder, found.headers)
@@ -143,13 +145,11 @@ def _read_headers(folder: str) -> _Folder:
             found.findings.append(look)
         else:
             found.headers[path] = look
-    found.files, found.told = list(choice.files), choice.index
+    found.files, found.placed, found.told = list(choice.files), choice.placed, choice.index
     if choice.index is None:
         _leave_copies(found)
         if any(weight_files.is_numbered(path) for path in found.files):
             found.told = "the names of the shards"
-    else:
-        found.findings += _index_findings(found.headers, choice.placed)
     return found
 
 
@@ -170,17 +170,18 @@ def _is_known(name: str) -> bool:
     return any(tensor_names.parse(convention, weight) for _, convention in registry.conventions())
 
 
-def _index_findings(
-    headers: Mapping[str, SafetensorsHeader], placed: Mapping[str, str]
-) -> Iterator[Finding]:
+def _index_findings(found: _Folder, convention: Convention) -> Iterator[Finding]:
     """Yield contradictions between an index and the files that it lists."""
-    for name, path in placed.items():
-        if path in headers and name not in headers[path].arrays:
+    if not found.placed:
+        return
+    for name, path in found.placed.items():
+        if path in found.headers and name not in found.headers[path].arrays:
             what = "the index places a tensor here that the file does not hold"
             yield Finding("GP105", what, path, name)
-    for path, header in headers.items():
+    for path, header in found.headers.items():
         for name in header.arrays:
-            if name not in placed and _is_known(name):
+            weight = packed_weights.weight_of(name)
+            if name not in found.placed and tensor_names.parse(convention, weight):
                 what = "the index does not list this tensor: who goes by it leaves it out"
                 yield Finding("GP102", what, path, name)
 
