@@ -18,16 +18,16 @@ class ReshardFlags:
     """Options of `grokpack reshard`, as they are given."""
 
     source: options.Source = None
-    tp: Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks: 1, 2, 4, 8 or 16")] = 8
+    tp: Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks")] = 8
     to: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--to",
             metavar="|".join(writer_registry.RESHARDING),
             autocompletion=options.completing(writer_registry.RESHARDING),
-            help="Folders per rank, or what xAI's JAX code loads",
+            help="Folders per rank, what xAI's JAX code loads, or SGLang; as released by default",
         ),
-    ] = "safetensors"
+    ] = None
     hosts: Annotated[
         int, typer.Option("--hosts", help="Processes that share a ckpt-0: tensorNNNNN_HHH for each")
     ] = 1
@@ -67,6 +67,6 @@ def reshard(session: Session, flags: ReshardFlags, run: options.PartedRunFlags) 
         scales=flags.scales,
         forward_only=flags.forward_only,
     )
-    suffix = writer_registry.resharding(flags.to).suffix(flags.tp)
+    suffix = writer_registry.resharding(plan.parameters["to"]).suffix(flags.tp)
     target = output_path(flags.out, default_out(path, suffix))
     carry_out(session, plan, target, run, following=verifying(target))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion import engine_support
+from grokpack.conversion.licensing import licensed
 from grokpack.conversion.quantization import importance, policy, policy_file
 from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.conversion.writers import writer_registry
@@ -122,7 +123,7 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
     chosen = _policy(source, options)
     engine_support.refuse_engine(options.engine, options.target, chosen, source)
     target = writer.make(source, chosen, options_for(writer, options))
-    return Plan("quantize", _parameters(options, chosen), source, target)
+    return Plan("quantize", _parameters(options, chosen), source, licensed(source, target))
 
 
 def _refuse_values(options: QuantizeOptions) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.conversion.licensing import licensed
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.conversion.writers.writer import ReshardOptions
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def plan_reshard(
     source: Checkpoint,
     tp: int,
-    to: str = "safetensors",
+    to: str | None = None,
     *,
     hosts: int = 1,
     scales: Scales = "auto",
@@ -31,7 +33,9 @@ def plan_reshard(
         source: A checkpoint of any width and format.
         tp: Number of ranks. A ckpt-0 of as many ranks as the source has scale groups is always
             possible, even if nothing can run it at that width.
-        to: `safetensors` (a folder per rank) or `ckpt-0` (what xAI's JAX code loads).
+        to: `safetensors` (a folder per rank), `ckpt-0` (what xAI's JAX code loads) or `sglang`
+            (presharded files); None for presharded files where the family is released so, else
+            folders.
         hosts: Number of processes that share a ckpt-0; each reads its own `tensorNNNNN_HHH`.
         scales: How row-parallel scales are stored.
         forward_only: True to allow a ckpt-0 wider than there are key/value heads. The forward pass
@@ -41,6 +45,7 @@ def plan_reshard(
         GrokpackError: GP211 where the head size is unknown, GP301 to GP304 for a width, hosts or
             options that cannot be, GP215 where expanded scales have no groups.
     """
+    to = to or writer_registry.DEFAULT_RESHARDING[source.model.family.release_layout.format]
     source = with_groups(source)
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
@@ -48,6 +53,11 @@ def plan_reshard(
         listed = writer_registry.in_words(writer_registry.RESHARDING)
         raise GrokpackError("GP304", f"reshard writes {listed}, not {to}")
     options = ReshardOptions(tp, hosts, scales, forward_only)
-    target = writer_registry.resharding(to).make(source, options)
+    writer = writer_registry.resharding(to)
+    if writer.make is None:
+        if options != ReshardOptions(tp):
+            raise GrokpackError("GP304", f"--to {to} takes no --hosts, --scales or --forward-only")
+        return plan_convert(source, to, ConvertOptions(tp=tp))
+    target = licensed(source, writer.make(source, options))
     parameters = {"tp": tp, "to": to, "hosts": hosts, "scales": scales}
     return Plan("reshard", parameters, source, target)

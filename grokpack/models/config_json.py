@@ -19,6 +19,7 @@ FILE = "config.json"
 _MOST_LAYERS = 1024  # more are refused: a hostile number must not cost time; Grok-1 has 64
 _LARGEST_SHOWN = 10**24
 _CARRIED = ("widening_factor",)
+_OF_FILES = ("auto_map", "load_presharded_moe", "quantization_config")
 _COMPARED = ("vocab", "d_model", "layers", "experts", "ffn", "mlp", "q_heads", "kv_heads")
 
 
@@ -71,21 +72,50 @@ def render(model: Model, source: Mapping[str, Any]) -> bytes:
         model: The model; its head size must be known.
         source: Config of the source, whose constants are carried over; may be empty.
     """
-    geometry, family = model.geometry, model.family
-    if geometry.head_dim is None:
+    family = model.family
+    if model.geometry.head_dim is None:
         raise unknown_head_size()
-    dimensions = {
-        keys[0]: size
-        for dimension, keys in family.dimensions.items()
-        if (size := getattr(geometry, dimension)) is not None
-    }
+    if family.config:
+        return rendered(as_released(model, source), sort=False)
     config: dict[str, Any] = {
-        **dimensions,
+        **_dimensions(model),
         **hyperparameters.named(hyperparameters.read(source, model), family),
         **family.marks,
     }
     config |= {key: source[key] for key in _CARRIED if key in source}
-    return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
+    return rendered(config)
+
+
+def rendered(config: Mapping[str, Any], *, sort: bool = True) -> bytes:
+    """Render a config as a file, its keys sorted or in their order."""
+    return (json.dumps(config, indent=2, sort_keys=sort) + "\n").encode()
+
+
+def as_released(model: Model, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with the keys of the release: the source's values, in the source's order.
+
+    Keys that the source lacks come last, as the shapes or the release have them. Those that tell
+    how the source's files hold its weights are left out.
+    """
+    family = model.family
+    stated = {key: source[key] for key in source if key not in _OF_FILES}
+    stated |= family.marks
+    ours = _dimensions(model) | hyperparameters.named(hyperparameters.defaults(model), family)
+    added = {
+        key: said if said == ours.get(key, said) else ours[key]
+        for key, said in family.config.items()
+        if key not in stated
+    }
+    return stated | added
+
+
+def _dimensions(model: Model) -> dict[str, int]:
+    """Return the dimensions by the family's own keys."""
+    return {
+        keys[0]: size
+        for dimension, keys in model.family.dimensions.items()
+        if (size := getattr(model.geometry, dimension)) is not None
+    }
 
 
 def unknown_head_size() -> GrokpackError:

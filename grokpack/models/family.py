@@ -44,11 +44,16 @@ class ReleaseLayout:
         format: Its format.
         weights: Dtype of weights; int8 ones have bfloat16 scales.
         others: Dtype of embeddings, norms and routers.
+        stem: Beginning of the names of its files where each holds one kind of tensor, of all
+            layers; empty where it has other files.
+        ranks: Number of ranks that it is cut for; 1 where tensors are whole.
     """
 
     format: Literal["ckpt-0", "hf"]
     weights: DType
     others: DType
+    stem: str = ""
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,9 @@ class Family:
         code: Files of `grokpack/conversion/templates` that run such a folder in transformers.
         gguf: Keys and names of GGUF files; None where llama.cpp has no such architecture.
         tokenizer: The tokenizer of its release; None where it is not known.
+        config: config.json of its release; empty where it has none.
         marks: Entries of a config.json that tell this family from others.
+        sglang_options: Options with which SGLang's server runs it.
         layer_order: The layers in the order of the files.
     """
 
@@ -123,7 +130,9 @@ class Family:
     code: tuple[str, ...] = ()
     gguf: GgufNames | None = None
     tokenizer: ReleasedTokenizer | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
     marks: Mapping[str, Any] = field(default_factory=dict)
+    sglang_options: str = "--trust-remote-code"
     layer_order: Callable[[int], Sequence[int]] = range
 
     @property

@@ -49,8 +49,48 @@ _RELEASE = Geometry(
 )
 
 
+_CONFIG = {
+    "architectures": ["Grok1ForCausalLM"],
+    "embedding_multiplier_scale": 90.50966799187809,
+    "output_multiplier_scale": 0.5,
+    "vocab_size": 131072,
+    "hidden_size": 8192,
+    "intermediate_size": 32768,
+    "moe_intermediate_size": 16384,
+    "max_position_embeddings": 131072,
+    "num_experts_per_tok": 2,
+    "num_local_experts": 8,
+    "residual_moe": True,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "num_hidden_layers": 64,
+    "head_dim": 128,
+    "rms_norm_eps": 1e-05,
+    "final_logit_softcapping": 50,
+    "attn_logit_softcapping": 30.0,
+    "router_logit_softcapping": 30.0,
+    "rope_theta": 208533496,
+    "attn_temperature_len": 1024,
+    "sliding_window_size": -1,
+    "global_attn_every_n": 1,
+    "model_type": "git",
+    "torch_dtype": "bfloat16",
+    "rope_type": "original",
+    "original_max_position_embeddings": 8192,
+    "scaling_factor": 16.0,
+    "extrapolation_factor": 1.0,
+    "attn_factor": 1.0,
+    "beta_fast": 8,
+    "beta_slow": 1,
+}
+"""config.json of the release."""
+
+
 def constants(geometry: Geometry) -> Constants:
-    """Return the constants of the release; the head size must be known."""
+    """Return the constants of the release; the head size must be known.
+
+    Those of special tokens are not in config.json; there is none for the beginning of a text.
+    """
     return Constants(
         embedding_multiplier=math.sqrt(geometry.d_model),
         attn_output_multiplier=1 / math.sqrt(geometry.head_dim or 1),
@@ -142,7 +182,9 @@ GROK2 = Family(
     paths={part: name.replace(".{expert}", "") for part, name in _NAMES.items()},
     layer_prefix="model.layers.{layer}.",
     release=_RELEASE,
-    release_layout=ReleaseLayout("hf", weights=DType.BF16, others=DType.BF16),
+    release_layout=ReleaseLayout(
+        "hf", weights=DType.BF16, others=DType.BF16, stem="pytorch_model", ranks=8
+    ),
     publication=Publication(
         organization="xAI",
         repository="xai-org/grok-2",
@@ -156,5 +198,8 @@ GROK2 = Family(
     dimensions=_DIMENSIONS,
     conventions={_SGLANG.name: _SGLANG},
     gguf=_GGUF,
+    config=_CONFIG,
     marks={"model_type": "git"},
+    # its tokenizer is named to SGLang; one backend alone has the temperature of attention
+    sglang_options="--tokenizer-path FOLDER/tokenizer.tok.json --attention-backend triton",
 )

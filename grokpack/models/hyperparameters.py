@@ -112,7 +112,7 @@ def _as_float32(number: float) -> bytes:
 
 
 def notes(config: Mapping[str, Any], model: Model) -> list[str]:
-    """Note the constants of a source's config that are not the reference's."""
+    """Note the constants of a source's config that are not the reference's, or that it lacks."""
     constants, usual = read(config, model), defaults(model)
     pairs = [
         (f.name, getattr(constants, f.name), getattr(usual, f.name))
@@ -120,10 +120,24 @@ def notes(config: Mapping[str, Any], model: Model) -> list[str]:
         if f.name not in ("context", *_TOKENS)
     ]
     return [
-        f"config.json of the source has {name} {found!r}, not {wanted!r}; it is carried over"
-        for name, found, wanted in pairs
-        # Precision that a decimal in a config may lose.
-        if not math.isclose(found, wanted, rel_tol=1e-6)
+        *(
+            f"config.json of the source has {name} {found!r}, not {wanted!r}; it is carried over"
+            for name, found, wanted in pairs
+            # Precision that a decimal in a config may lose.
+            if not math.isclose(found, wanted, rel_tol=1e-6)
+        ),
+        *lacking(config, model),
+    ]
+
+
+def lacking(config: Mapping[str, Any], model: Model) -> list[str]:
+    """Say which constants the release's config gives and this one does not, and what is taken."""
+    usual, known = named(defaults(model), model.family), stated(config, model.family)
+    keys = {rows[0]: name for name, rows in model.family.hyperparameters.items()}
+    return [
+        f"config.json of the source gives no {key}: the release's {usual[key]!r} is taken"
+        for key in model.family.config
+        if key in keys and not known[keys[key]]
     ]
 
 

@@ -83,7 +83,7 @@ def remainders(geometry: Geometry, ranks: int, style: PartitionStyle = "engines"
     return [f"{what} / {ranks}" for rest, what in checks if rest]
 
 
-WIDEST = 64  # most ranks that `legal_widths` tries: the release can be cut into 16 at most
+WIDEST = 64  # most ranks that `legal_widths` tries: no release can be cut into more
 
 
 def legal_widths(geometry: Geometry, style: PartitionStyle = "engines") -> list[int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,17 +13,15 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.layout import Box
 from grokpack.models.family import Model
 from grokpack.models.grok2 import GROK2
+from tests.support.grok2 import RELEASE, listed
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
 
-GOLDEN = Path(__file__).parents[1] / "data" / "grok2-tiny"
-"""The release in `release/`; its README says how it was made."""
-
 
 @pytest.fixture(scope="module")
 def release() -> Checkpoint:
-    return open_checkpoint(str(GOLDEN / "release"))
+    return open_checkpoint(str(RELEASE))
 
 
 def test_the_family_has_the_parameters_and_tensors_of_the_release() -> None:
@@ -39,7 +35,6 @@ def test_the_family_has_the_parameters_and_tensors_of_the_release() -> None:
 
 
 def test_every_merged_tensor_has_its_hash(release: Checkpoint) -> None:
-    listed = json.loads((GOLDEN / "merged_names.json").read_text())["tensors"]
     convention = GROK2.conventions["sglang"]
     reader = ArrayReader(release)
     seen = {}
@@ -51,7 +46,7 @@ def test_every_merged_tensor_has_its_hash(release: Checkpoint) -> None:
         for expert in range(len(values)) if entry.rule.stacked else (None,):
             one = values if expert is None else values[expert]
             seen[convention.of(entry, expert)] = hashlib.sha256(one.tobytes()).hexdigest()
-    assert seen == {name: row["sha256"] for name, row in listed.items()}
+    assert seen == {name: row["sha256"] for name, row in listed().items()}
 
 
 def test_family_and_dimensions_are_found(release: Checkpoint) -> None:

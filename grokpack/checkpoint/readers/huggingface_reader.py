@@ -88,7 +88,6 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     settings, _ = config_file.find([folder])
     scheme = _scheme(found, folder, settings)
     family, convention = _convention(found, folder, settings)
-    found.findings += _index_findings(found, convention)
     document = manifest_file.load(folder)
     joined = _join(found, family, convention, document, settings)
     read = packing_variants.integer_reader(folder, found.headers)
@@ -225,7 +224,8 @@ def _join(
     document: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> JoinedArrays:
-    """Join the files of ranks, and add the results to the folder."""
+    """Compare the files with their index, join those of ranks, and add both to the folder."""
+    found.findings += _index_findings(found, convention)
     listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
     joined = sglang_rank_files.join(found.headers, family, convention, listed, settings)
     found.arrays, found.boxes = joined.arrays, joined.boxes

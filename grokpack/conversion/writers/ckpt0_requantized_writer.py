@@ -14,6 +14,7 @@ from grokpack.conversion.writers.ckpt0_writer import (
     Ckpt0Options,
     as_bf16,
     assemble,
+    refuse_family,
     refuse_hosts,
 )
 from grokpack.conversion.writers.scale_groups import collapsed, release_form
@@ -50,6 +51,7 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
     Raises:
         GrokpackError: GP301 and GP302 for a width that cannot be, GP309 for other bits than 8.
     """
+    refuse_family(source.model.family)
     ranks = options.tp or 1
     refuse_width(source.geometry, ranks)
     refuse_hosts(source.geometry, ranks, 1, forward_only=False)
@@ -58,7 +60,7 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
 
     def form(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
         if not entry.rule.quantized:
-            return release_form(tensor, entry, ranks)
+            return release_form(tensor, entry, ranks, source.model.family.release_layout)
         rows = ranks if entry.rule.cut == "rows" else 1
         scheme = forced.scheme(entry)
         if scheme is None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.writers.scale_groups import Scales
     from grokpack.conversion.writers.writer import ReshardOptions
     from grokpack.models.architecture import Geometry, ModelTensor
-    from grokpack.models.family import Model
+    from grokpack.models.family import Family, Model
     from grokpack.transforms.protocols import LazyArray, Op
 
     Form = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op]]]
@@ -73,7 +73,7 @@ def to_ckpt0(
             return as_bf16(tensor, tp if entry.rule.cut == "rows" else 1)
         if scales == "bf16-weights" and entry.rule.cut == "rows":
             return as_bf16(tensor, tp)
-        return release_form(tensor, entry, rows)
+        return release_form(tensor, entry, rows, source.model.family.release_layout)
 
     target = assemble(source, source.model, form, hosts)
     kept = losslessness.judge(source, target.ops)
@@ -108,6 +108,18 @@ def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target
     return Target(
         ckpt0_format.NAME, Layout(arrays, tuple(file_groups)), made, finals, source.framings
     )
+
+
+def refuse_family(family: Family) -> None:
+    """Refuse a family for which there is no JAX code.
+
+    Raises:
+        GrokpackError: GP306.
+    """
+    if family.release_layout.format != ckpt0_format.NAME:
+        authors = family.publication.organization
+        what = f"{authors} published no JAX code for {family.title}: nothing loads a ckpt-0 of it"
+        raise GrokpackError("GP306", what, hint="`convert --to hf` and `--to sglang` are loaded")
 
 
 def refuse_hosts(geometry: Geometry, tp: int, hosts: int, *, forward_only: bool) -> None:
@@ -185,6 +197,7 @@ def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales)
 
 
 def _convert(source: Checkpoint, options: Ckpt0Options) -> Target:
+    refuse_family(source.model.family)
     tp = options.tp or source.geometry.scale_groups or 1
     refuse_width(source.geometry, tp, "jax")
     # without a width the source's own groups are kept, whatever may run on them
@@ -192,6 +205,7 @@ def _convert(source: Checkpoint, options: Ckpt0Options) -> Target:
 
 
 def _reshard(source: Checkpoint, options: ReshardOptions) -> Target:
+    refuse_family(source.model.family)
     geometry, tp, hosts = source.geometry, options.tp, options.hosts
     returning = tp == geometry.scale_groups and hosts == 1
     if not returning:

@@ -33,6 +33,7 @@ class EngineTensor:
         tensor: The source's, `[..., in, out]`.
         expert: The one expert; None for the whole tensor.
         groups: Scale groups of the tensor, where the source has them expanded.
+        precise: Dtype of router and norms.
     """
 
     name: str
@@ -40,10 +41,13 @@ class EngineTensor:
     tensor: TensorSpec
     expert: int | None
     groups: int | None
+    precise: DType
 
     def array(self, dtype: DType) -> tuple[ArraySpec, Op]:
         """Return its shape and dtype in floating point, with its op."""
-        return engine_array(self.entry, self.tensor, dtype, self.expert, self.groups)
+        return engine_array(
+            self.entry, self.tensor, dtype, self.expert, self.groups, precise=self.precise
+        )
 
 
 def engine_arrays(
@@ -72,15 +76,17 @@ def engine_tensors(source: Checkpoint, convention: Convention) -> Iterator[Engin
     """Yield every tensor under a convention's names, in the order of the network.
 
     The final norm and the head come last: llama.cpp's converter gathers the experts of a layer
-    and writes them when something else follows.
+    and writes them when something else follows. Router and norms are as released.
     """
+    precise = source.model.family.release_layout.others
     for entry in source.model.network_order():
         tensor = source.tensors[entry.name]
         groups = collapsed(source.geometry, entry, tensor)
         for expert in range(source.geometry.experts) if entry.rule.stacked else (None,):
-            yield EngineTensor(convention.of(entry, expert), entry, tensor, expert, groups)
+            name = convention.of(entry, expert)
+            yield EngineTensor(name, entry, tensor, expert, groups, precise)
     for name, entry in head_copies(source.model, convention):
-        yield EngineTensor(name, entry, source.tensors[entry.name], None, None)
+        yield EngineTensor(name, entry, source.tensors[entry.name], None, None, precise)
 
 
 def engine_array(
@@ -89,11 +95,13 @@ def engine_array(
     dtype: DType,
     expert: int | None = None,
     groups: int | None = None,
+    *,
+    precise: DType = DType.F32,
 ) -> tuple[ArraySpec, Op]:
     """Return shape and dtype of a tensor as engines store it, with its op.
 
-    Router and norms are float32 whatever is asked for: they are as small as they are sensitive,
-    and the reference computes with them in float32.
+    Router and norms have a dtype of their own whatever is asked for: they are as small as they are
+    sensitive, and networks compute with them in float32.
 
     Args:
         entry: Which tensor of the model.
@@ -101,13 +109,14 @@ def engine_array(
         dtype: Of matrices and the embedding.
         expert: The one expert that the array holds; None for the whole stack.
         groups: Scale groups of the tensor, where the source has them expanded.
+        precise: Dtype of router and norms.
     """
     shape, source = tensor.values.shape, tensor.values.dtype
     if entry.rule.role == "norm":
-        return ArraySpec(shape, DType.F32), Cast(tensor.name, source, DType.F32)
+        return ArraySpec(shape, precise), Cast(tensor.name, source, precise)
     if entry.rule.by_token:
         return ArraySpec(shape, dtype), Cast(tensor.name, source, dtype)
-    kept = DType.F32 if entry.rule.role == "router" else dtype
+    kept = precise if entry.rule.role == "router" else dtype
     lead = shape[:-2] if expert is None else ()
     turned = (*lead, shape[-1], shape[-2])
     return ArraySpec(turned, kept), EngineMatrix(tensor, kept, expert, groups)

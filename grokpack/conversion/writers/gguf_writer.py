@@ -268,6 +268,8 @@ def _add_keys(
     writer.add_name(" ".join(words) if source.model.is_release else words[0])
     writer.add_organization(own.organization)
     writer.add_license(own.license)
+    if own.license_name:
+        writer.add_license_name(own.license_name)
     writer.add_repo_url(_REPOSITORIES + own.repository)
     writer.add_file_type(kind.file_type)
     writer.add_quantization_version(_QUANTIZATION_VERSION)

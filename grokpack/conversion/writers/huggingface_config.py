@@ -8,11 +8,11 @@ without `num_local_experts` and the two multipliers.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError
 from grokpack.models import hyperparameters, registry
+from grokpack.models.config_json import FILE, as_released, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def render(
     dtype: str,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
-    """Render config.json and generation_config.json.
+    """Render config.json and generation_config.json; the latter for a release without config.json.
 
     Args:
         own: The convention of the names.
@@ -66,6 +66,10 @@ def render(
     """
     known, classes = hyperparameters.read(source, model), own.classes
     geometry, family = model.geometry, model.family
+    tied = classes.tied and family.tied
+    if family.config:
+        named = {"torch_dtype": dtype, "tie_word_embeddings": tied, **(extra or {})}
+        return {FILE: rendered(as_released(model, source) | named, sort=False)}
     ids = {"pad_token_id": known.pad, "bos_token_id": known.bos, "eos_token_id": known.eos}
     config = {
         "architectures": [classes.model],
@@ -83,7 +87,7 @@ def render(
         **_constants(known),
         "hidden_act": _ACTIVATIONS[family.network.activation],
         "mask_pad_token": True,
-        "tie_word_embeddings": classes.tied and family.tied,
+        "tie_word_embeddings": tied,
         "torch_dtype": dtype,
         "use_cache": True,
         **ids,
@@ -96,8 +100,8 @@ def render(
     config |= _unsaid(config, family.hyperparameters, known)
     generation = {"_from_model_config": True, **ids}
     return {
-        "config.json": _json(config),
-        "generation_config.json": _json(generation),
+        FILE: rendered(config),
+        "generation_config.json": rendered(generation),
     }
 
 
@@ -141,7 +145,3 @@ def _auto_map(family: Family, classes: Classes) -> dict[str, Any]:
             "AutoModelForCausalLM": f"{modelling}.{classes.model}",
         }
     }
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()

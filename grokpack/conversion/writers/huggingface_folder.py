@@ -120,8 +120,9 @@ def _template(name: str) -> bytes:
 def _render(card: Card, source: Checkpoint, tokenizer: Collection[str]) -> bytes:
     """Render README.md: what the folder is, where it comes from, how to load it."""
     own = source.model.family.publication
+    named = f"\nlicense_name: {own.license_name}\nlicense_link: LICENSE" if own.license_name else ""
     text = f"""---
-license: {own.license}
+license: {own.license}{named}
 base_model: {own.repository}
 ---
 

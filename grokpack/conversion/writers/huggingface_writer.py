@@ -10,11 +10,13 @@ from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, Card
 from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.core.layout import Layout, whole
+from grokpack.core.tensors import DType
 from grokpack.models import registry
 from grokpack.planning.target import Target
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.family import ReleaseLayout
     from grokpack.models.tensor_names import Convention
 
 NAME = "hf"
@@ -77,10 +79,15 @@ def _whole_experts(convention: Convention) -> dict[str, Any]:
 
 def _card(source: Checkpoint, convention: Convention, options: HuggingFaceOptions) -> Card:
     title = f"{source.model.family.title} in {options.dtype}, {convention.name} names"
-    return Card(title, _how(options), _USAGE)
+    family = source.model.family
+    usage = _WITH_CODE if family.code else _SERVED.format(options=family.sglang_options)
+    return Card(title, _how(family.release_layout, options), usage)
 
 
-def _how(options: HuggingFaceOptions) -> str:
+def _how(released: ReleaseLayout, options: HuggingFaceOptions) -> str:
+    if released.weights is not DType.I8:
+        others = TORCH[released.others.label]
+        return f"Weights in {TORCH[options.dtype]}, whole; router and norms in {others}."
     if options.dtype == "bf16":
         return (
             "int8 weights times their scales, rounded once to bfloat16: bit for bit the weights "
@@ -91,8 +98,10 @@ def _how(options: HuggingFaceOptions) -> str:
     )
 
 
-_USAGE = """`AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)` loads it in
+_WITH_CODE = """`AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)` loads it in
 transformers 4.57 and 5, with the modelling code in this folder."""
+_SERVED = """SGLang loads it at any width, and vLLM up to 0.24:
+`python -m sglang.launch_server --model-path FOLDER --tp N {options}`."""
 
 
 WRITER = Writer(

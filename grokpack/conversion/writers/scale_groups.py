@@ -15,6 +15,7 @@ from grokpack.transforms import copies, dequantize
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.models.architecture import Geometry, ModelTensor
+    from grokpack.models.family import ReleaseLayout
     from grokpack.transforms.protocols import LazyArray
 
 Scales = Literal["auto", "expanded", "bf16-weights"]
@@ -106,18 +107,22 @@ def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
 
 
 def release_form(
-    tensor: TensorSpec, entry: ModelTensor, rows: int | None
+    tensor: TensorSpec, entry: ModelTensor, rows: int | None, released: ReleaseLayout
 ) -> tuple[TensorSpec, dict[str, LazyArray]]:
     """Return a tensor as the release stores it, with its ops.
 
-    int8 codes are kept. Floating-point weights become bfloat16 with scales of one, which xAI's code
-    loads as well. Unquantized tensors are float32.
+    int8 codes are kept. Where the release has some, floating-point weights become bfloat16 with
+    scales of one, which xAI's code loads as well, and other tensors float32. A family released in
+    floating point keeps every tensor as it is.
 
     Args:
         tensor: The source's tensor.
         entry: The tensor in the model.
         rows: Scale rows of row-parallel weights; None for one per weight row.
+        released: The form of the family's release.
     """
+    if tensor.scales is None and released.weights is not DType.I8:
+        return tensor, {tensor.name: copies.Copy(tensor.name)}
     if not entry.rule.quantized:
         return _as_f32(tensor)
     if tensor.scales is None:

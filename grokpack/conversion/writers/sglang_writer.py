@@ -3,6 +3,8 @@
     model-00001-TP-003.safetensors      rank 3's slices of the experts
     model-00001-TP-common.safetensors   everything else, whole
 
+A family whose release has a file for each kind of tensor keeps its names and grouping.
+
 SGLang's loader (models/grok.py, `_prepare_presharded_weights`) reads the files whose names end in
 its rank's number or in `common`. It loads experts as they are, and cuts everything else itself.
 """
@@ -12,10 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grokpack.checkpoint.layouts import kind_files_layout
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, Card
-from grokpack.conversion.writers.writer import Writer
+from grokpack.conversion.writers.writer import ReshardingWriter, Writer
+from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, cut, whole
 from grokpack.models.partition import refuse_width
 from grokpack.models.tensor_names import rank_axis
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import ArraySpec
+    from grokpack.models.tensor_names import Convention
 
 NAME = "sglang"
 _RANKS = 8
@@ -38,13 +43,13 @@ class SglangOptions:
     Attributes:
         tp: Number of tensor-parallel ranks; by default that of SGLang's own instructions.
         dtype: Dtype of the matrices: `bf16`, `f16` or `f32`.
-        shard_bytes: Maximum size of a file.
+        shard_bytes: Maximum size of a file; None for the usual one.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
 
     tp: int | None = None
     dtype: str = "bf16"
-    shard_bytes: int = SHARD_BYTES
+    shard_bytes: int | None = None
     tokenizer: str | None = None
 
     @property
@@ -57,14 +62,14 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
     """Make the target: rank files for the experts, common files for the rest.
 
     Raises:
-        GrokpackError: GP301 for a width that the model cannot be cut into.
+        GrokpackError: GP301 for a width that the model cannot be cut into, GP304 for a limit on
+            files that are as large as their kind of tensor.
     """
     tp = options.ranks
     refuse_width(source.geometry, tp)
     convention = huggingface_config.convention(source.model.family, NAME)
     arrays, ops = engine_arrays(source, convention, options.dtype)
     kept = losslessness.judge(source, ops)
-    axes = {name: rank_axis(convention, name) for name in arrays}
     finals = huggingface_folder.sidecars(
         source,
         _card(source, options),
@@ -75,13 +80,30 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
     )
     return Target(
         NAME,
-        presharded(arrays, axes, tp, options.shard_bytes),
+        _layout(source, convention, arrays, options),
         ops,
         finals,
         source.framings,
         notes=huggingface_folder.notes(source, kept, finals),
         lossless=kept.lossless,
     )
+
+
+def _layout(
+    source: Checkpoint,
+    convention: Convention,
+    arrays: Mapping[str, ArraySpec],
+    options: SglangOptions,
+) -> Layout:
+    """Lay out the files: as the family is released where it is so, else in shards."""
+    family = source.model.family
+    if not family.release_layout.stem:
+        axes = {name: rank_axis(convention, name) for name in arrays}
+        return presharded(arrays, axes, options.ranks, options.shard_bytes or SHARD_BYTES)
+    if options.shard_bytes is not None:
+        what = f"files of {family.title} hold one kind of tensor each, whatever their size"
+        raise GrokpackError("GP304", what, hint="leave out --shard-size")
+    return kind_files_layout.lay_out(family, convention, arrays, options.ranks)
 
 
 def presharded(
@@ -113,9 +135,14 @@ def _card(source: Checkpoint, options: SglangOptions) -> Card:
     return Card(
         f"{source.model.family.title} presharded for SGLang, {tp} ranks",
         f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
-        f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} --trust-remote-code`; "
+        f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} "
+        f"{source.model.family.sglang_options}`; "
         "another width loads incomplete experts.",
     )
+
+
+def _suffix(tp: int) -> str:
+    return f"{NAME}-tp{tp}"
 
 
 WRITER = Writer(
@@ -123,5 +150,6 @@ WRITER = Writer(
     "presharded files for SGLang at exactly --tp ranks",
     SglangOptions,
     to_sglang,
-    lambda options: f"{NAME}-tp{options.ranks}",
+    lambda options: _suffix(options.ranks),
 )
+RESHARDER = ReshardingWriter(NAME, "presharded files for SGLang", None, _suffix)

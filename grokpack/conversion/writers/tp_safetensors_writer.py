@@ -10,6 +10,7 @@ from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.scale_groups import NO_CODES, own_rows, quantized, release_form
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
+from grokpack.core.tensors import DType
 from grokpack.models import config_json
 from grokpack.models.partition import refuse_width
 from grokpack.planning.target import Target
@@ -66,9 +67,15 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
         made,
         finals,
         source.framings,
-        (*(() if quantized(source) or source.packings else (NO_CODES,)), *kept.notes),
+        (*_without_codes(source), *kept.notes),
         kept.lossless,
     )
+
+
+def _without_codes(source: Checkpoint) -> tuple[str, ...]:
+    """Note that the release's int8 codes are missing, where it has some."""
+    floats = source.model.family.release_layout.weights is not DType.I8
+    return () if floats or quantized(source) or source.packings else (NO_CODES,)
 
 
 def _form(
@@ -91,7 +98,7 @@ def _form(
     rows = None if scales == "expanded" else source.geometry.scale_groups
     if entry.name in source.bits and tensor.scales:
         rows = own_rows(entry, tensor.scales, tp)
-    return release_form(tensor, entry, rows)
+    return release_form(tensor, entry, rows, source.model.family.release_layout)
 
 
 def _convert(source: Checkpoint, options: TpSafetensorsOptions) -> Target:

@@ -98,13 +98,13 @@ class ReshardingWriter:
     Attributes:
         name: As `--to` has it.
         title: What the format is and which programs load it.
-        make: Makes the target, or refuses the width.
+        make: Makes the target, or refuses the width; None where `convert --tp` makes the plan.
         suffix: Ending of an output's default name, by number of ranks.
     """
 
     name: str
     title: str
-    make: Callable[[Checkpoint, ReshardOptions], Target]
+    make: Callable[[Checkpoint, ReshardOptions], Target] | None
     suffix: Callable[[int], str]
 
 

@@ -37,8 +37,15 @@ QUANTIZING = {
 }
 """Modules whose `WRITER` is for `quantize`."""
 
-RESHARDING = {"safetensors": "tp_safetensors_writer", "ckpt-0": "ckpt0_writer"}
+RESHARDING = {
+    "safetensors": "tp_safetensors_writer",
+    "ckpt-0": "ckpt0_writer",
+    "sglang": "sglang_writer",
+}
 """Modules whose `RESHARDER` is for `reshard`."""
+
+DEFAULT_RESHARDING = {"ckpt-0": "safetensors", "hf": "sglang"}
+"""Default format of another width, by the format of the family's release."""
 
 DEFAULT_QUANTIZING = {4: "compressed-tensors", 8: "gptq"}
 """Default format of a quantized copy, by bits."""

@@ -1,0 +1,34 @@
+"""A release of Grok-2 that others made, with what they know of it; its README tells how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import deserialize
+
+GOLDEN = Path(__file__).parents[1] / "data" / "grok2-tiny"
+RELEASE = GOLDEN / "release"
+
+
+def listed() -> dict[str, dict[str, Any]]:
+    """Dtype, shape and sha256 of each tensor of the merged model."""
+    rows = json.loads((GOLDEN / "merged_names.json").read_text())["tensors"]
+    return {
+        name: {key: row[key] for key in ("dtype", "shape", "sha256")} for name, row in rows.items()
+    }
+
+
+def hashed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Likewise of the tensors in a folder's files, as the safetensors library reads them."""
+    return {
+        name: {
+            "dtype": row["dtype"],
+            "shape": row["shape"],
+            "sha256": hashlib.sha256(row["data"]).hexdigest(),
+        }
+        for path in folder.glob("*.safetensors")
+        for name, row in deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    }
