@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grokpack.cli import options, parsing
+from grokpack.cli import options, parsing, target_options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
 from grokpack.conversion.writers import writer_registry
 from grokpack.core import ggml_types
-from grokpack.models import registry
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_convert import ConvertOptions
@@ -32,15 +31,7 @@ class ConvertFlags:
             autocompletion=options.completing(writer_registry.LOSSLESS),
         ),
     ] = ""
-    names: Annotated[
-        str | None,
-        typer.Option(
-            "--names",
-            metavar="|".join(registry.convention_names()),
-            autocompletion=registry.convention_names,
-            help="hf: whose tensor names; hpcai by default",
-        ),
-    ] = None
+    names: target_options.Names = None
     dtype: Annotated[
         Literal["bf16", "f16", "f32"] | None,
         typer.Option(
@@ -78,14 +69,7 @@ class ConvertFlags:
             "gguf: split into files of this size",
         ),
     ] = None
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer",
-            metavar="PATH",
-            help="its file or folder, or `none`; looked for beside SRC by default",
-        ),
-    ] = None
+    tokenizer: target_options.Tokenizer = None
     compress: Annotated[
         Literal["zstd"] | None,
         typer.Option("--compress", help="zarr, orbax: compress each chunk"),

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grokpack.cli import options, parsing
+from grokpack.cli import options, parsing, target_options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
 from grokpack.conversion import engine_support
 from grokpack.conversion.writers import writer_registry
 from grokpack.core import ggml_types
-from grokpack.models import registry
 
 if TYPE_CHECKING:
     from grokpack.conversion.plan_quantize import QuantizeOptions
@@ -114,15 +113,7 @@ class QuantizeFlags:
         Literal["bf16", "f16", "f32"] | None,
         typer.Option("--embedding", help="gguf: dtype of the embedding"),
     ] = None
-    names: Annotated[
-        str | None,
-        typer.Option(
-            "--names",
-            metavar="|".join(registry.convention_names()),
-            autocompletion=registry.convention_names,
-            help="Tensor names; hpcai by default",
-        ),
-    ] = None
+    names: target_options.Names = None
     tp: Annotated[
         int | None,
         typer.Option("--tp", help="w8a8-int8, ckpt-0: ranks"),
@@ -131,14 +122,7 @@ class QuantizeFlags:
         str | None,
         typer.Option("--shard-size", metavar="SIZE", help="Largest file, 5GB by default"),
     ] = None
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer",
-            metavar="PATH",
-            help="tokenizer.model or its folder; looked for beside SRC by default",
-        ),
-    ] = None
+    tokenizer: target_options.Tokenizer = None
     out: options.Out = None
     head_dim: options.HeadDim = None
 

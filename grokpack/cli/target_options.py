@@ -1,0 +1,27 @@
+"""Options of the targets of `grokpack convert` and `grokpack quantize` that both of them have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from grokpack.models import registry
+
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        metavar="|".join(registry.convention_names()),
+        autocompletion=registry.convention_names,
+        help="Whose names tensors have in Hugging Face folders; hpcai by default",
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        metavar="PATH",
+        help="Its file or folder, or `none`; looked for beside SRC by default",
+    ),
+]

@@ -1,0 +1,1 @@
+"""Model code that is copied into Hugging Face folders and run by transformers, never here."""
