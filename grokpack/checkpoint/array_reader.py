@@ -195,7 +195,7 @@ def _distinct(pieces: Mapping[str, tuple[Piece, ...]]) -> dict[str, tuple[Piece,
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
+class StridedRuns:
     """Equally spaced runs of bytes in a file: run `i` begins at `offset + i * stride`."""
 
     offset: int
@@ -204,7 +204,9 @@ class Runs:
     stride: int
 
 
-def spaced_runs(piece: Piece, box: Box, itemsize: int) -> Iterator[tuple[tuple[int, ...], Runs]]:
+def spaced_runs(
+    piece: Piece, box: Box, itemsize: int
+) -> Iterator[tuple[tuple[int, ...], StridedRuns]]:
     """Yield the runs of bytes in a piece that make up a box, by leading index.
 
     Trailing axes that the box takes whole form one run together with the axis before them; the axis
@@ -224,4 +226,4 @@ def spaced_runs(piece: Piece, box: Box, itemsize: int) -> Iterator[tuple[tuple[i
     for index in np.ndindex(*box.shape[:spaced]):
         element = base + sum(i * strides[k] for k, i in enumerate(index))
         stride = strides[spaced] * itemsize
-        yield index, Runs(piece.extent.offset + element * itemsize, count, nbytes, stride)
+        yield index, StridedRuns(piece.extent.offset + element * itemsize, count, nbytes, stride)

@@ -77,7 +77,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         """Tensors of the model by name, with shapes and dtypes, in file order."""
         return self.checkpoint.tensors
 
-    def dequantized(self, dtype: object = "bf16") -> Dequantized:
+    def dequantized(self, dtype: object = "bf16") -> DequantizedTensors:
         """Return the tensors as floats: weights times their scales, computed on each read.
 
         Args:
@@ -87,7 +87,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         Raises:
             GrokpackError: GP304 for another dtype.
         """
-        return Dequantized(self.checkpoint, _float(dtype))
+        return DequantizedTensors(self.checkpoint, _float(dtype))
 
     def __getitem__(self, name: str) -> ts.TensorStore:
         found = self._opened.get(name)
@@ -143,7 +143,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         return computed(array, chunk, lambda box: reader.read(name, box))
 
 
-class Dequantized(Mapping[str, "ts.TensorStore"]):
+class DequantizedTensors(Mapping[str, "ts.TensorStore"]):
     """Tensors of a checkpoint as floats, by name, computed when they are read.
 
     Args:

@@ -46,7 +46,7 @@ class PartSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorView:
+class TensorDescription:
     """One tensor and the location of its bytes.
 
     Attributes:
@@ -106,7 +106,9 @@ def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
     return {name: sum(p.extent.nbytes for p in rows) for name, rows in pieces.items()}
 
 
-def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorView]:
+def describe_tensors(
+    checkpoint: Checkpoint, patterns: list[str] | None = None
+) -> list[TensorDescription]:
     """Return the tensors that match one of the patterns, in file order; all without patterns.
 
     Args:
@@ -123,7 +125,7 @@ def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) 
     chosen = [name for name in checkpoint.tensors if name in asked]
     if patterns and not chosen:
         raise _not_read(checkpoint, [name for name in by_name if name in asked])
-    return [_view(checkpoint, by_name[name], pieces) for name in chosen]
+    return [_describe_tensor(checkpoint, by_name[name], pieces) for name in chosen]
 
 
 def unread(checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[str]) -> list[str]:
@@ -160,9 +162,9 @@ def unreadable(survey: Survey) -> list[Finding]:
     return errors(survey.findings, besides=_READABLE)
 
 
-def _view(
+def _describe_tensor(
     checkpoint: Checkpoint, entry: ModelTensor, pieces: dict[str, tuple[Piece, ...]]
-) -> TensorView:
+) -> TensorDescription:
     tensor = checkpoint.tensors[entry.name]
     axis = partition.cut_axis(entry.rule, "engines")
     groups = tensor.scales.shape[-2] if tensor.scales else None
@@ -172,7 +174,7 @@ def _view(
         ]
         for array in tensor.arrays()
     }
-    return TensorView(
+    return TensorDescription(
         entry.name,
         entry.rule.role,
         entry.rule.title,
@@ -228,7 +230,7 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
     }
 
 
-def _fields(view: TensorView) -> dict[str, Any]:
+def _fields(view: TensorDescription) -> dict[str, Any]:
     """Return a tensor's row; its values are JSON's own, which `asdict` would copy one by one."""
     return {field.name: getattr(view, field.name) for field in fields(view)}
 

@@ -123,8 +123,8 @@ def _weights(
         mean = 1 / (random_values.CODE_RMS * math.sqrt(shape[-2]))
         scales, spread = scales_name(name), mean * _SCALE_SPREAD
         return {
-            name: random_values.Codes(name, shape, seed),
-            scales: random_values.Floats(
+            name: random_values.RandomCodes(name, shape, seed),
+            scales: random_values.RandomFloats(
                 scales, tensor.scales.shape, seed, mean, spread, bf16=True
             ),
         }
@@ -134,7 +134,7 @@ def _weights(
         "norm": (1.0, 0.1),
     }.get(entry.rule.role, (0.0, 1 / math.sqrt(shape[-2] if len(shape) > 1 else 1)))
     bf16 = tensor.values.dtype is DType.BF16
-    return {name: random_values.Floats(name, shape, seed, mean, spread, bf16=bf16)}
+    return {name: random_values.RandomFloats(name, shape, seed, mean, spread, bf16=bf16)}
 
 
 def _refuse(model: Model) -> None:

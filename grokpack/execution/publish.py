@@ -57,7 +57,7 @@ def publish(
     for name, data in plan.target.finals.items():
         path = os.path.join(output.root, name)
         output.sink.write_whole(path, data)
-        files[path] = storage.Written(len(data), {}, (), whole=True)
+        files[path] = storage.WrittenParts(len(data), {}, (), whole=True)
     _refuse_loss(output, files, published=True)
     if plan.target.fixed_path is not None and plan.source is not None:
         output.journal.keep(plan.source.stamps())
@@ -77,7 +77,9 @@ def _check_headers(layout: Layout) -> None:
             safetensors.check_written(file.path, first.data, file.nbytes)
 
 
-def _refuse_loss(output: Output, files: Mapping[str, storage.Written], *, published: bool) -> None:
+def _refuse_loss(
+    output: Output, files: Mapping[str, storage.WrittenParts], *, published: bool
+) -> None:
     """Check that every file is there as it was written.
 
     Raises:

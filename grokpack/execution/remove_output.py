@@ -38,7 +38,7 @@ class Claim:
     """
 
     path: str
-    written: storage.Written | None = None
+    written: storage.WrittenParts | None = None
     inode: int | None = None
 
 
@@ -113,7 +113,7 @@ def _journal_claims(plan: Plan, output: Output) -> Iterator[Claim]:
     document, made = journal.plan(), journal.made()
     finals = document.get("finals")
     finals = finals if isinstance(finals, dict) else {}
-    left: Mapping[str, storage.Written] = {}
+    left: Mapping[str, storage.WrittenParts] = {}
     if document["digest"] == plan.digest():
         layout = plan.target.layout
         left = written_files(layout, tile_coverage.fitting(layout, journal.receipts()))
@@ -132,10 +132,10 @@ def _final_claims(output: Output, rows: Mapping[str, Any]) -> Iterator[Claim]:
         yield Claim(os.path.join(output.root, name), written)
 
 
-def _written(row: Mapping[str, Any]) -> storage.Written:
+def _written(row: Mapping[str, Any]) -> storage.WrittenParts:
     sums = dict(enumerate(manifest_file.tiles(row)))
     nbytes = row["bytes"]
-    return storage.Written(nbytes, sums, (), whole=len(sums) == tile_count(nbytes))
+    return storage.WrittenParts(nbytes, sums, (), whole=len(sums) == tile_count(nbytes))
 
 
 def _refuse_outside(output: Output, name: object) -> None:

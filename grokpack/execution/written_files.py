@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokpack.core.tiles import tile_count
-from grokpack.storage import Written
+from grokpack.storage import WrittenParts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,7 @@ class _Collected:
     marks: list[Mark] = field(default_factory=list)
 
 
-def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, Written]:
+def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, WrittenParts]:
     """Return what is written of each file that has a receipt or no tiles, by path."""
     found: dict[str, _Collected] = {}
     for receipt in receipts:
@@ -33,7 +33,7 @@ def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, Writ
         if not file.nbytes:
             found.setdefault(file.path, _Collected(0))
     return {
-        path: Written(row.nbytes, row.sums, tuple(row.marks), _is_whole(row))
+        path: WrittenParts(row.nbytes, row.sums, tuple(row.marks), _is_whole(row))
         for path, row in found.items()
     }
 

@@ -41,8 +41,8 @@ def listener(
         movable = stream.isatty() and os.environ.get("TERM") != "dumb"
         form = "bar" if movable else "lines"
     if form == "bar":
-        return Bar(stream, coloured=is_coloured(color, stream))
-    return {"lines": Lines, "json": JsonLines}[form](stream)
+        return ProgressBar(stream, coloured=is_coloured(color, stream))
+    return {"lines": ProgressLines, "json": ProgressJson}[form](stream)
 
 
 def shown(message: str) -> str:
@@ -84,7 +84,7 @@ class _Meter:
         return (self.total - self.done) / max(self.rate, 1.0)
 
 
-class Lines(_Meter):
+class ProgressLines(_Meter):
     """Progress as plain lines, one per tenth or half minute, with the time."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -119,7 +119,7 @@ class Lines(_Meter):
         print(f"{time.strftime('%H:%M:%S')} {self.what} {text}", file=self.stream, flush=True)
 
 
-class JsonLines(_Meter):
+class ProgressJson(_Meter):
     """Progress as JSON lines, one for each event; steps at most five times a second."""
 
     _SPACING_S = 0.2
@@ -145,7 +145,7 @@ class JsonLines(_Meter):
         print(escaping.json(json.dumps(row)), file=self.stream, flush=True)
 
 
-class Bar(_Meter):
+class ProgressBar(_Meter):
     """Progress as a bar, drawn by rich."""
 
     def __init__(self, stream: TextIO, *, coloured: bool) -> None:

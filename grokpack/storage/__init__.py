@@ -23,7 +23,7 @@ from grokpack.storage.new_files import (
     write_whole,
 )
 from grokpack.storage.open_sink import is_bucket, sink_of
-from grokpack.storage.ownership import Mark, Written
+from grokpack.storage.ownership import Mark, WrittenParts
 from grokpack.storage.reading import (
     FileBytes,
     absolute,
@@ -78,7 +78,7 @@ __all__ = [
     "ReadOverhead",
     "Sink",
     "Stamp",
-    "Written",
+    "WrittenParts",
     "absolute",
     "allocated_bytes",
     "append_line",

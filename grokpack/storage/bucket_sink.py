@@ -34,7 +34,7 @@ from grokpack.storage.urls import Url, parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from grokpack.storage.ownership import Written
+    from grokpack.storage.ownership import WrittenParts
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ _HINTS = {
 _AGAIN = "see that the bucket can be reached, and run the same command again; it continues"
 
 
-class Uploads:
+class BucketSink:
     """Sink for a bucket; it implements `storage.sink.Sink`.
 
     Args:
@@ -69,7 +69,7 @@ class Uploads:
         self._open: dict[str, str] | None = None
         self._sent: dict[str, dict[int, Any]] = {}
 
-    def __reduce__(self) -> tuple[type[Uploads], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[BucketSink], tuple[str, str]]:
         """Pickle the URL and the folder: another process makes its own client."""
         return type(self), (self.out, self._journal)
 
@@ -113,10 +113,10 @@ class Uploads:
         call = "upload_part"
         self._ask("upload", path, call, Key=key, UploadId=upload, PartNumber=number, Body=data)
 
-    def reopen(self, path: str, written: Written, lost: set[int]) -> None:
+    def reopen(self, path: str, written: WrittenParts, lost: set[int]) -> None:
         """Do nothing: parts are sent again, and an object is replaced when whole."""
 
-    def lost_tiles(self, path: str, written: Written) -> set[int]:
+    def lost_tiles(self, path: str, written: WrittenParts) -> set[int]:
         """Return the tiles whose parts are missing, or have another size, in the bucket."""
         sent, nbytes = self._sent.get(_key(path)), written.nbytes
         if not sent:
@@ -130,7 +130,7 @@ class Uploads:
                     lost.add(tile)
         return lost
 
-    def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
+    def lost_files(self, files: Mapping[str, WrittenParts], *, published: bool) -> list[str]:
         """Return the published files of another size; others are checked on completion."""
         if not published:
             return []
@@ -176,7 +176,7 @@ class Uploads:
         answer = self._ask("", folder, "list_objects_v2", Prefix=prefix)
         return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
 
-    def is_free_or_own(self, path: str, written: Written | None, inode: int | None) -> bool:  # noqa: ARG002
+    def is_free_or_own(self, path: str, written: WrittenParts | None, inode: int | None) -> bool:  # noqa: ARG002
         """Return whether no object is there, or one whose size and one tile match."""
         nbytes = self.size_of(path)
         if nbytes is None or written is None or nbytes != written.nbytes:
@@ -318,7 +318,7 @@ class ObjectWriter:
         nbytes: Its size, which shows the last part; None if `sync` ends the file.
     """
 
-    def __init__(self, uploads: Uploads, path: str, nbytes: int | None) -> None:
+    def __init__(self, uploads: BucketSink, path: str, nbytes: int | None) -> None:
         self._uploads, self._path, self._nbytes = uploads, path, nbytes
         self._buffer = bytearray()
         self._at: int | None = None

@@ -12,14 +12,14 @@ from grokpack.storage.urls import is_url, parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from grokpack.storage.ownership import Written
+    from grokpack.storage.ownership import WrittenParts
     from grokpack.storage.sink_protocol import FileWriter, Sink
 
 BUCKETS = ("s3", "gs")
 
 
 @dataclass(frozen=True, slots=True)
-class LocalFolder:
+class LocalSink:
     """Sink for a folder of the local file system.
 
     Attributes:
@@ -40,7 +40,7 @@ class LocalFolder:
         writing.refuse_taken(path)
         return writing.begin_part(path, nbytes, known)
 
-    def reopen(self, path: str, written: Written, lost: set[int]) -> None:
+    def reopen(self, path: str, written: WrittenParts, lost: set[int]) -> None:
         """Make a file ready to be rewritten; refuse a published one that may not be the run's."""
         state, nothing_left = ownership.regular(path), len(lost) == len(written.sums)
         inodes = {inode for inode, _ in written.marks}
@@ -66,11 +66,11 @@ class LocalFolder:
         """Return a writer of a file's part."""
         return new_files.PartWriter(path + writing.PART)
 
-    def lost_tiles(self, path: str, written: Written) -> set[int]:
+    def lost_tiles(self, path: str, written: WrittenParts) -> set[int]:
         """Return the tiles of a file that were written and are missing now."""
         return ownership.changed_tiles(self._where(path), written)
 
-    def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
+    def lost_files(self, files: Mapping[str, WrittenParts], *, published: bool) -> list[str]:
         """Return those whole files that are not as they were written."""
         found = []
         for path, written in files.items():
@@ -112,7 +112,7 @@ class LocalFolder:
         """Return the names in a folder."""
         return reading.names(folder)
 
-    def is_free_or_own(self, path: str, written: Written | None, inode: int | None) -> bool:
+    def is_free_or_own(self, path: str, written: WrittenParts | None, inode: int | None) -> bool:
         """Return whether a path is free, or provably holds the run's own file."""
         return removal.is_free_or_own(self.root, path, written, inode)
 
@@ -148,7 +148,7 @@ def sink_of(path: str, journal: str, *, single: bool) -> Sink:
         GrokpackError: GP307 if a bucket's client is not installed.
     """
     if not is_bucket(path):
-        return LocalFolder(os.path.dirname(os.path.abspath(path)) if single else path, journal)
-    from grokpack.storage.bucket_sink import Uploads
+        return LocalSink(os.path.dirname(os.path.abspath(path)) if single else path, journal)
+    from grokpack.storage.bucket_sink import BucketSink
 
-    return Uploads(path, journal)
+    return BucketSink(path, journal)

@@ -26,7 +26,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenParts:
     """Parts of a file that a run has written, according to its receipts.
 
     Attributes:
@@ -51,7 +51,7 @@ def regular(path: str) -> os.stat_result | None:
     return state if stat.S_ISREG(state.st_mode) else None
 
 
-def changed_tiles(path: str, written: Written) -> set[int]:
+def changed_tiles(path: str, written: WrittenParts) -> set[int]:
     """Return the tiles of a file that are no longer as they were written.
 
     A file that others than its last recorded writer may have written to is read. For an incomplete
@@ -78,7 +78,7 @@ def mark_of(state: os.stat_result) -> Mark:
     return state.st_ino, state.st_mtime_ns
 
 
-def unlike(path: str, written: Written, tiles: Iterable[int]) -> set[int]:
+def unlike(path: str, written: WrittenParts, tiles: Iterable[int]) -> set[int]:
     """Return those of some tiles whose checksum has changed.
 
     Raises:

@@ -13,7 +13,7 @@ from grokpack.storage.new_files import not_own, open_own
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from grokpack.storage.ownership import Written
+    from grokpack.storage.ownership import WrittenParts
 
 _SAMPLE_BYTES = 64 << 10  # smallest tile that serves as a sample, if there are several
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -52,7 +52,7 @@ def remove_below(root: str, path: str) -> None:
             raise not_own(path) from error
 
 
-def is_free_or_own(root: str, path: str, written: Written | None, inode: int | None) -> bool:
+def is_free_or_own(root: str, path: str, written: WrittenParts | None, inode: int | None) -> bool:
     """Return whether a path below a folder is free, or provably holds the run's own file.
 
     Three things prove it: the inode number of the created file, the size together with the checksum
@@ -84,7 +84,7 @@ def is_free_or_own(root: str, path: str, written: Written | None, inode: int | N
     return any(not ownership.unlike(path, written, {tile}) for tile in _samples(written))
 
 
-def _samples(written: Written) -> list[int]:
+def _samples(written: WrittenParts) -> list[int]:
     """Order tiles so that the cheapest meaningful sample is first, with others if it is damaged."""
     tiles = sorted(written.sums, reverse=True)
     if len(tiles) > 1 and ownership.tile_bytes(tiles[0], written.nbytes) < _SAMPLE_BYTES:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from grokpack.storage.ownership import Mark, Written
+    from grokpack.storage.ownership import Mark, WrittenParts
 
 
 PART_BYTES = 8 << 20
@@ -56,7 +56,7 @@ class Sink(Protocol):
             An identity of the file that was begun; None without one.
         """
 
-    def reopen(self, path: str, written: Written, lost: set[int]) -> None:
+    def reopen(self, path: str, written: WrittenParts, lost: set[int]) -> None:
         """Make a begun or published file ready to be written again.
 
         Args:
@@ -74,10 +74,10 @@ class Sink(Protocol):
     def writer(self, path: str, nbytes: int | None) -> FileWriter:
         """Return a writer for a begun file; without a size, one that writes in order."""
 
-    def lost_tiles(self, path: str, written: Written) -> set[int]:
+    def lost_tiles(self, path: str, written: WrittenParts) -> set[int]:
         """Return the tiles of a file that were written and are missing now."""
 
-    def lost_files(self, files: Mapping[str, Written], *, published: bool) -> list[str]:
+    def lost_files(self, files: Mapping[str, WrittenParts], *, published: bool) -> list[str]:
         """Return those whole files that are not as they were written, as far as that is visible.
 
         Args:
@@ -103,7 +103,7 @@ class Sink(Protocol):
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder."""
 
-    def is_free_or_own(self, path: str, written: Written | None, inode: int | None) -> bool:
+    def is_free_or_own(self, path: str, written: WrittenParts | None, inode: int | None) -> bool:
         """Return whether a path is free, or provably holds the run's own file."""
 
     def foreign_files(self, root: str, own: Collection[str]) -> list[str]:

@@ -63,7 +63,7 @@ def _span(shape: Shape, box: Box) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Codes(Transform):
+class RandomCodes(Transform):
     """int8 codes, normal with an rms of 34, with the extremes at the start of each block."""
 
     name: str
@@ -87,7 +87,7 @@ class Codes(Transform):
 
 
 @dataclass(frozen=True, slots=True)
-class Floats(Transform):
+class RandomFloats(Transform):
     """Floats `mean + spread * normal`, in float32, or in bfloat16 for scales."""
 
     name: str
@@ -116,7 +116,7 @@ class Floats(Transform):
         return ["floats", self.name, self.seed, self.mean, self.spread]
 
 
-def _joined(op: Codes | Floats, box: Box) -> np.ndarray:
+def _joined(op: RandomCodes | RandomFloats, box: Box) -> np.ndarray:
     """Return the elements of a box, from the blocks that hold them."""
     first, last = _span(op.shape, box)
     starts = range(first - first % BLOCK_ELEMENTS, last, BLOCK_ELEMENTS)

@@ -27,7 +27,7 @@ _STEP_BYTES = 2 << 20  # of values at a time, so that they are scattered from th
 
 
 @dataclass(frozen=True, slots=True)
-class Frames(Transform):
+class ChecksummedChunks(Transform):
     """Every chunk of an array, each followed by its crc32c: `u8[chunk, bytes + 4]`.
 
     Attributes:

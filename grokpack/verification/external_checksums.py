@@ -14,7 +14,7 @@ from grokpack.core.finding import Finding, errors, of_kinds
 from grokpack.verification import file_checksums
 from grokpack.verification.check_history import CheckHistory
 from grokpack.verification.checksum_lists import hub, sha256_list, torrent
-from grokpack.verification.checksum_lists.digests import Sum
+from grokpack.verification.checksum_lists.digests import ExpectedDigest
 from grokpack.verification.content_findings import sizes_unlike, unlisted
 from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.torrent_pieces import check_pieces, files_of
@@ -58,7 +58,9 @@ def check_against(
     if hub.is_hub(path):
         sums, origin = hub.read(checkpoint, path)
     else:
-        sums = {name: Sum("sha256", value) for name, value in sha256_list.read(path).items()}
+        sums = {
+            name: ExpectedDigest("sha256", value) for name, value in sha256_list.read(path).items()
+        }
         origin = path
     found = _check_sums(checkpoint, sums, origin, limits, listen)
     # the metadata of a download names the files that came, not those that are missing
@@ -129,7 +131,7 @@ def _unmatched(unknown: tuple[str, ...], absent: tuple[str, ...], origin: str) -
 
 def _check_sums(
     checkpoint: ComparedFiles,
-    sums: Mapping[str, Sum],
+    sums: Mapping[str, ExpectedDigest],
     origin: str,
     limits: ReadOptions,
     listen: Listener,

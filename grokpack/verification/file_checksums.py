@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.core.progress import Watch
-    from grokpack.verification.checksum_lists.digests import Sum
+    from grokpack.verification.checksum_lists.digests import ExpectedDigest
     from grokpack.verification.read_options import ReadOptions
 
 
@@ -36,7 +36,7 @@ class _FileResult:
 
 def check_sums(
     checkpoint: ComparedFiles,
-    expected: Mapping[str, Sum],
+    expected: Mapping[str, ExpectedDigest],
     origin: str,
     limits: ReadOptions,
     listen: Listener,
@@ -76,7 +76,7 @@ class _Judge:
     watch: Watch
     sizes: Mapping[str, int]
     paths: Mapping[str, str]
-    expected: Mapping[str, Sum]
+    expected: Mapping[str, ExpectedDigest]
 
     def __call__(self, name: str) -> _FileResult:
         """Compare one file."""

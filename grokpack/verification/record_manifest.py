@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedManifest:
     """Manifest that was written.
 
     Attributes:
@@ -44,7 +44,7 @@ def record(
     stopping: Callable[[], bool] = bool,
     listen: Listener = ignore,
     workers: int | None = None,
-) -> Recorded:
+) -> RecordedManifest:
     """Read every file of a checkpoint and write a manifest of it.
 
     The manifest says what the files are now. Whether that is right, it cannot know.
@@ -83,7 +83,7 @@ def record(
         description |= {"source": checkpoint.identity()}
         rendered = manifest_file.render_rows(description, rows, {})
         storage.write_whole(storage.absolute(place), rendered, replace=False)
-    return Recorded(place, len(rows), total)
+    return RecordedManifest(place, len(rows), total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TileRun:
     """Consecutive tiles of a file, from `first` up to `last`."""
 
     record: Record
@@ -56,7 +56,7 @@ class Stretch:
 
 def choose(
     records: Sequence[Record], known: Mapping[str, FileHistory], share: Sample, now: float
-) -> list[Stretch]:
+) -> list[TileRun]:
     """Choose the tiles to read, in the order of the files; bad ones are always among them.
 
     A share of the bytes takes tiles first that were never read, then those read longest ago. So
@@ -94,13 +94,13 @@ def _oldest(
     return found
 
 
-def _stretches(tiles: Sequence[tuple[Record, int]]) -> Iterator[Stretch]:
+def _stretches(tiles: Sequence[tuple[Record, int]]) -> Iterator[TileRun]:
     first = 0
     for i in range(1, len(tiles) + 1):
         record, tile = tiles[first]
         if i < len(tiles) and i - first < _MOST_TILES and tiles[i] == (record, tile + i - first):
             continue
-        yield Stretch(record, tile, tile + i - first)
+        yield TileRun(record, tile, tile + i - first)
         first = i
 
 

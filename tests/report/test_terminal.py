@@ -99,7 +99,11 @@ def test_each_stream_is_judged_on_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tty", "term", "form"),
-    [(True, "xterm", "Bar"), (True, "dumb", "Lines"), (False, "xterm", "Lines")],
+    [
+        (True, "xterm", "ProgressBar"),
+        (True, "dumb", "ProgressLines"),
+        (False, "xterm", "ProgressLines"),
+    ],
 )
 def test_a_bar_is_drawn_only_where_the_cursor_can_go_back(
     monkeypatch: pytest.MonkeyPatch, tty: bool, term: str, form: str

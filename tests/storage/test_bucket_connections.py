@@ -11,7 +11,7 @@ import pytest
 
 from grokpack.core.errors import GrokpackError
 from grokpack.storage import boto_requests
-from grokpack.storage.bucket_sink import Uploads
+from grokpack.storage.bucket_sink import BucketSink
 from grokpack.storage.http import connections, range_requests, services
 from tests.support.servers import impatient, serving
 from tests.support.tls import certificate
@@ -33,7 +33,7 @@ def failure(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> G
     monkeypatch.setenv("GROKPACK_S3_ENDPOINT", endpoint)
     services.forget()
     with pytest.raises(GrokpackError) as caught:
-        Uploads("s3://grok/out", str(tmp_path)).size_of(OUT)
+        BucketSink("s3://grok/out", str(tmp_path)).size_of(OUT)
     return caught.value
 
 

@@ -43,7 +43,7 @@ def bad(contents: ReadResult) -> set[tuple[str, str | None]]:
     return {(finding.code, finding.file) for finding in contents.findings}
 
 
-def tiles(chosen: list[sampling.Stretch]) -> list[tuple[str, int]]:
+def tiles(chosen: list[sampling.TileRun]) -> list[tuple[str, int]]:
     return [(s.record.path, tile) for s in chosen for tile in range(s.first, s.last)]
 
 

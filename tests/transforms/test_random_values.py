@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from grokpack.core.layout import Box
-from grokpack.transforms.random_values import BLOCK_ELEMENTS, Codes, Floats
+from grokpack.transforms.random_values import BLOCK_ELEMENTS, RandomCodes, RandomFloats
 
 if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
 
 SHAPE = (5, BLOCK_ELEMENTS // 2 + 3)
-OPS: dict[str, tuple[Codes | Floats, int]] = {
-    "codes": (Codes("a", SHAPE, 7), 3721822974),
-    "float32": (Floats("a", SHAPE, 7, 0.5, 2.0), 1242091024),
-    "bfloat16": (Floats("a", SHAPE, 7, 0.0, 0.1, bf16=True), 2758172410),
+OPS: dict[str, tuple[RandomCodes | RandomFloats, int]] = {
+    "codes": (RandomCodes("a", SHAPE, 7), 3721822974),
+    "float32": (RandomFloats("a", SHAPE, 7, 0.5, 2.0), 1242091024),
+    "bfloat16": (RandomFloats("a", SHAPE, 7, 0.0, 0.1, bf16=True), 2758172410),
 }
 NOTHING = cast("ArraySource", None)  # these ops read no other array
 

@@ -18,7 +18,7 @@ from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import expected_counts, shape_checks
 from grokpack.checkpoint.readers.chunk_files import ArrayFiles
 from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
-from grokpack.checkpoint.tensorstore.chunked_array import Chunked
+from grokpack.checkpoint.tensorstore.chunked_array import ChunkedArray
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place, UnsupportedLayout
 from grokpack.core.finding import Finding, of_kinds
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
@@ -48,7 +48,7 @@ _FLOATS = (DType.BF16, DType.F16, DType.F32)
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class StoreArray:
     """Array of a store.
 
     Attributes:
@@ -86,7 +86,7 @@ class StoreContents:
         largest_value: Bytes of the largest value of a database.
     """
 
-    members: list[Member]
+    members: list[StoreArray]
     literals: dict[str, bytes]
     files: set[str]
     common: list[str] = field(default_factory=list)
@@ -227,7 +227,7 @@ def _take_members(store: _Store, family: Family, told: int) -> int:
     return count
 
 
-def _take(store: _Store, member: Member, array: str) -> None:
+def _take(store: _Store, member: StoreArray, array: str) -> None:
     """Add an array, and check that its files exist."""
     try:
         stored = zarr_metadata_parsing.parse(member.document)
@@ -243,7 +243,7 @@ def _take(store: _Store, member: Member, array: str) -> None:
     store.stored[array], store.documents[array] = stored, member.metadata
     name = member.path if member.folder else ""
     spec = json.dumps(member.spec, sort_keys=True)
-    view = Chunked(store.chunk_reader, spec, stored, name, member.folder)
+    view = ChunkedArray(store.chunk_reader, spec, stored, name, member.folder)
     packed = stored.packing == zarr_shards.NIBBLES and stored.spec.dtype is DType.U8
     store.views[array] = Nibbles(view) if packed else view
     store.specs[array] = stored.spec
@@ -256,7 +256,7 @@ def _take(store: _Store, member: Member, array: str) -> None:
         store.claims(stored, 0)
 
 
-def _take_files(store: _Store, member: Member, array: str, stored: ZarrArrayMetadata) -> None:
+def _take_files(store: _Store, member: StoreArray, array: str, stored: ZarrArrayMetadata) -> None:
     """Lay out an array's files; missing and truncated ones become findings."""
     keys = store.keys.get(member.folder, ())
     held = ArrayFiles.among(keys, store.folder, member.folder, array, stored)

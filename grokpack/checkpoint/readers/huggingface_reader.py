@@ -22,7 +22,7 @@ from grokpack.checkpoint.readers import (
     shape_checks,
     weight_files,
 )
-from grokpack.checkpoint.readers.packed_weights import Packed
+from grokpack.checkpoint.readers.packed_weights import PackedWeight
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.errors import GrokpackError, Place
@@ -37,7 +37,7 @@ from grokpack.transforms.copies import Copy, Stack, Transposed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from grokpack.checkpoint.readers.quantization_settings import Scheme
+    from grokpack.checkpoint.readers.quantization_settings import PackingSettings
     from grokpack.checkpoint.readers.sglang_rank_files import JoinedArrays
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import ModelTensor
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from grokpack.models.tensor_names import Convention, Named
     from grokpack.transforms.protocols import LazyArray
 
-    Find = Callable[[str], Packed | str | None]
+    Find = Callable[[str], PackedWeight | str | None]
 
 NAME = "hf"
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
@@ -210,7 +210,7 @@ def _nearest(name: str) -> str:
     return next((f"near {text}" for text in near if text), "unlike any known")
 
 
-def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> Scheme:
+def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> PackingSettings:
     """Read how weights are packed, from every place where tools state it."""
     specs = {n: a.spec for header in found.headers.values() for n, a in header.arrays.items()}
     metadata = {path: header.metadata for path, header in found.headers.items()}
@@ -287,7 +287,7 @@ def _assemble(
     convention: Convention,
     extent: tuple[int, int],
     find: Find,
-) -> tuple[dict[ModelTensor, TensorSpec], dict[str, LazyArray], dict[str, Packed]]:
+) -> tuple[dict[ModelTensor, TensorSpec], dict[str, LazyArray], dict[str, PackedWeight]]:
     """Assemble the model's tensors from the arrays; incomplete ones become findings.
 
     Returns:
@@ -295,7 +295,7 @@ def _assemble(
     """
     tensors: dict[ModelTensor, TensorSpec] = {}
     views: dict[str, LazyArray] = {}
-    weights: dict[str, Packed] = {}
+    weights: dict[str, PackedWeight] = {}
     layers, experts = extent
     for entry in family.tensors(layers):
         stored = _stored_names(entry, convention, experts)
@@ -333,12 +333,12 @@ def _packed(
     found: _Folder,
     entry: ModelTensor,
     stored: list[str],
-    matrices: list[Packed | str | None],
-) -> Packed | None:
+    matrices: list[PackedWeight | str | None],
+) -> PackedWeight | None:
     """Return a packed weight of all experts; None, and findings, if it is incomplete."""
-    good = [matrix for matrix in matrices if isinstance(matrix, Packed)]
+    good = [matrix for matrix in matrices if isinstance(matrix, PackedWeight)]
     for name, matrix in zip(stored, matrices, strict=True):
-        if not isinstance(matrix, Packed):
+        if not isinstance(matrix, PackedWeight):
             what = matrix or "expert is not packed, as others are"
             found.findings.append(Finding("GP105", what, None, name))
     if len(good) < len(matrices):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.readers import chunked_store_reader
-from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
+from grokpack.checkpoint.readers.chunked_store_reader import StoreArray, StoreContents
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.zarr_reader import read_document, spec_of
 from grokpack.checkpoint.tensorstore.chunk_reader import read_keys
@@ -78,7 +78,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 def _from_folders(
     folder: str, tree: Tree, files: set[str], literals: dict[str, bytes]
-) -> tuple[list[Member], list[str]]:
+) -> tuple[list[StoreArray], list[str]]:
     members = []
     for keys in tree.leaves:
         place = ".".join(keys)
@@ -86,7 +86,7 @@ def _from_folders(
         if path in files:
             literals[path] = read_document(folder, path)
             spec = spec_of(path, {"driver": "file", "path": f"{place}/"})
-            members.append(Member("/".join(keys), place, literals[path], spec))
+            members.append(StoreArray("/".join(keys), place, literals[path], spec))
     return members, []
 
 
@@ -120,13 +120,13 @@ def _largest_value(folder: str, files: set[str]) -> int:
 
 def _from_database(
     folder: str, tree: Tree, files: set[str], literals: dict[str, bytes]
-) -> tuple[list[Member], list[str]]:
+) -> tuple[list[StoreArray], list[str]]:
     """Return the arrays of an OCDBT database, and the files that are common to them."""
     base: dict[str, Any] = {"driver": "ocdbt"}
     places = {".".join(keys): keys for keys in tree.leaves}
     documents = read_keys(folder, base, [f"{place}/{tree.metadata}" for place in places])
     members = [
-        Member(
+        StoreArray(
             "/".join(keys),
             "",
             documents[path],

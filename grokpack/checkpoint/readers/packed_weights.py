@@ -53,7 +53,7 @@ PARTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedWeight:
     """Packed arrays of a weight, or of one expert of it.
 
     Attributes:
@@ -84,7 +84,7 @@ class Packed:
         """Properties that all experts of a weight must share."""
         return self.bits, self.codes, self.scales, self.zeros_view is None
 
-    def stacked(self, others: list[Packed]) -> Packed:
+    def stacked(self, others: list[PackedWeight]) -> PackedWeight:
         """Stack this expert, the first, with all others."""
 
         def all_of(name: str) -> Any:  # noqa: ANN401  # a view, or None
@@ -153,14 +153,14 @@ def find(
     numbers: Callable[[str], tuple[int, ...]],
     *,
     symmetric: bool = False,
-) -> Packed | str | None:
+) -> PackedWeight | str | None:
     """Find out how a weight is packed.
 
     Args:
         arrays: The folder's arrays.
         weight: `MODULE.weight`.
         numbers: Reads a short array of integers.
-        symmetric: True if zero points must be in the middle; see `quantization_settings.Scheme`.
+        symmetric: True if zero points must be in the middle; see `PackingSettings`.
 
     Returns:
         Its packed form; a sentence if its arrays do not fit one another; None if it is not packed.
@@ -202,7 +202,7 @@ def _of_matrices(arrays: Mapping[str, ArraySpec], base: str, names: list[str]) -
 
 def _rows(
     arrays: Mapping[str, ArraySpec], base: str, numbers: Callable[[str], tuple[int, ...]]
-) -> Packed | str:
+) -> PackedWeight | str:
     """Read compressed-tensors: codes `[out, word]`, scales `[out, group]`."""
     outputs, words = arrays[f"{base}.weight_packed"].shape
     scale = arrays[f"{base}.weight_scale"]
@@ -217,7 +217,7 @@ def _rows(
         wanted = ArraySpec((-(-outputs * bits // _WORD_BITS), groups), DType.I32)
         if arrays[zeros] != wanted:
             return "zero points are read where there is one for each group, packed as codes are"
-    return Packed(
+    return PackedWeight(
         bits,
         ArraySpec((inputs * bits // 8, outputs), DType.U8),
         ArraySpec((groups, outputs), scale.dtype),
@@ -227,7 +227,7 @@ def _rows(
     )
 
 
-def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> Packed | str:
+def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> PackedWeight | str:
     """Read GPTQ: codes `[word, out]`, scales `[group, out]`, inputs in their order."""
     words, outputs = arrays[f"{base}.qweight"].shape
     scale, (inputs,) = arrays[f"{base}.scales"], arrays[f"{base}.g_idx"].shape
@@ -237,7 +237,7 @@ def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> 
         return "packed codes, scales and groups do not fit one another"
     if arrays[f"{base}.qzeros"].shape != (groups, outputs * bits // _WORD_BITS):
         return "zero points do not fit the scales"
-    return Packed(
+    return PackedWeight(
         bits,
         ArraySpec((inputs * bits // 8, outputs), DType.U8),
         ArraySpec((groups, outputs), scale.dtype),
@@ -248,13 +248,13 @@ def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> 
     )
 
 
-def _outputs(arrays: Mapping[str, ArraySpec], base: str) -> Packed | str:
+def _outputs(arrays: Mapping[str, ArraySpec], base: str) -> PackedWeight | str:
     """Read w8a8-int8: codes `[out, in]`, scales `[out, group]`; groups are those of the ranks."""
     outputs, inputs = arrays[f"{base}{_WEIGHT}"].shape
     scale = arrays[f"{base}.weight_scale"]
     if scale.shape[0] != outputs or inputs % scale.shape[1]:
         return "codes and scales do not fit one another"
-    return Packed(
+    return PackedWeight(
         8,
         ArraySpec((inputs, outputs), DType.I8),
         ArraySpec((scale.shape[1], outputs), scale.dtype),

@@ -20,7 +20,7 @@ from grokpack.models import config_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from grokpack.checkpoint.readers.packed_weights import Packed
+    from grokpack.checkpoint.readers.packed_weights import PackedWeight
     from grokpack.core.tensors import ArraySpec
 
 FILES = (
@@ -73,7 +73,7 @@ _HINT = "take a copy in bfloat16 or float16, or quantize the release: `grokpack 
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
+class PackingSettings:
     """Settings of packed weights, from all places together.
 
     Attributes:
@@ -96,7 +96,7 @@ class Scheme:
         sym = self.value("sym")
         return bool(sym) or (sym is None and self.value("method") == "gptq")
 
-    def refuse_other_shapes(self, weights: Mapping[str, Packed]) -> None:
+    def refuse_other_shapes(self, weights: Mapping[str, PackedWeight]) -> None:
         """Check bit width and groups against the arrays.
 
         Raises:
@@ -142,7 +142,7 @@ def read(
     settings: Mapping[str, Any],
     metadata: Mapping[str, Mapping[str, str]],
     arrays: Mapping[str, ArraySpec],
-) -> Scheme:
+) -> PackingSettings:
     """Read the settings of the packed weights of a folder.
 
     Args:
@@ -158,7 +158,7 @@ def read(
     _refuse_packings(folder, arrays)
     held = _held(arrays)
     if not held:
-        return Scheme()
+        return PackingSettings()
     said: dict[str, tuple[str, Any]] = {}
     groups: list[tuple[str, Mapping[str, Any]]] = []
     uniform = True
@@ -170,7 +170,7 @@ def read(
             earlier = said.setdefault(key, (place, value))
             if earlier[1] != value:
                 raise _disagreement(folder, key, earlier, (place, value))
-    scheme = Scheme(said, tuple(groups), uniform)
+    scheme = PackingSettings(said, tuple(groups), uniform)
     _refuse_methods(folder, scheme, held)
     _refuse_groups(folder, scheme, arrays)
     return scheme
@@ -272,7 +272,7 @@ def _refuse_packings(folder: str, arrays: Iterable[str]) -> None:
                 raise UnsupportedLayout(what, Place(folder, tensor=name), hint=_HINT)
 
 
-def _refuse_methods(folder: str, scheme: Scheme, held: set[str]) -> None:
+def _refuse_methods(folder: str, scheme: PackingSettings, held: set[str]) -> None:
     method, form = scheme.value("method"), scheme.value("format")
     allowed = {name for ending in held for name in _METHODS[ending]}
     if method is not None and method not in allowed:
@@ -292,7 +292,7 @@ def _refuse_methods(folder: str, scheme: Scheme, held: set[str]) -> None:
         raise UnsupportedLayout(what, Place(folder), ((place, f"format {form}"),), _HINT)
 
 
-def _refuse_groups(folder: str, scheme: Scheme, arrays: Mapping[str, ArraySpec]) -> None:
+def _refuse_groups(folder: str, scheme: PackingSettings, arrays: Mapping[str, ArraySpec]) -> None:
     """Refuse settings of compressed-tensors that grokpack does not read."""
     ordered = any(name.endswith(".weight_g_idx") for name in arrays)
     for place, own in scheme.groups:

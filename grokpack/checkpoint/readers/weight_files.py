@@ -56,7 +56,7 @@ _MOST_NAMED = 1000  # missing shards, of a number that a name claims
 
 
 @dataclass(slots=True)
-class Choice:
+class ModelFiles:
     """The model's files in a folder.
 
     Attributes:
@@ -99,7 +99,7 @@ def has_weights(present: Iterable[str]) -> bool:
     return any(n.endswith((SUFFIX, INDEX_SUFFIX)) and not is_hidden(n) for n in present)
 
 
-def choose(folder: str) -> Choice:
+def choose(folder: str) -> ModelFiles:
     """Choose the model's files, by an index or by their names.
 
     Raises:
@@ -114,7 +114,7 @@ def choose(folder: str) -> Choice:
         files = list(dict.fromkeys(placed.values()))
         beside = [name for name in weights if name not in files]
         why = f"{index} does not list it: not read"
-        return Choice(files, placed, index, [unread_file_finding(name, why) for name in beside])
+        return ModelFiles(files, placed, index, [unread_file_finding(name, why) for name in beside])
     own = [name for name in weights if not is_beside(name, weights)]
     plain = [name for name in own if not _CONSOLIDATED.fullmatch(name)]
     files = plain or own
@@ -123,7 +123,7 @@ def choose(folder: str) -> Choice:
         hint = "merge it into the model, and save that: `merge_and_unload` of peft does"
         raise GrokpackError("GP203", what, Place(folder, tensor=weights[0]), hint=hint)
     findings = [unread_file_finding(name) for name in weights if name not in files]
-    return Choice(files, findings=findings)
+    return ModelFiles(files, findings=findings)
 
 
 def _index_of(folder: str, present: list[str]) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.readers import chunked_store_reader
-from grokpack.checkpoint.readers.chunked_store_reader import Member, StoreContents
+from grokpack.checkpoint.readers.chunked_store_reader import StoreArray, StoreContents
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats import bounded_json, zarr_shards
@@ -55,7 +55,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     files = set(storage.tree(folder))
     documents = _documents(folder, sorted(path for path in files if _is_metadata(path)))
     members = [
-        Member(
+        StoreArray(
             os.path.dirname(path),
             os.path.dirname(path),
             data,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunked(Transform):
+class ChunkedArray(Transform):
     """Array of a chunked store.
 
     Attributes:

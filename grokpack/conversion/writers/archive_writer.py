@@ -29,7 +29,7 @@ NAME = "archive"
 
 
 @dataclass(frozen=True, slots=True)
-class Seekable:
+class SeekableZstdCodec:
     """Codec of zstd's seekable format.
 
     Attributes:
@@ -89,7 +89,7 @@ def to_archive(source: Checkpoint, _: NoOptions) -> Target:
         f"{prefix_of(source)}{file.path}{zstd_seekable.SUFFIX}": _cuts(file)
         for file in source.layout.files()
     }
-    return copied(source, NAME, Seekable(cuts=cuts))
+    return copied(source, NAME, SeekableZstdCodec(cuts=cuts))
 
 
 def _cuts(file: FileLayout) -> tuple[int, ...]:

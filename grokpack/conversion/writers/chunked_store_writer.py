@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.scale_groups import with_scale_rows
-from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, Shards
+from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, ZarrShardCodec
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
@@ -17,7 +17,7 @@ from grokpack.models import config_json, partition
 from grokpack.planning.target import Target
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.dequantize import Cast, Dequantize
-from grokpack.transforms.zarr_chunks import Frames, held_bytes
+from grokpack.transforms.zarr_chunks import ChecksummedChunks, held_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -90,7 +90,7 @@ class ChunkedArrays:
         itemsize = spec.dtype.itemsize
         small = options.compress is not None
         self.specs[name] = zarr_shards.frames_spec(spec, grid, checked=not small)
-        self.ops[name] = Frames(op, grid, itemsize, checked=not small)
+        self.ops[name] = ChecksummedChunks(op, grid, itemsize, checked=not small)
         self.file_groups += zarr_shards.lay_out(folder, name, spec, grid, compressed=small)
         metadata = zarr_metadata_rendering.sharded_array(spec, grid, **document, compressed=small)
         self.add_file(f"{folder}/{zarr_shards.METADATA}", metadata)
@@ -112,7 +112,7 @@ class ChunkedArrays:
         options: ChunkedStoreOptions,
     ) -> Target:
         """Make a target of these arrays and the model's config."""
-        values = {key: op.op for key, op in self.ops.items() if isinstance(op, Frames)}
+        values = {key: op.op for key, op in self.ops.items() if isinstance(op, ChecksummedChunks)}
         kept = losslessness.judge(source, values)
         return Target(
             name,
@@ -122,7 +122,7 @@ class ChunkedArrays:
             source.framings,
             kept.notes,
             kept.lossless,
-            codec=Shards() if options.compress else None,
+            codec=ZarrShardCodec() if options.compress else None,
             thread_bytes=self.thread_bytes,
         )
 

@@ -29,7 +29,7 @@ TORCH = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class ModelCard:
     """Sentences of README.md that differ from folder to folder.
 
     Attributes:
@@ -45,7 +45,7 @@ class Card:
 
 def sidecars(
     source: Checkpoint,
-    card: Card,
+    card: ModelCard,
     convention: Convention,
     dtype: str,
     tokenizer: str | None,
@@ -117,7 +117,7 @@ def _template(name: str) -> bytes:
     return tokenizer_files.read_small(os.path.join(package, "templates", name))
 
 
-def _render(card: Card, source: Checkpoint, tokenizer: Collection[str]) -> bytes:
+def _render(card: ModelCard, source: Checkpoint, tokenizer: Collection[str]) -> bytes:
     """Render README.md: what the folder is, where it comes from, how to load it."""
     own = source.model.family.publication
     named = f"\nlicense_name: {own.license_name}\nlicense_link: LICENSE" if own.license_name else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
-from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, Card
+from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, ModelCard
 from grokpack.conversion.writers.writer import Writer, unusual
 from grokpack.core.layout import Layout, whole
 from grokpack.core.tensors import DType
@@ -77,11 +77,11 @@ def _whole_experts(convention: Convention) -> dict[str, Any]:
     return {"load_presharded_moe": False} if convention.name == "sglang" else {}
 
 
-def _card(source: Checkpoint, convention: Convention, options: HuggingFaceOptions) -> Card:
+def _card(source: Checkpoint, convention: Convention, options: HuggingFaceOptions) -> ModelCard:
     title = f"{source.model.family.title} in {options.dtype}, {convention.name} names"
     family = source.model.family
     usage = _WITH_CODE if family.code else _SERVED.format(options=family.sglang_options)
-    return Card(title, _how(family.release_layout, options), usage)
+    return ModelCard(title, _how(family.release_layout, options), usage)
 
 
 def _how(released: ReleaseLayout, options: HuggingFaceOptions) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion.quantization.policy import in_words
 from grokpack.conversion.writers import huggingface_config, huggingface_folder
 from grokpack.conversion.writers.engine_arrays import engine_tensors
-from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, Card
+from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, ModelCard
 from grokpack.conversion.writers.quantized_shards import QuantizedArrays
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
@@ -76,7 +76,7 @@ def folder(
         made[words] += 1
     layout = arrays.layout(options.shard_bytes)
     schemes = [f"{words}: {count} matrices" for words, count in made.items() if words]
-    card = Card(f"{source.model.family.title}, {form}", _how(schemes), _USAGE)
+    card = ModelCard(f"{source.model.family.title}, {form}", _how(schemes), _USAGE)
     finals = {
         **huggingface_folder.sidecars(
             source,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from grokpack.checkpoint.layouts import kind_files_layout
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
-from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, Card
+from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, ModelCard
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, cut, whole
@@ -130,9 +130,9 @@ def presharded(
     return Layout(arrays, tuple((file,) for file in files))
 
 
-def _card(source: Checkpoint, options: SglangOptions) -> Card:
+def _card(source: Checkpoint, options: SglangOptions) -> ModelCard:
     tp = options.ranks
-    return Card(
+    return ModelCard(
         f"{source.model.family.title} presharded for SGLang, {tp} ranks",
         f"{options.dtype} weights, experts cut for exactly {tp} tensor-parallel ranks.",
         f"`python -m sglang.launch_server --model-path FOLDER --tp {tp} "

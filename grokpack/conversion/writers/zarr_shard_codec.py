@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Shards:
+class ZarrShardCodec:
     """Codec of shards: a zstd frame and its crc32c for each chunk, then the index."""
 
     @property

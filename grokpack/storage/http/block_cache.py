@@ -22,7 +22,7 @@ from grokpack.storage.http import range_requests
 from grokpack.storage.http.redirects import is_near
 from grokpack.storage.http.request_threads import run_requests
 from grokpack.storage.http.response_bodies import InFile
-from grokpack.storage.http.scratch_file import Scratch
+from grokpack.storage.http.scratch_file import ScratchFile
 from grokpack.storage.http.services import resource
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class BlockCache:
     """Thread-safe file of blocks of other files, which evicts the least recently used."""
 
     def __init__(self, folder: str) -> None:
-        self._file = Scratch(folder)
+        self._file = ScratchFile(folder)
         self.handle = self._file.handle
         self._slots: OrderedDict[_Key, _Slot] = OrderedDict()
         self._free = list(range(CACHE_BYTES - BLOCK_BYTES, -1, -BLOCK_BYTES))

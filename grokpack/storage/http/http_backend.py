@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.errors import Place, SourceChanged, SourceUnreadable
 from grokpack.storage.backend import ReadOverhead
 from grokpack.storage.http import block_cache, file_info, range_requests, responses, services
-from grokpack.storage.http.listing import Names, listed
+from grokpack.storage.http.listing import Listing, listed
 from grokpack.storage.http.name_probing import probed
 from grokpack.storage.http.parallel_requests import map_all
 from grokpack.storage.http.redirects import is_near
@@ -51,7 +51,7 @@ _IN_FLIGHT = 4  # ranges of one read
 _FILES = (".gguf", ".json", ".md", ".model", ".part", ".safetensors")
 """Endings of names that are no folders, on servers that cannot be asked."""
 
-_names: dict[tuple[str, bool], Names] = {}
+_names: dict[tuple[str, bool], Listing] = {}
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
@@ -198,7 +198,7 @@ def _is_withheld(path: str, reason: str | None) -> bool:
     return name in known.files or (bool(known.files) and reason.startswith("401"))
 
 
-def _listing(folder: str, *, deep: bool = False) -> Names:
+def _listing(folder: str, *, deep: bool = False) -> Listing:
     """Return the names in a folder, listed by the site or found by probing."""
     key = folder, deep
     if key not in _names:

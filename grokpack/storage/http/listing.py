@@ -32,7 +32,7 @@ _FOLDER_MARKER = "_$folder$"  # ends the names of empty objects that stand for H
 
 
 @dataclass(slots=True)
-class Names:
+class Listing:
     """Names directly in a folder or, if asked, all files below it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Names:
         return not self.files and not self.folders
 
 
-def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
+def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Listing:
     """List a folder; the result is empty if there is none.
 
     Raises:
@@ -60,7 +60,7 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Names:
             listing.
     """
     url = parse(path)
-    found, mark = Names(), None
+    found, mark = Listing(), None
     seen: set[Mark | None] = {None}
     for _ in range(_MOST_PAGES):
         page = site.listing(url, deep=deep, after=mark)
@@ -104,7 +104,7 @@ def _asked(page: Resource, path: str, *, first: bool) -> tuple[bytes, str] | Non
         raise _broken(path, f"its next page is refused: {error}") from None
 
 
-def _bucket_page(found: Names, url: Url, data: bytes, path: str) -> Mark | None:
+def _bucket_page(found: Listing, url: Url, data: bytes, path: str) -> Mark | None:
     """Add a page of S3's XML; return where the next one begins."""
     texts = _Texts(("Key", "Prefix", "IsTruncated", "NextContinuationToken", "NextMarker"))
     try:
@@ -200,7 +200,7 @@ class _Texts:
         self._levels, self._text = self._levels - 1, None
 
 
-def _hub_page(found: Names, url: Url, data: bytes, link: str, path: str) -> Mark | None:
+def _hub_page(found: Listing, url: Url, data: bytes, link: str, path: str) -> Mark | None:
     """Add a page of the hub's JSON; return where the next one begins."""
     rows = bounded_json.parse(data, Place(path))
     if not isinstance(rows, list):

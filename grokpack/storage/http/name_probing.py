@@ -13,7 +13,7 @@ from grokpack.core.errors import GrokpackError, InputTooLarge, Place
 from grokpack.formats import bounded_json
 from grokpack.formats.zstd_seekable import SUFFIX
 from grokpack.storage.http import file_info
-from grokpack.storage.http.listing import Names, is_plain
+from grokpack.storage.http.listing import Listing, is_plain
 from grokpack.storage.http.parallel_requests import map_all
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _MOST_FILES = 1 << 14
 """Of all hosts; a server with more claims to have whatever it is asked for."""
 
 
-def probed(folder: str, read: ReadRange) -> Names:
+def probed(folder: str, read: ReadRange) -> Listing:
     """Find names in a folder.
 
     Args:
@@ -40,7 +40,7 @@ def probed(folder: str, read: ReadRange) -> Names:
     Raises:
         GrokpackError: GP221 and GP223 as `range_requests.head`.
     """
-    found = Names(sought=(*_INDEXES, *_SMALL, _tensor(0, 0)))
+    found = Listing(sought=(*_INDEXES, *_SMALL, _tensor(0, 0)))
     fixed = (*_INDEXES, *_SMALL)
     present = map_all(lambda name: file_info.look(os.path.join(folder, name)) is not None, fixed)
     found.files = {name for name, there in zip(fixed, present, strict=True) if there}

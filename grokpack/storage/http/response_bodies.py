@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import urllib3
 
     from grokpack.storage.http.request_threads import Request
-    from grokpack.storage.http.scratch_file import Scratch
+    from grokpack.storage.http.scratch_file import ScratchFile
 
 
 class Body(Protocol):
@@ -68,7 +68,7 @@ class InFile:
         nbytes: Number of bytes.
     """
 
-    file: Scratch
+    file: ScratchFile
     at: int
     nbytes: int
 

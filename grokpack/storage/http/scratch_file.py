@@ -9,7 +9,7 @@ import weakref
 from grokpack.storage.fault_injection import writing
 
 
-class Scratch:
+class ScratchFile:
     """Thread-safe unnamed file, of which a crash leaves nothing.
 
     Attributes:

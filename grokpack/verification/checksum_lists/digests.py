@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class ExpectedDigest:
     """Expected digest of a file.
 
     Attributes:

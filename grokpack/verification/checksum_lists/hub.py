@@ -14,7 +14,7 @@ from grokpack.core import optional_imports
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place, ServerFailed
 from grokpack.core.version import __version__
 from grokpack.storage.http import settings
-from grokpack.verification.checksum_lists.digests import Sum
+from grokpack.verification.checksum_lists.digests import ExpectedDigest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def is_hub(against: str) -> bool:
     return against.startswith(SCHEME)
 
 
-def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, Sum], str]:
+def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, ExpectedDigest], str]:
     """Return the digests of a repository's files by path, and a title of their origin.
 
     Args:
@@ -57,7 +57,7 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, Sum], str]:
     return _asked(name, revision or "main", against)
 
 
-def _asked(name: str, revision: str, against: str) -> tuple[dict[str, Sum], str]:
+def _asked(name: str, revision: str, against: str) -> tuple[dict[str, ExpectedDigest], str]:
     hub: Any = optional_imports.load("huggingface_hub", "hub")
     errors: Any = optional_imports.load("huggingface_hub.errors", "hub")
     endpoint = settings.endpoint("HF_ENDPOINT")
@@ -87,7 +87,7 @@ def _refused(against: str, error: Exception, hint: str) -> GrokpackError:
     return GrokpackError("GP230", f"the hub refused: {said}", Place(against), hint=hint)
 
 
-def _sums(rows: list[Any]) -> Iterator[tuple[str, Sum]]:
+def _sums(rows: list[Any]) -> Iterator[tuple[str, ExpectedDigest]]:
     for row in rows:
         size = getattr(row, "size", None)
         if size is None:  # a folder
@@ -95,11 +95,13 @@ def _sums(rows: list[Any]) -> Iterator[tuple[str, Sum]]:
         lfs = getattr(row, "lfs", None)
         yield (
             row.path,
-            Sum("git", row.blob_id, size) if lfs is None else Sum("sha256", lfs.sha256, size),
+            ExpectedDigest("git", row.blob_id, size)
+            if lfs is None
+            else ExpectedDigest("sha256", lfs.sha256, size),
         )
 
 
-def _left_behind(checkpoint: ComparedFiles) -> tuple[dict[str, Sum], str]:
+def _left_behind(checkpoint: ComparedFiles) -> tuple[dict[str, ExpectedDigest], str]:
     """Read the metadata that a download wrote beside the files, in the folder or above it."""
     for folder in dict.fromkeys(
         (checkpoint.home, checkpoint.folder, storage.parent(checkpoint.home))
@@ -112,8 +114,8 @@ def _left_behind(checkpoint: ComparedFiles) -> tuple[dict[str, Sum], str]:
     raise GrokpackError("GP230", what, Place(os.path.join(checkpoint.home, _METADATA)), hint=hint)
 
 
-def _described(root: str) -> tuple[dict[str, Sum], str]:
-    found: dict[str, Sum] = {}
+def _described(root: str) -> tuple[dict[str, ExpectedDigest], str]:
+    found: dict[str, ExpectedDigest] = {}
     commits: set[str] = set()
     names = storage.tree(root)
     if len(names) > _MOST_FILES:
@@ -128,7 +130,7 @@ def _described(root: str) -> tuple[dict[str, Sum], str]:
         kind = {_SHA1: "git", _SHA256: "sha256"}.get(len(lines[1]) if len(lines) >= _LINES else 0)
         if kind is None or not all(c in "0123456789abcdef" for c in lines[1]):
             raise GrokpackError("GP230", "not the metadata of a download", Place(path))
-        found[name.removesuffix(_SUFFIX)] = Sum(kind, lines[1], None)
+        found[name.removesuffix(_SUFFIX)] = ExpectedDigest(kind, lines[1], None)
         commits.add(lines[0])
     which = min(commits) if len(commits) == 1 else f"{len(commits)} revisions"
     return found, f"{root} ({which})"

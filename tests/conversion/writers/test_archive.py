@@ -21,7 +21,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.cli.app import app
 from grokpack.conversion import plan_quantize
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
-from grokpack.conversion.writers.archive_writer import Seekable
+from grokpack.conversion.writers.archive_writer import SeekableZstdCodec
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
@@ -110,7 +110,7 @@ def test_an_archive_is_the_same_checkpoint_and_gives_it_back_to_the_byte(
 def archive_in_small_frames(source: Path, out: Path) -> None:
     """An archive in which every file of more than a page has several frames."""
     plan = plan_convert(open_checkpoint(str(source)), "archive")
-    execute(replace(plan, target=replace(plan.target, codec=Seekable(4093))), str(out))
+    execute(replace(plan, target=replace(plan.target, codec=SeekableZstdCodec(4093))), str(out))
 
 
 def weights_of(archive: Path) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from grokpack.storage.http import (
     response_bodies,
 )
 from grokpack.storage.http.response_bodies import InFile
-from grokpack.storage.http.scratch_file import Scratch
+from grokpack.storage.http.scratch_file import ScratchFile
 from grokpack.storage.http.services import resource
 from tests.support.servers import Answer, Asked, Server, connections_made, impatient, serving
 
@@ -55,7 +55,7 @@ def far(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     connections.forget()
 
 
-def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes:
+def fetch(far: Server, file: ScratchFile, start: int = 7, stop: int = SIZE) -> bytes:
     """Bytes of the far file, by way of a file."""
     path = f"{far.url}/data"
     facts = file_info.look(path)
@@ -71,7 +71,7 @@ def fetch(far: Server, file: Scratch, start: int = 7, stop: int = SIZE) -> bytes
 def test_a_file_gets_the_bytes_that_were_asked_for(
     far: Server, tmp_path: Path, start: int, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, made = Scratch(str(tmp_path)), connections_made(monkeypatch)
+    file, made = ScratchFile(str(tmp_path)), connections_made(monkeypatch)
     for _ in range(3):
         assert fetch(far, file, start, stop) == DATA[start:stop]
     assert len(made) == 1  # each answer was read to its end
@@ -89,7 +89,7 @@ def _stall(_: Asked, answer: Answer) -> None:
 @pytest.mark.parametrize("fault", [_cut, _stall])
 def test_what_passes_is_tried_again(far: Server, tmp_path: Path, fault: Any) -> None:
     far.fault = lambda asked, answer: fault(asked, answer) if asked.number < 2 else None
-    assert fetch(far, Scratch(str(tmp_path))) == DATA[7:]
+    assert fetch(far, ScratchFile(str(tmp_path))) == DATA[7:]
     assert len(far.asked) == 3
 
 
@@ -102,7 +102,7 @@ def test_what_stays_is_told(
     monkeypatch.setattr(range_requests, "TRIES", 2)
     far.fault = fault
     with pytest.raises(GrokpackError) as caught:
-        fetch(far, Scratch(str(tmp_path)))
+        fetch(far, ScratchFile(str(tmp_path)))
     assert caught.value.code == "GP221"
     assert words in str(caught.value.facts)
 
@@ -112,7 +112,7 @@ def test_an_answer_in_chunks_is_read_as_well(far: Server, tmp_path: Path) -> Non
         answer.chunked = True
 
     far.fault = chunked
-    assert fetch(far, Scratch(str(tmp_path))) == DATA[7:]
+    assert fetch(far, ScratchFile(str(tmp_path))) == DATA[7:]
 
 
 def test_a_full_disk_is_no_fault_of_the_server(
@@ -121,7 +121,7 @@ def test_a_full_disk_is_no_fault_of_the_server(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    file = Scratch(str(tmp_path))
+    file = ScratchFile(str(tmp_path))
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(GrokpackError) as caught:
         fetch(far, file)
@@ -130,7 +130,7 @@ def test_a_full_disk_is_no_fault_of_the_server(
 
 
 def test_a_closed_file_gives_its_disk_back_and_keeps_its_number(tmp_path: Path) -> None:
-    file = Scratch(str(tmp_path))
+    file = ScratchFile(str(tmp_path))
     file.put(b"block", 0)
     file.close()
     assert os.fstat(file.handle).st_size == 0
@@ -171,7 +171,7 @@ def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
 
 def test_memory_is_lent_again(far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(response_bodies, "_spare", [])
-    file = Scratch(str(tmp_path))
+    file = ScratchFile(str(tmp_path))
     for stop in (100, SIZE, 1000):
         assert fetch(far, file, 0, stop)[:stop] == DATA[:stop]
     assert [len(memory) for memory in response_bodies._spare] == [SIZE]

@@ -28,7 +28,7 @@ from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.formats import zarr_shards
 from grokpack.transforms.copies import Constant
-from grokpack.transforms.zarr_chunks import Frames
+from grokpack.transforms.zarr_chunks import ChecksummedChunks
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import SMALL, synthesize, tensor_files, tree
@@ -117,7 +117,7 @@ def dequantized(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def test_what_lies_beyond_an_array_is_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = zarr_shards.ShardGrid((5, 6), (6, 6), (3, 3))
-    op = Frames(Constant(0xFF, 1), grid, 1)
+    op = ChecksummedChunks(Constant(0xFF, 1), grid, 1)
     monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, 0xAA, dtype))
     made = op.make(Box((0, 0), (4, 13)), ArrayReader(None))
     padded = made[2, :9].reshape(3, 3)
