@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.formats import sentencepiece as vocabularies
+from grokpack.formats.tokenizers.kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.formats.tokenizers.kinds import Tokenizer
     from grokpack.models.family import Family
+    from grokpack.models.tokenizer_table import TokenizerTable
 
-TOKENIZER = "tokenizer.model"
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+CHAT_TEMPLATE = "chat_template.jinja"
 
 NO_TOKENIZER = "none"
 """Value of an option where no tokenizer is wanted."""
-TOKENIZER_FILES = (
-    TOKENIZER,
+_DESCRIPTIONS = (
     TOKENIZER_JSON,
     TOKENIZER_CONFIG,
     "special_tokens_map.json",
@@ -33,18 +34,27 @@ TOKENIZER_FILES = (
 LIMIT_BYTES = 64 << 20  # thirty times the release's; these files are held in memory
 
 
+def names(family: Family) -> tuple[str, ...]:
+    """Return the names of all files that a family's tokenizer may have, its own first."""
+    own = family.tokenizer
+    return (KINDS[own.kind].file, *_DESCRIPTIONS, *([CHAT_TEMPLATE] if own.chat else ()))
+
+
+def is_one(held: Collection[str], family: Family) -> bool:
+    """Return whether there is a tokenizer among files."""
+    return not {KINDS[family.tokenizer.kind].file, TOKENIZER_JSON}.isdisjoint(held)
+
+
 def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
-    """Find tokenizer.model: the given one, or one beside the checkpoint or a folder above.
+    """Find the tokenizer's own file: the given one, or one beside the checkpoint or a folder above.
 
     Raises:
         GrokpackError: GP306 if the given one does not exist.
     """
+    name = KINDS[source.model.family.tokenizer.kind].file
     if given is not None:
-        path = os.path.join(given, TOKENIZER) if storage.is_folder(given) else given
-        if not storage.exists(path):
-            raise GrokpackError("GP306", "no tokenizer here", Place(path))
-        return path
-    paths = (os.path.join(folder, TOKENIZER) for folder in _folders(source))
+        return _existing(os.path.join(given, name) if storage.is_folder(given) else given)
+    paths = (os.path.join(folder, name) for folder in _folders(source))
     return next((path for path in paths if storage.exists(path)), None)
 
 
@@ -56,43 +66,46 @@ def _folders(source: Checkpoint) -> list[str]:
 
 
 def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
-    """Read tokenizer.model and the existing files that describe it to transformers.
+    """Read the tokenizer's file and those that describe it, and make those that are missing.
 
     Raises:
-        GrokpackError: GP306 if the given path has none, or another model's, GP242 if
-            tokenizer.model is broken.
+        GrokpackError: GP306 if the given path has none, or another model's, GP242 if the
+            tokenizer's own file is broken.
     """
     found = {} if given == NO_TOKENIZER else _read_tokenizer(source, given)
+    family, rows = source.model.family, source.geometry.vocab
+    kind = KINDS[family.tokenizer.kind]
+    if kind.file not in found:
+        return found
     hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
-    if TOKENIZER in found:
-        place = given or TOKENIZER
-        pieces = vocabularies.check(found[TOKENIZER], place)
-        vocabularies.refuse_another(pieces, source.geometry.vocab, place, hint)
-    family = source.model.family
-    pieces_of_release = family.release.vocab
-    if _is_released(found, family) and source.geometry.vocab != pieces_of_release:
+    place = given or kind.file
+    held = kind.read(found[kind.file], place)
+    held.check()
+    refuse_another(held, rows, place, hint)
+    if _is_released(found, family.tokenizer) and rows != family.release.vocab:
         facts = (
-            ("tokenizer", f"{family.publication.organization}'s, {pieces_of_release:,} pieces"),
-            ("embedding", f"{source.geometry.vocab:,} rows"),
+            ("tokenizer", f"{family.publication.organization}'s, {family.release.vocab:,} pieces"),
+            ("embedding", f"{rows:,} rows"),
         )
         raise GrokpackError("GP306", "the tokenizer is another model's", None, facts, hint)
-    return found
+    return _described(found, held, family.tokenizer)
 
 
 def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
     """Read the files at the given path, or in the first folder that has some."""
+    family = source.model.family
     if given is not None and not storage.is_folder(given):
-        if os.path.basename(given) not in TOKENIZER_FILES:
-            return _described(source, {TOKENIZER: read_small(_existing(given))})
+        if os.path.basename(given) not in names(family):
+            return {KINDS[family.tokenizer.kind].file: read_small(_existing(given))}
         given = os.path.dirname(_existing(given)) or "."
     for folder in [given] if given is not None else _folders(source):
         found = {
             name: read_small(path)
-            for name in TOKENIZER_FILES
+            for name in names(family)
             if storage.exists(path := os.path.join(folder, name))
         }
-        if found.keys() & {TOKENIZER, TOKENIZER_JSON}:
-            return _described(source, found)
+        if is_one(found, family):
+            return found
     if given is not None:
         raise GrokpackError("GP306", "no tokenizer here", Place(given))
     return {}
@@ -104,25 +117,40 @@ def _existing(path: str) -> str:
     return path
 
 
-def _described(source: Checkpoint, found: dict[str, bytes]) -> dict[str, bytes]:
-    """Add a config for transformers to the release's tokenizer.model, if it is alone.
+def _described(found: dict[str, bytes], held: Tokenizer, own: TokenizerTable) -> dict[str, bytes]:
+    """Add the files that transformers needs and nothing beside the tokenizer's own file says.
 
-    transformers 5 makes the exact tokenizer of it if told the general class. With Llama's, to which
-    such a file usually belongs, it cuts most texts differently from SentencePiece.
+    transformers 5 makes the exact tokenizer of a SentencePiece model if told the general class.
+    With Llama's, to which such a file usually belongs, it cuts most texts differently.
     """
-    own = source.model.family.tokenizer
-    alone = not found.keys() & {TOKENIZER_JSON, TOKENIZER_CONFIG}
-    if own is None or not alone or not _is_released(found, source.model.family):
-        return found
-    return found | {TOKENIZER_CONFIG: (json.dumps(own.config, indent=2) + "\n").encode()}
+    made = {}
+    if TOKENIZER_JSON not in found:
+        made[TOKENIZER_JSON] = held.tokenizer_json()
+    if not found.keys() & {TOKENIZER_JSON, TOKENIZER_CONFIG} and _is_known(found, own):
+        made[TOKENIZER_CONFIG] = _config(held, own)
+    if own.chat is not None and CHAT_TEMPLATE not in found:
+        made[CHAT_TEMPLATE] = own.chat.template().encode()
+    return found | {name: data for name, data in made.items() if data is not None}
 
 
-def _is_released(found: Mapping[str, bytes], family: Family) -> bool:
-    """Return whether tokenizer.model is that of the family's release."""
-    own, contents = family.tokenizer, found.get(TOKENIZER)
-    if own is None or contents is None:
-        return False
-    return hashlib.sha256(contents).hexdigest() == own.sha256
+def _config(held: Tokenizer, own: TokenizerTable) -> bytes | None:
+    """Make tokenizer_config.json without tokens that the tokenizer does not have.
+
+    transformers would add them, with ids of its own.
+    """
+    missing = {*own.special.values()} - held.special.keys()
+    config = {key: value for key, value in own.config.items() if value not in missing}
+    return (json.dumps(config, indent=2) + "\n").encode() if config else None
+
+
+def _is_known(found: Mapping[str, bytes], own: TokenizerTable) -> bool:
+    """Return whether the family's table describes this tokenizer."""
+    return own.sha256 is None or _is_released(found, own)
+
+
+def _is_released(found: Mapping[str, bytes], own: TokenizerTable) -> bool:
+    """Return whether the tokenizer is known to be that of the family's release."""
+    return hashlib.sha256(found[KINDS[own.kind].file]).hexdigest() == own.sha256
 
 
 def read_small(path: str) -> bytes:

@@ -16,7 +16,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import line
 from grokpack.core.layout import Box
 from grokpack.evaluation.generation import Generation, Sampling, generate, step_bytes
-from grokpack.evaluation.input_tokens import Tokenizer, read_tokens
+from grokpack.evaluation.input_tokens import read_tokens, text_tokenizer
 from grokpack.models import hyperparameters
 from grokpack.report import numbers
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.network_options import GenerateFlags, NetworkFlags
     from grokpack.cli.session import Session
+    from grokpack.formats.tokenizers.kinds import Encoder
 
 _PROBE_BYTES = 64 << 20  # read to tell how fast reading is here
 
@@ -39,7 +40,7 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
     checkpoint = open_checkpoint(source, wanted.head_dim)
     tokenizer = None
     if wanted.prompt is not None:
-        tokenizer = Tokenizer(checkpoint, wanted.tokenizer)
+        tokenizer = text_tokenizer(checkpoint, wanted.tokenizer).encoder
         prompts = [np.array(tokenizer.encode(wanted.prompt), np.int64)]
     else:
         pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
@@ -83,7 +84,7 @@ def document(
     found: Generation,
     wanted: GenerateFlags,
     prompts: list[np.ndarray],
-    tokenizer: Tokenizer | None,
+    tokenizer: Encoder | None,
 ) -> dict[str, Any]:
     """Make `data` of `grokpack generate --json`."""
     made = sum(map(len, found.tokens))

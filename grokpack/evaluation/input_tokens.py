@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +12,11 @@ from grokpack.checkpoint.tokenizer_files import find_tokenizer, read_small
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.formats import npy
-from grokpack.formats import sentencepiece as vocabularies
+from grokpack.formats.tokenizers.kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.formats.tokenizers.kinds import Encoder
 
 NO_TARGET = -1
 CONTEXT = 512
@@ -87,58 +86,56 @@ def read_text(
     Args:
         path: The file.
         checkpoint: The checkpoint, beside which a tokenizer is looked for.
-        tokenizer: Path of a sentencepiece model; None to look for tokenizer.model.
+        tokenizer: Path of the tokenizer's file; None to look for it.
         context: Number of tokens in a window.
         most: Maximum number of tokens in all; None for no limit.
 
     Raises:
         GrokpackError: GP306 without a tokenizer, GP307 without the package, GP342 for no text.
     """
-    pieces = Tokenizer(checkpoint, tokenizer)
+    encoder = text_tokenizer(checkpoint, tokenizer).encoder
     try:
         text = _read(path, _MOST_TEXT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise GrokpackError("GP342", f"not a text in UTF-8: {error}", Place(path)) from None
-    return _cut([np.array(pieces.encode(text), np.int64)], context, most, path, NO_TARGET)
+    return _cut([np.array(encoder.encode(text), np.int64)], context, most, path, NO_TARGET)
 
 
-class Tokenizer:
-    """Tokenizer: a SentencePiece model, used as in xAI's code.
+@dataclass(frozen=True, slots=True)
+class TextTokenizer:
+    """Tokenizer of a checkpoint, for texts.
 
-    Args:
-        checkpoint: The checkpoint, beside which the model is looked for.
-        given: Path of the model; None to look for it.
-
-    Raises:
-        GrokpackError: GP306 where there is none or another model's, GP307 without the package,
-            GP242 where it is broken.
+    Attributes:
+        encoder: Its encoder.
+        stops: Tokens at which a generation ends; none where the model's constants say it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, given: str | None) -> None:
-        path = find_tokenizer(checkpoint, given)
-        if path is None:
-            hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"
-            raise GrokpackError("GP306", "no tokenizer.model beside the checkpoint", hint=hint)
-        self._model: Any = vocabularies.load(read_small(path), path)
-        rows = checkpoint.geometry.vocab
-        vocabularies.refuse_another(self._model.get_piece_size(), rows, path)
+    encoder: Encoder
+    stops: frozenset[int]
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text."""
-        ids: list[int] = self._model.encode(text)
-        return ids
 
-    def piece(self, token: int) -> str:
-        """Return a token as it is in the vocabulary, its space shown as `\u2581`."""
-        known = token < self._model.get_piece_size()
-        piece: str = self._model.id_to_piece(token) if known else ""
-        return piece
+def text_tokenizer(checkpoint: Checkpoint, given: str | None) -> TextTokenizer:
+    """Read the tokenizer of a checkpoint.
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of token ids; unknown ids are left out."""
-        most = self._model.get_piece_size()
-        text: str = self._model.decode([int(i) for i in ids if i < most])
-        return text
+    Args:
+        checkpoint: The checkpoint, beside which the file is looked for.
+        given: Path of the file; None to look for it.
+
+    Raises:
+        GrokpackError: GP306 where there is none or another model's, GP307 without a package,
+            GP242 where it is broken.
+    """
+    path = find_tokenizer(checkpoint, given)
+    own = checkpoint.model.family.tokenizer
+    if path is None:
+        hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"
+        what = f"no {KINDS[own.kind].file} beside the checkpoint"
+        raise GrokpackError("GP306", what, hint=hint)
+    held = KINDS[own.kind].read(read_small(path), path)
+    encoder = held.encoder()
+    refuse_another(held, checkpoint.geometry.vocab, path)
+    stops = frozenset(held.special[text] for text in own.stops if text in held.special)
+    return TextTokenizer(encoder, stops)
 
 
 def _read(path: str, most: int) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.models.architecture import GLOBAL_PARTS, PARTS, ModelTensor, TensorRule
+from grokpack.models.tokenizer_table import TokenizerTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,19 +77,6 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReleasedTokenizer:
-    """The tokenizer.model of a release, a SentencePiece model.
-
-    Attributes:
-        sha256: Its checksum.
-        config: The tokenizer_config.json with which transformers cuts texts as SentencePiece does.
-    """
-
-    sha256: str
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """A model architecture: its tensors, their order in files, and their names elsewhere.
 
@@ -108,7 +96,7 @@ class Family:
         conventions: Names of the tensors in safetensors folders, by convention.
         code: Files of `grokpack/conversion/templates` that run such a folder in transformers.
         gguf: Keys and names of GGUF files; None where llama.cpp has no such architecture.
-        tokenizer: The tokenizer of its release; None where it is not known.
+        tokenizer: Its tokenizer.
         config: config.json of its release; empty where it has none.
         marks: Entries of a config.json that tell this family from others.
         sglang_options: Options with which SGLang's server runs it.
@@ -129,7 +117,7 @@ class Family:
     conventions: Mapping[str, Convention] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     gguf: GgufNames | None = None
-    tokenizer: ReleasedTokenizer | None = None
+    tokenizer: TokenizerTable = field(default_factory=TokenizerTable)
     config: Mapping[str, Any] = field(default_factory=dict)
     marks: Mapping[str, Any] = field(default_factory=dict)
     sglang_options: str = "--trust-remote-code"

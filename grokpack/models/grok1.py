@@ -19,11 +19,11 @@ from grokpack.models.family import (
     Architecture,
     Family,
     Publication,
-    ReleasedTokenizer,
     ReleaseLayout,
 )
 from grokpack.models.gguf_names import GgufNames
 from grokpack.models.tensor_names import Classes, Convention
+from grokpack.models.tokenizer_table import TokenizerTable
 
 _PATHS: dict[Part, str] = {
     "embedding": "language_model/in_out_embed/embeddings",
@@ -210,7 +210,8 @@ _GGUF = GgufNames(
     limit=_limit,
 )
 
-_TOKENIZER = ReleasedTokenizer(
+_TOKENIZER = TokenizerTable(
+    "sentencepiece",
     "5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
     {
         "add_bos_token": False,  # the reference adds none to its prompts

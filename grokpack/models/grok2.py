@@ -14,6 +14,7 @@ from grokpack.models.architecture import Constants, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
 from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames
 from grokpack.models.tensor_names import Classes, Convention
+from grokpack.models.tokenizer_table import ChatFormat, TokenizerTable
 
 _NAMES: dict[Part, str] = {
     "embedding": "model.embed_tokens.weight",
@@ -174,6 +175,30 @@ _GGUF = GgufNames(
     },
 )
 
+_CHAT = ChatFormat(
+    labels={"user": "Human: ", "system": "System: ", "assistant": "Assistant: "},
+    end="<|separator|>\n\n",
+    stripped=("user", "system"),
+    answer="Assistant:",
+)
+"""As SGLang's tiktoken_tokenizer.py has it; the release says in words only that there is one."""
+
+_TOKENIZER = TokenizerTable(
+    "byte-pairs",
+    config={
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": "<|eos|>",
+        "model_max_length": 131072,
+        "pad_token": "<|pad|>",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    },
+    special={"eot": "<|separator|>", "eos": "<|eos|>", "padding": "<|pad|>"},
+    stops=("<|separator|>", "<|eos|>"),
+    chat=_CHAT,
+)
+
 
 GROK2 = Family(
     name="grok-2",
@@ -198,6 +223,7 @@ GROK2 = Family(
     dimensions=_DIMENSIONS,
     conventions={_SGLANG.name: _SGLANG},
     gguf=_GGUF,
+    tokenizer=_TOKENIZER,
     config=_CONFIG,
     marks={"model_type": "git"},
     # its tokenizer is named to SGLang; one backend alone has the temperature of attention

@@ -10,7 +10,8 @@ from grokpack.formats.tokenizers import tok_json
 from grokpack.formats.tokenizers.tok_json import TokenTable
 from tests.support.project import DATA
 
-GOLDEN = DATA / "grok2-tiny" / "release" / "tokenizer.tok.json"
+RELEASE = DATA / "grok2-tiny" / "release"
+GOLDEN = RELEASE / "tokenizer.tok.json"
 CASES: list[dict[str, Any]] = json.loads((DATA / "grok2-tiny" / "tokenizer_cases.json").read_text())
 
 

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import manifest_file
-from grokpack.checkpoint.tokenizer_files import LIMIT_BYTES, TOKENIZER_FILES, read_small
+from grokpack.checkpoint import manifest_file, tokenizer_files
+from grokpack.checkpoint.tokenizer_files import LIMIT_BYTES, read_small
 from grokpack.conversion.writers.writer import NoOptions, Writer
 from grokpack.core.layout import FileLayout, Layout, Part, whole
 from grokpack.core.tensors import ArraySpec, DType
@@ -104,7 +104,8 @@ def _above(source: Checkpoint) -> dict[str, bytes]:
     found = {config_json.FILE: config_json.render(source.model, source.config)}
     if source.format == ckpt0.NAME:
         folder = storage.parent(source.folder)
-        paths = {name: os.path.join(folder, name) for name in (config_json.FILE, *TOKENIZER_FILES)}
+        names = (config_json.FILE, *tokenizer_files.names(source.model.family))
+        paths = {name: os.path.join(folder, name) for name in names}
         found |= {name: read_small(path) for name, path in paths.items() if storage.exists(path)}
     return found
 

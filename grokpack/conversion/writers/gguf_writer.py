@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.checkpoint import tokenizer_files
-from grokpack.conversion.writers import losslessness
+from grokpack.conversion.writers import gguf_vocabulary, losslessness
 from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
 from grokpack.conversion.writers.prechecks import refuse_inexact
 from grokpack.conversion.writers.scale_groups import collapsed, quantized
@@ -16,7 +15,6 @@ from grokpack.core.ggml_types import KEEPING, GGMLType
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import DType
 from grokpack.formats import gguf
-from grokpack.formats import sentencepiece as vocabularies
 from grokpack.formats.gguf import TensorInfo
 from grokpack.formats.safetensors import shards
 from grokpack.kernels.transposed_weights import Q8_BLOCK
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.writers.gguf_vocabulary import GgufVocabulary
     from grokpack.conversion.writers.losslessness import Fidelity
-    from grokpack.formats.sentencepiece import Vocabulary
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family
     from grokpack.models.gguf_names import GgufNames
@@ -95,7 +93,7 @@ def assemble(
         options: Split and tokenizer.
     """
     table = _table(source.model.family)
-    vocabulary = _vocabulary(source, options.tokenizer)
+    vocabulary = gguf_vocabulary.read_vocabulary(source, options.tokenizer)
     infos: dict[str, TensorInfo] = {}
     made: dict[str, Op] = {}
     for entry in source.model.network_order():
@@ -219,49 +217,12 @@ def _paths(family: Family, kind: GGMLType, count: int) -> list[str]:
     return [f"{stem}-{number + 1:05d}-of-{count:05d}.gguf" for number in range(count)]
 
 
-def _vocabulary(source: Checkpoint, given: str | None) -> Vocabulary | None:
-    if given == tokenizer_files.NO_TOKENIZER:
-        return None
-    path = tokenizer_files.find_tokenizer(source, given)
-    if path is None:
-        hint = "name it with --tokenizer; `--tokenizer none` writes a file without vocabulary"
-        raise GrokpackError("GP306", "no tokenizer.model found beside the checkpoint", hint=hint)
-    vocabulary = vocabularies.read(tokenizer_files.read_small(path), path)
-    if len(vocabulary.tokens) != source.geometry.vocab:
-        facts = (
-            ("tokenizer", f"{len(vocabulary.tokens):,} pieces"),
-            ("embedding", f"{source.geometry.vocab:,} rows"),
-        )
-        what = "the tokenizer is another model's"
-        hint = "name the right one with --tokenizer; `--tokenizer none` writes none"
-        raise GrokpackError("GP306", what, None, facts, hint)
-    _refuse_stray_ids(source, len(vocabulary.tokens))
-    return vocabulary
-
-
-def _special_ids(source: Checkpoint) -> dict[str, int]:
-    known = hyperparameters.read(source.config, source.model)
-    return {"bos": known.bos, "eos": known.eos, "padding": known.pad}
-
-
-def _refuse_stray_ids(source: Checkpoint, pieces: int) -> None:
-    """Refuse a config whose special tokens are not in the vocabulary.
-
-    Raises:
-        GrokpackError: GP306 where one is not.
-    """
-    for name, number in _special_ids(source).items():
-        if number >= pieces:
-            what = f"the {name} token of config.json is {number:,}, the last piece {pieces - 1:,}"
-            raise GrokpackError("GP306", what, hint="correct config.json, or name its tokenizer")
-
-
 def _add_keys(
     writer: Any,  # noqa: ANN401  # gguf.GGUFWriter
     source: Checkpoint,
     table: GgufNames,
     kind: GGMLType,
-    vocabulary: Vocabulary | None,
+    vocabulary: GgufVocabulary | None,
 ) -> None:
     own = source.model.family.publication
     words = source.model.family.title.split("-")
@@ -278,10 +239,7 @@ def _add_keys(
         writer.add_tokenizer_model("no_vocab")
         writer.add_vocab_size(source.geometry.vocab)
         return
-    _add_vocabulary(writer, vocabulary)
-    for name, number in _special_ids(source).items():
-        if number >= 0:  # -1 is no token
-            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
+    vocabulary.add_to(writer)
 
 
 def _add_numbers(writer: Any, source: Checkpoint, table: GgufNames) -> None:  # noqa: ANN401
@@ -300,17 +258,6 @@ def _add_numbers(writer: Any, source: Checkpoint, table: GgufNames) -> None:  # 
         writer.add_float32(f"{below}.{key}", number)
 
 
-def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:  # noqa: ANN401
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_scores(vocabulary.scores)
-    writer.add_token_types(vocabulary.types)
-    writer.add_unk_token_id(vocabulary.unknown)
-    writer.add_add_bos_token(False)  # noqa: FBT003  # the reference adds none to its prompts
-    writer.add_add_space_prefix(vocabulary.space_prefix)
-
-
 def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
     said = list(kept.notes)
     if kind is GGMLType.Q8_0:
@@ -320,7 +267,7 @@ def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:
     return said
 
 
-def _limits(source: Checkpoint, table: GgufNames, vocabulary: Vocabulary | None) -> list[str]:
+def _limits(source: Checkpoint, table: GgufNames, vocabulary: GgufVocabulary | None) -> list[str]:
     """Return notes on what programs cannot do with the file."""
     said = []
     if vocabulary is None:

@@ -106,7 +106,7 @@ def index(files: Iterable[FileLayout], arrays: Mapping[str, ArraySpec]) -> dict[
 def notes(source: Checkpoint, kept: Fidelity, finals: Collection[str]) -> tuple[str, ...]:
     """Make the notes on a folder of floating-point weights that the user reads before the run."""
     said = list(kept.notes)
-    if tokenizer_files.TOKENIZER not in finals and tokenizer_files.TOKENIZER_JSON not in finals:
+    if not tokenizer_files.is_one(finals, source.model.family):
         said.append("no tokenizer is written: none was found beside the checkpoint, or asked for")
     return (*said, *hyperparameters.notes(source.config, source.model))
 
@@ -144,7 +144,7 @@ Made by grokpack from a {source.format} checkpoint whose identity (sha256 of its
 def _tokenizer_usage(held: Collection[str]) -> str:
     if tokenizer_files.TOKENIZER_JSON in held:
         return "`AutoTokenizer.from_pretrained(FOLDER)` reads the tokenizer."
-    if tokenizer_files.TOKENIZER not in held:
+    if not held:
         return "There is no tokenizer here; the model takes token ids."
     return _FOR_4_57
 

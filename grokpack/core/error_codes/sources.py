@@ -297,10 +297,11 @@ SOURCES = (
         "GP242",
         "tokenizer is broken",
         ExitStatus.SOURCE,
-        "tokenizer.model is no SentencePiece model, or contradicts itself: pieces that are there "
-        "twice, empty or missing, scores that are no numbers, a map that leads nowhere. What was "
-        "made with it would cut texts into other tokens, or fail to load.",
-        "Fetch tokenizer.model again; `--tokenizer none` does without one.",
+        "tokenizer.model is no SentencePiece model, or tokenizer.tok.json no list of byte pairs; "
+        "or it contradicts itself: pieces or ids that are there twice, empty or missing, scores "
+        "that are no numbers, a map that leads nowhere. What was made with it would cut texts into "
+        "other tokens, or fail to load.",
+        "Fetch the file again; `--tokenizer none` does without one.",
     ),
     Code(
         "GP243",

@@ -60,11 +60,11 @@ class BytePairEncoder:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of token ids; unknown ids are left out."""
-        return b"".join(map(self.token, ids)).decode(errors="replace")
+        return b"".join(self._tokens.get(int(i), b"") for i in ids).decode(errors="replace")
 
-    def token(self, number: int) -> bytes:
-        """Return the bytes of a token, none for an unknown id."""
-        return self._tokens.get(int(number), b"")
+    def piece(self, token: int) -> str:
+        """Return a token as text; bytes that are none alone are replaced."""
+        return self.decode([token])
 
     def _regular(self, text: str) -> Iterator[int]:
         """Yield the ids of a text without special tokens."""

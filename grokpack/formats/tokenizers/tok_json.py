@@ -46,6 +46,11 @@ class TokenTable:
     special: Mapping[str, int]
     pattern: str
 
+    @property
+    def rows(self) -> int:
+        """Rows of an embedding that has one for each token."""
+        return max(*self.ranks.values(), *self.special.values()) + 1
+
     def by_id(self) -> dict[int, bytes]:
         """Return the bytes of each token."""
         special = {number: text.encode() for text, number in self.special.items()}

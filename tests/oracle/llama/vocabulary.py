@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SPACE = "\u2581"  # what stands for a space in pieces, and so cannot stand for itself
 SHOWN = 5  # of the texts that differ
-# Pieces that SentencePiece never makes, see grokpack.formats.sentencepiece.
+# Pieces that SentencePiece never makes, see grokpack.formats.tokenizers.sentencepiece.
 RUNS_OF_SPACES = range(32, 47)
 
 TINY = {

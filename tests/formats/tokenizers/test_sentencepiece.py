@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
-from grokpack.evaluation.input_tokens import Tokenizer
-from grokpack.formats import sentencepiece as tokenizer
+from grokpack.evaluation.input_tokens import text_tokenizer
+from grokpack.formats.tokenizers import sentencepiece as tokenizer
 from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import TINY
 from tests.support.sentencepieces import CONTRADICTIONS, broken, model, sentencepieces
@@ -112,7 +112,7 @@ def test_no_command_takes_a_broken_tokenizer(origin: str, tmp_path: Path, name: 
             plan_convert(checkpoint, to, options)
         assert caught.value.code == "GP242", to
     with pytest.raises(GrokpackError) as caught:
-        Tokenizer(checkpoint, str(path))
+        text_tokenizer(checkpoint, str(path))
     assert caught.value.code == "GP242"
     assert caught.value.where is not None
     assert caught.value.where.path == str(path)
@@ -124,7 +124,7 @@ def test_a_tokenizer_of_more_pieces_than_the_embedding_has_rows_is_another_model
     path = tmp_path / "tokenizer.model"
     path.write_bytes(sentencepieces(TINY.vocab + 1))
     for use in (
-        lambda: Tokenizer(open_checkpoint(origin), str(path)),
+        lambda: text_tokenizer(open_checkpoint(origin), str(path)),
         lambda: plan_convert(
             open_checkpoint(origin), "gguf", ConvertOptions(tokenizer=str(path), type="q8_0")
         ),

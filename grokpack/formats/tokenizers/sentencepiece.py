@@ -1,19 +1,24 @@
-"""SentencePiece models: xAI's tokenizer.model as GGUF's vocabulary."""
+"""SentencePiece models: Grok-1's tokenizer.model, judged before any library parses it."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core import optional_imports
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place
+from grokpack.formats.tokenizers.vocabulary import (
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Vocabulary,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
-_NORMAL, _UNKNOWN, _USER_DEFINED, _UNUSED = 1, 2, 4, 5
 _BPE = 2  # sentencepiece_model.proto: TrainerSpec.ModelType
 _PIECES = 1  # number of the field in ModelProto
 _VARINT, _LENGTH = 0, 2  # wire types of protobuf; below, the sizes of the fixed ones
@@ -27,23 +32,41 @@ _MOST_OTHER_BYTES = 2 << 20  # settings and the normalizer's map take a quarter 
 _REASON_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Pieces as llama.cpp's SentencePiece tokenizer takes them.
+class SentencePieceTokenizer:
+    """Tokenizer of a SentencePiece model.
 
-    Attributes:
-        tokens: The pieces, by id.
-        scores: Their scores, which order the merges.
-        types: llama.cpp's token types.
-        unknown: Id of the unknown token; other special ids are in the model's constants.
-        space_prefix: True if a space is put before a text.
+    Args:
+        data: The model's file.
+        path: Where it is from, for messages.
+
+    Raises:
+        GrokpackError: GP235 for a file larger than any model, GP242 for one that is no model.
     """
 
-    tokens: Sequence[bytes]
-    scores: Sequence[float]
-    types: Sequence[int]
-    unknown: int
-    space_prefix: bool
+    def __init__(self, data: bytes, path: str) -> None:
+        self._data, self._path = data, path
+        self.rows = _bound(data, path)
+        """Rows of an embedding that has one for each piece."""
+
+    @property
+    def special(self) -> Mapping[str, int]:
+        """No ids of special tokens: those are in the model's config."""
+        return {}
+
+    def check(self) -> None:
+        """Check the model as far as the installed packages can."""
+        check(self._data, self._path)
+
+    def vocabulary(self, _rows: int) -> Vocabulary:
+        """Make the vocabulary for llama.cpp."""
+        return read(self._data, self._path)
+
+    def encoder(self) -> SentencePieceEncoder:
+        """Make the encoder."""
+        return SentencePieceEncoder(load(self._data, self._path))
+
+    def tokenizer_json(self) -> None:
+        """Make no tokenizer.json: transformers reads the model itself."""
 
 
 def read(data: bytes, path: str) -> Vocabulary:
@@ -63,10 +86,12 @@ def read(data: bytes, path: str) -> Vocabulary:
     if model.trainer_spec.model_type != _BPE:
         raise GrokpackError("GP306", "not a BPE tokenizer, as Grok-1's is", Place(path))
     return Vocabulary(
+        model="llama",
+        pre="default",
         tokens=[piece.piece.encode() for piece in model.pieces],
         scores=[piece.score for piece in model.pieces],
         types=[token_type(piece.piece, piece.type) for piece in model.pieces],
-        unknown=next(i for i, piece in enumerate(model.pieces) if piece.type == _UNKNOWN),
+        unknown=next(i for i, piece in enumerate(model.pieces) if piece.type == UNKNOWN),
         space_prefix=model.normalizer_spec.add_dummy_prefix,
     )
 
@@ -112,15 +137,32 @@ def load(data: bytes, path: str) -> Any:  # noqa: ANN401  # sentencepiece.Senten
     return processor
 
 
-def refuse_another(pieces: int, rows: int, path: str, hint: str | None = None) -> None:
-    """Refuse a tokenizer with more pieces than the embedding has rows.
+class SentencePieceEncoder:
+    """Encoder with a SentencePiece model, used as in xAI's code.
 
-    Raises:
-        GrokpackError: GP306.
+    Args:
+        model: The model, loaded by its library.
     """
-    if pieces > rows:
-        facts = (("tokenizer", f"{pieces:,} pieces"), ("embedding", f"{rows:,} rows"))
-        raise GrokpackError("GP306", "the tokenizer is another model's", Place(path), facts, hint)
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401  # sentencepiece.SentencePieceProcessor
+        self._model = model
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text."""
+        ids: list[int] = self._model.encode(text)
+        return ids
+
+    def piece(self, token: int) -> str:
+        """Return a token as it is in the vocabulary, its space shown as `\u2581`."""
+        known = token < self._model.get_piece_size()
+        piece: str = self._model.id_to_piece(token) if known else ""
+        return piece
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of token ids; unknown ids are left out."""
+        most = self._model.get_piece_size()
+        text: str = self._model.decode([int(i) for i in ids if i < most])
+        return text
 
 
 def _reason(error: Exception) -> str:
@@ -204,8 +246,8 @@ def token_type(piece: str, kind: int) -> int:
     out of the normalized text, in which spaces are `U+2581`, so that runs of spaces never match
     there and must not match here. Digits, newlines and tabs are cut alike as normal pieces.
     """
-    if kind != _USER_DEFINED:
+    if kind != USER_DEFINED:
         return kind
     if set(piece) == {" "}:
-        return _UNUSED
-    return _NORMAL if set(piece) <= set("0123456789\n\t") else _USER_DEFINED
+        return UNUSED
+    return NORMAL if set(piece) <= set("0123456789\n\t") else USER_DEFINED
