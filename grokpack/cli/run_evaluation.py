@@ -105,7 +105,7 @@ def _inputs(wanted: EvaluateFlags, checkpoint: Checkpoint) -> Inputs:
     if wanted.text is not None:
         context = wanted.context or CONTEXT
         return read_text(wanted.text, checkpoint, wanted.tokenizer, context, wanted.max_tokens)
-    pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
+    pad = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
     assert wanted.tokens is not None  # noqa: S101  # one of both was given
     return read_tokens(wanted.tokens, wanted.context, wanted.max_tokens, pad)
 

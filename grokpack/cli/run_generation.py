@@ -43,7 +43,7 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
         tokenizer = text_tokenizer(checkpoint, wanted.tokenizer).encoder
         prompts = [np.array(tokenizer.encode(wanted.prompt), np.int64)]
     else:
-        pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
+        pad = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
         assert wanted.tokens is not None  # noqa: S101  # one of both was given
         prompts = list(read_tokens(wanted.tokens, None, None, pad).sequences)
     sampling = Sampling(wanted.temperature, wanted.top_p, wanted.seed)

@@ -55,7 +55,7 @@ def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> I
         path: The file.
         context: Maximum number of tokens in a window; None for no limit.
         most: Maximum number of tokens in all; None for no limit.
-        pad: The padding token.
+        pad: The padding token; -1 where ids have none, with which rows may be filled up.
 
     Raises:
         GrokpackError: GP342 where the file holds no tokens.

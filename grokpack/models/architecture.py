@@ -217,7 +217,7 @@ class Constants:
         rope_theta: Base of the rotary embedding.
         context: Tokens of a sequence.
         selected_experts: Experts that work on each token.
-        pad: Id of the token that attention masks.
+        pad: Id of the padding token, which attention masks in some families.
         bos: Id of the token at the beginning of a sequence; the reference adds none.
         eos: Id of the token at the end of a sequence.
         router_logit_cap: `c` in `c * tanh(x / c)` of the router's logits; 0 for none.

@@ -31,10 +31,12 @@ class Architecture:
     Attributes:
         activation: Nonlinearity of gated MLPs: the experts, and the dense one beside them.
         mix_factor: Factor of the sum of the dense MLP and the experts.
+        masks_padding: True if attention masks the padding token wherever it stands.
     """
 
     activation: Activation = "gelu_tanh"
     mix_factor: float = 1.0
+    masks_padding: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ _LARGEST_WHOLE = (1 << 31) - 1
 _LARGEST_REAL = 3.4028234e38  # of float32
 _COUNTS = ("context", "selected_experts")
 _TOKENS = ("pad", "bos", "eos")  # some write -1 for a missing token
+_NO_TOKEN = -1
 _LONGEST = 24  # digits of a number that a message shows
 
 
@@ -38,6 +39,11 @@ def read(config: Mapping[str, Any], model: Model) -> Constants:
                 found[field.name] = kind(number)
                 break
     return replace(defaults(model), **found)  # type: ignore[arg-type]
+
+
+def masked_token(config: Mapping[str, Any], model: Model) -> int:
+    """Return the token that attention masks wherever it stands; -1 for none."""
+    return read(config, model).pad if model.family.network.masks_padding else _NO_TOKEN
 
 
 def stated(config: Mapping[str, Any], family: Family) -> dict[str, dict[str, float]]:

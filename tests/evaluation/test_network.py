@@ -25,12 +25,11 @@ from grokpack.evaluation.network import (
 )
 from grokpack.evaluation.network.batch import batch
 from grokpack.evaluation.single_evaluation import evaluate
-from grokpack.models import hyperparameters
 from grokpack.models.config_json import FILE
 from tests.oracle import forward
 from tests.support.checkpoints import GOLDEN, reshard, synthesize
 from tests.support.converting import WIDE, convert
-from tests.support.network import golden, logits, prompts, random_tokens
+from tests.support.network import change_constants, golden, logits, prompts, random_tokens
 
 CLOSE = 1e-3
 """The largest difference of a logit that is allowed; 6e-5 to 1e-4 are measured, by machine."""
@@ -119,17 +118,10 @@ def test_each_ingredient_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     """The comparison with the reference fails where one of its ingredients is another."""
     place, attribute, wrong = WRONG[name]
     if name == "padding is a key":
-        _change_config(monkeypatch, pad=-1)
+        change_constants(monkeypatch, pad=-1)
     else:
         monkeypatch.setattr(place, attribute, wrong)
     assert np.abs(logits(GOLDEN, prompts()) - golden("logits_exact32")).max() > CLOSE
-
-
-def _change_config(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
-    from dataclasses import replace
-
-    honest = hyperparameters.read
-    monkeypatch.setattr(hyperparameters, "read", lambda *args: replace(honest(*args), **changed))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +137,7 @@ def _change_config(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
     ],
 )
 def test_each_constant_shows(constant: str, wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    _change_config(monkeypatch, **{constant: wrong})
+    change_constants(monkeypatch, **{constant: wrong})
     assert np.abs(logits(GOLDEN, prompts()) - golden("logits_exact32")).max() > CLOSE
 
 

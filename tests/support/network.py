@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ import numpy as np
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.network.batch import batch
+from grokpack.models import hyperparameters
 from tests.support.checkpoints import GOLDEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
 
 def prompts() -> list[np.ndarray]:
@@ -39,6 +43,12 @@ def logits(folder: Path, sequences: Sequence[np.ndarray], **options: Any) -> np.
         for number in range(len(network.layers)):
             network.step(number, h, joined)
         return np.concatenate([block for _, block in network.logits(network.normed(h))], axis=1)
+
+
+def change_constants(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
+    """Let every config say other constants than it does."""
+    honest = hyperparameters.read
+    monkeypatch.setattr(hyperparameters, "read", lambda *args: replace(honest(*args), **changed))
 
 
 def random_tokens(vocab: int, lengths: Sequence[int], seed: int = 0) -> list[np.ndarray]:

@@ -69,7 +69,7 @@ class Seen:
     """Keys and values that a sequence's queries may attend to.
 
     Attributes:
-        tokens: Token of every key, `i[T]`; padding tokens are never attended to.
+        tokens: Token of every key, `i[T]`, by which keys are masked.
         keys: `f32[T, kv * size]`, after RoPE.
         values: `f32[T, kv * size]`.
     """
@@ -95,16 +95,18 @@ class Attention:
 
     Args:
         heads: Division of projections into heads.
-        constants: Multiplier, cap, base of RoPE, padding token.
+        constants: Multiplier, cap, temperature, base of RoPE.
+        masked: Token that is never attended to; -1 for none.
         precision: Precision of the arithmetic.
         lanes: Threads.
     """
 
     def __init__(
-        self, heads: Heads, constants: Constants, precision: Precision, lanes: Lanes
+        self, heads: Heads, constants: Constants, masked: int, precision: Precision, lanes: Lanes
     ) -> None:
         self._heads = heads
         self._constants = constants
+        self._masked = masked
         self._precision = precision
         self._lanes = lanes
 
@@ -141,7 +143,7 @@ class Attention:
     def _work(self, task: _Task) -> None:
         own = slice(task.head * self._heads.size, (task.head + 1) * self._heads.size)
         keys, values = task.seen.keys[:, own], task.seen.values[:, own]
-        hidden = task.seen.tokens == self._constants.pad
+        hidden = task.seen.tokens == self._masked
         blind = len(hidden) if hidden.all() else int(np.argmin(hidden))
         count, shared, _ = task.queries.shape
         step = max(1, _LOGITS_BYTES // (4 * shared * len(keys)))

@@ -109,7 +109,8 @@ class Network:
         self.lanes = setup.lanes
         self._tensors = _by_layer(checkpoint)
         self._heads = _heads(geometry)
-        attention = Attention(self._heads, self.constants, self.precision, setup.lanes)
+        masked = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
+        attention = Attention(self._heads, self.constants, masked, self.precision, setup.lanes)
         tools = Tools(
             family.network, self.constants, self.stream, setup.lanes, attention, setup.room
         )
