@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from grokpack.conversion.licensing import licensed
+from grokpack.conversion.carried_files import carried
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.prechecks import float16_notes
 from grokpack.conversion.writers.scale_groups import with_groups
@@ -66,7 +66,7 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
     source = with_groups(source)
     target = writer.make(source, options_for(writer, options))
     target = replace(target, notes=(*target.notes, *float16_notes(source, target.ops)))
-    target = licensed(source, target)
+    target = carried(source, target, tokenizer="tokenizer" not in option_names(writer))
     given = _given(options)
     for path in ("tokenizer", "out"):
         given.pop(path, None)  # the digest covers what is there or depends on it

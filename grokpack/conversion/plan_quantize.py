@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion import engine_support
-from grokpack.conversion.licensing import licensed
+from grokpack.conversion.carried_files import carried
 from grokpack.conversion.quantization import importance, policy, policy_file
 from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.conversion.writers import writer_registry
@@ -123,7 +123,8 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
     chosen = _policy(source, options)
     engine_support.refuse_engine(options.engine, options.target, chosen, source)
     target = writer.make(source, chosen, options_for(writer, options))
-    return Plan("quantize", _parameters(options, chosen), source, licensed(source, target))
+    target = carried(source, target, tokenizer="tokenizer" not in option_names(writer))
+    return Plan("quantize", _parameters(options, chosen), source, target)
 
 
 def _refuse_values(options: QuantizeOptions) -> None:

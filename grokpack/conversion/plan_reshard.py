@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grokpack.conversion.licensing import licensed
+from grokpack.conversion.carried_files import carried
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
@@ -58,6 +58,6 @@ def plan_reshard(
         if options != ReshardOptions(tp):
             raise GrokpackError("GP304", f"--to {to} takes no --hosts, --scales or --forward-only")
         return plan_convert(source, to, ConvertOptions(tp=tp))
-    target = licensed(source, writer.make(source, options))
+    target = carried(source, writer.make(source, options), tokenizer=True)
     parameters = {"tp": tp, "to": to, "hosts": hosts, "scales": scales}
     return Plan("reshard", parameters, source, target)

@@ -212,8 +212,8 @@ _GGUF = GgufNames(
 
 _TOKENIZER = TokenizerTable(
     "sentencepiece",
-    "5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
-    {
+    sha256="5c69d7cbad192fa2c9d14e2a77fbfdc11597c68907b043ddb0260e3d28eddd7f",
+    config={
         "add_bos_token": False,  # the reference adds none to its prompts
         "add_eos_token": False,
         "bos_token": "[BOS]",

@@ -185,6 +185,7 @@ _CHAT = ChatFormat(
 
 _TOKENIZER = TokenizerTable(
     "byte-pairs",
+    released=True,
     config={
         "add_bos_token": False,
         "add_eos_token": False,

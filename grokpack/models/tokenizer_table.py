@@ -66,6 +66,7 @@ class TokenizerTable:
 
     Attributes:
         kind: Kind of its file.
+        released: True if releases have it beside their weights; then it goes into every folder.
         sha256: Checksum of the release's file, where only that one is described by `config`.
         config: The tokenizer_config.json by which transformers cuts texts as the reference does;
             special tokens that a file does not have are left out.
@@ -76,6 +77,7 @@ class TokenizerTable:
     """
 
     kind: TokenizerKind = "sentencepiece"
+    released: bool = False
     sha256: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     special: Mapping[str, str] = field(default_factory=dict)

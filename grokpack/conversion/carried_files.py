@@ -1,0 +1,57 @@
+"""Files beside the source's weights that go along into outputs: its LICENSE, its tokenizer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from grokpack import storage
+from grokpack.checkpoint import tokenizer_files
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.planning.target import Target
+
+LICENSE = "LICENSE"
+
+
+def carried(source: Checkpoint, target: Target, *, tokenizer: bool) -> Target:
+    """Add the files that go along to a target, or notes that they are missing.
+
+    A view lies beside the source, and a single file has no folder of its own.
+
+    Args:
+        source: The checkpoint that is converted.
+        target: What is made of it.
+        tokenizer: Whether the tokenizer goes along; False where the writer saw to it.
+    """
+    if target.fixed_path is not None:
+        return target
+    target = _licensed(source, target)
+    return _with_tokenizer(source, target) if tokenizer and not target.single else target
+
+
+def _licensed(source: Checkpoint, target: Target) -> Target:
+    """Add the source's LICENSE; one that hubs know by its name goes along as that name."""
+    own = source.model.family.publication
+    if not own.license_name or LICENSE in target.finals:
+        return target
+    paths = (os.path.join(folder, LICENSE) for folder in (source.folder, source.home))
+    found = next((path for path in paths if storage.exists(path)), None)
+    if found is None:
+        note = f"no {LICENSE} is beside the source: its weights are under the {own.license_words}"
+        return replace(target, notes=(*target.notes, note))
+    if target.single:
+        return target
+    held = {**target.finals, LICENSE: tokenizer_files.read_small(found)}
+    return replace(target, finals=held)
+
+
+def _with_tokenizer(source: Checkpoint, target: Target) -> Target:
+    """Add the tokenizer, where releases of the family have it beside their weights."""
+    family = source.model.family
+    if not family.tokenizer.released or tokenizer_files.is_one(target.finals, family):
+        return target
+    held = tokenizer_files.tokenizer_files(source, None)
+    return replace(target, finals={**target.finals, **held})
