@@ -85,7 +85,7 @@ def _nothing(_watch: Watch) -> Callable[[int], int]:
 
 def _tasks(url: str) -> None:
     """Items that are nothing, so that what remains is the cost of handing them out."""
-    from grokpack.core.events import ignore
+    from grokpack.core.events import ignore_event
     from grokpack.core.progress import watching
     from grokpack.execution.workers import Job, WorkerPool, map_unordered
     from grokpack.execution.workers.dask import cluster
@@ -97,7 +97,10 @@ def _tasks(url: str) -> None:
             began = time.perf_counter()
             pool = WorkerPool(found.width, found)
             done = sum(
-                1 for _ in map_unordered(Job(_nothing), range(1, count + 1), pool, watching(ignore))
+                1
+                for _ in map_unordered(
+                    Job(_nothing), range(1, count + 1), pool, watching(ignore_event)
+                )
             )
             assert done == count  # noqa: S101
             return (time.perf_counter() - began) / count * 1e3

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from grokpack import ConvertOptions, execute, open_checkpoint, plan_convert
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.core.layout import whole
+from grokpack.core.layout import whole_box
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
 out = sys.argv[2] if len(sys.argv) > 2 else "grok-1-hf"
@@ -27,8 +27,8 @@ outcome = execute(plan, out)
 # What xAI's code computes with: int8 times bfloat16, rounded once; engines store its transpose.
 name = "transformer/decoder_layer_0/multi_head_attention/query/w"
 tensor, reader = checkpoint.tensors[name], ArrayReader(checkpoint)
-codes = reader.read(name, whole(tensor.values.shape)).view(np.int8).astype(np.float32)
-scales = reader.read(f"{name}/scales", whole((1, codes.shape[1]))).view(ml_dtypes.bfloat16)
+codes = reader.read(name, whole_box(tensor.values.shape)).view(np.int8).astype(np.float32)
+scales = reader.read(f"{name}/scales", whole_box((1, codes.shape[1]))).view(ml_dtypes.bfloat16)
 expected = (codes * scales.astype(np.float32)).astype(ml_dtypes.bfloat16).T
 
 stored = "model.layers.0.attn.q_proj.weight"

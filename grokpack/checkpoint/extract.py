@@ -10,8 +10,8 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.summary import describe_tensors, unread
 from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import GrokpackError, Interrupted, Place
-from grokpack.core.escaping import command, operand
-from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole
+from grokpack.core.escaping import safe_operand, shell_command
+from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole_box
 from grokpack.core.tiles import row_bands
 from grokpack.formats import npy, safetensors
 
@@ -42,7 +42,10 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
         )
     if absent:
         what = f"{absent[0]} cannot be read: its file is missing or wrong"
-        verifying = command("grokpack", "verify", operand(checkpoint.folder)) or "grokpack verify"
+        verifying = (
+            shell_command("grokpack", "verify", safe_operand(checkpoint.folder))
+            or "grokpack verify"
+        )
         hint = f"`{verifying}` says more; or name what is there"
         raise GrokpackError("GP202", what, Place(checkpoint.folder), hint=hint)
     storage.refuse_existing(path)
@@ -55,7 +58,7 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
         arrays = {name: spec for tensor in chosen for name, spec in tensor.arrays().items()}
         arrays = dict(sorted(arrays.items(), key=lambda row: -row[1].dtype.itemsize))
         header = safetensors.header_bytes(arrays, {"format": "pt"})
-    parts: list[Segment] = [Part(n, whole(s.shape), s.dtype) for n, s in arrays.items()]
+    parts: list[Segment] = [Part(n, whole_box(s.shape), s.dtype) for n, s in arrays.items()]
     file = FileLayout(os.path.basename(path), (Literal(header), *parts))
     if suffix == safetensors.SUFFIX:
         safetensors.check_written(path, header, file.nbytes)

@@ -17,8 +17,8 @@ from grokpack.core.errors import (
     UnfinishedOutput,
     UnsafePickle,
 )
-from grokpack.core.escaping import command, line, operand
-from grokpack.core.finding import errors, of_kinds
+from grokpack.core.escaping import escape_line, safe_operand, shell_command
+from grokpack.core.finding import of_kinds, only_errors
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import zstd_seekable
 
@@ -99,7 +99,9 @@ def _nothing(path: str) -> GrokpackError:
         return _nothing_at(path)
     if not storage.exists(path):
         near = _nearest(path)
-        hint = f"did you mean `{line(near)}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
+        hint = (
+            f"did you mean `{escape_line(near)}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
+        )
         return NothingThere("no such folder", Place(path), hint=hint)
     if storage.is_folder(path) and not storage.names(path):
         return NothingThere(
@@ -160,7 +162,7 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
             GP226 for one that changed since its view was made, and the errors of `survey`.
     """
     found = survey(path, head_dim)
-    wrong = errors(found.findings)
+    wrong = only_errors(found.findings)
     hostile = of_kinds(wrong, *UNSAFE_PICKLES)
     if hostile:
         raise unsafe(found, hostile[0])
@@ -214,6 +216,6 @@ def _incomplete(found: Survey, wrong: list[Finding]) -> GrokpackError:
     if len(wrong) > len(facts):
         facts += (("and", f"{len(wrong) - len(facts)} more"),)
     where = Place(os.path.join(found.folder, first.file or ""), tensor=first.tensor)
-    verifying = command("grokpack", "verify", operand(found.folder)) or "grokpack verify"
+    verifying = shell_command("grokpack", "verify", safe_operand(found.folder)) or "grokpack verify"
     hint = f"`{verifying}` says more, and how to fetch what is wrong"
     return GrokpackError("GP202", "the checkpoint is not whole", where, facts, hint)

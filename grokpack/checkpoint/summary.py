@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import UNSAFE_PICKLES, GrokpackError, Place
-from grokpack.core.escaping import command, operand
-from grokpack.core.finding import errors, of_kinds
+from grokpack.core.escaping import safe_operand, shell_command
+from grokpack.core.finding import of_kinds, only_errors
 from grokpack.models import partition, tensor_patterns
 
 if TYPE_CHECKING:
@@ -152,14 +152,16 @@ def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
 def _not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
     what = f"{names[0]} cannot be read: its file is missing or wrong"
     facts = (("and", f"{len(names) - 1} more"),) if names[1:] else ()
-    verifying = command("grokpack", "verify", operand(checkpoint.folder)) or "grokpack verify"
+    verifying = (
+        shell_command("grokpack", "verify", safe_operand(checkpoint.folder)) or "grokpack verify"
+    )
     hint = f"`{verifying}` says what is wrong, and how to fetch it"
     return GrokpackError("GP202", what, Place(checkpoint.folder), facts, hint)
 
 
 def unreadable(survey: Survey) -> list[Finding]:
     """Return the findings about unusable files, whose contents are not shown."""
-    return errors(survey.findings, besides=_READABLE)
+    return only_errors(survey.findings, besides=_READABLE)
 
 
 def _describe_tensor(
@@ -211,7 +213,7 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
     checkpoint = readable(survey)
     geometry = checkpoint.geometry
     counted = checkpoint.model.parameters()
-    bad = {f.file for f in errors(survey.findings)}
+    bad = {f.file for f in only_errors(survey.findings)}
     return {
         "source": survey.place,
         "format": survey.format,

@@ -11,7 +11,7 @@ import typer
 from grokpack.cli import machine_output, overview
 from grokpack.cli.command_group import CommandGroup
 from grokpack.core.errors import GrokpackError
-from grokpack.core.escaping import line, terminal
+from grokpack.core.escaping import escape_line, escape_terminal
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
 from grokpack.report.envelope import failure, usage
@@ -60,10 +60,10 @@ def main() -> int:
         show = getattr(error, "show", None)  # Typer's usage errors have it; nothing else does
         if show is None:
             return _fail(error)
-        error.message = line(str(error))  # type: ignore[attr-defined]  # Typer's have it
+        error.message = escape_line(str(error))  # type: ignore[attr-defined]  # Typer's have it
         said = io.StringIO()
         show(file=said)
-        typer.echo(terminal(said.getvalue()), nl=False, err=True)
+        typer.echo(escape_terminal(said.getvalue()), nl=False, err=True)
         _answer(usage(str(error)))
         return int(ExitStatus.USAGE)
     return status if isinstance(status, int) else 0
@@ -74,7 +74,7 @@ def _fail(error: Exception) -> int:
     from grokpack.report import error_text
 
     told = error if isinstance(error, GrokpackError) else crash_report.bug(error)
-    typer.echo(terminal(error_text.render(told)), err=True)
+    typer.echo(escape_terminal(error_text.render(told)), err=True)
     _answer(failure("usage", told, told.exit_status))
     return int(told.exit_status)
 

@@ -22,10 +22,10 @@ def bug(error: BaseException, *, verbose: bool = False) -> GrokpackError:
     """
     text = "".join(traceback.format_exception(error))
     if verbose:
-        typer.echo(escaping.terminal(text), err=True)
+        typer.echo(escaping.escape_terminal(text), err=True)
     path = _written(text)
     hint = (
-        f"please report it, with {escaping.line(path)}"
+        f"please report it, with {escaping.escape_line(path)}"
         if path
         else "please report what `--verbose` shows"
     )
@@ -37,7 +37,7 @@ def _written(text: str) -> str | None:
     for folder in (storage.cache_folder(), tempfile.gettempdir()):
         path = os.path.join(folder, f"crash-{os.getpid()}.txt")
         try:
-            storage.write_whole(path, escaping.prose(text).encode())
+            storage.write_whole(path, escaping.escape_prose(text).encode())
         except (GrokpackError, OSError):
             continue
         return path

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = list(sys.argv[1:] if arguments is None else arguments)
     wrong = [f"{path}: {reason}" for path in paths for reason in faults(path)]
     for reason in wrong:
-        typer.echo(escaping.terminal(escaping.line(reason)), err=True)
+        typer.echo(escaping.escape_terminal(escaping.escape_line(reason)), err=True)
     sys.exit(int(ExitStatus.ANSWER_IS_NO if wrong else ExitStatus.OK))
 
 

@@ -27,7 +27,7 @@ def _with_bits(name: str) -> str:
 
 def _usual_types() -> str:
     return writer_registry.in_words(
-        ggml_types.usual(bits).word for bits in writer_registry.DEFAULT_QUANTIZING
+        ggml_types.default_type(bits).word for bits in writer_registry.DEFAULT_QUANTIZING
     )
 
 

@@ -28,7 +28,7 @@ def check(report: Path | None, command: str) -> None:
         return
     if report.suffix.lower() == _PAGE:
         what = f"`{command}` has no page to write"
-        hint = escaping.command("--report", str(report.with_suffix(_DOCUMENT)))
+        hint = escaping.shell_command("--report", str(report.with_suffix(_DOCUMENT)))
         raise GrokpackError("GP304", what, hint=hint)
     what = f"--report cannot tell the form from `{report.name}`"
     forms = "a name that ends in .json" + (" or .html" if command in pages.COMMANDS else "")

@@ -13,7 +13,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.run_evaluation import options_of
 from grokpack.cli.source import resolve
 from grokpack.core.errors import GrokpackError
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 from grokpack.core.layout import Box
 from grokpack.evaluation.generation import Generation, Sampling, generate, step_bytes
 from grokpack.evaluation.input_tokens import read_tokens, text_tokenizer
@@ -50,7 +50,9 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
     _announce(session, checkpoint, len(prompts))
 
     def said(number: int, token: int) -> None:
-        shown = f"{token}" if tokenizer is None else f"{token}  {line(tokenizer.piece(token))}"
+        shown = (
+            f"{token}" if tokenizer is None else f"{token}  {escape_line(tokenizer.piece(token))}"
+        )
         session.say(f"prompt {number}: {shown}" if len(prompts) > 1 else shown)
 
     found = generate(checkpoint, prompts, wanted.max_new_tokens, sampling, options, said)

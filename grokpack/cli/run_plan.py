@@ -10,7 +10,7 @@ from grokpack.cli import parsing
 from grokpack.cli.options import PartedRunFlags, RunFlags
 from grokpack.cli.workers import open_workers
 from grokpack.core.errors import GrokpackError, TooLittleMemory
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 from grokpack.core.exit_status import ExitStatus
 from grokpack.report import numbers
 
@@ -114,7 +114,7 @@ class _Run:
         if not judged.finished:
             self.session.say(text.summary(data))
             for note in self.plan.target.notes:
-                self.session.say(f"note: {line(note)}")
+                self.session.say(f"note: {escape_line(note)}")
         outcome = self._execute(judged)
         if outcome.already_done:
             self._tell_done(data)

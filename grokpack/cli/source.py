@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grokpack.core.escaping import command, operand
+from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.report.numbers import short, shown
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def resolve(source: str | None, session: Session) -> str:
 
 def verifying(path: str, *options: str) -> str | None:
     """Return the command that verifies a path; None if it could not be pasted into a shell."""
-    return command("grokpack", "verify", operand(short(path)), *options)
+    return shell_command("grokpack", "verify", safe_operand(short(path)), *options)
 
 
 def default_out(source: str, suffix: str) -> str:

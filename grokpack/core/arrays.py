@@ -18,7 +18,7 @@ RAW: dict[int, np.dtype[Any]] = {
 _STRIP = 64  # columns; measured: 2.5 times as fast for 16 bits, 6 times for bytes
 
 
-def dense(array: np.ndarray) -> np.ndarray:
+def contiguous(array: np.ndarray) -> np.ndarray:
     """Return the array as contiguous memory; a transposed one is copied in strips of columns.
 
     numpy walks a transposed array row by row and uses one element of every cache line that it
@@ -36,4 +36,4 @@ def dense(array: np.ndarray) -> np.ndarray:
 
 def bytes_of(array: np.ndarray) -> memoryview:
     """Return the bytes of an array, without a copy where it is contiguous."""
-    return dense(array).reshape(-1).view(np.uint8).data
+    return contiguous(array).reshape(-1).view(np.uint8).data

@@ -9,7 +9,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from grokpack.core.escaping import line, prose
+from grokpack.core.escaping import escape_line, escape_prose
 from grokpack.core.redaction import redact
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class Place:
 
     def __str__(self) -> str:
         """Render as `path, byte N   tensor`, the form that every message uses, on one line."""
-        path = line(self.path)
+        path = escape_line(self.path)
         text = path if self.byte is None else f"{path}, byte {self.byte:,}"
-        return text if self.tensor is None else f"{text}   {line(self.tensor)}"
+        return text if self.tensor is None else f"{text}   {escape_line(self.tensor)}"
 
 
 @dataclass(slots=True)
@@ -63,9 +63,9 @@ class GrokpackError(Exception):
 
     def __post_init__(self) -> None:
         """Escape and redact the text."""
-        self.what = line(self.what)
-        self.facts = tuple((line(label), line(value)) for label, value in self.facts)
-        self.hint = None if self.hint is None else prose(self.hint)
+        self.what = escape_line(self.what)
+        self.facts = tuple((escape_line(label), escape_line(value)) for label, value in self.facts)
+        self.hint = None if self.hint is None else escape_prose(self.hint)
         self.args = (self.code, self.what)
 
     @property

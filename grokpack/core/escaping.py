@@ -2,7 +2,7 @@
 
 Names and messages come from files, servers and command lines that nobody has checked. A terminal
 obeys some characters, GitHub Actions some lines, a shell some words. Errors and findings pass
-through `line` when they are made; everything printed passes through `terminal`.
+through `escape_line` when they are made; everything printed passes through `escape_terminal`.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ def _spelled(character: str) -> str:
     return ascii(character)[1:-1]
 
 
-def line(text: object) -> str:
+def escape_line(text: object) -> str:
     """Escape and redact text from outside to one line."""
     return plain(redact(str(text)))
 
 
-def prose(text: str) -> str:
+def escape_prose(text: str) -> str:
     """Escape and redact text of several lines."""
     return plain(redact(text), "\n\t")
 
 
-def terminal(text: str) -> str:
+def escape_terminal(text: str) -> str:
     """Escape text for a terminal, where no line may be a command to GitHub Actions."""
-    safe = re.sub(_COMMAND, r"\1\\x3a", prose(text))
+    safe = re.sub(_COMMAND, r"\1\\x3a", escape_prose(text))
     return re.sub(_OLD_COMMAND, r"\\x23#", safe)
 
 
@@ -72,11 +72,11 @@ def xml(text: str) -> str:
 
 
 def document(value: Any, key: str = "") -> Any:  # noqa: ANN401  # JSON values
-    """Escape JSON values and their keys with `line`, or `prose` where values have many lines."""
+    """Escape JSON values and their keys: to one line, or as prose where values have many."""
     if isinstance(value, str):
-        return prose(value) if key in _PROSE else line(value)
+        return escape_prose(value) if key in _PROSE else escape_line(value)
     if isinstance(value, Mapping):
-        return {line(name): document(own, name) for name, own in value.items()}
+        return {escape_line(name): document(own, name) for name, own in value.items()}
     if isinstance(value, list | tuple):
         return [document(own, key) for own in value]
     return value
@@ -84,25 +84,25 @@ def document(value: Any, key: str = "") -> Any:  # noqa: ANN401  # JSON values
 
 def markdown(text: str) -> str:
     """Escape text from outside for a paragraph or a table's cell of Markdown."""
-    return re.sub(_MARKS, r"\\\1", line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return re.sub(_MARKS, r"\\\1", escape_line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
 
 
 def code(text: str) -> str:
     """Render text from outside as inline code of Markdown."""
-    safe = line(text)
+    safe = escape_line(text)
     fence = "`" * (max(map(len, re.findall("`+", safe)), default=0) + 1)
     pad = " " if "`" in safe else ""
     return f"{fence}{pad}{safe}{pad}{fence}"
 
 
-def command(*words: str) -> str | None:
+def shell_command(*words: str) -> str | None:
     """Join words to a shell's command line; None where one of them is not safe to paste."""
     if not all(map(_is_pasted, words)):
         return None
     return shlex.join(words)
 
 
-def operand(path: str) -> str:
+def safe_operand(path: str) -> str:
     """Write a path so that no command takes it for an option."""
     return f"./{path}" if path.startswith("-") else path
 

@@ -51,5 +51,5 @@ Event = Started | Advanced | Warned | Finished
 Listener = Callable[[Event], None]
 
 
-def ignore(_event: Event) -> None:
+def ignore_event(_event: Event) -> None:
     """Ignore an event."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -37,7 +37,7 @@ class Finding:
         """Escape the sentences; `file` and `tensor` stay the exact names."""
         for name in ("message", "expected", "found"):
             text = getattr(self, name)
-            object.__setattr__(self, name, None if text is None else line(text))
+            object.__setattr__(self, name, None if text is None else escape_line(text))
 
     def row(self) -> dict[str, str | None]:
         """Return the fields by name, as JSON values."""
@@ -49,6 +49,6 @@ def of_kinds(findings: Iterable[Finding], *codes: str) -> list[Finding]:
     return [finding for finding in findings if finding.code in codes]
 
 
-def errors(findings: Iterable[Finding], besides: Container[str] = ()) -> list[Finding]:
+def only_errors(findings: Iterable[Finding], besides: Container[str] = ()) -> list[Finding]:
     """Return the findings that are errors, in order, without the codes in `besides`."""
     return [f for f in findings if f.severity == "error" and f.code not in besides]

@@ -67,6 +67,6 @@ QUANTIZING = {kind.word: kind for kind in GGMLType if kind.bits is not None}
 """Types that `quantize` writes; the first of so many bits is the usual one."""
 
 
-def usual(bits: int) -> GGMLType:
+def default_type(bits: int) -> GGMLType:
     """The type of blocks of so many bits where none is named."""
     return next(kind for kind in QUANTIZING.values() if kind.bits == bits)

@@ -56,12 +56,12 @@ class Box:
         )
 
 
-def whole(shape: Shape) -> Box:
+def whole_box(shape: Shape) -> Box:
     """Return the box that covers an array of this shape."""
     return Box((0,) * len(shape), shape)
 
 
-def cut(shape: Shape, axis: int, index: int, count: int) -> Box:
+def slice_box(shape: Shape, axis: int, index: int, count: int) -> Box:
     """Return slice `index` of `count` equal ones along `axis`; `count` must divide the axis."""
     axis %= len(shape)
     size, rest = divmod(shape[axis], count)

@@ -8,7 +8,7 @@ from typing import Any
 from grokpack.core.errors import GrokpackError
 
 
-def load(module: str, extra: str) -> Any:  # noqa: ANN401  # a module
+def import_extra(module: str, extra: str) -> Any:  # noqa: ANN401  # a module
     """Import a module that an extra installs.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 
 from grokpack import storage
 from grokpack.core.errors import TooLittleMemory
-from grokpack.core.events import Advanced, Listener, ignore
+from grokpack.core.events import Advanced, Listener, ignore_event
 from grokpack.evaluation.network import blas
 from grokpack.evaluation.network.model import Network, Setup, in_memory
 from grokpack.evaluation.network.precision import Name, Precision
@@ -49,7 +49,7 @@ class EvaluateOptions:
     layers: int | None = None
     workers: int | None = None
     memory_bytes: int = MEMORY_BYTES
-    listen: Listener = ignore
+    listen: Listener = ignore_event
 
 
 @dataclass(frozen=True, slots=True)

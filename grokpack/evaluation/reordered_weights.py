@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.core.layout import Box, whole
+from grokpack.core.layout import Box, whole_box
 from grokpack.evaluation.network import matrices
 from grokpack.evaluation.network.experts import EXPERT
 from grokpack.evaluation.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
@@ -111,7 +111,7 @@ class Reordered:
     def _whole(self, name: str) -> list[np.ndarray]:
         """Read a small tensor of both, `f32[...]`."""
         return [
-            read_as_f32(spec, whole(spec.values.shape), reader)
+            read_as_f32(spec, whole_box(spec.values.shape), reader)
             for spec, reader in zip(self._specs(name), self._readers, strict=True)
         ]
 

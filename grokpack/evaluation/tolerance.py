@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.core.arrays import dense
+from grokpack.core.arrays import contiguous
 from grokpack.core.tensors import DType
 from grokpack.kernels import tile_distances
 from grokpack.kernels.dispatch import twin
@@ -94,7 +94,7 @@ class Side:
     def lying_straight(self, implementation: Implementation) -> Side:
         """Return the part with outputs side by side, which is how parts are compared."""
         if self.values.strides[-1] == self.values.itemsize:
-            return replace(self, values=dense(self.values))
+            return replace(self, values=contiguous(self.values))
         made = np.empty(self.values.shape, np.float32)
         twin(tile_distances.turn, implementation)(self.values.T, made)
         return replace(self, values=made)
@@ -253,7 +253,7 @@ def _steps(side: Side, implementation: Implementation) -> _Steps:
         steps = np.abs(own[groups[0] : groups[-1] + 1, column : column + columns])
         groups = groups - groups[0]
     factor = np.float32(_SLACK / 2 + 2.0 ** (side.form.bits - 10))
-    return _Steps(dense(steps * factor), groups)
+    return _Steps(contiguous(steps * factor), groups)
 
 
 def _told_by_values(values: np.ndarray, block: int, implementation: Implementation) -> np.ndarray:

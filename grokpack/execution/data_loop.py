@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.core.arrays import bytes_of, dense
+from grokpack.core.arrays import bytes_of, contiguous
 from grokpack.core.errors import Interrupted
 from grokpack.core.layout import Box, FileLayout, Literal, Part
 from grokpack.core.tiles import row_bands, tile_range
@@ -220,7 +220,7 @@ def _part_blocks(
         if grouped:
             values = grouped.make_group(boxes, context.reader)
         elif united is None:
-            values = [dense(op.make(box, context.reader)) for box in boxes]
+            values = [contiguous(op.make(box, context.reader)) for box in boxes]
         else:
             values = _made_at_once(context, op, boxes, united)
         begin, end = rows.skip_bytes, rows.skip_bytes + rows.nbytes
@@ -271,4 +271,4 @@ def _made_at_once(
     lead, shape = boxes[0].start[:-1], boxes[0].shape[:-1]
     outer = Box((*lead, united.start[-1]), (*shape, united.shape[-1]))
     made = op.make(outer, context.reader)
-    return [dense(made[box.slices_in(outer)]) for box in boxes]
+    return [contiguous(made[box.slices_in(outer)]) for box in boxes]

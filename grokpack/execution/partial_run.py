@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError, LockHeld, Place, WriteFailed
-from grokpack.core.events import Finished, Listener, Started, ignore
+from grokpack.core.events import Finished, Listener, Started, ignore_event
 from grokpack.execution import tile_coverage
 from grokpack.execution.journal import Journal
 from grokpack.execution.preflight import Preflight, check_output, finished, preflight
@@ -51,7 +51,7 @@ def execute_part(
     out: str,
     part: RunPart,
     limits: RunOptions | None = None,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     executor: Executor | None = None,
 ) -> Outcome:
     """Write one part of a plan's output; publish it where that was the last.
@@ -80,7 +80,7 @@ def execute_judged_part(
     judged: Preflight,
     part: RunPart,
     limits: RunOptions,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     executor: Executor | None = None,
 ) -> Outcome:
     """Execute one part of a plan that has had its preflight, as `execute_part` does."""

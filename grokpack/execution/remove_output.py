@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.core.escaping import command, operand
+from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.core.tiles import tile_count
 from grokpack.execution import tile_coverage
 from grokpack.execution.written_files import written_files
@@ -146,7 +146,7 @@ def _refuse_outside(output: Output, name: object) -> None:
 
 def _moving(path: str) -> str | None:
     """Return the command that renames an output; None if it could not be pasted into a shell."""
-    return command("mv", "-n", operand(path), operand(f"{path.rstrip('/')}.aside"))
+    return shell_command("mv", "-n", safe_operand(path), safe_operand(f"{path.rstrip('/')}.aside"))
 
 
 def _refusal(output: Output, paths: list[str]) -> GrokpackError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.core.errors import DeadlineReached, GrokpackError, Interrupted, Place, SourceChanged
-from grokpack.core.events import Advanced, Finished, Listener, Started, ignore
+from grokpack.core.events import Advanced, Finished, Listener, Started, ignore_event
 from grokpack.core.progress import Watch
 from grokpack.execution import tile_coverage, worker_checks
 from grokpack.execution.data_loop import doing_tasks
@@ -65,7 +65,7 @@ def execute(
     plan: Plan,
     out: str,
     limits: RunOptions | None = None,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     executor: Executor | None = None,
 ) -> Outcome:
     """Write a plan's output, or continue it, or find that it is there already.
@@ -90,7 +90,7 @@ def execute(
 def execute_judged(
     judged: Preflight,
     limits: RunOptions,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     executor: Executor | None = None,
 ) -> Outcome:
     """Execute a plan that has had its preflight, as `execute` does."""

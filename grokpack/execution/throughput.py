@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from grokpack import storage
-from grokpack.core.events import ignore
+from grokpack.core.events import ignore_event
 from grokpack.core.progress import watching
 from grokpack.execution.data_loop import Context, file_group_blocks
 from grokpack.execution.quantization_error import TileErrorStats
@@ -60,7 +60,7 @@ class Rates:
 def rates(plan: Plan, output: Output, step_sizes: StepSizes) -> Rates:
     """Measure a plan's rates for two or three seconds."""
     cores = os.cpu_count() or 1
-    sample = _Sample(Context.of(watching(ignore), plan, output, step_sizes))
+    sample = _Sample(Context.of(watching(ignore_event), plan, output, step_sizes))
     sample.rate(1, 0.0)  # load compiled kernels and open files before measuring
     one = sample.rate(1, _SAMPLE_S)
     here = sample.rate(cores, _SAMPLE_S) if cores > 1 else one

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core import optional_imports
-from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole
+from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole_box
 from grokpack.core.tensors import ArraySpec
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def lay_out(
 def _headers(
     groups: Sequence[Mapping[str, TensorInfo]], add_keys: Callable[[Any], None], arch: str
 ) -> list[bytes]:
-    gguf = optional_imports.load("gguf", EXTRA)
+    gguf = optional_imports.import_extra("gguf", EXTRA)
 
     writer = gguf.GGUFWriter(None, arch)
     add_keys(writer)
@@ -88,7 +88,7 @@ def _file(path: str, header: bytes, tensors: Mapping[str, TensorInfo]) -> FileLa
     segments: list[Segment] = [Literal(header + bytes(-len(header) % ALIGNMENT))]
     for name, info in tensors.items():
         array = info.stored
-        segments.append(Part(name, whole(array.shape), array.dtype))
+        segments.append(Part(name, whole_box(array.shape), array.dtype))
         padding = -array.nbytes % ALIGNMENT
         if padding:
             segments.append(Literal(bytes(padding)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import Box, cut
+from grokpack.core.layout import Box, slice_box
 from grokpack.core.tensors import ArraySpec, scales_name, zeros_name
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def shares(
             count = min(ranks, array.shape[-2])
         elif whole_heads and entry.rule.dims[axis] == "kv_width" and geometry.kv_heads:
             count = min(ranks, geometry.kv_heads)
-        held[name] = tuple(cut(array.shape, axis, r * count // ranks, count) for r in range(ranks))
+        held[name] = tuple(
+            slice_box(array.shape, axis, r * count // ranks, count) for r in range(ranks)
+        )
     return held
 
 

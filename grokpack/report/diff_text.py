@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 from grokpack.report import numbers
 from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED
 from grokpack.verification.value_locations import describe_index
@@ -30,7 +30,7 @@ def render(found: Comparison, data: dict[str, Any]) -> str:
         lines.append(f"and {len(unlike) - _MOST_SHOWN} tensors more (`--json` has all)")
     for label, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
-            listed = line(", ".join(names[:_MOST_SHOWN]))
+            listed = escape_line(", ".join(names[:_MOST_SHOWN]))
             lines.append(f"only the {label} has, in this shape: {listed}")
     lines += [""] if lines else []
     for state, words in _WORDS.items():
@@ -46,4 +46,4 @@ def _tensor(row: Difference) -> list[str]:
     where = describe_index(row.first, scales=False) if row.first else ""
     by = f"relative error {row.relative:.3g}, largest difference {row.largest:.3g}"
     figures = f"      {by}, {share:.1%} of the values; first at {where}"
-    return [f"differs  {line(row.name)}", figures]
+    return [f"differs  {escape_line(row.name)}", figures]

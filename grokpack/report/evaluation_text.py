@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def render(data: dict[str, Any]) -> str:
     lines.append("layer   stream  attention  experts   best gate   tokens of each expert")
     lines += map(_layer, data["layers"])
     lines += ["", _cost(data)]
-    lines += [f"logits       {line(data['logits'])}"] if data["logits"] else []
-    lines += [f"calibration  {line(data['calibration'])}"] if data["calibration"] else []
+    lines += [f"logits       {escape_line(data['logits'])}"] if data["logits"] else []
+    lines += [f"calibration  {escape_line(data['calibration'])}"] if data["calibration"] else []
     return "\n".join(lines)
 
 
@@ -30,8 +30,8 @@ def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
     """Render two networks: perplexities, distance, where it begins, verdict."""
     kl, limits = data["kl"], _limits(data)
     lines = [
-        f"perplexity     {perplexity(data['loss'])}   {line(data['source'])}",
-        f"               {perplexity(data['other_loss'])}   {line(data['against'])}",
+        f"perplexity     {perplexity(data['loss'])}   {escape_line(data['source'])}",
+        f"               {perplexity(data['other_loss'])}   {escape_line(data['against'])}",
         f"KL divergence  mean {_number(kl['mean'])}, 99% below {_number(kl['p99'])} nats",
         f"agreement      likeliest token {data['top1']:.2%}, eight likeliest {data['top8']:.2%}",
         f"weights        {states(data)}",

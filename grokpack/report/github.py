@@ -52,7 +52,7 @@ def _facts(finding: dict[str, Any]) -> list[str]:
 
 
 def _message(text: str) -> str:
-    return escaping.terminal(text).replace("%", "%25").replace("\n", "%0A")
+    return escaping.escape_terminal(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

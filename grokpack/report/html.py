@@ -10,7 +10,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.escaping import prose
+from grokpack.core.escaping import escape_prose
 from grokpack.report.style import CSS
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def of(value: object) -> Html:
     """Convert any value to HTML; None becomes empty."""
     if isinstance(value, Html):
         return value
-    return Html("" if value is None else escape(prose(str(value))))
+    return Html("" if value is None else escape(escape_prose(str(value))))
 
 
 def element(tag: str, *children: object, **attributes: object) -> Html:
     """Make an element; `class_` gives its class, an attribute of None is left out."""
     given = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{escape(prose(str(value)))}"'
+        f' {name.rstrip("_").replace("_", "-")}="{escape(escape_prose(str(value)))}"'
         for name, value in attributes.items()
         if value is not None
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report import numbers
@@ -53,7 +53,7 @@ def _files(wrong: list[Finding]) -> list[str]:
 
 def _unread(rows: list[str]) -> str:
     more = [f"and {len(rows) - _FEW_UNREAD:,} more"] if len(rows) > _FEW_UNREAD else []
-    listed = [*map(line, rows[:_FEW_UNREAD]), *more]
+    listed = [*map(escape_line, rows[:_FEW_UNREAD]), *more]
     return "\n".join(f"not read  {row}" for row in listed)
 
 
@@ -173,7 +173,8 @@ def _tensor(tensor: dict[str, Any], *, offsets: bool) -> str:
 
 def _pieces(pieces: list[dict[str, Any]]) -> list[str]:
     rows = [
-        f"           {line(p['file'])}  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}"
+        f"           {escape_line(p['file'])}"
+        f"  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}"
         for p in pieces[:_FEW_PIECES]
     ]
     more = len(pieces) - len(rows)

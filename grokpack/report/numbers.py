@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,7 +75,7 @@ def count(parameters: int) -> str:
 
 def shown(path: str) -> str:
     """Format a path on one line, relative to the current folder if it is below."""
-    return line(short(path))
+    return escape_line(short(path))
 
 
 def short(path: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.core.escaping import line
+from grokpack.core.escaping import escape_line
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def render(data: dict[str, Any], out: str) -> str:
     """Render the whole plan, for `--dry-run`."""
     made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
     source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
-    options = line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
+    options = escape_line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
     rows = [
         f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
         f"  options  {options}",
@@ -118,7 +118,7 @@ def render(data: dict[str, Any], out: str) -> str:
         )
     if data["estimate"]:
         rows += _times(data)
-    return "\n".join(rows + [f"  note     {line(note)}" for note in data["notes"]])
+    return "\n".join(rows + [f"  note     {escape_line(note)}" for note in data["notes"]])
 
 
 def _workers_in_words(data: dict[str, Any]) -> str:

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from grokpack.core import escaping
-from grokpack.core.escaping import line, terminal
-from grokpack.core.events import Advanced, Event, Finished, Listener, Started, Warned, ignore
+from grokpack.core.escaping import escape_line, escape_terminal
+from grokpack.core.events import Advanced, Event, Finished, Listener, Started, Warned, ignore_event
 from grokpack.report import numbers
 from grokpack.report.terminal import is_coloured
 
@@ -36,7 +36,7 @@ def listener(
     """
     stream = stream or sys.stderr
     if form == "none" or quiet:
-        return ignore
+        return ignore_event
     if form == "auto":
         movable = stream.isatty() and os.environ.get("TERM") != "dumb"
         form = "bar" if movable else "lines"
@@ -47,7 +47,7 @@ def listener(
 
 def shown(message: str) -> str:
     """Format a warning on one line."""
-    return terminal(line(message))
+    return escape_terminal(escape_line(message))
 
 
 class _Meter:
@@ -141,7 +141,7 @@ class ProgressJson(_Meter):
             "total_bytes": self.total,
         }
         if isinstance(event, Warned):
-            row["message"] = line(event.message)
+            row["message"] = escape_line(event.message)
         print(escaping.json(json.dumps(row)), file=self.stream, flush=True)
 
 

@@ -60,6 +60,6 @@ def encodable(text: str, encoding: str | None) -> str:
 
 def fitted(text: str, stream: TextIO, choice: str) -> str:
     """Return the text as it is to be written to a stream."""
-    safe = escaping.terminal(text)
+    safe = escaping.escape_terminal(text)
     shown = paint(safe) if is_coloured(choice, stream) else safe
     return encodable(shown, stream.encoding)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from grokpack.core.escaping import line
-from grokpack.core.finding import errors, of_kinds
+from grokpack.core.escaping import escape_line
+from grokpack.core.finding import of_kinds, only_errors
 from grokpack.report import numbers
 from grokpack.verification.verify_structure import repair_command
 
@@ -38,7 +38,7 @@ def render(verdict: Verdict, seconds: float) -> str:
 
 def _finding(verdict: Verdict, finding: Finding) -> str:
     lines = [f"{finding.severity}[{finding.code}]: {finding.message}"]
-    tensor = f"   {line(finding.tensor)}" if finding.tensor else ""
+    tensor = f"   {escape_line(finding.tensor)}" if finding.tensor else ""
     lines.append(f"  --> {_place(verdict, finding)}{tensor}")
     facts = (("expected", finding.expected), ("found", finding.found))
     lines += [f"      {label:<8}  {value}" for label, value in facts if value]
@@ -50,14 +50,14 @@ def _place(verdict: Verdict, finding: Finding) -> str:
     place = numbers.shown(verdict.survey.place)
     if not finding.file:
         return place
-    file = line(finding.file)
+    file = escape_line(finding.file)
     return place if os.path.basename(place) == file else f"{place}/{file}"
 
 
 def _damage(verdict: Verdict) -> str:
     bad, expected = len(verdict.damaged_files), verdict.survey.expected
     if not bad:
-        count = len(errors(verdict.findings))
+        count = len(only_errors(verdict.findings))
         return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
     others = expected - bad
     rest = "is as it should be" if others == 1 else "are as they should be"

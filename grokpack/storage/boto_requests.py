@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from grokpack.core.optional_imports import load
+from grokpack.core.optional_imports import import_extra
 from grokpack.storage.http import range_requests
 from grokpack.storage.http.connection_failures import failed_attempt
 from grokpack.storage.http.request_threads import run_request
@@ -42,7 +42,7 @@ def ask(work: Callable[[], T]) -> T:
         GrokpackError: GP403 once this thread is to stop.
         ClientError: botocore's error of the last attempt; likewise BotoCoreError.
     """
-    errors = load("botocore.exceptions", EXTRA)
+    errors = import_extra("botocore.exceptions", EXTRA)
 
     def persist(request: Request[Any]) -> T:
         tried = 0
@@ -111,7 +111,7 @@ def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
     """Return whether a retry might succeed: no response came, or one that says busy."""
     if _lasting(error):
         return False
-    errors = load("botocore.exceptions", EXTRA)
+    errors = import_extra("botocore.exceptions", EXTRA)
     if not isinstance(error, errors.ClientError):
         return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))
     answer = Answer.of(error)

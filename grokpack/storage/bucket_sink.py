@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import xxhash
 
 from grokpack.core.errors import GrokpackError, Place, ServerFailed, WrongAnswer
-from grokpack.core.optional_imports import load
+from grokpack.core.optional_imports import import_extra
 from grokpack.core.tiles import tile_range
 from grokpack.core.version import AGENT
 from grokpack.formats import bounded_json
@@ -287,7 +287,7 @@ class BucketSink:
         return None if listed is None else [row for page in listed for row in page.get(name, [])]
 
     def _carried_out(self, path: str, absent: tuple[str, ...], work: Callable[[], T]) -> T | None:
-        errors = load("botocore.exceptions", EXTRA)
+        errors = import_extra("botocore.exceptions", EXTRA)
         try:
             return ask(work)
         except (errors.ClientError, errors.BotoCoreError) as error:
@@ -356,10 +356,10 @@ class ObjectWriter:
 
 def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and boto3's client
     """Create boto3's client with the endpoint and the keys that reading uses."""
-    boto3, botocore = load("boto3", EXTRA), load("botocore", EXTRA)
+    boto3, botocore = import_extra("boto3", EXTRA), import_extra("botocore", EXTRA)
     names = "aws_access_key_id", "aws_secret_access_key", "aws_session_token"
     options = dict(zip(names, astuple(site.keys), strict=True)) if site.keys else {}
-    config = load("botocore.config", EXTRA).Config(
+    config = import_extra("botocore.config", EXTRA).Config(
         retries={"mode": "standard", "total_max_attempts": 1},  # `boto_requests` retries
         signature_version="s3v4" if site.keys else botocore.UNSIGNED,
         s3={"addressing_style": "path" if site.endpoint else "auto"},

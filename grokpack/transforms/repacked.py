@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from grokpack.core.arrays import dense
+from grokpack.core.arrays import contiguous
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels import groupwise, packing
@@ -47,7 +47,7 @@ class CodeColumns(Transform):
         for first in range(box.start[-2], box.stop[-2], count):
             rows = min(count, box.stop[-2] - first)
             part = _of_expert(Box((first * _PER_WORD, 0), (rows * _PER_WORD, outputs)), self.expert)
-            codes = dense(matrix(reader.read(self.tensor.name, part)))
+            codes = contiguous(matrix(reader.read(self.tensor.name, part)))
             words = np.empty((rows, outputs), np.uint32)
             twin(packing.interleave, step_sizes.implementation)(codes, _FLIP, words)
             yield words
@@ -69,7 +69,7 @@ class CodeRows(Transform):
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         for block, height in column_blocks(self.tensor, self.expert, box, step_sizes, DType.I8):
-            codes = dense(matrix(reader.read(self.tensor.name, block)))
+            codes = contiguous(matrix(reader.read(self.tensor.name, block)))
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
                 turned = np.empty(part.shape[::-1], np.uint8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from grokpack.core.arrays import dense
+from grokpack.core.arrays import contiguous
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
@@ -103,7 +103,7 @@ class SourceWeight:
         raw = matrix(reader.read(self.name, whole))
         if self.coded:
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
-            return dense(raw).view(np.int8), dense(scales)
+            return contiguous(raw).view(np.int8), contiguous(scales)
         values = _widened(raw, self.tensor.values.dtype)
         if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
             scales = matrix(read_scales(self.tensor, whole, reader, self.groups))

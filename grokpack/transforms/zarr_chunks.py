@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.core.arrays import RAW
-from grokpack.core.layout import Box, whole
+from grokpack.core.layout import Box, whole_box
 from grokpack.formats.crc32c import crc32c
 from grokpack.formats.zarr_shards import CRC_BYTES
 from grokpack.transforms.copies import Copy
@@ -62,7 +62,7 @@ class ChecksummedChunks(Transform):
 
     def _fill(self, frames: list[tuple[int, np.ndarray]], reader: ArraySource) -> None:
         """Put the values of adjacent chunks, by number, into their frames."""
-        array, dtype = whole(self.grid.shape), RAW[self.itemsize]
+        array, dtype = whole_box(self.grid.shape), RAW[self.itemsize]
         nbytes = math.prod(self.grid.chunk) * self.itemsize
         held: list[tuple[Box, np.ndarray]] = []
         for number, frame in frames:

@@ -11,7 +11,7 @@ import numpy as np
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.errors import Interrupted
-from grokpack.core.events import Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.layout import Box
 from grokpack.core.progress import phase, watching
 from grokpack.core.tensors import DType
@@ -91,7 +91,7 @@ class Comparison:
 def compare(
     first: Checkpoint,
     second: Checkpoint,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     limits: ReadOptions | None = None,
 ) -> Comparison:
     """Compare the weights of two checkpoints, exactly in float32.

@@ -9,8 +9,8 @@ from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths, manifest_records
 from grokpack.checkpoint.file_matching import is_weights, match
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.core.events import Listener, ignore
-from grokpack.core.finding import Finding, errors, of_kinds
+from grokpack.core.events import Listener, ignore_event
+from grokpack.core.finding import Finding, of_kinds, only_errors
 from grokpack.verification import file_checksums
 from grokpack.verification.check_history import CheckHistory
 from grokpack.verification.checksum_lists import hub, sha256_list, torrent
@@ -33,7 +33,7 @@ def check_against(
     checkpoint: ComparedFiles,
     path: str,
     limits: ReadOptions | None = None,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
 ) -> ReadResult:
     """Read files and compare them with an external manifest, list of digests, or torrent.
 
@@ -81,7 +81,7 @@ def _check_torrent(
     if not held:
         raise stranger(path)
     found = check_pieces(checkpoint, named, held, limits, listen)
-    if found.read_bytes or not found.ended or errors(found.findings):
+    if found.read_bytes or not found.ended or only_errors(found.findings):
         return _telling(found)
     what = "no piece of the torrent could be judged: nothing was compared"
     facts = tuple(("pieces", f.message) for f in of_kinds(found.findings, "GP118"))

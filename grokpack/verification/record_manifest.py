@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
 from grokpack.core.errors import GrokpackError, Interrupted, Place
-from grokpack.core.events import Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.progress import phase, watching
 from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.storage import hashing
@@ -42,7 +42,7 @@ def record(
     *,
     sha256: bool = False,
     stopping: Callable[[], bool] = bool,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     workers: int | None = None,
 ) -> RecordedManifest:
     """Read every file of a checkpoint and write a manifest of it.

@@ -17,7 +17,7 @@ from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
 from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
 from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
-from grokpack.core.events import Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.finding import Finding
 from grokpack.core.tiles import tile_count
 from grokpack.execution import worker_checks
@@ -49,7 +49,7 @@ def replay(
     out: Checkpoint,
     source: Checkpoint,
     limits: ReadOptions | None = None,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
 ) -> ReadResult:
     """Make an output's tiles again from its source, and compare them with its files.
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.core.arrays import dense
+from grokpack.core.arrays import contiguous
 from grokpack.core.errors import ChunkUnreadable, FrameDamaged, GrokpackError
-from grokpack.core.events import Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.layout import Box
 from grokpack.core.progress import phase, watching
 from grokpack.core.tensors import DType, scales_name
@@ -109,7 +109,7 @@ class _Slab:
 def tally_all(
     checkpoint: Checkpoint,
     tensors: list[TensorSpec],
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
     failed: dict[str, GrokpackError] | None = None,
     limits: ReadOptions | None = None,
@@ -210,7 +210,7 @@ class _Counter:
         tally, locations = FloatTally(self.implementation), ValueLocations()
         kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
         for box in self._bands(slab, self.cuts.step_bytes):
-            raw = dense(self.reader.read(slab.array, box))
+            raw = contiguous(self.reader.read(slab.array, box))
             values = to_f32(raw, slab.spec.dtype)
             tally.add(values)
             locations.search(values, box.start, {kind: getattr(tally, kind) for kind in kinds})
@@ -225,7 +225,7 @@ class _Counter:
         scales = _ScaleRows(self.reader, scales_name(slab.tensor.name), spec)
         step = self.cuts.step_bytes // (_CELL_BYTES if single else 1)
         for box in self._bands(slab, step):
-            raw = dense(self.reader.read(slab.array, box))
+            raw = contiguous(self.reader.read(slab.array, box))
             codes = raw.view(np.int8).reshape(box.shape[-2:])
             if single:  # each code has its own scale: one row of them all
                 tally.add(codes.reshape(1, -1), scales.read(box).reshape(-1))

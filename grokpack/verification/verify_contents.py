@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.errors import SourceUnreadable
-from grokpack.core.events import Listener, Started, ignore
+from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.tiles import tile_range, tiles_range
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job
@@ -43,7 +43,7 @@ def check_contents(
     checkpoint: ComparedFiles,
     records: Records,
     limits: ReadOptions | None = None,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     memory: CheckHistory | None = None,
 ) -> ReadResult:
     """Read files, compare each tile with its checksum, and remember the results.

@@ -12,9 +12,9 @@ from grokpack.checkpoint import listed_files, manifest_records, open_checkpoint
 from grokpack.checkpoint.checkpoint import Survey, array_parts
 from grokpack.checkpoint.readers import expected_counts
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, NothingThere, UnfinishedOutput
-from grokpack.core.escaping import command, operand
+from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.core.exit_status import ExitStatus
-from grokpack.core.finding import Finding, errors, of_kinds
+from grokpack.core.finding import Finding, of_kinds, only_errors
 from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
 from grokpack.formats import zstd_seekable
 from grokpack.models import config_json, registry
@@ -56,7 +56,7 @@ class Verdict:
     @property
     def whole(self) -> bool:
         """True if no error was found."""
-        return not errors(self.findings)
+        return not only_errors(self.findings)
 
     @property
     def complete(self) -> bool | None:
@@ -84,7 +84,7 @@ class Verdict:
     @property
     def bad_files(self) -> list[str]:
         """Files with an error, in order."""
-        return sorted({f.file for f in errors(self.findings) if f.file})
+        return sorted({f.file for f in only_errors(self.findings) if f.file})
 
     @property
     def damaged_files(self) -> list[str]:
@@ -153,7 +153,7 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
         what = "the tensors do not tell a model's dimensions"
         embedding = registry.by_config({}).rule("embedding").path
         findings.append(Finding("GP210", what, None, embedding))
-    failed = bool(errors(findings))
+    failed = bool(only_errors(findings))
     checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
     return Verdict(survey, tuple(findings), checks)
 
@@ -224,7 +224,7 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
     known = manifest_records.own(files) if files else None
     if known is None:
         return []
-    bad = {f.file for f in errors(findings)}
+    bad = {f.file for f in only_errors(findings)}
     bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # its compressed form
     gone = [r for r in known.sidecars if r.file.path not in bad and not storage.exists(r.path)]
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
@@ -306,10 +306,10 @@ def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
     kept = [finding for finding in verdict.findings if (finding.code, finding.file) not in seen]
     checks = dict(verdict.checks)
     checks["contents"] = (
-        "failed" if errors(contents.findings) else "ok" if contents.all_bytes else "partial"
+        "failed" if only_errors(contents.findings) else "ok" if contents.all_bytes else "partial"
     )
     if verdict.refusal is None:
-        of_structure = errors((*kept, *fresh), besides=_OF_CONTENTS)
+        of_structure = only_errors((*kept, *fresh), besides=_OF_CONTENTS)
         checks["structure"] = "failed" if of_structure else "ok"
     return replace(verdict, findings=(*kept, *fresh), checks=checks, contents=contents)
 
@@ -350,6 +350,6 @@ def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
     if not checkpoint.model.is_release or checkpoint.layout.nbytes == 0:
         return None
     listed = (f"ckpt-0/{name}" for name in names)
-    folder = operand(os.path.relpath(storage.parent(checkpoint.folder)))
+    folder = safe_operand(os.path.relpath(storage.parent(checkpoint.folder)))
     repository = checkpoint.model.family.publication.repository
-    return command("hf", "download", repository, *listed, "--local-dir", folder)
+    return shell_command("hf", "download", repository, *listed, "--local-dir", folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint.summary import describe_tensors
 from grokpack.core.errors import FrameDamaged
-from grokpack.core.events import Listener, ignore
+from grokpack.core.events import Listener, ignore_event
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box
 from grokpack.core.tensors import scales_name
@@ -46,7 +46,7 @@ _SCALES = (
 def statistics(
     checkpoint: Checkpoint,
     patterns: list[str] | None = None,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
 ) -> list[dict[str, Any]]:
     """Compute statistics of each tensor's values, as JSON values.
@@ -77,7 +77,7 @@ def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> dict[str, Any]:
 
 def verify_values(
     verdict: Verdict,
-    listen: Listener = ignore,
+    listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
     limits: ReadOptions | None = None,
 ) -> Verdict:

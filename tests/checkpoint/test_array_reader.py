@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from grokpack.checkpoint.array_reader import ArrayReader, StoredArrays
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.core.arrays import dense
-from grokpack.core.layout import Box, whole
+from grokpack.core.arrays import contiguous
+from grokpack.core.layout import Box, whole_box
 from grokpack.models.architecture import Geometry
 from tests.support.checkpoints import synthesize
 from tests.support.converting import convert
@@ -43,7 +43,7 @@ class Counting(StoredArrays):
 def test_reading_ahead_gives_what_reading_gives(folder: Path, data: Any) -> None:
     checkpoint = open_checkpoint(str(folder))
     shape = checkpoint.layout.arrays[NAME].shape
-    held = ArrayReader(checkpoint).read(NAME, whole(shape))
+    held = ArrayReader(checkpoint).read(NAME, whole_box(shape))
     reader = ArrayReader(checkpoint, ahead_bytes=data.draw(st.sampled_from([0, 4096, 1 << 20])))
     column = 0
     for _ in range(data.draw(st.integers(1, 12))):
@@ -53,7 +53,7 @@ def test_reading_ahead_gives_what_reading_gives(folder: Path, data: Any) -> None
         width = min(data.draw(st.integers(1, 30)), shape[1] - column)
         box = Box((rows[0], column), (rows[1], width))
         made = reader.read_ahead(NAME, box)
-        np.testing.assert_array_equal(made, held[box.slices_in(whole(shape))])
+        np.testing.assert_array_equal(made, held[box.slices_in(whole_box(shape))])
         column = min(column + width, shape[1] - 1)
 
 
@@ -73,6 +73,6 @@ def test_only_what_goes_on_is_read_ahead(folder: Path) -> None:
 def test_what_lies_the_other_way_round_is_made_dense(shape: tuple[int, ...], kind: Any) -> None:
     array = np.arange(np.prod(shape)).astype(kind).reshape(shape)
     for view in (array, array.T, array.swapaxes(0, -1)[..., 1:], array[..., ::2]):
-        made = dense(view)
+        made = contiguous(view)
         assert made.flags.c_contiguous
         np.testing.assert_array_equal(made, view)

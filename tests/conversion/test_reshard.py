@@ -116,12 +116,12 @@ def test_each_rank_loads_its_slices_with_the_safetensors_library(tmp_path: Path,
     source = synthesize(tmp_path / "source")
     reshard(source, tmp_path / "out", tp)
     checkpoint = open_checkpoint(str(source))
-    whole = ArrayReader(checkpoint)
+    whole_box = ArrayReader(checkpoint)
     for entry in GROK1.tensors(SMALL.layers):
         for name, spec in checkpoint.tensors[entry.name].arrays().items():
-            from grokpack.core.layout import whole as all_of
+            from grokpack.core.layout import whole_box as all_of
 
-            expected = whole.read(name, all_of(spec.shape))
+            expected = whole_box.read(name, all_of(spec.shape))
             for rank in range(tp):
                 found = _load(tmp_path / "out", name, rank, tp)
                 assert np.array_equal(found, _slice(expected, entry, rank, tp)), name
@@ -179,10 +179,10 @@ def test_bf16_weights_are_rounded_once_to_nearest_even(tmp_path: Path) -> None:
 
 
 def _array(path: Path, name: str) -> np.ndarray:
-    from grokpack.core.layout import whole
+    from grokpack.core.layout import whole_box
 
     checkpoint = open_checkpoint(str(path))
-    return ArrayReader(checkpoint).read(name, whole(checkpoint.layout.arrays[name].shape))
+    return ArrayReader(checkpoint).read(name, whole_box(checkpoint.layout.arrays[name].shape))
 
 
 def test_host_files_follow_the_partition_rules_of_xais_code(tmp_path: Path) -> None:

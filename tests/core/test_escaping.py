@@ -52,9 +52,9 @@ def _commands(text: str) -> list[str]:
 
 @given(texts)
 def test_no_printed_text_has_a_control_character_or_is_a_command(text: str) -> None:
-    assert _is_harmless(escaping.terminal(text), "\n\t")
-    assert _is_harmless(escaping.terminal(escaping.line(text)), "")
-    assert "\n" not in escaping.line(text)
+    assert _is_harmless(escaping.escape_terminal(text), "\n\t")
+    assert _is_harmless(escaping.escape_terminal(escaping.escape_line(text)), "")
+    assert "\n" not in escaping.escape_line(text)
 
 
 @given(texts, texts, texts, texts, texts)
@@ -102,7 +102,7 @@ def _check(document: dict[str, object]) -> None:
 
 @given(st.lists(texts, min_size=1, max_size=5))
 def test_a_suggested_command_is_the_words_that_were_meant(words: list[str]) -> None:
-    found = escaping.command(*words)
+    found = escaping.shell_command(*words)
     if found is not None:
         assert shlex.split(found) == words
         assert _is_harmless(found.replace("::", "").replace("##[", ""), "")
@@ -111,7 +111,7 @@ def test_a_suggested_command_is_the_words_that_were_meant(words: list[str]) -> N
 
 
 def test_a_path_that_looks_like_an_option_is_no_option() -> None:
-    assert escaping.command("ls", escaping.operand("-rf")) == "ls ./-rf"
+    assert escaping.shell_command("ls", escaping.safe_operand("-rf")) == "ls ./-rf"
 
 
 @given(texts)

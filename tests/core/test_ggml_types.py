@@ -5,7 +5,7 @@ from __future__ import annotations
 import gguf
 import pytest
 
-from grokpack.core.ggml_types import KEEPING, QUANTIZING, GGMLType, usual
+from grokpack.core.ggml_types import KEEPING, QUANTIZING, GGMLType, default_type
 from grokpack.kernels import ggml
 from grokpack.kernels.block_kernels import KERNELS
 
@@ -31,6 +31,6 @@ def test_every_type_of_blocks_has_its_kernels() -> None:
 
 
 def test_each_number_of_bits_has_a_usual_type() -> None:
-    assert [usual(bits).word for bits in (4, 8)] == ["q4_0", "q8_0"]
+    assert [default_type(bits).word for bits in (4, 8)] == ["q4_0", "q8_0"]
     assert list(KEEPING) == ["q8_0", "bf16", "f16", "f32"]
     assert GGMLType.numbered(39) is None

@@ -15,7 +15,7 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_synth import plan_synth_model
-from grokpack.core.layout import whole
+from grokpack.core.layout import whole_box
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.generation import generate
 from grokpack.evaluation.input_tokens import Inputs
@@ -57,7 +57,7 @@ class Reference:
         self.weights: dict[tuple[str, int | None], np.ndarray] = {}
         for entry in checkpoint.model.tensors():
             tensor = checkpoint.tensors[entry.name]
-            values = read_as_f32(tensor, whole(tensor.values.shape), reader).astype(np.float64)
+            values = read_as_f32(tensor, whole_box(tensor.values.shape), reader).astype(np.float64)
             self.weights[entry.rule.part, entry.layer] = values
         self.constants = FAMILY.constants(SMALL)
 

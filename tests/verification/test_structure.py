@@ -214,7 +214,7 @@ def test_values_find_nan_infinities_and_bad_scales(folder: Path) -> None:
 def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
     from grokpack.checkpoint.array_reader import ArrayReader
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.core.layout import whole
+    from grokpack.core.layout import whole_box
     from grokpack.kernels.cast import to_f32
     from grokpack.verification.verify_values import statistics
 
@@ -222,7 +222,7 @@ def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
     reader = ArrayReader(checkpoint)
     for row in statistics(checkpoint):
         tensor = checkpoint.tensors[row["name"]]
-        arrays = [reader.read(n, whole(s.shape)) for n, s in tensor.arrays().items()]
+        arrays = [reader.read(n, whole_box(s.shape)) for n, s in tensor.arrays().items()]
         values = arrays[0].view(np.float32) if tensor.scales is None else None
         if tensor.scales is not None:
             scales = to_f32(arrays[1], tensor.scales.dtype)

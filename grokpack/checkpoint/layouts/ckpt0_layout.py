@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grokpack.core.layout import FileLayout, whole
+from grokpack.core.layout import FileLayout, whole_box
 from grokpack.core.tensors import ArraySpec, TensorSpec
 from grokpack.formats import ckpt0, pickle
 from grokpack.models import partition
@@ -39,7 +39,7 @@ def lay_out_tensor(
     group = []
     for host in range(hosts):
         boxes = {
-            name: share[host] if share else whole(arrays[name].shape)
+            name: share[host] if share else whole_box(arrays[name].shape)
             for name, share in shares.items()
         }
         path = prefix + ckpt0.file_name(entry.index, host)

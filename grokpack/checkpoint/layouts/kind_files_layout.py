@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from grokpack.core.layout import FileLayout, Layout, cut, whole
+from grokpack.core.layout import FileLayout, Layout, slice_box, whole_box
 from grokpack.formats import safetensors
 from grokpack.models.tensor_names import parse, rank_axis
 
@@ -52,8 +52,8 @@ def _kind(
     axis = rank_axis(convention, names[0])
     if axis is None:
         path = f"{stem}-TP-common{safetensors.SUFFIX}"
-        yield safetensors.lay_out(path, {n: whole(arrays[n].shape) for n in names}, arrays)
+        yield safetensors.lay_out(path, {n: whole_box(arrays[n].shape) for n in names}, arrays)
         return
     for rank in range(ranks):
-        slices = {name: cut(arrays[name].shape, axis, rank, ranks) for name in names}
+        slices = {name: slice_box(arrays[name].shape, axis, rank, ranks) for name in names}
         yield safetensors.lay_out(f"{stem}-TP-{rank:03d}{safetensors.SUFFIX}", slices, arrays)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.layout import Box, FileLayout, Layout, Part, whole
+from grokpack.core.layout import Box, FileLayout, Layout, Part, whole_box
 from grokpack.core.tensors import ArraySpec, Packing, TensorSpec
 from grokpack.formats import safetensors
 from grokpack.models import partition
@@ -60,7 +60,7 @@ def lay_out(model: Model, tensors: Iterable[StoredTensor], ranks: int) -> Layout
         shares = partition.shares(model.geometry, by_name[tensor.name], stored, ranks, "engines")
         for name, share in shares.items():
             if share is None:
-                common[name] = (whole(arrays[name].shape),)
+                common[name] = (whole_box(arrays[name].shape),)
             else:
                 cut[name] = share
     folders = [rank_folder(r, ranks) for r in range(ranks)]

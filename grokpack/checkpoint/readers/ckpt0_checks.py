@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from grokpack.checkpoint.readers.shape_checks import other_dtype, other_groups, other_shape
 from grokpack.core.errors import MalformedInput, TrailingBytes, UnsafePickle
 from grokpack.core.finding import Finding
-from grokpack.core.layout import whole
+from grokpack.core.layout import whole_box
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats import ckpt0, pickle
 from grokpack.models import partition
@@ -82,7 +82,7 @@ def _expected_file(
     specs = []
     for name, array in arrays.items():
         share = shares[name]
-        box = share[0] if share else whole(array.shape)
+        box = share[0] if share else whole_box(array.shape)
         specs.append(ArraySpec(box.shape, array.dtype))
     return entry.name, pickle.frame(specs[0], specs[1] if len(specs) > 1 else None).nbytes
 

@@ -23,7 +23,7 @@ from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.finding import Finding
 from grokpack.core.ggml_types import GGMLType
-from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole
+from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole_box
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.models import config_json, hyperparameters, registry
 from grokpack.models.geometry_inference import infer
@@ -171,7 +171,7 @@ def _layout(files: GgufFiles, name: str) -> FileLayout:
         if begins > at:
             segments.append(Literal(data.read(at, begins - at)))
         array = info.stored
-        segments.append(Part(tensor, whole(array.shape), array.dtype))
+        segments.append(Part(tensor, whole_box(array.shape), array.dtype))
         at = begins + array.nbytes
     if data.size() > at:
         segments.append(Literal(data.read(at, min(data.size() - at, 1 << 16))))

@@ -27,7 +27,7 @@ from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.finding import Finding
-from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, whole
+from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, whole_box
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats.header_allowance import Allowance
 from grokpack.models import config_json, registry, tensor_names
@@ -377,7 +377,7 @@ def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[Tenso
 def _file_layout(found: _Folder, path: str) -> FileLayout:
     header = found.headers[path]
     parts = tuple(
-        Part(name, found.boxes.get((path, name), whole(stored.spec.shape)), stored.spec.dtype)
+        Part(name, found.boxes.get((path, name), whole_box(stored.spec.shape)), stored.spec.dtype)
         for name, stored in header.arrays.items()
     )
     return FileLayout(path, (Literal(header.literal), *parts))

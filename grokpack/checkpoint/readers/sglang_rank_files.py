@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.readers import packed_weights
 from grokpack.core.finding import Finding
-from grokpack.core.layout import Box, whole
+from grokpack.core.layout import Box, whole_box
 from grokpack.core.tensors import ArraySpec
 from grokpack.models import config_json, tensor_names
 
@@ -171,7 +171,7 @@ def _sibling(path: str, rank: str) -> str:
 def _slice(shape: Shape, axis: int | None, rank: int, ranks: int) -> tuple[Box, Shape]:
     """Return the position of a rank's slice in the whole array, and the whole array's shape."""
     if axis is None or len(shape) < -axis:
-        return whole(shape), shape
+        return whole_box(shape), shape
     full, start = list(shape), [0] * len(shape)
     full[axis], start[axis] = ranks * shape[axis], rank * shape[axis]
     return Box(tuple(start), shape), tuple(full)

@@ -24,8 +24,8 @@ from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.state_folder import kept_stamps
 from grokpack.checkpoint.virtual_store import store_index
 from grokpack.core.errors import GrokpackError, MalformedInput, Place
-from grokpack.core.escaping import command, operand
-from grokpack.core.finding import Finding, errors, of_kinds
+from grokpack.core.escaping import safe_operand, shell_command
+from grokpack.core.finding import Finding, of_kinds, only_errors
 from grokpack.formats import ocdbt
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class VirtualStore:
         facts += (("and", f"{len(found) - 5} more"),) * (len(found) > len(facts))
         what = "the files are not those that the view was made of"
         into = ("--to", "view", "-o", _typed(self.folder), "--restart")
-        again = command("grokpack", "convert", _typed(self.source), *into)
+        again = shell_command("grokpack", "convert", _typed(self.source), *into)
         hint = "restore them, or make the view anew" + (f": `{again}`" if again else "")
         return GrokpackError("GP226", what, Place(self.folder), facts, hint)
 
@@ -121,7 +121,7 @@ class VirtualStore:
 def _typed(path: str) -> str:
     """Return a path as one types it: relative if it lies below the current folder."""
     relative = os.path.relpath(path)
-    return operand(path if relative.startswith(os.pardir) else relative)
+    return safe_operand(path if relative.startswith(os.pardir) else relative)
 
 
 def _digest(path: str) -> str:
@@ -180,7 +180,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         raise view.stale(gone)
     found = reader.survey(view.source, head_dim)
     changed = of_kinds(view.changes(), CHANGED)
-    broken = errors(found.findings, besides=_OF_CONFIGS)
+    broken = only_errors(found.findings, besides=_OF_CONFIGS)
     if found.checkpoint is not None and not changed and not broken:
         changed = _other_headers(view, found.checkpoint)
     return replace(found, findings=(*found.findings, *changed), view=view.folder)

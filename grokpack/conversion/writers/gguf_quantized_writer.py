@@ -10,7 +10,7 @@ from grokpack.conversion.writers import gguf_writer
 from grokpack.conversion.writers.scale_groups import collapsed
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
-from grokpack.core.ggml_types import QUANTIZING, GGMLType, usual
+from grokpack.core.ggml_types import QUANTIZING, GGMLType, default_type
 from grokpack.formats.gguf import TensorInfo
 from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches
 
@@ -34,7 +34,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
             inputs, and GP306 and GP307 as `convert` raises them.
     """
     bits = policy.default.bits
-    kind = QUANTIZING.get(options.type) if options.type else usual(bits)
+    kind = QUANTIZING.get(options.type) if options.type else default_type(bits)
     if kind is None or kind.bits != bits:
         fitting = ", ".join(name for name, own in QUANTIZING.items() if own.bits == bits)
         what = f"--type takes {fitting} for {bits} bits, not `{options.type}`"
@@ -49,7 +49,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
             kept = gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
             own = kept if entry.rule.by_token else GGMLType.BF16
             return gguf_writer.plain_tensor(source, entry, own)
-        own = kind if scheme.bits == bits else usual(scheme.bits)
+        own = kind if scheme.bits == bits else default_type(scheme.bits)
         info, op = _blocks(source, entry, own, scheme, policy)
         how = "searched scales" if op.searched else "as ggml's reference"
         made[f"{entry.rule.role} {own.word}, {how}"] += 1
@@ -87,7 +87,7 @@ def _blocks(
 
 
 def _suffix(bits: int, options: gguf_writer.GgufOptions) -> str:
-    kind = options.type or usual(bits).word
+    kind = options.type or default_type(bits).word
     return kind if options.shard_bytes else f"{kind}.gguf"
 
 

@@ -9,7 +9,7 @@ from grokpack.conversion.writers import huggingface_config, huggingface_folder, 
 from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, ModelCard
 from grokpack.conversion.writers.writer import Writer, unusual
-from grokpack.core.layout import Layout, whole
+from grokpack.core.layout import Layout, whole_box
 from grokpack.core.tensors import DType
 from grokpack.models import registry
 from grokpack.planning.target import Target
@@ -48,7 +48,7 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     convention = huggingface_config.convention(source.model.family, options.names)
     arrays, ops = engine_arrays(source, convention, options.dtype)
     kept = losslessness.judge(source, ops)
-    boxes = {name: whole(spec.shape) for name, spec in arrays.items()}
+    boxes = {name: whole_box(spec.shape) for name, spec in arrays.items()}
     files = list(huggingface_folder.shards(boxes, arrays, options.shard_bytes))
     finals = {
         **huggingface_folder.sidecars(

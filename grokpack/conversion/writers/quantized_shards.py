@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from grokpack.core.layout import Layout, whole
+from grokpack.core.layout import Layout, whole_box
 from grokpack.formats import safetensors
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class QuantizedArrays:
         files = []
         for path, shard in safetensors.named(safetensors.shards(sizes, shard_bytes)):
             names = [name for key in shard for name in self.units[int(key)]]
-            boxes = {name: whole(self.specs[name].shape) for name in self._ordered(names)}
+            boxes = {name: whole_box(self.specs[name].shape) for name in self._ordered(names)}
             files.append(safetensors.lay_out(path, boxes, self.specs))
         return Layout(self.specs, tuple((file,) for file in files))
 

@@ -20,7 +20,7 @@ from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, ModelCard
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import FileLayout, Layout, cut, whole
+from grokpack.core.layout import FileLayout, Layout, slice_box, whole_box
 from grokpack.models.partition import refuse_width
 from grokpack.models.tensor_names import rank_axis
 from grokpack.planning.target import Target
@@ -120,12 +120,12 @@ def presharded(
     files: list[FileLayout] = []
     for rank in range(ranks):
         slices = {
-            name: cut(arrays[name].shape, axis, rank, ranks)
+            name: slice_box(arrays[name].shape, axis, rank, ranks)
             for name, axis in axes.items()
             if axis is not None
         }
         files += huggingface_folder.shards(slices, arrays, shard_bytes, f"TP-{rank:03d}")
-    shared = {name: whole(arrays[name].shape) for name, axis in axes.items() if axis is None}
+    shared = {name: whole_box(arrays[name].shape) for name, axis in axes.items() if axis is None}
     files += huggingface_folder.shards(shared, arrays, shard_bytes, "TP-common")
     return Layout(arrays, tuple((file,) for file in files))
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.core.layout import whole
+from grokpack.core.layout import whole_box
 from grokpack.evaluation.network import matrices
 from grokpack.transforms.dequantize import read_as_f32
 
@@ -98,7 +98,7 @@ class Stream:
 
     def whole(self, tensor: TensorSpec) -> np.ndarray:
         """Read a small tensor, `f32[...]`: a norm, a router."""
-        found = self.values(tensor, whole(tensor.values.shape))
+        found = self.values(tensor, whole_box(tensor.values.shape))
         self.told(tensor, found)
         return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grokpack.core.errors import GrokpackError, Place, revised
-from grokpack.core.optional_imports import load
+from grokpack.core.optional_imports import import_extra
 from grokpack.core.version import __version__
 from grokpack.execution.workers import jobs
 
@@ -162,7 +162,7 @@ def cluster(url: str) -> Iterator[Cluster]:
         GrokpackError: GP307 where Dask is not installed, GP410 where no scheduler answers or it has
             no workers, GP409 where one has another version.
     """
-    distributed = load("distributed", _EXTRA)
+    distributed = import_extra("distributed", _EXTRA)
     _hush()
     where = url.removeprefix(SCHEME)
     address = where if "://" in where else f"tcp://{where}"

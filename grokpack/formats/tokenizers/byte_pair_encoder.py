@@ -30,7 +30,7 @@ class BytePairEncoder:
     """
 
     def __init__(self, table: TokenTable, path: str) -> None:
-        regex = optional_imports.load("regex", "evaluate")
+        regex = optional_imports.import_extra("regex", "evaluate")
         self._table = table
         try:
             self._pieces: Any = regex.compile(table.pattern)

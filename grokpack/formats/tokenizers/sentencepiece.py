@@ -76,7 +76,7 @@ def read(data: bytes, path: str) -> Vocabulary:
         GrokpackError: GP307 if sentencepiece or protobuf is missing, GP242 for a file that is no
             model or contradicts itself, GP306 for a model that is not BPE.
     """
-    schema = optional_imports.load("sentencepiece.sentencepiece_model_pb2", "gguf")
+    schema = optional_imports.import_extra("sentencepiece.sentencepiece_model_pb2", "gguf")
     check(data, path)
     model: Any = schema.ModelProto()
     try:
@@ -120,7 +120,9 @@ def load(data: bytes, path: str) -> Any:  # noqa: ANN401  # sentencepiece.Senten
         GrokpackError: GP242 as `check`, GP307 without the package.
     """
     _bound(data, path)
-    processor: Any = optional_imports.load("sentencepiece", "evaluate").SentencePieceProcessor()
+    processor: Any = optional_imports.import_extra(
+        "sentencepiece", "evaluate"
+    ).SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(data)
         count = processor.get_piece_size()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, port_by_scheme
 
-from grokpack.core.optional_imports import load
+from grokpack.core.optional_imports import import_extra
 from grokpack.core.version import AGENT
 from grokpack.storage.http import settings
 from grokpack.storage.http.proxies import SOCKS, Proxy, find_proxy
@@ -125,7 +125,7 @@ def _manager(proxy: Proxy | None) -> urllib3.PoolManager:
     if proxy is None:
         manager = urllib3.PoolManager(**options)
     elif proxy.scheme in SOCKS:
-        load("socks", "socks")
+        import_extra("socks", "socks")
         kind = import_module("urllib3.contrib.socks").SOCKSProxyManager
         manager = kind(proxy.url, proxy.user, proxy.password, **options)
     else:

@@ -58,8 +58,8 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, ExpectedDig
 
 
 def _asked(name: str, revision: str, against: str) -> tuple[dict[str, ExpectedDigest], str]:
-    hub: Any = optional_imports.load("huggingface_hub", "hub")
-    errors: Any = optional_imports.load("huggingface_hub.errors", "hub")
+    hub: Any = optional_imports.import_extra("huggingface_hub", "hub")
+    errors: Any = optional_imports.import_extra("huggingface_hub.errors", "hub")
     endpoint = settings.endpoint("HF_ENDPOINT")
     api = hub.HfApi(endpoint, library_name="grokpack", library_version=__version__)
     token = False if os.environ.get("GROKPACK_ANONYMOUS") else None

@@ -19,7 +19,7 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import Box, whole
+from grokpack.core.layout import Box, whole_box
 from grokpack.core.tensors import DType
 from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
@@ -82,10 +82,10 @@ def test_what_is_packed_is_read_back_as_it_is(
 
 def products(reader: ArrayReader, tensor: TensorSpec) -> np.ndarray:
     """A weight as it is read, `f64[..., in, out]`."""
-    values = np.ascontiguousarray(reader.read(tensor.name, whole(tensor.values.shape)))
+    values = np.ascontiguousarray(reader.read(tensor.name, whole_box(tensor.values.shape)))
     if tensor.scales is None:
         return to_f32(values, tensor.values.dtype).astype(np.float64)
-    bits = reader.read(f"{tensor.name}/scales", whole(tensor.scales.shape))
+    bits = reader.read(f"{tensor.name}/scales", whole_box(tensor.scales.shape))
     scales = to_f32(np.ascontiguousarray(bits), tensor.scales.dtype).astype(np.float64)
     per_group = values.shape[-2] // scales.shape[-2]
     dtype = tensor.values.dtype
@@ -104,8 +104,10 @@ def test_any_box_of_packed_codes_is_that_of_the_whole(wide_packed: Path, data: A
     start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
     size = tuple(data.draw(st.integers(1, n - a)) for n, a in zip(shape, start, strict=True))
     box = Box(start, size)
-    all_of_it = reader.read(name, whole(shape))
-    np.testing.assert_array_equal(reader.read(name, box), all_of_it[box.slices_in(whole(shape))])
+    all_of_it = reader.read(name, whole_box(shape))
+    np.testing.assert_array_equal(
+        reader.read(name, box), all_of_it[box.slices_in(whole_box(shape))]
+    )
 
 
 @pytest.fixture(scope="module", params=PACKED)
@@ -160,7 +162,7 @@ def assert_same_weights(one: Checkpoint, other: Checkpoint) -> None:
         arrays = one.tensors[name].arrays()
         arrays |= one.packings[name].arrays() if name in one.packings else {}
         for array, spec in arrays.items():
-            mine, theirs = (ArrayReader(c).read(array, whole(spec.shape)) for c in (one, other))
+            mine, theirs = (ArrayReader(c).read(array, whole_box(spec.shape)) for c in (one, other))
             np.testing.assert_array_equal(mine, theirs, err_msg=array)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from grokpack.checkpoint.virtual_store import chunk_grid
 from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, band, in_place
-from grokpack.core.layout import Box, Extent, Piece, cut, whole
+from grokpack.core.layout import Box, Extent, Piece, slice_box, whole_box
 from grokpack.core.tensors import ArraySpec, DType
 
 SHAPES = st.lists(st.integers(1, 12), min_size=0, max_size=3).map(tuple)
@@ -20,18 +20,18 @@ SHAPES = st.lists(st.integers(1, 12), min_size=0, max_size=3).map(tuple)
 
 def stored(array: np.ndarray, cuts: list[tuple[int, int]]) -> tuple[list[Piece], dict[str, bytes]]:
     """An array cut along axes into equal slices, each somewhere in one of two files."""
-    boxes = [whole(array.shape)]
+    boxes = [whole_box(array.shape)]
     for axis, count in cuts:
         boxes = [
             Box(tuple(map(sum, zip(b.start, c.start, strict=True))), c.shape)
             for b in boxes
-            for c in (cut(b.shape, axis, i, count) for i in range(count))
+            for c in (slice_box(b.shape, axis, i, count) for i in range(count))
         ]
     files = {"a": b"head", "b/c": b""}
     pieces = []
     for number, box in enumerate(reversed(boxes)):
         name = ("a", "b/c")[number % 2]
-        data = np.ascontiguousarray(array[box.slices_in(whole(array.shape))]).tobytes()
+        data = np.ascontiguousarray(array[box.slices_in(whole_box(array.shape))]).tobytes()
         pieces.append(Piece(box, Extent(name, len(files[name]) + 1, len(data))))
         files[name] += b"?" + data
     return pieces, files

@@ -23,7 +23,7 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
-from grokpack.core.events import ignore
+from grokpack.core.events import ignore_event
 from grokpack.core.progress import watching
 from grokpack.execution import worker_checks
 from grokpack.execution.output import Output
@@ -184,7 +184,7 @@ def _die(_watch: progress.Watch) -> Callable[[int], int]:
 
 def test_a_process_that_is_killed_is_an_error_that_says_so() -> None:
     with processes(count=1) as found, pytest.raises(GrokpackError) as caught:
-        list(map_unordered(Job(_die), range(1, 10), WorkerPool(1, found), watching(ignore)))
+        list(map_unordered(Job(_die), range(1, 10), WorkerPool(1, found), watching(ignore_event)))
     assert caught.value.code == "GP408"
     assert "BrokenProcessPool" in caught.value.facts[0][1]
 
@@ -204,9 +204,13 @@ def _fail(_watch: progress.Watch, error: type[Exception]) -> Callable[[int], int
 def test_bugs_stay_what_they_are_and_deaths_get_a_code(far: bool, workers: Alternating) -> None:
     pool = WorkerPool(2, workers if far else None)
     with pytest.raises(ZeroDivisionError):
-        list(map_unordered(Job(_fail, (ZeroDivisionError,)), range(1, 9), pool, watching(ignore)))
+        list(
+            map_unordered(
+                Job(_fail, (ZeroDivisionError,)), range(1, 9), pool, watching(ignore_event)
+            )
+        )
     with pytest.raises(GrokpackError) as caught:
-        list(map_unordered(Job(_fail, (KilledWorker,)), range(1, 9), pool, watching(ignore)))
+        list(map_unordered(Job(_fail, (KilledWorker,)), range(1, 9), pool, watching(ignore_event)))
     assert caught.value.code == "GP408"
     assert caught.value.facts[0][1].startswith("KilledWorker: of ")
     assert "more" not in caught.value.facts[0][1]
@@ -229,7 +233,7 @@ def test_an_error_elsewhere_arrives_whole_after_what_was_done(
     done: list[int] = []
     pool = WorkerPool(2, workers if far else None)
     with pytest.raises(GrokpackError) as caught:
-        done.extend(map_unordered(Job(_refuse), range(1, 100), pool, watching(ignore)))
+        done.extend(map_unordered(Job(_refuse), range(1, 100), pool, watching(ignore_event)))
     error = caught.value
     assert (error.code, error.what, error.facts, error.hint) == (
         "GP214",
@@ -260,7 +264,9 @@ def test_processes_elsewhere_are_told_to_end_early(workers: Alternating, tmp_pat
     threading.Thread(target=_set_after, args=(tmp_path / "1", stop)).start()
     began = time.monotonic()
     items = list(
-        map_unordered(job, range(1, 100), WorkerPool(1, workers), watching(ignore, stop.is_set))
+        map_unordered(
+            job, range(1, 100), WorkerPool(1, workers), watching(ignore_event, stop.is_set)
+        )
     )
     assert time.monotonic() - began < 30
     assert 1 in items
@@ -279,7 +285,9 @@ def test_a_job_that_is_stopped_stops_no_other(workers: Alternating, tmp_path: Pa
     (tmp_path / f"stop-{Job(_refuse).token}").touch()  # another's, in the same folder
     job = Job(_unless_stopped, stop_folder=str(tmp_path))
     items = list(range(1, 40))
-    assert sorted(map_unordered(job, items, WorkerPool(2, workers), watching(ignore))) == items
+    assert (
+        sorted(map_unordered(job, items, WorkerPool(2, workers), watching(ignore_event))) == items
+    )
 
 
 def _unless_stopped(watch: progress.Watch) -> Callable[[int], int]:
@@ -374,7 +382,7 @@ def test_checkpoints_are_compared_by_processes(
     one = open_checkpoint(str(source))
     for place in (output, tmp_path / "other"):
         second = open_checkpoint(str(place))
-        assert compare(one, second, ignore, Reading(executor=workers)) == compare(one, second)
+        assert compare(one, second, ignore_event, Reading(executor=workers)) == compare(one, second)
 
 
 def test_values_are_counted_by_processes(source: Path, workers: Alternating) -> None:

@@ -22,7 +22,7 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions as Quantizing
 from grokpack.conversion.plan_quantize import plan_quantize
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import Box, whole
+from grokpack.core.layout import Box, whole_box
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
@@ -72,7 +72,7 @@ def test_chunks_cover_an_array_once_and_no_shard_straddles_the_slices_of_two_ran
     rows, frame = zarr_shards.frames_spec(spec, grid).shape
     assert frame == math.prod(grid.chunk) * size + 4
     for row in range(rows):
-        inside = grid.box(row).intersect(whole(spec.shape))
+        inside = grid.box(row).intersect(whole_box(spec.shape))
         assert inside is not None, "a chunk lies wholly beyond the array"
         seen[tuple(slice(a, b) for a, b in zip(inside.start, inside.stop, strict=True))] += 1
     assert (seen == 1).all()
