@@ -32,6 +32,7 @@ class Dimensions:
     layers: Annotated[int | None, _dimension("--layers", "Decoder layers")] = None
     d_model: Annotated[int | None, _dimension("--d-model", "Residual width")] = None
     ffn: Annotated[int | None, _dimension("--ffn", "Inner width of an expert")] = None
+    mlp: Annotated[int | None, _dimension("--mlp", "Inner width of the dense MLP")] = None
     experts: Annotated[int | None, _dimension("--experts", "Experts per layer")] = None
     vocab: Annotated[int | None, _dimension("--vocab", "Vocabulary")] = None
     heads: Annotated[int | None, _dimension("--heads", "Query heads")] = None
@@ -48,6 +49,7 @@ class Dimensions:
             "layers": self.layers,
             "d_model": self.d_model,
             "ffn": self.ffn,
+            "mlp": self.mlp,
             "experts": self.experts,
             "vocab": self.vocab,
             "scale_groups": self.scale_groups,
@@ -62,13 +64,16 @@ class Dimensions:
 def synth(
     session: Session,
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder to write; gets a ckpt-0 in it")
+        Path, typer.Argument(metavar="OUT", help="Folder to write; Grok-1 gets a ckpt-0 in it")
     ],
+    model: Annotated[
+        Literal["grok-1", "grok-2"], typer.Option("--model", help="Whose release it looks like")
+    ] = "grok-1",
     preset: Annotated[
-        Literal["tiny", "small", "medium", "real-layer", "grok-1"],
+        Literal["tiny", "small", "medium", "real-layer", "grok-1", "grok-2"],
         typer.Option(
             "--preset",
-            help="5 MB, 0.3 GB, 3 GB, 8 GB or 318 GB",
+            help="5 MB, 0.3 GB, 3 GB, a layer in 8 GB (Grok-2: 13 GB), 318 GB or 539 GB",
         ),
     ] = "tiny",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other weights")] = 0,
@@ -88,8 +93,10 @@ def synth(
     """
     from grokpack.cli.run_plan import carry_out
     from grokpack.cli.source import verifying
-    from grokpack.conversion.plan_synth import PRESETS, plan_synth
+    from grokpack.conversion.plan_synth import plan_synth
+    from grokpack.conversion.plan_synth import preset as preset_of
 
-    plan = plan_synth(dimensions.over(PRESETS[preset]), seed, sparse=sparse)
+    geometry = dimensions.over(preset_of(model, preset))
+    plan = plan_synth(geometry, seed, sparse=sparse, model=model)
     target = str(out.absolute())
     carry_out(session, plan, target, run, following=verifying(target))

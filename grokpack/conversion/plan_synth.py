@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint.layouts import ckpt0_layout
+from grokpack.conversion import synthetic_release
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import Layout
-from grokpack.core.tensors import DType, scales_name
-from grokpack.formats import ckpt0 as ckpt0_format
-from grokpack.models import config_json
+from grokpack.core.tensors import DType
 from grokpack.models.architecture import Geometry
 from grokpack.models.family import Model
 from grokpack.models.grok1 import GROK1
+from grokpack.models.grok2 import GROK2
 from grokpack.planning.plan import Plan
-from grokpack.planning.target import Target
-from grokpack.transforms import copies, random_values
 
 if TYPE_CHECKING:
-    from grokpack.core.tensors import ArraySpec, TensorSpec
-    from grokpack.models.architecture import ModelTensor
-    from grokpack.transforms.protocols import LazyArray
+    from grokpack.models.family import Family
 
 PRESETS = {
     "tiny": Geometry(
@@ -60,25 +53,84 @@ PRESETS = {
 }
 """`tiny` 5 MB, `small` 0.3 GB, `medium` 3 GB, `real-layer` 8 GB, `grok-1` 318 GB."""
 
-EMBEDDING_RMS = 0.0128  # of the release, by published measurements
-_SCALE_SPREAD = 0.1  # relative; scales stay positive: the noise ends at 2 * sqrt(3)
+_GROK2_PRESETS = {
+    "tiny": Geometry(
+        vocab=1024,
+        d_model=128,
+        layers=3,
+        experts=8,
+        ffn=256,
+        mlp=512,
+        q_width=128,
+        kv_width=32,
+        head_dim=16,
+        scale_groups=None,
+    ),
+    "small": Geometry(
+        vocab=8192,
+        d_model=1024,
+        layers=4,
+        experts=8,
+        ffn=1024,
+        mlp=2048,
+        q_width=1024,
+        kv_width=256,
+        head_dim=64,
+        scale_groups=None,
+    ),
+    "medium": Geometry(
+        vocab=65536,
+        d_model=2048,
+        layers=5,
+        experts=8,
+        ffn=4096,
+        mlp=8192,
+        q_width=2048,
+        kv_width=512,
+        head_dim=128,
+        scale_groups=None,
+    ),
+    "real-layer": replace(GROK2.release, layers=1),
+    "grok-2": GROK2.release,
+}
+"""`tiny` 7 MB, `small` 0.3 GB, `medium` 3 GB, `real-layer` 13 GB, `grok-2` 539 GB."""
+
+_FAMILIES = {GROK1.name: (GROK1, PRESETS), GROK2.name: (GROK2, _GROK2_PRESETS)}
 
 _LARGEST = (1 << 31) - 1  # of a dimension, in every format that is written
 
 
-def plan_synth(geometry: Geometry, seed: int = 0, *, sparse: bool = False) -> Plan:
-    """Plan a Grok-1 checkpoint of random weights with magnitudes that a trained model has.
+def preset(model: str, name: str) -> Geometry:
+    """Return the dimensions of a preset.
+
+    Raises:
+        GrokpackError: GP304 for a model or a preset that there is not.
+    """
+    if model not in _FAMILIES:
+        raise GrokpackError("GP304", f"--model takes {', '.join(_FAMILIES)}, not `{model}`")
+    presets = _FAMILIES[model][1]
+    if name not in presets:
+        what = f"--preset of {model} takes {', '.join(presets)}, not `{name}`"
+        raise GrokpackError("GP304", what)
+    return presets[name]
+
+
+def plan_synth(
+    geometry: Geometry, seed: int = 0, *, sparse: bool = False, model: str = GROK1.name
+) -> Plan:
+    """Plan a checkpoint of random weights with magnitudes that a trained model has.
 
     Args:
         geometry: Dimensions, head size included.
         seed: Seed of the weights.
         sparse: True to leave weights as holes: files have their full size and real headers, but
             zeros for weights, and take no disk space.
+        model: The model whose release it looks like: `grok-1` or `grok-2`.
 
     Raises:
         GrokpackError: GP305 where the dimensions do not make a model.
     """
-    return plan_synth_model(Model(GROK1, geometry), seed, sparse=sparse)
+    return plan_synth_model(Model(_FAMILIES[model][0], geometry), seed, sparse=sparse)
 
 
 def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Plan:
@@ -86,63 +138,31 @@ def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Pl
 
     Raises:
         GrokpackError: GP305 where the dimensions do not make a model, GP306 where the family's
-            release has another format.
+            release has a form that is not known.
     """
     _refuse(model)
-    geometry = model.geometry
-    file_groups = []
-    arrays: dict[str, ArraySpec] = {}
-    made: dict[str, LazyArray] = {}
-    for entry in model.tensors():
-        tensor = model.spec(entry)
-        arrays |= tensor.arrays()
-        file_groups.append(
-            ckpt0_layout.lay_out_tensor(f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, 1)
-        )
-        made |= _zeros(tensor) if sparse else _weights(entry, tensor, geometry, seed)
-    finals = {config_json.FILE: config_json.render(model, {})}
-    target = Target(
-        ckpt0_format.NAME, Layout(arrays, tuple(file_groups)), made, finals, sparse=sparse
-    )
     own = {} if model.family is GROK1 else {"family": model.family.name}
-    parameters = {**own, **geometry.document(), "seed": seed, "sparse": sparse}
+    parameters = {**own, **model.geometry.document(), "seed": seed, "sparse": sparse}
+    target = synthetic_release.target(model, seed, sparse=sparse)
     return Plan("synth", parameters, None, target)
 
 
-def _zeros(tensor: TensorSpec) -> dict[str, LazyArray]:
-    return {
-        name: copies.Constant(0, array.dtype.itemsize) for name, array in tensor.arrays().items()
-    }
-
-
-def _weights(
-    entry: ModelTensor, tensor: TensorSpec, geometry: Geometry, seed: int
-) -> dict[str, LazyArray]:
-    name, shape = tensor.name, tensor.values.shape
-    if tensor.scales is not None:
-        mean = 1 / (random_values.CODE_RMS * math.sqrt(shape[-2]))
-        scales, spread = scales_name(name), mean * _SCALE_SPREAD
-        return {
-            name: random_values.RandomCodes(name, shape, seed),
-            scales: random_values.RandomFloats(
-                scales, tensor.scales.shape, seed, mean, spread, bf16=True
-            ),
-        }
-    mean, spread = {
-        "embedding": (0.0, EMBEDDING_RMS),
-        "head": (0.0, 1 / math.sqrt(geometry.d_model)),
-        "norm": (1.0, 0.1),
-    }.get(entry.rule.role, (0.0, 1 / math.sqrt(shape[-2] if len(shape) > 1 else 1)))
-    bf16 = tensor.values.dtype is DType.BF16
-    return {name: random_values.RandomFloats(name, shape, seed, mean, spread, bf16=bf16)}
+def _refuse_foreign(family: Family, geometry: Geometry) -> None:
+    """Refuse dimensions of parts that the family lacks."""
+    if (geometry.mlp is None) is not (family.find("mlp_gate") is None):
+        how = "no" if geometry.mlp else "a"
+        raise GrokpackError("GP305", f"{family.title} has {how} dense MLP")
+    if family.release_layout.weights is not DType.I8 and geometry.scale_groups is not None:
+        raise GrokpackError("GP305", f"weights of {family.title} have no scales")
 
 
 def _refuse(model: Model) -> None:
-    """Refuse dimensions that the architecture cannot have, and a release of another format."""
-    geometry, sizes = model.geometry, model.geometry.document()
-    if model.family.release_layout.format != ckpt0_format.NAME:
-        what = f"the release of {model.family.title} is no {ckpt0_format.NAME}"
-        raise GrokpackError("GP306", what)
+    """Refuse dimensions that the architecture cannot have."""
+    family, geometry = model.family, model.geometry
+    _refuse_foreign(family, geometry)
+    sizes = geometry.document()
+    if family.release_layout.weights is not DType.I8:
+        del sizes["scale_groups"]
     for name, size in sizes.items():
         if size is None or size < 1:
             raise GrokpackError("GP305", f"{name} must be at least 1, not {size}")

@@ -169,11 +169,8 @@ def _fill_sparse(
 
 
 def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
-    """Tell whether a tile of a sparse output lies wholly within one array."""
-    return any(
-        isinstance(file.segments[index], Part) and high - low == stop - start
-        for index, low, high in file.covering(start, stop)
-    )
+    """Tell whether a tile of a sparse output holds nothing but arrays."""
+    return all(isinstance(file.segments[index], Part) for index, _, _ in file.covering(start, stop))
 
 
 def file_group_blocks(

@@ -98,8 +98,9 @@ def as_released(model: Model, source: Mapping[str, Any]) -> dict[str, Any]:
     how the source's files hold its weights are left out.
     """
     family = model.family
-    stated = {key: source[key] for key in source if key not in _OF_FILES}
-    stated |= family.marks
+    stated = {
+        key: family.marks.get(key, said) for key, said in source.items() if key not in _OF_FILES
+    }
     ours = _dimensions(model) | hyperparameters.named(hyperparameters.defaults(model), family)
     added = {
         key: said if said == ours.get(key, said) else ours[key]

@@ -1,4 +1,4 @@
-"""Transforms that change no value: copies, transposes, stacks, regrouped scales, constants."""
+"""Transforms that change no value: copies, transposes, stacks, slices, regroupings, constants."""
 
 from __future__ import annotations
 
@@ -59,6 +59,26 @@ class Stack(Transform):
         one = Box(box.start[1:], box.shape[1:])
         made = [self.arrays[e].make(one, reader) for e in range(box.start[0], box.stop[0])]
         return made[0][None] if len(made) == 1 else np.stack(made)
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide(Transform):
+    """Matrix of slices `[slice, row, column]` that lie side by side.
+
+    Attributes:
+        slices: The slices.
+        width: Columns of each.
+    """
+
+    operation: ClassVar[str] = "side by side"
+    slices: LazyArray
+    width: int
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Make a box that lies within one slice."""
+        number, column = divmod(box.start[1], self.width)
+        made = self.slices.make(Box((number, box.start[0], column), (1, *box.shape)), reader)
+        return made.reshape(box.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
 
 
+UNSCALED = replace(SMALL, scale_groups=None)
+
+
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.FAMILIES, FAMILY.name, FAMILY)
@@ -170,7 +173,7 @@ def test_a_network_of_other_parts_is_refused(
 def test_a_release_in_another_format_is_not_synthesized() -> None:
     layout = ReleaseLayout("hf", weights=DType.BF16, others=DType.BF16)
     with pytest.raises(GrokpackError, match="the release of Third is no ckpt-0") as caught:
-        plan_synth_model(Model(replace(FAMILY, release_layout=layout), SMALL))
+        plan_synth_model(Model(replace(FAMILY, release_layout=layout), UNSCALED))
     assert caught.value.code == "GP306"
 
 
@@ -179,7 +182,7 @@ def test_its_release_may_be_plain_bfloat16(tmp_path: Path, monkeypatch: pytest.M
     layout = ReleaseLayout("ckpt-0", weights=DType.BF16, others=DType.BF16)
     plain = replace(FAMILY, release_layout=layout)
     monkeypatch.setitem(registry.FAMILIES, FAMILY.name, plain)
-    execute(plan_synth_model(Model(plain, SMALL), 7), str(tmp_path / "plain"))
+    execute(plan_synth_model(Model(plain, UNSCALED), 7), str(tmp_path / "plain"))
     assert verify_structure(survey(str(tmp_path / "plain"))).findings == ()
     source = open_checkpoint(str(tmp_path / "plain"))
     assert {(t.values.dtype, t.scales) for t in source.tensors.values()} == {(DType.BF16, None)}
