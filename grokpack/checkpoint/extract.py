@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
@@ -17,11 +17,12 @@ from grokpack.formats import npy, safetensors
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.inspection_json import ExtractedJson
 
 _STEP_BYTES = 4 << 20
 
 
-def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str, Any]:
+def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> ExtractedJson:
     """Write tensors, as they are stored, to a file whose suffix gives the format.
 
     Args:
@@ -33,7 +34,7 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> dict[str,
         GrokpackError: GP202 if one of them cannot be read, GP304 for another suffix or no names,
             GP323 if the file exists, GP403 if this thread is to stop.
     """
-    chosen = [checkpoint.tensors[view.name] for view in describe_tensors(checkpoint, patterns)]
+    chosen = [checkpoint.tensors[view["name"]] for view in describe_tensors(checkpoint, patterns)]
     absent = unread(checkpoint, patterns, checkpoint.tensors)
     suffix = os.path.splitext(path)[1]
     if not patterns or suffix not in (npy.SUFFIX, safetensors.SUFFIX):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.core.errors import UNSAFE_PICKLES, GrokpackError, Place
 from grokpack.core.escaping import safe_operand, shell_command
@@ -14,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+    from grokpack.core.documents.inspection_json import (
+        InspectionJson,
+        PartSizeJson,
+        PieceJson,
+        TensorJson,
+        ViewJson,
+    )
     from grokpack.core.finding import Finding
     from grokpack.core.layout import Piece
     from grokpack.models.architecture import ModelTensor
@@ -33,45 +39,7 @@ _READABLE = ("GP101", "GP102", "GP130")
 """Findings that leave nothing unread: a missing file, a foreign one, a wrong config."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartSummary:
-    """All tensors of one role: number, stored form and size."""
-
-    part: str
-    tensors: int
-    stored_as: str
-    shapes: tuple[tuple[int, ...], ...]
-    nbytes: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class TensorDescription:
-    """One tensor and the location of its bytes.
-
-    Attributes:
-        tp_axis: Axis that tensor-parallel ranks cut, counted from 0; None for a replicated tensor.
-        scale_groups: Scale rows per matrix; None for a tensor without scales.
-        rows_per_group: Input rows that share a scale.
-        pieces: Stored slices of each array: file, first byte, bytes, start, shape.
-    """
-
-    name: str
-    role: str
-    title: str
-    layer: int | None
-    dtype: str
-    shape: tuple[int, ...]
-    parameters: int
-    scales_shape: tuple[int, ...] | None
-    scale_groups: int | None
-    rows_per_group: int | None
-    tp_axis: int | None
-    gguf: str
-    pieces: dict[str, list[dict[str, Any]]]
-
-
-def parts(checkpoint: Checkpoint) -> list[PartSummary]:
+def parts(checkpoint: Checkpoint) -> list[PartSizeJson]:
     """Return the overview by role; replicas in files of several ranks count each time."""
     by_name = checkpoint.model.by_name()
     stored = _stored_bytes(checkpoint)
@@ -90,10 +58,15 @@ def parts(checkpoint: Checkpoint) -> list[PartSummary]:
                 for t in tensors
             }
         )
-        shapes = tuple(sorted({t.values.shape for t in tensors}, reverse=True))
-        rows.append(
-            PartSummary(title, len(tensors), "; ".join(kinds), shapes, nbytes, nbytes / total)
-        )
+        row: PartSizeJson = {
+            "part": title,
+            "tensors": len(tensors),
+            "stored_as": "; ".join(kinds),
+            "shapes": sorted({t.values.shape for t in tensors}, reverse=True),
+            "nbytes": nbytes,
+            "share": nbytes / total,
+        }
+        rows.append(row)
     return rows
 
 
@@ -106,9 +79,7 @@ def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
     return {name: sum(p.extent.nbytes for p in rows) for name, rows in pieces.items()}
 
 
-def describe_tensors(
-    checkpoint: Checkpoint, patterns: list[str] | None = None
-) -> list[TensorDescription]:
+def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorJson]:
     """Return the tensors that match one of the patterns, in file order; all without patterns.
 
     Args:
@@ -166,7 +137,7 @@ def unreadable(survey: Survey) -> list[Finding]:
 
 def _describe_tensor(
     checkpoint: Checkpoint, entry: ModelTensor, pieces: dict[str, tuple[Piece, ...]]
-) -> TensorDescription:
+) -> TensorJson:
     tensor = checkpoint.tensors[entry.name]
     axis = partition.cut_axis(entry.rule, "engines")
     groups = tensor.scales.shape[-2] if tensor.scales else None
@@ -176,24 +147,24 @@ def _describe_tensor(
         ]
         for array in tensor.arrays()
     }
-    return TensorDescription(
-        entry.name,
-        entry.rule.role,
-        entry.rule.title,
-        entry.layer,
-        checkpoint.label(tensor),
-        tensor.values.shape,
-        tensor.values.elements,
-        tensor.scales.shape if tensor.scales else None,
-        groups,
-        tensor.values.shape[-2] // groups if groups else None,
-        None if axis is None else axis % len(tensor.values.shape),
-        entry.gguf,
-        arrays,
-    )
+    return {
+        "name": entry.name,
+        "role": entry.rule.role,
+        "title": entry.rule.title,
+        "layer": entry.layer,
+        "dtype": checkpoint.label(tensor),
+        "shape": tensor.values.shape,
+        "parameters": tensor.values.elements,
+        "scales_shape": tensor.scales.shape if tensor.scales else None,
+        "scale_groups": groups,
+        "rows_per_group": tensor.values.shape[-2] // groups if groups else None,
+        "tp_axis": None if axis is None else axis % len(tensor.values.shape),
+        "gguf": entry.gguf,
+        "pieces": arrays,
+    }
 
 
-def _piece(piece: Piece) -> dict[str, Any]:
+def _piece(piece: Piece) -> PieceJson:
     extent = piece.extent
     return {
         "file": extent.path,
@@ -204,7 +175,7 @@ def _piece(piece: Piece) -> dict[str, Any]:
     }
 
 
-def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any]:
+def document(survey: Survey, patterns: list[str] | None = None) -> InspectionJson:
     """Return everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
 
     Raises:
@@ -224,20 +195,19 @@ def document(survey: Survey, patterns: list[str] | None = None) -> dict[str, Any
         "ranks": checkpoint.ranks,
         "geometry": geometry.document()
         | {"q_heads": geometry.q_heads, "kv_heads": geometry.kv_heads},
-        "parameters": asdict(counted),
+        "parameters": {
+            "total": counted.total,
+            "active": counted.active,
+            "by_role": counted.by_role,
+        },
         "widths": partition.legal_widths(geometry) if geometry.head_dim else None,
-        "parts": [asdict(row) for row in parts(checkpoint)],
-        "tensors": [_fields(view) for view in describe_tensors(checkpoint, patterns)],
+        "parts": parts(checkpoint),
+        "tensors": describe_tensors(checkpoint, patterns),
         "view": _through(survey, checkpoint),
     }
 
 
-def _fields(view: TensorDescription) -> dict[str, Any]:
-    """Return a tensor's row; its values are JSON's own, which `asdict` would copy one by one."""
-    return {field.name: getattr(view, field.name) for field in fields(view)}
-
-
-def _through(survey: Survey, checkpoint: Checkpoint) -> dict[str, Any] | None:
+def _through(survey: Survey, checkpoint: Checkpoint) -> ViewJson | None:
     """Return the view by which the checkpoint was named, and its spec in TensorStore."""
     if survey.view is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +15,9 @@ from grokpack.core.escaping import escape_line, escape_terminal
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
 from grokpack.report.envelope import failure, usage
+
+if TYPE_CHECKING:
+    from grokpack.core.documents.answer_json import Answer
 
 app = typer.Typer(
     name="grokpack",
@@ -79,5 +82,5 @@ def _fail(error: Exception) -> int:
     return int(told.exit_status)
 
 
-def _answer(document: dict[str, Any]) -> None:
+def _answer(document: Answer) -> None:
     machine_output.write(machine_output.form_of(sys.argv[1:]), document)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from grokpack.cli.session import Session
 from grokpack.core.exit_status import ExitStatus
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.comparison_json import ComparisonJson
     from grokpack.verification.compare import Comparison
 
 
@@ -50,12 +51,14 @@ def diff(
     with open_workers(workers) as worker_options:
         found = compare(one, other, session.stoppable(), with_workers(worker_options))
     well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
-    data = document(found, places, max_error) | {"seconds": round(time.monotonic() - began, 3)}
+    data = document(found, places, max_error, time.monotonic() - began)
     status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO
     session.result(text.render(found, data), data, status, word=found.state)
 
 
-def document(found: Comparison, places: list[str], max_error: float | None) -> dict[str, Any]:
+def document(
+    found: Comparison, places: list[str], max_error: float | None, seconds: float
+) -> ComparisonJson:
     """Make `data` of `grokpack diff --json`."""
     from grokpack.report.numbers import finite
 
@@ -77,4 +80,5 @@ def document(found: Comparison, places: list[str], max_error: float | None) -> d
             }
             for row in found.tensors
         ],
+        "seconds": round(seconds, 3),
     }

@@ -45,7 +45,6 @@ def inspect(
     cannot be read, or a tensor that was asked for is not.
     """
     import time
-    from dataclasses import asdict
 
     from grokpack.checkpoint import summary
     from grokpack.checkpoint.open_checkpoint import survey
@@ -79,5 +78,5 @@ def inspect(
     )
     bad = bool(wrong or data["unread"])
     status = ExitStatus.ANSWER_IS_NO if bad else ExitStatus.OK
-    rows = [asdict(finding) for finding in wrong]
+    rows = [finding.row() for finding in wrong]
     session.result(shown, data, status, rows, "incomplete" if bad else "ok")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,6 +14,7 @@ from grokpack.report import envelope
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from grokpack.core.documents.answer_json import Answer
     from grokpack.report.junit import Case
 
 FORMS = ("json", "github", "junit")
@@ -33,7 +34,7 @@ def form_of(words: Sequence[str]) -> str:
     return form
 
 
-def write(form: str, document: dict[str, Any], cases: Sequence[Case] = ()) -> None:
+def write(form: str, document: Answer, cases: Sequence[Case] = ()) -> None:
     """Put a document on stdout in one of `FORMS`; other forms are for people."""
     if form == "json":
         typer.echo(envelope.text(document))
@@ -46,7 +47,7 @@ def write(form: str, document: dict[str, Any], cases: Sequence[Case] = ()) -> No
         typer.echo(escaping.xml(junit.render(document, cases)))
 
 
-def _annotate(document: dict[str, Any]) -> None:
+def _annotate(document: Answer) -> None:
     from grokpack.report import github
 
     typer.echo(github.render(document))

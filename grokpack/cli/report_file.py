@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grokpack.core import escaping
 from grokpack.core.errors import GrokpackError
 from grokpack.report import envelope, pages
+
+if TYPE_CHECKING:
+    from grokpack.core.documents.answer_json import Answer
 
 _DOCUMENT, _PAGE = ".json", ".html"
 
@@ -35,7 +38,7 @@ def check(report: Path | None, command: str) -> None:
     raise GrokpackError("GP304", what, hint=f"give it {forms}")
 
 
-def write(report: Path, document: dict[str, Any]) -> None:
+def write(report: Path, document: Answer) -> None:
     """Write the report atomically: the file is either the old one or the new one.
 
     Raises:

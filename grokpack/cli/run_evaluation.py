@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -31,6 +31,15 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.network_options import EvaluateFlags, NetworkFlags
     from grokpack.cli.session import Session
+    from grokpack.core.documents.evaluation_json import (
+        EvaluationJson,
+        LayerJson,
+        LossJson,
+        NetworkRunJson,
+        PartErrorJson,
+        UnequalJson,
+        WeightsJson,
+    )
     from grokpack.evaluation.pair_evaluation import PairEvaluation
     from grokpack.evaluation.part_comparison import PartComparison
     from grokpack.evaluation.results import Evaluation, Loss
@@ -78,7 +87,7 @@ def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
     data = pair_document(found, wanted, options)
     beyond = any(row.severity == "error" for row in seen)
     status = ExitStatus.ANSWER_IS_NO if beyond else ExitStatus.OK
-    rows = [asdict(row) for row in seen]
+    rows = [row.row() for row in seen]
     word = "beyond" if beyond else "within"
     session.result(shown.render_pair(data, seen, word), data, status, rows, word)
 
@@ -153,45 +162,44 @@ def _alone(
     session.result(shown.render(data), data)
 
 
-def document(found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions) -> dict[str, Any]:
+def document(found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions) -> EvaluationJson:
     """Make `data` of `grokpack evaluate --json` for one network."""
-    return _run_document(found, wanted, options) | {
-        "loss": _loss(found.loss),
-        "layers": [asdict(row) for row in found.layers],
-        "losses": [finite(float(loss)) for loss in found.losses[:_MOST_LOSSES]],
-        "logits": wanted.logits,
-        "calibration": wanted.calibrate,
-    }
+    data = _begun(found, wanted, options)
+    data["loss"] = _loss(found.loss)
+    data["layers"] = [cast("LayerJson", asdict(row)) for row in found.layers]
+    data["losses"] = [finite(float(loss)) for loss in found.losses[:_MOST_LOSSES]]
+    data["logits"] = wanted.logits
+    data["calibration"] = wanted.calibrate
+    return data
 
 
 def pair_document(
     found: PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
-) -> dict[str, Any]:
+) -> EvaluationJson:
     """Make `data` of `grokpack evaluate --against --json`."""
-    return _run_document(found, wanted, options) | {
-        "loss": _loss(found.first),
-        "other_loss": _loss(found.second),
-        "kl": {
-            "mean": finite(found.kl_mean),
-            "p99": finite(found.kl_p99),
-            "largest": finite(float(np.max(found.kl))),
-        },
-        "top1": found.top1,
-        "top8": found.top8,
-        "embedding": finite(found.embedding),
-        "head": finite(found.head),
-        "layers": [
-            {key: finite(value) for key, value in asdict(row).items()} for row in found.layers
-        ],
-        "parts": [_part(part) for part in found.parts],
-        "suspects": [_part(part) | {"typical": None} for part in network_verdict.suspects(found)],
-        "weights": _weights(found),
-        "max_kl": wanted.max_kl,
-        "min_top1": wanted.min_top1,
+    data = _begun(found, wanted, options)
+    data["loss"] = _loss(found.first)
+    data["other_loss"] = _loss(found.second)
+    data["kl"] = {
+        "mean": finite(found.kl_mean),
+        "p99": finite(found.kl_p99),
+        "largest": finite(float(np.max(found.kl))),
     }
+    data["top1"], data["top8"] = found.top1, found.top8
+    data["embedding"], data["head"] = finite(found.embedding), finite(found.head)
+    data["layers"] = [
+        cast("LayerJson", {key: finite(value) for key, value in asdict(row).items()})
+        for row in found.layers
+    ]
+    data["parts"] = [_part(part) for part in found.parts]
+    suspects = network_verdict.suspects(found)
+    data["suspects"] = [{**_part(part), "typical": None} for part in suspects]
+    data["weights"] = _weights(found)
+    data["max_kl"], data["min_top1"] = wanted.max_kl, wanted.min_top1
+    return data
 
 
-def _part(part: PartComparison) -> dict[str, Any]:
+def _part(part: PartComparison) -> PartErrorJson:
     """Return a part of the network with its limit, as JSON values."""
     return {
         "part": part.name,
@@ -201,40 +209,44 @@ def _part(part: PartComparison) -> dict[str, Any]:
     }
 
 
-def _weights(found: PairEvaluation) -> dict[str, Any]:
+def _weights(found: PairEvaluation) -> WeightsJson:
     """Count the weights in each state, and list those that are not equal."""
     rows = [row for part in found.parts for row in part.weights]
     states = Counter(row.state for row in rows)
     return {
-        **{state: states[state] for state in (EQUAL, WITHIN, OTHERWISE, BEYOND)},
+        "equal": states[EQUAL],
+        "within": states[WITHIN],
+        "otherwise": states[OTHERWISE],
+        "beyond": states[BEYOND],
         "unequal": [_unequal(row) for row in rows if row.state != EQUAL],
     }
 
 
-def _unequal(row: WeightGap) -> dict[str, Any]:
+def _unequal(row: WeightGap) -> UnequalJson:
     """A weight that is not equal; its name tells the part of the network."""
     found = asdict(row) | {key: finite(getattr(row, key)) for key in _RATIOS}
     del found["part"]
-    return found
+    return cast("UnequalJson", found)
 
 
-def _run_document(
+def _begun(
     found: Evaluation | PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
-) -> dict[str, Any]:
-    """Return what both documents say of the run."""
-    return {
-        "source": wanted.source,
+) -> EvaluationJson:
+    """Begin a document with what it says of the run."""
+    run: NetworkRunJson = {
+        "source": str(wanted.source),
         "against": wanted.against,
-        "input": wanted.text or wanted.tokens,
+        "input": str(wanted.text or wanted.tokens),
         "precision": options.precision,
         "tokens": found.tokens,
         "read_bytes": found.read_bytes,
         "seconds": round(found.seconds, 3),
         "tokens_per_s": found.tokens / max(found.seconds, 1e-9),
     }
+    return cast("EvaluationJson", run)
 
 
-def _loss(loss: Loss) -> dict[str, Any]:
+def _loss(loss: Loss) -> LossJson:
     return {
         "tokens": loss.tokens,
         "mean": finite(loss.mean),

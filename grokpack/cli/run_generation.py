@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.network_options import GenerateFlags, NetworkFlags
     from grokpack.cli.session import Session
+    from grokpack.core.documents.generation_json import GenerationJson
     from grokpack.formats.tokenizers.kinds import Encoder
 
 _PROBE_BYTES = 64 << 20  # read to tell how fast reading is here
@@ -87,13 +88,13 @@ def document(
     wanted: GenerateFlags,
     prompts: list[np.ndarray],
     tokenizer: Encoder | None,
-) -> dict[str, Any]:
+) -> GenerationJson:
     """Make `data` of `grokpack generate --json`."""
     made = sum(map(len, found.tokens))
     after = max(found.seconds - found.first_s, 1e-9)
     steps = max(map(len, found.tokens)) - 1
     return {
-        "source": wanted.source,
+        "source": str(wanted.source),
         "sequences": [
             {
                 "prompt": [int(t) for t in prompt],
@@ -114,7 +115,7 @@ def document(
     }
 
 
-def _text(data: dict[str, Any]) -> str:
+def _text(data: GenerationJson) -> str:
     return "\n".join(
         row["text"] if row["text"] is not None else " ".join(map(str, row["tokens"]))
         for row in data["sequences"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from grokpack.cli import parsing
 from grokpack.cli.options import PartedRunFlags, RunFlags
@@ -17,6 +17,7 @@ from grokpack.report import numbers
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
     from grokpack.cli.workers import WorkerOptions
+    from grokpack.core.documents.plan_json import AccountsJson, PlanJson
     from grokpack.execution.estimate import Estimate
     from grokpack.execution.partial_run import RunPart
     from grokpack.execution.preflight import Preflight
@@ -103,10 +104,8 @@ class _Run:
         if self.part is not None:
             from grokpack.execution.partial_run import part_bytes
 
-            data |= {
-                "part": [self.part.number, self.part.count],
-                "part_bytes": part_bytes(self.plan, self.part),
-            }
+            data["part"] = [self.part.number, self.part.count]
+            data["part_bytes"] = part_bytes(self.plan, self.part)
         if self.flags.dry_run:
             rendered = text.render(data, self.out)
             self.session.result(f"{rendered}\nnothing written (--dry-run)", data)
@@ -164,16 +163,16 @@ class _Run:
 
         return execute_judged_part(judged, self.part, self.limits, listen, executor)
 
-    def _tell_done(self, data: dict[str, Any]) -> None:
+    def _tell_done(self, data: PlanJson) -> None:
         lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]
-        self.session.result("\n".join(lines), data | {"already_done": True} | self._opens())
+        data["already_done"] = True
+        self._finish(data, lines)
 
-    def _tell_part(self, data: dict[str, Any], outcome: Outcome) -> None:
+    def _tell_part(self, data: PlanJson, outcome: Outcome) -> None:
         left = outcome.outstanding_parts
-        data |= self._figures(outcome) | {
-            "outstanding_bytes": outcome.outstanding_bytes,
-            "outstanding_parts": list(left),
-        }
+        self._measure(data, outcome)
+        data["outstanding_bytes"] = outcome.outstanding_bytes
+        data["outstanding_parts"] = list(left)
         written = numbers.size(outcome.written_bytes)
         took = numbers.duration(outcome.seconds)
         number, count = data["part"]
@@ -188,31 +187,33 @@ class _Run:
         status = ExitStatus.TRY_AGAIN if awaited else ExitStatus.OK
         self.session.result("\n".join(lines), data, status)
 
-    def _tell(self, data: dict[str, Any], outcome: Outcome) -> None:
+    def _tell(self, data: PlanJson, outcome: Outcome) -> None:
         from grokpack.report import plan_text as text
 
-        data |= self._figures(outcome)
+        self._measure(data, outcome)
         wrote = f"wrote {numbers.shown(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
         lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
         if outcome.account:
             from grokpack.report import quantization_error_text
 
-            data["account"] = outcome.account
-            lines += [quantization_error_text.table(outcome.account), ""]
+            data["account"] = cast("AccountsJson", outcome.account)
+            lines += [quantization_error_text.table(data["account"]), ""]
         lines += self._shown()
         lines += [f"  next     {self.following}"] if self.following else []
-        self.session.result("\n".join(lines), data | self._opens())
+        self._finish(data, lines)
 
-    def _figures(self, outcome: Outcome) -> dict[str, Any]:
-        return {
-            "already_done": False,
-            "seconds": round(outcome.seconds, 3),
-            "written_bytes": outcome.written_bytes,
-            "processes": len(outcome.processes),
-        }
+    def _measure(self, data: PlanJson, outcome: Outcome) -> None:
+        """Add the figures of a run to the document."""
+        data["already_done"] = False
+        data["seconds"] = round(outcome.seconds, 3)
+        data["written_bytes"] = outcome.written_bytes
+        data["processes"] = len(outcome.processes)
 
-    def _opens(self) -> dict[str, Any]:
-        return {} if self.opens is None else {"opens": self.opens}
+    def _finish(self, data: PlanJson, lines: list[str]) -> None:
+        """Show the result of a run that left nothing to do."""
+        if self.opens is not None:
+            data["opens"] = self.opens
+        self.session.result("\n".join(lines), data)
 
     def _shown(self) -> list[str]:
         opens = self.opens

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.report import envelope, error_text, terminal
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.answer_json import Answer, FindingJson
     from grokpack.report.junit import Case
 
 
@@ -81,9 +82,9 @@ class Session:
     def result(
         self,
         text: str,
-        data: dict[str, Any],
+        data: Mapping[str, object],
         status: ExitStatus = ExitStatus.OK,
-        findings: list[dict[str, Any]] | None = None,
+        findings: Sequence[FindingJson] = (),
         word: str = "ok",
         cases: Sequence[Case] = (),
     ) -> None:
@@ -91,7 +92,7 @@ class Session:
         if self.form == "text" and self.report is None:  # no document is needed
             self._write(text, sys.stdout)
         else:
-            document = envelope.document(self.command, word, status, data, findings or [], [])
+            document = envelope.document(self.command, word, status, data, findings)
             if self.report is not None:
                 report_file.write(self.report, document)
             self._answer(document, cases, text)
@@ -109,14 +110,14 @@ class Session:
         self._write(error_text.render(error), sys.stderr)
         raise typer.Exit(int(status))
 
-    def _answer(self, document: dict[str, Any], cases: Sequence[Case], text: str | None) -> None:
+    def _answer(self, document: Answer, cases: Sequence[Case], text: str | None) -> None:
         """Put the result on stdout; as text only if there is one."""
         if self.form in machine_output.FORMS:
             machine_output.write(self.form, document, cases)
         elif text is not None:
             self._write(text, sys.stdout)
 
-    def _report_failure(self, document: dict[str, Any]) -> None:
+    def _report_failure(self, document: Answer) -> None:
         """Write the report of a failed command; if that fails, the first error stands."""
         if self.report is not None and report_file.is_possible(self.report, self.command):
             with suppress(GrokpackError):

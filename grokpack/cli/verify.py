@@ -14,6 +14,7 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import of_kinds
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.verification_json import ContentsJson, VerificationJson
     from grokpack.report.junit import Case
     from grokpack.verification.verify_structure import Verdict
 
@@ -101,7 +102,7 @@ def verify(
         document(verdict, seconds),
         status(verdict),
         [
-            finding.row() | {"fix": fix}
+            {**finding.row(), "fix": fix}
             for finding, fix in zip(verdict.findings, verify_structure.fixes(verdict), strict=True)
         ],
         verdict.word,
@@ -135,7 +136,7 @@ def status(verdict: Verdict) -> ExitStatus:
     return ExitStatus.UNSAFE if hostile else ExitStatus.ANSWER_IS_NO
 
 
-def document(verdict: Verdict, seconds: float) -> dict[str, object]:
+def document(verdict: Verdict, seconds: float) -> VerificationJson:
     """Make `data` of `grokpack verify --json`."""
     from grokpack.models import registry
     from grokpack.verification.layer_states import layers
@@ -159,7 +160,7 @@ def document(verdict: Verdict, seconds: float) -> dict[str, object]:
     }
 
 
-def _contents(verdict: Verdict) -> dict[str, object] | None:
+def _contents(verdict: Verdict) -> ContentsJson | None:
     found = verdict.contents
     if found is None:
         return None

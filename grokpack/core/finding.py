@@ -10,6 +10,8 @@ from grokpack.core.escaping import escape_line
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
+    from grokpack.core.documents.answer_json import FindingJson
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -39,9 +41,17 @@ class Finding:
             text = getattr(self, name)
             object.__setattr__(self, name, None if text is None else escape_line(text))
 
-    def row(self) -> dict[str, str | None]:
-        """Return the fields by name, as JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    def row(self) -> FindingJson:
+        """Return the finding as JSON values."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "file": self.file,
+            "tensor": self.tensor,
+            "expected": self.expected,
+            "found": self.found,
+            "severity": self.severity,
+        }
 
 
 def of_kinds(findings: Iterable[Finding], *codes: str) -> list[Finding]:

@@ -29,6 +29,7 @@ from grokpack.evaluation.weight_comparison import Weights
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.evaluation_json import PartName
     from grokpack.core.finding import Finding
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
@@ -212,7 +213,7 @@ class _Run:
         chosen = [set(routing.chosen[-size:].ravel().tolist()) for routing in routings]
         reached = frozenset(chosen[0] & chosen[1])
         alone = max(self._batch.lengths) == 1
-        halves = ("attention", attention), ("experts", experts)
+        halves: list[tuple[PartName, float]] = [("attention", attention), ("experts", experts)]
         made = (
             PartComparison.of(name, number, error, seen, precision, reached=reached, alone=alone)
             for name, error in halves
@@ -240,9 +241,9 @@ class _Run:
             self._both_step.multiply(*pair)
         head = math.sqrt(errors / whole) if whole else 0.0
         seen, precision = self._weights.collect(), self._one.precision.name
+        ends: list[tuple[PartName, float]] = [("embedding", self.embedding), ("head", head)]
         self._ends = tuple(
-            PartComparison.of(name, None, error, seen, precision)
-            for name, error in (("embedding", self.embedding), ("head", head))
+            PartComparison.of(name, None, error, seen, precision) for name, error in ends
         )
         return head
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from grokpack.core.documents.evaluation_json import PartName
     from grokpack.evaluation.network.experts import Routing
     from grokpack.evaluation.network.precision import Name
     from grokpack.models.architecture import Part
@@ -50,7 +51,7 @@ class PartComparison:
         weights: Distances of its weights.
     """
 
-    name: str
+    name: PartName
     layer: int | None
     error: float
     limit: float
@@ -69,7 +70,7 @@ class PartComparison:
     @classmethod
     def of(
         cls,
-        name: str,
+        name: PartName,
         layer: int | None,
         error: float,
         seen: Sequence[WeightGap],

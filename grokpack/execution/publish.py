@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
 
 
-def sum_error_stats(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
+def sum_error_stats(plan: Plan, receipts: list[Receipt]) -> Mapping[str, Any]:
     """Sum up the error statistics of all tiles; empty if nothing was quantized."""
     total: dict[str, ErrorStats] = {}
     for receipt in receipts:
@@ -34,7 +34,7 @@ def sum_error_stats(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
 
 
 def publish(
-    plan: Plan, output: Output, receipts: list[Receipt], error_stats: dict[str, Any]
+    plan: Plan, output: Output, receipts: list[Receipt], error_stats: Mapping[str, Any]
 ) -> int:
     """Publish an output whose every tile has one receipt.
 
@@ -90,7 +90,7 @@ def _refuse_loss(
         raise storage.files_lost(lost)
 
 
-def _description(plan: Plan, error_stats: dict[str, Any]) -> dict[str, Any]:
+def _description(plan: Plan, error_stats: Mapping[str, Any]) -> dict[str, Any]:
     finals = sorted(plan.target.finals.items())
     return {
         "plan": plan.digest(),

@@ -21,6 +21,7 @@ from grokpack.kernels.groupwise import HISTOGRAM_BINS, HISTOGRAM_EDGES, tally_gr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from grokpack.core.documents.plan_json import AccountJson, AccountsJson
     from grokpack.models.family import Model
     from grokpack.transforms.quantized_rows import QuantizedRows
 
@@ -92,7 +93,7 @@ class ErrorStats:
         )
         return squares, errors, products
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> AccountJson:
         """Compute the figures that people ask for, as JSON values: ratios, decibels, shares.
 
         `relative_error` is the root of e^2 / x^2, `sqnr_db` the same in decibels, `cosine` that of
@@ -100,7 +101,7 @@ class ErrorStats:
         """
         squares, errors, products = self.exact_totals()
         zero = int(self.totals[_ZERO])
-        counted = {
+        counted: AccountJson = {
             "weights": self.weights,
             "groups": int(self.totals[_GROUPS]) - zero,
             "zero_groups": zero,
@@ -150,7 +151,7 @@ class ErrorStats:
         return statistics
 
 
-def document(by_tensor: StatsByTensor, model: Model) -> dict[str, Any]:
+def document(by_tensor: StatsByTensor, model: Model) -> AccountsJson:
     """Make figures by role and by tensor, as JSON values that do not depend on the run's order."""
     entries = model.by_name()
     roles: dict[str, ErrorStats] = {}

@@ -24,7 +24,7 @@ from grokpack.execution.written_files import written_files
 from grokpack.planning.tasks import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor
 
     from grokpack.core.layout import Layout
@@ -54,7 +54,7 @@ class Outcome:
     total_bytes: int
     seconds: float
     already_done: bool = False
-    account: dict[str, Any] = field(default_factory=dict)
+    account: Mapping[str, Any] = field(default_factory=dict)
     processes: dict[str, int] = field(default_factory=dict)
     published: bool = True
     outstanding_bytes: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import escape_line
 from grokpack.report import numbers
@@ -10,6 +10,7 @@ from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED
 from grokpack.verification.value_locations import describe_index
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.comparison_json import ComparisonJson
     from grokpack.verification.compare import Comparison, Difference
 
 _MOST_SHOWN = 20  # tensors; more say nothing new
@@ -20,7 +21,7 @@ _WORDS = {
 }
 
 
-def render(found: Comparison, data: dict[str, Any]) -> str:
+def render(found: Comparison, data: ComparisonJson) -> str:
     """Render counts by state, the worst tensors, and the verdict."""
     lines = []
     unlike = [row for row in found.tensors if row.state == DIFFERENT]

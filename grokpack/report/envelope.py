@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grokpack.core import escaping
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from grokpack.core.documents.answer_json import Answer, ErrorJson, FindingJson
+
 
 def document(
     command: str,
     status: str,
     exit_code: ExitStatus,
-    data: dict[str, Any],
-    findings: list[dict[str, Any]],
-    errors: list[dict[str, Any]],
-) -> dict[str, Any]:
+    data: Mapping[str, object],
+    findings: Sequence[FindingJson] = (),
+    errors: Sequence[ErrorJson] = (),
+) -> Answer:
     """Make the document; `grokpack explain --schema COMMAND` describes it.
 
     Its text is escaped, so that pages, tables and annotations can be made of it.
@@ -34,12 +39,12 @@ def document(
     }
 
 
-def text(document: dict[str, Any]) -> str:
+def text(document: Answer) -> str:
     """Serialize the document as it is printed and stored."""
     return escaping.json(json.dumps(document, indent=2))
 
 
-def error_row(error: GrokpackError) -> dict[str, Any]:
+def error_row(error: GrokpackError) -> ErrorJson:
     """Return an error as JSON values."""
     place = error.where
     return {
@@ -53,12 +58,12 @@ def error_row(error: GrokpackError) -> dict[str, Any]:
     }
 
 
-def failure(command: str, error: GrokpackError, status: ExitStatus) -> dict[str, Any]:
+def failure(command: str, error: GrokpackError, status: ExitStatus) -> Answer:
     """Make the document of a command that ended with an error."""
-    return document(command, "error", status, {}, [], [error_row(error)])
+    return document(command, "error", status, {}, errors=[error_row(error)])
 
 
-def usage(message: str) -> dict[str, Any]:
+def usage(message: str) -> Answer:
     """Make the document of a command line that could not be parsed."""
     error = GrokpackError("GP304", message, hint="see `grokpack COMMAND --help`")
     return failure("usage", error, ExitStatus.USAGE)

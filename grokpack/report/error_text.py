@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.answer_json import FindingJson
     from grokpack.core.errors import GrokpackError
 
 
@@ -28,3 +29,9 @@ def render(error: GrokpackError) -> str:
             ),
         ]
     return "\n".join(lines)
+
+
+def compared(finding: FindingJson) -> list[str]:
+    """Describe the values that a finding compares, as far as there are some."""
+    values = (("expected", finding["expected"]), ("found", finding["found"]))
+    return [f"{label} {value}" for label, value in values if value]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.report import html, numbers, svg
 from grokpack.report.evaluation_text import measure, perplexity, states
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.evaluation_json import EvaluationAnswer, EvaluationJson
     from grokpack.report.html import Html
 
 _BINS = 40  # of the histogram of losses
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: EvaluationAnswer) -> str:
     """Make the page of an evaluation's document."""
     data = document["data"]
-    if not data:
-        return html.page(document, "evaluate", [])
     if data["against"] is None:
         sections = [_overview(data, []), _flow(data), _load(data), *_losses(data)]
     else:
@@ -26,7 +25,7 @@ def page(document: dict[str, Any]) -> str:
     return html.page(document, data["source"], sections)
 
 
-def _overview(data: dict[str, Any], more: list[tuple[str, object]]) -> Html:
+def _overview(data: EvaluationJson, more: list[tuple[str, object]]) -> Html:
     rows = [
         ("perplexity", perplexity(data["loss"])),
         *more,
@@ -38,7 +37,7 @@ def _overview(data: dict[str, Any], more: list[tuple[str, object]]) -> Html:
     return html.section("Overview", html.facts(rows))
 
 
-def _distance(data: dict[str, Any]) -> list[tuple[str, object]]:
+def _distance(data: EvaluationJson) -> list[tuple[str, object]]:
     kl = data["kl"]
     return [
         (f"perplexity of {data['against']}", perplexity(data["other_loss"])),
@@ -50,7 +49,7 @@ def _distance(data: dict[str, Any]) -> list[tuple[str, object]]:
     ]
 
 
-def _verdict(document: dict[str, Any]) -> Html:
+def _verdict(document: EvaluationAnswer) -> Html:
     rows = [
         (
             html.element("code", f["code"]),
@@ -68,15 +67,14 @@ def _verdict(document: dict[str, Any]) -> Html:
     return html.section("Findings", html.table(head, rows))
 
 
-def _errors(data: dict[str, Any]) -> Html:
+def _errors(data: EvaluationJson) -> Html:
     """Show the relative errors by layer, with their limits."""
     layers = data["layers"]
-    kinds = {
-        "stream, each its own": "stream",
-        "attention, same input": "attention",
-        "experts, same input": "experts",
+    lines = {
+        "stream, each its own": [row["stream"] for row in layers],
+        "attention, same input": [row["attention"] for row in layers],
+        "experts, same input": [row["experts"] for row in layers],
     }
-    lines = {title: [row[key] for row in layers] for title, key in kinds.items()}
     picture = svg.curves(lines, "relative error by layer")
     limits = {(row["part"], row["layer"]): _figure(row["limit"]) for row in data["parts"]}
     head = ("layer", "stream", "attention", "limit", "experts", "limit", "other experts chosen")
@@ -99,7 +97,7 @@ def _errors(data: dict[str, Any]) -> Html:
     return html.section("Relative error by layer", picture, ends, table)
 
 
-def _flow(data: dict[str, Any]) -> Html:
+def _flow(data: EvaluationJson) -> Html:
     head = ("layer", "stream", "largest", "attention adds", "experts add", "best gate")
     rows = [
         (
@@ -119,7 +117,7 @@ def _flow(data: dict[str, Any]) -> Html:
     return html.section("What flows through the layers (root mean squares)", picture, table)
 
 
-def _load(data: dict[str, Any]) -> Html:
+def _load(data: EvaluationJson) -> Html:
     """Draw the load of experts: layers across, experts down, darker for more tokens."""
     layers = data["layers"]
     experts = [f"expert {e}" for e in range(len(layers[0]["load"]))] if layers else []
@@ -132,7 +130,7 @@ def _load(data: dict[str, Any]) -> Html:
     return html.section("Tokens of each expert", svg.heat(columns, experts, values))
 
 
-def _losses(data: dict[str, Any]) -> list[Html]:
+def _losses(data: EvaluationJson) -> list[Html]:
     known = [loss for loss in data["losses"] if loss is not None]
     if not known:
         return []

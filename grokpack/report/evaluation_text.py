@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import escape_line
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.evaluation_json import (
+        EvaluationJson,
+        LayerJson,
+        LossJson,
+        PartErrorJson,
+    )
     from grokpack.core.finding import Finding
 
 _TINY = 1e-3  # below it, decimals would all be zero
 _MOST_FINDINGS = 12  # that are shown; the document and the page have all
 
 
-def render(data: dict[str, Any]) -> str:
+def render(data: EvaluationJson) -> str:
     """Render one network: perplexity, layers, cost."""
     lines = [f"perplexity  {perplexity(data['loss'])}", f"            {_loss(data['loss'])}", ""]
     lines.append("layer   stream  attention  experts   best gate   tokens of each expert")
@@ -26,7 +32,7 @@ def render(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
+def render_pair(data: EvaluationJson, seen: list[Finding], word: str) -> str:
     """Render two networks: perplexities, distance, where it begins, verdict."""
     kl, limits = data["kl"], _limits(data)
     lines = [
@@ -50,19 +56,19 @@ def render_pair(data: dict[str, Any], seen: list[Finding], word: str) -> str:
     return "\n".join(lines)
 
 
-def states(data: dict[str, Any]) -> str:
+def states(data: EvaluationJson) -> str:
     """Count the weights that are equal, within what their formats allow, and beyond it."""
-    words = {
-        "equal": "equal",
-        "within": "within what their formats allow",
-        "otherwise": "stored otherwise",
-        "beyond": "beyond",
-    }
-    counts = [f"{data['weights'][key]:,} {word}" for key, word in words.items()]
-    return ", ".join(text for text in counts if not text.startswith("0 ")) or "none"
+    found = data["weights"]
+    counts = (
+        (found["equal"], "equal"),
+        (found["within"], "within what their formats allow"),
+        (found["otherwise"], "stored otherwise"),
+        (found["beyond"], "beyond"),
+    )
+    return ", ".join(f"{count:,} {words}" for count, words in counts if count) or "none"
 
 
-def measure(data: dict[str, Any]) -> str:
+def measure(data: EvaluationJson) -> str:
     """Describe what decided the verdict, with its limit and measurement."""
     said = []
     if data["max_kl"] is not None:
@@ -77,25 +83,25 @@ def measure(data: dict[str, Any]) -> str:
     return f"error of {name}: {_number(nearest['error'])} of {_number(nearest['limit'])}"
 
 
-def _filling(part: dict[str, Any]) -> float:
+def _filling(part: PartErrorJson) -> float:
     """Return how much of its limit a part takes."""
     if part["error"] is None or part["limit"] is None:
         return math.inf
     return float(part["error"] / part["limit"])
 
 
-def _limits(data: dict[str, Any]) -> dict[tuple[str, int | None], str]:
+def _limits(data: EvaluationJson) -> dict[tuple[str, int | None], str]:
     return {(row["part"], row["layer"]): _number(row["limit"]) for row in data["parts"]}
 
 
-def _layer(row: dict[str, Any]) -> str:
+def _layer(row: LayerJson) -> str:
     return (
         f"{row['layer']:>5}  {row['rms']:>7.4g}  {row['attention_rms']:>9.4g}  "
         f"{row['experts_rms']:>7.4g}   {row['gate']:>9.1%}   {' '.join(map(str, row['load']))}"
     )
 
 
-def _gap(row: dict[str, Any], limits: dict[tuple[str, int | None], str]) -> str:
+def _gap(row: LayerJson, limits: dict[tuple[str, int | None], str]) -> str:
     number = row["layer"]
     return (
         f"{number:>5}  {_number(row['attention']):>9}  {limits['attention', number]:>8}  "
@@ -104,7 +110,7 @@ def _gap(row: dict[str, Any], limits: dict[tuple[str, int | None], str]) -> str:
     )
 
 
-def perplexity(loss: dict[str, Any]) -> str:
+def perplexity(loss: LossJson) -> str:
     """Format a perplexity, `23.41 +- 0.52`, or the reason why there is none."""
     if not loss["tokens"]:
         return "none: no token has a successor to predict"
@@ -114,7 +120,7 @@ def perplexity(loss: dict[str, Any]) -> str:
     return f"{loss['perplexity']:.4g}" + ("" if error is None else f" +- {error:.2g}")
 
 
-def _loss(loss: dict[str, Any]) -> str:
+def _loss(loss: LossJson) -> str:
     if not loss["tokens"]:
         return ""
     error = "" if loss["error"] is None else f" +- {loss['error']:.2g}"
@@ -122,7 +128,7 @@ def _loss(loss: dict[str, Any]) -> str:
     return f"loss {mean} nats over {loss['tokens']:,} tokens, {loss['top1']:.1%} were the likeliest"
 
 
-def _cost(data: dict[str, Any]) -> str:
+def _cost(data: EvaluationJson) -> str:
     read, took = numbers.size(data["read_bytes"]), numbers.duration(data["seconds"])
     speed = f"{data['tokens_per_s']:.3g} tokens/s"
     return f"{data['tokens']:,} tokens in {took} ({speed}), {read} of weights read"

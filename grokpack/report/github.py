@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.core import escaping
+from grokpack.report import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokpack.core.documents.answer_json import Answer, FindingJson
+
 _MOST_ROWS = 50  # GitHub shows ten annotations of a step; the summary may be longer
 
 
-def render(document: dict[str, Any]) -> str:
+def render(document: Answer) -> str:
     """Render a command for each finding and error, then the result in a line.
 
     No `file=` is given: it would have to be a path in the repository.
@@ -20,10 +23,10 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join([*_commands(document), f"grokpack {_command(document)}: {document['status']}"])
 
 
-def _commands(document: dict[str, Any]) -> Iterator[str]:
+def _commands(document: Answer) -> Iterator[str]:
     for finding in document["findings"]:
         fix = [f"fix: {finding['fix']}"] if finding.get("fix") else []
-        what = "\n".join([_titled(finding), *_facts(finding), *fix])
+        what = "\n".join([_titled(finding), *error_text.compared(finding), *fix])
         kind = finding["severity"]
         yield f"::{kind} title={_property('grokpack ' + finding['code'])}::{_message(what)}"
     command = document["data"].get("fix")
@@ -37,18 +40,14 @@ def _commands(document: dict[str, Any]) -> Iterator[str]:
         yield f"::error title={_property('grokpack ' + error['code'])}::{_message(what)}"
 
 
-def _command(document: dict[str, Any]) -> str:
-    return str(document["schema"]).split("/")[1]
+def _command(document: Answer) -> str:
+    return document["schema"].split("/")[1]
 
 
-def _titled(finding: dict[str, Any]) -> str:
+def _titled(finding: FindingJson) -> str:
     tensor = f" ({finding['tensor']})" if finding["tensor"] else ""
     place = f"{finding['file'] or ''}{tensor}".strip()
-    return f"{place}: {finding['message']}" if place else str(finding["message"])
-
-
-def _facts(finding: dict[str, Any]) -> list[str]:
-    return [f"{key} {finding[key]}" for key in ("expected", "found") if finding[key]]
+    return f"{place}: {finding['message']}" if place else finding["message"]
 
 
 def _message(text: str) -> str:
@@ -59,18 +58,18 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def summary(document: dict[str, Any]) -> str:
+def summary(document: Answer) -> str:
     """Render the result in Markdown, for `$GITHUB_STEP_SUMMARY`."""
     place = document["data"].get("source")
     heading = f"### grokpack {_command(document)}: {document['status']}"
     lines = [heading, "", *([escaping.code(place), ""] if place else [])]
-    rows = document["findings"] + document["errors"]
+    rows = [(f["code"], f["message"], f["file"], f["tensor"]) for f in document["findings"]]
+    rows += [(e["code"], e["message"], e["file"], None) for e in document["errors"]]
     if rows:
         lines += ["| code | what | where |", "|---|---|---|"]
-    for row in rows[:_MOST_ROWS]:
-        where = " ".join(str(row[key]) for key in ("file", "tensor") if row.get(key))
-        what, where = escaping.markdown(row["message"]), escaping.markdown(where)
-        lines.append(f"| {row['code']} | {what} | {where} |")
+    for code, message, *places in rows[:_MOST_ROWS]:
+        where = escaping.markdown(" ".join(place for place in places if place))
+        lines.append(f"| {code} | {escaping.markdown(message)} | {where} |")
     if len(rows) > _MOST_ROWS:
         lines += ["", f"and {len(rows) - _MOST_ROWS} more"]
     return "\n".join(lines)

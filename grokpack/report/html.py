@@ -8,13 +8,15 @@ text that is HTML already has the type `Html`.
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import escape_prose
 from grokpack.report.style import CSS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from grokpack.core.documents.answer_json import AnswerJson, Data, ErrorJson, Status
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _GOOD = ("ok", "whole")
@@ -102,8 +104,8 @@ def folded(title: str, *content: object) -> Html:
     return element("details", element("summary", title), *content)
 
 
-def errors(document: dict[str, Any]) -> list[Html]:
-    """Make the section that says why a command failed, if it did."""
+def errors(reasons: Iterable[ErrorJson]) -> list[Html]:
+    """Make the section that says why a command failed."""
     rows = [
         (
             element("code", row["code"]),
@@ -112,19 +114,19 @@ def errors(document: dict[str, Any]) -> list[Html]:
             join(element("div", f"{f['label']}: {f['value']}") for f in row["facts"]),
             element("pre", row["hint"]) if row["hint"] else "",
         )
-        for row in document["errors"]
+        for row in reasons
     ]
     head = ("code", "what", "where", "facts", "what to do")
-    return [section("The command failed", table(head, rows))] if rows else []
+    return [section("The command failed", table(head, rows))]
 
 
-def page(document: dict[str, Any], title: str, sections: Iterable[Html]) -> str:
+def page(document: AnswerJson[Status, Data], title: str, sections: Iterable[Html]) -> str:
     """Make the whole page of a document.
 
     Args:
-        document: The command's JSON document, which gives state, version and errors.
+        document: The command's JSON document, which gives state and version.
         title: The first heading.
-        sections: Sections below it, if the command did not fail.
+        sections: Sections below it.
     """
     tool = document["tool"]
     command = document["schema"].split("/")[1]
@@ -133,7 +135,6 @@ def page(document: dict[str, Any], title: str, sections: Iterable[Html]) -> str:
         "footer",
         f"{tool['name']} {tool['version']}, {command}, exit status {document['exit_code']}",
     )
-    content = errors(document) or list(sections)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -141,5 +142,5 @@ def page(document: dict[str, Any], title: str, sections: Iterable[Html]) -> str:
         '<meta name="color-scheme" content="light dark">\n'
         f"{element('title', f'{title} - grokpack {command}')}\n"
         f"<style>\n{CSS}</style>\n</head>\n"
-        f"<body>\n{head}\n{element('main', *content)}\n{foot}\n</body>\n</html>\n"
+        f"<body>\n{head}\n{element('main', *sections)}\n{foot}\n</body>\n</html>\n"
     )

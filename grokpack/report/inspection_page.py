@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.report import html, numbers, statistics_sections, svg
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.inspection_json import InspectionAnswer, InspectionJson
     from grokpack.report.html import Html
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: InspectionAnswer) -> str:
     """Make the page of an inspection's document."""
     data = document["data"]
-    if not data:
-        return html.page(document, "inspect", [])
     sections = [_overview(data), _parts(data)]
     if data.get("statistics"):
         sections += statistics_sections.sections(data)
@@ -22,7 +21,7 @@ def page(document: dict[str, Any]) -> str:
     return html.page(document, data["source"], sections)
 
 
-def _overview(data: dict[str, Any]) -> Html:
+def _overview(data: InspectionJson) -> Html:
     geometry, counted, files = data["geometry"], data["parameters"], data["files"]
     widths = ", ".join(map(str, data["widths"])) if data["widths"] else "unknown: no head size"
     heads = f"{geometry['q_heads']} query, {geometry['kv_heads']} key/value"
@@ -50,7 +49,7 @@ def _overview(data: dict[str, Any]) -> Html:
     return html.section("Overview", html.element("p", state), html.facts(rows))
 
 
-def _parts(data: dict[str, Any]) -> Html:
+def _parts(data: InspectionJson) -> Html:
     rows = [
         (
             html.element("span", svg.swatch(number), row["part"], class_="nowrap"),
@@ -67,7 +66,7 @@ def _parts(data: dict[str, Any]) -> Html:
     return html.section("Where the bytes are", picture, html.table(head, rows, (1, 2, 3)))
 
 
-def _tensors(data: dict[str, Any]) -> Html:
+def _tensors(data: InspectionJson) -> Html:
     rows = [
         (
             html.element("code", row["name"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import escape_line
 from grokpack.models import registry
@@ -10,7 +10,15 @@ from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grokpack.checkpoint.checkpoint import Survey
+    from grokpack.core.documents.inspection_json import (
+        InspectionJson,
+        PartSizeJson,
+        PieceJson,
+        TensorJson,
+    )
     from grokpack.core.finding import Finding
 
 _PART_WIDTH = 10  # of the column with the parts' names, unless one is longer
@@ -20,7 +28,7 @@ _FEW_PIECES = 4  # slices shown before the rest is counted
 
 def render(
     survey: Survey,
-    data: dict[str, Any],
+    data: InspectionJson,
     seconds: float,
     *,
     wrong: list[Finding],
@@ -64,7 +72,7 @@ def _model(label: str) -> str:
     return title if name == label else f"a model of {title}'s architecture"
 
 
-def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
+def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     name = _model(data["family"])
     good = data["files"]["expected"] - data["files"]["bad"]
     state = {True: "complete", False: "NOT complete", None: "completeness not known"}[
@@ -113,23 +121,23 @@ def _overview(survey: Survey, data: dict[str, Any], seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _heads(geometry: dict[str, Any]) -> str:
+def _heads(geometry: dict[str, int | None]) -> str:
     if geometry["head_dim"] is None:
         return "head size unknown (no config.json; --head-dim), "
     return f"{geometry['q_heads']} query / {geometry['kv_heads']} key-value heads, "
 
 
-def _dense(geometry: dict[str, Any]) -> str:
+def _dense(geometry: dict[str, int | None]) -> str:
     return f"mlp {geometry['mlp']}, " if "mlp" in geometry else ""
 
 
-def _widths(data: dict[str, Any]) -> str:
+def _widths(data: InspectionJson) -> str:
     if data["widths"] is None:
         return "  widths for --tp: unknown without the head size"
     return f"  splits evenly for --tp {', '.join(map(str, data['widths']))}"
 
 
-def _part(row: dict[str, Any], wide: int) -> str:
+def _part(row: PartSizeJson, wide: int) -> str:
     shapes = row["shapes"]
     shape = ", ".join(" x ".join(map(str, s)) for s in shapes[:2]) + (", .." if shapes[2:] else "")
     return (
@@ -138,16 +146,16 @@ def _part(row: dict[str, Any], wide: int) -> str:
     )
 
 
-def _row(tensor: dict[str, Any]) -> str:
+def _row(tensor: TensorJson) -> str:
     scales = f"  scales {_shape(tensor['scales_shape'])}" if tensor["scales_shape"] else ""
     return f"{tensor['name']:<56} {tensor['dtype']:<5} {_shape(tensor['shape'])}{scales}"
 
 
-def _shape(shape: Any) -> str:  # noqa: ANN401  # list or tuple
+def _shape(shape: Sequence[int]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _tensor(tensor: dict[str, Any], *, offsets: bool) -> str:
+def _tensor(tensor: TensorJson, *, offsets: bool) -> str:
     lines = [
         f"{tensor['name']}     {tensor['title']}",
         (
@@ -171,7 +179,7 @@ def _tensor(tensor: dict[str, Any], *, offsets: bool) -> str:
     return "\n".join([*lines, f"  gguf     {tensor['gguf']}"])
 
 
-def _pieces(pieces: list[dict[str, Any]]) -> list[str]:
+def _pieces(pieces: list[PieceJson]) -> list[str]:
     rows = [
         f"           {escape_line(p['file'])}"
         f"  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}"

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from grokpack.models import registry
+from grokpack.report import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from grokpack.core.documents.answer_json import Answer, FindingJson
 
 _ELSEWHERE = "checkpoint"  # what belongs to no layer
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,7 +38,7 @@ class Case:
     file: str
 
 
-def render(document: dict[str, Any], cases: Sequence[Case] = ()) -> str:
+def render(document: Answer, cases: Sequence[Case] = ()) -> str:
     """Render the document as XML; without cases the command itself is one."""
     command = document["schema"].split("/")[1]
     shown = list(cases)
@@ -57,7 +60,7 @@ def render(document: dict[str, Any], cases: Sequence[Case] = ()) -> str:
     return ET.tostring(suites, encoding="unicode", xml_declaration=False)
 
 
-def _add(suite: ET.Element, case: Case, document: dict[str, Any]) -> None:
+def _add(suite: ET.Element, case: Case, document: Answer) -> None:
     shown = ET.SubElement(suite, "testcase", classname=_clean(case.group), name=_clean(case.name))
     own = [f for f in document["findings"] if (f["file"] or "") == case.file]
     errors = [f for f in own if f["severity"] == "error"]
@@ -88,10 +91,11 @@ def case(file: str, tensors: Sequence[str]) -> Case:
     return Case(_ELSEWHERE if layer is None else f"layer_{layer:02d}", path, file)
 
 
-def _text(finding: dict[str, Any]) -> str:
-    keys = ("file", "tensor", "expected", "found")
-    facts = (f"{key} {finding[key]}" for key in keys if finding[key])
-    return "\n  ".join([f"{finding['code']}: {finding['message']}", *facts])
+def _text(finding: FindingJson) -> str:
+    places = (("file", finding["file"]), ("tensor", finding["tensor"]))
+    named = (f"{label} {place}" for label, place in places if place)
+    sentence = f"{finding['code']}: {finding['message']}"
+    return "\n  ".join([sentence, *named, *error_text.compared(finding)])
 
 
 def _clean(text: str) -> str:

@@ -6,7 +6,12 @@ A page is made from the command's JSON document and nothing else.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from grokpack.report import html
+
+if TYPE_CHECKING:
+    from grokpack.core.documents.answer_json import Answer
 
 COMMANDS = {
     "evaluate": "grokpack.report.evaluation_page",
@@ -16,8 +21,10 @@ COMMANDS = {
 }
 
 
-def render(document: dict[str, Any]) -> str:
+def render(document: Answer) -> str:
     """Render the page of a document, complete in itself."""
     command = document["schema"].split("/")[1]
+    if document["errors"]:
+        return html.page(document, command, html.errors(document["errors"]))
     page: str = importlib.import_module(COMMANDS[command]).page(document)
     return page

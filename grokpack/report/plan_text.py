@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.escaping import escape_line
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
-    from grokpack.execution.estimate import Estimate
+    from grokpack.core.documents.plan_json import EstimateJson, PlanJson, PredictionJson
+    from grokpack.execution.estimate import Estimate, Prediction
     from grokpack.execution.run_options import RunOptions
     from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
@@ -24,7 +24,7 @@ def document(
     allowed: Budget,
     guess: Estimate | None,
     processes: int | None = None,
-) -> dict[str, Any]:
+) -> PlanJson:
     """Return the plan as JSON values.
 
     Args:
@@ -35,10 +35,14 @@ def document(
         guess: Predicted time, if it was measured.
         processes: Number of the cluster's processes; None for threads of this process.
     """
+    described = plan.description()
     return {
         "plan": plan.digest(),
-        "encoding": None,
-        **plan.description(),
+        "encoding": described.get("encoding"),
+        "command": plan.command,
+        "parameters": described["parameters"],
+        "source": described["source"],
+        "format": plan.target.format,
         "source_folder": plan.source.place if plan.source else None,
         "out": out,
         "reads_bytes": plan.reads_bytes,
@@ -50,22 +54,24 @@ def document(
         "memory_bytes": allowed.memory_bytes,
         "memory_allowed_bytes": limits.memory_bytes,
         "workers": allowed.workers,
-        "cluster": processes and {"workers": processes, "threads": limits.width},
+        "cluster": None
+        if processes is None
+        else {"workers": processes, "threads": limits.at_once(allowed)},
         "lossless": plan.target.lossless,
         "notes": list(plan.target.notes),
         "estimate": None if guess is None else _guessed(guess, elsewhere=processes is not None),
     }
 
 
-def _guessed(guess: Estimate, *, elsewhere: bool) -> dict[str, Any]:
+def _guessed(guess: Estimate, *, elsewhere: bool) -> EstimateJson:
     """Return a prediction as JSON values; of the cluster, if that does the work."""
     asked = guess.here
     if elsewhere:
         asked = next(row for row in guess.elsewhere if row.workers == asked.workers)
     return {
-        **asdict(asked),
+        **_predicted(asked),
         "useful_workers": guess.useful_workers,
-        "elsewhere": [asdict(row) for row in guess.elsewhere],
+        "elsewhere": [_predicted(row) for row in guess.elsewhere],
         "read_bytes_per_s": guess.rates.read,
         "write_bytes_per_s": guess.rates.write,
         "one_bytes_per_s": guess.rates.one,
@@ -73,7 +79,11 @@ def _guessed(guess: Estimate, *, elsewhere: bool) -> dict[str, Any]:
     }
 
 
-def summary(data: dict[str, Any]) -> str:
+def _predicted(row: Prediction) -> PredictionJson:
+    return {"workers": row.workers, "seconds": row.seconds, "limit": row.limit}
+
+
+def summary(data: PlanJson) -> str:
     """Render the line that is shown before a run."""
     writes = f"{'at most ' if data['encoding'] else ''}{numbers.size(data['writes_bytes'])}"
     what = f"{writes} to write"
@@ -82,7 +92,7 @@ def summary(data: dict[str, Any]) -> str:
     return f"plan {data['plan'][:6]}  {what}, {numbers.size(data['memory_bytes'])} memory"
 
 
-def render(data: dict[str, Any], out: str) -> str:
+def render(data: PlanJson, out: str) -> str:
     """Render the whole plan, for `--dry-run`."""
     made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
     source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
@@ -117,11 +127,11 @@ def render(data: dict[str, Any], out: str) -> str:
             f"  part     {numbers.size(data['part_bytes']):>10}   is part {number} of {count}"
         )
     if data["estimate"]:
-        rows += _times(data)
+        rows += _times(data["estimate"], "workers" if data["cluster"] else "threads here")
     return "\n".join(rows + [f"  note     {escape_line(note)}" for note in data["notes"]])
 
 
-def _workers_in_words(data: dict[str, Any]) -> str:
+def _workers_in_words(data: PlanJson) -> str:
     """Describe the workers: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
     if data["cluster"] is None:
         return f"{data['workers']} threads"
@@ -129,7 +139,7 @@ def _workers_in_words(data: dict[str, Any]) -> str:
     return f"in each of {workers} workers, {threads} threads in all"
 
 
-def _bytes_written(data: dict[str, Any]) -> str:
+def _bytes_written(data: PlanJson) -> str:
     """Describe the bytes of the output: exact, or at most, if files are compressed."""
     exact = f"{data['writes_bytes']:,} bytes"
     return f"at most {exact}, less what compressing saves," if data["encoding"] else exact
@@ -144,20 +154,18 @@ _LIMITS = {
 }
 
 
-def _times(data: dict[str, Any]) -> list[str]:
+def _times(guess: EstimateJson, who: str) -> list[str]:
     """Describe the predicted times and the rates behind them."""
-    guess = data["estimate"]
     basis = [
-        f"{verb} {numbers.rate(guess[key])}"
-        for verb, key in (
-            ("one worker makes", "one_bytes_per_s"),
-            ("all cores here", "here_bytes_per_s"),
-            ("storage reads", "read_bytes_per_s"),
-            ("writes", "write_bytes_per_s"),
+        f"{verb} {numbers.rate(rate)}"
+        for verb, rate in (
+            ("one worker makes", guess["one_bytes_per_s"]),
+            ("all cores here", guess["here_bytes_per_s"]),
+            ("storage reads", guess["read_bytes_per_s"]),
+            ("writes", guess["write_bytes_per_s"]),
         )
-        if guess[key]
+        if rate
     ]
-    who = "workers" if data["cluster"] else "threads here"
     by = f"{guess['workers']} {who}; the limit is {_LIMITS[guess['limit']]}"
     rows = [f"  time     about {numbers.duration(guess['seconds'])} with {by}"]
     useful = guess["useful_workers"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from grokpack.models import registry
 from grokpack.report import html, numbers, svg
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.plan_json import AccountJson, AccountsJson, PlanAnswer, PlanJson
     from grokpack.report.html import Html
 
-_FIGURES = (
+_Key = Literal[
+    "relative_error", "sqnr_db", "worst_group", "cosine", "saturated_share", "zeroed_share"
+]
+_FIGURES: tuple[tuple[_Key, str, str], ...] = (
     ("relative_error", "relative error", "{:.5f}"),
     ("sqnr_db", "SQNR (dB)", "{:.2f}"),
     ("worst_group", "worst group", "{:.4f}"),
@@ -20,11 +24,9 @@ _FIGURES = (
 )
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: PlanAnswer) -> str:
     """Make the page of a quantization's document."""
     data = document["data"]
-    if not data:
-        return html.page(document, "quantize", [])
     sections = [_plan(data)]
     if data.get("account"):
         statistics = data["account"]
@@ -37,7 +39,7 @@ def page(document: dict[str, Any]) -> str:
     return html.page(document, data["out"], sections)
 
 
-def _plan(data: dict[str, Any]) -> Html:
+def _plan(data: PlanJson) -> Html:
     rows = [
         ("source", data["source_folder"]),
         ("written as", data["format"]),
@@ -50,7 +52,7 @@ def _plan(data: dict[str, Any]) -> Html:
     return html.section("What was done", html.facts(rows), notes)
 
 
-def _roles(statistics: dict[str, Any]) -> Html:
+def _roles(statistics: AccountsJson) -> Html:
     head = ("part", "weights", *(title for _, title, _ in _FIGURES))
     rows = [
         (role, f"{own['weights']:,}", *_cells(own)) for role, own in statistics["roles"].items()
@@ -58,11 +60,11 @@ def _roles(statistics: dict[str, Any]) -> Html:
     return html.section("What was lost", html.table(head, rows, range(1, len(head))))
 
 
-def _cells(figures: dict[str, Any]) -> list[str]:
+def _cells(figures: AccountJson) -> list[str]:
     return ["" if figures.get(k) is None else form.format(figures[k]) for k, _, form in _FIGURES]
 
 
-def _heat(statistics: dict[str, Any]) -> Html:
+def _heat(statistics: AccountsJson) -> Html:
     """Draw layers by kinds of weight, coloured by relative error."""
     values: dict[tuple[str, str], float] = {}
     titles: dict[str, None] = {}
@@ -79,7 +81,7 @@ def _heat(statistics: dict[str, Any]) -> Html:
     return html.section("Where it was lost", html.element("p", text), picture)
 
 
-def _histograms(statistics: dict[str, Any]) -> Html:
+def _histograms(statistics: AccountsJson) -> Html:
     """Draw a histogram of groups by signal-to-noise ratio."""
     parts: list[object] = []
     for role, own in statistics["roles"].items():
@@ -93,7 +95,7 @@ def _histograms(statistics: dict[str, Any]) -> Html:
     return html.section("Errors of groups", *parts)
 
 
-def _tensors(statistics: dict[str, Any]) -> Html:
+def _tensors(statistics: AccountsJson) -> Html:
     head = ("name", *(title for _, title, _ in _FIGURES))
     rows = [(html.element("code", n), *_cells(own)) for n, own in statistics["tensors"].items()]
     whole = html.table(head, rows, range(1, len(head)))

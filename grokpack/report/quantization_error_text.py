@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grokpack.models import registry
+
+if TYPE_CHECKING:
+    from grokpack.core.documents.plan_json import AccountJson, AccountsJson
 
 _HEAD = ("", "relative error", "SQNR", "worst group", "cosine", "at an end", "became 0")
 _TITLES = {"expert": "experts", "attention": "attention", "mlp": "dense MLP"}
 
 
-def table(statistics: dict[str, Any]) -> str:
+def table(statistics: AccountsJson) -> str:
     """Render the error statistics of a run's document, by role, then by kind of weight."""
     lines = [_line(_HEAD)]
     for role, figures in statistics["roles"].items():
@@ -19,9 +22,9 @@ def table(statistics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _kinds(statistics: dict[str, Any], role: str) -> list[tuple[str, dict[str, Any]]]:
+def _kinds(statistics: AccountsJson, role: str) -> list[tuple[str, AccountJson]]:
     """Find the worst layer of each kind of weight of a role."""
-    worst: dict[str, tuple[str, dict[str, Any]]] = {}
+    worst: dict[str, tuple[str, AccountJson]] = {}
     family = registry.by_paths(statistics["tensors"])
     for name, figures in statistics["tensors"].items():
         rule = family.rule_of(name)
@@ -34,7 +37,7 @@ def _kinds(statistics: dict[str, Any], role: str) -> list[tuple[str, dict[str, A
     return list(worst.values())
 
 
-def _row(title: str, figures: dict[str, Any]) -> tuple[str, ...]:
+def _row(title: str, figures: AccountJson) -> tuple[str, ...]:
     if "relative_error" not in figures:
         return (title, "zeros only", *[""] * (len(_HEAD) - 2))
     decibel = "exact" if figures["sqnr_db"] is None else f"{figures['sqnr_db']:.2f} dB"

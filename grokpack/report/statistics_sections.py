@@ -5,44 +5,58 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from grokpack.models import registry
 from grokpack.report import html, svg
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from grokpack.core.documents.inspection_json import (
+        FiguresJson,
+        HistogramJson,
+        InspectionJson,
+        StatisticsJson,
+        TensorJson,
+    )
     from grokpack.report.html import Html
 
 _FULL_OCTAVES = 1.0  # a factor of two from the median gets the full colour
 _MOST_PERCENT = 80  # of colour, so that the number stays readable
 _LARGEST = 2.0**100  # an edge above it stands for no bound
-_BAD_VALUES = ("nan", "posinf", "neginf", "undefined")
-_BAD_SCALES = ("nan", "posinf", "neginf", "zero", "negative")
+_Bad = Literal["nan", "posinf", "neginf", "undefined", "zero", "negative"]
+_BAD_VALUES: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "undefined")
+_BAD_SCALES: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "zero", "negative")
 
 
-def sections(data: dict[str, Any]) -> list[Html]:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Statistics of a tensor, with its kind and what else is known of it."""
+
+    kind: str
+    about: TensorJson
+    figures: StatisticsJson
+
+
+def sections(data: InspectionJson) -> list[Html]:
     """Make all sections that need the values to have been read."""
     about = {row["name"]: row for row in data["tensors"]}
     family = registry.by_paths(about)
     rows = [
-        row | {"kind": family.path_of(row["name"]), "about": about[row["name"]]}
-        for row in _rows(data)
+        _Row(family.path_of(row["name"]), about[row["name"]], row) for row in data["statistics"]
     ]
-    layered = [row for row in rows if row["about"]["layer"] is not None]
-    found = [_heat_map(layered)] if layered else []
-    return [*found, _histograms(rows), _unsound(rows), _table(rows)]
+    found = [_heat_map(rows)] if any(row.about["layer"] is not None for row in rows) else []
+    return [*found, _histograms(rows), _unsound(data["statistics"]), _table(data["statistics"])]
 
 
-def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = data["statistics"]
-    return rows
-
-
-def _heat_map(rows: list[dict[str, Any]]) -> Html:
+def _heat_map(rows: list[_Row]) -> Html:
     """Draw layers by kinds of tensors, shaded by the distance from the column's median."""
-    kinds = {row["kind"]: row["about"]["title"] for row in rows}
-    values = {(row["about"]["layer"], row["kind"]): row["rms"] for row in rows}
-    layers = sorted({layer for layer, _ in values})
+    layered = [(layer, row) for row in rows if (layer := row.about["layer"]) is not None]
+    kinds = {row.kind: row.about["title"] for _, row in layered}
+    values = {(layer, row.kind): row.figures["rms"] for layer, row in layered}
+    layers = sorted({layer for layer, _ in layered})
     medians = {
         kind: statistics.median(v for (_, k), v in values.items() if k == kind) for kind in kinds
     }
@@ -75,17 +89,15 @@ def _cell(value: float | None, median: float) -> Html:
     return html.element("td", f"{value:.3g}", class_=kind, style=f"--low: {shade:.0f}")
 
 
-def _histograms(rows: list[dict[str, Any]]) -> Html:
+def _histograms(rows: list[_Row]) -> Html:
     """Draw a histogram for each kind of tensor, all layers together."""
     counts: dict[str, list[int]] = {}
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[str, _Row] = {}
     for row in rows:
-        own = row["histogram"]["counts"]
-        held = counts.get(row["kind"])
-        counts[row["kind"]] = (
-            own if held is None else [a + b for a, b in zip(held, own, strict=False)]
-        )
-        first.setdefault(row["kind"], row)
+        own = row.figures["histogram"]["counts"]
+        held = counts.get(row.kind)
+        counts[row.kind] = own if held is None else [a + b for a, b in zip(held, own, strict=False)]
+        first.setdefault(row.kind, row)
     figures = [_figure(first[kind], held) for kind, held in counts.items() if held]
     text = "Quantized tensors by int8 code, others by magnitude; all layers of a kind together."
     return html.section(
@@ -93,9 +105,9 @@ def _histograms(rows: list[dict[str, Any]]) -> Html:
     )
 
 
-def _figure(row: dict[str, Any], counts: list[int]) -> Html:
-    names = _bins(row["histogram"])
-    title = row["about"]["title"]
+def _figure(row: _Row, counts: list[int]) -> Html:
+    names = _bins(row.figures["histogram"])
+    title = row.about["title"]
     ends = f"{names[0]} to {names[-1]}; tallest bar {max(counts) / (sum(counts) or 1):.0%}"
     caption = html.element("figcaption", title, html.element("div", html.element("small", ends)))
     return html.element(
@@ -103,7 +115,7 @@ def _figure(row: dict[str, Any], counts: list[int]) -> Html:
     )
 
 
-def _bins(histogram: dict[str, Any]) -> list[str]:
+def _bins(histogram: HistogramJson) -> list[str]:
     """Return the names of a histogram's bins."""
     spans = itertools.pairwise(histogram["edges"])
     if histogram["of"] == "codes":
@@ -123,11 +135,11 @@ def _power(edge: float) -> str:
     return f"2^{round(math.log2(edge))}"
 
 
-def _unsound(rows: list[dict[str, Any]]) -> Html:
+def _unsound(rows: list[StatisticsJson]) -> Html:
     lines = [
         (html.element("code", row["name"]), f"{values:,}", f"{scales:,}")
         for row in rows
-        for values, scales in [(_bad(row, _BAD_VALUES), _bad(row["scales"] or {}, _BAD_SCALES))]
+        for values, scales in [(_bad(row, _BAD_VALUES), _bad(row["scales"], _BAD_SCALES))]
         if values or scales
     ]
     title = "NaN, infinities, scales that are not positive"
@@ -136,11 +148,11 @@ def _unsound(rows: list[dict[str, Any]]) -> Html:
     return html.section(title, html.table(("name", "bad values", "bad scales"), lines, (1, 2)))
 
 
-def _bad(figures: dict[str, Any], kinds: tuple[str, ...]) -> int:
-    return sum(figures.get(kind, 0) for kind in kinds)
+def _bad(figures: FiguresJson | None, kinds: Iterable[_Bad]) -> int:
+    return 0 if figures is None else sum(figures.get(kind, 0) for kind in kinds)
 
 
-def _table(rows: list[dict[str, Any]]) -> Html:
+def _table(rows: list[StatisticsJson]) -> Html:
     lines = [
         (
             html.element("code", row["name"]),

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from grokpack.verification.value_locations import describe_index
 
+if TYPE_CHECKING:
+    from grokpack.core.documents.inspection_json import FiguresJson, HistogramJson, StatisticsJson
+
+_Kind = Literal["zero", "negative", "subnormal", "saturated", "minus_128"]
+_Bad = Literal["nan", "posinf", "neginf", "undefined"]
+_KINDS: tuple[_Kind, ...] = ("zero", "negative", "subnormal", "saturated", "minus_128")
+_BAD: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "undefined")
 _FEW = 3  # tensors that get a histogram of many lines each
 _BAR = 40  # characters of the fullest bin
 _LEVELS = " .:-=+*#%@"
@@ -17,7 +24,7 @@ _LEGEND = (
 )
 
 
-def render(rows: list[dict[str, Any]], asked: int) -> str:
+def render(rows: list[StatisticsJson], asked: int) -> str:
     """Render the statistics of the tensors that are there, of so many asked for."""
     if len(rows) <= _FEW:
         text = "\n\n".join(map(_page, rows))
@@ -32,7 +39,7 @@ def render(rows: list[dict[str, Any]], asked: int) -> str:
     return f"{text}\n\n{absent} tensors not read: parts of them are missing" if absent else text
 
 
-def _line(row: dict[str, Any], width: int) -> str:
+def _line(row: StatisticsJson, width: int) -> str:
     share = f"{row['zero'] / max(row['elements'], 1):.1%}"
     return (
         f"{row['name']:<{width}} {row['min']:>10.3g} {row['max']:>10.3g} {row['rms']:>10.3g} "
@@ -41,11 +48,11 @@ def _line(row: dict[str, Any], width: int) -> str:
     )
 
 
-def _bad(row: dict[str, Any]) -> int:
-    return sum(row.get(kind, 0) for kind in ("nan", "posinf", "neginf", "undefined"))
+def _bad(row: FiguresJson) -> int:
+    return sum(row.get(kind, 0) for kind in _BAD)
 
 
-def _bad_scales(scales: dict[str, Any] | None) -> str:
+def _bad_scales(scales: FiguresJson | None) -> str:
     return "" if scales is None else str(_bad(scales) + scales["zero"] + scales["negative"])
 
 
@@ -55,31 +62,32 @@ def _sparks(counts: list[int]) -> str:
     return "".join(_LEVELS[-(-count * top // most)] for count in counts)
 
 
-def _page(row: dict[str, Any]) -> str:
+def _page(row: StatisticsJson) -> str:
     lines = [f"{row['name']}     {row['dtype']}", *_figures(row)]
     if row["scales"] is not None:
         lines += ["", "  scales", *_figures(row["scales"], scales=True)]
     return "\n".join([*lines, "", *_histogram(row["histogram"])])
 
 
-def _figures(row: dict[str, Any], *, scales: bool = False) -> list[str]:
+def _figures(row: FiguresJson, *, scales: bool = False) -> list[str]:
     moments = "   ".join(f"{key} {row[key]:.6g}" for key in ("min", "max", "rms"))
-    kinds = ("zero", "negative", "subnormal", "saturated", "minus_128")
-    odd = ("nan", "posinf", "neginf", "undefined")
-    counts = [(k, row[k]) for k in kinds if k in row] + [(k, row[k]) for k in odd if row.get(k)]
+    counts: dict[str, int] = {kind: row[kind] for kind in _KINDS if kind in row}
+    counts |= {kind: row[kind] for kind in _BAD if row.get(kind)}
     lines = [
         f"    {moments}",
         f"    {row['elements']:,} values: "
-        + ", ".join(f"{count:,} {kind.replace('minus_', 'of -')}" for kind, count in counts),
+        + ", ".join(
+            f"{count:,} {kind.replace('minus_', 'of -')}" for kind, count in counts.items()
+        ),
     ]
     for kind, locations in row["places"].items():
         places = "; ".join(describe_index(index, scales=scales) for index in locations)
-        more = "; .." if row[kind] > len(locations) else ""
+        more = "; .." if counts[kind] > len(locations) else ""
         lines.append(f"    {kind}: {places}{more}")
     return lines
 
 
-def _histogram(histogram: dict[str, Any]) -> list[str]:
+def _histogram(histogram: HistogramJson) -> list[str]:
     """Render a histogram with a line for each bin, from the first filled to the last."""
     counts, edges = histogram["counts"], histogram["edges"]
     filled = [i for i, count in enumerate(counts) if count]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from grokpack.report import html, numbers
+from grokpack.report import error_text, html, numbers
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.answer_json import FindingJson
+    from grokpack.core.documents.verification_json import (
+        LayerStateJson,
+        VerificationAnswer,
+        VerificationJson,
+    )
     from grokpack.report.html import Html
 
 _COMPLETE = {
@@ -16,11 +22,9 @@ _COMPLETE = {
 }
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: VerificationAnswer) -> str:
     """Make the page of a verification's document."""
     data = document["data"]
-    if not data:
-        return html.page(document, "verify", [])
     sections = [_overview(data), _findings(document["findings"])]
     if data["fix"]:
         sections.append(html.section("What to do", html.element("pre", data["fix"])))
@@ -29,7 +33,7 @@ def page(document: dict[str, Any]) -> str:
     return html.page(document, data["source"], sections)
 
 
-def _overview(data: dict[str, Any]) -> Html:
+def _overview(data: VerificationJson) -> Html:
     files = data["files"]
     rows = [
         ("model", data["family"]),
@@ -43,7 +47,7 @@ def _overview(data: dict[str, Any]) -> Html:
     return html.section("Overview", html.facts(rows))
 
 
-def _findings(findings: list[dict[str, Any]]) -> Html:
+def _findings(findings: list[FindingJson]) -> Html:
     if not findings:
         return html.section("Findings", html.element("p", "None."))
     rows = [
@@ -52,7 +56,7 @@ def _findings(findings: list[dict[str, Any]]) -> Html:
             html.element("span", row["severity"], class_="bad" if _is_bad(row) else None),
             row["message"],
             html.join(html.element("div", html.element("code", at)) for at in _places(row)),
-            html.join(html.element("div", fact) for fact in _facts(row)),
+            html.join(html.element("div", fact) for fact in error_text.compared(row)),
         )
         for row in findings
     ]
@@ -60,19 +64,15 @@ def _findings(findings: list[dict[str, Any]]) -> Html:
     return html.section(f"Findings: {len(findings)}", html.table(head, rows))
 
 
-def _places(finding: dict[str, Any]) -> list[str]:
-    return [finding[key] for key in ("file", "tensor") if finding[key]]
+def _places(finding: FindingJson) -> list[str]:
+    return [place for place in (finding["file"], finding["tensor"]) if place]
 
 
-def _facts(finding: dict[str, Any]) -> list[str]:
-    return [f"{key} {finding[key]}" for key in ("expected", "found") if finding[key]]
+def _is_bad(finding: FindingJson) -> bool:
+    return finding["severity"] == "error"
 
 
-def _is_bad(finding: dict[str, Any]) -> bool:
-    return bool(finding["severity"] == "error")
-
-
-def _layers(layers: list[dict[str, Any]]) -> Html:
+def _layers(layers: list[LayerStateJson]) -> Html:
     """Draw a cell for each decoder layer: its number, and what is wrong with it."""
     cells = [
         html.element(

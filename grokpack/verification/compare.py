@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.comparison_json import WeightState
     from grokpack.core.progress import Watch
     from grokpack.core.tensors import Shape, TensorSpec
 
-EQUAL, ROUNDED, DIFFERENT = "equal", "rounded", "different"
+EQUAL: WeightState = "equal"
+ROUNDED: WeightState = "rounded"
+DIFFERENT: WeightState = "different"
 _BLOCK = 1024  # rows and columns that are compared at a time: 4 MiB of float32 on either side
 _BLOCKS_IN_TASK = 16  # the least that is worth sending to a remote process
 _AHEAD_BYTES = 16 << 20  # read at once of a matrix that is stored transposed
@@ -52,7 +55,7 @@ class Difference:
     """
 
     name: str
-    state: str
+    state: WeightState
     elements: int
     differing: int
     largest: float
@@ -75,7 +78,7 @@ class Comparison:
     only_second: tuple[str, ...]
 
     @property
-    def state(self) -> str:
+    def state(self) -> WeightState:
         """Worst state of all tensors."""
         if self.only_first or self.only_second:
             return DIFFERENT

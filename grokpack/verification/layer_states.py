@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.checkpoint import array_parts
 
@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.verification_json import LayerStateJson
     from grokpack.verification.verify_structure import Verdict
 
 
-def layers(verdict: Verdict) -> list[dict[str, Any]]:
+def layers(verdict: Verdict) -> list[LayerStateJson]:
     """List for each layer its number, its expected tensors, and the names of those with errors.
 
     The list is empty if the model's dimensions are unknown. A finding about a file with several

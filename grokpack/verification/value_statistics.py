@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.inspection_json import FiguresJson
     from grokpack.core.progress import Watch
     from grokpack.core.tensors import ArraySpec, TensorSpec
     from grokpack.kernels.dispatch import Implementation
@@ -90,9 +91,9 @@ class ArrayTally:
         self.tally.merge(later.tally)
         self.locations.merge(later.locations)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> FiguresJson:
         """Return the result as JSON values."""
-        return self.tally.summary() | {"places": self.locations.found}
+        return cast("FiguresJson", self.tally.summary() | {"places": self.locations.found})
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record
+    from grokpack.core.documents.verification_json import CheckResult
     from grokpack.core.layout import FileLayout, Part
     from grokpack.verification.read_and_compare import ReadResult
 
@@ -49,7 +50,7 @@ class Verdict:
 
     survey: Survey
     findings: tuple[Finding, ...]
-    checks: dict[str, str]
+    checks: dict[str, CheckResult]
     contents: ReadResult | None = None
     refusal: GrokpackError | None = None
 
@@ -128,8 +129,7 @@ def _unread(path: str, error: GrokpackError) -> Verdict:
         findings = [*expected_counts.listed(files, own), *against_manifest(files, [doubt])]
     count = 0 if own is None else len(own.files) + len(own.absent)
     found = Survey(files.folder if files else path, "unknown", count, tuple(findings), None)
-    checks = {"structure": "failed", "contents": "skipped", "values": "skipped"}
-    return Verdict(found, tuple(findings), checks, refusal=error)
+    return Verdict(found, tuple(findings), _checks("failed"), refusal=error)
 
 
 def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
@@ -153,9 +153,11 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
         what = "the tensors do not tell a model's dimensions"
         embedding = registry.by_config({}).rule("embedding").path
         findings.append(Finding("GP210", what, None, embedding))
-    failed = bool(only_errors(findings))
-    checks = {"structure": "failed" if failed else "ok", "contents": "skipped", "values": "skipped"}
-    return Verdict(survey, tuple(findings), checks)
+    return Verdict(survey, tuple(findings), _checks("failed" if only_errors(findings) else "ok"))
+
+
+def _checks(structure: CheckResult) -> dict[str, CheckResult]:
+    return {"structure": structure, "contents": "skipped", "values": "skipped"}
 
 
 def _twice(checkpoint: Checkpoint) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint.summary import describe_tensors
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.inspection_json import StatisticsJson
+    from grokpack.core.documents.verification_json import CheckResult
     from grokpack.core.errors import GrokpackError
     from grokpack.core.layout import Piece
     from grokpack.core.tensors import Shape, TensorSpec
@@ -48,7 +50,7 @@ def statistics(
     patterns: list[str] | None = None,
     listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
-) -> list[dict[str, Any]]:
+) -> list[StatisticsJson]:
     """Compute statistics of each tensor's values, as JSON values.
 
     Tensors of which a part is missing are left out.
@@ -59,13 +61,13 @@ def statistics(
         listen: Receives progress.
         cuts: Sizes in which the work is cut; no figure depends on them.
     """
-    named = {view.name for view in describe_tensors(checkpoint, patterns)}
+    named = {view["name"] for view in describe_tensors(checkpoint, patterns)}
     chosen = [tensor for tensor in sound_tensors(checkpoint) if tensor.name in named]
     tallies = tally_all(checkpoint, chosen, listen, cuts)
     return [_row(tensor, tallies) for tensor in chosen]
 
 
-def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> dict[str, Any]:
+def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> StatisticsJson:
     scales = tallies[scales_name(tensor.name)].summary() if tensor.scales else None
     return {
         "name": tensor.name,
@@ -98,7 +100,7 @@ def verify_values(
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
             view = checkpoint.views.get(array)
             findings += _findings(tensor.name, array, tallies[array], held, view)
-    outcome = "failed" if findings else "ok"
+    outcome: CheckResult = "failed" if findings else "ok"
     return replace(
         verdict,
         findings=(*verdict.findings, *findings),

@@ -28,6 +28,8 @@ from tests.support.checkpoints import synthesize
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from grokpack.core.documents.answer_json import Answer, FindingJson
+
 
 def invoke(*words: str) -> Result:
     return CliRunner().invoke(app, [*words, "--progress", "none"])
@@ -76,12 +78,12 @@ def test_an_error_is_harmless_wherever_a_text_enters_it(
 @given(texts, texts, texts)
 def test_a_finding_is_harmless_wherever_a_text_enters_it(name: str, what: str, more: str) -> None:
     finding = Finding("GP101", what, name, more, more, what)
-    row = {f: getattr(finding, f) for f in Finding.__slots__} | {"fix": None}
+    row: FindingJson = {**finding.row(), "fix": None}
     data = {"source": name, "fix": None, "seconds": 0, more: [what]}
     _check(envelope.document("verify", "damaged", ExitStatus.ANSWER_IS_NO, data, [row], []))
 
 
-def _check(document: dict[str, object]) -> None:
+def _check(document: Answer) -> None:
     """See that a document is harmless in every form."""
     printed = envelope.text(document)
     assert _is_harmless(printed)

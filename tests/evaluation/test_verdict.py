@@ -93,7 +93,7 @@ def test_a_choice_of_all_experts_is_decided() -> None:
     assert not undecided(routing, [], "f32").any()
 
 
-def data(**known: Any) -> dict[str, Any]:
+def data(**known: Any) -> Any:
     loss = {"tokens": 0}
     return {
         "source": "a",

@@ -95,7 +95,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_quantize_keeps_the_layer_that_inspect_shows(origin: str, tmp_path: Path) -> None:
     checkpoint = open_checkpoint(origin)
-    shown = {view.name for view in describe_tensors(checkpoint, ["decoder_layer_1"])}
+    shown = {view["name"] for view in describe_tensors(checkpoint, ["decoder_layer_1"])}
     assert len(shown) == 12
     file = tmp_path / "policy.toml"
     file.write_text('[[tensors]]\nname = "decoder_layer_1"\nbits = 16\n', encoding="utf-8")

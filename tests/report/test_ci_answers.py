@@ -63,7 +63,7 @@ def test_no_text_of_ours_can_begin_another_command() -> None:
         "expected": None,
         "found": None,
     }
-    document = {
+    document: Any = {
         "schema": "grokpack/verify/1",
         "status": "damaged",
         "data": {},
@@ -132,7 +132,7 @@ def test_junit_holds_whatever_a_file_is_called() -> None:
         "expected": None,
         "found": None,
     }
-    document = {"schema": "grokpack/verify/1", "data": {}, "findings": [finding], "errors": []}
+    document: Any = {"schema": "grokpack/verify/1", "data": {}, "findings": [finding], "errors": []}
     (case,) = parsed(junit.render(document))
     assert case.name == 'tensor<&"\ufffd\ufffd]]>'
 

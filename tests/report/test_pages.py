@@ -193,9 +193,9 @@ def test_a_value_as_the_median_is_not_shaded_and_twice_of_it_is_fully() -> None:
 def test_bins_are_named_by_their_edges() -> None:
     from grokpack.report import statistics_sections
 
-    floats = {"of": "magnitude", "edges": [0.0, 0.5, 1.0, 3.4e38]}
+    floats: Any = {"of": "magnitude", "edges": [0.0, 0.5, 1.0, 3.4e38]}
     assert statistics_sections._bins(floats) == ["to 2^-1", "from 2^-1 to 2^0", "from 2^0 up"]
-    codes = {"of": "codes", "edges": [-128, -112, -96]}
+    codes: Any = {"of": "codes", "edges": [-128, -112, -96]}
     assert statistics_sections._bins(codes) == ["-128 .. -113", "-112 .. -97"]
 
 
@@ -203,7 +203,7 @@ def test_values_and_scales_that_are_not_sound_are_listed() -> None:
     from grokpack.report import statistics_sections
 
     scales = {"nan": 0, "posinf": 1, "neginf": 0, "zero": 2, "negative": 0}
-    rows = [
+    rows: Any = [
         {"name": "sound", "nan": 0, "posinf": 0, "neginf": 0, "zero": 5, "scales": None},
         {"name": "odd", "undefined": 1234, "zero": 5, "scales": scales},
     ]

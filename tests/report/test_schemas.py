@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def answer(*arguments: str | Path) -> dict[str, Any]:
     return document
 
 
-def check(document: dict[str, Any]) -> None:
+def check(document: Mapping[str, Any]) -> None:
     _, command, _ = document["schema"].split("/")
     Draft202012Validator(json_schemas.schema(command)).validate(document)
 

@@ -14,6 +14,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli import report_file
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.journal import Journal
+from grokpack.report.envelope import usage
 from grokpack.verification.record_manifest import record
 from tests.support.checkpoints import synthesize
 
@@ -21,7 +22,7 @@ ENDS = (".tmp", ".part")
 
 
 def _report(folder: Path) -> str:
-    report_file.write(folder / "x.json", {"status": "ok"})
+    report_file.write(folder / "x.json", usage("nothing"))
     return "x.json"
 
 

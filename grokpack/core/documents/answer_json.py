@@ -1,6 +1,7 @@
 """Answer of any command: what all documents share."""
 
-from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeAlias, TypeVar
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -9,6 +10,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Index = Sequence[Count]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Code = Annotated[
     str,
@@ -102,6 +104,10 @@ class AnswerJson(TypedDict, Generic[Status, Data]):
     findings: list[FindingJson]
     errors: Annotated[list[ErrorJson], Field(max_length=0)]
     """Why the command failed; empty where it did not."""
+
+
+Answer: TypeAlias = AnswerJson[str, dict[str, Any]]
+"""Document of any command, also of one that failed."""
 
 
 @described

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import Amount, AnswerJson, Count
+from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, Index
 
 WeightState = Literal["equal", "rounded", "different"]
 ComparisonStatus = Annotated[
@@ -28,7 +28,7 @@ class DifferenceJson(TypedDict):
     """The largest absolute difference; null where it is infinite."""
     relative: float | None
     """Root of squared differences over squared values of the first; null where infinite."""
-    first: list[Count] | None
+    first: Index | None
     """Index of the first value that differs."""
 
 

@@ -1,11 +1,12 @@
 """Answer of `evaluate`: what a network computes, or how far another is from it."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, NotRequired, TypeAlias
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, Positive
+from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, Index, Positive
 
 EvaluationStatus = Annotated[
     Literal["ok", "within", "beyond", "alike", "apart"],
@@ -46,7 +47,7 @@ class LayerJson(TypedDict):
     """Of what attention added."""
     experts_rms: NotRequired[float]
     """Of what the experts added."""
-    load: NotRequired[list[Count]]
+    load: NotRequired[Sequence[Count]]
     """Tokens that each expert worked on."""
     gate: NotRequired[float]
     """Mean share of a token's best expert."""
@@ -113,7 +114,7 @@ class UnequalJson(TypedDict):
     """Relative error that the formats allow."""
     largest: NotRequired[float | None]
     """Largest absolute difference."""
-    first: NotRequired[list[Count] | None]
+    first: NotRequired[Index | None]
     """Index of the first value beyond."""
 
 
@@ -132,18 +133,23 @@ class WeightsJson(TypedDict):
     """Those that are not equal."""
 
 
-class EvaluationJson(TypedDict):
+class NetworkRunJson(TypedDict):
+    """Run of one network or two."""
+
+    # described in annotations, which evaluations inherit, unlike texts below the keys
+    source: Annotated[str, Field(description="The checkpoint")]
+    against: Annotated[str | None, Field(description="The other, or null")]
+    input: Annotated[str, Field(description="File of the text or the tokens")]
+    precision: Literal["f32", "bf16"]
+    tokens: Annotated[Positive, Field(description="Tokens that went through the network")]
+    read_bytes: Annotated[Count, Field(description="Bytes of weights that were read")]
+    seconds: Annotated[Amount, Field(description="Wall time")]
+    tokens_per_s: Annotated[Amount, Field(description="Tokens by wall time")]
+
+
+class EvaluationJson(NetworkRunJson):
     """Outputs of a network, or its distance from another."""
 
-    source: str
-    """The checkpoint."""
-    against: str | None
-    """The other, or null."""
-    input: str
-    """File of the text or the tokens."""
-    precision: Literal["f32", "bf16"]
-    tokens: Positive
-    """Tokens that went through the network."""
     loss: LossJson
     """Of the source."""
     other_loss: NotRequired[LossJson]
@@ -174,12 +180,6 @@ class EvaluationJson(TypedDict):
     """File of all logits, or null."""
     calibration: NotRequired[str | None]
     """File of the calibration, or null."""
-    read_bytes: Count
-    """Bytes of weights that were read."""
-    seconds: Amount
-    """Wall time."""
-    tokens_per_s: Amount
-    """Tokens by wall time."""
 
 
 EvaluationAnswer: TypeAlias = AnswerJson[EvaluationStatus, EvaluationJson]

@@ -1,5 +1,6 @@
 """Answer of `inspect`: what a checkpoint holds, and statistics of its values."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from grokpack.core.documents.answer_json import (
     Count,
     FamilyTitle,
     Format,
+    Index,
     Positive,
     Share,
 )
@@ -55,7 +57,7 @@ class PartSizeJson(TypedDict):
     part: str
     tensors: Count
     stored_as: str
-    shapes: list[list[Count]]
+    shapes: Sequence[Index]
     nbytes: Count
     share: Share
 
@@ -68,9 +70,9 @@ class PieceJson(TypedDict):
     offset: Count
     """First byte in the file."""
     bytes: Count
-    start: list[Count]
+    start: Index
     """Index of the slice's first element in the whole array."""
-    shape: list[Count]
+    shape: Index
 
 
 class TensorJson(TypedDict):
@@ -86,10 +88,10 @@ class TensorJson(TypedDict):
     """Decoder layer, from 0."""
     dtype: str
     """Of the values: `int8`, `f32` and others."""
-    shape: list[Count]
+    shape: Index
     parameters: Count
     """Values; scales are not counted."""
-    scales_shape: list[Count] | None
+    scales_shape: Index | None
     """Of the scales, bf16."""
     scale_groups: int | None
     """Scale rows per matrix."""
