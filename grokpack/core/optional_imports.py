@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from grokpack.core.errors import GrokpackError
 
 
-def import_extra(module: str, extra: str) -> Any:  # noqa: ANN401  # a module
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is not there
+        return False
+
+
+def import_extra(module: str, extra: str, otherwise: str | None = None) -> Any:  # noqa: ANN401  # a module
     """Import a module that an extra installs.
 
     Args:
         module: Its dotted name.
         extra: The extra of grokpack that installs it.
+        otherwise: A hint of what to do without it.
 
     Raises:
         GrokpackError: GP307 if it cannot be imported.
@@ -22,6 +32,6 @@ def import_extra(module: str, extra: str) -> Any:  # noqa: ANN401  # a module
         return importlib.import_module(module)
     except ImportError as error:
         what = f"the package `{module.partition('.')[0]}` is needed for this and is not installed"
-        hint = f"pip install 'grokpack[{extra}]'"
+        hint = "\n".join(filter(None, (f"pip install 'grokpack[{extra}]'", otherwise)))
         facts = (("import", str(error)),)
         raise GrokpackError("GP307", what, None, facts, hint) from error

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import threading
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
@@ -22,12 +21,15 @@ import xxhash
 from grokpack.core.errors import GrokpackError, Place, ServerFailed, WrongAnswer
 from grokpack.core.optional_imports import import_extra
 from grokpack.core.tiles import tile_range
-from grokpack.core.version import AGENT
 from grokpack.formats import bounded_json
 from grokpack.storage import new_files, reading
-from grokpack.storage.boto_requests import EXTRA, REFUSED, Answer, ask, check_reach, may_pass
+from grokpack.storage.botocore_requests import REFUSED, ask, may_pass
+from grokpack.storage.bucket_client import new_client
 from grokpack.storage.fault_injection import faults
-from grokpack.storage.http import parallel_requests, services
+from grokpack.storage.http import parallel_requests, range_requests, services
+from grokpack.storage.http.aws_settings import EXTRA
+from grokpack.storage.http.botocore_failures import Answer, lasting
+from grokpack.storage.http.responses import LastingFailure, Trouble
 from grokpack.storage.sink_protocol import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
@@ -62,8 +64,8 @@ class BucketSink:
         url = parse(out)
         self.out, self._journal = out, journal
         self._scheme, self.bucket = url.scheme, url.host
-        self._site = services.of(url)
-        self._client = _client(self._site)
+        self._site = services.bucket(url)
+        self._client: Any = self._carried_out(out, (), lambda: new_client(self._site))
         self._log = os.path.join(journal, _LOG)
         self._guard = threading.Lock()
         self._open: dict[str, str] | None = None
@@ -252,9 +254,9 @@ class BucketSink:
         path: str,
         call: str,
         absent: tuple[str, ...] = (),
-        **wanted: Any,  # noqa: ANN401  # what boto3 takes
-    ) -> Any:  # noqa: ANN401  # what boto3 answers
-        """Send one request through boto3, and announce it to `faults` if it changes anything.
+        **wanted: Any,  # noqa: ANN401  # what botocore takes
+    ) -> Any:  # noqa: ANN401  # what botocore answers
+        """Send one request through botocore, and announce it to `faults` if it changes anything.
 
         Args:
             operation: Name that `faults` is given; empty for requests that only read.
@@ -277,7 +279,7 @@ class BucketSink:
         call: str,
         name: str,
         absent: tuple[str, ...] = (),
-        **wanted: Any,  # noqa: ANN401  # what boto3 takes
+        **wanted: Any,  # noqa: ANN401  # what botocore takes
     ) -> list[dict[str, Any]] | None:
         """Return all rows of a listing, from all of its pages; see `_ask` for the arguments."""
         pages = self._client.get_paginator(call).paginate(Bucket=self.bucket, **wanted)
@@ -288,18 +290,28 @@ class BucketSink:
 
     def _carried_out(self, path: str, absent: tuple[str, ...], work: Callable[[], T]) -> T | None:
         errors = import_extra("botocore.exceptions", EXTRA)
+
+        def attempt() -> T:
+            self._site.credentials.find()  # here, because botocore would renew them in silence
+            return work()
+
         try:
-            return ask(work)
+            return ask(attempt)
+        except Trouble as trouble:
+            raise _busy(path, trouble.reason) from trouble
+        except LastingFailure as failure:
+            raise range_requests.out_of_reach(path, failure) from failure
         except (errors.ClientError, errors.BotoCoreError) as error:
             answer = Answer.of(error)
             if answer.reason in absent:
                 return None
-            check_reach(error, path)
+            out_of_reach = lasting(error)
+            if out_of_reach is not None:
+                raise range_requests.out_of_reach(path, out_of_reach) from error
             said = f"{answer.status} {answer.reason}" if answer.status else str(error)
-            if may_pass(error):
-                what, facts = "the bucket does not answer, or is busy", (("answer", said),)
-                raise ServerFailed(what, Place(path), facts, _AGAIN) from error
-            raise self._failure(path, answer.reason, said) from error
+            raise (
+                _busy(path, said) if may_pass(error) else self._failure(path, answer.reason, said)
+            ) from error
 
     def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
         hint = _HINTS.get(code, _AGAIN)
@@ -307,6 +319,11 @@ class BucketSink:
             hint = self._site.refused_hint(answer)
         what = "the bucket does not take the output"
         return GrokpackError("GP328", what, Place(path), (("answer", answer),), hint)
+
+
+def _busy(path: str, answer: str) -> ServerFailed:
+    what = "the bucket does not answer, or is busy"
+    return ServerFailed(what, Place(path), (("answer", answer),), _AGAIN)
 
 
 class ObjectWriter:
@@ -352,38 +369,6 @@ class ObjectWriter:
         at = self._at or 0
         body, self._buffer = self._buffer, bytearray()
         self._uploads.send(self._path, (at - len(body)) // PART_BYTES + 1, body)
-
-
-def _client(site: Any) -> Any:  # noqa: ANN401  # a site that is a bucket, and boto3's client
-    """Create boto3's client with the endpoint and the keys that reading uses."""
-    boto3, botocore = import_extra("boto3", EXTRA), import_extra("botocore", EXTRA)
-    names = "aws_access_key_id", "aws_secret_access_key", "aws_session_token"
-    options = dict(zip(names, astuple(site.keys), strict=True)) if site.keys else {}
-    config = import_extra("botocore.config", EXTRA).Config(
-        retries={"mode": "standard", "total_max_attempts": 1},  # `boto_requests` retries
-        signature_version="s3v4" if site.keys else botocore.UNSIGNED,
-        s3={"addressing_style": "path" if site.endpoint else "auto"},
-        max_pool_connections=parallel_requests.WIDTH,
-        user_agent=AGENT,
-        **({"request_checksum_calculation": "when_required"} if site.google else {}),
-    )
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=site.endpoint,
-        region_name=site.region or "us-east-1",
-        config=config,
-        **options,
-    )
-    if site.token:
-        client.meta.events.register("request-created.s3", _bearing(site.token))
-    return client
-
-
-def _bearing(token: str) -> Any:  # noqa: ANN401  # a handler of botocore's events
-    def handler(request: Any, **_: Any) -> None:  # noqa: ANN401  # botocore's request
-        request.headers["Authorization"] = f"Bearer {token}"
-
-    return handler
 
 
 def _key(path: str) -> str:

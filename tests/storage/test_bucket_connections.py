@@ -1,4 +1,4 @@
-"""Connections of boto3 that fail: for good, or for now."""
+"""Connections of botocore that fail: for good, or for now."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from unittest.mock import Mock
 import pytest
 
 from grokpack.core.errors import GrokpackError
-from grokpack.storage import boto_requests
 from grokpack.storage.bucket_sink import BucketSink
-from grokpack.storage.http import connections, range_requests, services
+from grokpack.storage.http import botocore_failures, connections, range_requests, services
 from tests.support.servers import impatient, serving
 from tests.support.tls import certificate
 
@@ -25,7 +24,7 @@ OUT = "s3://grok/out/model.gguf"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
-    monkeypatch.setattr(boto_requests, "_reached", threading.Event())
+    monkeypatch.setattr(botocore_failures, "reached", threading.Event())
 
 
 def failure(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GrokpackError:
@@ -61,7 +60,7 @@ def test_a_name_that_does_not_resolve_is_told_at_once(
 def test_a_name_that_has_resolved_before_is_looked_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boto_requests._reached.set()
+    botocore_failures.reached.set()
     monkeypatch.setattr(range_requests, "TRIES", 2)
     looked = Mock(side_effect=socket.gaierror(-2, "Name or service not known"))
     monkeypatch.setattr(socket, "getaddrinfo", looked)

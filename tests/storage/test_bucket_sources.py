@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import pytest
+from urllib3 import HTTPResponse
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
@@ -91,17 +91,17 @@ def test_what_is_not_public_is_read_with_keys_only(
 
 def test_a_long_listing_is_read_to_its_end(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """moto gives a thousand names a page; so few files take a smaller one."""
-    from grokpack.storage.http import services
+    from grokpack.storage.http import bucket
 
     use(monkeypatch, GROKPACK_S3_ENDPOINT=moto)
-    listing = services.Bucket.listing
+    listing = bucket.Bucket.listing
 
     def short(*args: Any, **options: Any) -> Any:
         page = listing(*args, **options)
         url = page.url() + "&max-keys=7"
         return type(page)(page.path, page.site, lambda: url)
 
-    monkeypatch.setattr(services.Bucket, "listing", short)
+    monkeypatch.setattr(bucket.Bucket, "listing", short)
     storage.forget(f"s3://{BUCKET}")
     assert len(storage.names(f"s3://{BUCKET}/models/ckpt-0")) == 38
     assert storage.names(f"s3://{BUCKET}") == ["models", "private"]
@@ -116,72 +116,25 @@ def test_nothing_in_a_bucket_says_so(moto: str, monkeypatch: pytest.MonkeyPatch)
         assert caught.value.code in ("GP201", "GP203")
 
 
-@pytest.mark.parametrize("token", [None, "a token/+="])
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://grok-weights.s3.eu-west-1.amazonaws.com/models/ckpt-0/tensor00000_000",
-        "https://grok-weights.s3.eu-west-1.amazonaws.com/a%20b/c%2Bd",
-        "http://127.0.0.1:9000/grok-weights/?delimiter=%2F&list-type=2&prefix=models%2Fckpt-0%2F",
-    ],
-)
-def test_a_signature_is_the_one_that_aws_own_library_makes(url: str, token: str | None) -> None:
-    from botocore.auth import S3SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-
-    from grokpack.storage.http.aws_signature import EMPTY_SHA256, Keys, sign
-
-    mine = sign(url, "eu-west-1", Keys("name", "secret", token))
-    moment = datetime.strptime(mine["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    assert abs((datetime.now(UTC) - moment).total_seconds()) < 600
-    headers = {"x-amz-content-sha256": EMPTY_SHA256, "host": urlsplit(url).netloc}
-    request = AWSRequest(method="GET", url=url, headers=headers)
-    auth = S3SigV4Auth(Credentials("name", "secret", token), "s3", "eu-west-1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("botocore.auth.get_current_datetime", lambda: moment.replace(tzinfo=None))
-        request.context["payload_signing_enabled"] = True
-        auth.add_auth(request)
-    assert mine["Authorization"] == request.headers["Authorization"]
-
-
-def test_keys_and_region_are_found_where_aws_tools_keep_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from grokpack.storage.http import aws_signature
-
-    assert aws_signature.find_keys() is None
-    (tmp_path / "credentials").write_text(
-        "[default]\naws_access_key_id = a\naws_secret_access_key = b\n"
-        "[work]\naws_access_key_id = c\naws_secret_access_key = d%\naws_session_token = e\n"
-    )
-    (tmp_path / "config").write_text("[profile work]\nregion = eu-central-1\n")
-    use(
-        monkeypatch,
-        AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
-        AWS_CONFIG_FILE=str(tmp_path / "config"),
-    )
-    assert aws_signature.find_keys() == aws_signature.Keys("a", "b")
-    assert aws_signature.find_region() is None
-    monkeypatch.setenv("AWS_PROFILE", "work")
-    assert aws_signature.find_keys() == aws_signature.Keys("c", "d%", "e")
-    assert aws_signature.find_region() == "eu-central-1"
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "f")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "g")
-    assert aws_signature.find_keys() == aws_signature.Keys("f", "g")
-
-
 def test_a_bucket_is_asked_in_its_own_region_once_that_is_known() -> None:
-    from grokpack.storage.http.services import Bucket
+    from grokpack.storage.http.aws_credentials import AwsCredentials
+    from grokpack.storage.http.bucket import S3Bucket
     from grokpack.storage.urls import parse
 
-    bucket, url = Bucket("grok-weights", region=None), parse("s3://grok-weights/a b/c+d")
+    nobody, url = AwsCredentials(anonymous=True), parse("s3://grok-weights/a b/c+d")
+
+    def learned(region: str) -> str | None:
+        response = HTTPResponse(headers={"x-amz-bucket-region": region}, status=400)
+        return bucket.learn({}, response, b"")
+
+    bucket = S3Bucket("grok-weights", nobody)
     assert bucket.url(url) == "https://grok-weights.s3.amazonaws.com/a%20b/c%2Bd"
-    assert not bucket.learn({"x-amz-bucket-region": "evil.example/"}, b"")
-    assert bucket.learn({"x-amz-bucket-region": "eu-west-1"}, b"")
-    assert not bucket.learn({"x-amz-bucket-region": "eu-west-1"}, b"")
+    assert not learned("evil.example/")
+    assert learned("eu-west-1")
+    assert not learned("eu-west-1")
     assert bucket.url(url) == "https://grok-weights.s3.eu-west-1.amazonaws.com/a%20b/c%2Bd"
-    assert Bucket("a.b", region="eu-west-1").base() == "https://s3.eu-west-1.amazonaws.com/a.b"
+    dotted = S3Bucket("a.b", nobody, region="eu-west-1")
+    assert dotted.base() == "https://s3.eu-west-1.amazonaws.com/a.b"
 
 
 # --- a bucket as Google serves it, and one that may not be listed --------------------------------

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: its number, and what it asked for."""
+    """A request: its number, and what it asked for or sent."""
 
     number: int
     path: str
     query: str
     headers: dict[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
     @property
     def range(self) -> tuple[int, int] | None:
@@ -74,11 +76,14 @@ class Server:
     over: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, path: str, headers: dict[str, str]) -> Answer:
+    def answer(
+        self, path: str, headers: dict[str, str], method: str = "GET", body: bytes = b""
+    ) -> Answer:
         """What is sent for a request."""
         parts = urlsplit(path)
+        name = unquote(parts.path).lstrip("/")
         with self.guard:
-            asked = Asked(len(self.asked), unquote(parts.path).lstrip("/"), parts.query, headers)
+            asked = Asked(len(self.asked), name, parts.query, headers, method, body)
             self.asked.append(asked)
         answer = (self.route(asked) if self.route else None) or self.file(asked)
         if self.fault is not None:
@@ -142,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         asked = {name.lower(): text for name, text in self.headers.items()}
-        answer = self.place.answer(self.path, asked)
+        sent = self.rfile.read(int(asked.get("content-length", 0)))
+        answer = self.place.answer(self.path, asked, self.command, sent)
         self.send_response(answer.status)
         length = (
             {"Transfer-Encoding": "chunked"}
@@ -152,6 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, text in (length | answer.headers).items():
             self.send_header(name, text)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         ends = [end for end in (answer.cut, answer.stall) if end is not None]
         body = answer.body[: ends[0]] if ends else answer.body
         with self.place.guard:
@@ -164,6 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if answer.stall is not None:
             self.place.over.wait()
+
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815  # names that the library looks for
 
     def do_CONNECT(self) -> None:
         """Refuse a tunnel, with whatever status is routed to it."""
@@ -233,6 +243,9 @@ def connections_made(monkeypatch: pytest.MonkeyPatch) -> list[connections.Line]:
     return made
 
 
+_FILES = "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HF_TOKEN_PATH"
+
+
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pauses that do not hold up a test, and hide the keys of whoever runs it."""
     from grokpack.storage.http import range_requests, services
@@ -242,7 +255,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         own = name.startswith(("AWS_", "HF_", "GOOGLE_", "GROKPACK_", "SSL_CERT_"))
         if own or name.lower().endswith(("_proxy", "_ca_bundle")):
             monkeypatch.delenv(name)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HF_TOKEN_PATH"):
+    for name in (*_FILES, "CLOUDSDK_CONFIG"):
         monkeypatch.setenv(name, "/nowhere")
+    for name in ("AWS_EC2_METADATA_DISABLED", "NO_GCE_CHECK"):  # this machine's own role
+        monkeypatch.setenv(name, "true")
     services.forget()
     connections.forget()

@@ -85,15 +85,16 @@ class ChunkReader:
         return values
 
     def _array(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
-        key = json.dumps(spec)
+        whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"])}
+        key = json.dumps(whole)  # with the credentials as they are now: they are renewed
         with self._guard:
             if key not in self._open:
                 if len(self._open) >= _HANDLES:
                     self._open.clear()
-                self._open[key] = self._opened(spec)
+                self._open[key] = self._opened(whole)
             return self._open[key]
 
-    def _opened(self, spec: Mapping[str, Any]) -> tensorstore.TensorStore:
+    def _opened(self, spec: dict[str, Any]) -> tensorstore.TensorStore:
         import tensorstore as ts
 
         from grokpack.checkpoint.tensorstore.open_arrays import opening
@@ -107,8 +108,7 @@ class ChunkReader:
                     "file_io_concurrency": limits,
                 }
             )
-        whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"])}
-        opened: tensorstore.TensorStore = wait_for(opening(whole, self._context), self.folder)
+        opened: tensorstore.TensorStore = wait_for(opening(spec, self._context), self.folder)
         return opened
 
 

@@ -35,8 +35,15 @@ _MOST_IDLE = 64  # to one host; as many requests are in flight at a time
 
 _IDENTITY = {"User-Agent": AGENT, "Accept": "*/*"}
 """Headers that servers in front of mirrors ask of polite clients."""
-_thread = threading.local()
-"""Request that runs on each thread, where its connection finds it: urllib3 passes nothing on."""
+
+
+class _Running(threading.local):
+    """The request of each thread, where its connection finds it: urllib3 passes nothing on."""
+
+    request: Request[Any] | None = None
+
+
+_thread = _Running()
 
 
 class Line(HTTPConnection):
@@ -58,7 +65,8 @@ class Line(HTTPConnection):
     def request(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # urllib3's
         """Send a request."""
         self._began = time.monotonic()
-        _thread.request.line = self
+        if _thread.request is not None:
+            _thread.request.line = self
         try:
             super().request(*args, **options)
         except OSError:
@@ -92,15 +100,36 @@ def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.
         GrokpackError: GP224 if the environment's proxy cannot be used.
     """
     _thread.request = request
+    return _send(url, "GET", headers, preload_content=False, decode_content=False)
+
+
+def exchange(
+    url: str, method: str, body: bytes | None, headers: Mapping[str, str], silence_s: float | None
+) -> urllib3.BaseHTTPResponse:
+    """Send a request of any method on the calling thread; return its response, read to its end.
+
+    Raises:
+        HTTPError: As `get` does, and GrokpackError.
+    """
+    return _send(url, method, headers, silence_s, body=body)
+
+
+def _send(
+    url: str,
+    method: str,
+    headers: Mapping[str, str],
+    silence_s: float | None = None,
+    **options: Any,  # noqa: ANN401  # urllib3's
+) -> urllib3.BaseHTTPResponse:
+    silence_s = silence_s or SILENCE_S
     return _manager(proxy_for(url)).urlopen(
-        "GET",
+        method,
         url,
         headers=_IDENTITY | dict(headers),
         redirect=False,
         retries=False,
-        timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
-        preload_content=False,
-        decode_content=False,
+        timeout=urllib3.Timeout(connect=min(CONNECT_S, silence_s), read=silence_s),
+        **options,
     )
 
 

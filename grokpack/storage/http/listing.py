@@ -13,12 +13,13 @@ from grokpack.formats import bounded_json
 from grokpack.storage.http.range_requests import document
 from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.responses import Gone, Refused, plain
-from grokpack.storage.http.services import Bucket, Hub, Mark
+from grokpack.storage.http.services import Hub
 from grokpack.storage.urls import WEB, Url, host_fault, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from grokpack.storage.http.bucket import Bucket, Mark
     from grokpack.storage.http.redirects import Resource
     from grokpack.storage.http.request_threads import Request
 

@@ -148,12 +148,20 @@ def _persist(
     nbytes: int,
     receive: Callable[[urllib3.BaseHTTPResponse], T],
 ) -> T:
-    """Repeat a request until it succeeds, fails for good, or has failed too often."""
+    return persist(request, resource, nbytes, lambda: follow(request, resource, wanted, receive))
+
+
+def persist(request: Request[Any], resource: Resource, nbytes: int, attempt: Callable[[], T]) -> T:
+    """Repeat an attempt until it succeeds, fails for good, or has failed too often.
+
+    Raises:
+        GrokpackError: GP213, GP221, GP223 or GP243 for what the attempts came to.
+    """
     began, tried, lies = time.monotonic(), 0, 0
     while True:
         request.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
         try:
-            return follow(request, resource, wanted, receive)
+            return attempt()
         except Changed as error:
             raise changed(resource.path, str(error)) from None
         except LastingFailure as failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -41,8 +42,14 @@ class Site(Protocol):
     def headers(self, url: str) -> Mapping[str, str]:
         """Return credentials for a URL; none if the host is not the site's."""
 
-    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Learn from a refusal; true if the next attempt will differ."""
+    def learn(
+        self, sent: Mapping[str, str], response: urllib3.BaseHTTPResponse, body: bytes
+    ) -> str | None:
+        """Learn from a refusal of a request with these headers.
+
+        Returns:
+            What was learned, if the next attempt will differ.
+        """
 
     def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access, for the status and what the server calls it."""
@@ -136,7 +143,7 @@ def _ask(
             if response.status == _PROXY_WANTS_LOGIN:
                 raise wants_login(through, f"407 {plain(response.reason or '')}")
             _note(host, time.monotonic() - began)
-            return received(response, receive, resource.site.learn)
+            return received(response, receive, partial(resource.site.learn, headers))
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         request.check()
         raise failed_attempt(error, url, through, known=host in answered) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import urllib3
 
@@ -23,7 +23,7 @@ WHOLE, PARTIAL, NO_SUCH_RANGE = 200, 206, 416
 _EXPLANATION_BYTES = 2048  # of an error's body, in which S3 names the reason
 _MOVED = (301, 302, 303, 307, 308)
 BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
-_REFUSED, _GONE, _CHANGED = (401, 403), (404, 410), 412
+REFUSED, _GONE, _CHANGED = (401, 403), (404, 410), 412
 REFUSED_CODES = (
     "AuthorizationHeaderMalformed",
     "ExpiredToken",
@@ -123,14 +123,14 @@ def plain(text: str, most: int = 80) -> str:
 def received(
     response: urllib3.BaseHTTPResponse,
     receive: Callable[[urllib3.BaseHTTPResponse], T],
-    learn: Callable[[Mapping[str, str], bytes], bool],
+    learn: Callable[[urllib3.BaseHTTPResponse, bytes], str | None],
 ) -> tuple[T | None, str | None]:
     """Handle a response by its status.
 
     Args:
         response: The response, whose body is not read yet.
         receive: Reads a successful response.
-        learn: Learns from headers and body of another one; true if a retry will differ.
+        learn: Learns from another one and its body; says what, if a retry will differ.
 
     Returns:
         The result of `receive`, or else the target of a redirect.
@@ -145,8 +145,9 @@ def received(
     location = response.headers.get("Location")
     if status in _MOVED and location:
         return None, location
-    if learn(response.headers, body):
-        raise Trouble("the bucket is in another region", after_s=0)
+    learned = learn(response, body)
+    if learned is not None:
+        raise Trouble(learned, after_s=0)
     code = _CODE.search(body)
     reason = f"{status} {code[1].decode() if code else plain(response.reason or '')}"
     raise _failure(response, reason)
@@ -161,7 +162,7 @@ def _failure(response: urllib3.BaseHTTPResponse, reason: str) -> Exception:
         )
     if status in (_CHANGED, NO_SUCH_RANGE):
         return Changed(f"the server answers {reason}")
-    if status in _REFUSED or reason.partition(" ")[2] in REFUSED_CODES:
+    if status in REFUSED or reason.partition(" ")[2] in REFUSED_CODES:
         return Refused(reason)
     if status in _GONE:
         return Gone(reason)

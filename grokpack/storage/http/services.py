@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from grokpack.core import redaction
-from grokpack.core.version import AGENT
-from grokpack.storage.http import aws_signature, settings
+from grokpack.storage.http import aws_settings, range_requests, settings
+from grokpack.storage.http.aws_credentials import AwsCredentials
+from grokpack.storage.http.bucket import GoogleBucket, S3Bucket
+from grokpack.storage.http.google_credentials import GoogleCredentials
 from grokpack.storage.http.redirects import Resource
+from grokpack.storage.http.request_threads import run_request
+from grokpack.storage.http.web_store import PATH, web_store
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KEY = "/~"  # characters that S3 leaves unquoted in a path, beside letters, digits, - _ and .
-_PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
-_SOMEWHERE = "us-east-1"  # region in a signature if none is known
-Mark = tuple[str, str]
-"""Where the next page of a listing begins: the name and the value of a parameter."""
-_REGION = re.compile(rb"<Region>([A-Za-z0-9-]{1,60})</Region>")
-_S3_HINTS = {
-    "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket's server",
-    "InvalidAccessKeyId": "these keys are not known there: see that they are this service's",
-    "RequestTimeTooSkewed": "set this machine's clock: signatures are good for a few minutes",
-    "SignatureDoesNotMatch": "the secret key is not that of the access key; give both again",
-}
+    from grokpack.storage.http.bucket import Mark
+    from grokpack.storage.http.request_threads import Request
+
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
 
@@ -41,122 +35,22 @@ class Plain:
 
     def url(self, url: Url) -> str:
         """Return the address of a file."""
-        return f"{url.scheme}://{url.host}/{quote(url.path, safe=_PATH)}"
+        return f"{url.scheme}://{url.host}/{quote(url.path, safe=PATH)}"
 
     def kvstore(self, url: Url, below: str) -> dict[str, Any]:
         """Return TensorStore's spec of a path below a URL."""
-        return _web_store(self.url(url), below, {})
+        return web_store(self.url(url), below, {})
 
     def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `routes.Site`
         """Return no credentials."""
         return {}
 
-    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002  # see `Site`
-        """Return False: a web server gives no advice."""
-        return False
+    def learn(self, *_: object) -> None:
+        """Return None: a web server gives no advice."""
 
     def refused_hint(self, reason: str) -> str:  # noqa: ARG002  # see `Site`
         """Return the hint for refused access."""
         return "the server lets nobody read this without a password, which grokpack does not send"
-
-
-@dataclass(slots=True)
-class Bucket:
-    """Bucket of S3, of a compatible service, or of Google Cloud Storage.
-
-    Attributes:
-        name: Name of the bucket.
-        google: True if it is Google's.
-        region: Its region, if known.
-        keys: Credentials for signatures; None for public access.
-        token: Google's access token.
-        endpoint: URL of the service; None for AWS.
-    """
-
-    name: str
-    google: bool = False
-    region: str | None = field(default_factory=aws_signature.find_region)
-    keys: aws_signature.Keys | None = None
-    token: str | None = None
-    endpoint: str | None = None
-
-    def base(self) -> str:
-        """Return the bucket's URL."""
-        if self.endpoint:
-            return f"{self.endpoint.rstrip('/')}/{self.name}"
-        where = f"s3.{self.region}.amazonaws.com" if self.region else "s3.amazonaws.com"
-        if "." in self.name:  # its certificate would not match
-            return f"https://{where}/{self.name}"
-        return f"https://{self.name}.{where}"
-
-    def url(self, url: Url) -> str:
-        """Return the address of an object."""
-        return f"{self.base()}/{quote(url.path, safe=_KEY)}"
-
-    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """Return TensorStore's spec; Google's buckets are read as a web server, with the token."""
-        if self.google:
-            return _web_store(self.url(url), below, self.headers(self.base()))
-        found = {
-            "driver": "s3",
-            "bucket": self.name,
-            "path": f"{url.path}/{below}".lstrip("/"),
-            "aws_credentials": aws_signature.tensorstores(self.keys),
-        }
-        if self.endpoint:
-            found["endpoint"] = self.endpoint.rstrip("/")
-        if self.region or self.endpoint:  # otherwise TensorStore asks S3 for the region
-            found["aws_region"] = self.region or _SOMEWHERE
-        return found
-
-    def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
-        """Return a page of ListObjectsV2, which Google supports as well.
-
-        After a marker it is a page of version 1, which is all that some servers speak.
-        """
-        query = {"prefix": f"{url.path}/" if url.path else ""} | (
-            {} if deep else {"delimiter": "/"}
-        )
-        query |= dict([after] if after else [])
-        if "marker" not in query:
-            query["list-type"] = "2"
-        text = urlencode(sorted(query.items()), quote_via=quote, safe="-_.~")
-        return Resource(str(url), self, lambda: f"{self.base()}/?{text}")
-
-    def headers(self, url: str) -> Mapping[str, str]:
-        """Return a signature or Google's token, if the host is the bucket's."""
-        if urlsplit(url).netloc != urlsplit(self.base()).netloc:
-            return {}
-        if self.token:
-            return {"Authorization": f"Bearer {self.token}"}
-        return aws_signature.sign(url, self.region or _SOMEWHERE, self.keys) if self.keys else {}
-
-    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Learn the region, which S3 names when it was asked in another one."""
-        found = _REGION.search(body)
-        told = headers.get("x-amz-bucket-region") or (found[1].decode() if found else None)
-        matters = self.keys is not None or self.endpoint is None
-        if self.google or not matters or not told or told == self.region:
-            return False
-        if not all(c.isalnum() or c == "-" for c in told):
-            return False
-        self.region = told
-        return True
-
-    def refused_hint(self, reason: str) -> str:
-        """Return the hint for refused access."""
-        if self.google:
-            how = "export GOOGLE_OAUTH_ACCESS_TOKEN=$(gcloud auth print-access-token)"
-        else:
-            how = 'eval "$(aws configure export-credentials --format env)"'
-        for code, hint in _S3_HINTS.items():
-            if code in reason and self.keys:
-                return hint
-        if (self.token and reason.startswith("401")) or "Token" in reason:
-            return f"the token that was sent has expired, or was revoked; get another:\n{how}"
-        if self.keys or self.token:
-            return f"the keys that were found do not allow it; others, for example:\n{how}"
-        return f"the bucket is not public; give keys, for example:\n{how}"
 
 
 @dataclass(slots=True)
@@ -185,7 +79,7 @@ class Hub:
 
     def kvstore(self, url: Url, below: str) -> dict[str, Any]:
         """Return TensorStore's spec of a path below a URL."""
-        return _web_store(self.url(url), below, self.headers(self.endpoint))
+        return web_store(self.url(url), below, self.headers(self.endpoint))
 
     def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
         """Return a page of the tree; the mark of a page is its URL."""
@@ -201,9 +95,8 @@ class Hub:
             return {"Authorization": f"Bearer {self.token}"}
         return {}
 
-    def learn(self, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002  # see `Site`
-        """Return False: the hub gives no advice."""
-        return False
+    def learn(self, *_: object) -> None:
+        """Return None: the hub gives no advice."""
 
     def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access."""
@@ -217,14 +110,17 @@ class Hub:
         return f"the token of {origin} may not read this: ask for access at {page}"
 
 
-def of(url: Url) -> Plain | Bucket | Hub:
+def of(url: Url) -> Plain | S3Bucket | GoogleBucket | Hub:
     """Return the site of a URL, always the same object."""
     if url.scheme == "hf":
         name, _, revision = url.path.split("/")[0].partition("@")
         return _hub(f"{url.host}/{name}", unquote(revision) or "main")
-    if url.scheme in ("s3", "gs"):
-        return _bucket(url.scheme, url.host)
-    return _plain()
+    return bucket(url) if url.scheme in ("s3", "gs") else _plain()
+
+
+def bucket(url: Url) -> S3Bucket | GoogleBucket:
+    """Return the site of a URL in a bucket, always the same object."""
+    return _s3_bucket(url.host) if url.scheme == "s3" else _google_bucket(url.host)
 
 
 def resource(path: str) -> Resource:
@@ -242,17 +138,13 @@ def kvstore(folder: str, below: str) -> dict[str, Any]:
         below: A path below it; a folder's ends in a slash.
     """
     url = parse(folder)
-    return of(url).kvstore(url, below)
+    site = of(url)
+    source = Resource(folder, site, lambda: site.url(url))
 
+    def attempt(request: Request[Any]) -> dict[str, Any]:  # credentials may have to be renewed
+        return range_requests.persist(request, source, 0, lambda: site.kvstore(url, below))
 
-def _web_store(url: str, below: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    base = f"{url.rstrip('/')}/{quote(below, safe=_PATH)}"
-    headers = {"User-Agent": f"{AGENT} tensorstore", **headers}
-    return {
-        "driver": "http",
-        "base_url": base,
-        "headers": [f"{name}: {text}" for name, text in headers.items()],
-    }
+    return run_request(attempt)
 
 
 @cache
@@ -261,16 +153,24 @@ def _plain() -> Plain:
 
 
 @cache
-def _bucket(scheme: str, name: str) -> Bucket:
-    open_to_all = bool(os.environ.get("GROKPACK_ANONYMOUS"))
-    if scheme == "gs":
-        endpoint = settings.endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
-        token = None if open_to_all else settings.secret("GOOGLE_OAUTH_ACCESS_TOKEN")
-        redaction.add_secrets(token)
-        return Bucket(name, google=True, region="auto", token=token, endpoint=endpoint)
-    aws_signature.check_profile()
-    own = settings.endpoint("GROKPACK_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    return Bucket(name, keys=None if open_to_all else aws_signature.find_keys(), endpoint=own)
+def _s3_bucket(name: str) -> S3Bucket:
+    return S3Bucket(name, _aws(), aws_settings.find_region(), aws_settings.find_endpoint())
+
+
+@cache
+def _google_bucket(name: str) -> GoogleBucket:
+    endpoint = settings.endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
+    return GoogleBucket(name, _google(), "auto", endpoint)
+
+
+@cache
+def _aws() -> AwsCredentials:
+    return AwsCredentials(anonymous=settings.is_anonymous())
+
+
+@cache
+def _google() -> GoogleCredentials:
+    return GoogleCredentials(anonymous=settings.is_anonymous())
 
 
 @cache
@@ -282,7 +182,7 @@ def _hub(repo: str, revision: str) -> Hub:
 
 def _hub_token() -> str | None:
     """Return HF_TOKEN, else the token that `hf auth login` stored; None without."""
-    if os.environ.get("GROKPACK_ANONYMOUS"):
+    if settings.is_anonymous():
         return None
     token = settings.secret("HF_TOKEN")
     if token is not None:
@@ -296,6 +196,9 @@ def _hub_token() -> str | None:
 
 
 def forget() -> None:
-    """Clear the cached sites, so that the environment is read again."""
-    for kept in (_plain, _bucket, _hub):
+    """Clear the cached sites and credentials, so that the environment is read again."""
+    for kept in (_plain, _s3_bucket, _google_bucket, _aws, _google, _hub, aws_settings.session):
         kept.cache_clear()
+
+
+os.register_at_fork(after_in_child=forget)  # another thread may hold a lock of the credentials

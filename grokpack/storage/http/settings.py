@@ -50,10 +50,21 @@ def endpoint(*variables: str) -> str | None:
     Raises:
         GrokpackError: GP224 if it is not a web address without user and query.
     """
-    variable = next((v for v in variables if os.environ.get(v, "").strip()), None)
-    if variable is None:
-        return None
-    url = os.environ[variable].strip().rstrip("/")
+    variable = _first_set(variables)
+    return None if variable is None else valid_endpoint(os.environ[variable], variable)
+
+
+def valid_endpoint(text: str, origin: str) -> str:
+    """Return a URL without spaces around it and without a slash at its end.
+
+    Args:
+        text: The setting.
+        origin: The variable, or what else it was read from.
+
+    Raises:
+        GrokpackError: GP224 if it is not a web address without user and query.
+    """
+    url = text.strip().rstrip("/")
     scheme, _, rest = url.partition("://")
     fault: str | None = "it is no web address, which begins with https:// or http://"
     if scheme in WEB:
@@ -61,8 +72,8 @@ def endpoint(*variables: str) -> str | None:
     if any(mark in rest for mark in "?#\\ ") or not rest.isprintable():
         fault = "a query, a fragment or such characters cannot be part of it"
     if fault is not None:
-        hint = f"write {variable}=https://HOST, or http://HOST:PORT"
-        raise GrokpackError("GP224", f"{variable} cannot be used: {fault}", Place(url), hint=hint)
+        hint = "write https://HOST, or http://HOST:PORT"
+        raise GrokpackError("GP224", f"{origin} cannot be used: {fault}", Place(url), hint=hint)
     return url
 
 
@@ -72,13 +83,29 @@ def region(*variables: str) -> str | None:
     Raises:
         GrokpackError: GP304 if it cannot be part of a host's name.
     """
-    for variable in variables:
-        text = os.environ.get(variable, "").strip()
-        if text and not _REGION.fullmatch(text):
-            raise unusable(variable, "a region is a word such as eu-central-1")
-        if text:
-            return text
-    return None
+    variable = _first_set(variables)
+    return None if variable is None else valid_region(os.environ[variable], variable)
+
+
+def valid_region(text: str, origin: str) -> str:
+    """Return a region without spaces around it.
+
+    Raises:
+        GrokpackError: GP304 if it cannot be part of a host's name.
+    """
+    name = text.strip()
+    if not _REGION.fullmatch(name):
+        raise unusable(origin, "a region is a word such as eu-central-1")
+    return name
+
+
+def _first_set(variables: tuple[str, ...]) -> str | None:
+    return next((name for name in variables if os.environ.get(name, "").strip()), None)
+
+
+def is_anonymous() -> bool:
+    """Return whether no keys and no tokens are to be sent."""
+    return bool(os.environ.get("GROKPACK_ANONYMOUS"))
 
 
 def secret(variable: str) -> str | None:

@@ -8,9 +8,10 @@ import tensorstore
 
 import grokpack
 from grokpack.checkpoint.open_checkpoint import survey
-from grokpack.storage.bucket_sink import _client
+from grokpack.storage.bucket_client import new_client
 from grokpack.storage.http import services
-from grokpack.storage.http.services import Bucket
+from grokpack.storage.http.aws_credentials import AwsCredentials
+from grokpack.storage.http.bucket import S3Bucket
 
 if TYPE_CHECKING:
     from tests.support.servers import Server
@@ -34,5 +35,6 @@ def test_tensorstore_says_who_asks(served: Server) -> None:
 
 
 def test_writes_to_buckets_say_who_asks() -> None:
-    client = _client(Bucket("grok", endpoint="http://127.0.0.1:1"))
+    nobody = AwsCredentials(anonymous=True)
+    client = new_client(S3Bucket("grok", nobody, endpoint="http://127.0.0.1:1"))
     assert client.meta.config.user_agent.startswith(AGENT)

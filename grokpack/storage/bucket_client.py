@@ -1,0 +1,59 @@
+"""Client of botocore for a bucket, with the endpoint and the credentials that reading uses."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.optional_imports import import_extra
+from grokpack.core.version import AGENT
+from grokpack.storage.http import aws_settings, botocore_failures, parallel_requests
+from grokpack.storage.http.aws_settings import EXTRA
+from grokpack.storage.http.bucket import SOMEWHERE, GoogleBucket, S3Bucket
+
+if TYPE_CHECKING:
+    from grokpack.storage.http.bucket import Bucket
+
+
+def new_client(site: S3Bucket | GoogleBucket) -> Any:  # noqa: ANN401  # botocore's
+    """Create a client that signs, sends a token or, without any credentials, neither.
+
+    Raises:
+        Trouble: Whoever gives credentials may give them next time.
+        GrokpackError: GP222 if they are refused, GP307 if botocore is not installed.
+    """
+    is_known = site.credentials.find()
+    if is_known and isinstance(site, S3Bucket):
+        return _client(site, site.credentials.session, signature_version="s3v4")
+    client = _client(
+        site,
+        aws_settings.blank_session(),
+        signature_version=import_extra("botocore", EXTRA).UNSIGNED,
+        request_checksum_calculation="when_required",  # Google knows others than S3
+    )
+    client.meta.events.register("request-created.s3", partial(_add_headers, site))
+    return client
+
+
+def _client(site: Bucket, session: Any, **options: Any) -> Any:  # noqa: ANN401  # botocore's
+    config = import_extra("botocore.config", EXTRA).Config(
+        retries={"mode": "standard", "total_max_attempts": 1},  # `botocore_requests` retries
+        s3={"addressing_style": "path" if site.endpoint else "auto"},
+        max_pool_connections=parallel_requests.WIDTH,
+        user_agent=AGENT,
+        **options,
+    )
+    where = {"endpoint_url": site.endpoint, "region_name": site.region or SOMEWHERE}
+    client = session.create_client("s3", config=config, **where)
+    client.meta.events.register("response-received.s3", _note_response)
+    return client
+
+
+def _note_response(response_dict: Any, **_: Any) -> None:  # noqa: ANN401  # botocore's
+    if response_dict is not None:
+        botocore_failures.reached.set()
+
+
+def _add_headers(site: Bucket, request: Any, **_: Any) -> None:  # noqa: ANN401  # botocore's
+    for name, text in site.headers(request.url).items():
+        request.headers[name] = text

@@ -1,0 +1,165 @@
+"""AWS's settings, as botocore reads them: profile, region and endpoint, for reading and writing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grokpack.core.errors import GrokpackError
+from grokpack.core.optional_imports import import_extra, is_installed
+from grokpack.storage.http import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXTRA = "buckets"  # extra that installs botocore
+_ENDPOINTS = "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
+_REGIONS = "AWS_REGION", "AWS_DEFAULT_REGION"
+_SECRETS = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
+_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+"""Variables that say whose keys to use; AWS's two files may say it, too."""
+_CREDENTIALS = "AWS_SHARED_CREDENTIALS_FILE", "credentials"
+_CONFIG = "AWS_CONFIG_FILE", "config"
+"""Variable and name of each of AWS's two files."""
+_OTHERWISE = "or set GROKPACK_ANONYMOUS=1, to read what is public without keys"
+_CONNECT_S, _SILENCE_S = 10, 30  # for services that give keys
+
+
+@cache
+def session() -> Any:  # noqa: ANN401  # botocore's
+    """Return a session of botocore with the environment's settings; None where there are none.
+
+    Its keys are those that the settings name: it does not ask for the machine's own role.
+
+    Raises:
+        GrokpackError: GP304 for settings that cannot be used, GP307 if botocore is not installed.
+    """
+    if not _are_there() or (settings.is_anonymous() and not is_installed("botocore")):
+        return None
+    for variable in _SECRETS:
+        settings.secret(variable)
+    made = new_session()
+    region = settings.region(*_REGIONS)
+    if region is not None:  # botocore knows one of the two variables
+        made.set_config_variable("region", region)
+    with usable():
+        made.get_scoped_config()
+        made.get_component("credential_provider").remove("iam-role")
+    return made
+
+
+def _are_there() -> bool:
+    files = (file_path(*file) for file in (_CREDENTIALS, _CONFIG))
+    return any(map(os.environ.get, _VARIABLES)) or any(map(os.path.isfile, files))
+
+
+def new_session(**options: Any) -> Any:  # noqa: ANN401  # botocore's
+    """Return a new session, whose requests for keys are made once: whoever waits repeats them."""
+    made = import_extra("botocore.session", EXTRA, _OTHERWISE).Session(**options)
+    config = import_extra("botocore.config", EXTRA).Config(
+        connect_timeout=_CONNECT_S, read_timeout=_SILENCE_S, retries={"total_max_attempts": 1}
+    )
+    made.set_default_client_config(config)
+    return made
+
+
+def blank_session() -> Any:  # noqa: ANN401  # botocore's
+    """Return a session that has no profile and no keys, whatever the settings are."""
+    files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return new_session(session_vars={"profile": (None, None, None, None), **files})
+
+
+@contextlib.contextmanager
+def usable() -> Iterator[None]:
+    """Context manager in which what botocore cannot use of the settings is an error with its name.
+
+    Raises:
+        GrokpackError: GP304.
+    """
+    errors = import_extra("botocore.exceptions", EXTRA)
+    try:
+        yield
+    except errors.ProfileNotFound as error:
+        variable = next(filter(os.environ.get, ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")))
+        places = " and ".join(file_path(*file) for file in (_CREDENTIALS, _CONFIG))
+        name = error.kwargs["profile"]
+        why = f"there is no profile `{name}` in {places}"
+        raise settings.unusable(variable, why) from error
+    except (
+        errors.ConfigParseError,
+        errors.InfiniteLoopConfigError,
+        errors.InvalidConfigError,
+        errors.PartialCredentialsError,
+        errors.UnknownCredentialError,
+    ) as error:
+        hint = "`aws configure list` shows what AWS's own program makes of them"
+        raise GrokpackError(
+            "GP304", f"AWS's settings cannot be used: {error}", hint=hint
+        ) from error
+
+
+def profile_name(session: Any) -> str:  # noqa: ANN401  # botocore's
+    """Return the name of the profile that counts."""
+    return session.get_config_variable("profile") or "default"
+
+
+def credentials_file() -> str:
+    """Return the path of AWS's file of keys."""
+    return file_path(*_CREDENTIALS)
+
+
+def config_file() -> str:
+    """Return the path of AWS's file of everything else, which may hold keys as well."""
+    return file_path(*_CONFIG)
+
+
+def file_path(variable: str, name: str) -> str:
+    """Return the path of one of AWS's two files."""
+    return os.environ.get(variable) or str(Path.home() / ".aws" / name)
+
+
+def find_region() -> str | None:
+    """Find the region in the environment, else in the profile."""
+    named = settings.region(*_REGIONS)
+    if named or session() is None:
+        return named
+    found = session().get_scoped_config().get("region")
+    return found and settings.valid_region(found, f"region of profile `{profile_name(session())}`")
+
+
+def find_endpoint() -> str | None:
+    """Find the URL of the service in the environment, else in the profile; None for Amazon's."""
+    named = settings.endpoint("GROKPACK_S3_ENDPOINT")
+    if named is None and not _endpoints_are_ignored():
+        named = settings.endpoint(*_ENDPOINTS) or _profile_endpoint()
+    return named
+
+
+def _endpoints_are_ignored() -> bool:
+    said = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "")
+    if not said and session() is not None:
+        said = session().get_scoped_config().get("ignore_configured_endpoint_urls", "")
+    return str(said).lower() == "true"
+
+
+def _profile_endpoint() -> str | None:
+    """Return the endpoint of the profile: that of its section of services, else its own."""
+    if session() is None:
+        return None
+    profile = session().get_scoped_config()
+    services = session().full_config.get("services", {}).get(profile.get("services"), {})
+    found = services.get("s3", {}).get("endpoint_url") or profile.get("endpoint_url")
+    return found and settings.valid_endpoint(
+        found, f"endpoint_url of profile `{profile_name(session())}`"
+    )
