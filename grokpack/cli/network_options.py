@@ -16,7 +16,7 @@ Tokenizer = Annotated[
     typer.Option(
         "--tokenizer",
         metavar="FILE",
-        help="A sentencepiece model; tokenizer.model beside the checkpoint by default",
+        help="tokenizer.model or tokenizer.tok.json; the one beside the checkpoint by default",
         rich_help_panel=_INPUT,
     ),
 ]
@@ -132,6 +132,23 @@ class GenerateFlags:
     prompt: Annotated[
         str | None,
         typer.Option("--prompt", metavar="TEXT", help="To be continued", rich_help_panel=_INPUT),
+    ] = None
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Take the prompt as the user's turn of a conversation, and answer it",
+            rich_help_panel=_INPUT,
+        ),
+    ] = False
+    messages: Annotated[
+        str | None,
+        typer.Option(
+            "--messages",
+            metavar="FILE.json",
+            help="A conversation to answer: a list of objects with role and content",
+            rich_help_panel=_INPUT,
+        ),
     ] = None
     tokens: Annotated[
         str | None,

@@ -15,8 +15,9 @@ from grokpack.cli.source import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import escape_line
 from grokpack.core.layout import Box
+from grokpack.evaluation import conversation
 from grokpack.evaluation.generation import Generation, Sampling, generate, step_bytes
-from grokpack.evaluation.input_tokens import read_tokens, text_tokenizer
+from grokpack.evaluation.input_tokens import read_tokens, stop_tokens, text_tokenizer
 from grokpack.models import hyperparameters
 from grokpack.report import numbers
 
@@ -35,18 +36,9 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
     source = resolve(flags.source, session)
     options = options_of(session, network)
     wanted = replace(flags, source=source)
-    if (wanted.prompt is None) == (wanted.tokens is None):
-        what = "give either --prompt or --tokens"
-        raise GrokpackError("GP304", what, hint="`--prompt TEXT`, or `--tokens FILE.npy`")
+    _check(wanted)
     checkpoint = open_checkpoint(source, wanted.head_dim)
-    tokenizer = None
-    if wanted.prompt is not None:
-        tokenizer = text_tokenizer(checkpoint, wanted.tokenizer).encoder
-        prompts = [np.array(tokenizer.encode(wanted.prompt), np.int64)]
-    else:
-        pad = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
-        assert wanted.tokens is not None  # noqa: S101  # one of both was given
-        prompts = list(read_tokens(wanted.tokens, None, None, pad).sequences)
+    tokenizer, prompts, stops = _input(wanted, checkpoint)
     sampling = Sampling(wanted.temperature, wanted.top_p, wanted.seed)
     _announce(session, checkpoint, len(prompts))
 
@@ -56,9 +48,48 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
         )
         session.say(f"prompt {number}: {shown}" if len(prompts) > 1 else shown)
 
-    found = generate(checkpoint, prompts, wanted.max_new_tokens, sampling, options, said)
+    found = generate(checkpoint, prompts, wanted.max_new_tokens, sampling, options, said, stops)
     data = document(found, wanted, prompts, tokenizer)
     session.result(_text(data), data)
+
+
+def _check(wanted: GenerateFlags) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        GrokpackError: GP304.
+    """
+    given = (wanted.prompt, wanted.messages, wanted.tokens)
+    if sum(one is not None for one in given) != 1:
+        what = "give either --prompt, --messages or --tokens"
+        hint = "`--prompt TEXT`, `--messages FILE.json`, or `--tokens FILE.npy`"
+        raise GrokpackError("GP304", what, hint=hint)
+    if wanted.chat and wanted.tokens is not None:
+        raise GrokpackError("GP304", "--chat takes words, and --tokens has none", hint="leave one")
+
+
+def _input(
+    wanted: GenerateFlags, checkpoint: Checkpoint
+) -> tuple[Encoder | None, list[np.ndarray], frozenset[int]]:
+    """Read the prompts, with the tokenizer that they need and the tokens that end an answer."""
+    if wanted.tokens is not None:
+        pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
+        prompts = list(read_tokens(wanted.tokens, None, None, pad).sequences)
+        return None, prompts, stop_tokens(checkpoint, wanted.tokenizer)
+    text = _text_of(wanted, checkpoint)
+    tokenizer = text_tokenizer(checkpoint, wanted.tokenizer)
+    prompt = np.array(tokenizer.encoder.encode(text), np.int64)
+    return tokenizer.encoder, [prompt], tokenizer.stops
+
+
+def _text_of(wanted: GenerateFlags, checkpoint: Checkpoint) -> str:
+    """Return the prompt, or the conversation as a text."""
+    if wanted.messages is None and not wanted.chat:
+        return wanted.prompt or ""
+    form = conversation.chat_format(checkpoint.model.family)
+    if wanted.messages is None:
+        return form.text([(conversation.USER, wanted.prompt or "")])
+    return form.text(conversation.read_messages(wanted.messages, form.labels.keys()))
 
 
 def _announce(session: Session, checkpoint: Checkpoint, sequences: int) -> None:

@@ -15,7 +15,7 @@ from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.evaluation.network.layer import PassOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.network.attention import KVCache
@@ -64,6 +64,7 @@ def generate(
     sampling: Sampling | None = None,
     options: EvaluateOptions | None = None,
     said: Callable[[int, int], None] | None = None,
+    stops: Collection[int] = (),
 ) -> Generation:
     """Continue prompts, all with the same passes over the weights.
 
@@ -74,6 +75,7 @@ def generate(
         sampling: How tokens are chosen; the likeliest by default.
         options: Options of the run.
         said: Called with each token as it is chosen: the prompt's number, the token.
+        stops: Tokens that end a sequence; none for the one of the model's constants.
 
     Raises:
         GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341, and errors of reading.
@@ -85,7 +87,8 @@ def generate(
     tokens = sum(map(len, prompts)) + count * len(prompts)
     options.listen(Started("generate", count * step_bytes(checkpoint, len(prompts))))
     with networks([checkpoint], tokens, options, cached=True) as (network,):
-        run = _Run(network, prompts, count, sampling or Sampling())
+        ends = frozenset(stops or [network.constants.eos])
+        run = _Run(network, prompts, count, sampling or Sampling(), ends)
         first = 0.0
         for number, token in run.tokens():
             first = first or time.monotonic() - began
@@ -122,12 +125,18 @@ class _Run:
     """Sequences that are being continued."""
 
     def __init__(
-        self, network: Network, prompts: Sequence[np.ndarray], count: int, sampling: Sampling
+        self,
+        network: Network,
+        prompts: Sequence[np.ndarray],
+        count: int,
+        sampling: Sampling,
+        ends: frozenset[int],
     ) -> None:
         self._network = network
         self._prompts = [np.asarray(p, np.int64) for p in prompts]
         self._count = count
         self._sampling = sampling
+        self._ends = ends
         self._random = np.random.default_rng(sampling.seed)
         self.made: list[list[int]] = [[] for _ in prompts]
         self.ended = [False] * len(prompts)
@@ -140,7 +149,7 @@ class _Run:
         for _ in range(self._count):
             chosen = self._next(fed, going)
             for number, token in zip(going, chosen, strict=True):
-                if token == self._network.constants.eos:
+                if token in self._ends:
                     self.ended[number] = True
                     continue
                 self.made[number].append(token)

@@ -16,7 +16,7 @@ from grokpack.formats.tokenizers.kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.formats.tokenizers.kinds import Encoder
+    from grokpack.formats.tokenizers.kinds import Encoder, Tokenizer
 
 NO_TARGET = -1
 CONTEXT = 512
@@ -126,16 +126,33 @@ def text_tokenizer(checkpoint: Checkpoint, given: str | None) -> TextTokenizer:
             GP242 where it is broken.
     """
     path = find_tokenizer(checkpoint, given)
-    own = checkpoint.model.family.tokenizer
+    kind = KINDS[checkpoint.model.family.tokenizer.kind]
     if path is None:
         hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"
-        what = f"no {KINDS[own.kind].file} beside the checkpoint"
-        raise GrokpackError("GP306", what, hint=hint)
-    held = KINDS[own.kind].read(read_small(path), path)
+        raise GrokpackError("GP306", f"no {kind.file} beside the checkpoint", hint=hint)
+    held = kind.read(read_small(path), path)
     encoder = held.encoder()
     refuse_another(held, checkpoint.geometry.vocab, path)
-    stops = frozenset(held.special[text] for text in own.stops if text in held.special)
-    return TextTokenizer(encoder, stops)
+    return TextTokenizer(encoder, _stops(checkpoint, held))
+
+
+def stop_tokens(checkpoint: Checkpoint, given: str | None) -> frozenset[int]:
+    """Find the tokens at which a generation ends, where a tokenizer is there to tell.
+
+    Args:
+        checkpoint: The checkpoint, beside which the tokenizer's file is looked for.
+        given: Path of the file; None to look for it.
+    """
+    own = checkpoint.model.family.tokenizer
+    path = find_tokenizer(checkpoint, given) if own.stops else None
+    if path is None:
+        return frozenset()
+    return _stops(checkpoint, KINDS[own.kind].read(read_small(path), path))
+
+
+def _stops(checkpoint: Checkpoint, tokenizer: Tokenizer) -> frozenset[int]:
+    named = checkpoint.model.family.tokenizer.stops
+    return frozenset(tokenizer.special[text] for text in named if text in tokenizer.special)
 
 
 def _read(path: str, most: int) -> bytes:

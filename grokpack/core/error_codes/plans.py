@@ -193,8 +193,8 @@ PLANS = (
         "GP342",
         "there is nothing to evaluate on",
         ExitStatus.USAGE,
-        "The file is not there, is neither an array of token ids nor a text, or holds none.",
-        "Give `--text FILE` in UTF-8, or `--tokens FILE.npy`.",
+        "The file is not there, is no array of token ids, text or conversation, or holds none.",
+        "Give `--text FILE` in UTF-8, `--tokens FILE.npy`, or `generate --messages FILE.json`.",
     ),
     Code(
         "GP343",
