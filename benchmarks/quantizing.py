@@ -75,7 +75,7 @@ class Matrix:
         self.sums = np.zeros((3, groups, columns), np.float32)
         self.counts = np.zeros((2, groups, columns), np.int32)
         self.out = np.zeros((rows, columns), kind)
-        self.turned = np.zeros((columns, rows), kind)
+        self.transposed = np.zeros((columns, rows), kind)
         steps, zeros = (
             np.zeros((groups, columns), np.float32),
             np.zeros((groups, columns), np.uint8),
@@ -113,9 +113,9 @@ def quantizing(implementation: Implementation) -> None:
 
 def turning(implementation: Implementation) -> None:
     """Transposing, and adding up the account."""
-    for bits, kernel in ((4, groupwise.turn_words), (8, groupwise.turn_bytes)):
-        matrix, turn = Matrix(SHARE[implementation], bits), twin(kernel, implementation)
-        speed = rate(lambda m=matrix, t=turn: t(m.out, m.turned), matrix.codes.nbytes)  # type: ignore[misc]
+    for bits, kernel in ((4, groupwise.transpose_words), (8, groupwise.transpose_bytes)):
+        matrix, kernel_twin = Matrix(SHARE[implementation], bits), twin(kernel, implementation)
+        speed = rate(lambda m=matrix, t=kernel_twin: t(m.out, m.transposed), matrix.codes.nbytes)  # type: ignore[misc]
         print(f"int{bits}, transposing what is packed\t{speed:.2f} GB/s\t")
     tally = twin(groupwise.tally_groups, implementation)
     account = (np.zeros((3, 256), np.int64), np.zeros(6, np.int64), np.zeros(1, np.float32))

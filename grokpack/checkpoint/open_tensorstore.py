@@ -186,8 +186,8 @@ def _tile(checkpoint: Checkpoint, name: str, array: ArraySpec) -> Shape:
     view = checkpoint.views.get(name)
     if view is None or isinstance(view, Copy) or len(array.shape) < 2:  # noqa: PLR2004  # matrix
         return band(array.shape, array.dtype.itemsize)
-    turned = band((*array.shape[:-2], array.shape[-1], array.shape[-2]), array.dtype.itemsize)
-    return (*turned[:-2], turned[-1], turned[-2])
+    transposed = band((*array.shape[:-2], array.shape[-1], array.shape[-2]), array.dtype.itemsize)
+    return (*transposed[:-2], transposed[-1], transposed[-2])
 
 
 def _float(dtype: object) -> DType:

@@ -13,7 +13,7 @@ from grokpack import storage
 from grokpack.core.errors import TooLittleMemory
 from grokpack.core.events import Advanced, Listener, ignore_event
 from grokpack.evaluation.network import blas
-from grokpack.evaluation.network.model import Network, Setup, in_memory
+from grokpack.evaluation.network.model import Network, Setup, allocate_in_memory
 from grokpack.evaluation.network.precision import Name, Precision
 from grokpack.evaluation.network.product import Lanes
 from grokpack.kernels.dispatch import choose_implementation
@@ -139,10 +139,12 @@ def networks(
         held.enter_context(np.errstate(over="ignore", invalid="ignore"))  # as lanes do
         lanes = Lanes(count, Precision(options.precision), implementation)
         held.callback(lanes.close)
-        room = _on_disk if any(one.spilled_bytes for one in costs) else in_memory
+        allocate = _on_disk if any(one.spilled_bytes for one in costs) else allocate_in_memory
         made = []
         for checkpoint in checkpoints:
-            setup = Setup(lanes, implementation, options.layers, room, _advances(options.listen))
+            setup = Setup(
+                lanes, implementation, options.layers, allocate, _advances(options.listen)
+            )
             made.append(Network(checkpoint, setup))
             held.callback(made[-1].close)
         yield made
@@ -155,6 +157,6 @@ def _advances(listen: Listener) -> Callable[[int], None]:
 def _on_disk(rows: int, columns: int) -> np.ndarray:
     """Map activations to an unnamed file, so that the system can write them out."""
     if not rows:  # an expert without a token
-        return in_memory(rows, columns)
+        return allocate_in_memory(rows, columns)
     pages = storage.scratch_memory(math.prod((rows, columns, _F32)))
     return np.frombuffer(pages, np.float32).reshape(rows, columns)

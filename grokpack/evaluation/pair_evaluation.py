@@ -22,9 +22,9 @@ from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networ
 from grokpack.evaluation.network.layer import PassOptions
 from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.logit_scores import Divergence
-from grokpack.evaluation.part_comparison import PartComparison, undecided
+from grokpack.evaluation.part_comparison import PartComparison, undecided_tokens
 from grokpack.evaluation.reordered_weights import Reordered
-from grokpack.evaluation.results import Loss, loss_of, squares
+from grokpack.evaluation.results import Loss, loss_of, sum_squares
 from grokpack.evaluation.weight_comparison import Weights
 
 if TYPE_CHECKING:
@@ -163,10 +163,10 @@ class _Run:
         self._both_step = Lockstep(one, other, weights.look, weights.look_whole)
         self._h = one.embed(batch)
         size, width = self._h.shape
-        self._both = one.room(2 * size, width)
+        self._both = one.allocate(2 * size, width)
         self._both[:size] = other.embed(batch)
         self.embedding = _relative(self._both[:size], self._h)
-        self._before, self._middle = (one.room(size, width) for _ in range(2))
+        self._before, self._middle = (one.allocate(size, width) for _ in range(2))
         self._halves: list[PartComparison] = []
         self._ends: tuple[PartComparison, ...] = ()
 
@@ -187,14 +187,14 @@ class _Run:
             gaps.append(_relative(lent, middle, before))
             lent[...] = middle
 
-        ours = PassOptions(between=keep, every=2 * size)
-        theirs = PassOptions(between=compare, every=2 * size)
+        ours = PassOptions(between=keep, most_tokens=2 * size)
+        theirs = PassOptions(between=compare, most_tokens=2 * size)
         routed, others = self._both_step.run(
             self._one.products(number, h, self._batch, ours),
             self._other.products(number, self._both, self._twice, theirs),
         )
         seen = self._weights.collect()
-        decided = ~undecided(routed, seen, self._one.precision.name)
+        decided = ~undecided_tokens(routed, seen, self._one.precision.name)
         experts = _relative(lent, h, middle, decided)
         self._halves += self._judged(number, gaps[0], experts, seen, (routed, others))
         flips = _flips(routed, others, size)
@@ -233,8 +233,8 @@ class _Run:
             self._both_step.multiply(mine, others)
             ours, other = self._one.scaled(mine.out), self._other.scaled(others.out)
             found.add(mine.matrix.inputs[0], ours, other[:size])
-            errors += squares(other[size:], ours[:rows])
-            whole += squares(ours[:rows])
+            errors += sum_squares(other[size:], ours[:rows])
+            whole += sum_squares(ours[:rows])
         for pair in zip(
             self._one.embedding_products(), self._other.embedding_products(), strict=True
         ):
@@ -267,7 +267,7 @@ def _relative(
         before: Activations that are subtracted from both first.
         rows: Tokens that count, `bool[T]`; None for all.
     """
-    whole, errors = squares(one, before, rows), squares(other, one, rows)
+    whole, errors = sum_squares(one, before, rows), sum_squares(other, one, rows)
     if not whole:
         return math.inf if errors else 0.0
     return math.sqrt(errors / whole)

@@ -119,7 +119,7 @@ class PartComparison:
         return row.relative >= _SHOWN * self.limit
 
 
-def undecided(routing: Routing, seen: Sequence[WeightGap], precision: Name) -> np.ndarray:
+def undecided_tokens(routing: Routing, seen: Sequence[WeightGap], precision: Name) -> np.ndarray:
     """Find tokens whose choice of experts may change by rounding, `bool[T]`."""
     router = [row for row in seen if row.part in (ROUTER, NORMS[2])]
     least = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(router))

@@ -154,8 +154,8 @@ class Reordered:
 
     def _tiles(self, pair: tuple[Matrix, Matrix]) -> Iterator[MatrixTile]:
         """Yield the tiles of two matrices."""
-        turned = matrices.is_turned(pair[1].tensor, self._readers[1])
-        for rows, columns in matrices.bands(pair[0], turned=turned, itemsize=_F32):
+        transposed = matrices.is_transposed(pair[1].tensor, self._readers[1])
+        for rows, columns in matrices.bands(pair[0], transposed=transposed, itemsize=_F32):
             one, other = (
                 matrices.read(own, rows, columns, reader)
                 for own, reader in zip(pair, self._readers, strict=True)

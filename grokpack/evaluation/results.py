@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from grokpack.evaluation.network.experts import Room, Routing
+    from grokpack.evaluation.network.experts import Allocate, Routing
     from grokpack.evaluation.network.logit_scores import Scores
 
 _ROWS = 256  # summed at a time
@@ -101,7 +101,9 @@ def loss_of(scores: Scores) -> Loss:
     return Loss(len(known), float(known.mean()), error, top1)
 
 
-def squares(x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | None = None) -> float:
+def sum_squares(
+    x: np.ndarray, less: np.ndarray | None = None, rows: np.ndarray | None = None
+) -> float:
     """Sum the squares of `f32[T, d]`, or of its difference from another, in float64.
 
     Args:
@@ -125,24 +127,24 @@ class LayerWatch:
 
     Args:
         h: The stream before the layer, `f32[T, d]`.
-        room: Makes an empty array for a copy of the stream.
+        allocate: Makes an empty array for a copy of the stream.
     """
 
-    def __init__(self, h: np.ndarray, room: Room) -> None:
-        self._before = room(*h.shape)
+    def __init__(self, h: np.ndarray, allocate: Allocate) -> None:
+        self._before = allocate(*h.shape)
         self._before[...] = h
         self._attention = 0.0
 
     def between(self, h: np.ndarray) -> None:
         """Measure the stream after attention."""
-        self._attention = squares(h, self._before)
+        self._attention = sum_squares(h, self._before)
         self._before[...] = h
 
     def after(self, number: int, h: np.ndarray, routing: Routing, experts: int) -> LayerFacts:
         """Return the measurements."""
         own, attention, mixed = (
             math.sqrt(total / h.size)
-            for total in (squares(h), self._attention, squares(h, self._before))
+            for total in (sum_squares(h), self._attention, sum_squares(h, self._before))
         )
         return LayerFacts(
             number,

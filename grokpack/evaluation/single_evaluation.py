@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
-from grokpack.evaluation.network.layer import PassOptions, ignore
+from grokpack.evaluation.network.layer import PassOptions, ignore_inputs
 from grokpack.evaluation.network.logit_scores import Scores
 from grokpack.evaluation.results import Evaluation, LayerFacts, LayerWatch, loss_of
 
@@ -70,7 +70,7 @@ def _layer(
     batch: Batch,
     watch: Callable[[int], Watch] | None,
 ) -> LayerFacts:
-    facts = LayerWatch(h, network.room)
-    own = ignore if watch is None else watch(number)
+    facts = LayerWatch(h, network.allocate)
+    own = ignore_inputs if watch is None else watch(number)
     routing = network.step(number, h, batch, PassOptions(watch=own, between=facts.between))
     return facts.after(number, h, routing, network.geometry.experts)

@@ -96,7 +96,7 @@ class Side:
         if self.values.strides[-1] == self.values.itemsize:
             return replace(self, values=contiguous(self.values))
         made = np.empty(self.values.shape, np.float32)
-        twin(tile_distances.turn, implementation)(self.values.T, made)
+        twin(tile_distances.transpose, implementation)(self.values.T, made)
         return replace(self, values=made)
 
 
@@ -127,7 +127,7 @@ class Gap:
     at: Shape | None = None
 
 
-def gap(one: Side, other: Side, implementation: Implementation = "numpy") -> Gap:
+def measure_gap(one: Side, other: Side, implementation: Implementation = "numpy") -> Gap:
     """Compare two parts, `f32[in, out]` each.
 
     Args:
@@ -141,11 +141,11 @@ def gap(one: Side, other: Side, implementation: Implementation = "numpy") -> Gap
             side.rows(first, first + _ROWS).lying_straight(implementation) for side in (one, other)
         )
         made.append(_gap(ours, theirs, first, implementation))
-    found = merged(made)
+    found = merge_gaps(made)
     return found if found.differing else Gap(found.elements)
 
 
-def merged(gaps: Sequence[Gap]) -> Gap:
+def merge_gaps(gaps: Sequence[Gap]) -> Gap:
     """Merge the gaps of parts; sums are exact, so the order does not matter."""
     elements, differing, beyond, judged = (
         sum(getattr(one, key) for one in gaps)
@@ -249,7 +249,7 @@ def _steps(side: Side, implementation: Implementation) -> _Steps:
     else:
         row, column = side.corner
         groups = (band.first + row + np.arange(rows)) // band.per_group
-        own = scales.T if band.turned else scales
+        own = scales.T if band.transposed else scales
         steps = np.abs(own[groups[0] : groups[-1] + 1, column : column + columns])
         groups = groups - groups[0]
     factor = np.float32(_SLACK / 2 + 2.0 ** (side.form.bits - 10))

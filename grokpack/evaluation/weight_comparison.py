@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint import manifest_file, manifest_paths
-from grokpack.evaluation.tolerance import Gap, Side, form_of, gap, merged
+from grokpack.evaluation.tolerance import Gap, Side, form_of, measure_gap, merge_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ class Weights:
             Side(values, form, own, corner)
             for values, form, own in zip(tile.values, self._forms[name], tile.bands, strict=True)
         )
-        found = gap(one, other, self._implementation)
+        found = measure_gap(one, other, self._implementation)
         if found.at is not None:
             row, column = tile.rows[0] + found.at[0], tile.columns[0] + found.at[1]
             if transposed:
@@ -109,7 +109,7 @@ class Weights:
             Side(values.reshape(-1, columns), form)
             for values, form in zip((one, other), self._forms[name], strict=True)
         )
-        found = gap(one_side, other_side, self._implementation)
+        found = measure_gap(one_side, other_side, self._implementation)
         if found.at is not None and one.ndim == 1:
             found = replace(found, at=found.at[:1])
         self._found.setdefault((name, None), []).append(found)
@@ -120,7 +120,7 @@ class Weights:
         parts: dict[str, list[Gap]] = {}
         for (name, _), gaps in seen.items():
             parts.setdefault(name, []).extend(gaps)
-        excess = {name: self._excess(name, merged(gaps)) for name, gaps in parts.items()}
+        excess = {name: self._excess(name, merge_gaps(gaps)) for name, gaps in parts.items()}
         rows = (
             _summed((name, self._family.rule_of(name).part, expert), self._forms[name], gaps)
             for (name, expert), gaps in seen.items()
@@ -153,7 +153,7 @@ def _summed(
     weight: tuple[str, Part, int | None], forms: tuple[Form, Form], gaps: Sequence[Gap]
 ) -> WeightGap:
     """Sum up one weight's gaps."""
-    whole = merged(gaps)
+    whole = merge_gaps(gaps)
     return WeightGap(
         *weight,
         BEYOND if whole.beyond else WITHIN if whole.differing else EQUAL,

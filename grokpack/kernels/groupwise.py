@@ -328,12 +328,12 @@ def _pack(codes: np.ndarray, out: np.ndarray) -> None:
         words |= codes[i::8].astype(np.uint32) << np.uint32(4 * i)
 
 
-def turn_words(words: np.ndarray, out: np.ndarray) -> None:
+def transpose_words(words: np.ndarray, out: np.ndarray) -> None:
     """Transpose `u32[rows, column]` to `u32[column, rows]`."""
     out[...] = words.T
 
 
-def turn_bytes(octets: np.ndarray, out: np.ndarray) -> None:
+def transpose_bytes(octets: np.ndarray, out: np.ndarray) -> None:
     """Transpose `u8[rows, column]`, contiguous, to `u8[column, rows]`."""
     out[...] = octets.T
 

@@ -107,7 +107,7 @@ def least_distances(values: np.ndarray, block: int, out: np.ndarray) -> None:
     out[doubtful] = np.where(apart > 0, apart, np.float32(np.inf)).min(axis=1, initial=np.inf)
 
 
-def turn(lines: np.ndarray, out: np.ndarray) -> None:
+def transpose(lines: np.ndarray, out: np.ndarray) -> None:
     """Transpose a tile.
 
     Args:

@@ -73,5 +73,5 @@ def q8_0(
     index = group_index(first, len(codes), per_group, Q8_BLOCK)
     d = np.ascontiguousarray(scales.T[part][:, index])
     blocks[:, :, :2] = d.astype("<u2")[..., None].view(np.uint8)
-    turned = np.ascontiguousarray(codes[:, part].T).view(np.uint8)
-    blocks[:, :, 2:] = turned.reshape(len(out), -1, Q8_BLOCK)
+    transposed = np.ascontiguousarray(codes[:, part].T).view(np.uint8)
+    blocks[:, :, 2:] = transposed.reshape(len(out), -1, Q8_BLOCK)

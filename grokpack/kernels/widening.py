@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def straight(
+def widen_in_out(
     codes: np.ndarray,
     scales: np.ndarray,
     row: int,
@@ -26,7 +26,7 @@ def straight(
     out *= scales[index, own]
 
 
-def turned(
+def widen_out_in(
     codes: np.ndarray,
     scales: np.ndarray,
     row: int,

@@ -121,9 +121,9 @@ class EngineMatrix(Transform):
 
     def _plain(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
         source = self.tensor.values.dtype
-        turned = matrix(reader.read(self.tensor.name, block)).T
-        for row in range(0, len(turned), height):
-            piece = np.ascontiguousarray(turned[row : row + height])
+        transposed = matrix(reader.read(self.tensor.name, block)).T
+        for row in range(0, len(transposed), height):
+            piece = np.ascontiguousarray(transposed[row : row + height])
             yield recast(piece, source, self.dtype, self.tensor.name)
 
     def _products(
@@ -146,12 +146,12 @@ class EngineMatrix(Transform):
     def _scaled(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
         """Yield rows of floats whose scales are all ones, where xAI's code asks for scales."""
         source, name = self.tensor.values.dtype, self.tensor.name
-        turned = matrix(reader.read(name, block)).T
+        transposed = matrix(reader.read(name, block)).T
         scales = matrix(read_scales(self.tensor, block, reader, self.groups)).T
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
-        group = group_index(first, turned.shape[-1], per_group)
-        for row in range(0, len(turned), height):
-            piece = np.ascontiguousarray(turned[row : row + height])
+        group = group_index(first, transposed.shape[-1], per_group)
+        for row in range(0, len(transposed), height):
+            piece = np.ascontiguousarray(transposed[row : row + height])
             own = scales[row : row + height]
             if source is not self.dtype or (own != 1).any():
                 product = to_f32(piece, source) * own[:, group]

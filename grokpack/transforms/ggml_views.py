@@ -27,18 +27,18 @@ class BlockValues(Transform):
     Attributes:
         array: The blocks.
         kind: Their type.
-        turned: True if the tensor is `[..., in, out]`; otherwise it has the blocks' orientation.
+        transposed: True if the tensor is `[..., in, out]`; else it lies as the blocks do.
     """
 
     operation: ClassVar[str] = "block values"
     array: str
     kind: str
-    turned: bool = True
+    transposed: bool = True
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the blocks that the box meets, and multiply."""
         *lead, rows, columns = range(len(box.start))
-        if self.turned:
+        if self.transposed:
             rows, columns = columns, rows
         own = GGMLType[self.kind.upper()]
         weights, nbytes = own.weights, own.nbytes
@@ -53,7 +53,7 @@ class BlockValues(Transform):
         skip = first - low * weights
         kept = values[:, skip : skip + last - first]
         made = kept.reshape(*shape[:-1], last - first).view(np.uint32)
-        return made.swapaxes(-1, -2) if self.turned else made
+        return made.swapaxes(-1, -2) if self.transposed else made
 
 
 _BAND_BYTES = 4 << 20  # of blocks whose scales are compared at a time

@@ -35,11 +35,11 @@ def halves(octets: np.ndarray) -> np.ndarray:
 
     A transposed array stays transposed in memory.
     """
-    turned = octets.swapaxes(-1, -2)
-    if turned.flags.c_contiguous or turned.strides[-1] == 1:
-        codes = np.empty((*turned.shape[:-1], 2 * turned.shape[-1]), np.uint8)
-        np.bitwise_and(turned, 15, out=codes[..., ::2])
-        np.right_shift(turned, 4, out=codes[..., 1::2])
+    transposed = octets.swapaxes(-1, -2)
+    if transposed.flags.c_contiguous or transposed.strides[-1] == 1:
+        codes = np.empty((*transposed.shape[:-1], 2 * transposed.shape[-1]), np.uint8)
+        np.bitwise_and(transposed, 15, out=codes[..., ::2])
+        np.right_shift(transposed, 4, out=codes[..., 1::2])
         return codes.swapaxes(-1, -2)
     *lead, rows, columns = octets.shape
     both = np.empty((*lead, rows, 2, columns), np.uint8)

@@ -213,10 +213,10 @@ def _turned(words: np.ndarray, implementation: Implementation) -> np.ndarray:
     rows, columns = words.shape
     if words.dtype == np.uint8:
         octets = np.empty((columns, rows), np.uint8)
-        twin(groupwise.turn_bytes, implementation)(words, octets)
+        twin(groupwise.transpose_bytes, implementation)(words, octets)
         return octets.view("<u4")
     out = np.empty((columns, rows), np.uint32)
-    twin(groupwise.turn_words, implementation)(words, out)
+    twin(groupwise.transpose_words, implementation)(words, out)
     return out
 
 

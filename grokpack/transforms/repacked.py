@@ -72,9 +72,9 @@ class CodeRows(Transform):
             codes = contiguous(matrix(reader.read(self.tensor.name, block)))
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
-                turned = np.empty(part.shape[::-1], np.uint8)
-                twin(groupwise.turn_bytes, step_sizes.implementation)(part, turned)
-                yield turned
+                transposed = np.empty(part.shape[::-1], np.uint8)
+                twin(groupwise.transpose_bytes, step_sizes.implementation)(part, transposed)
+                yield transposed
 
 
 @dataclass(frozen=True, slots=True)

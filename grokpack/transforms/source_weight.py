@@ -138,8 +138,8 @@ def _widened(raw: np.ndarray, dtype: DType) -> np.ndarray:
     It works strip by strip in memory order, so that only one copy of the whole exists.
     """
     values = np.empty(raw.shape, np.float32)
-    turned = not raw.flags.c_contiguous
-    source, out = (raw.T, values.T) if turned else (raw, values)
+    transposed = not raw.flags.c_contiguous
+    source, out = (raw.T, values.T) if transposed else (raw, values)
     for first in range(0, len(source), _STRIP):
         strip = np.ascontiguousarray(source[first : first + _STRIP])
         out[first : first + _STRIP] = to_f32(strip, dtype)

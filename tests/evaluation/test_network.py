@@ -99,7 +99,7 @@ def _renormalized(x: np.ndarray, *weights: Any) -> experts.Routing:
 ROUTE = experts.route
 WRONG: dict[str, tuple[Any, str, Any]] = {
     "no cap": (attention, "capped", lambda x, _cap: x),
-    "cap of 50": (attention, "capped", lambda x, _cap: arithmetic.capped(x, 50.0)),
+    "cap of 50": (attention, "capped", lambda x, _cap: arithmetic.soft_cap(x, 50.0)),
     "erf for tanh in GELU": (layer, "ACTIVATIONS", {"gelu_tanh": arithmetic.gelu_erf}),
     "interleaved RoPE": (attention, "rotate", _interleaved),
     "renormalized gates": (experts, "route", _renormalized),
@@ -146,8 +146,8 @@ def test_the_order_of_key_heads_shows(wide: Path, monkeypatch: pytest.MonkeyPatc
 
     def other_order(self: Any, queries: np.ndarray, *rest: Any) -> np.ndarray:
         shape = len(queries), 4, 4, 16  # 16 heads, 4 to a key head
-        turned = np.ascontiguousarray(queries.reshape(shape).swapaxes(1, 2))
-        return honest(self, turned.reshape(queries.shape), *rest)
+        transposed = np.ascontiguousarray(queries.reshape(shape).swapaxes(1, 2))
+        return honest(self, transposed.reshape(queries.shape), *rest)
 
     sequences = random_tokens(WIDE.vocab, (20,))
     monkeypatch.setattr(attention.Attention, "attend", other_order)

@@ -56,7 +56,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def turned(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def transposed(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All experts and heads in another order."""
     out = copy(wide, tmp_path_factory.mktemp("made") / "turned")
     permute_experts(out, 0, EXPERTS)
@@ -65,8 +65,8 @@ def turned(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def other(turned: Path, tmp_path: Path) -> Iterator[Path]:
-    yield copy(turned, tmp_path / "other")
+def other(transposed: Path, tmp_path: Path) -> Iterator[Path]:
+    yield copy(transposed, tmp_path / "other")
     shutil.rmtree(tmp_path)
 
 
@@ -120,7 +120,9 @@ def _move(values: np.ndarray, by: int) -> None:
     values[5, 7] += by if values[5, 7] < 0 else -by
 
 
-def test_experts_that_no_token_chose_are_compared_in_their_order(wide: Path, turned: Path) -> None:
-    found = findings(evaluated(wide, turned, 1), Thresholds())
+def test_experts_that_no_token_chose_are_compared_in_their_order(
+    wide: Path, transposed: Path
+) -> None:
+    found = findings(evaluated(wide, transposed, 1), Thresholds())
     experts = [row for row in found if row.tensor and "/moe/" in row.tensor]
     assert {(row.code, row.severity) for row in experts} == {("GP145", "warning")}

@@ -128,8 +128,8 @@ def softmax(x: np.ndarray) -> np.ndarray:
 def rotated(x: np.ndarray, theta: float) -> np.ndarray:
     half = x.shape[-1] // 2
     phases = np.outer(np.arange(len(x)), theta ** (-np.arange(half) / half))[:, None, :]
-    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * phases)
-    return np.concatenate((turned.real, turned.imag), axis=-1)
+    transposed = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * phases)
+    return np.concatenate((transposed.real, transposed.imag), axis=-1)
 
 
 @pytest.fixture(scope="module")

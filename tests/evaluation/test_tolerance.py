@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as stnp
 
 from grokpack.core.tensors import DType
 from grokpack.evaluation.network.matrices import CodedBand
-from grokpack.evaluation.tolerance import Form, Side, gap
+from grokpack.evaluation.tolerance import Form, Side, measure_gap
 
 if TYPE_CHECKING:
     from grokpack.evaluation.tolerance import Gap
@@ -32,7 +32,7 @@ def compared(
 ) -> tuple[Gap, Gap]:
     """Both ways round."""
     ours, theirs = Side(first, first_form), Side(second, form)
-    return gap(ours, theirs), gap(theirs, ours)
+    return measure_gap(ours, theirs), measure_gap(theirs, ours)
 
 
 def normal(seed: int, rows: int = 200, columns: int = 9) -> np.ndarray:
@@ -90,12 +90,12 @@ def test_what_is_no_number_on_one_side_only_is_beyond(value: float, form: Form) 
         assert found.beyond == 1
         assert found.largest == np.inf
         assert np.isfinite(found.errors)
-    both = gap(Side(other, EXACT), Side(other.copy(), form))
+    both = measure_gap(Side(other, EXACT), Side(other.copy(), form))
     assert (both.differing, both.beyond) == (0, 0)
 
 
 def test_zeros_of_either_sign_are_equal() -> None:
-    assert gap(Side(one(0.0), EXACT), Side(one(-0.0), EXACT)).differing == 0
+    assert measure_gap(Side(one(0.0), EXACT), Side(one(-0.0), EXACT)).differing == 0
 
 
 def quantized(values: np.ndarray, group: int, bits: int, clip: float = 1.0) -> tuple[Any, Any]:
@@ -108,16 +108,16 @@ def quantized(values: np.ndarray, group: int, bits: int, clip: float = 1.0) -> t
     return made, scales.astype(np.float32)
 
 
-def banded(made: np.ndarray, scales: np.ndarray, bits: int, *, turned: bool) -> Side:
+def banded(made: np.ndarray, scales: np.ndarray, bits: int, *, transposed: bool) -> Side:
     """A part that begins at the band's second group and third output."""
     rows, columns = made.shape
     group = rows // len(scales)
     padded = np.concatenate((np.ones((1, columns), np.float32), scales))
     padded = np.concatenate((np.ones((len(padded), 2), np.float32), padded), axis=1)
-    padded = np.ascontiguousarray(padded.T) if turned else padded
+    padded = np.ascontiguousarray(padded.T) if transposed else padded
     whole = (0, rows + group), (0, columns + 2)
-    band = CodedBand(*whole, np.empty((0, 0), np.int8), turned, padded, 0, group)
-    lying = np.ascontiguousarray(made.T).T if turned else made
+    band = CodedBand(*whole, np.empty((0, 0), np.int8), transposed, padded, 0, group)
+    lying = np.ascontiguousarray(made.T).T if transposed else made
     return Side(lying, Form(bits=bits), band, (group, 2))
 
 
@@ -130,14 +130,14 @@ def test_half_a_step_is_within_and_a_code_more_is_not(
     group: int,
     bits: int,
     clip: float,
-    turned: bool,
+    transposed: bool,
 ) -> None:
     """Where scales are searched for, more at the ends of a group as well."""
     values = normal(seed, 320)
     made, scales = quantized(values, group, bits, clip)
-    side = banded(made, scales, bits, turned=turned)
+    side = banded(made, scales, bits, transposed=transposed)
     for pair in ((Side(values, EXACT), side), (side, Side(values, EXACT))):
-        found = gap(*pair)
+        found = measure_gap(*pair)
         assert found.beyond == 0
         if clip == 1:  # then errors are uniform within half a step, or nearly
             assert 0.3 * found.allowed <= found.errors <= 1.1 * found.allowed
@@ -145,7 +145,7 @@ def test_half_a_step_is_within_and_a_code_more_is_not(
     at = np.unravel_index(np.argmin(np.abs(values)), values.shape)
     wrong = made.copy()
     wrong[at] += steps[at]
-    found = gap(Side(values, EXACT), banded(wrong, scales, bits, turned=turned))
+    found = measure_gap(Side(values, EXACT), banded(wrong, scales, bits, transposed=transposed))
     assert (found.beyond, found.at) == (1, (int(at[0]), int(at[1])))
 
 
@@ -154,15 +154,15 @@ def test_steps_are_told_by_the_values_of_a_block(seed: int) -> None:
     values = normal(seed, 256)
     made, scales = quantized(values, 32, 4)
     side = Side(made, Form(bits=4, block=32))
-    assert gap(Side(values, EXACT), side).beyond == 0
+    assert measure_gap(Side(values, EXACT), side).beyond == 0
     at = np.unravel_index(np.argmin(np.abs(values)), values.shape)
     wrong = made.copy()
     wrong[at] += 2 * scales[at[0] // 32, at[1]]
-    assert gap(Side(values, EXACT), Side(wrong, side.form)).beyond == 1
+    assert measure_gap(Side(values, EXACT), Side(wrong, side.form)).beyond == 1
 
 
 def test_another_matrix_is_beyond_nearly_everywhere() -> None:
     values, other = normal(3, 256), normal(4, 256)
     made, scales = quantized(other, 32, 4)
-    found = gap(Side(values, EXACT), banded(made, scales, 4, turned=False))
+    found = measure_gap(Side(values, EXACT), banded(made, scales, 4, transposed=False))
     assert found.beyond > 0.7 * values.size

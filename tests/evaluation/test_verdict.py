@@ -9,7 +9,7 @@ import pytest
 
 from grokpack.core.finding import Finding
 from grokpack.evaluation.network.experts import Routing, route
-from grokpack.evaluation.part_comparison import ORDER_OF_SUMS, PartComparison, undecided
+from grokpack.evaluation.part_comparison import ORDER_OF_SUMS, PartComparison, undecided_tokens
 from grokpack.evaluation.weight_comparison import WeightGap
 from grokpack.models.grok1 import GROK1
 from grokpack.report.evaluation_text import render_pair
@@ -83,14 +83,14 @@ def test_tokens_that_rounding_may_send_to_other_experts_are_not_judged() -> None
     logits = np.log(np.array([[5, 4, 1], [5, 2, 2 - 1e-5], [5, 2.1, 2]], np.float32))
     routing = route(x, logits, 2)
     np.testing.assert_allclose(routing.margin, [0.75, 5e-6, 0.1 / 2.1], rtol=0.1)
-    assert undecided(routing, [], "f32").tolist() == [False, True, False]
+    assert undecided_tokens(routing, [], "f32").tolist() == [False, True, False]
     rounded = [weight("router/w", 0.0, state="within", allowed=0.002)]
-    assert undecided(routing, rounded, "f32").tolist() == [False, True, True]
+    assert undecided_tokens(routing, rounded, "f32").tolist() == [False, True, True]
 
 
 def test_a_choice_of_all_experts_is_decided() -> None:
     routing: Routing = route(np.ones((2, 1), np.float32), np.zeros((1, 2), np.float32), 2)
-    assert not undecided(routing, [], "f32").any()
+    assert not undecided_tokens(routing, [], "f32").any()
 
 
 def data(**known: Any) -> Any:

@@ -152,5 +152,5 @@ def test_least_distances_are_told_alike(
 def test_tiles_are_turned(implementation: Implementation, shape: tuple[int, int]) -> None:
     lines = np.random.default_rng(0).random(shape[::-1], np.float32)
     out = np.empty(shape, np.float32)
-    twin(tile_distances.turn, implementation)(lines, out)
+    twin(tile_distances.transpose, implementation)(lines, out)
     assert np.array_equal(out, lines.T)

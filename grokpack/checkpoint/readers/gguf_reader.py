@@ -244,12 +244,12 @@ def _view(
 
 def _values(entry: ModelTensor, info: TensorInfo, array: str, *, coded: bool) -> LazyArray:
     """Return the lazy array of the values of a tensor or of one expert."""
-    turned = _orient(entry, info.shape) != info.shape or entry.rule.quantized
+    transposed = _orient(entry, info.shape) != info.shape or entry.rule.quantized
     if coded:
         return BlockCodes(array)
     if info.type.bits:
-        return BlockValues(array, info.type.word, turned)
-    return Transposed(array) if turned or entry.rule.matrix else Copy(array)
+        return BlockValues(array, info.type.word, transposed)
+    return Transposed(array) if transposed or entry.rule.matrix else Copy(array)
 
 
 READER = Reader(NAME, "GGUF", is_store, survey, dense=True)

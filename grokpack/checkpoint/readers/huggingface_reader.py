@@ -365,12 +365,12 @@ def _stored_names(entry: ModelTensor, convention: Convention, experts: int) -> l
 
 
 def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, LazyArray]:
-    turned = tuple(reversed(spec.shape))
+    transposed = tuple(reversed(spec.shape))
     if entry.rule.stacked:
-        experts = ArraySpec((len(stored), *turned), spec.dtype)
+        experts = ArraySpec((len(stored), *transposed), spec.dtype)
         return TensorSpec(entry.name, experts), Stack(tuple(map(Transposed, stored)))
     if entry.rule.matrix:
-        return TensorSpec(entry.name, ArraySpec(turned, spec.dtype)), Transposed(stored[0])
+        return TensorSpec(entry.name, ArraySpec(transposed, spec.dtype)), Transposed(stored[0])
     return TensorSpec(entry.name, spec), Copy(stored[0])
 
 

@@ -118,5 +118,5 @@ def engine_array(
         return ArraySpec(shape, dtype), Cast(tensor.name, source, dtype)
     kept = precise if entry.rule.role == "router" else dtype
     lead = shape[:-2] if expert is None else ()
-    turned = (*lead, shape[-1], shape[-2])
-    return ArraySpec(turned, kept), EngineMatrix(tensor, kept, expert, groups)
+    transposed = (*lead, shape[-1], shape[-2])
+    return ArraySpec(transposed, kept), EngineMatrix(tensor, kept, expert, groups)

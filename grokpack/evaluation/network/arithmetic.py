@@ -108,7 +108,7 @@ ACTIVATIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
 """Nonlinearities of gated MLPs, applied in place."""
 
 
-def capped(logits: np.ndarray, cap: float) -> np.ndarray:
+def soft_cap(logits: np.ndarray, cap: float) -> np.ndarray:
     """Compute `cap * tanh(logits / cap)` in place; a cap of zero is none."""
     if cap > 0:
         logits *= np.float32(1 / cap)
@@ -117,7 +117,7 @@ def capped(logits: np.ndarray, cap: float) -> np.ndarray:
     return logits
 
 
-def temperatures(positions: np.ndarray, context: int) -> np.ndarray:
+def attention_temperatures(positions: np.ndarray, context: int) -> np.ndarray:
     """Compute the factor of each query's attention logits, `f32[T]`: 1 up to `context`.
 
     Beyond that position the factor grows with the logarithm of the position, so that attention over
@@ -139,7 +139,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
-def turns(positions: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
+def rope_cos_sin(
+    positions: np.ndarray, head_dim: int, theta: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute cosines and sines of RoPE, `f32[T, head_dim / 2]` each.
 
     Args:
@@ -153,7 +155,7 @@ def turns(positions: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarra
     return np.cos(phases), np.sin(phases)
 
 
-def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.ndarray:
+def apply_rope(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.ndarray:
     """Apply RoPE to `x f32[T, head, head_dim]` in place: feature i turns with i + head_dim / 2."""
     half = x.shape[-1] // 2
     first, second = x[..., :half].copy(), x[..., half:]

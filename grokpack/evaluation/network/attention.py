@@ -9,18 +9,18 @@ import numpy as np
 
 from grokpack.evaluation.network.arithmetic import (
     MASKED,
-    capped,
-    rotate,
+    apply_rope,
+    attention_temperatures,
+    rope_cos_sin,
+    soft_cap,
     softmax,
-    temperatures,
-    turns,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.experts import Room
+    from grokpack.evaluation.network.experts import Allocate
     from grokpack.evaluation.network.precision import Precision
     from grokpack.evaluation.network.product import Lanes
     from grokpack.models.architecture import Constants
@@ -58,9 +58,9 @@ class KVCache:
     tokens: list[np.ndarray]
 
 
-def empty_kv_cache(lengths: Sequence[int], width: int, room: Room) -> KVCache:
+def empty_kv_cache(lengths: Sequence[int], width: int, allocate: Allocate) -> KVCache:
     """Make an empty cache for sequences of up to these lengths; `width` is that of all keys."""
-    keys, values = ([room(n, width) for n in lengths] for _ in range(2))
+    keys, values = ([allocate(n, width) for n in lengths] for _ in range(2))
     return KVCache(keys, values, [np.zeros(n, np.int64) for n in lengths])
 
 
@@ -110,15 +110,15 @@ class Attention:
         self._precision = precision
         self._lanes = lanes
 
-    def turn(self, projected: np.ndarray, batch: Batch) -> np.ndarray:
+    def apply_rope_to(self, projected: np.ndarray, batch: Batch) -> np.ndarray:
         """Apply RoPE to queries or keys `f32[T, heads * size]`, in place."""
         size = self._heads.size
         rows = 256
         for first in range(0, len(projected), rows):
             part = projected[first : first + rows]
             positions = batch.positions[first : first + rows]
-            cosines, sines = turns(positions, size, self._constants.rope_theta)
-            rotate(part.reshape(len(part), -1, size), cosines, sines)
+            cosines, sines = rope_cos_sin(positions, size, self._constants.rope_theta)
+            apply_rope(part.reshape(len(part), -1, size), cosines, sines)
             self._precision.settle(part)
         return projected
 
@@ -170,11 +170,13 @@ class Attention:
         rows = np.ascontiguousarray(queries.transpose(1, 0, 2)).reshape(-1, size)
         logits = self._precision.settle(rows @ keys.T)
         logits *= np.float32(self._constants.attn_output_multiplier)
-        capped(logits, self._constants.attn_logit_cap)
+        soft_cap(logits, self._constants.attn_logit_cap)
         positions = position + np.arange(count)
         by_head = logits.reshape(shared, count, -1)
         if self._constants.temperature_context > 1:
-            by_head *= temperatures(positions, self._constants.temperature_context)[:, None]
+            by_head *= attention_temperatures(positions, self._constants.temperature_context)[
+                :, None
+            ]
         future = np.arange(len(keys))[None, :] > positions[:, None]
         by_head[:, future | hidden[None, :]] = MASKED
         weights = self._precision.settle(softmax(logits))

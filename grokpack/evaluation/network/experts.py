@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.evaluation.network.arithmetic import capped, softmax
-from grokpack.evaluation.network.gated_mlp import GatedMLP, GatedParts, add_gated, gated
+from grokpack.evaluation.network.arithmetic import soft_cap, softmax
+from grokpack.evaluation.network.gated_mlp import GatedMLP, GatedParts, add_gated, cut_gated_mlp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.product import Lanes, Product
     from grokpack.models.architecture import Part
 
-    Room = Callable[[int, int], np.ndarray]
+    Allocate = Callable[[int, int], np.ndarray]
 
 EXPERT = GatedParts("expert_gate", "expert_up", "expert_down")
 
@@ -58,7 +58,7 @@ def route(x: np.ndarray, weights: np.ndarray, selected: int, cap: float = 0.0) -
         selected: Number of experts per token. Their gates are not normalized again.
         cap: Cap of the router's logits; zero for none.
     """
-    gates = softmax(capped(x @ weights, cap))
+    gates = softmax(soft_cap(x @ weights, cap))
     order = np.argsort(-gates, axis=-1, kind="stable")[:, : selected + 1]
     ordered = np.take_along_axis(gates, order, axis=-1)
     return Routing(order[:, :selected], ordered[:, :selected], _margin(ordered, selected))
@@ -82,28 +82,29 @@ class ExpertBatch:
     mlp: GatedMLP
 
 
-def shares(
-    routing: Routing, weights: Mapping[Part, TensorSpec], every: int | None = None
+def expert_batches(
+    routing: Routing, weights: Mapping[Part, TensorSpec], most_tokens: int | None = None
 ) -> list[ExpertBatch]:
     """List the experts that any token chose, in the order of their numbers.
 
     Args:
         routing: The router's choice.
         weights: Weights of the layer, by part.
-        every: Largest number of tokens per expert. If given, all experts are listed, also those
-            without a token, and their width is cut for that many tokens, so that networks that run
-            side by side are cut alike. None for the chosen experts, each cut for its own tokens.
+        most_tokens: Largest number of tokens per expert. If given, all experts are listed, also
+            those without a token, and their width is cut for that many tokens, so that networks
+            that run side by side are cut alike. None for the chosen experts, each cut for its own
+            tokens.
     """
     count = weights[EXPERT.gate].values.shape[0]
     found = []
-    for expert in map(int, np.unique(routing.chosen) if every is None else range(count)):
+    for expert in map(int, np.unique(routing.chosen) if most_tokens is None else range(count)):
         tokens, gates = routing.tokens_of(expert)
-        mlp = gated(weights, EXPERT, every or len(tokens), expert)
+        mlp = cut_gated_mlp(weights, EXPERT, most_tokens or len(tokens), expert)
         found.append(ExpertBatch(tokens, gates, mlp))
     return found
 
 
-def wanted(work: Sequence[ExpertBatch]) -> list[Matrix]:
+def matrices_in_order(work: Sequence[ExpertBatch]) -> list[Matrix]:
     """List the matrices in the order of their use."""
     return [matrix for share in work for matrix in share.mlp.wanted()]
 
@@ -114,7 +115,7 @@ def add_experts(
     lanes: Lanes,
     activation: Activation,
     watch: Watch,
-    room: Room,
+    allocate: Allocate,
     out: np.ndarray,
 ) -> Iterator[Product]:
     """Add the results of each token's experts, weighted by their gates.
@@ -125,14 +126,14 @@ def add_experts(
         lanes: Threads for everything but products.
         activation: Nonlinearity of the gates, applied in place.
         watch: Called with the inputs of each matrix: its part, expert, and `f32[n, in]`.
-        room: Makes empty arrays of activations.
+        allocate: Makes empty arrays of activations.
         out: Array to which the results are added, `f32[T, d]`.
 
     Yields:
         Each product, which the caller computes before it asks for the next.
     """
     for share in work:
-        own, made = (room(len(share.tokens), x.shape[1]) for _ in range(2))
+        own, made = (allocate(len(share.tokens), x.shape[1]) for _ in range(2))
         np.take(x, share.tokens, axis=0, out=own)
         made[...] = 0
         yield from add_gated(own, share.mlp, lanes, activation, watch, made)

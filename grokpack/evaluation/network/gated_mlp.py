@@ -63,7 +63,7 @@ class GatedMLP:
         return [matrix for part in self.slices for matrix in (part.gate, part.up, part.down)]
 
 
-def gated(
+def cut_gated_mlp(
     weights: Mapping[Part, TensorSpec], parts: GatedParts, tokens: int, expert: int | None = None
 ) -> GatedMLP:
     """Cut a gated MLP for a number of tokens.

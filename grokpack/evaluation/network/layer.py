@@ -10,7 +10,7 @@ import numpy as np
 from grokpack.evaluation.network import experts
 from grokpack.evaluation.network.arithmetic import ACTIVATIONS, rms_norm
 from grokpack.evaluation.network.attention import KVCache, Seen
-from grokpack.evaluation.network.gated_mlp import GatedParts, add_gated, gated
+from grokpack.evaluation.network.gated_mlp import GatedParts, add_gated, cut_gated_mlp
 from grokpack.evaluation.network.matrices import matrix
 from grokpack.evaluation.network.product import Product
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.attention import Attention
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.experts import ExpertBatch, Room, Routing
+    from grokpack.evaluation.network.experts import Allocate, ExpertBatch, Routing
     from grokpack.evaluation.network.gated_mlp import GatedMLP, Watch
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.product import Lanes
@@ -54,7 +54,7 @@ class Tools:
         stream: Stream of the weights.
         lanes: Threads that multiply.
         attention: Attention without its projections.
-        room: Makes empty arrays of activations, `f32[rows, columns]`.
+        allocate: Makes empty arrays of activations, `f32[rows, columns]`.
     """
 
     network: Architecture
@@ -62,10 +62,10 @@ class Tools:
     stream: Stream
     lanes: Lanes
     attention: Attention
-    room: Room
+    allocate: Allocate
 
 
-def ignore(_part: Part, _expert: int | None, _x: np.ndarray) -> None:
+def ignore_inputs(_part: Part, _expert: int | None, _x: np.ndarray) -> None:
     """Ignore the inputs of a matrix."""
 
 
@@ -81,13 +81,13 @@ class PassOptions:
         cache: Key/value cache, which grows; None for no cache.
         watch: Called with the inputs of each matrix.
         between: Called with the residual stream between attention and experts.
-        every: Argument of `experts.shares`.
+        most_tokens: Argument of `experts.expert_batches`.
     """
 
     cache: KVCache | None = None
-    watch: Watch = ignore
+    watch: Watch = ignore_inputs
     between: Callable[[np.ndarray], None] = _ignore_stream
-    every: int | None = None
+    most_tokens: int | None = None
 
 
 class Layer:
@@ -131,9 +131,9 @@ class Layer:
             The router's choice.
         """
         tools, precision = self._tools, self._tools.lanes.precision
-        dense = self._dense(options.every or len(h))
+        dense = self._dense(options.most_tokens or len(h))
         tools.stream.announce(dense.wanted() if dense else [])
-        normed = tools.room(*h.shape)
+        normed = tools.allocate(*h.shape)
         self._norm(h, 0, normed)
         update = yield from self._attention(normed, batch, options)
         h += self._norm(update, 1, update)
@@ -141,8 +141,8 @@ class Layer:
         options.between(h)
         self._norm(h, 2, normed)
         routing = self._route(normed)
-        work = experts.shares(routing, self._own, options.every)
-        tools.stream.announce([*experts.wanted(work), *after])
+        work = experts.expert_batches(routing, self._own, options.most_tokens)
+        tools.stream.announce([*experts.matrices_in_order(work), *after])
         yield from self._mix(normed, dense, work, options.watch, update)
         h += self._norm(update, 3, update)
         precision.settle(h)
@@ -150,7 +150,7 @@ class Layer:
 
     def _dense(self, tokens: int) -> GatedMLP | None:
         """Cut the MLP beside the experts for a number of tokens; None where there is none."""
-        return gated(self._own, DENSE, tokens) if DENSE.gate in self._own else None
+        return cut_gated_mlp(self._own, DENSE, tokens) if DENSE.gate in self._own else None
 
     def _route(self, x: np.ndarray) -> Routing:
         constants = self._tools.constants
@@ -172,7 +172,7 @@ class Layer:
         if dense is not None:
             yield from add_gated(x, dense, lanes, activation, watch, out)
             lanes.precision.settle(out)
-        yield from experts.add_experts(x, work, lanes, activation, watch, tools.room, out)
+        yield from experts.add_experts(x, work, lanes, activation, watch, tools.allocate, out)
         if network.mix_factor != 1:
             out *= np.float32(network.mix_factor)
         lanes.precision.settle(out)
@@ -185,8 +185,8 @@ class Layer:
         queries = yield from self._project(x, QUERY)
         keys = yield from self._project(x, KEY)
         values = yield from self._project(x, VALUE)
-        tools.attention.turn(queries, batch)
-        tools.attention.turn(keys, batch)
+        tools.attention.apply_rope_to(queries, batch)
+        tools.attention.apply_rope_to(keys, batch)
         seen = _cached(keys, values, batch, options.cache)
         attended = tools.attention.attend(queries, batch, seen)
         options.watch(OUTPUT, None, attended)
@@ -194,7 +194,7 @@ class Layer:
 
     def _project(self, x: np.ndarray, name: Part) -> Generator[Product, None, np.ndarray]:
         tools, weights = self._tools, self._projections[name]
-        out = tools.room(len(x), weights.columns)
+        out = tools.allocate(len(x), weights.columns)
         out[...] = 0
         yield Product(x, weights, out)
         return tools.lanes.precision.settle(out)

@@ -83,9 +83,9 @@ class Lockstep:
         """Return bands for both; a matrix of the other orientation is then read in shorter runs."""
         streams = [network.stream for network in self._networks]
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
-        turned = streams[self._leading].lies_turned(specs[self._leading])
+        transposed = streams[self._leading].lies_transposed(specs[self._leading])
         itemsize = max(spec.values.dtype.itemsize for spec in specs)
-        return matrices.bands(wanted, turned=turned, itemsize=itemsize)
+        return matrices.bands(wanted, transposed=transposed, itemsize=itemsize)
 
     def _keep(self, tensor: TensorSpec, values: np.ndarray) -> None:
         self._waiting[tensor.name] = values

@@ -80,9 +80,10 @@ class CodedBand:
     Attributes:
         rows: First input in the matrix, and last + 1.
         columns: First output in the matrix, and last + 1.
-        values: `i8` codes or `f32` weights, contiguous: `[in, out]`, or `[out, in]` if `turned`.
-        turned: True if the values are stored `[out, in]`.
-        scales: `f32[group, out]`, or `[out, group]` if `turned`; None where there are none.
+        values: `i8` codes or `f32` weights, contiguous: `[in, out]`, or `[out, in]` if
+            `transposed`.
+        transposed: True if the values are stored `[out, in]`.
+        scales: `f32[group, out]`, or `[out, group]` if `transposed`; None where there are none.
         first: Index of the first input within its scale group.
         per_group: Inputs that share a scale.
     """
@@ -90,22 +91,22 @@ class CodedBand:
     rows: tuple[int, int]
     columns: tuple[int, int]
     values: np.ndarray
-    turned: bool
+    transposed: bool
     scales: np.ndarray | None = None
     first: int = 0
     per_group: int = 1
 
-    def transposed(self) -> CodedBand:
+    def transpose(self) -> CodedBand:
         """Return the transposed block, which must have no scales."""
         assert self.scales is None  # noqa: S101  # groups run along inputs
-        return CodedBand(self.columns, self.rows, self.values, not self.turned)
+        return CodedBand(self.columns, self.rows, self.values, not self.transposed)
 
 
 MatrixRange = tuple[tuple[int, int], tuple[int, int]]
 """First row and last + 1, first column and last + 1."""
 
 
-def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterator[MatrixRange]:
+def bands(whole: Matrix, *, transposed: bool, itemsize: int | None = None) -> Iterator[MatrixRange]:
     """Yield the rows and columns of each band of a matrix.
 
     A band is one run of bytes in the file, or nearly: whole rows, or whole columns of a matrix that
@@ -113,16 +114,16 @@ def bands(whole: Matrix, *, turned: bool, itemsize: int | None = None) -> Iterat
 
     Args:
         whole: The matrix.
-        turned: True if bands are whole columns.
+        transposed: True if bands are whole columns.
         itemsize: Bytes of a value, from which the size of a band follows; by default those of the
             matrix's dtype.
     """
-    long, wide = (whole.columns, whole.rows) if turned else (whole.rows, whole.columns)
+    long, wide = (whole.columns, whole.rows) if transposed else (whole.rows, whole.columns)
     line_bytes = wide * (itemsize or whole.tensor.values.dtype.itemsize)
     step = max(_ALIGNED, BAND_BYTES // line_bytes // _ALIGNED * _ALIGNED)
     for first in range(0, long, step):
         part = first, min(first + step, long)
-        yield ((0, wide), part) if turned else (part, (0, wide))
+        yield ((0, wide), part) if transposed else (part, (0, wide))
 
 
 def read(
@@ -137,20 +138,20 @@ def read(
     bits = reader.read(tensor.name, box)
     bits = bits.reshape(bits.shape[-2:])
     dtype = tensor.values.dtype
-    turned = not bits.flags.c_contiguous and bits.T.flags.c_contiguous
-    lying = bits.T if turned else np.ascontiguousarray(bits)
+    transposed = not bits.flags.c_contiguous and bits.T.flags.c_contiguous
+    lying = bits.T if transposed else np.ascontiguousarray(bits)
     values = lying.view(np.int8) if dtype is DType.I8 else to_f32(lying, dtype)
     if tensor.scales is None:
-        return CodedBand(rows, columns, values, turned)
+        return CodedBand(rows, columns, values, transposed)
     scales = read_scales(tensor, box, reader)
     scales = scales.reshape(scales.shape[-2:])
-    scales = np.ascontiguousarray(scales.T if turned else scales)
+    scales = np.ascontiguousarray(scales.T if transposed else scales)
     per_group = rows_per_group(tensor)
     first = box.start[-2] % per_group
-    return CodedBand(rows, columns, values, turned, scales, first, per_group)
+    return CodedBand(rows, columns, values, transposed, scales, first, per_group)
 
 
-def is_turned(tensor: TensorSpec, reader: ArrayReader) -> bool:
+def is_transposed(tensor: TensorSpec, reader: ArrayReader) -> bool:
     """Tell whether a weight is stored `[out, in]`, by reading one corner of it."""
     shape = tensor.values.shape
     corner = (*(1 for _ in shape[:-2]), *(min(_PROBE, n) for n in shape[-2:]))

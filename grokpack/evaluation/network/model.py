@@ -10,7 +10,7 @@ import numpy as np
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.evaluation.network import matrices, supported_parts
-from grokpack.evaluation.network.arithmetic import capped, rms_norm
+from grokpack.evaluation.network.arithmetic import rms_norm, soft_cap
 from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
 from grokpack.evaluation.network.layer import Layer, PassOptions, Tools
 from grokpack.evaluation.network.matrices import Matrix, matrix
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.experts import Room, Routing
+    from grokpack.evaluation.network.experts import Allocate, Routing
     from grokpack.evaluation.network.precision import Precision
     from grokpack.evaluation.network.product import Lanes
     from grokpack.kernels.dispatch import Implementation
@@ -44,7 +44,7 @@ def _ignore_bytes(_nbytes: int) -> None:
     """Ignore progress."""
 
 
-def in_memory(rows: int, columns: int) -> np.ndarray:
+def allocate_in_memory(rows: int, columns: int) -> np.ndarray:
     """Make an empty array of activations, `f32[rows, columns]`."""
     made: np.ndarray = np.empty((rows, columns), np.float32)
     return made
@@ -58,14 +58,14 @@ class Setup:
         lanes: Threads that multiply, with their precision; networks may share them.
         implementation: Implementation of each kernel.
         layers: Number of layers to run; None for all.
-        room: Makes arrays of activations, `f32[rows, columns]`; memory by default.
+        allocate: Makes arrays of activations, `f32[rows, columns]`; memory by default.
         advance: Called with the number of bytes of weights that were used.
     """
 
     lanes: Lanes
     implementation: Implementation = "numpy"
     layers: int | None = None
-    room: Room = in_memory
+    allocate: Allocate = allocate_in_memory
     advance: Callable[[int], None] = _ignore_bytes
 
 
@@ -78,7 +78,7 @@ class Network:
         precision: Precision of its arithmetic.
         stream: Stream of its weights.
         layers: The layers that run.
-        room: Makes empty arrays of activations, `f32[rows, columns]`.
+        allocate: Makes empty arrays of activations, `f32[rows, columns]`.
         lanes: Threads that multiply.
 
     Args:
@@ -105,14 +105,14 @@ class Network:
             setup.implementation,
             setup.advance,
         )
-        self.room = setup.room
+        self.allocate = setup.allocate
         self.lanes = setup.lanes
         self._tensors = _by_layer(checkpoint)
         self._heads = _heads(geometry)
         masked = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
         attention = Attention(self._heads, self.constants, masked, self.precision, setup.lanes)
         tools = Tools(
-            family.network, self.constants, self.stream, setup.lanes, attention, setup.room
+            family.network, self.constants, self.stream, setup.lanes, attention, setup.allocate
         )
         count = min(setup.layers or geometry.layers, geometry.layers)
         self.layers = [Layer(n, self._tensors[n], tools) for n in range(count)]
@@ -136,7 +136,7 @@ class Network:
         if wanted[0] < 0 or wanted[-1] >= vocab:
             wrong = wanted[0] if wanted[0] < 0 else wanted[-1]
             raise GrokpackError("GP341", f"token {wrong} is not in a vocabulary of {vocab}")
-        h = self.room(batch.size, width)
+        h = self.allocate(batch.size, width)
         factor = self.precision.constant(self.constants.embedding_multiplier)
         places = np.split(np.argsort(batch.tokens, kind="stable"), np.cumsum(counts)[:-1])
         for token, own in zip(wanted, places, strict=True):
@@ -148,7 +148,7 @@ class Network:
     def kv_caches(self, lengths: Sequence[int]) -> list[KVCache]:
         """Make empty key/value caches for all layers, for sequences of up to these lengths."""
         width = self._heads.kv * self._heads.size
-        return [empty_kv_cache(lengths, width, self.room) for _ in self.layers]
+        return [empty_kv_cache(lengths, width, self.allocate) for _ in self.layers]
 
     def step(
         self,
@@ -227,7 +227,7 @@ class Network:
         factor = self.precision.constant(self.constants.output_multiplier)
         self.precision.settle(logits)
         logits *= factor
-        capped(logits, self.constants.final_logit_cap)
+        soft_cap(logits, self.constants.final_logit_cap)
         return self.precision.settle(logits)
 
     def _begin(self, tokens: int) -> None:

@@ -54,7 +54,7 @@ class Product:
     def bands(self, stream: Stream) -> Iterator[CodedBand]:
         """Yield the bands of the matrix as they arrive."""
         for band in stream.take(self.matrix):
-            yield band.transposed() if self.transposed else band
+            yield band.transpose() if self.transposed else band
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +178,18 @@ class Lanes:
         """Return a tile's weights `f32[in, out]` times their scales, not yet rounded."""
         r = slice(rows[0] - band.rows[0], rows[1] - band.rows[0])
         c = slice(columns[0] - band.columns[0], columns[1] - band.columns[0])
-        part = (c, r) if band.turned else (r, c)
+        part = (c, r) if band.transposed else (r, c)
         if band.scales is None:
             made = band.values[part]
         else:
             made = np.empty([axis.stop - axis.start for axis in part], np.float32)
             kernel = twin(
-                widening.turned if band.turned else widening.straight, self.implementation
+                widening.widen_out_in if band.transposed else widening.widen_in_out,
+                self.implementation,
             )
             first, per_group = band.first, band.per_group
             kernel(band.values, band.scales, r.start, c.start, first, per_group, made)
-        return made.T if band.turned else made
+        return made.T if band.transposed else made
 
     def _settled(self, band: CodedBand, weights: np.ndarray) -> np.ndarray:
         """Return a tile's weights in the precision of the run, without changing the band."""

@@ -111,13 +111,13 @@ class Stream:
             self._coming.append((own, read))
 
     def _along_its_bytes(self, one: Matrix) -> Iterator[MatrixRange]:
-        return matrices.bands(one, turned=self.lies_turned(one.tensor))
+        return matrices.bands(one, transposed=self.lies_transposed(one.tensor))
 
-    def lies_turned(self, tensor: TensorSpec) -> bool:
+    def lies_transposed(self, tensor: TensorSpec) -> bool:
         """Tell whether a weight is stored `[out, in]`."""
         kind = self.checkpoint.model.family.path_of(tensor.name)
         if kind not in self._turned:
-            self._turned[kind] = matrices.is_turned(tensor, self._reader)
+            self._turned[kind] = matrices.is_transposed(tensor, self._reader)
         return self._turned[kind]
 
     @staticmethod

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from grokpack.kernels.compiled import compiled
-from grokpack.kernels.compiled._turning import turn
+from grokpack.kernels.compiled._byte_transposition import transpose
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
 BLOCK = 32
@@ -275,7 +275,7 @@ def put(
     eight.
     """
     height = len(codes)
-    turn(codes, 0, height, 0, WIDTH, square, tile)
+    transpose(codes, 0, height, 0, WIDTH, square, tile)
     for c in range(len(out)):
         to, line = out[c], tile[c]
         for head in range(heads):

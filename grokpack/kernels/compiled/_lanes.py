@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import uncounted
-from grokpack.kernels.compiled._lines import LINE, copy, copy_line
+from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line
 
 LANES = LINE  # of int8
 BLOCK = 8 * LANES  # values of eight rows; groups are multiples of eight

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled._byte_transposition import scratch as turning
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
     WIDTH,
@@ -26,7 +27,6 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
 )
 from grokpack.kernels.compiled._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_q4_k, read_lanes
 from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
-from grokpack.kernels.compiled._turning import scratch as turning
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
 _SPAN = 512  # columns of a span: half a kilobyte of each row is read at once

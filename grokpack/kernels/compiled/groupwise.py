@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, uncounted
-from grokpack.kernels.compiled._encoding import CHOICE_ROWS, encode
-from grokpack.kernels.compiled._fitting import fit
+from grokpack.kernels.compiled._byte_copies import copy
+from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
+from grokpack.kernels.compiled._group_encoding import CHOICE_ROWS, encode
+from grokpack.kernels.compiled._group_fitting import fit
 from grokpack.kernels.compiled._lanes import BLOCK, LANES, STEP, TRIAL_ROWS, ZERO, load
-from grokpack.kernels.compiled._lines import copy
-from grokpack.kernels.compiled._turning import COLUMNS, ROWS, scratch, turn
 from grokpack.kernels.groupwise import (
     FACTORS,
     FIRST_QUARTER,
@@ -156,8 +156,8 @@ def _put(lanes: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def turn_words(words: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `groupwise.turn_words`."""
+def transpose_words(words: np.ndarray, out: np.ndarray) -> None:
+    """Compiled twin of `groupwise.transpose_words`."""
     rows, columns = words.shape
     for left in range(0, columns, _EDGE):
         right = min(left + _EDGE, columns)
@@ -169,8 +169,8 @@ def turn_words(words: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def turn_bytes(octets: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `groupwise.turn_bytes`."""
+def transpose_bytes(octets: np.ndarray, out: np.ndarray) -> None:
+    """Compiled twin of `groupwise.transpose_bytes`."""
     rows, columns = octets.shape
     codes = octets.view(np.int8)
     square, tile = scratch()
@@ -178,7 +178,7 @@ def turn_bytes(octets: np.ndarray, out: np.ndarray) -> None:
         width = min(COLUMNS, columns - left)
         for top in range(0, rows, ROWS):
             height = min(ROWS, rows - top)
-            turn(codes, top, height, left, width, square, tile)
+            transpose(codes, top, height, left, width, square, tile)
             for c in range(width):
                 line = out[left + c, top : top + height]
                 for r in range(height):

@@ -8,8 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, uncounted
-from grokpack.kernels.compiled._lines import copy
-from grokpack.kernels.compiled._measuring import (
+from grokpack.kernels.compiled._byte_copies import copy
+from grokpack.kernels.compiled._float_transposition import SIDE, transpose_square
+from grokpack.kernels.compiled._smallest_distances import DISTANCES, DOUBT, find_steps, least_of_all
+from grokpack.kernels.compiled._smallest_distances import SIZE as FOUND
+from grokpack.kernels.compiled._tile_comparison import (
     HEIGHT,
     LANES,
     SIZE,
@@ -23,9 +26,6 @@ from grokpack.kernels.compiled._measuring import (
     first_beyond,
     load,
 )
-from grokpack.kernels.compiled._squares import SIDE, turn_square
-from grokpack.kernels.compiled._stepping import DISTANCES, DOUBT, find_steps, least_of_all
-from grokpack.kernels.compiled._stepping import SIZE as FOUND
 
 _F32 = 4
 _EDGE = 2 * SIDE  # values of a cache line
@@ -184,8 +184,8 @@ def _least_distances(
 
 
 @compiled
-def turn(lines: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `tile_distances.turn`: a cache line of each of eight lines at a time."""
+def transpose(lines: np.ndarray, out: np.ndarray) -> None:
+    """Compiled twin of `tile_distances.transpose`: eight lines at a time, a cache line of each."""
     rows, columns = out.shape
     whole_rows, whole_columns = rows // _EDGE * _EDGE, columns // _EDGE * _EDGE
     pitch = lines.strides[0] // _F32
@@ -193,7 +193,7 @@ def turn(lines: np.ndarray, out: np.ndarray) -> None:
         for row in range(0, whole_rows, _EDGE):
             for c in range(column, column + _EDGE, SIDE):
                 for r in range(row, row + _EDGE, SIDE):
-                    turn_square(lines, c * pitch + r, pitch, out, r * columns + c, columns)
+                    transpose_square(lines, c * pitch + r, pitch, out, r * columns + c, columns)
     for row in range(rows):
         for column in range(whole_columns if row < whole_rows else 0, columns):
             out[row, column] = lines[column, row]

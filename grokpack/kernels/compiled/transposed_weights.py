@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled
-from grokpack.kernels.compiled._scaling import scaled
-from grokpack.kernels.compiled._turning import COLUMNS, ROWS, scratch, turn
+from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
+from grokpack.kernels.compiled._code_scaling import scaled
 
 _Q8_BLOCK, _Q8_BYTES = 32, 34
 
@@ -32,7 +32,7 @@ def product_f32(
         height = min(ROWS, rows - row)
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            turn(codes, row, height, column + done, width, square, tile)
+            transpose(codes, row, height, column + done, width, square, tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
                 scaled(tile[c, :height], scales, own, offset + row, per_group, line)
@@ -56,7 +56,7 @@ def product_bf16(
         height = min(ROWS, rows - row)
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            turn(codes, row, height, column + done, width, square, tile)
+            transpose(codes, row, height, column + done, width, square, tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
                 scaled(tile[c, :height], scales, own, offset + row, per_group, exact[:height])
@@ -98,7 +98,7 @@ def q8_0(
         at = row // _Q8_BLOCK * _Q8_BYTES
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            turn(codes, row, height, column + done, width, square, tile)
+            transpose(codes, row, height, column + done, width, square, tile)
             for c in range(width):
                 line = out[done + c, at : at + height // _Q8_BLOCK * _Q8_BYTES]
                 _pack(tile[c, :height], scales, column + done + c, offset + row, per_group, line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, uncounted
-from grokpack.kernels.compiled._scaling import scaled
+from grokpack.kernels.compiled._code_scaling import scaled
 
 
 @uncounted
@@ -15,7 +15,7 @@ def _times_each(codes: np.ndarray, scales: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def straight(
+def widen_in_out(
     codes: np.ndarray,
     scales: np.ndarray,
     row: int,
@@ -24,7 +24,7 @@ def straight(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `widening.straight`."""
+    """Compiled twin of `widening.widen_in_out`."""
     rows, columns = out.shape
     own = slice(column, column + columns)
     for r in range(rows):
@@ -33,7 +33,7 @@ def straight(
 
 
 @compiled
-def turned(
+def widen_out_in(
     codes: np.ndarray,
     scales: np.ndarray,
     row: int,
@@ -42,7 +42,7 @@ def turned(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `widening.turned`."""
+    """Compiled twin of `widening.widen_out_in`."""
     columns, rows = out.shape
     for c in range(columns):
         line = codes[column + c, row : row + rows]

@@ -130,7 +130,10 @@ def test_a_group_may_be_a_whole_channel(implementation: Any) -> None:
 @given(st.integers(1, 70), st.integers(1, 70))
 def test_words_and_bytes_are_turned(implementation: Any, rows: int, columns: int) -> None:
     rng = np.random.default_rng(rows)
-    for kernel, kind in ((groupwise.turn_words, np.uint32), (groupwise.turn_bytes, np.uint8)):
+    for kernel, kind in (
+        (groupwise.transpose_words, np.uint32),
+        (groupwise.transpose_bytes, np.uint8),
+    ):
         plain = rng.integers(0, 1 << 8 * np.dtype(kind).itemsize, (rows, columns), kind)
         turned = np.zeros((columns, rows), kind)
         twin(kernel, implementation)(plain, turned)

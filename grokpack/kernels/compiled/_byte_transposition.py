@@ -26,7 +26,7 @@ def _exchange(square: np.ndarray, near: int, far: int, shift: np.uint64, mask: n
 
 
 @compiled
-def _turn_squares(square: np.ndarray) -> None:
+def _transpose_squares(square: np.ndarray) -> None:
     """Transpose eight adjacent 8 x 8 byte matrices, in three rounds of exchanges.
 
     Source: Warren, Hacker's Delight, section 7-3.
@@ -40,7 +40,7 @@ def _turn_squares(square: np.ndarray) -> None:
 
 
 @compiled
-def _turn_words(
+def _transpose_words(
     words: np.ndarray, row: int, height: int, word: int, square: np.ndarray, tile: np.ndarray
 ) -> None:
     """Transpose whole squares of 8 by 8 bytes, eight of them side by side."""
@@ -48,14 +48,14 @@ def _turn_words(
         for k in range(8):
             for w in range(_WORDS):
                 square[k, w] = words[row + band * 8 + k, word + w]
-        _turn_squares(square)
+        _transpose_squares(square)
         for k in range(8):
             for w in range(_WORDS):
                 tile[w * 8 + k, band] = square[k, w]
 
 
 @compiled
-def turn(
+def transpose(
     codes: np.ndarray,
     row: int,
     height: int,
@@ -77,7 +77,9 @@ def turn(
     """
     whole = width == COLUMNS and height % 8 == 0 and codes.shape[1] % 8 == 0 and column % 8 == 0
     if whole:
-        _turn_words(codes.view(np.uint64), row, height, column // 8, square, tile.view(np.uint64))
+        _transpose_words(
+            codes.view(np.uint64), row, height, column // 8, square, tile.view(np.uint64)
+        )
         return
     for r in range(height):
         for c in range(width):
@@ -86,5 +88,5 @@ def turn(
 
 @compiled
 def scratch() -> tuple[np.ndarray, np.ndarray]:
-    """Allocate a square and a tile for `turn`."""
+    """Allocate a square and a tile for `transpose`."""
     return np.empty((8, _WORDS), np.uint64), np.empty((COLUMNS, ROWS), np.int8)

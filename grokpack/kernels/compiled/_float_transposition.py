@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from grokpack.kernels.compiled._lines import pointer
+from grokpack.kernels.compiled._byte_copies import pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ _Any: TypeAlias = Any  # values that numba passes to code generators, which have
 _ROW = ir.VectorType(ir.FloatType(), SIDE)
 
 
-def _turning(
+def _transposing(
     _typing: _Any, source: _Any, _at: _Any, _pitch: _Any, target: _Any, _to: _Any, _step: _Any
 ) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
@@ -47,7 +47,7 @@ def _turning(
 
 
 def _exchange(builder: _Any, rows: list[_Any]) -> None:
-    """Transpose in three rounds of exchanges between rows, as `_turning` does with bytes."""
+    """Transpose in three rounds of exchanges between rows, like bytes in `_byte_transposition`."""
     for apart in (1, 2, 4):
         own = [i for i in range(SIDE) if not i & apart]
         for k in own:
@@ -62,10 +62,10 @@ def _exchange(builder: _Any, rows: list[_Any]) -> None:
             )
 
 
-turn_square = cast(
-    "Callable[[np.ndarray, int, int, np.ndarray, int, int], None]", intrinsic(_turning)
+transpose_square = cast(
+    "Callable[[np.ndarray, int, int, np.ndarray, int, int], None]", intrinsic(_transposing)
 )
-"""Call `turn_square(source, at, pitch, target, to, step)` to transpose the square whose rows begin
-`at`, `at + pitch` and so on values from the start of `source`, into rows that begin at `to`, `to +
-step` and so on. Nothing is checked.
+"""Call `transpose_square(source, at, pitch, target, to, step)` to transpose the square whose rows
+begin `at`, `at + pitch` and so on values from the start of `source`, into rows that begin at `to`,
+`to + step` and so on. Nothing is checked.
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line, prefetch
 from grokpack.kernels.compiled._lanes import BLOCK, LANES
-from grokpack.kernels.compiled._lines import LINE, copy, copy_line, prefetch
 
 CHOICE_ROWS = 5
 """Rows of the array that `encode` takes and fills: step; zero point as a signed code; sums of x*x,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import uncounted
-from grokpack.kernels.compiled._lines import copy
+from grokpack.kernels.compiled._byte_copies import copy
 
 LANES = 64
 HEIGHT = 8
