@@ -1,48 +1,29 @@
-"""Check of an OCDBT index from outside, before TensorStore reads it.
+"""Index of an OCDBT database, read from outside: lookup of a key, and the largest value.
 
 TensorStore decodes nodes as streams, but trusts the number of files that they name and the lengths
-of nodes and values. Source: the section "Storage format" of the `ocdbt` driver's page in
-TensorStore's documentation.
+of nodes and values; `largest_value` judges them before. Databases that TensorStore cannot reach
+itself are looked up here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput
-from grokpack.formats import zstd
+from grokpack.core.errors import MalformedInput
+from grokpack.formats import ocdbt_nodes
+from grokpack.formats.ocdbt_nodes import LARGEST_BYTES, MOST_NODES, Leaf, beyond_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_FRAME_HEAD_BYTES, _FRAME_TAIL_BYTES = 14, 4  # magic, length, version, compression; CRC-32C
-_PLAIN, _ZSTD = 0, 1
-_CONFIG_BYTES, _ZSTD_CONFIG_BYTES = 16, 4  # the database's UUID; zstd's level
-_LARGEST_BYTES = 16 << 20  # of a decoded manifest or node; TensorStore writes at most 8 MiB
-_MOST_NODES = 1 << 16  # the release in chunks of one mebibyte has 80
-_MOST_FILES = 1 << 18  # named by a node; TensorStore takes a hundred bytes for each
-_NOWHERE = (1 << 64) - 1  # offset of the root of a version without keys
-_GROUP_BITS, _LONGEST_VARINT = 7, 10
+    from grokpack.core.layout import Extent
+    from grokpack.formats.ocdbt_nodes import Child, Node
 
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """Location of a node of the tree.
-
-    Attributes:
-        path: Its file, below the database.
-        base: Common beginning of the paths that the node names.
-        offset: Its first byte.
-        nbytes: Its length.
-    """
-
-    path: str
-    base: str
-    offset: int
-    nbytes: int
+_BROKEN = (ValueError, IndexError, UnicodeDecodeError)
+_MOST_LEVELS = 64  # TensorStore's own fill 16 entries before a tree grows
+_KEPT_ENTRIES = 1 << 17  # of nodes that stay decoded: some 32 MB
 
 
 def largest_value(manifest: bytes, read: Callable[[Sequence[Node]], list[bytes]]) -> int:
@@ -56,152 +37,92 @@ def largest_value(manifest: bytes, read: Callable[[Sequence[Node]], list[bytes]]
         GrokpackError: GP209 if the index is broken, GP235 if it is larger than any real one.
     """
     try:
-        level, largest, seen = _root(_Columns(_body(manifest))), 0, 0
+        level, largest, seen = ocdbt_nodes.newest_root(ocdbt_nodes.body(manifest)), 0, 0
         while level:
             seen += len(level)
-            if seen > _MOST_NODES or max(node.nbytes for node in level) > _LARGEST_BYTES:
-                raise _beyond()
+            if seen > MOST_NODES or max(node.nbytes for node in level) > LARGEST_BYTES:
+                raise beyond_limits()
             below: list[Node] = []
             for node, data in zip(level, read(level), strict=True):
-                columns = _Columns(_body(data))
+                columns = ocdbt_nodes.body(data)
                 if columns.byte():
-                    below += _children(columns, node.base)
-                    if len(below) > _MOST_NODES:
-                        raise _beyond()
+                    below += [child.node for child in ocdbt_nodes.children(columns, node.base)]
+                    if len(below) > MOST_NODES:
+                        raise beyond_limits()
                 else:
-                    largest = max(largest, _largest(columns))
+                    largest = max(largest, ocdbt_nodes.largest_length(columns))
             level = below
-    except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise MalformedInput(f"the database's index is broken: {error}") from error
+    except _BROKEN as error:
+        raise _broken(error) from error
     return largest
 
 
-def _beyond() -> GrokpackError:
-    most = f"{_MOST_NODES:,} nodes of {_LARGEST_BYTES >> 20} MiB"
-    return InputTooLarge(f"the database's index is larger than {most}")
+def _broken(error: Exception) -> MalformedInput:
+    return MalformedInput(f"the database's index is broken: {error}")
 
 
-def _body(frame: bytes) -> bytes:
-    """Decode the body of a manifest or a node from its frame."""
-    packed = frame[_FRAME_HEAD_BYTES:-_FRAME_TAIL_BYTES]
-    kind = frame[_FRAME_HEAD_BYTES - 1]
-    if kind == _PLAIN:
-        return packed
-    if kind != _ZSTD:
-        message = f"compression {kind} is not known"
-        raise ValueError(message)
-    try:
-        return zstd.decompress_some(packed, _LARGEST_BYTES)
-    except zstd.TooLongError:
-        raise _beyond() from None
-
-
-class _Columns:
-    """Columns of a manifest or a node, read one after another.
+class Lookup:
+    """Thread-safe lookup of keys in a database, which keeps the nodes that it met last.
 
     Args:
-        data: Its bytes.
+        manifest: The bytes of its manifest.
+        read: Reads the bytes of a node.
+
+    Raises:
+        GrokpackError: GP209 if the manifest is broken.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = np.frombuffer(data, np.uint8), 0
+    def __init__(self, manifest: bytes, read: Callable[[Node], bytes]) -> None:
+        self._read = read
+        self._guard = threading.Lock()
+        self._kept: dict[Node, list[Child] | Leaf] = {}
+        self._entries = 0
+        try:
+            self._root = ocdbt_nodes.newest_root(ocdbt_nodes.body(manifest))
+        except _BROKEN as error:
+            raise _broken(error) from error
 
-    def take(self, nbytes: int) -> bytes:
-        """Return the next bytes."""
-        if not 0 <= nbytes <= len(self._data) - self._at:
-            message = "it ends too early"
-            raise ValueError(message)
-        self._at += nbytes
-        return self._data[self._at - nbytes : self._at].tobytes()
+    def find(self, key: bytes) -> bytes | Extent | None:
+        """Return a key's value, or its location below the database; None if there is no such key.
 
-    def byte(self) -> int:
-        """Return the next byte."""
-        return self.take(1)[0]
+        Raises:
+            GrokpackError: GP209 if the index is broken, GP235 if it is larger than any real one,
+                and whatever reading a node raises.
+        """
+        with self._guard:
+            try:
+                return self._find(key)
+            except _BROKEN as error:
+                raise _broken(error) from error
 
-    def number(self) -> int:
-        """Return the next varint."""
-        return int(self.numbers(1)[0])
+    def _find(self, key: bytes) -> bytes | Extent | None:
+        node = self._root[0] if self._root else None
+        for _ in range(_MOST_LEVELS):
+            entries = self._decoded(node) if node else None
+            if entries is None:
+                return None
+            if isinstance(entries, Leaf):
+                at = bisect_left(entries.keys, key)
+                held = at < len(entries.keys) and entries.keys[at] == key
+                return entries.values[at] if held else None
+            at = bisect_right(entries, key, key=lambda child: child.key) - 1
+            child = entries[at] if at >= 0 else None
+            if child is None or not key.startswith(child.key[: child.shared]):
+                return None
+            node, key = child.node, key[child.shared :]
+        raise beyond_limits()
 
-    def numbers(self, count: int) -> np.ndarray:
-        """Return the next varints, `u64[count]`."""
-        if not 0 <= count <= len(self._data) - self._at:
-            message = "it names more than it has bytes"
-            raise ValueError(message)
-        window = self._data[self._at : self._at + count * _LONGEST_VARINT]
-        ends = np.flatnonzero(window < 1 << _GROUP_BITS)[:count]
-        lengths = np.diff(ends, prepend=-1)
-        if len(ends) != count or (lengths > _LONGEST_VARINT).any():
-            message = "a number has no end"
-            raise ValueError(message)
-        starts, values = ends - lengths + 1, np.zeros(count, np.uint64)
-        for group in range(int(lengths.max(initial=0))):
-            own = lengths > group
-            octets = (window[starts[own] + group] & 0x7F).astype(np.uint64)
-            values[own] |= octets << np.uint64(_GROUP_BITS * group)
-        self._at += int(ends[-1]) + 1 if count else 0
-        return values
-
-
-def _files(columns: _Columns, base: str) -> list[tuple[str, str]]:
-    """Read the files that a node names: each path, and the base of paths in that file's nodes."""
-    count = columns.number()
-    if count > _MOST_FILES:
-        raise _beyond()
-    shared, own = columns.numbers(max(0, count - 1)), columns.numbers(count)
-    inherited = columns.numbers(count)
-    suffixes, at, name, found = columns.take(sum(own.tolist())), 0, b"", []
-    rows = zip([0, *shared.tolist()][:count], own.tolist(), inherited.tolist(), strict=True)
-    for prefix, length, below in rows:
-        name = name[:prefix] + suffixes[at : at + length]
-        at += length
-        found.append((base + name.decode(), base + name[:below].decode()))
-    return found
-
-
-def _places(columns: _Columns, count: int) -> list[tuple[int, int, int]]:
-    """Read the next columns, locations of nodes: file, offset, length."""
-    return list(zip(*(columns.numbers(count).tolist() for _ in range(3)), strict=True))
-
-
-def _node(files: list[tuple[str, str]], place: tuple[int, int, int]) -> Node:
-    path, base = files[place[0]]
-    return Node(path, base, *place[1:])
-
-
-def _root(columns: _Columns) -> list[Node]:
-    """Return the root of the newest version in a manifest; no node if it has no keys."""
-    columns.take(_CONFIG_BYTES)
-    columns.numbers(3)  # kind of manifest, and limits of nodes
-    columns.byte()
-    columns.take(_ZSTD_CONFIG_BYTES if columns.number() == _ZSTD else 0)
-    files = _files(columns, "")
-    count = columns.number()
-    columns.numbers(count)  # generations
-    columns.take(count)  # heights
-    newest = _places(columns, count)[-1:]
-    return [_node(files, place) for place in newest if place[1] != _NOWHERE]
-
-
-def _children(columns: _Columns, base: str) -> list[Node]:
-    """Return the nodes that an interior node lists."""
-    files = _files(columns, base)
-    count = columns.number()
-    _skip_keys(columns, count, 1)
-    return [_node(files, place) for place in _places(columns, count)]
-
-
-def _largest(columns: _Columns) -> int:
-    """Return the size of the largest value of a leaf."""
-    _files(columns, "")
-    count = columns.number()
-    _skip_keys(columns, count, 0)
-    return int(columns.numbers(count).max(initial=0))
-
-
-def _skip_keys(columns: _Columns, count: int, between: int) -> None:
-    """Skip the keys of a node, and `between` columns that precede their bytes."""
-    columns.numbers(max(0, count - 1))
-    nbytes = sum(columns.numbers(count).tolist())
-    for _ in range(between):
-        columns.numbers(count)
-    columns.take(nbytes)
+    def _decoded(self, node: Node) -> list[Child] | Leaf:
+        if node not in self._kept:
+            if node.nbytes > LARGEST_BYTES:
+                raise beyond_limits()
+            columns = ocdbt_nodes.body(self._read(node))
+            parse = ocdbt_nodes.children if columns.byte() else ocdbt_nodes.leaf
+            entries = parse(columns, node.base)
+            count = len(entries.keys if isinstance(entries, Leaf) else entries)
+            if self._entries + count > _KEPT_ENTRIES:
+                self._kept.clear()
+                self._entries = 0
+            self._kept[node] = entries
+            self._entries += count
+        return self._kept[node]

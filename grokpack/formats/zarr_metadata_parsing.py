@@ -5,6 +5,7 @@ Source: the zarr 3 specification with its sharding-indexed codec, and that of za
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,22 @@ def parse(data: bytes) -> ZarrArrayMetadata | None:
         return {2: _parse_2, 3: _parse_3}[version](document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedInput(f"metadata of a zarr array is broken: {error}") from error
+
+
+def unsharded(data: bytes) -> bytes | None:
+    """Return the metadata of an array whose files are the chunks of an array's shards.
+
+    Args:
+        data: Metadata that `parse` accepts; the result is None if it describes no shards.
+    """
+    document = bounded_json.parse(data)
+    codecs = document.get("codecs", ())
+    if len(codecs) != 1 or codecs[0]["name"] != _SHARDS:
+        return None
+    inner = codecs[0]["configuration"]
+    grid = {"name": "regular", "configuration": {"chunk_shape": inner["chunk_shape"]}}
+    own = {"chunk_grid": grid, "codecs": inner["codecs"], "chunk_key_encoding": {"name": "default"}}
+    return json.dumps(document | own).encode()
 
 
 def _parse_3(document: dict[str, Any]) -> ZarrArrayMetadata:

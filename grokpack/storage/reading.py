@@ -201,18 +201,6 @@ def utf8(folder: str) -> str:
     return local.utf8(os.path.abspath(folder))
 
 
-def kvstore(folder: str, below: str) -> dict[str, Any]:
-    """Return TensorStore's spec of a path below a URL, with the keys and endpoints of reading.
-
-    Args:
-        folder: A URL.
-        below: A path below it; a folder's ends in a slash.
-    """
-    from grokpack.storage.http import services
-
-    return services.kvstore(folder, below)
-
-
 def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
     """Parse a JSON file of bounded size and cost.
 

@@ -13,17 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.core.errors import GrokpackError
+from grokpack.core.layout import Extent
 from grokpack.formats import ocdbt, ocdbt_index
 from grokpack.formats.crc32c import crc32c
 from grokpack.formats.ocdbt import Inline, varint, varints
-from grokpack.formats.ocdbt_index import Node, largest_value
+from grokpack.formats.ocdbt_index import Lookup, largest_value
+from grokpack.formats.ocdbt_nodes import Columns, Node
+
+
+def part(folder: Path, place: Node | Extent) -> bytes:
+    return (folder / place.path).read_bytes()[place.offset : place.offset + place.nbytes]
 
 
 def found(folder: Path) -> int:
     def read(nodes: Sequence[Node]) -> list[bytes]:
-        return [(folder / n.path).read_bytes()[n.offset : n.offset + n.nbytes] for n in nodes]
+        return [part(folder, node) for node in nodes]
 
     return largest_value((folder / ocdbt.MANIFEST).read_bytes(), read)
+
+
+def lookup(folder: Path) -> Lookup:
+    return Lookup((folder / ocdbt.MANIFEST).read_bytes(), lambda node: part(folder, node))
 
 
 @pytest.mark.parametrize("compression", [None, {"id": "zstd"}])
@@ -42,6 +52,63 @@ def test_the_largest_value_of_a_database_of_tensorstores_is_found(
         store["gone"] = b"x"
         del store["gone"]
     assert found(tmp_path) == size
+
+
+@pytest.mark.parametrize("compression", [None, {"id": "zstd"}])
+def test_keys_of_a_database_of_tensorstores_are_found(
+    tmp_path: Path, compression: dict[str, str] | None
+) -> None:
+    config = {"max_decoded_node_bytes": 500, "compression": compression}
+    spec = {"driver": "ocdbt", "base": f"file://{tmp_path}/", "config": config}
+    store = ts.KvStore.open(spec).result()
+    keys = [f"{'layer/' * (n % 3)}{n * n}/c/{n % 7}".encode() for n in range(300)]
+    values = {key: key * (n % 40) for n, key in enumerate(keys)}  # some in leaves, some in files
+    with ts.Transaction() as transaction:
+        for key, value in values.items():
+            store.with_transaction(transaction)[key] = value
+    index = lookup(tmp_path)
+    for key, value in values.items():
+        place = index.find(key)
+        assert (part(tmp_path, place) if isinstance(place, Extent) else place) == value
+        assert index.find(key + b"0") == values.get(key + b"0")
+    assert index.find(b"") is None
+    assert index.find(b"z") is None
+
+
+def test_a_database_without_keys_has_none(tmp_path: Path) -> None:
+    store = ts.KvStore.open({"driver": "ocdbt", "base": f"file://{tmp_path}/"}).result()
+    store["gone"] = b"x"
+    del store["gone"]
+    assert lookup(tmp_path).find(b"gone") is None
+
+
+def test_a_changed_byte_of_an_index_is_noticed() -> None:
+    own = ocdbt.database([Inline(b"a", b"x" * 50)], "nodes")
+    broken = bytearray(own.nodes)
+    broken[20] ^= 1
+    with pytest.raises(GrokpackError) as caught:
+        Lookup(own.manifest, lambda n: bytes(broken)[n.offset : n.offset + n.nbytes]).find(b"a")
+    assert caught.value.code == "GP209"
+
+
+@pytest.mark.parametrize("shared", [1 << 40, 1 << 20])
+def test_keys_that_claim_to_share_too_much_are_refused(tmp_path: Path, shared: int) -> None:
+    keys = varints([shared] * 199) + varints([1 << 20, *[1] * 199])
+    node = framed(NODE, b"\0" + ocdbt._file_table([]) + varint(200) + keys + bytes(1 << 21))
+    with pytest.raises(GrokpackError) as caught:
+        lookup(written(tmp_path, node)).find(b"a")
+    assert caught.value.code == "GP235"
+
+
+def test_a_lookup_in_a_loop_ends(tmp_path: Path) -> None:
+    """A node that is its own child."""
+    table = ocdbt._file_table([b"nodes"])
+    body = b"\1" + table + varint(1) + varints([0]) + varints([0]) + varints([0, 0, 100])
+    node = framed(NODE, (body + bytes(100))[:82], compressed=False)
+    assert len(node) == 100
+    with pytest.raises(GrokpackError) as caught:
+        lookup(written(tmp_path, node)).find(b"a")
+    assert caught.value.code == "GP235"
 
 
 def framed(magic: int, body: bytes, *, compressed: bool = True) -> bytes:
@@ -80,12 +147,12 @@ def test_a_node_that_claims_too_much_is_refused(tmp_path: Path, name: str) -> No
 
 def test_a_tree_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that lists itself, twice."""
-    monkeypatch.setattr(ocdbt_index, "_MOST_NODES", 100)
+    monkeypatch.setattr(ocdbt_index, "MOST_NODES", 100)
     table = ocdbt._file_table([b"nodes"])
     places = varints([0, 0]) + varints([0, 0]) + varints([200, 200])
     body = b"\1" + table + varint(2) + varints([0]) + varints([1, 1]) + varints([0, 0]) + b"ab"
-    node = framed(NODE, body + places + bytes(6), compressed=False)
-    node += bytes(200 - len(node))
+    node = framed(NODE, (body + places + bytes(200))[:182], compressed=False)
+    assert len(node) == 200
     with pytest.raises(GrokpackError) as caught:
         largest_value(
             (written(tmp_path, node) / ocdbt.MANIFEST).read_bytes(),
@@ -96,7 +163,7 @@ def test_a_tree_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 @given(st.lists(st.integers(0, (1 << 64) - 1), max_size=30), st.binary(max_size=5))
 def test_numbers_are_read_as_they_are_written(numbers: list[int], rest: bytes) -> None:
-    columns = ocdbt_index._Columns(b"".join(map(varint, numbers)) + rest)
+    columns = Columns(b"".join(map(varint, numbers)) + rest)
     assert columns.numbers(len(numbers)).tolist() == numbers
     assert columns.take(len(rest)) == rest
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from grokpack.checkpoint.checkpoint import Survey
-    from grokpack.formats.ocdbt_index import Node
+    from grokpack.formats.ocdbt_nodes import Node
     from grokpack.formats.orbax import Tree
 
 NAME = "orbax"

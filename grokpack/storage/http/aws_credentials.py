@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core import redaction
-from grokpack.core.errors import AccessRefused
 from grokpack.core.optional_imports import import_extra, is_installed
 from grokpack.storage.http import aws_settings, botocore_failures
 from grokpack.storage.http.aws_settings import EXTRA
@@ -25,16 +23,6 @@ _HINTS = {
     "RequestTimeTooSkewed": "set this machine's clock: signatures are good for a few minutes",
     "SignatureDoesNotMatch": "the secret key is not that of the access key; give both again",
 }
-_TENSORSTORES = {
-    "assume-role": "default",
-    "assume-role-with-web-identity": "default",
-    "container-role": "default",
-    "custom-process": "default",
-    "env": "environment",
-    "iam-role": "imds",
-}
-"""TensorStore's names of the places where it finds keys as botocore does, by botocore's name."""
-_IN_FILES = "shared-credentials-file", "config-file"
 
 
 class AwsCredentials:
@@ -100,29 +88,6 @@ class AwsCredentials:
         request = import_extra("botocore.awsrequest", EXTRA).AWSRequest("GET", url)
         _signer()(keys, "s3", region).add_auth(request)
         return dict(request.headers.items())
-
-    def tensorstores(self) -> dict[str, str]:
-        """Describe to TensorStore where to find these keys, because its specs hold none.
-
-        Raises:
-            GrokpackError: GP222 for keys that it cannot find; others as `keys` raises them.
-        """
-        if self.keys() is None:
-            return {"type": "anonymous"}
-        method, profile = self._found.method, aws_settings.profile_name(self.session)
-        if method in _IN_FILES:
-            from_config = method == "config-file"
-            return {
-                "type": "profile",
-                "profile": profile,
-                "credentials_file": os.devnull if from_config else aws_settings.credentials_file(),
-                "config_file": aws_settings.config_file() if from_config else os.devnull,
-            }
-        if method not in _TENSORSTORES:
-            what = f"TensorStore reads this store's chunks, and finds no keys of `{method}`"
-            raise AccessRefused(what, hint=f"put the keys into the environment:\n{_EXPORT}")
-        kind = _TENSORSTORES[method]
-        return {"type": kind, "profile": profile} if kind == "default" else {"type": kind}
 
     def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access, for the status and what the server calls it."""

@@ -114,16 +114,6 @@ def profile_name(session: Any) -> str:  # noqa: ANN401  # botocore's
     return session.get_config_variable("profile") or "default"
 
 
-def credentials_file() -> str:
-    """Return the path of AWS's file of keys."""
-    return file_path(*_CREDENTIALS)
-
-
-def config_file() -> str:
-    """Return the path of AWS's file of everything else, which may hold keys as well."""
-    return file_path(*_CONFIG)
-
-
 def file_path(variable: str, name: str) -> str:
     """Return the path of one of AWS's two files."""
     return os.environ.get(variable) or str(Path.home() / ".aws" / name)

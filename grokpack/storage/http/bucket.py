@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from grokpack.storage.http.redirects import Resource
 from grokpack.storage.http.responses import REFUSED
-from grokpack.storage.http.web_store import web_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,20 +113,6 @@ class S3Bucket(Bucket):
 
     credentials: AwsCredentials
 
-    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """Return TensorStore's spec of a path below a URL."""
-        found = {
-            "driver": "s3",
-            "bucket": self.name,
-            "path": f"{url.path}/{below}".lstrip("/"),
-            "aws_credentials": self.credentials.tensorstores(),
-        }
-        if self.endpoint:
-            found["endpoint"] = self.endpoint
-        if self.region or self.endpoint:  # otherwise TensorStore asks S3 for the region
-            found["aws_region"] = self.region or SOMEWHERE
-        return found
-
     def learn(
         self, sent: Mapping[str, str], response: urllib3.BaseHTTPResponse, body: bytes
     ) -> str | None:
@@ -143,10 +128,6 @@ class S3Bucket(Bucket):
 
 @dataclass(slots=True)
 class GoogleBucket(Bucket):
-    """Bucket of Google Cloud Storage, which TensorStore reads as a web server, with the token."""
+    """Bucket of Google Cloud Storage."""
 
     credentials: GoogleCredentials
-
-    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """Return TensorStore's spec of a path below a URL."""
-        return web_store(self.url(url), below, self.headers(self.base()))

@@ -19,9 +19,11 @@ WIDTH = 32  # requests in flight at a time
 def map_all(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
     """Apply a function to all items in parallel; return the results in order.
 
-    The first error cancels the rest.
+    The first error cancels the rest. A single item needs no other thread.
     """
-    with ThreadPoolExecutor(min(WIDTH, max(len(items), 1)), "grokpack-requests") as pool:
+    if len(items) <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(min(WIDTH, len(items)), "grokpack-requests") as pool:
         try:
             return list(pool.map(io_context.with_context(work), items))
         except BaseException:

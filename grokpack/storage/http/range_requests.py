@@ -148,11 +148,7 @@ def _persist(
     nbytes: int,
     receive: Callable[[urllib3.BaseHTTPResponse], T],
 ) -> T:
-    return persist(request, resource, nbytes, lambda: follow(request, resource, wanted, receive))
-
-
-def persist(request: Request[Any], resource: Resource, nbytes: int, attempt: Callable[[], T]) -> T:
-    """Repeat an attempt until it succeeds, fails for good, or has failed too often.
+    """Repeat a request until it succeeds, fails for good, or has failed too often.
 
     Raises:
         GrokpackError: GP213, GP221, GP223 or GP243 for what the attempts came to.
@@ -161,7 +157,7 @@ def persist(request: Request[Any], resource: Resource, nbytes: int, attempt: Cal
     while True:
         request.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
         try:
-            return attempt()
+            return follow(request, resource, wanted, receive)
         except Changed as error:
             raise changed(resource.path, str(error)) from None
         except LastingFailure as failure:

@@ -6,27 +6,25 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from grokpack.core import redaction
-from grokpack.storage.http import aws_settings, range_requests, settings
+from grokpack.storage.http import aws_settings, settings
 from grokpack.storage.http.aws_credentials import AwsCredentials
 from grokpack.storage.http.bucket import GoogleBucket, S3Bucket
 from grokpack.storage.http.google_credentials import GoogleCredentials
 from grokpack.storage.http.redirects import Resource
-from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.http.web_store import PATH, web_store
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.storage.http.bucket import Mark
-    from grokpack.storage.http.request_threads import Request
 
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
+_PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
 
 
 @dataclass(slots=True)
@@ -35,11 +33,7 @@ class Plain:
 
     def url(self, url: Url) -> str:
         """Return the address of a file."""
-        return f"{url.scheme}://{url.host}/{quote(url.path, safe=PATH)}"
-
-    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """Return TensorStore's spec of a path below a URL."""
-        return web_store(self.url(url), below, {})
+        return f"{url.scheme}://{url.host}/{quote(url.path, safe=_PATH)}"
 
     def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `routes.Site`
         """Return no credentials."""
@@ -76,10 +70,6 @@ class Hub:
         """Return the address of a file."""
         revision = quote(self.revision, safe="")
         return f"{self.endpoint}/{quote(self.repo)}/resolve/{revision}/{self._below(url)}"
-
-    def kvstore(self, url: Url, below: str) -> dict[str, Any]:
-        """Return TensorStore's spec of a path below a URL."""
-        return web_store(self.url(url), below, self.headers(self.endpoint))
 
     def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
         """Return a page of the tree; the mark of a page is its URL."""
@@ -128,23 +118,6 @@ def resource(path: str) -> Resource:
     url = parse(path)
     site = of(url)
     return Resource(path, site, lambda: site.url(url))
-
-
-def kvstore(folder: str, below: str) -> dict[str, Any]:
-    """Return TensorStore's spec of a path below a folder, with grokpack's keys and endpoint.
-
-    Args:
-        folder: A URL.
-        below: A path below it; a folder's ends in a slash.
-    """
-    url = parse(folder)
-    site = of(url)
-    source = Resource(folder, site, lambda: site.url(url))
-
-    def attempt(request: Request[Any]) -> dict[str, Any]:  # credentials may have to be renewed
-        return range_requests.persist(request, source, 0, lambda: site.kvstore(url, below))
-
-    return run_request(attempt)
 
 
 @cache

@@ -1,10 +1,9 @@
-"""Chunked stores in buckets: TensorStore reads their chunks by the keys that grokpack reads by."""
+"""Chunked stores in buckets and at the hub: read with credentials, where redirects lead."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,12 +13,14 @@ from grokpack.checkpoint.summary import document
 from grokpack.conversion.plan_convert import plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.storage.http import services
+from grokpack.storage.http import file_info
 from tests.storage.test_bucket_sources import TOKEN, listing, use
+from tests.support import hub_files
 from tests.support.buckets import Moto, client, running
 from tests.support.checkpoints import synthesize, tensor_files
 from tests.support.converting import WIDE, convert
-from tests.support.servers import Answer, Asked, Server, impatient, serving
+from tests.support.hub_files import HubFiles
+from tests.support.servers import Server, impatient, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,11 @@ def check(far: str, near: Path, origin: Path, tmp_path: Path) -> None:
     assert tensors[0] == tensors[1]
     execute(plan_convert(open_checkpoint(far), "ckpt-0"), str(tmp_path / "back"))
     assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(origin / "ckpt-0")
+
+
+def _chunks(server: Server) -> list[str]:
+    """Paths of the files of chunks that were asked for."""
+    return [a.path for a in server.asked if not a.path.endswith((".json", "_METADATA"))]
 
 
 def _profile(folder: Path) -> dict[str, str]:
@@ -125,59 +131,14 @@ def test_a_store_in_a_bucket_of_google_is_read_with_a_token(
             assert asked.headers["authorization"] == f"Bearer {TOKEN}"
 
 
-def test_a_store_at_the_hub_is_read_with_a_token(
+def test_a_store_at_the_hub_is_read_where_its_redirects_lead(
     stores: Path, origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near = stores / BUCKET / "my models" / "zarr"
-
-    def page(asked: Asked) -> Any:
-        mark = "api/models/me/mine/tree/main"
-        if not asked.path.startswith(mark):
-            return server.file(asked, asked.path.replace("me/mine/resolve/main", "", 1).lstrip("/"))
-        folder = near / asked.path.removeprefix(mark).lstrip("/")
-        deep = "recursive" in asked.query
-        found = sorted(folder.rglob("*") if deep else folder.glob("*"))
-        rows = [
-            {
-                "type": "file" if p.is_file() else "directory",
-                "path": p.relative_to(near).as_posix(),
-                "size": p.stat().st_size,
-            }
-            for p in found
-        ]
-        return Answer(200, {}, json.dumps(rows).encode())
-
-    with serving(near) as server:
-        server.route = page
-        use(monkeypatch, HF_ENDPOINT=server.url, HF_TOKEN=TOKEN)
-        check("hf://me/mine", near, origin, tmp_path)
-        assert _chunks(server)
-        for asked in server.asked:
-            assert asked.headers["authorization"] == f"Bearer {TOKEN}"
-
-
-def _chunks(server: Server) -> list[str]:
-    """What TensorStore asked for."""
-    mine = [a.path for a in server.asked if "tensorstore" in a.headers.get("user-agent", "")]
-    return [path for path in mine if not path.endswith(".json")]
-
-
-@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9000/"])
-def test_a_region_that_is_known_is_said(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, GROKPACK_S3_ENDPOINT=endpoint)
-    found = services.kvstore(f"s3://{BUCKET}/a", "b/")
-    assert found["path"] == "a/b/"
-    assert found.get("aws_region") == ("us-east-1" if endpoint else None)
-    assert found.get("endpoint") == (endpoint.rstrip("/") or None)
-    use(monkeypatch, AWS_REGION="eu-west-3")
-    assert services.kvstore(f"s3://{BUCKET}", "b/")["aws_region"] == "eu-west-3"
-    assert services.kvstore(f"s3://{BUCKET}", "b/")["path"] == "b/"
-
-
-def test_keys_that_are_given_for_none_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, **KEYS)
-    credentials = services.kvstore(f"s3://{BUCKET}", "b/")["aws_credentials"]
-    assert credentials == {"type": "environment"}
-    use(monkeypatch, GROKPACK_ANONYMOUS="1")
-    credentials = services.kvstore(f"s3://{BUCKET}", "b/")["aws_credentials"]
-    assert credentials == {"type": "anonymous"}
+    with serving(near) as site, serving(near) as network:
+        hub = HubFiles(near, site, network, TOKEN)
+        monkeypatch.setattr(file_info, "HEAD_BYTES", 16)  # so that chunks are asked for again
+        use(monkeypatch, HF_ENDPOINT=site.url, HF_TOKEN=TOKEN)
+        check(f"hf://{hub_files.OLD}", near, origin, tmp_path)
+        assert max(hub.uses.values()) > hub_files.MOST_USES  # some address had expired
+        assert _chunks(network)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,11 @@ from grokpack.checkpoint.tensorstore import wait
 from grokpack.conversion.plan_convert import plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.storage.http import connections
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import reshard, synthesize, tensor_files
 from tests.support.converting import WIDE, convert
-from tests.support.servers import Answer, Asked, Server, impatient, serving
+from tests.support.servers import Server, impatient, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,48 +64,6 @@ def test_a_store_on_a_server_is_read_as_it_is_from_a_folder(
         assert twin.read_bytes() == path.read_bytes()
 
 
-def test_a_server_that_stops_answering_is_left(
-    origin: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    convert(origin, server.root / "store", "zarr")
-    source = open_checkpoint(f"{server.url}/store")
-
-    def silent(asked: Asked, answer: Answer) -> None:
-        if _is_tensorstores(asked):  # grokpack's own requests have tests of their own
-            answer.stall = 0
-
-    server.fault = silent
-    monkeypatch.setattr(connections, "SILENCE_S", 0.1)
-    began = time.monotonic()
-    with pytest.raises(GrokpackError) as caught:
-        execute(plan_convert(source, "ckpt-0"), str(tmp_path / "back"))
-    assert caught.value.code == "GP221"
-    assert time.monotonic() - began < 60  # not without end; no figure
-
-
-def test_a_server_that_fails_for_a_while_is_asked_again(
-    origin: Path, server: Server, tmp_path: Path
-) -> None:
-    convert(origin, server.root / "store", "zarr")
-    source = open_checkpoint(f"{server.url}/store")
-    failed: set[str] = set()
-
-    def failing(asked: Asked, answer: Answer) -> None:
-        if _is_tensorstores(asked) and len(failed) < 3 and asked.path not in failed:
-            failed.add(asked.path)
-            answer.status, answer.body = 503, b""
-            answer.headers.clear()
-
-    server.fault = failing
-    execute(plan_convert(source, "ckpt-0"), str(tmp_path / "back"))
-    assert len(failed) == 3
-    assert tensor_files(tmp_path / "back" / "ckpt-0") == tensor_files(origin / "ckpt-0")
-
-
-def _is_tensorstores(asked: Asked) -> bool:
-    return "tensorstore" in asked.headers.get("user-agent", "")
-
-
 class _Never:
     """A read that nothing comes of."""
 
@@ -122,9 +80,14 @@ class _Never:
         raise TimeoutError
 
 
-def test_a_signal_ends_the_wait_for_a_server() -> None:
+def test_a_stop_ends_the_waits_for_tensorstore_and_for_other_threads() -> None:
     never = _Never()
-    with storage.interruptible(lambda: True), pytest.raises(GrokpackError) as caught:
-        wait.wait_for(never, "http://127.0.0.1:1/store")  # type: ignore[arg-type]
-    assert caught.value.code == "GP403"
+    waits: list[Callable[[], object]] = [
+        lambda: wait.wait_for(never),  # type: ignore[arg-type]
+        lambda: wait.wait_until(threading.Event()),
+    ]
+    for waiting in waits:
+        with storage.interruptible(lambda: True), pytest.raises(GrokpackError) as caught:
+            waiting()
+        assert caught.value.code == "GP403"
     assert never.cancelled

@@ -17,7 +17,7 @@ from grokpack.storage.http import (
     services,
 )
 from grokpack.storage.urls import parse
-from tests.support.aws import OBJECT, OWN, PROCESS, ROLE, failure, forget, setting, signers
+from tests.support.aws import OBJECT, OWN, ROLE, failure, forget, setting, signers
 from tests.support.servers import Answer, Server, impatient
 
 
@@ -75,27 +75,6 @@ def test_keys_are_found_in_the_environment_and_in_either_file(
     setting(tmp_path, monkeypatch, config, credentials, AWS_PROFILE=profile, **variables)
     keys = aws_credentials.AwsCredentials(anonymous=False).keys()
     assert (keys.access_key, keys.secret_key, keys.token) == found
-
-
-@pytest.mark.parametrize(
-    ("config", "credentials", "told"),
-    [
-        ("", OWN, {"type": "profile", "credentials_file": "SHARED_CREDENTIALS"}),
-        (OWN.replace("[", "[profile "), "", {"type": "profile", "config_file": "CONFIG"}),
-        (f"[profile own]\ncredential_process = echo '{PROCESS}'\n", "", {"type": "default"}),
-    ],
-)
-def test_tensorstore_is_told_where_to_find_the_same_keys(
-    config: str,
-    credentials: str,
-    told: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    setting(tmp_path, monkeypatch, config, credentials, AWS_PROFILE="own")
-    found = services.kvstore("s3://grok", "zarr/")["aws_credentials"]
-    assert found.pop("profile") == "own"
-    assert {name: Path(text).name for name, text in found.items() if text != "/dev/null"} == told
 
 
 PROFILE = "[profile work]\nregion = eu-west-3\n"

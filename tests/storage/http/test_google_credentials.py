@@ -116,16 +116,6 @@ def test_a_token_that_is_about_to_expire_is_renewed_while_a_file_is_written(
     assert tokens(google) == ["first-token", "second-token"]
 
 
-def test_a_chunked_store_is_opened_with_the_token_of_the_moment(
-    account: Path, google: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
-    forget()
-    giving(google, token("first-token", 60), token("second-token", 3600))
-    for name in ("first-token", "second-token"):
-        assert any(name in line for line in services.kvstore("gs://grok/zarr", "a/")["headers"])
-
-
 def test_a_token_of_the_environment_goes_before_the_file(
     account: Path, google: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

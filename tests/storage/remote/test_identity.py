@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import tensorstore
-
 import grokpack
 from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.storage.bucket_client import new_client
-from grokpack.storage.http import services
 from grokpack.storage.http.aws_credentials import AwsCredentials
 from grokpack.storage.http.bucket import S3Bucket
 
@@ -26,12 +23,6 @@ def agents(server: Server) -> set[str | None]:
 def test_reads_say_who_asks(served: Server) -> None:
     assert survey(f"{served.url}/grok").whole
     assert agents(served) == {AGENT}
-
-
-def test_tensorstore_says_who_asks(served: Server) -> None:
-    store = tensorstore.KvStore.open(services.kvstore(f"{served.url}/grok", "")).result()
-    assert store.read("config.json").result().value
-    assert agents(served) == {f"{AGENT} tensorstore"}
 
 
 def test_writes_to_buckets_say_who_asks() -> None:
