@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import reprlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,10 +13,9 @@ from grokpack.cli import streams
 from grokpack.core import escaping
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
-from grokpack.core.tiles import TILE_BYTES
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_FIXED = {"tile_bytes": TILE_BYTES, "checksum": "xxh3_128"}
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,31 +36,36 @@ def faults(path: str) -> list[str]:
         manifest_file.framings(document)
     except GrokpackError as error:
         return [f"{error.what} [{error.code}]"]
-    found = [
-        f"{key} is {document.get(key)!r}, not {wanted!r}"
-        for key, wanted in _FIXED.items()
-        if document.get(key) != wanted
-    ]
-    for key in ("plan", "source"):
-        value = document.get(key)
-        if value is not None and not _is_digest(value):
-            found.append(f"{key} is no sha256")
-    for table in ("files", "finals"):
-        found += _row_faults(document.get(table, {}))
-    return found
+    tables = (document["files"], document.get("finals", {}))
+    outside = [name for rows in tables for name in rows if not manifest_file.stays_inside(name)]
+    return [*(f"{name!r} leads out of the folder" for name in outside), *_misfits(document)]
 
 
-def _row_faults(rows: Mapping[str, Any]) -> list[str]:
-    found = [
-        f"{name!r} leads out of the folder" for name in rows if not manifest_file.stays_inside(name)
-    ]
-    for name, row in rows.items():
-        if "sha256" in row and not _is_digest(row["sha256"]):
-            found.append(f"sha256 of {name!r} is none")
-        if any(re.fullmatch("[0-9a-f]{32}", tile) is None for tile in manifest_file.tiles(row)):
-            found.append(f"checksums of {name!r} are not hex")
-    return found
+def _misfits(document: dict[str, Any]) -> Iterator[str]:
+    """Name the values that the manifest's schema refuses, each once."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from grokpack.core.documents.manifest_json import ManifestJson
+
+    try:
+        TypeAdapter(ManifestJson).validate_python(document, strict=True)
+    except ValidationError as error:
+        faults = (_located(fault["loc"], document) for fault in error.errors(include_url=False))
+        for place, value in dict.fromkeys(faults):
+            yield f"{place} is {value}: see `grokpack explain --schema {manifest_file.FILE}`"
 
 
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+def _located(steps: Iterable[int | str], value: Any) -> tuple[str, str]:  # noqa: ANN401  # JSON values
+    """Follow keys to a value; return them and it, in words.
+
+    Steps after the last key are indices and alternatives of a type, which say nothing to people.
+    """
+    keys: list[str] = []
+    for step in steps:
+        if not isinstance(value, dict) or not isinstance(step, str):
+            break
+        keys.append(step)
+        if step not in value:
+            return ".".join(keys), "missing"
+        value = value[step]
+    return ".".join(keys), reprlib.repr(value)
