@@ -23,6 +23,9 @@ from grokpack.storage.hashing import TileHasher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeGuard
+
+    from grokpack.core.documents.manifest_json import FileRowJson
 
 FILE = "grokpack.json"
 SCHEMA = "grokpack/manifest/1"
@@ -46,21 +49,20 @@ def render(
         framings: Pickle framing that differs from the release's, by tensor.
         decoded: Decompressed size and checksums of compressed files, by the same path.
     """
-    rows = {
-        path: file_row(*entry) | ({"decoded": file_row(*decoded[path])} if decoded else {})
-        for path, entry in files.items()
-    }
+    rows = {path: file_row(*entry) for path, entry in files.items()}
+    for path, entry in (decoded or {}).items():
+        rows[path]["decoded"] = file_row(*entry)
     return render_rows(description, rows, framings)
 
 
 def render_rows(
     description: Mapping[str, Any],
-    rows: Mapping[str, Mapping[str, Any]],
+    rows: Mapping[str, FileRowJson],
     framings: Mapping[str, tuple[bytes, ...]],
 ) -> bytes:
     """Render the manifest from rows of files."""
     variants: list[tuple[bytes, ...]] = sorted(set(framings.values()))
-    document = {
+    document: dict[str, object] = {
         "schema": SCHEMA,
         "tool": {"name": "grokpack", "version": __version__},
         "licence": "Apache-2.0",
@@ -77,18 +79,20 @@ def render_rows(
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
-def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> dict[str, object]:
+def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> FileRowJson:
     """Return the manifest's row of a file: size, checksum of each tile, and sha256 if known."""
-    row: dict[str, object] = {"bytes": nbytes}
+    row: FileRowJson = {"bytes": nbytes}
     if len(tiles) > _MOST_PLAIN:
         packed = zstandard.compress(bytes.fromhex("".join(tiles)))
         row["tiles_zstd"] = base64.b64encode(packed).decode()
     else:
         row["tiles"] = "".join(tiles)
-    return row if sha256 is None else row | {"sha256": sha256}
+    if sha256 is not None:
+        row["sha256"] = sha256
+    return row
 
 
-def row_of(data: bytes) -> dict[str, object]:
+def row_of(data: bytes) -> FileRowJson:
     """Return the manifest's row of a small file, from its contents."""
     hasher = TileHasher()
     hasher.update(data)
@@ -132,7 +136,7 @@ def _is_sized(row: object) -> bool:
     return isinstance(row, dict) and type(row.get("bytes")) is int and row["bytes"] >= 0
 
 
-def is_row(row: Any) -> bool:  # noqa: ANN401  # a value of somebody's JSON
+def is_row(row: Any) -> TypeGuard[FileRowJson]:  # noqa: ANN401  # a value of somebody's JSON
     """Return whether a value is a valid row of a manifest's files."""
     if not _is_sized(row) or row["bytes"] > _MOST_TILES * TILE_BYTES:
         return False
@@ -152,11 +156,11 @@ def _table(row: Mapping[str, Any], nbytes: int) -> str | None:
     return text if isinstance(text, str) and len(text) == chars else None
 
 
-def row(document: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+def row(document: Mapping[str, Any], path: str) -> FileRowJson | None:
     """Return size and checksums of a file as written, or decompressed."""
-    files: dict[str, dict[str, Any]] = document["files"]
-    compressed = files.get(path + zstd_seekable.SUFFIX, {})
-    return files.get(path) or compressed.get("decoded")
+    files: dict[str, FileRowJson] = document["files"]
+    compressed = files.get(path + zstd_seekable.SUFFIX)
+    return files.get(path) or (compressed and compressed.get("decoded"))
 
 
 def stays_inside(path: str) -> bool:
@@ -164,7 +168,7 @@ def stays_inside(path: str) -> bool:
     return not os.path.isabs(path) and ".." not in path.split("/")
 
 
-def tiles(row: Mapping[str, Any]) -> list[str]:
+def tiles(row: FileRowJson) -> list[str]:
     """Return the checksums of a file's tiles, in order."""
     text = _table(row, row["bytes"]) or ""
     return [text[i : i + _DIGEST_CHARS] for i in range(0, len(text), _DIGEST_CHARS)]

@@ -21,6 +21,7 @@ from grokpack.execution.written_files import written_files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from grokpack.core.documents.manifest_json import FileRowJson
     from grokpack.execution.output import Output
     from grokpack.planning.plan import Plan
 
@@ -132,7 +133,7 @@ def _final_claims(output: Output, rows: Mapping[str, Any]) -> Iterator[Claim]:
         yield Claim(os.path.join(output.root, name), written)
 
 
-def _written(row: Mapping[str, Any]) -> storage.WrittenParts:
+def _written(row: FileRowJson) -> storage.WrittenParts:
     sums = dict(enumerate(manifest_file.tiles(row)))
     nbytes = row["bytes"]
     return storage.WrittenParts(nbytes, sums, (), whole=len(sums) == tile_count(nbytes))

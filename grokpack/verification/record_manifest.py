@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.manifest_json import FileRowJson
     from grokpack.core.progress import Watch
 
 
@@ -93,7 +94,7 @@ class _Recorder:
     watch: Watch
     sha256: bool
 
-    def __call__(self, item: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+    def __call__(self, item: tuple[str, str]) -> tuple[str, FileRowJson]:
         """Return a file's row in the manifest."""
         name, path = item
         nbytes = storage.stamp(path)[0]
