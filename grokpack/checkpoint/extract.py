@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.checkpoint.summary import describe_tensors, unread
+from grokpack.checkpoint.summary import describe_tensors, unread_names
 from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import GrokpackError, Interrupted, Place
 from grokpack.core.escaping import safe_operand, shell_command
@@ -35,7 +35,7 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> Extracted
             GP323 if the file exists, GP403 if this thread is to stop.
     """
     chosen = [checkpoint.tensors[view["name"]] for view in describe_tensors(checkpoint, patterns)]
-    absent = unread(checkpoint, patterns, checkpoint.tensors)
+    absent = unread_names(checkpoint, patterns, checkpoint.tensors)
     suffix = os.path.splitext(path)[1]
     if not patterns or suffix not in (npy.SUFFIX, safetensors.SUFFIX):
         raise GrokpackError(

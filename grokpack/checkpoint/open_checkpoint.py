@@ -165,7 +165,7 @@ def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
     wrong = only_errors(found.findings)
     hostile = of_kinds(wrong, *UNSAFE_PICKLES)
     if hostile:
-        raise unsafe(found, hostile[0])
+        raise unsafe_pickle_error(found, hostile[0])
     refuse_stale(found)
     doubtful = of_kinds(found.findings, sglang_rank_files.UNKNOWN)
     if doubtful and not wrong:
@@ -190,7 +190,7 @@ def refuse_stale(found: Survey) -> None:
         raise virtual_store_reader.read(found.view).stale(changed)
 
 
-def unsafe(found: Survey, finding: Finding) -> UnsafePickle:
+def unsafe_pickle_error(found: Survey, finding: Finding) -> UnsafePickle:
     """Return the error for a file that would run code."""
     facts = (("found", finding.found or "?"), ("allowed", finding.expected or "?"))
     hint = "nothing was executed; grokpack never runs a pickle\nfetch the file again"

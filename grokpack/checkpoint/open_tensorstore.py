@@ -11,7 +11,7 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.readers import virtual_store_reader as views
 from grokpack.checkpoint.virtual_store import store_index
-from grokpack.checkpoint.virtual_store.chunk_grid import band
+from grokpack.checkpoint.virtual_store.chunk_grid import banded_chunk_shape
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.transforms.copies import Copy
@@ -136,11 +136,11 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         return opened
 
     def _compute(self, name: str) -> ts.TensorStore:
-        from grokpack.checkpoint.tensorstore.open_arrays import computed
+        from grokpack.checkpoint.tensorstore.open_arrays import open_computed
 
         reader, array = ArrayReader(self.checkpoint), self._arrays[name]
         chunk = _tile(self.checkpoint, name, array)
-        return computed(array, chunk, lambda box: reader.read(name, box))
+        return open_computed(array, chunk, lambda box: reader.read(name, box))
 
 
 class DequantizedTensors(Mapping[str, "ts.TensorStore"]):
@@ -157,7 +157,7 @@ class DequantizedTensors(Mapping[str, "ts.TensorStore"]):
         self._reader = ArrayReader(checkpoint)
 
     def __getitem__(self, name: str) -> ts.TensorStore:
-        from grokpack.checkpoint.tensorstore.open_arrays import computed
+        from grokpack.checkpoint.tensorstore.open_arrays import open_computed
 
         tensor = self._checkpoint.tensors[name]
         array = ArraySpec(tensor.values.shape, self.dtype)
@@ -169,7 +169,7 @@ class DequantizedTensors(Mapping[str, "ts.TensorStore"]):
         def make(box: Box) -> Any:  # noqa: ANN401  # an array of raw integers
             return op.make(box, self._reader)
 
-        return computed(array, _tile(self._checkpoint, name, array), make)
+        return open_computed(array, _tile(self._checkpoint, name, array), make)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._checkpoint.tensors)
@@ -185,8 +185,10 @@ def _tile(checkpoint: Checkpoint, name: str, array: ArraySpec) -> Shape:
     """Return the shape computed at a time: a band of rows, or of columns if stored transposed."""
     view = checkpoint.views.get(name)
     if view is None or isinstance(view, Copy) or len(array.shape) < 2:  # noqa: PLR2004  # matrix
-        return band(array.shape, array.dtype.itemsize)
-    transposed = band((*array.shape[:-2], array.shape[-1], array.shape[-2]), array.dtype.itemsize)
+        return banded_chunk_shape(array.shape, array.dtype.itemsize)
+    transposed = banded_chunk_shape(
+        (*array.shape[:-2], array.shape[-1], array.shape[-2]), array.dtype.itemsize
+    )
     return (*transposed[:-2], transposed[-1], transposed[-2])
 
 

@@ -99,7 +99,9 @@ def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) 
     return [_describe_tensor(checkpoint, by_name[name], pieces) for name in chosen]
 
 
-def unread(checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[str]) -> list[str]:
+def unread_names(
+    checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[str]
+) -> list[str]:
     """Return the names of requested tensors that could not be read.
 
     Args:
@@ -225,10 +227,10 @@ def readable(survey: Survey) -> Checkpoint:
         GrokpackError: GP204 for a hostile file, GP210 if the dimensions are not known, GP226 if
             files changed since the view was made through which they were reached.
     """
-    from grokpack.checkpoint.open_checkpoint import refuse_stale, unsafe
+    from grokpack.checkpoint.open_checkpoint import refuse_stale, unsafe_pickle_error
 
     for finding in of_kinds(survey.findings, *UNSAFE_PICKLES):
-        raise unsafe(survey, finding)
+        raise unsafe_pickle_error(survey, finding)
     refuse_stale(survey)
     if survey.checkpoint is None:
         first = survey.findings[0] if survey.findings else None

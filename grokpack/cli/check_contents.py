@@ -90,7 +90,7 @@ def read(
     """
     from grokpack.checkpoint import listed_files, manifest_records
     from grokpack.verification import verify_structure
-    from grokpack.verification.external_checksums import check_against, stranger
+    from grokpack.verification.external_checksums import check_against, foreign_list_error
     from grokpack.verification.verify_contents import check_contents
 
     checkpoint = verdict.survey.checkpoint
@@ -109,7 +109,7 @@ def read(
             hint = "`--against FILE` compares with published sums; `grokpack manifest` records"
             raise GrokpackError("GP229", "there is no manifest to compare with", hint=hint)
         if not own.files and verdict.whole:
-            raise stranger(own.origin)
+            raise foreign_list_error(own.origin)
         contents = check_contents(files, own, chosen, session.listener())
     if session.stop.is_set():
         hint = "`--max-age 1d` leaves out what was read"

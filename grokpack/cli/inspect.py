@@ -71,7 +71,7 @@ def inspect(
 
         read = {tensor.name: tensor for tensor in sound_tensors(checkpoint)}
     asked = bool(names) or stats
-    data["unread"] = summary.unread(checkpoint, names, read) if asked else []
+    data["unread"] = summary.unread_names(checkpoint, names, read) if asked else []
     wrong = summary.unreadable(found)
     shown = text.render(
         found, data, seconds, wrong=wrong, tree=tree, offsets=offsets, named=bool(names)

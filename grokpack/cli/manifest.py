@@ -52,7 +52,7 @@ def manifest(
     )
     seconds = time.monotonic() - began
     of = f"{numbers.files(made.files)}, {numbers.size(made.nbytes)}"
-    text = f"wrote {numbers.shown(made.path)}: {of}   {numbers.duration(seconds)}"
+    text = f"wrote {numbers.shown_path(made.path)}: {of}   {numbers.duration(seconds)}"
     following = verifying(path, "--data")
     session.result(
         f"{text}\n\n  next     {following}" if following else text,

@@ -164,7 +164,7 @@ class _Run:
         return execute_judged_part(judged, self.part, self.limits, listen, executor)
 
     def _tell_done(self, data: PlanJson) -> None:
-        lines = [f"already done: {numbers.shown(self.out)}", *self._shown()]
+        lines = [f"already done: {numbers.shown_path(self.out)}", *self._shown()]
         data["already_done"] = True
         self._finish(data, lines)
 
@@ -191,7 +191,9 @@ class _Run:
         from grokpack.report import plan_text as text
 
         self._measure(data, outcome)
-        wrote = f"wrote {numbers.shown(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
+        wrote = (
+            f"wrote {numbers.shown_path(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
+        )
         lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
         if outcome.account:
             from grokpack.report import quantization_error_text

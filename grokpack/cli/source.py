@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import safe_operand, shell_command
-from grokpack.report.numbers import short, shown
+from grokpack.report.numbers import relative_path, shown_path
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
@@ -21,13 +21,13 @@ def resolve(source: str | None, session: Session) -> str:
     if source is not None:
         return storage.absolute(source) if storage.is_url(source) else str(Path(source))
     found = default_source()
-    session.say(f"using {shown(os.path.abspath(found))}")
+    session.say(f"using {shown_path(os.path.abspath(found))}")
     return found
 
 
 def verifying(path: str, *options: str) -> str | None:
     """Return the command that verifies a path; None if it could not be pasted into a shell."""
-    return shell_command("grokpack", "verify", safe_operand(short(path)), *options)
+    return shell_command("grokpack", "verify", safe_operand(relative_path(path)), *options)
 
 
 def default_out(source: str, suffix: str) -> str:

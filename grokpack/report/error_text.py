@@ -16,7 +16,7 @@ def render(error: GrokpackError) -> str:
     """Render the message for stderr, understandable without colour."""
     lines = [f"error[{error.code}]: {error.what}"]
     if error.where is not None:
-        place = replace(error.where, path=numbers.shown(error.where.path))
+        place = replace(error.where, path=numbers.shown_path(error.where.path))
         lines.append(f"  --> {place}")
     width = max((len(label) for label, _ in error.facts), default=0)
     lines += [f"      {label:<{width}}  {value}" for label, value in error.facts]

@@ -50,7 +50,9 @@ def render(
         blocks.append(statistics_text.render(data["statistics"], len(data["tensors"])))
     if "extracted" in data:
         written = data["extracted"]
-        blocks.append(f"wrote {numbers.shown(written['file'])}: {numbers.size(written['bytes'])}")
+        blocks.append(
+            f"wrote {numbers.shown_path(written['file'])}: {numbers.size(written['bytes'])}"
+        )
     blocks += [_unread(rows) for rows in (_files(wrong), data["unread"]) if rows]
     return "\n\n".join(blocks)
 
@@ -84,7 +86,7 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     wide = max([_PART_WIDTH, *(len(row["part"]) for row in data["parts"])])
     lines = [
         (
-            f"{numbers.shown(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
+            f"{numbers.shown_path(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
             f"({good} of {numbers.files(data['files']['expected'])})"
         ),
         "",
@@ -112,7 +114,7 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     if data["view"]:
         lines += [
             "",
-            f"  view     {numbers.shown(data['view']['folder'])}: files as when it was made",
+            f"  view     {numbers.shown_path(data['view']['folder'])}: files as when it was made",
         ]
         opens = data["view"]["opens"]
         lines += [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []

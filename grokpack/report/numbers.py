@@ -73,12 +73,12 @@ def count(parameters: int) -> str:
     return str(parameters)
 
 
-def shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """Format a path on one line, relative to the current folder if it is below."""
-    return escape_line(short(path))
+    return escape_line(relative_path(path))
 
 
-def short(path: str) -> str:
+def relative_path(path: str) -> str:
     """Return a path relative to the current folder if it is below; others unchanged."""
     if "://" in path:
         return path

@@ -95,7 +95,7 @@ def summary(data: PlanJson) -> str:
 def render(data: PlanJson, out: str) -> str:
     """Render the whole plan, for `--dry-run`."""
     made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
-    source = numbers.shown(data["source_folder"]) if data["source_folder"] else "a seed"
+    source = numbers.shown_path(data["source_folder"]) if data["source_folder"] else "a seed"
     options = escape_line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
     rows = [
         f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
@@ -117,10 +117,9 @@ def render(data: PlanJson, out: str) -> str:
         ),
     ]
     if not storage.is_url(out):
-        rows.append(
-            f"  disk     {numbers.size(data['disk_bytes']):>10}   "
-            f"{numbers.size(data['disk_free_bytes'])} free at {numbers.shown(os.path.dirname(out))}"
-        )
+        disk, free = numbers.size(data["disk_bytes"]), numbers.size(data["disk_free_bytes"])
+        folder = numbers.shown_path(os.path.dirname(out))
+        rows.append(f"  disk     {disk:>10}   {free} free at {folder}")
     if "part" in data:
         number, count = data["part"]
         rows.append(

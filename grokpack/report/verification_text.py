@@ -47,7 +47,7 @@ def _finding(verdict: Verdict, finding: Finding) -> str:
 
 def _place(verdict: Verdict, finding: Finding) -> str:
     """Return the file that a finding is about, or the checkpoint if it is about none."""
-    place = numbers.shown(verdict.survey.place)
+    place = numbers.shown_path(verdict.survey.place)
     if not finding.file:
         return place
     file = escape_line(finding.file)
@@ -91,7 +91,7 @@ def _contents(verdict: Verdict) -> list[str]:
     if found is None or verdict.checks["contents"] == "failed":
         return []
     read, total = numbers.size(found.read_bytes), numbers.size(found.total_bytes)
-    files, origin = numbers.files(found.total_files), numbers.shown(found.origin)
+    files, origin = numbers.files(found.total_files), numbers.shown_path(found.origin)
     if found.all_bytes:
         return [f"ok  contents: {total} in {files} match {origin}"]
     files = f"{found.compared_files:,} of {files}"

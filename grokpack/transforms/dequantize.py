@@ -121,7 +121,7 @@ class EngineMatrix(Transform):
 
     def _plain(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
         source = self.tensor.values.dtype
-        transposed = matrix(reader.read(self.tensor.name, block)).T
+        transposed = as_matrix(reader.read(self.tensor.name, block)).T
         for row in range(0, len(transposed), height):
             piece = np.ascontiguousarray(transposed[row : row + height])
             yield recast(piece, source, self.dtype, self.tensor.name)
@@ -130,10 +130,10 @@ class EngineMatrix(Transform):
         self, block: Box, height: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[np.ndarray]:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
-        codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
+        codes = as_matrix(reader.read(self.tensor.name, block)).view(np.int8)
         kernel = transposed_weights.product_bf16 if direct else transposed_weights.product_f32
         product = twin(kernel, implementation_for(codes, step_sizes))
-        scales = matrix(read_scales(self.tensor, block, reader, self.groups))
+        scales = as_matrix(read_scales(self.tensor, block, reader, self.groups))
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
         inputs, columns = codes.shape
         for column in range(0, columns, height):
@@ -146,8 +146,8 @@ class EngineMatrix(Transform):
     def _scaled(self, block: Box, height: int, reader: ArraySource) -> Iterator[np.ndarray]:
         """Yield rows of floats whose scales are all ones, where xAI's code asks for scales."""
         source, name = self.tensor.values.dtype, self.tensor.name
-        transposed = matrix(reader.read(name, block)).T
-        scales = matrix(read_scales(self.tensor, block, reader, self.groups)).T
+        transposed = as_matrix(reader.read(name, block)).T
+        scales = as_matrix(read_scales(self.tensor, block, reader, self.groups)).T
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
         group = group_index(first, transposed.shape[-1], per_group)
         for row in range(0, len(transposed), height):
@@ -210,7 +210,7 @@ def implementation_for(codes: np.ndarray, step_sizes: StepSizes) -> Implementati
     return step_sizes.implementation if codes.flags.c_contiguous else "numpy"
 
 
-def matrix(array: np.ndarray) -> np.ndarray:
+def as_matrix(array: np.ndarray) -> np.ndarray:
     """Return the last two axes of an array whose other axes have one element."""
     return array.reshape(array.shape[-2:])
 

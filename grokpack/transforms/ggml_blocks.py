@@ -16,14 +16,14 @@ from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.transposed_weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import (
+    as_matrix,
     column_blocks,
     implementation_for,
-    matrix,
     read_scales,
     rows_per_group,
 )
 from grokpack.transforms.quantized_rows import QuantizedRows
-from grokpack.transforms.quantizer import edges, whole_chunks
+from grokpack.transforms.quantizer import aligned_ranges, whole_chunks
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PackQ8(Transform):
         per_group = rows_per_group(self.tensor, self.groups)
         whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
         for block, height in column_blocks(self.tensor, None, whole, step_sizes, DType.I8):
-            codes = matrix(reader.read(self.tensor.name, block)).view(np.int8)
+            codes = as_matrix(reader.read(self.tensor.name, block)).view(np.int8)
             pack = twin(transposed_weights.q8_0, implementation_for(codes, step_sizes))
             scales = self.scales(block, reader)
             inputs, columns = codes.shape
@@ -79,7 +79,7 @@ class PackQ8(Transform):
 
     def scales(self, block: Box, reader: ArraySource) -> np.ndarray:
         """Return the scales of a block of the weight as float16 bits, all of them exact."""
-        scales = matrix(read_scales(self.tensor, block, reader, self.groups))
+        scales = as_matrix(read_scales(self.tensor, block, reader, self.groups))
         with np.errstate(over="ignore", invalid="ignore"):
             narrow = scales.astype(np.float16)
         wrong = np.argwhere(narrow.astype(np.float32) != scales)
@@ -146,10 +146,10 @@ class QuantizeBlocks(Transform):
         kernel = twin(chosen, step_sizes.implementation)
         width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(step_sizes.step_bytes // (inputs // weights * nbytes))
-        for left, right in edges(box.start[-2], box.stop[-2], width):
+        for left, right in aligned_ranges(box.start[-2], box.stop[-2], width):
             part = Box((0, left), (inputs, right - left))
             values, scales = self.weight.read(box.start[:-2], part, reader)
-            for begin, end in edges(left, right, height):
+            for begin, end in aligned_ranges(left, right, height):
                 out = np.empty((end - begin, inputs // weights * nbytes), np.uint8)
                 groups = inputs // _MEASURED
                 sums = np.empty((3, groups, end - begin), np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from grokpack.core.errors import Place, UnsupportedLayout
 from grokpack.core.layout import Box
 from grokpack.kernels.cast import to_f32
-from grokpack.transforms.packed_words import fields, halves, octet_rows, word_span
+from grokpack.transforms.packed_words import byte_rows, split_bytes, unpack_fields, word_span
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RowZeros(Transform):
         (group, column), (stop, end) = box.start, box.stop
         low, high, skip = word_span(column, end, self.bits)
         read = reader.read(self.array, Box((low, group), (high - low, stop - group)))
-        return fields(read.T, self.bits)[:, skip : skip + end - column]
+        return unpack_fields(read.T, self.bits)[:, skip : skip + end - column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ColumnOctets(Transform):
         (first, column), (last, end) = box.start, box.stop
         low, high, skip = word_span(first, last, _OCTET)
         read = reader.read(self.array, Box((low, column), (high - low, end - column)))
-        return octet_rows(read)[skip : skip + last - first]
+        return byte_rows(read)[skip : skip + last - first]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class ColumnZeros(Transform):
         (group, column), (stop, end) = box.start, box.stop
         low, high, skip = word_span(column, end, self.bits)
         read = reader.read(self.array, Box((group, low), (stop - group, high - low)))
-        zeros: np.ndarray = fields(read, self.bits)[:, skip : skip + end - column]
+        zeros: np.ndarray = unpack_fields(read, self.bits)[:, skip : skip + end - column]
         return zeros + np.uint8(1)
 
 
@@ -127,7 +127,7 @@ class UnsignedCodes(Transform):
         if per_byte == 1:
             return octets.copy(order="K")
         skip = box.start[-2] - low * per_byte
-        return halves(octets)[..., skip : skip + box.shape[-2], :]
+        return split_bytes(octets)[..., skip : skip + box.shape[-2], :]
 
     def groups(self, box: Box) -> tuple[int, int]:
         """Return the first group that a box meets, and one past the last."""

@@ -17,20 +17,20 @@ def word_span(first: int, last: int, bits: int) -> tuple[int, int, int]:
     return low, -(-last // per_word), first - low * per_word
 
 
-def fields(packed: np.ndarray, bits: int) -> np.ndarray:
+def unpack_fields(packed: np.ndarray, bits: int) -> np.ndarray:
     """Return the unsigned fields of words along the last axis, `u8[..., field]`."""
     octets = np.ascontiguousarray(packed).view(np.uint8)
-    return halves(octets[..., None])[..., 0] if bits == _FOUR else octets
+    return split_bytes(octets[..., None])[..., 0] if bits == _FOUR else octets
 
 
-def octet_rows(words: np.ndarray) -> np.ndarray:
+def byte_rows(words: np.ndarray) -> np.ndarray:
     """Return the bytes of words, one below another: `u8[4 * n, out]` of `u32[n, out]`."""
     rows, columns = words.shape
     octets = np.ascontiguousarray(words).view(np.uint8).reshape(rows, columns, _WORD_BYTES)
     return np.ascontiguousarray(octets.swapaxes(1, 2)).reshape(-1, columns)
 
 
-def halves(octets: np.ndarray) -> np.ndarray:
+def split_bytes(octets: np.ndarray) -> np.ndarray:
     """Split each byte in two, one below the other: `u8[..., 2 * n, out]` of `u8[..., n, out]`.
 
     A transposed array stays transposed in memory.

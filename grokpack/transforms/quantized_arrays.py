@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import Implementation, twin
-from grokpack.transforms.packed_words import octet_rows, pack
+from grokpack.transforms.packed_words import byte_rows, pack
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import GroupQuantizer
 from grokpack.transforms.transform import Transform
@@ -153,7 +153,7 @@ class QuantizedCodes(_OrientedArray):
         """Return codes of whole groups as rows of words, or of bytes in place."""
         if self.orientation is Orientation.COLUMNS:
             return _words(words, implementation)
-        codes = words if words.dtype == np.uint8 else octet_rows(words)
+        codes = words if words.dtype == np.uint8 else byte_rows(words)
         return codes ^ np.uint8(_MIDDLE) if self.signed else codes
 
     def describe(self) -> list[object]:

@@ -94,12 +94,12 @@ class GroupQuantizer:
         inputs = self.shape[0]
         width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(step_sizes.step_bytes * 8 // (inputs * self.scheme.bits))
-        for left, right in edges(first, last, width):
+        for left, right in aligned_ranges(first, last, width):
             values, scales = self.weight.read(
                 self.lead, Box((0, left), (inputs, right - left)), reader
             )
             per_group = inputs // len(scales)
-            for begin, end in edges(left, right, height):
+            for begin, end in aligned_ranges(left, right, height):
                 quantized = self._quantize(
                     (values, scales, per_group), begin - left, end - begin, 0, step_sizes
                 )
@@ -132,7 +132,7 @@ class GroupQuantizer:
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[out, group]` of outputs `first` to `last`."""
-        for begin, end in edges(first, last, _KEPT_TOGETHER):
+        for begin, end in aligned_ranges(first, last, _KEPT_TOGETHER):
             kept = self._kept(begin, end, reader)
             if kept is not None:
                 yield kept
@@ -259,7 +259,7 @@ class GroupQuantizer:
                 reader.cache.put((self, chunk), (bits[part].copy(), zeros[part].copy()))
 
 
-def edges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
+def aligned_ranges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
     """Yield the parts of a range, cut at multiples of a width."""
     while first < last:
         stop = min((first // width + 1) * width, last)

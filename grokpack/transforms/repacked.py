@@ -13,7 +13,7 @@ from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels import groupwise, packing
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.groups import group_index
-from grokpack.transforms.dequantize import column_blocks, matrix, read_scales, recast
+from grokpack.transforms.dequantize import as_matrix, column_blocks, read_scales, recast
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class CodeColumns(Transform):
         for first in range(box.start[-2], box.stop[-2], count):
             rows = min(count, box.stop[-2] - first)
             part = _of_expert(Box((first * _PER_WORD, 0), (rows * _PER_WORD, outputs)), self.expert)
-            codes = contiguous(matrix(reader.read(self.tensor.name, part)))
+            codes = contiguous(as_matrix(reader.read(self.tensor.name, part)))
             words = np.empty((rows, outputs), np.uint32)
             twin(packing.interleave, step_sizes.implementation)(codes, _FLIP, words)
             yield words
@@ -69,7 +69,7 @@ class CodeRows(Transform):
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         for block, height in column_blocks(self.tensor, self.expert, box, step_sizes, DType.I8):
-            codes = contiguous(matrix(reader.read(self.tensor.name, block)))
+            codes = contiguous(as_matrix(reader.read(self.tensor.name, block)))
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
                 transposed = np.empty(part.shape[::-1], np.uint8)
@@ -98,7 +98,7 @@ class RepeatedScales(Transform):
         """Read the rows that the box needs and repeat them."""
         start, rows = box.start[-2] * self.group, box.shape[-2] * self.group
         part = _of_expert(Box((start, box.start[-1]), (rows, box.shape[-1])), self.expert)
-        scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
+        scales = as_matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
         index = group_index(start, rows, self.weight.per_scale, self.group)
         bits = np.ascontiguousarray(scales[index]).view(np.uint32)
         return recast(bits, DType.F32, self.dtype, self.weight.name)
@@ -122,7 +122,7 @@ class OutputScales(Transform):
         per_group = self.weight.per_scale
         start = (box.start[-1] * per_group, box.start[-2])
         part = _of_expert(Box(start, (box.shape[-1] * per_group, box.shape[-2])), self.expert)
-        scales = matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
+        scales = as_matrix(read_scales(self.weight.tensor, part, reader, self.weight.groups))
         return np.ascontiguousarray(scales.T).view(np.uint32)
 
 

@@ -13,7 +13,7 @@ from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels.cast import to_f32
 from grokpack.kernels.groups import group_index
-from grokpack.transforms.dequantize import matrix, read_scales
+from grokpack.transforms.dequantize import as_matrix, read_scales
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec
@@ -100,13 +100,13 @@ class SourceWeight:
             `f32[in, out]` and a row of ones.
         """
         whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
-        raw = matrix(reader.read(self.name, whole))
+        raw = as_matrix(reader.read(self.name, whole))
         if self.coded:
-            scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
+            scales = as_matrix(read_scales(self.tensor, whole, reader, self.groups))
             return contiguous(raw).view(np.int8), contiguous(scales)
         values = _widened(raw, self.tensor.values.dtype)
         if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
-            scales = matrix(read_scales(self.tensor, whole, reader, self.groups))
+            scales = as_matrix(read_scales(self.tensor, whole, reader, self.groups))
             rows = self._groups_of(self.tensor.scales)
             values *= scales[group_index(box.start[0], box.shape[0], self.shape[0] // rows)]
         return values, np.ones((1, box.shape[1]), np.float32)

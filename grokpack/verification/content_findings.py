@@ -21,7 +21,7 @@ def missing(name: str) -> Finding:
     return Finding("GP101", "file is missing", name)
 
 
-def other_size(
+def size_finding(
     name: str, expected: int | None, found: int, than: str = "the manifest recorded"
 ) -> Finding:
     """Make the finding for a file of another size than it should have."""
@@ -29,7 +29,7 @@ def other_size(
     return Finding("GP112", what, name, None, f"{expected:,} bytes", f"{found:,} bytes")
 
 
-def sizes_unlike(records: Sequence[Record], sizes: Mapping[str, int | None]) -> Iterator[Finding]:
+def size_findings(records: Sequence[Record], sizes: Mapping[str, int | None]) -> Iterator[Finding]:
     """Yield findings for recorded files that are gone or of another size.
 
     Args:
@@ -41,29 +41,29 @@ def sizes_unlike(records: Sequence[Record], sizes: Mapping[str, int | None]) -> 
         if found is None:
             yield missing(name)
         elif found != record.nbytes:
-            yield other_size(name, record.nbytes, found)
+            yield size_finding(name, record.nbytes, found)
 
 
-def changed(name: str, where: str, tensor: str | None = None) -> Finding:
+def change_finding(name: str, where: str, tensor: str | None = None) -> Finding:
     """Make the finding for bytes that are not what the checksum says."""
     return Finding("GP110", "contents changed", name, tensor, None, where)
 
 
-def unreadable(
+def unreadable_finding(
     name: str, reason: str, where: str | None = None, tensor: str | None = None
 ) -> Finding:
     """Make the finding for bytes that storage does not give."""
     return Finding("GP117", f"contents cannot be read: {reason}", name, tensor, None, where)
 
 
-def unlisted(names: Sequence[str]) -> Iterator[Finding]:
+def unlisted_finding(names: Sequence[str]) -> Iterator[Finding]:
     """Warn about files that the list of checksums does not name."""
     if names:
         what = f"nothing to compare {len(names):,} files with"
-        yield Finding("GP118", what, None, None, None, some(names), "warning")
+        yield Finding("GP118", what, None, None, None, join_first_few(names), "warning")
 
 
-def some(words: Sequence[str]) -> str:
+def join_first_few(words: Sequence[str]) -> str:
     """Join the first few of many words."""
     return ", ".join(words[:_FEW]) + (", .." if len(words) > _FEW else "")
 

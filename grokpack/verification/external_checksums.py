@@ -15,7 +15,7 @@ from grokpack.verification import file_checksums
 from grokpack.verification.check_history import CheckHistory
 from grokpack.verification.checksum_lists import hub, sha256_list, torrent
 from grokpack.verification.checksum_lists.digests import ExpectedDigest
-from grokpack.verification.content_findings import sizes_unlike, unlisted
+from grokpack.verification.content_findings import size_findings, unlisted_finding
 from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.torrent_pieces import check_pieces, files_of
 from grokpack.verification.verify_contents import check_contents
@@ -79,7 +79,7 @@ def _check_torrent(
     named = torrent.read(path)
     held = files_of(checkpoint, named)
     if not held:
-        raise stranger(path)
+        raise foreign_list_error(path)
     found = check_pieces(checkpoint, named, held, limits, listen)
     if found.read_bytes or not found.ended or only_errors(found.findings):
         return _telling(found)
@@ -97,10 +97,10 @@ def _check_manifest(
 ) -> ReadResult:
     theirs = manifest_records.foreign(checkpoint, path, document)
     if not theirs.files:
-        raise stranger(path)
+        raise foreign_list_error(path)
     contents = check_contents(checkpoint, theirs, limits, listen, CheckHistory(checkpoint))
     sizes = {r.path: storage.size_of(r.path) for r in theirs.files}
-    extra = [*sizes_unlike(theirs.files, sizes)]
+    extra = [*size_findings(theirs.files, sizes)]
     extra += _unmatched(theirs.unknown, theirs.absent, path)
     return _telling(contents.also(extra))
 
@@ -116,7 +116,7 @@ def _head(path: str) -> bytes:
     return data.read(0, min(_HEAD_BYTES, data.size()))
 
 
-def stranger(path: str) -> GrokpackError:
+def foreign_list_error(path: str) -> GrokpackError:
     """Make the error for a list of files that are not the checkpoint's."""
     what = "names none of the checkpoint's files"
     return GrokpackError("GP230", what, Place(path), hint="is it the list of another checkpoint?")
@@ -126,7 +126,7 @@ def _unmatched(unknown: tuple[str, ...], absent: tuple[str, ...], origin: str) -
     """Make findings for tensor files that only one side has."""
     gone = [name for name in absent if is_weights(name)]
     findings = [Finding("GP101", f"file is missing; {origin} has it", name) for name in gone]
-    return [*findings, *unlisted(unknown)]
+    return [*findings, *unlisted_finding(unknown)]
 
 
 def _check_sums(
@@ -139,7 +139,7 @@ def _check_sums(
     files = [file.path for file in checkpoint.layout.files()]
     named = match(files, {name: name for name in sums}, manifest_paths.below_home(checkpoint))
     if not named:
-        raise stranger(origin)
+        raise foreign_list_error(origin)
     expected = {file: sums[name] for file, name in named.items()}
     contents = file_checksums.check_sums(checkpoint, expected, origin, limits, listen)
     unknown = tuple(file for file in files if file not in named)

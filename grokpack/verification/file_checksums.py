@@ -13,7 +13,7 @@ from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job
 from grokpack.storage import hashing
 from grokpack.storage.reading_threads import threads
-from grokpack.verification.content_findings import other_size, unreadable
+from grokpack.verification.content_findings import size_finding, unreadable_finding
 from grokpack.verification.read_and_compare import ReadResult, read_all
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def check_sums(
     results = list(read_all(begin, job, order, limits, threads(checkpoint.folder), listen))
     findings = [result.finding for result in results if result.finding]
     findings += [
-        other_size(name, expected[name].nbytes, sizes[name], "was published") for name in other
+        size_finding(name, expected[name].nbytes, sizes[name], "was published") for name in other
     ]
     findings.sort(key=lambda finding: finding.file or "")
     compared = {result.name: sizes[result.name] for result in results if result.ended}
@@ -85,7 +85,7 @@ class _Judge:
         try:
             digest = hashing.sum_of(own.digest(nbytes), path, nbytes, self.watch)
         except SourceUnreadable as error:
-            return _FileResult(name, ended=True, finding=unreadable(name, error.what))
+            return _FileResult(name, ended=True, finding=unreadable_finding(name, error.what))
         if digest is None:
             return _FileResult(name, ended=False)
         if digest == own.value:

@@ -246,7 +246,7 @@ class _Replayer:
             self.context.advanced(len(blocks[0]) * len(group))
         findings = [_differs(file, bad[file.path]) for file in group if bad[file.path]]
         for path, what in errors.items():
-            findings.append(content_findings.unreadable(path, what))
+            findings.append(content_findings.unreadable_finding(path, what))
         return _ReplayResult(run.nbytes(self.plan.target.layout), tuple(findings))
 
     def _compare(

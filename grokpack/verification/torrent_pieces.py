@@ -22,12 +22,12 @@ from grokpack.storage import hashing
 from grokpack.storage.reading_threads import threads
 from grokpack.verification.checksum_lists.torrent import PUBLISHED
 from grokpack.verification.content_findings import (
-    changed,
+    change_finding,
+    join_first_few,
     located,
-    other_size,
-    some,
-    unlisted,
-    unreadable,
+    size_finding,
+    unlisted_finding,
+    unreadable_finding,
 )
 from grokpack.verification.read_and_compare import ReadResult, read_all
 
@@ -82,7 +82,7 @@ def check_pieces(
         *_other_sizes(torrent, checkpoint, held),
         *_findings([r for r in done if not r.good], torrent, held, layouts),
         *_unjudged(torrent, set(judged)),
-        *unlisted([path for path in layouts if path not in named]),
+        *unlisted_finding([path for path in layouts if path not in named]),
         *_foreign(checkpoint, torrent),
     ]
     published = ", the one that xAI published" if torrent.info_hash == PUBLISHED else ""
@@ -231,9 +231,9 @@ def _findings(
             found = f"{which}: {where}{others}"
             error = next((errors[p] for p in range(first, last) if errors[p]), None)
             if error is None:
-                yield changed(name, found, tensor)
+                yield change_finding(name, found, tensor)
             else:
-                yield unreadable(name, error, found, tensor)
+                yield unreadable_finding(name, error, found, tensor)
 
 
 def _other_sizes(
@@ -243,7 +243,7 @@ def _other_sizes(
     for number, entry in enumerate(torrent.files):
         own = held.get(number)
         if own is not None and own.nbytes != entry.nbytes:
-            yield other_size(own.name, entry.nbytes, own.nbytes, "in the torrent")
+            yield size_finding(own.name, entry.nbytes, own.nbytes, "in the torrent")
         elif own is None and entry.path not in known and is_weights(entry.path):
             yield Finding("GP101", "file is missing; the torrent has it", entry.path)
 
@@ -255,7 +255,7 @@ def _unjudged(torrent: Torrent, judged: set[int]) -> Iterator[Finding]:
         return
     runs = [f"{a:,} to {b - 1:,}" if b - a > 1 else f"{a:,}" for a, b in _runs(left)]
     what = f"{len(left):,} of {torrent.pieces:,} pieces cannot be judged: files are missing"
-    yield Finding("GP118", what, None, None, None, f"pieces {some(runs)}", "warning")
+    yield Finding("GP118", what, None, None, None, f"pieces {join_first_few(runs)}", "warning")
 
 
 def _foreign(checkpoint: ComparedFiles, torrent: Torrent) -> Iterator[Finding]:

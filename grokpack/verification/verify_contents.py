@@ -83,7 +83,7 @@ def check_contents(
             memory.keep()
     unrecorded = _unrecorded(checkpoint, records)
     compared = ReadResult.of(
-        (*_findings(found), *content_findings.sizes_unlike(records.sidecars, there)),
+        (*_findings(found), *content_findings.size_findings(records.sidecars, there)),
         records.origin,
         {r.path: r.nbytes for r in (*records.files, *records.sidecars)} | unrecorded,
         _compared(sound, found),
@@ -187,7 +187,7 @@ def _finding(run: Sequence[_TileResult]) -> Finding:
     layout = record.file if record.nbytes == record.file.nbytes else None
     where, tensor = content_findings.located(layout, start, stop)
     if error is not None:
-        return content_findings.unreadable(record.file.path, error, where, tensor)
+        return content_findings.unreadable_finding(record.file.path, error, where, tensor)
     of = len(record.tiles)
     found = f"{len(run)} of {of} tile{'s' * (of != 1)}: {where}"
-    return content_findings.changed(record.file.path, found, tensor)
+    return content_findings.change_finding(record.file.path, found, tensor)

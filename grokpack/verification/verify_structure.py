@@ -235,7 +235,7 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
     small = [record for record in small if record not in gone]
     return [
         *(content_findings.missing(record.file.path) for record in gone),
-        *content_findings.unlisted(known.unknown),
+        *content_findings.unlisted_finding(known.unknown),
         *_ends([*rows, *small]),
         *_beginnings([*rows, *small] if None in bad else ()),
     ]
@@ -262,7 +262,7 @@ def _ends(rows: Sequence[Record]) -> list[Finding]:
     for record in rows:
         file, nbytes = record.file, storage.stamp(record.path)[0]
         if nbytes != record.nbytes:
-            findings.append(content_findings.other_size(file.path, record.nbytes, nbytes))
+            findings.append(content_findings.size_finding(file.path, record.nbytes, nbytes))
             continue
         found = _last_tile_sum(record.path, nbytes) if record.tail else ""
         if found != record.tail:

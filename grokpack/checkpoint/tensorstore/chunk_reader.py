@@ -127,15 +127,15 @@ class ChunkReader:
             return self._open[key]
 
     def _opened(self, spec: Mapping[str, Any]) -> _Array:
-        from grokpack.checkpoint.tensorstore.open_arrays import opening
+        from grokpack.checkpoint.tensorstore.open_arrays import begin_opening
 
         if not storage.is_url(self.folder):
             whole = {**spec, "kvstore": rooted(self.folder, spec["kvstore"])}
             with decoding(self.folder):
-                return _Array(wait_for(opening(whole, self._context)))
+                return _Array(wait_for(begin_opening(whole, self._context)))
         chunks, own = self._fetched.locate(spec)
         with decoding(self.folder):
-            array = wait_for(opening(own, self._context))
+            array = wait_for(begin_opening(own, self._context))
         return _Array(array, lambda box: self._fetched.holding(chunks, box), chunks.file_of)
 
     @cached_property

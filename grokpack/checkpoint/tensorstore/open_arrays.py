@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _NODES, _DATA = "index", "data/"  # locations of the nodes and the files of an index in memory
 
 
-def opening(spec: dict[str, Any], context: ts.Context | None = None) -> ts.Future[ts.TensorStore]:
+def begin_opening(
+    spec: dict[str, Any], context: ts.Context | None = None
+) -> ts.Future[ts.TensorStore]:
     """Begin to open an array for reading.
 
     A missing chunk is an error: TensorStore would otherwise silently give its fill value.
@@ -31,7 +33,7 @@ def opening(spec: dict[str, Any], context: ts.Context | None = None) -> ts.Futur
 
 def open_array(spec: dict[str, Any], context: ts.Context | None = None) -> ts.TensorStore:
     """Open an array for reading."""
-    return opening(spec, context).result()
+    return begin_opening(spec, context).result()
 
 
 class MemoryIndex:
@@ -62,7 +64,9 @@ class MemoryIndex:
         return open_array({"driver": "zarr3", "kvstore": kvstore}, self._context)
 
 
-def computed(array: ArraySpec, chunk: Shape, make: Callable[[Box], np.ndarray]) -> ts.TensorStore:
+def open_computed(
+    array: ArraySpec, chunk: Shape, make: Callable[[Box], np.ndarray]
+) -> ts.TensorStore:
     """Return an array whose values are computed on each read.
 
     Args:

@@ -44,7 +44,7 @@ class ChunkGrid:
     nbytes: int
 
 
-def in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> ChunkGrid | str:
+def grid_in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> ChunkGrid | str:
     """Return the grid of an array's chunks in the files that hold it.
 
     Args:
@@ -66,7 +66,7 @@ def in_place(array: ArraySpec, pieces: tuple[Piece, ...]) -> ChunkGrid | str:
     fit = all(n % m == 0 for n, m in zip(array.shape, slice_shape, strict=True))
     if len(places) < len(found) or not fit or len({*places}) != slices:
         return "the slices that files hold of it overlap or leave gaps"
-    chunk = band(slice_shape, array.dtype.itemsize)
+    chunk = banded_chunk_shape(slice_shape, array.dtype.itemsize)
     return _grid(array, held, places, _cut(array.shape, slice_shape, chunk))
 
 
@@ -136,7 +136,7 @@ def _column(numbers: Shape) -> np.ndarray:
     return np.array(numbers, np.int64)[:, None]
 
 
-def band(shape: Shape, itemsize: int) -> Shape:
+def banded_chunk_shape(shape: Shape, itemsize: int) -> Shape:
     """Return the shape of a dense array's chunks: contiguous, and close to `CHUNK_BYTES`.
 
     Trailing axes are whole, the axis before them is cut at a divisor, leading ones have 1.

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from grokpack import storage
 from grokpack.checkpoint.virtual_store import array_attributes
-from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, in_place
+from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, grid_in_place
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats import ocdbt, zarr_metadata_rendering, zarr_shards
 
@@ -58,7 +58,7 @@ def database(
 
 def _grids(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, ChunkGrid]:
     pieces: dict[str, tuple[Piece, ...]] = checkpoint.layout.pieces()
-    found = {name: in_place(checkpoint.layout.arrays[name], pieces[name]) for name in names}
+    found = {name: grid_in_place(checkpoint.layout.arrays[name], pieces[name]) for name in names}
     reasons = [(name, why) for name, why in found.items() if isinstance(why, str)]
     if reasons:
         raise _refusal(checkpoint, tuple(reasons[:_FEW]))

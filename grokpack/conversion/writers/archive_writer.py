@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from grokpack.conversion.writers.files_writer import copied, prefix_of
+from grokpack.conversion.writers.files_writer import copy_target, prefix_of
 from grokpack.conversion.writers.writer import NoOptions, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Literal
@@ -89,7 +89,7 @@ def to_archive(source: Checkpoint, _: NoOptions) -> Target:
         f"{prefix_of(source)}{file.path}{zstd_seekable.SUFFIX}": _cuts(file)
         for file in source.layout.files()
     }
-    return copied(source, NAME, SeekableZstdCodec(cuts=cuts))
+    return copy_target(source, NAME, SeekableZstdCodec(cuts=cuts))
 
 
 def _cuts(file: FileLayout) -> tuple[int, ...]:

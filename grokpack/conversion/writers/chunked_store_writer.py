@@ -70,7 +70,7 @@ class ChunkedArrays:
         name: str,
         folder: str,
         made: tuple[ArraySpec, LazyArray],
-        cuts: tuple[int, ...],
+        rank_cuts: tuple[int, ...],
         options: ChunkedStoreOptions,
         **document: Any,  # noqa: ANN401  # what else the metadata says
     ) -> None:
@@ -80,13 +80,13 @@ class ChunkedArrays:
             name: Name of the array.
             folder: Folder of its files.
             made: Its shape and dtype, and its op.
-            cuts: Number of equal parts along each axis; no shard holds parts of two.
+            rank_cuts: Number of equal parts along each axis; no shard holds parts of two.
             options: Options of the store.
             document: Attributes and axes for the metadata.
         """
         spec, op = made
-        chunk = min(CHUNK_BYTES, _BAND_BYTES // cuts[-1])
-        grid = zarr_shards.choose_grid(spec, cuts, chunk, options.shard_bytes)
+        chunk = min(CHUNK_BYTES, _BAND_BYTES // rank_cuts[-1])
+        grid = zarr_shards.choose_grid(spec, rank_cuts, chunk, options.shard_bytes)
         itemsize = spec.dtype.itemsize
         small = options.compress is not None
         self.specs[name] = zarr_shards.frames_spec(spec, grid, checked=not small)
@@ -144,7 +144,7 @@ def refuse_options(options: ChunkedStoreOptions) -> None:
         raise GrokpackError("GP304", what)
 
 
-def tensors(
+def stored_tensors(
     source: Checkpoint, dtype: str | None
 ) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, LazyArray]]]:
     """Yield every tensor as the store holds it, with the ops of its arrays."""
@@ -170,7 +170,7 @@ def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mappin
     return TensorSpec(tensor.name, values), {tensor.name: op}
 
 
-def cuts(entry: ModelTensor, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
+def rank_cuts(entry: ModelTensor, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
     """Return the number of equal parts along each axis into which ranks cut an array."""
     axis = partition.cut_axis(entry.rule, "engines")
     own = [1] * len(spec.shape)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from grokpack.conversion.writers.ckpt0_writer import (
     Ckpt0Options,
     as_bf16,
-    assemble,
+    assemble_target,
     refuse_family,
     refuse_hosts,
 )
-from grokpack.conversion.writers.scale_groups import collapsed, release_form
+from grokpack.conversion.writers.scale_groups import collapsed_groups, in_release_form
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
@@ -60,17 +60,17 @@ def to_requantized(source: Checkpoint, policy: Policy, options: Ckpt0Options) ->
 
     def form(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, Op]]:
         if not entry.rule.quantized:
-            return release_form(tensor, entry, ranks, source.model.family.release_layout)
+            return in_release_form(tensor, entry, ranks, source.model.family.release_layout)
         rows = ranks if entry.rule.cut == "rows" else 1
         scheme = forced.scheme(entry)
         if scheme is None:
             return as_bf16(tensor, rows)
-        weight = SourceWeight(tensor, collapsed(source.geometry, entry, tensor))
+        weight = SourceWeight(tensor, collapsed_groups(source.geometry, entry, tensor))
         spec, ops, words = _weight(weight, scheme, rows)
         made[words] = made.get(words, 0) + 1
         return spec, ops
 
-    target = assemble(source, source.model.sized(scale_groups=ranks), form, 1)
+    target = assemble_target(source, source.model.sized(scale_groups=ranks), form, 1)
     notes = tuple(f"{words}: {count} weights" for words, count in made.items())
     return replace(target, notes=(*notes, *target.notes), lossless=False)
 

@@ -9,8 +9,8 @@ from grokpack.checkpoint.layouts import ckpt0_layout
 from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.scale_groups import (
     NO_CODES,
-    quantized,
-    release_form,
+    has_int8_codes,
+    in_release_form,
     row_parallel_codes,
 )
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
@@ -73,15 +73,15 @@ def to_ckpt0(
             return as_bf16(tensor, tp if entry.rule.cut == "rows" else 1)
         if scales == "bf16-weights" and entry.rule.cut == "rows":
             return as_bf16(tensor, tp)
-        return release_form(tensor, entry, rows, source.model.family.release_layout)
+        return in_release_form(tensor, entry, rows, source.model.family.release_layout)
 
-    target = assemble(source, source.model, form, hosts)
+    target = assemble_target(source, source.model, form, hosts)
     kept = losslessness.judge(source, target.ops)
     notes = (*_notes(source, target.layout, rows, scales), *kept.notes)
     return replace(target, notes=notes, lossless=kept.lossless)
 
 
-def assemble(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target:
+def assemble_target(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target:
     """Make the target from tensors and their ops.
 
     Args:
@@ -180,7 +180,7 @@ def _framing(
 
 
 def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales) -> tuple[str, ...]:
-    if not quantized(source):
+    if not has_int8_codes(source):
         return (NO_CODES,)
     if scales == "bf16-weights":
         return ()

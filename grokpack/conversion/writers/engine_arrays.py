@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers.huggingface_config import head_copies
-from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.conversion.writers.scale_groups import collapsed_groups
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.transforms.dequantize import Cast, EngineMatrix
@@ -81,7 +81,7 @@ def engine_tensors(source: Checkpoint, convention: Convention) -> Iterator[Engin
     precise = source.model.family.release_layout.others
     for entry in source.model.network_order():
         tensor = source.tensors[entry.name]
-        groups = collapsed(source.geometry, entry, tensor)
+        groups = collapsed_groups(source.geometry, entry, tensor)
         for expert in range(source.geometry.experts) if entry.rule.stacked else (None,):
             name = convention.of(entry, expert)
             yield EngineTensor(name, entry, tensor, expert, groups, precise)

@@ -27,10 +27,10 @@ SOURCE_MANIFEST = f"source.{manifest_file.FILE}"
 
 def to_files(source: Checkpoint, _: NoOptions) -> Target:
     """Make the target: every file as it is, or as it was before archiving."""
-    return copied(source, NAME, None)
+    return copy_target(source, NAME, None)
 
 
-def copied(source: Checkpoint, name: str, codec: FileCodec | None) -> Target:
+def copy_target(source: Checkpoint, name: str, codec: FileCodec | None) -> Target:
     """Make a target of a checkpoint's files and the small files beside them.
 
     Args:

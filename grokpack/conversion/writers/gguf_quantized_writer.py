@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers import gguf_writer
-from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.conversion.writers.scale_groups import collapsed_groups
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.ggml_types import QUANTIZING, GGMLType, default_type
@@ -80,7 +80,7 @@ def _blocks(
     if policy.importance is not None and not searches(kind.word):
         what = f"--importance weighs the errors of a search, and {kind.word} has none"
         raise GrokpackError("GP304", what, hint="--type q4_0 or --type q4_1")
-    weight = policy.weight(tensor, collapsed(source.geometry, entry, tensor))
+    weight = policy.weight(tensor, collapsed_groups(source.geometry, entry, tensor))
     searched = scheme.method != "rtn" and searches(kind.word)
     info = TensorInfo(kind, (*lead, outputs, inputs))
     return info, QuantizeBlocks(weight, kind.word, searched)

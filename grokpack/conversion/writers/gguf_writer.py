@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion.writers import gguf_vocabulary, losslessness
 from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
 from grokpack.conversion.writers.prechecks import refuse_inexact
-from grokpack.conversion.writers.scale_groups import collapsed, quantized
+from grokpack.conversion.writers.scale_groups import collapsed_groups, has_int8_codes
 from grokpack.conversion.writers.writer import Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.ggml_types import KEEPING, GGMLType
@@ -151,7 +151,7 @@ def _offer(source: Checkpoint) -> str:
     """Describe types that can hold the source: `q8_0 (336.24 GB) or bf16 (632.0 GB)`."""
     rows = []
     for name, kind in KEEPING.items():
-        if kind is GGMLType.Q8_0 and not quantized(source):
+        if kind is GGMLType.Q8_0 and not has_int8_codes(source):
             continue
         nbytes = 0
         for entry in source.model.tensors():
@@ -175,7 +175,7 @@ def _refuse_q8(source: Checkpoint) -> None:
             what = f"q8_0 re-packages int8 codes, and {tensor.name} has none in this source"
             hint = "--type bf16 keeps what the source has; `grokpack quantize` requantizes"
             raise GrokpackError("GP306", what, hint=hint)
-        groups = collapsed(source.geometry, entry, tensor) or tensor.scales.shape[-2]
+        groups = collapsed_groups(source.geometry, entry, tensor) or tensor.scales.shape[-2]
         per_group = tensor.values.shape[-2] // groups
         if per_group % Q8_BLOCK:
             what = (
@@ -193,7 +193,7 @@ def embedding_type(given: str | None, kind: GGMLType) -> GGMLType:
 def plain_tensor(source: Checkpoint, entry: ModelTensor, kind: GGMLType) -> tuple[TensorInfo, Op]:
     """Make a tensor in floating point, or in blocks of the released codes and scales."""
     tensor = source.tensors[entry.name]
-    groups = collapsed(source.geometry, entry, tensor)
+    groups = collapsed_groups(source.geometry, entry, tensor)
     if kind is GGMLType.Q8_0 and entry.rule.quantized:
         *lead, inputs, outputs = tensor.values.shape
         return TensorInfo(kind, (*lead, outputs, inputs)), PackQ8(tensor, groups)

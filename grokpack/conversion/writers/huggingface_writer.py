@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, ModelCard
-from grokpack.conversion.writers.writer import Writer, unusual
+from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
 from grokpack.core.layout import Layout, whole_box
 from grokpack.core.tensors import DType
 from grokpack.models import registry
@@ -110,6 +110,10 @@ WRITER = Writer(
     HuggingFaceOptions,
     to_hf,
     lambda o: "-".join(
-        [NAME, *unusual(o.names, registry.convention_names()[0]), *unusual(o.dtype, "bf16")]
+        [
+            NAME,
+            *suffix_unless_usual(o.names, registry.convention_names()[0]),
+            *suffix_unless_usual(o.dtype, "bf16"),
+        ]
     ),
 )

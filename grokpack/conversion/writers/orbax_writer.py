@@ -8,11 +8,11 @@ from grokpack.checkpoint.readers import orbax_reader
 from grokpack.conversion.writers.chunked_store_writer import (
     ChunkedArrays,
     ChunkedStoreOptions,
-    cuts,
+    rank_cuts,
     refuse_options,
-    tensors,
+    stored_tensors,
 )
-from grokpack.conversion.writers.writer import Writer, unusual
+from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
 from grokpack.formats import orbax as orbax_format
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def to_orbax(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     refuse_options(options)
     arrays = ChunkedArrays()
     leaves = []
-    for entry, tensor, ops in tensors(source, options.dtype):
+    for entry, tensor, ops in stored_tensors(source, options.dtype):
         for name, spec in tensor.arrays().items():
             keys = _keys(entry, tensor, scales=name != entry.name)
             leaves.append(keys)
             made = spec, ops[name]
-            arrays.add(name, ".".join(keys), made, cuts(entry, spec, options.tp), options)
+            arrays.add(name, ".".join(keys), made, rank_cuts(entry, spec, options.tp), options)
     finals = {
         orbax_format.CHECKPOINT: orbax_format.checkpoint_document(),
         orbax_format.TREE: orbax_format.tree_document(leaves),
@@ -61,5 +61,11 @@ WRITER = Writer(
     "checkpoint of xAI's pytree that Orbax restores, on any mesh of devices",
     ChunkedStoreOptions,
     to_orbax,
-    lambda o: "-".join([orbax_reader.NAME, *unusual(o.dtype, None), *unusual(o.compress, None)]),
+    lambda o: "-".join(
+        [
+            orbax_reader.NAME,
+            *suffix_unless_usual(o.dtype, None),
+            *suffix_unless_usual(o.compress, None),
+        ]
+    ),
 )

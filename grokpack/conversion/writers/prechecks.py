@@ -13,7 +13,13 @@ from grokpack.checkpoint.reading_memory import is_readable_within
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, scales_name
-from grokpack.transforms.dequantize import Cast, EngineMatrix, matrix, read_scales, rows_per_group
+from grokpack.transforms.dequantize import (
+    Cast,
+    EngineMatrix,
+    as_matrix,
+    read_scales,
+    rows_per_group,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -118,7 +124,7 @@ class _Coded:
         shape, runs = self.tensor.values.shape, 0
         for lead in np.ndindex(*shape[:-2]):
             box = Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:]))
-            scales = np.abs(matrix(read_scales(self.tensor, box, reader, self.groups)))
+            scales = np.abs(as_matrix(read_scales(self.tensor, box, reader, self.groups)))
             large = np.isfinite(scales) & (scales * _LARGEST_CODE > _LARGEST)
             for group, column in np.argwhere(large)[: _MOST_RUNS - runs]:
                 self._check(lead, int(group), int(column), float(scales[group, column]), reader)

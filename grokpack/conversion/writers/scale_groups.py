@@ -50,7 +50,7 @@ def with_groups(source: Checkpoint) -> Checkpoint:
     return source
 
 
-def collapsed(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int | None:
+def collapsed_groups(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int | None:
     """Return the number of groups that a tensor's scale rows collapse to, or None."""
     groups = geometry.scale_groups
     if entry.rule.cut != "rows" or tensor.scales is None or groups is None:
@@ -59,7 +59,7 @@ def collapsed(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec) -> int
     return groups if rows > groups and rows % groups == 0 else None
 
 
-def quantized(source: Checkpoint) -> bool:
+def has_int8_codes(source: Checkpoint) -> bool:
     """Tell whether the source has int8 codes with scales."""
     return any(tensor.values.dtype is DType.I8 for tensor in source.tensors.values())
 
@@ -93,7 +93,7 @@ def probe_groups(source: Checkpoint, tensor: TensorSpec) -> int | None:
     return None if common == 1 else rows // common
 
 
-def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
+def requantized_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
     """Return the scale rows of a requantized weight, which it keeps if ranks can share them.
 
     Raises:
@@ -106,7 +106,7 @@ def own_rows(entry: ModelTensor, scales: ArraySpec, tp: int) -> int:
     return rows
 
 
-def release_form(
+def in_release_form(
     tensor: TensorSpec, entry: ModelTensor, rows: int | None, released: ReleaseLayout
 ) -> tuple[TensorSpec, dict[str, LazyArray]]:
     """Return a tensor as the release stores it, with its ops.

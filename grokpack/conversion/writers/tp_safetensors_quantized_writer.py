@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from grokpack.checkpoint.layouts import tp_safetensors_layout
 from grokpack.conversion.quantization.policy import in_words
 from grokpack.conversion.writers.quantized_folder import refuse_group
-from grokpack.conversion.writers.scale_groups import collapsed
+from grokpack.conversion.writers.scale_groups import collapsed_groups
 from grokpack.conversion.writers.writer import NoOptions, QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import (
@@ -59,7 +59,7 @@ def to_plain(source: Checkpoint, policy: Policy, _: NoOptions) -> Target:
             made |= {name: Copy(name) for name in tensor.arrays()}
         else:
             refuse_group(entry, tensor, scheme)
-            groups = collapsed(source.geometry, entry, tensor)
+            groups = collapsed_groups(source.geometry, entry, tensor)
             own, ops = _weight(policy.weight(tensor, groups), scheme)
             made |= ops
             bits[entry.name] = scheme.bits

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.layouts import tp_safetensors_layout
 from grokpack.conversion.writers import losslessness
-from grokpack.conversion.writers.scale_groups import NO_CODES, own_rows, quantized, release_form
+from grokpack.conversion.writers.scale_groups import (
+    NO_CODES,
+    has_int8_codes,
+    in_release_form,
+    requantized_rows,
+)
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
@@ -75,7 +80,7 @@ def to_ranks(source: Checkpoint, tp: int, scales: Scales) -> Target:
 def _without_codes(source: Checkpoint) -> tuple[str, ...]:
     """Note that the release's int8 codes are missing, where it has some."""
     floats = source.model.family.release_layout.weights is not DType.I8
-    return () if floats or quantized(source) or source.packings else (NO_CODES,)
+    return () if floats or has_int8_codes(source) or source.packings else (NO_CODES,)
 
 
 def _form(
@@ -90,15 +95,15 @@ def _form(
     """
     tensor, packing = source.tensors[entry.name], source.packings.get(entry.name)
     if packing is not None:
-        own_rows(entry, packing.scales, tp)
+        requantized_rows(entry, packing.scales, tp)
         if entry.rule.cut == "rows" and packing.codes.shape[-2] % tp:
             what = f"{tp} ranks would cut bytes of {entry.name}, which have the codes of two inputs"
             raise GrokpackError("GP301", what, hint="choose a width that divides them")
         return packing, {name: Copy(name) for name in packing.arrays()}
     rows = None if scales == "expanded" else source.geometry.scale_groups
     if entry.name in source.bits and tensor.scales:
-        rows = own_rows(entry, tensor.scales, tp)
-    return release_form(tensor, entry, rows, source.model.family.release_layout)
+        rows = requantized_rows(entry, tensor.scales, tp)
+    return in_release_form(tensor, entry, rows, source.model.family.release_layout)
 
 
 def _convert(source: Checkpoint, options: TpSafetensorsOptions) -> Target:

@@ -124,6 +124,6 @@ def options_for(writer: _HasOptions[Options], given: object) -> Options:
     return writer.options(**{name: value for name, value in values if value is not None})
 
 
-def unusual(given: str | None, usual: str | None) -> list[str]:
+def suffix_unless_usual(given: str | None, usual: str | None) -> list[str]:
     """List the part of a default name for an option that differs from its default."""
     return [] if given in (None, usual) else [str(given)]

@@ -8,11 +8,11 @@ from grokpack.checkpoint.readers import zarr_reader
 from grokpack.conversion.writers.chunked_store_writer import (
     ChunkedArrays,
     ChunkedStoreOptions,
-    cuts,
+    rank_cuts,
     refuse_options,
-    tensors,
+    stored_tensors,
 )
-from grokpack.conversion.writers.writer import Writer, unusual
+from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
 from grokpack.core.tensors import ArraySpec, DType, scales_name
 from grokpack.formats import zarr_metadata_rendering, zarr_shards
 from grokpack.models import partition
@@ -38,7 +38,7 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     """
     refuse_options(options)
     arrays = ChunkedArrays()
-    for entry, tensor, ops in tensors(source, options.dtype):
+    for entry, tensor, ops in stored_tensors(source, options.dtype):
         for name, spec in tensor.arrays().items():
             scales = name != entry.name
             own = _about_scales(entry, tensor) if scales else _about(entry, tensor, source)
@@ -51,7 +51,7 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
                 name,
                 entry.name + (SCALES if scales else ""),
                 made,
-                cuts(entry, made[0], options.tp),
+                rank_cuts(entry, made[0], options.tp),
                 options,
                 attributes=own,
                 axes=_axes(entry, scales=scales),
@@ -139,5 +139,11 @@ WRITER = Writer(
     "zarr 3 folder: TensorStore, zarr-python; sharded by rank, with checksums",
     ChunkedStoreOptions,
     to_zarr,
-    lambda o: "-".join([zarr_reader.NAME, *unusual(o.dtype, None), *unusual(o.compress, None)]),
+    lambda o: "-".join(
+        [
+            zarr_reader.NAME,
+            *suffix_unless_usual(o.dtype, None),
+            *suffix_unless_usual(o.compress, None),
+        ]
+    ),
 )

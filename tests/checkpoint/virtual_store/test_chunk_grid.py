@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.checkpoint.virtual_store import chunk_grid
-from grokpack.checkpoint.virtual_store.chunk_grid import ChunkGrid, band, in_place
+from grokpack.checkpoint.virtual_store.chunk_grid import (
+    ChunkGrid,
+    banded_chunk_shape,
+    grid_in_place,
+)
 from grokpack.core.layout import Box, Extent, Piece, slice_box, whole_box
 from grokpack.core.tensors import ArraySpec, DType
 
@@ -52,7 +56,7 @@ def test_chunks_read_at_their_places_make_up_the_array(
     pieces, files = stored(array, cuts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunk_grid, "CHUNK_BYTES", nbytes)
-        grid = in_place(ArraySpec(shape, dtype), tuple(pieces + pieces[:1]))
+        grid = grid_in_place(ArraySpec(shape, dtype), tuple(pieces + pieces[:1]))
     assert isinstance(grid, ChunkGrid)
     assert tuple(n * c for n, c in zip(grid.counts, grid.chunk, strict=True)) == shape
     rebuilt = np.zeros_like(array)
@@ -70,7 +74,7 @@ def test_a_band_is_contiguous_divides_the_rows_and_is_near_its_size(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunk_grid, "CHUNK_BYTES", nbytes)
-        chunk = band(shape, itemsize)
+        chunk = banded_chunk_shape(shape, itemsize)
     partial = [i for i, (n, c) in enumerate(zip(shape, chunk, strict=True)) if n != c]
     if partial:
         assert chunk[partial[-1] + 1 :] == shape[partial[-1] + 1 :]
@@ -96,7 +100,7 @@ def test_a_band_is_contiguous_divides_the_rows_and_is_near_its_size(
 def test_bands_of_the_release_and_of_awkward_shapes(
     shape: tuple[int, ...], itemsize: int, chunk: tuple[int, ...]
 ) -> None:
-    assert band(shape, itemsize) == chunk
+    assert banded_chunk_shape(shape, itemsize) == chunk
 
 
 def piece(start: tuple[int, ...], shape: tuple[int, ...]) -> Piece:
@@ -114,12 +118,12 @@ def piece(start: tuple[int, ...], shape: tuple[int, ...]) -> Piece:
     ],
 )
 def test_what_no_regular_grid_can_express_is_told(pieces: list[Piece], why: str) -> None:
-    found = in_place(ArraySpec((6, 4), DType.I8), tuple(pieces))
+    found = grid_in_place(ArraySpec((6, 4), DType.I8), tuple(pieces))
     assert isinstance(found, str)
     assert why in found
 
 
 def test_an_array_without_values_has_no_chunk() -> None:
-    grid = in_place(ArraySpec((0, 4), DType.F32), ())
+    grid = grid_in_place(ArraySpec((0, 4), DType.F32), ())
     assert isinstance(grid, ChunkGrid)
     assert (grid.chunk, len(grid.offsets)) == ((1, 4), 0)
