@@ -28,6 +28,15 @@ Precision = Annotated[
         rich_help_panel=_NETWORK,
     ),
 ]
+Gelu = Annotated[
+    Literal["erf", "tanh"] | None,
+    typer.Option(
+        "--gelu",
+        help="Form of GELU; as the engines of each family have it by default: tanh for Grok-1, "
+        "erf for Grok-2",
+        rich_help_panel=_NETWORK,
+    ),
+]
 Memory = Annotated[
     str,
     typer.Option(
@@ -45,6 +54,7 @@ class NetworkFlags:
     """Options of running the network."""
 
     precision: Precision = "f32"
+    gelu: Gelu = None
     workers: options.Threads = None
     memory: Memory = "2GiB"
 

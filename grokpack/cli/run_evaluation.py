@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.network_options import EvaluateFlags, NetworkFlags
     from grokpack.cli.session import Session
+    from grokpack.core.documents.answer_json import NetworkJson
     from grokpack.core.documents.evaluation_json import (
         EvaluationJson,
         LayerJson,
@@ -63,7 +64,18 @@ def options_of(
         parsing.parse_workers(network.workers),
         parsing.parse_bytes(network.memory),
         session.stoppable(),
+        network.gelu,
     )
+
+
+def introduce(session: Session, checkpoint: Checkpoint, options: EvaluateOptions) -> NetworkJson:
+    """Say which network runs and what its config leaves open; return the first as JSON values."""
+    family = checkpoint.model.family
+    gelu = options.gelu_of(family)
+    session.say(f"network of {family.title}, GELU by {gelu}")
+    for note in hyperparameters.lacking(checkpoint.config, checkpoint.model):
+        session.say(note)
+    return {"family": checkpoint.model.title, "gelu": gelu}
 
 
 def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
@@ -75,16 +87,18 @@ def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
     _check(wanted)
     checkpoint = open_checkpoint(source, wanted.head_dim)
     inputs = _inputs(wanted, checkpoint)
+    about = introduce(session, checkpoint, options)
     if against is None:
-        _alone(session, wanted, options, checkpoint, inputs)
+        found = _alone(session, wanted, options, checkpoint, inputs)
+        alone = document(about, found, wanted, options)
+        session.result(shown.render(alone), alone)
         return
     other = open_checkpoint(against, wanted.head_dim)
     _announce(session, [checkpoint, other], inputs, options, STREAMS)
-    found = evaluate_pair(checkpoint, other, inputs, options)
-    seen = network_verdict.findings(
-        found, network_verdict.Thresholds(wanted.max_kl, wanted.min_top1)
-    )
-    data = pair_document(found, wanted, options)
+    pair = evaluate_pair(checkpoint, other, inputs, options)
+    limits = network_verdict.Thresholds(wanted.max_kl, wanted.min_top1)
+    seen = network_verdict.findings(pair, limits)
+    data = pair_document(about, pair, wanted, options)
     beyond = any(row.severity == "error" for row in seen)
     status = ExitStatus.ANSWER_IS_NO if beyond else ExitStatus.OK
     rows = [row.row() for row in seen]
@@ -143,7 +157,8 @@ def _alone(
     options: EvaluateOptions,
     checkpoint: Checkpoint,
     inputs: Inputs,
-) -> None:
+) -> Evaluation:
+    """Evaluate one network, and write what was asked for beside the result."""
     tokens = inputs.batch.size
     with ExitStack() as held:
         keep = watch = None
@@ -158,13 +173,14 @@ def _alone(
         found = evaluate(checkpoint, inputs, options, keep, watch)
         if calibration is not None:
             calibration.write(inputs)
-    data = document(found, wanted, options)
-    session.result(shown.render(data), data)
+    return found
 
 
-def document(found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions) -> EvaluationJson:
+def document(
+    about: NetworkJson, found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions
+) -> EvaluationJson:
     """Make `data` of `grokpack evaluate --json` for one network."""
-    data = _begun(found, wanted, options)
+    data = _begun(about, found, wanted, options)
     data["loss"] = _loss(found.loss)
     data["layers"] = [cast("LayerJson", asdict(row)) for row in found.layers]
     data["losses"] = [finite(float(loss)) for loss in found.losses[:_MOST_LOSSES]]
@@ -174,10 +190,10 @@ def document(found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions)
 
 
 def pair_document(
-    found: PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
+    about: NetworkJson, found: PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
 ) -> EvaluationJson:
     """Make `data` of `grokpack evaluate --against --json`."""
-    data = _begun(found, wanted, options)
+    data = _begun(about, found, wanted, options)
     data["loss"] = _loss(found.first)
     data["other_loss"] = _loss(found.second)
     data["kl"] = {
@@ -230,10 +246,14 @@ def _unequal(row: WeightGap) -> UnequalJson:
 
 
 def _begun(
-    found: Evaluation | PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
+    about: NetworkJson,
+    found: Evaluation | PairEvaluation,
+    wanted: EvaluateFlags,
+    options: EvaluateOptions,
 ) -> EvaluationJson:
     """Begin a document with what it says of the run."""
     run: NetworkRunJson = {
+        **about,
         "source": str(wanted.source),
         "against": wanted.against,
         "input": str(wanted.text or wanted.tokens),

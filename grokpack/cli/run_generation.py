@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.cli.run_evaluation import options_of
+from grokpack.cli.run_evaluation import introduce, options_of
 from grokpack.cli.source import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import escape_line
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.network_options import GenerateFlags, NetworkFlags
     from grokpack.cli.session import Session
+    from grokpack.core.documents.answer_json import NetworkJson
     from grokpack.core.documents.generation_json import GenerationJson
     from grokpack.formats.tokenizers.kinds import Encoder
 
@@ -39,6 +40,7 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
     _check(wanted)
     checkpoint = open_checkpoint(source, wanted.head_dim)
     tokenizer, prompts, stops = _input(wanted, checkpoint)
+    about = introduce(session, checkpoint, options)
     sampling = Sampling(wanted.temperature, wanted.top_p, wanted.seed)
     _announce(session, checkpoint, len(prompts))
 
@@ -49,7 +51,7 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
         session.say(f"prompt {number}: {shown}" if len(prompts) > 1 else shown)
 
     found = generate(checkpoint, prompts, wanted.max_new_tokens, sampling, options, said, stops)
-    data = document(found, wanted, prompts, tokenizer)
+    data = document(about, found, wanted, prompts, tokenizer)
     session.result(_text(data), data)
 
 
@@ -73,7 +75,7 @@ def _input(
 ) -> tuple[Encoder | None, list[np.ndarray], frozenset[int]]:
     """Read the prompts, with the tokenizer that they need and the tokens that end an answer."""
     if wanted.tokens is not None:
-        pad = hyperparameters.read(checkpoint.config, checkpoint.model).pad
+        pad = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
         prompts = list(read_tokens(wanted.tokens, None, None, pad).sequences)
         return None, prompts, stop_tokens(checkpoint, wanted.tokenizer)
     text = _text_of(wanted, checkpoint)
@@ -115,6 +117,7 @@ def _reading_rate(checkpoint: Checkpoint) -> float:
 
 
 def document(
+    about: NetworkJson,
     found: Generation,
     wanted: GenerateFlags,
     prompts: list[np.ndarray],
@@ -125,6 +128,7 @@ def document(
     after = max(found.seconds - found.first_s, 1e-9)
     steps = max(map(len, found.tokens)) - 1
     return {
+        **about,
         "source": str(wanted.source),
         "sequences": [
             {

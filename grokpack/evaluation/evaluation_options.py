@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import Geometry
+    from grokpack.models.family import Family, Gelu
 
 MEMORY_BYTES = 2 << 30
 """Default limit of resident memory for `evaluate` and `generate`."""
@@ -43,6 +45,7 @@ class EvaluateOptions:
         workers: Number of threads; None for as many as are useful.
         memory_bytes: Limit of resident memory; activations that do not fit go to disk.
         listen: Receives progress.
+        gelu: Form of GELU, `erf` or `tanh`; None for that of the checkpoint's family.
     """
 
     precision: Name = "f32"
@@ -50,6 +53,11 @@ class EvaluateOptions:
     workers: int | None = None
     memory_bytes: int = MEMORY_BYTES
     listen: Listener = ignore_event
+    gelu: Gelu | None = None
+
+    def gelu_of(self, family: Family) -> Gelu:
+        """Return the form of GELU with which a network of a family runs."""
+        return self.gelu or family.network.gelu
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,8 @@ def cost(
     geometry, by_name = checkpoint.geometry, checkpoint.model.by_name()
     wanted = options.layers or geometry.layers
     read, flops = 0, 2 * tokens * geometry.vocab * geometry.d_model
-    for name, tensor in checkpoint.tensors.items():
+    tensors = checkpoint.tensors if streams > 1 else streamed_tensors(checkpoint)
+    for name, tensor in tensors.items():
         layer = by_name[name].layer
         if layer is not None and layer >= wanted:
             continue
@@ -101,6 +110,14 @@ def cost(
     needed += cached * wanted * _kv_cache_bytes(geometry, tokens)
     spilled = needed if needed > options.memory_bytes - _FIXED_BYTES else 0
     return Cost(read, flops, spilled)
+
+
+def streamed_tensors(checkpoint: Checkpoint) -> dict[str, TensorSpec]:
+    """Return the tensors that one network reads whole: all but an embedding that is no head."""
+    model, tensors = checkpoint.model, dict(checkpoint.tensors)
+    if not model.family.tied:
+        del tensors[model.tensor("embedding").name]
+    return tensors
 
 
 def _activation_bytes(geometry: Geometry, tokens: int) -> int:
@@ -143,7 +160,12 @@ def networks(
         made = []
         for checkpoint in checkpoints:
             setup = Setup(
-                lanes, implementation, options.layers, allocate, _advances(options.listen)
+                lanes,
+                options.gelu_of(checkpoint.model.family),
+                implementation,
+                options.layers,
+                allocate,
+                _advances(options.listen),
             )
             made.append(Network(checkpoint, setup))
             held.callback(made[-1].close)

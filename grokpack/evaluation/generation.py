@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Finished, Started
-from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
+from grokpack.evaluation.evaluation_options import EvaluateOptions, networks, streamed_tensors
 from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.evaluation.network.layer import PassOptions
 
@@ -108,7 +108,7 @@ def step_bytes(checkpoint: Checkpoint, sequences: int = 1) -> int:
     """
     used, by_name = _used_share(checkpoint.model, sequences), checkpoint.model.by_name()
     total = 0.0
-    for name, tensor in checkpoint.tensors.items():
+    for name, tensor in streamed_tensors(checkpoint).items():
         total += tensor.nbytes * (used if by_name[name].rule.stacked else 1)
     return round(total)
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from grokpack.models.gguf_names import GgufNames
     from grokpack.models.tensor_names import Convention
 
-Activation = Literal["gelu_tanh", "gelu_erf"]
+Gelu = Literal["erf", "tanh"]
+"""Forms of GELU: by the error function, or its approximation by tanh."""
 
 OTHER_DIMENSIONS = " architecture"
 """Ending of a family's name for a model whose dimensions are not the release's."""
@@ -29,12 +30,12 @@ class Architecture:
     """Details of the computation that neither weights nor constants show.
 
     Attributes:
-        activation: Nonlinearity of gated MLPs: the experts, and the dense one beside them.
+        gelu: Form of GELU in gated MLPs: the experts, and the dense one beside them.
         mix_factor: Factor of the sum of the dense MLP and the experts.
         masks_padding: True if attention masks the padding token wherever it stands.
     """
 
-    activation: Activation = "gelu_tanh"
+    gelu: Gelu = "tanh"
     mix_factor: float = 1.0
     masks_padding: bool = True
 

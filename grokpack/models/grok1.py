@@ -240,7 +240,7 @@ GROK1 = Family(
         license="apache-2.0",
         license_words="Apache License 2.0",
     ),
-    network=Architecture(activation="gelu_tanh"),
+    network=Architecture(gelu="tanh"),
     constants=constants,
     hyperparameters=_HYPERPARAMETERS,
     dimensions=_DIMENSIONS,

@@ -218,7 +218,7 @@ GROK2 = Family(
         license_words="Grok 2 Community License Agreement",
         license_name="grok-2-community",
     ),
-    network=Architecture(activation="gelu_erf", mix_factor=1 / math.sqrt(2), masks_padding=False),
+    network=Architecture(gelu="erf", mix_factor=1 / math.sqrt(2), masks_padding=False),
     constants=constants,
     hyperparameters=_HYPERPARAMETERS,
     dimensions=_DIMENSIONS,

@@ -30,7 +30,8 @@ def _overview(data: EvaluationJson, more: list[tuple[str, object]]) -> Html:
         ("perplexity", perplexity(data["loss"])),
         *more,
         ("tokens", f"{data['tokens']:,} of {data['input']}"),
-        ("arithmetic", data["precision"]),
+        ("network", data["family"]),
+        ("arithmetic", f"{data['precision']}, GELU by {data['gelu']}"),
         ("read", numbers.size(data["read_bytes"])),
         ("time", f"{numbers.duration(data['seconds'])}, {data['tokens_per_s']:.3g} tokens/s"),
     ]

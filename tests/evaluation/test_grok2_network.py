@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from grokpack.evaluation.network.layer import PassOptions
 from grokpack.models import registry
 from grokpack.models.grok2 import GROK2
 from tests.report.test_schemas import answer
-from tests.support.grok2 import GOLDEN, RELEASE
+from tests.support.checkpoints import GOLDEN as GROK1
+from tests.support.grok2 import GOLDEN, RELEASE, prompts
 from tests.support.network import change_constants, logits
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ def golden(name: str) -> np.ndarray:
     return found
 
 
-PROMPTS = list(golden("tokens"))
+PROMPTS = prompts()
+FIGURES = json.loads((GOLDEN / "figures.json").read_text())
 WANTED = golden("logits_f32").reshape(-1, 600)
 
 
@@ -102,8 +105,8 @@ def test_each_constant_of_the_config_counts(
 
 @pytest.mark.parametrize(
     "changed",
-    [{"activation": "gelu_tanh"}, {"mix_factor": 1.0}, {"masks_padding": True}],
-    ids=["GELU by tanh", "no factor of the mixture", "pad is masked"],
+    [{"mix_factor": 1.0}, {"masks_padding": True}],
+    ids=["no factor of the mixture", "pad is masked"],
 )
 def test_each_detail_of_the_architecture_shows(
     changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -116,6 +119,34 @@ def test_each_detail_of_the_architecture_shows(
 def test_the_head_is_not_the_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_model, "HEAD", "embedding")
     assert np.abs(logits(RELEASE, PROMPTS) - WANTED).max() > CLOSE
+
+
+@pytest.mark.parametrize(
+    ("gelu", "changed"), [("erf", 0.0), ("tanh", FIGURES["mistakes"]["both GELUs by tanh"][0])]
+)
+def test_gelu_is_computed_in_the_form_that_is_asked_for(gelu: str, changed: float) -> None:
+    """The family's own by default, which is by erf."""
+    found = np.abs(logits(RELEASE, PROMPTS, gelu=gelu) - WANTED).max()
+    assert abs(found - changed) < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "family", "gelu"),
+    [
+        (RELEASE, [], "grok-2 architecture", "erf"),
+        (RELEASE, ["--gelu", "tanh"], "grok-2 architecture", "tanh"),
+        (GROK1, [], "grok-1 architecture", "tanh"),
+        (GROK1, ["--gelu", "erf"], "grok-1 architecture", "erf"),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "generate"])
+def test_a_run_says_which_network_and_which_gelu(
+    command: str, source: Path, options: list[str], family: str, gelu: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "ids.npy", np.array([7, 9]))
+    more = [] if command == "evaluate" else ["--max-new-tokens", "1"]
+    data = answer(command, source, "--tokens", tmp_path / "ids.npy", *more, *options)["data"]
+    assert (data["family"], data["gelu"]) == (family, gelu)
 
 
 def test_no_token_is_padding_and_shorter_rows_are_filled_up(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ ROUTE = experts.route
 WRONG: dict[str, tuple[Any, str, Any]] = {
     "no cap": (attention, "capped", lambda x, _cap: x),
     "cap of 50": (attention, "capped", lambda x, _cap: arithmetic.soft_cap(x, 50.0)),
-    "erf for tanh in GELU": (layer, "ACTIVATIONS", {"gelu_tanh": arithmetic.gelu_erf}),
+    "erf for tanh in GELU": (layer, "GELUS", {"tanh": arithmetic.gelu_erf}),
     "interleaved RoPE": (attention, "rotate", _interleaved),
     "renormalized gates": (experts, "route", _renormalized),
     "gate and up swapped": (

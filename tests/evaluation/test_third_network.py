@@ -159,7 +159,7 @@ def test_logits_are_those_of_a_plain_network(
 
 
 OTHERS: dict[str, Any] = {
-    "GELU by tanh": {"network": replace(FAMILY.network, activation="gelu_tanh")},
+    "GELU by tanh": {"network": replace(FAMILY.network, gelu="tanh")},
     "no factor of the mixture": {"network": replace(FAMILY.network, mix_factor=1.0)},
     "no cap of the router": {"constants": {"router_logit_cap": 0.0}},
     "no last cap": {"constants": {"final_logit_cap": 0.0}},

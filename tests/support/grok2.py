@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import deserialize
 
 GOLDEN = Path(__file__).parents[1] / "data" / "grok2-tiny"
@@ -32,3 +33,21 @@ def hashed(folder: Path) -> dict[str, dict[str, Any]]:
         for path in folder.glob("*.safetensors")
         for name, row in deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     }
+
+
+def prompts() -> list[np.ndarray]:
+    """Tokens of each prompt; id 0 is one of them."""
+    return list(np.load(GOLDEN / "tokens.npy"))
+
+
+def flip_bit(folder: Path, name: str) -> None:
+    """Change the lowest bit of a tensor's first value, in the first file that has it."""
+    for path in sorted(folder.glob("*.safetensors")):
+        data = bytearray(path.read_bytes())
+        begin = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:begin])
+        if name in header:
+            data[begin + header[name]["data_offsets"][0]] ^= 1
+            path.write_bytes(data)
+            return
+    raise LookupError(name)

@@ -32,7 +32,7 @@ FAMILY = Family(
     release=SMALL,
     release_layout=ReleaseLayout("ckpt-0", weights=DType.I8, others=DType.F32),
     publication=Publication("Third Party", "third/third", "mit", "MIT License"),
-    network=Architecture("gelu_erf", mix_factor=0.1),
+    network=Architecture("erf", mix_factor=0.1),
     constants=lambda geometry: replace(GROK1.constants(geometry), **CAPS),
     hyperparameters={**GROK1.hyperparameters, **{name: (f"own_{name}",) for name in CAPS}},
     dimensions={**GROK1.dimensions, "ffn": ("expert_width",), "mlp": ("intermediate_size",)},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from grokpack.models.family import Family, Model
     from grokpack.models.tensor_names import Classes, Convention
 
-_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh", "gelu_erf": "gelu"}  # transformers' names
+_GELUS = {"erf": "gelu", "tanh": "gelu_pytorch_tanh"}  # transformers' names
 
 
 def convention(family: Family, name: str | None) -> Convention:
@@ -85,7 +85,7 @@ def render(
         "num_experts": geometry.experts,
         "num_local_experts": geometry.experts,
         **_constants(known),
-        "hidden_act": _ACTIVATIONS[family.network.activation],
+        "hidden_act": _GELUS[family.network.gelu],
         "mask_pad_token": True,
         "tie_word_embeddings": tied,
         "torch_dtype": dtype,

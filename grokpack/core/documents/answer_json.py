@@ -63,6 +63,13 @@ class FindingJson(TypedDict):
     """The command that mends it, where there is one."""
 
 
+class NetworkJson(TypedDict):
+    """Network that ran."""
+
+    family: FamilyTitle
+    gelu: Annotated[Literal["erf", "tanh"], Field(description="Form of GELU")]
+
+
 class FactJson(TypedDict):
     """One fact that explains an error."""
 

@@ -6,7 +6,14 @@ from typing import Annotated, Literal, NotRequired, TypeAlias
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, Index, Positive
+from grokpack.core.documents.answer_json import (
+    Amount,
+    AnswerJson,
+    Count,
+    Index,
+    NetworkJson,
+    Positive,
+)
 
 EvaluationStatus = Annotated[
     Literal["ok", "within", "beyond", "alike", "apart"],
@@ -133,7 +140,7 @@ class WeightsJson(TypedDict):
     """Those that are not equal."""
 
 
-class NetworkRunJson(TypedDict):
+class NetworkRunJson(NetworkJson):
     """Run of one network or two."""
 
     # described in annotations, which evaluations inherit, unlike texts below the keys

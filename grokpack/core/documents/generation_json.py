@@ -4,7 +4,14 @@ from typing import TypeAlias
 
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, Share, Success
+from grokpack.core.documents.answer_json import (
+    Amount,
+    AnswerJson,
+    Count,
+    NetworkJson,
+    Share,
+    Success,
+)
 
 
 class SequenceJson(TypedDict):
@@ -20,7 +27,7 @@ class SequenceJson(TypedDict):
     """True where the model ended the sequence."""
 
 
-class GenerationJson(TypedDict):
+class GenerationJson(NetworkJson):
     """Tokens that continue prompts."""
 
     source: str

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.evaluation.network.precision import Precision
-    from grokpack.models.family import Activation
+    from grokpack.models.family import Gelu
 
 _ROWS = 64  # normalized at a time
 _GELU_LINEAR = np.float32(math.sqrt(2 / math.pi))
@@ -101,11 +101,11 @@ def _polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
     return made
 
 
-ACTIVATIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
-    "gelu_tanh": gelu_tanh,
-    "gelu_erf": gelu_erf,
+GELUS: dict[Gelu, Callable[[np.ndarray], np.ndarray]] = {
+    "erf": gelu_erf,
+    "tanh": gelu_tanh,
 }
-"""Nonlinearities of gated MLPs, applied in place."""
+"""Nonlinearity of gated MLPs by its form, applied in place."""
 
 
 def soft_cap(logits: np.ndarray, cap: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.evaluation.network import experts
-from grokpack.evaluation.network.arithmetic import ACTIVATIONS, rms_norm
+from grokpack.evaluation.network.arithmetic import GELUS, rms_norm
 from grokpack.evaluation.network.attention import KVCache, Seen
 from grokpack.evaluation.network.gated_mlp import GatedParts, add_gated, cut_gated_mlp
 from grokpack.evaluation.network.matrices import matrix
@@ -167,7 +167,7 @@ class Layer:
     ) -> Iterator[Product]:
         """Compute the sum of the MLP and the experts of each token."""
         tools, network = self._tools, self._tools.network
-        lanes, activation = tools.lanes, ACTIVATIONS[network.activation]
+        lanes, activation = tools.lanes, GELUS[network.gelu]
         out[...] = 0
         if dense is not None:
             yield from add_gated(x, dense, lanes, activation, watch, out)

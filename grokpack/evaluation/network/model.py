@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.product import Lanes
     from grokpack.kernels.dispatch import Implementation
     from grokpack.models.architecture import Constants, Geometry, Part
+    from grokpack.models.family import Gelu
 
 EMBEDDING: Part = "embedding"
 FINAL_NORM: Part = "final_norm"
@@ -56,6 +57,7 @@ class Setup:
 
     Attributes:
         lanes: Threads that multiply, with their precision; networks may share them.
+        gelu: Form of GELU.
         implementation: Implementation of each kernel.
         layers: Number of layers to run; None for all.
         allocate: Makes arrays of activations, `f32[rows, columns]`; memory by default.
@@ -63,6 +65,7 @@ class Setup:
     """
 
     lanes: Lanes
+    gelu: Gelu
     implementation: Implementation = "numpy"
     layers: int | None = None
     allocate: Allocate = allocate_in_memory
@@ -111,8 +114,9 @@ class Network:
         self._heads = _heads(geometry)
         masked = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
         attention = Attention(self._heads, self.constants, masked, self.precision, setup.lanes)
+        architecture = replace(family.network, gelu=setup.gelu)
         tools = Tools(
-            family.network, self.constants, self.stream, setup.lanes, attention, setup.allocate
+            architecture, self.constants, self.stream, setup.lanes, attention, setup.allocate
         )
         count = min(setup.layers or geometry.layers, geometry.layers)
         self.layers = [Layer(n, self._tensors[n], tools) for n in range(count)]
