@@ -26,13 +26,23 @@ _DIMENSIONS = (
 _OPTIONAL = ("context", "pad", "bos", "eos")
 """Constants that many formats cannot hold; they are compared only if both checkpoints have them."""
 _SWITCHES = (
+    "attn_factor",
+    "beta_fast",
+    "beta_slow",
+    "extrapolation_factor",
+    "global_attn_every_n",
     "hidden_act",
     "mask_pad_token",
     "moe_router_renormalize",
+    "original_max_position_embeddings",
+    "residual_moe",
     "rope_scaling",
+    "rope_type",
     "router_logit_softcapping",
+    "scaling_factor",
+    "sliding_window_size",
 )
-"""Keys of a config that change the results of some program but are not in xAI's code."""
+"""Keys of a config that change the results of some program but are no constants of a family."""
 _ROUNDING = 1e-6  # relative; the rounding of a decimal in a config, or of float32 in a GGUF
 
 
@@ -53,7 +63,7 @@ def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
 def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     """Find constants, token ids and switches that differ between two configs.
 
-    A constant that a config lacks is that of xAI's code. If a config has it under several keys, all
+    A constant that a config lacks is the reference's. If a config has it under several keys, all
     of them count, because programs differ in the key that they read.
     """
     rows = []
@@ -65,7 +75,8 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
             continue
         default = {name: getattr(usual, name)}
         rows += _unequal(name, ours or default, theirs or default)
-    for key in _SWITCHES:
+    constants = {key for keys in first.model.family.hyperparameters.values() for key in keys}
+    for key in sorted({*_SWITCHES} - constants):
         one, other = first.config.get(key), second.config.get(key)
         if one is not None and other is not None and one != other:
             rows.append(_finding(key, repr(one), repr(other)))

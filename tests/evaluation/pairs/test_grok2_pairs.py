@@ -1,0 +1,148 @@
+"""`evaluate --against` tells Grok-2s that differ in one thing from copies in any format."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.evaluation.input_tokens import Inputs
+from grokpack.evaluation.network_verdict import Thresholds, findings
+from grokpack.evaluation.pair_evaluation import PairEvaluation, evaluate_pair
+from grokpack.execution.run import execute
+from tests.support.altering import set_constant
+from tests.support.grok2 import RELEASE, flip_bit, prompts
+from tests.support.network import logits
+
+if TYPE_CHECKING:
+    from grokpack.core.finding import Finding
+    from grokpack.planning.plan import Plan
+
+
+def evaluated(one: Path, other: Path) -> PairEvaluation:
+    tokens = prompts()[2][:20]  # one of them has id 0
+    first, second = (open_checkpoint(str(path)) for path in (one, other))
+    return evaluate_pair(first, second, Inputs((tokens,), np.full(len(tokens), -1)))
+
+
+def errors(one: Path, other: Path) -> list[Finding]:
+    found = findings(evaluated(one, other), Thresholds())
+    return [row for row in found if row.severity == "error"]
+
+
+def plan(form: str) -> Plan:
+    source = open_checkpoint(str(RELEASE))
+    match form:
+        case "sglang":
+            return plan_reshard(source, 2)
+        case "safetensors":
+            return plan_reshard(source, 4, "safetensors")
+        case "gguf":
+            return plan_convert(source, "gguf", ConvertOptions(type="bf16"))
+        case _:
+            return plan_convert(source, form)
+
+
+FORMATS = ("hf", "sglang", "safetensors", "zarr", "gguf")
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Copies of the release in other formats and widths, all of them exact."""
+    folder = tmp_path_factory.mktemp("forms")
+    paths = {form: folder / f"out.{form}" for form in FORMATS}
+    for form, path in paths.items():
+        execute(plan(form), str(path))
+    return paths
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_any_format_computes_the_same(forms: dict[str, Path], form: str) -> None:
+    some = prompts()[:1]
+    np.testing.assert_array_equal(logits(forms[form], some), logits(RELEASE, some))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [*(("release", form) for form in FORMATS), ("gguf", "hf"), ("zarr", "sglang")],
+)
+def test_copies_are_equal_in_every_value(forms: dict[str, Path], one: str, other: str) -> None:
+    paths = forms | {"release": RELEASE}
+    found = evaluated(paths[one], paths[other])
+    assert findings(found, Thresholds()) == []
+    rows = [row for part in found.parts for row in part.weights]
+    assert {row.state for row in rows} == {"equal"}
+    assert {row.name for row in rows} == set(open_checkpoint(str(RELEASE)).tensors)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(RELEASE, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.embed_tokens.weight",
+        "lm_head.weight",
+        "model.norm.weight",
+        "model.layers.1.mlp.gate_proj.weight",
+        "model.layers.0.mlp.down_proj.weight",
+        "model.layers.2.mlp.up_proj.weight",
+        "model.layers.1.block_sparse_moe.experts.5.w1.weight",
+        "model.layers.2.block_sparse_moe.experts.7.w2.weight",
+        "model.layers.0.block_sparse_moe.experts.0.w3.weight",
+        "model.layers.1.block_sparse_moe.gate.weight",
+        "model.layers.2.self_attn.o_proj.weight",
+        "model.layers.0.pre_attn_norm.weight",
+        "model.layers.2.post_moe_norm.weight",
+    ],
+)
+def test_one_wrong_value_is_found_and_named(
+    copied: Path, forms: dict[str, Path], name: str
+) -> None:
+    flip_bit(copied, name)
+    named = [row.tensor for row in errors(copied, forms["hf"]) if row.code == "GP144"]
+    assert named == [re.sub(r"experts\.\d+", "experts", name)]
+
+
+CONSTANTS: dict[str, Any] = {
+    "embedding_multiplier_scale": 11,
+    "output_multiplier_scale": 0.6,
+    "attn_logit_softcapping": 31,
+    "router_logit_softcapping": 0,
+    "final_logit_softcapping": 30,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000,
+    "attn_temperature_len": 17,
+    "num_experts_per_tok": 1,
+    "residual_moe": False,
+    "rope_type": "yarn",
+    "sliding_window_size": 4096,
+}
+
+
+@pytest.mark.parametrize("key", CONSTANTS)
+def test_another_constant_is_named(copied: Path, key: str) -> None:
+    set_constant(copied, **{key: CONSTANTS[key]})
+    (row,) = (row for row in errors(RELEASE, copied) if row.code == "GP143")
+    assert row.found == f"{CONSTANTS[key]!r}"
+
+
+def test_other_tensors_in_each_others_place_are_found(copied: Path) -> None:
+    """Two files of ranks, exchanged: the headers are alike."""
+    one, other = (copied / f"pytorch_model-00006-TP-{rank}.safetensors" for rank in ("002", "005"))
+    held = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(held)
+    named = {row.tensor for row in errors(RELEASE, copied) if row.code == "GP144"}
+    assert named == {
+        f"model.layers.{layer}.block_sparse_moe.experts.w1.weight" for layer in range(3)
+    }
