@@ -74,7 +74,7 @@ def verify(
     from grokpack.cli.source import resolve
     from grokpack.cli.workers import open_workers, with_workers
     from grokpack.report import verification_text as text
-    from grokpack.verification import verify_structure
+    from grokpack.verification import repair, verify_structure
 
     path = resolve(source, session)
     began = time.monotonic()
@@ -103,7 +103,7 @@ def verify(
         status(verdict),
         [
             {**finding.row(), "fix": fix}
-            for finding, fix in zip(verdict.findings, verify_structure.fixes(verdict), strict=True)
+            for finding, fix in zip(verdict.findings, repair.fixes(verdict), strict=True)
         ],
         verdict.word,
         cases(verdict),
@@ -140,7 +140,7 @@ def document(verdict: Verdict, seconds: float) -> VerificationJson:
     """Make `data` of `grokpack verify --json`."""
     from grokpack.models import registry
     from grokpack.verification.layer_states import layers
-    from grokpack.verification.verify_structure import repair_command
+    from grokpack.verification.repair import repair_command
 
     found = verdict.survey
     checkpoint = found.checkpoint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.escaping import escape_line
 from grokpack.core.finding import of_kinds, only_errors
 from grokpack.report import numbers
-from grokpack.verification.verify_structure import repair_command
+from grokpack.verification.repair import repair_command
 
 if TYPE_CHECKING:
     from grokpack.core.finding import Finding
@@ -80,9 +80,20 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
         rows.append("ok  values: no NaN, no infinities, every scale positive")
     if verdict.checks["values"] == "skipped" and verdict.whole and verdict.contents is None:
         rows.append("--  values: not read; `--values` reads them all")
+    rows += _ranks(verdict)
     if not verdict.whole:
         rows.append(_damage(verdict))
     return rows
+
+
+def _ranks(verdict: Verdict) -> list[str]:
+    """Say that nothing read so far tells one rank's slices from another's."""
+    checkpoint = verdict.survey.checkpoint
+    if checkpoint is None or checkpoint.ranks == 1 or not verdict.whole:
+        return []
+    if verdict.contents is not None:
+        return []
+    return ["--  ranks: headers do not tell whose slices a file holds; `--against` a checksum does"]
 
 
 def _contents(verdict: Verdict) -> list[str]:

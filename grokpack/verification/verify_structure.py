@@ -12,7 +12,6 @@ from grokpack.checkpoint import listed_files, manifest_records, open_checkpoint
 from grokpack.checkpoint.checkpoint import Survey, array_parts
 from grokpack.checkpoint.readers import expected_counts
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, NothingThere, UnfinishedOutput
-from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import Finding, of_kinds, only_errors
 from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
@@ -174,13 +173,15 @@ def _twice(checkpoint: Checkpoint) -> list[Finding]:
 
 
 def duplicates(checkpoint: Checkpoint) -> list[Finding]:
-    """Find tensors of equal contents: one file was copied over another.
+    """Find files of equal contents: one was copied over another.
 
-    Arrays of one value throughout do not count: sparse layouts and fresh norms have them.
+    They are looked for where each file holds a tensor, or a rank's slices of many: headers tell the
+    others apart. Arrays of one value throughout do not count: sparse layouts and fresh norms have
+    them.
     """
     seen: dict[tuple[int, bytes], list[tuple[FileLayout, Part]]] = defaultdict(list)
     findings = []
-    if checkpoint.format != "ckpt-0":
+    if checkpoint.format != "ckpt-0" and checkpoint.ranks == 1:
         return []
     for file in checkpoint.layout.files():
         name, (offset, part) = next(iter(array_parts(file).items()))
@@ -314,44 +315,3 @@ def with_contents(verdict: Verdict, contents: ReadResult) -> Verdict:
         of_structure = only_errors((*kept, *fresh), besides=_OF_CONTENTS)
         checks["structure"] = "failed" if of_structure else "ok"
     return replace(verdict, findings=(*kept, *fresh), checks=checks, contents=contents)
-
-
-def repair_command(verdict: Verdict) -> str | None:
-    """Return the command that fetches only the bad files of the release, or None."""
-    foreign_files = _foreign_files(verdict)
-    bad = [name for name in verdict.bad_files if _can_be_fetched(name, foreign_files)]
-    return _fetching(verdict, bad)
-
-
-def fixes(verdict: Verdict) -> list[str | None]:
-    """Return for each finding the command that mends it, or None."""
-    foreign = _foreign_files(verdict)
-    names = [
-        f.file if f.file and f.severity == "error" and _can_be_fetched(f.file, foreign) else None
-        for f in verdict.findings
-    ]
-    return [None if name is None else _fetching(verdict, [name]) for name in names]
-
-
-def _foreign_files(verdict: Verdict) -> set[str | None]:
-    return {finding.file for finding in of_kinds(verdict.findings, "GP102")}
-
-
-def _can_be_fetched(name: str, foreign_files: set[str | None]) -> bool:
-    """Tell whether the release has a file of this name, and so can replace it."""
-    return name.startswith("tensor") and name not in foreign_files
-
-
-def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
-    """Return the command that fetches files of the release again."""
-    checkpoint = verdict.survey.checkpoint
-    if not names or verdict.survey.format != "ckpt-0" or checkpoint is None:
-        return None
-    if storage.is_url(checkpoint.folder):
-        return None
-    if not checkpoint.model.is_release or checkpoint.layout.nbytes == 0:
-        return None
-    listed = (f"ckpt-0/{name}" for name in names)
-    folder = safe_operand(os.path.relpath(storage.parent(checkpoint.folder)))
-    repository = checkpoint.model.family.publication.repository
-    return shell_command("hf", "download", repository, *listed, "--local-dir", folder)

@@ -14,7 +14,8 @@ from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.execution.run import execute
 from grokpack.models.grok1 import GROK1
-from grokpack.verification.verify_structure import Verdict, fixes, repair_command, verify_structure
+from grokpack.verification.repair import fixes, repair_command
+from grokpack.verification.verify_structure import Verdict, verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import GOLDEN, reshard, synthesize
 

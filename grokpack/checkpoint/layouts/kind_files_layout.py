@@ -6,6 +6,7 @@ and `pytorch_model-00006-TP-005.safetensors` rank 5's slices of another kind.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,15 @@ from grokpack.formats import safetensors
 from grokpack.models.tensor_names import parse, rank_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from grokpack.core.tensors import ArraySpec
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import Part, TensorRule
     from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention
+
+_COMMON = "common"
+_NAME = re.compile(r"(.+)-(\d{5})-TP-(\d{3}|common)\.safetensors")
 
 
 def lay_out(
@@ -38,22 +42,43 @@ def lay_out(
         parsed = parse(convention, name)
         assert parsed is not None  # noqa: S101  # the names were made by the convention
         kinds[parsed.part].append(name)
-    files: list[FileLayout] = []
-    for number, rule in enumerate(family.rules):
-        stem = f"{family.release_layout.stem}-{number:05d}"
-        files += _kind(stem, kinds[rule.part], convention, arrays, ranks)
+    files = [
+        _file(path, kinds[rule.part], convention, arrays, ranks)
+        for path, rule in paths(family, ranks).items()
+    ]
     return Layout(arrays, tuple((file,) for file in files))
 
 
-def _kind(
-    stem: str, names: list[str], convention: Convention, arrays: Mapping[str, ArraySpec], ranks: int
-) -> Iterator[FileLayout]:
-    """Yield the files of one kind of tensor."""
-    axis = rank_axis(convention, names[0])
-    if axis is None:
-        path = f"{stem}-TP-common{safetensors.SUFFIX}"
-        yield safetensors.lay_out(path, {n: whole_box(arrays[n].shape) for n in names}, arrays)
-        return
-    for rank in range(ranks):
-        slices = {name: slice_box(arrays[name].shape, axis, rank, ranks) for name in names}
-        yield safetensors.lay_out(f"{stem}-TP-{rank:03d}{safetensors.SUFFIX}", slices, arrays)
+def paths(family: Family, ranks: int) -> dict[str, TensorRule]:
+    """Return the kind of tensor of each file, by its name, in the order of their numbers."""
+    found: dict[str, TensorRule] = {}
+    for number, rule in enumerate(family.rules):
+        holders = [f"{rank:03d}" for rank in range(ranks)] if rule.stacked else [_COMMON]
+        stem = family.release_layout.stem
+        found |= {
+            f"{stem}-{number:05d}-TP-{holder}{safetensors.SUFFIX}": rule for holder in holders
+        }
+    return found
+
+
+def numbers(family: Family, path: str) -> tuple[int, int | None] | None:
+    """Return the numbers of kind and rank in a file's name; None for a name of another form."""
+    stem = family.release_layout.stem
+    match = _NAME.fullmatch(path)
+    if not stem or match is None or match[1] != stem:
+        return None
+    return int(match[2]), None if match[3] == _COMMON else int(match[3])
+
+
+def _file(
+    path: str, names: list[str], convention: Convention, arrays: Mapping[str, ArraySpec], ranks: int
+) -> FileLayout:
+    """Lay out a file: whole arrays, or one rank's slices of them."""
+    axis, match = rank_axis(convention, names[0]), _NAME.fullmatch(path)
+    boxes = {
+        name: whole_box(arrays[name].shape)
+        if axis is None or match is None
+        else slice_box(arrays[name].shape, axis, int(match[3]), ranks)
+        for name in names
+    }
+    return safetensors.lay_out(path, boxes, arrays)

@@ -6,7 +6,6 @@ Matrices are stored `[out, in]`, one for each expert; lazy arrays transpose and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
     expected_counts,
+    folder_headers,
+    kind_files,
     packed_weights,
     packing_variants,
     quantization_settings,
@@ -27,19 +28,18 @@ from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.finding import Finding
-from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, whole_box
+from grokpack.core.layout import FileLayout, Layout, Literal, Part, whole_box
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
-from grokpack.formats.header_allowance import Allowance
 from grokpack.models import config_json, registry, tensor_names
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.copies import Copy, Stack, Transposed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
+    from grokpack.checkpoint.readers.folder_headers import FolderHeaders
     from grokpack.checkpoint.readers.quantization_settings import PackingSettings
     from grokpack.checkpoint.readers.sglang_rank_files import JoinedArrays
-    from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention, Named
@@ -59,19 +59,6 @@ def is_store(folder: str) -> bool:
     return weight_files.has_weights(storage.names(folder))
 
 
-@dataclass(slots=True)
-class _Folder:
-    """Headers of a folder, and the location of each array's parts."""
-
-    headers: dict[str, SafetensorsHeader] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)  # files that should exist
-    findings: list[Finding] = field(default_factory=list)
-    arrays: dict[str, ArraySpec] = field(default_factory=dict)
-    boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
-    placed: Mapping[str, str] = field(default_factory=dict)  # file of each tensor, by an index
-    told: str | None = None  # what gives the files that should exist
-
-
 def survey(folder: str, head_dim: int | None = None) -> Survey:
     """Read the index and every header.
 
@@ -82,7 +69,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     Raises:
         GrokpackError: GP217 if the names follow no convention.
     """
-    found = _read_headers(folder)
+    found = folder_headers.read_headers(folder)
     if not found.headers:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
     settings, _ = config_file.find([folder])
@@ -122,71 +109,18 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         layout,
         config=settings,
         framings=manifest_file.framings(document),
+        ranks=joined.ranks,
         views=views,
         bits=bits,
         packings=packings,
     )
-    copied = family.tied and convention.head in found.arrays
-    if copied and all(f.severity == "warning" for f in found.findings):
-        embedding = convention.table["embedding"]
-        found.findings += check_head(checkpoint, embedding, convention.head)
+    _compare_head(found, checkpoint, convention)
     told = (found.told or expected_counts.layer_count_source(model, hints)) if joined.told else None
     return Survey(folder, NAME, len(found.files), tuple(found.findings), checkpoint, told=told)
 
 
-def _read_headers(folder: str) -> _Folder:
-    choice = weight_files.choose(folder)
-    found = _Folder(findings=choice.findings)
-    read = partial(weight_files.read_header, folder, allowance=Allowance())
-    looks = storage.map_all(folder, read, choice.files)
-    for path, look in zip(choice.files, looks, strict=True):
-        if isinstance(look, Finding):
-            found.findings.append(look)
-        else:
-            found.headers[path] = look
-    found.files, found.placed, found.told = list(choice.files), choice.placed, choice.index
-    if choice.index is None:
-        _leave_copies(found)
-        if any(weight_files.is_numbered(path) for path in found.files):
-            found.told = "the names of the shards"
-    return found
-
-
-def _leave_copies(found: _Folder) -> None:
-    """Leave out files that are not the model's, and find missing shards by their names."""
-    arrays = {path: header.arrays.keys() for path, header in found.headers.items()}
-    for path, why in weight_files.choose_copies(arrays, _is_known).items():
-        found.findings.append(weight_files.unread_file_finding(path, why))
-        found.files.remove(path)
-        del found.headers[path]
-    missing = weight_files.missing_shards(found.files)
-    found.findings += missing
-    found.files += [finding.file for finding in missing if finding.file]
-
-
-def _is_known(name: str) -> bool:
-    weight = packed_weights.weight_of(name)
-    return any(tensor_names.parse(convention, weight) for _, convention in registry.conventions())
-
-
-def _index_findings(found: _Folder, convention: Convention) -> Iterator[Finding]:
-    """Yield contradictions between an index and the files that it lists."""
-    if not found.placed:
-        return
-    for name, path in found.placed.items():
-        if path in found.headers and name not in found.headers[path].arrays:
-            what = "the index places a tensor here that the file does not hold"
-            yield Finding("GP105", what, path, name)
-    for path, header in found.headers.items():
-        for name in header.arrays:
-            weight = packed_weights.weight_of(name)
-            if name not in found.placed and tensor_names.parse(convention, weight):
-                what = "the index does not list this tensor: who goes by it leaves it out"
-                yield Finding("GP102", what, path, name)
-
-
 def _convention(
-    found: _Folder, folder: str, settings: Mapping[str, Any]
+    found: FolderHeaders, folder: str, settings: Mapping[str, Any]
 ) -> tuple[Family, Convention]:
     """Return the family and the convention of the names.
 
@@ -210,7 +144,7 @@ def _nearest(name: str) -> str:
     return next((f"near {text}" for text in near if text), "unlike any known")
 
 
-def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> PackingSettings:
+def _scheme(found: FolderHeaders, folder: str, settings: Mapping[str, Any]) -> PackingSettings:
     """Read how weights are packed, from every place where tools state it."""
     specs = {n: a.spec for header in found.headers.values() for n, a in header.arrays.items()}
     metadata = {path: header.metadata for path, header in found.headers.items()}
@@ -218,16 +152,21 @@ def _scheme(found: _Folder, folder: str, settings: Mapping[str, Any]) -> Packing
 
 
 def _join(
-    found: _Folder,
+    found: FolderHeaders,
     family: Family,
     convention: Convention,
     document: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> JoinedArrays:
     """Compare the files with their index, join those of ranks, and add both to the folder."""
-    found.findings += _index_findings(found, convention)
+    found.findings += folder_headers.index_findings(found, convention)
     listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
-    joined = sglang_rank_files.join(found.headers, family, convention, listed, settings)
+    kinds = kind_files.examine(found.headers, family, convention, [*found.files, *listed], settings)
+    if kinds is not None:
+        found.take(kinds)
+    joined = sglang_rank_files.join(
+        found.headers, family, convention, listed, settings, kinds.ranks if kinds else None
+    )
     found.arrays, found.boxes = joined.arrays, joined.boxes
     known = {finding.file for finding in found.findings}
     found.findings += [finding for finding in joined.findings if finding.file not in known]
@@ -235,12 +174,20 @@ def _join(
     return joined
 
 
+def _compare_head(found: FolderHeaders, checkpoint: Checkpoint, convention: Convention) -> None:
+    """Compare a head that is a copy of the embedding with it, if all else is sound."""
+    copied = checkpoint.model.family.tied and convention.head in found.arrays
+    if copied and all(f.severity == "warning" for f in found.findings):
+        embedding = convention.table["embedding"]
+        found.findings += check_head(checkpoint, embedding, convention.head)
+
+
 def _first_name(convention: Convention, entry: ModelTensor) -> str:
     """Return a tensor's name; for experts, that of the first."""
     return convention.of(entry, 0 if entry.rule.stacked else None)
 
 
-def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Named]:
+def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> list[Named]:
     """Parse the names; those that the convention lacks become findings."""
     held = []
     for path, header in found.headers.items():
@@ -268,7 +215,7 @@ def _held(found: _Folder, convention: Convention, layers: int | None) -> list[Na
     return held
 
 
-def _routed(found: _Folder, convention: Convention) -> int:
+def _routed(found: FolderHeaders, convention: Convention) -> int:
     """Return the number of experts of the first router; 0 if it is missing."""
     spec = found.arrays.get(convention.full("router", 0))
     return spec.shape[0] if spec is not None and len(spec.shape) > 1 else 0
@@ -282,7 +229,7 @@ def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, in
 
 
 def _assemble(
-    found: _Folder,
+    found: FolderHeaders,
     family: Family,
     convention: Convention,
     extent: tuple[int, int],
@@ -309,7 +256,7 @@ def _assemble(
             continue
         missing = [name for name in stored if name not in found.arrays]
         if missing:
-            found.findings.append(Finding("GP101", "tensor is missing", None, missing[0]))
+            found.miss(entry, missing[0])
             continue
         specs = {found.arrays[name] for name in stored}
         spec = found.arrays[stored[0]]
@@ -330,7 +277,7 @@ def _assemble(
 
 
 def _packed(
-    found: _Folder,
+    found: FolderHeaders,
     entry: ModelTensor,
     stored: list[str],
     matrices: list[PackedWeight | str | None],
@@ -350,7 +297,9 @@ def _packed(
     return good[0].stacked(good) if entry.rule.stacked else good[0]
 
 
-def _numbers(found: _Folder, read: packing_variants.ReadIntegers, name: str) -> tuple[int, ...]:
+def _numbers(
+    found: FolderHeaders, read: packing_variants.ReadIntegers, name: str
+) -> tuple[int, ...]:
     """Read a short array of 64-bit integers."""
     spec = found.arrays.get(name)
     if spec is None or spec.dtype is not DType.I64:
@@ -374,7 +323,7 @@ def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[Tenso
     return TensorSpec(entry.name, spec), Copy(stored[0])
 
 
-def _file_layout(found: _Folder, path: str) -> FileLayout:
+def _file_layout(found: FolderHeaders, path: str) -> FileLayout:
     header = found.headers[path]
     parts = tuple(
         Part(name, found.boxes.get((path, name), whole_box(stored.spec.shape)), stored.spec.dtype)

@@ -57,6 +57,7 @@ def join(
     convention: Convention,
     listed: Collection[str],
     settings: Mapping[str, Any],
+    ranks: int | None = None,
 ) -> JoinedArrays:
     """Join the slices of ranks; files without a rank hold whole arrays.
 
@@ -66,11 +67,12 @@ def join(
         convention: The naming convention.
         listed: Files that an index or a manifest names.
         settings: The config, or nothing.
+        ranks: Number of ranks, where the names of all files tell; None to find it.
     """
     joined = JoinedArrays()
     held = {rank for path in headers if (rank := _rank(path)) is not None}
     if held:
-        told = _told(headers, family, convention, listed, settings)
+        told = ranks or _told(headers, family, convention, listed, settings)
         joined.ranks, joined.told = max(told, 1 + max(held)), told > 0
     holders: dict[str, dict[int, str]] = {}
     for path, header in headers.items():

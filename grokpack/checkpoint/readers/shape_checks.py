@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.finding import Finding
-from grokpack.models import config_json
+from grokpack.models import config_json, hyperparameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ def contradictions(
     *,
     head_size_known: bool = False,
 ) -> list[Finding]:
-    """Return findings for values of a config that the shapes contradict.
+    """Return findings for values of a config that the shapes contradict, or that it lacks.
 
     Args:
         settings: The config.
@@ -34,7 +34,13 @@ def contradictions(
     said, known = config_json.value(settings, model.family, "head_dim"), model.geometry.head_dim
     if head_size_known and said is not None and said != known:
         texts.append(f"the head size is another there than the {known} of the index")
-    return [Finding("GP130", text, file) for text in texts]
+    lacking = hyperparameters.lacking(settings, model)
+    if not settings and lacking:
+        lacking = ["there is no config.json: the release's constants are taken"]
+    return [
+        *(Finding("GP130", text, file) for text in texts),
+        *(Finding("GP131", text, file, severity="warning") for text in lacking),
+    ]
 
 
 def misshapen(

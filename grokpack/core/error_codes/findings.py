@@ -180,6 +180,14 @@ FINDINGS = (
         "Correct config.json, or remove it and give `--head-dim` where it is needed.",
     ),
     Code(
+        "GP131",
+        "config.json lacks a constant of the network",
+        ExitStatus.ANSWER_IS_NO,
+        "Shapes do not show the constants that a network computes with. Where config.json gives "
+        "none, the release's stand in, which are not those of a model trained otherwise.",
+        "Put the model's own config.json beside the files.",
+    ),
+    Code(
         "GP141",
         "a part of the network computes something else",
         ExitStatus.ANSWER_IS_NO,

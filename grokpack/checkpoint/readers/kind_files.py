@@ -1,0 +1,134 @@
+"""Files of a release that hold one kind of tensor each: which there should be, and what each holds.
+
+Their names tell how many there are, which an index tells elsewhere, and what a file should hold, so
+that one under another's name is found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grokpack.checkpoint.layouts import kind_files_layout
+from grokpack.checkpoint.readers.packed_weights import weight_of
+from grokpack.core.finding import Finding
+from grokpack.models import config_json
+from grokpack.models.tensor_names import parse, rank_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from grokpack.formats.safetensors import SafetensorsHeader
+    from grokpack.models.architecture import TensorRule
+    from grokpack.models.family import Family
+    from grokpack.models.tensor_names import Convention
+
+
+@dataclass(slots=True)
+class KindFiles:
+    """Files that a release of some number of ranks has, and what is wrong with those that exist.
+
+    Attributes:
+        ranks: Number of ranks.
+        expected: The kind of tensor by the name of each file.
+        misplaced: Files that hold another kind than their names say, or that no release has.
+        findings: What is wrong with names and kinds.
+    """
+
+    ranks: int
+    expected: Mapping[str, TensorRule]
+    misplaced: set[str] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+
+    def holders(self, rule: TensorRule) -> list[str]:
+        """Return the files that should hold a kind of tensor."""
+        return [path for path, kind in self.expected.items() if kind == rule]
+
+
+def examine(
+    headers: Mapping[str, SafetensorsHeader],
+    family: Family,
+    convention: Convention,
+    listed: Collection[str],
+    settings: Mapping[str, Any],
+) -> KindFiles | None:
+    """Compare the files of a folder with those of a release; None for a folder of another form.
+
+    Args:
+        headers: Headers of the readable files.
+        family: The family of the model.
+        convention: The naming convention.
+        listed: Files that exist, readable or not, and those that a manifest names.
+        settings: The config, or nothing.
+    """
+    known = {path: kind_files_layout.numbers(family, path) for path in (*headers, *listed)}
+    numbered = {path: found for path, found in known.items() if found is not None}
+    if not numbered:
+        return None
+    ranks = _ranks(headers, numbered, family, convention, settings)
+    found = KindFiles(ranks, kind_files_layout.paths(family, ranks))
+    for path, header in headers.items():
+        if path in numbered:
+            _examine_file(found, path, header, family, convention)
+    unread = {*listed} - headers.keys()
+    found.findings += [
+        Finding("GP101", "file is missing", path)
+        for path in found.expected
+        if path not in headers and path not in unread
+    ]
+    return found
+
+
+def _examine_file(
+    found: KindFiles, path: str, header: SafetensorsHeader, family: Family, convention: Convention
+) -> None:
+    """Compare what a file holds with what its name says."""
+    if path not in found.expected:
+        found.misplaced.add(path)
+        what = f"no release for {found.ranks} ranks has a file of this name"
+        found.findings.append(Finding("GP102", what, path))
+        return
+    wanted = found.expected[path]
+    parsed = (parse(convention, weight_of(name)) for name in header.arrays)
+    held = {one.part for one in parsed if one is not None}
+    if held and wanted.part not in held:
+        found.misplaced.add(path)
+        titles = sorted(rule.title for rule in family.rules if rule.part in held)
+        what = "file holds another kind of tensor than its name says: swapped, or copied over"
+        found.findings.append(Finding("GP108", what, path, None, wanted.title, ", ".join(titles)))
+
+
+def _ranks(
+    headers: Mapping[str, SafetensorsHeader],
+    numbered: Mapping[str, tuple[int, int | None]],
+    family: Family,
+    convention: Convention,
+    settings: Mapping[str, Any],
+) -> int:
+    """Return the number of ranks.
+
+    Files that are exactly those of the release are its. Otherwise the config tells, by the width of
+    an expert; without it a release has as many as the family's.
+    """
+    held: dict[int, set[int]] = defaultdict(set)
+    for number, rank in numbered.values():
+        if rank is not None:
+            held[number].add(rank)
+    released = family.release_layout.ranks
+    stacked = [number for number, rule in enumerate(family.rules) if rule.stacked]
+    if all(held[number] == set(range(released)) for number in stacked):
+        return released
+    shares = {
+        stored.spec.shape[-2]
+        for path, header in headers.items()
+        if path in numbered
+        for name, stored in header.arrays.items()
+        if len(stored.spec.shape) > 1 and rank_axis(convention, weight_of(name)) == -2  # noqa: PLR2004  # a matrix
+    }
+    width = config_json.value(settings, family, "ffn")
+    if width and len(shares) == 1:
+        (share,) = shares
+        if share and width % share == 0:
+            return width // share
+    return released

@@ -1,0 +1,133 @@
+"""Damaged releases of Grok-2: what is wrong is found by the name of its file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.models.family import Model
+from grokpack.models.grok2 import GROK2
+from grokpack.report import verification_text
+from grokpack.verification.repair import fixes, repair_command
+from grokpack.verification.verify_structure import Verdict, verify_structure
+from tests.support.grok2 import RELEASE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KEYS, VALUES, ROUTERS = (f"pytorch_model-{n:05d}-TP-common.safetensors" for n in (9, 12, 17))
+
+
+def ranked(kind: int, rank: int) -> str:
+    return f"pytorch_model-{kind:05d}-TP-{rank:03d}.safetensors"
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    return shutil.copytree(RELEASE, tmp_path / "release")
+
+
+def verdict(folder: Path) -> Verdict:
+    return verify_structure(survey(str(folder)))
+
+
+def found(folder: Path) -> list[tuple[str, str | None]]:
+    return [(finding.code, finding.file) for finding in verdict(folder).findings]
+
+
+def swap(folder: Path, one: str, other: str) -> None:
+    (folder / one).rename(folder / "between")
+    (folder / other).rename(folder / one)
+    (folder / "between").rename(folder / other)
+
+
+def lengthen(folder: Path, name: str) -> None:
+    with (folder / name).open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda f: (f / ranked(6, 3)).unlink(), [("GP101", ranked(6, 3))]),
+        (lambda f: (f / ranked(7, 7)).unlink(), [("GP101", ranked(7, 7))]),
+        (
+            lambda f: [(f / ranked(8, rank)).unlink() for rank in range(8)],
+            [("GP101", ranked(8, rank)) for rank in range(8)],
+        ),
+        (lambda f: (f / KEYS).unlink(), [("GP101", KEYS)]),
+        (lambda f: swap(f, KEYS, VALUES), [("GP108", KEYS), ("GP108", VALUES)]),
+        (
+            lambda f: swap(f, ranked(6, 1), ranked(8, 1)),
+            [("GP108", ranked(6, 1)), ("GP108", ranked(8, 1))],
+        ),
+        (lambda f: shutil.copy(f / KEYS, f / VALUES), [("GP108", VALUES)]),
+        (
+            lambda f: shutil.copy(f / ranked(6, 1), f / ranked(6, 2)),
+            [("GP109", ranked(6, 2))],
+        ),
+        (lambda f: (f / KEYS).write_bytes((f / KEYS).read_bytes()[:-1]), [("GP111", KEYS)]),
+        (lambda f: lengthen(f, ranked(7, 0)), [("GP111", ranked(7, 0))]),
+        (lambda f: (f / ROUTERS).write_text("<html>"), [("GP233", ROUTERS)]),
+        (
+            lambda f: shutil.copy(f / KEYS, f / "pytorch_model-00018-TP-common.safetensors"),
+            [("GP102", "pytorch_model-00018-TP-common.safetensors")],
+        ),
+        (
+            lambda f: shutil.copy(f / ranked(6, 0), f / ranked(6, 8)),
+            [("GP102", ranked(6, 8))],
+        ),
+    ],
+)
+def test_what_is_wrong_is_found_by_name(
+    release: Path, damage: Callable[[Path], object], expected: list[tuple[str, str]]
+) -> None:
+    damage(release)
+    assert found(release) == expected
+
+
+def test_ranks_that_a_config_promises_are_missed(release: Path) -> None:
+    for path in release.glob("*-TP-00[4567].safetensors"):
+        path.unlink()
+    missing = [("GP101", ranked(kind, rank)) for kind in (6, 7, 8) for rank in range(4, 8)]
+    assert found(release) == missing
+    (release / "config.json").unlink()
+    assert [row for row in found(release) if row[0] != "GP131"] == missing
+
+
+def test_another_rank_of_the_same_kind_is_beyond_headers_which_is_said(release: Path) -> None:
+    swap(release, ranked(6, 1), ranked(6, 2))
+    looked = verdict(release)
+    assert looked.findings == ()
+    assert "headers do not tell whose slices a file holds" in verification_text.render(looked, 0)
+
+
+def test_a_config_that_says_too_little_is_completed_and_that_is_said(release: Path) -> None:
+    path = release / "config.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in said.items() if k != "rope_theta"}))
+    (finding,) = verdict(release).findings
+    assert (finding.code, finding.severity) == ("GP131", "warning")
+    assert "rope_theta: the release's 208533496.0 is taken" in finding.message
+    path.write_text(json.dumps(said | {"moe_intermediate_size": 128}))
+    assert found(release) == [("GP130", "config.json")]
+    path.unlink()
+    assert found(release) == [("GP131", "config.json")]
+    assert open_checkpoint(str(release), 16).model.family is GROK2
+
+
+def test_the_command_that_fetches_is_of_its_own_repository(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (release / ranked(7, 5)).unlink()
+    assert repair_command(verdict(release)) is None
+    monkeypatch.setattr(Model, "is_release", property(lambda _: True))
+    spoilt = verdict(release)
+    (fix,) = fixes(spoilt)
+    assert fix == repair_command(spoilt)
+    assert (fix or "").startswith(f"hf download xai-org/grok-2 {ranked(7, 5)} --local-dir ")
