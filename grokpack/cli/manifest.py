@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from grokpack.cli import options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+
+if TYPE_CHECKING:
+    from grokpack.core.documents.manifest_json import RecordingJson
 
 
 @command("manifest")
@@ -54,14 +57,12 @@ def manifest(
     of = f"{numbers.files(made.files)}, {numbers.size(made.nbytes)}"
     text = f"wrote {numbers.shown_path(made.path)}: {of}   {numbers.duration(seconds)}"
     following = verifying(path, "--data")
-    session.result(
-        f"{text}\n\n  next     {following}" if following else text,
-        {
-            "source": path,
-            "manifest": made.path,
-            "files": made.files,
-            "bytes": made.nbytes,
-            "sha256": sha256,
-            "seconds": round(seconds, 3),
-        },
-    )
+    data: RecordingJson = {
+        "source": path,
+        "manifest": made.path,
+        "files": made.files,
+        "bytes": made.nbytes,
+        "sha256": sha256,
+        "seconds": round(seconds, 3),
+    }
+    session.result(f"{text}\n\n  next     {following}" if following else text, data)

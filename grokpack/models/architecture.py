@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from grokpack.core.documents.inspection_json import GeometryJson
     from grokpack.core.tensors import Shape
 
 Role = Literal["embedding", "head", "norm", "router", "attention", "mlp", "expert"]
@@ -177,7 +178,7 @@ class Geometry:
         """Return the shape of a tensor as stored, `[in, out]`."""
         return tuple(getattr(self, dim) for dim in rule.dims)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> GeometryJson:
         """Return the dimensions as JSON values, without those of parts that the model lacks."""
         found = {name: getattr(self, name) for name in self.__slots__}
         if self.mlp is None:

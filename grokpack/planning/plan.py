@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.plan_json import OriginJson
     from grokpack.planning.target import Target
 
 
@@ -35,16 +36,17 @@ class Plan:
         """Compute the digest, which every step of a run asks for."""
         object.__setattr__(self, "_digest", self._computed_digest())
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> OriginJson:
         """Describe the output's origin, for the manifest."""
-        codec = self.target.codec
-        return {
+        origin: OriginJson = {
             "command": self.command,
             "parameters": dict(self.parameters),
             "source": None if self.source is None else self.source.identity(),
             "format": self.target.format,
-            **({} if codec is None else {"encoding": codec.describe()}),
         }
+        if self.target.codec is not None:
+            origin["encoding"] = self.target.codec.describe()
+        return origin
 
     def digest(self) -> str:
         """Compute the digest of source identity, target layout, ops and parameters (sha256, hex).

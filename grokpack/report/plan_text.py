@@ -39,10 +39,10 @@ def document(
     return {
         "plan": plan.digest(),
         "encoding": described.get("encoding"),
-        "command": plan.command,
+        "command": described["command"],
         "parameters": described["parameters"],
         "source": described["source"],
-        "format": plan.target.format,
+        "format": described["format"],
         "source_folder": plan.source.place if plan.source else None,
         "out": out,
         "reads_bytes": plan.reads_bytes,

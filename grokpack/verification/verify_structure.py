@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record
-    from grokpack.core.documents.verification_json import CheckResult
+    from grokpack.core.documents.verification_json import CheckResult, VerificationStatus
     from grokpack.core.layout import FileLayout, Part
     from grokpack.verification.read_and_compare import ReadResult
 
@@ -67,7 +67,7 @@ class Verdict:
         return True if self.survey.told or listed else None
 
     @property
-    def word(self) -> str:
+    def word(self) -> VerificationStatus:
         """Verdict in a word.
 
         `whole` covers all files and, if contents were read, all bytes. `ok` says that nothing is

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, description="Wall time")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Index = Sequence[Count]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

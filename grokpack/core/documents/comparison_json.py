@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, Index
+from grokpack.core.documents.answer_json import AnswerJson, Count, Index, Seconds
 
 WeightState = Literal["equal", "rounded", "different"]
 ComparisonStatus = Annotated[
@@ -46,8 +46,7 @@ class ComparisonJson(TypedDict):
     only_second: list[str]
     """Tensors that only the second has, or in another shape."""
     tensors: list[DifferenceJson]
-    seconds: Amount
-    """Wall time."""
+    seconds: Seconds
 
 
 ComparisonAnswer: TypeAlias = AnswerJson[ComparisonStatus, ComparisonJson]

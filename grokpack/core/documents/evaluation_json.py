@@ -13,6 +13,7 @@ from grokpack.core.documents.answer_json import (
     Index,
     NetworkJson,
     Positive,
+    Seconds,
 )
 
 EvaluationStatus = Annotated[
@@ -150,7 +151,7 @@ class NetworkRunJson(NetworkJson):
     precision: Literal["f32", "bf16"]
     tokens: Annotated[Positive, Field(description="Tokens that went through the network")]
     read_bytes: Annotated[Count, Field(description="Bytes of weights that were read")]
-    seconds: Annotated[Amount, Field(description="Wall time")]
+    seconds: Seconds
     tokens_per_s: Annotated[Amount, Field(description="Tokens by wall time")]
 
 

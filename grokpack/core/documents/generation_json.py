@@ -9,6 +9,7 @@ from grokpack.core.documents.answer_json import (
     AnswerJson,
     Count,
     NetworkJson,
+    Seconds,
     Share,
     Success,
 )
@@ -42,8 +43,7 @@ class GenerationJson(NetworkJson):
     """Bytes of weights that were read."""
     first_s: Amount
     """Wall time until the first token."""
-    seconds: Amount
-    """Wall time."""
+    seconds: Seconds
     s_per_token: float | None
     """Wall time of each token after the first; null where there is one only."""
 

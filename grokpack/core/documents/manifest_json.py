@@ -7,9 +7,9 @@ from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from grokpack.core.documents.answer_json import (
-    Amount,
     AnswerJson,
     Count,
+    Seconds,
     Sha256,
     Success,
     ToolJson,
@@ -98,8 +98,7 @@ class RecordingJson(TypedDict):
     """Bytes of these files."""
     sha256: bool
     """True where it has the sha256 of each."""
-    seconds: Amount
-    """Wall time."""
+    seconds: Seconds
 
 
 RecordingAnswer: TypeAlias = AnswerJson[Success, RecordingJson]

@@ -23,6 +23,16 @@ Limit = Annotated[
 ]
 
 
+class OriginJson(TypedDict):
+    """Origin of an output: all of its plan that manifests and journals record."""
+
+    command: str
+    parameters: dict[str, Any]
+    source: str | None
+    format: str
+    encoding: NotRequired[dict[str, Any]]
+
+
 class ClusterJson(TypedDict):
     """Dask cluster of `--workers dask://`."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired, TypeAlias
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import Amount, AnswerJson, Count, FamilyTitle, Format
+from grokpack.core.documents.answer_json import AnswerJson, Count, FamilyTitle, Format, Seconds
 
 VerificationStatus = Annotated[
     Literal["whole", "ok", "damaged", "unfinished"],
@@ -77,8 +77,7 @@ class VerificationJson(TypedDict):
     """State by decoder layer; empty where the dimensions cannot be told."""
     fix: str | None
     """Command that fetches only the bad files, where there is one."""
-    seconds: Amount
-    """Wall time."""
+    seconds: Seconds
 
 
 VerificationAnswer: TypeAlias = AnswerJson[VerificationStatus, VerificationJson]
