@@ -20,7 +20,11 @@ oracle-hf: $(HF)/4/.ready $(HF)/5/.ready $(VENV)/.ready-run ## Compare the Huggi
 		--dtype $${2#*-} --shard-size 4MB -o $(HF)/made/$${1##*/}/$$2 >/dev/null; }; \
 		for kind in $(HF_GOLDEN); do convert tests/data/tiny3 $$kind || exit 1; done; \
 		for kind in $(HF_SHARED); do convert $(HF)/shared $$kind || exit 1; done
+	@$(BIN)/python -m grokpack convert tests/data/grok2-tiny/release --quiet --to hf \
+		-o $(HF)/made/grok-2 >/dev/null
 	$(HF)/5/bin/python -m tests.oracle.forward tests/data/tiny3
+	@for env in 5 4; do $(HF)/$$env/bin/python -m tests.oracle.hf.tokenizer $(HF)/made/grok-2 \
+		|| exit 1; done
 	@for env in 5 4; do \
 		run() { $(TORCH) HF_HOME=$(CURDIR)/$(HF)/home $(HF)/$$env/bin/python -m $(HF_CHECK) "$$@"; }; \
 		if [ -n "$(FOLDERS)" ]; then run $(FOLDERS:%=--folder %) || exit 1; \

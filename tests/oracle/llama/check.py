@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tests.oracle.forward import Array, Weights, load
-from tests.oracle.llama import broken, quantized, vocabulary
+from tests.oracle.llama import broken, byte_pairs, quantized, vocabulary
 from tests.oracle.llama.checkpoints import (
     GROUPED,
     Grokpack,
@@ -232,6 +232,19 @@ def check_tokenizer(report: Report, grokpack: Grokpack, tokenizer: Path, work: P
     report.line("broken, digits user-defined: must be many", good=count > SOME, said=str(count))
 
 
+def check_byte_pairs(report: Report, grokpack: Grokpack, work: Path) -> None:
+    """A file with Grok-2's vocabulary, beside tiktoken."""
+    report.title("Grok-2's tokenizer")
+    path = convert(grokpack, byte_pairs.RELEASE, work / "byte-pairs", KINDS["f32"])
+    with Model(path) as model:
+        for what, count in byte_pairs.compare(model):
+            report.line(what, good=count == 0, said=str(count))
+    byte_pairs.split_as_another(path)
+    with Model(path) as model:
+        count = byte_pairs.different(model)
+    report.line("broken, split as another's: must be many", good=count > SOME, said=str(count))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grokpack", type=Path, required=True, help="a Python that has grokpack")
@@ -249,6 +262,7 @@ def main() -> int:
     check_evaluate(report, grokpack, sources[1], args.work)
     check_quantized(report, grokpack, sources[0], args.work)
     quantized.check(report, grokpack, sources[1], args.work)
+    check_byte_pairs(report, grokpack, args.work)
     if args.tokenizer:
         check_tokenizer(report, grokpack, args.tokenizer, args.work)
     else:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 MOST_TOKENS = 256
+ROOM = 4096  # bytes of a conversation
 F32 = 0  # ggml.h: GGML_TYPE_F32
 ERROR = 4  # ggml.h: GGML_LOG_LEVEL_ERROR
 
@@ -130,6 +131,17 @@ class Model:
         )
         assert count >= 0, tokens
         return found.raw[:count]
+
+    def spoken(self, turns: Sequence[tuple[str, str]]) -> str:
+        """A conversation as text, by the template that the file holds."""
+        form = llama_cpp.llama_model_chat_template(self._model, None)
+        own = (llama_cpp.llama_chat_message * len(turns))(
+            *(llama_cpp.llama_chat_message(role.encode(), said.encode()) for role, said in turns)
+        )
+        found = ctypes.create_string_buffer(ROOM)
+        count = llama_cpp.llama_chat_apply_template(form, own, len(turns), True, found, ROOM)
+        assert 0 <= count <= ROOM, turns
+        return found.raw[:count].decode()
 
 
 def _context_options() -> llama_cpp.llama_context_params:
