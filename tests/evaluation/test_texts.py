@@ -1,4 +1,4 @@
-"""Conversations are put to the model in its own form, and answers end at its own tokens."""
+"""Texts and conversations become tokens by the family's own tokenizer, which also ends answers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
+from grokpack.core.errors import GrokpackError
 from grokpack.evaluation.generation import generate
-from grokpack.evaluation.input_tokens import stop_tokens, text_tokenizer
+from grokpack.evaluation.input_tokens import read_text, stop_tokens, text_tokenizer
 from tests.report.test_schemas import answer
 from tests.support.byte_pair_tokenizers import CASES, RELEASE, document
 from tests.support.checkpoints import GOLDEN
@@ -42,6 +43,20 @@ def asked(*words: Any) -> list[int]:
     return prompt
 
 
+@pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
+def test_a_text_is_evaluated_on_its_golden_tokens(
+    release: Checkpoint, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(case["text"].encode())
+    if not case["ids"]:
+        with pytest.raises(GrokpackError, match="there are no tokens"):
+            read_text(str(path), release, None, 512, None)
+        return
+    (tokens,) = read_text(str(path), release, None, 512, None).sequences
+    assert tokens.tolist() == case["ids"]
+
+
 def test_messages_are_put_as_the_engines_put_them(tmp_path: Path) -> None:
     path = tmp_path / "turns.json"
     path.write_text(json.dumps(TURNS), encoding="utf-8")
@@ -53,6 +68,11 @@ def test_a_prompt_is_a_text_or_the_users_turn(release: Checkpoint) -> None:
     assert asked("--prompt", "Will it?") == encode("Will it?")
     turn = encode("Human: Will it?<|separator|>\n\nAssistant:")
     assert asked("--prompt", "Will it?", "--chat") == turn
+
+
+def test_padding_that_is_not_masked_stays_in_a_prompt(tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", [296, 445, 0])
+    assert asked("--tokens", tmp_path / "ids.npy") == [296, 445, 0]
 
 
 def test_an_answer_ends_at_any_of_the_stops(release: Checkpoint) -> None:
