@@ -10,20 +10,22 @@ from xml.parsers import expat
 
 from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.formats import bounded_json
-from grokpack.storage.http.range_requests import document
+from grokpack.storage.http.range_requests import document, refused
 from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.responses import Gone, Refused, plain
 from grokpack.storage.http.services import Hub
 from grokpack.storage.urls import WEB, Url, host_fault, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from grokpack.storage.http.bucket import Bucket, Mark
     from grokpack.storage.http.redirects import Resource
     from grokpack.storage.http.request_threads import Request
 
-_PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
+    TakePage = Callable[[Resource, bytes, str], Mark | None]
+
+PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
 _MOST_PAGES = 200
 _MOST_NAMES = 1 << 18  # 200 pages of a thousand, and the other names of a page
 _MOST_LEVELS = 16  # of nested elements; S3's pages have 4
@@ -60,28 +62,70 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Listing:
         GrokpackError: GP221 and GP223 as `range_requests.document`, GP209 for a response that is no
             listing.
     """
-    url = parse(path)
-    found, mark = Listing(), None
-    seen: set[Mark | None] = {None}
-    for _ in range(_MOST_PAGES):
-        page = site.listing(url, deep=deep, after=mark)
-        answer = _asked(page, path, first=mark is None)
-        if answer is None:
-            return found
-        data, link = answer
+    url, found = parse(path), Listing()
+
+    def take(page: Resource, data: bytes, link: str) -> Mark | None:
         mark = (
             _hub_page(found, url, data, _next_page(link, page.url(), path), path)
             if isinstance(site, Hub)
             else _bucket_page(found, url, data, path)
         )
-        if len(found.files) + len(found.folders) > _MOST_NAMES:
-            raise _broken(path, f"it has more than {_MOST_NAMES:,} names")
+        _check_count(len(found.files) + len(found.folders), path)
+        return mark
+
+    _read_pages(path, site, take, deep=deep)
+    return found
+
+
+def hub_rows(path: str, site: Hub) -> list[Any]:
+    """Return the hub's row of each file and folder below one; none if there is no folder.
+
+    Raises:
+        GrokpackError: As `listed`; GP222 if listing is not allowed.
+    """
+    found: list[Any] = []
+
+    def take(page: Resource, data: bytes, link: str) -> Mark | None:
+        found.extend(_rows(data, path))
+        _check_count(len(found), path)
+        return _page_mark(_next_page(link, page.url(), path))
+
+    try:
+        _read_pages(path, site, take, deep=True)
+    except Refused as error:
+        raise refused(site.listing(parse(path), deep=True, after=None), str(error)) from None
+    return found
+
+
+def _read_pages(path: str, site: Bucket | Hub, take: TakePage, *, deep: bool) -> None:
+    """Read all pages of a listing, each of which says where the next one begins.
+
+    Args:
+        path: Path of the folder.
+        site: The site that lists it.
+        take: Takes a page, its contents and its `Link` header; returns where the next one begins.
+        deep: True for all files below the folder.
+    """
+    mark: Mark | None = None
+    seen: set[Mark | None] = {None}
+    for _ in range(_MOST_PAGES):
+        page = site.listing(parse(path), deep=deep, after=mark)
+        answer = _asked(page, path, first=mark is None)
+        if answer is None:
+            return
+        data, link = answer
+        mark = take(page, data, link)
         if mark is None:
-            return found
+            return
         if mark in seen:
             raise _broken(path, "a page leads to one that came before")
         seen.add(mark)
     raise _broken(path, "it goes on without end")
+
+
+def _check_count(names: int, path: str) -> None:
+    if names > _MOST_NAMES:
+        raise _broken(path, f"it has more than {_MOST_NAMES:,} names")
 
 
 def _asked(page: Resource, path: str, *, first: bool) -> tuple[bytes, str] | None:
@@ -91,7 +135,7 @@ def _asked(page: Resource, path: str, *, first: bool) -> tuple[bytes, str] | Non
     """
 
     def ask(request: Request[Any]) -> tuple[bytes, str]:
-        return document(request, page, _PAGE_BYTES)
+        return document(request, page, PAGE_BYTES)
 
     try:
         return run_request(ask)
@@ -203,17 +247,26 @@ class _Texts:
 
 def _hub_page(found: Listing, url: Url, data: bytes, link: str, path: str) -> Mark | None:
     """Add a page of the hub's JSON; return where the next one begins."""
-    rows = bounded_json.parse(data, Place(path))
-    if not isinstance(rows, list):
-        raise _broken(path, "it is no list")
     try:
-        kinds = [(row["type"], row["path"]) for row in rows]
+        kinds = [(row["type"], row["path"]) for row in _rows(data, path)]
     except (KeyError, TypeError) as error:
         raise _broken(path, f"{type(error).__name__}: {error}") from error
     below = "/".join(url.path.split("/")[1:])
     prefix = f"{below}/" if below else ""
     _enter(found.files, prefix, (name for kind, name in kinds if kind == "file"))
     _enter(found.folders, prefix, (name for kind, name in kinds if kind == "directory"))
+    return _page_mark(link)
+
+
+def _rows(data: bytes, path: str) -> list[Any]:
+    """Parse a page of the hub's JSON."""
+    rows = bounded_json.parse(data, Place(path))
+    if not isinstance(rows, list):
+        raise _broken(path, "it is no list")
+    return rows
+
+
+def _page_mark(link: str) -> Mark | None:
     return ("page", link) if link else None
 
 

@@ -71,6 +71,11 @@ class Hub:
         revision = quote(self.revision, safe="")
         return f"{self.endpoint}/{quote(self.repo)}/resolve/{revision}/{self._below(url)}"
 
+    def about(self) -> str:
+        """Return the address of a document that names the revision's commit."""
+        revision = quote(self.revision, safe="")
+        return f"{self.endpoint}/api/models/{quote(self.repo)}/revision/{revision}"
+
     def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
         """Return a page of the tree; the mark of a page is its URL."""
         below = self._below(url)
@@ -91,7 +96,7 @@ class Hub:
     def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access."""
         if self.token is None:
-            return "the repository is private or gated: set HF_TOKEN, or `hf auth login`"
+            return "it is private or gated, or does not exist: set HF_TOKEN, or `hf auth login`"
         origin = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
         if reason.startswith("401"):
             how = f"make another at {self.endpoint}/settings/tokens"
@@ -103,9 +108,14 @@ class Hub:
 def of(url: Url) -> Plain | S3Bucket | GoogleBucket | Hub:
     """Return the site of a URL, always the same object."""
     if url.scheme == "hf":
-        name, _, revision = url.path.split("/")[0].partition("@")
-        return _hub(f"{url.host}/{name}", unquote(revision) or "main")
+        return hub(url)
     return bucket(url) if url.scheme in ("s3", "gs") else _plain()
+
+
+def hub(url: Url) -> Hub:
+    """Return the site of a URL at the hub, always the same object."""
+    name, _, revision = url.path.split("/")[0].partition("@")
+    return _hub(f"{url.host}/{name}", unquote(revision) or "main")
 
 
 def bucket(url: Url) -> S3Bucket | GoogleBucket:

@@ -10,15 +10,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.core import optional_imports
-from grokpack.core.errors import GrokpackError, InputTooLarge, Place, ServerFailed
-from grokpack.core.version import __version__
-from grokpack.storage.http import settings
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.verification.checksum_lists.digests import ExpectedDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from grokpack.checkpoint.manifest_paths import ComparedFiles
 
 SCHEME = "hf:"
@@ -44,8 +39,8 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, ExpectedDig
         against: `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, or `hf:` alone.
 
     Raises:
-        GrokpackError: GP304 for another form, GP307 without huggingface_hub, GP230 where there is
-            no such repository or metadata, GP221 where the hub cannot be asked.
+        GrokpackError: GP304 for another form, GP230 where there is no such repository or metadata;
+            others as `hub_repository.published_files`.
     """
     repository = against.removeprefix(SCHEME).removeprefix("//")
     if not repository:
@@ -58,47 +53,22 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, ExpectedDig
 
 
 def _asked(name: str, revision: str, against: str) -> tuple[dict[str, ExpectedDigest], str]:
-    hub: Any = optional_imports.import_extra("huggingface_hub", "hub")
-    errors: Any = optional_imports.import_extra("huggingface_hub.errors", "hub")
-    endpoint = settings.endpoint("HF_ENDPOINT")
-    api = hub.HfApi(endpoint, library_name="grokpack", library_version=__version__)
-    token = False if os.environ.get("GROKPACK_ANONYMOUS") else None
+    from grokpack.storage.http import hub_repository  # the network, which other lists do without
+
+    commit, rows = hub_repository.published_files(name, revision)
     try:
-        commit = api.repo_info(name, revision=revision, token=token).sha
-        rows = list(api.list_repo_tree(name, recursive=True, revision=commit, token=token))
-    except errors.GatedRepoError as error:
-        raise _refused(against, error, "accept its terms, and set HF_TOKEN") from error
-    except errors.RepositoryNotFoundError as error:
-        what = "there is no such repository, or it is private"
-        raise GrokpackError("GP230", what, Place(against), hint="is HF_TOKEN set?") from error
-    except (errors.RevisionNotFoundError, errors.HfHubHTTPError) as error:
-        raise _refused(
-            against, error, "`--against hf:` compares with what a download left"
-        ) from error
-    except Exception as error:  # of any HTTP client that the library uses
-        what = f"the hub cannot be asked: {error}"
-        hint = "`--against hf:` compares with what `hf download --local-dir` left behind"
-        raise ServerFailed(what, Place(against), hint=hint) from error
-    return dict(_sums(rows)), f"{SCHEME}{name}@{commit}"
+        digests = {row["path"]: _digest(row) for row in rows if row["type"] == "file"}
+    except (KeyError, TypeError) as error:
+        what = f"the hub's listing is broken: {type(error).__name__}: {error}"
+        raise MalformedInput(what, Place(against)) from error
+    return digests, f"{SCHEME}{name}@{commit}"
 
 
-def _refused(against: str, error: Exception, hint: str) -> GrokpackError:
-    said = " ".join(str(error).split())[:200]
-    return GrokpackError("GP230", f"the hub refused: {said}", Place(against), hint=hint)
-
-
-def _sums(rows: list[Any]) -> Iterator[tuple[str, ExpectedDigest]]:
-    for row in rows:
-        size = getattr(row, "size", None)
-        if size is None:  # a folder
-            continue
-        lfs = getattr(row, "lfs", None)
-        yield (
-            row.path,
-            ExpectedDigest("git", row.blob_id, size)
-            if lfs is None
-            else ExpectedDigest("sha256", lfs.sha256, size),
-        )
+def _digest(row: dict[str, Any]) -> ExpectedDigest:
+    """Return what a row of the hub's listing says of a file."""
+    lfs = row.get("lfs")
+    kind, digest = ("git", row["oid"]) if lfs is None else ("sha256", lfs["oid"])
+    return ExpectedDigest(kind, str(digest), int(row["size"]))
 
 
 def _left_behind(checkpoint: ComparedFiles) -> tuple[dict[str, ExpectedDigest], str]:

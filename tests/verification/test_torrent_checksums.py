@@ -1,13 +1,10 @@
-"""`verify --against` what the hub, a download or a torrent says of the files."""
+"""`verify --against` what a torrent says of the files."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,129 +13,12 @@ import pytest
 import torf
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.bencode import Document
 from grokpack.verification.checksum_lists import torrent
-from tests.report.test_schemas import check
-from tests.support import hub
-from tests.support.checkpoints import synthesize
+from tests.support.against import codes, verified
 from tests.support.content_checks import flip
-
-REPO = "hf:xai-org/grok-1"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesize(tmp_path_factory.mktemp("made") / "model")
-
-
-@pytest.fixture
-def model(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "model"))
-
-
-@pytest.fixture
-def served(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]:
-    with hub.serving(made) as found:
-        monkeypatch.setenv("HF_ENDPOINT", found.url)
-        monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setenv("HF_TOKEN_PATH", "/nonexistent")
-        yield found
-
-
-def verified(model: Path, against: str | Path, *options: str) -> dict[str, Any]:
-    arguments = ["verify", str(model), "--against", str(against), *options, "--json"]
-    done = CliRunner().invoke(app, [*arguments, "--progress", "none"])
-    document: dict[str, Any] = json.loads(done.stdout)
-    check(document)
-    assert done.exit_code == document["exit_code"]
-    return document
-
-
-def codes(document: dict[str, Any]) -> list[str]:
-    return [row["code"] for row in document["findings"]]
-
-
-@pytest.mark.parametrize("revision", ["", "@main", "@v1", f"@{hub.COMMIT}"])
-def test_the_hub_says_that_files_are_whole(model: Path, served: hub.Hub, revision: str) -> None:
-    found = verified(model, REPO + revision)
-    assert (found["status"], found["exit_code"], codes(found)) == ("whole", 0, [])
-    assert len([a for a in served.asked if "/tree/" in a]) == -(-len(served.files) // hub.PAGE)
-    assert all(hub.COMMIT in a for a in served.asked if "/tree/" in a)  # one state of it
-
-
-@pytest.mark.parametrize("offline", [False, True])
-def test_what_is_not_as_published_is_found(model: Path, served: hub.Hub, offline: bool) -> None:
-    """A large file by its sha256, a small one by git's hash, one of another size unread."""
-    if offline:
-        hub.metadata(model, served.files)
-        served.failing = [503] * 99
-    files = sorted((model / "ckpt-0").iterdir())
-    large = next(p for p in files if p.stat().st_size > 2 * hub.SMALL_BYTES)
-    small = next(p for p in files if p.stat().st_size < hub.SMALL_BYTES)
-    flip(large, large.stat().st_size // 2)
-    flip(small, small.stat().st_size - 20)
-    found = verified(model, "hf:" if offline else REPO)
-    assert found["exit_code"] == 1
-    bad = {row["file"]: row["expected"] for row in found["findings"] if row["code"] == "GP110"}
-    assert set(bad) == {large.name, small.name}
-    assert bad[large.name].startswith("sha256 ")
-    assert bad[small.name].startswith("git ")
-    if not offline:
-        row = next(r for r in served.files if r["path"].endswith(large.name))
-        row["size"] += 1
-        again = verified(model, REPO)
-        sizes = [r for r in again["findings"] if r["code"] == "GP112"]
-        assert [r["file"] for r in sizes] == [large.name]
-
-
-def test_a_file_that_only_the_hub_has_is_missing(model: Path, served: hub.Hub) -> None:
-    extra = {**served.files[-1], "path": "ckpt-0/tensor00099_000"}
-    served.files.append(extra)
-    found = verified(model, REPO)
-    assert ("GP101", "ckpt-0/tensor00099_000") in [
-        (row["code"], row["file"]) for row in found["findings"]
-    ]
-
-
-@pytest.mark.parametrize(
-    ("against", "spoil", "code"),
-    [
-        ("hf:xai-org/grok-2", {}, "GP230"),
-        ("hf:xai-org/grok-1@v9", {}, "GP230"),
-        ("hf:grok-1", {}, "GP304"),
-        ("hf:xai-org/", {}, "GP304"),
-        (REPO, {"gated": True}, "GP230"),
-        ("hf:", {}, "GP230"),
-        (REPO, {"files": []}, "GP230"),
-    ],
-)
-def test_what_the_hub_does_not_say(
-    model: Path, served: hub.Hub, against: str, spoil: dict[str, Any], code: str
-) -> None:
-    for name, value in spoil.items():
-        setattr(served, name, value)
-    found = verified(model, against)
-    assert found["errors"][0]["code"] == code
-    assert found["exit_code"] in (2, 3)
-
-
-def test_a_hub_that_cannot_be_reached(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    found = verified(model, REPO)
-    assert found["errors"][0]["code"] == "GP221"
-
-
-def test_metadata_that_is_none_is_refused(model: Path, served: hub.Hub) -> None:
-    hub.metadata(model, served.files)
-    place = model / ".cache" / "huggingface" / "download" / "ckpt-0" / "tensor00000_000.metadata"
-    for text in ("", "one line\n", f"{hub.COMMIT}\n{'z' * 64}\n", f"{hub.COMMIT}\nabc\n"):
-        place.write_text(text, encoding="utf-8")
-        assert verified(model, "hf:")["errors"][0]["code"] == "GP230"
 
 
 def make_torrent(folder: Path, out: Path, piece_bytes: int = 16384) -> torf.Torrent:
