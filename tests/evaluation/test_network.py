@@ -98,10 +98,10 @@ def _renormalized(x: np.ndarray, *weights: Any) -> experts.Routing:
 
 ROUTE = experts.route
 WRONG: dict[str, tuple[Any, str, Any]] = {
-    "no cap": (attention, "capped", lambda x, _cap: x),
-    "cap of 50": (attention, "capped", lambda x, _cap: arithmetic.soft_cap(x, 50.0)),
+    "no cap": (attention, "soft_cap", lambda x, _cap: x),
+    "cap of 50": (attention, "soft_cap", lambda x, _cap: arithmetic.soft_cap(x, 50.0)),
     "erf for tanh in GELU": (layer, "GELUS", {"tanh": arithmetic.gelu_erf}),
-    "interleaved RoPE": (attention, "rotate", _interleaved),
+    "interleaved RoPE": (attention, "apply_rope", _interleaved),
     "renormalized gates": (experts, "route", _renormalized),
     "gate and up swapped": (
         experts,

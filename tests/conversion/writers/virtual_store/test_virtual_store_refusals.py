@@ -63,7 +63,7 @@ def test_arrays_that_are_no_chunks_in_place_are_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "grokpack.checkpoint.virtual_store.store_index.in_place", lambda *_: "the files say so"
+        "grokpack.checkpoint.virtual_store.store_index.grid_in_place", lambda *_: "the files say so"
     )
     done = run("convert", model, "--to", "view")
     assert done.exit_code == 2
