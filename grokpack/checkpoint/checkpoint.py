@@ -165,8 +165,8 @@ class Survey:
         findings: What is wrong, in file order; empty for a whole checkpoint.
         checkpoint: The readable parts; None if the dimensions are not known.
         view: Folder of the view through which it was reached; None if it was named itself.
-        told: What gives the number of files, for people: a config, an index, a manifest; None if
-            only the files themselves do.
+        count_source: What gives the number of files, for people: a config, an index, a manifest;
+            None if only the files themselves do.
     """
 
     folder: str
@@ -175,14 +175,14 @@ class Survey:
     findings: tuple[Finding, ...]
     checkpoint: Checkpoint | None
     view: str | None = None
-    told: str | None = None
+    count_source: str | None = None
 
     @property
     def complete(self) -> bool | None:
         """True if all files are sound; None if they are but their number is not known."""
         if not self.whole:
             return False
-        return True if self.told else None
+        return True if self.count_source else None
 
     @property
     def place(self) -> str:

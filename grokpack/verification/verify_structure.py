@@ -64,7 +64,7 @@ class Verdict:
         if not self.whole:
             return False
         listed = self.contents is not None and self.contents.lists_all
-        return True if self.survey.told or listed else None
+        return True if self.survey.count_source or listed else None
 
     @property
     def word(self) -> VerificationStatus:

@@ -82,7 +82,7 @@ class StoreContents:
         bits: Bit width of each re-quantized tensor, by name.
         findings: What is wrong.
         layers: Number of layers by the store's own word; None without.
-        told: What gives the arrays that there should be; None if nothing does.
+        count_source: What gives the arrays that there should be; None if nothing does.
         largest_value: Bytes of the largest value of a database.
     """
 
@@ -93,7 +93,7 @@ class StoreContents:
     bits: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     layers: int | None = None
-    told: str | None = None
+    count_source: str | None = None
     largest_value: int = 0
 
 
@@ -194,18 +194,20 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
         bits=bits,
         cache_bytes=store.chunk_reader.memory_bytes,
     )
-    told = contents.told or expected_counts.layer_count_source(model, hints)
-    return Survey(folder, name, files + missing, tuple(findings), checkpoint, told=told)
+    count_source = contents.count_source or expected_counts.layer_count_source(model, hints)
+    return Survey(
+        folder, name, files + missing, tuple(findings), checkpoint, count_source=count_source
+    )
 
 
-def _take_members(store: _Store, family: Family, told: int) -> int:
-    """Add the arrays that belong to the model; return its number of layers, at least `told`."""
+def _take_members(store: _Store, family: Family, least: int) -> int:
+    """Add the arrays that belong to the model; return its number of layers, at least `least`."""
     contents = store.contents
     store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)
     store.held_bytes = sum(_size(store, path) for path in contents.common)
     places = {m.path: family.located(m.path) for m in contents.members}
     layers = [family.layer_of(place) for place in places.values() if place]
-    count = min(max(1 + max((n for n in layers if n is not None), default=-1), told), _MOST)
+    count = min(max(1 + max((n for n in layers if n is not None), default=-1), least), _MOST)
     names = {
         f"{name}{ending}": array
         for name in (entry.name for entry in family.tensors(count))

@@ -76,8 +76,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     findings += shape_checks.contradictions(found_config, seen.model)
     checkpoint = _checkpoint(folder, seen.model, seen.tensors, files, seen.hosts)
     checkpoint = _with_home(checkpoint, homes, found_config)
-    told = expected_counts.layer_count_source(seen.model, hints)
-    return Survey(folder, ckpt0.NAME, expected, tuple(findings), checkpoint, told=told)
+    count_source = expected_counts.layer_count_source(seen.model, hints)
+    return Survey(
+        folder, ckpt0.NAME, expected, tuple(findings), checkpoint, count_source=count_source
+    )
 
 
 @dataclass(frozen=True, slots=True)

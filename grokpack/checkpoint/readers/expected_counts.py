@@ -72,12 +72,12 @@ def against_manifest(found: Survey) -> Survey:
         return found
     known = {finding.file for finding in of_kinds(found.findings, "GP101")}
     missing = [finding for finding in listed(files, own) if finding.file not in known]
-    told = found.told or (own.origin if own.files else None)
+    count_source = found.count_source or (own.origin if own.files else None)
     return replace(
         found,
         findings=(*missing, *found.findings),
         expected=found.expected + len(missing),
-        told=told,
+        count_source=count_source,
     )
 
 

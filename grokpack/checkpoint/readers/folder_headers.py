@@ -33,12 +33,12 @@ class FolderHeaders:
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     boxes: dict[tuple[str, str], Box] = field(default_factory=dict)  # (file, array)
     placed: Mapping[str, str] = field(default_factory=dict)  # file of each tensor, by an index
-    told: str | None = None  # what gives the files that should exist
+    count_source: str | None = None  # what gives the files that should exist
     kinds: KindFiles | None = None  # of a release that has a file for each kind of tensor
 
     def take(self, kinds: KindFiles) -> None:
         """Go by the names of a release's files, without those that hold something else."""
-        self.kinds, self.told = kinds, "the names of the release's files"
+        self.kinds, self.count_source = kinds, "the names of the release's files"
         self.findings += kinds.findings
         self.files = list(kinds.expected)
         for path in kinds.misplaced:
@@ -63,11 +63,11 @@ def read_headers(folder: str) -> FolderHeaders:
             found.findings.append(look)
         else:
             found.headers[path] = look
-    found.files, found.placed, found.told = list(choice.files), choice.placed, choice.index
+    found.files, found.placed, found.count_source = list(choice.files), choice.placed, choice.index
     if choice.index is None:
         _leave_copies(found)
         if any(weight_files.is_numbered(path) for path in found.files):
-            found.told = "the names of the shards"
+            found.count_source = "the names of the shards"
     return found
 
 

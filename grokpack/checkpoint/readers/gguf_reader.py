@@ -109,12 +109,16 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         owns_folder=False,
     )
     if any(finding.severity == "error" for finding in findings):
-        return Survey(files.folder, NAME, files.expected, tuple(findings), bare, told=_COUNT)
+        return Survey(
+            files.folder, NAME, files.expected, tuple(findings), bare, count_source=_COUNT
+        )
     checkpoint = _with_tensors(bare, held)
     if family.tied and table.head in layout.arrays:
         embedding = table.tensors["embedding"]
         findings += map(files.placed, check_head(checkpoint, embedding, table.head))
-    return Survey(files.folder, NAME, files.expected, tuple(findings), checkpoint, told=_COUNT)
+    return Survey(
+        files.folder, NAME, files.expected, tuple(findings), checkpoint, count_source=_COUNT
+    )
 
 
 def _shapeless(files: GgufFiles, table: GgufNames) -> Finding:

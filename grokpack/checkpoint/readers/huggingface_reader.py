@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.readers.quantization_settings import PackingSettings
     from grokpack.checkpoint.readers.sglang_rank_files import JoinedArrays
     from grokpack.models.architecture import ModelTensor
-    from grokpack.models.family import Family
+    from grokpack.models.family import Family, Model
+    from grokpack.models.geometry_inference import Hints
     from grokpack.models.tensor_names import Convention, Named
     from grokpack.transforms.protocols import LazyArray
 
@@ -115,8 +116,18 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         packings=packings,
     )
     _compare_head(found, checkpoint, convention)
-    told = (found.told or expected_counts.layer_count_source(model, hints)) if joined.told else None
-    return Survey(folder, NAME, len(found.files), tuple(found.findings), checkpoint, told=told)
+    files, findings = len(found.files), tuple(found.findings)
+    source = _count_source(found, joined, model, hints)
+    return Survey(folder, NAME, files, findings, checkpoint, count_source=source)
+
+
+def _count_source(
+    found: FolderHeaders, joined: JoinedArrays, model: Model, hints: Hints
+) -> str | None:
+    """Return what gives the number of files, for people; None if ranks may be missing."""
+    if not joined.ranks_known:
+        return None
+    return found.count_source or expected_counts.layer_count_source(model, hints)
 
 
 def _convention(
@@ -160,7 +171,7 @@ def _join(
 ) -> JoinedArrays:
     """Compare the files with their index, join those of ranks, and add both to the folder."""
     found.findings += folder_headers.index_findings(found, convention)
-    listed = [*(found.files if found.told else ()), *((document or {}).get("files", ()))]
+    listed = [*(found.files if found.count_source else ()), *((document or {}).get("files", ()))]
     kinds = kind_files.examine(found.headers, family, convention, [*found.files, *listed], settings)
     if kinds is not None:
         found.take(kinds)

@@ -65,7 +65,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     largest = _largest_value(folder, files) if tree.database else 0
     members, common = read(folder, tree, files, literals)
     contents = StoreContents(
-        members, literals, files, common, told=orbax.TREE, largest_value=largest
+        members, literals, files, common, count_source=orbax.TREE, largest_value=largest
     )
     found = {member.path for member in members}
     contents.findings += [

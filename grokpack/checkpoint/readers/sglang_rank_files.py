@@ -38,7 +38,7 @@ class JoinedArrays:
         arrays: Shape and dtype of each.
         boxes: The part of it in each file, by file and array.
         ranks: Number of ranks that share the experts; 1 if files hold them whole.
-        told: True if that number is known from more than the existing files.
+        ranks_known: True if that number is known from more than the existing files.
         missing: Files that should exist, by the names of others.
         findings: What is wrong.
     """
@@ -46,7 +46,7 @@ class JoinedArrays:
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     boxes: dict[tuple[str, str], Box] = field(default_factory=dict)
     ranks: int = 1
-    told: bool = True
+    ranks_known: bool = True
     missing: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -72,8 +72,8 @@ def join(
     joined = JoinedArrays()
     held = {rank for path in headers if (rank := _rank(path)) is not None}
     if held:
-        told = ranks or _told(headers, family, convention, listed, settings)
-        joined.ranks, joined.told = max(told, 1 + max(held)), told > 0
+        stated = ranks or _stated_ranks(headers, family, convention, listed, settings)
+        joined.ranks, joined.ranks_known = max(stated, 1 + max(held)), stated > 0
     holders: dict[str, dict[int, str]] = {}
     for path, header in headers.items():
         rank = _rank(path)
@@ -93,7 +93,7 @@ def join(
     return joined
 
 
-def _told(
+def _stated_ranks(
     headers: Mapping[str, SafetensorsHeader],
     family: Family,
     convention: Convention,
@@ -155,7 +155,7 @@ def doubts(
     that is a warning, which keeps a conversion from starting, because it would write a narrower
     model.
     """
-    if joined.told:
+    if joined.ranks_known:
         return []
     last = [path for path in headers if _rank(path) == joined.ranks - 1]
     if geometry.q_width % joined.ranks:

@@ -123,7 +123,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         packings=packings,
     )
     count = sum(map(len, layout.file_groups))
-    return Survey(folder, NAME, count, tuple(findings), checkpoint, told=INDEX)
+    return Survey(folder, NAME, count, tuple(findings), checkpoint, count_source=INDEX)
 
 
 def _values(packing: Packing) -> LazyArray:

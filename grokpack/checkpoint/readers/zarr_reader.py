@@ -67,7 +67,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     about = _about(documents, folder)
     contents = StoreContents(members, documents, files, bits=_bits(about, folder))
     contents.layers = _layers(about)
-    contents.told = zarr_shards.METADATA if contents.layers else None
+    contents.count_source = zarr_shards.METADATA if contents.layers else None
     found = chunked_store_reader.survey(folder, NAME, contents, head_dim)
     if found.checkpoint is None and not members:
         raise GrokpackError("GP210", "no array of this zarr group is a tensor's", Place(folder))

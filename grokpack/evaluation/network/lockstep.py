@@ -50,7 +50,7 @@ class Lockstep:
         self._look, self._look_whole = look, look_whole
         self._waiting: dict[str, np.ndarray] = {}
         one.stream.cut = other.stream.cut = self._cut
-        one.stream.told, other.stream.told = self._keep, self._meet
+        one.stream.on_tensor, other.stream.on_tensor = self._keep, self._meet
 
     def run(self, ours: Steps, theirs: Steps) -> tuple[Routing, Routing]:
         """Run a layer of both networks; return the choice of each router.

@@ -34,7 +34,7 @@ class Stream:
         checkpoint: The checkpoint.
         read_bytes: Bytes of values that were requested so far.
         cut: Returns the bands of a matrix; by default in the order in which its bytes are stored.
-        told: Called with each small tensor that is read whole.
+        on_tensor: Called with each small tensor that is read whole.
 
     Args:
         checkpoint: The source.
@@ -53,7 +53,7 @@ class Stream:
         self.checkpoint = checkpoint
         self.read_bytes = 0
         self.cut: Callable[[Matrix], Iterable[MatrixRange]] = self._along_its_bytes
-        self.told: Callable[[TensorSpec, np.ndarray], None] = _tell_nobody
+        self.on_tensor: Callable[[TensorSpec, np.ndarray], None] = _tell_nobody
         self._reader = ArrayReader(checkpoint, implementation)
         self._depth = depth
         self._advance = advance
@@ -99,7 +99,7 @@ class Stream:
     def whole(self, tensor: TensorSpec) -> np.ndarray:
         """Read a small tensor, `f32[...]`: a norm, a router."""
         found = self.values(tensor, whole_box(tensor.values.shape))
-        self.told(tensor, found)
+        self.on_tensor(tensor, found)
         return found
 
     def _pump(self) -> None:
