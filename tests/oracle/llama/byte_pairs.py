@@ -94,4 +94,4 @@ def split_as_another(path: Path) -> None:
     data = path.read_bytes()
     stated = key + len(name).to_bytes(_LENGTH_BYTES, "little")
     assert data.count(stated + name) == 1
-    path.write_bytes(data.replace(stated + name, stated + b"gpt-4o"))
+    path.write_bytes(data.replace(stated + name, stated + b"falcon"))
