@@ -1,4 +1,4 @@
-"""grokpack: check, look into and convert Grok-1 checkpoints that are too big for memory.
+"""grokpack: check, look into and convert Grok-1 and Grok-2 checkpoints that are too big for memory.
 
 Most of what the command line does is a function here; each is imported when it is first used.
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="grokpack",
     cls=CommandGroup,
-    help="Check, look into, cut, quantize and convert Grok-1 checkpoints too big for memory.",
+    help="Check, cut, quantize and convert Grok-1 and Grok-2 checkpoints too big for memory.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     suggest_commands=True,
@@ -43,7 +43,7 @@ def root(
         False, "--version", callback=_version, is_eager=True, help="Print the version"
     ),
 ) -> None:
-    """Check, look into, cut, quantize and convert Grok-1 checkpoints too big for memory."""
+    """Check, cut, quantize and convert Grok-1 and Grok-2 checkpoints too big for memory."""
     del version
     if context.invoked_subcommand is None:
         typer.echo(overview.render())

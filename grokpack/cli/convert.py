@@ -97,7 +97,7 @@ class ConvertFlags:
 def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) -> None:
     """Write the format that another program loads.
 
-    Goes straight from int8 and scales to the target, streamed.
+    Goes straight from the stored values to the target, streamed.
     """
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.run_plan import carry_out, output_path

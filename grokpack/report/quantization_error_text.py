@@ -53,7 +53,7 @@ def _row(title: str, figures: AccountJson) -> tuple[str, ...]:
 
 
 def _line(cells: tuple[str, ...]) -> str:
-    widths = (36, 14, 10, 11, 9, 9, 9)
+    widths = (38, 14, 10, 11, 9, 9, 9)
     first, *rest = (
         f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}"
         for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
