@@ -82,7 +82,8 @@ def by_convention(
         Both, or None if no convention does.
     """
     listed = [name for name in names if not tensor_names.is_buffer(name)]
-    votes = [(tensor_names.explained(own, listed), family, own) for family, own in conventions()]
+    forms = tensor_names.forms(listed)
+    votes = [(tensor_names.explained(own, forms), family, own) for family, own in conventions()]
     count, family, convention = max(votes, key=lambda vote: (vote[0], _marked(vote[1], config)))
     return (family, convention) if 2 * count > len(listed) else None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -83,14 +84,19 @@ class Named:
     expert: int | None
 
 
+_NUMBER = re.compile(r"(?<![^.])(?:0|[1-9]\d{0,5})(?![^.])")
+_FIELD = re.compile(r"\{(layer|expert)\}")
+
+
+@lru_cache(maxsize=1 << 14)  # every step of a reader parses the names anew; Grok-2 has 13,059
 def parse(convention: Convention, name: str) -> Named | None:
     """Find the tensor that a name means; None for a name that the convention lacks."""
-    for part, pattern in _patterns(convention).items():
-        match = pattern.fullmatch(name)
-        if match:
-            numbers = {key: int(text) for key, text in match.groupdict().items()}
-            return Named(part, numbers.get("layer"), numbers.get("expert"))
-    return None
+    part, *keys = _forms(convention).get(_NUMBER.sub("N", name), (None,))
+    numbers = _NUMBER.findall(name)
+    if part is None or len(numbers) != len(keys):
+        return None
+    found = dict(zip(keys, map(int, numbers), strict=True))
+    return Named(part, found.get("layer"), found.get("expert"))
 
 
 def rank_axis(convention: Convention, name: str) -> int | None:
@@ -130,15 +136,10 @@ def experts_pattern(convention: Convention, layers: list[int] | None) -> str:
 
 
 @lru_cache(maxsize=64)
-def _patterns(convention: Convention) -> dict[Part, re.Pattern[str]]:
-    return {part: _pattern(convention, part) for part in convention.table}
-
-
-def _pattern(convention: Convention, part: Part) -> re.Pattern[str]:
-    text = re.escape(convention.full(part, "{layer}"))
-    for key in ("layer", "expert"):
-        text = text.replace(re.escape("{" + key + "}"), rf"(?P<{key}>0|[1-9]\d{{0,5}})")
-    return re.compile(text)
+def _forms(convention: Convention) -> dict[str, tuple[Part, *tuple[str, ...]]]:
+    """Return each part by its name with `N` for numbers, and what the numbers are, in order."""
+    names = {part: convention.full(part, "{layer}") for part in convention.table}
+    return {_FIELD.sub("N", name): (part, *_FIELD.findall(name)) for part, name in names.items()}
 
 
 def is_buffer(name: str) -> bool:
@@ -146,9 +147,20 @@ def is_buffer(name: str) -> bool:
     return name.endswith(("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"))
 
 
-def explained(convention: Convention, names: Iterable[str]) -> int:
-    """Count the names that a convention explains, that of a copied head among them."""
-    return sum(name == convention.head or parse(convention, name) is not None for name in names)
+def forms(names: Iterable[str]) -> Counter[str]:
+    """Count names by their forms, with `N` for numbers: there are few, however many the names."""
+    return Counter(_NUMBER.sub("N", name) for name in names)
+
+
+def explained(convention: Convention, found: Mapping[str, int]) -> int:
+    """Count the names that a convention explains, that of a copied head among them.
+
+    Args:
+        convention: The convention.
+        found: Number of names of each form, as `forms` counts them.
+    """
+    known = {*_forms(convention), convention.head}
+    return sum(count for form, count in found.items() if form in known)
 
 
 def nearest(convention: Convention, name: str) -> str | None:

@@ -141,10 +141,10 @@ def values_of(packing: Packing, unsigned: UnsignedCodes, scales: LazyArray) -> L
 
 def weight_of(name: str) -> str:
     """Return the weight that an array belongs to; the name itself if it is no part of one."""
-    for ending in PARTS:
-        if name.endswith(ending):
-            return name.removesuffix(ending) + _WEIGHT
-    return name
+    if not name.endswith(PARTS):
+        return name
+    ending = next(ending for ending in PARTS if name.endswith(ending))
+    return name.removesuffix(ending) + _WEIGHT
 
 
 def find(
