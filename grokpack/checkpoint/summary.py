@@ -145,7 +145,9 @@ def _describe_tensor(
     groups = tensor.scales.shape[-2] if tensor.scales else None
     arrays = {
         array.removeprefix(entry.name).lstrip("/") or "values": [
-            _piece(p) for name in checkpoint.stored(array) for p in pieces.get(name, ())
+            _piece(p, name if array in checkpoint.views else None)
+            for name in checkpoint.stored(array)
+            for p in pieces.get(name, ())
         ]
         for array in tensor.arrays()
     }
@@ -166,15 +168,17 @@ def _describe_tensor(
     }
 
 
-def _piece(piece: Piece) -> PieceJson:
+def _piece(piece: Piece, stored: str | None) -> PieceJson:
+    """Describe a slice; `stored` names the array that it is of, where that is not the tensor's."""
     extent = piece.extent
-    return {
+    row: PieceJson = {
         "file": extent.path,
         "offset": extent.offset,
         "bytes": extent.nbytes,
         "start": piece.box.start,
         "shape": piece.box.shape,
     }
+    return row if stored is None else {**row, "array": stored}
 
 
 def document(survey: Survey, patterns: list[str] | None = None) -> InspectionJson:

@@ -1,8 +1,8 @@
 """Patterns for tensors in options and policies: one grammar for all commands.
 
 A pattern is a part of the model (`attention`, `experts`, `router`, `norms`, `embedding`), or whole
-words of a name between slashes: all of them, those at its end, or a run of them anywhere. `*`, `?`
-and `[...]` stand for characters, as in a shell, and `*` for slashes too.
+words of a name between slashes or dots: all of them, those at its end, or a run of them anywhere.
+`*`, `?` and `[...]` stand for characters, as in a shell, and `*` for slashes and dots too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.errors import GrokpackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from grokpack.models.architecture import ModelTensor, Role
 
@@ -36,10 +36,15 @@ _NEAR = 3  # names that an error lists
 
 def matches(entry: ModelTensor, pattern: str) -> bool:
     """Return whether a pattern matches this tensor."""
-    words = pattern.strip("/")
+    words = _slashed(pattern)
     if words in _PARTS:
         return entry.rule.role == _PARTS[words]
-    return _expression(words).match(entry.name) is not None
+    return _expression(words).match(_slashed(entry.name)) is not None
+
+
+def _slashed(name: str) -> str:
+    """Return a name or a pattern with slashes between its words."""
+    return name.replace(".", "/").strip("/")
 
 
 @lru_cache(maxsize=4096)  # fnmatch caches 256 itself, and a policy may have a thousand
@@ -66,11 +71,14 @@ def select(entries: Iterable[ModelTensor], pattern: str) -> list[ModelTensor]:
 
 def _nearest(names: list[str], pattern: str) -> list[str]:
     """Find patterns of as many words as this one that do match tensors."""
-    wanted = pattern.strip("/").split("/")
-    runs = {
-        "/".join(words[i : i + len(wanted)]): None
-        for words in (name.split("/") for name in names)
-        for i in range(len(words) - len(wanted) + 1)
-    }
-    parts = _PARTS if len(wanted) == 1 else ()
+    wanted = len(_slashed(pattern).split("/"))
+    runs = dict.fromkeys(run for name in names for run in _runs(name, wanted))
+    parts = _PARTS if wanted == 1 else ()
     return difflib.get_close_matches(pattern, [*runs, *parts], _NEAR)
+
+
+def _runs(name: str, count: int) -> Iterator[str]:
+    """Yield every run of so many words of a name, with what is between them there."""
+    between = "/" if "/" in name else "."
+    words = name.split(between)
+    return (between.join(words[i : i + count]) for i in range(len(words) - count + 1))

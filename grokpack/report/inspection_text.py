@@ -181,10 +181,19 @@ def _tensor(tensor: TensorJson, *, offsets: bool) -> str:
     return "\n".join([*lines, f"  gguf     {tensor['gguf']}"])
 
 
+def _of(piece: PieceJson) -> str:
+    """Say which region of which array in the file a slice is, where it is not the tensor itself."""
+    if "array" not in piece:
+        return ""
+    sides = zip(piece["start"], piece["shape"], strict=True)
+    region = ", ".join(f"{start}:{start + count}" for start, count in sides)
+    return f"   {escape_line(piece['array'])} [{region}]"
+
+
 def _pieces(pieces: list[PieceJson]) -> list[str]:
     rows = [
         f"           {escape_line(p['file'])}"
-        f"  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}"
+        f"  bytes {p['offset']:,} .. {p['offset'] + p['bytes'] - 1:,}{_of(p)}"
         for p in pieces[:_FEW_PIECES]
     ]
     more = len(pieces) - len(rows)

@@ -73,6 +73,8 @@ class PieceJson(TypedDict):
     start: Index
     """Index of the slice's first element in the whole array."""
     shape: Index
+    array: NotRequired[str]
+    """Name of the array in the file that the slice is of, where the tensor is made of such."""
 
 
 class TensorJson(TypedDict):
