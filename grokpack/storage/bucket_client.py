@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.optional_imports import import_extra
 from grokpack.core.version import AGENT
-from grokpack.storage.http import aws_settings, botocore_failures, parallel_requests
+from grokpack.storage.http import aws_settings, botocore_failures, connections, parallel_requests
 from grokpack.storage.http.aws_settings import EXTRA
 from grokpack.storage.http.bucket import SOMEWHERE, GoogleBucket, S3Bucket
+from grokpack.storage.http.proxies import SOCKS
 
 if TYPE_CHECKING:
     from grokpack.storage.http.bucket import Bucket
@@ -41,12 +44,26 @@ def _client(site: Bucket, session: Any, **options: Any) -> Any:  # noqa: ANN401 
         s3={"addressing_style": "path" if site.endpoint else "auto"},
         max_pool_connections=parallel_requests.WIDTH,
         user_agent=AGENT,
+        proxies=_proxies(site.base()),
         **options,
     )
     where = {"endpoint_url": site.endpoint, "region_name": site.region or SOMEWHERE}
     client = session.create_client("s3", config=config, **where)
     client.meta.events.register("response-received.s3", _note_response)
     return client
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return the proxy for a URL as botocore takes it, which has rules of its own for variables.
+
+    Raises:
+        GrokpackError: GP224 for a proxy that it cannot use.
+    """
+    proxy = connections.proxy_for(url)
+    if proxy is not None and proxy.scheme in SOCKS:
+        what, hint = "botocore writes through no SOCKS proxy", "name the host in `no_proxy`"
+        raise GrokpackError("GP224", what, Place(proxy.url), hint=hint)
+    return {} if proxy is None else {urlsplit(url).scheme: proxy.login_url}
 
 
 def _note_response(response_dict: Any, **_: Any) -> None:  # noqa: ANN401  # botocore's

@@ -11,7 +11,17 @@ import pytest
 
 from tests.support.project import ROOT
 
-SLOW_IMPORTS = {"google_crc32c", "numba", "numpy", "pickle", "rich", "tensorstore", "urllib3"}
+SLOW_IMPORTS = {
+    "botocore",
+    "google",
+    "google_crc32c",
+    "numba",
+    "numpy",
+    "pickle",
+    "rich",
+    "tensorstore",
+    "urllib3",
+}
 
 
 def _loaded_after(program: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from base64 import b64decode
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -12,10 +13,11 @@ import pytest
 from grokpack.core.errors import GrokpackError
 from grokpack.storage.bucket_sink import BucketSink
 from grokpack.storage.http import botocore_failures, connections, range_requests, services
-from tests.support.servers import impatient, serving
+from tests.support.servers import Answer, Asked, Server, impatient, serving
 from tests.support.tls import certificate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 OUT = "s3://grok/out/model.gguf"
@@ -39,11 +41,15 @@ def failure(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> G
 def test_an_untrusted_certificate_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, context = certificate(tmp_path)
+    pem, context = certificate(tmp_path)
     with serving(tmp_path, context) as server:
         error = failure(server.url, tmp_path, monkeypatch)
-    assert error.code == "GP243"
-    assert "certificate" in str(error.facts)
+        assert error.code == "GP243"
+        assert "certificate" in str(error.facts)
+        assert "SSL_CERT_FILE" in str(error.hint)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        services.forget()
+        assert BucketSink("s3://grok/out", str(tmp_path)).size_of(OUT) is None
 
 
 def test_a_name_that_does_not_resolve_is_told_at_once(
@@ -68,16 +74,50 @@ def test_a_name_that_has_resolved_before_is_looked_up_again(
     assert looked.call_count == 2
 
 
-def test_a_proxy_that_wants_a_password_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests.support.servers import Answer
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Server]:
+    """Proxy that answers for a bucket's server, if it is told who asks."""
+
+    def route(asked: Asked) -> Answer:
+        return Answer(404 if "proxy-authorization" in asked.headers else 407, {})
 
     with serving(tmp_path) as proxy:
-        proxy.route = lambda _: Answer(407, {})
-        monkeypatch.setenv("https_proxy", proxy.url)
+        proxy.route = route
         connections.forget()
-        error = failure("https://bucket.invalid", tmp_path, monkeypatch)
+        yield proxy
     connections.forget()
+
+
+def test_a_proxy_that_wants_a_password_is_named(
+    proxy: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy.url)
+    error = failure("https://bucket.invalid", tmp_path, monkeypatch)
     assert error.code == "GP243"
     assert f"the proxy {proxy.url} answered 407" in str(error.facts)
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+def test_proxies_of_reading_count_for_writing(
+    variable: str, proxy: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROKPACK_S3_ENDPOINT", "http://bucket.invalid")
+    monkeypatch.setenv(variable, proxy.url.replace("://", "://user:p%40ss@"))
+    services.forget()
+    assert BucketSink("s3://grok/out", str(tmp_path)).size_of(OUT) is None
+    assert [asked.headers["host"] for asked in proxy.asked] == ["bucket.invalid"]
+    login = b64decode(proxy.asked[0].headers["proxy-authorization"].removeprefix("Basic "))
+    assert login == b"user:p@ss"
+
+
+def test_a_proxy_that_botocore_cannot_use_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROKPACK_S3_ENDPOINT", "http://bucket.invalid")
+    monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:1080")
+    services.forget()
+    connections.forget()
+    with pytest.raises(GrokpackError, match="no SOCKS proxy") as caught:
+        BucketSink("s3://grok/out", str(tmp_path))
+    connections.forget()
+    assert caught.value.code == "GP224"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.optional_imports import import_extra, is_installed
-from grokpack.storage.http import settings
+from grokpack.storage.http import settings, trusted_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,9 @@ def new_session(**options: Any) -> Any:  # noqa: ANN401  # botocore's
         connect_timeout=_CONNECT_S, read_timeout=_SILENCE_S, retries={"total_max_attempts": 1}
     )
     made.set_default_client_config(config)
+    trusted = trusted_certificates.bundle_file()
+    if trusted is not None and not os.environ.get("AWS_CA_BUNDLE"):
+        made.set_config_variable("ca_bundle", trusted)
     return made
 
 

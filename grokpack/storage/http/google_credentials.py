@@ -52,6 +52,7 @@ class GoogleCredentials:
         self._found = None if anonymous or self._token else _of_file()
         self._machine_may_know = not (anonymous or self._token or self._found)
         self._guard = threading.RLock()
+        self._shown: str | None = None
 
     def headers(self, url: str, region: str) -> Mapping[str, str]:  # noqa: ARG002  # see `Credentials`
         """Return the headers of a request; none without a token.
@@ -72,7 +73,9 @@ class GoogleCredentials:
                 self._found.before_request(_exchange, "GET", url, headers)
         except errors.GoogleAuthError as error:
             raise _no_token(error) from error
-        redaction.add_secrets(self._found.token)
+        if self._found.token != self._shown:
+            self._shown = self._found.token
+            redaction.add_secrets(self._shown)
         return headers
 
     def find(self) -> bool:

@@ -13,7 +13,7 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from grokpack.core import redaction
 from grokpack.core.errors import GrokpackError, Place
@@ -45,6 +45,14 @@ class Proxy:
     def scheme(self) -> str:
         """Protocol that it speaks."""
         return self.url.partition("://")[0]
+
+    @property
+    def login_url(self) -> str:
+        """Its address with user and password."""
+        if self.user is None:
+            return self.url
+        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return self.url.replace("://", f"://{login}@", 1)
 
     @property
     def headers(self) -> dict[str, str]:

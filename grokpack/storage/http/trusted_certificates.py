@@ -13,6 +13,31 @@ _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables of other programs: a file or a folder, which counts where OpenSSL's are not set."""
 
 
+def bundle_file() -> str | None:
+    """Return the file of the certificates that are trusted, for libraries that trust their own.
+
+    Returns:
+        None if they are in no file, but in a folder or wherever the system keeps them.
+
+    Raises:
+        GrokpackError: GP304 as `tls_context`.
+    """
+    found = _named()
+    system = ssl.get_default_verify_paths().cafile  # that of SSL_CERT_FILE, if it is set
+    bundle = next((path for name, path in found.items() if name in _BUNDLES), None)
+    path = system if bundle is None or any(name in found for name in _OPENSSL) else bundle
+    return path if path and os.path.isfile(path) else None
+
+
+def _named() -> dict[str, str]:
+    """Return the variables that name certificates."""
+    found = {name: os.environ[name] for name in (*_OPENSSL, *_BUNDLES) if os.environ.get(name)}
+    for name, path in found.items():
+        if not any(map(os.path.exists, path.split(os.pathsep))):  # OpenSSL's folders are several
+            raise _unusable(name, path, "there is no such file or folder")
+    return found
+
+
 @cache
 def tls_context() -> ssl.SSLContext:
     """Return the settings of TLS connections.
@@ -20,10 +45,7 @@ def tls_context() -> ssl.SSLContext:
     Raises:
         GrokpackError: GP304 if a variable names no certificates, which OpenSSL would not mention.
     """
-    found = {name: os.environ[name] for name in (*_OPENSSL, *_BUNDLES) if os.environ.get(name)}
-    for name, path in found.items():
-        if not any(map(os.path.exists, path.split(os.pathsep))):  # OpenSSL's folders are several
-            raise _unusable(name, path, "there is no such file or folder")
+    found = _named()
     named = next((name for name in found if name in _BUNDLES), None)
     if named is None or any(name in found for name in _OPENSSL):
         return ssl.create_default_context()
