@@ -62,7 +62,7 @@ def _share(subset: str | None, max_age_s: float | None) -> Sample:
 
 def _replay(session: Session, out: Checkpoint, origin: str, chosen: ReadOptions) -> ReadResult:
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.cli.source import resolve
+    from grokpack.cli.source_path import resolve
     from grokpack.verification.replay import replay
 
     if chosen.share.max_age_s is not None:

@@ -101,7 +101,7 @@ def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) 
     """
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.run_plan import carry_out, output_path
-    from grokpack.cli.source import default_out, resolve, verifying
+    from grokpack.cli.source_path import default_out, resolve, verifying
     from grokpack.conversion.plan_convert import default_suffix, plan_convert, writer_of
 
     chosen = flags.chosen()

@@ -40,7 +40,7 @@ def diff(
     import time
 
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.cli.source import resolve
+    from grokpack.cli.source_path import resolve
     from grokpack.cli.workers import open_workers, with_workers
     from grokpack.report import diff_text as text
     from grokpack.verification.compare import DIFFERENT, compare

@@ -48,7 +48,7 @@ def inspect(
 
     from grokpack.checkpoint import summary
     from grokpack.checkpoint.open_checkpoint import survey
-    from grokpack.cli.source import resolve
+    from grokpack.cli.source_path import resolve
     from grokpack.report import inspection_text as text
 
     path = resolve(source, session)

@@ -40,7 +40,7 @@ def manifest(
     import time
 
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
-    from grokpack.cli.source import resolve, verifying
+    from grokpack.cli.source_path import resolve, verifying
     from grokpack.report import numbers
     from grokpack.verification.record_manifest import record
 

@@ -158,7 +158,7 @@ def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags
     """
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.run_plan import carry_out, output_path
-    from grokpack.cli.source import default_out, resolve, verifying
+    from grokpack.cli.source_path import default_out, resolve, verifying
     from grokpack.conversion.plan_quantize import plan_quantize
 
     chosen = flags.chosen()

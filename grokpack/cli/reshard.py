@@ -55,7 +55,7 @@ def reshard(session: Session, flags: ReshardFlags, run: options.PartedRunFlags) 
     """
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.run_plan import carry_out, output_path
-    from grokpack.cli.source import default_out, resolve, verifying
+    from grokpack.cli.source_path import default_out, resolve, verifying
     from grokpack.conversion.plan_reshard import plan_reshard
 
     path = resolve(flags.source, session)

@@ -11,7 +11,7 @@ import numpy as np
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli import parsing
-from grokpack.cli.source import resolve
+from grokpack.cli.source_path import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation import network_verdict

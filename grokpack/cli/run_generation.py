@@ -11,7 +11,7 @@ import numpy as np
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.run_evaluation import introduce, options_of
-from grokpack.cli.source import resolve
+from grokpack.cli.source_path import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import escape_line
 from grokpack.core.layout import Box

@@ -92,7 +92,7 @@ def synth(
     It is byte for byte in the release's format; the weights are noise.
     """
     from grokpack.cli.run_plan import carry_out
-    from grokpack.cli.source import verifying
+    from grokpack.cli.source_path import verifying
     from grokpack.conversion.plan_synth import plan_synth
     from grokpack.conversion.plan_synth import preset as preset_of
 

@@ -71,7 +71,7 @@ def verify(
     import time
 
     from grokpack.cli import check_contents
-    from grokpack.cli.source import resolve
+    from grokpack.cli.source_path import resolve
     from grokpack.cli.workers import open_workers, with_workers
     from grokpack.report import verification_text as text
     from grokpack.verification import repair, verify_structure

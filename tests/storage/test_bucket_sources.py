@@ -325,7 +325,7 @@ def test_another_revision_is_another_place(hub: Hub) -> None:
 
 
 def test_a_default_output_is_called_after_the_url() -> None:
-    from grokpack.cli.source import default_out
+    from grokpack.cli.source_path import default_out
 
     here = Path.cwd()
     for url, name in (

@@ -10,7 +10,7 @@ import pytest
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import survey
-from grokpack.cli.source import default_out
+from grokpack.cli.source_path import default_out
 from grokpack.core.errors import GrokpackError
 from grokpack.storage.http import services
 from grokpack.storage.urls import parse
