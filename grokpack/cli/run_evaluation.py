@@ -18,7 +18,7 @@ from grokpack.evaluation import network_verdict
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost
 from grokpack.evaluation.input_tokens import CONTEXT, Inputs, read_text, read_tokens
-from grokpack.evaluation.logits import logits_file
+from grokpack.evaluation.logits_file import logits_file
 from grokpack.evaluation.pair_evaluation import STREAMS, evaluate_pair
 from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.evaluation.weight_comparison import BEYOND, EQUAL, OTHERWISE, WITHIN
